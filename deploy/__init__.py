@@ -1,0 +1,1 @@
+"""What the user asks for, step by step: size, provision, serve, probe, compare."""

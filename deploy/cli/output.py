@@ -1,0 +1,44 @@
+"""What a command says: results on stdout, progress on stderr, an error as one sentence and a hint."""
+
+import json
+import sys
+from typing import Any
+
+from infra.errors import CorralError
+
+
+def say(text: str) -> None:
+    """Print a result for a person."""
+    print(text)
+
+
+def progress(text: str) -> None:
+    """Print progress; it never mixes with a result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(record: Any, text: str, as_json: bool) -> None:
+    """Print a record as JSON, or the given text."""
+    say(record.model_dump_json(indent=2) if as_json else text)
+
+
+def fail(error: CorralError, as_json: bool) -> int:
+    """Say an error and return its exit code. With --json the error is also an object on stdout."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "error": {
+                        "type": type(error).__name__,
+                        "message": error.message,
+                        "hint": error.hint,
+                        "exit_code": error.exit_code,
+                    }
+                },
+                indent=2,
+            )
+        )
+    return error.exit_code

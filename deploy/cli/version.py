@@ -1,0 +1,10 @@
+"""`corral version`: which corral this is."""
+
+
+def version() -> None:
+    """Print the version of corral."""
+    from importlib.metadata import version as version_of
+
+    from deploy.cli.output import say
+
+    say(f"corral {version_of('corral')}")

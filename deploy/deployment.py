@@ -1,0 +1,70 @@
+"""A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from deploy.plan import Plan
+from infra.errors import DocumentError, UsageError
+from infra.record import Document
+
+Target = Literal["local", "ec2", "ssh"]
+
+# Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
+NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+class Deployment(Document):
+    """What was asked for under one name. Its state is asked from the machine or the cloud, never stored here."""
+
+    kind: ClassVar[str] = "deployment"
+    document: Literal["deployment"] = "deployment"
+    schema_version: Literal[1] = 1
+
+    name: str
+    target: Target
+    plan: Plan
+    created_at: datetime
+    region: str | None = None
+    """The AWS region, for target ec2."""
+    hosts: tuple[str, ...] = ()
+    """The SSH destinations, for target ssh."""
+
+
+def home() -> Path:
+    """The folder that keeps documents: $CORRAL_HOME, else ~/.corral."""
+    return Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral")
+
+
+def folder(name: str) -> Path:
+    """The folder of one deployment. Raises UsageError for a name that cannot be used everywhere it must go."""
+    return home() / checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """Return the name, or raise UsageError when it is not 1 to 40 of a-z, 0-9 and inner hyphens."""
+    if not NAME_PATTERN.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a deployment.",
+            "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
+        )
+    return name
+
+
+def load(name: str) -> Deployment:
+    """Read the deployment of that name. Raises DocumentError when there is none."""
+    path = folder(name) / "deployment.json"
+    if not path.exists():
+        known = names()
+        raise DocumentError(
+            f"There is no deployment called {name!r} in {home()}.",
+            f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
+        )
+    return Deployment.load(path)
+
+
+def names() -> tuple[str, ...]:
+    """The names of the deployments whose documents are kept here."""
+    return tuple(sorted(path.parent.name for path in home().glob("*/deployment.json")))

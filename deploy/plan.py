@@ -1,0 +1,107 @@
+"""The plan: what one model needs on one machine, and how vLLM is to be started there."""
+
+from datetime import date
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from infra.record import Document, Record
+from serving.options import ServeOptions
+
+Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
+Verdict = Literal["fits", "tight", "does not fit"]
+
+
+class PlanMachine(Record):
+    """The machine a plan is for: an EC2 type, a COUNTxGPU shape, or `local`."""
+
+    name: str
+    gpu: str
+    gpu_count: int
+
+
+class Parallel(Record):
+    """How the model is split; the product is the number of GPUs used."""
+
+    tensor: int
+    pipeline: int
+    data: int
+    expert: bool = False
+
+
+class Memory(Record):
+    """GiB per GPU, as vLLM counts them. `usable_gib` = total as torch sees it x gpu_memory_utilization."""
+
+    total_gib: float
+    usable_gib: float
+    weights_gib: float
+    rope_table_gib: float
+    activation_gib: float
+    cuda_graphs_gib: float
+    non_torch_gib: float
+    block_tables_gib: float
+    kv_cache_gib: float
+
+
+class Kv(Record):
+    """The KV cache as vLLM's own planner would lay it out, per GPU."""
+
+    bytes_per_block: int
+    num_blocks: int
+    blocks_per_request: int
+    tokens: int
+    max_concurrency: float
+    max_context_tokens: int
+
+
+class Throughput(Record):
+    """Predicted speed at one concurrency; `basis` says how far it may be trusted."""
+
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    ttft_s: float
+    tpot_s: float
+    concurrency: int
+    basis: str
+
+
+class Price(Record):
+    """What the machine costs, where, how it is bought, and where that figure is from."""
+
+    usd_per_hour: Decimal
+    region: str
+    purchase: str
+    checked_on: date
+    source: str
+
+
+class Workload(Record):
+    """The requests a plan is judged by."""
+
+    input_tokens: int
+    output_tokens: int
+    concurrency: int
+
+
+class Plan(Document):
+    """One model at one precision on one machine. Printed by `corral size --on M --json`, read by every later step."""
+
+    kind: ClassVar[str] = "plan"
+    document: Literal["plan"] = "plan"
+    schema_version: Literal[1] = 1
+
+    model: str
+    precision: str
+    machine: PlanMachine
+    vllm_version: str
+    workload: Workload
+    fits: bool
+    verdict: Verdict
+    reason: str
+    parallel: Parallel
+    memory: Memory
+    kv: Kv
+    throughput: Throughput | None
+    price: Price | None
+    usd_per_mtok: Decimal | None
+    serve: ServeOptions
+    notes: tuple[str, ...]

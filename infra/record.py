@@ -1,0 +1,92 @@
+"""Records: the frozen values the steps hand to each other, and the documents they are stored as."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from infra.errors import DocumentError, HostError
+
+
+class Record(BaseModel):
+    """A frozen value. Field names carry their unit; an unknown field is an error, so a unit cannot go missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Document(Record):
+    """A record that is stored as a JSON file and read back equal.
+
+    A subclass sets `kind` and declares `document` and `schema_version` as Literals, so that a file of another
+    kind or version is refused by name.
+    """
+
+    kind: ClassVar[str]
+
+    def save(self, path: Path) -> None:
+        """Write the document in one step: a reader sees the old file or the new one, never half of either.
+
+        Raises HostError when the disk refuses.
+        """
+        write_text_atomically(path, self.model_dump_json(indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a document back. Raises DocumentError when it is missing, corrupt, or of another kind or version."""
+        return cls.parse(read_text(path, cls.kind), str(path))
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Self:
+        """Parse a document's JSON text; `where` names its origin in the error."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise DocumentError(
+                f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
+                f"Make it again with the command that wrote it, or look at it: head {where}",
+            ) from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Say the first problem of a validation error in words a user can act on."""
+    problem = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+
+
+def read_text(path: Path, kind: str) -> str:
+    """Read a document's text. Raises DocumentError when it is missing or unreadable."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DocumentError(
+            f"There is no {kind} at {path}.", f"Check the path: ls -l {path.parent}"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(
+            f"The {kind} at {path} cannot be read: {error}.", "Check the file and its owner."
+        ) from None
+
+
+def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file through a temporary one beside it. Raises HostError when the disk refuses."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, mode)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Check the free space and the owner of that folder: df -h, ls -ld",
+        ) from None

@@ -1,0 +1,1 @@
+"""What the model needs, and how vLLM is started, watched, asked and measured."""

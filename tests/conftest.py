@@ -1,0 +1,28 @@
+"""What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep every test away from the real home, the real cloud and the real hub."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "VLLM_", "ANTHROPIC_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "corral-home"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    yield
+
+
+def skip_or_fail(need: str, why: str) -> NoReturn:
+    """Skip a test that lacks what it needs, or fail it where CORRAL_TEST_REQUIRE names that need (as CI does)."""
+    if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):
+        pytest.fail(f"needs {need}: {why}")
+    pytest.skip(f"needs {need}: {why}")

@@ -1,0 +1,47 @@
+"""The program itself: exit codes, the error form, and what --help costs."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from deploy.cli.main import run
+from infra import errors
+
+
+def test_an_unknown_verb_is_one_sentence_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["nope"]) == 2
+    assert capsys.readouterr() == ("", "error: No such command 'nope'.\nhint: See: corral --help\n")
+
+
+def test_with_json_the_error_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["version", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {
+        "error": {
+            "type": "UsageError",
+            "message": "No such option: --json",
+            "hint": "See: corral version --help",
+            "exit_code": 2,
+        }
+    }
+
+
+def test_help_imports_no_slow_module() -> None:
+    """`corral --help` must stay instant: what is slow to import is imported by the verb that uses it."""
+    code = (
+        "import sys\nfrom deploy.cli.main import run\nrun(['--help'])\n"
+        "slow = {'boto3', 'matplotlib', 'huggingface_hub', 'httpx2', 'uvloop', 'jinja2', 'pydantic', 'vllm'}\n"
+        "print(sorted(slow & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
+
+
+def test_every_error_has_its_own_documented_exit_code() -> None:
+    classes = [errors.CorralError, *errors.CorralError.__subclasses__()]
+    lines = [
+        line.replace("├──", "").replace("└──", "").split() for line in (errors.__doc__ or "").splitlines()
+    ]
+    documented = {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
+    assert {cls.__name__: cls.exit_code for cls in classes} == documented
