@@ -62,7 +62,7 @@ def load(name: str) -> Deployment:
             f"There is no deployment called {name!r} in {home()}.",
             f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
         )
-    return Deployment.load(path)
+    return Deployment.read(path)
 
 
 def names() -> tuple[str, ...]:

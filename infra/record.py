@@ -25,7 +25,7 @@ class Document(Record):
 
     kind: ClassVar[str]
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the document in one step: a reader sees the old file or the new one, never half of either.
 
         Raises HostError when the disk refuses.
@@ -33,7 +33,7 @@ class Document(Record):
         write_text_atomically(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def read(cls, path: Path) -> Self:
         """Read a document back. Raises DocumentError when it is missing, corrupt, or of another kind or version."""
         return cls.parse(read_text(path, cls.kind), str(path))
 

@@ -1,7 +1,6 @@
 """What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -9,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the real home, the real cloud and the real hub."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "VLLM_", "ANTHROPIC_"))]:
         monkeypatch.delenv(name)
@@ -18,7 +17,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    yield
 
 
 def skip_or_fail(need: str, why: str) -> NoReturn:

@@ -39,7 +39,7 @@ def test_help_imports_no_slow_module() -> None:
 
 
 def test_every_error_has_its_own_documented_exit_code() -> None:
-    classes = [errors.CorralError, *errors.CorralError.__subclasses__()]
+    classes: list[type[errors.CorralError]] = [errors.CorralError, *errors.CorralError.__subclasses__()]
     lines = [
         line.replace("├──", "").replace("└──", "").split() for line in (errors.__doc__ or "").splitlines()
     ]

@@ -1,0 +1,74 @@
+"""The verbs every target has, and what they answer."""
+
+from collections.abc import Iterator
+from typing import Literal, Protocol
+
+from deploy.deployment import Deployment
+from infra.record import Record
+from serving.endpoint import Endpoint
+
+
+class Check(Record):
+    """One preflight check: what was looked at, what was found, and how to mend it."""
+
+    name: str
+    outcome: Literal["ok", "warning", "failed"]
+    found: str
+    fix: str = ""
+
+
+class Status(Record):
+    """What a deployment is doing now, asked from the machine itself."""
+
+    name: str
+    target: str
+    state: Literal["absent", "provisioned", "starting", "serving", "degraded", "hung", "stopped", "dead"]
+    detail: str
+    endpoint: Endpoint | None = None
+    usd_so_far: float | None = None
+    expires_at: str | None = None
+
+
+class Teardown(Record):
+    """The proof of a teardown: how many of each resource type remain, and which."""
+
+    name: str
+    counts: dict[str, int]
+    """Resource type -> how many are still there (all zero when clean)."""
+    left: tuple[str, ...]
+
+
+class Target(Protocol):
+    """A module with these functions is a target."""
+
+    def preflight(self, deployment: Deployment) -> tuple[Check, ...]:
+        """Look before anything is changed or paid for; changes nothing."""
+        ...
+
+    def requests(self, deployment: Deployment) -> list[dict[str, object]]:
+        """What would be asked of the world, as values, for --dry-run."""
+        ...
+
+    def provision(self, deployment: Deployment) -> None:
+        """Make the machine ready. Safe to call again after a failure."""
+        ...
+
+    def serve(self, deployment: Deployment) -> Endpoint:
+        """Start the server and return once it has answered a real completion."""
+        ...
+
+    def status(self, deployment: Deployment) -> Status:
+        """Ask the machine, not our documents."""
+        ...
+
+    def logs(self, deployment: Deployment, follow: bool) -> Iterator[str]:
+        """The server's log, line by line."""
+        ...
+
+    def stop(self, deployment: Deployment) -> None:
+        """Stop the server; keep the machine."""
+        ...
+
+    def down(self, deployment: Deployment) -> Teardown:
+        """Take everything away and prove it."""
+        ...
