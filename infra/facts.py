@@ -1,0 +1,167 @@
+"""What a host is: the script that reads it (the same here and over SSH), and the record of what it said."""
+
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Literal
+
+from infra.errors import HostError
+from infra.record import Record
+
+Privilege = Literal["root", "sudo", "none"]
+
+GPU_FIELDS = 10
+
+
+class GpuFacts(Record):
+    """One GPU as NVML or nvidia-smi reports it. None where the GPU answers N/A."""
+
+    index: int
+    name: str
+    uuid: str
+    memory_total_mib: int | None
+    memory_used_mib: int | None
+    compute_capability: float | None
+    mig_enabled: bool = False
+    ecc_enabled: bool | None = None
+    pci_bus_id: str = ""
+
+
+class GpuReport(Record):
+    """The GPUs of a host. `problem` is the driver's own sentence when it could not be asked."""
+
+    driver_version: str | None = None
+    gpus: tuple[GpuFacts, ...] = ()
+    problem: str = ""
+
+
+class HostFacts(Record):
+    """A host at one moment. Everything a preflight check judges; reading it changes nothing."""
+
+    hostname: str
+    architecture: str
+    kernel: str
+    os: str
+    boot_id: str
+    clock_s: float
+    """The host's own idea of the time, in seconds since 1970."""
+    cpu_count: int
+    cpu_flags: frozenset[str] = frozenset()
+    numa_nodes: int = 1
+    memory_total_mib: int
+    memory_available_mib: int
+    shm_mib: int = 0
+    disk_free_mib: dict[str, int] = {}
+    """Mount point -> what a program may still write there."""
+    ports_in_use: frozenset[int] = frozenset()
+    privilege: Privilege
+    systemd: int | None = None
+    """The version of the running systemd; None when something else is PID 1."""
+    python: str | None = None
+    tools: frozenset[str] = frozenset()
+    nvidia_device: bool = False
+    """/dev/nvidiactl exists: a driver is loaded, whatever nvidia-smi says."""
+    nvswitch: bool = False
+    fabric_manager: str = ""
+    topology: tuple[str, ...] = ()
+    """The lines of `nvidia-smi topo -m`."""
+    gpu: GpuReport = GpuReport()
+
+    def disk_free_at(self, path: str) -> int:
+        """MiB free on the file system that holds that path (0 when no mount is known)."""
+        mounts = [
+            mount for mount in self.disk_free_mib if path == mount or path.startswith(mount.rstrip("/") + "/")
+        ]
+        return self.disk_free_mib[max(mounts, key=len)] if mounts else 0
+
+
+def script() -> str:
+    """The POSIX shell script that prints the facts."""
+    return (files("infra.onhost") / "facts.sh").read_text(encoding="utf-8")
+
+
+def parse(output: str) -> HostFacts:
+    """Turn the script's output into a record. Raises HostError when it is not one; strange lines are ignored."""
+    said: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        key, _, value = line.partition(" ")
+        said.setdefault(key, []).append(value.strip())
+    try:
+        return _facts(said)
+    except (KeyError, ValueError, IndexError) as error:
+        raise HostError(
+            f"What the host says about itself cannot be read ({error}).",
+            "It must be Linux with a POSIX shell, awk and /proc; look at it: uname -a",
+        ) from None
+
+
+def _facts(said: dict[str, list[str]]) -> HostFacts:
+    def one(key: str, default: str = "") -> str:
+        return said.get(key, [default])[0] or default
+
+    return HostFacts(
+        hostname=one("hostname"),
+        architecture=one("architecture"),
+        kernel=one("kernel"),
+        os=one("os", "unknown"),
+        boot_id=one("boot_id"),
+        clock_s=float(said["clock_s"][0]),
+        cpu_count=int(said["cpu_count"][0]),
+        cpu_flags=frozenset(one("cpu_flags").split()),
+        numa_nodes=max(1, int(one("numa_nodes", "1"))),
+        memory_total_mib=int(said["memory_total_kib"][0]) // 1024,
+        memory_available_mib=int(said["memory_available_kib"][0]) // 1024,
+        shm_mib=int(one("shm_kib", "0")) // 1024,
+        disk_free_mib=dict(_disks(said.get("disk_free_kib", []))),
+        ports_in_use=frozenset(int(local.rpartition(":")[2], 16) for local in said.get("listening", [])),
+        privilege=_privilege(one("privilege")),
+        systemd=int(one("systemd")) if one("systemd").isdigit() else None,
+        python=one("python") or None,
+        tools=frozenset(said.get("tool", [])),
+        nvidia_device="nvidia_device" in said,
+        nvswitch="nvswitch" in said,
+        fabric_manager=one("fabric_manager"),
+        topology=tuple(said.get("topology", [])),
+        gpu=gpu_report(said.get("gpu", []), one("driver_version") or None),
+    )
+
+
+def _privilege(word: str) -> Privilege:
+    return "root" if word == "root" else "sudo" if word == "sudo" else "none"
+
+
+def _disks(lines: list[str]) -> Iterator[tuple[str, int]]:
+    for line in lines:
+        free_kib, _, mount = line.partition(" ")
+        yield mount, int(free_kib) // 1024
+
+
+def gpu_report(lines: list[str], driver_version: str | None = None) -> GpuReport:
+    """Read the rows of `nvidia-smi --query-gpu=... --format=csv,noheader,nounits`; other lines are its complaint."""
+    rows = [[cell.strip() for cell in line.split(",")] for line in lines]
+    gpus = [row for row in rows if len(row) == GPU_FIELDS and row[0].isdigit()]
+    complaint = " ".join(line.strip() for line in lines if line.strip()) if not gpus else ""
+    return GpuReport(
+        driver_version=driver_version or (gpus[0][5] if gpus else None),
+        gpus=tuple(map(_gpu, gpus)),
+        problem=complaint,
+    )
+
+
+def _gpu(row: list[str]) -> GpuFacts:
+    index, name, uuid, total, used, _, capability, mig, ecc, bus = row
+    return GpuFacts(
+        index=int(index),
+        name=name,
+        uuid=uuid,
+        memory_total_mib=_number(total),
+        memory_used_mib=_number(used),
+        compute_capability=float(capability) if capability.replace(".", "", 1).isdigit() else None,
+        mig_enabled=mig == "Enabled",
+        ecc_enabled={"Enabled": True, "Disabled": False}.get(ecc),
+        pci_bus_id=bus,
+    )
+
+
+def _number(text: str) -> int | None:
+    """A cell that may say [N/A] or [Not Supported]."""
+    return int(text) if text.isdigit() else None

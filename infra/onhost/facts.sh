@@ -1,0 +1,44 @@
+#!/bin/sh
+# Say what this host is, one "key value" a line; reads only. The same script runs here and over SSH.
+# LC_ALL=C: df, nvidia-smi and friends must not answer in the host's own language.
+LC_ALL=C
+export LC_ALL
+say() { printf '%s %s\n' "$1" "$2"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+say hostname "$(uname -n)"
+say architecture "$(uname -m)"
+say kernel "$(uname -r)"
+# shellcheck disable=SC1091 # the host's own file
+say os "$(. /etc/os-release 2>/dev/null && echo "$PRETTY_NAME")"
+say boot_id "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"
+say clock_s "$(date +%s)"
+say cpu_count "$(getconf _NPROCESSORS_ONLN)"
+awk -F': ' '/^flags/ { print "cpu_flags", $2; exit }' /proc/cpuinfo
+say numa_nodes "$(find /sys/devices/system/node -maxdepth 1 -name 'node[0-9]*' 2>/dev/null | wc -l)"
+say memory_total_kib "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+say memory_available_kib "$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)"
+say shm_kib "$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $2 }')"
+df -Pk 2>/dev/null | awk 'NR > 1 && $2 ~ /^[0-9]+$/ { print "disk_free_kib", $4, $6 }'
+awk 'FNR > 1 && $4 == "0A" { print "listening", $2 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+
+if [ "$(id -u)" = 0 ]; then say privilege root
+elif have sudo && sudo -n true 2>/dev/null; then say privilege sudo
+else say privilege none; fi
+[ -d /run/systemd/system ] && say systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
+have python3 && say python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
+have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null && say tool python3-venv
+for tool in tar curl docker podman nvidia-ctk; do have "$tool" && say tool "$tool"; done
+
+[ -e /dev/nvidiactl ] && say nvidia_device yes
+[ -e /dev/nvidia-nvswitchctl ] && say nvswitch yes
+sed -n 's/^NVRM version:.*Kernel Module[^0-9]*\([0-9][0-9.]*\).*/driver_version \1/p' \
+    /proc/driver/nvidia/version 2>/dev/null
+[ -d /run/systemd/system ] && say fabric_manager "$(systemctl is-active nvidia-fabricmanager 2>/dev/null)"
+if have nvidia-smi; then
+    say tool nvidia-smi
+    fields=index,name,uuid,memory.total,memory.used,driver_version,compute_cap,mig.mode.current,ecc.mode.current,pci.bus_id
+    nvidia-smi --query-gpu="$fields" --format=csv,noheader,nounits 2>&1 | sed 's/^/gpu /'
+    nvidia-smi topo -m 2>/dev/null | sed 's/^/topology /'
+fi
+exit 0
