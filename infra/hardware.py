@@ -1,0 +1,80 @@
+"""The nouns of hardware: a GPU model, and a machine that carries some number of them."""
+
+import math
+from datetime import date
+from typing import Literal
+
+from infra.record import Record
+
+Link = Literal["none", "pcie", "nvlink"]
+Kind = Literal["ec2", "owned", "local"]
+
+GIB = 2**30
+
+
+class Gpu(Record):
+    """One GPU model. Peak rates are dense, as in the vendor's data sheet."""
+
+    name: str
+    family: str
+    """The name people use for it, whatever its memory: A100-40GB and A100-80GB are both A100."""
+    aliases: tuple[str, ...] = ()
+    memory_mib: int
+    """What nvidia-smi or EC2 DescribeInstanceTypes reports."""
+    torch_gib: float
+    """`torch.cuda.get_device_properties().total_memory`: what vLLM multiplies by gpu_memory_utilization."""
+    torch_gib_error: float
+    """Half the spread of the values seen, or of our guess where `torch_gib_source` says it is one."""
+    torch_gib_source: str
+    compute_capability: float
+    memory_gb_per_s: float
+    bf16_tflops: float
+    fp8_tflops: float | None = None
+    fp4_tflops: float | None = None
+    link: Link
+    """How the GPUs of one host usually reach each other."""
+    link_gb_per_s: float
+    """One direction of that link, per GPU."""
+    max_per_host: int = 8
+    source: str
+    checked_on: date
+
+
+class Machine(Record):
+    """One or more equal hosts with equal GPUs: an EC2 type, a shape that somebody owns, or this machine."""
+
+    name: str
+    kind: Kind
+    gpu: Gpu | None
+    """None for a machine without a GPU, on which vLLM's CPU backend runs."""
+    gpus_per_host: int
+    hosts: int = 1
+    vcpus: int | None = None
+    ram_gib: float | None = None
+    nvme_gb: int | None = None
+    network_gbps: float | None = None
+    instance_type: str | None = None
+    note: str = ""
+
+    @property
+    def gpu_count(self) -> int:
+        """All GPUs of all hosts."""
+        return self.gpus_per_host * self.hosts
+
+    @property
+    def gpu_name(self) -> str:
+        """The GPU's name, or `cpu`."""
+        return self.gpu.name if self.gpu else "cpu"
+
+    @property
+    def network_gb_per_s(self) -> float:
+        """Gigabytes per second between hosts; 12.5 (100 Gbit/s) where nobody said."""
+        return (self.network_gbps or 100) / 8
+
+
+def owned(gpu: Gpu, count: int) -> Machine:
+    """The shape COUNTxGPU somebody owns; more GPUs than one host holds become several equal hosts."""
+    hosts = math.ceil(count / gpu.max_per_host)
+    return Machine(
+        name=f"{count}x{gpu.name}", kind="owned", gpu=gpu, gpus_per_host=count // hosts, hosts=hosts
+    )
