@@ -24,3 +24,20 @@ def skip_or_fail(need: str, why: str) -> NoReturn:
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):
         pytest.fail(f"needs {need}: {why}")
     pytest.skip(f"needs {need}: {why}")
+
+
+# Read before any test moves CORRAL_HOME: the engine is large, so all tests share the one that is installed.
+ENGINE_HOME = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral")
+TEST_ENGINE = os.environ.get("CORRAL_TEST_ENGINE")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Path:
+    """The `vllm` executable of the real engine: $CORRAL_TEST_ENGINE, or the one `corral engine install` made."""
+    from serving.engine import executable, is_installed
+
+    if TEST_ENGINE:
+        return Path(TEST_ENGINE)
+    if not is_installed(ENGINE_HOME):
+        skip_or_fail("engine", "no engine is installed; run: corral engine install")
+    return executable(ENGINE_HOME)
