@@ -1,0 +1,316 @@
+"""PURE: how a host is prepared: files, systemd units and cloud-init user data, all as values.
+
+A rented box (cloud-init) and an owned one (SSH) get the same files and run the same prepare script. Everything
+lives below /opt/corral/NAME, in units called corral-NAME, and in the state folder systemd makes for the unit.
+"""
+
+import json
+import shlex
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+
+from infra.errors import UsageError
+from infra.record import Record
+
+# EC2 refuses more than 16 KB before base64; the rest is room for a longer command line.
+USER_DATA_LIMIT_BYTES = 16 * 1024
+
+UNIT_FOLDER = "/etc/systemd/system"
+
+
+class Engine(Record):
+    """Where the host gets vLLM from; the archive wins over pip."""
+
+    requirement: str = ""
+    """What pip installs, pinned: vllm==0.33.0"""
+    wheelhouse: str = ""
+    """A folder of wheels on the host, or an s3:// prefix: pip then asks no index."""
+    archive: str = ""
+    """A tar of a packed engine (`corral engine pack`) on the host, or at s3://: needs no pip and no network."""
+
+
+class HostSetup(Record):
+    """Everything a host is told. Holds no secret: keys are made on the host, the Hub's token is fetched by name."""
+
+    name: str
+    argv: tuple[str, ...]
+    """The arguments of `vllm`: ("serve", MODEL, "--port", ...)."""
+    environment: dict[str, str] = {}
+    host: str = "127.0.0.1"
+    port: int = 8000
+    engine: Engine
+    weights: str = ""
+    """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX or a folder on the host; empty when the model is there already."""
+    hf_token_parameter: str = ""
+    """The name of an SSM SecureString, or the ARN of a Secrets Manager secret; never the token."""
+    region: str = ""
+    api_key: Literal["none", "generated"] = "none"
+    ttl_minutes: int | None = None
+    idle_minutes: int | None = None
+    rented: bool = False
+    """A box that exists for this deployment only: it may be powered off, and its automatic upgrades are masked."""
+    shutdown_timeout_s: int = 60
+
+
+class HostFile(Record):
+    """One file we put on a host."""
+
+    path: str
+    content: str
+    mode: str = "0644"
+
+
+def root(name: str) -> str:
+    """The folder on the host that holds all we bring."""
+    return f"/opt/corral/{name}"
+
+
+def model_folder(name: str) -> str:
+    """Where the weights lie on the host: what `vllm serve` is given as MODEL."""
+    return f"{root(name)}/model"
+
+
+def unit(name: str) -> str:
+    """The systemd unit of the server."""
+    return f"corral-{name}.service"
+
+
+def units(setup: HostSetup) -> tuple[str, ...]:
+    """The units to enable, in order."""
+    watched = setup.ttl_minutes or setup.idle_minutes
+    return (f"corral-{setup.name}.watch.timer", unit(setup.name)) if watched else (unit(setup.name),)
+
+
+def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
+    """Every file the host gets, secrets excepted: those are made there."""
+    here = root(setup.name)
+    server = HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup))
+    scripts = [_script(here, "prepare.sh")]
+    watch: tuple[HostFile, ...] = ()
+    if len(units(setup)) > 1:
+        scripts += [_script(here, "extend.sh"), _script(here, "watch.py")]
+        watch = watch_units(setup)
+    return (
+        HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
+        HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
+        *scripts,
+        server,
+        *watch,
+    )
+
+
+def user_data(setup: HostSetup) -> str:
+    """The cloud-init user data of a rented box. Raises UsageError when it would be more than EC2 takes."""
+    config = {
+        # Before anything else runs: no driver may change under the server.
+        "bootcmd": [["systemctl", "mask", "--now", *UPGRADE_UNITS]],
+        "locale": "C.UTF-8",
+        "package_update": False,
+        "package_upgrade": False,
+        "ssh_pwauth": False,
+        "write_files": [
+            {"path": file.path, "permissions": file.mode, "content": file.content}
+            for file in host_files(setup)
+        ],
+        "runcmd": _first_boot(setup),
+    }
+    text = "#cloud-config\n" + yaml.dump(
+        config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000
+    )
+    size = len(text.encode())
+    if size > USER_DATA_LIMIT_BYTES:
+        raise UsageError(
+            f"The user data would be {size} bytes; EC2 takes {USER_DATA_LIMIT_BYTES}.",
+            "Shorten the vLLM options: put long ones (chat template, overrides) beside the weights.",
+        )
+    return text
+
+
+UPGRADE_UNITS = ("unattended-upgrades.service", "apt-daily.timer", "apt-daily-upgrade.timer")
+
+
+def _first_boot(setup: HostSetup) -> list[list[str]]:
+    """The limit comes first, so that a box whose preparation fails ends all the same."""
+    here = root(setup.name)
+    limit: list[list[str]] = []
+    if setup.ttl_minutes:
+        minutes = str(setup.ttl_minutes)
+        limit = [["shutdown", "-P", f"+{minutes}"], [f"{here}/bin/extend", minutes]]
+    watch = [["systemctl", "enable", "--now", name] for name in units(setup)[:-1]]
+    start = f"{here}/bin/prepare && systemctl enable --now {unit(setup.name)}"
+    return [*limit, *watch, ["bash", "-c", start]]
+
+
+def setup_env(setup: HostSetup) -> str:
+    """The values the scripts source, quoted once."""
+    values = {
+        "NAME": setup.name,
+        "RENTED": "yes" if setup.rented else "no",
+        "ENGINE_REQUIREMENT": setup.engine.requirement,
+        "ENGINE_WHEELHOUSE": setup.engine.wheelhouse,
+        "ENGINE_ARCHIVE": setup.engine.archive,
+        "WEIGHTS": setup.weights,
+        "HF_TOKEN_PARAMETER": setup.hf_token_parameter,
+        "REGION": setup.region,
+        "API_KEY": setup.api_key,
+    }
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def server_unit(setup: HostSetup) -> str:
+    """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
+    here = root(setup.name)
+    command = [f"{here}/engine/bin/python", "-m", "vllm.entrypoints.cli.main", *setup.argv]
+    network = LOOPBACK_ONLY if setup.host in ("127.0.0.1", "::1", "localhost") else ""
+    return SERVER_UNIT.format(
+        name=setup.name,
+        root=here,
+        command=" ".join(map(systemd_quoted, command)),
+        # systemd must wait longer than the server drains.
+        stop_s=setup.shutdown_timeout_s + 30,
+        network=network,
+    )
+
+
+def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
+    """The timer that looks every minute whether time is up or nobody asks, and what it runs."""
+    here = root(setup.name)
+    command = [
+        "/usr/bin/python3",
+        f"{here}/bin/watch",
+        "--root",
+        here,
+        "--unit",
+        unit(setup.name),
+        "--metrics",
+        f"http://{'127.0.0.1' if setup.host == '0.0.0.0' else setup.host}:{setup.port}/metrics",
+        *(["--idle-minutes", str(setup.idle_minutes)] if setup.idle_minutes else []),
+        *(["--poweroff"] if setup.rented else []),
+    ]
+    base = f"{UNIT_FOLDER}/corral-{setup.name}.watch"
+    service = WATCH_SERVICE.format(name=setup.name, command=" ".join(map(systemd_quoted, command)))
+    return (
+        HostFile(path=f"{base}.service", content=service),
+        HostFile(path=f"{base}.timer", content=WATCH_TIMER.format(name=setup.name)),
+    )
+
+
+def environment_file(environment: Mapping[str, str]) -> str:
+    """The form systemd's EnvironmentFile= reads back equal."""
+    return "".join(f"{key}={_environment_quoted(value)}\n" for key, value in sorted(environment.items()))
+
+
+def _environment_quoted(value: str) -> str:
+    escaped = "".join(f"\\{char}" if char in '\\"`$' else char for char in value)
+    return f'"{escaped}"'
+
+
+def systemd_quoted(argument: str) -> str:
+    """One argument of ExecStart=, so that systemd passes exactly these characters on."""
+    # JSON's escapes for quotes, backslashes and control characters are also systemd's; $ and % are doubled.
+    return json.dumps(argument, ensure_ascii=False).replace("%", "%%").replace("$", "$$")
+
+
+def _script(here: str, file_name: str) -> HostFile:
+    content = (files("infra.onhost") / file_name).read_text(encoding="utf-8")
+    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Several lines as a block, so that --dry-run can be read."""
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _block)
+
+
+LOOPBACK_ONLY = """\
+# It listens on loopback, so it has no business with any other address.
+IPAddressDeny=any
+IPAddressAllow=localhost
+"""
+
+SERVER_UNIT = """\
+[Unit]
+Description=vLLM server of corral deployment {name}
+Wants=network-online.target
+After=network-online.target
+ConditionPathExists={root}/engine/.complete
+# Five failed starts within an hour are no accident; `corral status` says so.
+StartLimitIntervalSec=3600
+StartLimitBurst=5
+
+[Service]
+Type=exec
+# As root: CUDA needs /dev/nvidia-uvm, which a host without a display makes on first use. Absent without a GPU.
+ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
+ExecStart={command}
+EnvironmentFile={root}/server.env
+EnvironmentFile=-{root}/secrets.env
+Environment=HOME=/var/lib/corral-{name} VLLM_CACHE_ROOT=/var/lib/corral-{name}/vllm PYTHONDONTWRITEBYTECODE=1
+WorkingDirectory=/var/lib/corral-{name}
+
+# vLLM leaves with code 0 when its engine dies: any end that nobody asked for is a failure.
+Restart=always
+RestartSec=15
+# SIGTERM to the server alone, so that it drains; then SIGKILL to every process of the unit.
+KillMode=mixed
+TimeoutStopSec={stop_s}
+
+DynamicUser=yes
+StateDirectory=corral-{name}
+StateDirectoryMode=0700
+UMask=0077
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+LockPersonality=yes
+SystemCallArchitectures=native
+# A core dump would hold prompts.
+LimitCORE=0
+LimitNOFILE=1048576
+LimitMEMLOCK=infinity
+{network}
+[Install]
+WantedBy=multi-user.target
+"""
+
+WATCH_SERVICE = """\
+[Unit]
+Description=Time limit and idle stop of corral deployment {name}
+
+[Service]
+Type=oneshot
+ExecStart={command}
+"""
+
+WATCH_TIMER = """\
+[Unit]
+Description=Look every minute at corral deployment {name}
+
+[Timer]
+OnBootSec=1min
+OnUnitActiveSec=1min
+AccuracySec=10s
+
+[Install]
+WantedBy=timers.target
+"""

@@ -1,0 +1,90 @@
+#!/bin/bash
+# Prepare this host for one deployment: the engine, the weights, the key. Run as root; safe to run again.
+# Every value comes from setup.env, which corral quoted once; nothing here is generated.
+set -Eeuo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+# shellcheck disable=SC1091 # written beside us
+. "$root/setup.env"
+
+phase() { # the marker that `corral status` and the cloud's console output show
+    printf '%s\n' "$*" >"$root/phase"
+    echo "corral: $NAME: $*" | tee /dev/console 2>/dev/null || true
+}
+trap 'phase "failed: ${step:-start}, line $LINENO"' ERR
+
+secret() { # a SecureString of SSM, or a secret of Secrets Manager, by its name
+    if [[ $1 == arn:*:secretsmanager:* ]]; then
+        aws secretsmanager get-secret-value --region "$REGION" --secret-id "$1" --query SecretString --output text
+    else
+        aws ssm get-parameter --region "$REGION" --with-decryption --name "$1" --query Parameter.Value --output text
+    fi
+}
+
+local_copy() { # print a path on this host for a path or an s3:// address
+    if [[ $1 != s3://* ]]; then
+        printf '%s\n' "$1"
+    elif [[ $1 == */ ]]; then
+        aws s3 sync --only-show-errors --region "$REGION" "$1" "$root/download" && printf '%s\n' "$root/download"
+    else
+        aws s3 cp --only-show-errors --region "$REGION" "$1" "$root/download.tar" && printf '%s\n' "$root/download.tar"
+    fi
+}
+
+unpacked_engine() { # a packed engine brings every package: no pip, no network
+    local archive version
+    archive=$(local_copy "$ENGINE_ARCHIVE")
+    version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    python3 -m venv --clear --without-pip "$1"
+    tar -x --no-same-owner --file "$archive" --directory "$1/lib/python$version/site-packages"
+}
+
+installed_engine() {
+    local source=()
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        [[ $RENTED == yes ]] || { echo "python3-venv is missing: apt-get install python3-venv" >&2; return 1; }
+        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv python3-dev gcc
+    fi
+    [[ -z $ENGINE_WHEELHOUSE ]] || source=(--no-index --find-links "$(local_copy "$ENGINE_WHEELHOUSE")")
+    python3 -m venv --clear "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
+}
+
+step=engine
+if [[ ! -e $root/engine/.complete ]]; then
+    phase "installing the engine"
+    if [[ -n $ENGINE_ARCHIVE ]]; then unpacked_engine "$root/engine"; else installed_engine "$root/engine"; fi
+    rm -rf "$root/download" "$root/download.tar"
+    touch "$root/engine/.complete"
+fi
+
+step=weights
+if [[ -n $WEIGHTS && ! -e $root/model/.complete ]]; then
+    phase "fetching the weights"
+    # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
+    if mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
+        mkdir -p "/opt/dlami/nvme/corral-$NAME" && ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
+    fi
+    mkdir -p "$root/model"
+    case $WEIGHTS in
+    s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
+    hf://*)
+        repository=${WEIGHTS#hf://} revision=main
+        [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
+        # The token lives in this one process's environment and nowhere on the disk.
+        [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER") && export HF_TOKEN; }
+        HF_HUB_OFFLINE=0 "$root/engine/bin/hf" download "$repository" --revision "$revision" --local-dir "$root/model"
+        unset HF_TOKEN
+        ;;
+    *) cp -a "$WEIGHTS/." "$root/model/" ;;
+    esac
+    touch "$root/model/.complete"
+fi
+
+step=key
+if [[ $API_KEY == generated && ! -s $root/secrets.env ]]; then
+    (umask 077 && printf 'VLLM_API_KEY=%s\n' "$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$root/secrets.env")
+fi
+
+step=units
+systemctl daemon-reload
+phase "prepared"

@@ -1,0 +1,34 @@
+#!/bin/sh
+# remove NAME: take away what corral put on this host under that name, and only that; then say what is left,
+# one "left TYPE ITEM" a line. Fed to the shell by SSH, so that it can remove its own folder. Run as root.
+set -u
+name=${1:?remove NAME}
+LC_ALL=C
+export LC_ALL
+root=/opt/corral/$name
+units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
+
+for unit in $units; do
+    [ -e "/etc/systemd/system/$unit" ] || continue
+    systemctl disable --now "$unit" >/dev/null 2>&1
+    systemctl clean --what=all "$unit" >/dev/null 2>&1
+    systemctl reset-failed "$unit" >/dev/null 2>&1
+    rm -f "/etc/systemd/system/$unit"
+done
+rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
+[ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
+rm -rf --one-file-system "$root"
+rmdir /opt/corral 2>/dev/null
+systemctl daemon-reload
+
+left() { printf 'left %s %s\n' "$1" "$2"; }
+for path in "$root" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
+    [ ! -e "$path" ] || left path "$path"
+done
+for unit in $units; do
+    [ ! -e "/etc/systemd/system/$unit" ] || left unit "$unit"
+done
+for process in /proc/[0-9]*; do
+    if grep -qs "corral-$name\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
+done
+exit 0

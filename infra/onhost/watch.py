@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""Run every minute on the host: end a deployment whose time is up, or that nobody has asked anything.
+
+Standard library only: it runs with the host's own Python. Idle is judged by the server's own request counters;
+a server that is still loading is not idle, one that systemd has given up on is.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+COUNTERS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+
+
+def main() -> None:
+    """Look once; act when it is time."""
+    options = parsed(sys.argv[1:])
+    reason = reason_to_end(options, time.time())
+    if reason:
+        print(f"corral: ending: {reason}", flush=True)
+        command = (
+            ["systemctl", "poweroff"] if options.poweroff else ["systemctl", "disable", "--now", options.unit]
+        )
+        subprocess.run(command, check=True)
+
+
+def parsed(arguments: list[str]) -> argparse.Namespace:
+    """The options the unit passes."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--unit", required=True)
+    parser.add_argument("--metrics", required=True)
+    parser.add_argument("--idle-minutes", type=int, default=0)
+    parser.add_argument("--poweroff", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def reason_to_end(options: argparse.Namespace, now_s: float) -> str:
+    """Why the deployment is to end now, or nothing."""
+    expires = options.root / "expires-at"
+    if expires.exists() and now_s >= float(expires.read_text()):
+        return "its time limit is reached"
+    if not options.idle_minutes:
+        return ""
+    idle_s = idle_for(options.root / "activity", activity(options.metrics, options.unit), now_s)
+    return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
+
+
+def idle_for(note: Path, seen: str, now_s: float) -> float:
+    """Seconds since the activity last changed. The note on the disk holds when that was, and what was seen."""
+    old_s, _, old_seen = note.read_text().partition(" ") if note.exists() else ("", "", "")
+    if old_seen == seen and seen != "busy":
+        # A clock set back must not look like activity for ever.
+        return max(0.0, now_s - min(float(old_s), now_s))
+    note.write_text(f"{now_s} {seen}")
+    return 0.0
+
+
+def activity(metrics: str, unit: str) -> str:
+    """What the server has done so far, as a text that changes when it does something; `busy` when it is at work."""
+    try:
+        with urllib.request.urlopen(metrics, timeout=10) as answer:
+            return work_done(answer.read().decode())
+    except (OSError, ValueError):
+        return "failed" if state(unit) == "failed" else "busy"
+
+
+def work_done(text: str) -> str:
+    """The counters of vLLM's /metrics, or `busy` while a request runs or waits."""
+    samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
+    named = [(name.partition("{")[0], float(value)) for name, _, value in samples if name]
+    if any(value > 0 for name, value in named if name in GAUGES):
+        return "busy"
+    return ",".join(f"{value:.0f}" for name, value in named if name in COUNTERS)
+
+
+def state(unit: str) -> str:
+    """What systemd says of the unit: active, activating, failed."""
+    done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
