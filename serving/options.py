@@ -1,6 +1,65 @@
 """What `vllm serve` is told: options as a value, turned into argv and environment by pure functions."""
 
+import json
+from typing import Any
+
+from infra.errors import UsageError
 from infra.record import Record
+
+# Given to every server, whatever the plan says. Each parses in vLLM 0.32 and 0.33.
+SAFE_FLAGS = (
+    # the docs page loads its scripts from a CDN into the operator's browser
+    "--disable-fastapi-docs",
+    "--disable-access-log-for-endpoints",
+    "/health,/metrics,/ping",
+    # responses would name the vLLM version and the parallelism
+    "--fingerprint-mode",
+    "none",
+)
+# An empty list of domains would allow them all; this one exists nowhere (RFC 6761).
+NO_MEDIA_FROM_THE_NETWORK = ("--allowed-media-domains", "none.invalid")
+
+# Not to be passed through: they would undo what corral promises, or hide the server from it.
+REFUSED_FLAGS = {
+    "--api-key": "an argument is visible to every user of the machine; corral keeps the key in a file of its own",
+    "--trust-remote-code": "it runs code that came with the weights",
+    "--profiler-config": "it lets callers write files",
+    "--tool-server": "it lets the server call out",
+    "--grpc-port": "it opens a second, unguarded port",
+    "--host": "the plan's own field says it",
+    "--port": "the plan's own field says it",
+    "--uds": "corral asks the server over TCP",
+    "--served-model-name": "the plan's own field says it",
+}
+
+# vLLM takes exactly "1" for its switches, and Ray exactly "0" or "1": "true" would do nothing.
+QUIET = {
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_DO_NOT_TRACK": "1",
+    "DO_NOT_TRACK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+    "DISABLE_SAFETENSORS_CONVERSION": "1",
+    "VLLM_PLUGINS": "",
+    "VLLM_HOST_IP": "127.0.0.1",
+    "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
+    "VLLM_MAX_N_SEQUENCES": "64",
+}
+
+# The user's own variables that a server must not inherit: secrets it has no use for, and switches that open it.
+NOT_INHERITED = (
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "VLLM_SERVER_DEV_MODE",
+    "VLLM_ALLOW_INSECURE_SERIALIZATION",
+    "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH",
+    "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+    "VLLM_ENABLE_RESPONSES_API_STORE",
+    "VLLM_CPU_KVCACHE_SPACE",
+    "PYTHONOPTIMIZE",
+)
 
 
 class ServeOptions(Record):
@@ -33,3 +92,66 @@ class ServeOptions(Record):
     chat_template: str | None = None
     shutdown_timeout: int = 60
     extra_args: tuple[str, ...] = ()
+
+
+def argv(options: ServeOptions) -> tuple[str, ...]:
+    """The arguments of the `vllm` executable: what the plan says, then corral's safe settings, then `extra_args`.
+
+    Raises UsageError for an extra argument that would undo them.
+    """
+    refuse_unsafe(options.extra_args)
+    media = () if options.language_model_only else NO_MEDIA_FROM_THE_NETWORK
+    return ("serve", options.model, *flags(options), *media, *SAFE_FLAGS, *options.extra_args)
+
+
+def flags(options: ServeOptions) -> tuple[str, ...]:
+    """The plan's own flags; a value that is vLLM's default is left out, except where the default is unsafe."""
+    spoken = {"served_model_name", "host", "port", "shutdown_timeout"}
+    given: list[str] = []
+    for name, field in ServeOptions.model_fields.items():
+        value = getattr(options, name)
+        if name not in ("model", "extra_args") and (name in spoken or value != field.default):
+            given += flag(name, value)
+    return tuple(given)
+
+
+def flag(name: str, value: Any) -> tuple[str, ...]:
+    """One option in vLLM's spelling: a switch, a JSON object, or a plain value."""
+    spelled = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return (spelled,) if value else ("--no-" + name.replace("_", "-"),)
+    return (spelled, json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value))
+
+
+def refuse_unsafe(extra_args: tuple[str, ...]) -> None:
+    """Raise UsageError for an argument corral does not pass on."""
+    for argument in extra_args:
+        name = argument.split("=")[0].replace("_", "-")
+        if name in REFUSED_FLAGS:
+            raise UsageError(
+                f"{name} is not passed on to vLLM: {REFUSED_FLAGS[name]}.", "Leave it out of extra_args."
+            )
+
+
+def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[str, str]:
+    """The environment of the server, on top of PATH and the like: nothing leaves the machine, all files in `home`.
+
+    `load_budget_s` is how long loading may take; vLLM's own default of 600 s is too short for a big checkpoint.
+    """
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if options.model.startswith("/") else {}
+    return QUIET | offline | folders(home) | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
+
+
+def folders(home: str) -> dict[str, str]:
+    """Where everything vLLM, transformers and torch write goes: under `home`, not into the user's own folders."""
+    return {
+        "HF_HOME": f"{home}/huggingface",
+        "VLLM_CACHE_ROOT": f"{home}/vllm",
+        "VLLM_CONFIG_ROOT": f"{home}/vllm-config",
+        "XDG_CACHE_HOME": f"{home}/xdg-cache",
+        "XDG_CONFIG_HOME": f"{home}/xdg-config",
+        "TORCHINDUCTOR_CACHE_DIR": f"{home}/inductor",
+        "TRITON_CACHE_DIR": f"{home}/triton",
+        "NUMBA_CACHE_DIR": f"{home}/numba",
+        "TMPDIR": f"{home}/tmp",
+    }
