@@ -53,6 +53,11 @@ def require(found: tuple[Check, ...], where: str) -> None:
         raise HostError(f"{where} is not ready: {failed[0].name}: {failed[0].found}{others}.", failed[0].fix)
 
 
+def gpus_per_host(plan: Plan) -> int:
+    """How many GPUs each of the plan's hosts must have; 0 for the CPU engine."""
+    return plan.machine.gpu_count // plan.machine.hosts
+
+
 @cache
 def figures() -> dict[str, dict[str, Any]]:
     """The shipped minimums with their sources."""
@@ -90,6 +95,9 @@ def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
         yield _ok("cpu", f"{facts.cpu_count} cores")
     else:
         yield _failed("cpu", "no AVX2", "The CPU build of vLLM needs AVX2: use a CPU of 2013 or later.")
+    if "libnuma" not in facts.tools:
+        fix = "vLLM's CPU build loads it: apt-get install libnuma1 (numactl-libs on Fedora)"
+        yield _failed("libnuma", "libnuma.so.1 is missing", fix)
 
 
 def _gpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]:
@@ -119,7 +127,7 @@ def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
 
 
 def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
-    need = plan.machine.gpu_count
+    need = gpus_per_host(plan)
     found = f"{_inventory(gpus)}; the plan needs {need}x{plan.machine.gpu}"
     if len(gpus) < need:
         return _failed("gpu", found, f"Plan for this machine: corral size {plan.model} --on {len(gpus)}xGPU")
@@ -150,7 +158,7 @@ def _driver(version: str | None) -> Check:
 
 
 def _each_gpu(gpus: tuple[GpuFacts, ...], plan: Plan) -> Iterator[Check]:
-    for gpu in gpus[: plan.machine.gpu_count]:
+    for gpu in gpus[: gpus_per_host(plan)]:
         problem = _gpu_problem(gpu, plan)
         if problem:
             yield _failed(f"gpu {gpu.index}", *problem)

@@ -30,6 +30,8 @@ class Engine(Record):
     """A folder of wheels on the host, or an s3:// prefix: pip then asks no index."""
     archive: str = ""
     """A tar of a packed engine (`corral engine pack`) on the host, or at s3://: needs no pip and no network."""
+    python: str = "python3"
+    """The host's interpreter; a packed engine needs the minor version it was packed with."""
 
 
 class HostSetup(Record):
@@ -71,6 +73,11 @@ def root(name: str) -> str:
 def model_folder(name: str) -> str:
     """Where the weights lie on the host: what `vllm serve` is given as MODEL."""
     return f"{root(name)}/model"
+
+
+def state_folder(name: str) -> str:
+    """The one folder the server may write: systemd makes it for the unit's own user, and removes it."""
+    return f"/var/lib/corral-{name}"
 
 
 def unit(name: str) -> str:
@@ -149,6 +156,7 @@ def setup_env(setup: HostSetup) -> str:
     values = {
         "NAME": setup.name,
         "RENTED": "yes" if setup.rented else "no",
+        "ENGINE_PYTHON": setup.engine.python,
         "ENGINE_REQUIREMENT": setup.engine.requirement,
         "ENGINE_WHEELHOUSE": setup.engine.wheelhouse,
         "ENGINE_ARCHIVE": setup.engine.archive,
@@ -254,7 +262,7 @@ ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 ExecStart={command}
 EnvironmentFile={root}/server.env
 EnvironmentFile=-{root}/secrets.env
-Environment=HOME=/var/lib/corral-{name} VLLM_CACHE_ROOT=/var/lib/corral-{name}/vllm PYTHONDONTWRITEBYTECODE=1
+Environment=HOME=/var/lib/corral-{name}
 WorkingDirectory=/var/lib/corral-{name}
 
 # vLLM leaves with code 0 when its engine dies: any end that nobody asked for is a failure.
@@ -265,7 +273,7 @@ KillMode=mixed
 TimeoutStopSec={stop_s}
 
 DynamicUser=yes
-StateDirectory=corral-{name}
+StateDirectory=corral-{name} corral-{name}/tmp
 StateDirectoryMode=0700
 UMask=0077
 NoNewPrivileges=yes

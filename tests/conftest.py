@@ -1,6 +1,7 @@
 """What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,6 +25,12 @@ def skip_or_fail(need: str, why: str) -> NoReturn:
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):
         pytest.fail(f"needs {need}: {why}")
     pytest.skip(f"needs {need}: {why}")
+
+
+@pytest.fixture(scope="session")
+def need() -> Callable[[str, str], NoReturn]:
+    """`skip_or_fail`, for the tests: this file cannot be imported."""
+    return skip_or_fail
 
 
 # Read before any test moves CORRAL_HOME: the engine is large, so all tests share the one that is installed.

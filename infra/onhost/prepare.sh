@@ -31,21 +31,20 @@ local_copy() { # print a path on this host for a path or an s3:// address
 }
 
 unpacked_engine() { # a packed engine brings every package: no pip, no network
-    local archive version
+    local archive
     archive=$(local_copy "$ENGINE_ARCHIVE")
-    version=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    python3 -m venv --clear --without-pip "$1"
-    tar -x --no-same-owner --file "$archive" --directory "$1/lib/python$version/site-packages"
+    "$ENGINE_PYTHON" -m venv --clear --without-pip "$1"
+    tar -x --no-same-owner --file "$archive" --directory "$1"
 }
 
 installed_engine() {
     local source=()
-    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    if ! "$ENGINE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
         [[ $RENTED == yes ]] || { echo "python3-venv is missing: apt-get install python3-venv" >&2; return 1; }
         apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv python3-dev gcc
     fi
     [[ -z $ENGINE_WHEELHOUSE ]] || source=(--no-index --find-links "$(local_copy "$ENGINE_WHEELHOUSE")")
-    python3 -m venv --clear "$1"
+    "$ENGINE_PYTHON" -m venv --clear "$1"
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
 }
 
@@ -53,6 +52,7 @@ step=engine
 if [[ ! -e $root/engine/.complete ]]; then
     phase "installing the engine"
     if [[ -n $ENGINE_ARCHIVE ]]; then unpacked_engine "$root/engine"; else installed_engine "$root/engine"; fi
+    "$root/engine/bin/python" -c 'import vllm' # packed for another Python, or half a wheelhouse: found here
     rm -rf "$root/download" "$root/download.tar"
     touch "$root/engine/.complete"
 fi
@@ -72,7 +72,8 @@ if [[ -n $WEIGHTS && ! -e $root/model/.complete ]]; then
         [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
         # The token lives in this one process's environment and nowhere on the disk.
         [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER") && export HF_TOKEN; }
-        HF_HUB_OFFLINE=0 "$root/engine/bin/hf" download "$repository" --revision "$revision" --local-dir "$root/model"
+        "$root/engine/bin/python" -c 'import sys; from huggingface_hub import snapshot_download as download
+download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
         unset HF_TOKEN
         ;;
     *) cp -a "$WEIGHTS/." "$root/model/" ;;

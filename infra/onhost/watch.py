@@ -53,9 +53,9 @@ def reason_to_end(options: argparse.Namespace, now_s: float) -> str:
 def idle_for(note: Path, seen: str, now_s: float) -> float:
     """Seconds since the activity last changed. The note on the disk holds when that was, and what was seen."""
     old_s, _, old_seen = note.read_text().partition(" ") if note.exists() else ("", "", "")
-    if old_seen == seen and seen != "busy":
-        # A clock set back must not look like activity for ever.
-        return max(0.0, now_s - min(float(old_s), now_s))
+    # A note from the future means that the clock was set back: counting begins again.
+    if old_seen == seen and seen != "busy" and float(old_s) <= now_s:
+        return now_s - float(old_s)
     note.write_text(f"{now_s} {seen}")
     return 0.0
 

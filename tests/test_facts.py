@@ -1,0 +1,96 @@
+"""The facts of a host: the script runs on this machine, and its output becomes a record whatever else is printed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infra import facts, local
+from infra.errors import HostError
+
+DATA = Path(__file__).parent / "data" / "hosts"
+
+
+def test_everything_the_script_says_is_in_the_record() -> None:
+    assert facts.parse((DATA / "debian.txt").read_text()) == facts.HostFacts(
+        hostname="gpu-1",
+        architecture="x86_64",
+        kernel="6.1.0-40-amd64",
+        os="Debian GNU/Linux 12 (bookworm)",
+        boot_id="3e2f9c1c-0a6e-4c8e-9d5e-2f6b7f1f8a11",
+        clock_s=1795486910,
+        cpu_count=64,
+        cpu_flags=frozenset({"fpu", "sse4_2", "avx", "avx2", "avx512f"}),
+        numa_nodes=2,
+        memory_total_mib=516000,
+        memory_available_mib=512000,
+        shm_mib=258000,
+        disk_free_mib={"/": 102400, "/opt/my models": 3686400},
+        ports_in_use=frozenset({22, 8000}),
+        privilege="sudo",
+        systemd=252,
+        python="3.11",
+        tools=frozenset({"python3-venv", "tar", "nvidia-smi"}),
+        nvidia_device=True,
+        nvswitch=True,
+        fabric_manager="active",
+        topology=(
+            "GPU0    GPU1    CPU Affinity",
+            "GPU0     X      NV18    0-31",
+            "GPU1    NV18     X      0-31",
+        ),
+        gpu=facts.GpuReport(
+            driver_version="580.95.05",
+            gpus=(
+                facts.GpuFacts(
+                    index=0,
+                    name="NVIDIA H100 80GB HBM3",
+                    uuid="GPU-a",
+                    memory_total_mib=81559,
+                    memory_used_mib=1,
+                    compute_capability=9.0,
+                    ecc_enabled=True,
+                    pci_bus_id="00000000:18:00.0",
+                ),
+                facts.GpuFacts(
+                    index=1,
+                    name="NVIDIA H100 80GB HBM3",
+                    uuid="GPU-b",
+                    memory_total_mib=81559,
+                    memory_used_mib=1,
+                    compute_capability=9.0,
+                    pci_bus_id="00000000:2A:00.0",
+                ),
+            ),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "free_mib"),
+    [("/home/a", 102400), ("/opt/my models/scout", 3686400), ("/opt/my modelsX", 102400), ("/", 102400)],
+)
+def test_the_disk_is_the_one_the_path_lies_on(path: str, free_mib: int) -> None:
+    assert facts.parse((DATA / "debian.txt").read_text()).disk_free_at(path) == free_mib
+
+
+@pytest.mark.parametrize("output", ["", "uname: not found", "clock_s soon\ncpu_count 1\n"])
+def test_what_is_no_host_is_one_sentence(output: str) -> None:
+    with pytest.raises(HostError, match="What the host says about itself cannot be read"):
+        facts.parse(output)
+
+
+def test_this_machine_can_be_read() -> None:
+    here = local.facts()
+    assert here.hostname == os.uname().nodename
+    assert here.cpu_count == os.cpu_count()
+    assert here.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert 0 < here.memory_available_mib <= here.memory_total_mib
+    assert here.privilege == "root" if os.geteuid() == 0 else here.privilege in ("sudo", "none")
+
+
+def test_a_listening_port_is_seen() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert server.getsockname()[1] in local.facts().ports_in_use

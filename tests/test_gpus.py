@@ -1,0 +1,85 @@
+"""NVML through a driver of our own making: what it answers becomes the report, what it refuses becomes None."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra.facts import GpuFacts, GpuReport
+from serving import gpus
+
+
+class NVMLError(Exception):
+    pass
+
+
+class NVMLError_LibRmVersionMismatch(NVMLError):  # noqa: N801 -- NVML's own name
+    pass
+
+
+def refuse(*_: Any) -> Any:
+    raise NVMLError("Not Supported")
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A pynvml with one H100; a test bends what it needs."""
+    module: Any = ModuleType("pynvml")
+    module.NVMLError = NVMLError
+    module.closed = False
+    module.nvmlInit = lambda: None
+    module.nvmlShutdown = lambda: setattr(module, "closed", True)
+    module.nvmlDeviceGetCount = lambda: 1
+    module.nvmlSystemGetDriverVersion = lambda: "580.95.05"
+    module.nvmlDeviceGetHandleByIndex = lambda index: index
+    module.nvmlDeviceGetMemoryInfo = lambda _: SimpleNamespace(total=81559 * 2**20, used=2**20)
+    module.nvmlDeviceGetCudaComputeCapability = lambda _: (9, 0)
+    module.nvmlDeviceGetMigMode = lambda _: (1, 1)
+    module.nvmlDeviceGetEccMode = lambda _: (1, 1)
+    module.nvmlDeviceGetName = lambda _: "NVIDIA H100 80GB HBM3"
+    module.nvmlDeviceGetUUID = lambda _: "GPU-a"
+    module.nvmlDeviceGetPciInfo = lambda _: SimpleNamespace(busId="00000000:18:00.0")
+    monkeypatch.setitem(sys.modules, "pynvml", module)
+    return module
+
+
+def test_a_gpu_is_reported_whole(nvml: Any) -> None:
+    h100 = GpuFacts(
+        index=0,
+        name="NVIDIA H100 80GB HBM3",
+        uuid="GPU-a",
+        memory_total_mib=81559,
+        memory_used_mib=1,
+        compute_capability=9.0,
+        mig_enabled=True,
+        ecc_enabled=True,
+        pci_bus_id="00000000:18:00.0",
+    )
+    assert gpus.report() == GpuReport(driver_version="580.95.05", gpus=(h100,))
+    assert nvml.closed
+
+
+def test_what_a_gpu_does_not_answer_is_unknown_not_an_error(nvml: Any) -> None:
+    for question in ("MemoryInfo", "CudaComputeCapability", "MigMode", "EccMode"):
+        setattr(nvml, f"nvmlDeviceGet{question}", refuse)
+    (gpu,) = gpus.report().gpus
+    unknown = (gpu.memory_total_mib, gpu.memory_used_mib, gpu.compute_capability, gpu.ecc_enabled)
+    assert unknown == (None, None, None, None)
+    assert not gpu.mig_enabled
+
+
+def test_a_driver_upgraded_under_the_kernel_says_reboot(nvml: Any) -> None:
+    def mismatch() -> None:
+        raise NVMLError_LibRmVersionMismatch("Driver/library version mismatch")
+
+    nvml.nvmlInit = mismatch
+    report = gpus.report()
+    assert report.gpus == ()
+    assert "reboot this machine" in report.problem
+
+
+def test_a_gpu_lost_between_two_questions_is_a_problem_not_a_traceback(nvml: Any) -> None:
+    nvml.nvmlDeviceGetName = refuse
+    assert gpus.report() == GpuReport(problem="Not Supported")
+    assert nvml.closed

@@ -1,0 +1,193 @@
+"""The checks that judge a machine for a plan: every situation ends in the right named check."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import preflight
+from deploy.plan import Kv, Memory, Parallel, Plan, PlanMachine, Workload
+from deploy.targets.base import Check
+from infra import facts
+from infra.errors import HostError
+from serving.options import ServeOptions
+
+DATA = Path(__file__).parent / "data" / "hosts"
+GPU_CASES = json.loads((DATA / "gpus.json").read_text())
+
+
+def plan(gpu: str = "H100", gpu_count: int = 2) -> Plan:
+    return Plan(
+        model="scout",
+        precision="int4",
+        machine=PlanMachine(name="a machine", gpu=gpu, gpu_count=gpu_count),
+        vllm_version="0.33.0",
+        workload=Workload(input_tokens=1, output_tokens=1, concurrency=1),
+        fits=True,
+        verdict="fits",
+        reason="",
+        parallel=Parallel(tensor=max(1, gpu_count), pipeline=1, data=1),
+        memory=Memory(
+            total_gib=79.2 if gpu_count else 0,
+            usable_gib=71,
+            weights_gib=6,
+            rope_table_gib=0,
+            activation_gib=1,
+            cuda_graphs_gib=1,
+            non_torch_gib=1,
+            block_tables_gib=0,
+            kv_cache_gib=2,
+        ),
+        kv=Kv(
+            bytes_per_block=1,
+            num_blocks=1,
+            blocks_per_request=1,
+            tokens=1,
+            max_concurrency=1,
+            max_context_tokens=1,
+        ),
+        throughput=None,
+        price=None,
+        usd_per_mtok=None,
+        serve=ServeOptions(model="/models/scout", served_model_name="scout", port=8001),
+        notes=(),
+    )
+
+
+def host(**changes: Any) -> facts.HostFacts:
+    return facts.parse((DATA / "debian.txt").read_text()).model_copy(update=changes)
+
+
+def judged(machine: facts.HostFacts, wanted: Plan, disk_gib: float = 60) -> dict[str, Check]:
+    found = preflight.checks(machine, machine.gpu, wanted, disk_path="/opt/corral", disk_gib=disk_gib)
+    return {check.name: check for check in found}
+
+
+def failures(found: dict[str, Check]) -> list[str]:
+    assert all(check.fix for check in found.values() if check.outcome != "ok")
+    return [f"{check.name}: {check.found}" for check in found.values() if check.outcome == "failed"]
+
+
+@pytest.mark.parametrize("case", GPU_CASES, ids=lambda case: case["situation"])
+def test_gpus(case: dict[str, Any]) -> None:
+    machine = host(
+        gpu=facts.gpu_report(case["gpus"], case["driver"]),
+        nvidia_device=case["driver"] is not None,
+        tools=frozenset(),
+    )
+    assert failures(judged(machine, plan())) == case["failed"]
+
+
+def test_a_good_host_passes_every_check() -> None:
+    assert [(name, check.outcome) for name, check in judged(host(), plan()).items()] == [
+        ("system", "ok"),
+        ("gpu", "ok"),
+        ("driver", "ok"),
+        ("fabric manager", "ok"),
+        ("link", "ok"),
+        ("memory", "ok"),
+        ("disk", "ok"),
+        ("port", "ok"),
+    ]
+
+
+def test_each_host_of_several_needs_its_share_of_the_gpus() -> None:
+    two_hosts = plan().model_copy(
+        update={"machine": PlanMachine(name="4xH100", gpu="H100", gpu_count=4, hosts=2)}
+    )
+    assert judged(host(), two_hosts)["gpu"].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure"),
+    [
+        (
+            {"architecture": "riscv64"},
+            "system: Debian GNU/Linux 12 (bookworm), Linux 6.1.0-40-amd64, riscv64",
+        ),
+        ({"disk_free_mib": {"/": 30 * 1024}}, "disk: 30.0 GiB free at /opt/corral, 60.0 needed"),
+        ({"ports_in_use": frozenset({22, 8001})}, "port: 8001 is in use"),
+        (
+            {"fabric_manager": "inactive"},
+            "fabric manager: inactive, on a machine with NVSwitch (CUDA error 802 follows)",
+        ),
+    ],
+)
+def test_one_thing_wrong(changes: dict[str, Any], failure: str) -> None:
+    assert failures(judged(host(**changes), plan())) == [failure]
+
+
+def test_gpus_over_pcie_are_a_warning() -> None:
+    topology = ("GPU0 GPU1 CPU Affinity", "GPU0  X  PHB  0-31", "GPU1 PHB  X  0-31")
+    assert judged(host(topology=topology), plan())["link"].outcome == "warning"
+
+
+def test_a_machine_without_a_gpu_is_told_what_it_can_do() -> None:
+    bare = host(gpu=facts.GpuReport(), nvidia_device=False, tools=frozenset())
+    check = judged(bare, plan())["gpu"]
+    assert check.outcome == "failed"
+    assert "CPU engine with the tiny model" in check.fix
+    assert "--target ec2" in check.fix
+    assert "--target ssh" in check.fix
+
+
+def test_the_cpu_engine_wants_avx2_libnuma_and_memory() -> None:
+    bare = host(gpu=facts.GpuReport(), nvidia_device=False, tools=frozenset({"libnuma"}))
+    assert failures(judged(bare, plan("cpu", 0))) == []
+    poor = bare.model_copy(
+        update={"cpu_flags": frozenset({"sse"}), "tools": frozenset(), "memory_available_mib": 9 * 1024}
+    )
+    assert failures(judged(poor, plan("cpu", 0))) == [
+        "cpu: no AVX2",
+        "libnuma: libnuma.so.1 is missing",
+        "memory: 9.0 of 503.9 GiB RAM available; the server needs 10.0 GiB",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "archive_python", "failed"),
+    [
+        ({}, None, []),
+        ({}, "3.11", []),
+        ({"tools": frozenset()}, "3.11", []),
+        ({"tools": frozenset()}, None, ["python: Python 3.11 without venv"]),
+        ({"python": "3.12"}, "3.11", ["python: Python 3.12; the engine was packed for 3.11"]),
+        ({"python": "3.9"}, None, ["python: Python 3.9"]),
+        ({"python": None}, None, ["python: Python missing"]),
+        ({"privilege": "none"}, None, ["privilege: not root, and sudo asks for a password"]),
+        ({"systemd": None}, None, ["systemd: not running"]),
+        ({"clock_s": 1795486910.0 - 301}, None, ["clock: -301 s against this machine"]),
+    ],
+)
+def test_what_an_owned_host_needs(
+    changes: dict[str, Any], archive_python: str | None, failed: list[str]
+) -> None:
+    found = preflight.owned_host_checks(host(**changes), 1795486910.0, archive_python)
+    assert failures({check.name: check for check in found}) == failed
+
+
+def test_a_small_clock_skew_is_reported_as_a_warning() -> None:
+    clock = preflight.owned_host_checks(host(), 1795486900.0)[-1]
+    assert (clock.outcome, clock.found) == ("warning", "+10 s against this machine")
+
+
+def test_a_failed_check_stops_with_its_mend() -> None:
+    found = preflight.owned_host_checks(host(systemd=None, privilege="none"), 1795486910.0)
+    with pytest.raises(HostError) as error:
+        preflight.require(found, "gpu-1")
+    assert error.value.message == (
+        "gpu-1 is not ready: privilege: not root, and sudo asks for a password (and 1 more)."
+    )
+    assert error.value.hint == "Give this user sudo without one."
+
+
+def test_warnings_do_not_stop() -> None:
+    preflight.require((Check(name="clock", outcome="warning", found="+10 s", fix="Set it."),), "gpu-1")
+
+
+def test_every_figure_says_where_it_is_from_and_whether_it_was_verified() -> None:
+    for figure in preflight.figures().values():
+        assert figure["value_source"]
+        assert figure["checked_on"].isoformat() <= "2026-11-24"
+        assert isinstance(figure["verified"], bool)

@@ -1,0 +1,104 @@
+"""The watch on the host: time limit and idle stop, judged by the server's own counters and a clock of ours."""
+
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from infra.onhost import watch
+
+METRICS = """\
+# HELP vllm:num_requests_running Number of requests in model execution batches.
+vllm:num_requests_running{{engine="0",model_name="a b"}} {running}
+vllm:num_requests_waiting{{engine="0",model_name="a b"}} 0.0
+vllm:prompt_tokens_total{{engine="0",model_name="a b"}} {tokens}
+vllm:generation_tokens_total{{engine="0",model_name="a b"}} 7.0
+"""
+
+
+def test_what_the_server_did_is_told_by_its_counters() -> None:
+    assert watch.work_done(METRICS.format(running=0.0, tokens=12.0)) == "12,7"
+    assert watch.work_done(METRICS.format(running=1.0, tokens=12.0)) == "busy"
+
+
+def test_idle_time_counts_from_the_last_change(tmp_path: Path) -> None:
+    note = tmp_path / "activity"
+    seen = [
+        (1000.0, "12,7"),
+        (1060.0, "12,7"),
+        (1120.0, "13,7"),
+        (1180.0, "13,7"),
+        (1240.0, "busy"),
+        (1300.0, "busy"),
+    ]
+    assert [watch.idle_for(note, what, now_s) for now_s, what in seen] == [0, 60, 0, 60, 0, 0]
+
+
+def test_a_clock_set_back_begins_the_count_again(tmp_path: Path) -> None:
+    note = tmp_path / "activity"
+    assert [watch.idle_for(note, "1,1", now_s) for now_s in (5000.0, 1000.0, 1060.0)] == [0, 0, 60]
+
+
+def options(root: Path, metrics: str, idle_minutes: int) -> list[str]:
+    return [
+        "--root",
+        str(root),
+        "--unit",
+        "x.service",
+        "--metrics",
+        metrics,
+        "--idle-minutes",
+        str(idle_minutes),
+    ]
+
+
+@pytest.fixture
+def metrics_url() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(METRICS.format(running=0.0, tokens=12.0).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/metrics"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_idle_server_is_ended_after_its_minutes(tmp_path: Path, metrics_url: str) -> None:
+    given = watch.parsed(options(tmp_path, metrics_url, 30))
+    reasons = [watch.reason_to_end(given, now_s) for now_s in (0.0, 1799.0, 1800.0)]
+    assert reasons == ["", "", "no request for 30 minutes"]
+
+
+def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
+    given = watch.parsed(options(tmp_path, "http://127.0.0.1:9/metrics", 0))
+    (tmp_path / "expires-at").write_text("5000\n")
+    assert [watch.reason_to_end(given, now_s) for now_s in (4999.0, 5000.0)] == [
+        "",
+        "its time limit is reached",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"), [("active", "busy"), ("activating", "busy"), ("failed", "failed")]
+)
+def test_a_loading_server_is_not_idle_but_a_failed_one_is(
+    state: str, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "state", lambda unit: state)
+    assert watch.activity("http://127.0.0.1:9/metrics", "x.service") == seen
+
+
+def test_without_limits_it_never_ends_anything(tmp_path: Path) -> None:
+    given = watch.parsed(options(tmp_path, "http://127.0.0.1:9/metrics", 0))
+    assert watch.reason_to_end(given, 1e12) == ""
+    assert list(tmp_path.iterdir()) == []
