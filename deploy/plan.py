@@ -16,7 +16,11 @@ class PlanMachine(Record):
 
     name: str
     gpu: str
+    """The GPU's name in the catalogue, or `cpu`."""
     gpu_count: int
+    hosts: int = 1
+    instance_type: str | None = None
+    """The EC2 type, for a machine that EC2 rents out."""
 
 
 class Parallel(Record):
@@ -39,7 +43,21 @@ class Memory(Record):
     cuda_graphs_gib: float
     non_torch_gib: float
     block_tables_gib: float
+    """Allocated after the profile, outside the budget."""
     kv_cache_gib: float
+    kv_cache_less_gib: float = 0.0
+    """How much smaller the KV cache gets if every term is at its worst at once."""
+    kv_cache_more_gib: float = 0.0
+
+
+class Term(Record):
+    """One user of a GPU's memory, its error either way, and where the figure is from."""
+
+    name: str
+    gib: float
+    less_gib: float
+    more_gib: float
+    source: str
 
 
 class Kv(Record):
@@ -49,8 +67,12 @@ class Kv(Record):
     num_blocks: int
     blocks_per_request: int
     tokens: int
+    """As vLLM's "KV cache size" line will say it."""
     max_concurrency: float
+    """Requests of max_model_len at once, as vLLM's "Maximum concurrency" line will say it."""
     max_context_tokens: int
+    """The longest single request this KV cache can hold, no more than the model's own limit."""
+    block_size: int = 16
 
 
 class Throughput(Record):
@@ -62,6 +84,10 @@ class Throughput(Record):
     tpot_s: float
     concurrency: int
     basis: str
+    running: int = 0
+    """Requests that run at once; the rest of the concurrency waits."""
+    band: float = 0.0
+    """The truth is thought to lie within this factor either way; 0 when nobody said."""
 
 
 class Price(Record):
@@ -105,3 +131,7 @@ class Plan(Document):
     usd_per_mtok: Decimal | None
     serve: ServeOptions
     notes: tuple[str, ...]
+    terms: tuple[Term, ...] = ()
+    """The memory terms behind `memory`, each with its error and source."""
+    weights_bytes: int = 0
+    """The whole checkpoint: what is downloaded and kept on disk."""

@@ -81,7 +81,12 @@ def layout(
         chunked = bool(local) and not full and hybrid
         per_block = page * most_on_a_stage(tuple(range(a.layers)), a.layers, split.pipeline)
         return Layout(
-            per_block, block, int(not chunked), int(chunked), (a.attention_chunk_size or 0) + in_flight, rules.log
+            per_block,
+            block,
+            int(not chunked),
+            int(chunked),
+            (a.attention_chunk_size or 0) + in_flight,
+            rules.log,
         )
     size = group_size(len(full), len(local))
     full_groups, local_groups = grouped(full, size), grouped(local, size)

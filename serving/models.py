@@ -92,7 +92,10 @@ def models() -> dict[str, Model]:
     """Parse models.toml once."""
     data = tomllib.loads(files("serving").joinpath("models.toml").read_text(encoding="utf-8"))
     schemes = {name: Scheme(name=name, **row) for name, row in data["scheme"].items()}
-    return {name: one_model(name, data[row.get("base", "llama4")] | row, schemes) for name, row in data["model"].items()}
+    return {
+        name: one_model(name, data[row.get("base", "llama4")] | row, schemes)
+        for name, row in data["model"].items()
+    }
 
 
 def one_model(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Model:

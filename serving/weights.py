@@ -90,7 +90,9 @@ def tower(v: Vision, hidden_size: int) -> Iterable[Part]:
     patch_embedding = 3 * v.patch_size**2 * v.hidden_size
     yield Part("vision", None, v.layers * (linear + biases) + adapter + patch_embedding)
     yield Part(
-        "vision_replicated", None, v.layers * 4 * v.hidden_size + 4 * v.hidden_size + (patches + 2) * v.hidden_size
+        "vision_replicated",
+        None,
+        v.layers * 4 * v.hidden_size + 4 * v.hidden_size + (patches + 2) * v.hidden_size,
     )
     yield Part("projector", None, v.projector_output * hidden_size)
 
@@ -99,7 +101,9 @@ def stored(part: Part, scheme: Scheme) -> Part:
     """The part with its bytes on disk, which are also its bytes on the GPUs."""
     quantized = part.component in scheme.quantized
     size = part.params * scheme.bytes_per_param + part.rows * scheme.bytes_per_row
-    return Part(part.component, part.layer, part.params, part.rows, size if quantized else part.params * BYTES_BF16)
+    return Part(
+        part.component, part.layer, part.params, part.rows, size if quantized else part.params * BYTES_BF16
+    )
 
 
 def params(architecture: Architecture) -> int:
@@ -109,7 +113,11 @@ def params(architecture: Architecture) -> int:
 
 def active_params(a: Architecture) -> int:
     """Parameters one token is multiplied with; the embedding is looked up, not multiplied."""
-    routed = {part.layer: part.params * a.experts_per_token // a.experts for part in shapes(a) if part.component == "routed"}
+    routed = {
+        part.layer: part.params * a.experts_per_token // a.experts
+        for part in shapes(a)
+        if part.component == "routed"
+    }
     skipped = ("embedding", "routed", "norm", *TOWER)
     return sum(part.params for part in shapes(a) if part.component not in skipped) + sum(routed.values())
 

@@ -41,7 +41,9 @@ def test_there_are_96_vectors() -> None:
     assert len(VECTORS) == 96
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda v: f"tp{v['tp']}-{v['kv_dtype_bytes']}B-{v['max_model_len']}")
+@pytest.mark.parametrize(
+    "vector", VECTORS, ids=lambda v: f"tp{v['tp']}-{v['kv_dtype_bytes']}B-{v['max_model_len']}"
+)
 def test_every_answer_of_vllms_own_planner(vector: dict[str, int]) -> None:
     got = answer(vector)
     assert got == {key: vector[key] for key in got}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import typer
 
-from deploy.cli import engine, version
+from deploy.cli import engine, size, version
 from deploy.cli.output import fail
 from infra.errors import CorralError, Interrupted, UsageError
 
@@ -31,6 +31,7 @@ def corral() -> None:
 
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
+app.command("size")(size.size)
 app.command("version")(version.version)
 
 

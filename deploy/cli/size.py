@@ -1,0 +1,74 @@
+"""`corral size`: which machine holds the model, how fast, at what price."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Knob = "vLLM options, under vLLM's names"
+Load = "Workload"
+
+
+def size(
+    model: Annotated[str, typer.Argument(help="scout, maverick, or a Llama 4 checkpoint folder.")],
+    on: Annotated[
+        str | None,
+        typer.Option(
+            help="EC2 type, COUNTxGPU (2xA100-80GB), or local. Without it: every machine that fits."
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp8, int4 or nvfp4. Without it: the best that fits.")
+    ] = None,
+    input_tokens: Annotated[int, typer.Option(rich_help_panel=Load)] = 1000,
+    output_tokens: Annotated[int, typer.Option(rich_help_panel=Load)] = 1000,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.", rich_help_panel=Load)] = 16,
+    tensor_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    pipeline_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    data_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    enable_expert_parallel: Annotated[
+        bool, typer.Option("--enable-expert-parallel", rich_help_panel=Knob)
+    ] = False,
+    max_model_len: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=Knob)] = None,
+    kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=Knob)] = "auto",
+    kv_cache_memory_bytes: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    disable_hybrid_kv_cache_manager: Annotated[
+        bool, typer.Option("--disable-hybrid-kv-cache-manager", rich_help_panel=Knob)
+    ] = False,
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=Knob)] = False,
+    language_model_only: Annotated[
+        bool,
+        typer.Option(
+            "--language-model-only", help="Text only: the vision tower is not loaded.", rich_help_panel=Knob
+        ),
+    ] = False,
+    dtype: Annotated[str, typer.Option(rich_help_panel=Knob)] = "auto",
+    vllm_version: Annotated[
+        str | None, typer.Option(help="Whose rules to use; default: the newest examined.")
+    ] = None,
+    region: Annotated[str | None, typer.Option(help="AWS region of the price.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write the plan to this file.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+) -> int:
+    """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not."""
+    given = dict(locals())
+    from deploy.cli.output import emit, progress
+    from deploy.show import plan_text, ranking_text
+    from deploy.size import answer_for, options_of, ranking_for
+
+    options = options_of(given)
+    if on is None:
+        ranking = ranking_for(model, precision, options)
+        emit(ranking, ranking_text(ranking), json)
+        return 0 if ranking.machines else 3
+    plan = answer_for(model, precision, on, options)
+    if output:
+        plan.write(output)
+        progress(f"plan written to {output}")
+    emit(plan, plan_text(plan, output), json)
+    return 0 if plan.fits else 3

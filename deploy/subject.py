@@ -1,0 +1,83 @@
+"""What is being sized: a model known by name at one precision, or a checkpoint that was read."""
+
+from dataclasses import dataclass
+
+from infra.errors import UsageError
+from serving.checkpoint import Contents
+from serving.models import PRECISIONS, Architecture, Scheme, model, models
+from serving.weights import Part, parts, total_bytes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Subject:
+    """A model with its weights; compared by identity, because its weights may be long."""
+
+    name: str
+    title: str
+    repo: str
+    """What `vllm serve` is given."""
+    served_name: str
+    precision: str
+    architecture: Architecture
+    scheme: Scheme
+    weights: tuple[Part, ...]
+    weights_source: str
+    extra_bytes_at_most: int = 0
+    nested_config: bool = True
+    dtype: str = "bfloat16"
+
+    @property
+    def weights_bytes(self) -> int:
+        """The whole checkpoint."""
+        return round(total_bytes(self.weights))
+
+
+def named(name: str, precision: str) -> Subject:
+    """Scout or Maverick at a precision, from the shipped table. Raises UsageError for what is not in it."""
+    known = model(name)
+    if precision not in known.checkpoints:
+        raise UsageError(
+            f"There is no {precision} checkpoint of {name} in corral's table.",
+            f"Use --precision {'|'.join(known.checkpoints)}.",
+        )
+    checkpoint = known.checkpoints[precision]
+    return Subject(
+        name=name,
+        title=known.title,
+        repo=checkpoint.repo,
+        served_name=f"llama-4-{name}",
+        precision=precision,
+        architecture=known.architecture,
+        scheme=checkpoint.scheme,
+        weights=parts(known.architecture, checkpoint.scheme),
+        weights_source=checkpoint.source,
+        extra_bytes_at_most=checkpoint.extra_bytes_at_most,
+    )
+
+
+def from_contents(contents: Contents, name: str) -> Subject:
+    """A checkpoint that was read, under that name."""
+    return Subject(
+        name=name,
+        title=name,
+        repo=contents.where,
+        served_name=name,
+        precision=contents.precision,
+        architecture=contents.architecture,
+        scheme=scheme_like(contents),
+        weights=contents.weights,
+        weights_source=f"safetensors headers of {contents.where}",
+        nested_config=contents.nested_config,
+        dtype=contents.dtype,
+    )
+
+
+def scheme_like(contents: Contents) -> Scheme:
+    """How the throughput model is to see those weights."""
+    quantized = () if contents.precision == "bf16" else ("routed", "shared", "dense")
+    return Scheme(name=contents.precision, quantized=quantized, bytes_per_param=2.0)
+
+
+def precisions(name: str) -> tuple[str, ...]:
+    """The precisions of a known model, the most faithful first."""
+    return tuple(precision for precision in PRECISIONS if precision in models()[name].checkpoints)

@@ -1,0 +1,72 @@
+"""PURE: the safetensors header: names, dtypes and shapes, checked against the length of the file it heads."""
+
+import json
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from infra.errors import DocumentError
+
+LENGTH_BYTES = 8
+MAX_HEADER_BYTES = 100_000_000
+BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
+    "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One tensor of a checkpoint as its header says it."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+    @property
+    def params(self) -> int:
+        """Values, unpacked: eight 4-bit values live in one int32 of a `weight_packed`, two in a byte."""
+        packed = {"I32": 8, "U8": 2}.get(self.dtype, 1) if self.name.endswith("_packed") else 1
+        return prod(self.shape) * packed
+
+
+def header_length(first_bytes: bytes, file_bytes: int, where: str) -> int:
+    """The length of the header from a file's first eight bytes. Raises DocumentError for an impossible one."""
+    if len(first_bytes) < LENGTH_BYTES:
+        raise broken(where, f"it is {file_bytes} bytes long, shorter than a safetensors header")
+    length = int.from_bytes(first_bytes[:LENGTH_BYTES], "little")
+    if not 2 <= length <= min(MAX_HEADER_BYTES, file_bytes - LENGTH_BYTES):
+        raise broken(where, f"its header claims {length:,} bytes in a file of {file_bytes:,}")
+    return length
+
+
+def parse(header: bytes, file_bytes: int, where: str) -> tuple[Tensor, ...]:
+    """The tensors of a header. Raises DocumentError when it is not one, or promises bytes the file does not have."""
+    try:
+        rows = json.loads(header)
+        tensors = tuple(tensor(name, row) for name, row in rows.items() if name != "__metadata__")
+        end = max((row["data_offsets"][1] for name, row in rows.items() if name != "__metadata__"), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise broken(where, "its header is not readable JSON of tensors") from None
+    if end + len(header) + LENGTH_BYTES != file_bytes:
+        raise broken(
+            where, f"its header promises {end + len(header) + LENGTH_BYTES:,} bytes and it has {file_bytes:,}"
+        )
+    return tensors
+
+
+def tensor(name: str, row: dict[str, Any]) -> Tensor:
+    """One entry of the header; its bytes must be what its shape takes."""
+    start, end = row["data_offsets"]
+    shape = tuple(int(size) for size in row["shape"])
+    if min((start, end - start, *shape)) < 0 or prod(shape) * BITS[row["dtype"]] != (end - start) * 8:
+        raise ValueError(name)
+    return Tensor(name, row["dtype"], shape, end - start)
+
+
+def broken(where: str, why: str) -> DocumentError:
+    """The error for a file that lies or was cut off."""
+    return DocumentError(
+        f"{where} is not a complete safetensors file: {why}.", "Download it again, or copy it again."
+    )

@@ -1,0 +1,182 @@
+"""`corral size`: verdicts, settings, prices, and what a wrong question gets."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.main import run
+from deploy.fit import Options
+from deploy.plan import Plan
+from deploy.size import answer, on, plan, ranking
+from deploy.subject import named
+from infra.catalog import ec2_types
+
+
+def sized(name: str, precision: str, machine: str, **options: object) -> Plan:
+    return plan(named(name, precision), on(machine), Options.model_validate(options))
+
+
+def test_scout_bf16_on_two_a100_does_not_fit_and_says_what_does() -> None:
+    found = answer("scout", "bf16", on("2xA100-80GB"), Options())
+    assert (found.fits, found.verdict, found.memory.weights_gib, found.memory.total_gib) == (
+        False,
+        "does not fit",
+        101.186,
+        79.15,
+    )
+    assert found.reason.startswith("The weights alone are 101.2 GiB per GPU; of the 79.2 GiB that torch sees")
+    assert (
+        "EC2 sells A100s only by eight: p4d.24xlarge (8xA100-40GB, $21.957642/h), "
+        "p4de.24xlarge (8xA100-80GB, $27.44705/h)." in found.notes
+    )
+    assert "On 2xA100-80GB fits: fp8, int4, nvfp4." in found.notes
+    assert found.notes[-1].startswith("bf16 fits on: 4xA100-80GB, g7e.24xlarge")
+
+
+def test_scout_int4_on_g5_12xlarge_fits_tightly_with_the_flags_that_make_it_fit() -> None:
+    found = answer("scout", "int4", on("g5.12xlarge"), Options())
+    assert (found.fits, found.verdict) == (True, "tight")
+    assert found.price is not None
+    assert found.price.usd_per_hour == Decimal("5.672")
+    wanted = {
+        "model": "RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16",
+        "tensor_parallel_size": 4,
+        "max_model_len": 32768,
+        "max_num_seqs": 64,
+        "gpu_memory_utilization": 0.95,
+        "language_model_only": True,
+        "limit_mm_per_prompt": None,
+        "hf_overrides": {"text_config": {"max_position_embeddings": 32768}},
+    }
+    assert found.serve.model_dump(include=set(wanted)) == wanted
+    assert "confirm it by starting it" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "machine", "options", "verdict"),
+    [
+        (
+            "scout",
+            "bf16",
+            "2xH100-NVL",
+            {"gpu_memory_utilization": 0.99, "max_model_len": 2000},
+            "does not fit",
+        ),
+        (
+            "scout",
+            "bf16",
+            "4xH100",
+            {
+                "vllm_version": "0.8.5",
+                "gpu_memory_utilization": 0.95,
+                "max_model_len": 49152,
+                "max_num_seqs": 256,
+                "enforce_eager": True,
+            },
+            "fits",
+        ),
+        ("scout", "int4", "1xH100", {}, "fits"),
+        ("scout", "int4", "1xA100-80GB", {}, "fits"),
+        ("scout", "fp8", "1xH100", {}, "does not fit"),
+        ("scout", "fp8", "2xH100", {}, "fits"),
+        ("scout", "fp8", "2xA100-80GB", {}, "fits"),
+        ("scout", "bf16", "4xH100", {}, "fits"),
+        ("scout", "bf16", "4xA100-80GB", {}, "fits"),
+        ("scout", "bf16", "2xA100-80GB", {}, "does not fit"),
+        ("scout", "bf16", "g5.48xlarge", {}, "does not fit"),
+        ("maverick", "fp8", "8xH100", {}, "fits"),
+        ("maverick", "fp8", "g6e.48xlarge", {}, "does not fit"),
+        ("maverick", "bf16", "8xH100", {}, "does not fit"),
+        ("maverick", "bf16", "8xH200", {}, "fits"),
+        ("maverick", "bf16", "16xH100", {}, "fits"),
+        ("scout", "int4", "g4dn.metal", {}, "does not fit"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else str(value),
+)
+def test_what_fits_where(
+    name: str, precision: str, machine: str, options: dict[str, object], verdict: str
+) -> None:
+    """Published starts and failures, and arithmetic that no error band touches."""
+    assert sized(name, precision, machine, **options).verdict == verdict
+
+
+def test_published_context_lengths_are_reached() -> None:
+    """vLLM blog, April 2025: Scout BF16 on 8xH100 1M; Maverick FP8 on 8xH200 1M, the model's limit."""
+    scout = sized("scout", "bf16", "8xH100", vllm_version="0.8.3", gpu_memory_utilization=0.9)
+    maverick = sized("maverick", "fp8", "8xH200")
+    assert 1_000_000 <= scout.kv.max_context_tokens < 2_000_000
+    assert maverick.kv.max_context_tokens == 1_048_576
+
+
+def test_a_plan_reads_back_equal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.json"
+    assert run(["size", "scout", "--precision", "fp8", "--on", "8xH200", "--json", "-o", str(path)]) == 0
+    assert Plan.read(path) == Plan.parse(capsys.readouterr().out, "stdout")
+
+
+def test_what_does_not_fit_is_printed_in_full_with_exit_code_3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--precision", "bf16", "--on", "2xA100-80GB", "--json"]) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["fits"], printed["throughput"], printed["kv"]["num_blocks"]) == (False, None, 0)
+
+
+def test_without_a_machine_every_one_that_fits_is_ranked_by_price() -> None:
+    found = ranking("scout", "bf16", Options()).machines
+    prices = [one.price.usd_per_hour for one in found if one.price]
+    assert [one.machine.name for one in found][:3] == ["g7e.24xlarge", "p4d.24xlarge", "p4de.24xlarge"]
+    assert prices == sorted(prices)
+    assert all(one.fits for one in found)
+
+
+def test_the_catalogue_has_at_least_twenty_ec2_types() -> None:
+    assert len(ec2_types()) >= 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["grok"], "'grok' is not a model corral knows."),
+        (["scout", "--on", "g5.12xlarg"], "'g5.12xlarg' is not a machine corral knows."),
+        (["scout", "--on", "0xH100"], "0xH100: 0 is not a number of machines to plan for."),
+        (["scout", "--on", "12xH100"], "12xH100: 12 GPUs do not make equal hosts of 8."),
+        (["scout", "--precision", "int3", "--on", "8xH100"], "'int3' is not a precision corral knows."),
+        (
+            ["scout", "--on", "16xH100", "--tensor-parallel-size", "16"],
+            "tensor parallel size 16 does not divide 40",
+        ),
+        (["scout", "--on", "8xH100", "--tensor-parallel-size", "5"], "tensor parallel size 5 and 8 KV heads"),
+        (
+            ["scout", "--on", "2xH100", "--tensor-parallel-size", "4"],
+            "tensor 4 x pipeline 1 x data 1 needs 4 GPUs",
+        ),
+        (["maverick", "--on", "8xH100", "--max-model-len", "2000000"], "--max-model-len 2,000,000 is beyond"),
+        (
+            ["scout", "--on", "8xH100", "--max-model-len", "1500"],
+            "A request of 1,000 + 1,000 tokens is longer",
+        ),
+        (["scout", "--on", "8xH100", "--concurrency", "0"], "--concurrency 0 is not a positive number"),
+        (["scout", "--on", "8xH100", "--max-num-seqs", "-3"], "--max-num-seqs -3 is not a positive number"),
+        (
+            ["scout", "--on", "8xH100", "--gpu-memory-utilization", "nan"],
+            "--gpu-memory-utilization nan is not a number.",
+        ),
+        (
+            ["scout", "--on", "8xH100", "--gpu-memory-utilization", "1.2"],
+            "--gpu-memory-utilization 1.2 is not in",
+        ),
+        (["scout", "--on", "8xH100", "--kv-cache-dtype", "int8"], "--kv-cache-dtype int8 is not one"),
+        (["scout", "--on", "8xH100", "--vllm-version", "0.8.2"], "vLLM 0.8.2 has no Llama 4"),
+        (["scout", "--on", "8xH100", "--vllm-version", "new"], "'new' is not a vLLM version."),
+        (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),
+    ],
+)
+def test_a_wrong_question_is_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["size", *arguments])
+    out, err = capsys.readouterr()
+    assert (code, out) == (4 if "nowhere" in arguments[0] else 2, "")
+    assert err.startswith(f"error: {message}")
+    assert "hint: " in err
