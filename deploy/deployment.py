@@ -2,7 +2,7 @@
 
 import os
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -31,6 +31,9 @@ class Deployment(Document):
     """The AWS region, for target ec2."""
     hosts: tuple[str, ...] = ()
     """The SSH destinations, for target ssh."""
+    engine: str = ""
+    """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
+    empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
 
 
 def home() -> Path:
@@ -51,6 +54,24 @@ def checked_name(name: str) -> str:
             "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
         )
     return name
+
+
+def make(plan: Plan, target: Target, name: str | None = None) -> Deployment:
+    """A new deployment of a plan, under the given name or one made of the model and its precision."""
+    return Deployment(
+        name=checked_name(name if name is not None else default_name(plan)),
+        target=target,
+        plan=plan,
+        created_at=datetime.now(UTC),
+    )
+
+
+def default_name(plan: Plan) -> str:
+    """A name made of the model and its precision, such as scout-int4."""
+    return (
+        re.sub("[^a-z0-9]+", "-", f"{plan.model}-{plan.precision}".lower()).strip("-")[:40].strip("-")
+        or "model"
+    )
 
 
 def load(name: str) -> Deployment:

@@ -41,7 +41,8 @@ def owned_host_checks(
         _privilege(facts),
         _systemd(facts),
         _python(facts, archive_python),
-        _clock(facts.clock_s - our_clock_s),
+        # The host tells whole seconds, cut off.
+        _clock(facts.clock_s + 0.5 - our_clock_s),
     )
 
 
@@ -258,7 +259,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _clock(skew_s: float) -> Check:
     limits = figures()["clock_skew_s"]
-    found = f"{skew_s:+.0f} s against this machine"
+    found = f"{skew_s:+.1f} s against this machine"
     if abs(skew_s) > limits["failed"]:
         return _failed("clock", found, "Set it: timedatectl set-ntp true. TLS and AWS refuse such a clock.")
     if abs(skew_s) > limits["warning"]:

@@ -29,7 +29,8 @@ class Engine(Record):
     wheelhouse: str = ""
     """A folder of wheels on the host, or an s3:// prefix: pip then asks no index."""
     archive: str = ""
-    """A tar of a packed engine (`corral engine pack`) on the host, or at s3://: needs no pip and no network."""
+    """A tar of a packed engine (`corral engine pack`) on the host, at s3://, or - for the prepare script's input:
+    needs no pip and no network."""
     python: str = "python3"
     """The host's interpreter; a packed engine needs the minor version it was packed with."""
 
@@ -45,7 +46,9 @@ class HostSetup(Record):
     port: int = 8000
     engine: Engine
     weights: str = ""
-    """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX or a folder on the host; empty when the model is there already."""
+    """hf://ORG/REPO@REVISION or s3://BUCKET/PREFIX; empty when the model is on the host already."""
+    read_only_paths: tuple[str, ...] = ()
+    """What else the server may read although it lies in a home folder: a model the owner keeps there."""
     hf_token_parameter: str = ""
     """The name of an SSM SecureString, or the ARN of a Secrets Manager secret; never the token."""
     region: str = ""
@@ -151,6 +154,11 @@ def _first_boot(setup: HostSetup) -> list[list[str]]:
     return [*limit, *watch, ["bash", "-c", start]]
 
 
+def engine_mark(engine: Engine) -> str:
+    """What the prepare script notes when an engine is in place; another engine has another mark."""
+    return f"{engine.python} {engine.requirement} {engine.wheelhouse} {engine.archive}"
+
+
 def setup_env(setup: HostSetup) -> str:
     """The values the scripts source, quoted once."""
     values = {
@@ -180,6 +188,7 @@ def server_unit(setup: HostSetup) -> str:
         # systemd must wait longer than the server drains.
         stop_s=setup.shutdown_timeout_s + 30,
         network=network,
+        readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
     )
 
 
@@ -220,6 +229,11 @@ def systemd_quoted(argument: str) -> str:
     """One argument of ExecStart=, so that systemd passes exactly these characters on."""
     # JSON's escapes for quotes, backslashes and control characters are also systemd's; $ and % are doubled.
     return json.dumps(argument, ensure_ascii=False).replace("%", "%%").replace("$", "$$")
+
+
+def _path_quoted(path: str) -> str:
+    """A path for BindReadOnlyPaths=, where a colon would begin the destination."""
+    return systemd_quoted(path.replace(":", "\\:")).replace("$$", "$")
 
 
 def _script(here: str, file_name: str) -> HostFile:
@@ -279,8 +293,8 @@ UMask=0077
 NoNewPrivileges=yes
 CapabilityBoundingSet=
 ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
+ProtectHome=tmpfs
+{readable}PrivateTmp=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectKernelLogs=yes

@@ -155,6 +155,7 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "idle_minutes",
         "name",
         "port",
+        "read_only_paths",
         "region",
         "rented",
         "shutdown_timeout_s",

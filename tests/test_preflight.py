@@ -157,7 +157,7 @@ def test_the_cpu_engine_wants_avx2_libnuma_and_memory() -> None:
         ({"python": None}, None, ["python: Python missing"]),
         ({"privilege": "none"}, None, ["privilege: not root, and sudo asks for a password"]),
         ({"systemd": None}, None, ["systemd: not running"]),
-        ({"clock_s": 1795486910.0 - 301}, None, ["clock: -301 s against this machine"]),
+        ({"clock_s": 1795486910.0 - 301.5}, None, ["clock: -301.0 s against this machine"]),
     ],
 )
 def test_what_an_owned_host_needs(
@@ -169,7 +169,7 @@ def test_what_an_owned_host_needs(
 
 def test_a_small_clock_skew_is_reported_as_a_warning() -> None:
     clock = preflight.owned_host_checks(host(), 1795486900.0)[-1]
-    assert (clock.outcome, clock.found) == ("warning", "+10 s against this machine")
+    assert (clock.outcome, clock.found) == ("warning", "+10.5 s against this machine")
 
 
 def test_a_failed_check_stops_with_its_mend() -> None:

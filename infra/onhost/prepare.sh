@@ -8,7 +8,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 phase() { # the marker that `corral status` and the cloud's console output show
     printf '%s\n' "$*" >"$root/phase"
-    echo "corral: $NAME: $*" | tee /dev/console 2>/dev/null || true
+    echo "corral: $NAME: $*"
+    [[ $RENTED != yes ]] || echo "corral: $NAME: $*" >/dev/console || true
 }
 trap 'phase "failed: ${step:-start}, line $LINENO"' ERR
 
@@ -20,7 +21,7 @@ secret() { # a SecureString of SSM, or a secret of Secrets Manager, by its name
     fi
 }
 
-local_copy() { # print a path on this host for a path or an s3:// address
+local_copy() { # print a path on this host for a path, an s3:// address, or - for what comes in by SSH
     if [[ $1 != s3://* ]]; then
         printf '%s\n' "$1"
     elif [[ $1 == */ ]]; then
@@ -49,16 +50,17 @@ installed_engine() {
 }
 
 step=engine
-if [[ ! -e $root/engine/.complete ]]; then
+wanted="$ENGINE_PYTHON $ENGINE_REQUIREMENT $ENGINE_WHEELHOUSE $ENGINE_ARCHIVE"
+if [[ $(cat "$root/engine/.complete" 2>/dev/null) != "$wanted" ]]; then
     phase "installing the engine"
     if [[ -n $ENGINE_ARCHIVE ]]; then unpacked_engine "$root/engine"; else installed_engine "$root/engine"; fi
     "$root/engine/bin/python" -c 'import vllm' # packed for another Python, or half a wheelhouse: found here
     rm -rf "$root/download" "$root/download.tar"
-    touch "$root/engine/.complete"
+    printf '%s\n' "$wanted" >"$root/engine/.complete"
 fi
 
 step=weights
-if [[ -n $WEIGHTS && ! -e $root/model/.complete ]]; then
+if [[ -n $WEIGHTS && $(cat "$root/model/.complete" 2>/dev/null) != "$WEIGHTS" ]]; then
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
@@ -76,9 +78,9 @@ if [[ -n $WEIGHTS && ! -e $root/model/.complete ]]; then
 download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
         unset HF_TOKEN
         ;;
-    *) cp -a "$WEIGHTS/." "$root/model/" ;;
+    *) echo "weights come from hf:// or s3://, not from $WEIGHTS" >&2 && false ;;
     esac
-    touch "$root/model/.complete"
+    printf '%s\n' "$WEIGHTS" >"$root/model/.complete"
 fi
 
 step=key

@@ -1,0 +1,137 @@
+"""PURE but for looking at this machine's files: what an owned host is brought, and how its server is set up."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+
+from deploy import preflight
+from deploy.deployment import Deployment, home
+from deploy.plan import Plan
+from infra import host as hosts
+from infra.errors import UsageError
+from infra.record import Record
+from serving import engine as engines
+from serving.options import ServeOptions, argv, environment
+from serving.pack import prefix_of, python_of
+from serving.startup import load_budget_s
+
+GIB = 2**30
+
+
+class Brought(Record):
+    """What is sent to the host from here. What is None the host has, or gets by itself."""
+
+    engine: Path | None = None
+    """An engine's environment."""
+    wheelhouse: Path | None = None
+    python: str | None = None
+    """The Python version the engine is packed for."""
+    requirement: str = ""
+    """What pip installs, where no engine is brought."""
+    model: Path | None = None
+    chat_template: Path | None = None
+    disk_gib: float = 0.0
+
+
+def brought(deployment: Deployment) -> Brought:
+    """Decide what to bring. Raises UsageError for an engine that is none, ServerError when there is none to bring."""
+    plan = deployment.plan
+    model = _local(plan.serve.model)
+    bring = Brought(
+        model=model,
+        chat_template=_local(plan.serve.chat_template or ""),
+        requirement=f"vllm=={plan.vllm_version}",
+    )
+    update = _engine(deployment)
+    figures = preflight.figures()["engine_disk_gib"]
+    engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
+    model_gib = _size_gib(model) if model else _fetched_gib(plan)
+    return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
+
+
+def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
+    """How the host is prepared for this plan, with the paths it will have there."""
+    options = _options_there(deployment, bring)
+    return hosts.HostSetup(
+        name=deployment.name,
+        argv=argv(options),
+        environment=environment(
+            options, hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
+        ),
+        host=options.host,
+        port=options.port,
+        engine=_engine_there(deployment.name, bring),
+        weights=f"hf://{deployment.plan.serve.model}" if _is_repository(deployment.plan, bring) else "",
+        read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),
+        api_key="generated",
+        shutdown_timeout_s=options.shutdown_timeout,
+    )
+
+
+def removal_script() -> str:
+    """What takes a deployment away from a host and says what is left."""
+    return (files("infra.onhost") / "remove.sh").read_text(encoding="utf-8")
+
+
+def _local(path: str) -> Path | None:
+    """A path of this machine, or None for a repository, or a path of the host's."""
+    found = Path(path)
+    return found.resolve() if path and found.exists() else None
+
+
+def _engine(deployment: Deployment) -> dict[str, object]:
+    """The engine to bring: the one named, or corral's own for a plan without GPUs."""
+    if deployment.engine:
+        return _named_engine(Path(deployment.engine))
+    if deployment.plan.machine.gpu_count:
+        return {}
+    prefix = prefix_of(engines.find(home(), os.environ).vllm)
+    return {"engine": prefix, "python": python_of(prefix)}
+
+
+def _named_engine(path: Path) -> dict[str, object]:
+    if (path / "pyvenv.cfg").is_file():
+        return {"engine": path.resolve(), "python": python_of(path)}
+    if any(path.glob("*.whl")):
+        return {"wheelhouse": path.resolve()}
+    raise UsageError(
+        f"{path} is neither an engine's environment nor a folder of wheels.",
+        "Name a virtual environment with vLLM, or make wheels: pip download vllm -d FOLDER",
+    )
+
+
+def _engine_there(name: str, bring: Brought) -> hosts.Engine:
+    if bring.engine:
+        python = f"python{bring.python}"
+        return hosts.Engine(archive="-", python=python, requirement=_version_mark(bring.engine))
+    wheelhouse = f"{hosts.root(name)}/wheelhouse" if bring.wheelhouse else ""
+    return hosts.Engine(requirement=bring.requirement, wheelhouse=wheelhouse)
+
+
+def _version_mark(prefix: Path) -> str:
+    """Tells one packed engine from another, so that a newer one is sent again."""
+    return f"vllm=={engines.version_of(prefix / 'bin' / 'vllm')}"
+
+
+def _is_repository(plan: Plan, bring: Brought) -> bool:
+    return bring.model is None and not plan.serve.model.startswith("/")
+
+
+def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
+    """The plan's options with the paths the host will have."""
+    serve = deployment.plan.serve
+    update: dict[str, object] = {}
+    if bring.model or _is_repository(deployment.plan, bring):
+        update["model"] = hosts.model_folder(deployment.name)
+    if bring.chat_template:
+        update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"
+    return serve.model_copy(update=update)
+
+
+def _size_gib(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / GIB
+
+
+def _fetched_gib(plan: Plan) -> float:
+    """What the host will download; nothing for a model that lies there."""
+    return 0.0 if plan.serve.model.startswith("/") else plan.weights_bytes / GIB

@@ -1,0 +1,326 @@
+"""The door to an owned host: the OpenSSH client, so that ~/.ssh/config, agents, hardware keys and jumps just work.
+
+Host keys are strict: a host that is not in known_hosts, or whose key changed, is refused. $CORRAL_SSH_CONFIG
+names another configuration file than ~/.ssh/config.
+"""
+
+import os
+import re
+import secrets
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from infra.errors import AuthError, CorralError, HostError, UsageError
+from infra.facts import HostFacts, parse, script
+from infra.host import HostFile
+from infra.record import Record
+
+# [ssh://][USER@]HOST[:PORT], a host alias, an IPv4 or IPv6 address; never something that reads as an option.
+DESTINATION = re.compile(r"(ssh://)?([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[:._][A-Za-z0-9\[\]:._%-]*")
+
+CONNECT_TIMEOUT_S = 15
+COMMAND_TIMEOUT_S = 120
+SSH_FAILED = 255
+
+# What the OpenSSH client prints, and what it means. First match wins.
+REFUSALS: tuple[tuple[str, type[CorralError], str, str], ...] = (
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        HostError,
+        "The host key of {host} is not the one you know: it was installed anew, or somebody is in between",
+        "Ask its owner for the fingerprint. Only then: ssh-keygen -R HOST, and connect once by hand.",
+    ),
+    (
+        "Host key verification failed",
+        HostError,
+        "{host} is not in your known_hosts, and corral never accepts an unknown host key",
+        "Connect once by hand and compare the fingerprint: ssh {host}",
+    ),
+    (
+        "Permission denied",
+        AuthError,
+        "{host} refuses your key",
+        "Try it by hand; corral never asks for a password: ssh -o BatchMode=yes {host} true",
+    ),
+    (
+        "Could not resolve hostname",
+        HostError,
+        "There is no host called {host}",
+        "Check its name in DNS or ~/.ssh/config.",
+    ),
+)
+
+
+class Done(Record):
+    """What a command on a host left: exit code, and its output without what the login printed before it."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def checked_destination(text: str) -> str:
+    """Return an SSH destination as given. Raises UsageError for what cannot be one (spaces, quotes, an option)."""
+    if not DESTINATION.fullmatch(text):
+        raise UsageError(
+            f"{text!r} is not a host that ssh can reach.",
+            "Give HOST, USER@HOST or a name from ~/.ssh/config.",
+        )
+    return text
+
+
+class Host:
+    """One host over SSH. Commands share one connection, which OpenSSH keeps for a minute after the last."""
+
+    def __init__(self, destination: str) -> None:
+        self.destination = checked_destination(destination)
+        self.privilege = "root"
+
+    def facts(self) -> HostFacts:
+        """Read the host; from here on `as_root` knows whether it needs sudo."""
+        facts = parse(self.run(["sh", "-s"], stdin=script().encode()).stdout)
+        self.privilege = facts.privilege
+        return facts
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        as_root: bool = False,
+        check: bool = True,
+        timeout_s: float = COMMAND_TIMEOUT_S,
+    ) -> Done:
+        """Run one command; every argument arrives as it is here.
+
+        Raises HostError when the host cannot be reached, does not answer in time, or (with `check`) the command
+        fails; AuthError when it refuses our key.
+        """
+        marker = secrets.token_hex(8)
+        try:
+            done = subprocess.run(
+                self._argv(self._as_root(command) if as_root else command, marker),
+                input=stdin,
+                capture_output=True,
+                timeout=timeout_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise self._silent(timeout_s) from None
+        except FileNotFoundError:
+            raise no_client() from None
+        return self._done(command, marker, done, check)
+
+    def write(self, files: Iterable[HostFile]) -> None:
+        """Put files on the host, whole, owned by root."""
+        archive = BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for file in files:
+                tar.addfile(*_member(file))
+        self.run(UNPACK, stdin=archive.getvalue(), as_root=True)
+
+    def send(self, pack: Callable[[IO[bytes]], None], command: Sequence[str]) -> None:
+        """Run a command as root with what `pack` writes as its input; for what is too large to hold in memory."""
+        marker = secrets.token_hex(8)
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(
+                self._argv(self._as_root(command), marker),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            ) as process,
+        ):
+            assert process.stdin is not None
+            try:
+                with process.stdin as pipe:
+                    pack(pipe)
+            except BrokenPipeError:
+                pass  # the other side's own words, read below, say why
+            except BaseException:
+                process.kill()
+                raise
+            code = process.wait()
+            said.seek(0)
+            if code:
+                raise self._refused(command, code, said.read().decode(errors="replace"))
+
+    def lines(self, command: Sequence[str]) -> Iterator[str]:
+        """Run a command as root and give its lines as they come; ends the command when the reader stops."""
+        marker = secrets.token_hex(8)
+        process = subprocess.Popen(
+            self._argv(self._as_root(command), marker),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+        )
+        assert process.stdout is not None
+        try:
+            heard = False
+            for line in process.stdout:
+                if heard:
+                    yield line.rstrip("\n")
+                heard = heard or line.rstrip("\n") == marker
+        finally:
+            process.terminate()
+            process.wait()
+            process.stdout.close()
+
+    def forward(self, local_port: int, host: str, port: int) -> None:
+        """Let 127.0.0.1:`local_port` here lead to `host`:`port` there, until `close_forward`.
+
+        Raises HostError when it cannot.
+        """
+        if self._control("check", local_port) == 0:
+            return
+        argv = [
+            *client(self._socket(local_port)),
+            "-o",
+            "ExitOnForwardFailure=yes",
+            "-fNM",
+            "-L",
+            f"127.0.0.1:{local_port}:{host}:{port}",
+            "--",
+            self.destination,
+        ]
+        try:
+            # Its output goes to a file: a pipe would stay open with the client that goes on in the background.
+            with tempfile.TemporaryFile() as said:
+                done = subprocess.run(
+                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60, check=False
+                )
+                said.seek(0)
+                if done.returncode:
+                    raise self._refused(["forward"], SSH_FAILED, said.read().decode(errors="replace"))
+        except subprocess.TimeoutExpired:
+            raise self._silent(60) from None
+
+    def close_forward(self, local_port: int) -> None:
+        """End what `forward` began; nothing happens where it did not."""
+        self._control("exit", local_port)
+
+    def address(self) -> str:
+        """The host's name or address as ~/.ssh/config resolves it."""
+        argv = [*client(self._socket()), "-G", "--", self.destination]
+        said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
+        known = dict(line.partition(" ")[::2] for line in said.splitlines())
+        return known.get("hostname", self.destination)
+
+    def close(self) -> None:
+        """End the shared connection at once instead of in a minute."""
+        self._control("exit", None)
+
+    def _control(self, order: str, local_port: int | None) -> int:
+        argv = [*client(self._socket(local_port)), "-O", order, "--", self.destination]
+        return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode
+
+    def _socket(self, local_port: int | None = None) -> Path:
+        return sockets() / ("%C" if local_port is None else f"{local_port}-%C")
+
+    def _argv(self, command: Sequence[str], marker: str) -> list[str]:
+        line = f"echo {marker}; exec {shlex.join(command)}"
+        return [
+            *client(self._socket()),
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            "ControlPersist=60",
+            "-T",
+            "--",
+            self.destination,
+            line,
+        ]
+
+    def _as_root(self, command: Sequence[str]) -> list[str]:
+        return list(command) if self.privilege == "root" else ["sudo", "-n", "--", *command]
+
+    def _done(
+        self, command: Sequence[str], marker: str, done: "subprocess.CompletedProcess[bytes]", check: bool
+    ) -> Done:
+        noise, heard, said = done.stdout.decode(errors="replace").partition(f"{marker}\n")
+        complaint = done.stderr.decode(errors="replace")
+        if not heard:
+            raise self._refused(command, done.returncode or SSH_FAILED, complaint or noise)
+        if check and done.returncode:
+            raise self._refused(command, done.returncode, complaint)
+        return Done(code=done.returncode, stdout=said, stderr=complaint)
+
+    def _refused(self, command: Sequence[str], code: int, complaint: str) -> CorralError:
+        """The client's complaint, or the command's own, as one of ours."""
+        if code == SSH_FAILED:
+            for words, kind, message, hint in REFUSALS:
+                if words in complaint:
+                    host = self.destination
+                    return kind(message.format(host=host) + ".", hint.format(host=host))
+        last = complaint.strip().splitlines()[-1].rstrip(".") if complaint.strip() else "it said nothing"
+        if code == SSH_FAILED:
+            return HostError(
+                f"{self.destination} cannot be reached: {last}.",
+                f"Try it by hand: ssh {self.destination} true",
+            )
+        return HostError(
+            f"{Path(command[0]).name} failed on {self.destination} with code {code}: {last}.",
+            f"Look there: ssh {self.destination}",
+        )
+
+    def _silent(self, timeout_s: float) -> HostError:
+        return HostError(
+            f"{self.destination} did not answer within {timeout_s:.0f} s.",
+            f"It may be overloaded or hung; look there: ssh {self.destination} uptime",
+        )
+
+
+UNPACK = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/")
+
+
+def client(socket: Path) -> list[str]:
+    """The ssh command with the settings every use shares."""
+    config = os.environ.get("CORRAL_SSH_CONFIG")
+    options = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "ConnectTimeout": str(CONNECT_TIMEOUT_S),
+        "ServerAliveInterval": "15",
+        "ServerAliveCountMax": "4",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "ClearAllForwardings": "no",
+        "ControlPath": str(socket),
+    }
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return ["ssh", *(["-F", config] if config else []), *given]
+
+
+def sockets() -> Path:
+    """The folder of the connections' sockets: short, since a socket's path may have 107 characters, and private."""
+    folder = Path(tempfile.gettempdir()) / f"corral-ssh-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        raise HostError(
+            f"{folder} belongs to somebody else.", "Remove it, or set TMPDIR to a folder of yours."
+        )
+    return folder
+
+
+def no_client() -> HostError:
+    """This machine has no ssh."""
+    return HostError(
+        "There is no ssh on this machine.", "Install OpenSSH's client: apt-get install openssh-client"
+    )
+
+
+def _member(file: HostFile) -> tuple[tarfile.TarInfo, IO[bytes]]:
+    content = file.content.encode()
+    info = tarfile.TarInfo(file.path.lstrip("/"))
+    # systemd takes a unit file of 1970 for a masked one.
+    info.size, info.mode, info.mtime = len(content), int(file.mode, 8), int(time.time())
+    return info, BytesIO(content)

@@ -1,0 +1,82 @@
+"""A folder copied to a host over SSH, file by file as needed, and proved equal by SHA-256 on both sides."""
+
+import hashlib
+import tarfile
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from infra.errors import HostError
+from infra.ssh import Host
+
+# Hashing or copying a hundred gigabytes may take its time.
+PATIENCE_S = 6 * 3600
+
+MANIFEST_SCRIPT = """\
+cd "$1" 2>/dev/null || exit 0
+find . -type f ! -name .complete -exec sha256sum {} +
+"""
+
+
+def manifest(folder: Path) -> dict[str, str]:
+    """Relative path -> SHA-256 of every file below a folder. Links are followed: the Hub's cache is made of them."""
+    found = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
+
+
+def sha256(path: Path) -> str:
+    """The checksum of one file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy_folder(host: Host, local: Path, remote: str) -> int:
+    """Make the remote folder hold what the local one holds; return how many files had to be sent.
+
+    Safe to call again: what is there and equal is not sent twice. Raises HostError when a file differs afterwards.
+    """
+    wanted = manifest(local)
+    there = remote_manifest(host, remote)
+    missing = [name for name, checksum in wanted.items() if there.get(name) != checksum]
+    if missing:
+        host.run(["mkdir", "-p", remote], as_root=True)
+        command = ["tar", "-x", "--no-same-owner", "--directory", remote]
+        host.send(lambda pipe: _pack(local, missing, pipe), command)
+        prove(wanted, remote_manifest(host, remote), f"{host.destination}:{remote}")
+    return len(missing)
+
+
+def prove(wanted: dict[str, str], there: dict[str, str], where: str) -> None:
+    """Raise HostError when a file did not arrive as it is here."""
+    wrong = [name for name, checksum in wanted.items() if there.get(name) != checksum]
+    if wrong:
+        raise HostError(
+            f"{wrong[0]} is not the same in {where} as here after it was copied.",
+            "Check that host's disk (df -h, dmesg), and run the command again.",
+        )
+
+
+def remote_manifest(host: Host, folder: str) -> dict[str, str]:
+    """The same for a folder on the host; empty when there is none."""
+    command = ["sh", "-c", MANIFEST_SCRIPT, "manifest", folder]
+    lines = host.run(command, as_root=True, timeout_s=PATIENCE_S).stdout.splitlines()
+    return dict(_entry(line) for line in lines)
+
+
+def _entry(line: str) -> tuple[str, str]:
+    """One line of sha256sum; it marks a name with backslashes or newlines by a leading backslash."""
+    checksum, _, name = line.partition("  ")
+    if checksum.startswith("\\"):
+        checksum, name = checksum[1:], name.replace("\\n", "\n").replace("\\\\", "\\")
+    return str(PurePosixPath(name)), checksum
+
+
+def _pack(local: Path, names: list[str], into: IO[bytes]) -> None:
+    with tarfile.open(fileobj=into, mode="w|", bufsize=2**20, dereference=True) as tar:
+        for name in names:
+            tar.add(local / name, arcname=name, filter=_readable)
+
+
+def _readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The server has a user of its own, which must be able to read what only the owner can read here."""
+    member.mode = 0o644
+    return member
