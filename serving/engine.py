@@ -5,6 +5,7 @@ corral never imports vLLM: the engine lives in an environment of its own and is 
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,9 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from infra.errors import HostError, ServerError
+from infra.errors import HostError, ServerError, UsageError
 from infra.record import Record, write_text_atomically
 from serving import fixups
 
@@ -86,10 +87,34 @@ def version_of(vllm: Path) -> str:
     return "unknown"
 
 
+def check_advisories(version: str, progress: Callable[[str], None]) -> None:
+    """Raise UsageError for a vLLM whose API key can be bypassed; warn of one with lesser advisories."""
+    rules = table()["advisories"]
+    numbers = release(version)
+    if numbers and numbers < release(rules["refuse_below"]):
+        raise UsageError(
+            f"vLLM {version} is not started: {rules['refuse_reason']}.",
+            f"Use {rules['refuse_below']} or newer.",
+        )
+    if numbers and numbers < release(rules["warn_below"]):
+        progress(f"warning: vLLM {version}: {rules['warn_reason']} (advisories of {rules['checked_on']})")
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The numbers of a version; () for one that has none, such as "unknown" or a development build."""
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return tuple(int(number) for number in match.groups()) if match else ()
+
+
+def table() -> dict[str, Any]:
+    """The shipped figures of engine.toml."""
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
 def recipe() -> Recipe:
     """Read what to install from engine.toml."""
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["cpu"]
-    return Recipe(**{name: table[name] for name in Recipe.model_fields})
+    cpu = table()["cpu"]
+    return Recipe(**{name: cpu[name] for name in Recipe.model_fields})
 
 
 def folder(home: Path) -> Path:

@@ -62,6 +62,9 @@ NOT_INHERITED = (
 )
 
 
+LONGEST_HOME = 107 - len("/tmp/") - len("/01234567-89ab-cdef-0123-456789abcdef")
+
+
 class ServeOptions(Record):
     """The options of one `vllm serve`, under vLLM's own names. None leaves vLLM's default."""
 
@@ -144,7 +147,7 @@ def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[st
 
 def folders(home: str) -> dict[str, str]:
     """Where everything vLLM, transformers and torch write goes: under `home`, not into the user's own folders."""
-    return {
+    places = {
         "HF_HOME": f"{home}/huggingface",
         "VLLM_CACHE_ROOT": f"{home}/vllm",
         "VLLM_CONFIG_ROOT": f"{home}/vllm-config",
@@ -153,5 +156,7 @@ def folders(home: str) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": f"{home}/inductor",
         "TRITON_CACHE_DIR": f"{home}/triton",
         "NUMBA_CACHE_DIR": f"{home}/numba",
-        "TMPDIR": f"{home}/tmp",
+        "MPLCONFIGDIR": f"{home}/matplotlib",
     }
+    # vLLM's processes talk through sockets in TMPDIR, and the kernel allows a socket's path 107 bytes.
+    return places | ({"TMPDIR": f"{home}/tmp"} if len(home.encode()) <= LONGEST_HOME else {})

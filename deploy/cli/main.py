@@ -1,12 +1,13 @@
 """The program: one typer application, its verbs, and the one place where an error becomes an exit code."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 import typer
 
-from deploy.cli import engine, size, version
+from deploy.cli import engine, logs, probe, serve, size, status, stop, version
 from deploy.cli.output import fail
 from infra.errors import CorralError, Interrupted, UsageError
 
@@ -32,11 +33,19 @@ def corral() -> None:
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
 app.command("size")(size.size)
+app.add_typer(probe.app, name="probe")
+app.command("serve")(serve.serve)
+app.command("status")(status.status)
+app.command("logs")(logs.logs)
+app.command("stop")(stop.stop)
 app.command("version")(version.version)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its documented code."""
+    """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 

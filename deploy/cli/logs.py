@@ -1,0 +1,20 @@
+"""`corral logs`: what vLLM says."""
+
+from typing import Annotated
+
+import typer
+
+
+def logs(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")],
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on until the server ends, or Ctrl-C.")
+    ] = False,
+) -> None:
+    """Print the server's log."""
+    from deploy.deployment import load
+    from deploy.targets.choose import target_of
+
+    deployment = load(name)
+    for line in target_of(deployment).logs(deployment, follow):
+        print(line, flush=follow)

@@ -1,0 +1,34 @@
+"""`corral serve`: start vLLM and return once it really answers."""
+
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    what: Annotated[
+        str, typer.Argument(metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.")
+    ],
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The deployment's name; made of the plan's model if not given."),
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=1, max=65535, help="Another port than the plan's.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the command and its environment.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")] = False,
+) -> None:
+    """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
+    from deploy.cli.output import emit, say
+    from deploy.launch import deployment_of, launch, shown
+    from deploy.show_server import command, endpoint
+
+    deployment = deployment_of(what, name, port)
+    if dry_run:
+        say(command(shown(deployment), as_json))
+        return
+    found = launch(deployment)
+    emit(found, endpoint(deployment.name, found), as_json)

@@ -1,0 +1,29 @@
+"""`corral status`: what a deployment is doing now."""
+
+from typing import Annotated
+
+import typer
+
+
+def status(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One deployment; all of them if not given.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object, or a list without NAME.")
+    ] = False,
+) -> int:
+    """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
+    from deploy.cli.output import emit, say
+    from deploy.deployment import load, names
+    from deploy.show_server import listed, status
+    from deploy.targets.choose import target_of
+
+    if name is not None:
+        deployment = load(name)
+        found = target_of(deployment).status(deployment)
+        emit(found, status(found), as_json)
+        return 0 if found.state in ("serving", "starting", "provisioned", "stopped") else 7
+    every = [target_of(deployment).status(deployment) for deployment in map(load, names())]
+    say(listed(every, as_json))
+    return 0

@@ -1,0 +1,24 @@
+"""`corral stop`: end the server, keep the machine."""
+
+from typing import Annotated
+
+import typer
+
+
+def stop(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print its status afterwards as one JSON object.")
+    ] = False,
+) -> None:
+    """End a deployment's server: its requests finish first, then nothing of it is left. Safe to repeat."""
+    from deploy.cli.output import emit
+    from deploy.deployment import load
+    from deploy.show_server import status
+    from deploy.targets.choose import target_of
+
+    deployment = load(name)
+    target = target_of(deployment)
+    target.stop(deployment)
+    found = target.status(deployment)
+    emit(found, status(found), as_json)

@@ -1,0 +1,58 @@
+"""From what a user named, a plan file or a deployment, to a serving endpoint."""
+
+from pathlib import Path
+
+from deploy import deployment as deployments
+from deploy.deployment import Deployment
+from deploy.plan import Plan
+from deploy.targets.choose import target_of
+from infra.errors import DoesNotFit, UsageError
+from serving.endpoint import Endpoint
+
+
+def deployment_of(what: str, name: str | None = None, port: int | None = None) -> Deployment:
+    """The deployment that a plan file or a name means. Raises DocumentError when there is neither."""
+    if not is_file(what):
+        if name is not None:
+            raise UsageError(
+                f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
+            )
+        return with_port(deployments.load(what), port)
+    plan = Plan.read(Path(what))
+    if not plan.fits:
+        raise DoesNotFit(
+            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE"
+        )
+    return with_port(deployments.make(plan, "local", name), port)
+
+
+def is_file(what: str) -> bool:
+    """Whether the word means a plan file: it has a path or an ending, or there is such a file."""
+    return "/" in what or what.endswith(".json") or Path(what).is_file()
+
+
+def with_port(deployment: Deployment, port: int | None) -> Deployment:
+    """The same deployment on another port."""
+    if port is None:
+        return deployment
+    serve = deployment.plan.serve.model_copy(update={"port": port})
+    plan = deployment.plan.model_copy(update={"serve": serve})
+    return deployment.model_copy(update={"plan": plan})
+
+
+def shown(deployment: Deployment) -> list[dict[str, object]]:
+    """What serving would ask of the world."""
+    return target_of(deployment).requests(deployment)
+
+
+def launch(deployment: Deployment) -> Endpoint:
+    """Prepare this machine where that is all it takes, keep the document, and serve."""
+    target = target_of(deployment)
+    if deployment.target == "local" and target.status(deployment).state not in (
+        "serving",
+        "starting",
+        "degraded",
+    ):
+        target.provision(deployment)
+    deployment.write(deployments.folder(deployment.name) / "deployment.json")
+    return target.serve(deployment)

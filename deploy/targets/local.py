@@ -1,0 +1,219 @@
+"""The target `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy import preflight as rules
+from deploy.cli.output import progress
+from deploy.deployment import Deployment, folder, home
+from deploy.targets.base import Check, Status, Teardown
+from infra import local as machine
+from infra import processes
+from infra.errors import ServerError, UsageError
+from serving import diagnosis, engine, gpus, health, precheck, server, startup, stopping
+from serving.endpoint import Endpoint
+from serving.logs import Tail
+from serving.options import ServeOptions, argv, environment
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What a server writes: its log and its compile cache.
+DISK_GIB = 1.0
+
+
+def preflight(deployment: Deployment) -> tuple[Check, ...]:
+    """Look at this machine's GPUs, driver, memory, disk and port; changes nothing."""
+    return rules.checks(
+        machine.facts(), gpus.report(), deployment.plan, disk_path=str(Path.home()), disk_gib=DISK_GIB
+    )
+
+
+def requests(deployment: Deployment) -> list[dict[str, object]]:
+    """The command that would be run and its environment, but for the key."""
+    place = folder(deployment.name)
+    budget_s = startup.load_budget_s(deployment.plan.weights_bytes or 0)
+    given = environment(deployment.plan.serve, str(place), budget_s)
+    return [
+        {
+            "argv": ["vllm", *argv(deployment.plan.serve)],
+            "environment": given | {"VLLM_API_KEY": f"(from {server.key_file(place)})"},
+        }
+    ]
+
+
+def provision(deployment: Deployment) -> None:
+    """Check the machine and the engine; there is nothing to rent. Raises HostError or ServerError."""
+    rules.require(preflight(deployment), "This machine")
+    engine.find(home(), os.environ)
+
+
+def serve(deployment: Deployment) -> Endpoint:
+    """Start vLLM and return once it has answered a real completion; at once when it does already.
+
+    Raises ServerError with the cause found in the log when it dies or is not ready in time; nothing is left then.
+    """
+    place = folder(deployment.name)
+    with one_at_a_time(place):
+        running = server.load(place)
+        if running is None or not processes.is_alive(running.leader):
+            running = start(deployment, place)
+        elif running.arguments != argv(deployment.plan.serve):
+            raise UsageError(
+                f"{deployment.name} is being served with other options.",
+                f"End it first: corral stop {deployment.name}",
+            )
+        if judged(running).state != "serving":
+            wait(deployment.name, place, running)
+    return running.endpoint
+
+
+def start(deployment: Deployment, place: Path) -> server.Server:
+    """Check what can be checked without starting anything, then start."""
+    options = deployment.plan.serve
+    found = engine.find(home(), os.environ)
+    refuse_unsafe_start(options, found)
+    if server.members(place):
+        stopping.stop(place, is_ready=False, progress=progress)
+    weights_bytes = precheck.check(options)
+    progress(f"serve: vLLM {found.version} ({found.vllm}) with {options.model}")
+    return server.start(place, found, options, startup.load_budget_s(weights_bytes))
+
+
+def refuse_unsafe_start(options: ServeOptions, found: engine.Engine) -> None:
+    """Raise UsageError for a start that would be open to the network, or take all of the memory."""
+    if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
+        raise UsageError(
+            f"The server would listen on {options.host}, where others can reach it without TLS.",
+            "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+        )
+    if found.is_cpu and options.kv_cache_memory_bytes is None:
+        raise UsageError(
+            "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
+            "Plan for this machine: corral size MODEL --on local --json",
+        )
+    engine.check_advisories(found.version, progress)
+
+
+def wait(name: str, place: Path, running: server.Server) -> None:
+    """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
+    said = Tail(server.log_file(place))
+
+    def check() -> health.Verdict:
+        exit_code = processes.reap(running.leader.pid)
+        alive = exit_code is None and processes.is_alive(running.leader)
+        for words in startup.phases(said.lines()):
+            progress(f"serve: {words}")
+        return judged(running) if alive else health.DEAD
+
+    try:
+        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
+    except ServerError as error:
+        stopping.kill(place)
+        raise explained(name, place, error) from None
+    except BaseException:
+        progress("serve: interrupted; ending the server")
+        stopping.kill(place)
+        raise
+
+
+def judged(running: server.Server) -> health.Verdict:
+    """Look at a server whose leader lives, and judge."""
+    return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)
+
+
+def explained(name: str, place: Path, error: ServerError) -> ServerError:
+    """The failure with the cause its log gives, and the next step."""
+    found = diagnosis.explain(server.log_text(place))
+    if found.name == "unknown" and "died" not in error.message:
+        return ServerError(error.message, f"Read its log: corral logs {name}")
+    return ServerError(f"The server did not start: {found.cause}.", found.next.replace("NAME", name))
+
+
+def status(deployment: Deployment) -> Status:
+    """Ask the kernel for its processes, then the server itself for a completion."""
+    place = folder(deployment.name)
+    running = server.load(place)
+    if running is None:
+        return said(deployment, "provisioned", "it was never started")
+    alive = server.members(place)
+    if not alive:
+        return ended(deployment, place, running)
+    if not processes.is_alive(running.leader):
+        found = diagnosis.explain(server.log_text(place))
+        orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
+        return said(deployment, "dead", f"{found.cause}; {orphans}")
+    verdict = judged(running)
+    if verdict.state == "starting":
+        return starting(deployment, place, running)
+    return said(deployment, verdict.state, verdict.detail, running.endpoint)
+
+
+def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
+    """The status of a server without processes: it was stopped, or it died."""
+    if running.stopped_at:
+        return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
+    found = diagnosis.explain(server.log_text(place))
+    return said(deployment, "dead", f"{found.cause}; {found.next}".replace("NAME", deployment.name))
+
+
+def starting(deployment: Deployment, place: Path, running: server.Server) -> Status:
+    """The status of a server that does not listen yet: how far it is, and whether its time is over."""
+    heard = startup.phases(server.log_text(place).splitlines())
+    phase = heard[-1] if heard else "vLLM is being imported"
+    if server.age_s(running) > running.load_budget_s:
+        return said(deployment, "hung", f"not ready after {running.load_budget_s} s; last: {phase}")
+    return said(deployment, "starting", phase)
+
+
+def said(deployment: Deployment, state: str, detail: str, endpoint: Endpoint | None = None) -> Status:
+    """A status of this target."""
+    return Status.model_validate(
+        {"name": deployment.name, "target": "local", "state": state, "detail": detail, "endpoint": endpoint}
+    )
+
+
+def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
+    """The server's log, line by line; with `follow`, until it ends."""
+    place = folder(deployment.name)
+    tail = Tail(server.log_file(place))
+    yield from tail.lines()
+    while follow and server.members(place):
+        time.sleep(0.2)
+        yield from tail.lines()
+
+
+def stop(deployment: Deployment) -> None:
+    """End the server, letting its requests finish; safe to repeat."""
+    place = folder(deployment.name)
+    running = server.load(place)
+    is_ready = running is not None and health.is_listening(running.endpoint)
+    stopping.stop(place, is_ready=is_ready, progress=progress)
+
+
+def down(deployment: Deployment) -> Teardown:
+    """End the server and remove what it wrote; the deployment's documents stay."""
+    place = folder(deployment.name)
+    stop(deployment)
+    server.remove_files(place)
+    left = server.members(place)
+    return Teardown(
+        name=deployment.name, counts={"processes": len(left)}, left=tuple(f"process {pid}" for pid in left)
+    )
+
+
+@contextmanager
+def one_at_a_time(place: Path) -> Iterator[None]:
+    """Hold the deployment while it is started. Raises UsageError when another corral does so now."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"Another corral is starting {place.name} now.",
+                f"See how far it is: corral status {place.name}",
+            ) from None
+        yield

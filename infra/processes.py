@@ -1,0 +1,103 @@
+"""The door to this machine's processes: who belongs to a server, and are they gone. Reads /proc, sends signals."""
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from infra.record import Record
+
+PROC = Path("/proc")
+STATE, SESSION, START_TICKS = 0, 3, 19  # fields of /proc/PID/stat after the command's closing bracket
+
+
+class Birth(Record):
+    """What makes a process number mean one process for ever: when it started, and in which run of the kernel."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+
+
+def birth(pid: int) -> Birth | None:
+    """The birth of a living process; None when there is no such process, or only its zombie."""
+    fields = stat(pid)
+    if fields is None or fields[STATE] == "Z":
+        return None
+    return Birth(pid=pid, start_ticks=int(fields[START_TICKS]), boot_id=boot_id())
+
+
+def is_alive(born: Birth) -> bool:
+    """Whether that very process still lives; another one that got its number does not count."""
+    return birth(born.pid) == born
+
+
+def members(session: int, marker: str) -> tuple[int, ...]:
+    """The living processes of a session, and those that were started with `marker` ("NAME=value") set.
+
+    A process number is not given out again while a session of that number has members, so orphans are safe to
+    name by the session of their dead leader. The marker finds what left the session.
+    """
+    return tuple(pid for pid in every_pid() if belongs(pid, session, marker))
+
+
+def belongs(pid: int, session: int, marker: str) -> bool:
+    """Whether a process lives and is of that session or carries that marker."""
+    fields = stat(pid)
+    if fields is None or fields[STATE] == "Z" or pid == os.getpid():
+        return False
+    return int(fields[SESSION]) == session or carries(pid, marker)
+
+
+def carries(pid: int, marker: str) -> bool:
+    """Whether the environment a process was started with holds the marker."""
+    try:
+        return marker.encode() in (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+def every_pid() -> tuple[int, ...]:
+    """All process numbers in use."""
+    return tuple(int(name) for name in os.listdir(PROC) if name.isdigit())
+
+
+def stat(pid: int) -> list[str] | None:
+    """The fields of /proc/PID/stat that follow the command's name; None when the process is gone."""
+    try:
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+
+
+def boot_id() -> str:
+    """The identity of this run of the kernel: process numbers of an earlier one mean nothing."""
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def shared_memory(pids: Iterable[int]) -> tuple[Path, ...]:
+    """The files in /dev/shm that these processes have mapped; killed ones leave them behind."""
+    found = set()
+    for pid in pids:
+        with suppress(OSError):
+            for line in (PROC / str(pid) / "maps").read_text().splitlines():
+                if "/dev/shm/" in line and not line.endswith("(deleted)"):
+                    found.add(Path(line[line.index("/dev/shm/") :]))
+    return tuple(sorted(found))
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each; one that is gone already is no error."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def reap(pid: int) -> int | None:
+    """The exit code of a child of ours that ended (negative: the signal), else None."""
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None

@@ -1,0 +1,179 @@
+"""The door to `vllm serve` on this machine: its process group, its record and its log, in one folder.
+
+The group outlives corral. What belongs to it is asked from the kernel (session, birth, a marker in the
+environment), so a record that is stale, or was never written, cannot make corral kill a stranger or miss an orphan.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from infra import processes
+from infra.errors import ServerError
+from infra.processes import Birth
+from infra.record import Document, write_text_atomically
+from serving.endpoint import Endpoint
+from serving.engine import Engine
+from serving.options import NOT_INHERITED, ServeOptions, argv, environment, folders
+
+
+class Server(Document):
+    """One `vllm serve` that was started: who it is, what it was told, where it answers. Never its key."""
+
+    kind: ClassVar[str] = "server record"
+    document: Literal["server"] = "server"
+    schema_version: Literal[1] = 1
+
+    leader: Birth
+    started_at: datetime
+    vllm: Path
+    vllm_version: str
+    arguments: tuple[str, ...]
+    endpoint: Endpoint
+    shutdown_timeout_s: int
+    load_budget_s: int
+    stopped_at: datetime | None = None
+
+
+def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: int) -> Server:
+    """Start the process group and return at once. Raises ServerError when the executable cannot be run."""
+    given = environment(options, str(folder), load_budget_s) | {"VLLM_API_KEY": api_key(folder)}
+    turn_log(folder)
+    folder.chmod(0o700)  # vLLM's compile cache is code, and the key is here
+    (folder / "tmp").mkdir(exist_ok=True)
+    pid = spawn(
+        (str(engine.vllm), *argv(options)), process_environment(os.environ, given, folder), log_file(folder)
+    )
+    server = Server(
+        leader=processes.birth(pid) or Birth(pid=pid, start_ticks=0, boot_id=processes.boot_id()),
+        started_at=datetime.now(UTC),
+        vllm=engine.vllm,
+        vllm_version=engine.version,
+        arguments=argv(options),
+        endpoint=Endpoint(
+            base_url=base_url(options),
+            served_model_name=options.served_model_name,
+            api_key_file=key_file(folder),
+        ),
+        shutdown_timeout_s=options.shutdown_timeout,
+        load_budget_s=load_budget_s,
+    )
+    server.write(record_file(folder))
+    return server
+
+
+def spawn(command: tuple[str, ...], environ: Mapping[str, str], log: Path) -> int:
+    """Run a command in a session of its own, its output appended to the log. Raises ServerError."""
+    output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), output, 0o600),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    # A shell's background job ignores SIGINT, and would hand that down.
+    plain = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    try:
+        return os.posix_spawn(
+            command[0], command, environ, file_actions=actions, setsid=True, setsigdef=plain
+        )
+    except OSError as error:
+        raise ServerError(
+            f"{command[0]} cannot be run: {error.strerror}.",
+            "See which vLLM corral starts: corral engine show",
+        ) from None
+
+
+def process_environment(
+    inherited: Mapping[str, str], given: Mapping[str, str], folder: Path
+) -> dict[str, str]:
+    """The server's whole environment: the user's without what it must not have, corral's, and the marker."""
+    kept = {name: value for name, value in inherited.items() if name not in NOT_INHERITED}
+    # SPT_NOENV: vLLM renames its processes, and must not overwrite the marker while it does.
+    name, _, value = marker(folder).partition("=")
+    return {**kept, **given, "SPT_NOENV": "1", "PYTHONUNBUFFERED": "1", name: value}
+
+
+def marker(folder: Path) -> str:
+    """What every process of the group carries in its environment."""
+    return f"CORRAL_SERVER={folder.resolve()}"
+
+
+def base_url(options: ServeOptions) -> str:
+    """Where the server answers, as seen from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(options.host, options.host)
+    return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{options.port}"
+
+
+def api_key(folder: Path) -> str:
+    """The endpoint's key, from a file only its owner can read; made of 32 random bytes when there is none."""
+    path = key_file(folder)
+    if not path.exists() or not path.read_text().strip():
+        write_text_atomically(path, f"sk-{secrets.token_urlsafe(32)}\n", mode=0o600)
+    return path.read_text().strip()
+
+
+def key_file(folder: Path) -> Path:
+    """Where the endpoint's key is."""
+    return folder / "api-key"
+
+
+def record_file(folder: Path) -> Path:
+    """Where the record of the server is."""
+    return folder / "server.json"
+
+
+def log_file(folder: Path) -> Path:
+    """Where the server's log is; the one before is beside it, with .1 at the end."""
+    return folder / "vllm.log"
+
+
+def turn_log(folder: Path) -> None:
+    """Put the log of the last run aside."""
+    if log_file(folder).exists():
+        os.replace(log_file(folder), folder / "vllm.log.1")
+
+
+def load(folder: Path) -> Server | None:
+    """The record of the server last started in a folder; None when none was. Raises DocumentError when corrupt."""
+    return Server.read(record_file(folder)) if record_file(folder).exists() else None
+
+
+def members(folder: Path) -> tuple[int, ...]:
+    """The living processes of the server of that folder, orphans of a killed one included."""
+    server = load(folder)
+    session = server.leader.pid if server and server.leader.boot_id == processes.boot_id() else 0
+    if server and session and number_was_reused(server.leader):
+        session = 0
+    return processes.members(session or -1, marker(folder))
+
+
+def number_was_reused(leader: Birth) -> bool:
+    """Whether another process has the leader's number now: then nothing of its session is left."""
+    now = processes.birth(leader.pid)
+    return now is not None and now != leader
+
+
+def log_text(folder: Path) -> str:
+    """The log of the last run; "" when there is none."""
+    try:
+        return log_file(folder).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def age_s(server: Server) -> float:
+    """How long ago the server was started."""
+    return (datetime.now(UTC) - server.started_at).total_seconds()
+
+
+def remove_files(folder: Path) -> None:
+    """Remove what a server that has ended leaves: record, key, logs, caches. Documents stay."""
+    for path in (record_file(folder), key_file(folder), log_file(folder), folder / "vllm.log.1"):
+        path.unlink(missing_ok=True)
+    for place in folders(str(folder)).values():
+        shutil.rmtree(place, ignore_errors=True)

@@ -1,0 +1,122 @@
+"""Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
+
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infra import processes
+from infra.errors import LeftoverError
+from serving import server as server_of
+from serving.server import Server
+
+AFTER_SECOND_TERM_S = 10.0
+AFTER_KILL_S = 10.0
+# A server that is still starting swallows the first SIGTERM; it is not worth a long wait.
+WHILE_STARTING_S = 3.0
+# What a leader leaves behind ends by itself within half a second, or never.
+ORPHANS_S = 3.0
+
+
+def stop(
+    folder: Path,
+    is_ready: bool,
+    progress: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """End the server and everything it started: ask, let it drain, ask again, then kill the group.
+
+    Safe to repeat. Raises LeftoverError when something survives even SIGKILL.
+    """
+    server = server_of.load(folder)
+    shared = processes.shared_memory(server_of.members(folder))
+    try:
+        for number, patience_s, words in steps(server, is_ready):
+            alive = server_of.members(folder)
+            if not alive:
+                break
+            progress(words)
+            processes.send(asked(server, alive, number), number)
+            wait_until_gone(folder, patience_s, sleep, clock)
+    finally:
+        tidy(folder, server, shared)
+
+
+def kill(folder: Path) -> None:
+    """End a server at once, with nothing to drain: one that never became ready. A second Ctrl-C does not stop this."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        server = server_of.load(folder)
+        alive = server_of.members(folder)
+        shared = processes.shared_memory(alive)
+        processes.send(alive, signal.SIGKILL)
+        wait_until_gone(folder, AFTER_KILL_S, time.sleep, time.monotonic)
+        tidy(folder, server, shared)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def steps(server: Server | None, is_ready: bool) -> tuple[tuple[signal.Signals, float, str], ...]:
+    """The signals of a stop, how long each is given, and what is said about it.
+
+    Only a leader that lives can be asked. While the engine starts it swallows the first SIGTERM and a second one
+    ends it; one that is ready drains its requests for --shutdown-timeout.
+    """
+    kill = (signal.SIGKILL, AFTER_KILL_S, "stop: killing what is left of it")
+    if server is None or not processes.is_alive(server.leader):
+        return (kill,)
+    drain_s = server.shutdown_timeout_s + 2.0 if is_ready else WHILE_STARTING_S
+    words = (
+        f"for up to {server.shutdown_timeout_s} s while requests finish" if is_ready else "during its start"
+    )
+    return (
+        (signal.SIGTERM, drain_s, f"stop: asking the server to end, {words}"),
+        (signal.SIGTERM, AFTER_SECOND_TERM_S, "stop: asking again"),
+        kill,
+    )
+
+
+def asked(server: Server | None, alive: tuple[int, ...], number: signal.Signals) -> tuple[int, ...]:
+    """Who is sent a signal: the leader is asked, and tells its children; all of them are killed."""
+    return alive if server is None or number == signal.SIGKILL else (server.leader.pid,)
+
+
+def wait_until_gone(
+    folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
+) -> None:
+    """Wait until no process of the server is left, or the patience is over."""
+    server = server_of.load(folder)
+    end = clock() + patience_s
+    while clock() < end:
+        if not ours(folder):
+            return
+        if server and not processes.is_alive(server.leader):
+            end, server = min(end, clock() + ORPHANS_S), None
+        sleep(0.1)
+
+
+def ours(folder: Path) -> tuple[int, ...]:
+    """The living processes of the server, after taking note of a child of this very process that ended."""
+    server = server_of.load(folder)
+    if server:
+        processes.reap(server.leader.pid)
+    return server_of.members(folder)
+
+
+def tidy(folder: Path, server: Server | None, shared: tuple[Path, ...]) -> None:
+    """Once all are gone, remove the shared memory and sockets that killed processes leave, and note the stop."""
+    left = server_of.members(folder)
+    if left:
+        raise LeftoverError(
+            f"Processes of the server are still there: {', '.join(map(str, left))}.",
+            "They do not die of SIGKILL; look at them: ps -o pid,stat,wchan,cmd -p "
+            + ",".join(map(str, left)),
+        )
+    for path in (*shared, *(folder / "tmp").glob("*")):
+        if path.is_dir():
+            continue
+        path.unlink(missing_ok=True)
+    if server and server.stopped_at is None:
+        server.model_copy(update={"stopped_at": datetime.now(UTC)}).write(server_of.record_file(folder))
