@@ -13,8 +13,8 @@ from serving.weights import Split, stage_of_layers
 
 BLOCK_GPU = 16
 BLOCK_CPU = 128
-UNEVEN = 1.25
-"""vLLM pads the smaller kind of layers up to the larger one when they differ by less than this."""
+UNEVEN = 1.5
+"""vLLM puts a whole kind of layers into one group when the two kinds differ by less than this factor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def layout(
     full, local = layers_of(a)
     in_flight = rules.batches_in_flight(split.pipeline, cpu) * max_num_batched_tokens
     if not (hybrid and full and local):
-        chunked = bool(local) and not full and hybrid
+        chunked = bool(local) and not full
         per_block = page * most_on_a_stage(tuple(range(a.layers)), a.layers, split.pipeline)
         return Layout(
             per_block,

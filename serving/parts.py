@@ -8,7 +8,9 @@ from serving.weights import Part
 
 # First match wins; names as in the released checkpoints, `language_model.` in front or not.
 COMPONENTS = (
+    (r"vision_model\.patch_embedding", "vision"),
     (r"vision_model\..*(layernorm|embedding|\.norm)", "vision_replicated"),
+    (r"vision_model\..*(o_proj|fc2)\.bias", "vision_replicated"),
     (r"vision_model\.", "vision"),
     (r"multi_modal_projector\.", "projector"),
     (r"embed_tokens\.", "embedding"),

@@ -83,16 +83,17 @@ def mlp(component: str, layer: int, hidden: int, intermediate: int, count: int) 
 def tower(v: Vision, hidden_size: int) -> Iterable[Part]:
     """The vision tower with its adapter, and the projector into the text model."""
     patches = (v.image_size // v.patch_size) ** 2
-    linear = 4 * (v.hidden_size**2 + v.hidden_size) + 2 * v.hidden_size * v.intermediate
-    biases = v.intermediate + v.hidden_size
+    linear = 4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate
+    sharded_biases = 3 * v.hidden_size + v.intermediate
+    replicated = 4 * v.hidden_size + 2 * v.hidden_size  # two norms; the biases of what is split by rows
     shuffled = int(v.hidden_size / v.pixel_shuffle_ratio**2)
     adapter = shuffled * v.projector_input + v.projector_input * v.projector_output
     patch_embedding = 3 * v.patch_size**2 * v.hidden_size
-    yield Part("vision", None, v.layers * (linear + biases) + adapter + patch_embedding)
+    yield Part("vision", None, v.layers * (linear + sharded_biases) + adapter + patch_embedding)
     yield Part(
         "vision_replicated",
         None,
-        v.layers * 4 * v.hidden_size + 4 * v.hidden_size + (patches + 2) * v.hidden_size,
+        v.layers * replicated + 4 * v.hidden_size + (patches + 2) * v.hidden_size,
     )
     yield Part("projector", None, v.projector_output * hidden_size)
 
@@ -161,6 +162,8 @@ def fraction(component: str, a: Architecture, split: Split) -> float:
         return ceil(a.vocab_size / VOCAB_PADDING) * VOCAB_PADDING / a.vocab_size / tensor
     if component == "attention_kv":
         return max(1, a.kv_heads // tensor) / a.kv_heads
+    if component == "shared" and split.expert and split.tensor > 1 and split.data > 1:
+        return 1.0  # sequence-parallel MoE: each rank runs the whole shared expert on its share of the tokens
     if component == "routed":
         return routed_fraction(a.experts, split)
     return 1.0 / tensor
