@@ -12,7 +12,7 @@ PREFIX = re.compile(
     r"^\((?:APIServer|EngineCore|Worker|VllmWorker)[^)]*\) (?:ERROR|INFO|WARNING) \S+ \S+ \[[^]]+\] ?"
 )
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?:: .+)?$")
-USELESS = ("Engine core initialization failed", "EngineCore encountered an issue")
+USELESS = ("Engine core initialization failed", "EngineCore encountered an issue", "Executor failed")
 
 
 class Cause(Record):
@@ -23,6 +23,8 @@ class Cause(Record):
     cause: str
     next: str
     source: str
+    only_without_exception: bool = False
+    """Whether an exception that says something else explains the death better."""
 
 
 class Diagnosis(Record):
@@ -45,17 +47,18 @@ def explain(log: str, exit_code: int | None = None) -> Diagnosis:
 
     The exit code alone shows nothing: vLLM ends with 0 when its engine died.
     """
+    raised = first_exception(log)
     for known in causes():
         match = re.search(known.pattern, log)
-        if match:
+        if match and not (known.only_without_exception and raised):
             groups = [group or "?" for group in match.groups()]
             return Diagnosis(
                 name=known.name, cause=known.cause.format(*groups), next=known.next.format(*groups)
             )
-    return unknown(log, exit_code)
+    return unknown(log, raised, exit_code)
 
 
-def unknown(log: str, exit_code: int | None) -> Diagnosis:
+def unknown(log: str, raised: str, exit_code: int | None) -> Diagnosis:
     """The diagnosis where no known line was found: the signal, or the first exception, or the last line."""
     if exit_code == -9:
         return Diagnosis(
@@ -65,7 +68,7 @@ def unknown(log: str, exit_code: int | None) -> Diagnosis:
         )
     return Diagnosis(
         name="unknown",
-        cause=f"its log says: {first_exception(log) or last_line(log)}",
+        cause=f"its log says: {raised or last_line(log)}",
         next="Read the whole log: corral logs NAME",
     )
 

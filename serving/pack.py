@@ -1,7 +1,7 @@
 """An engine as one stream: what a host without internet is given instead of an index."""
 
-import os
-import tarfile
+import signal
+import subprocess
 from pathlib import Path
 from typing import IO
 
@@ -33,8 +33,13 @@ def python_of(prefix: Path) -> str:
 
 
 def pack(prefix: Path, into: IO[bytes]) -> None:
-    """Write an engine's packages as a tar; the host unpacks it over a fresh environment of its own Python."""
-    with tarfile.open(fileobj=into, mode="w|", bufsize=2**20) as tar:
-        for entry in sorted(os.scandir(prefix), key=lambda entry: entry.name):
-            if entry.name not in LEFT_HERE:
-                tar.add(entry.path, arcname=entry.name)
+    """Write an engine's packages as a tar; the host unpacks it over a fresh environment of its own Python.
+
+    `into` is a real file or pipe. Raises ServerError when tar fails for another reason than a reader that left.
+    """
+    names = sorted(entry.name for entry in prefix.iterdir() if entry.name not in LEFT_HERE)
+    # The program, not Python's module: an engine has 55,000 files, 2.5 s against 16 s.
+    command = ["tar", "--create", "--file=-", "--directory", str(prefix), *names]
+    done = subprocess.run(command, stdout=into, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode not in (0, -signal.SIGPIPE):
+        raise ServerError(f"The engine at {prefix} cannot be packed: {done.stderr.strip()}.", "Is tar installed?")

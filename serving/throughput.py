@@ -66,15 +66,14 @@ def speed(engine: Engine, load: Load, at_most: int) -> Speed:
     running = max(1, min(load.concurrency, at_most))
     context = load.input_tokens + load.output_tokens / 2
     decode = load.output_tokens * step_s(engine, running, context)
-    prefill = prefill_s(engine, load.input_tokens)
-    tpot = (decode + running * prefill) / load.output_tokens
+    tpot = (decode + running * prefill_share_s(engine, load.input_tokens)) / load.output_tokens
     rounds_waited = max(0.0, load.concurrency / running - 1)
     output = running / tpot
     known = engine.gpu.name in data()["kernel"]
     return Speed(
         output_tokens_per_s=output,
         total_tokens_per_s=output * (1 + load.input_tokens / load.output_tokens),
-        ttft_s=tpot + prefill + rounds_waited * load.output_tokens * tpot,
+        ttft_s=tpot + prefill_s(engine, load.input_tokens) + rounds_waited * load.output_tokens * tpot,
         tpot_s=tpot,
         running=running,
         band=data()["band"]["kernel_measured" if known else "kernel_not_measured"],
@@ -91,8 +90,14 @@ def step_s(engine: Engine, batch: int, context: float) -> float:
 
 
 def prefill_s(engine: Engine, tokens: int) -> float:
-    """The whole prompt, in chunks of max_num_batched_tokens, without the step overhead decode already pays."""
+    """One prompt by itself, in chunks of max_num_batched_tokens, without the step overhead decode already pays."""
     chunk = min(tokens, engine.max_num_batched_tokens)
+    return forward_s(engine, chunk, chunk) * tokens / chunk + attention_s(engine, tokens)
+
+
+def prefill_share_s(engine: Engine, tokens: int) -> float:
+    """What a prompt adds to the steps it rides along with: its share of a full batch, the weights being read anyway."""
+    chunk = engine.max_num_batched_tokens
     return forward_s(engine, chunk, chunk) * tokens / chunk + attention_s(engine, tokens)
 
 
@@ -102,13 +107,17 @@ def forward_s(engine: Engine, tokens: int, expert_tokens: int) -> float:
     return dense_s(engine, tokens) + moe + all_reduce_s(engine, tokens) + hand_over_s(engine, tokens)
 
 
-def moe_layer_s(engine: Engine, tokens: int) -> float:
-    """The routed experts of one layer: launch, then the experts touched are read, or multiplied."""
+def moe_layer_s(engine: Engine, tokens: int, touched: float | None = None) -> float:
+    """The routed experts of one layer: launch, then the experts touched are read, or multiplied.
+
+    Without `touched`, as many as independent, even routing is expected to touch.
+    """
     figure, a = kernel(engine.gpu), engine.architecture
     size, count = totals(a, engine.scheme)["routed"]
     layers, ranks = len(a.moe_layers), engine.split.tensor * engine.split.data
-    touched = distinct_experts(a.experts, tokens * a.experts_per_token) / a.experts
-    read = size / layers / ranks * touched / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
+    if touched is None:
+        touched = distinct_experts(a.experts, tokens * a.experts_per_token)
+    read = size / layers / ranks * touched / a.experts / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
     flops = 2 * count / layers / a.experts * a.experts_per_token * tokens / ranks
     multiply = flops / (tflops(engine, "routed") * 1e12 * figure["compute_fraction"])
     return float(figure["launch_ms"] / 1e3 + max(read, multiply))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from deploy.cli import engine, logs, probe, serve, size, status, stop, version
+from deploy.cli import down, engine, logs, probe, provision, serve, size, status, stop, up, version
 from deploy.cli.output import fail
 from infra.errors import CorralError, Interrupted, UsageError
 
@@ -34,6 +34,9 @@ def corral() -> None:
 app.add_typer(engine.engine, name="engine")
 app.command("size")(size.size)
 app.add_typer(probe.app, name="probe")
+app.command("provision")(provision.provision)
+app.command("up")(up.up)
+app.command("down")(down.down)
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
@@ -55,6 +58,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), prog_name="corral", standalone_mode=False)
         sys.stdout.flush()
+        if code == Interrupted.exit_code:  # what typer makes of Ctrl-C
+            raise Interrupted("Interrupted.")
         return code if isinstance(code, int) else 0
     except CorralError as error:
         return fail(error, as_json)

@@ -13,19 +13,80 @@ class Summary(Record):
     p90: float
     p95: float
     p99: float
+    max: float | None = None
 
 
 class Client(Record):
-    """How busy and how late the probe itself was."""
+    """How busy and how late the probe itself was.
+
+    `lag`: from the kernel's receive stamp to our reading it. With kernel stamps it does not enter the figures;
+    without them it does, and `stamps` says "user".
+    """
 
     cpu_fraction: float
+    """Of one core, of the busiest process."""
     max_lag_s: float
+    p50_lag_s: float = 0.0
+    p99_lag_s: float = 0.0
+    stamps: Literal["kernel", "user"] = "user"
+    uncertain_fraction: float = 0.0
+    """Share of chunks that came in one read with a later one, so that their stamp is an upper bound."""
+    late_sends_p99_s: float = 0.0
+    """From the moment a request was due to its sending."""
+    late_sends_max_s: float = 0.0
+    cpu_us_per_event: float = 0.0
+    processes: int = 1
+    connections: int = 0
+    reconnects: int = 0
+    connect_p50_s: float = 0.0
+
+
+class Interval(Record):
+    """A 95 % confidence interval, from the spread between blocks of the run."""
+
+    low: float
+    high: float
+
+
+class Steady(Record):
+    """The part of the run between warm-up and drain."""
+
+    rule: str
+    start_s: float
+    end_s: float
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    request_per_s: float
+
+
+class Stalls(Record):
+    """Gaps far above the usual one: more than `threshold_s`, which is five medians and at least 50 ms."""
+
+    threshold_s: float
+    count: int
+    longest_s: float
+
+
+class ServerSide(Record):
+    """What the server's own counters say of the same run."""
+
+    version: str | None = None
+    generation_tokens: float | None = None
+    prompt_tokens: float | None = None
+    requests_finished: float | None = None
+    prefix_cache_hit_rate: float | None = None
+    preemptions: float | None = None
+    ttft_mean_s: float | None = None
+    queue_mean_s: float | None = None
 
 
 class ProbeReport(Document):
     """The figures of one probe run, recomputable from its results.jsonl.
 
+    Latencies are of succeeded requests. In an open loop they start at the scheduled time, so that a late client
+    cannot hide a slow server; `from_send` has them from the actual sending. `e2e_s` ends with the last token.
     `tpot_s`: (e2e - ttft) / (output tokens - 1) per request. `itl_s`: gaps between successive chunks.
+    Throughput is of the whole run, ramp and drain included, as other tools say it; `steady` leaves those out.
     """
 
     kind: ClassVar[str] = "probe report"
@@ -53,3 +114,30 @@ class ProbeReport(Document):
     client: Client
     valid: bool
     warnings: tuple[str, ...]
+
+    latency_from: Literal["send", "schedule"] = "send"
+    from_send: dict[str, Summary] = {}
+    itl_per_token_s: Summary | None = None
+    """Where chunks hold several tokens: the gap shared among its tokens."""
+    peak_output_tokens_per_s: float = 0.0
+    """The best whole second."""
+    steady: Steady | None = None
+    confidence: dict[str, Interval] = {}
+    stalls: Stalls | None = None
+    chunks: int = 0
+    empty_chunks: int = 0
+    cached_input_tokens: int | None = None
+    failed_output_chunks: int = 0
+    """Chunks of requests that failed; in no other figure."""
+    short_outputs: int = 0
+    """Succeeded requests with fewer tokens than asked."""
+    finish_reasons: dict[str, int] = {}
+    error_examples: dict[str, str] = {}
+    exact_input_fraction: float | None = None
+    """Share of prompts whose length the server reported just as asked."""
+    output_characters: int = 0
+    server: ServerSide = ServerSide()
+    interrupted: bool = False
+    unfinished: int = 0
+    invalid_because: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

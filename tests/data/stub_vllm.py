@@ -1,0 +1,64 @@
+"""A stand-in for `vllm serve` that misbehaves on request: STUB names how."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HOW = os.environ.get("STUB", "")
+PORT = int(sys.argv[sys.argv.index("--port") + 1])
+NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        if self.path == "/health":
+            self.answer(503 if HOW == "engine-dead" else 200, "")
+        elif self.path == "/v1/models":
+            self.answer(200, json.dumps({"data": [{"id": "another" if HOW == "other-name" else NAME}]}))
+        else:
+            self.answer(200, "vllm:prompt_tokens_total{} 1.0\n")
+
+    def do_POST(self) -> None:
+        if HOW == "canary-hangs":
+            time.sleep(60)
+        if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
+            self.answer(401, json.dumps({"error": "Unauthorized"}))
+        elif HOW == "html":
+            self.answer(200, "<html>welcome</html>")
+        else:
+            choice = {"text": "ab", "finish_reason": "length"}
+            usage = {"prompt_tokens": 2, "completion_tokens": 1}
+            self.answer(200, json.dumps({"model": NAME, "choices": [choice], "usage": usage}))
+
+    def answer(self, code: int, text: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def main() -> None:
+    if HOW == "dies":
+        print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+        sys.exit(0)
+    if HOW in ("ignores-sigterm", "loads-for-ever"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if HOW in ("leaves-a-child", "child-in-its-own-session"):
+        subprocess.Popen(["sleep", "600"], start_new_session=HOW == "child-in-its-own-session")
+    print(
+        "(Worker pid=1) INFO 11-24 02:40:39 [default_loader.py:501] Loading weights took 0.02 seconds",
+        flush=True,
+    )
+    while HOW == "loads-for-ever":
+        time.sleep(1)
+    ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+
+
+main()

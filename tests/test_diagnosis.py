@@ -1,0 +1,67 @@
+"""Why a server died: real logs of vLLM 0.32.0, each explained."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from serving.diagnosis import Cause, Diagnosis, causes, explain
+
+LOGS = Path(__file__).parent / "data" / "vllm_logs"
+EXPECTED = tomllib.loads((LOGS / "expected.toml").read_text())
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("*.log")), ids=lambda path: path.stem)
+def test_a_real_log_is_explained(path: Path) -> None:
+    found = explain(path.read_text(), 0)
+    assert (found.name, found.cause) == tuple(EXPECTED[path.stem])
+
+
+def test_an_exception_nobody_knows_is_quoted_without_the_useless_last_one() -> None:
+    log = (
+        "(Worker pid=7) ERROR 11-24 02:40:39 [multiproc_executor.py:953] ValueError: seventeen is not a number\n"
+        "(EngineCore pid=6) ERROR 11-24 02:40:39 [core.py:1] RuntimeError: Executor failed.\n"
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}\n"
+    )
+    assert explain(log) == Diagnosis(
+        name="unknown",
+        cause="its log says: ValueError: seventeen is not a number",
+        next="Read the whole log: corral logs NAME",
+    )
+
+
+@pytest.mark.parametrize(
+    ("log", "exit_code", "cause"),
+    [
+        ("", None, "its log says: nothing at all"),
+        ("", -9, "it was killed (SIGKILL)"),
+        ("Killed by a cosmic ray\n\n", 1, "its log says: Killed by a cosmic ray"),
+    ],
+)
+def test_without_a_known_line_the_signal_or_the_last_line_is_said(
+    log: str, exit_code: int | None, cause: str
+) -> None:
+    assert explain(log, exit_code).cause == cause
+
+
+@pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
+def test_every_cause_has_the_groups_its_sentences_use(cause: Cause) -> None:
+    pattern, sentences = re.compile(cause.pattern), cause.cause + cause.next
+    used = {int(number) for number in re.findall(r"\{(\d+)\}", sentences)}
+    assert used <= set(range(pattern.groups))
+
+
+def test_what_only_gpus_print_is_explained_too() -> None:
+    lines = {
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.": "gpu-out-of-memory",
+        "ValueError: Free memory on device cuda:0 (10.2/79.1 GiB) on startup is less than desired GPU memory "
+        "utilization (0.92, 72.8 GiB).": "gpu-memory-taken",
+        "RuntimeError: The NVIDIA driver on your system is too old (found version 12080).": "driver-too-old",
+        "RuntimeError: Failed to infer device type": "no-device",
+        "torch.distributed.DistBackendError: NCCL error in: ProcessGroupNCCL.cpp:3690": "nccl",
+        "OSError: [Errno 28] No space left on device": "no-disk",
+        "TimeoutError: Timed out waiting for engine core processes to start.": "start-timed-out",
+        "ValueError: No available memory for the cache blocks.": "no-kv-memory",
+    }
+    assert {line: explain(line).name for line in lines} == lines

@@ -1,0 +1,277 @@
+"""A server on this machine, from start to nothing left, with a stand-in for vLLM that misbehaves on request."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.deployment import Deployment, folder, make
+from deploy.fit import Options
+from deploy.plan import Plan
+from deploy.size import plan_checkpoint
+from deploy.targets import local
+from infra import processes
+from infra.errors import HostError, ServerError, UsageError
+from serving import server, tiny
+
+STUB = Path(__file__).parent / "data" / "stub_vllm.py"
+
+
+@pytest.fixture
+def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """A tiny model's deployment whose vLLM is the stub; whatever the test leaves running is ended."""
+    vllm = tmp_path / "bin" / "vllm"
+    vllm.parent.mkdir()
+    vllm.write_text(f"#!{sys.executable}\n{STUB.read_text()}")
+    vllm.chmod(0o755)
+    monkeypatch.setenv("CORRAL_VLLM", str(vllm))
+    model = tiny.make(tmp_path / "tiny")
+    made = make(
+        on_port(plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26)), free_port()), "local"
+    )
+    yield made
+    for pid in server.members(folder(made.name)):
+        os.kill(pid, signal.SIGKILL)
+
+
+def on_port(plan: Plan, port: int) -> Plan:
+    """The plan on another port, and with a short drain."""
+    serve = plan.serve.model_copy(update={"port": port, "shutdown_timeout": 1})
+    return plan.model_copy(update={"serve": serve})
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def members(deployment: Deployment) -> tuple[int, ...]:
+    """The living processes of its server."""
+    return server.members(folder(deployment.name))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a thing that must happen; the test's own time limit ends a wait for what does not."""
+    while not condition():
+        time.sleep(0.02)
+
+
+def test_serve_returns_when_it_answers_and_stop_leaves_nothing(deployment: Deployment) -> None:
+    endpoint = local.serve(deployment)
+    assert local.status(deployment).state == "serving"
+    assert local.serve(deployment) == endpoint  # at once: it serves already
+    key = endpoint.api_key_file
+    assert key is not None
+    assert key.stat().st_mode & 0o777 == 0o600
+    secret = key.read_text().strip()
+    record = server.load(folder(deployment.name))
+    assert record is not None
+    assert secret not in record.model_dump_json()
+    assert secret not in str(local.requests(deployment))
+    assert secret not in Path(f"/proc/{record.leader.pid}/cmdline").read_text()
+    local.stop(deployment)
+    assert (members(deployment), local.status(deployment).state) == ((), "stopped")
+    local.stop(deployment)  # safe to repeat
+    assert local.down(deployment).left == ()
+    assert not key.exists()
+
+
+def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment) -> None:
+    local.serve(deployment)
+    other = deployment.model_copy(update={"plan": on_port(deployment.plan, 1)})
+    with pytest.raises(UsageError, match="is being served with other options"):
+        local.serve(other)
+
+
+@pytest.mark.parametrize("how", ["ignores-sigterm", "leaves-a-child", "child-in-its-own-session"])
+def test_stop_leaves_nothing_of_a_server_that_resists(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setenv("STUB", how)
+    monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
+    monkeypatch.setattr("serving.stopping.ORPHANS_S", 0.2)
+    local.serve(deployment)
+    local.stop(deployment)
+    assert members(deployment) == ()
+
+
+def test_orphans_of_a_killed_leader_are_seen_and_ended(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", "leaves-a-child")
+    local.serve(deployment)
+    record = server.load(folder(deployment.name))
+    assert record is not None
+    os.kill(record.leader.pid, signal.SIGKILL)
+    until(lambda: processes.birth(record.leader.pid) is None)
+    found = local.status(deployment)
+    assert found.state == "dead"
+    assert found.detail.endswith(f"1 of its processes are left: corral stop {deployment.name}")
+    local.stop(deployment)
+    assert members(deployment) == ()
+
+
+def test_a_server_whose_record_was_never_written_is_found_by_its_marker(deployment: Deployment) -> None:
+    local.serve(deployment)
+    server.record_file(folder(deployment.name)).unlink()
+    assert len(members(deployment)) == 1
+    local.stop(deployment)
+    assert members(deployment) == ()
+
+
+def test_a_record_of_another_boot_or_of_a_reused_number_names_nobody(deployment: Deployment) -> None:
+    local.serve(deployment)
+    place = folder(deployment.name)
+    record = server.load(place)
+    assert record is not None
+    local.stop(deployment)
+    for update in ({"boot_id": "another"}, {"pid": os.getpid()}):
+        record.model_copy(update={"leader": record.leader.model_copy(update=update)}).write(
+            server.record_file(place)
+        )
+        assert server.members(place) == ()
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        (
+            "dies",
+            "The server did not start: a GPU ran out of memory (CUDA out of memory. Tried to allocate 2.00 GiB.).",
+        ),
+        ("engine-dead", "The server did not start: its log says: "),
+    ],
+)
+def test_a_server_that_dies_at_its_start_is_explained_though_it_exits_with_0(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str, sentence: str
+) -> None:
+    monkeypatch.setenv("STUB", how)
+    with pytest.raises(ServerError) as caught:
+        local.serve(deployment)
+    assert caught.value.message.startswith(sentence)
+    assert caught.value.hint
+    assert members(deployment) == ()
+
+
+@pytest.mark.parametrize(
+    ("how", "detail"),
+    [
+        ("html", "no JSON but '<html>welcome</html>'"),
+        ("other-name", "it serves another and not tiny"),
+    ],
+)
+def test_a_server_that_answers_something_else_is_not_ready(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str, detail: str
+) -> None:
+    monkeypatch.setenv("STUB", how)
+    monkeypatch.setattr("serving.startup.COMPILE_S", 1)
+    with pytest.raises(ServerError, match="was not ready after 1 s; it is degraded") as caught:
+        local.serve(deployment)
+    assert detail in caught.value.message
+    assert members(deployment) == ()
+
+
+def test_a_server_that_says_200_and_generates_nothing_is_hung(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.serve(deployment)
+    local.stop(deployment)
+    monkeypatch.setenv("STUB", "canary-hangs")
+    monkeypatch.setattr("serving.health.look.__defaults__", (0.3,))
+    monkeypatch.setattr("serving.startup.COMPILE_S", 1)
+    with pytest.raises(ServerError, match="not ready after 1 s; it is hung"):
+        local.serve(deployment)
+
+
+def test_starting_and_an_interrupted_start(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it loads: the server goes with it, though it ignores SIGTERM by then."""
+    monkeypatch.setenv("STUB", "loads-for-ever")
+    deployment.write(folder(deployment.name) / "deployment.json")
+    corral = subprocess.Popen(
+        [sys.executable, "-c", "from deploy.cli.main import main; main()", "serve", deployment.name],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert corral.stderr is not None
+    until(lambda: "the weights are loaded" in corral.stderr.readline())  # type: ignore[union-attr]
+    found = local.status(deployment)
+    assert (found.state, found.detail) == ("starting", "the weights are loaded, in 0.02 s")
+    with pytest.raises(UsageError, match=f"Another corral is starting {deployment.name} now"):
+        local.serve(deployment)
+    corral.send_signal(signal.SIGINT)
+    _, said = corral.communicate()
+    assert corral.returncode == 130
+    assert said.endswith("error: Interrupted.\n")
+    assert members(deployment) == ()
+
+
+def test_corral_killed_while_it_waits_leaves_a_server_that_can_be_found_and_ended(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", "loads-for-ever")
+    deployment.write(folder(deployment.name) / "deployment.json")
+    corral = subprocess.Popen(
+        [sys.executable, "-c", "from deploy.cli.main import main; main()", "serve", deployment.name],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert corral.stderr is not None
+    until(lambda: "the weights are loaded" in corral.stderr.readline())  # type: ignore[union-attr]
+    corral.kill()
+    corral.communicate()
+    assert local.status(deployment).state == "starting"
+    monkeypatch.setattr("serving.stopping.WHILE_STARTING_S", 0.2)
+    monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
+    local.stop(deployment)
+    assert members(deployment) == ()
+
+
+def test_a_port_in_use_is_refused_before_anything_starts(deployment: Deployment) -> None:
+    with socket.create_server(("127.0.0.1", deployment.plan.serve.port)), pytest.raises(HostError) as caught:
+        local.serve(deployment)
+    port = deployment.plan.serve.port
+    assert caught.value.message == f"Port {port} of 127.0.0.1 cannot be listened on: Address already in use."
+    assert server.load(folder(deployment.name)) is None
+
+
+def test_a_server_for_the_network_or_without_a_kv_size_is_refused(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def changed(**update: object) -> Deployment:
+        serve = deployment.plan.serve.model_copy(update=update)
+        return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
+
+    with pytest.raises(UsageError, match=r"would listen on 0\.0\.0\.0"):
+        local.serve(changed(host="0.0.0.0"))
+    (tmp_path / "lib" / "python3.11" / "site-packages" / "vllm-0.32.0+cpu.dist-info").mkdir(parents=True)
+    with pytest.raises(UsageError, match="gives no KV cache size"):
+        local.serve(changed(kv_cache_memory_bytes=None))
+    assert server.load(folder(deployment.name)) is None
+
+
+@pytest.mark.parametrize(("version", "says"), [("0.21.0", "CVE-2026-48746"), ("0.8.5", "CVE-2026-48746")])
+def test_a_vllm_whose_key_can_be_bypassed_is_not_started(
+    deployment: Deployment, tmp_path: Path, version: str, says: str
+) -> None:
+    (tmp_path / "lib" / "python3.11" / "site-packages" / f"vllm-{version}.dist-info").mkdir(parents=True)
+    with pytest.raises(UsageError, match=f"vLLM {version} is not started: {says}"):
+        local.serve(deployment)
+
+
+def test_status_before_any_start_and_with_a_corrupt_record(deployment: Deployment) -> None:
+    assert local.status(deployment).state == "provisioned"
+
+
+def test_logs_are_printed_and_followed_until_the_server_ends(deployment: Deployment) -> None:
+    local.serve(deployment)
+    lines = local.logs(deployment, follow=True)
+    assert "Loading weights took" in next(lines)
+    local.stop(deployment)
+    assert list(lines) == []
