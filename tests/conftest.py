@@ -1,7 +1,10 @@
 """What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
 
+import json
 import os
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -48,3 +51,22 @@ def engine() -> Path:
     if not is_installed(ENGINE_HOME):
         skip_or_fail("engine", "no engine is installed; run: corral engine install")
     return executable(ENGINE_HOME)
+
+
+@pytest.fixture
+def fake_llm() -> Iterator[Callable[..., str]]:
+    """Start a fake model server (tests/fake_llm.py) with that behaviour; gives its URL. Ended with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(**config: object) -> str:
+        command = [sys.executable, str(Path(__file__).with_name("fake_llm.py")), json.dumps(config)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        started.append(process)
+        assert process.stdout is not None
+        scheme = "https" if config.get("certificate") else "http"
+        return f"{scheme}://127.0.0.1:{int(process.stdout.readline())}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

@@ -1,0 +1,374 @@
+"""The engine: sends shots in a closed or an open loop over connections opened beforehand, and hands out results."""
+
+import asyncio
+import gc
+import resource
+import signal
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from serving.probe.api import DELTAS, Api
+from serving.probe.clock import realtime_offset_ns
+from serving.probe.connection import Connection, Peer, Shot, Tally
+from serving.probe.results import ClientSide, Result
+from serving.probe.spec import Load
+
+OPEN_LIMIT_S = 10.0
+# A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
+PAUSE_AFTER_ERROR_S = 0.1
+MOST_RETRY_AFTER_S = 10.0
+HEARTBEAT_S = 0.02
+
+
+@dataclass(slots=True)
+class Progress:
+    """How the run stands, for the line a person watches."""
+
+    elapsed_s: float = 0.0
+    sent: int = 0
+    done: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    chunks: int = 0
+    chunks_per_s: float = 0.0
+    """Since the last look."""
+    ttft_us: list[int] = field(default_factory=list)
+    """Of the requests that ended since the last look."""
+
+
+class Attack:
+    """One process's share of a run."""
+
+    def __init__(
+        self,
+        peer: Peer,
+        api: Api,
+        load: Load,
+        shots: Iterator[Shot],
+        sink: Callable[[Result], None],
+        watch: Callable[[Progress], None] | None = None,
+        connections: int = 1,
+        start_at_ns: int | None = None,
+    ) -> None:
+        self._peer = peer
+        self._load = load
+        self._shots = shots
+        self._sink = sink
+        self._watch = watch
+        self._wanted = connections
+        self._start_at_ns = start_at_ns
+        self.delta_of = DELTAS[api]
+        self.use_kernel_stamps = load.kernel_stamps
+        self.tally = Tally()
+        self.offset_ns = realtime_offset_ns()
+        self.zero_ns = 0
+        self.loop = new_loop()
+        self.interrupted = False
+        self.progress = Progress()
+        self._all: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self._late_us: list[int] = []
+        self._beats_us: list[int] = []
+        self._running = False
+        self._draining = False
+        self._next: Shot | None = None
+        self._waiting = 0
+        self.unfinished = 0
+        self.last_done_us = 0
+        self._over: asyncio.Future[None] = self.loop.create_future()
+
+    def run(self) -> ClientSide:
+        """Open the connections, send every shot, wait for every end. Ctrl-C ends it early with `interrupted` set."""
+        raise_file_limit()
+        previous = self._catch_interrupts()
+        try:
+            self._open_connections()
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            wait_until(self._start_at_ns)
+            self.zero_ns = self._start_at_ns or time.monotonic_ns()
+            wall_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
+            self._begin()
+            self.loop.run_until_complete(self._over)
+            wall_ns, cpu_ns = time.monotonic_ns() - wall_ns, time.process_time_ns() - cpu_ns
+        finally:
+            gc.enable()
+            gc.unfreeze()
+            self._close_all()
+            if previous is not None:
+                signal.signal(signal.SIGINT, previous)
+        return self._client_side(wall_ns / 1e9, cpu_ns / 1e9)
+
+    # Before the clock starts
+
+    def _open_connections(self) -> None:
+        for _ in range(self._wanted):
+            self._add().open()
+        end_s = time.monotonic() + OPEN_LIMIT_S
+        while not self.interrupted and time.monotonic() < end_s and len(self._idle) < len(self._all):
+            self.loop.run_until_complete(asyncio.sleep(0.002))
+
+    def _add(self) -> Connection:
+        connection = Connection(self, self._peer)
+        self._all.add(connection)
+        return connection
+
+    def _begin(self) -> None:
+        self._running = True
+        if self.interrupted:
+            self._finish_if_over()
+            return
+        self._tick()
+        self._sweep()
+        if not self.tally.kernel_stamps:
+            self._beat(time.monotonic_ns())
+        if self._load.is_open:
+            self._advance()
+            self._fire()
+            return
+        if self._load.duration_s is not None:
+            self.loop.call_later(self._load.duration_s, self._drain)
+        self._idle.clear()
+        for connection in list(self._all):
+            self._take_next(connection)
+        self._finish_if_over()
+
+    # Closed loop
+
+    def _take_next(self, connection: Connection) -> None:
+        """Give a free slot its next shot, or let it go."""
+        shot = None if self._draining else next(self._shots, None)
+        if shot is None:
+            self._discard(connection)
+        else:
+            self._launch(connection, shot)
+
+    def _take_next_later(self, connection: Connection, pause_s: float) -> None:
+        self._waiting += 1
+
+        def resume() -> None:
+            self._waiting -= 1
+            if not self._over.done():
+                self._take_next(connection)
+                self._finish_if_over()
+
+        self.loop.call_later(pause_s, resume)
+
+    # Open loop
+
+    def _advance(self) -> None:
+        self._next = None if self._draining else next(self._shots, None)
+
+    def _fire(self) -> None:
+        """Send all that is due, and come back when the next one is."""
+        if self._over.done():
+            return
+        now_ns = time.monotonic_ns()
+        while self._next is not None and (self._next.scheduled_ns or 0) <= now_ns - self.zero_ns:
+            shot = self._next
+            self._launch(self._idle.pop() if self._idle else self._add(), shot)
+            self._advance()
+            now_ns = time.monotonic_ns()
+        if self._next is not None:
+            wait_ns = (self._next.scheduled_ns or 0) - (now_ns - self.zero_ns)
+            self.loop.call_later(wait_ns / 1e9, self._fire)
+        else:
+            self._finish_if_over()
+
+    # Both
+
+    def _launch(self, connection: Connection, shot: Shot) -> None:
+        self._busy.add(connection)
+        self.progress.sent += 1
+        if shot.scheduled_ns is not None:
+            self._late_us.append((time.monotonic_ns() - self.zero_ns - shot.scheduled_ns) // 1000)
+        connection.start(shot)
+
+    def idle(self, connection: Connection) -> None:
+        """The connection can take a request."""
+        self._idle.append(connection)
+
+    def down(self, connection: Connection) -> None:
+        """A connection without a request was closed by the server: open it again, so that no request waits for it."""
+        if connection in self._idle:
+            self._idle.remove(connection)
+            if self._running and not self._over.done():
+                self.tally.reconnects += 1
+                connection.open()
+                return
+        if self._load.is_open:
+            self._all.discard(connection)
+
+    def finished(self, connection: Connection, shot: Shot, result: Result, text: str) -> None:
+        """A request has ended, well or not."""
+        self._busy.discard(connection)
+        if result.error == "unfinished":
+            self.unfinished += 1
+            return
+        self._count(result)
+        self._sink(result)
+        follow = shot.follow(text) if shot.follow is not None and result.ok else None
+        if self._over.done():
+            return
+        if follow is not None and not self._draining:
+            self._launch(connection, follow)
+        elif self._load.is_open:
+            self._idle.append(connection) if connection.is_open else self._discard(connection)
+        elif result.ok:
+            self._late_us.append(max(0, (time.monotonic_ns() - self.zero_ns) // 1000 - result.done_us))
+            self._take_next(connection)
+        else:
+            self._take_next_later(connection, pause_s(result))
+        self._finish_if_over()
+
+    def _count(self, result: Result) -> None:
+        progress = self.progress
+        self.last_done_us = max(self.last_done_us, result.done_us)
+        progress.done += 1
+        progress.failed += not result.ok
+        if result.ok:
+            progress.ttft_us.append(result.gaps_us[0])
+
+    def _finish_if_over(self) -> None:
+        if self._busy or self._waiting or self._next is not None or self._over.done():
+            return
+        if self._load.is_open or self.interrupted or not self._all:
+            self._over.set_result(None)
+
+    def _drain(self) -> None:
+        """The time for sending is over; what is on its way may end."""
+        self._draining = True
+
+    def _discard(self, connection: Connection) -> None:
+        connection.close()
+        self._all.discard(connection)
+
+    # Watching over it
+
+    def _sweep(self) -> None:
+        """Give up requests that passed a time limit."""
+        if self._over.done():
+            return
+        now_ns = time.monotonic_ns()
+        for connection in list(self._busy):
+            if now_ns - connection.sent_ns > self._load.timeout_s * 1e9:
+                connection.abort("timeout", f"not done after {self._load.timeout_s:g} s")
+            elif now_ns - connection.last_ns > self._load.stall_timeout_s * 1e9:
+                connection.abort("stalled", f"nothing came for {self._load.stall_timeout_s:g} s")
+        shortest_s = min(self._load.timeout_s, self._load.stall_timeout_s)
+        self.loop.call_later(min(0.5, shortest_s / 4), self._sweep)
+
+    def _tick(self) -> None:
+        """Once a second: follow the clocks' offset, and say how things stand."""
+        if self._over.done():
+            return
+        self.offset_ns = realtime_offset_ns()
+        self._look()
+        self.loop.call_later(1.0, self._tick)
+
+    def _look(self) -> None:
+        progress, events = self.progress, self.tally.events
+        elapsed_s = (time.monotonic_ns() - self.zero_ns) / 1e9
+        if elapsed_s - progress.elapsed_s > 0.1:
+            progress.chunks_per_s = (events - progress.chunks) / (elapsed_s - progress.elapsed_s)
+            progress.chunks, progress.elapsed_s = events, elapsed_s
+            progress.in_flight = len(self._busy)
+            if self._watch is not None:
+                self._watch(progress)
+        progress.ttft_us.clear()
+
+    def _beat(self, expected_ns: int) -> None:
+        """Without kernel stamps: how late this loop is, from a timer's own lateness."""
+        now_ns = time.monotonic_ns()
+        self._beats_us.append(max(0, (now_ns - expected_ns) // 1000))
+        if not self._over.done():
+            self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
+
+    def _catch_interrupts(self) -> Any:
+        try:
+            previous = signal.getsignal(signal.SIGINT)
+            self.loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        except (ValueError, RuntimeError):  # not in the main thread: whoever runs it there catches Ctrl-C
+            return None
+        return previous
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self._draining = True
+        self._next = None
+        self._waiting = 0
+        for connection in list(self._busy):
+            connection.abort("unfinished", "the run was interrupted")
+        if self._running and not self._over.done():
+            self._over.set_result(None)
+
+    def _close_all(self) -> None:
+        if not self._over.done():
+            self._over.set_result(None)
+        for connection in list(self._all):
+            connection.close()
+        self.loop.close()
+
+    def _client_side(self, wall_s: float, cpu_s: float) -> ClientSide:
+        tally = self.tally
+        return ClientSide(
+            kernel_stamps=tally.kernel_stamps,
+            wall_s=wall_s,
+            cpu_s=cpu_s,
+            reads=tally.reads,
+            events=tally.events,
+            uncertain=tally.uncertain,
+            unstamped=tally.unstamped if tally.kernel_stamps else 0,
+            lag_us=spread(tally.lags_us or self._beats_us),
+            late_us=spread(self._late_us),
+            connections=len(tally.connect_us),
+            reconnects=tally.reconnects,
+            connect_us=spread(tally.connect_us),
+        )
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's event loop, or the standard one where there is none."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+def raise_file_limit() -> None:
+    """Let this process have as many sockets as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def wait_until(at_ns: int | None) -> None:
+    """Sleep until that monotonic time."""
+    if at_ns is not None:
+        time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
+
+
+def pause_s(result: Result) -> float:
+    """How long a closed loop waits after a failure: what the server asked, within reason."""
+    _, found, wait = (result.message or "").partition("(Retry-After: ")
+    if found and wait.rstrip(")").isdigit():
+        return min(float(wait.rstrip(")")), MOST_RETRY_AFTER_S)
+    return PAUSE_AFTER_ERROR_S
+
+
+def spread(values: "list[int] | array[int]") -> dict[str, float]:
+    """Mean, p50, p99 and maximum of raw values; empty for none."""
+    if not values:
+        return {}
+    import numpy
+
+    raw = numpy.asarray(values)
+    p50, p99 = numpy.percentile(raw, (50, 99))
+    return {"mean": float(raw.mean()), "p50": float(p50), "p99": float(p99), "max": float(raw.max())}

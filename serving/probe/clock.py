@@ -1,0 +1,39 @@
+"""The kernel's receive time stamps, on the monotonic clock.
+
+Linux stamps every TCP segment when the network stack takes it in. Reading that stamp with the data frees the
+figures from how late this process was. A stamp belongs to the last byte of a read (kernel commit 98aaa913b4ed), so
+where one read holds several events only the last one's time is certain.
+"""
+
+import socket
+import struct
+import sys
+import time
+
+# include/uapi/asm-generic/socket.h: SO_TIMESTAMPNS_OLD, a struct timespec of two 64-bit words. Not in Python's socket.
+SO_TIMESTAMPNS = 35
+TIMESPEC = struct.Struct("@qq")
+CONTROL_BYTES = 64
+
+
+def ask_kernel_stamps(sock: socket.socket) -> bool:
+    """Ask for kernel receive stamps on that socket; say whether the system has them."""
+    if sys.platform != "linux" or struct.calcsize("@l") != 8:
+        return False
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    except OSError:
+        return False
+    return True
+
+
+def realtime_offset_ns() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC, the best of five tries. Moves when NTP slews: ask again during a run."""
+    best_ns, offset_ns = sys.maxsize, 0
+    for _ in range(5):
+        before = time.monotonic_ns()
+        real = time.time_ns()
+        after = time.monotonic_ns()
+        if after - before < best_ns:
+            best_ns, offset_ns = after - before, real - (before + after) // 2
+    return offset_ns

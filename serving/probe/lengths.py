@@ -1,0 +1,60 @@
+"""PURE: lengths in tokens, fixed or drawn from a distribution."""
+
+import random
+import re
+from typing import Literal
+
+from infra.errors import UsageError
+from infra.record import Record
+
+MOST_TOKENS = 20_000_000  # twice Scout's context: beyond it is a slip of the finger
+
+
+class Lengths(Record):
+    """`fixed` is `low`; `uniform` is low to high, both included; `normal` has mean low and deviation high."""
+
+    form: Literal["fixed", "uniform", "normal"] = "fixed"
+    low: int
+    high: int = 0
+
+    def __str__(self) -> str:
+        """The form a user writes."""
+        return {
+            "fixed": f"{self.low}",
+            "uniform": f"{self.low}-{self.high}",
+            "normal": f"{self.low}~{self.high}",
+        }[self.form]
+
+    def draw(self, rng: random.Random) -> int:
+        """One length; never below 1."""
+        match self.form:
+            case "fixed":
+                return self.low
+            case "uniform":
+                return rng.randint(self.low, self.high)
+            case "normal":
+                return max(1, round(rng.gauss(self.low, self.high)))
+
+    @property
+    def largest(self) -> int:
+        """The largest length that is likely: three deviations above the mean."""
+        return {"fixed": self.low, "uniform": self.high, "normal": self.low + 3 * self.high}[self.form]
+
+
+def parse(text: str, option: str) -> Lengths:
+    """Read `512`, `100-500` (uniform) or `512~64` (normal: mean, standard deviation). Raises UsageError."""
+    match = re.fullmatch(r"(\d{1,9})(?:([-~])(\d{1,9}))?", text.strip())
+    if not match:
+        raise UsageError(
+            f"{option} {text!r} is not a length in tokens.",
+            f"Say {option} 512, 100-500 (uniform) or 512~64 (normal).",
+        )
+    low, sign, high = int(match[1]), match[2], int(match[3] or 0)
+    form: Literal["fixed", "uniform", "normal"] = "normal" if sign == "~" else "uniform" if sign else "fixed"
+    lengths = Lengths(form=form, low=low, high=high)
+    if low < 1 or lengths.largest > MOST_TOKENS or (form == "uniform" and high < low):
+        raise UsageError(
+            f"{option} {text} is out of range.",
+            f"Lengths are 1 to {MOST_TOKENS:,} tokens, the smaller first.",
+        )
+    return lengths

@@ -1,0 +1,300 @@
+"""PURE: the figures of a run, from its raw results alone."""
+
+from collections.abc import Iterable
+
+import numpy
+
+from serving.probe.report import Client, Interval, ProbeReport, ServerSide, Stalls, Steady, Summary
+from serving.probe.results import ClientSide, Ending, Result, Run
+from serving.probe.samples import BIN_US, Samples, collect
+from serving.probe.spec import Slo
+from serving.probe.statistics import Floats, blocks, interval, mser_start, summary, weighted_summary, wilson
+from serving.probe.verdict import reasons_to_reject, warnings
+
+STEADY_SHARE = 0.95
+STEADY_BATCHES = 50
+STEADY_RULE = (
+    "from when 95 % of the peak requests in flight are reached to when they are left (open loop: to the last "
+    "sending), less the start that the MSER rule cuts off"
+)
+
+
+def report(run: Run, records: Iterable[Result | Ending]) -> ProbeReport:
+    """Compute every figure. The same lines give the same report."""
+    return Figures(run, collect(records)).report()
+
+
+class Figures:
+    """The samples of one run, and what is derived from them."""
+
+    def __init__(self, run: Run, samples: Samples) -> None:
+        self.run = run
+        self.samples = samples
+        self.ending = samples.ending or Ending(duration_us=samples.last_done, clients=[], interrupted=True)
+        self.duration_s = max(self.ending.duration_us, 1) / 1e6
+        self.scheduled = seconds(samples.scheduled)
+        self.began = seconds(samples.began)
+        self.first = seconds(samples.first)
+        self.last = seconds(samples.last)
+        self.output = numpy.asarray(samples.output_tokens, dtype=numpy.float64)
+        self.input = numpy.asarray(samples.input_tokens, dtype=numpy.float64)
+        self.origin = self.scheduled if run.load.is_open else self.began
+        self.ttft = self.first - self.origin
+        self.e2e = self.last - self.origin
+        several = self.output > 1
+        self.tpot = (self.last - self.first)[several] / (self.output[several] - 1)
+        self.itl = seconds(samples.gaps)
+
+    def report(self) -> ProbeReport:
+        """All of it as the document."""
+        run, samples = self.run, self.samples
+        steady = self.steady()
+        client = client_of(self.ending.clients, samples)
+        rejected = reasons_to_reject(
+            run, client, samples, float(numpy.median(self.ttft)) if len(self.ttft) else 0.0
+        )
+        output, total = float(self.output.sum()), float(self.output.sum() + self.input.sum())
+        return ProbeReport(
+            url=run.target.base_url,
+            model=run.model,
+            started_at=run.started_at,
+            load=load_of(run),
+            sent=samples.sent + self.ending.unfinished,
+            succeeded=samples.succeeded,
+            errors=dict(sorted(samples.errors.items())),
+            duration_s=self.duration_s,
+            input_tokens=int(self.input.sum()),
+            output_tokens=int(output),
+            output_tokens_per_s=output / self.duration_s,
+            total_tokens_per_s=total / self.duration_s,
+            request_per_s=samples.succeeded / self.duration_s,
+            ttft_s=summary(self.ttft),
+            tpot_s=summary(self.tpot),
+            itl_s=summary(self.itl),
+            e2e_s=summary(self.e2e),
+            goodput=self.goodput(),
+            client=client,
+            valid=not rejected,
+            warnings=warnings(run, client, samples, self.ending, output),
+            latency_from="schedule" if run.load.is_open else "send",
+            from_send=self.from_send(),
+            itl_per_token_s=self.itl_per_token(),
+            peak_output_tokens_per_s=self.peak(),
+            steady=steady,
+            confidence=self.confidence(steady),
+            stalls=self.stalls(),
+            chunks=samples.chunks,
+            empty_chunks=samples.empty_chunks,
+            cached_input_tokens=samples.cached_tokens,
+            failed_output_chunks=samples.failed_chunks,
+            short_outputs=samples.short_outputs,
+            finish_reasons=dict(sorted(samples.finish_reasons.items())),
+            error_examples=dict(sorted(samples.error_examples.items())),
+            exact_input_fraction=samples.exact_lengths / samples.asked_lengths
+            if samples.asked_lengths
+            else None,
+            output_characters=samples.characters,
+            server=server_side(run, self.ending.counters),
+            interrupted=self.ending.interrupted,
+            unfinished=self.ending.unfinished,
+            invalid_because=rejected,
+            notes=run.notes,
+        )
+
+    def from_send(self) -> dict[str, Summary]:
+        """In an open loop: the latencies from the actual sending."""
+        found = {"ttft_s": summary(self.first - self.began), "e2e_s": summary(self.last - self.began)}
+        return (
+            {name: each for name, each in found.items() if each is not None} if self.run.load.is_open else {}
+        )
+
+    def itl_per_token(self) -> Summary | None:
+        """The gap shared among the tokens it brought; None where every chunk brought one."""
+        if not self.samples.several_tokens:
+            return None
+        tokens = numpy.maximum(numpy.asarray(self.samples.gap_tokens, dtype=numpy.float64), 1e-9)
+        return weighted_summary(self.itl / tokens, tokens)
+
+    def peak(self) -> float:
+        """Tokens in the best second that starts on the timeline's grain."""
+        grain, per_second = self.samples.tokens_by_bin, 1_000_000 // BIN_US
+        reached = numpy.concatenate(([0.0], numpy.cumsum(grain)))
+        windows = reached[per_second:] - reached[:-per_second]
+        return float(windows.max()) if len(windows) else 0.0
+
+    def stalls(self) -> Stalls | None:
+        """Gaps far above the usual one."""
+        if not len(self.itl):
+            return None
+        threshold = max(5 * float(numpy.median(self.itl)), 0.05)
+        over = self.itl[self.itl > threshold]
+        return Stalls(threshold_s=threshold, count=len(over), longest_s=float(over.max(initial=0.0)))
+
+    def goodput(self) -> dict[str, object]:
+        """How many requests met the SLO; empty without one."""
+        slo = self.run.slo
+        if slo == Slo():
+            return {}
+        good = int(self.meets(slo).sum())
+        low, high = wilson(good, self.samples.sent)
+        return {
+            "slo": slo.model_dump(exclude_none=True),
+            "good": good,
+            "attainment": good / self.samples.sent if self.samples.sent else 0.0,
+            "attainment_low": low,
+            "attainment_high": high,
+            "request_per_s": good / self.duration_s,
+        }
+
+    def meets(self, slo: Slo) -> "numpy.typing.NDArray[numpy.bool_]":
+        """Which succeeded requests meet every limit."""
+        good = numpy.ones(len(self.ttft), dtype=bool)
+        tpot = (self.last - self.first) / numpy.maximum(self.output - 1, 1)
+        worst = seconds(self.samples.worst_gap)
+        pairs = ((slo.ttft_s, self.ttft), (slo.tpot_s, tpot), (slo.itl_s, worst), (slo.e2e_s, self.e2e))
+        for limit, values in pairs:
+            if limit is not None:
+                good &= values <= limit
+        return good
+
+    def steady(self) -> Steady | None:
+        """The steady part; None where the run is too short to have one (under 50 batches of 20 ms, or 20 requests)."""
+        window = self.full_load()
+        if window is None or self.samples.succeeded < 20:
+            return None
+        start, end = (int(edge * 1e6 / BIN_US) for edge in window)
+        width = (end - start) // STEADY_BATCHES
+        if width < 2:
+            return None
+        grain = self.samples.tokens_by_bin[end - width * STEADY_BATCHES : end]
+        batches = (
+            grain.reshape(STEADY_BATCHES, width).sum(axis=1)
+            if len(grain) == width * STEADY_BATCHES
+            else grain
+        )
+        if len(batches) != STEADY_BATCHES:
+            return None
+        start_bin = end - width * (STEADY_BATCHES - mser_start(batches))
+        return self.between(start_bin * BIN_US / 1e6, end * BIN_US / 1e6)
+
+    def between(self, start_s: float, end_s: float) -> Steady:
+        """The throughput between two moments: tokens by their arrival, requests by their end."""
+        first, last = (round(edge * 1e6 / BIN_US) for edge in (start_s, end_s))
+        output = float(self.samples.tokens_by_bin[first:last].sum())
+        ended = (self.last >= start_s) & (self.last < end_s)
+        taken = (self.first >= start_s) & (self.first < end_s)
+        length = end_s - start_s
+        return Steady(
+            rule=STEADY_RULE,
+            start_s=start_s,
+            end_s=end_s,
+            output_tokens_per_s=output / length,
+            total_tokens_per_s=(output + float(self.input[taken].sum())) / length,
+            request_per_s=float(ended.sum()) / length,
+        )
+
+    def full_load(self) -> tuple[float, float] | None:
+        """From when to when the load was there in full."""
+        spans = seconds(self.samples.spans).reshape(-1, 2)
+        if not len(spans):
+            return None
+        if self.run.load.is_open:
+            return 0.0, float(spans[:, 0].max())
+        moments = numpy.concatenate((spans[:, 0], spans[:, 1]))
+        steps = numpy.concatenate((numpy.ones(len(spans)), -numpy.ones(len(spans))))
+        order = numpy.lexsort((-steps, moments))
+        in_flight = numpy.cumsum(steps[order])
+        full = numpy.flatnonzero(in_flight >= STEADY_SHARE * in_flight.max())
+        after_last = min(int(full[-1]) + 1, len(order) - 1)
+        return max(0.0, float(moments[order][full[0]])), float(moments[order][after_last])
+
+    def confidence(self, steady: Steady | None) -> dict[str, Interval]:
+        """95 % intervals by blocks: of throughput over time, of latencies over the order of sending."""
+        found: dict[str, Interval | None] = {}
+        if steady is not None:
+            parts = [
+                self.between(*edges).output_tokens_per_s for edges in edges_of(steady.start_s, steady.end_s)
+            ]
+            found["steady.output_tokens_per_s"] = interval(steady.output_tokens_per_s, parts)
+        order = numpy.argsort(self.began, kind="stable")
+        for name, values in self.by_request().items():
+            pieces = blocks(values[order])
+            for label, quantile in (("p50", 50), ("p99", 99)):
+                center = float(numpy.percentile(values, quantile)) if len(values) else 0.0
+                each = [float(numpy.percentile(piece, quantile)) for piece in pieces]
+                found[f"{name}.{label}"] = interval(center, each)
+        return {name: each for name, each in found.items() if each is not None}
+
+    def by_request(self) -> dict[str, Floats]:
+        """The latencies that have one value a request."""
+        tpot = (self.last - self.first) / numpy.maximum(self.output - 1, 1)
+        return {"ttft_s": self.ttft, "tpot_s": tpot, "e2e_s": self.e2e}
+
+
+def seconds(values_us: "object") -> Floats:
+    """Microseconds as seconds."""
+    return numpy.asarray(values_us, dtype=numpy.float64) / 1e6
+
+
+def edges_of(start_s: float, end_s: float, count: int = 10) -> list[tuple[float, float]]:
+    """Equal parts of a stretch of time."""
+    edges = numpy.linspace(start_s, end_s, count + 1)
+    return [(float(low), float(high)) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def load_of(run: Run) -> dict[str, object]:
+    """The load as a reader wants it: what was set, and the lengths in the user's own form."""
+    load = run.load.model_dump(exclude_none=True, exclude_defaults=True)
+    load.pop("trace", None)
+    lengths = {
+        "input_tokens": str(run.workload.input_tokens),
+        "output_tokens": str(run.workload.output_tokens),
+    }
+    rest = run.workload.model_dump(
+        exclude_defaults=True, exclude={"input_tokens", "output_tokens"}, mode="json"
+    )
+    return {"api": run.target.api, **load, **lengths, **rest}
+
+
+def client_of(sides: list[ClientSide], samples: Samples) -> Client:
+    """All processes of the probe as one: the busiest, the latest."""
+    events = sum(side.events for side in sides)
+    return Client(
+        cpu_fraction=worst(side.cpu_s / side.wall_s for side in sides if side.wall_s),
+        max_lag_s=worst(side.lag_us.get("max", 0.0) for side in sides) / 1e6,
+        p50_lag_s=worst(side.lag_us.get("p50", 0.0) for side in sides) / 1e6,
+        p99_lag_s=worst(side.lag_us.get("p99", 0.0) for side in sides) / 1e6,
+        stamps="kernel"
+        if sides and all(side.kernel_stamps and not side.unstamped for side in sides)
+        else "user",
+        uncertain_fraction=sum(side.uncertain for side in sides) / events if events else 0.0,
+        late_sends_p99_s=worst(side.late_us.get("p99", 0.0) for side in sides) / 1e6,
+        late_sends_max_s=worst(side.late_us.get("max", 0.0) for side in sides) / 1e6,
+        cpu_us_per_event=sum(side.cpu_s for side in sides) * 1e6 / events if events else 0.0,
+        processes=max(1, len(sides)),
+        connections=sum(side.connections for side in sides),
+        reconnects=sum(side.reconnects for side in sides),
+        connect_p50_s=worst(side.connect_us.get("p50", 0.0) for side in sides) / 1e6,
+    )
+
+
+def worst(values: Iterable[float]) -> float:
+    """The largest, or 0."""
+    return max(values, default=0.0)
+
+
+def server_side(run: Run, counters: dict[str, float]) -> ServerSide:
+    """The server's counters as figures."""
+    queries, ttft_count = counters.get("prefix_cache_queries"), counters.get("ttft_count")
+    return ServerSide(
+        version=run.server.version,
+        generation_tokens=counters.get("generation_tokens"),
+        prompt_tokens=counters.get("prompt_tokens"),
+        requests_finished=counters.get("requests_finished"),
+        prefix_cache_hit_rate=counters.get("prefix_cache_hits", 0.0) / queries if queries else None,
+        preemptions=counters.get("preemptions"),
+        ttft_mean_s=counters.get("ttft_sum_s", 0.0) / ttft_count if ttft_count else None,
+        queue_mean_s=counters["queue_sum_s"] / ttft_count
+        if ttft_count and "queue_sum_s" in counters
+        else None,
+    )

@@ -1,0 +1,217 @@
+"""Raw results: one JSON line for the run, one a request, one for its end. Every figure is computed from them.
+
+Times are whole microseconds from the start of the run. `gaps_us` holds the time of each chunk with tokens as the
+distance from the one before it, the first from `sent_us`; so 10 million chunks take about 70 MB.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal
+
+import orjson
+
+from infra.errors import DocumentError, HostError
+from infra.record import Document, Record
+from serving.probe.spec import Load, Slo, Target, Workload
+
+
+class ServerFacts(Record):
+    """What the server said about itself."""
+
+    is_vllm: bool = False
+    version: str | None = None
+    max_model_len: int | None = None
+    exact_lengths: bool = False
+    """Whether the prompts were counted by the server's own tokenizer."""
+
+
+class Run(Document):
+    """The first line: what was asked of whom, and when."""
+
+    kind: ClassVar[str] = "file of probe results"
+    document: Literal["probe-results"] = "probe-results"
+    schema_version: Literal[1] = 1
+
+    target: Target
+    model: str
+    load: Load
+    workload: Workload
+    slo: Slo
+    server: ServerFacts
+    started_at: str
+    notes: tuple[str, ...] = ()
+    """What the user must know about how the requests were made."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of one request. A failure is data: `error` is its class, `message` what was said."""
+
+    index: int
+    scheduled_us: int
+    """When it was meant to be sent; equal to sent_us in a closed loop."""
+    sent_us: int
+    done_us: int
+    connect_us: int | None = None
+    """The time to open its connection, where that fell into the run."""
+    status: int = 0
+    error: str | None = None
+    message: str | None = None
+    gaps_us: list[int] = field(default_factory=list)
+    chunk_tokens: list[int] | None = None
+    """Tokens of each chunk, where the server said them."""
+    input_asked: int | None = None
+    input_tokens: int | None = None
+    output_asked: int = 0
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_chars: int = 0
+    finish_reason: str | None = None
+    uncertain: int = 0
+    """Chunks that shared a read with a later one: their stamp is an upper bound."""
+    empty_chunks: int = 0
+    process: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended as it should."""
+        return self.error is None
+
+
+@dataclass(slots=True)
+class ClientSide:
+    """What one process of the probe says about itself."""
+
+    process: int = 0
+    kernel_stamps: bool = False
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    reads: int = 0
+    events: int = 0
+    uncertain: int = 0
+    unstamped: int = 0
+    """Reads the kernel gave no stamp for."""
+    lag_us: dict[str, float] = field(default_factory=dict)
+    """From the kernel's stamp to our reading it: mean, p50, p99, max."""
+    late_us: dict[str, float] = field(default_factory=dict)
+    """From the moment a request should have been sent to its sending: p50, p99, max."""
+    connections: int = 0
+    reconnects: int = 0
+    connect_us: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ending:
+    """The last line: how the run ended."""
+
+    duration_us: int
+    clients: list[ClientSide]
+    interrupted: bool = False
+    unfinished: int = 0
+    """Requests that were on their way when the run was stopped."""
+    counters: dict[str, float] = field(default_factory=dict)
+    """How the server's own counters moved during the run."""
+
+
+class Writer:
+    """Writes results as they come. When the disk refuses, `failure` says so and what follows is kept in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self.kept: list[Result] = []
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file: BinaryIO = path.open("wb", buffering=256 * 1024)
+        except OSError as error:
+            raise HostError(
+                f"{path} cannot be written: {error.strerror or error}.",
+                "Choose another folder: --output DIR",
+            ) from None
+
+    def run(self, run: Run) -> None:
+        """Write the first line."""
+        self._write(run.model_dump_json().encode())
+
+    def result(self, result: Result) -> None:
+        """Write one request's line."""
+        if not self._write(orjson.dumps(shortened(result))):
+            self.kept.append(result)
+
+    def close(self, ending: Ending) -> None:
+        """Write the last line and make everything durable."""
+        self._write(orjson.dumps({"end": asdict(ending)}))
+        try:
+            self._file.close()
+        except OSError as error:
+            self._fail(error)
+
+    def _write(self, line: bytes) -> bool:
+        if self.failure:
+            return False
+        try:
+            self._file.write(line + b"\n")
+        except OSError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = self.failure or f"{self.path}: {error.strerror or error}"
+
+
+def shortened(result: Result) -> dict[str, Any]:
+    """The fields that differ from their default."""
+    line = {}
+    for name, default in DEFAULTS.items():
+        value = getattr(result, name)
+        if value != default:
+            line[name] = value
+    return line
+
+
+DEFAULTS: dict[str, Any] = {
+    each.name: [] if each.name == "gaps_us" else each.default if each.name != "index" else None
+    for each in fields(Result)
+}
+
+
+def read(path: Path) -> tuple[Run, Iterator[Result | Ending]]:
+    """The run, and its results as an iterator ending with the Ending. Raises DocumentError."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DocumentError(
+            f"There are no probe results at {path}: {error.strerror or error}.",
+            "Give the results.jsonl of a probe.",
+        ) from None
+    return Run.parse(file.readline(), str(path)), lines(file, path)
+
+
+def lines(file: BinaryIO, path: Path) -> Iterator[Result | Ending]:
+    """The lines after the first. The file of a probe that was killed is read as far as it goes."""
+    last = 0
+    with file:
+        for number, line in enumerate(file, 2):
+            try:
+                record = orjson.loads(line)
+                if "end" in record:
+                    yield ending(record["end"])
+                    return
+                result = Result(**record)
+            except (ValueError, TypeError):
+                if not line.endswith(b"\n"):
+                    break
+                raise DocumentError(
+                    f"Line {number} of {path} is not a result of a probe.",
+                    f"Look at it: sed -n {number}p {path}",
+                ) from None
+            last = max(last, result.done_us)
+            yield result
+    yield Ending(duration_us=last, clients=[], interrupted=True)
+
+
+def ending(record: dict[str, Any]) -> Ending:
+    """The Ending in its stored form."""
+    return Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))

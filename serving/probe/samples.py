@@ -1,0 +1,131 @@
+"""PURE: raw results folded into compact arrays: four bytes a chunk, a few numbers a request."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy
+from numpy.typing import NDArray
+
+from serving.probe.results import Ending, Result
+
+BIN_US = 10_000
+"""The grain of the timeline of tokens."""
+
+
+@dataclass
+class Samples:
+    """What the figures are made from; times in microseconds."""
+
+    sent: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    error_examples: dict[str, str] = field(default_factory=dict)
+    finish_reasons: Counter[str] = field(default_factory=Counter)
+    gaps: "array[int]" = field(default_factory=lambda: array("i"))
+    """Between successive chunks of one request, all requests."""
+    gap_tokens: "array[float]" = field(default_factory=lambda: array("f"))
+    """The tokens of the chunk that ended the gap."""
+    tokens_by_bin: NDArray[numpy.float64] = field(default_factory=lambda: numpy.zeros(1024))
+    scheduled: "array[int]" = field(default_factory=lambda: array("q"))
+    began: "array[int]" = field(default_factory=lambda: array("q"))
+    first: "array[int]" = field(default_factory=lambda: array("q"))
+    last: "array[int]" = field(default_factory=lambda: array("q"))
+    worst_gap: "array[int]" = field(default_factory=lambda: array("q"))
+    input_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    output_tokens: "array[int]" = field(default_factory=lambda: array("q"))
+    spans: "array[int]" = field(default_factory=lambda: array("q"))
+    """Sending and end of every request, failed ones too, two numbers each."""
+    chunks: int = 0
+    several_tokens: bool = False
+    empty_chunks: int = 0
+    failed_chunks: int = 0
+    short_outputs: int = 0
+    without_usage: int = 0
+    asked_lengths: int = 0
+    exact_lengths: int = 0
+    cached_tokens: int | None = None
+    characters: int = 0
+    uncertain: int = 0
+    last_done: int = 0
+    ending: Ending | None = None
+
+    @property
+    def succeeded(self) -> int:
+        """Requests that ended as they should."""
+        return len(self.first)
+
+
+def collect(records: Iterable[Result | Ending]) -> Samples:
+    """Fold the lines of a results file."""
+    samples = Samples()
+    for record in records:
+        if isinstance(record, Ending):
+            samples.ending = record
+        else:
+            add(samples, record)
+    return samples
+
+
+def add(samples: Samples, result: Result) -> None:
+    """Fold one request."""
+    samples.sent += 1
+    samples.spans.extend((result.sent_us, result.done_us))
+    samples.last_done = max(samples.last_done, result.done_us)
+    samples.uncertain += result.uncertain
+    if result.error is not None:
+        samples.errors[result.error] += 1
+        samples.error_examples.setdefault(result.error, result.message or "")
+        samples.failed_chunks += len(result.gaps_us)
+        return
+    add_times(samples, result)
+    add_counts(samples, result)
+
+
+def add_times(samples: Samples, result: Result) -> None:
+    """Fold a succeeded request's times."""
+    gaps = numpy.asarray(result.gaps_us, dtype=numpy.int64)
+    at = result.sent_us + numpy.cumsum(gaps)
+    tokens = chunk_tokens(result)
+    samples.gaps.extend(result.gaps_us[1:])
+    samples.gap_tokens.extend(tokens[1:].tolist())
+    samples.several_tokens |= bool((tokens > 1).any())
+    samples.scheduled.append(result.scheduled_us)
+    samples.began.append(result.sent_us)
+    samples.first.append(int(at[0]))
+    samples.last.append(int(at[-1]))
+    samples.worst_gap.append(max(result.gaps_us[1:], default=0))
+    bins = numpy.maximum(at, 0) // BIN_US
+    if bins[-1] >= len(samples.tokens_by_bin):
+        grown = numpy.zeros(int(bins[-1]) * 2)
+        grown[: len(samples.tokens_by_bin)] = samples.tokens_by_bin
+        samples.tokens_by_bin = grown
+    numpy.add.at(samples.tokens_by_bin, bins, tokens)
+
+
+def add_counts(samples: Samples, result: Result) -> None:
+    """Fold a succeeded request's counts."""
+    chunks = len(result.gaps_us)
+    samples.chunks += chunks
+    samples.empty_chunks += result.empty_chunks
+    samples.characters += result.output_chars
+    samples.finish_reasons[result.finish_reason or "none"] += 1
+    output = chunks if result.output_tokens is None else result.output_tokens
+    samples.without_usage += result.output_tokens is None
+    samples.short_outputs += output < result.output_asked
+    samples.output_tokens.append(output)
+    samples.input_tokens.append(result.input_tokens or result.input_asked or 0)
+    if result.input_asked is not None and result.input_tokens is not None:
+        samples.asked_lengths += 1
+        samples.exact_lengths += result.input_asked == result.input_tokens
+    if result.cached_tokens is not None:
+        samples.cached_tokens = (samples.cached_tokens or 0) + result.cached_tokens
+
+
+def chunk_tokens(result: Result) -> NDArray[numpy.float64]:
+    """The tokens of each chunk: as the server said, else its total shared evenly."""
+    chunks = len(result.gaps_us)
+    if result.chunk_tokens is not None:
+        return numpy.asarray(result.chunk_tokens, dtype=numpy.float64)
+    total = chunks if result.output_tokens is None else result.output_tokens
+    return numpy.full(chunks, total / chunks)

@@ -1,0 +1,89 @@
+"""What a probe is asked: at whom, which load, which requests."""
+
+from pathlib import Path
+from typing import Literal
+
+from infra.record import Record
+from serving.probe.api import Api
+from serving.probe.lengths import Lengths
+
+Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]
+
+
+class Target(Record):
+    """At whom. The key itself is never part of a record."""
+
+    base_url: str
+    """Without the /v1, e.g. http://127.0.0.1:8000"""
+    api: Api = "completions"
+    model: str | None = None
+    """None: the first one the server lists."""
+    api_key_file: Path | None = None
+    api_key_variable: str | None = None
+    """The environment variable that holds the key, where no file is given."""
+    ca_file: Path | None = None
+    """The certificates to trust, in PEM, instead of the system's."""
+
+
+class Load(Record):
+    """How fast. Closed loop: `concurrency` requests at any time. Open loop: by schedule, whatever the server does."""
+
+    shape: Shape
+    requests: int | None = None
+    duration_s: float | None = None
+    """Stop sending after this long; `requests` or this or both must be given."""
+    concurrency: int | None = None
+    request_rate: float | None = None
+    """Requests per second; with a ramp the rate at its start."""
+    end_request_rate: float | None = None
+    burstiness: float = 1.0
+    """The gamma shape: 1 is Poisson, below 1 burstier, above 1 more even."""
+    trace: tuple[float, ...] = ()
+    """Replay: the send times in seconds."""
+    seed: int = 0
+    warmup_requests: int = 0
+    """Sent and awaited before the clock starts; not part of the result."""
+    timeout_s: float = 600.0
+    """For one request, from its sending to its end."""
+    stall_timeout_s: float = 120.0
+    """For one request, without a single byte."""
+    processes: int = 1
+    kernel_stamps: bool = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are sent by schedule rather than one after another."""
+        return self.shape != "concurrency"
+
+
+class Workload(Record):
+    """Which requests."""
+
+    input_tokens: Lengths
+    output_tokens: Lengths
+    prefix_tokens: int = 0
+    """Tokens at the start that all prompts share."""
+    turns: int = 1
+    """Of a conversation: each later turn carries the answers before it."""
+    images: int = 0
+    """Synthetic images in each request; chat only."""
+    image_size: tuple[int, int] = (512, 512)
+    prompts_file: Path | None = None
+    """The user's own prompts, one JSON object a line, in place of synthetic ones."""
+    seed: int = 0
+    ignore_eos: bool | None = None
+    """None: where the server is vLLM."""
+    per_chunk_usage: bool = False
+    """Ask vLLM to say the tokens of each chunk (continuous_usage_stats)."""
+    extra_body: dict[str, object] = {}
+    """Laid over every request's body; null removes a field."""
+
+
+class Slo(Record):
+    """What a request must meet to count as good; None is no limit."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    itl_s: float | None = None
+    """The worst gap of the request."""
+    e2e_s: float | None = None

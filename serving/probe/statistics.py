@@ -1,0 +1,90 @@
+"""PURE: percentiles of raw values, intervals by blocks, and where a run is steady."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from serving.probe.report import Interval, Summary
+
+Floats = NDArray[numpy.float64]
+BLOCKS = 10
+PERCENTILES = (50, 90, 95, 99)
+
+# Student's t, two-sided 95 %, by degrees of freedom (any table of the distribution).
+T_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
+    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
+    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+Z_95 = 1.960
+
+
+def t_95(degrees: float) -> float:
+    """Student's t for a two-sided 95 % interval; the next lower whole degree, so the interval errs wide."""
+    whole = int(degrees)
+    if whole < 1:
+        return math.inf
+    return T_95[whole - 1] if whole <= len(T_95) else Z_95 + (T_95[-1] - Z_95) * len(T_95) / whole
+
+
+def summary(values_s: Floats) -> Summary | None:
+    """Mean and percentiles of raw values; None for none."""
+    if not len(values_s):
+        return None
+    p50, p90, p95, p99 = (float(value) for value in numpy.percentile(values_s, PERCENTILES))
+    return Summary(mean=float(values_s.mean()), p50=p50, p90=p90, p95=p95, p99=p99, max=float(values_s.max()))
+
+
+def weighted_summary(values_s: Floats, weights: NDArray[Any]) -> Summary | None:
+    """As `summary`, each value standing for `weights` of them."""
+    if not weights.sum():
+        return None
+    order = numpy.argsort(values_s, kind="stable")
+    reached = numpy.cumsum(weights[order])
+    p50, p90, p95, p99 = (
+        float(values_s[order][numpy.searchsorted(reached, reached[-1] * q / 100)]) for q in PERCENTILES
+    )
+    mean = float((values_s * weights).sum() / reached[-1])
+    return Summary(mean=mean, p50=p50, p90=p90, p95=p95, p99=p99, max=float(values_s.max()))
+
+
+def blocks(values: Floats, count: int = BLOCKS) -> list[Floats]:
+    """Successive blocks of nearly equal size; none when there are too few values."""
+    return list(numpy.array_split(values, count)) if len(values) >= 2 * count else []
+
+
+def interval(center: float, block_values: Sequence[float]) -> Interval | None:
+    """The 95 % interval around a run's figure, from the same figure of each block (method of batch means)."""
+    if len(block_values) < 3:
+        return None
+    spread = float(numpy.std(block_values, ddof=1)) / math.sqrt(len(block_values))
+    half = t_95(len(block_values) - 1) * spread
+    return Interval(low=center - half, high=center + half)
+
+
+def wilson(good: int, total: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share (Wilson 1927)."""
+    if total == 0:
+        return 0.0, 1.0
+    share, z2 = good / total, Z_95**2
+    center = share + z2 / (2 * total)
+    half = Z_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    scale = 1 + z2 / total
+    return max(0.0, (center - half) / scale), min(1.0, (center + half) / scale)
+
+
+def mser_start(batches: Floats) -> int:
+    """How many batches to leave out at the start: those whose omission makes the mean most certain.
+
+    The MSER rule (White 1997): the cut that minimises the squared standard error of what remains, at most half.
+    """
+    best, best_error = 0, math.inf
+    for cut in range(len(batches) // 2 + 1):
+        rest = batches[cut:]
+        error = float(rest.var()) / len(rest)
+        if error < best_error:
+            best, best_error = cut, error
+    return best

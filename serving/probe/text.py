@@ -1,0 +1,117 @@
+"""PURE: a report and a run's progress as a person reads them."""
+
+from pathlib import Path
+
+from serving.probe.attack import Progress
+from serving.probe.report import ProbeReport, Summary
+
+
+def progress_line(state: Progress) -> str:
+    """One line a second."""
+    ttft = sorted(state.ttft_us)
+    latency = ""
+    if ttft:
+        p50, p99 = ttft[len(ttft) // 2], ttft[min(len(ttft) - 1, len(ttft) * 99 // 100)]
+        latency = f"  TTFT p50 {p50 / 1e3:.1f} p99 {p99 / 1e3:.1f} ms"
+    failed = f"  {state.failed} failed" if state.failed else ""
+    return (
+        f"{state.elapsed_s:6.1f} s  {state.done}/{state.sent} done, {state.in_flight} in flight"
+        f"  {state.chunks_per_s:,.0f} chunks/s{latency}{failed}"
+    )
+
+
+def report_text(report: ProbeReport, folder: Path) -> str:
+    """The report as a short table."""
+    parts = [
+        heading(report),
+        throughput(report),
+        latencies(report),
+        goodput(report),
+        clock(report),
+        remarks(report),
+    ]
+    return "\n".join(part for part in parts if part) + f"\n\nraw results and report in {folder}"
+
+
+def heading(report: ProbeReport) -> str:
+    """What was done."""
+    load = report.load
+    how = {
+        "concurrency": f"{load.get('concurrency')} at a time",
+        "burst": "all at once",
+        "replay": "replayed from a trace",
+    }.get(str(load["shape"]), f"{load.get('request_rate')}/s {load['shape']}")
+    failed = "".join(f", {count} {name}" for name, count in report.errors.items())
+    unfinished = f", {report.unfinished} unfinished" if report.unfinished else ""
+    return (
+        f"{report.model} at {report.url} ({load['api']}), {how},"
+        f" {load['input_tokens']} tokens in, {load['output_tokens']} out\n"
+        f"requests     {report.sent} sent, {report.succeeded} succeeded{failed}{unfinished}, {report.duration_s:.1f} s"
+    )
+
+
+def throughput(report: ProbeReport) -> str:
+    """Tokens and requests a second."""
+    lines = [
+        f"output       {report.output_tokens_per_s:,.1f} tokens/s ({report.output_tokens:,} tokens,"
+        f" best second {report.peak_output_tokens_per_s:,.0f})",
+        f"in and out   {report.total_tokens_per_s:,.1f} tokens/s, {report.request_per_s:.2f} requests/s",
+    ]
+    if report.steady is not None:
+        spread = report.confidence.get("steady.output_tokens_per_s")
+        about = f" (95 %: {spread.low:,.1f} to {spread.high:,.1f})" if spread else ""
+        lines.append(
+            f"steady       {report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"
+            f" from {report.steady.start_s:.1f} to {report.steady.end_s:.1f} s"
+        )
+    return "\n".join(lines)
+
+
+def latencies(report: ProbeReport) -> str:
+    """The table of latencies in milliseconds."""
+    rows = (
+        ("TTFT", report.ttft_s),
+        ("TPOT", report.tpot_s),
+        ("ITL", report.itl_s),
+        ("ITL a token", report.itl_per_token_s),
+        ("E2E", report.e2e_s),
+    )
+    head = f"{'ms':<12}" + "".join(f"{name:>11}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
+    return "\n".join([head, *(row(name, values) for name, values in rows if values is not None)])
+
+
+def row(name: str, values: Summary) -> str:
+    """One latency."""
+    numbers = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max or 0.0)
+    return f"{name:<12}" + "".join(f"{value * 1e3:>11,.2f}" for value in numbers)
+
+
+def goodput(report: ProbeReport) -> str:
+    """The share that met the SLO."""
+    if not report.goodput:
+        return ""
+    return (
+        f"goodput      {report.goodput['request_per_s']:.2f} requests/s,"
+        f" {report.goodput['attainment']:.1%} met {report.goodput['slo']}"
+    )
+
+
+def clock(report: ProbeReport) -> str:
+    """How wrong the probe's own clock was."""
+    client = report.client
+    lag = "this does not enter the figures" if client.stamps == "kernel" else "the figures include it"
+    return (
+        f"clock        {client.stamps} stamps; read {client.p50_lag_s * 1e3:.3f} ms (p99 {client.p99_lag_s * 1e3:.3f})"
+        f" after arrival: {lag}; {client.uncertain_fraction:.2%} of stamps uncertain\n"
+        f"probe        {client.cpu_fraction:.1%} of a core, {client.cpu_us_per_event:.1f} us a chunk;"
+        f" sends late by p99 {client.late_sends_p99_s * 1e3:.2f} ms"
+    )
+
+
+def remarks(report: ProbeReport) -> str:
+    """What must be read with the figures."""
+    lines = [f"INVALID      {reason}" for reason in report.invalid_because]
+    lines += [f"warning      {text}" for text in report.warnings]
+    lines += [f"error        {name}: {example}" for name, example in report.error_examples.items()]
+    lines += [f"note         {text}" for text in report.notes]
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""PURE: whether a run may be used, and what its reader must know."""
+
+from serving.probe.report import Client
+from serving.probe.results import Ending, Run
+from serving.probe.samples import Samples
+
+# Above this share of a core the probe is its own bottleneck: nothing is left for a burst.
+BUSY_FRACTION = 0.90
+# A clock or a schedule that is off by more than this, and by more than this share of the median TTFT, spoils figures.
+LATE_S, LATE_SHARE = 0.010, 0.10
+# Chunks whose stamp is only an upper bound because the probe came late.
+UNCERTAIN_FRACTION = 0.05
+LATE_READ_S = 0.001
+COUNTERS_AGREE = 0.005
+COLD_HIT_RATE = 0.05
+
+
+def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: float) -> tuple[str, ...]:
+    """Why the probe was the bottleneck; none when it was not."""
+    limit_s = max(LATE_S, LATE_SHARE * ttft_p50_s)
+    late_reader = client.p99_lag_s > LATE_READ_S
+    rules = (
+        (
+            client.cpu_fraction > BUSY_FRACTION,
+            f"the probe itself was the bottleneck: {client.cpu_fraction:.0%} of a core; use --processes",
+        ),
+        (
+            run.load.is_open and client.late_sends_p99_s > limit_s,
+            f"requests were sent late: p99 {client.late_sends_p99_s * 1e3:.1f} ms after their time",
+        ),
+        (
+            client.stamps == "user" and client.p99_lag_s > limit_s,
+            f"the probe's own clock was late: p99 {client.p99_lag_s * 1e3:.1f} ms, without kernel stamps to correct it",
+        ),
+        (
+            late_reader and client.uncertain_fraction > UNCERTAIN_FRACTION,
+            f"client-limited: {client.uncertain_fraction:.0%} of the chunks were read late, together with later ones",
+        ),
+        (
+            "client_limit" in samples.errors,
+            "this machine has no more sockets or ports for it",
+        ),
+    )
+    return tuple(reason for applies, reason in rules if applies)
+
+
+def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output: float) -> tuple[str, ...]:
+    """What does not spoil the run but must be read with it."""
+    sent, ok = samples.sent, samples.succeeded
+    rules = (
+        (ending.interrupted, "the run was interrupted; figures are of what was measured until then"),
+        (ok < sent, f"{sent - ok} of {sent} requests failed"),
+        (ok == 0, "no request succeeded"),
+        (
+            client.stamps == "user",
+            "times were taken by this process, not by the kernel: they include the probe's own lag",
+        ),
+        (
+            client.stamps == "kernel" and client.p99_lag_s > LATE_S,
+            f"the probe was kept from its core (lag p99 {client.p99_lag_s * 1e3:.1f} ms); kernel stamps correct for it",
+        ),
+        (
+            samples.without_usage > 0,
+            "the server gave no usage for some requests: their chunks are counted as tokens",
+        ),
+        (
+            samples.short_outputs > 0,
+            f"{samples.short_outputs} of {ok} answers are shorter than asked (finish reasons:"
+            f" {', '.join(f'{name} {count}' for name, count in sorted(samples.finish_reasons.items()))})",
+        ),
+        *counter_warnings(run, samples, ending.counters, output),
+    )
+    return tuple(text for applies, text in rules if applies)
+
+
+def counter_warnings(
+    run: Run, samples: Samples, counters: dict[str, float], output: float
+) -> tuple[tuple[bool, str], ...]:
+    """Where the server's own counters say something else."""
+    generated = counters.get("generation_tokens")
+    queries = counters.get("prefix_cache_queries", 0.0)
+    hit_rate = counters.get("prefix_cache_hits", 0.0) / queries if queries else 0.0
+    cold = run.workload.prefix_tokens == 0 and run.workload.turns == 1 and run.workload.prompts_file is None
+    apart = abs(generated - output) if generated is not None else 0.0
+    return (
+        (
+            generated is not None
+            and apart > COUNTERS_AGREE * max(output, 1.0)
+            and samples.succeeded == samples.sent,
+            f"the server counted {generated or 0:.0f} output tokens, the probe {output:.0f}: is there other traffic?",
+        ),
+        (
+            cold and hit_rate > COLD_HIT_RATE,
+            f"{hit_rate:.0%} of the prompt tokens came from the prefix cache although the prompts share nothing",
+        ),
+    )

@@ -1,0 +1,268 @@
+"""PURE: one HTTP/1.x response, fed as bytes in any cut, as the payloads of its server-sent events.
+
+The usual read holds one HTTP chunk with one event, and takes the short way through `feed`.
+"""
+
+from collections.abc import Iterator
+from enum import Enum, auto
+
+HEAD_LIMIT_BYTES = 64 * 1024
+LINE_LIMIT_BYTES = 16 * 1024 * 1024
+BODY_LIMIT_BYTES = 64 * 1024
+
+
+class WireFault(Exception):
+    """The peer does not speak HTTP as it should; `error_class` is the class it is counted in."""
+
+    def __init__(self, error_class: str, message: str) -> None:
+        super().__init__(message)
+        self.error_class = error_class
+
+
+class State(Enum):
+    """How the next bytes are to be read."""
+
+    HEAD = auto()
+    CHUNKED = auto()
+    LENGTH = auto()
+    UNTIL_CLOSE = auto()
+    COMPLETE = auto()
+
+
+class Response:
+    """One response: `feed` it what arrives, `end` it when the peer closes."""
+
+    __slots__ = (
+        "body",
+        "comments",
+        "headers",
+        "is_stream",
+        "keep_alive",
+        "state",
+        "status",
+        "_chunk",
+        "_data",
+        "_left",
+        "_line",
+        "_rest",
+    )
+
+    def __init__(self) -> None:
+        self.state = State.HEAD
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.keep_alive = False
+        self.is_stream = False
+        """A 200 with server-sent events. Anything else is kept in `body`, up to a limit."""
+        self.body = b""
+        self.comments = 0
+        """Keep-alive comments seen."""
+        self._rest = b""
+        self._chunk = ChunkPart.SIZE
+        self._left = 0
+        self._line = b""
+        self._data: list[bytes] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole response has arrived."""
+        return self.state is State.COMPLETE
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take what arrived; return the payloads of the events it completes. Raises WireFault."""
+        if self.state is State.CHUNKED and not self._rest and not self._line and not self._data:
+            size_end = data.find(b"\r\n", 0, 10)
+            if size_end > 0 and self._chunk is ChunkPart.SIZE and self.is_stream:
+                start = size_end + 2
+                # One chunk, one event: "1a\r\ndata: {...}\n\n\r\n". JSON holds no raw newline.
+                if (
+                    data.endswith(b"\n\n\r\n")
+                    and data.startswith(b"data: ", start)
+                    and data.find(b"\n", start) == len(data) - 4
+                    and is_size(data[:size_end], len(data) - start - 2)
+                ):
+                    return [data[start + 6 : -4]]
+        return list(self._events(data))
+
+    def end(self) -> list[bytes]:
+        """The peer closed. Raises WireFault when the response was not whole."""
+        if self.state is State.HEAD:
+            cut = bool(self._rest)
+            raise WireFault(
+                "truncated" if cut else "no_response",
+                "closed in the headers" if cut else "closed before an answer",
+            )
+        if self.state in (State.CHUNKED, State.LENGTH):
+            raise WireFault("truncated", "the connection was closed in the middle of the response")
+        self.state = State.COMPLETE
+        return list(self._last_event())
+
+    def _events(self, data: bytes) -> Iterator[bytes]:
+        if self.state is State.HEAD:
+            data = self._head(data)
+        for piece in self._pieces(data):
+            if self.is_stream:
+                yield from self._split(piece)
+            elif len(self.body) < BODY_LIMIT_BYTES:
+                self.body += piece[: BODY_LIMIT_BYTES - len(self.body)]
+        if self.state is State.COMPLETE:
+            yield from self._last_event()
+
+    def _head(self, data: bytes) -> bytes:
+        """Read the status line and headers, past any 1xx; return what follows them."""
+        data = self._rest + data
+        self._rest = b""
+        if not b"HTTP/1.".startswith(data[:7]):
+            raise WireFault("bad_http", f"the answer is not HTTP: {data[:40]!r}")
+        head, blank, rest = data.partition(b"\r\n\r\n")
+        if not blank:
+            if len(data) > HEAD_LIMIT_BYTES:
+                raise WireFault("bad_http", "headers without an end")
+            self._rest = data
+            return b""
+        self._read_head(head.decode("latin-1").split("\r\n"))
+        return self._head(rest) if self.state is State.HEAD and rest else rest
+
+    def _read_head(self, lines: list[str]) -> None:
+        version, _, status = lines[0].partition(" ")
+        if not status[:3].isdigit():
+            raise WireFault("bad_http", f"the answer is not HTTP: {lines[0][:40]!r}")
+        self.status = int(status[:3])
+        if 100 <= self.status < 200:
+            return
+        pairs = (line.partition(":") for line in lines[1:])
+        self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
+        connection = self.headers.get("connection", "").lower()
+        self.keep_alive = connection == "keep-alive" if version == "HTTP/1.0" else connection != "close"
+        self.is_stream = (
+            self.status == 200 and "text/event-stream" in self.headers.get("content-type", "").lower()
+        )
+        self._frame()
+
+    def _frame(self) -> None:
+        length = self.headers.get("content-length", "")
+        if "chunked" in self.headers.get("transfer-encoding", "").lower():
+            self.state = State.CHUNKED
+        elif length.isdigit():
+            self._left = int(length)
+            self.state = State.LENGTH if self._left else State.COMPLETE
+        elif length:
+            raise WireFault("bad_http", f"content-length {length[:40]!r}")
+        elif self.status in (204, 304):
+            self.state = State.COMPLETE
+        else:
+            self.state = State.UNTIL_CLOSE
+            self.keep_alive = False
+
+    def _pieces(self, data: bytes) -> Iterator[bytes]:
+        """Take the transfer framing off."""
+        if self.state is State.CHUNKED:
+            yield from self._chunks(data)
+        elif self.state is State.LENGTH:
+            yield data[: self._left]
+            self.keep_alive = self.keep_alive and len(data) <= self._left
+            self._left -= min(len(data), self._left)
+            self.state = State.LENGTH if self._left else State.COMPLETE
+        elif self.state is State.UNTIL_CLOSE:
+            yield data
+        elif data:
+            self.keep_alive = (
+                False  # bytes after the end: this connection cannot be trusted with another request
+            )
+
+    def _chunks(self, data: bytes) -> Iterator[bytes]:
+        data, at = self._rest + data, 0
+        self._rest = b""
+        while at < len(data) or self._chunk is ChunkPart.DATA:
+            if self._chunk is ChunkPart.DATA:
+                piece = data[at : at + self._left]
+                at += len(piece)
+                self._left -= len(piece)
+                if piece:
+                    yield piece
+                if self._left:
+                    return
+                self._chunk = ChunkPart.DATA_END
+                continue
+            end = data.find(b"\r\n", at)
+            if end < 0:
+                self._rest = data[at:]
+                if len(self._rest) > 1024 or (self._chunk is ChunkPart.DATA_END and self._rest != b"\r"):
+                    raise WireFault("bad_http", f"a broken chunk: {self._rest[:40]!r}")
+                return
+            self._chunk_line(data[at:end])
+            at = end + 2
+            if self.state is State.COMPLETE:
+                self.keep_alive = self.keep_alive and at == len(data)
+                return
+
+    def _chunk_line(self, line: bytes) -> None:
+        if self._chunk is ChunkPart.SIZE:
+            self._left = chunk_size(line)
+            self._chunk = ChunkPart.DATA if self._left else ChunkPart.TRAILER
+        elif self._chunk is ChunkPart.DATA_END:
+            if line:
+                raise WireFault("bad_http", f"a chunk longer than it said: {line[:40]!r}")
+            self._chunk = ChunkPart.SIZE
+        elif not line:
+            self.state = State.COMPLETE
+
+    def _split(self, piece: bytes) -> Iterator[bytes]:
+        """Split lines at LF, CRLF or CR, and events at blank lines, as the EventSource standard says."""
+        text = self._line + piece
+        held = b""
+        if b"\r" in text:
+            if text.endswith(b"\r"):  # perhaps half of a CRLF
+                text, held = text[:-1], b"\r"
+            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = text.split(b"\n")
+        self._line = lines.pop() + held
+        if len(self._line) > LINE_LIMIT_BYTES:
+            raise WireFault("endless", "a line without an end")
+        for line in lines:
+            yield from self._take(line)
+
+    def _take(self, line: bytes) -> Iterator[bytes]:
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+        elif not line and self._data:
+            payload = b"\n".join(self._data)
+            self._data.clear()
+            yield payload
+        elif line.startswith(b":"):
+            self.comments += 1
+
+    def _last_event(self) -> Iterator[bytes]:
+        """Some servers end without the last blank line; what they said still counts."""
+        line, self._line = self._line.rstrip(b"\r"), b""
+        if line:
+            yield from self._take(line)
+        yield from self._take(b"")
+
+
+class ChunkPart(Enum):
+    """Where in the chunked framing the next byte lies."""
+
+    SIZE = auto()
+    DATA = auto()
+    DATA_END = auto()
+    TRAILER = auto()
+
+
+def is_size(line: bytes, size: int) -> bool:
+    """Whether a chunk's size line says exactly that size."""
+    try:
+        return int(line, 16) == size
+    except ValueError:
+        return False
+
+
+def chunk_size(line: bytes) -> int:
+    """The size a chunk's first line says. Raises WireFault."""
+    digits = line.partition(b";")[0].strip()
+    try:
+        if not digits or digits[:1] in b"+-" or b"_" in digits:
+            raise ValueError
+        return int(digits, 16)
+    except ValueError:
+        raise WireFault("bad_http", f"a chunk size that is none: {line[:40]!r}") from None

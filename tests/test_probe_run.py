@@ -1,0 +1,185 @@
+"""The probe against a server that knows the truth: counts exact, times near it, every failure in its class."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from deploy.cli.main import run as corral
+from serving.probe import ask, metrics, results
+from serving.probe.report import ProbeReport
+from serving.probe.run import run
+
+Fake = Callable[..., str]
+
+
+def probe(
+    url: str, folder: Path, load: dict[str, Any], work: dict[str, Any] | None = None, **target: Any
+) -> ProbeReport:
+    workload = ask.workload_of(**({"input_tokens": "32", "output_tokens": "20"} | (work or {})))
+    return run(ask.target_of(url, **target), ask.load_of(**load), workload, folder)
+
+
+def truth(url: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx2.get(f"{url}/truth", trust_env=False).json()
+    return answer
+
+
+@pytest.mark.parametrize("api", ["completions", "chat", "messages"])
+def test_closed_loop_counts_are_exact(fake_llm: Fake, tmp_path: Path, api: str) -> None:
+    url = fake_llm()
+    report = probe(url, tmp_path, {"concurrency": 8, "requests": 40}, api=api)
+    assert (report.sent, report.succeeded, report.errors) == (40, 40, {})
+    assert (report.input_tokens, report.output_tokens, report.chunks) == (40 * 32, 40 * 20, 40 * 20)
+    assert report.exact_input_fraction == 1.0
+    assert report.finish_reasons == {"max_tokens" if api == "messages" else "length": 40}
+    assert report.server.generation_tokens == 40 * 20
+
+
+def test_open_loop_sends_by_its_schedule(fake_llm: Fake, tmp_path: Path) -> None:
+    url = fake_llm()
+    report = probe(url, tmp_path, {"request_rate": 100.0, "requests": 60})
+    assert (report.sent, report.succeeded, report.output_tokens) == (60, 60, 60 * 20)
+    assert report.latency_from == "schedule"
+    assert set(report.from_send) == {"ttft_s", "e2e_s"}
+
+
+def test_the_report_is_made_again_exactly_from_the_raw_results(fake_llm: Fake, tmp_path: Path) -> None:
+    report = probe(fake_llm(), tmp_path, {"concurrency": 4, "requests": 20})
+    assert metrics.report(*results.read(tmp_path / "results.jsonl")) == report
+    assert ProbeReport.read(tmp_path / "probe.json") == report
+
+
+def test_times_are_the_servers_own(fake_llm: Fake, tmp_path: Path) -> None:
+    """Against the server's log, by the kernel's stamps; the margin is for the server process's own lateness."""
+    url = fake_llm(ttft_ms=100, ttft_step_ms=10, itl_ms=20)
+    report = probe(url, tmp_path, {"concurrency": 16, "requests": 32})
+    log = truth(url)["requests"][1:]  # without the canary
+    gaps = [b - a for each in log for a, b in zip(each["sent_ns"], each["sent_ns"][1:], strict=False)]
+    firsts = [each["sent_ns"][0] - each["received_ns"] for each in log]
+    assert report.ttft_s
+    assert report.itl_s
+    assert report.client.stamps == "kernel"
+    assert report.itl_s.mean == pytest.approx(sum(gaps) / len(gaps) / 1e9, rel=0.01)
+    assert report.ttft_s.mean == pytest.approx(sum(firsts) / len(firsts) / 1e9, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class"),
+    [
+        ("stream_error", "stream_error"),
+        ("cut", "truncated"),
+        ("cut_in_chunk", "truncated"),
+        ("bad_json", "bad_json"),
+        ("429", "http_429"),
+        ("500", "http_500"),
+        ("html", "not_a_stream"),
+        ("garbage", "bad_http"),
+        ("close", "no_response"),
+        ("reset", "reset"),
+        ("silent", "stalled"),
+        ("stall", "stalled"),
+        ("slow_loris", "timeout"),
+        ("endless", "endless"),
+    ],
+)
+def test_every_eighth_request_fails_in_its_class(
+    fake_llm: Fake, tmp_path: Path, fault: str, error_class: str
+) -> None:
+    """The server strikes every eighth stream; the canary was the first, so 4 of 32 requests are struck."""
+    url = fake_llm(fault=fault, itl_ms=0.2 if fault == "endless" else 1.0)
+    load = {"concurrency": 8, "requests": 32, "timeout_s": 3.0, "stall_timeout_s": 1.0}
+    report = probe(url, tmp_path, load)
+    assert (report.sent, report.succeeded, report.errors) == (32, 28, {error_class: 4})
+    assert report.output_tokens == 28 * 20
+
+
+def test_chunks_of_several_tokens(fake_llm: Fake, tmp_path: Path) -> None:
+    url = fake_llm(tokens_per_chunk=4, itl_ms=10)
+    report = probe(url, tmp_path, {"concurrency": 8, "requests": 16})
+    assert (report.output_tokens, report.chunks) == (16 * 20, 16 * 5)
+    assert report.itl_s
+    assert report.itl_per_token_s
+    assert report.tpot_s
+    assert report.itl_s.mean == pytest.approx(0.040, rel=0.1)
+    assert report.itl_per_token_s.mean == pytest.approx(0.010, rel=0.1)
+    assert report.tpot_s.mean == pytest.approx(0.160 / 19, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "code", "sentence"),
+    [
+        ({"models": "html"}, 8, "answers with text/html that is no list of models."),
+        ({"models": "garbage"}, 8, "does not speak HTTP as a model server does"),
+        ({"key": "sesame"}, 5, "refuses the request: HTTP 401."),
+        ({"models": "none"}, 2, "lists no models."),
+        ({"fault": "stream_error", "every": 1}, 8, "does not stream an answer: EngineCore died."),
+        ({"fault": "html", "every": 1}, 8, "does not stream an answer: the answer is text/html"),
+    ],
+)
+def test_a_bad_endpoint_is_one_sentence(
+    fake_llm: Fake, capsys: pytest.CaptureFixture[str], config: dict[str, Any], code: int, sentence: str
+) -> None:
+    assert corral(["probe", fake_llm(**config), "--requests", "4"]) == code
+    assert sentence in capsys.readouterr().err.splitlines()[-2]
+
+
+def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert corral(["probe", "http://127.0.0.1:9"]) == 8
+    assert "http://127.0.0.1:9 cannot be reached" in capsys.readouterr().err
+
+
+def test_a_key_comes_from_a_file_or_the_environment(
+    fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = fake_llm(key="sesame")
+    (tmp_path / "key").write_text("sesame\n")
+    command = ["probe", url, "--requests", "2", "--output", str(tmp_path / "out")]
+    assert corral([*command, "--api-key-file", str(tmp_path / "key")]) == 0
+    monkeypatch.setenv("CORRAL_API_KEY", "sesame")
+    assert corral(command) == 0
+    said = capsys.readouterr()
+    kept = "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert "sesame" not in said.out + said.err + kept
+
+
+def test_the_command_prints_the_machine_interface(fake_llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    url = fake_llm()
+    options = "--concurrency 2 --requests 6 --input-tokens 16 --output-tokens 5 --goodput ttft:5000 --json"
+    assert corral(["probe", url, *options.split()]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"load", "sent", "succeeded", "errors", "duration_s", "output_tokens_per_s"} <= set(report)
+    assert {"mean", "p50", "p90", "p95", "p99"} <= set(report["ttft_s"])
+    assert {"cpu_fraction", "max_lag_s"} <= set(report["client"])
+    assert (report["goodput"]["attainment"], report["valid"]) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "http://127.0.0.1:9 --concurrency 0",
+        "http://127.0.0.1:9 --concurrency 2 --request-rate 3",
+        "http://127.0.0.1:9 --request-rate nan",
+        "http://127.0.0.1:9 --request-rate -1",
+        "http://127.0.0.1:9 --requests 0",
+        "http://127.0.0.1:9 --input-tokens -5",
+        "http://127.0.0.1:9 --input-tokens 9-3",
+        "http://127.0.0.1:9 --output-tokens many",
+        "http://127.0.0.1:9 --goodput ttft",
+        "http://127.0.0.1:9 --goodput ttft:nan",
+        "http://127.0.0.1:9 --api smoke-signals",
+        "http://127.0.0.1:9 --timeout-s inf",
+        "127.0.0.1:9",
+        "http://user:secret@127.0.0.1:9",
+        "ftp://127.0.0.1",
+    ],
+)
+def test_a_bad_request_is_a_usage_error(options: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert corral(["probe", *options.split()]) == 2
+    error, hint = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ")
+    assert hint.startswith("hint: ")
+    assert "secret" not in error
