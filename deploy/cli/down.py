@@ -1,0 +1,27 @@
+"""`corral down`: take everything of a deployment away, and prove it."""
+
+from typing import Annotated
+
+import typer
+
+
+def down(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="ec2: look for it there by its tag, with or without documents here."),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="ec2: the region to ask which regions there are.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Take it away and count what is left, type by type. Exit code 10 when anything is."""
+    from deploy.cli.output import emit
+    from deploy.line import down as run
+    from deploy.show_provision import checked_target, leftover, teardown
+
+    found = run(name, checked_target(target), region)
+    emit(found, teardown(found), as_json)
+    if found.left:
+        raise leftover(found)

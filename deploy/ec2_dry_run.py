@@ -1,0 +1,82 @@
+"""PURE: every call a launch would make, as values. What only AWS can tell is marked with the call that tells it."""
+
+from typing import Any
+
+from infra.aws import preflight, quotas, request, site
+from infra.aws.order import Order
+from infra.aws.request import Request, Site, Spot
+
+ACCOUNT = "<Account of GetCallerIdentity>"
+GROUP = "<GroupId of CreateSecurityGroup>"
+INSTANCES = ["<InstanceId of RunInstances>"]
+ARN = "<Arn of GetCallerIdentity>"
+
+
+def requests(order: Order) -> list[dict[str, Any]]:
+    """The reads, then what is made; one launch where a failover could make several."""
+    here, spot = places(order)
+    return [shown(one) for one in (*reads(order, here, spot), *changes(order, here, spot))]
+
+
+def places(order: Order) -> tuple[Site, Spot]:
+    """The first place that would be tried."""
+    region = order.regions[0]
+    here = Site(
+        region=region,
+        account=ACCOUNT,
+        vpc_id="<VpcId of DescribeSubnets>",
+        image_id=order.ami or "<Value of GetParameter>",
+        root_device="<RootDeviceName of DescribeImages>",
+    )
+    spot = Spot(
+        region=region,
+        zone=order.zones[0] if order.zones else "<Location of DescribeInstanceTypeOfferings>",
+        subnet_id=order.subnet_ids[0] if order.subnet_ids else "<SubnetId of DescribeSubnets>",
+        instance_type=order.instance_types[0],
+        purchase=order.purchases[0],
+    )
+    return here, spot
+
+
+def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
+    """The preflight."""
+    quota = quotas.quota_of(spot.instance_type, spot.purchase)
+    image = [] if order.ami else [site.parameter_request(here.region)]
+    return [
+        preflight.identity_request(order),
+        site.instances_request(here.region),
+        site.offerings_request(order, here.region),
+        site.subnets_request(order, here.region),
+        *image,
+        site.by_id(here.region, here.image_id),
+        *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
+        request.dry(request.create_security_group(order, here)),
+        preflight.launch_dry_run(order, here, spot),
+        preflight.simulation_request(order, ARN, ACCOUNT),
+    ]
+
+
+def changes(order: Order, here: Site, spot: Spot) -> list[Request]:
+    """What would be made."""
+    placement = [request.create_placement_group(order, here.region)] if order.nodes > 1 else []
+    return [
+        *request.box_role(order, here.account),
+        *request.schedule_role(order, here.account),
+        *placement,
+        request.create_schedule_group(order, here.region),
+        request.create_security_group(order, here),
+        *request.security_group_rules(order, here.region, GROUP),
+        request.run_instances(order, here, spot, GROUP),
+        request.create_schedule(order, here.region, here.account, INSTANCES, order.expires_at),
+        request.status_request(here.region, INSTANCES),
+    ]
+
+
+def shown(one: Request) -> dict[str, Any]:
+    """A request as it is printed."""
+    return {
+        "service": one.service,
+        "operation": one.operation,
+        "region": one.region,
+        "parameters": one.parameters,
+    }

@@ -1,0 +1,130 @@
+"""What a user may ask of EC2, checked before anything is asked of AWS."""
+
+import ipaddress
+import re
+
+from infra.aws.order import Purchase
+from infra.errors import UsageError
+from infra.record import Record
+
+SHORTEST_MINUTES = 10
+LONGEST_MINUTES = 30 * 24 * 60
+UNITS = {"m": 1, "h": 60, "d": 24 * 60}
+
+
+class Ec2Options(Record):
+    """The options of `corral provision --target ec2`."""
+
+    regions: tuple[str, ...] = ()
+    zones: tuple[str, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    purchases: tuple[Purchase, ...] = ("on-demand",)
+    ttl: str = "12h"
+    idle: str = "1h"
+    """How long nobody may ask anything; `never` to turn it off."""
+    cidr: str | None = None
+    open_to_the_world: bool = False
+    subnet_ids: tuple[str, ...] = ()
+    capacity_reservation_id: str | None = None
+    ami: str | None = None
+    volume_gib: int = 150
+    volume_mib_per_s: int = 500
+    weights: str | None = None
+    engine: str | None = None
+    hf_token_parameter: str | None = None
+    max_usd_per_hour: float | None = None
+    allow_unknown_price: bool = False
+
+
+def checked(options: Ec2Options) -> Ec2Options:
+    """Return the options, or raise UsageError for the first that cannot be meant."""
+    from infra.aws.ec2 import checked_regions
+
+    checked_regions(options.regions)
+    minutes(options.ttl, "--ttl")
+    idle_minutes(options)
+    checked_cidr(options)
+    matching(options.subnet_ids, r"subnet-[0-9a-f]{8,17}", "--subnet-id", "subnet-0123456789abcdef0")
+    matching(options.zones, r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "--zone", "us-east-1a")
+    matching(tuple(filter(None, [options.ami])), r"ami-[0-9a-f]{8,17}", "--ami", "ami-0123456789abcdef0")
+    reservation = tuple(filter(None, [options.capacity_reservation_id]))
+    matching(reservation, r"cr-[0-9a-f]{8,17}", "--capacity-reservation-id", "cr-0123456789abcdef0")
+    stored = tuple(filter(None, [options.weights, options.engine]))
+    matching(
+        stored, r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?", "--weights and --engine", "s3://bucket/scout/"
+    )
+    parameter = tuple(filter(None, [options.hf_token_parameter]))
+    matching(
+        parameter,
+        r"(/?[\w./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)",
+        "--hf-token-parameter",
+        "/hf/token",
+    )
+    checked_volume(options)
+    return checked_purchase(options)
+
+
+def minutes(text: str, flag: str) -> int:
+    """Read 90m, 8h or 2d. Raises UsageError below ten minutes and above thirty days."""
+    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    value = int(found[1]) * UNITS[found[2]] if found else 0
+    if not SHORTEST_MINUTES <= value <= LONGEST_MINUTES:
+        raise UsageError(
+            f"{flag} {text} is no time limit between 10 minutes and 30 days.", f"For example: {flag} 8h"
+        )
+    return value
+
+
+def idle_minutes(options: Ec2Options) -> int | None:
+    """The idle limit in minutes; None for `never`."""
+    return None if options.idle == "never" else minutes(options.idle, "--idle")
+
+
+def checked_cidr(options: Ec2Options) -> None:
+    """One network; the whole world only when that is said in so many words."""
+    if options.cidr is None:
+        return
+    try:
+        network = ipaddress.ip_network(options.cidr)
+    except ValueError as error:
+        raise UsageError(
+            f"--cidr {options.cidr} is no network: {error}.", "For example: --cidr 203.0.113.7/32"
+        ) from None
+    if network.prefixlen < 8 and not options.open_to_the_world:
+        raise UsageError(
+            f"--cidr {options.cidr} would let the world in.",
+            "Name your own network, or leave it out and use Session Manager; else add --open-to-the-world.",
+        )
+
+
+def matching(values: tuple[str, ...], pattern: str, flag: str, example: str) -> None:
+    """Raise UsageError for a value that AWS could not know."""
+    for value in values:
+        if not re.fullmatch(pattern, value):
+            raise UsageError(f"{flag} {value!r} cannot be right.", f"It looks like {example}")
+
+
+def checked_volume(options: Ec2Options) -> None:
+    """gp3 limits: 64 TiB, 125 to 2,000 MiB/s (botocore 1.44.5)."""
+    if not 75 <= options.volume_gib <= 65536:
+        raise UsageError(
+            f"--volume-gib {options.volume_gib} is not between 75 (the image) and 65536.",
+            "Try --volume-gib 150",
+        )
+    if not 125 <= options.volume_mib_per_s <= 2000:
+        raise UsageError(
+            f"--volume-mib-per-s {options.volume_mib_per_s} is not between 125 and 2000.",
+            "Try --volume-mib-per-s 500",
+        )
+
+
+def checked_purchase(options: Ec2Options) -> Ec2Options:
+    """A capacity block is a reservation that was bought before."""
+    if "capacity-block" in options.purchases and not options.capacity_reservation_id:
+        raise UsageError(
+            "A capacity block is bought before it is used.",
+            "See what is on offer: corral capacity-block list TYPE; then --capacity-reservation-id cr-...",
+        )
+    if options.capacity_reservation_id and "spot" in options.purchases:
+        raise UsageError("A reservation cannot be used by spot instances.", "Leave out --purchase spot.")
+    return options

@@ -1,0 +1,214 @@
+"""PURE: from a deployment and the user's options to the order for EC2."""
+
+import getpass
+import re
+import socket
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from deploy.deployment import Deployment
+from deploy.ec2_options import Ec2Options, checked, idle_minutes, minutes
+from infra import catalog
+from infra import host as hosts
+from infra.aws.order import Order
+from infra.errors import UsageError
+from infra.hardware import Machine
+from infra.prices import DEFAULT_REGION, HourlyPrice, price_of
+from serving.options import ServeOptions, argv, environment
+from serving.startup import load_budget_s
+
+# What two orders under one name may differ in and still be the same wish.
+PER_ORDER = {
+    "order_id",
+    "created_by",
+    "created_at",
+    "version",
+    "usd_per_hour",
+    "price_source",
+    "document",
+    "user_data",
+}
+
+
+def order(deployment: Deployment, options: Ec2Options) -> Order:
+    """Everything EC2 will be asked for. Raises UsageError for what EC2 does not sell or the user cannot mean."""
+    checked(options)
+    machine = sold(deployment.plan.machine.name)
+    types = instance_types(machine, options)
+    regions = options.regions or (default_region(deployment),)
+    price = price_for(types[0], regions[0], options)
+    setup = host_setup(deployment, options, regions[0])
+    return Order(
+        name=deployment.name,
+        order_id=uuid.uuid4().hex,
+        created_by=who(),
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        version=version(),
+        regions=regions,
+        zones=options.zones,
+        instance_types=types,
+        purchases=options.purchases,
+        nodes=machine.hosts,
+        usd_per_hour=affordable(price, machine.hosts, options),
+        price_source=f"{price.source}, {price.checked_on}" if price else "",
+        ttl_minutes=minutes(options.ttl, "--ttl"),
+        idle_minutes=idle_minutes(options),
+        port=deployment.plan.serve.port,
+        cidr=options.cidr,
+        subnet_ids=options.subnet_ids,
+        capacity_reservation_id=options.capacity_reservation_id,
+        ami=options.ami,
+        volume_gib=options.volume_gib,
+        volume_mib_per_s=options.volume_mib_per_s,
+        user_data=hosts.user_data(setup),
+        read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
+        read_s3=tuple(place for place in (setup.weights, setup.engine.archive) if place.startswith("s3://")),
+    )
+
+
+def renewed(old: Order | None, new: Order) -> Order:
+    """The order to carry out: the one begun before when it still holds, else the new one.
+
+    Raises UsageError when something else was begun under this name.
+    """
+    if old is None or old.expires_at - timedelta(minutes=5) < new.created_at:
+        return new
+    if old.model_dump(exclude=PER_ORDER) != new.model_dump(exclude=PER_ORDER):
+        raise UsageError(
+            f"{new.name!r} was begun with other options.",
+            f"Take it away first (corral down {new.name}), or choose another --name.",
+        )
+    return old
+
+
+def sold(name: str) -> Machine:
+    """The machine as EC2 sells it. Raises UsageError with the nearest shapes where it does not."""
+    machine = catalog.machine(name)
+    if machine.kind == "ec2":
+        return machine
+    from deploy.nearest import nearest, said
+
+    raise UsageError(
+        f"EC2 sells no {name}. Nearest: {said(nearest(machine))}.",
+        f"Plan for one of these (corral size MODEL --on TYPE), or use {name} that you own: --target ssh --host HOST",
+    )
+
+
+def instance_types(machine: Machine, options: Ec2Options) -> tuple[str, ...]:
+    """The types to try. Others than the plan's must carry the same GPUs, or the plan would not hold."""
+    own = machine.instance_type or machine.name
+    for name in options.instance_types:
+        other = catalog.machine(name)
+        if (other.gpu_name, other.gpus_per_host, other.kind) != (
+            machine.gpu_name,
+            machine.gpus_per_host,
+            "ec2",
+        ):
+            raise UsageError(
+                f"This plan is for {machine.gpus_per_host}x {machine.gpu_name} a host; {name} has "
+                f"{other.gpus_per_host}x {other.gpu_name}.",
+                f"Make a plan for it: corral size MODEL --on {name} --json > other.json",
+            )
+    return options.instance_types or (own,)
+
+
+def default_region(deployment: Deployment) -> str:
+    """The plan's own region, which its price is for."""
+    return deployment.plan.price.region if deployment.plan.price else DEFAULT_REGION
+
+
+def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPrice | None:
+    """The price to show before asking. Raises UsageError for a type that is not sold this way."""
+    price = price_of(catalog.machine(instance_type), region)
+    on_demand_only = set(options.purchases) == {"on-demand"} and not options.capacity_reservation_id
+    if price and price.purchase == "capacity-block" and on_demand_only:
+        raise UsageError(
+            f"{instance_type} has no on-demand price in {region}: EC2 sells it as a capacity block or spot.",
+            f"Use --purchase spot, or see: corral capacity-block list {instance_type}",
+        )
+    if price is None and not options.allow_unknown_price:
+        raise UsageError(
+            f"No price of {instance_type} in {region} is known, so nobody can say what this would cost.",
+            "Choose another --region, or go on without a price: --allow-unknown-price",
+        )
+    return price
+
+
+def affordable(price: HourlyPrice | None, nodes: int, options: Ec2Options) -> float | None:
+    """USD per hour of all nodes; spot costs at most the on-demand price. Raises UsageError above the user's limit."""
+    if price is None:
+        return None
+    total = float(price.usd_per_hour) * nodes
+    if options.max_usd_per_hour is not None and total > options.max_usd_per_hour:
+        raise UsageError(
+            f"{total:.2f} USD per hour is more than --max-usd-per-hour {options.max_usd_per_hour:g}.",
+            "Raise the limit, or plan for a cheaper machine: corral size MODEL",
+        )
+    return total
+
+
+def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> hosts.HostSetup:
+    """How the rented box prepares itself at first boot."""
+    serve = serve_there(deployment, options)
+    return hosts.HostSetup(
+        name=deployment.name,
+        argv=argv(serve),
+        environment=environment(
+            serve, hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
+        ),
+        host=serve.host,
+        port=serve.port,
+        engine=hosts.Engine(
+            requirement=f"vllm=={deployment.plan.vllm_version}", archive=options.engine or ""
+        ),
+        weights=weights(deployment, options),
+        hf_token_parameter=options.hf_token_parameter or "",
+        region=region,
+        api_key="generated",
+        ttl_minutes=minutes(options.ttl, "--ttl"),
+        idle_minutes=idle_minutes(options),
+        rented=True,
+        shutdown_timeout_s=serve.shutdown_timeout,
+    )
+
+
+def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
+    """The plan's options with the box's own paths; it listens outside only where a network was let in."""
+    listen = "0.0.0.0" if options.cidr else "127.0.0.1"
+    if deployment.plan.serve.chat_template:
+        raise UsageError(
+            "A chat template file cannot be brought to EC2.",
+            "Put it beside the weights, and plan without it.",
+        )
+    return deployment.plan.serve.model_copy(
+        update={"host": listen, "model": hosts.model_folder(deployment.name)}
+    )
+
+
+def weights(deployment: Deployment, options: Ec2Options) -> str:
+    """Where the box gets the weights from. Raises UsageError for a folder of this machine."""
+    model = deployment.plan.serve.model
+    if options.weights:
+        return options.weights
+    if model.startswith(("/", ".", "~")):
+        raise UsageError(
+            f"EC2 cannot see the folder {model} of this machine.",
+            f"Put it in S3 (aws s3 sync {model} s3://BUCKET/PREFIX/) and say so: --weights s3://BUCKET/PREFIX/",
+        )
+    return f"hf://{model}"
+
+
+def who() -> str:
+    """Who orders, for the tag, in the characters a tag may have."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return re.sub(r"[^\w.:/=+@-]", "-", f"{user}@{socket.gethostname()}")[:200]
+
+
+def version() -> str:
+    """The version of corral."""
+    from importlib.metadata import version as version_of
+
+    return version_of("corral")

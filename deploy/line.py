@@ -1,0 +1,89 @@
+"""The line forward and back: provision, up and down, for whichever target a deployment is on."""
+
+from collections.abc import Callable
+
+from deploy import deployment as deployments
+from deploy.deployment import Deployment, Target
+from deploy.ec2_options import Ec2Options
+from deploy.plan import Plan
+from deploy.targets.base import Check, Teardown
+from deploy.targets.choose import target_of
+from infra.errors import DocumentError, DoesNotFit, UsageError
+from serving.endpoint import Endpoint
+
+Approve = Callable[[Deployment, tuple[Check, ...]], None]
+
+
+def deployment_for(
+    plan: Plan, target: Target, name: str | None, hosts: tuple[str, ...] = (), engine: str = ""
+) -> Deployment:
+    """The deployment of a plan on a target. Raises DoesNotFit for a plan that cannot work, UsageError for no hosts."""
+    if not plan.fits:
+        raise DoesNotFit(
+            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
+        )
+    if (target == "ssh") != bool(hosts):
+        raise UsageError(
+            "The target ssh needs hosts, and the others have none.",
+            "For example: --target ssh --host gpu@10.0.0.5",
+        )
+    made = deployments.make(plan, target, name)
+    return made.model_copy(update={"hosts": hosts, "engine": engine})
+
+
+def dry_run(deployment: Deployment, options: Ec2Options) -> list[dict[str, object]]:
+    """What provisioning would ask of the world; on EC2 every call, without making one."""
+    if deployment.target == "ec2":
+        from deploy import ec2_dry_run, ec2_order
+
+        return ec2_dry_run.requests(ec2_order.order(deployment, options))
+    return target_of(deployment).requests(deployment)
+
+
+def provision(
+    deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False
+) -> Deployment:
+    """Make the machine ready, after what would be done has been approved."""
+    if deployment.target == "ec2":
+        return provision_ec2(deployment, options, approve, keep)
+    target = target_of(deployment)
+    checks = target.preflight(deployment)
+    approve(deployment, checks)
+    target.provision(deployment)
+    deployment.write(deployments.folder(deployment.name) / "deployment.json")
+    return deployment
+
+
+def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool) -> Deployment:
+    """Rent it."""
+    from deploy.ec2_order import order, renewed
+    from deploy.targets import ec2
+
+    wanted = renewed(ec2.begun(deployment.name), order(deployment, options))
+    placed = deployment.model_copy(update={"region": wanted.regions[0]})
+    ec2.launch(placed, wanted, lambda checks: approve(placed, checks), keep)
+    return placed
+
+
+def up(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False) -> Endpoint:
+    """Provision and serve."""
+    placed = provision(deployment, options, approve, keep)
+    return target_of(placed).serve(placed)
+
+
+def down(name: str, target: Target | None = None, region: str | None = None) -> Teardown:
+    """Take a deployment away and prove it. With target ec2, also one whose documents are on another machine."""
+    place = deployments.folder(name)
+    if target == "ec2" or (place / "ledger.jsonl").exists():
+        from deploy.targets import ec2
+
+        return ec2.remove(name, region)
+    try:
+        deployment = deployments.load(name)
+    except DocumentError as error:
+        error.hint = f"{error.hint} Made on EC2 from another machine? corral down {name} --target ec2"
+        raise
+    found = target_of(deployment).down(deployment)
+    if not found.left:
+        (place / "deployment.json").unlink(missing_ok=True)
+    return found

@@ -1,0 +1,113 @@
+"""From the flags of `provision` and `up` to a deployment and its options; and the question before spending."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from deploy.cli.output import progress
+from deploy.deployment import Deployment
+from deploy.ec2_options import Ec2Options
+from deploy.line import Approve, deployment_for
+from deploy.plan import Plan
+from deploy.show_provision import checked_target
+from deploy.targets.base import Check
+from infra.errors import UsageError
+from infra.record import first_problem
+
+PLURAL = {
+    "region": "regions",
+    "zone": "zones",
+    "instance_type": "instance_types",
+    "purchase": "purchases",
+    "subnet_id": "subnet_ids",
+}
+
+
+class Wish(NamedTuple):
+    """What the flags ask for."""
+
+    deployment: Deployment
+    options: Ec2Options
+
+
+def wish_from(flags: dict[str, Any]) -> Wish:
+    """Read the flags of a command, by their names. Raises UsageError, DocumentError or DoesNotFit; asks nobody."""
+    target = checked_target(flags["target"]) or "local"
+    fields = {PLURAL.get(key, key): value for key, value in flags.items()}
+    options = ec2_options(
+        target, {key: value for key, value in fields.items() if key in Ec2Options.model_fields}
+    )
+    deployment = deployment_for(
+        Plan.read(Path(flags["plan"])),
+        target,
+        flags["name"],
+        tuple(flags["host"] or ()),
+        (options.engine or "") if target == "ssh" else "",
+    )
+    return Wish(deployment, options)
+
+
+def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
+    """The options for EC2. Raises UsageError for one that is given without that target, or cannot be meant."""
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    given = {key: value for key, value in given.items() if value is not None}
+    try:
+        options = Ec2Options(**given)
+    except ValidationError as error:
+        raise UsageError(
+            f"The options do not hold: {first_problem(error)}.", "See: corral provision --help"
+        ) from None
+    limit = options.max_usd_per_hour
+    if limit is not None and not (math.isfinite(limit) and limit > 0):
+        raise UsageError(f"--max-usd-per-hour {limit} is no price.", "For example: --max-usd-per-hour 10")
+    if target != "ec2":
+        foreign = Ec2Options(engine=options.engine if target == "ssh" else None)
+        if options != foreign:
+            raise UsageError(
+                f"The target {target} takes no options of EC2.", "Add --target ec2, or leave them out."
+            )
+    return options
+
+
+def asking(options: Ec2Options, yes: bool) -> Approve:
+    """The question before money is spent: price and time limit, y or n."""
+
+    def approve(deployment: Deployment, checks: tuple[Check, ...]) -> None:
+        for check in checks:
+            progress(
+                f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
+            )
+        if deployment.target == "ec2" and not yes:
+            confirm(price_sentence(deployment, options))
+
+    return approve
+
+
+def price_sentence(deployment: Deployment, options: Ec2Options) -> str:
+    """What it costs, and how long at most."""
+    from deploy.ec2_order import order
+
+    asked = order(deployment, options)
+    hours = asked.ttl_minutes / 60
+    machines = f"{asked.nodes}x {asked.instance_types[0]}" if asked.nodes > 1 else asked.instance_types[0]
+    if asked.usd_per_hour is None:
+        return f"{machines} at a price nobody knows, for at most {hours:g} hours"
+    most = asked.usd_per_hour * hours
+    at_most = "at most " if "spot" in asked.purchases else ""
+    return (
+        f"{machines}: {at_most}{asked.usd_per_hour:.3f} USD per hour ({asked.price_source}), "
+        f"at most {most:.2f} USD in the {hours:g} hours until it ends itself; plus its volume"
+    )
+
+
+def confirm(sentence: str) -> None:
+    """Ask. Raises UsageError where nobody can answer, or the answer is no."""
+    progress(sentence)
+    if not sys.stdin.isatty():
+        raise UsageError("Nobody is there to confirm the cost.", "Say so beforehand: --yes")
+    print("Rent it? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("Not confirmed; nothing was rented.", "")

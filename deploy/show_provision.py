@@ -1,0 +1,45 @@
+"""PURE: what provision and down say to a person."""
+
+import json
+from typing import Any, get_args
+
+from deploy.deployment import Deployment, Target
+from deploy.targets.base import Teardown
+from infra.errors import LeftoverError, UsageError
+
+
+def shown(requests: list[dict[str, Any]]) -> str:
+    """The requests of a dry run, as JSON."""
+    return json.dumps(requests, indent=2)
+
+
+def provisioned(deployment: Deployment) -> str:
+    """What is ready, and the next step."""
+    where = {"ec2": f"EC2 {deployment.region}", "ssh": ", ".join(deployment.hosts), "local": "this machine"}
+    return f"{deployment.name} is provisioned on {where[deployment.target]}.\nNext: corral serve {deployment.name}"
+
+
+def teardown(found: Teardown) -> str:
+    """The table of zeros, or what is left."""
+    width = max(map(len, found.counts), default=0)
+    rows = [f"{kind:{width}}  {count}" for kind, count in found.counts.items()]
+    left = [f"left: {line}" for line in found.left]
+    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left."])])
+
+
+def leftover(found: Teardown) -> LeftoverError:
+    """The error that makes the exit code."""
+    return LeftoverError(
+        f"{len(found.left)} things of {found.name} are left: {'; '.join(found.left)}.",
+        f"Mend what is said there, then again: corral down {found.name}",
+    )
+
+
+def checked_target(target: str | None) -> Target | None:
+    """The target as typed. Raises UsageError for one there is not."""
+    for known in get_args(Target):
+        if target == known:
+            return known  # type: ignore[no-any-return]
+    if target is None:
+        return None
+    raise UsageError(f"{target!r} is no target.", f"Use one of: {', '.join(get_args(Target))}")

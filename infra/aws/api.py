@@ -1,0 +1,107 @@
+"""Every call to AWS goes through here: retries that never make a thing twice, and the ledger before and after."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from infra.aws.failures import LOST, ApiFailure, LostResponse, Refused, kind_of, plain_code
+from infra.aws.ledger import Ledger
+from infra.aws.request import Request
+
+Answer = dict[str, Any]
+
+RETRIED = ("throttle", "server", "lost", "eventual")
+RETRY_FOR_S = 120.0
+EVENTUAL_FOR_S = 60.0
+ASK_FOR_S = 5.0
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 15.0
+
+# Neither a client token nor a name makes these the same call when they are sent again.
+NEVER_REPEATED = ("PurchaseCapacityBlock",)
+
+
+class Transport(Protocol):
+    """Sends one request, once. Raises ApiFailure or LostResponse."""
+
+    def send(self, request: Request) -> Answer:
+        """Send it and return the answer."""
+        ...
+
+
+@dataclass
+class Aws:
+    """AWS as the rest of corral sees it."""
+
+    transport: Transport
+    ledger: Ledger | None = None
+    """Without one, only reads are allowed."""
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.time
+    say: Callable[[str], None] = field(default=lambda text: None)
+    """Where progress goes."""
+
+    @property
+    def folder(self) -> Path:
+        """The deployment's own folder."""
+        assert self.ledger is not None
+        return self.ledger.path.parent
+
+    def now(self) -> datetime:
+        """The time, to the second."""
+        return datetime.fromtimestamp(int(self.clock()), UTC)
+
+    def call(self, request: Request) -> Answer:
+        """Send a request, again when that is safe and may help. Raises Refused when it comes to nothing."""
+        if not request.changes:
+            return self.insist(request)
+        if self.ledger is None:
+            raise AssertionError(f"{request.operation} changes something and there is no ledger")
+        number = self.ledger.intend(request, self.now())
+        try:
+            answer = self.insist(request)
+        except Refused as refused:
+            self.ledger.failed(request, number, refused.code, self.now())
+            raise
+        self.ledger.done(request, number, answer, self.now())
+        return answer
+
+    def ask(self, request: Request) -> Answer:
+        """Send a read that we can do without, not for long. Raises Refused."""
+        assert not request.changes
+        return self.insist(request, ASK_FOR_S)
+
+    def insist(self, request: Request, retry_for_s: float = RETRY_FOR_S) -> Answer:
+        """Send a request until it is answered, refused for good, or the time for retries is over.
+
+        The request stays the same, client token included, so a launch whose answer was lost is not a second launch.
+        """
+        started, wait_s = self.clock(), FIRST_WAIT_S
+        while True:
+            try:
+                return self.transport.send(request)
+            except ApiFailure as failure:
+                code, message = plain_code(failure), failure.message
+            except LostResponse as lost:
+                code, message = LOST, str(lost)
+            allowed_s = EVENTUAL_FOR_S if kind_of(code) == "eventual" else retry_for_s
+            over = self.clock() + wait_s - started > allowed_s
+            if kind_of(code) not in RETRIED or over or request.operation in NEVER_REPEATED:
+                raise Refused(request, code, message)
+            # Full jitter keeps several of us from coming back at the same moment.
+            self.sleep(wait_s * random.uniform(0.5, 1.0))
+            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def pages(self, request: Request, key: str) -> Iterator[Any]:
+        """The items under one key of every page of a listing."""
+        while True:
+            answer = self.call(request)
+            yield from answer.get(key, [])
+            following = answer.get("NextToken")
+            if not following:
+                return
+            request = request.model_copy(update={"parameters": request.parameters | {"NextToken": following}})

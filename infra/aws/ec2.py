@@ -1,0 +1,111 @@
+"""The door to AWS: boto3, and nothing else of ours imports it."""
+
+from functools import cache
+from typing import Any
+
+from infra.aws.failures import NO_CREDENTIALS, ApiFailure, LostResponse
+from infra.aws.request import Request
+from infra.errors import AuthError, UsageError
+
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+
+
+class Boto:
+    """Sends requests with the user's own credentials. Every retry is ours: botocore's own would repeat a launch that
+    found no capacity, because EC2 answers that with a 5xx.
+    """
+
+    def __init__(self) -> None:
+        import boto3
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            self.session = boto3.Session()
+        except BotoCoreError as error:
+            raise AuthError(f"AWS credentials: {error}.", "Check AWS_PROFILE and ~/.aws/config.") from None
+        self.clients: dict[tuple[str, str], Any] = {}
+
+    def send(self, request: Request) -> dict[str, Any]:
+        """Send one request, once. Raises ApiFailure or LostResponse."""
+        from botocore import xform_name
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+
+        try:
+            client = self.client(request.service, request.region)
+            answer: dict[str, Any] = getattr(client, xform_name(request.operation))(**request.parameters)
+        except ClientError as error:
+            raise ApiFailure(error.response["Error"]["Code"], error.response["Error"]["Message"]) from None
+        except (BotoCoreError, ResponseParserError) as error:
+            raise failure(error) from None
+        answer.pop("ResponseMetadata", None)
+        return answer
+
+    def client(self, service: str, region: str) -> Any:
+        """One client a service and region; making one costs tens of milliseconds."""
+        from botocore.config import Config
+
+        if (service, region) not in self.clients:
+            config = Config(
+                retries={"total_max_attempts": 1},
+                connect_timeout=CONNECT_TIMEOUT_S,
+                read_timeout=READ_TIMEOUT_S,
+                user_agent_extra="corral",
+            )
+            # Services and regions are data here, not literals the stubs could check.
+            make: Any = self.session.client
+            self.clients[service, region] = make(service, region_name=region, config=config)
+        return self.clients[service, region]
+
+
+def failure(error: Exception) -> ApiFailure | LostResponse:
+    """What an error of botocore itself means."""
+    from botocore import exceptions
+
+    no_credentials = (
+        exceptions.NoCredentialsError,
+        exceptions.PartialCredentialsError,
+        exceptions.CredentialRetrievalError,
+        exceptions.TokenRetrievalError,
+        exceptions.SSOError,
+    )
+    if isinstance(error, no_credentials):
+        return ApiFailure(NO_CREDENTIALS, str(error))
+    if isinstance(error, exceptions.ConnectTimeoutError | exceptions.EndpointConnectionError):
+        return ApiFailure("Unreachable", str(error))
+    if isinstance(error, exceptions.HTTPClientError):
+        return LostResponse(str(error))
+    if isinstance(error, exceptions.ParamValidationError):
+        return ApiFailure("InvalidParameter", str(error))
+    # A body that is not what the service speaks: a proxy's page, or a server that fell over.
+    return ApiFailure("InternalFailure", f"{type(error).__name__}: {str(error)[:200]}")
+
+
+def checked_regions(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the regions, or raise UsageError for one that does not exist. Asks nobody."""
+    for name in names:
+        if name not in known_regions():
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, known_regions(), n=3)
+            raise UsageError(
+                f"{name!r} is not a region of AWS.",
+                f"Did you mean {' or '.join(near)}?" if near else "For example: --region us-east-1",
+            )
+    return names
+
+
+@cache
+def known_regions() -> tuple[str, ...]:
+    """Every region of the aws partition botocore knows."""
+    import boto3
+
+    return tuple(boto3.Session().get_available_regions("ec2"))
+
+
+def default_region() -> str:
+    """The region of the user's AWS configuration, else us-east-1: where to ask which regions there are."""
+    import boto3
+
+    return boto3.Session().region_name or "us-east-1"

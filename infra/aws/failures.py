@@ -1,0 +1,213 @@
+"""What AWS can answer instead of a result, and what each code means to us: the one table of translation."""
+
+from functools import cache
+from typing import Literal
+
+from infra.aws.request import Request
+from infra.errors import AuthError, CapacityError, CloudError, CorralError
+
+Kind = Literal[
+    "capacity",
+    "quota",
+    "auth",
+    "throttle",
+    "server",
+    "lost",
+    "eventual",
+    "input",
+    "exists",
+    "gone",
+    "in use",
+    "other",
+]
+
+
+class ApiFailure(Exception):
+    """AWS answered with an error code."""
+
+    def __init__(self, code: str, message: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+
+
+class LostResponse(Exception):
+    """No answer came: the call may have been carried out or not."""
+
+
+class Refused(Exception):
+    """A call that came to nothing after all retries. Becomes a CorralError at the edge, by `translated`."""
+
+    def __init__(self, request: Request, code: str, message: str) -> None:
+        super().__init__(f"{request.operation}: {code}: {message}")
+        self.request = request
+        self.code = code
+        self.message = message
+
+    @property
+    def kind(self) -> Kind:
+        """What the code means to us."""
+        return kind_of(self.code)
+
+
+LOST = "LostResponse"
+NO_CREDENTIALS = "NoCredentials"
+NOT_SPREAD = "NotYetSpread"
+
+# The codes of each kind; a name that ends in * stands for all that begin so.
+# capacity: the fast-failover set of aws-parallelcluster-node PR #673; the rest: EC2 API error codes.
+CODES: dict[Kind, tuple[str, ...]] = {
+    "capacity": (
+        "InsufficientInstanceCapacity",
+        "InsufficientHostCapacity",
+        "InsufficientReservedInstanceCapacity",
+        "InsufficientCapacity",
+        "UnfulfillableCapacity",
+        "SpotMaxPriceTooLow",
+        "ReservationCapacityExceeded",
+        "Unsupported",
+    ),
+    "quota": (
+        "VcpuLimitExceeded",
+        "InstanceLimitExceeded",
+        "MaxSpotInstanceCountExceeded",
+        "VolumeLimitExceeded",
+        "MaxIOPSLimitExceeded",
+        "SecurityGroupLimitExceeded",
+        "PlacementGroupLimitExceeded",
+        "ServiceQuotaExceeded*",
+    ),
+    "auth": (
+        NO_CREDENTIALS,
+        "UnauthorizedOperation",
+        "AccessDenied*",
+        "UnauthorizedAccess",
+        "AuthFailure*",
+        "OptInRequired",
+        "PendingVerification",
+        "ExpiredToken*",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "Blocked",
+    ),
+    "throttle": ("RequestLimitExceeded", "Throttling*", "TooManyRequests*", "EC2ThrottledException"),
+    "server": (
+        "ServiceUnavailable*",
+        "InternalError",
+        "InternalFailure",
+        "InternalServer*",
+        "ServerInternal",
+        "ServiceFailure*",
+        "Unavailable",
+        "Unreachable",
+        "500",
+        "502",
+        "503",
+        "504",
+    ),
+    "lost": (LOST,),
+    "eventual": ("InvalidInstanceID.NotFound", "InvalidGroup.NotFound", NOT_SPREAD),
+    "exists": (
+        "InvalidGroup.Duplicate",
+        "InvalidPermission.Duplicate",
+        "InvalidPlacementGroup.Duplicate",
+        "EntityAlreadyExists*",
+        "ConflictException",
+    ),
+    "gone": ("NoSuchEntity*", "ResourceNotFoundException", "ParameterNotFound", "*.NotFound", "*.Unknown"),
+    "in use": ("DependencyViolation", "DeleteConflict*", "VolumeInUse", "StillInUse", "*.InUse"),
+    "input": (
+        "Invalid*",
+        "MissingParameter",
+        "ValidationError",
+        "ValidationException",
+        "MalformedPolicyDocument*",
+        "IdempotentParameterMismatch",
+        "OperationNotPermitted",
+    ),
+}
+
+
+# AWS uses general codes for some things; only the words tell them apart.
+WORDS = {
+    "invalid iam instance profile": NOT_SPREAD,
+    "iaminstanceprofile": NOT_SPREAD,
+    "scheduler to assume the role": NOT_SPREAD,
+    "currently in use": "StillInUse",
+}
+
+
+def plain_code(failure: ApiFailure) -> str:
+    """The code, made unambiguous where AWS uses one code for several things."""
+    if failure.code not in ("InvalidParameterValue", "ValidationException"):
+        return failure.code
+    words = failure.message.lower()
+    return next((code for part, code in WORDS.items() if part in words), failure.code)
+
+
+@cache
+def kind_of(code: str) -> Kind:
+    """What a code means to us; the first kind of the table that knows it."""
+    for kind, patterns in CODES.items():
+        if any(matches(code, pattern) for pattern in patterns):
+            return kind
+    return "other"
+
+
+def matches(code: str, pattern: str) -> bool:
+    """Whether a code is meant by a pattern with one * at its begin or end."""
+    if pattern.endswith("*"):
+        return code.startswith(pattern[:-1])
+    return code.endswith(pattern[1:]) if pattern.startswith("*") else code == pattern
+
+
+def translated(refused: Refused) -> CorralError:
+    """The error a user sees: AWS's own code and words, and the next step."""
+    request, code = refused.request, refused.code
+    said = f"{request.service}:{request.operation} in {request.region}: {code}"
+    words = f"{said}: {refused.message.rstrip('.')}." if refused.message else f"{said}."
+    if code == NO_CREDENTIALS:
+        return AuthError(
+            "No AWS credentials were found: not in the environment, ~/.aws, or a role of this machine.",
+            "Log in (aws sso login, or aws configure), or name a profile: AWS_PROFILE=NAME corral ...",
+        )
+    error, hint = TRANSLATIONS.get(refused.kind, (CloudError, "Look the code up in the EC2 API error codes."))
+    return error(f"AWS {SAYS.get(refused.kind, 'refused')}: {words}", hint.format(action=request.action))
+
+
+SAYS: dict[Kind, str] = {
+    "capacity": "has no capacity",
+    "quota": "holds to a quota",
+    "auth": "does not accept these credentials for this",
+    "throttle": "throttled the call until we gave up",
+    "server": "failed on its side until we gave up",
+    "lost": "did not answer",
+}
+
+TRANSLATIONS: dict[Kind, tuple[type[CorralError], str]] = {
+    "capacity": (
+        CapacityError,
+        "Allow more: --region, --zone, --instance-type or --purchase, each repeatable.",
+    ),
+    "quota": (
+        CapacityError,
+        "Ask for more: https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas",
+    ),
+    "auth": (
+        AuthError,
+        "Check who you are and that {action} is allowed: aws sts get-caller-identity; corral iam-policy",
+    ),
+    "throttle": (CloudError, "Try again in some minutes; whatever was begun is kept track of."),
+    "server": (CloudError, "Try again; see https://health.aws.amazon.com for the region."),
+    "lost": (CloudError, "Check the network, then run the same command again: nothing is made twice."),
+    "eventual": (CloudError, "Try again in a minute: AWS had not yet spread what was just made."),
+    "input": (
+        CloudError,
+        "The parameter AWS names is the one to change; corral provision --dry-run shows them all.",
+    ),
+    "in use": (CloudError, "Something else still uses it; remove that first."),
+}

@@ -1,0 +1,182 @@
+"""Launch an order: zone by zone, type by type, region by region, way of buying by way of buying, until it runs."""
+
+import base64
+from typing import Any, Literal
+
+from infra.aws import parts, site
+from infra.aws.api import Aws
+from infra.aws.failures import TRANSLATIONS, Refused, kind_of
+from infra.aws.order import Order
+from infra.aws.preflight import Survey
+from infra.aws.request import Site, Spot, ec2, run_instances, status_request
+from infra.errors import CapacityError, CloudError
+from infra.record import Record, write_text_atomically
+
+POLL_S = 15.0
+# EC2's own checks take two to five minutes; a metal type needs longer to start.
+READY_WITHIN_S = 1500.0
+MOST_GENERATIONS = 20
+
+State = Literal["ready", "died", "late"]
+
+
+class Attempt(Record):
+    """One try, and why it came to nothing."""
+
+    spot: Spot
+    code: str
+    reason: str
+
+
+class Launched(Record):
+    """The machines of a deployment."""
+
+    spot: Spot
+    instance_ids: tuple[str, ...]
+    attempts: tuple[Attempt, ...]
+    """What was tried before."""
+
+
+def launch(aws: Aws, order: Order, found: Survey) -> Launched:
+    """Launch all nodes in the first place that has them, and return when EC2 says they are healthy.
+
+    Raises CapacityError when nowhere has, with the reason of every attempt; Refused for what no other place would
+    cure (credentials, parameters, an AWS that does not answer).
+    """
+    parts.roles(aws, order, found.account)
+    tried: list[Attempt] = []
+    spots = list(found.spots)
+    groups: dict[str, str] = {}
+    while spots:
+        spot, spots = spots[0], spots[1:]
+        here = next(place for place in found.sites if place.region == spot.region)
+        if spot.region not in groups:
+            groups[spot.region] = prepared(aws, order, here)
+        outcome = attempt(aws, order, here, spot, groups[spot.region])
+        if isinstance(outcome, Attempt):
+            aws.say(f"{where(spot)}: {outcome.code}: {outcome.reason}")
+            tried.append(outcome)
+            spots = [other for other in spots if not hopeless(other, outcome)]
+            continue
+        return Launched(spot=spot, instance_ids=outcome, attempts=tuple(tried))
+    raise nowhere(tried)
+
+
+def prepared(aws: Aws, order: Order, here: Site) -> str:
+    """Make what a region needs before a machine; the id of the security group."""
+    parts.placement_group(aws, order, here.region)
+    parts.schedule_group(aws, order, here.region)
+    return parts.security_group(aws, order, here)
+
+
+def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tuple[str, ...] | Attempt:
+    """Launch in one place and wait until EC2 says all nodes are healthy."""
+    started = aws.now()
+    for generation in range(MOST_GENERATIONS):
+        try:
+            answer = aws.call(run_instances(order, here, spot, group_id, generation))
+        except Refused as refused:
+            if refused.kind in ("capacity", "quota"):
+                return Attempt(spot=spot, code=refused.code, reason=refused.message)
+            raise
+        ids = [str(instance["InstanceId"]) for instance in answer["Instances"]]
+        aws.say(f"{where(spot)}: launched {', '.join(ids)}")
+        parts.schedule(aws, order, spot.region, here.account, ids, order.expires_at)
+        state = wait(aws, spot.region, ids)
+        if state == "ready":
+            return tuple(ids)
+        if state == "late":
+            raise late(aws, spot.region, ids)
+        dead = described(aws, spot.region, ids)
+        terminate(aws, spot.region, ids)
+        launched_at = [instance["LaunchTime"] for instance in dead if "LaunchTime" in instance]
+        if not launched_at or min(launched_at) >= started:
+            return Attempt(spot=spot, code="died", reason=reasons(dead))
+        # The client token brought back machines of an earlier run that are gone: ask for new ones.
+    raise CloudError(
+        f"EC2 answers every launch of {order.name!r} with machines that are gone.",
+        f"Take it away and begin anew: corral down {order.name}",
+    )
+
+
+def wait(aws: Aws, region: str, instance_ids: list[str]) -> State:
+    """Wait until EC2's own checks pass on every node, one is gone, or the time is over."""
+    until = aws.clock() + READY_WITHIN_S
+    while True:
+        statuses = list(aws.pages(status_request(region, instance_ids), "InstanceStatuses"))
+        states = [row["InstanceState"]["Name"] for row in statuses]
+        if any(state not in ("pending", "running") for state in states):
+            return "died"
+        if len(statuses) == len(instance_ids) and all(healthy(row) for row in statuses):
+            return "ready"
+        if aws.clock() + POLL_S > until:
+            return "late"
+        aws.say(f"waiting for {', '.join(instance_ids)}: {', '.join(states) or 'not shown yet'}")
+        aws.sleep(POLL_S)
+
+
+def late(aws: Aws, region: str, instance_ids: list[str]) -> CloudError:
+    """Keep what the machines said on their consoles, and say that they never became healthy."""
+    for instance_id in instance_ids:
+        keep_console(aws, region, instance_id)
+    return CloudError(
+        f"{', '.join(instance_ids)} did not pass EC2's checks within {READY_WITHIN_S / 60:.0f} minutes.",
+        f"Read what it said: {aws.folder}/console-*.txt; then try another --zone.",
+    )
+
+
+def keep_console(aws: Aws, region: str, instance_id: str) -> None:
+    """Write a machine's console output beside the ledger."""
+    text = console(aws, region, instance_id)
+    if text:
+        write_text_atomically(aws.folder / f"console-{instance_id}.txt", text)
+
+
+def console(aws: Aws, region: str, instance_id: str) -> str:
+    """The last 64 KiB a machine said on its console; empty when EC2 does not tell."""
+    try:
+        answer = aws.ask(ec2(region, "GetConsoleOutput", InstanceId=instance_id, Latest=True))
+    except Refused:
+        return ""
+    return base64.b64decode(answer.get("Output", "")).decode(errors="replace")
+
+
+def healthy(row: dict[str, Any]) -> bool:
+    """Running, and both of EC2's checks passed; a machine can be `running` and hang."""
+    checks = (row["InstanceStatus"]["Status"], row["SystemStatus"]["Status"])
+    return row["InstanceState"]["Name"] == "running" and checks == ("ok", "ok")
+
+
+def described(aws: Aws, region: str, instance_ids: list[str]) -> list[dict[str, Any]]:
+    """The instances, dead or alive."""
+    asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": instance_ids}])
+    return site.instances(aws, asked)
+
+
+def terminate(aws: Aws, region: str, instance_ids: list[str]) -> None:
+    """All or none: when one node died the others go too."""
+    aws.call(ec2(region, "TerminateInstances", InstanceIds=instance_ids))
+
+
+def reasons(dead: list[dict[str, Any]]) -> str:
+    """Why EC2 says they ended."""
+    said = {row.get("StateReason", {}).get("Message", "") for row in dead} - {""}
+    return "; ".join(sorted(said)) or "it ended without a reason"
+
+
+def hopeless(spot: Spot, failed: Attempt) -> bool:
+    """Whether the failure of one attempt decides another: a quota holds for a region and way of buying."""
+    same = (spot.region, spot.purchase) == (failed.spot.region, failed.spot.purchase)
+    return same and kind_of(failed.code) == "quota"
+
+
+def nowhere(tried: list[Attempt]) -> CapacityError:
+    """Every attempt with its reason."""
+    said = "; ".join(f"{where(item.spot)}: {item.code}" for item in tried)
+    hint = TRANSLATIONS["quota" if all(kind_of(item.code) == "quota" for item in tried) else "capacity"][1]
+    return CapacityError(f"No machine after {len(tried)} attempts: {said}.", hint)
+
+
+def where(spot: Spot) -> str:
+    """A place in words."""
+    return f"{spot.purchase} {spot.instance_type} in {spot.zone}"

@@ -1,0 +1,84 @@
+"""The order: everything one deployment asks of EC2, fixed and stored before the first call is made."""
+
+from datetime import datetime, timedelta
+from typing import ClassVar, Literal
+
+from infra.record import Document
+
+Purchase = Literal["on-demand", "spot", "capacity-block"]
+
+TAG = "corral:deployment"
+ORDER_TAG = "corral:order"
+EXPIRES_TAG = "corral:expires-at"
+
+
+class Order(Document):
+    """What was asked for. A second `up` with the same order sends the same requests, so EC2 can tell they are one."""
+
+    kind: ClassVar[str] = "order"
+    document: Literal["order"] = "order"
+    schema_version: Literal[1] = 1
+
+    name: str
+    order_id: str
+    """New for every order under the same name; part of every client token."""
+    created_by: str
+    created_at: datetime
+    version: str
+    """The version of corral that made the order."""
+
+    regions: tuple[str, ...]
+    instance_types: tuple[str, ...]
+    purchases: tuple[Purchase, ...] = ("on-demand",)
+    zones: tuple[str, ...] = ()
+    """Only these availability zones; empty for all that sell the type."""
+    nodes: int = 1
+
+    usd_per_hour: float | None
+    """All nodes, at the price known when the order was made; None where no price is known."""
+    price_source: str = ""
+    ttl_minutes: int
+    idle_minutes: int | None = None
+
+    port: int = 8000
+    cidr: str | None = None
+    """Who may reach the port; None opens nothing."""
+    subnet_ids: tuple[str, ...] = ()
+    """Only these subnets; empty for those of the default VPC."""
+    capacity_reservation_id: str | None = None
+
+    ami: str | None = None
+    volume_gib: int = 150
+    volume_mib_per_s: int = 500
+    user_data: str
+    read_parameters: tuple[str, ...] = ()
+    """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""
+    read_s3: tuple[str, ...] = ()
+    """s3:// prefixes the box may read."""
+
+    @property
+    def expires_at(self) -> datetime:
+        """When it ends by itself, as ordered; `extend` moves the tag, not the order."""
+        return self.created_at + timedelta(minutes=self.ttl_minutes)
+
+    @property
+    def resource_name(self) -> str:
+        """The name of every resource that has one."""
+        return f"corral-{self.name}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """On every resource, in the call that creates it."""
+        return {
+            "Name": self.resource_name,
+            TAG: self.name,
+            ORDER_TAG: self.order_id,
+            EXPIRES_TAG: utc(self.expires_at),
+            "corral:created-by": self.created_by,
+            "corral:version": self.version,
+        }
+
+
+def utc(moment: datetime) -> str:
+    """A moment as AWS and people write it: 2026-11-24T05:00:00Z"""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

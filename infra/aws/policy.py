@@ -1,0 +1,73 @@
+"""PURE: the IAM policies, each as small as it can be: the box's, the scheduler's."""
+
+from typing import Any
+
+from infra.aws.order import TAG, Order
+
+PolicyDocument = dict[str, Any]
+
+
+def trust(service: str, account: str | None = None) -> PolicyDocument:
+    """Who may take on a role; with an account, only on behalf of that one (no confused deputy)."""
+    statement: dict[str, Any] = {
+        "Effect": "Allow",
+        "Principal": {"Service": service},
+        "Action": "sts:AssumeRole",
+    }
+    if account:
+        statement["Condition"] = {"StringEquals": {"aws:SourceAccount": account}}
+    return document(statement)
+
+
+def box(order: Order, account: str) -> PolicyDocument:
+    """What the instance may do. AmazonSSMManagedInstanceCore would let it read every parameter of the account."""
+    statements = [allow(SESSION_MANAGER, "*")]
+    if order.read_parameters:
+        statements += read_secrets(order.read_parameters, account)
+    if order.read_s3:
+        paths = [prefix.removeprefix("s3://").rstrip("/") for prefix in order.read_s3]
+        buckets = sorted({path.partition("/")[0] for path in paths})
+        statements.append(allow(["s3:GetObject"], sorted({f"arn:aws:s3:::{path}*" for path in paths})))
+        statements.append(allow(["s3:ListBucket"], [f"arn:aws:s3:::{bucket}" for bucket in buckets]))
+    return document(*statements)
+
+
+def end(order: Order, account: str) -> PolicyDocument:
+    """What the scheduler may do: terminate what carries this deployment's tag."""
+    only_ours = {"StringEquals": {f"aws:ResourceTag/{TAG}": order.name}}
+    resource = f"arn:aws:ec2:*:{account}:instance/*"
+    return document(allow(["ec2:TerminateInstances"], resource) | {"Condition": only_ours})
+
+
+def read_secrets(names: tuple[str, ...], account: str) -> list[dict[str, Any]]:
+    """One statement for the parameters, one for the secrets."""
+    secrets = [name for name in names if name.startswith("arn:")]
+    parameters = [
+        f"arn:aws:ssm:*:{account}:parameter/{name.lstrip('/')}" for name in names if name not in secrets
+    ]
+    statements = []
+    if parameters:
+        statements.append(allow(["ssm:GetParameter"], parameters))
+    if secrets:
+        statements.append(allow(["secretsmanager:GetSecretValue"], secrets))
+    return statements
+
+
+# What the SSM agent calls to be reachable by Session Manager, and nothing more.
+SESSION_MANAGER = [
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+]
+
+
+def allow(actions: list[str], resource: str | list[str]) -> dict[str, Any]:
+    """One statement."""
+    return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def document(*statements: dict[str, Any]) -> PolicyDocument:
+    """A policy document."""
+    return {"Version": "2012-10-17", "Statement": list(statements)}

@@ -1,0 +1,384 @@
+"""Look before a cent is spent: who we are, what is allowed, what fits, what it would cost. Changes nothing."""
+
+from typing import Any, Literal
+
+from infra import catalog
+from infra.aws import quotas, site
+from infra.aws.api import Aws
+from infra.aws.failures import Refused
+from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
+from infra.aws.request import Request, Site, Spot, create_security_group, dry, ec2, run_instances
+from infra.aws.types import limits
+from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
+from infra.record import Record
+
+Topic = Literal["identity", "zones", "network", "image", "quota", "permission", "volume", "running"]
+
+
+class Finding(Record):
+    """One thing that was looked at."""
+
+    topic: Topic
+    region: str
+    outcome: Literal["ok", "warning", "failed"]
+    found: str
+    fix: str = ""
+
+
+class Survey(Record):
+    """Everything found."""
+
+    account: str
+    arn: str
+    sites: tuple[Site, ...]
+    spots: tuple[Spot, ...]
+    """Where the order may be launched, in the order in which that is tried."""
+    findings: tuple[Finding, ...]
+    running: tuple[dict[str, Any], ...]
+    """Instances that already carry this deployment's name."""
+
+
+def survey(aws: Aws, order: Order) -> Survey:
+    """Look at every region of the order. Raises AuthError without credentials; what else fails is a finding."""
+    me = aws.call(identity_request(order))
+    findings = [ok("identity", order.regions[0], f"{me['Arn']} in account {me['Account']}")]
+    sites, spots, running = [], [], []
+    for region in order.regions:
+        seen = site.instances(aws, site.instances_request(region))
+        running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
+        found = look(aws, order, region, str(me["Account"]), seen)
+        findings += found[2]
+        if found[0]:
+            sites.append(found[0])
+            spots += found[1]
+    findings += simulated(aws, order, str(me["Arn"]), str(me["Account"]))
+    return Survey(
+        account=str(me["Account"]),
+        arn=str(me["Arn"]),
+        sites=tuple(sites),
+        spots=tuple(sorted(spots, key=lambda spot: rank(order, spot))),
+        findings=tuple(findings),
+        running=tuple(running),
+    )
+
+
+def identity_request(order: Order) -> Request:
+    """Ask who we are."""
+    return Request(service="sts", operation="GetCallerIdentity", region=order.regions[0], parameters={})
+
+
+def rank(order: Order, spot: Spot) -> tuple[int, int, int, str]:
+    """Zones first, then types, then regions, and another way of buying last."""
+    return (
+        order.purchases.index(spot.purchase),
+        order.regions.index(spot.region),
+        order.instance_types.index(spot.instance_type),
+        spot.zone,
+    )
+
+
+def look(
+    aws: Aws, order: Order, region: str, account: str, seen: list[dict[str, Any]]
+) -> tuple[Site | None, list[Spot], list[Finding]]:
+    """Look at one region: its site, the spots to try there, and what was found."""
+    sold = site.offered(aws, order, region)
+    nets = {subnet.zone: subnet for subnet in site.subnets(aws, order, region)}
+    image = site.image(aws, order, region)
+    findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
+    findings += image_found(order, region, image)
+    if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
+        return None, [], findings
+    here = Site(
+        region=region,
+        account=account,
+        vpc_id=next(iter(nets.values())).vpc_id,
+        image_id=image.image_id,
+        root_device=image.root_device,
+        image_name=image.name,
+    )
+    spots = []
+    for purchase in order.purchases:
+        for instance_type in order.instance_types:
+            room = quota_found(aws, order, region, instance_type, purchase, seen)
+            findings.append(room)
+            zones = [zone for zone in sold[instance_type] if zone in nets and zone in (order.zones or nets)]
+            if room.outcome != "failed":
+                spots += [
+                    Spot(
+                        region=region,
+                        zone=zone,
+                        subnet_id=nets[zone].subnet_id,
+                        instance_type=instance_type,
+                        purchase=purchase,
+                    )
+                    for zone in zones
+                ]
+    denied = dry_runs(aws, order, here, spots)
+    return (None, [], findings + denied) if denied else (here, spots, findings)
+
+
+# --- each thing looked at
+
+
+def zones_found(
+    order: Order, region: str, sold: dict[str, tuple[str, ...]], nets: dict[str, site.Subnet]
+) -> Finding:
+    """Whether a zone sells a type and has a subnet."""
+    selling = sorted({zone for zones in sold.values() for zone in zones})
+    usable = [zone for zone in selling if zone in nets and zone in (order.zones or nets)]
+    types = " or ".join(order.instance_types)
+    if usable:
+        return ok("zones", region, f"{types} in {', '.join(usable)}")
+    if not selling:
+        return failed("zones", region, f"no zone sells {types}", "Try another region: --region us-east-1")
+    return failed(
+        "zones",
+        region,
+        f"{types} is sold in {', '.join(selling)}; the subnets are in {', '.join(sorted(nets)) or 'no zone'}",
+        "Name a subnet in one of those zones (--subnet-id), or another --zone.",
+    )
+
+
+def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> list[Finding]:
+    """Whether there is a subnet, and whether the machine can reach AWS from it."""
+    if not nets:
+        missing = f"none of {', '.join(order.subnet_ids)}" if order.subnet_ids else "no default VPC"
+        fix = "Make one (aws ec2 create-default-vpc) or name a subnet: --subnet-id"
+        return [failed("network", region, missing, fix)]
+    if len({subnet.vpc_id for subnet in nets.values()}) > 1:
+        return [failed("network", region, "the subnets are in several VPCs", "Name subnets of one VPC.")]
+    several_cards = any(limits(name).network_cards > 1 for name in order.instance_types)
+    if order.nodes > 1 and several_cards and not order.subnet_ids:
+        return [
+            failed(
+                "network",
+                region,
+                "EC2 gives no public address to a machine with several network cards",
+                "Name private subnets with a NAT gateway: --subnet-id",
+            )
+        ]
+    if not any(subnet.public for subnet in nets.values()):
+        fix = "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3."
+        return [warning("network", region, "the subnets give no public address", fix)]
+    return [ok("network", region, f"{len(nets)} subnets")]
+
+
+def image_found(order: Order, region: str, image: site.Image | None) -> list[Finding]:
+    """Whether there is an image for the architecture, and whether the volume holds it."""
+    if image is None:
+        asked = order.ami or "the Deep Learning base image"
+        return [failed("image", region, f"{asked} is not available", "Name one: --ami ami-...")]
+    if image.architecture != "x86_64":
+        return [failed("image", region, f"{image.image_id} is {image.architecture}", "Use an x86_64 image.")]
+    if order.volume_gib < image.snapshot_gib:
+        found = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
+        return [failed("volume", region, found, f"Use --volume-gib {2 * image.snapshot_gib}")]
+    return [ok("image", region, f"{image.image_id} {image.name}"), *slow_volume(order, region)]
+
+
+def slow_volume(order: Order, region: str) -> list[Finding]:
+    """A type may not be able to read as fast as the volume is paid for."""
+    slowest = min((limits(name).ebs_mb_per_s or 1e9) for name in order.instance_types)
+    if order.volume_mib_per_s * 1.048576 <= slowest:
+        return []
+    found = f"{order.volume_mib_per_s} MiB/s asked; the type reads at {slowest:.0f} MB/s"
+    return [warning("volume", region, found, "Lower --volume-mib-per-s; the rest is paid for nothing.")]
+
+
+def quota_found(
+    aws: Aws,
+    order: Order,
+    region: str,
+    instance_type: str,
+    purchase: Purchase,
+    seen: list[dict[str, Any]],
+) -> Finding:
+    """vCPUs needed and used against the quota. What already runs under this name is no new need."""
+    quota = quotas.quota_of(instance_type, purchase)
+    if quota is None:
+        return ok("quota", region, f"no vCPU quota known for {purchase} {instance_type}")
+    need = (catalog.machine(instance_type).vcpus or 0) * order.nodes
+    others = [instance for instance in seen if tags(instance).get(TAG) != order.name]
+    used = quotas.vcpus_used(others, instance_type, purchase)
+    try:
+        allowed = quotas.value(aws, region, quota)
+    except Refused as refused:
+        return warning("quota", region, f"{quota.name}: not shown ({refused.code})", "The launch will tell.")
+    if allowed is None:
+        return warning("quota", region, f"{quota.name}: AWS knows no such quota", "The launch will tell.")
+    found = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
+    if need + used <= allowed:
+        return ok("quota", region, found)
+    return failed(
+        "quota",
+        region,
+        found,
+        f"Ask for {need + used}: https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
+        + (f"/{quota.code}" if quota.code else ""),
+    )
+
+
+def dry_runs(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> list[Finding]:
+    """Ask EC2 whether it would allow what comes; only what it denies is a finding."""
+    firsts = {spot.purchase: spot for spot in reversed(spots)}.values()
+    requests = [dry(create_security_group(order, here))] if spots else []
+    requests += [launch_dry_run(order, here, spot) for spot in firsts]
+    findings = []
+    for request in requests:
+        refused = refusal(aws, request)
+        if refused and refused.kind == "auth":
+            fix = f"Have {request.action} allowed; the whole policy: corral iam-policy"
+            findings.append(failed("permission", here.region, f"{request.action} is denied", fix))
+        elif refused:
+            raise refused
+    return findings
+
+
+def launch_dry_run(order: Order, here: Site, spot: Spot) -> Request:
+    """The launch without what does not exist yet: security group, instance profile, placement group."""
+    parameters = dict(run_instances(order, here, spot, "sg-0").parameters)
+    for missing in ("IamInstanceProfile", "Placement", "ClientToken"):
+        parameters.pop(missing, None)
+    parameters["NetworkInterfaces"] = [
+        {key: value for key, value in interface.items() if key != "Groups"}
+        for interface in parameters["NetworkInterfaces"]
+    ]
+    return dry(ec2(here.region, "RunInstances", **parameters))
+
+
+def refusal(aws: Aws, request: Request) -> Refused | None:
+    """What EC2 says to a dry run; None when it would do it."""
+    try:
+        aws.call(request)
+    except Refused as refused:
+        return None if refused.code == "DryRunOperation" else refused
+    return None
+
+
+def simulated(aws: Aws, order: Order, arn: str, account: str) -> list[Finding]:
+    """Ask IAM's simulator about the actions that know no dry run. A denial is a warning: conditions can mislead it."""
+    region = order.regions[0]
+    try:
+        answer = aws.ask(simulation_request(order, arn, account))
+    except Refused as refused:
+        return [
+            warning("permission", region, f"IAM was not asked ahead: {refused.code}", "The calls will tell.")
+        ]
+    denied = [row["EvalActionName"] for row in answer["EvaluationResults"] if not allowed_anywhere(row)]
+    fix = "The whole policy: corral iam-policy"
+    return [warning("permission", region, f"IAM expects to deny {action}", fix) for action in denied]
+
+
+def simulation_request(order: Order, arn: str, account: str) -> Request:
+    """Ask about every action that is needed and cannot be tried, on the resources it will be used on."""
+    base = f"arn:aws:iam::{account}"
+    schedules = f"arn:aws:scheduler:{order.regions[0]}:{account}"
+    return Request(
+        service="iam",
+        operation="SimulatePrincipalPolicy",
+        region="us-east-1",
+        parameters={
+            "PolicySourceArn": principal(arn),
+            "ActionNames": list(UNTRIED),
+            "ResourceArns": [
+                f"{base}:role/{order.resource_name}-box",
+                f"{base}:role/{order.resource_name}-end",
+                f"{base}:instance-profile/{order.resource_name}-box",
+                f"{schedules}:schedule-group/{order.resource_name}",
+                f"{schedules}:schedule/{order.resource_name}/end",
+                f"arn:aws:ec2:{order.regions[0]}:{account}:instance/*",
+            ],
+        },
+    )
+
+
+UNTRIED = (
+    "iam:CreateRole",
+    "iam:TagRole",
+    "iam:PutRolePolicy",
+    "iam:PassRole",
+    "iam:CreateInstanceProfile",
+    "iam:TagInstanceProfile",
+    "iam:AddRoleToInstanceProfile",
+    "iam:RemoveRoleFromInstanceProfile",
+    "iam:DeleteInstanceProfile",
+    "iam:DeleteRolePolicy",
+    "iam:DeleteRole",
+    "scheduler:CreateScheduleGroup",
+    "scheduler:TagResource",
+    "scheduler:CreateSchedule",
+    "scheduler:UpdateSchedule",
+    "scheduler:DeleteSchedule",
+    "scheduler:DeleteScheduleGroup",
+)
+
+
+def allowed_anywhere(row: dict[str, Any]) -> bool:
+    """Whether one of the resources is allowed, or the simulator lacked what it needed to judge."""
+    if row.get("MissingContextValues"):
+        return True
+    decisions = [part["EvalResourceDecision"] for part in row.get("ResourceSpecificResults", [])]
+    return "allowed" in (row["EvalDecision"], *decisions)
+
+
+def principal(arn: str) -> str:
+    """The role behind a session of it; the simulator knows no sessions."""
+    if ":assumed-role/" not in arn:
+        return arn
+    head, _, tail = arn.partition(":assumed-role/")
+    return f"{head.replace(':sts:', ':iam:')}:role/{tail.partition('/')[0]}"
+
+
+# --- the verdict
+
+
+def checked(found: Survey, order: Order) -> Survey:
+    """Return the survey, or raise the error that says why the order cannot be launched anywhere."""
+    strangers = [row for row in found.running if tags(row).get(ORDER_TAG) != order.order_id]
+    if strangers:
+        raise UsageError(
+            f"{order.name!r} is already up: {strangers[0]['InstanceId']}, "
+            f"made by {tags(strangers[0]).get('corral:created-by', 'somebody')}.",
+            f"Choose another --name, or take that one away: corral down {order.name} --target ec2",
+        )
+    if found.spots or found.running:
+        return found
+    problems = [finding for finding in found.findings if finding.outcome == "failed"]
+    raise verdict(problems)
+
+
+def verdict(problems: list[Finding]) -> CorralError:
+    """The error for what was found: a denied action before a missing quota before all else."""
+    errors: dict[str, type[CorralError]] = {
+        "permission": AuthError,
+        "quota": CapacityError,
+        "zones": CapacityError,
+    }
+    for topic in ("permission", "volume", "network", "image", "quota", "zones"):
+        of_topic = [finding for finding in problems if finding.topic == topic]
+        if of_topic:
+            said = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)
+            return errors.get(topic, CloudError)(
+                f"This cannot be launched. {topic}: {said}.", of_topic[0].fix
+            )
+    return CapacityError("This cannot be launched: no zone is left to try.", "Allow more: --region, --zone")
+
+
+def tags(resource: dict[str, Any]) -> dict[str, str]:
+    """The tags of a resource."""
+    return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+
+
+def ok(topic: Topic, region: str, found: str) -> Finding:
+    """All is well."""
+    return Finding(topic=topic, region=region, outcome="ok", found=found)
+
+
+def warning(topic: Topic, region: str, found: str, fix: str) -> Finding:
+    """Worth knowing; no reason to stop."""
+    return Finding(topic=topic, region=region, outcome="warning", found=found, fix=fix)
+
+
+def failed(topic: Topic, region: str, found: str, fix: str) -> Finding:
+    """Nothing can be launched there."""
+    return Finding(topic=topic, region=region, outcome="failed", found=found, fix=fix)

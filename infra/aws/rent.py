@@ -1,0 +1,102 @@
+"""Rent what an order asks for, or find it running; on failure or Ctrl-C leave nothing behind."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from infra.aws import launch, parts
+from infra.aws.api import Aws
+from infra.aws.failures import Refused, translated
+from infra.aws.launch import Launched
+from infra.aws.order import Order
+from infra.aws.preflight import Survey
+from infra.aws.quotas import bought
+from infra.aws.request import Spot
+from infra.aws.teardown import Remains, Teardown, enabled_regions
+from infra.errors import CorralError, Interrupted
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def told(function: Callable[P, T]) -> Callable[P, T]:
+    """Let what AWS refused leave as a CorralError: a sentence, a hint, an exit code."""
+
+    @wraps(function)
+    def telling(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except Refused as refused:
+            raise translated(refused) from None
+
+    return telling
+
+
+def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
+    """Launch the order, or adopt what already runs of it. `keep` leaves a failed launch for looking at.
+
+    Raises CapacityError, AuthError, CloudError, Interrupted; nothing is left then unless the error says so.
+    """
+    try:
+        return adopted(aws, order, found) or launch.launch(aws, order, found)
+    except (Refused, CorralError) as error:
+        failure = translated(error) if isinstance(error, Refused) else error
+        raise failure if keep else rolled_back(aws, order, failure) from None
+    except KeyboardInterrupt:
+        raise rolled_back(aws, order, Interrupted("Interrupted while launching.")) from None
+
+
+def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
+    """The machines of this very order, when all of them run: from an earlier `up` that was cut off, or is done."""
+    alive = [row for row in found.running if row["State"]["Name"] in ("pending", "running")]
+    ids = [str(row["InstanceId"]) for row in alive]
+    if not ids:
+        return None
+    spot = spot_of(alive[0])
+    if len(ids) == order.nodes:
+        aws.say(f"already launched: {', '.join(ids)}")
+        parts.schedule(aws, order, spot.region, found.account, ids, order.expires_at)
+        state = launch.wait(aws, spot.region, ids)
+        if state == "ready":
+            return Launched(spot=spot, instance_ids=tuple(ids), attempts=())
+    # All or none: a set with a dead or hung node is of no use.
+    launch.terminate(aws, spot.region, ids)
+    return None
+
+
+def spot_of(row: dict[str, Any]) -> Spot:
+    """Where a running instance is, and how it was bought."""
+    return Spot(
+        region=row["Region"],
+        zone=str(row["Placement"]["AvailabilityZone"]),
+        subnet_id=str(row.get("SubnetId", "")),
+        instance_type=str(row["InstanceType"]),
+        purchase=bought(row),
+    )
+
+
+def rolled_back(aws: Aws, order: Order, failure: CorralError) -> CorralError:
+    """Take away what the failed launch made; the failure, saying so when that did not succeed."""
+    aws.say("taking away what was made")
+    try:
+        remains = Teardown(aws, order.name).run(order.regions)
+    except (Refused, CorralError, KeyboardInterrupt):
+        remains = None
+    if remains and not remains.left:
+        return failure
+    failure.hint = f"Something may be left of it; take it away: corral down {order.name}. {failure.hint}"
+    return failure
+
+
+def take_away(aws: Aws, name: str, regions: tuple[str, ...], search: tuple[str, ...]) -> Remains:
+    """Remove everything of a deployment from the regions it was ordered in and from every other where its tag is found.
+
+    Raises Refused when AWS does not answer or does not know us.
+    """
+    enabled = enabled_regions(aws, (*regions, *search)[0])
+    teardown = Teardown(aws, name)
+    away = [region for region in regions if region not in enabled]
+    for region in away:
+        teardown.troubles[f"{region} could not be looked at"] = "the region is not enabled for this account"
+    elsewhere = [region for region in enabled if region not in regions and teardown.is_in(region)]
+    return teardown.run([*(region for region in regions if region in enabled), *elsewhere])

@@ -1,0 +1,323 @@
+"""PURE: what to ask EC2, IAM and EventBridge Scheduler for, as values. `--dry-run` prints these.
+
+Whatever creates something tags it in the same call, so that nothing exists for a moment without its owner's name.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+
+from infra.aws import policy
+from infra.aws.order import TAG, Order, Purchase, utc
+from infra.aws.types import limits
+from infra.record import Record
+
+TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
+SPOT_REQUEST = "spot-instances-request"
+
+
+class Request(Record):
+    """One call: AWS's own names, so that it can be looked up, and sent by any client."""
+
+    service: str
+    """boto3's name of the service: ec2, iam, scheduler, ..."""
+    operation: str
+    region: str
+    parameters: dict[str, Any]
+
+    @property
+    def changes(self) -> bool:
+        """Whether the call changes anything."""
+        reads = self.operation.startswith(("Describe", "Get", "List", "Simulate"))
+        return not reads and not self.parameters.get("DryRun")
+
+    @property
+    def action(self) -> str:
+        """The IAM action the call needs."""
+        return f"{self.service}:{self.operation}"
+
+
+class Spot(Record):
+    """Where one launch goes: the values that the attempts of a failover differ in."""
+
+    region: str
+    zone: str
+    subnet_id: str
+    instance_type: str
+    purchase: Purchase
+
+
+class Site(Record):
+    """What one region was found to offer for an order."""
+
+    region: str
+    account: str
+    vpc_id: str
+    image_id: str
+    root_device: str
+    image_name: str = ""
+
+
+def dry(request: Request) -> Request:
+    """The same request, asked only whether it would be allowed."""
+    return request.model_copy(update={"parameters": request.parameters | {"DryRun": True}})
+
+
+# --- what exists before the machines
+
+
+def create_security_group(order: Order, site: Site) -> Request:
+    """A group without any inbound rule; EC2 itself adds the outbound one."""
+    return ec2(
+        site.region,
+        "CreateSecurityGroup",
+        GroupName=order.resource_name,
+        Description=f"corral deployment {order.name}",
+        VpcId=site.vpc_id,
+        TagSpecifications=tagged(order, "security-group"),
+    )
+
+
+def security_group_rules(order: Order, region: str, group_id: str) -> list[Request]:
+    """The port for one CIDR where one was given; everything between the nodes where there are several (EFA)."""
+    inbound: list[dict[str, Any]] = []
+    if order.cidr:
+        family = ("Ipv6Ranges", "CidrIpv6") if ":" in order.cidr else ("IpRanges", "CidrIp")
+        port = {"IpProtocol": "tcp", "FromPort": order.port, "ToPort": order.port}
+        inbound.append(port | {family[0]: [{family[1]: order.cidr, "Description": order.resource_name}]})
+    itself = {"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group_id}]}
+    if order.nodes > 1:
+        inbound.append(itself)
+    requests = []
+    if inbound:
+        allow = {"GroupId": group_id, "IpPermissions": inbound}
+        requests.append(ec2(region, "AuthorizeSecurityGroupIngress", **allow))
+    if order.nodes > 1:
+        # EFA traffic is not IP: "all addresses" does not cover it, the group itself must be named.
+        requests.append(ec2(region, "AuthorizeSecurityGroupEgress", GroupId=group_id, IpPermissions=[itself]))
+    return requests
+
+
+def create_placement_group(order: Order, region: str) -> Request:
+    """Several nodes close to each other, as EFA wants them."""
+    return ec2(
+        region,
+        "CreatePlacementGroup",
+        GroupName=order.resource_name,
+        Strategy="cluster",
+        TagSpecifications=tagged(order, "placement-group"),
+    )
+
+
+def box_role(order: Order, account: str) -> list[Request]:
+    """The instance profile of least privilege: Session Manager, and the weights and secrets that were named."""
+    name = f"{order.resource_name}-box"
+    document = policy.box(order, account)
+    return [
+        iam("CreateRole", **role(order, name, policy.trust("ec2.amazonaws.com"))),
+        iam("PutRolePolicy", RoleName=name, PolicyName="corral", PolicyDocument=json.dumps(document)),
+        iam("CreateInstanceProfile", InstanceProfileName=name, Tags=tag_list(order.tags)),
+        iam("AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=name),
+    ]
+
+
+def schedule_role(order: Order, account: str) -> list[Request]:
+    """What EventBridge Scheduler may do when time is up: end the instances of this deployment."""
+    name = f"{order.resource_name}-end"
+    document = policy.end(order, account)
+    return [
+        iam("CreateRole", **role(order, name, policy.trust("scheduler.amazonaws.com", account))),
+        iam("PutRolePolicy", RoleName=name, PolicyName="corral", PolicyDocument=json.dumps(document)),
+    ]
+
+
+def role(order: Order, name: str, trust: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of CreateRole."""
+    return {
+        "RoleName": name,
+        "AssumeRolePolicyDocument": json.dumps(trust),
+        "Description": f"corral deployment {order.name}",
+        "Tags": tag_list(order.tags),
+    }
+
+
+def create_schedule_group(order: Order, region: str) -> Request:
+    """Schedules carry no tags, their group does."""
+    return Request(
+        service="scheduler",
+        operation="CreateScheduleGroup",
+        region=region,
+        parameters={
+            "Name": order.resource_name,
+            "ClientToken": token(order.order_id, region, "group"),
+            "Tags": tag_list(order.tags),
+        },
+    )
+
+
+# --- the machines
+
+
+def run_instances(order: Order, site: Site, spot: Spot, group_id: str, generation: int = 0) -> Request:
+    """All nodes in one call, all or none. The client token is the hash of everything asked, so a repeat is no second
+    launch; `generation` makes a new one when the machines of the last are known to be dead.
+    """
+    parameters: dict[str, Any] = {
+        "ImageId": site.image_id,
+        "InstanceType": spot.instance_type,
+        "MinCount": order.nodes,
+        "MaxCount": order.nodes,
+        "UserData": order.user_data,
+        "IamInstanceProfile": {"Name": f"{order.resource_name}-box"},
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpPutResponseHopLimit": 1,
+            "HttpEndpoint": "enabled",
+        },
+        "BlockDeviceMappings": [{"DeviceName": site.root_device, "Ebs": root_volume(order)}],
+        "NetworkInterfaces": network_interfaces(order, spot, group_id),
+        "TagSpecifications": tagged(order, *TAGGED_AT_LAUNCH, *spot_tags(spot)),
+        **market(order, spot),
+    }
+    if order.nodes > 1:
+        parameters["Placement"] = {"GroupName": order.resource_name, "AvailabilityZone": spot.zone}
+    parameters["ClientToken"] = token(order.order_id, spot, generation, parameters)
+    return ec2(spot.region, "RunInstances", **parameters)
+
+
+def status_request(region: str, instance_ids: list[str]) -> Request:
+    """Ask for state and checks in one call."""
+    return ec2(region, "DescribeInstanceStatus", InstanceIds=instance_ids, IncludeAllInstances=True)
+
+
+def root_volume(order: Order) -> dict[str, Any]:
+    """Encrypted gp3. EC2 wants at least 4 IOPS for each MiB/s (0.25 MiB/s per IOPS), and gives 3000 for nothing."""
+    return {
+        "VolumeType": "gp3",
+        "VolumeSize": order.volume_gib,
+        "Iops": max(3000, 4 * order.volume_mib_per_s),
+        "Throughput": order.volume_mib_per_s,
+        "Encrypted": True,
+        "DeleteOnTermination": True,
+    }
+
+
+def network_interfaces(order: Order, spot: Spot, group_id: str) -> list[dict[str, Any]]:
+    """One interface; for several nodes one EFA a network card, as the type has them."""
+    common = {"SubnetId": spot.subnet_id, "Groups": [group_id], "DeleteOnTermination": True}
+    type_limits = limits(spot.instance_type)
+    if order.nodes == 1 or not type_limits.efa_interfaces:
+        return [{"DeviceIndex": 0, **common}]
+    # Where there is a card more than EFA interfaces (p6-b300), the first card carries no EFA.
+    first = "interface" if type_limits.network_cards > type_limits.efa_interfaces else "efa"
+    cards = [{"DeviceIndex": 0, "NetworkCardIndex": 0, "InterfaceType": first, **common}]
+    return cards + [
+        {"DeviceIndex": 1, "NetworkCardIndex": card, "InterfaceType": "efa-only", **common}
+        for card in range(1, type_limits.network_cards)
+    ]
+
+
+def market(order: Order, spot: Spot) -> dict[str, Any]:
+    """How it is bought."""
+    options: dict[str, Any] = {}
+    if spot.purchase == "spot":
+        once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+        options["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+    if spot.purchase == "capacity-block":
+        options["InstanceMarketOptions"] = {"MarketType": "capacity-block"}
+    if order.capacity_reservation_id:
+        target = {"CapacityReservationId": order.capacity_reservation_id}
+        options["CapacityReservationSpecification"] = {"CapacityReservationTarget": target}
+    return options
+
+
+def spot_tags(spot: Spot) -> tuple[str, ...]:
+    """EC2 refuses a tag for a spot request where there is none."""
+    return (SPOT_REQUEST,) if spot.purchase == "spot" else ()
+
+
+# --- the time limit that works when the laptop is closed
+
+
+def create_schedule(
+    order: Order, region: str, account: str, instance_ids: list[str], at: datetime
+) -> Request:
+    """A one-time schedule that terminates the instances and then deletes itself."""
+    return Request(
+        service="scheduler",
+        operation="CreateSchedule",
+        region=region,
+        parameters=schedule(order, account, instance_ids, at)
+        | {"ClientToken": token(order.order_id, region, instance_ids)},
+    )
+
+
+def update_schedule(
+    order: Order, region: str, account: str, instance_ids: list[str], at: datetime
+) -> Request:
+    """The same schedule at another time."""
+    return Request(
+        service="scheduler",
+        operation="UpdateSchedule",
+        region=region,
+        parameters=schedule(order, account, instance_ids, at),
+    )
+
+
+def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) -> dict[str, Any]:
+    """The schedule itself."""
+    return {
+        "GroupName": order.resource_name,
+        "Name": "end",
+        "ScheduleExpression": f"at({at.strftime('%Y-%m-%dT%H:%M:%S')})",
+        "ScheduleExpressionTimezone": "UTC",
+        "FlexibleTimeWindow": {"Mode": "OFF"},
+        "ActionAfterCompletion": "DELETE",
+        "Target": {
+            "Arn": "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances",
+            "RoleArn": f"arn:aws:iam::{account}:role/{order.resource_name}-end",
+            "Input": json.dumps({"InstanceIds": instance_ids}),
+        },
+    }
+
+
+def move_expiry(region: str, instance_ids: list[str], at: datetime) -> Request:
+    """Write the new end on the instances."""
+    tags = [{"Key": "corral:expires-at", "Value": utc(at)}]
+    return ec2(region, "CreateTags", Resources=instance_ids, Tags=tags)
+
+
+# --- small parts
+
+
+def ec2(region: str, operation: str, **parameters: Any) -> Request:
+    """A call to EC2."""
+    return Request(service="ec2", operation=operation, region=region, parameters=parameters)
+
+
+def iam(operation: str, **parameters: Any) -> Request:
+    """A call to IAM, which has one endpoint for all regions."""
+    return Request(service="iam", operation=operation, region="us-east-1", parameters=parameters)
+
+
+def tagged(order: Order, *resource_types: str) -> list[dict[str, Any]]:
+    """TagSpecifications for those types."""
+    return [{"ResourceType": kind, "Tags": tag_list(order.tags)} for kind in resource_types]
+
+
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags as AWS lists them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def ours(name: str) -> list[dict[str, Any]]:
+    """The filter that finds what belongs to a deployment."""
+    return [{"Name": f"tag:{TAG}", "Values": [name]}]
+
+
+def token(*parts: Any) -> str:
+    """A client token: the same for the same parts, 64 characters."""
+    plain = [part.model_dump() if isinstance(part, Record) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,345 @@
+"""Take everything of a deployment away, and prove it: by tag, by name, and by what the ledger remembers."""
+
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from infra.aws import site
+from infra.aws.api import Aws
+from infra.aws.failures import NO_CREDENTIALS, Refused, kind_of
+from infra.aws.kinds import KINDS, TYPES, Kind
+from infra.aws.order import TAG
+from infra.aws.request import Request, ec2, iam, ours
+from infra.record import Record
+
+POLL_S = 5.0
+IN_USE_FOR_S = 300.0
+TERMINATED_WITHIN_S = 900.0
+# EC2 shows what it made within seconds; a launch that was cut off is looked for this long.
+SHOWN_WITHIN_S = 60.0
+FRESH = timedelta(minutes=15)
+ROUNDS = 3
+GLOBAL = "every region"
+
+# With these there is no use in going on to the next thing.
+HOPELESS = ("throttle", "server", "lost")
+
+
+class Resource(Record):
+    """One thing that exists and is ours."""
+
+    type: str
+    id: str
+    region: str
+
+    def __str__(self) -> str:
+        return f"{self.type}: {self.id} in {self.region}"
+
+
+class Remains(Record):
+    """The proof: how many of each type are still there, which, and what could not be looked at."""
+
+    counts: dict[str, int]
+    left: tuple[str, ...]
+
+
+class Teardown:
+    """One teardown: the deployment's name, and what went wrong on the way."""
+
+    def __init__(self, aws: Aws, name: str) -> None:
+        self.aws = aws
+        self.name = name
+        self.troubles: dict[str, str] = {}
+        """What could not be removed or looked at -> why."""
+
+    def run(self, regions: Iterable[str]) -> Remains:
+        """Remove everything in these regions and in IAM; look again until nothing is found.
+
+        Raises Refused when AWS does not answer.
+        """
+        left = [resource for region in regions for resource in self.region(region)]
+        return self.proof(left + self.iam())
+
+    def proof(self, left: list[Resource]) -> Remains:
+        """Counts a type, and each thing that is left with the reason."""
+        counts = {kind: sum(resource.type == kind for resource in left) for kind in TYPES}
+        lines = []
+        for resource in left:
+            why = self.troubles.pop(str(resource), "")
+            lines.append(f"{resource} ({why})" if why else str(resource))
+        return Remains(
+            counts=counts, left=(*lines, *(f"{what} ({why})" for what, why in self.troubles.items()))
+        )
+
+    # --- one region
+
+    def is_in(self, region: str) -> bool:
+        """Whether anything there carries our tag: one call."""
+        try:
+            return bool(tag_types(self.aws, region, self.name))
+        except Refused as refused:
+            if stops_everything(refused):
+                raise
+            self.troubles[f"{region} could not be looked at"] = refused.code
+            return False
+
+    def region(self, region: str) -> list[Resource]:
+        """Remove what is in a region; return what is still there."""
+        self.finish_launches(region)
+        found = self.tagged(region)
+        found += [group for group in self.remembered_groups(region) if group not in found]
+        for _ in range(ROUNDS):
+            self.remove(region, found)
+            found = self.everything(region)
+            if not found:
+                break
+        return found
+
+    def finish_launches(self, region: str) -> None:
+        """End the instances that only the ledger knows: those whose answer was lost, and those not yet shown."""
+        ledger = self.aws.ledger
+        if ledger is None:
+            return
+        fresh = self.aws.now() - FRESH
+        for filter_name, all_of_them, recent in (
+            ("client-token", ledger.unanswered(region), ledger.unanswered(region, fresh)),
+            ("instance-id", ledger.launched(region), ledger.launched(region, fresh)),
+        ):
+            rows = self.shown(region, filter_name, all_of_them, len(recent)) if all_of_them else []
+            self.terminate(region, [row["InstanceId"] for row in rows if alive(row)])
+
+    def shown(
+        self, region: str, filter_name: str, values: tuple[str, ...], expected: int
+    ) -> list[dict[str, Any]]:
+        """The instances behind tokens or ids, waiting a little for EC2 to show as many as are expected."""
+        until = self.aws.clock() + SHOWN_WITHIN_S
+        asked = ec2(region, "DescribeInstances", Filters=[{"Name": filter_name, "Values": list(values)}])
+        while True:
+            rows = site.instances(self.aws, asked)
+            if len(rows) >= expected or self.aws.clock() >= until:
+                return rows
+            self.aws.sleep(POLL_S)
+
+    def remembered_groups(self, region: str) -> list[Resource]:
+        """The security groups the ledger remembers, should one have lost its tags."""
+        ids = self.aws.ledger.security_groups(region) if self.aws.ledger else ()
+        if not ids:
+            return []
+        filters = [
+            {"Name": "group-id", "Values": list(ids)},
+            {"Name": "group-name", "Values": [f"corral-{self.name}"]},
+        ]
+        rows = self.aws.pages(ec2(region, "DescribeSecurityGroups", Filters=filters), "SecurityGroups")
+        return [Resource(type="security_groups", id=row["GroupId"], region=region) for row in rows]
+
+    def tagged(self, region: str) -> list[Resource]:
+        """What carries our tag there: one call tells which types are worth a look."""
+        present = tag_types(self.aws, region, self.name)
+        # What belongs to a machine goes with it; looking again will show what did not.
+        kinds = [kind for kind in KINDS if kind.tag_type in present and not kind.goes_with_the_machine]
+        return self.schedules(region) + self.of_kinds(region, kinds)
+
+    def everything(self, region: str) -> list[Resource]:
+        """What is there, type by type."""
+        return self.schedules(region) + self.of_kinds(region, KINDS)
+
+    def of_kinds(self, region: str, kinds: Iterable[Kind]) -> list[Resource]:
+        """What is there of some types."""
+        return [
+            resource
+            for kind in kinds
+            for resource in self.looked_at(kind.type, region, partial(self.of_kind, kind, region))
+        ]
+
+    def of_kind(self, kind: Kind, region: str) -> list[Resource]:
+        """What is there of one type and not already on its way out."""
+        rows = list(self.aws.pages(ec2(region, kind.describe, Filters=ours(self.name)), kind.key))
+        if kind.type == "instances":
+            rows = [row for reservation in rows for row in reservation["Instances"]]
+        return [
+            Resource(type=kind.type, id=row[kind.id_key], region=region)
+            for row in rows
+            if state_of(row, kind) not in kind.gone
+        ]
+
+    def schedules(self, region: str) -> list[Resource]:
+        """The schedule group, which holds the schedule and carries the tag."""
+        return self.looked_at("schedules", region, lambda: self.schedule_group(region))
+
+    def schedule_group(self, region: str) -> list[Resource]:
+        """The group of our name, if it carries our tag."""
+        listing = scheduler(region, "ListScheduleGroups", NamePrefix=f"corral-{self.name}")
+        groups = [
+            group
+            for group in self.aws.pages(listing, "ScheduleGroups")
+            if group["Name"] == f"corral-{self.name}" and group.get("State") != "DELETING"
+        ]
+        tags = [
+            self.aws.call(scheduler(region, "ListTagsForResource", ResourceArn=group["Arn"]))
+            for group in groups
+        ]
+        return [
+            Resource(type="schedules", id=group["Name"], region=region)
+            for group, answer in zip(groups, tags, strict=True)
+            if is_ours(answer.get("Tags", []), self.name)
+        ]
+
+    def looked_at(self, what: str, region: str, look: Callable[[], list[Resource]]) -> list[Resource]:
+        """Look; what may not be looked at is a trouble, not an end."""
+        try:
+            return look()
+        except Refused as refused:
+            if stops_everything(refused):
+                raise
+            self.troubles[f"{what} in {region} could not be looked at"] = refused.code
+            return []
+
+    # --- removal
+
+    def remove(self, region: str, found: list[Resource]) -> None:
+        """Remove things in the order in which they let go of each other."""
+        for resource in of_type(found, "schedules"):
+            self.delete(resource, scheduler(region, "DeleteScheduleGroup", Name=resource.id))
+        self.terminate(region, [resource.id for resource in of_type(found, "instances")])
+        for kind in KINDS[1:]:
+            for resource in of_type(found, kind.type):
+                value = [resource.id] if kind.id_parameter.endswith("Ids") else resource.id
+                self.delete(resource, ec2(region, kind.delete, **{kind.id_parameter: value}))
+
+    def terminate(self, region: str, ids: list[str]) -> None:
+        """End instances and wait until they are gone."""
+        for instance_id in ids:
+            resource = Resource(type="instances", id=instance_id, region=region)
+            self.delete(resource, ec2(region, "TerminateInstances", InstanceIds=[instance_id]))
+        ending = [
+            one for one in ids if str(Resource(type="instances", id=one, region=region)) not in self.troubles
+        ]
+        until = self.aws.clock() + TERMINATED_WITHIN_S
+        asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": ending}])
+        while ending and any(alive(row) for row in site.instances(self.aws, asked)):
+            if self.aws.clock() >= until:
+                return
+            self.aws.say(f"waiting until {', '.join(ending)} are terminated")
+            self.aws.sleep(POLL_S)
+
+    def delete(self, resource: Resource, asked: Request) -> None:
+        """Remove one thing, waiting while something that is going still uses it."""
+        until = self.aws.clock() + IN_USE_FOR_S
+        while True:
+            try:
+                self.aws.call(asked)
+                self.aws.say(f"removed {resource}")
+                self.troubles.pop(str(resource), None)
+                return
+            except Refused as refused:
+                if stops_everything(refused):
+                    raise
+                if kind_of(refused.code) in ("gone", "eventual"):
+                    return
+                if refused.kind != "in use" or self.aws.clock() >= until:
+                    self.troubles[str(resource)] = why(refused)
+                    return
+            self.aws.sleep(POLL_S)
+
+    # --- IAM, which knows no regions
+
+    def iam(self) -> list[Resource]:
+        """Remove the instance profile and the roles; return what is still there."""
+        found = self.of_iam()
+        for resource in found:
+            if resource.type == "instance_profiles":
+                self.remove_profile(resource)
+            else:
+                self.remove_role(resource)
+        return self.of_iam()
+
+    def of_iam(self) -> list[Resource]:
+        """The profile and the roles of our names, if they carry our tag."""
+        asked = (
+            ("instance_profiles", "GetInstanceProfile", "InstanceProfile", f"corral-{self.name}-box"),
+            ("roles", "GetRole", "Role", f"corral-{self.name}-box"),
+            ("roles", "GetRole", "Role", f"corral-{self.name}-end"),
+        )
+        return [
+            resource
+            for kind, operation, key, name in asked
+            for resource in self.looked_at(
+                f"{kind} {name}", GLOBAL, partial(self.named, kind, operation, key, name)
+            )
+        ]
+
+    def named(self, kind: str, operation: str, key: str, name: str) -> list[Resource]:
+        """One thing of IAM by its name."""
+        try:
+            found = self.aws.call(iam(operation, **{f"{key}Name": name}))[key]
+        except Refused as refused:
+            if refused.kind == "gone":
+                return []
+            raise
+        return (
+            [Resource(type=kind, id=name, region=GLOBAL)] if is_ours(found.get("Tags", []), self.name) else []
+        )
+
+    def remove_profile(self, resource: Resource) -> None:
+        """A profile lets go of its role first."""
+        name = {"InstanceProfileName": resource.id}
+        self.delete(resource, iam("RemoveRoleFromInstanceProfile", RoleName=resource.id, **name))
+        self.delete(resource, iam("DeleteInstanceProfile", **name))
+
+    def remove_role(self, resource: Resource) -> None:
+        """A role lets go of its policy first."""
+        self.delete(resource, iam("DeleteRolePolicy", RoleName=resource.id, PolicyName="corral"))
+        self.delete(resource, iam("DeleteRole", RoleName=resource.id))
+
+
+def enabled_regions(aws: Aws, region: str) -> tuple[str, ...]:
+    """The regions this account can use."""
+    rows = aws.call(ec2(region, "DescribeRegions"))["Regions"]
+    return tuple(sorted(str(row["RegionName"]) for row in rows))
+
+
+def tag_types(aws: Aws, region: str, name: str) -> set[str]:
+    """The types of what carries a deployment's tag in a region: one call."""
+    filters = [{"Name": "key", "Values": [TAG]}, {"Name": "value", "Values": [name]}]
+    return {row["ResourceType"] for row in aws.pages(ec2(region, "DescribeTags", Filters=filters), "Tags")}
+
+
+def scheduler(region: str, operation: str, **parameters: Any) -> Request:
+    """A call to EventBridge Scheduler."""
+    return Request(service="scheduler", operation=operation, region=region, parameters=parameters)
+
+
+def stops_everything(refused: Refused) -> bool:
+    """Whether the next call would fare no better."""
+    return (
+        refused.kind in HOPELESS or refused.code == NO_CREDENTIALS or refused.code.startswith("ExpiredToken")
+    )
+
+
+def why(refused: Refused) -> str:
+    """Why something could not be removed, with the fix where we know it."""
+    if refused.code == "OperationNotPermitted":
+        return "termination protection is on: aws ec2 modify-instance-attribute --no-disable-api-termination"
+    return f"{refused.request.action}: {refused.code}"
+
+
+def state_of(row: dict[str, Any], kind: Kind) -> str:
+    """The state of a described resource."""
+    state = row.get(kind.state_key, "")
+    return str(state["Name"] if isinstance(state, dict) else state)
+
+
+def alive(row: dict[str, Any]) -> bool:
+    """Whether an instance still is something."""
+    return bool(row["State"]["Name"] != "terminated")
+
+
+def of_type(found: list[Resource], kind: str) -> list[Resource]:
+    """The resources of one type."""
+    return [resource for resource in found if resource.type == kind]
+
+
+def is_ours(tags: list[dict[str, str]], name: str) -> bool:
+    """Whether tags name the deployment."""
+    return {"Key": TAG, "Value": name} in [{"Key": tag["Key"], "Value": tag["Value"]} for tag in tags]

@@ -1,0 +1,120 @@
+"""AWS on loopback for the real wire: moto's server, with what it lacks or has wrong put right.
+
+What moto is known not to do (facts of moto 5.2.5): no Deep Learning image, no EC2 quotas, no placement groups or
+capacity reservations, no IAM simulator; each is given here, as small as it can be.
+"""
+
+import datetime
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+from moto.core.responses import ActionResult
+from moto.ec2.responses import EC2Response
+from moto.iam.responses import IamResponse
+from moto.server import ThreadedMotoServer
+from moto.servicequotas.responses import ServiceQuotasResponse
+from moto.ssm.models import Parameter, ssm_backends
+
+from infra.aws.site import images
+
+ACCOUNT = "123456789012"
+REGIONS = ("us-east-1", "us-east-2", "us-west-2")
+
+
+class MotoAws:
+    """A running server and how to reach it."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.environment = {
+            "AWS_ENDPOINT_URL": url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def client(self, service: str, region: str = "us-east-1") -> Any:
+        """A client of our own, to look at what corral did."""
+        make: Any = boto3.client
+        return make(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def instances(self, region: str = "us-east-1") -> list[dict[str, Any]]:
+        """Every instance that is not terminated."""
+        answer = self.client("ec2", region).describe_instances()
+        rows = [row for reservation in answer["Reservations"] for row in reservation["Instances"]]
+        return [row for row in rows if row["State"]["Name"] != "terminated"]
+
+
+@contextmanager
+def running() -> Iterator[MotoAws]:
+    """Start the server on a free port; everything is put back at the end."""
+    with lacking_parts():
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            port = server.get_host_and_port()[1]
+            aws = MotoAws(f"http://127.0.0.1:{port}")
+            publish_image(aws)
+            yield aws
+        finally:
+            server.stop()
+
+
+def publish_image(aws: MotoAws) -> None:
+    """Publish an image under the name that SSM would publish the Deep Learning image by."""
+    name = images()["deep-learning-base"]["parameter"]
+    for region in REGIONS:
+        image = aws.client("ec2", region).register_image(
+            Name="Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) test",
+            RootDeviceName="/dev/sda1",
+            BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 75}}],
+            Architecture="x86_64",
+        )["ImageId"]
+        parameter = Parameter(
+            account_id=ACCOUNT,
+            name=name,
+            value=image,
+            parameter_type="String",
+            description="",
+            allowed_pattern=None,
+            keyid=None,
+            last_modified_date=datetime.datetime.now(datetime.UTC),
+            version=1,
+            data_type="aws:ec2:image",
+        )
+        ssm_backends[ACCOUNT][region]._parameters[name].append(parameter)
+
+
+@contextmanager
+def lacking_parts() -> Iterator[None]:
+    """What moto does not have."""
+
+    def no_groups(response: Any) -> Any:
+        return ActionResult({"PlacementGroups": []})
+
+    def no_reservations(response: Any) -> Any:
+        return ActionResult({"CapacityReservations": []})
+
+    def quota(response: Any) -> str:
+        return json.dumps({"Quota": {"QuotaCode": "L-DB2E81BA", "Value": 192.0}})
+
+    def simulated(response: Any) -> Any:
+        return ActionResult({"EvaluationResults": []})
+
+    with (
+        patch.object(EC2Response, "describe_placement_groups", no_groups, create=True),
+        patch.object(EC2Response, "describe_capacity_reservations", no_reservations, create=True),
+        patch.object(ServiceQuotasResponse, "get_service_quota", quota),
+        patch.object(IamResponse, "simulate_principal_policy", simulated, create=True),
+    ):
+        yield
