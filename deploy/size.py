@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deploy import reasons
+from deploy import calibrations, reasons
 from deploy.fit import KV_BYTES, Options, Outcome, best_outcome
 from deploy.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Term, Throughput, Workload
 from deploy.subject import Subject, from_contents, named, precisions
@@ -16,11 +16,12 @@ from infra.errors import UsageError
 from infra.hardware import Gpu, Machine, owned
 from infra.prices import price_of
 from infra.record import Record
+from serving.calibration import fitted
 from serving.checkpoint import read
 from serving.models import model, models
 from serving.options import ServeOptions
 from serving.recipes import image_limit, refusal
-from serving.throughput import Engine, Load, speed
+from serving.throughput import Engine, Fit, Load, speed
 from serving.vllm_versions import rules
 from serving.weights import Split
 
@@ -354,11 +355,8 @@ def predicted(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, op
         max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
         host_gb_per_s=machine.network_gb_per_s,
     )
-    found = speed(
-        engine,
-        Load(options.input_tokens, options.output_tokens, options.concurrency),
-        most_running(outcome, options),
-    )
+    load = Load(options.input_tokens, options.output_tokens, options.concurrency)
+    found = speed(engine, load, most_running(outcome, options), calibrated(subject, gpu, engine))
     return Throughput(
         output_tokens_per_s=round(found.output_tokens_per_s, 1),
         total_tokens_per_s=round(found.total_tokens_per_s, 1),
@@ -369,6 +367,14 @@ def predicted(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, op
         running=found.running,
         band=found.band,
     )
+
+
+def calibrated(subject: Subject, gpu: Gpu, engine: Engine) -> Fit | None:
+    """The user's own fit of that model on that machine, where there is one."""
+    split = engine.split
+    key = (gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
+    found = calibrations.find(key)
+    return fitted(found, engine) if found else None
 
 
 def most_running(outcome: Outcome, options: Options) -> int:

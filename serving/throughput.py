@@ -47,6 +47,17 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """How the model is bent for one machine: the kernels' time, the overhead of a step, the prefill of a prompt."""
+
+    kernels: float
+    overhead_s: float
+    prefill: float
+    band: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """One model, split over equal GPUs, served by one version of vLLM."""
 
@@ -61,32 +72,48 @@ class Engine:
     """Between hosts, for the hand-over of pipeline stages."""
 
 
-def speed(engine: Engine, load: Load, at_most: int) -> Speed:
+def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> Speed:
     """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs)."""
+    bent = fit or unfitted(engine)
     running = max(1, min(load.concurrency, at_most))
-    context = load.input_tokens + load.output_tokens / 2
-    decode = load.output_tokens * step_s(engine, running, context)
-    tpot = (decode + running * prefill_share_s(engine, load.input_tokens)) / load.output_tokens
+    tpot = bent.kernels * kernels_s(engine, load, running) + bent.overhead_s
     rounds_waited = max(0.0, load.concurrency / running - 1)
     output = running / tpot
-    known = engine.gpu.name in data()["kernel"]
     return Speed(
         output_tokens_per_s=output,
         total_tokens_per_s=output * (1 + load.input_tokens / load.output_tokens),
-        ttft_s=tpot + prefill_s(engine, load.input_tokens) + rounds_waited * load.output_tokens * tpot,
+        ttft_s=first_token_s(engine, load, bent, tpot) + rounds_waited * load.output_tokens * tpot,
         tpot_s=tpot,
         running=running,
-        band=data()["band"]["kernel_measured" if known else "kernel_not_measured"],
-        basis=f"modelled, not validated: roofline, {kernel(engine.gpu)['basis']}",
+        band=bent.band,
+        basis=bent.basis,
     )
 
 
+def unfitted(engine: Engine) -> Fit:
+    """The shipped figures as they are."""
+    figure = kernel(engine.gpu)
+    return Fit(1.0, overhead_s(engine.rules), 1.0, figure["band"], figure["basis"])
+
+
+def kernels_s(engine: Engine, load: Load, running: int) -> float:
+    """Kernel time behind one output token: a decode step, and the step's share of the prompts that ride along."""
+    context = load.input_tokens + load.output_tokens / 2
+    prefills = running * prefill_share_s(engine, load.input_tokens) / load.output_tokens
+    return step_s(engine, running, context) + prefills
+
+
+def first_token_s(engine: Engine, load: Load, bent: Fit, tpot: float) -> float:
+    """A prompt waits for the step in progress, then is prefilled."""
+    return tpot + bent.prefill * prefill_s(engine, load.input_tokens)
+
+
 def step_s(engine: Engine, batch: int, context: float) -> float:
-    """One decode step: every running request gets one token."""
+    """The kernels of one decode step: every running request gets one token."""
     here = ceil(batch / engine.split.data / engine.split.pipeline)
     everywhere = ceil(batch / engine.split.pipeline)
     forward = forward_s(engine, here, everywhere) + lm_head_s(engine, here)
-    return forward + kv_read_s(engine, here, context) + overhead_s(engine.rules)
+    return forward + kv_read_s(engine, here, context)
 
 
 def prefill_s(engine: Engine, tokens: int) -> float:
@@ -117,7 +144,14 @@ def moe_layer_s(engine: Engine, tokens: int, touched: float | None = None) -> fl
     layers, ranks = len(a.moe_layers), engine.split.tensor * engine.split.data
     if touched is None:
         touched = distinct_experts(a.experts, tokens * a.experts_per_token)
-    read = size / layers / ranks * touched / a.experts / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
+    read = (
+        size
+        / layers
+        / ranks
+        * touched
+        / a.experts
+        / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
+    )
     flops = 2 * count / layers / a.experts * a.experts_per_token * tokens / ranks
     multiply = flops / (tflops(engine, "routed") * 1e12 * figure["compute_fraction"])
     return float(figure["launch_ms"] / 1e3 + max(read, multiply))

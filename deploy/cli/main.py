@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import typer
 
-from deploy.cli import down, engine, logs, probe, provision, serve, size, status, stop, up, version
+from deploy.cli import calibrate, down, engine, logs, probe, provision, serve, size, status, stop, up, version
 from deploy.cli.output import fail
 from infra.errors import CorralError, Interrupted, UsageError
 
@@ -33,6 +33,7 @@ def corral() -> None:
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
 app.command("size")(size.size)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(probe.app, name="probe")
 app.command("provision")(provision.provision)
 app.command("up")(up.up)

@@ -1,0 +1,106 @@
+"""The calibrations kept in $CORRAL_HOME: one for each model, precision, split and kind of GPU."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from deploy.deployment import home
+from deploy.plan import Plan
+from infra.errors import ProbeInvalid, UsageError
+from infra.record import Document
+from serving.calibration import Calibration, Point
+from serving.probe.report import ProbeReport
+
+Key = tuple[str, str, str, int, int, int]
+
+
+class Calibrations(Document):
+    """Every calibration of this user."""
+
+    kind: ClassVar[str] = "set of calibrations"
+    document: Literal["calibrations"] = "calibrations"
+    schema_version: Literal[1] = 1
+
+    calibrations: tuple[Calibration, ...] = ()
+
+
+def add(plan: Plan, probe: ProbeReport) -> Calibration:
+    """Add a probe of a plan's machine to its calibration and keep it. Raises for a probe that cannot be used."""
+    point = point_of(probe)
+    if plan.throughput is None:
+        raise UsageError(
+            f"The plan for {plan.machine.name} predicts no speed, so there is nothing to calibrate.",
+            "Calibrate a plan for GPUs that fits.",
+        )
+    kept = read()
+    old = next((one for one in kept if key_of(one) == key(plan)), None)
+    new = Calibration(
+        gpu=plan.machine.gpu,
+        model=plan.model,
+        precision=plan.precision,
+        tensor=plan.parallel.tensor,
+        pipeline=plan.parallel.pipeline,
+        data=plan.parallel.data,
+        vllm_version=plan.vllm_version,
+        points=(*(one for one in (old.points if old else ()) if one != point), point),
+        updated_at=datetime.now(UTC),
+    )
+    others = tuple(one for one in kept if key_of(one) != key(plan))
+    Calibrations(calibrations=(*others, new)).write(path())
+    return new
+
+
+def point_of(probe: ProbeReport) -> Point:
+    """The means of a probe. Raises ProbeInvalid for one that is not valid or not a closed loop."""
+    concurrency = probe.load.get("concurrency")
+    if not probe.valid or not probe.succeeded or probe.tpot_s is None or probe.ttft_s is None:
+        raise ProbeInvalid(
+            "That probe is not valid, or measured no TTFT and TPOT.", "Probe again: corral probe URL"
+        )
+    if not isinstance(concurrency, int):
+        raise UsageError(
+            "Calibration needs a probe with a fixed concurrency.",
+            "Probe again: corral probe URL --concurrency 16",
+        )
+    return Point(
+        concurrency=concurrency,
+        input_tokens=round(probe.input_tokens / probe.succeeded),
+        output_tokens=round(probe.output_tokens / probe.succeeded),
+        tpot_s=probe.tpot_s.mean,
+        ttft_s=probe.ttft_s.mean,
+        measured_at=probe.started_at,
+    )
+
+
+def find(wanted: Key) -> Calibration | None:
+    """The calibration of that model on that machine, if there is one."""
+    file = path()
+    return kept_at(file, file.stat().st_mtime_ns).get(wanted) if file.exists() else None
+
+
+@cache
+def kept_at(file: Path, changed_ns: int) -> dict[Key, Calibration]:
+    """The stored calibrations, parsed once for each state of the file."""
+    return {key_of(one): one for one in Calibrations.read(file).calibrations}
+
+
+def read() -> tuple[Calibration, ...]:
+    """Every stored calibration."""
+    return Calibrations.read(path()).calibrations if path().exists() else ()
+
+
+def path() -> Path:
+    """Where they are kept."""
+    return home() / "calibrations.json"
+
+
+def key(plan: Plan) -> Key:
+    """What a calibration of that plan is found by."""
+    split = plan.parallel
+    return (plan.machine.gpu, plan.model, plan.precision, split.tensor, split.pipeline, split.data)
+
+
+def key_of(one: Calibration) -> Key:
+    """What it is found by."""
+    return (one.gpu, one.model, one.precision, one.tensor, one.pipeline, one.data)

@@ -1,0 +1,23 @@
+"""`corral calibrate`: bend the throughput model to a probe of a real machine."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def calibrate(
+    probe: Annotated[Path, typer.Argument(help="probe.json of a probe with a fixed concurrency.")],
+    plan: Annotated[Path, typer.Option(help="plan.json of the server it was aimed at.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
+) -> None:
+    """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
+    from deploy.calibrations import add
+    from deploy.cli.output import emit
+    from deploy.plan import Plan
+    from deploy.show_calibration import calibration_text
+    from serving.probe.report import ProbeReport
+
+    planned = Plan.read(plan)
+    found = add(planned, ProbeReport.read(probe))
+    emit(found, calibration_text(found, planned), json)

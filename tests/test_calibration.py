@@ -1,0 +1,122 @@
+"""Calibration: a probe bends the prediction of its machine, and of no other."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.main import run
+from deploy.fit import Options
+from deploy.plan import Plan, Throughput
+from deploy.size import on, plan
+from deploy.subject import named
+from serving.probe.report import ProbeReport
+
+PROBE = {
+    "document": "probe",
+    "schema_version": 1,
+    "url": "http://127.0.0.1:8000",
+    "model": "llama-4-scout",
+    "started_at": "2026-11-24T02:00:00+00:00",
+    "load": {"concurrency": 16},
+    "sent": 64,
+    "succeeded": 64,
+    "errors": {},
+    "duration_s": 100.0,
+    "input_tokens": 64_000,
+    "output_tokens": 64_000,
+    "output_tokens_per_s": 0.0,
+    "total_tokens_per_s": 0.0,
+    "request_per_s": 0.0,
+    "ttft_s": None,
+    "tpot_s": None,
+    "itl_s": None,
+    "e2e_s": None,
+    "goodput": {},
+    "client": {"cpu_fraction": 0.1, "max_lag_s": 0.001},
+    "valid": True,
+    "warnings": [],
+}
+
+
+def summary(mean: float) -> dict[str, float]:
+    return dict.fromkeys(("mean", "p50", "p90", "p95", "p99"), mean)
+
+
+def probe_file(folder: Path, concurrency: int, tpot_s: float, ttft_s: float, **changes: object) -> Path:
+    path = folder / f"probe-{concurrency}.json"
+    values = {"load": {"concurrency": concurrency}, "tpot_s": summary(tpot_s), "ttft_s": summary(ttft_s)}
+    path.write_text(json.dumps(PROBE | values | changes))
+    ProbeReport.read(path)
+    return path
+
+
+def prediction(machine: str = "8xH100", concurrency: int = 16) -> Throughput:
+    found = plan(named("scout", "fp8"), on(machine), Options(concurrency=concurrency)).throughput
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def plan_file(tmp_path: Path) -> Path:
+    plan(named("scout", "fp8"), on("8xH100"), Options()).write(tmp_path / "plan.json")
+    return tmp_path / "plan.json"
+
+
+def calibrate(probe: Path, plan_path: Path) -> int:
+    return run(["calibrate", str(probe), "--plan", str(plan_path)])
+
+
+def test_one_probe_moves_the_prediction_onto_it(tmp_path: Path, plan_file: Path) -> None:
+    before, elsewhere = prediction(), prediction("8xH200")
+    assert calibrate(probe_file(tmp_path, 16, before.tpot_s * 1.5, 0.2), plan_file) == 0
+    after = prediction()
+    assert after.tpot_s == pytest.approx(before.tpot_s * 1.5, rel=1e-3)
+    assert after.ttft_s == pytest.approx(0.2, rel=1e-2)
+    assert after.basis.startswith("calibrated on ")
+    assert after.basis.endswith("with 1 probe of H100")
+    assert after.band == 1.3
+    assert prediction("8xH200") == elsewhere
+
+
+def test_two_loads_tell_kernels_from_overhead(tmp_path: Path, plan_file: Path) -> None:
+    """Truth: kernels 1.3 times as slow, 2 ms of overhead instead of 4."""
+    plain = {n: prediction(concurrency=n).tpot_s for n in (1, 64, 256)}
+    truth = {n: (tpot - 0.004) * 1.3 + 0.002 for n, tpot in plain.items()}
+    for concurrency in (1, 64):
+        calibrate(probe_file(tmp_path, concurrency, truth[concurrency], 0.2), plan_file)
+    assert prediction(concurrency=256).tpot_s == pytest.approx(truth[256], rel=0.01)
+    assert prediction(concurrency=256).band == pytest.approx(1.1, abs=0.02)
+
+
+def test_the_same_probe_twice_counts_once(tmp_path: Path, plan_file: Path) -> None:
+    probe = probe_file(tmp_path, 16, 0.02, 0.2)
+    assert calibrate(probe, plan_file) == calibrate(probe, plan_file) == 0
+    assert prediction().basis.endswith("with 1 probe of H100")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "message"),
+    [
+        ({"valid": False}, 9, "That probe is not valid"),
+        ({"succeeded": 0}, 9, "That probe is not valid"),
+        ({"load": {"request_rate": 2.0}}, 2, "Calibration needs a probe with a fixed concurrency."),
+    ],
+)
+def test_a_probe_that_cannot_be_used(
+    changes: dict[str, object],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    plan_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2, **changes), plan_file) == code
+    assert message in capsys.readouterr().err
+    assert not prediction().basis.startswith("calibrated")
+
+
+def test_a_plan_without_a_speed_cannot_be_calibrated(tmp_path: Path) -> None:
+    refused: Plan = plan(named("scout", "bf16"), on("2xA100-80GB"), Options())
+    refused.write(tmp_path / "no.json")
+    assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2), tmp_path / "no.json") == 2
