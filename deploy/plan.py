@@ -90,6 +90,15 @@ class Throughput(Record):
     """The truth is thought to lie within this factor either way; 0 when nobody said."""
 
 
+class CurvePoint(Record):
+    """Predicted speed at another concurrency of the same workload."""
+
+    concurrency: int
+    output_tokens_per_s: float
+    ttft_s: float
+    tpot_s: float
+
+
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
@@ -133,5 +142,9 @@ class Plan(Document):
     notes: tuple[str, ...]
     terms: tuple[Term, ...] = ()
     """The memory terms behind `memory`, each with its error and source."""
+    curve: tuple[CurvePoint, ...] = ()
+    """The prediction against concurrency; empty in rankings and where no speed is predicted."""
+    saturation_concurrency: int | None = None
+    """Beyond it more requests at once bring little, or only wait."""
     weights_bytes: int = 0
     """The whole checkpoint: what is downloaded and kept on disk."""

@@ -100,9 +100,23 @@ def speed_lines(plan: Plan) -> str:
         ("TTFT, TPOT", f"{speed.ttft_s:.2f} s, {speed.tpot_s * 1000:.1f} ms"),
         ("basis", speed.basis),
     ]
+    if plan.saturation_concurrency:
+        rows.insert(
+            2, ("saturates", f"at about {plan.saturation_concurrency} requests at once{at_saturation(plan)}")
+        )
     if speed.running < load.concurrency:
         rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
     return title + "\n" + table(rows)
+
+
+def at_saturation(plan: Plan) -> str:
+    """The speed at the saturation point."""
+    points = [point for point in plan.curve if point.concurrency == plan.saturation_concurrency]
+    return (
+        f": {points[0].output_tokens_per_s:,.0f} tokens/s, TPOT {points[0].tpot_s * 1000:.0f} ms"
+        if points
+        else ""
+    )
 
 
 def price_lines(plan: Plan) -> str:

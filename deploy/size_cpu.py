@@ -1,5 +1,6 @@
 """A plan for this machine: its GPUs by NVML, or vLLM's CPU backend where there is none."""
 
+from deploy.assemble import parallel, plan_machine, position_override, workload
 from deploy.fit import Options
 from deploy.plan import Kv, Memory, Plan
 from deploy.subject import Subject
@@ -55,8 +56,6 @@ def gpu_like(name: str, memory_mib: int | None) -> Gpu:
 
 def plan_cpu(subject: Subject, machine: Machine, options: Options) -> Plan:
     """The plan for vLLM's CPU backend: --kv-cache-memory-bytes bounds the KV cache, nothing is profiled."""
-    from deploy.size import parallel, plan_machine, position_override, workload
-
     split = Split(options.tensor_parallel_size or 1, options.pipeline_parallel_size or 1)
     kv_bytes = options.kv_cache_memory_bytes or DEFAULT_KV_BYTES
     batched = options.max_num_batched_tokens or BATCHED_TOKENS_PER_RANK * split.gpus

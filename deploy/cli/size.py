@@ -57,9 +57,10 @@ def size(
 ) -> int:
     """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not."""
     given = dict(locals())
+    from deploy.ask import options_of
     from deploy.cli.output import emit, progress
     from deploy.show import plan_text, ranking_text
-    from deploy.size import answer_for, options_of, ranking_for
+    from deploy.size import answer_for, ranking_for
 
     options = options_of(given)
     if on is None:

@@ -1,0 +1,79 @@
+"""What was asked: the options as typed, refused before anything is computed when no vLLM would take them."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from deploy.fit import KV_BYTES, Options
+from deploy.subject import Subject
+from infra.errors import UsageError
+from serving.vllm_versions import rules
+
+COUNTS = (
+    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes"),
+    *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+    *("input_tokens", "output_tokens", "concurrency"),
+)
+"""The options that must be positive whole numbers."""
+MOST = 1 << 50
+
+
+def options_of(given: dict[str, Any]) -> Options:
+    """Options from what was typed. Raises UsageError for a value that is no number."""
+    try:
+        return checked(Options(**{name: given[name] for name in Options.model_fields if name in given}))
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise UsageError(f"{flag(name)} {given[name]} is not a number.", "See: corral size --help") from None
+
+
+def checked(options: Options) -> Options:
+    """The options, or UsageError for one that no vLLM would take."""
+    for name in COUNTS:
+        value = getattr(options, name)
+        if value is not None and not 1 <= value <= MOST:
+            raise UsageError(
+                f"{flag(name)} {value} is not a positive number corral can plan for.", "Use 1 or more."
+            )
+    utilization = options.gpu_memory_utilization
+    if utilization is not None and not 0 < utilization <= 1:
+        raise UsageError(
+            f"--gpu-memory-utilization {utilization} is not in (0, 1].", "vLLM's default is 0.92."
+        )
+    if options.kv_cache_dtype not in KV_BYTES:
+        raise UsageError(
+            f"--kv-cache-dtype {options.kv_cache_dtype} is not one corral can plan for.",
+            f"Use {', '.join(KV_BYTES)}.",
+        )
+    rules(options.vllm_version)
+    return options
+
+
+def flag(name: str) -> str:
+    """An option's name as it is typed."""
+    return "--" + name.replace("_", "-")
+
+
+def check_context(subject: Subject, options: Options) -> None:
+    """Raise UsageError when a request or --max-model-len is beyond the model, or one beyond the other."""
+    limit = subject.architecture.max_position_embeddings
+    length = options.max_model_len or limit
+    if length > limit:
+        raise UsageError(
+            f"--max-model-len {length:,} is beyond {subject.title}, which ends at {limit:,} tokens.",
+            f"Use at most {limit}.",
+        )
+    if options.request_tokens > length:
+        raise UsageError(
+            f"A request of {options.input_tokens:,} + {options.output_tokens:,} tokens is longer than "
+            f"{'--max-model-len' if options.max_model_len else 'the model'}, {length:,}.",
+            "Raise --max-model-len, or plan for shorter requests with --input-tokens and --output-tokens.",
+        )
+
+
+def check_precision(precision: str | None, known: tuple[str, ...]) -> None:
+    """Raise UsageError for a precision we do not know."""
+    if precision is not None and precision not in known:
+        raise UsageError(
+            f"{precision!r} is not a precision corral knows.", f"Use --precision {'|'.join(known)}."
+        )
