@@ -2,13 +2,14 @@
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from infra.record import Record
 
 PROC = Path("/proc")
+SHARED_MEMORY = Path("/dev/shm")
 STATE, SESSION, START_TICKS = 0, 3, 19  # fields of /proc/PID/stat after the command's closing bracket
 
 
@@ -77,14 +78,26 @@ def boot_id() -> str:
 
 
 def shared_memory(pids: Iterable[int]) -> tuple[Path, ...]:
-    """The files in /dev/shm that these processes have mapped; killed ones leave them behind."""
-    found = set()
-    for pid in pids:
+    """The files in /dev/shm that these processes have mapped; killed ones leave them behind.
+
+    They are told by inode: glibc maps a semaphore under a name it then changes.
+    """
+    inodes = {inode for pid in pids for inode in mapped_inodes(pid)}
+    found = []
+    for path in SHARED_MEMORY.iterdir():
         with suppress(OSError):
-            for line in (PROC / str(pid) / "maps").read_text().splitlines():
-                if "/dev/shm/" in line and not line.endswith("(deleted)"):
-                    found.add(Path(line[line.index("/dev/shm/") :]))
+            if path.stat().st_ino in inodes:
+                found.append(path)
     return tuple(sorted(found))
+
+
+def mapped_inodes(pid: int) -> Iterator[int]:
+    """The inodes of /dev/shm that a process has mapped, from lines such as "7f..-7f.. rw-s 0 00:1a 42 /dev/shm/x"."""
+    with suppress(OSError):
+        for line in (PROC / str(pid) / "maps").read_text().splitlines():
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5].startswith(f"{SHARED_MEMORY}/"):
+                yield int(fields[4])
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:

@@ -1,8 +1,10 @@
 """Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
 
 import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,17 +47,28 @@ def stop(
 
 
 def kill(folder: Path) -> None:
-    """End a server at once, with nothing to drain: one that never became ready. A second Ctrl-C does not stop this."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    """End a server at once, with nothing to drain: one that never became ready."""
+    with uninterrupted():
         server = server_of.load(folder)
         alive = server_of.members(folder)
         shared = processes.shared_memory(alive)
         processes.send(alive, signal.SIGKILL)
         wait_until_gone(folder, AFTER_KILL_S, time.sleep, time.monotonic)
         tidy(folder, server, shared)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a second Ctrl-C, or SIGTERM, not cut a clean-up short; it takes seconds at most."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def steps(server: Server | None, is_ready: bool) -> tuple[tuple[signal.Signals, float, str], ...]:

@@ -7,7 +7,21 @@ from collections.abc import Sequence
 
 import typer
 
-from deploy.cli import calibrate, down, engine, logs, probe, provision, serve, size, status, stop, up, version
+from deploy.cli import (
+    calibrate,
+    demo,
+    down,
+    engine,
+    logs,
+    probe,
+    provision,
+    serve,
+    size,
+    status,
+    stop,
+    up,
+    version,
+)
 from deploy.cli.output import fail
 from infra.errors import CorralError, Interrupted, UsageError
 
@@ -42,6 +56,7 @@ app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
+app.command("demo")(demo.demo)
 app.command("version")(version.version)
 
 

@@ -79,7 +79,11 @@ def start(deployment: Deployment, place: Path) -> server.Server:
         stopping.stop(place, is_ready=False, progress=progress)
     weights_bytes = precheck.check(options)
     progress(f"serve: vLLM {found.version} ({found.vllm}) with {options.model}")
-    return server.start(place, found, options, startup.load_budget_s(weights_bytes))
+    try:
+        return server.start(place, found, options, startup.load_budget_s(weights_bytes))
+    except BaseException:
+        stopping.kill(place)
+        raise
 
 
 def refuse_unsafe_start(options: ServeOptions, found: engine.Engine) -> None:

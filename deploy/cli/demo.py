@@ -1,0 +1,36 @@
+"""`corral demo`: see the whole line work on this machine, in minutes."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    endpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--endpoint", metavar="URL", help="Use this OpenAI-compatible endpoint; starts no server."
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="With --endpoint: the name it serves; the first it lists if not given.")
+    ] = "",
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="With --endpoint: the file that holds its key.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
+) -> None:
+    """Run size, provision, serve, probe, compare, report and stop here, with the real vLLM (CPU) and a toy Llama 4."""
+    from deploy import demo as line
+    from deploy.cli.output import emit
+    from deploy.show_demo import summary
+    from serving.endpoint import Endpoint
+
+    if endpoint is None:
+        found = line.run()
+    else:
+        found = line.run_against(
+            Endpoint(base_url=endpoint, served_model_name=model, api_key_file=api_key_file)
+        )
+    emit(found, summary(found), as_json)

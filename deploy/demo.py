@@ -1,0 +1,184 @@
+"""`corral demo`: the whole line here, as the commands a user would type, on the real engine and a toy model."""
+
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from deploy import deployment as deployments
+from deploy.cli import main
+from deploy.cli.output import progress
+from deploy.plan import Plan
+from infra.errors import CorralError, Interrupted, ServerError
+from infra.record import Record
+from serving import client, server, stopping, tiny
+from serving.endpoint import Endpoint
+from serving.probe.report import ProbeReport
+
+NAME, MODEL = "demo", "tiny-llama4"
+# What the line is shown for beside the toy: a machine one can rent, its figures from the catalogue.
+CATALOGUE_MODEL, CATALOGUE_PRECISION, CATALOGUE_MACHINE = "scout", "int4", "g5.12xlarge"
+# Small enough for two cores and a minute, large enough for percentiles.
+TOY_SIZE = ("--max-model-len", "4096", "--kv-cache-memory-bytes", str(64 * 2**20), "--enforce-eager")
+TOY_LOAD = ("--concurrency", "4", "--requests", "48", "--input-tokens", "128", "--output-tokens", "64")
+PROBE_INVALID = 9
+
+
+class Step(Record):
+    """One command of the demo: what it is for, its words after `corral`, and the exit codes that let it go on."""
+
+    title: str
+    words: tuple[str, ...]
+    goes_on: tuple[int, ...] = (0,)
+
+
+class Done(Record):
+    """A step that was run."""
+
+    command: str
+    exit_code: int
+    duration_s: float
+
+
+class Demo(Record):
+    """What the demo did and found. `planned_kv_tokens` is corral's prediction, `engine_kv_tokens` what vLLM made."""
+
+    folder: Path
+    steps: tuple[Done, ...]
+    catalogue: Plan
+    planned_kv_tokens: int | None = None
+    engine_kv_tokens: int | None = None
+    probe: ProbeReport
+    duration_s: float
+
+
+def size_step(place: Path) -> Step:
+    """Plan the toy for this machine."""
+    words = ("size", str(place / MODEL), "--on", "local", *TOY_SIZE, "--output", str(place / "plan.json"))
+    return Step(title="Size: the toy on this machine, without a GPU", words=words)
+
+
+def serve_steps(place: Path) -> tuple[Step, ...]:
+    """From the plan to a server that answers."""
+    provision = ("provision", str(place / "plan.json"), "--target", "local", "--name", NAME)
+    return (
+        Step(title="Provision: this machine, checked", words=provision),
+        Step(title="Serve: vLLM itself, until it has answered a completion", words=("serve", NAME)),
+        Step(title="Health: asked from the server, not remembered", words=("status", NAME)),
+    )
+
+
+def catalogue_step(place: Path) -> Step:
+    """Size a model worth having on a machine one can rent: catalogue figures and arithmetic, nothing measured."""
+    words = ("size", CATALOGUE_MODEL, "--precision", CATALOGUE_PRECISION, "--on", CATALOGUE_MACHINE)
+    return Step(
+        title=f"Size: Llama 4 {CATALOGUE_MODEL.title()} on {CATALOGUE_MACHINE}, from the catalogue",
+        words=(*words, "--output", str(place / "catalogue-plan.json")),
+    )
+
+
+def steps_there(place: Path, endpoint: Endpoint) -> tuple[Step, ...]:
+    """What is done with an endpoint, wherever it is: measure, compare, report."""
+    key = ("--api-key-file", str(endpoint.api_key_file)) if endpoint.api_key_file else ()
+    return (
+        Step(
+            title="Probe: what it really delivers",
+            words=("probe", endpoint.base_url, *TOY_LOAD, *key, "--output", str(place / "probe")),
+            goes_on=(0, PROBE_INVALID),
+        ),
+    )
+
+
+ENGINE = Step(title="Engine: vLLM's CPU build, in an environment of its own", words=("engine", "install"))
+STOP = Step(title="Stop: nothing may be left", words=("stop", NAME))
+
+
+def run() -> Demo:
+    """Run the whole line on this machine. However it ends, no process is left."""
+    begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
+    with nothing_left(place):
+        play((ENGINE,), done)
+        make_model(place)
+        play((catalogue_step(place), size_step(place)), done)
+        choose_port(place / "plan.json")
+        play(serve_steps(place), done)
+        endpoint, engine_tokens = answering(place)
+        play((*steps_there(place, endpoint), STOP), done)
+    return Demo(
+        folder=place,
+        steps=tuple(done),
+        planned_kv_tokens=Plan.read(place / "plan.json").kv.tokens,
+        engine_kv_tokens=engine_tokens,
+        probe=ProbeReport.read(place / "probe" / "probe.json"),
+        catalogue=Plan.read(place / "catalogue-plan.json"),
+        duration_s=round(time.monotonic() - begun, 1),
+    )
+
+
+def run_against(endpoint: Endpoint) -> Demo:
+    """The line from size to report against an endpoint that is there already; starts no server."""
+    begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
+    play((catalogue_step(place), *steps_there(place, endpoint)), done)
+    return Demo(
+        folder=place,
+        steps=tuple(done),
+        probe=ProbeReport.read(place / "probe" / "probe.json"),
+        catalogue=Plan.read(place / "catalogue-plan.json"),
+        duration_s=round(time.monotonic() - begun, 1),
+    )
+
+
+@contextmanager
+def nothing_left(place: Path) -> Iterator[None]:
+    """End what an earlier demo left; and, when this one is cut short, its server."""
+    stopping.kill(place)
+    try:
+        yield
+    except BaseException:
+        stopping.kill(place)
+        raise
+
+
+def make_model(place: Path) -> None:
+    """Write the toy: the layout of the published checkpoints, vision tower and all."""
+    progress(f"\n== Model: a tiny Llama 4 with random weights, in {place / 'model'}")
+    tiny.make(place / MODEL, "multimodal")
+
+
+def choose_port(path: Path) -> None:
+    """Put a free port into the plan: the usual one may be in use on a newcomer's machine."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    plan = Plan.read(path)
+    plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": port})}).write(path)
+
+
+def answering(place: Path) -> tuple[Endpoint, int]:
+    """Where the demo's server answers, and how many tokens its KV cache holds as vLLM itself says."""
+    running = server.load(place)
+    if running is None:
+        raise ServerError("The demo's server left no record.", "Run it again: corral demo")
+    return running.endpoint, int(client.cache_config(running.endpoint)["kv_cache_size_tokens"])
+
+
+def play(steps: tuple[Step, ...], done: list[Done]) -> None:
+    """Run commands as a user would, their output on stderr. Raises an error of the first failure's class."""
+    for step in steps:
+        command = shlex.join(("corral", *step.words))
+        progress(f"\n== {step.title}\n$ {command}")
+        begun = time.monotonic()
+        with redirect_stdout(sys.stderr):
+            code = main.run(step.words)
+        done.append(Done(command=command, exit_code=code, duration_s=round(time.monotonic() - begun, 1)))
+        if code not in step.goes_on:
+            raise stopped(command, code)
+
+
+def stopped(command: str, code: int) -> CorralError:
+    """The error of a demo whose step failed; the step itself has said why."""
+    kind = next((kind for kind in CorralError.__subclasses__() if kind.exit_code == code), CorralError)
+    hint = "The step's own error is above. Where no engine can be installed: corral demo --endpoint URL"
+    return kind(f"The demo stopped at: {command}", "" if kind is Interrupted else hint)
