@@ -17,6 +17,7 @@ Answer = dict[str, Any]
 RETRIED = ("throttle", "server", "lost", "eventual")
 RETRY_FOR_S = 120.0
 EVENTUAL_FOR_S = 60.0
+EVENTUAL_WAIT_S = 8.0
 ASK_FOR_S = 5.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 15.0
@@ -80,7 +81,7 @@ class Aws:
 
         The request stays the same, client token included, so a launch whose answer was lost is not a second launch.
         """
-        started, wait_s = self.clock(), FIRST_WAIT_S
+        started, backoff_s = self.clock(), FIRST_WAIT_S
         while True:
             try:
                 return self.transport.send(request)
@@ -88,13 +89,14 @@ class Aws:
                 code, message = plain_code(failure), failure.message
             except LostResponse as lost:
                 code, message = LOST, str(lost)
-            allowed_s = EVENTUAL_FOR_S if kind_of(code) == "eventual" else retry_for_s
-            over = self.clock() + wait_s - started > allowed_s
+            eventual = kind_of(code) == "eventual"
+            wait_s = EVENTUAL_WAIT_S if eventual else backoff_s
+            over = self.clock() + wait_s - started > (EVENTUAL_FOR_S if eventual else retry_for_s)
             if kind_of(code) not in RETRIED or over or request.operation in NEVER_REPEATED:
                 raise Refused(request, code, message)
             # Full jitter keeps several of us from coming back at the same moment.
             self.sleep(wait_s * random.uniform(0.5, 1.0))
-            wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+            backoff_s = min(2 * backoff_s, LONGEST_WAIT_S)
 
     def pages(self, request: Request, key: str) -> Iterator[Any]:
         """The items under one key of every page of a listing."""

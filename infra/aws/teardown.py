@@ -13,7 +13,7 @@ from infra.aws.order import TAG
 from infra.aws.request import Request, ec2, iam, ours
 from infra.record import Record
 
-POLL_S = 5.0
+POLL_S = 10.0
 IN_USE_FOR_S = 300.0
 TERMINATED_WITHIN_S = 900.0
 # EC2 shows what it made within seconds; a launch that was cut off is looked for this long.
@@ -86,9 +86,8 @@ class Teardown:
 
     def region(self, region: str) -> list[Resource]:
         """Remove what is in a region; return what is still there."""
-        self.finish_launches(region)
         found = self.tagged(region)
-        found += [group for group in self.remembered_groups(region) if group not in found]
+        found += self.remembered_instances(region, found) + self.remembered_groups(region, found)
         for _ in range(ROUNDS):
             self.remove(region, found)
             found = self.everything(region)
@@ -96,18 +95,24 @@ class Teardown:
                 break
         return found
 
-    def finish_launches(self, region: str) -> None:
-        """End the instances that only the ledger knows: those whose answer was lost, and those not yet shown."""
-        ledger = self.aws.ledger
+    def remembered_instances(self, region: str, found: list[Resource]) -> list[Resource]:
+        """The instances that only the ledger knows: the answer was lost, the tags were, or EC2 does not show them yet."""
+        ledger, fresh = self.aws.ledger, self.aws.now() - FRESH
         if ledger is None:
-            return
-        fresh = self.aws.now() - FRESH
-        for filter_name, all_of_them, recent in (
-            ("client-token", ledger.unanswered(region), ledger.unanswered(region, fresh)),
+            return []
+        known = {resource.id for resource in found}
+        rows = []
+        for filter_name, wanted, recent in (
             ("instance-id", ledger.launched(region), ledger.launched(region, fresh)),
+            ("client-token", ledger.unanswered(region), ledger.unanswered(region, fresh)),
         ):
-            rows = self.shown(region, filter_name, all_of_them, len(recent)) if all_of_them else []
-            self.terminate(region, [row["InstanceId"] for row in rows if alive(row)])
+            ids = tuple(one for one in wanted if one not in known)
+            rows += self.shown(region, filter_name, ids, len(set(recent) - known)) if ids else []
+        return [
+            Resource(type="instances", id=row["InstanceId"], region=region)
+            for row in rows
+            if alive(row) and row["InstanceId"] not in known
+        ]
 
     def shown(
         self, region: str, filter_name: str, values: tuple[str, ...], expected: int
@@ -121,13 +126,14 @@ class Teardown:
                 return rows
             self.aws.sleep(POLL_S)
 
-    def remembered_groups(self, region: str) -> list[Resource]:
+    def remembered_groups(self, region: str, found: list[Resource]) -> list[Resource]:
         """The security groups the ledger remembers, should one have lost its tags."""
-        ids = self.aws.ledger.security_groups(region) if self.aws.ledger else ()
+        remembered = set(self.aws.ledger.security_groups(region)) if self.aws.ledger else set()
+        ids = sorted(remembered - {resource.id for resource in found})
         if not ids:
             return []
         filters = [
-            {"Name": "group-id", "Values": list(ids)},
+            {"Name": "group-id", "Values": ids},
             {"Name": "group-name", "Values": [f"corral-{self.name}"]},
         ]
         rows = self.aws.pages(ec2(region, "DescribeSecurityGroups", Filters=filters), "SecurityGroups")

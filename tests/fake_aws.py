@@ -1,0 +1,187 @@
+"""AWS in memory, under a simulated clock, stricter than moto where moto is known to be wrong.
+
+It implements `Transport`. Documented behaviour it keeps to, each tested in test_fake_aws.py: client tokens make a call
+idempotent and refuse other parameters; what was just made is not shown for some seconds; a security group in use
+cannot be deleted; IAM needs time to spread; sizes, tags and gp3's ratios are checked; every request is checked against
+botocore's own model of the service.
+"""
+
+import itertools
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore import xform_name
+from botocore.validate import ParamValidator
+from fake_ec2 import FakeEc2
+from fake_iam import FakeIam, FakeScheduler
+
+from infra.aws.failures import ApiFailure, LostResponse
+from infra.aws.request import Request
+
+ACCOUNT = "123456789012"
+REGIONS = ("eu-west-1", "us-east-1", "us-east-2", "us-west-2")
+
+
+class Clock:
+    """A clock that sleeping moves."""
+
+    def __init__(self, now_s: float = 1_790_000_000.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+class FakeAws:
+    """One account."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or Clock()
+        self.iam = FakeIam(self.clock)
+        self.regions = {name: FakeEc2(name, self.clock, self.iam) for name in REGIONS}
+        self.schedulers = {name: FakeScheduler(self.clock, self.iam, self.regions[name]) for name in REGIONS}
+        self.denied: set[str] = set()
+        self.quotas: dict[str, float] = {"L-DB2E81BA": 192.0, "L-417A185B": 768.0, "L-3819A6DF": 192.0}
+        self.calls: list[Request] = []
+
+    def send(self, request: Request) -> dict[str, Any]:
+        """Answer one request."""
+        self.calls.append(request)
+        check_shape(request)
+        for scheduler in self.schedulers.values():
+            scheduler.fire()
+        if request.action in self.denied:
+            raise ApiFailure(
+                "UnauthorizedOperation" if request.service == "ec2" else "AccessDenied", "denied"
+            )
+        if request.parameters.get("DryRun"):
+            raise ApiFailure("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+        parameters = {key: value for key, value in request.parameters.items() if key != "DryRun"}
+        return self.handler(request)(**parameters)
+
+    def handler(self, request: Request) -> Callable[..., dict[str, Any]]:
+        """What answers an operation."""
+        place: Any = {
+            "ec2": self.regions.get(request.region),
+            "scheduler": self.schedulers.get(request.region),
+            "iam": self.iam,
+        }.get(request.service, self)
+        handler: Callable[..., dict[str, Any]] = getattr(place, xform_name(request.operation))
+        return handler
+
+    def get_caller_identity(self) -> dict[str, Any]:
+        return {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/ann", "UserId": "AIDA"}
+
+    def get_parameter(self, Name: str) -> dict[str, Any]:  # noqa: N803
+        return {"Parameter": {"Name": Name, "Value": "ami-0123456789abcdef0"}}
+
+    def get_service_quota(self, ServiceCode: str, QuotaCode: str) -> dict[str, Any]:  # noqa: N803
+        if QuotaCode not in self.quotas:
+            raise ApiFailure("NoSuchResourceException", QuotaCode)
+        return {"Quota": {"QuotaCode": QuotaCode, "Value": self.quotas[QuotaCode]}}
+
+    def list_service_quotas(self, ServiceCode: str) -> dict[str, Any]:  # noqa: N803
+        return {"Quotas": [{"QuotaName": "All P5 Spot Instance Requests", "Value": 0.0}]}
+
+    def live(self) -> list[str]:
+        """Everything that exists and could cost or block something, in every region: the truth behind the API."""
+        return sorted(
+            itertools.chain(
+                self.iam.live(),
+                *(region.live() for region in self.regions.values()),
+                *(scheduler.live() for scheduler in self.schedulers.values()),
+            )
+        )
+
+
+class Killed(BaseException):
+    """kill -9: no handler of ours may see it."""
+
+
+class Faulty:
+    """A transport that fails at its k-th call (from 1), in one way."""
+
+    def __init__(self, aws: FakeAws, fault: str, at: int) -> None:
+        self.aws = aws
+        self.fault = fault
+        self.at = at
+        self.count = 0
+
+    def send(self, request: Request) -> dict[str, Any]:
+        """Pass a call on, or fail it."""
+        self.count += 1
+        if self.count < self.at:
+            return self.aws.send(request)
+        return FAULTS[self.fault](self, request)
+
+    def once(self, request: Request, fail: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Fail only the k-th call."""
+        return fail() if self.count == self.at else self.aws.send(request)
+
+
+def refuse(code: str) -> Callable[[], dict[str, Any]]:
+    """Answer with an error."""
+
+    def fail() -> dict[str, Any]:
+        raise ApiFailure(code, "injected")
+
+    return fail
+
+
+def lose(faulty: Faulty, request: Request) -> dict[str, Any]:
+    """Carry the call out and lose the answer."""
+    done(faulty, request)
+    raise LostResponse("injected: read timeout")
+
+
+def break_after(faulty: Faulty, request: Request) -> dict[str, Any]:
+    """Carry the call out and answer with a 5xx."""
+    done(faulty, request)
+    raise ApiFailure("InternalError", "injected")
+
+
+def done(faulty: Faulty, request: Request) -> None:
+    """Carry a call out; what AWS itself refuses is not carried out."""
+    faulty.aws.send(request)
+
+
+def kill(faulty: Faulty, request: Request, after: bool) -> dict[str, Any]:
+    """Die right before or right after a call."""
+    if after:
+        done(faulty, request)
+    raise Killed
+
+
+FAULTS: dict[str, Callable[[Faulty, Request], dict[str, Any]]] = {
+    "capacity": lambda f, r: f.once(r, refuse("InsufficientInstanceCapacity")),
+    "denied": lambda f, r: f.once(r, refuse("UnauthorizedOperation")),
+    "expired": lambda f, r: refuse("ExpiredToken")(),
+    "throttled": lambda f, r: f.once(r, refuse("RequestLimitExceeded")),
+    "throttled for ever": lambda f, r: refuse("RequestLimitExceeded")(),
+    "server error": lambda f, r: f.once(r, refuse("InternalError")),
+    "server error after": lambda f, r: f.once(r, lambda: break_after(f, r)),
+    "server error for ever": lambda f, r: refuse("InternalError")(),
+    "lost": lambda f, r: f.once(r, lambda: lose(f, r)),
+    "lost for ever": lose,
+    "killed before": lambda f, r: kill(f, r, after=False),
+    "killed after": lambda f, r: kill(f, r, after=True),
+}
+
+
+def check_shape(request: Request) -> None:
+    """Refuse what botocore would not send."""
+    operation = model(request.service).operation_model(request.operation)
+    report = ParamValidator().validate(request.parameters, operation.input_shape)
+    if report.has_errors():
+        raise AssertionError(f"{request.operation}: {report.generate_report()}")
+
+
+@cache
+def model(service: str) -> Any:
+    """botocore's model of a service."""
+    return botocore.session.get_session().get_service_model(service)

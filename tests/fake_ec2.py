@@ -1,0 +1,454 @@
+"""One region of the fake account's EC2."""
+
+import base64
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from infra import catalog
+from infra.aws.failures import ApiFailure
+
+SHOWN_AFTER_S = 6.0
+RUNNING_AFTER_S = 20.0
+HEALTHY_AFTER_S = 50.0
+TERMINATED_AFTER_S = 25.0
+FORGOTTEN_AFTER_S = 3600.0
+SNAPSHOT_GIB = 75
+IMAGE = "ami-0123456789abcdef0"
+
+
+class FakeEc2:
+    """Instances, volumes, interfaces, security groups and placement groups of a region."""
+
+    def __init__(self, name: str, clock: Callable[[], float], iam: Any) -> None:
+        self.name = name
+        self.clock = clock
+        self.iam = iam
+        self.zones = tuple(f"{name}{letter}" for letter in "abc")
+        self.no_capacity: set[tuple[str, str, str]] = set()
+        """(purchase, instance type, zone)"""
+        self.vcpu_limit = 192
+        self.not_sold_in: set[str] = set()
+        self.public_subnets = True
+        self.default_vpc = True
+        self.image_is_there = True
+        self.instances: dict[str, dict[str, Any]] = {}
+        self.volumes: dict[str, dict[str, Any]] = {}
+        self.interfaces: dict[str, dict[str, Any]] = {}
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.placement_groups: dict[str, dict[str, Any]] = {}
+        self.tokens: dict[str, tuple[dict[str, Any], list[str]]] = {}
+        self.die_at_start: list[str] = []
+        """Reasons with which the next instances end right after their launch."""
+        self.never_healthy = False
+        self.numbers = itertools.count(1)
+        self.console = "corral: {name}: prepared\n"
+
+    # --- the truth
+
+    def live(self) -> list[str]:
+        self.settle()
+        alive = [f"instance {key}" for key, row in self.instances.items() if self.state(row) != "terminated"]
+        things = (self.volumes, self.interfaces, self.groups, self.placement_groups)
+        return alive + [key for thing in things for key in thing]
+
+    def settle(self) -> None:
+        """Let time do its work: what is terminated lets go of its parts, and is forgotten after an hour."""
+        for key, row in list(self.instances.items()):
+            if self.state(row) == "terminated":
+                self.volumes = {k: v for k, v in self.volumes.items() if v["of"] != key or v["stays"]}
+                self.interfaces = {k: v for k, v in self.interfaces.items() if v["of"] != key}
+                if self.clock() > row["ended"] + FORGOTTEN_AFTER_S:
+                    del self.instances[key]
+
+    def state(self, row: dict[str, Any]) -> str:
+        now = self.clock()
+        if row["ended"] is not None:
+            return "shutting-down" if now < row["ended"] + TERMINATED_AFTER_S else "terminated"
+        return "pending" if now < row["made"] + RUNNING_AFTER_S else "running"
+
+    def shown(self, row: dict[str, Any]) -> bool:
+        return self.clock() >= float(row["made"]) + SHOWN_AFTER_S
+
+    # --- launching
+
+    def run_instances(self, **asked: Any) -> dict[str, Any]:
+        token = asked["ClientToken"]
+        if token in self.tokens:
+            first, ids = self.tokens[token]
+            if first != asked:
+                raise ApiFailure("IdempotentParameterMismatch", token)
+            return {"Instances": [self.row(self.instances[key]) for key in ids if key in self.instances]}
+        self.check_launch(asked)
+        ids = [self.launch(asked) for _ in range(asked["MaxCount"])]
+        self.tokens[token] = (asked, ids)
+        return {"Instances": [self.row(self.instances[key]) for key in ids]}
+
+    def check_launch(self, asked: dict[str, Any]) -> None:
+        """Everything EC2 refuses before it looks for room."""
+        if len(asked.get("UserData", "").encode()) > 16384:
+            raise ApiFailure("InvalidParameterValue", "User data is limited to 16384 bytes")
+        if len(asked["ClientToken"]) > 64:
+            raise ApiFailure("InvalidParameterValue", "ClientToken")
+        if asked["ImageId"] != IMAGE:
+            raise ApiFailure("InvalidAMIID.NotFound", asked["ImageId"])
+        check_tags(asked["TagSpecifications"], spot=purchase_of(asked) == "spot")
+        for mapping in asked["BlockDeviceMappings"]:
+            check_volume(mapping["Ebs"])
+        for interface in asked["NetworkInterfaces"]:
+            for group in interface["Groups"]:
+                if group not in self.groups:
+                    raise ApiFailure("InvalidGroup.NotFound", group)
+        profile = asked["IamInstanceProfile"]["Name"]
+        if not self.iam.spread(self.iam.profiles.get(profile)):
+            words = f"Value ({profile}) for parameter iamInstanceProfile.name is invalid."
+            raise ApiFailure("InvalidParameterValue", words)
+        placement = asked.get("Placement", {}).get("GroupName")
+        if placement and placement not in self.placement_groups:
+            raise ApiFailure("InvalidPlacementGroup.Unknown", placement)
+        self.check_room(asked)
+
+    def check_room(self, asked: dict[str, Any]) -> None:
+        """Zone, quota, capacity."""
+        zone = zone_of(asked["NetworkInterfaces"][0]["SubnetId"])
+        if zone in self.not_sold_in:
+            raise ApiFailure("Unsupported", f"{asked['InstanceType']} is not supported in {zone}")
+        used = sum(vcpus(row["InstanceType"]) for row in self.instances.values() if row["ended"] is None)
+        if used + vcpus(asked["InstanceType"]) * asked["MinCount"] > self.vcpu_limit:
+            raise ApiFailure("VcpuLimitExceeded", f"limit {self.vcpu_limit}")
+        if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
+            raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
+
+    def launch(self, asked: dict[str, Any]) -> str:
+        key = f"i-{next(self.numbers):017x}"
+        tags = {spec["ResourceType"]: spec["Tags"] for spec in asked["TagSpecifications"]}
+        interfaces = asked["NetworkInterfaces"]
+        reason = self.die_at_start.pop(0) if self.die_at_start else None
+        self.instances[key] = {
+            "InstanceId": key,
+            "InstanceType": asked["InstanceType"],
+            "Tags": list(tags["instance"]),
+            "SubnetId": interfaces[0]["SubnetId"],
+            "ClientToken": asked["ClientToken"],
+            "groups": interfaces[0]["Groups"],
+            "zone": zone_of(interfaces[0]["SubnetId"]),
+            "placement": asked.get("Placement", {}).get("GroupName"),
+            "purchase": purchase_of(asked),
+            "made": self.clock(),
+            "ended": self.clock() + 1 if reason else None,
+            "reason": reason or "",
+            "protected": False,
+        }
+        for mapping in asked["BlockDeviceMappings"]:
+            volume = {"of": key, "stays": not mapping["Ebs"]["DeleteOnTermination"], "Tags": tags["volume"]}
+            self.volumes[f"vol-{next(self.numbers):017x}"] = volume
+        for _ in interfaces:
+            interface = {"of": key, "Tags": tags["network-interface"]}
+            self.interfaces[f"eni-{next(self.numbers):017x}"] = interface
+        return key
+
+    def terminate_instances(self, InstanceIds: list[str]) -> dict[str, Any]:  # noqa: N803
+        for key in InstanceIds:
+            if key not in self.instances:
+                raise ApiFailure("InvalidInstanceID.NotFound", key)
+            if self.instances[key]["protected"]:
+                raise ApiFailure("OperationNotPermitted", "Modify its 'disableApiTermination' attribute")
+        for key in InstanceIds:
+            if self.instances[key]["ended"] is None:
+                self.instances[key]["ended"] = self.clock()
+        return {}
+
+    # --- looking
+
+    def row(self, row: dict[str, Any]) -> dict[str, Any]:
+        lifecycle = {} if row["purchase"] == "on-demand" else {"InstanceLifecycle": row["purchase"]}
+        return {
+            "InstanceId": row["InstanceId"],
+            "InstanceType": row["InstanceType"],
+            "Tags": list(row["Tags"]),
+            "SubnetId": row["SubnetId"],
+            "State": {"Name": self.state(row)},
+            "StateReason": {"Message": row["reason"]},
+            "LaunchTime": datetime.fromtimestamp(row["made"], UTC),
+            "Placement": {"AvailabilityZone": row["zone"]},
+            "CpuOptions": {"CoreCount": vcpus(row["InstanceType"]) // 2, "ThreadsPerCore": 2},
+            "PublicDnsName": "",
+            "ClientToken": row["ClientToken"],
+            **lifecycle,
+        }
+
+    def describe_instances(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.settle()
+        rows = [self.row(row) for row in self.instances.values() if self.shown(row)]
+        flat = {
+            "instance-state-name": lambda row: row["State"]["Name"],
+            "client-token": lambda row: row["ClientToken"],
+        }
+        kept = [row for row in rows if all(matches(row, one, flat) for one in Filters)]
+        return {"Reservations": [{"Instances": [row]} for row in kept]}
+
+    def describe_instance_status(
+        self,
+        InstanceIds: list[str],  # noqa: N803
+        IncludeAllInstances: bool,  # noqa: N803
+    ) -> dict[str, Any]:
+        for key in InstanceIds:
+            if key not in self.instances or not self.shown(self.instances[key]):
+                raise ApiFailure("InvalidInstanceID.NotFound", key)
+        rows = [self.instances[key] for key in InstanceIds]
+        return {"InstanceStatuses": [self.status_row(row) for row in rows]}
+
+    def status_row(self, row: dict[str, Any]) -> dict[str, Any]:
+        healthy = self.clock() >= row["made"] + HEALTHY_AFTER_S and not self.never_healthy
+        check = {"Status": "ok" if healthy else "initializing"}
+        state = {"Name": self.state(row)}
+        return {
+            "InstanceId": row["InstanceId"],
+            "InstanceState": state,
+            "InstanceStatus": check,
+            "SystemStatus": check,
+        }
+
+    def get_console_output(self, InstanceId: str, Latest: bool) -> dict[str, Any]:  # noqa: N803
+        tags = {tag["Key"]: tag["Value"] for tag in self.instances[InstanceId]["Tags"]}
+        text = self.console.format(name=tags["corral:deployment"])
+        return {"Output": base64.b64encode(text.encode()).decode()}
+
+    def describe_instance_type_offerings(self, LocationType: str, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {
+            "InstanceTypeOfferings": [
+                {"InstanceType": name, "Location": zone}
+                for name in Filters[0]["Values"]
+                for zone in self.zones
+                if zone not in self.not_sold_in
+            ]
+        }
+
+    def describe_subnets(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        rows = [
+            {
+                "SubnetId": f"subnet-{zone}",
+                "VpcId": "vpc-1",
+                "AvailabilityZone": zone,
+                "MapPublicIpOnLaunch": self.public_subnets,
+                "AvailableIpAddressCount": 100,
+            }
+            for zone in self.zones
+        ]
+        if Filters[0]["Name"] == "default-for-az":
+            return {"Subnets": rows if self.default_vpc else []}
+        return {"Subnets": [row for row in rows if row["SubnetId"] in Filters[0]["Values"]]}
+
+    def describe_images(self, **asked: Any) -> dict[str, Any]:
+        device = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": SNAPSHOT_GIB}}
+        image = {
+            "ImageId": IMAGE,
+            "Name": "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04)",
+            "RootDeviceName": "/dev/sda1",
+            "BlockDeviceMappings": [device],
+            "Architecture": "x86_64",
+            "State": "available",
+            "CreationDate": "2026-10-01",
+        }
+        return {"Images": [image] if self.image_is_there else []}
+
+    def describe_regions(self) -> dict[str, Any]:
+        return {
+            "Regions": [{"RegionName": name} for name in ("eu-west-1", "us-east-1", "us-east-2", "us-west-2")]
+        }
+
+    def describe_spot_price_history(self, **asked: Any) -> dict[str, Any]:
+        zones = [{"AvailabilityZone": zone, "SpotPrice": "2.05"} for zone in self.zones]
+        return {"SpotPriceHistory": zones}
+
+    def describe_tags(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.settle()
+        wanted = {"Key": Filters[0]["Values"][0], "Value": Filters[1]["Values"][0]}
+        shown = {key: row for key, row in self.instances.items() if self.shown(row)}
+        types = {
+            "instance": shown,
+            "volume": self.volumes,
+            "network-interface": self.interfaces,
+            "security-group": self.groups,
+            "placement-group": self.placement_groups,
+        }
+        return {
+            "Tags": [
+                {"ResourceType": kind, "ResourceId": key, **wanted}
+                for kind, things in types.items()
+                for key, thing in things.items()
+                if wanted in thing["Tags"]
+            ]
+        }
+
+    def create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> dict[str, Any]:  # noqa: N803
+        for key in Resources:
+            kept = [
+                tag for tag in self.instances[key]["Tags"] if tag["Key"] not in {new["Key"] for new in Tags}
+            ]
+            self.instances[key]["Tags"] = kept + Tags
+        return {}
+
+    # --- security and placement groups, and what goes with a machine
+
+    def create_security_group(self, GroupName: str, TagSpecifications: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        if any(group["GroupName"] == GroupName for group in self.groups.values()):
+            raise ApiFailure("InvalidGroup.Duplicate", GroupName)
+        check_tags(TagSpecifications, spot=False)
+        key = f"sg-{next(self.numbers):017x}"
+        tags = TagSpecifications[0]["Tags"]
+        self.groups[key] = {
+            "GroupId": key,
+            "GroupName": GroupName,
+            "Tags": tags,
+            "inbound": [],
+            "outbound": [],
+        }
+        return {"GroupId": key}
+
+    def authorize_security_group_ingress(self, GroupId: str, IpPermissions: Any) -> dict[str, Any]:  # noqa: N803
+        return self.authorize(GroupId, IpPermissions, "inbound")
+
+    def authorize_security_group_egress(self, GroupId: str, IpPermissions: Any) -> dict[str, Any]:  # noqa: N803
+        return self.authorize(GroupId, IpPermissions, "outbound")
+
+    def authorize(self, group: str, rules: Any, side: str) -> dict[str, Any]:
+        if group not in self.groups:
+            raise ApiFailure("InvalidGroup.NotFound", group)
+        if any(rule in self.groups[group][side] for rule in rules):
+            raise ApiFailure("InvalidPermission.Duplicate", group)
+        self.groups[group][side] += rules
+        return {}
+
+    def describe_security_groups(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        flat = {
+            "group-name": lambda row: row["GroupName"],
+            "group-id": lambda row: row["GroupId"],
+            "vpc-id": lambda row: "vpc-1",
+        }
+        rows = list(self.groups.values())
+        return {"SecurityGroups": [row for row in rows if all(matches(row, one, flat) for one in Filters)]}
+
+    def delete_security_group(self, GroupId: str) -> dict[str, Any]:  # noqa: N803
+        if GroupId not in self.groups:
+            raise ApiFailure("InvalidGroup.NotFound", GroupId)
+        rows = self.instances.values()
+        if any(GroupId in row["groups"] and self.state(row) != "terminated" for row in rows):
+            raise ApiFailure("DependencyViolation", f"{GroupId} has a dependent object")
+        del self.groups[GroupId]
+        return {}
+
+    def create_placement_group(self, GroupName: str, TagSpecifications: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        if GroupName in self.placement_groups:
+            raise ApiFailure("InvalidPlacementGroup.Duplicate", GroupName)
+        group = {"GroupName": GroupName, "State": "available", "Tags": TagSpecifications[0]["Tags"]}
+        self.placement_groups[GroupName] = group
+        return {}
+
+    def describe_placement_groups(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        flat = {"group-name": lambda row: row["GroupName"]}
+        rows = list(self.placement_groups.values())
+        return {"PlacementGroups": [row for row in rows if all(matches(row, one, flat) for one in Filters)]}
+
+    def delete_placement_group(self, GroupName: str) -> dict[str, Any]:  # noqa: N803
+        if GroupName not in self.placement_groups:
+            raise ApiFailure("InvalidPlacementGroup.Unknown", GroupName)
+        rows = self.instances.values()
+        if any(row["placement"] == GroupName and self.state(row) != "terminated" for row in rows):
+            raise ApiFailure("InvalidPlacementGroup.InUse", GroupName)
+        del self.placement_groups[GroupName]
+        return {}
+
+    def describe_volumes(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.settle()
+        return {"Volumes": tagged("VolumeId", self.volumes, Filters)}
+
+    def delete_volume(self, VolumeId: str) -> dict[str, Any]:  # noqa: N803
+        self.settle()
+        owner = self.instances.get(self.volumes[VolumeId]["of"])
+        if owner and self.state(owner) != "terminated":
+            raise ApiFailure("VolumeInUse", VolumeId)
+        del self.volumes[VolumeId]
+        return {}
+
+    def describe_network_interfaces(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        self.settle()
+        return {"NetworkInterfaces": tagged("NetworkInterfaceId", self.interfaces, Filters)}
+
+    def describe_addresses(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {"Addresses": []}
+
+    def describe_key_pairs(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {"KeyPairs": []}
+
+    def describe_launch_templates(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {"LaunchTemplates": []}
+
+    def describe_spot_instance_requests(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {"SpotInstanceRequests": []}
+
+    def describe_capacity_reservations(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return {"CapacityReservations": []}
+
+
+def tagged(
+    id_key: str, things: dict[str, dict[str, Any]], filters: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """The things that pass the filters."""
+    rows = [{id_key: key, **thing} for key, thing in things.items()]
+    return [row for row in rows if all(matches(row, one, {}) for one in filters)]
+
+
+def matches(row: dict[str, Any], one: dict[str, Any], flat: dict[str, Any]) -> bool:
+    """One filter of a Describe call."""
+    name, values = one["Name"], one["Values"]
+    if name.startswith("tag:"):
+        return any(tag["Key"] == name[4:] and tag["Value"] in values for tag in row["Tags"])
+    if name == "instance-id":
+        return row["InstanceId"] in values
+    return flat[name](row) in values
+
+
+def purchase_of(asked: dict[str, Any]) -> str:
+    """How a launch is to be bought."""
+    return str(asked.get("InstanceMarketOptions", {}).get("MarketType", "on-demand"))
+
+
+def zone_of(subnet: str) -> str:
+    """The zone of one of our subnets."""
+    return subnet.removeprefix("subnet-")
+
+
+def vcpus(instance_type: str) -> int:
+    """The vCPUs of a type."""
+    return catalog.machine(instance_type).vcpus or 0
+
+
+def check_tags(specifications: list[dict[str, Any]], spot: bool) -> None:
+    """EC2's rules for tags."""
+    for specification in specifications:
+        if specification["ResourceType"] == "spot-instances-request" and not spot:
+            raise ApiFailure(
+                "InvalidParameterValue", "'spot-instances-request' is not a valid taggable resource type"
+            )
+        tags = specification["Tags"]
+        bad = [
+            tag
+            for tag in tags
+            if tag["Key"].startswith("aws:") or len(tag["Value"]) > 256 or len(tag["Key"]) > 128
+        ]
+        if bad or len(tags) > 50:
+            raise ApiFailure("InvalidParameterValue", "tags")
+
+
+def check_volume(ebs: dict[str, Any]) -> None:
+    """gp3's limits, and the size of the snapshot."""
+    if ebs["VolumeSize"] < SNAPSHOT_GIB:
+        raise ApiFailure(
+            "InvalidBlockDeviceMapping", f"smaller than snapshot, expect size >= {SNAPSHOT_GIB}GB"
+        )
+    if not 3000 <= ebs["Iops"] <= 80000 or ebs["Throughput"] > ebs["Iops"] * 0.25 or ebs["Throughput"] > 2000:
+        raise ApiFailure(
+            "InvalidParameterValue", "Throughput (MiBps) to iops ratio is too high; maximum is 0.25"
+        )

@@ -1,0 +1,184 @@
+"""IAM and EventBridge Scheduler of the fake account."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.aws.failures import ApiFailure
+
+# IAM is eventually consistent: EC2 and the Scheduler do not know a new role or profile at once.
+SPREADS_IN_S = 8.0
+
+
+class FakeIam:
+    """Roles and instance profiles."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.roles: dict[str, dict[str, Any]] = {}
+        self.profiles: dict[str, dict[str, Any]] = {}
+        self.simulated_denials: set[str] = set()
+
+    def live(self) -> list[str]:
+        return [f"role {name}" for name in self.roles] + [f"profile {name}" for name in self.profiles]
+
+    def create_role(self, RoleName: str, Tags: Any, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        if RoleName in self.roles:
+            raise ApiFailure("EntityAlreadyExists", RoleName)
+        if len(RoleName) > 64:
+            raise ApiFailure("ValidationError", RoleName)
+        json.loads(rest["AssumeRolePolicyDocument"])
+        self.roles[RoleName] = {"RoleName": RoleName, "Tags": Tags, "policies": {}, "made": self.clock()}
+        return {"Role": self.roles[RoleName]}
+
+    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803
+        return {"Role": found(self.roles, RoleName)}
+
+    def put_role_policy(self, RoleName: str, PolicyName: str, PolicyDocument: str) -> dict[str, Any]:  # noqa: N803
+        found(self.roles, RoleName)["policies"][PolicyName] = json.loads(PolicyDocument)
+        return {}
+
+    def delete_role_policy(self, RoleName: str, PolicyName: str) -> dict[str, Any]:  # noqa: N803
+        found(found(self.roles, RoleName)["policies"], PolicyName)
+        del self.roles[RoleName]["policies"][PolicyName]
+        return {}
+
+    def delete_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803
+        held = any(RoleName in profile["held"] for profile in self.profiles.values())
+        if found(self.roles, RoleName)["policies"] or held:
+            raise ApiFailure("DeleteConflict", RoleName)
+        del self.roles[RoleName]
+        return {}
+
+    def create_instance_profile(self, InstanceProfileName: str, Tags: Any) -> dict[str, Any]:  # noqa: N803
+        if InstanceProfileName in self.profiles:
+            raise ApiFailure("EntityAlreadyExists", InstanceProfileName)
+        self.profiles[InstanceProfileName] = {"Tags": Tags, "held": [], "made": self.clock()}
+        return {}
+
+    def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803
+        profile = found(self.profiles, InstanceProfileName)
+        roles = [{"RoleName": name} for name in profile["held"]]
+        return {"InstanceProfile": {"Tags": profile["Tags"], "Roles": roles}}
+
+    def add_role_to_instance_profile(self, InstanceProfileName: str, RoleName: str) -> dict[str, Any]:  # noqa: N803
+        profile = found(self.profiles, InstanceProfileName)
+        found(self.roles, RoleName)
+        if profile["held"]:
+            raise ApiFailure("LimitExceeded", "Cannot exceed quota for InstanceSessionsPerInstanceProfile: 1")
+        profile["held"].append(RoleName)
+        return {}
+
+    def remove_role_from_instance_profile(
+        self,
+        InstanceProfileName: str,  # noqa: N803
+        RoleName: str,  # noqa: N803
+    ) -> dict[str, Any]:
+        profile = found(self.profiles, InstanceProfileName)
+        if RoleName not in profile["held"]:
+            raise ApiFailure("NoSuchEntity", RoleName)
+        profile["held"].remove(RoleName)
+        return {}
+
+    def delete_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803
+        if found(self.profiles, InstanceProfileName)["held"]:
+            raise ApiFailure("DeleteConflict", InstanceProfileName)
+        del self.profiles[InstanceProfileName]
+        return {}
+
+    def simulate_principal_policy(self, ActionNames: list[str], **rest: Any) -> dict[str, Any]:  # noqa: N803
+        decision = {True: "implicitDeny", False: "allowed"}
+        return {
+            "EvaluationResults": [
+                {"EvalActionName": name, "EvalDecision": decision[name in self.simulated_denials]}
+                for name in ActionNames
+            ]
+        }
+
+    def spread(self, thing: dict[str, Any] | None) -> bool:
+        """Whether other services know it by now."""
+        return thing is not None and self.clock() >= thing["made"] + SPREADS_IN_S
+
+
+class FakeScheduler:
+    """Schedule groups and one-time schedules, which fire when the clock passes them."""
+
+    def __init__(self, clock: Callable[[], float], iam: FakeIam, ec2: Any) -> None:
+        self.clock = clock
+        self.iam = iam
+        self.ec2 = ec2
+        self.groups: dict[str, dict[str, Any]] = {}
+        self.schedules: dict[tuple[str, str], dict[str, Any]] = {}
+
+    def live(self) -> list[str]:
+        return [f"schedule group {name}" for name in self.groups] + [
+            f"schedule {key}" for key in self.schedules
+        ]
+
+    def create_schedule_group(self, Name: str, ClientToken: str, Tags: Any) -> dict[str, Any]:  # noqa: N803
+        old = self.groups.get(Name)
+        if old and old["token"] != ClientToken:
+            raise ApiFailure("ConflictException", Name)
+        arn = f"arn:aws:scheduler:us-east-1:123456789012:schedule-group/{Name}"
+        self.groups[Name] = {"Name": Name, "Arn": arn, "State": "ACTIVE", "token": ClientToken, "Tags": Tags}
+        return {"ScheduleGroupArn": arn}
+
+    def list_schedule_groups(self, NamePrefix: str) -> dict[str, Any]:  # noqa: N803
+        return {
+            "ScheduleGroups": [group for name, group in self.groups.items() if name.startswith(NamePrefix)]
+        }
+
+    def list_tags_for_resource(self, ResourceArn: str) -> dict[str, Any]:  # noqa: N803
+        return {"Tags": next(group["Tags"] for group in self.groups.values() if group["Arn"] == ResourceArn)}
+
+    def delete_schedule_group(self, Name: str) -> dict[str, Any]:  # noqa: N803
+        if Name not in self.groups:
+            raise ApiFailure("ResourceNotFoundException", Name)
+        del self.groups[Name]
+        self.schedules = {key: value for key, value in self.schedules.items() if key[0] != Name}
+        return {}
+
+    def create_schedule(self, GroupName: str, Name: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        old = self.schedules.get((GroupName, Name))
+        if old and old["ClientToken"] != rest["ClientToken"]:
+            raise ApiFailure("ConflictException", Name)
+        return self.put(GroupName, Name, rest)
+
+    def update_schedule(self, GroupName: str, Name: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
+        if (GroupName, Name) not in self.schedules:
+            raise ApiFailure("ResourceNotFoundException", Name)
+        return self.put(GroupName, Name, {"ClientToken": ""} | rest)
+
+    def put(self, group: str, name: str, rest: dict[str, Any]) -> dict[str, Any]:
+        if group not in self.groups:
+            raise ApiFailure("ResourceNotFoundException", f"Schedule group {group} does not exist.")
+        role = rest["Target"]["RoleArn"].rpartition("/")[2]
+        if not self.iam.spread(self.iam.roles.get(role)):
+            words = "The execution role you provide must allow AWS EventBridge Scheduler to assume the role."
+            raise ApiFailure("ValidationException", words)
+        if when(rest) <= self.clock():
+            raise ApiFailure("ValidationException", "Invalid Schedule Expression: in the past")
+        self.schedules[group, name] = rest
+        return {"ScheduleArn": f"arn:aws:scheduler:::schedule/{group}/{name}"}
+
+    def fire(self) -> None:
+        """Carry out what is due; ActionAfterCompletion=DELETE takes the schedule with it."""
+        for key, schedule in list(self.schedules.items()):
+            if when(schedule) <= self.clock():
+                self.ec2.terminate_instances(json.loads(schedule["Target"]["Input"])["InstanceIds"])
+                del self.schedules[key]
+
+
+def when(schedule: dict[str, Any]) -> float:
+    """The moment of an at() expression in UTC."""
+    text = schedule["ScheduleExpression"].removeprefix("at(").removesuffix(")")
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).timestamp()
+
+
+def found(things: dict[str, Any], name: str) -> dict[str, Any]:
+    """One thing, or NoSuchEntity."""
+    if name not in things:
+        raise ApiFailure("NoSuchEntity", name)
+    thing: dict[str, Any] = things[name]
+    return thing

@@ -1,0 +1,94 @@
+"""Crash consistency, exhaustively: fail every call of `up` in every way, then look at what is left."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fake_aws import FAULTS, Clock, FakeAws, Faulty, Killed
+from renting import an_order, door, down, fresh, up
+
+from infra.errors import AuthError, CapacityError, CloudError, CorralError
+
+# What `up` may end with. It may also succeed: a fault that retries or another zone cure is no failure.
+ENDS: dict[str, type[CorralError] | None] = {
+    "capacity": CapacityError,
+    "denied": AuthError,
+    "expired": AuthError,
+    "throttled": None,
+    "throttled for ever": CloudError,
+    "server error": None,
+    "server error after": None,
+    "server error for ever": CloudError,
+    "lost": None,
+    "lost for ever": CloudError,
+    "killed before": None,
+    "killed after": None,
+}
+ONE_SET = [
+    "eni-",
+    "i-",
+    "profile corral-t1-box",
+    "role corral-t1-box",
+    "role corral-t1-end",
+    "schedule ('corral-t1', 'end')",
+    "schedule group corral-t1",
+    "sg-",
+    "vol-",
+]
+
+
+def calls_of_up(folder: Path) -> int:
+    aws, clock = fresh()
+    up(door(aws, clock, folder), an_order())
+    return len(aws.calls)
+
+
+def one_set(aws: FakeAws) -> list[str]:
+    """What exists, without the numbers."""
+    return sorted(name.replace("instance ", "").split("0000")[0] for name in aws.live())
+
+
+def attempt(fault: str, at: int, folder: Path) -> tuple[FakeAws, Clock]:
+    """`up` with one fault; whether what it says is right."""
+    aws, clock = fresh()
+    expected = ENDS[fault]
+    try:
+        up(door(Faulty(aws, fault, at), clock, folder), an_order())
+    except Killed:
+        assert fault.startswith("killed")
+    except CorralError as error:
+        assert expected is not None, f"{fault} at {at}: {error.message}"
+        assert type(error) is expected, f"{fault} at {at}: {error.message}"
+        assert error.message.endswith(".")
+        assert error.hint
+        assert aws.live() == [] or "corral down t1" in error.hint, f"{fault} at {at}: untold leftovers"
+    else:
+        assert one_set(aws) == ONE_SET
+    return aws, clock
+
+
+def test_the_happy_path_is_short(tmp_path: Path) -> None:
+    """At most 25 calls, not counting those that only wait: a poll every 15 s, and IAM's time to spread."""
+    aws, clock = fresh()
+    up(door(aws, clock, tmp_path), an_order())
+    assert len(list(itertools.groupby(aws.calls))) <= 25
+    aws.calls.clear()
+    down(door(aws, clock, tmp_path))
+    assert max(Counter(call.region for call in aws.calls).values()) < 40
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_after_any_fault_down_leaves_nothing_and_up_again_makes_one_set(fault: str, tmp_path: Path) -> None:
+    for at in range(1, calls_of_up(tmp_path / "count") + 1):
+        folder = tmp_path / f"down-{at}"
+        aws, clock = attempt(fault, at, folder)
+        assert (down(door(aws, clock, folder)).left, aws.live()) == ((), []), f"{fault} at {at}"
+
+        folder = tmp_path / f"up-{at}"
+        aws, clock = attempt(fault, at, folder)
+        up(door(aws, clock, folder), an_order())
+        assert one_set(aws) == ONE_SET, f"{fault} at {at}: {one_set(aws)}"
+        assert (down(door(aws, clock, folder)).left, aws.live()) == ((), []), (
+            f"{fault} at {at}, after up again"
+        )
