@@ -1,4 +1,4 @@
-"""What the tests of renting share: an order, an AWS with a simulated clock, and `up` and `down` as the program does them."""
+"""What the tests of renting share: an order, an AWS with a simulated clock, `up` and `down`."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +19,8 @@ START = datetime.fromtimestamp(1_790_000_000, UTC)
 
 def an_order(**changes: Any) -> Order:
     """An order for one g5.12xlarge."""
-    return Order(
-        **{
+    return Order.model_validate(
+        {
             "name": "t1",
             "order_id": "0123456789abcdef",
             "created_by": "ann@desk",

@@ -50,22 +50,31 @@ def one_set(aws: FakeAws) -> list[str]:
 
 
 def attempt(fault: str, at: int, folder: Path) -> tuple[FakeAws, Clock]:
-    """`up` with one fault; whether what it says is right."""
+    """`up` with one fault; whether it ends as it should."""
     aws, clock = fresh()
-    expected = ENDS[fault]
-    try:
-        up(door(Faulty(aws, fault, at), clock, folder), an_order())
-    except Killed:
-        assert fault.startswith("killed")
-    except CorralError as error:
-        assert expected is not None, f"{fault} at {at}: {error.message}"
-        assert type(error) is expected, f"{fault} at {at}: {error.message}"
-        assert error.message.endswith(".")
-        assert error.hint
-        assert aws.live() == [] or "corral down t1" in error.hint, f"{fault} at {at}: untold leftovers"
+    ended = outcome(Faulty(aws, fault, at), clock, folder)
+    where = f"{fault} at {at}: {ended}"
+    if ended is None:
+        assert one_set(aws) == ONE_SET, where
+    elif isinstance(ended, Killed):
+        assert fault.startswith("killed"), where
     else:
-        assert one_set(aws) == ONE_SET
+        assert type(ended) is ENDS[fault], where
+        assert ended.message.endswith("."), where
+        assert ended.hint, where
+        assert aws.live() == [] or "corral down t1" in ended.hint, (
+            f"{where}: leftovers that nobody is told of"
+        )
     return aws, clock
+
+
+def outcome(faulty: Faulty, clock: Clock, folder: Path) -> CorralError | Killed | None:
+    """What `up` ends with."""
+    try:
+        up(door(faulty, clock, folder), an_order())
+    except (CorralError, Killed) as ended:
+        return ended
+    return None
 
 
 def test_the_happy_path_is_short(tmp_path: Path) -> None:

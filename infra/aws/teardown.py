@@ -96,7 +96,7 @@ class Teardown:
         return found
 
     def remembered_instances(self, region: str, found: list[Resource]) -> list[Resource]:
-        """The instances that only the ledger knows: the answer was lost, the tags were, or EC2 does not show them yet."""
+        """The instances only the ledger knows: the answer was lost, the tags were, or EC2 does not show them yet."""
         ledger, fresh = self.aws.ledger, self.aws.now() - FRESH
         if ledger is None:
             return []
