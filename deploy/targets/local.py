@@ -115,8 +115,9 @@ def wait(name: str, place: Path, running: server.Server) -> None:
     try:
         health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
     except ServerError as error:
+        cause = explained(name, place, error)
         stopping.kill(place)
-        raise explained(name, place, error) from None
+        raise cause from None
     except BaseException:
         progress("serve: interrupted; ending the server")
         stopping.kill(place)
@@ -130,6 +131,9 @@ def judged(running: server.Server) -> health.Verdict:
 
 def explained(name: str, place: Path, error: ServerError) -> ServerError:
     """The failure with the cause its log gives, and the next step."""
+    running = server.load(place)
+    if running and running.stopped_at:
+        return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     found = diagnosis.explain(server.log_text(place))
     if found.name == "unknown" and "died" not in error.message:
         return ServerError(error.message, f"Read its log: corral logs {name}")

@@ -1,0 +1,257 @@
+"""The real vLLM (CPU) with a tiny Llama 4: start, ready, chat, stop, and the ways it dies, each in one sentence."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.deployment import Deployment, make
+from deploy.fit import Options
+from deploy.size import plan_checkpoint
+from infra import processes
+from serving import client, health, server, startup, tiny
+from serving.endpoint import Endpoint
+from serving.tiny import Layout
+
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
+
+MAIN = "from deploy.cli.main import main; main()"
+
+
+class Corral:
+    """Runs corral as a user does, in a home of its own."""
+
+    def __init__(self, home: Path, engine: Path) -> None:
+        self.home = home
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "HF_"))
+        }
+        self.environment |= {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
+
+    def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        return subprocess.Popen(
+            [sys.executable, "-c", MAIN, *words],
+            env=self.environment | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *words: str, **environment: str) -> tuple[int, str, str]:
+        """Run a command to its end; its exit code, stdout and stderr."""
+        process = self.start(*words, **environment)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    def deploy(self, name: str, layout: Layout = "text", **changed: Any) -> Deployment:
+        """Write a deployment of a tiny model, with some of its serve options changed."""
+        model = tiny.make(self.home / "models" / name, layout)
+        options = Options(max_model_len=4096, kv_cache_memory_bytes=2**26, enforce_eager=True)
+        plan = plan_checkpoint(model, options=options)
+        port = {"port": free_port(), "shutdown_timeout": 5}
+        serve = plan.serve.model_copy(update=port | changed)
+        deployment = make(plan.model_copy(update={"serve": serve}), "local", name)
+        deployment.write(self.home / name / "deployment.json")
+        return deployment
+
+    def members(self, name: str) -> tuple[int, ...]:
+        """The living processes of a deployment's server."""
+        return server.members(self.home / name)
+
+    def record(self, name: str) -> server.Server:
+        """The record of a server that was started."""
+        found = server.load(self.home / name)
+        assert found is not None
+        return found
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a thing that must happen; the test's own time limit ends a wait for what does not."""
+    while not condition():
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def corral(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[Corral]:
+    """corral in a home of its own, and nothing of any server left afterwards."""
+    corral = Corral(tmp_path_factory.mktemp("home"), engine)
+    yield corral
+    for path in corral.home.glob("*/server.json"):
+        processes.send(server.members(path.parent), signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def endpoint(corral: Corral) -> Endpoint:
+    """A serving multimodal toy, shared by the tests of a healthy server."""
+    corral.deploy("tiny", "multimodal")
+    code, out, err = corral("serve", "tiny", "--json")
+    assert code == 0, err
+    assert "serve: the architecture is Llama4ForConditionalGeneration" in err
+    assert "serve: the server listens" in err
+    return Endpoint.model_validate_json(out)
+
+
+def test_it_is_ready_and_status_says_so(corral: Corral, endpoint: Endpoint) -> None:
+    assert client.health(endpoint) == 200
+    assert client.models(endpoint) == ("tiny",)
+    code, out, _ = corral("status", "tiny", "--json")
+    assert (code, json.loads(out)["state"]) == (0, "serving")
+    assert health.judge(health.look(endpoint), "tiny").state == "serving"
+
+
+def test_completions_and_chat_answer_in_the_right_shape(endpoint: Endpoint) -> None:
+    asked = {"model": "tiny", "max_tokens": 5, "temperature": 0}
+    answer = client.post(
+        endpoint, "/v1/completions", asked | {"prompt": "The horse", "ignore_eos": True}, 60
+    ).json()
+    assert answer["usage"]["completion_tokens"] == 5
+    chat = asked | {"messages": [{"role": "user", "content": "Where is the fence?"}]}
+    answer = client.post(endpoint, "/v1/chat/completions", chat, 60).json()
+    assert answer["choices"][0]["message"]["role"] == "assistant"
+    again = client.post(endpoint, "/v1/chat/completions", chat, 60).json()
+    assert again["choices"][0]["message"]["content"] == answer["choices"][0]["message"]["content"]
+
+
+def test_the_key_is_needed_and_is_in_no_argument_and_no_document(corral: Corral, endpoint: Endpoint) -> None:
+    stranger = endpoint.model_copy(update={"api_key_file": None})
+    assert client.get(stranger, "/v1/models", 10).status_code == 401
+    assert endpoint.api_key_file is not None
+    key = endpoint.api_key_file.read_text().strip()
+    place = corral.home / "tiny"
+    for text in (
+        *(Path(f"/proc/{pid}/cmdline").read_text() for pid in corral.members("tiny")),
+        *(path.read_text() for path in place.glob("*.json")),
+        server.log_text(place),
+    ):
+        assert key not in text
+
+
+def test_the_kv_cache_is_what_the_planner_said_to_the_token(corral: Corral, endpoint: Endpoint) -> None:
+    planned = Deployment.read(corral.home / "tiny" / "deployment.json").plan.kv
+    said = client.cache_config(endpoint)
+    assert (int(said["kv_cache_size_tokens"]), int(said["num_gpu_blocks"])) == (
+        planned.tokens,
+        planned.num_blocks,
+    )
+    logged = startup.kv_cache(server.log_text(corral.home / "tiny"))
+    assert logged is not None
+    assert (logged.tokens, logged.max_concurrency) == (planned.tokens, round(planned.max_concurrency, 2))
+
+
+def test_it_writes_only_into_its_folder(corral: Corral, endpoint: Endpoint) -> None:
+    """Every file its processes have open for writing is below its home, or a device, or nameless shared memory."""
+    places = {
+        os.readlink(link)
+        for pid in corral.members("tiny")
+        for link in Path(f"/proc/{pid}/fd").iterdir()
+        if link.exists() and os.stat(link).st_mode & 0o170000 == 0o100000
+    }
+    inside = (
+        str(corral.home),
+        "/dev/shm/",
+        "/proc/",
+        str(Path(corral.environment["CORRAL_VLLM"]).parent.parent),
+    )
+    assert {place for place in places if not place.startswith(inside)} == set()
+
+
+def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral, endpoint: Endpoint) -> None:
+    """The last test of the shared server."""
+    code, out, err = corral("serve", "tiny", "--json")
+    assert (code, Endpoint.model_validate_json(out)) == (0, endpoint)
+    mapped = processes.shared_memory(corral.members("tiny"))
+    code, out, _ = corral("stop", "tiny", "--json")
+    assert (code, json.loads(out)["state"]) == (0, "stopped")
+    assert corral.members("tiny") == ()
+    assert [path for path in mapped if path.exists()] == []
+
+
+@pytest.mark.parametrize("victim", ["VLLM::EngineCore", "vllm serve"])
+def test_a_killed_process_is_noticed_and_nothing_of_the_rest_stays(corral: Corral, victim: str) -> None:
+    """kill -9 of the engine ends the server with exit code 0; kill -9 of the API process leaves orphans."""
+    name = "engine-killed" if "Engine" in victim else "api-killed"
+    corral.deploy(name, "text")
+    code, _, err = corral("serve", name)
+    assert code == 0, err
+    leader = corral.record(name).leader.pid
+    orphans = tuple(pid for pid in corral.members(name) if pid != leader)
+    assert orphans
+    killed = next(pid for pid in orphans if "EngineCore" in title(pid)) if "Engine" in victim else leader
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: processes.birth(leader) is None)
+    code, out, _ = corral("status", name)
+    assert code == 7
+    assert out.startswith(f"{name} (local): dead: ")
+    if "Engine" in victim:
+        assert "a process of the engine was killed from outside" in out
+    else:
+        assert f"of its processes are left: corral stop {name}" in out
+    assert corral("stop", name)[0] == 0
+    assert corral.members(name) == ()
+
+
+def title(pid: int) -> str:
+    """What a process calls itself."""
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+
+
+def test_stop_during_its_start_leaves_nothing(corral: Corral) -> None:
+    """vLLM swallows the first SIGTERM while its engine starts, and then hangs."""
+    corral.deploy("stopped-early", "text")
+    waiting = corral.start("serve", "stopped-early")
+    assert waiting.stderr is not None
+    until(lambda: "the engine (vLLM" in waiting.stderr.readline())  # type: ignore[union-attr]
+    assert corral.members("stopped-early") != ()
+    assert corral("stop", "stopped-early")[0] == 0
+    assert corral.members("stopped-early") == ()
+    _, said = waiting.communicate()
+    assert waiting.returncode == 7
+    assert said.endswith(
+        "error: stopped-early was stopped while it started.\nhint: Start it again: corral serve stopped-early\n"
+    )
+
+
+def test_too_small_a_kv_cache_is_one_sentence(corral: Corral) -> None:
+    corral.deploy("small-kv", "text", kv_cache_memory_bytes=2**20, max_model_len=16384, hf_overrides=None)
+    code, _, err = corral("serve", "small-kv", VLLM_ENABLE_V1_MULTIPROCESSING="0")
+    assert code == 7
+    assert "error: The server did not start: one request of 16384 tokens needs " in err
+    assert "hint: Lower --max-model-len" in err
+    assert corral.members("small-kv") == ()
+
+
+def test_a_model_that_is_not_there_is_one_sentence(corral: Corral) -> None:
+    corral.deploy("no-folder", "text", model="/nonexistent/model")
+    code, _, err = corral("serve", "no-folder")
+    assert (code, err.splitlines()[-2]) == (4, "error: There is no checkpoint folder at /nonexistent/model.")
+    corral.deploy("no-repo", "text", model="nobody/nothing")
+    code, _, err = corral("serve", "no-repo", HF_HUB_OFFLINE="1")
+    assert code == 7
+    assert "error: The server did not start: the model is not on this machine" in err
+
+
+def test_a_port_in_use_is_one_sentence(corral: Corral) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        corral.deploy("port", "text", port=port)
+        code, _, err = corral("serve", "port")
+    assert code == 11
+    assert f"error: This machine is not ready: port: {port} is in use." in err
