@@ -27,32 +27,74 @@ app = typer.Typer(
     help="Measure an endpoint: `corral probe URL` puts a load on it; the other verbs work with its results.",
 )
 
+Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, e.g. http://127.0.0.1:8000")]
+InputTokens = Annotated[str, typer.Option(help="N, or A-B (uniform), or MEAN~SD (normal).")]
+OutputTokens = Annotated[str, typer.Option(help="As --input-tokens.")]
+Goodput = Annotated[
+    list[str] | None, typer.Option(help="A limit in ms: ttft:500, tpot:50, itl:, e2el:; repeatable.")
+]
+Api = Annotated[str, typer.Option(help="completions, chat, or messages (Anthropic).")]
+Model = Annotated[str | None, typer.Option(help="Default: the first the server lists.")]
+ApiKeyFile = Annotated[Path | None, typer.Option(help="The file that holds the server's key.")]
+ApiKeyVariable = Annotated[str, typer.Option(help="The environment variable that holds it.")]
+CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")]
+Seed = Annotated[int, typer.Option(help="Makes prompts and schedule repeatable.")]
+TimeoutS = Annotated[float, typer.Option(help="For one request.")]
+StallTimeoutS = Annotated[float, typer.Option(help="For one request, without a byte.")]
+Processes = Annotated[int, typer.Option(help="Processes that share the load.")]
+Output = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 @app.command("run")
 def run(
-    url: Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, e.g. http://127.0.0.1:8000")],
+    url: Url,
     concurrency: Annotated[
         int | None, typer.Option(help="Closed loop: this many requests at any time.")
     ] = None,
-    request_rate: Annotated[float | None, typer.Option(help="Open loop: Poisson arrivals a second.")] = None,
-    requests: Annotated[int | None, typer.Option(help="How many requests.")] = None,
-    input_tokens: Annotated[str, typer.Option(help="N, or A-B (uniform), or MEAN~SD (normal).")] = "512",
-    output_tokens: Annotated[str, typer.Option(help="As --input-tokens.")] = "128",
-    goodput: Annotated[
-        list[str] | None, typer.Option(help="Limits in ms, as ttft:500, tpot:50; repeatable.")
+    request_rate: Annotated[
+        float | None, typer.Option(help="Open loop: this many a second; inf: all at once.")
     ] = None,
-    api: Annotated[str, typer.Option(help="completions, chat, or messages (Anthropic).")] = "completions",
-    model: Annotated[str | None, typer.Option(help="Default: the first the server lists.")] = None,
-    api_key_file: Annotated[Path | None, typer.Option(help="The file that holds the server's key.")] = None,
-    api_key_variable: Annotated[
-        str, typer.Option(help="The environment variable that holds it.")
-    ] = "CORRAL_API_KEY",
-    ca_file: Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes prompts and schedule repeatable.")] = 0,
-    timeout_s: Annotated[float, typer.Option(help="For one request.")] = 600.0,
-    output: Annotated[Path | None, typer.Option(help="Folder for results.jsonl and probe.json.")] = None,
+    burstiness: Annotated[
+        float, typer.Option(help="1: Poisson; below: bursts; above: more even; inf: constant.")
+    ] = 1.0,
+    end_request_rate: Annotated[
+        float | None, typer.Option(help="Move the rate to this one in --duration-s.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Open loop: a trace, JSON lines with timestamp or time_s.")
+    ] = None,
+    requests: Annotated[int | None, typer.Option(help="How many requests.")] = None,
+    duration_s: Annotated[float | None, typer.Option(help="Send for this long.")] = None,
+    warmup_requests: Annotated[int, typer.Option(help="Sent before the clock starts.")] = 0,
+    input_tokens: InputTokens = "512",
+    output_tokens: OutputTokens = "128",
+    prefix_tokens: Annotated[int, typer.Option(help="Tokens that all prompts share at their start.")] = 0,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Your own: JSON lines with prompt or messages.")
+    ] = None,
+    turns: Annotated[int, typer.Option(help="Of each conversation; chat only.")] = 1,
+    images: Annotated[int, typer.Option(help="In each request; chat only.")] = 0,
+    image_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT")] = "512x512",
+    ignore_eos: Annotated[
+        bool | None, typer.Option(help="Answer to the full length. Default: where it is vLLM.")
+    ] = None,
+    per_chunk_usage: Annotated[bool, typer.Option(help="Let vLLM say the tokens of every chunk.")] = False,
+    extra_body: Annotated[str, typer.Option(help="JSON laid over every request's body.")] = "",
+    goodput: Goodput = None,
+    api: Api = "completions",
+    model: Model = None,
+    api_key_file: ApiKeyFile = None,
+    api_key_variable: ApiKeyVariable = "CORRAL_API_KEY",
+    ca_file: CaFile = None,
+    seed: Seed = 0,
+    timeout_s: TimeoutS = 600.0,
+    stall_timeout_s: StallTimeoutS = 120.0,
+    processes: Processes = 1,
+    kernel_stamps: Annotated[
+        bool, typer.Option(help="Take receive times from the kernel, where it has them.")
+    ] = True,
+    output: Output = None,
     as_json: AsJson = False,
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
@@ -62,8 +104,35 @@ def run(
     from serving.probe.text import progress_line, report_text
 
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
-    load = ask.load_of(concurrency, request_rate, requests, seed=seed, timeout_s=timeout_s)
-    workload = ask.workload_of(input_tokens, output_tokens, seed=seed)
+    load = ask.load_of(
+        concurrency,
+        request_rate,
+        requests,
+        duration_s,
+        burstiness,
+        end_request_rate,
+        ask.trace_of(replay),
+        seed=seed,
+        warmup_requests=warmup_requests,
+        timeout_s=timeout_s,
+        stall_timeout_s=stall_timeout_s,
+        processes=processes,
+        kernel_stamps=kernel_stamps,
+    )
+    workload = ask.workload_of(
+        input_tokens,
+        output_tokens,
+        target.api,
+        extra_body,
+        image_size,
+        prefix_tokens=prefix_tokens,
+        prompts_file=prompts or replay,
+        turns=turns,
+        images=images,
+        seed=seed,
+        ignore_eos=ignore_eos,
+        per_chunk_usage=per_chunk_usage,
+    )
     folder = output or dated_folder()
     slo = ask.slo_of(goodput or [])
     report = probe(
@@ -76,17 +145,83 @@ def run(
 @app.command("report")
 def report(
     results: Annotated[Path, typer.Argument(help="A results.jsonl, or the folder that holds it.")],
+    html: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write one line a request.")] = None,
+    vllm_bench: Annotated[
+        Path | None, typer.Option(help="Also write vllm bench serve's result fields.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compute the report again from raw results."""
     from deploy.cli.output import emit
-    from serving.probe.metrics import report as report_of
-    from serving.probe.results import read
+    from serving.probe.again import again
     from serving.probe.text import report_text
 
-    path = results / "results.jsonl" if results.is_dir() else results
-    made = report_of(*read(path))
+    made, path = again(results, html, csv, vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
+
+
+@app.command("diff")
+def diff(
+    a: Annotated[Path, typer.Argument(help="A results.jsonl, or its folder.")],
+    b: Annotated[Path, typer.Argument(help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs, and say which differences are real."""
+    from deploy.cli.output import emit
+    from serving.probe.diff import diff_text, difference
+
+    found = difference(a, b)
+    emit(found, diff_text(found), as_json)
+
+
+@app.command("sweep")
+def sweep(
+    url: Url,
+    goodput: Goodput = None,
+    attainment: Annotated[
+        float, typer.Option(help="The share of requests that must meet the limits.")
+    ] = 0.95,
+    over: Annotated[str, typer.Option(help="What to raise: concurrency or rate.")] = "concurrency",
+    start: Annotated[float, typer.Option(help="The first load.")] = 1.0,
+    limit: Annotated[float, typer.Option(help="The highest load to try.")] = 4096.0,
+    duration_s: Annotated[float, typer.Option(help="Of each step.")] = 30.0,
+    input_tokens: InputTokens = "512",
+    output_tokens: OutputTokens = "128",
+    api: Api = "completions",
+    model: Model = None,
+    api_key_file: ApiKeyFile = None,
+    api_key_variable: ApiKeyVariable = "CORRAL_API_KEY",
+    ca_file: CaFile = None,
+    seed: Seed = 0,
+    timeout_s: TimeoutS = 600.0,
+    processes: Processes = 1,
+    output: Output = None,
+    as_json: AsJson = False,
+) -> int:
+    """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
+    from deploy.cli.output import emit, progress
+    from serving.probe import ask
+    from serving.probe.spec import Steps
+    from serving.probe.sweep import sweep as measure
+    from serving.probe.sweep_report import sweep_text
+
+    target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
+    steps = Steps(
+        over=ask.one_of("--over", over, "concurrency", "rate"),
+        start=start,
+        limit=limit,
+        attainment=attainment,
+        duration_s=duration_s,
+        timeout_s=timeout_s,
+        processes=processes,
+        seed=seed,
+    )
+    workload = ask.workload_of(input_tokens, output_tokens, target.api, seed=seed)
+    folder = output or dated_folder()
+    found = measure(target, ask.checked_steps(steps), workload, folder, ask.slo_of(goodput or []), progress)
+    emit(found, sweep_text(found, folder), as_json)
+    return 0
 
 
 def dated_folder() -> Path:
@@ -101,15 +236,18 @@ def dated_folder() -> Path:
 def judged(report: "ProbeReport") -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
     from deploy.cli.output import fail
-    from infra.errors import EndpointError, Interrupted, ProbeInvalid
+    from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
 
-    if report.interrupted:
-        return fail(Interrupted("Interrupted; the report is of what was measured until then."), as_json=False)
-    if report.succeeded == 0:
-        return fail(EndpointError("No request succeeded.", "The report says how they failed."), as_json=False)
-    if not report.valid:
-        why = report.invalid_because[0]
-        return fail(
-            ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine."), as_json=False
+    error: CorralError | None = None
+    if report.interrupted and not report.results_lost:
+        error = Interrupted("Interrupted; the report is of what was measured until then.")
+    elif report.results_lost:
+        error = HostError(
+            report.warnings[-1][:1].upper() + report.warnings[-1][1:] + ".", "Free some space: df -h"
         )
-    return 0
+    elif report.succeeded == 0:
+        error = EndpointError("No request succeeded.", "The report says how they failed.")
+    elif not report.valid:
+        why = report.invalid_because[0]
+        error = ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine.")
+    return fail(error, as_json=False) if error else 0

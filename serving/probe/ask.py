@@ -1,14 +1,18 @@
 """PURE: what a user may ask of a probe, checked and put into its records. Every complaint is a UsageError."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import orjson
+
 from infra.errors import UsageError
 from serving.probe import lengths
 from serving.probe.api import PATHS, Api
-from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.prompts import read, trace
+from serving.probe.spec import Load, Slo, Steps, Target, Workload
 
 MOST_CONCURRENCY = 100_000
 MOST_RATE = 1_000_000.0
@@ -68,37 +72,135 @@ def load_of(
     request_rate: float | None = None,
     requests: int | None = None,
     duration_s: float | None = None,
+    burstiness: float = 1.0,
+    end_request_rate: float | None = None,
+    replay: tuple[float, ...] = (),
     **rest: Any,
 ) -> Load:
-    """Which load: a closed loop, or an open one when a rate is given."""
-    if concurrency is not None and request_rate is not None:
-        raise UsageError("--concurrency and --request-rate are two kinds of load.", "Give one of them.")
-    if concurrency is not None:
-        within("--concurrency", concurrency, 1, MOST_CONCURRENCY)
-    if requests is not None:
-        within("--requests", requests, 1, MOST_REQUESTS)
-    if duration_s is not None:
-        within("--duration-s", duration_s, 0.1, LONGEST_S)
-    for name, most in (("timeout_s", 86400.0), ("stall_timeout_s", 86400.0)):
-        within("--" + name.replace("_", "-"), rest.get(name, 1.0), 0.05, most)
-    if requests is None and duration_s is None:
-        requests = DEFAULT_REQUESTS
+    """Which load: a closed loop, or an open one when a rate or a trace is given."""
+    kinds = {"--concurrency": concurrency, "--request-rate": request_rate, "--replay": replay or None}
+    given = [name for name, value in kinds.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} are different kinds of load.", "Give one of them.")
+    check_load(concurrency, request_rate, requests, duration_s, burstiness, end_request_rate, rest)
+    if requests is None and duration_s is None and not replay:
+        requests = max(DEFAULT_REQUESTS, 4 * (concurrency or 0))
     common = {"requests": requests, "duration_s": duration_s, **rest}
+    if replay:
+        return Load(shape="replay", trace=replay, **common)
     if request_rate is None:
-        return Load(shape="concurrency", concurrency=concurrency or DEFAULT_CONCURRENCY, **common)
-    if request_rate == math.inf:
-        return Load(shape="burst", **common)
-    within("--request-rate", request_rate, 1e-6, MOST_RATE)
-    return Load(shape="poisson", request_rate=request_rate, **common)
+        return closed_loop(concurrency or DEFAULT_CONCURRENCY, common)
+    return open_loop(request_rate, burstiness, end_request_rate, common)
 
 
-def workload_of(input_tokens: str = "512", output_tokens: str = "128", **rest: Any) -> Workload:
+def closed_loop(concurrency: int, common: dict[str, Any]) -> Load:
+    """So many at a time."""
+    slots = min(concurrency, common["requests"] or concurrency)
+    if common.get("processes", 1) > slots:
+        raise UsageError(
+            f"{common['processes']} processes cannot share {slots} requests at a time.",
+            "Use fewer: --processes",
+        )
+    return Load(shape="concurrency", concurrency=concurrency, **common)
+
+
+def open_loop(rate: float, burstiness: float, end_rate: float | None, common: dict[str, Any]) -> Load:
+    """So many a second, whatever the server does."""
+    if rate == math.inf:
+        return Load(shape="burst", **(common | {"requests": common["requests"] or DEFAULT_REQUESTS}))
+    if end_rate is not None:
+        if common["duration_s"] is None:
+            raise UsageError("A rate that moves needs a time to move in.", "Say how long: --duration-s 60")
+        return Load(shape="ramp", request_rate=rate, end_request_rate=end_rate, **common)
+    if burstiness == math.inf:
+        return Load(shape="constant", request_rate=rate, **common)
+    if burstiness == 1:
+        return Load(shape="poisson", request_rate=rate, **common)
+    return Load(shape="gamma", request_rate=rate, burstiness=burstiness, **common)
+
+
+def check_load(
+    concurrency: int | None,
+    request_rate: float | None,
+    requests: int | None,
+    duration_s: float | None,
+    burstiness: float,
+    end_request_rate: float | None,
+    rest: dict[str, Any],
+) -> None:
+    """Raises UsageError for a number out of range."""
+    rate = 1.0 if request_rate == math.inf else request_rate
+    limits = (
+        ("--concurrency", concurrency, 1, MOST_CONCURRENCY),
+        ("--requests", requests, 1, MOST_REQUESTS),
+        ("--duration-s", duration_s, 0.1, LONGEST_S),
+        ("--request-rate", rate, 1e-6, MOST_RATE),
+        ("--end-request-rate", end_request_rate, 1e-6, MOST_RATE),
+        ("--burstiness", 1.0 if burstiness == math.inf else burstiness, 1e-3, 1e6),
+        ("--timeout-s", rest.get("timeout_s"), 0.05, 86400.0),
+        ("--stall-timeout-s", rest.get("stall_timeout_s"), 0.05, 86400.0),
+        ("--warmup-requests", rest.get("warmup_requests"), 0, 100_000),
+        ("--processes", rest.get("processes"), 1, 256),
+    )
+    for option, value, low, high in limits:
+        if value is not None:
+            within(option, value, low, high)
+
+
+def workload_of(
+    input_tokens: str = "512",
+    output_tokens: str = "128",
+    api: Api = "completions",
+    extra_body: str = "",
+    image_size: str = "",
+    **rest: Any,
+) -> Workload:
     """Which requests."""
+    inputs = lengths.parse(input_tokens, "--input-tokens")
+    prefix, turns, images = rest.get("prefix_tokens", 0), rest.get("turns", 1), rest.get("images", 0)
+    within("--turns", turns, 1, 1000)
+    within("--images", images, 0, 100)
+    within("--prefix-tokens", prefix, 0, lengths.MOST_TOKENS)
+    if prefix and prefix >= inputs.smallest:
+        raise UsageError(
+            f"A shared prefix of {prefix} tokens leaves nothing of {inputs} for the rest.",
+            "Ask for longer inputs.",
+        )
+    if api == "completions" and (turns > 1 or images):
+        raise UsageError("Turns and images are for a chat.", "Add --api chat.")
+    if api == "messages" and images:
+        raise UsageError("Synthetic images are in OpenAI's form only.", "Use --api chat.")
     return Workload(
-        input_tokens=lengths.parse(input_tokens, "--input-tokens"),
+        input_tokens=inputs,
         output_tokens=lengths.parse(output_tokens, "--output-tokens"),
+        extra_body=json_object("--extra-body", extra_body),
+        image_size=size_of(image_size),
         **rest,
     )
+
+
+def json_object(option: str, text: str) -> dict[str, object]:
+    """The JSON object in an option; an empty one for none."""
+    try:
+        value = orjson.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"{option} is no JSON object: {text!r}.", f"""Say, e.g., {option} '{{"top_p": 0.9}}'"""
+        )
+    return value
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text or "512x512")
+    if not match:
+        raise UsageError(f"--image-size {text!r} is no size.", "Say WIDTHxHEIGHT: --image-size 512x512")
+    width, height = int(match[1]), int(match[2])
+    within("--image-size", min(width, height), 1, 16384)
+    within("--image-size", max(width, height), 1, 16384)
+    return width, height
 
 
 def slo_of(goodput: list[str]) -> Slo:
@@ -125,3 +227,30 @@ def within(option: str, value: float, low: float, high: float) -> None:
     """Raises UsageError for what is not a number in the range."""
     if not low <= value <= high:  # NaN is in no range
         raise UsageError(f"{option} {value} is out of range.", f"It can be {low:,g} to {high:,g}.")
+
+
+def trace_of(path: Path | None) -> tuple[float, ...]:
+    """The send times of a trace; none without one."""
+    return trace(read(path), path) if path is not None else ()
+
+
+def one_of(option: str, value: str, *choices: str) -> str:
+    """The value when it is one of the choices."""
+    if value not in choices:
+        raise UsageError(f"{option} {value!r} is unknown.", f"One of: {', '.join(choices)}")
+    return value
+
+
+def checked_steps(steps: Steps) -> Steps:
+    """The sweep's steps, in range."""
+    within("--start", steps.start, 1.0 if steps.over == "concurrency" else 1e-6, MOST_RATE)
+    within(
+        "--limit", steps.limit, steps.start, MOST_CONCURRENCY if steps.over == "concurrency" else MOST_RATE
+    )
+    within("--attainment", steps.attainment, 0.01, 1.0)
+    within("--duration-s", steps.duration_s, 0.5, LONGEST_S)
+    within("--timeout-s", steps.timeout_s, 0.05, 86400.0)
+    within(
+        "--processes", steps.processes, 1, min(256.0, steps.start if steps.over == "concurrency" else 256.0)
+    )
+    return steps

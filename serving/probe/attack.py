@@ -51,7 +51,8 @@ class Attack:
         sink: Callable[[Result], None],
         watch: Callable[[Progress], None] | None = None,
         connections: int = 1,
-        start_at_ns: int | None = None,
+        start_at_ns: Callable[[], int] | None = None,
+        must_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self._peer = peer
         self._load = load
@@ -60,6 +61,7 @@ class Attack:
         self._watch = watch
         self._wanted = connections
         self._start_at_ns = start_at_ns
+        self._must_stop = must_stop
         self.delta_of = DELTAS[api]
         self.use_kernel_stamps = load.kernel_stamps
         self.tally = Tally()
@@ -90,8 +92,8 @@ class Attack:
             gc.collect()
             gc.freeze()
             gc.disable()
-            wait_until(self._start_at_ns)
-            self.zero_ns = self._start_at_ns or time.monotonic_ns()
+            self.zero_ns = time.monotonic_ns() if self._start_at_ns is None else self._start_at_ns()
+            time.sleep(max(0, self.zero_ns - time.monotonic_ns()) / 1e9)
             wall_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
             self._begin()
             self.loop.run_until_complete(self._over)
@@ -100,8 +102,8 @@ class Attack:
             gc.enable()
             gc.unfreeze()
             self._close_all()
-            if previous is not None:
-                signal.signal(signal.SIGINT, previous)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
         return self._client_side(wall_ns / 1e9, cpu_ns / 1e9)
 
     # Before the clock starts
@@ -212,6 +214,8 @@ class Attack:
             return
         self._count(result)
         self._sink(result)
+        if self._must_stop():
+            self._interrupt()
         follow = shot.follow(text) if shot.follow is not None and result.ok else None
         if self._over.done():
             return
@@ -289,12 +293,15 @@ class Attack:
         if not self._over.done():
             self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
 
-    def _catch_interrupts(self) -> Any:
-        try:
-            previous = signal.getsignal(signal.SIGINT)
-            self.loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        except (ValueError, RuntimeError):  # not in the main thread: whoever runs it there catches Ctrl-C
-            return None
+    def _catch_interrupts(self) -> dict[signal.Signals, Any]:
+        previous = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                handler = signal.getsignal(number)
+                self.loop.add_signal_handler(number, self._interrupt)
+            except (ValueError, RuntimeError):  # not in the main thread: whoever runs it there catches Ctrl-C
+                continue
+            previous[number] = handler
         return previous
 
     def _interrupt(self) -> None:
@@ -323,6 +330,7 @@ class Attack:
             reads=tally.reads,
             events=tally.events,
             uncertain=tally.uncertain,
+            late_uncertain=tally.late_uncertain,
             unstamped=tally.unstamped if tally.kernel_stamps else 0,
             lag_us=spread(tally.lags_us or self._beats_us),
             late_us=spread(self._late_us),
@@ -347,12 +355,6 @@ def raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def wait_until(at_ns: int | None) -> None:
-    """Sleep until that monotonic time."""
-    if at_ns is not None:
-        time.sleep(max(0, at_ns - time.monotonic_ns()) / 1e9)
 
 
 def pause_s(result: Result) -> float:

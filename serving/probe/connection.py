@@ -25,6 +25,8 @@ READ_BYTES = 65536  # larger buffers make the allocator map and unmap memory on 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
 
+# A read this long after its bytes came in was held up by this process or machine.
+LATE_READ_NS = 1_000_000
 # A connection the server closes just as it is used again after this long says nothing about serving: it was stale.
 STALE_NS = 500_000_000
 
@@ -74,6 +76,7 @@ class Tally:
     reads: int = 0
     events: int = 0
     uncertain: int = 0
+    late_uncertain: int = 0
     unstamped: int = 0
     reconnects: int = 0
     kernel_stamps: bool = False
@@ -322,7 +325,7 @@ class Connection:
             self._lost(fault.error_class, str(fault))
             return
         if payloads:
-            self._absorb(payloads, stamp_ns)
+            self._absorb(payloads, stamp_ns, now_ns - stamp_ns > LATE_READ_NS)
         if self._response.complete:
             self._finish(stamp_ns)
         elif len(self._stamps) > self.shot.output_asked * ENDLESS_FACTOR + ENDLESS_SLACK:
@@ -330,11 +333,11 @@ class Connection:
                 "endless", f"{len(self._stamps)} chunks for {self.shot.output_asked} tokens asked, and no end"
             )
 
-    def _absorb(self, payloads: list[bytes], stamp_ns: int) -> None:
+    def _absorb(self, payloads: list[bytes], stamp_ns: int, late: bool) -> None:
         """Take what the events say; all of them came with one stamp."""
         delta_of = self._owner.delta_of
         stamps = self._stamps
-        before = len(stamps)
+        before, closing = len(stamps), 0
         for payload in payloads:
             if payload == b"[DONE]":
                 self._done = True
@@ -356,7 +359,9 @@ class Connection:
                 if self._texts is not None:
                     self._texts.append(text)
             elif text == "":
-                self._empty.append((len(stamps), finish_reason is not None))
+                closes = finish_reason is not None
+                closing += closes
+                self._empty.append((len(stamps), closes))
                 stamps.append(stamp_ns)
             if finish_reason:
                 self._finish_reason = finish_reason
@@ -364,12 +369,16 @@ class Connection:
                 self._take_usage(usage, text)
             if done:
                 self._done = True
-        new = len(stamps) - before
+        self._count(len(stamps) - before - closing, late)
+
+    def _count(self, chunks: int, late: bool) -> None:
+        """Of several chunks in one read only the last one's stamp is certain; the more so when the read was late."""
         tally = self._owner.tally
-        tally.events += new
-        if new > 1:
-            self._uncertain += new - 1
-            tally.uncertain += new - 1
+        tally.events += chunks
+        if chunks > 1:
+            self._uncertain += chunks - 1
+            tally.uncertain += chunks - 1
+            tally.late_uncertain += (chunks - 1) * late
 
     def _take_usage(self, usage: dict[str, Any], text: str | None) -> None:
         before = self._usage

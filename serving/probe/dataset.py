@@ -1,98 +1,135 @@
-"""What is sent: prompts of exact length by the server's tokenizer, made from common words and a seed."""
+"""PURE: what is sent: texts of exact length by the server's tokenizer, made from common words and a seed."""
 
 import random
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from serving.probe.images import data_url
 from serving.probe.spec import Workload
 
 WORDS = tuple(dict.fromkeys(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()))
-MEASURED_WORDS = 64
+LEARNED_WORDS = 64
 TRIES = 8
+CONFIRMATIONS = 16
+"""After this many texts in a row were as long as reckoned, the tokenizer is asked no more."""
 # Without a tokenizer to ask: one common English word is about one token for byte-pair vocabularies of 100k and more.
 TOKENS_PER_WORD = 1.0
 
 Count = Callable[[str], int | None]
+"""The tokens of a prompt with that text, whatever frame the server puts around it; None where it does not say."""
 
 
-class Prompt(NamedTuple):
-    """One prompt: its text, its tokens where they are known, and the answer's length to ask for."""
+@dataclass(frozen=True)
+class Lexicon:
+    """What a server's tokenizer makes of our words: `alone` as the whole prompt, `behind` after another word."""
 
-    text: str
-    input_tokens: int | None
-    output_tokens: int
+    alone: dict[str, int] = field(default_factory=dict)
+    behind: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def known(self) -> bool:
+        """Whether the server has counted."""
+        return bool(self.behind)
+
+
+def learn(count: Count, seed: int = 0) -> Lexicon:
+    """Ask the server's tokenizer about some words; an empty lexicon where it has none to ask."""
+    base = count("the")
+    if base is None:
+        return Lexicon()
+    alone, behind = {}, {}
+    for word in random.Random(seed).sample(WORDS, LEARNED_WORDS):
+        one, two = count(word), count(f"the {word}")
+        if one is not None and two is not None and two > base:
+            alone[word], behind[word] = one, two - base
+    return Lexicon(alone, behind)
 
 
 class Composer:
-    """Composes texts of a wanted number of tokens. `count` asks the server's tokenizer, None when it has none."""
+    """Composes texts of a wanted number of tokens; asks `count` until it has proved right often enough."""
 
-    def __init__(self, count: Count, rng: random.Random) -> None:
-        self._count = count
+    def __init__(self, lexicon: Lexicon, rng: random.Random, count: Count | None = None) -> None:
+        self._lexicon = lexicon
         self._rng = rng
-        self._words = rng.sample(WORDS, MEASURED_WORDS)
+        self.count = count
+        self._confirmed = 0
+        self._names = list(lexicon.behind)
+        self._costs = list(lexicon.behind.values())
 
-    @cached_property
-    def costs(self) -> dict[str, int]:
-        """The tokens each word adds behind another one; empty where the server does not count."""
-        base = self._count("the")
-        if base is None:
-            return {}
-        costs = {}
-        for word in self._words:
-            tokens = self._count(f"the {word}")
-            if tokens is not None and tokens > base:
-                costs[word] = tokens - base
-        return costs
-
-    def compose(self, tokens: int, prefix: str = "") -> tuple[str, bool]:
-        """A text of that many tokens, prefix included, and whether the server has confirmed the number."""
-        if not self.costs:
+    def compose(self, tokens: int, prefix: str = "", prefix_tokens: int = 0) -> tuple[str, bool]:
+        """A text of that many tokens, and whether the number is exact. The prefix counts, with the tokens it has."""
+        if not self._lexicon.known:
             return self._guess(tokens, prefix), False
-        text = ""
         for _ in range(TRIES):
-            text = self._fill(tokens, prefix)
-            if self._count(text) == tokens:
+            text, left = self._fill(tokens, prefix, prefix_tokens)
+            if left == 0 and self._confirm(text, tokens):
                 return text, True
         return text, False
+
+    def _confirm(self, text: str, tokens: int) -> bool:
+        if self.count is None or self._confirmed >= CONFIRMATIONS:
+            return True
+        right = self.count(text) == tokens
+        self._confirmed = self._confirmed + 1 if right else 0
+        return right
 
     def _guess(self, tokens: int, prefix: str) -> str:
         wanted = max(1, round(tokens / TOKENS_PER_WORD) - len(prefix.split()))
         return " ".join([*prefix.split(), *self._rng.choices(WORDS, k=wanted)])
 
-    def _fill(self, tokens: int, prefix: str) -> str:
-        """Random words while there is room, then one whose cost is what is left."""
-        first = prefix or self._rng.choice(list(self.costs))
-        parts, left = [first], tokens - (self._count(first) or 0)
-        cheapest, dearest = min(self.costs.values()), max(self.costs.values())
-        names = list(self.costs)
-        while left > 2 * dearest:
-            word = self._rng.choice(names)
+    def _fill(self, tokens: int, prefix: str, prefix_tokens: int) -> tuple[str, int]:
+        """Random words while there is much room, then ones whose costs add up to what is left."""
+        first = prefix or self._rng.choice(self._names)
+        left = tokens - (prefix_tokens if prefix else self._lexicon.alone[first])
+        costs, dearest = self._lexicon.behind, max(self._costs)
+        parts = [first]
+        while left > 4 * dearest:
+            # In lots: drawing word by word would take longer than the server takes for short answers.
+            lot = self._rng.choices(self._names, k=max(1, left // dearest - 2))
+            parts += lot
+            left -= sum(costs[word] for word in lot)
+        while left >= min(self._costs):
+            fitting = [word for word in self._names if costs[word] == left]
+            word = self._rng.choice(fitting or [word for word in self._names if costs[word] <= left])
             parts.append(word)
-            left -= self.costs[word]
-        while left >= cheapest:
-            exact = [word for word in names if self.costs[word] == left]
-            fitting = [word for word in names if self.costs[word] <= left]
-            word = self._rng.choice(exact or fitting)
-            parts.append(word)
-            left -= self.costs[word]
-        return " ".join(parts)
+            left -= costs[word]
+        return " ".join(parts), left
 
 
-def synthetic(workload: Workload, count: Count, rng: random.Random) -> Iterator[Prompt]:
+@dataclass(slots=True)
+class Prompt:
+    """What one request asks, and how long an answer; `later` are the user's next turns."""
+
+    messages: list[dict[str, Any]]
+    output_tokens: int
+    input_tokens: int | None = None
+    """Where the length is exact."""
+    later: tuple[str, ...] = ()
+    time_s: float | None = None
+    """From a trace."""
+
+
+def synthetic(workload: Workload, composer: Composer, rng: random.Random) -> Iterator[Prompt]:
     """Unending synthetic prompts of the workload's lengths."""
-    composer = Composer(count, rng)
     prefix = composer.compose(workload.prefix_tokens)[0] if workload.prefix_tokens else ""
     while True:
         wanted = workload.input_tokens.draw(rng)
-        text, exact = composer.compose(wanted, prefix)
-        yield Prompt(text, wanted if exact else None, workload.output_tokens.draw(rng))
+        text, exact = composer.compose(wanted, prefix, workload.prefix_tokens)
+        pictures = [data_url(workload.image_size, rng) for _ in range(workload.images)]
+        later = tuple(composer.compose(workload.input_tokens.draw(rng))[0] for _ in range(workload.turns - 1))
+        yield Prompt(
+            [message(text, pictures)],
+            workload.output_tokens.draw(rng),
+            wanted if exact and not pictures else None,
+            later,
+        )
 
 
-def message(text: str, images: list[str] = []) -> dict[str, Any]:  # noqa: B006 - never changed
+def message(text: str, pictures: list[str] | None = None) -> dict[str, Any]:
     """A user's message, with images as data URLs."""
-    if not images:
+    if not pictures:
         return {"role": "user", "content": text}
-    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in images]
+    parts: list[dict[str, Any]] = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}

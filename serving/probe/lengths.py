@@ -36,6 +36,11 @@ class Lengths(Record):
                 return max(1, round(rng.gauss(self.low, self.high)))
 
     @property
+    def smallest(self) -> int:
+        """The smallest length that is likely: three deviations below the mean."""
+        return max(1, self.low - 3 * self.high) if self.form == "normal" else self.low
+
+    @property
     def largest(self) -> int:
         """The largest length that is likely: three deviations above the mean."""
         return {"fixed": self.low, "uniform": self.high, "normal": self.low + 3 * self.high}[self.form]

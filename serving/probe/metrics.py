@@ -1,6 +1,7 @@
 """PURE: the figures of a run, from its raw results alone."""
 
 from collections.abc import Iterable
+from functools import cached_property
 
 import numpy
 
@@ -48,7 +49,6 @@ class Figures:
     def report(self) -> ProbeReport:
         """All of it as the document."""
         run, samples = self.run, self.samples
-        steady = self.steady()
         client = client_of(self.ending.clients, samples)
         rejected = reasons_to_reject(
             run, client, samples, float(numpy.median(self.ttft)) if len(self.ttft) else 0.0
@@ -80,8 +80,8 @@ class Figures:
             from_send=self.from_send(),
             itl_per_token_s=self.itl_per_token(),
             peak_output_tokens_per_s=self.peak(),
-            steady=steady,
-            confidence=self.confidence(steady),
+            steady=self.steady,
+            confidence=self.confidence(),
             stalls=self.stalls(),
             chunks=samples.chunks,
             empty_chunks=samples.empty_chunks,
@@ -157,6 +157,7 @@ class Figures:
                 good &= values <= limit
         return good
 
+    @cached_property
     def steady(self) -> Steady | None:
         """The steady part; None where the run is too short to have one (under 50 batches of 20 ms, or 20 requests)."""
         window = self.full_load()
@@ -200,30 +201,44 @@ class Figures:
             return None
         if self.run.load.is_open:
             return 0.0, float(spans[:, 0].max())
+        moments, in_flight = self.in_flight()
+        full = numpy.flatnonzero(in_flight >= STEADY_SHARE * in_flight.max())
+        after_last = min(int(full[-1]) + 1, len(moments) - 1)
+        return max(0.0, float(moments[full[0]])), float(moments[after_last])
+
+    def in_flight(self) -> tuple[Floats, Floats]:
+        """The moments at which a request began or ended, and how many were on their way from each on."""
+        spans = seconds(self.samples.spans).reshape(-1, 2)
         moments = numpy.concatenate((spans[:, 0], spans[:, 1]))
         steps = numpy.concatenate((numpy.ones(len(spans)), -numpy.ones(len(spans))))
         order = numpy.lexsort((-steps, moments))
-        in_flight = numpy.cumsum(steps[order])
-        full = numpy.flatnonzero(in_flight >= STEADY_SHARE * in_flight.max())
-        after_last = min(int(full[-1]) + 1, len(order) - 1)
-        return max(0.0, float(moments[order][full[0]])), float(moments[order][after_last])
+        return moments[order], numpy.cumsum(steps[order])
 
-    def confidence(self, steady: Steady | None) -> dict[str, Interval]:
-        """95 % intervals by blocks: of throughput over time, of latencies over the order of sending."""
-        found: dict[str, Interval | None] = {}
+    def most_in_flight(self) -> int:
+        """The most requests on their way at once."""
+        return int(self.in_flight()[1].max(initial=0))
+
+    def confidence(self) -> dict[str, Interval]:
+        """95 % intervals by blocks."""
+        found = {name: interval(center, values) for name, (center, values) in self.by_block().items()}
+        return {name: each for name, each in found.items() if each is not None}
+
+    def by_block(self) -> dict[str, tuple[float, list[float]]]:
+        """Each figure with the same figure of ten blocks: throughput by time, latencies by the order of sending."""
+        found = {}
+        steady = self.steady
         if steady is not None:
             parts = [
                 self.between(*edges).output_tokens_per_s for edges in edges_of(steady.start_s, steady.end_s)
             ]
-            found["steady.output_tokens_per_s"] = interval(steady.output_tokens_per_s, parts)
+            found["output_tokens_per_s"] = (steady.output_tokens_per_s, parts)
         order = numpy.argsort(self.began, kind="stable")
         for name, values in self.by_request().items():
             pieces = blocks(values[order])
-            for label, quantile in (("p50", 50), ("p99", 99)):
-                center = float(numpy.percentile(values, quantile)) if len(values) else 0.0
+            for label, quantile in (("p50", 50), ("p99", 99)) if pieces else ():
                 each = [float(numpy.percentile(piece, quantile)) for piece in pieces]
-                found[f"{name}.{label}"] = interval(center, each)
-        return {name: each for name, each in found.items() if each is not None}
+                found[f"{name}.{label}"] = (float(numpy.percentile(values, quantile)), each)
+        return found
 
     def by_request(self) -> dict[str, Floats]:
         """The latencies that have one value a request."""
@@ -268,6 +283,7 @@ def client_of(sides: list[ClientSide], samples: Samples) -> Client:
         if sides and all(side.kernel_stamps and not side.unstamped for side in sides)
         else "user",
         uncertain_fraction=sum(side.uncertain for side in sides) / events if events else 0.0,
+        late_fraction=sum(side.late_uncertain for side in sides) / events if events else 0.0,
         late_sends_p99_s=worst(side.late_us.get("p99", 0.0) for side in sides) / 1e6,
         late_sends_max_s=worst(side.late_us.get("max", 0.0) for side in sides) / 1e6,
         cpu_us_per_event=sum(side.cpu_s for side in sides) * 1e6 / events if events else 0.0,

@@ -1,7 +1,6 @@
 """Door: what a probe asks the server besides its load: models, token counts, counters."""
 
 import os
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from infra.errors import AuthError, EndpointError, UsageError
+from infra.errors import AuthError, EndpointError
 from serving.probe.api import ANTHROPIC_VERSION, auth_headers, error_text
+from serving.probe.peer import tls_context
 from serving.probe.spec import Target
 
 COUNTERS = {
@@ -132,20 +132,6 @@ def key_in(path: Path) -> str:
     if not text.strip():
         raise AuthError(f"The API key file {path} is empty.", "Put the key into it, on one line.")
     return text
-
-
-def tls_context(target: Target) -> ssl.SSLContext:
-    """The system's trust, or the user's own authority. Raises UsageError for a file that holds no certificate."""
-    context = ssl.create_default_context()
-    if target.ca_file is not None:
-        try:
-            context = ssl.create_default_context(cafile=str(target.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise UsageError(
-                f"{target.ca_file} holds no certificate that can be read: {error}.",
-                "Give a PEM file: --ca-file ca.pem",
-            ) from None
-    return context
 
 
 @contextmanager

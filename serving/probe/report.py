@@ -31,6 +31,8 @@ class Client(Record):
     stamps: Literal["kernel", "user"] = "user"
     uncertain_fraction: float = 0.0
     """Share of chunks that came in one read with a later one, so that their stamp is an upper bound."""
+    late_fraction: float = 0.0
+    """Of all chunks, those uncertain because the probe read them late; what the server sent together is not among them."""
     late_sends_p99_s: float = 0.0
     """From the moment a request was due to its sending."""
     late_sends_max_s: float = 0.0
@@ -123,6 +125,7 @@ class ProbeReport(Document):
     """The best whole second."""
     steady: Steady | None = None
     confidence: dict[str, Interval] = {}
+    """By figure: `output_tokens_per_s` is the steady one; latencies as `ttft_s.p50`."""
     stalls: Stalls | None = None
     chunks: int = 0
     empty_chunks: int = 0
@@ -139,5 +142,7 @@ class ProbeReport(Document):
     server: ServerSide = ServerSide()
     interrupted: bool = False
     unfinished: int = 0
+    results_lost: bool = False
+    """The disk did not take all results, so this report cannot be made again from them."""
     invalid_because: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ Times are whole microseconds from the start of the run. `gaps_us` holds the time
 distance from the one before it, the first from `sent_us`; so 10 million chunks take about 70 MB.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
@@ -90,6 +90,8 @@ class ClientSide:
     reads: int = 0
     events: int = 0
     uncertain: int = 0
+    late_uncertain: int = 0
+    """Of the uncertain ones, those read more than a millisecond after they came: the probe's own doing."""
     unstamped: int = 0
     """Reads the kernel gave no stamp for."""
     lag_us: dict[str, float] = field(default_factory=dict)
@@ -120,10 +122,10 @@ class Writer:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.failure: str | None = None
-        self.kept: list[Result] = []
+        self.kept: list[Result | Ending] = []
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("wb", buffering=256 * 1024)
+            self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise HostError(
                 f"{path} cannot be written: {error.strerror or error}.",
@@ -132,33 +134,40 @@ class Writer:
 
     def run(self, run: Run) -> None:
         """Write the first line."""
-        self._write(run.model_dump_json().encode())
+        self._write(run.model_dump_json().encode() + b"\n")
 
     def result(self, result: Result) -> None:
         """Write one request's line."""
-        if not self._write(orjson.dumps(shortened(result))):
+        if not self._write(orjson.dumps(shortened(result)) + b"\n"):
             self.kept.append(result)
 
+    def take(self, part: Path) -> None:
+        """Append another writer's lines, and remove its file."""
+        with part.open("rb") as lines:
+            while piece := lines.read(1 << 20):
+                self._write(piece)
+        part.unlink()
+
     def close(self, ending: Ending) -> None:
-        """Write the last line and make everything durable."""
-        self._write(orjson.dumps({"end": asdict(ending)}))
-        try:
-            self._file.close()
-        except OSError as error:
-            self._fail(error)
+        """Write the last line."""
+        if not self._write(orjson.dumps({"end": asdict(ending)}) + b"\n"):
+            self.kept.append(ending)
+        self._file.close()
 
     def _write(self, line: bytes) -> bool:
+        """Write all of it or, when the disk refuses, none."""
         if self.failure:
             return False
+        start = self._file.tell()
         try:
-            self._file.write(line + b"\n")
+            written = self._file.write(line)
+            if written != len(line):  # the disk took a part: the next try says why it takes no more
+                self._file.write(line[written:])
         except OSError as error:
-            self._fail(error)
+            self.failure = f"{self.path}: {error.strerror or error}"
+            self._file.truncate(start)
             return False
         return True
-
-    def _fail(self, error: OSError) -> None:
-        self.failure = self.failure or f"{self.path}: {error.strerror or error}"
 
 
 def shortened(result: Result) -> dict[str, Any]:
@@ -177,8 +186,16 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-def read(path: Path) -> tuple[Run, Iterator[Result | Ending]]:
-    """The run, and its results as an iterator ending with the Ending. Raises DocumentError."""
+def results_path(path: Path) -> Path:
+    """The file itself, where its folder was given."""
+    return path / "results.jsonl" if path.is_dir() else path
+
+
+def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterator[Result | Ending]]:
+    """The run, and its results as an iterator ending with the Ending. Raises DocumentError.
+
+    `kept` are those that the disk did not take.
+    """
     try:
         file = path.open("rb")
     except OSError as error:
@@ -186,10 +203,10 @@ def read(path: Path) -> tuple[Run, Iterator[Result | Ending]]:
             f"There are no probe results at {path}: {error.strerror or error}.",
             "Give the results.jsonl of a probe.",
         ) from None
-    return Run.parse(file.readline(), str(path)), lines(file, path)
+    return Run.parse(file.readline(), str(path)), lines(file, path, kept)
 
 
-def lines(file: BinaryIO, path: Path) -> Iterator[Result | Ending]:
+def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> Iterator[Result | Ending]:
     """The lines after the first. The file of a probe that was killed is read as far as it goes."""
     last = 0
     with file:
@@ -209,6 +226,9 @@ def lines(file: BinaryIO, path: Path) -> Iterator[Result | Ending]:
                 ) from None
             last = max(last, result.done_us)
             yield result
+    yield from kept
+    if kept and isinstance(kept[-1], Ending):
+        return
     yield Ending(duration_us=last, clients=[], interrupted=True)
 
 

@@ -1,37 +1,30 @@
 """One probe from beginning to end: ask the server, prepare, load it, keep every result, report."""
 
-import random
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from itertools import chain, islice, repeat
+from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
-
-from infra.errors import AuthError, EndpointError, UsageError
+from infra.errors import AuthError, EndpointError, HostError, UsageError
 from serving.probe import results
-from serving.probe.api import PATHS, headers, request_body
-from serving.probe.attack import Attack, Progress
-from serving.probe.connection import Peer, Shot
-from serving.probe.dataset import Prompt, message, synthetic
+from serving.probe.api import PATHS
+from serving.probe.attack import Attack
+from serving.probe.crew import Watch, attack
+from serving.probe.dataset import learn, message
+from serving.probe.maker import Maker
 from serving.probe.metrics import report
-from serving.probe.pacing import schedule_s
-from serving.probe.questions import Server, tls_context
+from serving.probe.peer import resolve
+from serving.probe.questions import Server
 from serving.probe.report import ProbeReport
-from serving.probe.results import Ending, Result, Run, ServerFacts, Writer
+from serving.probe.results import Result, Run, ServerFacts, Writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
-PREPARED_BYTES = 256 * 1024 * 1024
-"""Requests are serialised before the clock starts up to this much; a longer run serialises the rest on the way."""
 CANARY_TIMEOUT_S = 120.0
-MOST_OPEN_BEFORE = 256
+CANARY_TOKENS = 2
 
-Watch = Callable[[Progress], None]
 Say = Callable[[str], None]
 
 
@@ -46,25 +39,31 @@ def run(
 ) -> ProbeReport:
     """Probe an endpoint and leave `results.jsonl` and `probe.json` in the folder `output`.
 
-    `watch` is called once a second with how the run stands, `say` with each step before it. A run that was not to be
+    `watch` is called once a second with how the run stands, `say` with each step before it. A run that must not be
     trusted comes back with `valid` False, an interrupted one with `interrupted` True; nothing is raised for either.
     Raises EndpointError or AuthError, before any load, when the endpoint is not there, refuses the key, or is no
-    model server; UsageError when the request cannot work there; HostError when results cannot be written.
+    model server; UsageError when the request cannot work there; HostError when results cannot be written at all.
     """
     server = Server(target)
     try:
         facts, model = meet(server, workload)
         say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
-        maker = Maker(server, model, workload, facts, load.seed)
-        prompts = list_or_stream(maker, load, say)
-        peer = resolve(target)
-        check_with_canary(peer, target, load, maker)
-        run_record = record_of(target, model, load, workload, slo, maker)
+
+        def count(text: str) -> int | None:
+            return server.count_tokens(model, [message(text)])
+
+        lexicon = learn(count)
+        facts = facts.model_copy(update={"exact_lengths": lexicon.known})
+        salt = f"corral-{time.time_ns():x}"
+        maker = Maker(target, server.api_key, model, workload, facts, lexicon, salt)
+        composer = maker.composer(f"{workload.seed}")
+        composer.count = count
+        warm_up(maker, load, say)
         writer = Writer(output / RESULTS)
-        writer.run(run_record)
+        writer.run(record_of(maker, load, slo))
         before = server.counters()
-        ending = attack(peer, target, load, prompts, writer, watch)
-        ending.counters = moved(before, settled(server, before, ending))
+        ending = attack(maker, load, composer, writer, watch)
+        ending.counters = moved(before, settled(server, before))
         writer.close(ending)
     finally:
         server.close()
@@ -72,10 +71,16 @@ def run(
 
 
 def finish(output: Path, writer: Writer) -> ProbeReport:
-    """Report from the file as it was written, so that the report can be made again from it."""
-    written, records = results.read(writer.path)
-    made = report(written, records)
-    made.write(output / REPORT)
+    """Report from the file as it was written, so that the same report can be made again from it."""
+    made = report(*results.read(writer.path, writer.kept))
+    if writer.failure:
+        lost = f"the results could not all be written ({writer.failure}): this report cannot be made again from them"
+        made = made.model_copy(update={"warnings": (*made.warnings, lost), "results_lost": True})
+    try:
+        made.write(output / REPORT)
+    except HostError:
+        if not writer.failure:
+            raise
     return made
 
 
@@ -111,112 +116,36 @@ def check_lengths(workload: Workload, facts: ServerFacts) -> None:
         )
 
 
-class Maker:
-    """Makes requests: prompts from the workload, bodies in the API's form, bytes for the wire."""
+def warm_up(maker: Maker, load: Load, say: Say) -> None:
+    """One short request, so that an endpoint that cannot work is found before the load; then those asked for.
 
-    def __init__(self, server: Server, model: str, workload: Workload, facts: ServerFacts, seed: int) -> None:
-        self._server = server
-        self._api = server.target.api
-        self._workload = workload
-        self.facts = facts
-        self.model = model
-        host = urlsplit(server.target.base_url)
-        self._path = host.path.rstrip("/") + PATHS[self._api]
-        lines = headers(self._api, host.netloc, server.api_key)
-        self._head = "".join(f"{name}: {value}\r\n" for name, value in lines.items()).encode()
-        self._extra = self._extras()
-        self._prompts = synthetic(workload, self._count, random.Random(workload.seed))
-
-    @property
-    def ignores_eos(self) -> bool:
-        """Whether the server is told to go on to the asked length."""
-        asked = self._workload.ignore_eos
-        return self.facts.is_vllm if asked is None else asked
-
-    def prompt(self) -> Prompt:
-        """The next prompt."""
-        return next(self._prompts)
-
-    def shot(self, index: int, prompt: Prompt, max_tokens: int | None = None) -> Shot:
-        """The prompt as a request ready for the wire."""
-        wanted = max_tokens or prompt.output_tokens
-        body = orjson.dumps(request_body(self._api, self.model, [message(prompt.text)], wanted, self._extra))
-        head = (
-            f"POST {self._path} HTTP/1.1\r\ncontent-length: {len(body)}\r\n".encode() + self._head + b"\r\n"
-        )
-        return Shot(index, head + body, wanted, prompt.input_tokens)
-
-    def _extras(self) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        if self.ignores_eos:
-            extra["ignore_eos"] = True
-        if self.facts.is_vllm:
-            extra["temperature"] = 0
-            # Its own part of the prefix cache: nothing from an earlier run can be hit.
-            extra["cache_salt"] = f"corral-{time.time_ns():x}"
-            if self._workload.per_chunk_usage:
-                extra["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
-        return extra | self._workload.extra_body
-
-    def _count(self, text: str) -> int | None:
-        return self._server.count_tokens(self.model, [message(text)])
-
-
-def list_or_stream(maker: Maker, load: Load, say: Say) -> Iterator[Shot]:
-    """The load's shots: serialised now as far as memory allows, the rest on the way."""
-    times: Iterator[float | None] = schedule_s(load) if load.is_open else repeat(None, load.requests or 10**9)
-    shots = (timed(maker.shot(index, maker.prompt()), time_s) for index, time_s in enumerate(times))
-    prepared, size = [], 0
-    wanted = load.requests if load.requests is not None else estimate(load)
-    say("preparing the requests")
-    for shot in islice(shots, wanted):
-        prepared.append(shot)
-        size += len(shot.request)
-        if size > PREPARED_BYTES:
-            break
-    return chain(prepared, shots)
-
-
-def estimate(load: Load) -> int:
-    """How many requests to prepare for a run that ends by time."""
-    if load.request_rate is not None and load.duration_s is not None:
-        return int(load.duration_s * max(load.request_rate, load.end_request_rate or 0.0) * 1.2) + 16
-    return 16 * (load.concurrency or 1)
-
-
-def timed(shot: Shot, time_s: float | None) -> Shot:
-    """The shot with its place in the schedule."""
-    if time_s is not None:
-        shot.scheduled_ns = round(time_s * 1e9)
-    return shot
-
-
-def resolve(target: Target) -> Peer:
-    """The address behind the URL. Raises EndpointError."""
-    parts = urlsplit(target.base_url)
-    host = parts.hostname or ""
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise EndpointError(
-            f"{host} cannot be resolved: {error.strerror}.", "Check the host's name."
-        ) from None
-    context = tls_context(target) if parts.scheme == "https" else None
-    return Peer(family, address, context, host)
-
-
-def check_with_canary(peer: Peer, target: Target, load: Load, maker: Maker) -> None:
-    """One short streamed request, so that an endpoint that cannot work is found before the load."""
+    Raises EndpointError or AuthError for the first one's failure.
+    """
+    wanted = 1 + load.warmup_requests
+    once = Load(
+        shape="concurrency",
+        requests=wanted,
+        concurrency=min(load.concurrency or 1, load.warmup_requests or 1),
+        timeout_s=max(CANARY_TIMEOUT_S, load.timeout_s if load.warmup_requests else 0.0),
+    )
+    say("trying one request" + (f", then {load.warmup_requests} to warm up" if load.warmup_requests else ""))
+    composer = maker.composer(f"{maker.workload.seed}/warm-up")
+    prompts = islice(maker.prompts(composer, f"{maker.workload.seed}/warm-up"), wanted)
+    shots = [
+        maker.shot(prompt, -1, maker.head(), None if index else CANARY_TOKENS)
+        for index, prompt in enumerate(prompts)
+    ]
     first: list[Result] = []
-    shot = maker.shot(-1, maker.prompt(), max_tokens=2)
-    one = Load(shape="concurrency", requests=1, concurrency=1, timeout_s=CANARY_TIMEOUT_S)
-    canary = Attack(peer, target.api, one, iter([shot]), first.append)
-    canary.run()
-    if canary.interrupted:
-        raise KeyboardInterrupt
-    if not first[0].ok:
-        raise refusal(target, first[0])
+    for each, slots in ((shots[:1], 1), (shots[1:], once.concurrency or 1)):
+        if each:
+            engine = Attack(
+                resolve(maker.target), maker.target.api, once, iter(each), first.append, None, slots
+            )
+            engine.run()
+            if engine.interrupted:
+                raise KeyboardInterrupt
+            if not first[0].ok:
+                raise refusal(maker.target, first[0])
 
 
 def refusal(target: Target, result: Result) -> EndpointError | AuthError:
@@ -235,60 +164,49 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     )
 
 
-def record_of(target: Target, model: str, load: Load, workload: Workload, slo: Slo, maker: Maker) -> Run:
+def record_of(maker: Maker, load: Load, slo: Slo) -> Run:
     """The first line of the results."""
     return Run(
-        target=target,
-        model=model,
-        load=load,
-        workload=workload,
+        target=maker.target,
+        model=maker.model,
+        load=load.model_copy(update={"trace": ()}),
+        workload=maker.workload,
         slo=slo,
         server=maker.facts,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=notes_of(workload, maker),
+        notes=notes_of(maker),
     )
 
 
-def notes_of(workload: Workload, maker: Maker) -> tuple[str, ...]:
+def notes_of(maker: Maker) -> tuple[str, ...]:
     """How the requests were made."""
+    lengths = (
+        "prompt lengths: exact, by the server's own tokenizer"
+        if maker.lexicon.known
+        else "prompt lengths: approximate, the server has no tokenizer to ask; the tokens are those it reported"
+    )
     return (
+        "the user's own prompts" if maker.workload.prompts_file is not None else lengths,
         "ignore_eos: every answer has the asked length"
         if maker.ignores_eos
         else "answers may end before the asked length",
-        "prefix cache: this run has its own cache_salt; nothing is shared with earlier runs"
-        if maker.facts.is_vllm
-        else "prefix cache: prompts are random; the server offers no proof that nothing was cached",
+        cache_note(maker),
     )
 
 
-# The load
-
-
-def attack(
-    peer: Peer, target: Target, load: Load, shots: Iterator[Shot], writer: Writer, watch: Watch | None
-) -> Ending:
-    """Put the load on; every result goes to the writer."""
-    engine = Attack(peer, target.api, load, shots, writer.result, watch, connections_before(load))
-    side = engine.run()
-    last_us = engine.last_done_us if not engine.interrupted else int(side.wall_s * 1e6)
-    return Ending(
-        duration_us=last_us, clients=[side], interrupted=engine.interrupted, unfinished=engine.unfinished
-    )
-
-
-def connections_before(load: Load) -> int:
-    """How many connections to open before the clock starts: all of a closed loop's, a first share of an open one's."""
-    if load.concurrency is not None and not load.is_open:
-        return min(load.concurrency, load.requests or load.concurrency)
-    if load.shape == "burst":
-        return load.requests or 1
-    return min(MOST_OPEN_BEFORE, load.requests or MOST_OPEN_BEFORE)
+def cache_note(maker: Maker) -> str:
+    """What can have come from the server's prefix cache."""
+    shared = maker.workload.prefix_tokens
+    within = f"all prompts share {shared} tokens on purpose" if shared else "the prompts are random"
+    if maker.salted:
+        return f"prefix cache: this run has its own cache_salt, so nothing is hit from before; {within}"
+    return f"prefix cache: {within}; the server offers no proof that nothing was hit"
 
 
 # After the load
 
 
-def settled(server: Server, before: dict[str, float], ending: Ending) -> dict[str, float]:
+def settled(server: Server, before: dict[str, float]) -> dict[str, float]:
     """The counters once they stand still: the server adds a request's tokens a moment after its last byte."""
     if not before:
         return {}

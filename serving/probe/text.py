@@ -58,7 +58,7 @@ def throughput(report: ProbeReport) -> str:
         f"in and out   {report.total_tokens_per_s:,.1f} tokens/s, {report.request_per_s:.2f} requests/s",
     ]
     if report.steady is not None:
-        spread = report.confidence.get("steady.output_tokens_per_s")
+        spread = report.confidence.get("output_tokens_per_s")
         about = f" (95 %: {spread.low:,.1f} to {spread.high:,.1f})" if spread else ""
         lines.append(
             f"steady       {report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"

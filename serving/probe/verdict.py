@@ -9,8 +9,7 @@ BUSY_FRACTION = 0.90
 # A clock or a schedule that is off by more than this, and by more than this share of the median TTFT, spoils figures.
 LATE_S, LATE_SHARE = 0.010, 0.10
 # Chunks whose stamp is only an upper bound because the probe came late.
-UNCERTAIN_FRACTION = 0.05
-LATE_READ_S = 0.001
+LATE_FRACTION = 0.05
 COUNTERS_AGREE = 0.005
 COLD_HIT_RATE = 0.05
 
@@ -18,7 +17,6 @@ COLD_HIT_RATE = 0.05
 def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: float) -> tuple[str, ...]:
     """Why the probe was the bottleneck; none when it was not."""
     limit_s = max(LATE_S, LATE_SHARE * ttft_p50_s)
-    late_reader = client.p99_lag_s > LATE_READ_S
     rules = (
         (
             client.cpu_fraction > BUSY_FRACTION,
@@ -33,8 +31,8 @@ def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: fl
             f"the probe's own clock was late: p99 {client.p99_lag_s * 1e3:.1f} ms, without kernel stamps to correct it",
         ),
         (
-            late_reader and client.uncertain_fraction > UNCERTAIN_FRACTION,
-            f"client-limited: {client.uncertain_fraction:.0%} of the chunks were read late, together with later ones",
+            client.late_fraction > LATE_FRACTION,
+            f"client-limited: {client.late_fraction:.0%} of the chunks were read late, together with later ones",
         ),
         (
             "client_limit" in samples.errors,

@@ -1,0 +1,34 @@
+"""A report made again from raw results, and the other forms of it."""
+
+from pathlib import Path
+
+import orjson
+
+from infra.record import write_text_atomically
+from serving.probe.exports import csv_text, vllm_bench
+from serving.probe.metrics import Figures
+from serving.probe.report import ProbeReport
+from serving.probe.results import read, results_path
+from serving.probe.samples import collect
+
+
+def again(
+    results: Path, html: Path | None = None, csv: Path | None = None, bench: Path | None = None
+) -> tuple[ProbeReport, Path]:
+    """The report of a results file or its folder, and the file it was made from. Writes the forms asked for.
+
+    Raises DocumentError for a file that holds no results, HostError when a form cannot be written.
+    """
+    path = results_path(results)
+    run, records = read(path)
+    figures = Figures(run, collect(records))
+    if csv is not None:
+        write_text_atomically(csv, csv_text(read(path)[1]), mode=0o644)
+    if bench is not None:
+        text = orjson.dumps(vllm_bench(figures), option=orjson.OPT_INDENT_2).decode()
+        write_text_atomically(bench, text + "\n", mode=0o644)
+    if html is not None:
+        from serving.probe.page import page
+
+        write_text_atomically(html, page(figures), mode=0o644)
+    return figures.report(), path

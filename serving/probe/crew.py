@@ -1,0 +1,204 @@
+"""The load by one process, or by several that share it and start at one moment."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain, islice
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+
+from infra.errors import CorralError
+from serving.probe.attack import Attack, Progress
+from serving.probe.connection import Shot
+from serving.probe.dataset import Composer
+from serving.probe.maker import Maker
+from serving.probe.peer import resolve
+from serving.probe.results import ClientSide, Ending, Result, Writer
+from serving.probe.spec import Load
+
+PREPARED_BYTES = 256 * 1024 * 1024
+"""Requests are serialised before the clock starts up to this much; a longer run serialises the rest on the way."""
+MOST_OPEN_BEFORE = 256
+READY_LIMIT_S = 120.0
+
+Watch = Callable[[Progress], None]
+
+
+@dataclass
+class Share:
+    """What one process did."""
+
+    side: ClientSide
+    last_done_us: int
+    unfinished: int
+    interrupted: bool
+    failure: str | None = None
+    """Why its results could not all be written."""
+
+
+def attack(maker: Maker, load: Load, composer: Composer, writer: Writer, watch: Watch | None) -> Ending:
+    """Put the load on; every result goes to the writer."""
+    if load.processes == 1:
+        shots = prepared(maker.shots(load, composer), load)
+        shares = [run_share(maker, load, shots, writer.result, lambda: bool(writer.failure), watch)]
+    else:
+        shares = attack_together(maker, load, writer, watch)
+    interrupted = any(share.interrupted for share in shares)
+    return Ending(
+        duration_us=int(max(share.side.wall_s for share in shares) * 1e6)
+        if interrupted
+        else max(share.last_done_us for share in shares),
+        clients=[share.side for share in shares],
+        interrupted=interrupted,
+        unfinished=sum(share.unfinished for share in shares),
+    )
+
+
+def run_share(
+    maker: Maker,
+    load: Load,
+    shots: Iterator[Shot],
+    sink: Callable[[Result], None],
+    must_stop: Callable[[], bool],
+    watch: Watch | None,
+    process: int = 0,
+    start_at_ns: Callable[[], int] | None = None,
+) -> Share:
+    """One process's share of the load."""
+    connections = connections_before(load, process)
+    engine = Attack(
+        resolve(maker.target), maker.target.api, load, shots, sink, watch, connections, start_at_ns, must_stop
+    )
+    side = replace(engine.run(), process=process)
+    return Share(side, engine.last_done_us, engine.unfinished, engine.interrupted)
+
+
+def prepared(shots: Iterator[Shot], load: Load) -> Iterator[Shot]:
+    """The same shots, serialised beforehand as far as memory allows."""
+    ready, size = [], 0
+    wanted = load.requests if load.requests is not None else estimate(load)
+    for shot in islice(shots, wanted):
+        ready.append(shot)
+        size += len(shot.request)
+        if size > PREPARED_BYTES // load.processes:
+            break
+    return chain(ready, shots)
+
+
+def estimate(load: Load) -> int:
+    """How many requests to prepare for a run that ends by time."""
+    if load.request_rate is not None and load.duration_s is not None:
+        return int(load.duration_s * max(load.request_rate, load.end_request_rate or 0.0) * 1.2) + 16
+    return 16 * (load.concurrency or 1)
+
+
+def connections_before(load: Load, process: int = 0) -> int:
+    """How many connections to open before the clock starts: all of a closed loop's, a first share of an open one's."""
+    if not load.is_open:
+        wanted = min(load.concurrency or 1, load.requests or load.concurrency or 1)
+    elif load.shape == "burst":
+        wanted = load.requests or 1
+    else:
+        wanted = min(MOST_OPEN_BEFORE, load.requests or MOST_OPEN_BEFORE)
+    return wanted // load.processes + (process < wanted % load.processes)
+
+
+def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | None) -> list[Share]:
+    """Several processes; each writes its own part, which is put into the one file at the end."""
+    context = multiprocessing.get_context("spawn")
+    crew = []
+    parts = [writer.path.with_name(f".{writer.path.name}.{process}") for process in range(load.processes)]
+    for process, part in enumerate(parts):
+        ours, theirs = context.Pipe()
+        worker = context.Process(target=work, args=(maker, load, process, part, theirs), daemon=True)
+        worker.start()
+        theirs.close()
+        crew.append((worker, ours))
+    previous = signal.signal(signal.SIGINT, lambda *_: interrupt([worker.pid for worker, _ in crew]))
+    try:
+        shares = conduct([ours for _, ours in crew], watch)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        for worker, ours in crew:
+            ours.close()
+            worker.join(10)
+            if worker.is_alive():
+                worker.kill()
+                worker.join()
+    for part in parts:
+        writer.take(part)
+    writer.failure = writer.failure or next((share.failure for share in shares if share.failure), None)
+    return shares
+
+
+def interrupt(pids: list[int | None]) -> None:
+    """Pass Ctrl-C on."""
+    for pid in pids:
+        if pid is not None:
+            os.kill(pid, signal.SIGINT)
+
+
+def conduct(pipes: list[Connection], watch: Watch | None) -> list[Share]:
+    """Start the processes at one moment, pass on how they stand, gather what they did."""
+    for pipe in pipes:
+        if not pipe.poll(READY_LIMIT_S):
+            raise CorralError("A process of the probe did not become ready.", "Use fewer: --processes")
+        pipe.recv()
+    start_at_ns = time.monotonic_ns() + 200_000_000
+    for pipe in pipes:
+        pipe.send(start_at_ns)
+    shares: dict[Connection, Share] = {}
+    standing: dict[Connection, Progress] = {}
+    while len(shares) < len(pipes):
+        speaking = wait([pipe for pipe in pipes if pipe not in shares], timeout=1.0)
+        for pipe in (pipe for pipe in pipes if pipe in speaking):
+            try:
+                told = pipe.recv()
+            except EOFError:
+                raise CorralError(
+                    "A process of the probe has died.", "Look at the system's log: dmesg"
+                ) from None
+            if isinstance(told, Share):
+                shares[pipe] = told
+            else:
+                standing[pipe] = told
+        if watch is not None and len(standing) == len(pipes):
+            watch(together(list(standing.values())))
+            standing.clear()
+    return list(shares.values())
+
+
+def together(each: list[Progress]) -> Progress:
+    """The processes' standing as one."""
+    return Progress(
+        elapsed_s=max(one.elapsed_s for one in each),
+        sent=sum(one.sent for one in each),
+        done=sum(one.done for one in each),
+        failed=sum(one.failed for one in each),
+        in_flight=sum(one.in_flight for one in each),
+        chunks=sum(one.chunks for one in each),
+        chunks_per_s=sum(one.chunks_per_s for one in each),
+        ttft_us=[value for one in each for value in one.ttft_us],
+    )
+
+
+def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
+    """The body of one process. Ctrl-C reaches it through the first process, and only while it loads."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    writer = Writer(part)
+
+    def sink(result: Result) -> None:
+        result.process = process
+        writer.result(result)
+
+    def ready() -> int:
+        pipe.send("ready")
+        start_at_ns: int = pipe.recv()
+        return start_at_ns
+
+    shots = prepared(maker.shots(load, maker.composer(f"{maker.workload.seed}/{process}"), process), load)
+    share = run_share(maker, load, shots, sink, lambda: bool(writer.failure), pipe.send, process, ready)
+    pipe.send(replace(share, failure=writer.failure))

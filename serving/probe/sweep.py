@@ -1,0 +1,152 @@
+"""The sweep: raise the load step by step until throughput saturates or a limit is missed, then close in on it."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from infra.record import write_text_atomically
+from serving.probe.page import sweep_page
+from serving.probe.report import ProbeReport
+from serving.probe.run import Say, run
+from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.sweep_report import Point, Sweep, point_text
+
+GROWTH = 4.0
+"""Of a search for a limit: the first factor that misses is found in few steps, then halved geometrically."""
+CLOSE_ENOUGH = 1.05
+SATURATED_GAIN = 1.05
+"""Twice the load must bring this much more throughput, else it is saturated."""
+NEAR_BEST = 0.95
+
+Measure = Callable[[float], Point]
+
+
+def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: Slo, say: Say) -> Sweep:
+    """Measure step by step; writes each step's results in a folder of its own and sweep.json over them.
+
+    Raises what a single probe raises.
+    """
+    reports: list[ProbeReport] = []
+
+    def measure(load: float) -> Point:
+        folder = output / f"{steps.over}-{load:g}"
+        report = run(target, load_of(steps, load), workload, folder, slo)
+        reports.append(report)
+        found = point(load, report, folder)
+        say(point_text(found, steps.over))
+        if report.interrupted:
+            raise KeyboardInterrupt
+        return found
+
+    points, best, rule = search(measure, steps, slo)
+    found = Sweep(
+        url=target.base_url,
+        model=reports[0].model,
+        over=steps.over,
+        slo=slo.model_dump(exclude_none=True),
+        attainment=steps.attainment,
+        best=best,
+        points=tuple(sorted(points, key=lambda each: each.load)),
+        rule=rule,
+    )
+    found.write(output / "sweep.json")
+    write_text_atomically(output / "sweep.html", sweep_page(found), mode=0o644)
+    return found
+
+
+def search(measure: Measure, steps: Steps, slo: Slo) -> tuple[list[Point], float | None, str]:
+    """The points measured, the answer, and the rule it was found by."""
+    whole = steps.over == "concurrency"
+    if slo == Slo():
+        points = until_saturated(measure, steps.start, steps.limit)
+        top = max(each.output_tokens_per_s for each in points)
+        knee = min(each.load for each in points if each.output_tokens_per_s >= NEAR_BEST * top)
+        return points, knee, "doubled until twice the load brought less than 5 % more output tokens/s"
+    points = []
+
+    def meets(load: float) -> bool:
+        points.append(measure(load))
+        return (points[-1].attainment or 0.0) >= steps.attainment
+
+    best = highest(meets, steps.start, steps.limit, whole)
+    rule = f"grown by {GROWTH:g}, then halved between the last that met the limits and the first that did not, to 5 %"
+    return points, best, rule
+
+
+def until_saturated(measure: Measure, start: float, limit: float) -> list[Point]:
+    """PURE but for `measure`: double the load while it pays."""
+    points = [measure(start)]
+    while points[-1].load < limit:
+        points.append(measure(min(points[-1].load * 2, limit)))
+        before = max(each.output_tokens_per_s for each in points[:-1])
+        if points[-1].output_tokens_per_s < before * SATURATED_GAIN:
+            break
+    return points
+
+
+def highest(meets: Callable[[float], bool], start: float, limit: float, whole: bool) -> float | None:
+    """PURE but for `meets`: the highest load that meets, to 5 %; None when even the lowest tried does not."""
+    low: float | None = None
+    high: float | None = None
+    load = start
+    while high is None:
+        if not meets(load):
+            high = load
+        else:
+            low = load
+            if load >= limit:
+                return limit
+            load = min(load * GROWTH, limit)
+    if low is None:
+        return None
+    while high / low > CLOSE_ENOUGH and (not whole or high - low > 1):
+        middle = math.sqrt(low * high)
+        if whole:
+            middle = min(max(round(middle), low + 1), high - 1)
+        if meets(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+def load_of(steps: Steps, load: float) -> Load:
+    """One step's load."""
+    if steps.over == "concurrency":
+        return Load(
+            shape="concurrency",
+            concurrency=round(load),
+            duration_s=steps.duration_s,
+            timeout_s=steps.timeout_s,
+            processes=steps.processes,
+            seed=steps.seed,
+        )
+    return Load(
+        shape="poisson",
+        request_rate=load,
+        duration_s=steps.duration_s,
+        timeout_s=steps.timeout_s,
+        processes=steps.processes,
+        seed=steps.seed,
+    )
+
+
+def point(load: float, report: ProbeReport, folder: Path) -> Point:
+    """A step's figures; the throughput is the steady one where there is one."""
+    share, low = report.goodput.get("attainment"), report.goodput.get("attainment_low")
+    return Point(
+        load=load,
+        output_tokens_per_s=report.steady.output_tokens_per_s
+        if report.steady
+        else report.output_tokens_per_s,
+        request_per_s=report.request_per_s,
+        ttft_p50_s=report.ttft_s.p50 if report.ttft_s else None,
+        ttft_p99_s=report.ttft_s.p99 if report.ttft_s else None,
+        tpot_p50_s=report.tpot_s.p50 if report.tpot_s else None,
+        tpot_p99_s=report.tpot_s.p99 if report.tpot_s else None,
+        attainment=share if isinstance(share, float) else None,
+        attainment_low=low if isinstance(low, float) else None,
+        failed=sum(report.errors.values()),
+        valid=report.valid,
+        folder=str(folder),
+    )

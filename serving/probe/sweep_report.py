@@ -1,0 +1,78 @@
+"""What a sweep says: its steps in the order of their load, and the answer."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from infra.record import Document, Record
+
+
+class Point(Record):
+    """One step."""
+
+    load: float
+    """Concurrency, or requests per second."""
+    output_tokens_per_s: float
+    request_per_s: float
+    ttft_p50_s: float | None
+    ttft_p99_s: float | None
+    tpot_p50_s: float | None
+    tpot_p99_s: float | None
+    attainment: float | None
+    """Share of requests that met the limits; None without limits."""
+    attainment_low: float | None
+    failed: int
+    valid: bool
+    folder: str
+
+
+class Sweep(Document):
+    """The steps, in the order of their load, and the answer."""
+
+    kind: ClassVar[str] = "probe sweep"
+    document: Literal["probe-sweep"] = "probe-sweep"
+    schema_version: Literal[1] = 1
+
+    url: str
+    model: str
+    over: str
+    slo: dict[str, float]
+    attainment: float
+    best: float | None
+    """The highest load that meets the limits; without limits the lowest with 95 % of the best throughput."""
+    points: tuple[Point, ...]
+    rule: str
+
+
+def point_text(each: Point, over: str) -> str:
+    """One step in a line."""
+    unit = "/s" if over == "rate" else " at a time"
+    ttft = (
+        f"TTFT p50 {each.ttft_p50_s * 1e3:,.1f} p99 {each.ttft_p99_s * 1e3:,.1f} ms"
+        if each.ttft_p50_s and each.ttft_p99_s
+        else ""
+    )
+    tpot = f"TPOT p50 {each.tpot_p50_s * 1e3:,.2f} ms" if each.tpot_p50_s else ""
+    met = f"{each.attainment:.1%} met the limits" if each.attainment is not None else ""
+    marks = ("INVALID" if not each.valid else "", f"{each.failed} failed" if each.failed else "")
+    words = (
+        f"{each.load:>8g}{unit}",
+        f"{each.output_tokens_per_s:>10,.1f} output tokens/s",
+        ttft,
+        tpot,
+        met,
+        *marks,
+    )
+    return "  ".join(word for word in words if word)
+
+
+def sweep_text(found: Sweep, folder: Path) -> str:
+    """The steps and the answer."""
+    lines = [point_text(each, found.over) for each in found.points]
+    unit = "requests/s" if found.over == "rate" else "at a time"
+    if found.best is None:
+        answer = "not even the first step meets the limits"
+    elif found.slo:
+        answer = f"{found.best:g} {unit} is the highest load of which {found.attainment:.0%} meet {found.slo}"
+    else:
+        answer = f"saturated at {found.best:g} {unit}: more brings less than 5 % more throughput"
+    return "\n".join([*lines, answer, f"\nsteps and sweep.json in {folder}"])
