@@ -1,5 +1,6 @@
 """What was asked: the options as typed, refused before anything is computed when no vLLM would take them."""
 
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pydantic import ValidationError
@@ -77,3 +78,16 @@ def check_precision(precision: str | None, known: tuple[str, ...]) -> None:
         raise UsageError(
             f"{precision!r} is not a precision corral knows.", f"Use --precision {'|'.join(known)}."
         )
+
+
+def price_typed(text: str | None) -> Decimal | None:
+    """A price as typed, exact. Raises UsageError when it is none."""
+    if text is None:
+        return None
+    try:
+        price = Decimal(text)
+    except InvalidOperation:
+        price = Decimal("nan")
+    if not price.is_finite() or not 0 <= price <= MOST:
+        raise UsageError(f"--usd-per-hour {text} is not a price.", "Write it as 12.50.")
+    return price

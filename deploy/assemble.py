@@ -36,7 +36,7 @@ def assemble(
         workload=workload(options),
         fits=fits,
         verdict=outcome.verdict if fits else "does not fit",
-        reason=refused or reasons.reason(subject, machine, gpu, outcome, options),
+        reason=refused or reasons.reason(gpu, outcome),
         parallel=parallel(outcome.split),
         memory=memory(outcome),
         kv=kv(subject, outcome),

@@ -14,7 +14,7 @@ from serving.vllm_versions import version_note
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
 
 
-def reason(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, options: Options) -> str:
+def reason(gpu: Gpu, outcome: Outcome) -> str:
     """One sentence: the numbers that decide."""
     taken, length = outcome.budget, outcome.length
     kv = f"{outcome.kv_gib:.1f} GiB per GPU for the KV cache"
@@ -28,10 +28,10 @@ def reason(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, optio
             f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {kv}, known only to "
             f"-{taken.error_less_gib:.1f}/+{taken.error_more_gib:.1f} GiB: confirm it by starting it."
         )
-    return why_not(subject, machine, gpu, outcome, options)
+    return why_not(gpu, outcome)
 
 
-def why_not(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, options: Options) -> str:
+def why_not(gpu: Gpu, outcome: Outcome) -> str:
     """The first thing that makes it impossible."""
     taken = outcome.budget
     budget = (

@@ -9,12 +9,16 @@ import typer
 
 from deploy.cli import (
     calibrate,
+    capacity,
     demo,
     down,
     engine,
+    extend,
+    iam_policy,
     logs,
     probe,
     provision,
+    reap,
     serve,
     size,
     status,
@@ -47,11 +51,15 @@ def corral() -> None:
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
 app.command("size")(size.size)
+app.command("capacity")(capacity.capacity)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(probe.app, name="probe")
 app.command("provision")(provision.provision)
 app.command("up")(up.up)
 app.command("down")(down.down)
+app.command("extend")(extend.extend)
+app.command("reap")(reap.reap)
+app.command("iam-policy")(iam_policy.iam_policy)
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)

@@ -50,6 +50,10 @@ def size(
         str | None, typer.Option(help="Whose rules to use; default: the newest examined.")
     ] = None,
     region: Annotated[str | None, typer.Option(help="AWS region of the price.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show how every number follows.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw memory and throughput: a .png or .svg file.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Also write the plan to this file.")
     ] = None,
@@ -59,6 +63,7 @@ def size(
     given = dict(locals())
     from deploy.ask import options_of
     from deploy.cli.output import emit, progress
+    from deploy.explain import explained
     from deploy.show import plan_text, ranking_text
     from deploy.size import answer_for, ranking_for
 
@@ -71,5 +76,9 @@ def size(
     if output:
         plan.write(output)
         progress(f"plan written to {output}")
-    emit(plan, plan_text(plan, output), json)
+    if plot:
+        from deploy.plot import draw
+
+        draw(plan, plot)
+    emit(plan, "\n\n".join([plan_text(plan, output), *([explained(plan)] if explain else [])]), json)
     return 0 if plan.fits else 3

@@ -1,0 +1,181 @@
+"""Capacity planning: from traffic to machines, and why the others lose."""
+
+import json
+from decimal import Decimal
+from math import ceil
+from pathlib import Path
+
+import pytest
+
+from deploy.capacity import Capacity, Choice, Question, capacity
+from deploy.cli.main import run
+from deploy.plan import Plan
+from deploy.traffic import Promise, Traffic, promise, traffic
+
+FIVE = traffic(5, None, 2.0, "1000", "300")
+
+
+def asked(**changes: object) -> Capacity:
+    question: dict[str, object] = {"model": "scout", "traffic": FIVE, "promise": promise(2.0, 0.05, 1, 0.8)}
+    return capacity(Question.model_validate(question | changes))
+
+
+@pytest.fixture(scope="module")
+def found() -> Capacity:
+    return asked()
+
+
+def test_the_machines_carry_the_peak_with_one_gone(found: Capacity) -> None:
+    for choice in found.choices:
+        if choice.feasible:
+            carried = (choice.machines - 1) * choice.replicas_per_machine * choice.requests_per_s * 0.8
+            assert carried >= FIVE.peak_requests_per_s * 0.999
+            one_less = carried - choice.replicas_per_machine * choice.requests_per_s * 0.8
+            assert one_less < FIVE.peak_requests_per_s
+
+
+def test_the_promise_holds_at_the_planned_peak(found: Capacity) -> None:
+    assert all(one.tpot_s <= 0.05 and one.ttft_s <= 2.0 for one in found.choices if one.feasible)
+
+
+def test_the_cost_is_machines_times_price_times_730_hours(found: Capacity) -> None:
+    best = found.choices[0]
+    assert best.usd_per_hour is not None
+    assert best.usd_per_month == (best.usd_per_hour * best.machines * 730).quantize(Decimal("0.01"))
+    assert best.machines_at_worst >= best.machines
+
+
+def test_the_first_is_the_cheapest_that_surely_fits(found: Capacity) -> None:
+    sure = [
+        one.usd_per_month
+        for one in found.choices
+        if one.feasible and one.verdict == "fits" and one.usd_per_month
+    ]
+    assert found.choices[0].usd_per_month == min(sure)
+    assert found.choices[0].why == ""
+
+
+def test_every_other_choice_says_why_it_loses(found: Capacity) -> None:
+    assert [one for one in found.choices[1:] if not one.why] == []
+    reasons = {(one.machine, one.precision): one.why for one in found.choices}
+    assert reasons["g4dn.metal", "int4"].startswith("int4 needs compute capability 8.0")
+    assert reasons["g5.xlarge", "bf16"].startswith("The weights alone are 202.4 GiB per GPU")
+
+
+def test_nothing_beats_a_choice_on_the_pareto_front(found: Capacity) -> None:
+    def beats(one: Choice, other: Choice) -> bool:
+        assert one.usd_per_month is not None
+        assert other.usd_per_month is not None
+        return one.usd_per_month < other.usd_per_month and one.e2e_s < other.e2e_s
+
+    priced = [one for one in found.choices if one.feasible and one.usd_per_month is not None]
+    front = [one for one in priced if one.pareto]
+    assert len(front) >= 3
+    assert not any(beats(other, one) for one in front for other in priced)
+    off = [one for one in priced if not one.pareto]
+    assert all(any(other.e2e_s <= one.e2e_s for other in front) for one in off)
+
+
+def test_one_notch_more_of_context_traffic_and_precision(found: Capacity) -> None:
+    assert [one.change for one in found.notches] == [
+        "context 4,096 instead of 2,048",
+        "twice the traffic",
+        "fp8 instead of int4",
+    ]
+    costs = [one.more_usd_per_month for one in found.notches]
+    assert all(cost is not None and cost >= 0 for cost in costs)
+
+
+def test_the_plan_serves_one_replica_of_the_choice(found: Capacity) -> None:
+    best, plan = found.choices[0], found.plan
+    assert plan is not None
+    assert (plan.serve.tensor_parallel_size, plan.serve.max_model_len) == (best.tensor, 2048)
+    assert (plan.precision, plan.workload.concurrency) == (best.precision, best.concurrency)
+
+
+def test_tokens_a_month_are_the_same_question() -> None:
+    monthly = traffic(None, FIVE.tokens_per_month, 2.0, "1000", "300")
+    assert monthly.requests_per_s == pytest.approx(5)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "mean", "longest"),
+    [
+        (("1000", "300"), (1000, 300), 2048),
+        (("500-1500", "100-300"), (1000, 200), 2048),
+        (("1000~300", "300"), (1000, 300), 3072),
+    ],
+)
+def test_distributions(lengths: tuple[str, str], mean: tuple[int, int], longest: int) -> None:
+    """The longest likely request is three deviations out; the context holds it in steps of 1,024."""
+    got: Traffic = traffic(1, None, 1, *lengths)
+    assert ((got.mean_input, got.mean_output), got.longest) == (mean, longest)
+
+
+def test_a_promise_nobody_can_keep_says_what_breaks_it() -> None:
+    none = asked(promise=Promise(tpot_s=0.0001), machines=("p5.48xlarge",))
+    assert none.plan is None
+    assert all(one.why.startswith("even one request alone: TPOT ") for one in none.choices)
+
+
+def test_an_owned_machine_at_its_owners_price() -> None:
+    one = asked(machines=("4xH100",), usd_per_hour=Decimal("9.5"), precision="fp8").choices[0]
+    assert (one.machine, one.usd_per_month) == ("4xH100", Decimal("9.5") * one.machines * 730)
+    assert one.machines == ceil(one.machines)
+
+
+def test_the_command_writes_plan_and_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan, picture = tmp_path / "plan.json", tmp_path / "p.svg"
+    command = ["capacity", "scout", "--requests-per-s", "2", "--on", "p5.48xlarge", "--on", "g6e.12xlarge"]
+    assert run([*command, "--explain", "-o", str(plan), "--plot", str(picture)]) == 0
+    out = capsys.readouterr().out
+    assert "How many machines\n  peak = 2 x 2 = 4 requests/s\n" in out
+    assert "num_blocks = floor(" in out
+    assert Plan.read(plan).fits
+    assert "<svg" in picture.read_text()
+
+
+def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["capacity", "maverick", "--tokens-per-month", "1e9", "--on", "p5en.48xlarge", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert Capacity.parse(printed, "stdout").model == "maverick"
+    assert json.loads(printed)["document"] == "capacity"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Say how much traffic there is, in one way."),
+        (
+            ["--requests-per-s", "5", "--tokens-per-month", "1e9"],
+            "Say how much traffic there is, in one way.",
+        ),
+        (["--requests-per-s", "nan"], "--requests-per-s nan makes no sense."),
+        (["--requests-per-s", "0"], "--requests-per-s 0 makes no sense."),
+        (["--requests-per-s", "inf"], "--requests-per-s inf makes no sense."),
+        (["--tokens-per-month", "-1"], "--tokens-per-month -1 makes no sense."),
+        (["--requests-per-s", "5", "--peak-factor", "0.5"], "--peak-factor 0.5 makes no sense."),
+        (["--requests-per-s", "5", "--fill", "0"], "--fill 0.0 is not in (0, 1]."),
+        (["--requests-per-s", "5", "--tpot", "-1"], "--tpot -1 makes no sense."),
+        (["--requests-per-s", "5", "--spare", "-1"], "--spare -1 is not a number of spare machines."),
+        (
+            ["--requests-per-s", "5", "--input-tokens", "many"],
+            "--input-tokens 'many' is not a length in tokens.",
+        ),
+        (["--requests-per-s", "5", "--usd-per-hour", "cheap"], "--usd-per-hour cheap is not a price."),
+        (["--requests-per-s", "5", "--on", "toaster"], "'toaster' is not a machine corral knows."),
+        (["--requests-per-s", "5", "--precision", "int2"], "'int2' is not a precision corral knows."),
+        (["--requests-per-s", "5", "--context", "99000000"], "--max-model-len 99,000,000 is beyond"),
+        (
+            ["--requests-per-s", "5", "--on", "p5.48xlarge", "--plot", "x.bmp"],
+            "x.bmp is neither a .png nor a .svg file.",
+        ),
+    ],
+)
+def test_a_wrong_question_is_one_sentence(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["capacity", "scout", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {message}")
