@@ -1,0 +1,334 @@
+"""Real hosts for the fleet tests: a Debian tree booted by systemd-nspawn in a network namespace of its own.
+
+A host has systemd as PID 1, an sshd, an address, and no way to anything but this machine. The tree is made once and
+kept in $XDG_CACHE_HOME/corral-tests. A host lives in folders, control groups and an interface that are named after
+it; its processes die with pytest, however that ends, and what a killed run left on the disk is removed by the next.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+PACKAGES = (
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),
+    *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1"),
+)
+SUITE = "bookworm"
+BOOT_DEADLINE_S = 60
+
+NETWORK_UNIT = """\
+[Unit]
+Description=The address of this test host
+Before=ssh.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/sbin/ip address replace {address}/30 dev host0
+ExecStart=/usr/sbin/ip link set host0 up
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
+
+# Each host needs control groups of its own, or two of them would share systemd's.
+IN_ITS_CGROUP = (
+    f"for hierarchy in {' '.join(CGROUPS)}; do"
+    """
+    if [ -w "$hierarchy/cgroup.procs" ]; then
+        mkdir -p "$hierarchy/$0" && echo $$ >"$hierarchy/$0/cgroup.procs"
+    fi
+done
+exec "$@"
+"""
+)
+
+
+class Machine:
+    """One test host. `power_on` and `power_off` as often as you like; the disk stays."""
+
+    def __init__(self, name: str, number: int, folder: Path, ssh_folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.tree = folder / "tree"
+        self.ours, self.address = f"10.99.{number}.1", f"10.99.{number}.2"
+        self.ssh_folder = ssh_folder
+        self.binds: list[str] = []
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def power_on(self) -> None:
+        """Boot, and return when sshd greets."""
+        command = [
+            "systemd-nspawn",
+            "--quiet",
+            f"--directory={self.tree}",
+            "--boot",
+            f"--machine={self.name}",
+        ]
+        command += ["--network-veth", "--register=no", *self.binds]
+        if not Path("/run/systemd/system").is_dir():
+            command += ["--keep-unit"]
+        # The host shuts down with pytest, even with one that is killed.
+        command = ["sh", "-c", IN_ITS_CGROUP, self.name, "setpriv", "--pdeathsig", "TERM", *command]
+        with (self.folder / "console").open("ab") as console:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, start_new_session=True
+            )
+        self._wait(self._connected, "an interface")
+        self._wait(self._greets, "a greeting of its sshd")
+
+    def power_off(self) -> None:
+        """Pull the plug."""
+        kill(self.name)
+        if self.process:
+            self.process.wait()
+            self.process = None
+
+    def ended_itself(self, deadline_s: float = 60) -> bool:
+        """Whether the host shuts itself down in time."""
+        assert self.process
+        try:
+            self.process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def power_cycle(self) -> None:
+        """Lose power, and boot again."""
+        self.power_off()
+        self.power_on()
+
+    def remove(self) -> None:
+        """Leave nothing: no process, control group, interface or file."""
+        self.power_off()
+        remove_groups(self.name)
+        shutil.rmtree(self.folder)
+
+    def ssh(self, script: str) -> str:
+        """Run a script there, past everything of ours, for what a test wants to see with its own eyes."""
+        config = self.ssh_folder / "config"
+        command = ["ssh", "-F", str(config), self.name, script]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    def _connected(self) -> bool:
+        interface = f"ve-{self.name}"
+        if not Path(f"/sys/class/net/{interface}").exists():
+            return False
+        subprocess.run(["ip", "address", "replace", f"{self.ours}/30", "dev", interface], check=True)
+        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
+        return True
+
+    def _greets(self) -> bool:
+        try:
+            with socket.create_connection((self.address, 22), timeout=1) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def _wait(self, seen: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + BOOT_DEADLINE_S
+        while not seen():
+            if self.process and self.process.poll() is not None or time.monotonic() > end:
+                console = (self.folder / "console").read_text(errors="replace")[-2000:]
+                pytest.fail(f"{self.name}: waited for {what}; its console says:\n{console}")
+            time.sleep(0.05)
+
+
+def kill(name: str) -> None:
+    """End every process of a host: nspawn, killed alone, would leave the host running."""
+    end = time.monotonic() + BOOT_DEADLINE_S
+    while found := processes(name):
+        for number in found:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        assert time.monotonic() < end, f"{name} does not die: {found}"
+        time.sleep(0.05)
+
+
+def processes(name: str) -> list[int]:
+    """The living processes in a host's control groups."""
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if _lives_in(path, f"/{name}/")]
+
+
+def _lives_in(process: Path, group: str) -> bool:
+    try:
+        groups = (process / "cgroup").read_text().splitlines()
+        state = (process / "stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state != "Z" and any(group in f"{line}/" for line in groups)
+
+
+def remove_groups(name: str) -> None:
+    """Remove a host's control groups, the innermost first."""
+    for base in CGROUPS:
+        for group, _, _ in os.walk(f"{base}/{name}", topdown=False):
+            os.rmdir(group)
+
+
+@pytest.fixture(scope="session")
+def cache() -> Path:
+    """Where the tree is kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "corral-tests"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tree(cache: Path, need: Callable[[str, str], NoReturn]) -> Path:
+    """The plain Debian tree, made by debootstrap once; cloud-init is in it, and does nothing without a seed."""
+    if os.geteuid():
+        need("fleet", "only root can boot hosts")
+    for program in ("systemd-nspawn", "debootstrap", "setpriv", "ip", "ssh", "ssh-keygen"):
+        if not shutil.which(program):
+            need("fleet", f"{program} is missing: scripts/ci-packages")
+    if subprocess.run(["unshare", "--net", "--pid", "--fork", "true"], check=False).returncode:
+        need("fleet", "this machine has no namespaces for us")
+    mark = hashlib.sha256(" ".join([SUITE, *PACKAGES]).encode()).hexdigest()[:12]
+    kept = cache / f"{SUITE}-{mark}"
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            _make_tree(kept, need)
+    return kept
+
+
+def _make_tree(kept: Path, need: Callable[[str, str], NoReturn]) -> None:
+    half = kept.with_suffix(".half")
+    if half.exists():
+        shutil.rmtree(half)
+    include = ",".join(PACKAGES)
+    command = ["debootstrap", "--variant=minbase", f"--include={include}", SUITE, str(half), mirror(need)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Not by debootstrap, whose simple resolver trips over its dependencies.
+    install = "apt-get update -qq && apt-get install -qqy --no-install-recommends cloud-init && apt-get clean"
+    if not done.returncode:
+        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+        command = ["chroot", str(half), "sh", "-c", install]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environ)
+    if done.returncode:
+        need("fleet", f"no Debian tree could be made: {(done.stdout + done.stderr)[-500:]}")
+    for key in half.glob("etc/ssh/ssh_host_*"):
+        key.unlink()
+    half.rename(kept)
+
+
+def mirror(need: Callable[[str, str], NoReturn]) -> str:
+    """The first Debian mirror this machine itself uses."""
+    apt = Path("/etc/apt")
+    text = "\n".join(
+        path.read_text()
+        for path in [*apt.glob("sources.list"), *sorted(apt.glob("sources.list.d/*"))]
+        if path.suffix in (".list", ".sources")
+    )
+    found = re.search(r"^(?:URIs:|deb\s+(?:\[[^]]*\]\s+)?)\s*(\S+)", text, re.MULTILINE)
+    if not found or SUITE not in text:
+        need("fleet", f"this machine's apt sources name no mirror of Debian {SUITE}")
+    return found[1]
+
+
+@pytest.fixture(scope="session")
+def machines_folder(cache: Path) -> Iterator[Path]:
+    """The trees of this run; those of runs that were killed are removed."""
+    with (cache / "running").open("w") as lock:
+        # One run at a time on one machine: they would want the same addresses.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        base = cache / "machines"
+        base.mkdir(exist_ok=True)
+        for old in base.glob("*/*"):
+            kill(f"ct{old.parent.name}-{old.name}")
+            remove_groups(f"ct{old.parent.name}-{old.name}")
+            shutil.rmtree(old)
+        folder = base / str(os.getpid())
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(base)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_politely() -> Iterator[None]:
+    """SIGTERM ends pytest like Ctrl-C, so that fixtures clean up."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def ssh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A key of ours, and the client's configuration that names the hosts of this test."""
+    folder = tmp_path / "ssh"
+    folder.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")], check=True)
+    (folder / "known_hosts").touch()
+    (folder / "config").touch(mode=0o600)
+    monkeypatch.setenv("CORRAL_SSH_CONFIG", str(folder / "config"))
+    return folder
+
+
+@pytest.fixture
+def new_machine(tree: Path, machines_folder: Path, ssh_folder: Path) -> Iterator[Callable[..., Machine]]:
+    """Make a host (not yet booted); whatever happens, it is gone after the test."""
+    made: list[Machine] = []
+
+    def make(**options: Callable[[Machine], None]) -> Machine:
+        number = len(made) + 1
+        machine = Machine(f"ct{os.getpid()}-{number}", number, machines_folder / str(number), ssh_folder)
+        made.append(machine)
+        machine.folder.mkdir()
+        subprocess.run(["cp", "--archive", "--reflink=auto", str(tree), str(machine.tree)], check=True)
+        _acquaint(machine)
+        return machine
+
+    try:
+        yield make
+    finally:
+        for machine in made:
+            machine.remove()
+
+
+def _acquaint(machine: Machine) -> None:
+    """Give the tree its address and host key, let our key in, and know the host by its key."""
+    etc = machine.tree / "etc"
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(etc / "ssh/ssh_host_ed25519_key")],
+        check=True,
+    )
+    unit = etc / "systemd/system/test-network.service"
+    unit.write_text(NETWORK_UNIT.format(address=machine.address))
+    (etc / "systemd/system/multi-user.target.wants/test-network.service").symlink_to(
+        unit.relative_to(machine.tree)
+    )
+    (etc / "hostname").write_text(f"{machine.name}\n")
+    keys = machine.tree / "root/.ssh"
+    keys.mkdir(mode=0o700, exist_ok=True)
+    (keys / "authorized_keys").write_text((machine.ssh_folder / "key.pub").read_text())
+    public = (etc / "ssh/ssh_host_ed25519_key.pub").read_text().rsplit(" ", 1)[0]
+    with (machine.ssh_folder / "known_hosts").open("a") as known:
+        known.write(f"{machine.address} {public}\n")
+    with (machine.ssh_folder / "config").open("a") as config:
+        config.write(
+            f"Host {machine.name}\n  HostName {machine.address}\n  User root\n"
+            f"  IdentityFile {machine.ssh_folder}/key\n  IdentitiesOnly yes\n"
+            f"  UserKnownHostsFile {machine.ssh_folder}/known_hosts\n"
+        )
