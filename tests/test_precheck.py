@@ -1,0 +1,98 @@
+"""What vLLM would take half a minute to refuse, refused at once and by name."""
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import CorralError, DocumentError, HostError, UsageError
+from serving import tiny
+from serving.options import ServeOptions
+from serving.precheck import check
+
+
+def options(folder: Path, **changed: Any) -> ServeOptions:
+    """The options of a toy on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    return ServeOptions(**({"model": str(folder), "served_model_name": "tiny", "port": port} | changed))
+
+
+def test_a_good_one_gives_the_weights_bytes(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "model", "multimodal")
+    assert check(options(folder)) == sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def test_a_name_of_the_hub_is_left_to_vllm(tmp_path: Path) -> None:
+    assert check(options(Path("meta-llama/anything"))) == 0
+
+
+def cut(folder: Path) -> None:
+    shard = folder / "model-00002-of-00002.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+def empty(folder: Path) -> None:
+    (folder / "model-00001-of-00002.safetensors").write_bytes(b"")
+
+
+def missing(folder: Path) -> None:
+    (folder / "model-00001-of-00002.safetensors").unlink()
+
+
+def no_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def bad_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{ nope")
+
+
+def other_architecture(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"architectures": ["Other"], "model_type": "other"})
+    )
+
+
+def no_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, empty, missing, no_config, bad_config, other_architecture, no_tokenizer]
+)
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Any) -> None:
+    folder = tiny.make(tmp_path / "model", "multimodal")
+    damage(folder)
+    with pytest.raises(DocumentError) as caught:
+        check(options(folder))
+    assert str(folder) in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "says"),
+    [
+        (
+            {"tensor_parallel_size": 3},
+            UsageError,
+            "--tensor-parallel-size 3 does not divide the model's 4 attention",
+        ),
+        (
+            {"max_model_len": 10**6},
+            UsageError,
+            "--max-model-len 1,000,000 is beyond the model, which ends at 16,384",
+        ),
+        ({"host": "203.0.113.1"}, HostError, "of 203.0.113.1 cannot be listened on"),
+    ],
+)
+def test_options_the_model_or_the_machine_cannot_have(
+    tmp_path: Path, changed: dict[str, Any], kind: type[CorralError], says: str
+) -> None:
+    folder = tiny.make(tmp_path / "model")
+    with pytest.raises(kind) as caught:
+        check(options(folder, **changed))
+    assert says in caught.value.message

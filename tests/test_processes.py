@@ -1,0 +1,71 @@
+"""Whose a process is: by session, by marker, by birth; never by its number alone."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
+
+import pytest
+
+from infra import processes
+
+Sleeper = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[Sleeper]:
+    """Start processes that sleep; all are ended with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(marker: str = "X=1", *, session: bool = True) -> "subprocess.Popen[bytes]":
+        name, _, value = marker.partition("=")
+        environment = {**os.environ, name: value}
+        started.append(subprocess.Popen(["sleep", "600"], env=environment, start_new_session=session))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_members_are_of_the_session_or_carry_the_marker(sleeper: Sleeper) -> None:
+    leader, marked, other = sleeper(), sleeper("CORRAL_SERVER=/a"), sleeper("CORRAL_SERVER=/ab")
+    assert processes.members(leader.pid, "CORRAL_SERVER=/a") == (leader.pid, marked.pid)
+    assert processes.members(-1, "CORRAL_SERVER=/ab") == (other.pid,)
+
+
+def test_a_zombie_is_dead_and_is_reaped_with_its_exit_code(sleeper: Sleeper) -> None:
+    process = sleeper()
+    born = processes.birth(process.pid)
+    assert born is not None
+    assert processes.is_alive(born)
+    processes.send([process.pid], signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert not processes.is_alive(born)
+    assert processes.members(process.pid, "X=none") == ()
+    assert processes.reap(process.pid) == -signal.SIGKILL
+    assert processes.reap(process.pid) is None
+    processes.send([process.pid], signal.SIGKILL)  # gone already: no error
+
+
+def test_another_start_or_boot_is_another_process(sleeper: Sleeper) -> None:
+    born = processes.birth(sleeper().pid)
+    assert born is not None
+    assert not processes.is_alive(born.model_copy(update={"start_ticks": born.start_ticks + 1}))
+    assert not processes.is_alive(born.model_copy(update={"boot_id": "another"}))
+
+
+def test_shared_memory_of_a_process_is_found_by_its_inode() -> None:
+    block = SharedMemory(create=True, size=64)
+    try:
+        assert Path("/dev/shm") / block.name in processes.shared_memory([os.getpid()])
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+            assert processes.shared_memory([child.pid]) == ()
+            child.communicate(b"\n")
+    finally:
+        block.close()
+        block.unlink()

@@ -1,0 +1,83 @@
+"""The toy: the same bytes from the same seed, the real names, and a tokenizer that writes any text."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from serving import checkpoint, tiny
+from serving.tiny import Layout
+from serving.tiny_tokenizer import SPECIAL, merges, token_ids
+
+LAYOUTS: tuple[Layout, ...] = ("text", "multimodal")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Every file's name and digest."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_seed_gives_the_same_bytes_and_another_seed_other_weights(tmp_path: Path, layout: Layout) -> None:
+    one, two = digests(tiny.make(tmp_path / "1", layout)), digests(tiny.make(tmp_path / "2", layout))
+    other = digests(tiny.make(tmp_path / "3", layout, seed=2))
+    assert one == two
+    assert {name for name in one if one[name] != other[name]} == {
+        name for name in one if name.endswith("tensors")
+    }
+
+
+@pytest.mark.parametrize(("layout", "parameters"), [("text", 1_549_184), ("multimodal", 1_753_728)])
+def test_it_is_a_whole_llama_4_checkpoint(tmp_path: Path, layout: Layout, parameters: int) -> None:
+    found = checkpoint.read(tiny.make(tmp_path / "model", layout))
+    assert (found.precision, found.nested_config) == ("bf16", layout == "multimodal")
+    assert found.architecture.global_layers == (3,)
+    assert found.architecture.moe_layers == (0, 1, 2, 3)
+    size = sum(path.stat().st_size for path in (tmp_path / "model").glob("*.safetensors"))
+    assert 2 * parameters < size < 2 * parameters + 20_000  # bfloat16, and the headers
+
+
+def test_making_it_again_replaces_the_other_layout_whole(tmp_path: Path) -> None:
+    tiny.make(tmp_path / "model", "multimodal")
+    assert digests(tiny.make(tmp_path / "model", "text")) == digests(tiny.make(tmp_path / "other", "text"))
+
+
+def test_the_vocabulary_is_bytes_then_words_then_special_tokens() -> None:
+    ids = token_ids()
+    assert list(ids.values()) == list(range(len(ids)))
+    assert list(ids)[-len(SPECIAL) :] == list(SPECIAL)
+    assert len({"".join(pair) for pair in merges()}) == len(merges())
+    assert all(left in ids and right in ids for left, right in merges())
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_transformers_finds_no_key_missing_unexpected_or_of_another_shape(
+    tmp_path: Path, engine: Path
+) -> None:
+    for layout in LAYOUTS:
+        tiny.make(tmp_path / layout, layout)
+    code = (
+        "import json, transformers as t\n"
+        "for name, folder in (('Llama4ForCausalLM', 'text'), ('Llama4ForConditionalGeneration', 'multimodal')):\n"
+        "    _, info = getattr(t, name).from_pretrained(folder, output_loading_info=True)\n"
+        "    print(json.dumps({key: sorted(value) for key, value in info.items()}))\n"
+        "words = t.AutoTokenizer.from_pretrained('text')\n"
+        "text = 'the horse walks over 1234 fences. Ünïcode 日本\\n\\n'\n"
+        "print(json.dumps(words.decode(words(text)['input_ids']) == '<|begin_of_text|>' + text))\n"
+        "t.AutoProcessor.from_pretrained('multimodal')\n"
+    )
+    command = [str(engine.parent / "python"), "-c", code]
+    environment = {
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(tmp_path),
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"),
+    }
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    nothing: dict[str, list[str]] = {
+        key: [] for key in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs")
+    }
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [nothing, nothing, True]
