@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from deploy.plan import Verdict
-from deploy.subject import Subject
+from deploy.subject import Subject, rank_weights
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
 from infra.record import Record
 from serving.kv import Layout, layout
 from serving.memory import Budget, Sizes, budget, device_defaults
 from serving.vllm_versions import Rules, rules
-from serving.weights import Split, rank_bytes
+from serving.weights import Split
 
 LENGTHS = tuple(1 << power for power in range(17, 8, -1))
 """The --max-model-len corral proposes, longest first: 131072 down to 512."""
@@ -258,7 +258,7 @@ def sizes(
     subject: Subject, split: Split, knobs: Knobs, options: Options, plan: Layout, length: int, positions: int
 ) -> Sizes:
     """What the memory terms depend on."""
-    held = rank_bytes(subject.weights, subject.architecture, split, knobs.text_only)
+    held = rank_weights(subject, split, knobs.text_only)
     return Sizes(
         weights_bytes=max(held),
         weights_extra_bytes=subject.extra_bytes_at_most / split.tensor / split.pipeline,

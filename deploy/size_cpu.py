@@ -3,7 +3,7 @@
 from deploy.assemble import parallel, plan_machine, position_override, workload
 from deploy.fit import Options
 from deploy.plan import Kv, Memory, Plan
-from deploy.subject import Subject
+from deploy.subject import Subject, rank_weights
 from infra import catalog
 from infra.errors import HostError
 from infra.hardware import GIB, Gpu, Machine
@@ -11,7 +11,7 @@ from serving.kv import Layout, layout
 from serving.memory import constants
 from serving.options import ServeOptions
 from serving.vllm_versions import rules
-from serving.weights import Split, rank_bytes
+from serving.weights import Split
 
 DEFAULT_KV_BYTES = 1 << 30
 BATCHED_TOKENS_PER_RANK = 2048
@@ -142,7 +142,7 @@ def cpu_memory(
     """GiB of this machine's RAM, all processes together."""
     figure = constants()["cpu"]
     total = machine.ram_gib or 0.0
-    held = rank_bytes(subject.weights, subject.architecture, split, options.language_model_only)
+    held = rank_weights(subject, split, options.language_model_only)
     scale = DTYPE_BYTES[options.dtype] / 2
     table = (
         min(length, subject.architecture.max_position_embeddings) * subject.architecture.head_dim * 2 / GIB

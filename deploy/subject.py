@@ -1,11 +1,12 @@
 """What is being sized: a model known by name at one precision, or a checkpoint that was read."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from infra.errors import UsageError
 from serving.checkpoint import Contents
 from serving.models import PRECISIONS, Architecture, Scheme, model, models
-from serving.weights import Part, parts, total_bytes
+from serving.weights import Part, Split, parts, rank_bytes, total_bytes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,6 +33,13 @@ class Subject:
         return round(total_bytes(self.weights))
 
 
+@cache
+def rank_weights(subject: Subject, split: Split, text_only: bool) -> tuple[float, ...]:
+    """Bytes of weights on one GPU of each pipeline stage; asked many times in a search."""
+    return rank_bytes(subject.weights, subject.architecture, split, text_only)
+
+
+@cache
 def named(name: str, precision: str) -> Subject:
     """Scout or Maverick at a precision, from the shipped table. Raises UsageError for what is not in it."""
     known = model(name)
