@@ -10,6 +10,8 @@ import typer
 from deploy.cli import (
     calibrate,
     capacity,
+    claude_cost,
+    compare,
     demo,
     down,
     engine,
@@ -19,6 +21,7 @@ from deploy.cli import (
     probe,
     provision,
     reap,
+    report,
     serve,
     size,
     status,
@@ -64,6 +67,9 @@ app.command("serve")(serve.serve)
 app.command("status")(status.status)
 app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
+app.command("compare")(compare.compare)
+app.command("claude-cost")(claude_cost.claude_cost)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("version")(version.version)
 

@@ -1,0 +1,211 @@
+"""PURE: what requests cost on the Claude API, by its published rules."""
+
+from datetime import date
+from decimal import Decimal
+
+from deploy.claude import OLD_AFTER_DAYS, ClaudeModel, Rates, Status, price_list
+from deploy.money import Number, Usd, count, dollars, rounded
+from infra.errors import UsageError
+from infra.record import Record
+
+MTOK = Decimal(1_000_000)
+RETIRING_SOON_DAYS = 60
+
+
+class Request(Record):
+    """The tokens of one request, as Claude counts them. `input_tokens` is the whole prompt; the cached are of it."""
+
+    input_tokens: Decimal
+    output_tokens: Decimal
+    cache_read_fraction: Decimal = Decimal(0)
+    cache_write_5m_fraction: Decimal = Decimal(0)
+    cache_write_1h_fraction: Decimal = Decimal(0)
+
+    @property
+    def fresh_fraction(self) -> Decimal:
+        """The share of the prompt that is neither read from the cache nor written to it."""
+        cached = self.cache_read_fraction + self.cache_write_5m_fraction + self.cache_write_1h_fraction
+        return 1 - cached
+
+
+class Way(Record):
+    """How the requests are sent."""
+
+    batch: bool = False
+    us_only: bool = False
+    fast: bool = False
+
+
+class Breakdown(Record):
+    """Of all requests together, after the multiplier."""
+
+    input_usd: Usd
+    cache_read_usd: Usd
+    cache_write_5m_usd: Usd
+    cache_write_1h_usd: Usd
+    output_usd: Usd
+    usd_per_request: Usd
+    multiplier: Number
+    """Batch, US-only and fast together."""
+    rates_usd_per_mtok: dict[str, Number]
+    """Before the multiplier, of the tier this request's prompt falls into."""
+
+
+class ClaudeCost(Record):
+    """What a number of equal requests cost."""
+
+    usd: Usd
+    model: str
+    status: Status
+    retires_on: date | None
+    requests: int
+    input_tokens: Number
+    """Of one request; cached tokens included."""
+    output_tokens: Number
+    breakdown: Breakdown
+    warnings: tuple[str, ...]
+    prices_checked_on: date
+    prices_source: str
+
+
+def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, on: date) -> ClaudeCost:
+    """Price one request by the length of its own prompt, then multiply.
+
+    Raises UsageError for a way the model has no published price for.
+    """
+    refuse_unpriced(model, way, on)
+    factor, rates = multiplier(way), model.rates(request.input_tokens)
+    parts = {name: usd * factor for name, usd in parts_usd(request, rates).items()}
+    each = sum(parts.values(), Decimal(0))
+    listed = price_list()
+    return ClaudeCost(
+        usd=rounded(each * requests),
+        model=model.id,
+        status=model.status(on),
+        retires_on=model.retires_on,
+        requests=requests,
+        input_tokens=rounded(request.input_tokens),
+        output_tokens=rounded(request.output_tokens),
+        breakdown=Breakdown(
+            **{name: rounded(usd * requests) for name, usd in parts.items()},
+            usd_per_request=rounded(each),
+            multiplier=factor,
+            rates_usd_per_mtok={name: getattr(rates, name) for name in Rates.model_fields},
+        ),
+        warnings=warnings(model, request, on),
+        prices_checked_on=listed.checked_on,
+        prices_source=listed.source,
+    )
+
+
+def request_usd(model: ClaudeModel, request: Request, way: Way, on: date) -> Decimal:
+    """What one request costs, exactly. Raises UsageError for a way without a published price."""
+    refuse_unpriced(model, way, on)
+    return sum(parts_usd(request, model.rates(request.input_tokens)).values(), Decimal(0)) * multiplier(way)
+
+
+def parts_usd(request: Request, rates: Rates) -> dict[str, Decimal]:
+    """The five kinds of token of one request, in USD."""
+    prompt = request.input_tokens
+    return {
+        "input_usd": prompt * request.fresh_fraction * rates.input / MTOK,
+        "cache_read_usd": prompt * request.cache_read_fraction * rates.cache_read / MTOK,
+        "cache_write_5m_usd": prompt * request.cache_write_5m_fraction * rates.cache_write_5m / MTOK,
+        "cache_write_1h_usd": prompt * request.cache_write_1h_fraction * rates.cache_write_1h / MTOK,
+        "output_usd": request.output_tokens * rates.output / MTOK,
+    }
+
+
+def multiplier(way: Way) -> Decimal:
+    """Batch, US-only inference and fast mode multiply everything, cache included."""
+    rules = price_list().rules
+    chosen = [
+        factor
+        for on, factor in ((way.batch, rules.batch), (way.us_only, rules.us_only), (way.fast, rules.fast))
+        if on
+    ]
+    product = Decimal(1)
+    for factor in chosen:
+        product *= factor
+    return product
+
+
+def refuse_unpriced(model: ClaudeModel, way: Way, on: date) -> None:
+    """Refuse a way of sending for which no price is published: never fall back to the standard price unasked."""
+    fast_over = model.fast_ends_on is not None and model.fast_ends_on <= on
+    refusals = (
+        (way.batch and not model.batch, "no batch price", "--batch"),
+        (way.us_only and not model.us_only, "no US-only inference", "--us-only"),
+        (way.fast and not model.fast, "no fast mode", "--fast"),
+        (way.fast and fast_over, f"no fast mode since {model.fast_ends_on}", "--fast"),
+    )
+    for refused, what, flag in refusals:
+        if refused:
+            raise UsageError(f"{model.name} has {what}.", f"Leave out {flag}, or name another model.")
+    if way.batch and way.fast:
+        raise UsageError(
+            "No price is published for fast mode in a batch.", "Use --batch or --fast, not both."
+        )
+
+
+def warnings(model: ClaudeModel, request: Request, on: date) -> tuple[str, ...]:
+    """What a reader must know before using the figure."""
+    every = (retirement(model, on), over_context(model, request), cache_too_small(model, request), age(on))
+    return tuple(text for text in every if text)
+
+
+def retirement(model: ClaudeModel, on: date) -> str:
+    """That the model is gone, or will be soon."""
+    if model.status(on) == "retired":
+        when = f" on {model.retires_on}" if model.retires_on else ""
+        successor = f" Its successor is {model.successor}." if model.successor else ""
+        return f"RETIRED: {model.name} was retired{when}; requests to it fail.{successor}"
+    if model.retires_on is not None and (model.retires_on - on).days <= RETIRING_SOON_DAYS:
+        return f"{model.name} retires on {model.retires_on}."
+    return f"{model.name} is only for admitted customers." if model.limited else ""
+
+
+def over_context(model: ClaudeModel, request: Request) -> str:
+    """That no such request exists."""
+    total = request.input_tokens + request.output_tokens
+    if total <= model.context_tokens:
+        return ""
+    return (
+        f"One request of {count(total)} tokens is more than the {model.context_tokens:,} of {model.name}: "
+        "the figure is the price of so many tokens, not of a request it would accept."
+    )
+
+
+def cache_too_small(model: ClaudeModel, request: Request) -> str:
+    """That a cache this small is not kept."""
+    cached = request.input_tokens * (1 - request.fresh_fraction)
+    least = model.min_cache_tokens
+    if least is None or cached == 0 or cached >= least:
+        return ""
+    return f"{model.name} caches prompts from {least} tokens on; {count(cached)} are not cached."
+
+
+def age(on: date) -> str:
+    """That the table is old."""
+    days = (on - price_list().checked_on).days
+    if days <= OLD_AFTER_DAYS:
+        return ""
+    return f"The price table is {days} days old: check it at {price_list().published_at}."
+
+
+def cost_text(cost: ClaudeCost) -> str:
+    """The cost for a person."""
+    parts = cost.breakdown
+    named = (
+        ("input", parts.input_usd),
+        ("cache reads", parts.cache_read_usd),
+        ("cache writes, 5 minutes", parts.cache_write_5m_usd),
+        ("cache writes, 1 hour", parts.cache_write_1h_usd),
+        ("output", parts.output_usd),
+    )
+    lines = [f"{dollars(cost.usd)} for {cost.requests:,} requests to {cost.model} ({cost.status})"]
+    lines += [f"  {name:24} {dollars(usd):>14}" for name, usd in named if usd]
+    lines += [f"  {'one request':24} {dollars(parts.usd_per_request):>14}"]
+    lines += [f"warning: {text}" for text in cost.warnings]
+    lines += [f"List prices checked {cost.prices_checked_on} in {cost.prices_source}; no bill."]
+    return "\n".join(lines)

@@ -1,0 +1,40 @@
+"""`corral claude-cost`: what requests cost on the Claude API."""
+
+from typing import Annotated
+
+import typer
+
+Share = "Shares of the prompt"
+
+
+def claude_cost(
+    model: Annotated[str, typer.Option(help="claude-sonnet-5-5, haiku-5.5, ...")],
+    input_tokens: Annotated[
+        int, typer.Option(help="Of one request: the whole prompt, cached part included.")
+    ],
+    output_tokens: Annotated[int, typer.Option(help="Of one request; thinking counts as output.")],
+    requests: Annotated[int, typer.Option(help="How many such requests.")] = 1,
+    cache_read_fraction: Annotated[float, typer.Option(rich_help_panel=Share)] = 0.0,
+    cache_write_fraction: Annotated[
+        float, typer.Option(help="Written to the five-minute cache.", rich_help_panel=Share)
+    ] = 0.0,
+    cache_write_1h_fraction: Annotated[float, typer.Option(rich_help_panel=Share)] = 0.0,
+    batch: Annotated[bool, typer.Option("--batch", help="Through the Batches API.")] = False,
+    us_only: Annotated[bool, typer.Option("--us-only", help='inference_geo "us".')] = False,
+    fast: Annotated[bool, typer.Option("--fast", help='speed "fast".')] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
+    from datetime import date
+
+    from deploy import ask_cost
+    from deploy.claude import claude
+    from deploy.claude_cost import Way, claude_cost, cost_text
+    from deploy.cli.output import emit
+
+    request = ask_cost.request_of(
+        input_tokens, output_tokens, cache_read_fraction, cache_write_fraction, cache_write_1h_fraction
+    )
+    way = Way(batch=batch, us_only=us_only, fast=fast)
+    cost = claude_cost(claude(model), request, ask_cost.requests_of(requests), way, date.today())
+    emit(cost, cost_text(cost), as_json)

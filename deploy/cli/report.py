@@ -1,0 +1,21 @@
+"""`corral report`: make a comparison's page again from its documents."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder that corral compare --output wrote.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+) -> None:
+    """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
+    from deploy.cli.output import emit, progress
+    from deploy.comparison import Comparison
+    from deploy.report.folder import COMPARISON, again
+    from deploy.report.text import comparison_text
+
+    progress(f"report written to {again(folder)}")
+    found = Comparison.read(folder / COMPARISON)
+    emit(found, comparison_text(found), as_json)

@@ -1,0 +1,171 @@
+"""The Comparison document: what a million tokens costs here and at Claude, and everything that figure rests on."""
+
+from datetime import date
+from decimal import Decimal
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from deploy.claude import Status
+from deploy.cost import Bill
+from deploy.hosted import OfferStatus
+from deploy.knobs import Assumption, Knobs
+from deploy.money import Number, Usd
+from deploy.tokens import TokenRatio
+from infra.record import Document, Record
+
+Answer = Literal["cheaper", "not at this utilisation", "never"]
+Basis = Literal["measured", "modelled"]
+
+
+class Speed(Record):
+    """How fast one machine serves one kind of request, and how that is known. Tokens are Llama 4's."""
+
+    output_tokens_per_s: Number
+    output_tokens_per_s_low: Number
+    output_tokens_per_s_high: Number
+    input_tokens_per_request: Number
+    output_tokens_per_request: Number
+    basis: Basis
+    how: str
+
+    @property
+    def tokens_per_output_token(self) -> Decimal:
+        """Input and output tokens together, for each output token: what the mix of these requests makes of it."""
+        return 1 + self.input_tokens_per_request / self.output_tokens_per_request
+
+    @property
+    def total_tokens_per_s(self) -> Decimal:
+        """Input and output together."""
+        return self.output_tokens_per_s * self.tokens_per_output_token
+
+
+class AtUtilisation(Record):
+    """What a million tokens costs when the machine is kept this busy."""
+
+    utilisation: Number
+    mtok_per_month: Number
+    usd_per_mtok_output: Usd
+    """The whole bill over the output tokens alone."""
+    usd_per_mtok_blended: Usd
+    """The whole bill over input and output tokens."""
+    note: str = ""
+
+
+class SelfHosted(Record):
+    """The machine's side. `usd_per_hour` is everything kept up, for each hour it is on."""
+
+    usd_per_hour: Usd
+    usd_per_month: Usd
+    usd_per_mtok_output: Usd
+    usd_per_mtok_blended: Usd
+    utilisation: Number
+    mtok_per_month: Number
+    """Served at that utilisation; input and output."""
+    capacity_mtok_per_month: Number
+    usage_usd_per_mtok_output: Usd
+    """Never idle: a lower bound, no forecast."""
+    usage_usd_per_mtok_blended: Usd
+    at: tuple[AtUtilisation, ...]
+    bill: Bill
+
+
+class BreakEven(Record):
+    """Where both sides cost the same. Not feasible: the machine cannot serve that many tokens."""
+
+    against: str
+    mtok_per_month: Number
+    required_utilisation: Number
+    required_utilisation_low: Number
+    """At the highest token ratio of the range."""
+    required_utilisation_high: Number
+    """At the lowest."""
+    feasible: bool
+
+
+class ClaudeSide(Record):
+    """One Claude model on the same texts; `usd_per_mtok_*` are per million *Llama 4* tokens unless it says list."""
+
+    model: str
+    name: str
+    status: Status
+    usd_per_mtok_blended: Usd
+    usd_per_mtok_low: Usd
+    usd_per_mtok_high: Usd
+    """At the ends of the token ratio's range."""
+    usd_per_mtok_list_blended: Usd
+    """Per million of Claude's own tokens, as the price list has it."""
+    usd_per_request: Usd
+    usd_per_month: Usd
+    """For the tokens that the machine serves in a month."""
+    token_ratio: TokenRatio
+    break_even: BreakEven
+    answer: Answer
+    verdict: str
+    warnings: tuple[str, ...] = ()
+
+
+class HostedSide(Record):
+    """The same model as another company serves it."""
+
+    host: str
+    status: OfferStatus
+    ends_on: date | None
+    usd_per_mtok_blended: Usd
+    note: str
+
+
+class Hybrid(Record):
+    """A part of the tokens at Claude, the rest here."""
+
+    claude: str
+    claude_share: Number
+    escalation: Number
+    """Of what is answered here first, the share that is asked again at Claude."""
+    reaches_claude: Number
+    mtok_per_month: Number
+    all_claude_usd: Usd
+    hybrid_usd: Usd
+    tie_mtok_per_month: Number | None
+    """The volume at which both cost the same; None when everything reaches Claude."""
+    feasible: bool
+    """Whether the machine can serve its part at that volume."""
+
+
+class Swing(Record):
+    """One figure at the ends of its range, and the utilisation that break-even then takes."""
+
+    what: str
+    low: str
+    base: str
+    high: str
+    required_utilisation_low: Number
+    required_utilisation_base: Number
+    required_utilisation_high: Number
+
+
+class Comparison(Document):
+    """Self-hosting against the Claude API, on the same texts."""
+
+    kind: ClassVar[str] = "comparison"
+    document: Literal["comparison"] = "comparison"
+    schema_version: Literal[1] = 1
+
+    made_on: date
+    model: str
+    precision: str
+    machine: str
+    speed: Speed
+    knobs: Knobs
+    self_hosted: SelfHosted
+    claude: tuple[ClaudeSide, ...] = Field(min_length=1)
+    hosted: tuple[HostedSide, ...]
+    break_even: BreakEven
+    """Against the cheapest Claude model compared with that is not retired."""
+    answer: Answer
+    verdict: str
+    what_would_change_it: tuple[str, ...]
+    hybrid: Hybrid | None
+    sensitivity: tuple[Swing, ...]
+    warnings: tuple[str, ...]
+    assumptions: tuple[Assumption, ...]

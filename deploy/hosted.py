@@ -1,0 +1,54 @@
+"""Llama 4 as others sell it: dated offers, and whether they still stand."""
+
+import tomllib
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from infra.record import Record
+
+OfferStatus = Literal["live", "listed", "ended"]
+
+
+class OfferPrice(Record):
+    """USD per million tokens."""
+
+    input: Decimal
+    output: Decimal
+
+
+class Offer(Record):
+    """One host. "listed": a catalogue has it, and nobody called it."""
+
+    host: str
+    status: OfferStatus
+    ends_on: date | None = None
+    note: str = ""
+    scout: OfferPrice | None = None
+    maverick: OfferPrice | None = None
+
+    def status_on(self, day: date) -> OfferStatus:
+        """An offer whose end has come is over, whatever was known when it was entered."""
+        return "ended" if self.ends_on is not None and self.ends_on <= day else self.status
+
+    def price_of(self, model: str) -> OfferPrice | None:
+        """The price of `scout` or `maverick` there."""
+        return {"scout": self.scout, "maverick": self.maverick}.get(model)
+
+
+class Offers(Record):
+    """All offers, and where and when they were read."""
+
+    checked_on: date
+    source: str
+    offer: tuple[Offer, ...]
+
+
+@cache
+def offers() -> Offers:
+    """Parse hosted.toml once."""
+    return Offers.model_validate(
+        tomllib.loads(files("deploy").joinpath("hosted.toml").read_text(encoding="utf-8"))
+    )

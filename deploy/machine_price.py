@@ -1,0 +1,63 @@
+"""PURE: what the machine costs an hour, or to buy, and who says so."""
+
+from datetime import date
+from decimal import Decimal
+
+from deploy.knobs import Assumption, Whose
+from deploy.money import dollars
+from deploy.plan import Plan
+from infra.errors import UsageError
+from infra.prices import OLD_AFTER_DAYS
+from infra.record import Record
+
+
+class MachinePrice(Record):
+    """Rent by the hour, or the price of an owned machine; never both."""
+
+    usd_per_hour: Decimal = Decimal(0)
+    capex_usd: Decimal = Decimal(0)
+    whose: Whose
+    source: str
+    checked_on: date | None = None
+
+    def doubts(self, on: date) -> tuple[str, ...]:
+        """That the price is old."""
+        days = (on - self.checked_on).days if self.checked_on else 0
+        if days <= OLD_AFTER_DAYS:
+            return ()
+        return (f"The machine's price is {days} days old: check it, and give today's with --price-per-hour.",)
+
+    def assumption(self) -> Assumption:
+        """How it is said in the report."""
+        bought = self.capex_usd > 0
+        return Assumption(
+            name="capex_usd" if bought else "price_per_hour",
+            means="price of one machine" if bought else "price of one machine an hour",
+            value=dollars(self.capex_usd) if bought else f"${self.usd_per_hour.normalize():f}",
+            whose=self.whose,
+            source=self.source,
+            checked_on=self.checked_on,
+        )
+
+
+def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal | None) -> MachinePrice:
+    """The user's price before the plan's. Raises UsageError when there is none, or two."""
+    if price_per_hour is not None and capex_usd is not None:
+        raise UsageError(
+            "A machine is rented or bought: both prices were given.", "Use --price-per-hour or --capex-usd."
+        )
+    if capex_usd is not None:
+        return MachinePrice(capex_usd=capex_usd, whose="yours", source="--capex-usd")
+    if price_per_hour is not None:
+        return MachinePrice(usd_per_hour=price_per_hour, whose="yours", source="--price-per-hour")
+    if plan.price is None:
+        raise UsageError(
+            f"Nobody said what {plan.machine.name} costs.",
+            "Name its price: --price-per-hour USD (rented), or --capex-usd USD with --power-kw, --life-years, "
+            "--hosting-usd-per-month (owned).",
+        )
+    price = plan.price
+    source = f"{price.purchase} in {price.region}; {price.source}"
+    return MachinePrice(
+        usd_per_hour=price.usd_per_hour, whose="list price", source=source, checked_on=price.checked_on
+    )

@@ -1,0 +1,43 @@
+"""Dollars: Decimals inside, numbers in JSON, and never more or fewer digits than a reader can use."""
+
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Annotated
+
+from pydantic import PlainSerializer
+
+# A JSON number is read as a double; twelve digits survive that, and are exact to the cent up to ten billion dollars.
+ROUNDED = Context(prec=12, rounding=ROUND_HALF_UP)
+
+
+def as_number(value: Decimal) -> int | float:
+    """The shortest JSON number that is read back as the same Decimal."""
+    return int(value) if value == value.to_integral_value() else float(value)
+
+
+Number = Annotated[Decimal, PlainSerializer(as_number, when_used="json")]
+"""A Decimal that is a number in JSON and is read back equal once it is `rounded`."""
+Usd = Number
+
+
+def rounded(value: Decimal) -> Decimal:
+    """A figure as it is stored and printed in a document."""
+    return ROUNDED.plus(value)
+
+
+def dollars(value: Decimal) -> str:
+    """Dollars for a person: cents, and below a dollar enough digits to tell two prices apart."""
+    places = 2 if abs(value) >= 1 or value == 0 else 4 if abs(value) >= Decimal("0.01") else 8
+    return f"${value:,.{places}f}"
+
+
+def percent(value: Decimal) -> str:
+    """A share for a person."""
+    whole = abs(value) >= 1 or value * 100 == (value * 100).to_integral_value()
+    return f"{100 * value:,.{0 if whole else 1}f}%"
+
+
+def count(value: Decimal) -> str:
+    """A quantity for a person: whole above a hundred, three digits below."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value.normalize():.3g}"

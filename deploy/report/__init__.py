@@ -1,0 +1,1 @@
+"""What a comparison looks like: text for a terminal, one HTML file for everybody else."""

@@ -1,0 +1,47 @@
+"""A comparison as one HTML file: nothing is fetched, readable on a phone and on paper, in light and in dark."""
+
+from functools import cache
+from importlib.resources import files
+
+import jinja2
+from markupsafe import Markup
+
+from deploy.comparison import Comparison
+from deploy.money import count, dollars, percent
+from deploy.plan import Plan
+from deploy.report import plots
+from serving.probe.report import ProbeReport
+
+
+def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str:
+    """The whole page."""
+    return (
+        environment()
+        .get_template("page.html.j2")
+        .render(
+            plan=plan,
+            probe=probe,
+            found=comparison,
+            style=Markup(resource("page.css")),
+            plots=plots.every(plan, probe, comparison),
+        )
+    )
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Jinja with the names of this package; a missing value is an error, and all text is escaped."""
+    made = jinja2.Environment(
+        loader=jinja2.FunctionLoader(resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(dollars=dollars, percent=percent, count=count)
+    return made
+
+
+def resource(name: str) -> str:
+    """A file beside this one."""
+    return files("deploy.report").joinpath(name).read_text(encoding="utf-8")

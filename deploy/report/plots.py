@@ -1,0 +1,156 @@
+"""PURE: the plots of a comparison, as SVG: money against volume and utilisation, memory, latency."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from deploy.comparison import Comparison
+from deploy.plan import Memory, Plan
+from deploy.report.figure import FAINT, HERE, INK, THERE, svg
+from serving.probe.report import ProbeReport, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+POINTS = 60
+
+
+def every(plan: Plan, probe: ProbeReport | None, found: Comparison) -> dict[str, Markup]:
+    """Each plot there is data for, by name."""
+    made = {
+        "volume": svg("volume", f"Dollars a month against volume. {found.verdict}", volume(found)),
+        "utilisation": svg(
+            "utilisation", "Dollars per million tokens against utilisation.", utilisation(found)
+        ),
+    }
+    if plan.memory.total_gib > 0:
+        made["memory"] = svg("memory", "Memory of one GPU by use, in GiB.", memory(plan.memory), height=2.2)
+    if probe is not None and latencies(probe):
+        made["latency"] = svg("latency", "Latencies, p50 to p99, in seconds.", latency(probe), height=2.4)
+    return made
+
+
+def volume(found: Comparison) -> Callable[["Axes"], None]:
+    """Dollars a month against millions of tokens a month, both logarithmic; the machine's line ends at its capacity."""
+
+    def draw(axes: "Axes") -> None:
+        own = found.self_hosted
+        capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
+        volumes = spaced(capacity / 1000, capacity * 2)
+        for side, colour in zip(found.claude, THERE, strict=False):
+            usd = float(side.usd_per_mtok_blended)
+            axes.plot(volumes, [usd * each for each in volumes], color=colour, label=side.name)
+            low, high = float(side.usd_per_mtok_low), float(side.usd_per_mtok_high)
+            axes.fill_between(
+                volumes,
+                [low * each for each in volumes],
+                [high * each for each in volumes],
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+            if side.break_even.feasible:
+                axes.plot([float(side.break_even.mtok_per_month)], [month], "o", color=colour)
+        axes.plot(
+            [volumes[0], capacity],
+            [month, month],
+            color=HERE,
+            linewidth=2.5,
+            label="here, until it can serve no more",
+        )
+        axes.plot([capacity], [month], "|", color=HERE, markersize=16, markeredgewidth=2.5)
+        axes.set(xscale="log", yscale="log", xlabel="million tokens a month", ylabel="USD a month")
+        axes.legend(loc="upper left")
+
+    return draw
+
+
+def utilisation(found: Comparison) -> Callable[["Axes"], None]:
+    """Dollars per million tokens against how busy the machine is; Claude's price does not care."""
+
+    def draw(axes: "Axes") -> None:
+        own = found.self_hosted
+        full = float(own.usd_per_month / own.capacity_mtok_per_month)
+        shares = spaced(0.02, 1)
+        axes.plot(
+            [100 * each for each in shares], [full / each for each in shares], color=HERE, linewidth=2.5
+        )
+        axes.plot(
+            [100 * float(each.utilisation) for each in own.at],
+            [float(each.usd_per_mtok_blended) for each in own.at],
+            "o",
+            color=HERE,
+            label="here",
+        )
+        for side, colour in zip(found.claude, THERE, strict=False):
+            axes.axhline(float(side.usd_per_mtok_blended), color=colour, label=side.name)
+            axes.axhspan(
+                float(side.usd_per_mtok_low),
+                float(side.usd_per_mtok_high),
+                color=colour,
+                alpha=0.15,
+                linewidth=0,
+            )
+        axes.axvline(100 * float(own.utilisation), color=FAINT, linestyle="--")
+        axes.set(yscale="log", xlim=(0, 103), xlabel="utilisation, %", ylabel="USD per million tokens")
+        axes.legend(loc="upper right")
+
+    return draw
+
+
+def memory(of: Memory) -> Callable[["Axes"], None]:
+    """One bar: what each use takes of a GPU, and where the budget ends."""
+    parts = (
+        ("weights", of.weights_gib),
+        ("KV cache", of.kv_cache_gib),
+        ("activations", of.activation_gib),
+        ("CUDA, NCCL", of.non_torch_gib),
+        ("CUDA graphs", of.cuda_graphs_gib),
+        ("rotary and block tables", of.rope_table_gib + of.block_tables_gib),
+    )
+
+    def draw(axes: "Axes") -> None:
+        left = 0.0
+        for (name, gib), colour in zip(parts, (HERE, *THERE), strict=True):
+            if gib > 0:
+                axes.barh([0], [gib], left=left, color=colour, label=f"{name} {gib:.1f}")
+                left += gib
+        for gib, style in ((of.usable_gib, "--"), (of.total_gib, "-")):
+            axes.axvline(gib, color=INK, linestyle=style)
+        axes.set(yticks=[], xlabel="GiB of one GPU; dashed: the budget; solid: all there is")
+        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return draw
+
+
+def latencies(probe: ProbeReport) -> list[tuple[str, Summary]]:
+    """What the probe measured of time, the longest last."""
+    named = (("ITL", probe.itl_s), ("TPOT", probe.tpot_s), ("TTFT", probe.ttft_s), ("E2E", probe.e2e_s))
+    return [(name, found) for name, found in named if found is not None and found.p50 > 0]
+
+
+def latency(probe: ProbeReport) -> Callable[["Axes"], None]:
+    """From p50 to p99 of each latency, p90 and p95 between."""
+
+    def draw(axes: "Axes") -> None:
+        rows = latencies(probe)
+        for place, (_, found) in enumerate(rows):
+            axes.plot([found.p50, found.p99], [place, place], color=HERE, linewidth=2)
+            axes.plot([found.p90, found.p95], [place, place], "|", color=HERE, markersize=12)
+            axes.plot([found.p50], [place], "o", color=HERE)
+            axes.plot([found.p99], [place], ">", color=HERE)
+        axes.set(
+            xscale="log",
+            yticks=range(len(rows)),
+            yticklabels=[name for name, _ in rows],
+            ylim=(-0.6, len(rows) - 0.4),
+            xlabel="seconds; dot: p50, ticks: p90 and p95, arrow: p99",
+        )
+
+    return draw
+
+
+def spaced(low: float, high: float) -> list[float]:
+    """Points at equal ratios, both ends included."""
+    return [low * (high / low) ** (step / (POINTS - 1)) for step in range(POINTS)]

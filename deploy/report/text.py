@@ -1,0 +1,139 @@
+"""PURE: a comparison as text: the verdict first, then the figures, then everything they rest on."""
+
+from collections.abc import Iterable, Sequence
+
+from deploy.comparison import ClaudeSide, Comparison
+from deploy.knobs import Assumption
+from deploy.money import count, dollars, percent
+from deploy.show import table, wrapped
+
+
+def comparison_text(found: Comparison) -> str:
+    """What `corral compare` prints."""
+    blocks = (
+        loud(found),
+        f"{found.model} {found.precision} on {found.machine} against the Claude API, {found.made_on}\n"
+        + wrapped(found.verdict),
+        change(found),
+        own_table(found),
+        claude_table(found),
+        hosted_table(found),
+        hybrid_lines(found),
+        swing_table(found),
+        assumption_table(found),
+    )
+    return "\n\n".join(block for block in blocks if block)
+
+
+def loud(found: Comparison) -> str:
+    """The warnings; a report must not be read without them."""
+    return "\n".join(wrapped(text, "! ") for text in found.warnings)
+
+
+def change(found: Comparison) -> str:
+    """What would turn the answer."""
+    if not found.what_would_change_it:
+        return ""
+    title = "Beside that" if found.answer == "cheaper" else "What would change it"
+    return f"{title}\n" + "\n".join(wrapped(text, "- ") for text in found.what_would_change_it)
+
+
+def own_table(found: Comparison) -> str:
+    """$/M tokens at several utilisations, never at one alone."""
+    own = found.self_hosted
+    rows = [("utilisation", "M tokens/month", "$/M output", "$/M blended", "")]
+    for each in own.at:
+        yours = "<- compared with Claude" if each.utilisation == own.utilisation else ""
+        rows.append(
+            (
+                percent(each.utilisation),
+                count(each.mtok_per_month),
+                dollars(each.usd_per_mtok_output),
+                dollars(each.usd_per_mtok_blended),
+                each.note or yours,
+            )
+        )
+    kept = f"{dollars(own.usd_per_hour)}/h, {dollars(own.usd_per_month)} a month kept up"
+    return f"Here: {kept}; at most {count(own.capacity_mtok_per_month)} M tokens a month\n" + table(rows)
+
+
+def claude_table(found: Comparison) -> str:
+    """Each Claude model on the same texts."""
+    rows: list[tuple[str, ...]] = [
+        ("Claude", "status", "$/M blended", "(range)", "its own tokens", "break-even at", "answer")
+    ]
+    rows += [claude_row(side) for side in found.claude]
+    return "Claude, per million Llama 4 tokens of the same text\n" + table(rows)
+
+
+def claude_row(side: ClaudeSide) -> tuple[str, ...]:
+    """One Claude model."""
+    even = side.break_even
+    return (
+        side.name,
+        side.status,
+        dollars(side.usd_per_mtok_blended),
+        f"{dollars(side.usd_per_mtok_low)} to {dollars(side.usd_per_mtok_high)}",
+        dollars(side.usd_per_mtok_list_blended),
+        f"{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
+        side.answer,
+    )
+
+
+def hosted_table(found: Comparison) -> str:
+    """The same model at other hosts."""
+    if not found.hosted:
+        return ""
+    rows = [("host", "status", "$/M blended", "ends", "note")]
+    rows += [
+        (each.host, each.status, dollars(each.usd_per_mtok_blended), str(each.ends_on or "-"), each.note)
+        for each in found.hosted
+    ]
+    return f"{found.model} as others serve it, at the same mix\n" + table(rows)
+
+
+def hybrid_lines(found: Comparison) -> str:
+    """The split between the fleet and Claude."""
+    mixed = found.hybrid
+    if mixed is None:
+        return ""
+    tie = (
+        "never" if mixed.tie_mtok_per_month is None else f"{count(mixed.tie_mtok_per_month)} M tokens a month"
+    )
+    within = "" if mixed.feasible else " (more than this fleet can serve)"
+    rows = [
+        (f"all at {mixed.claude}", f"{dollars(mixed.all_claude_usd)} a month"),
+        (f"{percent(mixed.reaches_claude)} there, the rest here", f"{dollars(mixed.hybrid_usd)} a month"),
+        ("both cost the same at", tie + within),
+    ]
+    return f"Hybrid, at {count(mixed.mtok_per_month)} M tokens a month\n" + table(rows)
+
+
+def swing_table(found: Comparison) -> str:
+    """How far each doubtful figure moves the answer."""
+    rows: list[tuple[str, ...]] = [("utilisation that break-even takes, if", "low", "base", "high")]
+    for each in found.sensitivity:
+        cells = (
+            (each.low, each.required_utilisation_low),
+            (each.base, each.required_utilisation_base),
+            (each.high, each.required_utilisation_high),
+        )
+        rows.append((each.what, *(f"{percent(needed)} ({value})" for value, needed in cells)))
+    return f"Sensitivity, against {found.break_even.against}\n" + table(rows)
+
+
+def assumption_table(found: Comparison) -> str:
+    """Every figure, whose it is and where it is from."""
+    return "Assumptions\n" + "\n".join(lines(found.assumptions))
+
+
+def lines(assumptions: Iterable[Assumption]) -> Sequence[str]:
+    """One paragraph an assumption."""
+    return [
+        wrapped(
+            f"{each.name} = {each.value}: {each.means} [{each.whose}; {each.source}"
+            + (f"; checked {each.checked_on}]" if each.checked_on else "]"),
+            "- ",
+        )
+        for each in assumptions
+    ]

@@ -1,0 +1,95 @@
+"""PURE: how far each doubtful figure moves the utilisation that break-even takes."""
+
+from decimal import Decimal
+
+from deploy.comparison import ClaudeSide, SelfHosted, Speed, Swing
+from deploy.cost import bill
+from deploy.knobs import Knobs
+from deploy.machine_price import MachinePrice
+from deploy.money import count, dollars, rounded
+
+# What one range is, where nothing was measured: our placeholders, and the report says so.
+MORE_PEOPLE_FTE = Decimal("0.5")
+PRICE_SPREAD = Decimal("0.2")
+
+
+def swings(
+    speed: Speed, values: Knobs, price: MachinePrice, own: SelfHosted, chosen: ClaudeSide
+) -> tuple[Swing, ...]:
+    """One row a figure, low and high, the widest swing first."""
+    even = chosen.break_even.required_utilisation
+    rows = (
+        ratio_swing(chosen, even),
+        speed_swing(speed, even),
+        people_swing(values, price, own, even),
+        price_swing(own, even),
+    )
+    return tuple(sorted(rows, key=lambda row: -abs(spread(row))))
+
+
+def spread(row: Swing) -> Decimal:
+    """How much one figure moves the answer."""
+    return row.required_utilisation_high - row.required_utilisation_low
+
+
+def ratio_swing(chosen: ClaudeSide, even: Decimal) -> Swing:
+    """Fewer Claude tokens for the same text make Claude cheaper."""
+    ratio = chosen.token_ratio
+    needed = chosen.break_even
+    return Swing(
+        what="Claude tokens per Llama 4 token",
+        low=f"{ratio.low}",
+        base=f"{ratio.base}",
+        high=f"{ratio.high}",
+        required_utilisation_low=needed.required_utilisation_high,
+        required_utilisation_base=even,
+        required_utilisation_high=needed.required_utilisation_low,
+    )
+
+
+def speed_swing(speed: Speed, even: Decimal) -> Swing:
+    """The probe's confidence interval, or the planner's band."""
+    rate = speed.output_tokens_per_s
+    low, high = speed.output_tokens_per_s_low, speed.output_tokens_per_s_high
+    return Swing(
+        what=f"output tokens/s of one machine ({speed.basis})",
+        low=count(low),
+        base=count(rate),
+        high=count(high),
+        required_utilisation_low=rounded(even * rate / low),
+        required_utilisation_base=even,
+        required_utilisation_high=rounded(even * rate / high),
+    )
+
+
+def people_swing(values: Knobs, price: MachinePrice, own: SelfHosted, even: Decimal) -> Swing:
+    """From nobody's time to half a job more than was said."""
+
+    def needed(fte: Decimal) -> Decimal:
+        month = bill(values.model_copy(update={"ops_fte": fte}), price.usd_per_hour, price.capex_usd)
+        return rounded(even * month.total_usd / own.usd_per_month)
+
+    more = values.ops_fte + MORE_PEOPLE_FTE
+    return Swing(
+        what="people who run it, full-time jobs",
+        low="0",
+        base=f"{values.ops_fte:f}",
+        high=f"{more:f}",
+        required_utilisation_low=needed(Decimal(0)),
+        required_utilisation_base=even,
+        required_utilisation_high=needed(more),
+    )
+
+
+def price_swing(own: SelfHosted, even: Decimal) -> Swing:
+    """A fifth either way on everything that is kept up."""
+    low, high = 1 - PRICE_SPREAD, 1 + PRICE_SPREAD
+    return Swing(
+        what="USD an hour, everything kept up",
+        low=dollars(own.usd_per_hour * low),
+        base=dollars(own.usd_per_hour),
+        high=dollars(own.usd_per_hour * high),
+        required_utilisation_low=rounded(even * low),
+        required_utilisation_base=even,
+        required_utilisation_high=rounded(even * high),
+    )

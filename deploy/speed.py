@@ -1,0 +1,141 @@
+"""PURE: how fast the machine is, from a probe, or from the plan where nothing was measured; and what to doubt."""
+
+from decimal import Decimal
+
+from deploy.comparison import Speed
+from deploy.money import rounded
+from deploy.plan import Plan
+from infra.errors import ProbeInvalid, UsageError
+from serving.probe.report import ProbeReport
+
+# Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
+TOY_BELOW_BYTES = 20_000_000_000
+KNOWN_MODELS = ("scout", "maverick")
+CI_KEY = "steady.output_tokens_per_s"
+
+
+def speed_of(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Speed:
+    """The measured speed, else the planner's. Raises ProbeInvalid for a run that must not be used."""
+    if probe is None:
+        return modelled(plan)
+    if not probe.valid and not allow_invalid:
+        why = "; ".join(probe.invalid_because) or "it says no more"
+        raise ProbeInvalid(
+            f"The probe says of itself that it must not be used: {why}.",
+            "Probe again on a free machine, or look at the figures all the same: --allow-invalid",
+        )
+    return measured(probe)
+
+
+def measured(probe: ProbeReport) -> Speed:
+    """The steady part's output rate where there is one, at the mix of the requests that succeeded."""
+    if probe.succeeded < 1 or probe.output_tokens < 1 or probe.output_tokens_per_s <= 0:
+        raise ProbeInvalid(
+            "The probe has no succeeded request with output tokens: there is no speed to put a price on.",
+            "Look at its errors, and probe again.",
+        )
+    steady = probe.steady
+    rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
+    between = probe.confidence.get(CI_KEY) if steady else None
+    part = "steady part" if steady else "whole run, ramp and drain included"
+    return Speed(
+        output_tokens_per_s=exact(rate),
+        output_tokens_per_s_low=exact(max(between.low, rate / 100) if between else rate),
+        output_tokens_per_s_high=exact(between.high if between else rate),
+        input_tokens_per_request=exact(probe.input_tokens / probe.succeeded),
+        output_tokens_per_request=exact(probe.output_tokens / probe.succeeded),
+        basis="measured",
+        how=f"{part} of {probe.succeeded} requests, {said_load(probe)}, {probe.started_at}",
+    )
+
+
+def modelled(plan: Plan) -> Speed:
+    """The planner's prediction. Raises UsageError for a plan without one."""
+    predicted = plan.throughput
+    if predicted is None or predicted.output_tokens_per_s <= 0:
+        raise UsageError(
+            "The plan predicts no speed and no probe was given.",
+            "Measure it: corral probe URL, then --probe FILE",
+        )
+    rate, band = predicted.output_tokens_per_s, predicted.band or 1.0
+    return Speed(
+        output_tokens_per_s=exact(rate),
+        output_tokens_per_s_low=exact(rate / band),
+        output_tokens_per_s_high=exact(rate * band),
+        input_tokens_per_request=exact(plan.workload.input_tokens),
+        output_tokens_per_request=exact(plan.workload.output_tokens),
+        basis="modelled",
+        how=f"the plan at {predicted.concurrency} requests at once; {predicted.basis}",
+    )
+
+
+def exact(value: float) -> Decimal:
+    """A measured figure as a Decimal."""
+    return rounded(Decimal(repr(float(value))))
+
+
+def said_load(probe: ProbeReport) -> str:
+    """The load of the probe in words."""
+    rate, at_once = probe.load.get("request_rate"), probe.load.get("concurrency")
+    if rate is not None:
+        return f"arriving at {rate}/s"
+    return f"{at_once} at once" if at_once is not None else "load not said"
+
+
+def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
+    """What makes the dollars mean less than they look, the loudest first."""
+    every = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), *doubts_of_probe(plan, probe))
+    return tuple(text for text in every if text)
+
+
+def toy(plan: Plan) -> str:
+    """That the model is none anybody would pay for."""
+    small = plan.weights_bytes < TOY_BELOW_BYTES
+    if not small or (plan.weights_bytes == 0 and plan.model in KNOWN_MODELS):
+        return ""
+    return (
+        f"TOY MODEL: {plan.model} is not Scout or Maverick. The speed was measured on a toy model; "
+        "the dollars below mean nothing but the arithmetic."
+    )
+
+
+def no_gpu(plan: Plan) -> str:
+    """That the machine is none anybody would serve from."""
+    if plan.machine.gpu_count > 0 and plan.machine.gpu != "cpu":
+        return ""
+    return "NO GPU: the machine is a CPU. Its speed says nothing about a machine you would rent."
+
+
+def unmeasured(probe: ProbeReport | None) -> str:
+    """That the speed is a prediction."""
+    return "" if probe else "NOT MEASURED: the speed is the planner's prediction. Probe the real machine."
+
+
+def misfit(plan: Plan) -> str:
+    """That the plan itself says no."""
+    return "" if plan.fits else f"The plan says that the model does not fit this machine: {plan.reason}"
+
+
+def doubts_of_probe(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
+    """What the probe itself gives to doubt."""
+    if probe is None:
+        return ()
+    failed = sum(probe.errors.values())
+    refused = "; ".join(probe.invalid_because) or "it says no more"
+    other = probe.model not in (plan.serve.served_model_name, plan.serve.model)
+    found = (
+        (not probe.valid, f"INVALID PROBE, used because of --allow-invalid: {refused}."),
+        (probe.interrupted, "The probe was interrupted; its figures are of a part of the run."),
+        (other, f"The probe asked {probe.model}, the plan serves {plan.serve.served_model_name}."),
+        (failed > 0, f"{failed} of {probe.sent} requests failed; only succeeded tokens are counted."),
+        (
+            probe.load.get("request_rate") is not None,
+            "The probe sent requests at a fixed rate, so it measured that rate, not the most the machine can do: "
+            "the real capacity may be higher. A closed loop (--concurrency) measures capacity.",
+        ),
+        (
+            probe.steady is None,
+            "The probe has no steady part; ramp and drain are in the speed, which is therefore low.",
+        ),
+    )
+    return tuple(text for holds, text in found if holds)

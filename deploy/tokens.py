@@ -1,0 +1,67 @@
+"""How many Claude tokens one Llama 4 token's text is: prices per token are of different texts without it."""
+
+import tomllib
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from importlib.resources import files
+
+from deploy.claude import Tokenizer
+from deploy.knobs import Whose
+from deploy.money import Number
+from infra.errors import UsageError
+from infra.record import Record
+
+RANGE = ("low", "base", "high")
+
+
+class TokenRatio(Record):
+    """Claude tokens per Llama 4 token of the same text: the value used, and how far it may be off."""
+
+    low: Number
+    base: Number
+    high: Number
+    whose: Whose
+    source: str
+    checked_on: date | None = None
+
+
+class Table(Record):
+    """tokens.toml."""
+
+    checked_on: date
+    source: str
+    newer: dict[str, Decimal]
+    older: dict[str, Decimal]
+
+
+def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None) -> TokenRatio:
+    """The given ratio, else the one measured for that kind of text, within the range of all kinds.
+
+    Raises UsageError for a kind of text that was not measured.
+    """
+    if given is not None:
+        why = "--token-ratio" if given != 1 else "--token-ratio 1: taken as equal, which they are not"
+        return TokenRatio(low=given, base=given, high=given, whose="yours", source=why)
+    row = {"newer": table().newer, "older": table().older}[tokenizer]
+    kinds = [name for name in row if name not in RANGE]
+    if content is not None and content not in kinds:
+        raise UsageError(f"--content cannot be {content!r}.", f"Use one of {', '.join(kinds)}.")
+    text = f"one text of {content}" if content else f"the mean of one text each of {', '.join(kinds)}"
+    base = row[content or "base"]
+    return TokenRatio(
+        low=min(row["low"], base),
+        base=base,
+        high=max(row["high"], base),
+        whose="ours",
+        source=f"{text}, {tokenizer} Claude tokenizer: {table().source}",
+        checked_on=table().checked_on,
+    )
+
+
+@cache
+def table() -> Table:
+    """Parse tokens.toml once."""
+    return Table.model_validate(
+        tomllib.loads(files("deploy").joinpath("tokens.toml").read_text(encoding="utf-8"))
+    )
