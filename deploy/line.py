@@ -87,3 +87,17 @@ def down(name: str, target: Target | None = None, region: str | None = None) -> 
     if not found.left:
         (place / "deployment.json").unlink(missing_ok=True)
     return found
+
+
+def extend(name: str, minutes: int) -> str:
+    """Move the end of a rented deployment; when it is now. Raises UsageError for a target that has no end."""
+    deployment = deployments.load(name)
+    if deployment.target != "ec2":
+        raise UsageError(
+            f"{name} is not rented: it has no time limit to move.",
+            f"End it when you like: corral down {name}",
+        )
+    from deploy.targets import ec2
+    from infra.aws.order import utc
+
+    return utc(ec2.extend(name, minutes))

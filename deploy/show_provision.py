@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from deploy.deployment import Deployment, Target
 from deploy.targets.base import Teardown
+from infra.aws.rented import Rented
 from infra.errors import LeftoverError, UsageError
 
 
@@ -33,6 +34,22 @@ def leftover(found: Teardown) -> LeftoverError:
         f"{len(found.left)} things of {found.name} are left: {'; '.join(found.left)}.",
         f"Mend what is said there, then again: corral down {found.name}",
     )
+
+
+def reaped(over: list[Rented], gone: list[Teardown], as_json: bool) -> str:
+    """What was over its time, and what came of it."""
+    if as_json:
+        return json.dumps(
+            {
+                "expired": [one.model_dump(mode="json") for one in over],
+                "removed": [one.model_dump(mode="json") for one in gone],
+            },
+            indent=2,
+        )
+    found = [
+        f"{one.deployment}: {one.instance_id} in {one.region}, over since {one.expires_at}" for one in over
+    ]
+    return "\n".join([*found, *map(teardown, gone)]) or "Nothing is over its time."
 
 
 def checked_target(target: str | None) -> Target | None:

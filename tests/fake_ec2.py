@@ -376,6 +376,12 @@ class FakeEc2:
         self.settle()
         return {"NetworkInterfaces": tagged("NetworkInterfaceId", self.interfaces, Filters)}
 
+    def delete_network_interface(self, NetworkInterfaceId: str) -> dict[str, Any]:  # noqa: N803
+        # An interface made by a launch goes with its machine; until then it is attached.
+        raise ApiFailure(
+            "InvalidParameterValue", f"Network interface '{NetworkInterfaceId}' is currently in use."
+        )
+
     def describe_addresses(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
         return {"Addresses": []}
 

@@ -3,22 +3,27 @@
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
-from deploy import ec2_dry_run
+from deploy import ec2_dry_run, ec2_reach
 from deploy.cli.output import progress
-from deploy.deployment import Deployment, folder
+from deploy.deployment import Deployment, folder, load
 from deploy.targets.base import Check, Status, Teardown
+from infra import host as hosts
 from infra.aws import preflight as look
-from infra.aws import rent
+from infra.aws import rent, rented, session
 from infra.aws.api import Aws
 from infra.aws.ec2 import Boto, default_region
-from infra.aws.launch import Launched
+from infra.aws.launch import Launched, console
 from infra.aws.ledger import Ledger
-from infra.aws.order import Order
+from infra.aws.order import Order, utc
 from infra.aws.rent import told
-from infra.errors import UsageError
+from infra.aws.teardown import enabled_regions
+from infra.errors import CloudError, HostError, ServerError, UsageError
+from serving import health
 from serving.endpoint import Endpoint
+from serving.startup import load_budget_s
 
 Approve = Callable[[tuple[Check, ...]], None]
 
@@ -84,19 +89,116 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
         return rent.rent(aws, order, found, keep)
 
 
+@told
 def serve(deployment: Deployment) -> Endpoint:
-    """Wait until the box has prepared itself and its server answers."""
-    raise UsageError("Serving on EC2 is not there yet.", "")
+    """Wait until the box has prepared itself and its server, which systemd starts, has answered a real completion.
+
+    Raises ServerError with the box's own words when it failed.
+    """
+    aws, order = aws_for(deployment.name), order_of(deployment)
+    if order.nodes > 1:
+        raise UsageError(
+            f"{deployment.name} has {order.nodes} machines; corral starts no server across several rented machines.",
+            "They are prepared: start vLLM on each with --nnodes, --node-rank and --master-addr.",
+        )
+    machine = running(aws, deployment, order)
+    ec2_reach.wait_prepared(aws, deployment, machine)
+    found = ec2_reach.endpoint(deployment, order, machine)
+    name = deployment.plan.serve.served_model_name
+    try:
+        health.wait_until_ready(
+            lambda: health.judge(health.look(found), name),
+            load_budget_s(deployment.plan.weights_bytes),
+            aws.sleep,
+            aws.clock,
+        )
+    except ServerError as error:
+        raise ServerError(error.message, f"Read why: corral logs {deployment.name}") from None
+    return found
 
 
+def running(aws: Aws, deployment: Deployment, order: Order) -> rented.Rented:
+    """The machine that runs. Raises CloudError when none does."""
+    for machine in rented.machines(aws, deployment.name, order.regions):
+        if machine.state == "running":
+            return machine
+    raise CloudError(
+        f"No machine of {deployment.name} runs.",
+        f"Rent one: corral up PLAN --target ec2 --name {deployment.name}",
+    )
+
+
+@told
 def status(deployment: Deployment) -> Status:
-    """Ask EC2 by tag."""
-    raise UsageError("Status on EC2 is not there yet.", "")
+    """Ask EC2 by tag, the box by its console, and the server where it can be reached from here."""
+    aws, order = aws_for(deployment.name), order_of(deployment)
+    found = rented.machines(aws, deployment.name, order.regions)
+    alive = [one for one in found if one.state != "terminated"]
+    said = Status(
+        name=deployment.name,
+        target="ec2",
+        state="absent",
+        detail="no machine carries its tag",
+        usd_so_far=rented.usd_so_far(aws, found),
+        expires_at=utc(alive[0].expires_at) if alive and alive[0].expires_at else None,
+    )
+    return said.model_copy(update=state_of(aws, deployment, order, alive[0])) if alive else said
 
 
+def state_of(aws: Aws, deployment: Deployment, order: Order, machine: rented.Rented) -> dict[str, object]:
+    """The state of a machine and its server, and the endpoint where there is one."""
+    where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
+    if machine.state != "running":
+        return {
+            "state": "stopped" if machine.state in ("stopping", "stopped") else "provisioned",
+            "detail": where,
+        }
+    phase = ec2_reach.phase(aws, deployment, machine)
+    if phase != "prepared":
+        return {
+            "state": "dead" if phase.startswith("failed") else "starting",
+            "detail": f"{where}: {phase or 'booting'}",
+        }
+    try:
+        endpoint = ec2_reach.endpoint(deployment, order, machine)
+    except HostError as error:
+        return {"state": "provisioned", "detail": f"{where}: {error.message}"}
+    verdict = health.judge(health.look(endpoint), deployment.plan.serve.served_model_name)
+    return {"state": verdict.state, "detail": f"{where}: {verdict.detail}", "endpoint": endpoint}
+
+
+@told
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
-    """What the machines say on their consoles."""
-    raise UsageError("Logs on EC2 are not there yet.", "")
+    """The server's log through Session Manager; where that is not to be had, the machine's console."""
+    aws, order = aws_for(deployment.name), order_of(deployment)
+    machine = running(aws, deployment, order)
+    try:
+        words = f"sudo journalctl --no-pager --output=cat --unit={hosts.unit(deployment.name)} --lines=2000"
+        text = session.run(machine.instance_id, machine.region, words)
+    except HostError as error:
+        progress(f"{error.message} This is the console instead.")
+        text = console(aws, machine.region, machine.instance_id)
+    return iter(text.splitlines())
+
+
+@told
+def extend(name: str, minutes: int) -> datetime:
+    """Let a deployment live that long from now: schedule, tags, and the limit in the box itself."""
+    deployment = load(name)
+    aws, order = aws_for(name), order_of(deployment)
+    machine = running(aws, deployment, order)
+    # The box first: it is the one that ends the machine when all else fails to.
+    session.run(machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}")
+    return rented.extend(aws, order, minutes)
+
+
+@told
+def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented.Rented], list[Teardown]]:
+    """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
+    reader = Aws(Boto(), say=progress)
+    over = rented.expired(reader, regions or enabled_regions(reader, default_region()))
+    names = dict.fromkeys(one.deployment for one in over)
+    return list(over), [] if dry_run else [remove(name) for name in names]
 
 
 def stop(deployment: Deployment) -> None:
@@ -119,11 +221,19 @@ def remove(name: str, region: str | None = None) -> Teardown:
         aws, order = aws_for(name), begun(name)
         assert aws.ledger is not None
         known = dict.fromkeys((*(order.regions if order else ()), *aws.ledger.regions()))
+        session.close_tunnel(folder(name) / "tunnel.json")
         remains = rent.take_away(aws, name, tuple(known), (region or default_region(),))
         if not remains.left:
-            for document in ("order.json", "deployment.json"):
-                (folder(name) / document).unlink(missing_ok=True)
+            forget(name)
         return Teardown(name=name, counts=remains.counts, left=remains.left)
+
+
+def forget(name: str) -> None:
+    """Remove the documents of what is gone; the ledger stays as its history."""
+    for document in ("order.json", "deployment.json"):
+        (folder(name) / document).unlink(missing_ok=True)
+    for key in folder(name).glob("api-key-*"):
+        key.unlink()
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def published(aws: Aws, region: str) -> str | None:
     try:
         answer = aws.ask(parameter_request(region))
     except Refused as refused:
-        if refused.code in ("ParameterNotFound", "AccessDeniedException"):
+        if refused.code == "ParameterNotFound" or refused.code.startswith("AccessDenied"):
             return None
         raise
     return str(answer["Parameter"]["Value"])

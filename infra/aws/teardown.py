@@ -52,6 +52,8 @@ class Teardown:
         self.name = name
         self.troubles: dict[str, str] = {}
         """What could not be removed or looked at -> why."""
+        self.machines_stay = False
+        """Whether a machine cannot be ended, so that waiting for what it uses is in vain."""
 
     def run(self, regions: Iterable[str]) -> Remains:
         """Remove everything in these regions and in IAM; look again until nothing is found.
@@ -218,9 +220,8 @@ class Teardown:
         for instance_id in ids:
             resource = Resource(type="instances", id=instance_id, region=region)
             self.delete(resource, ec2(region, "TerminateInstances", InstanceIds=[instance_id]))
-        ending = [
-            one for one in ids if str(Resource(type="instances", id=one, region=region)) not in self.troubles
-        ]
+        ending = [one for one in ids if not self.in_trouble("instances", one, region)]
+        self.machines_stay |= ending != ids
         until = self.aws.clock() + TERMINATED_WITHIN_S
         asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": ending}])
         while ending and any(alive(row) for row in site.instances(self.aws, asked)):
@@ -229,9 +230,13 @@ class Teardown:
             self.aws.say(f"waiting until {', '.join(ending)} are terminated")
             self.aws.sleep(POLL_S)
 
+    def in_trouble(self, kind: str, resource_id: str, region: str) -> bool:
+        """Whether something could not be removed."""
+        return str(Resource(type=kind, id=resource_id, region=region)) in self.troubles
+
     def delete(self, resource: Resource, asked: Request) -> None:
         """Remove one thing, waiting while something that is going still uses it."""
-        until = self.aws.clock() + IN_USE_FOR_S
+        until = self.aws.clock() + (0 if self.machines_stay else IN_USE_FOR_S)
         while True:
             try:
                 self.aws.call(asked)

@@ -1,0 +1,21 @@
+"""`corral extend`: move the end of a rented deployment."""
+
+from typing import Annotated
+
+import typer
+
+
+def extend(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    ttl: Annotated[str, typer.Argument(metavar="TIME", help="How long from now: 90m, 8h, 2d.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
+    import json
+
+    from deploy.cli.output import say
+    from deploy.ec2_options import minutes
+    from deploy.line import extend as run
+
+    until = run(name, minutes(ttl, "TIME"))
+    say(json.dumps({"name": name, "expires_at": until}) if as_json else f"{name} now ends itself at {until}.")

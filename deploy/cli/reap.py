@@ -1,0 +1,24 @@
+"""`corral reap`: take away every rented deployment whose time is over."""
+
+from typing import Annotated
+
+import typer
+
+
+def reap(
+    region: Annotated[
+        list[str] | None, typer.Option("--region", help="Only these regions; repeatable. [all enabled]")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find what corral rented for anybody in this account and what should have ended; end it and prove it."""
+    from deploy.cli.output import say
+    from deploy.show_provision import leftover, reaped
+    from deploy.targets.ec2 import reap as run
+
+    over, gone = run(tuple(region or ()), dry_run)
+    say(reaped(over, gone, as_json))
+    for found in gone:
+        if found.left:
+            raise leftover(found)

@@ -1,0 +1,107 @@
+"""How the server on a rented box is reached and what the box says of itself."""
+
+import re
+import socket
+import time
+from pathlib import Path
+
+from deploy.deployment import Deployment, folder
+from infra import host as hosts
+from infra.aws import launch, session
+from infra.aws.api import Aws
+from infra.aws.order import Order
+from infra.aws.rented import Rented
+from infra.errors import HostError, ServerError
+from infra.record import write_text_atomically
+from serving.endpoint import Endpoint
+
+POLL_S = 15.0
+# Boot, and pip or a packed engine; the weights come on top.
+ENGINE_WITHIN_S = 1800.0
+DOWNLOAD_BYTES_PER_S = 100e6
+
+
+def phase(aws: Aws, deployment: Deployment, machine: Rented) -> str:
+    """The last word of the box's own preparation, from its console; empty before the first."""
+    text = launch.console(aws, machine.region, machine.instance_id)
+    said = re.findall(rf"^.*?corral: {re.escape(deployment.name)}: (.+?)\s*$", text, re.MULTILINE)
+    return said[-1] if said else ""
+
+
+def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
+    """Wait until the box has engine and weights. Raises ServerError when it says it failed, or time is over."""
+    limit_s = ENGINE_WITHIN_S + deployment.plan.weights_bytes / DOWNLOAD_BYTES_PER_S
+    until, last = aws.clock() + limit_s, ""
+    while True:
+        now = phase(aws, deployment, machine)
+        if now != last:
+            aws.say(f"serve: {machine.instance_id}: {now}")
+        last = now
+        if now == "prepared":
+            return
+        if now.startswith("failed"):
+            raise ServerError(
+                f"The box could not prepare itself: {now}.", f"Read all: corral logs {deployment.name}"
+            )
+        if aws.clock() >= until:
+            raise ServerError(
+                f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last or 'nothing'}.",
+                f"Read its console: corral logs {deployment.name}",
+            )
+        aws.sleep(POLL_S)
+
+
+def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
+    """Where the server answers from here: at the box's own name, or through Session Manager."""
+    return Endpoint(
+        base_url=base_url(deployment, order, machine),
+        served_model_name=deployment.plan.serve.served_model_name,
+        api_key_file=key_file(deployment, machine),
+    )
+
+
+def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
+    """The address; a tunnel is opened where no network was let in."""
+    if order.cidr:
+        return f"http://{machine.public_name}:{order.port}"
+    path = folder(deployment.name) / "tunnel.json"
+    tunnel = session.held(path, machine.instance_id)
+    if tunnel is None:
+        port = free_port(order.port)
+        tunnel = session.open_tunnel(path, machine.instance_id, machine.region, order.port, port)
+        wait_open(tunnel.local_port)
+    return f"http://127.0.0.1:{tunnel.local_port}"
+
+
+def key_file(deployment: Deployment, machine: Rented) -> Path:
+    """The file with the key the box made for itself, fetched once."""
+    path = folder(deployment.name) / f"api-key-{machine.instance_id}"
+    if not path.exists():
+        said = session.run(
+            machine.instance_id, machine.region, f"sudo cat {hosts.root(deployment.name)}/secrets.env"
+        )
+        found = re.search(r"^VLLM_API_KEY=(\S+)\s*$", said, re.MULTILINE)
+        if not found:
+            raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
+        write_text_atomically(path, f"{found[1]}\n")
+    return path
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port, or one of the hundred after it."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
+
+
+def wait_open(port: int, within_s: float = 20.0) -> None:
+    """Wait until the tunnel listens."""
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise HostError("Session Manager opened no tunnel.", "Check: aws ssm describe-instance-information")

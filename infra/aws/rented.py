@@ -1,0 +1,158 @@
+"""What is rented under a name: the machines as EC2 shows them, what they cost so far, and moving their end."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from infra.aws import parts, site
+from infra.aws.api import Aws
+from infra.aws.failures import Refused
+from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase
+from infra.aws.quotas import bought
+from infra.aws.request import Request, ec2, move_expiry, ours
+from infra.catalog import ec2_types
+from infra.errors import CloudError
+from infra.prices import price_of
+from infra.record import Record
+
+# EC2 bills by the second, and at least this long.
+LEAST_BILLED_S = 60.0
+
+
+class Rented(Record):
+    """One machine of a deployment."""
+
+    instance_id: str
+    deployment: str
+    region: str
+    zone: str
+    instance_type: str
+    purchase: Purchase
+    state: str
+    launched_at: datetime
+    ended_at: datetime | None = None
+    expires_at: datetime | None = None
+    public_name: str = ""
+
+
+def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...]:
+    """The machines of a deployment, those included that ended within the last hour."""
+    return tuple(
+        rented(row, region)
+        for region in regions
+        for row in site.instances(aws, ec2(region, "DescribeInstances", Filters=ours(name)))
+    )
+
+
+def rented(row: dict[str, Any], region: str) -> Rented:
+    """One instance as EC2 describes it."""
+    tags = {tag["Key"]: tag["Value"] for tag in row.get("Tags", [])}
+    return Rented(
+        instance_id=row["InstanceId"],
+        deployment=tags.get(TAG, ""),
+        region=region,
+        zone=row["Placement"]["AvailabilityZone"],
+        instance_type=row["InstanceType"],
+        purchase=bought(row),
+        state=row["State"]["Name"],
+        launched_at=row["LaunchTime"],
+        ended_at=ended_at(row.get("StateTransitionReason", "")),
+        expires_at=moment(tags.get(EXPIRES_TAG, "")),
+        public_name=row.get("PublicDnsName") or "",
+    )
+
+
+def ended_at(reason: str) -> datetime | None:
+    """When it ended, from words such as "User initiated (2026-11-24 03:00:00 GMT)"."""
+    _, found, rest = reason.partition("(")
+    try:
+        parsed = datetime.strptime(rest.partition(" GMT)")[0], "%Y-%m-%d %H:%M:%S") if found else None
+    except ValueError:
+        return None
+    return parsed.replace(tzinfo=UTC) if parsed else None
+
+
+def moment(text: str) -> datetime | None:
+    """The time in a tag; None for one that is not ours to read."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+# --- money
+
+
+def usd_so_far(aws: Aws, found: tuple[Rented, ...]) -> float | None:
+    """An estimate: price x seconds, without volumes and traffic. None where a price is not known."""
+    total = 0.0
+    for machine in found:
+        usd_per_hour = price(aws, machine)
+        if usd_per_hour is None:
+            return None
+        total += usd_per_hour * billed_s(machine, aws.now()) / 3600
+    return total
+
+
+def billed_s(machine: Rented, now: datetime) -> float:
+    """The seconds EC2 bills: none while it is stopped, which a machine of ours never is for long."""
+    if machine.state in ("stopped", "stopping") and machine.ended_at is None:
+        return LEAST_BILLED_S
+    return max(LEAST_BILLED_S, ((machine.ended_at or now) - machine.launched_at).total_seconds())
+
+
+def price(aws: Aws, machine: Rented) -> float | None:
+    """USD per hour as it was bought: the spot price of its zone now, or the listed one."""
+    if machine.purchase == "spot":
+        return spot_price(aws, machine)
+    listed = ec2_types().get(machine.instance_type)
+    found = price_of(listed, machine.region) if listed else None
+    return float(found.usd_per_hour) if found else None
+
+
+def spot_price(aws: Aws, machine: Rented) -> float | None:
+    """The spot price that holds now."""
+    try:
+        rows = aws.ask(spot_price_request(aws, machine))["SpotPriceHistory"]
+    except Refused:
+        return None
+    return float(rows[0]["SpotPrice"]) if rows else None
+
+
+def spot_price_request(aws: Aws, machine: Rented) -> Request:
+    """A history that begins now holds the price in effect."""
+    return ec2(
+        machine.region,
+        "DescribeSpotPriceHistory",
+        StartTime=aws.now(),
+        InstanceTypes=[machine.instance_type],
+        ProductDescriptions=["Linux/UNIX"],
+        Filters=[{"Name": "availability-zone", "Values": [machine.zone]}],
+    )
+
+
+# --- time
+
+
+def extend(aws: Aws, order: Order, minutes: int) -> datetime:
+    """Let a deployment live that long from now: the schedule and the tags. The box's own limit is the caller's.
+
+    Raises CloudError when nothing of it runs.
+    """
+    running = [one for one in machines(aws, order.name, order.regions) if one.state in ("pending", "running")]
+    if not running:
+        raise CloudError(f"Nothing of {order.name!r} runs.", f"Begin anew: corral down {order.name}")
+    region, ids = running[0].region, [one.instance_id for one in running]
+    at = aws.now() + timedelta(minutes=minutes)
+    identity = Request(service="sts", operation="GetCallerIdentity", region=region, parameters={})
+    parts.schedule(aws, order, region, str(aws.call(identity)["Account"]), ids, at)
+    aws.call(move_expiry(region, ids, at))
+    return at
+
+
+def expired(aws: Aws, regions: tuple[str, ...]) -> tuple[Rented, ...]:
+    """The machines of any deployment of ours whose time is over, in these regions."""
+    found = []
+    for region in regions:
+        asked = site.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
+        found += [rented(row, region) for row in site.instances(aws, asked)]
+    return tuple(one for one in found if one.deployment and one.expires_at and one.expires_at <= aws.now())

@@ -1,0 +1,188 @@
+"""Before a cent is spent: every finding, and that looking changes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_aws import FakeAws
+from renting import an_order, door, fresh, up
+
+from infra.aws import preflight
+from infra.aws.failures import ApiFailure
+from infra.aws.order import Order
+from infra.aws.preflight import Survey
+from infra.aws.rent import told
+from infra.aws.request import Request
+from infra.errors import AuthError, CapacityError, CloudError
+
+
+def look(aws: Any, order: Order, folder: Path, fake: FakeAws | None = None) -> Survey:
+    clock = (fake or aws).clock
+    return preflight.survey(door(aws, clock, folder), order)
+
+
+def found(survey: Survey, topic: str) -> list[tuple[str, str]]:
+    return [(one.outcome, one.found) for one in survey.findings if one.topic == topic]
+
+
+def test_all_is_well_and_nothing_was_changed(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    survey = look(aws, an_order(), tmp_path)
+    assert [(one.topic, one.outcome, one.found) for one in survey.findings] == [
+        ("identity", "ok", "arn:aws:iam::123456789012:user/ann in account 123456789012"),
+        ("zones", "ok", "g5.12xlarge in us-east-1a, us-east-1b, us-east-1c"),
+        ("network", "ok", "3 subnets"),
+        ("image", "ok", "ami-0123456789abcdef0 Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04)"),
+        ("quota", "ok", "Running On-Demand G and VT instances: 48 vCPUs needed, 0 in use, 192 allowed"),
+    ]
+    assert [spot.zone for spot in survey.spots] == ["us-east-1a", "us-east-1b", "us-east-1c"]
+    assert not any(call.changes for call in aws.calls)
+    assert aws.live() == []
+    assert not (tmp_path / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("allowed", "running", "outcome"),
+    [(0.0, 0, "failed"), (47.0, 0, "failed"), (48.0, 0, "ok"), (95.0, 1, "failed"), (96.0, 1, "ok")],
+)
+def test_quotas_are_counted_in_vcpus_against_what_runs(
+    allowed: float, running: int, outcome: str, tmp_path: Path
+) -> None:
+    aws, clock = fresh()
+    if running:
+        up(door(aws, clock, tmp_path / "other"), an_order(name="other", order_id="other"))
+    aws.quotas["L-DB2E81BA"] = allowed
+    survey = look(aws, an_order(), tmp_path)
+    words = f"48 vCPUs needed, {48 * running} in use, {allowed:.0f} allowed"
+    assert found(survey, "quota") == [(outcome, f"Running On-Demand G and VT instances: {words}")]
+    if outcome == "failed":
+        with pytest.raises(CapacityError, match=words) as error:
+            preflight.checked(survey, an_order())
+        assert error.value.hint.endswith("servicequotas/home/services/ec2/quotas/L-DB2E81BA")
+
+
+def test_a_quota_that_may_not_be_read_or_is_not_known_is_a_warning(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.denied = {"service-quotas:GetServiceQuota"}
+    assert [one[0] for one in found(look(aws, an_order(), tmp_path), "quota")] == ["warning"]
+    aws.denied, aws.quotas = set(), {}
+    assert found(look(aws, an_order(), tmp_path), "quota") == [
+        ("warning", "Running On-Demand G and VT instances: AWS knows no such quota")
+    ]
+
+
+def test_spot_has_quotas_of_its_own_and_p5_one_that_is_found_by_name(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.quotas["L-3819A6DF"] = 0.0
+    order = an_order(purchases=("on-demand", "spot"))
+    survey = look(aws, order, tmp_path)
+    assert [one[0] for one in found(survey, "quota")] == ["ok", "failed"]
+    assert {spot.purchase for spot in survey.spots} == {"on-demand"}
+    p5 = look(aws, an_order(instance_types=("p5.48xlarge",), purchases=("spot",)), tmp_path)
+    assert found(p5, "quota") == [
+        ("failed", "All P5 Spot Instance Requests: 192 vCPUs needed, 0 in use, 0 allowed")
+    ]
+
+
+@pytest.mark.parametrize("code", ["NoCredentials", "ExpiredToken", "InvalidClientTokenId", "RequestExpired"])
+def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, tmp_path: Path) -> None:
+    aws, clock = fresh()
+
+    class Refusing:
+        calls = 0
+
+        def send(self, request: Request) -> dict[str, Any]:
+            self.calls += 1
+            raise ApiFailure(code, "no")
+
+    refusing = Refusing()
+    with pytest.raises(AuthError) as error:
+        told(preflight.survey)(door(refusing, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
+    assert refusing.calls == 1
+    assert ("aws sso login" if code == "NoCredentials" else "aws sts get-caller-identity") in error.value.hint
+
+
+@pytest.mark.parametrize("action", ["ec2:RunInstances", "ec2:CreateSecurityGroup"])
+def test_what_is_denied_is_named_before_anything_is_made(action: str, tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.denied = {action}
+    survey = look(aws, an_order(), tmp_path)
+    assert found(survey, "permission") == [("failed", f"{action} is denied")]
+    with pytest.raises(AuthError, match=f"{action} is denied"):
+        preflight.checked(survey, an_order())
+    assert aws.live() == []
+
+
+@pytest.mark.parametrize("action", preflight.UNTRIED)
+def test_what_iam_expects_to_deny_is_a_warning_that_names_it(action: str, tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.iam.simulated_denials = {action}
+    assert found(look(aws, an_order(), tmp_path), "permission") == [
+        ("warning", f"IAM expects to deny {action}")
+    ]
+
+
+def test_the_simulator_is_asked_about_the_role_and_not_its_session() -> None:
+    session = "arn:aws:sts::1:assumed-role/dev/botocore-session-1"
+    assert preflight.principal(session) == "arn:aws:iam::1:role/dev"
+    assert preflight.principal("arn:aws:iam::1:user/ann") == "arn:aws:iam::1:user/ann"
+
+
+def test_without_the_published_image_the_newest_by_its_maker_is_taken(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.denied = {"ssm:GetParameter"}
+    assert [one[0] for one in found(look(aws, an_order(), tmp_path), "image")] == ["ok"]
+    by_owner = [call.parameters for call in aws.calls if call.operation == "DescribeImages"][-1]
+    assert by_owner["Owners"] == ["898082745236"]
+    aws.regions["us-east-1"].image_is_there = False
+    survey = look(aws, an_order(), tmp_path)
+    assert found(survey, "image") == [("failed", "the Deep Learning base image is not available")]
+    with pytest.raises(CloudError, match="the Deep Learning base image is not available"):
+        preflight.checked(survey, an_order())
+
+
+def test_a_volume_smaller_than_the_image_is_told(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    survey = look(aws, an_order(volume_gib=50), tmp_path)
+    assert found(survey, "volume") == [("failed", "50 GiB; the image alone is 75 GiB")]
+
+
+def test_a_volume_faster_than_the_machine_can_read_is_told(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    survey = look(aws, an_order(instance_types=("g5.xlarge",)), tmp_path)
+    assert found(survey, "volume") == [("warning", "500 MiB/s asked; the type reads at 88 MB/s")]
+
+
+def test_no_zone_with_both_the_type_and_a_subnet_is_told_before_any_launch(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.regions["us-east-1"].not_sold_in = {"us-east-1a"}
+    survey = look(aws, an_order(subnet_ids=("subnet-us-east-1a",)), tmp_path)
+    assert found(survey, "zones") == [
+        ("failed", "g5.12xlarge is sold in us-east-1b, us-east-1c; the subnets are in us-east-1a")
+    ]
+    with pytest.raises(CapacityError, match="the subnets are in us-east-1a"):
+        preflight.checked(survey, an_order())
+
+
+def test_a_region_without_a_default_vpc_and_subnets_without_a_public_address(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.regions["us-east-1"].default_vpc = False
+    assert found(look(aws, an_order(), tmp_path), "network") == [("failed", "no default VPC")]
+    aws.regions["us-east-1"].default_vpc = True
+    aws.regions["us-east-1"].public_subnets = False
+    assert [one[0] for one in found(look(aws, an_order(), tmp_path), "network")] == ["warning"]
+
+
+def test_several_network_cards_need_private_subnets(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.quotas["L-417A185B"] = 1000.0
+    survey = look(aws, an_order(instance_types=("p5.48xlarge",), nodes=2), tmp_path)
+    assert [one[0] for one in found(survey, "network")] == ["failed"]
+    assert survey.spots == ()
+
+
+def test_one_region_that_fails_does_not_stop_another(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.regions["us-east-1"].default_vpc = False
+    done = up(door(aws, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
+    assert done.spot.zone == "us-west-2a"

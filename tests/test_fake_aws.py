@@ -1,0 +1,184 @@
+"""The fake account itself, held against what AWS documents. Each case names the page."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_aws import FakeAws, Faulty, Killed
+from renting import an_order, door, fresh, up
+
+from infra.aws.failures import ApiFailure, LostResponse
+from infra.aws.request import Request, Site, Spot, create_security_group, ec2, run_instances
+
+HERE = Site(
+    region="us-east-1", account="1", vpc_id="vpc-1", image_id="ami-0123456789abcdef0", root_device="/dev/sda1"
+)
+SPOT = Spot(
+    region="us-east-1",
+    zone="us-east-1a",
+    subnet_id="subnet-us-east-1a",
+    instance_type="g5.12xlarge",
+    purchase="on-demand",
+)
+
+
+def code(aws: FakeAws, request: Request) -> str:
+    with pytest.raises(ApiFailure) as failure:
+        aws.send(request)
+    return failure.value.code
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> tuple[FakeAws, Request]:
+    """An account with all parts, and a launch that would work there."""
+    aws, clock = fresh()
+    up(door(aws, clock, tmp_path), an_order())
+    (group,) = aws.regions["us-east-1"].groups
+    return aws, run_instances(an_order(), HERE, SPOT, group, generation=7)
+
+
+def changed(request: Request, **parameters: Any) -> Request:
+    return request.model_copy(update={"parameters": request.parameters | parameters})
+
+
+def test_a_client_token_makes_one_launch(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 developer guide, Ensuring idempotency in Amazon EC2 API requests."""
+    aws, launch = ready
+    first, again = aws.send(launch), aws.send(launch)
+    assert first["Instances"][0]["InstanceId"] == again["Instances"][0]["InstanceId"]
+    assert code(aws, changed(launch, InstanceType="g5.xlarge")) == "IdempotentParameterMismatch"
+    other = aws.send(changed(launch, ClientToken="another"))
+    assert other["Instances"][0]["InstanceId"] != first["Instances"][0]["InstanceId"]
+
+
+def test_a_token_of_terminated_machines_brings_those_back(ready: tuple[FakeAws, Request]) -> None:
+    aws, launch = ready
+    key = aws.send(launch)["Instances"][0]["InstanceId"]
+    aws.send(ec2("us-east-1", "TerminateInstances", InstanceIds=[key]))
+    aws.clock.sleep(60)
+    (row,) = aws.send(launch)["Instances"]
+    assert (row["InstanceId"], row["State"]["Name"]) == (key, "terminated")
+
+
+def test_what_was_just_launched_is_not_shown_at_once(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 API reference, Eventual consistency."""
+    aws, launch = ready
+    key = aws.send(launch)["Instances"][0]["InstanceId"]
+    ids = [{"Name": "instance-id", "Values": [key]}]
+    assert aws.send(ec2("us-east-1", "DescribeInstances", Filters=ids)) == {"Reservations": []}
+    status = ec2("us-east-1", "DescribeInstanceStatus", InstanceIds=[key], IncludeAllInstances=True)
+    assert code(aws, status) == "InvalidInstanceID.NotFound"
+    aws.clock.sleep(10)
+    assert len(aws.send(ec2("us-east-1", "DescribeInstances", Filters=ids))["Reservations"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"UserData": "x" * 16385}, "InvalidParameterValue"),
+        ({"ImageId": "ami-0"}, "InvalidAMIID.NotFound"),
+        ({"IamInstanceProfile": {"Name": "none"}}, "InvalidParameterValue"),
+        ({"Placement": {"GroupName": "none"}}, "InvalidPlacementGroup.Unknown"),
+        ({"ClientToken": "x" * 65}, "InvalidParameterValue"),
+        (
+            {"TagSpecifications": [{"ResourceType": "spot-instances-request", "Tags": []}]},
+            "InvalidParameterValue",
+        ),
+        (
+            {"TagSpecifications": [{"ResourceType": "instance", "Tags": [{"Key": "aws:x", "Value": ""}]}]},
+            "InvalidParameterValue",
+        ),
+    ],
+)
+def test_sizes_names_and_tags_are_checked(
+    ready: tuple[FakeAws, Request], change: dict[str, Any], expected: str
+) -> None:
+    aws, launch = ready
+    assert code(aws, changed(launch, **change)) == expected
+
+
+@pytest.mark.parametrize(
+    "update", [{"VolumeSize": 74}, {"Iops": 1000}, {"Throughput": 800}, {"Throughput": 2001, "Iops": 9000}]
+)
+def test_gp3_has_limits(ready: tuple[FakeAws, Request], update: dict[str, int]) -> None:
+    """EBS user guide, General Purpose SSD volumes: 0.25 MiB/s per provisioned IOPS, at least 3,000 of these."""
+    aws, launch = ready
+    (mapping,) = launch.parameters["BlockDeviceMappings"]
+    volume = mapping | {"Ebs": mapping["Ebs"] | update}
+    assert code(aws, changed(launch, BlockDeviceMappings=[volume])).startswith("Invalid")
+
+
+def test_room_zone_and_quota_are_told_apart(ready: tuple[FakeAws, Request]) -> None:
+    aws, launch = ready
+    here = aws.regions["us-east-1"]
+    here.no_capacity = {("on-demand", "g5.12xlarge", "us-east-1a")}
+    assert code(aws, launch) == "InsufficientInstanceCapacity"
+    here.not_sold_in = {"us-east-1a"}
+    assert code(aws, launch) == "Unsupported"
+    here.not_sold_in, here.vcpu_limit = set(), 50
+    assert code(aws, launch) == "VcpuLimitExceeded"
+
+
+def test_a_security_group_in_use_cannot_be_deleted(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 API reference, DeleteSecurityGroup; moto lets it go."""
+    aws, _ = ready
+    here = aws.regions["us-east-1"]
+    (group,), (machine,) = here.groups, here.instances
+    assert code(aws, ec2("us-east-1", "DeleteSecurityGroup", GroupId=group)) == "DependencyViolation"
+    aws.send(ec2("us-east-1", "TerminateInstances", InstanceIds=[machine]))
+    assert code(aws, ec2("us-east-1", "DeleteSecurityGroup", GroupId=group)) == "DependencyViolation"
+    aws.clock.sleep(60)
+    aws.send(ec2("us-east-1", "DeleteSecurityGroup", GroupId=group))
+    assert here.groups == {}
+    order = create_security_group(an_order(), HERE)
+    aws.send(order)
+    assert code(aws, order) == "InvalidGroup.Duplicate"
+
+
+def test_roles_and_profiles_hold_on_to_each_other(ready: tuple[FakeAws, Request]) -> None:
+    """IAM API reference: DeleteRole and DeleteInstanceProfile."""
+    aws, _ = ready
+    name = "corral-t1-box"
+
+    def iam(operation: str, **parameters: str) -> Request:
+        return Request(service="iam", operation=operation, region="us-east-1", parameters=parameters)
+
+    assert code(aws, iam("DeleteRole", RoleName=name)) == "DeleteConflict"
+    assert code(aws, iam("DeleteInstanceProfile", InstanceProfileName=name)) == "DeleteConflict"
+    add = iam("AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=name)
+    assert code(aws, add) == "LimitExceeded"
+    assert code(aws, iam("GetRole", RoleName="none")) == "NoSuchEntity"
+
+
+def test_a_request_botocore_would_not_send_is_no_request() -> None:
+    aws, _ = fresh()
+    with pytest.raises(AssertionError, match="GroupId"):
+        aws.send(ec2("us-east-1", "DeleteSecurityGroup", GroupId=7))
+
+
+def test_a_dry_run_changes_nothing(ready: tuple[FakeAws, Request]) -> None:
+    aws, launch = ready
+    before = aws.live()
+    assert code(aws, changed(launch, DryRun=True)) == "DryRunOperation"
+    assert aws.live() == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "launched"),
+    [
+        ("capacity", ApiFailure, 0),
+        ("server error", ApiFailure, 0),
+        ("server error after", ApiFailure, 1),
+        ("lost", LostResponse, 1),
+        ("killed before", Killed, 0),
+        ("killed after", Killed, 1),
+    ],
+)
+def test_a_fault_happens_before_or_after_the_call(
+    ready: tuple[FakeAws, Request], fault: str, error: type[BaseException], launched: int
+) -> None:
+    aws, launch = ready
+    before = len(aws.regions["us-east-1"].instances)
+    with pytest.raises(error):
+        Faulty(aws, fault, 1).send(launch)
+    assert len(aws.regions["us-east-1"].instances) == before + launched
