@@ -1,5 +1,6 @@
 """`corral size`: a subject on a machine as a Plan, and the machines that hold it, ranked."""
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,8 @@ from infra.catalog import ec2_types, gpus, machine
 from infra.errors import UsageError
 from infra.hardware import Machine, owned
 from infra.record import Record
-from serving.checkpoint import read
+from serving.checkpoint import Contents, read
+from serving.hub import read as read_repository
 from serving.models import model, models
 from serving.recipes import refusal
 
@@ -37,37 +39,55 @@ def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | No
     the engine's "CPU KV cache size" line. `Options` (deploy.fit) carries the vLLM knobs: `max_model_len`,
     `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
     """
-    chosen = checked(options or Options())
-    subject = from_contents(read(path), path.resolve().name)
-    return plan(subject, on(machine), chosen)
+    return plan_contents(read(path), path.resolve().name, machine, options or Options())
+
+
+def plan_contents(contents: Contents, name: str, machine_name: str, options: Options) -> Plan:
+    """The plan of a checkpoint that was read."""
+    return plan(from_contents(contents, name), on(machine_name), checked(options), with_curve=True)
 
 
 def answer_for(model_name: str, precision: str | None, machine_name: str, options: Options) -> Plan:
-    """`corral size MODEL --on MACHINE`: MODEL is a known name or a checkpoint folder."""
-    if is_folder(model_name):
-        check_precision(precision, ("bf16", *precisions("scout")))
-        return plan_checkpoint(Path(model_name), machine=machine_name, options=options)
-    if precision is not None:
-        check_precision(precision, precisions(model(model_name).name))
-    return answer(model(model_name).name, precision, on(machine_name), checked(options))
+    """`corral size MODEL --on MACHINE`: MODEL is a known name, a checkpoint folder or a repository of the Hub."""
+    if is_checkpoint(model_name):
+        contents = read(Path(model_name)) if is_folder(model_name) else read_repository(model_name)
+        check_stored(precision, contents)
+        return plan_contents(contents, Path(model_name).resolve().name, machine_name, options)
+    check_precision(precision, precisions(model(model_name).name))
+    return answer(model_name, precision, on(machine_name), checked(options))
 
 
 def ranking_for(model_name: str, precision: str | None, options: Options) -> Ranking:
     """`corral size MODEL`: every machine that holds it."""
-    if is_folder(model_name):
+    if is_checkpoint(model_name):
         raise UsageError(
-            "A checkpoint folder is sized on one machine.", f"corral size {model_name} --on local"
+            "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
         )
-    if precision is not None:
-        check_precision(precision, precisions(model(model_name).name))
-    return ranking(model(model_name).name, precision, checked(options))
+    check_precision(precision, precisions(model(model_name).name))
+    return ranking(model_name, precision, checked(options))
+
+
+def is_checkpoint(model_name: str) -> bool:
+    """Whether MODEL is a folder or a repository rather than a name we know."""
+    return model_name not in models() and (is_folder(model_name) or is_repository(model_name))
 
 
 def is_folder(model_name: str) -> bool:
-    """Whether MODEL is meant as a path."""
-    return model_name not in models() and (
-        "/" in model_name or model_name.startswith(".") or Path(model_name).is_dir()
-    )
+    """Whether MODEL is meant as the path of a folder."""
+    return model_name.startswith((".", "/", "~")) or model_name.count("/") > 1 or Path(model_name).is_dir()
+
+
+def is_repository(model_name: str) -> bool:
+    """Whether MODEL is meant as a repository of the Hub: OWNER/NAME."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", model_name) is not None
+
+
+def check_stored(precision: str | None, contents: Contents) -> None:
+    """Raise UsageError when another precision was asked for than the checkpoint is stored in."""
+    if precision not in (None, contents.precision):
+        raise UsageError(
+            f"{contents.where} is stored in {contents.precision}, not {precision}.", "Leave out --precision."
+        )
 
 
 def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool = False) -> Plan:

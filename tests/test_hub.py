@@ -1,0 +1,107 @@
+"""A Hub repository sized from its headers, and every way the Hub refuses. A fake Hub on loopback answers."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import tiny
+
+REPO = "someone/Tiny-Llama-4"
+
+
+def fake_hub_class() -> Any:
+    spec = spec_from_file_location("fake_hub", Path(__file__).parent / "data" / "fake_hub.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FakeHub
+
+
+@pytest.fixture
+def hub(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    folder = tiny.make(tmp_path / "tiny", "multimodal")
+    with fake_hub_class()(REPO, folder, getattr(request, "param", "well")) as server:
+        yield server
+        server.shutdown()
+
+
+def size(endpoint: str, home: Path, *arguments: str, model: str = REPO) -> subprocess.CompletedProcess[str]:
+    """Run the program by itself: the Hub's library reads its settings once, when it is imported."""
+    kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from deploy.cli.main import main; main()",
+            "size",
+            model,
+            "--on",
+            "1xH100",
+            *arguments,
+        ],
+        env=kept | {"HF_ENDPOINT": endpoint, "HF_HOME": str(home / "hf"), "HF_HUB_ETAG_TIMEOUT": "2"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_repository_is_sized_from_its_headers_without_a_download(hub: Any, tmp_path: Path) -> None:
+    done = size(hub.url, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    shards = sum(path.stat().st_size for path in hub.folder.glob("*.safetensors"))
+    assert plan["serve"]["model"] == REPO
+    assert shards * 0.9 < plan["weights_bytes"] < shards
+
+
+def test_only_headers_travel(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "tiny", "multimodal")
+    for shard in folder.glob("*.safetensors"):
+        with shard.open("r+b") as file:
+            file.truncate(shard.stat().st_size + 50_000_000)
+    with fake_hub_class()(REPO, folder) as server:
+        assert size(server.url, tmp_path).returncode == 0
+        assert server.bytes_sent < 1_000_000
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("hub", "code", "message"),
+    [
+        ("gated", 5, f"{REPO} is gated"),
+        ("missing", 4, f"There is no repository '{REPO}' on the Hub"),
+        ("broken", 8, f"The Hub cannot be asked about {REPO}"),
+        pytest.param("slow", 8, f"The Hub cannot be asked about {REPO}", marks=pytest.mark.slow),
+    ],
+    indirect=["hub"],
+)
+def test_a_refusal_is_one_sentence(hub: Any, code: int, message: str, tmp_path: Path) -> None:
+    done = size(hub.url, tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"error: {message}")
+    assert "Traceback" not in done.stderr
+
+
+def test_no_hub_offers_the_table(tmp_path: Path) -> None:
+    done = size("http://127.0.0.1:9", tmp_path)
+    assert done.returncode == 8
+    assert "hint: corral's own table needs no network: corral size scout" in done.stderr
+
+
+def test_a_header_that_lies_is_refused(hub: Any, tmp_path: Path) -> None:
+    shard = sorted(hub.folder.glob("*.safetensors"))[0]
+    with shard.open("r+b") as file:
+        file.write((2**60).to_bytes(8, "little"))
+    done = size(hub.url, tmp_path)
+    assert done.returncode == 4
+    assert f"A safetensors header of {REPO} cannot be read." in done.stderr
