@@ -6,13 +6,15 @@ import resource
 import signal
 import time
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from serving.probe.api import DELTAS, Api
 from serving.probe.clock import realtime_offset_ns
-from serving.probe.connection import Connection, Peer, Shot, Tally
+from serving.probe.connection import Connection, Peer, Tally
+from serving.probe.outcome import Outcome, Shot
 from serving.probe.results import ClientSide, Result
 from serving.probe.spec import Load
 
@@ -21,6 +23,7 @@ OPEN_LIMIT_S = 10.0
 PAUSE_AFTER_ERROR_S = 0.1
 MOST_RETRY_AFTER_S = 10.0
 HEARTBEAT_S = 0.02
+RESULTS_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -81,6 +84,7 @@ class Attack:
         self._waiting = 0
         self.unfinished = 0
         self.last_done_us = 0
+        self._owed: deque[Outcome] = deque()
         self._over: asyncio.Future[None] = self.loop.create_future()
 
     def run(self) -> ClientSide:
@@ -97,6 +101,8 @@ class Attack:
             wall_ns, cpu_ns = time.monotonic_ns(), time.process_time_ns()
             self._begin()
             self.loop.run_until_complete(self._over)
+            while self._owed:
+                self._hand_out(self._owed.popleft())
             wall_ns, cpu_ns = time.monotonic_ns() - wall_ns, time.process_time_ns() - cpu_ns
         finally:
             gc.enable()
@@ -206,37 +212,48 @@ class Attack:
         if self._load.is_open:
             self._all.discard(connection)
 
-    def finished(self, connection: Connection, shot: Shot, result: Result, text: str) -> None:
-        """A request has ended, well or not."""
+    def finished(self, connection: Connection, outcome: Outcome) -> None:
+        """A request has ended, well or not: the next one goes first, the bookkeeping follows."""
         self._busy.discard(connection)
-        if result.error == "unfinished":
-            self.unfinished += 1
-            return
-        self._count(result)
-        self._sink(result)
-        if self._must_stop():
-            self._interrupt()
-        follow = shot.follow(text) if shot.follow is not None and result.ok else None
+        ok = outcome.failure is None
+        self._owed.append(outcome)
+        if len(self._owed) == 1:
+            self.loop.call_soon(self._settle)
         if self._over.done():
             return
+        follow = outcome.shot.follow(outcome.text) if outcome.shot.follow is not None and ok else None
         if follow is not None and not self._draining:
             self._launch(connection, follow)
         elif self._load.is_open:
             self._idle.append(connection) if connection.is_open else self._discard(connection)
-        elif result.ok:
-            self._late_us.append(max(0, (time.monotonic_ns() - self.zero_ns) // 1000 - result.done_us))
+        elif ok:
+            self._late_us.append(max(0, (time.monotonic_ns() - outcome.done_ns) // 1000))
             self._take_next(connection)
         else:
-            self._take_next_later(connection, pause_s(result))
+            self._take_next_later(connection, pause_s(outcome.failure))
         self._finish_if_over()
 
-    def _count(self, result: Result) -> None:
+    def _settle(self) -> None:
+        """Hand out a few results, then let the sockets be read again."""
+        for _ in range(min(RESULTS_AT_ONCE, len(self._owed))):
+            self._hand_out(self._owed.popleft())
+        if self._must_stop():
+            self._interrupt()
+        if self._owed and not self._over.done():
+            self.loop.call_soon(self._settle)
+
+    def _hand_out(self, outcome: Outcome) -> None:
         progress = self.progress
+        if outcome.failure and outcome.failure[0] == "unfinished":
+            self.unfinished += 1
+            return
+        result = outcome.result(self.zero_ns)
         self.last_done_us = max(self.last_done_us, result.done_us)
         progress.done += 1
         progress.failed += not result.ok
         if result.ok:
             progress.ttft_us.append(result.gaps_us[0])
+        self._sink(result)
 
     def _finish_if_over(self) -> None:
         if self._busy or self._waiting or self._next is not None or self._over.done():
@@ -357,9 +374,9 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def pause_s(result: Result) -> float:
+def pause_s(failure: tuple[str, str] | None) -> float:
     """How long a closed loop waits after a failure: what the server asked, within reason."""
-    _, found, wait = (result.message or "").partition("(Retry-After: ")
+    _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
     if found and wait.rstrip(")").isdigit():
         return min(float(wait.rstrip(")")), MOST_RETRY_AFTER_S)
     return PAUSE_AFTER_ERROR_S

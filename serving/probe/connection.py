@@ -18,7 +18,7 @@ import orjson
 
 from serving.probe.api import Delta, StreamFailure, error_text, usage_tokens
 from serving.probe.clock import CONTROL_BYTES, TIMESPEC, ask_kernel_stamps
-from serving.probe.results import Result
+from serving.probe.outcome import Outcome, Shot
 from serving.probe.wire import Response, WireFault
 
 READ_BYTES = 65536  # larger buffers make the allocator map and unmap memory on every read
@@ -54,20 +54,6 @@ class Peer(NamedTuple):
 
 
 @dataclass(slots=True)
-class Shot:
-    """One request, serialised, ready to send."""
-
-    index: int
-    request: bytes
-    output_asked: int
-    input_asked: int | None = None
-    scheduled_ns: int | None = None
-    """From the start; None in a closed loop."""
-    follow: "Callable[[str], Shot | None] | None" = None
-    """Makes the conversation's next request from the answer."""
-
-
-@dataclass(slots=True)
 class Tally:
     """What all connections of a process count together."""
 
@@ -95,7 +81,7 @@ class Owner(Protocol):
     def idle(self, connection: "Connection") -> None:
         """The connection can take a request."""
 
-    def finished(self, connection: "Connection", shot: Shot, result: Result, text: str) -> None:
+    def finished(self, connection: "Connection", outcome: Outcome) -> None:
         """A request has ended, well or not."""
 
     def down(self, connection: "Connection") -> None:
@@ -437,7 +423,25 @@ class Connection:
         shot, self.shot = self.shot, None
         assert shot is not None
         self._idle_since_ns = time.monotonic_ns()
-        self._owner.finished(self, shot, self._result(shot, done_ns), "".join(self._texts or ()))
+        self._owner.finished(
+            self,
+            Outcome(
+                shot,
+                self.sent_ns,
+                done_ns,
+                self._connect_us,
+                self._response.status,
+                self._failure,
+                self._stamps,
+                self._empty,
+                self._chunk_tokens,
+                self._usage,
+                self._chars,
+                self._finish_reason,
+                self._uncertain,
+                "".join(self._texts or ()),
+            ),
+        )
 
     def _lost(self, kind: str, message: str) -> None:
         """The connection is gone or cannot be used any more; the request it carried, if any, has failed."""
@@ -479,65 +483,6 @@ class Connection:
         self._tls = None
         self._connecting = False
         self._unsent = b""
-
-    def _result(self, shot: Shot, done_ns: int) -> Result:
-        zero_us = self._owner.zero_ns // 1000
-        sent_us = self.sent_ns // 1000 - zero_us
-        stamps, chunk_tokens = self._token_chunks()
-        gaps_us, last_us = [], self.sent_ns // 1000
-        for stamp_ns in stamps:
-            at_us = stamp_ns // 1000
-            gaps_us.append(at_us - last_us)
-            last_us = at_us
-        kind, message = self._failure or (None, None)
-        return Result(
-            index=shot.index,
-            scheduled_us=sent_us if shot.scheduled_ns is None else shot.scheduled_ns // 1000,
-            sent_us=sent_us,
-            done_us=done_ns // 1000 - zero_us,
-            connect_us=self._connect_us,
-            status=self._response.status,
-            error=kind,
-            message=message,
-            gaps_us=gaps_us,
-            chunk_tokens=chunk_tokens,
-            input_asked=shot.input_asked,
-            input_tokens=self._usage[0],
-            output_asked=shot.output_asked,
-            output_tokens=self._usage[1],
-            cached_tokens=self._usage[2],
-            output_chars=self._chars,
-            finish_reason=self._finish_reason,
-            uncertain=self._uncertain,
-            empty_chunks=len(self._stamps) - len(stamps),
-        )
-
-    def _token_chunks(self) -> tuple[list[int], list[int] | None]:
-        """Leave out the chunks that carried no token, as far as the server's usage tells them from withheld text."""
-        stamps, tokens = self._stamps, self._chunk_tokens
-        tokens = tokens if tokens and len(tokens) == len(stamps) else None
-        if not self._empty:
-            return stamps, tokens
-        drop = empty_to_drop(self._empty, len(stamps), self._usage[1])
-        kept = [number for number in range(len(stamps)) if number not in drop]
-        return [stamps[number] for number in kept], tokens and [tokens[number] for number in kept]
-
-
-def empty_to_drop(empty: list[tuple[int, bool]], chunks: int, output_tokens: int | None) -> set[int]:
-    """Which empty chunks held no token.
-
-    A token may show no text yet (half a UTF-8 character), and a closing chunk may hold the end token or nothing.
-    Only the server's token count tells: all empty chunks are tokens when it needs them all; else the closing ones
-    are not; else none is.
-    """
-    everything = {number for number, _ in empty}
-    closing = {number for number, closes in empty if closes}
-    if output_tokens is None:
-        return everything
-    for drop in (set[int](), closing, everything):
-        if chunks - len(drop) == output_tokens:
-            return drop
-    return closing if chunks - len(closing) <= output_tokens else everything
 
 
 def error_class(error: OSError) -> str:

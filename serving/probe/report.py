@@ -32,7 +32,7 @@ class Client(Record):
     uncertain_fraction: float = 0.0
     """Share of chunks that came in one read with a later one, so that their stamp is an upper bound."""
     late_fraction: float = 0.0
-    """Of all chunks, those uncertain because the probe read them late; what the server sent together is not among them."""
+    """Of all chunks, those uncertain because the probe itself read them late."""
     late_sends_p99_s: float = 0.0
     """From the moment a request was due to its sending."""
     late_sends_max_s: float = 0.0
