@@ -46,7 +46,8 @@ class HostSetup(Record):
     port: int = 8000
     engine: Engine
     weights: str = ""
-    """hf://ORG/REPO@REVISION or s3://BUCKET/PREFIX; empty when the model is on the host already."""
+    """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it
+    lies; empty when the model is brought by other means."""
     read_only_paths: tuple[str, ...] = ()
     """What else the server may read although it lies in a home folder: a model the owner keeps there."""
     hf_token_parameter: str = ""

@@ -35,7 +35,7 @@ REFUSALS: tuple[tuple[str, type[CorralError], str, str], ...] = (
         "REMOTE HOST IDENTIFICATION HAS CHANGED",
         HostError,
         "The host key of {host} is not the one you know: it was installed anew, or somebody is in between",
-        "Ask its owner for the fingerprint. Only then: ssh-keygen -R HOST, and connect once by hand.",
+        "Ask its owner for the fingerprint. Only then: ssh-keygen -R {host}, and connect once by hand.",
     ),
     (
         "Host key verification failed",
@@ -53,7 +53,7 @@ REFUSALS: tuple[tuple[str, type[CorralError], str, str], ...] = (
         "Could not resolve hostname",
         HostError,
         "There is no host called {host}",
-        "Check its name in DNS or ~/.ssh/config.",
+        "Check its name in DNS or ~/.ssh/config: ssh -G {host}",
     ),
 )
 

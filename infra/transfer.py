@@ -13,7 +13,7 @@ PATIENCE_S = 6 * 3600
 
 MANIFEST_SCRIPT = """\
 cd "$1" 2>/dev/null || exit 0
-find . -type f ! -name .complete -exec sha256sum {} +
+find . -type f -exec sha256sum {} +
 """
 
 

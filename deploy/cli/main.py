@@ -16,6 +16,7 @@ from deploy.cli import (
     down,
     engine,
     extend,
+    hosts,
     iam_policy,
     logs,
     probe,
@@ -65,6 +66,7 @@ app.command("reap")(reap.reap)
 app.command("iam-policy")(iam_policy.iam_policy)
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
+app.add_typer(hosts.hosts, name="hosts")
 app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)
 app.command("compare")(compare.compare)
@@ -76,7 +78,9 @@ app.command("version")(version.version)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a script's background job is started with it ignored, and could then not be ended cleanly.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))

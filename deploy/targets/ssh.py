@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
 from deploy import preflight as judge
-from deploy.deployment import Deployment
+from deploy.cli.output import progress
+from deploy.deployment import Deployment, folder
 from deploy.targets import tunnels
 from deploy.targets.base import Check, Status, Teardown
 from deploy.targets.owned import Brought, brought, host_setup, removal_script
@@ -19,10 +20,10 @@ from infra.errors import HostError, ServerError
 from infra.record import Record
 from infra.ssh import Host
 from infra.transfer import PATIENCE_S, copy_folder
-from serving import health
+from serving import diagnosis, health
 from serving.endpoint import Endpoint
 from serving.pack import pack
-from serving.startup import load_budget_s
+from serving.startup import load_budget_s, phases
 
 T = TypeVar("T")
 
@@ -32,6 +33,14 @@ STATE_SCRIPT = """\
 [ ! -e "/var/lib/private/${2%.service}" ] || echo "HasRun=yes"
 printf 'Phase=%s\n' "$(cat "$1/phase" 2>/dev/null)"
 systemctl show "$2" --property=ActiveState --property=NRestarts
+"""
+
+
+# Of the last start only: an earlier failure is not this one's cause.
+LOG_SCRIPT = """\
+invocation=$(systemctl show --value --property=InvocationID "$1")
+[ -n "$invocation" ] || exit 0
+journalctl --no-pager --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
 """
 
 
@@ -75,6 +84,8 @@ def provision(deployment: Deployment) -> None:
     """Bring engine and weights to every host and prepare it. Safe to call again: what is there is not sent twice."""
     found = preflight(deployment)
     judge.require(found, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
+    # Before anything is there, so that `down` knows where to look whatever happens next.
+    deployment.write(folder(deployment.name) / "deployment.json")
     bring = brought(deployment)
     on_each(deployment, lambda host: _provision(deployment, bring, host))
 
@@ -123,13 +134,7 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
 def stop(deployment: Deployment) -> None:
     """Stop the servers and keep them from starting at boot; engine and weights stay."""
 
-    def stop_one(host: Host) -> None:
-        units = hosts.units(host_setup(deployment, Brought()))
-        host.run(
-            ["systemctl", "disable", "--now", *units], as_root=True, timeout_s=_stop_timeout_s(deployment)
-        )
-
-    on_each(deployment, stop_one)
+    on_each(deployment, lambda host: _disable(deployment, host))
     tunnels.close(deployment)
 
 
@@ -143,7 +148,7 @@ def down(deployment: Deployment) -> Teardown:
         return [line.removeprefix("left ") for line in said.splitlines() if line.startswith("left ")]
 
     left = on_each(deployment, remove)
-    tunnels.close(deployment)
+    tunnels.forget(deployment)
     flat = [f"{host}: {item}" for host, items in zip(deployment.hosts, left, strict=True) for item in items]
     kinds = ("path", "unit", "process")
     counts = {kind: sum(item.startswith(f"{kind} ") for items in left for item in items) for kind in kinds}
@@ -234,15 +239,19 @@ def _prepare(name: str) -> tuple[str, ...]:
 
 def _provision(deployment: Deployment, bring: Brought, host: Host) -> None:
     """The record comes first: whatever fails after it, `down` and `corral hosts` find what was begun."""
+    where = host.destination
     host.write(_files(deployment, host_setup(deployment, bring)))
     if bring.wheelhouse:
         copy_folder(host, bring.wheelhouse, f"{hosts.root(deployment.name)}/wheelhouse")
     if bring.model:
+        progress(f"{where}: bringing the model from {bring.model}")
         copy_folder(host, bring.model, hosts.model_folder(deployment.name))
     if bring.engine and not _engine_is_there(deployment, bring, host):
         prefix = bring.engine
+        progress(f"{where}: bringing the engine from {prefix}")
         host.send(lambda pipe: pack(prefix, pipe), _prepare(deployment.name))
     else:
+        progress(f"{where}: preparing")
         host.run(_prepare(deployment.name), as_root=True, timeout_s=PATIENCE_S)
     tunnels.fetch_key(deployment, host)
 
@@ -269,37 +278,60 @@ def _unit_state(name: str, host: Host) -> UnitState:
 
 
 def _wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
+    heard: list[str] = []
+
     def check() -> health.Verdict:
         unit = _unit_state(deployment.name, host)
         if unit.active == "failed" or unit.restarts:
-            return health.Verdict(state="dead", detail=_last_words(deployment.name, host))
-        return _verdict(deployment, endpoint)
+            return health.DEAD
+        _say_phase(host, deployment.name, heard)
+        return _verdict(endpoint)
 
+    budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
-        health.wait_until_ready(
-            check, load_budget_s(deployment.plan.weights_bytes), time.sleep, time.monotonic
-        )
+        health.wait_until_ready(check, budget_s, time.sleep, time.monotonic)
     except ServerError as error:
-        hint = f"Its log: corral logs {deployment.name}"
-        raise ServerError(f"{host.destination}: {error.message}", hint) from None
+        raise _explained(deployment, host, error) from None
 
 
-def _verdict(deployment: Deployment, endpoint: Endpoint) -> health.Verdict:
-    return health.judge(health.look(endpoint, True), deployment.plan.serve.served_model_name)
+def _disable(deployment: Deployment, host: Host) -> None:
+    command = ["systemctl", "disable", "--now", hosts.unit(deployment.name)]
+    host.run(command, as_root=True, timeout_s=_stop_timeout_s(deployment))
 
 
-def _last_words(name: str, host: Host) -> str:
-    command = ["journalctl", "--no-pager", "--output=cat", "--lines=40", f"--unit={hosts.unit(name)}"]
-    lines = host.run(command, as_root=True).stdout.splitlines()
-    errors = [line.strip() for line in lines if "Error" in line]
-    return errors[-1].rstrip(".") if errors else "its log holds no error"
+def _say_phase(host: Host, name: str, heard: list[str]) -> None:
+    """Say a phase of the load when it is a new one."""
+    found = phases(_log(host, name).splitlines())
+    for words in found[len(heard) :]:
+        progress(f"{host.destination}: {words}")
+    heard[:] = found
+
+
+def _explained(deployment: Deployment, host: Host, error: ServerError) -> ServerError:
+    """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
+    found = diagnosis.explain(_log(host, deployment.name))
+    _disable(deployment, host)
+    if found.name == "unknown" and "died" not in error.message:
+        return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
+    message = f"The server on {host.destination} did not start: {found.cause}."
+    return ServerError(message, found.next.replace("NAME", deployment.name))
+
+
+def _log(host: Host, name: str) -> str:
+    """The journal of the unit since its last start."""
+    command = ["sh", "-c", LOG_SCRIPT, "log", hosts.unit(name)]
+    return host.run(command, as_root=True).stdout
+
+
+def _verdict(endpoint: Endpoint) -> health.Verdict:
+    return health.judge(health.look(endpoint), endpoint.served_model_name)
 
 
 def _status(deployment: Deployment, host: Host) -> Status:
     unit = _unit_state(deployment.name, host)
     if unit.active in ("active", "activating"):
         endpoint = tunnels.endpoint(deployment, host)
-        verdict = _verdict(deployment, endpoint)
+        verdict = _verdict(endpoint)
         detail = f"{verdict.detail}; {unit.restarts} restarts" if unit.restarts else verdict.detail
         return Status(
             name=deployment.name, target="ssh", state=verdict.state, detail=detail, endpoint=endpoint
@@ -308,9 +340,8 @@ def _status(deployment: Deployment, host: Host) -> Status:
         detail = f"nothing of that name on {host.destination}"
         return Status(name=deployment.name, target="ssh", state="absent", detail=detail)
     if unit.active == "failed":
-        return Status(
-            name=deployment.name, target="ssh", state="dead", detail=_last_words(deployment.name, host)
-        )
+        cause = diagnosis.explain(_log(host, deployment.name)).cause
+        return Status(name=deployment.name, target="ssh", state="dead", detail=cause)
     state: Literal["stopped", "provisioned"] = "stopped" if unit.has_run else "provisioned"
     return Status(name=deployment.name, target="ssh", state=state, detail=unit.phase or "not prepared")
 

@@ -57,6 +57,13 @@ def close(deployment: Deployment) -> None:
     _file(deployment).unlink(missing_ok=True)
 
 
+def forget(deployment: Deployment) -> None:
+    """Close the tunnels and remove the keys: the servers they are for are gone."""
+    close(deployment)
+    for file in folder(deployment.name).glob("api-key*"):
+        file.unlink()
+
+
 def _key_file(deployment: Deployment, host: Host) -> Path:
     index = deployment.hosts.index(host.destination)
     return folder(deployment.name) / ("api-key" if index == 0 else f"api-key.{index + 1}")

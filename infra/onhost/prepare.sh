@@ -60,13 +60,12 @@ if [[ $(cat "$root/engine/.complete" 2>/dev/null) != "$wanted" ]]; then
 fi
 
 step=weights
-if [[ -n $WEIGHTS && $(cat "$root/model/.complete" 2>/dev/null) != "$WEIGHTS" ]]; then
+if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]]; then
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
-    if mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
+    if [[ $WEIGHTS != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
         mkdir -p "/opt/dlami/nvme/corral-$NAME" && ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
     fi
-    mkdir -p "$root/model"
     case $WEIGHTS in
     s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
     hf://*)
@@ -78,9 +77,9 @@ if [[ -n $WEIGHTS && $(cat "$root/model/.complete" 2>/dev/null) != "$WEIGHTS" ]]
 download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
         unset HF_TOKEN
         ;;
-    *) echo "weights come from hf:// or s3://, not from $WEIGHTS" >&2 && false ;;
+    *) ln -sfn "$WEIGHTS" "$root/model" && test -e "$root/model/config.json" ;;
     esac
-    printf '%s\n' "$WEIGHTS" >"$root/model/.complete"
+    printf '%s\n' "$WEIGHTS" >"$root/model.complete"
 fi
 
 step=key

@@ -7,6 +7,7 @@ it; its processes die with pytest, however that ends, and what a killed run left
 
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,9 +18,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
+
+from deploy.cli.main import run
+from infra.ssh import Host
+from serving import tiny
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),
@@ -116,7 +121,7 @@ class Machine:
         """Leave nothing: no process, control group, interface or file."""
         self.power_off()
         remove_groups(self.name)
-        shutil.rmtree(self.folder)
+        subprocess.run(["rm", "--recursive", "--force", "--one-file-system", str(self.folder)], check=True)
 
     def ssh(self, script: str) -> str:
         """Run a script there, past everything of ours, for what a test wants to see with its own eyes."""
@@ -275,7 +280,7 @@ def ended_politely() -> Iterator[None]:
 
 
 @pytest.fixture
-def ssh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ssh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A key of ours, and the client's configuration that names the hosts of this test."""
     folder = tmp_path / "ssh"
     folder.mkdir()
@@ -283,7 +288,10 @@ def ssh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "known_hosts").touch()
     (folder / "config").touch(mode=0o600)
     monkeypatch.setenv("CORRAL_SSH_CONFIG", str(folder / "config"))
-    return folder
+    yield folder
+    for line in (folder / "config").read_text().splitlines():
+        if line.startswith("Host "):
+            Host(line.removeprefix("Host ")).close()
 
 
 @pytest.fixture
@@ -332,3 +340,51 @@ def _acquaint(machine: Machine) -> None:
             f"  IdentityFile {machine.ssh_folder}/key\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {machine.ssh_folder}/known_hosts\n"
         )
+
+
+# Every character that a shell, systemd or a log could take for its own.
+SERVED_NAME = "it's $(hostname) 100% ünï"
+
+
+@pytest.fixture
+def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A plan for the CPU engine, of a tiny model in a folder whose name is full of traps."""
+    folder = tiny.make(tmp_path / "a 'tiny' $(model) ü")
+    assert run(["size", str(folder), "--on", "local", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    document["serve"] |= {
+        "served_model_name": SERVED_NAME,
+        "kv_cache_memory_bytes": 64 * 2**20,
+        "max_num_seqs": 4,
+        "enforce_eager": True,
+    }
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def corral(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run a command that must succeed; give what it printed as JSON."""
+
+    def call(*arguments: str) -> Any:
+        code = run([*arguments, "--json"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return json.loads(said.out)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[[Callable[[], bool], float, Callable[[], str]], None]:
+    """Wait until something is so; fail with what `look` shows when it takes too long."""
+
+    def until(so: Callable[[], bool], deadline_s: float, look: Callable[[], str]) -> None:
+        end = time.monotonic() + deadline_s
+        while not so():
+            if time.monotonic() > end:
+                pytest.fail(f"not within {deadline_s} s; seen last: {look()}")
+            time.sleep(0.5)
+
+    return until

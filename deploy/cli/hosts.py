@@ -1,0 +1,42 @@
+"""`corral hosts`: the machines you own, asked over SSH, and what runs on them."""
+
+from typing import Annotated
+
+import typer
+
+hosts = typer.Typer(
+    no_args_is_help=True, help="Machines you own: what they are, and what corral put on them."
+)
+
+Destinations = Annotated[
+    list[str], typer.Argument(metavar="HOST...", help="USER@HOST, or a name of ~/.ssh/config.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@hosts.command("show")
+def show(destinations: Destinations, as_json: AsJson = False) -> None:
+    """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing."""
+    from deploy.cli.output import emit
+    from deploy.owned_hosts import described, inventory
+
+    found = inventory(destinations)
+    emit(found, described(found), as_json)
+
+
+@hosts.command("adopt")
+def adopt(
+    destination: Annotated[
+        str, typer.Argument(metavar="HOST", help="USER@HOST, or a name of ~/.ssh/config.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name there.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a deployment's document from its host, so that status, logs and down work from this machine too."""
+    from deploy.cli.output import emit
+    from deploy.owned_hosts import adopt
+
+    made = adopt(destination, name)
+    emit(
+        made, f"{made.name} on {', '.join(made.hosts)} is known here now: corral status {made.name}", as_json
+    )

@@ -1,0 +1,190 @@
+"""The SSH door against a stand-in for `ssh`: it runs what would reach the login shell, or fails as OpenSSH does."""
+
+import os
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from infra.errors import AuthError, CorralError, HostError, UsageError
+from infra.host import HostFile
+from infra.ssh import Host
+from infra.transfer import copy_folder
+
+# The last argument is the line the login shell over there would get.
+RUNS_HERE = """\
+#!/bin/sh
+echo "Welcome! $NOISE"
+for line in "$@"; do :; done
+exec sh -c "$line"
+"""
+
+
+@pytest.fixture
+def fake_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An `ssh` that runs commands on this machine, after a banner."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return write(folder / "ssh", RUNS_HERE)
+
+
+def write(path: Path, script: str) -> Path:
+    path.write_text(script)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+@pytest.mark.parametrize(
+    "argument",
+    ["plain", "a b", "it's", '"', "$(touch owned)", "`id`", "ünïcode", "new\nline", "", "-n", "*", "\\"],
+)
+def test_every_argument_arrives_as_it_is(fake_ssh: Path, argument: str) -> None:
+    assert Host("gpu-1").run(["printf", "%s|", argument, "end"]).stdout == f"{argument}|end|"
+
+
+def test_noise_before_the_output_is_left_out(fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOISE", "Authorised use only.\nclock_s nonsense\ncpu_count 99999")
+    facts = Host("gpu-1").facts()
+    assert facts.cpu_count == os.cpu_count()
+    assert "Welcome" not in facts.model_dump_json()
+
+
+def test_standard_input_arrives_whole(fake_ssh: Path) -> None:
+    assert Host("gpu-1").run(["wc", "-c"], stdin=b"x" * 300_000).stdout.strip() == "300000"
+
+
+def test_the_client_is_strict_and_never_asks(fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(
+        fake_ssh, '#!/bin/sh\nfor line in "$@"; do :; done\necho "${line%%;*}" | cut -d" " -f2\necho "$*"\n'
+    )
+    monkeypatch.setenv("CORRAL_SSH_CONFIG", "/etc/my config")
+    said = Host("ops@gpu-1").run(["true"]).stdout
+    for words in ("-F /etc/my config", "BatchMode=yes", "StrictHostKeyChecking=yes", "-- ops@gpu-1 echo"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "destination",
+    ["", "-oProxyCommand=id", "a b", "a'b", "$(id)", "a;b", "höst", "a@b@c", "user@", "@host", "a\nb"],
+)
+def test_what_cannot_be_a_host_is_refused_before_ssh_is_asked(destination: str) -> None:
+    with pytest.raises(UsageError, match="is not a host that ssh can reach"):
+        Host(destination)
+
+
+@pytest.mark.parametrize(
+    "destination", ["gpu-1", "ops@10.0.0.5", "ssh://ops@gpu:2222", "fe80::1%eth0", "[::1]"]
+)
+def test_what_ssh_can_reach_is_taken(destination: str) -> None:
+    assert Host(destination).destination == destination
+
+
+@pytest.mark.parametrize(
+    ("complaint", "kind", "message"),
+    [
+        (
+            "@@@\n@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.",
+            HostError,
+            "The host key of gpu-1 is not the one you know: it was installed anew, or somebody is in between.",
+        ),
+        (
+            "No ED25519 host key is known for gpu-1 and you have requested strict checking.\n"
+            "Host key verification failed.",
+            HostError,
+            "gpu-1 is not in your known_hosts, and corral never accepts an unknown host key.",
+        ),
+        ("ops@gpu-1: Permission denied (publickey,password).", AuthError, "gpu-1 refuses your key."),
+        (
+            "ssh: Could not resolve hostname gpu-1: Name or service not known",
+            HostError,
+            "There is no host called gpu-1.",
+        ),
+        (
+            "ssh: connect to host gpu-1 port 22: Connection refused",
+            HostError,
+            "gpu-1 cannot be reached: ssh: connect to host gpu-1 port 22: Connection refused.",
+        ),
+    ],
+)
+def test_what_openssh_says_becomes_one_sentence(
+    fake_ssh: Path, complaint: str, kind: type[CorralError], message: str
+) -> None:
+    write(fake_ssh, f"#!/bin/sh\ncat >&2 <<'EOF'\n{complaint}\nEOF\nexit 255\n")
+    with pytest.raises(kind) as error:
+        Host("gpu-1").run(["true"])
+    assert error.value.message == message
+    assert "gpu-1" in error.value.hint
+
+
+def test_a_login_that_never_runs_our_command_is_told_by_its_own_words(fake_ssh: Path) -> None:
+    write(fake_ssh, "#!/bin/sh\necho 'This account is currently not available.'\n")
+    with pytest.raises(HostError, match="gpu-1 cannot be reached: This account is currently not available."):
+        Host("gpu-1").run(["true"])
+
+
+def test_a_command_that_fails_over_there_is_no_connection_problem(fake_ssh: Path) -> None:
+    with pytest.raises(HostError, match=r"sh failed on gpu-1 with code 3: no space left\."):
+        Host("gpu-1").run(["sh", "-c", "echo no space left >&2; exit 3"])
+    assert Host("gpu-1").run(["false"], check=False).code == 1
+
+
+def test_a_host_that_does_not_answer_in_time_is_given_up(fake_ssh: Path) -> None:
+    write(fake_ssh, "#!/bin/sh\nexec sleep 60\n")
+    begun = time.monotonic()
+    with pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
+        Host("gpu-1").run(["true"], timeout_s=0.2)
+    assert time.monotonic() - begun < 30
+
+
+def test_without_root_commands_go_through_sudo(fake_ssh: Path) -> None:
+    sudo = write(fake_ssh.with_name("sudo"), '#!/bin/sh\necho "sudo: $*"\n')
+    host = Host("gpu-1")
+    host.privilege = "sudo"
+    assert host.run(["id", "-u"], as_root=True).stdout == "sudo: -n -- id -u\n"
+    assert sudo.exists()
+
+
+def test_files_are_written_with_their_modes(fake_ssh: Path, tmp_path: Path) -> None:
+    path = tmp_path / "opt" / "a 'b'" / "run"
+    Host("gpu-1").write([HostFile(path=str(path), content="#!/bin/sh\nünï\n", mode="0755")])
+    assert path.read_text() == "#!/bin/sh\nünï\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_lines_come_as_they_are_written_and_end_with_the_reader(fake_ssh: Path) -> None:
+    lines = Host("gpu-1").lines(["sh", "-c", "echo one; echo two; exec sleep 60"])
+    assert [next(lines), next(lines)] == ["one", "two"]
+    lines.close()  # type: ignore[attr-defined]
+
+
+def folder_of(path: Path) -> dict[str, str]:
+    return {str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()}
+
+
+def test_a_folder_is_copied_once_and_a_changed_file_again(fake_ssh: Path, tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there $(x)"
+    (here / "sub").mkdir(parents=True)
+    (here / "sub" / "a b'\nc\\d").write_text("1")
+    (here / "blob").write_text("2")
+    (here / "blob").chmod(0o600)
+    (here / "link").symlink_to("blob")
+    host = Host("gpu-1")
+    assert copy_folder(host, here, str(there)) == 3
+    assert folder_of(there) == folder_of(here)
+    assert stat.S_IMODE((there / "blob").stat().st_mode) == 0o644
+    assert copy_folder(host, here, str(there)) == 0
+    (there / "blob").write_text("flipped")
+    assert copy_folder(host, here, str(there)) == 1
+    assert (there / "blob").read_text() == "2"
+
+
+def test_a_file_that_arrives_changed_is_found(fake_ssh: Path, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "shard").write_text("weights")
+    broken = 'case $1 in -x) cat >/dev/null; mkdir -p "$4"; echo weightz >"$4/shard";; *) exec /bin/tar "$@";; esac'
+    write(fake_ssh.with_name("tar"), f"#!/bin/sh\n{broken}\n")
+    with pytest.raises(HostError, match="shard is not the same in gpu-1:.* as here after it was copied"):
+        copy_folder(Host("gpu-1"), tmp_path / "here", str(tmp_path / "there"))
