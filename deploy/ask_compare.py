@@ -39,12 +39,16 @@ def question_of(given: Mapping[str, Any]) -> Question:
         for name, (least, most) in RANGES.items()
         if given[name] is not None
     }
-    own = {name: given[name] for name in knobs.table() if given[name] is not None}
+    own = {
+        name: number(knobs.option(name), given[name], knob.least, knob.most)
+        for name, knob in knobs.table().items()
+        if given[name] is not None
+    }
     question = Question(
         claude_models=tuple(given["claude_model"] or ()),
         content=given["content"],
         way=Way(batch=given["batch"], us_only=given["us_only"]),
-        knobs={name: Decimal(str(value)) for name, value in own.items()},
+        knobs=own,
         allow_invalid=given["allow_invalid"],
         **numbers,
     )

@@ -1,5 +1,6 @@
 """PURE: a plan, a probe and a price against the Claude API: $/M tokens, break-even or "never", and what it rests on."""
 
+import math
 from datetime import date
 from decimal import Decimal
 
@@ -76,7 +77,7 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
             )
             if text
         ),
-        hybrid=hybrid(own, chosen, speed, question),
+        hybrid=hybrids(own, sides, question),
         sensitivity=swings(speed, values, price, own, chosen),
         warnings=(
             *doubts(plan, probe),
@@ -122,11 +123,11 @@ def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal 
 def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs) -> Decimal:
     """The share of its capacity that the named volume takes. Raises UsageError when it is more than all of it."""
     if mtok > capacity:
-        machines = -(-mtok * values.replicas // capacity)
+        machines = math.ceil(mtok * values.replicas / capacity)
         raise UsageError(
             f"{count(mtok)} M tokens a month are more than the {count(capacity)} M that "
             f"{values.replicas:f} of these machines can serve.",
-            f"It takes {machines:f} of them: --replicas {machines:f}",
+            f"It takes {machines} of them: --replicas {machines}",
         )
     return mtok / capacity
 
@@ -236,22 +237,25 @@ def hosted_sides(plan: Plan, speed: Speed, on: date) -> tuple[HostedSide, ...]:
     return tuple(sorted(rows, key=lambda row: (row.status == "ended", row.usd_per_mtok_blended)))
 
 
-def hybrid(own: SelfHosted, chosen: ClaudeSide, speed: Speed, question: Question) -> Hybrid | None:
+def hybrids(own: SelfHosted, sides: tuple[ClaudeSide, ...], question: Question) -> tuple[Hybrid, ...]:
     """The fleet for the most, Claude for a share and for what the fleet's answers are not good enough for."""
     if question.claude_share is None:
-        return None
+        return ()
     share = cascade_share(question.claude_share, question.escalation)
-    all_claude = chosen.usd_per_month
-    tie = own.usd_per_month / ((1 - share) * chosen.usd_per_mtok_blended) if share < 1 else None
-    here = 1 - question.claude_share
+    return tuple(hybrid(own, side, question.claude_share, question.escalation, share) for side in sides)
+
+
+def hybrid(own: SelfHosted, side: ClaudeSide, asked: Decimal, escalation: Decimal, share: Decimal) -> Hybrid:
+    """One Claude model beside the fleet, at the volume compared."""
+    tie = own.usd_per_month / ((1 - share) * side.usd_per_mtok_blended) if share < 1 else None
     return Hybrid(
-        claude=chosen.name,
-        claude_share=question.claude_share,
-        escalation=question.escalation,
+        claude=side.name,
+        claude_share=asked,
+        escalation=escalation,
         reaches_claude=rounded(share),
         mtok_per_month=own.mtok_per_month,
-        all_claude_usd=all_claude,
-        hybrid_usd=rounded(hybrid_usd(own.usd_per_month, all_claude, share)),
-        tie_mtok_per_month=rounded(tie) if tie is not None else None,
-        feasible=tie is not None and tie * here <= own.capacity_mtok_per_month,
+        all_claude_usd=side.usd_per_month,
+        hybrid_usd=rounded(hybrid_usd(own.usd_per_month, side.usd_per_month, share)),
+        tie_mtok_per_month=None if tie is None else rounded(tie),
+        feasible=tie is not None and tie * (1 - asked) <= own.capacity_mtok_per_month,
     )

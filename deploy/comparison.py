@@ -165,7 +165,8 @@ class Comparison(Document):
     answer: Answer
     verdict: str
     what_would_change_it: tuple[str, ...]
-    hybrid: Hybrid | None
+    hybrid: tuple[Hybrid, ...]
+    """One for each Claude model, where a share for Claude was named."""
     sensitivity: tuple[Swing, ...]
     warnings: tuple[str, ...]
     assumptions: tuple[Assumption, ...]

@@ -25,8 +25,8 @@ def rounded(value: Decimal) -> Decimal:
 
 
 def dollars(value: Decimal) -> str:
-    """Dollars for a person: cents, and below a dollar enough digits to tell two prices apart."""
-    places = 2 if abs(value) >= 1 or value == 0 else 4 if abs(value) >= Decimal("0.01") else 8
+    """Dollars for a person: cents, and below a dollar four digits, so that two prices can be told apart."""
+    places = 2 if abs(value) >= 1 or value == 0 else 3 - value.adjusted()
     return f"${value:,.{places}f}"
 
 

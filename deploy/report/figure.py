@@ -23,10 +23,13 @@ THERE = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718")
 VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", HERE: "var(--here)"} | {
     colour: f"var(--there-{number})" for number, colour in enumerate(THERE)
 }
+# A phone shows it at its own size, a desk at one and a half times that; the text must suit both.
+WIDTH_IN = 5.4
+LEGEND: "dict[str, Any]" = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
 SETTINGS: "dict[RcKeyType, Any]" = {
     "svg.fonttype": "none",
     "svg.hashsalt": "corral",
-    "font.size": 11,
+    "font.size": 10,
     "font.family": "sans-serif",
     "text.color": INK,
     "axes.edgecolor": FAINT,
@@ -40,18 +43,18 @@ SETTINGS: "dict[RcKeyType, Any]" = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
-    "legend.fontsize": 10,
+    "legend.fontsize": 9.5,
 }
 
 
-def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.6) -> Markup:
+def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.5) -> Markup:
     """Draw one plot. `says` is what it shows, for those who cannot see it; `name` keeps its ids apart from others'."""
     with matplotlib_at_home():
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         with rc_context(SETTINGS):
-            figure = Figure(figsize=(6.4, height), layout="constrained")
+            figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
             draw(figure.add_subplot())
             file = StringIO()
             figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

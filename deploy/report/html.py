@@ -10,6 +10,7 @@ from deploy.comparison import Comparison
 from deploy.money import count, dollars, percent
 from deploy.plan import Plan
 from deploy.report import plots
+from deploy.report.text import tie
 from serving.probe.report import ProbeReport
 
 
@@ -38,7 +39,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(dollars=dollars, percent=percent, count=count)
+    made.filters.update(dollars=dollars, percent=percent, count=count, tie=tie)
     return made
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from deploy.comparison import Comparison
 from deploy.plan import Memory, Plan
-from deploy.report.figure import FAINT, HERE, INK, THERE, svg
+from deploy.report.figure import FAINT, HERE, INK, LEGEND, THERE, svg
 from serving.probe.report import ProbeReport, Summary
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def volume(found: Comparison) -> Callable[["Axes"], None]:
         )
         axes.plot([capacity], [month], "|", color=HERE, markersize=16, markeredgewidth=2.5)
         axes.set(xscale="log", yscale="log", xlabel="million tokens a month", ylabel="USD a month")
-        axes.legend(loc="upper left")
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.yaxis.set_major_formatter("${x:,g}")
+        axes.legend(**LEGEND)
 
     return draw
 
@@ -81,7 +83,7 @@ def utilisation(found: Comparison) -> Callable[["Axes"], None]:
             [float(each.usd_per_mtok_blended) for each in own.at],
             "o",
             color=HERE,
-            label="here",
+            label="here, by utilisation",
         )
         for side, colour in zip(found.claude, THERE, strict=False):
             axes.axhline(float(side.usd_per_mtok_blended), color=colour, label=side.name)
@@ -94,7 +96,8 @@ def utilisation(found: Comparison) -> Callable[["Axes"], None]:
             )
         axes.axvline(100 * float(own.utilisation), color=FAINT, linestyle="--")
         axes.set(yscale="log", xlim=(0, 103), xlabel="utilisation, %", ylabel="USD per million tokens")
-        axes.legend(loc="upper right")
+        axes.yaxis.set_major_formatter("${x:,g}")
+        axes.legend(**LEGEND)
 
     return draw
 
@@ -119,7 +122,7 @@ def memory(of: Memory) -> Callable[["Axes"], None]:
         for gib, style in ((of.usable_gib, "--"), (of.total_gib, "-")):
             axes.axvline(gib, color=INK, linestyle=style)
         axes.set(yticks=[], xlabel="GiB of one GPU; dashed: the budget; solid: all there is")
-        axes.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axes.legend(**LEGEND)
 
     return draw
 

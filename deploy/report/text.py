@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from deploy.comparison import ClaudeSide, Comparison
+from deploy.comparison import ClaudeSide, Comparison, Hybrid
 from deploy.knobs import Assumption
 from deploy.money import count, dollars, percent
 from deploy.show import table, wrapped
@@ -18,7 +18,7 @@ def comparison_text(found: Comparison) -> str:
         own_table(found),
         claude_table(found),
         hosted_table(found),
-        hybrid_lines(found),
+        hybrid_table(found),
         swing_table(found),
         assumption_table(found),
     )
@@ -92,21 +92,30 @@ def hosted_table(found: Comparison) -> str:
     return f"{found.model} as others serve it, at the same mix\n" + table(rows)
 
 
-def hybrid_lines(found: Comparison) -> str:
+def hybrid_table(found: Comparison) -> str:
     """The split between the fleet and Claude."""
-    mixed = found.hybrid
-    if mixed is None:
+    if not found.hybrid:
         return ""
-    tie = (
-        "never" if mixed.tie_mtok_per_month is None else f"{count(mixed.tie_mtok_per_month)} M tokens a month"
+    first = found.hybrid[0]
+    title = (
+        f"Hybrid: {percent(first.reaches_claude)} of {count(first.mtok_per_month)} M tokens a month at Claude, "
+        "the rest here; USD a month"
     )
-    within = "" if mixed.feasible else " (more than this fleet can serve)"
-    rows = [
-        (f"all at {mixed.claude}", f"{dollars(mixed.all_claude_usd)} a month"),
-        (f"{percent(mixed.reaches_claude)} there, the rest here", f"{dollars(mixed.hybrid_usd)} a month"),
-        ("both cost the same at", tie + within),
+    rows = [("Claude", "all there", "hybrid", "both cost the same at")]
+    rows += [
+        (each.claude, dollars(each.all_claude_usd), dollars(each.hybrid_usd), tie(each))
+        for each in found.hybrid
     ]
-    return f"Hybrid, at {count(mixed.mtok_per_month)} M tokens a month\n" + table(rows)
+    return title + "\n" + table(rows)
+
+
+def tie(mixed: Hybrid) -> str:
+    """The volume at which the hybrid costs what Claude alone would."""
+    if mixed.tie_mtok_per_month is None:
+        return "no volume"
+    return f"{count(mixed.tie_mtok_per_month)} M/month" + (
+        "" if mixed.feasible else ", more than it can serve"
+    )
 
 
 def swing_table(found: Comparison) -> str:

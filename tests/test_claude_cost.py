@@ -1,0 +1,169 @@
+"""The Claude side alone: the published rules to the cent, the warnings, and what is refused."""
+
+import json
+import tomllib
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from deploy.claude import claude
+from deploy.claude_cost import Request, Way, claude_cost
+from deploy.cli.main import run
+from infra.errors import UsageError
+
+CASES = tomllib.loads((Path(__file__).parent / "data" / "claude_cost.toml").read_text())["case"]
+DAY = date(2026, 11, 24)
+ONE_EACH = Request(input_tokens=Decimal(1000), output_tokens=Decimal(1000))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["says"])
+def test_the_published_rules(case: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["claude-cost", *case["ask"].split(), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert Decimal(str(found["usd"])) == Decimal(case["usd"])
+    parts = [value for name, value in found["breakdown"].items() if name.endswith("_usd")]
+    assert sum(Decimal(str(part)) for part in parts) == Decimal(case["usd"])
+
+
+def test_the_whole_answer() -> None:
+    cost = claude_cost(claude("haiku 5.5"), ONE_EACH, 1000, Way(), DAY)
+    assert cost.model_dump(mode="json") == {
+        "usd": 0.6,
+        "model": "claude-haiku-5-5",
+        "status": "live",
+        "retires_on": None,
+        "requests": 1000,
+        "input_tokens": 1000,
+        "output_tokens": 1000,
+        "breakdown": {
+            "input_usd": 0.1,
+            "cache_read_usd": 0,
+            "cache_write_5m_usd": 0,
+            "cache_write_1h_usd": 0,
+            "output_usd": 0.5,
+            "usd_per_request": 0.0006,
+            "multiplier": 1,
+            "rates_usd_per_mtok": {
+                "input": 0.1,
+                "output": 0.5,
+                "cache_read": 0.01,
+                "cache_write_5m": 0.125,
+                "cache_write_1h": 0.2,
+            },
+        },
+        "warnings": [],
+        "prices_checked_on": "2026-11-23",
+        "prices_source": "genai-prices 0.2.3 and litellm 1.109.1, which agree on every model both list",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        (
+            "claude-3-5-sonnet",
+            "RETIRED: Claude 3.5 Sonnet was retired on 2025-10-28; requests to it fail. "
+            "Its successor is claude-sonnet-5-5.",
+        ),
+        (
+            "claude-3-opus",
+            "RETIRED: Claude 3 Opus was retired; requests to it fail. Its successor is claude-opus-5-5.",
+        ),
+        ("claude-sonnet-4-5", "Claude Sonnet 4.5 retires on 2026-11-30."),
+        ("claude-mythos-5-2", "Claude Mythos 5.2 is only for admitted customers."),
+    ],
+)
+def test_what_becomes_of_a_model_is_said(name: str, says: str) -> None:
+    assert claude_cost(claude(name), ONE_EACH, 1, Way(), DAY).warnings == (says,)
+
+
+def test_a_model_retires_on_its_day() -> None:
+    model = claude("claude-sonnet-4-5")
+    assert [model.status(date(2026, 11, day)) for day in (29, 30)] == ["live", "retired"]
+
+
+def test_a_prompt_no_model_would_accept_is_priced_and_said() -> None:
+    request = Request(input_tokens=Decimal(1_000_000), output_tokens=Decimal(1_000_000))
+    (warning,) = claude_cost(claude("claude-haiku-4-5"), request, 1, Way(), DAY).warnings
+    assert warning.startswith("One request of 2,000,000 tokens is more than the 200,000 of Claude Haiku 4.5")
+
+
+def test_a_cache_too_small_to_be_kept_is_said() -> None:
+    request = ONE_EACH.model_copy(update={"cache_read_fraction": Decimal("0.5")})
+    assert claude_cost(claude("claude-haiku-5-5"), request, 1, Way(), DAY).warnings == (
+        "Claude Haiku 5.5 caches prompts from 512 tokens on; 500 are not cached.",
+    )
+
+
+def test_an_old_table_says_so() -> None:
+    (warning,) = claude_cost(claude("claude-sonnet-5-5"), ONE_EACH, 1, Way(), date(2027, 3, 1)).warnings
+    assert warning.startswith("The price table is 98 days old: check it at https://platform.claude.com/")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "claude-sonnet-4-5",
+        "anthropic/claude-sonnet-4.5",
+        "Claude Sonnet 4.5",
+        "claude-sonnet-4-5-20250929",
+        "sonnet-4.5",
+    ],
+)
+def test_the_ways_people_write_a_model(name: str) -> None:
+    assert claude(name).id == "claude-sonnet-4-5"
+
+
+@pytest.mark.parametrize(
+    ("name", "way", "day", "says"),
+    [
+        ("claude-3-haiku", Way(batch=True), DAY, "Claude 3 Haiku has no batch price."),
+        ("claude-haiku-4-5", Way(us_only=True), DAY, "Claude Haiku 4.5 has no US-only inference."),
+        ("claude-sonnet-5-5", Way(fast=True), DAY, "Claude Sonnet 5.5 has no fast mode."),
+        (
+            "claude-opus-4-8",
+            Way(fast=True),
+            date(2026, 11, 30),
+            "Claude Opus 4.8 has no fast mode since 2026-11-30.",
+        ),
+        (
+            "claude-opus-5-5",
+            Way(fast=True, batch=True),
+            DAY,
+            "No price is published for fast mode in a batch.",
+        ),
+    ],
+)
+def test_what_has_no_published_price_is_refused(name: str, way: Way, day: date, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        claude_cost(claude(name), ONE_EACH, 1, way, day)
+    assert caught.value.message == says
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ("--model claude-sonet-5-5", "corral has no price for a Claude model called 'claude-sonet-5-5'."),
+        ("--input-tokens -1", "--input-tokens cannot be -1."),
+        ("--requests 0", "--requests cannot be 0."),
+        ("--cache-read-fraction nan", "--cache-read-fraction cannot be nan."),
+        ("--cache-read-fraction inf", "--cache-read-fraction cannot be inf."),
+        (
+            "--cache-read-fraction 0.6 --cache-write-fraction 0.6",
+            "The cached shares of the prompt add up to more than 1.",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence(changed: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = "--model claude-sonnet-5-5 --input-tokens 10 --output-tokens 10"
+    assert run(["claude-cost", *usual.split(), *changed.split()]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", f"error: {says}")
+
+
+def test_an_unknown_model_names_the_near_ones() -> None:
+    with pytest.raises(UsageError) as caught:
+        claude("claude-sonet-5-5")
+    assert caught.value.hint.startswith("Near it: claude-sonnet-5-5")

@@ -1,0 +1,195 @@
+"""The page: one file that fetches nothing, says what it must, and escapes what it is given."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from html import escape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from deploy.cli.main import run
+from deploy.compare import compare
+from deploy.comparison import Comparison
+from deploy.plan import Plan
+from deploy.question import Question
+from deploy.report.html import render
+from deploy.report.text import comparison_text
+from serving.probe.report import ProbeReport
+
+DATA = Path(__file__).parent / "data" / "compare"
+PLAN = Plan.read(DATA / "plan.json")
+PROBE = ProbeReport.read(DATA / "probe.json")
+NEVER_CLOSED = {"meta", "br"}
+CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparison:
+    return compare(PLAN, PROBE, Question.model_validate({"claude_share": "0.2"}), date(2026, 11, 24))
+
+
+@pytest.fixture(scope="module")
+def page(found: Comparison, tmp_path_factory: pytest.TempPathFactory) -> str:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CORRAL_HOME", str(tmp_path_factory.mktemp("corral-home")))
+        return render(PLAN, PROBE, found)
+
+
+class Outline(HTMLParser):
+    """The page's headings, its ids, and every address it names."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.headings: list[str] = []
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in NEVER_CLOSED:
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "action", "data", "poster"):
+                self.addresses.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.remove(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] in ("h1", "h2"):
+            self.headings.append(data)
+
+
+def test_the_pages_outline(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open == []
+    assert outline.headings == [
+        "scout int4 on g5.12xlarge against the Claude API",
+        "What would change it",
+        "What it costs against volume",
+        "Here, by utilisation",
+        "Claude on the same texts",
+        "The same model served by others",
+        "Hybrid: 20% at Claude, the rest here",
+        "How much each doubtful figure moves it",
+        "The machine",
+        "What the probe measured",
+        "Everything it rests on",
+    ]
+
+
+def test_the_page_fetches_nothing(page: str) -> None:
+    outline = Outline(page)
+    assert [address for address in outline.addresses if not address.startswith("#")] == []
+    assert re.findall(r"<(?:script|link|img|iframe|object)\b|@import|url\((?!#)", page) == []
+    assert "default-src 'none'" in page
+
+
+def test_the_plots_keep_their_ids_and_take_the_pages_colours(page: str) -> None:
+    outline = Outline(page)
+    assert len(set(outline.ids)) == len(outline.ids)
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", page))
+    assert used - set(outline.ids) == set()
+    assert re.findall(r"#0[0-9a-f]0[0-9a-f]0[0-9a-f]\b|#1[0-9]1[0-9]1[0-9]\b", page) == []
+    assert page.count('<svg role="img" aria-label="') == 4
+
+
+def test_the_page_is_the_same_twice(found: Comparison, page: str) -> None:
+    assert render(PLAN, PROBE, found) == page
+
+
+def test_everything_in_the_comparison_is_on_the_page_and_in_the_text(found: Comparison, page: str) -> None:
+    seen = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page)).replace("&#39;", "'").replace("&#34;", '"')
+    text = re.sub(r"\s+", " ", comparison_text(found))
+    for said in (found.verdict, *found.warnings, *found.what_would_change_it):
+        assert said in seen
+        assert said in text
+    for each in found.assumptions:
+        assert each.source in seen
+        assert f"{each.name} = {each.value}" in text
+
+
+def test_what_a_document_says_is_text_and_no_markup(found: Comparison) -> None:
+    hostile = PLAN.model_copy(update={"reason": "<script>alert(1)</script>"})
+    page = render(hostile, PROBE, found.model_copy(update={"model": "<b>&"}))
+    assert "<script>" not in page
+    assert "<b>&" not in page
+
+
+def test_without_a_probe_the_page_has_no_latencies(found: Comparison) -> None:
+    page = render(PLAN, None, found)
+    assert "What the probe measured" not in page
+    assert page.count("<svg") == 3
+
+
+def test_plotting_leaves_nothing_outside_of_corrals_home(
+    found: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    before = set(tmp_path.iterdir())
+    render(PLAN, PROBE, found)
+    assert {path.name for path in set(tmp_path.iterdir()) - before} <= {"corral-home"}
+
+
+def test_the_page_is_made_again_from_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = ["--plan", str(DATA / "plan.json"), "--probe", str(DATA / "probe.json")]
+    assert run(["compare", *documents, "--output", str(tmp_path)]) == 0
+    first, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
+    (tmp_path / "report.html").unlink()
+    assert run(["report", str(tmp_path)]) == 0
+    assert (capsys.readouterr().out, (tmp_path / "report.html").read_text()) == (first, page)
+
+
+def test_a_folder_without_a_comparison_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["report", str(tmp_path)]) == 4
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == (
+        "",
+        f"error: There is no comparison at {tmp_path / 'comparison.json'}.",
+    )
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1000])
+def test_a_browser_lays_the_page_out_within_its_window(
+    page: str, width: int, tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    """As wide as a phone or a desk, nothing sticks out; wide tables scroll inside their own box."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        need("browser", "no chromium on the PATH; on Debian: apt-get install chromium")
+    report_width = "document.title = frame.contentDocument.documentElement.scrollWidth"
+    (tmp_path / "frame.html").write_text(
+        f'<title></title><iframe id="frame" style="width:{width}px;border:0" onload="{report_width}" '
+        f'srcdoc="{escape(CSP.sub("", page))}"></iframe>'
+    )
+    flags = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+        f"--disable-component-update --disable-sync --user-data-dir={tmp_path / 'profile'} --dump-dom"
+    )
+    done = subprocess.run(
+        [browser, *flags.split(), (tmp_path / "frame.html").as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    title = re.search(r"<title>([0-9]+)</title>", done.stdout)
+    assert title is not None
+    assert int(title[1]) <= width
