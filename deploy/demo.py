@@ -1,16 +1,18 @@
 """`corral demo`: the whole line here, as the commands a user would type, on the real engine and a toy model."""
 
+import os
 import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from deploy import deployment as deployments
 from deploy.cli import main
 from deploy.cli.output import progress
+from deploy.comparison import Comparison
 from deploy.plan import Plan
 from infra.errors import CorralError, Interrupted, ServerError
 from infra.record import Record
@@ -49,10 +51,19 @@ class Demo(Record):
     folder: Path
     steps: tuple[Done, ...]
     catalogue: Plan
+    verdict: str
+    """Of the catalogue's machine beside Claude."""
     planned_kv_tokens: int | None = None
     engine_kv_tokens: int | None = None
     probe: ProbeReport
     duration_s: float
+
+
+def engine_step(environ: Mapping[str, str]) -> Step:
+    """The engine: the one CORRAL_VLLM names, else vLLM's CPU build, installed into an environment of its own."""
+    if environ.get("CORRAL_VLLM"):
+        return Step(title="Engine: the one CORRAL_VLLM names", words=("engine", "show"))
+    return Step(title="Engine: vLLM's CPU build, in an environment of its own", words=("engine", "install"))
 
 
 def size_step(place: Path) -> Step:
@@ -80,19 +91,38 @@ def catalogue_step(place: Path) -> Step:
     )
 
 
-def steps_there(place: Path, endpoint: Endpoint) -> tuple[Step, ...]:
-    """What is done with an endpoint, wherever it is: measure, compare, report."""
+def probe_step(place: Path, endpoint: Endpoint) -> Step:
+    """Measure an endpoint. A run that the probe calls invalid goes on: server and probe share the cores here."""
     key = ("--api-key-file", str(endpoint.api_key_file)) if endpoint.api_key_file else ()
+    words = ("probe", endpoint.base_url, *TOY_LOAD, *key, "--output", str(place / "probe"))
+    return Step(title="Probe: what it really delivers", words=words, goes_on=(0, PROBE_INVALID))
+
+
+def toy_compare_steps(place: Path) -> tuple[Step, ...]:
+    """From the probe's figures to dollars and a page; the price is pretended, as nobody rents this machine out."""
+    measured = ("--plan", str(place / "plan.json"), "--probe", str(place / "probe" / "probe.json"))
+    output = str(place / "toy-report")
     return (
         Step(
-            title="Probe: what it really delivers",
-            words=("probe", endpoint.base_url, *TOY_LOAD, *key, "--output", str(place / "probe")),
-            goes_on=(0, PROBE_INVALID),
+            title="Compare: the toy, as if this machine cost $1 an hour (only the arithmetic is real)",
+            words=("compare", *measured, "--price-per-hour", "1", "--allow-invalid", "--output", output),
         ),
+        Step(title="Report: the page, made again from its documents", words=("report", output, "--json")),
     )
 
 
-ENGINE = Step(title="Engine: vLLM's CPU build, in an environment of its own", words=("engine", "install"))
+def catalogue_compare_step(place: Path) -> Step:
+    """The question itself, from catalogue figures: what would the rented machine cost beside Claude?"""
+    words = (
+        "compare",
+        "--plan",
+        str(place / "catalogue-plan.json"),
+        "--output",
+        str(place / "catalogue-report"),
+    )
+    return Step(title=f"Compare: {CATALOGUE_MODEL.title()} on {CATALOGUE_MACHINE}, as predicted", words=words)
+
+
 STOP = Step(title="Stop: nothing may be left", words=("stop", NAME))
 
 
@@ -100,13 +130,14 @@ def run() -> Demo:
     """Run the whole line on this machine. However it ends, no process is left."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
     with nothing_left(place):
-        play((ENGINE,), done)
+        play((engine_step(os.environ),), done)
         make_model(place)
         play((catalogue_step(place), size_step(place)), done)
         choose_port(place / "plan.json")
         play(serve_steps(place), done)
         endpoint, engine_tokens = answering(place)
-        play((*steps_there(place, endpoint), STOP), done)
+        play((probe_step(place, endpoint), STOP), done)
+        play((*toy_compare_steps(place), catalogue_compare_step(place)), done)
     return Demo(
         folder=place,
         steps=tuple(done),
@@ -114,6 +145,7 @@ def run() -> Demo:
         engine_kv_tokens=engine_tokens,
         probe=ProbeReport.read(place / "probe" / "probe.json"),
         catalogue=Plan.read(place / "catalogue-plan.json"),
+        verdict=Comparison.read(place / "catalogue-report" / "comparison.json").verdict,
         duration_s=round(time.monotonic() - begun, 1),
     )
 
@@ -121,12 +153,13 @@ def run() -> Demo:
 def run_against(endpoint: Endpoint) -> Demo:
     """The line from size to report against an endpoint that is there already; starts no server."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
-    play((catalogue_step(place), *steps_there(place, endpoint)), done)
+    play((catalogue_step(place), probe_step(place, endpoint), catalogue_compare_step(place)), done)
     return Demo(
         folder=place,
         steps=tuple(done),
         probe=ProbeReport.read(place / "probe" / "probe.json"),
         catalogue=Plan.read(place / "catalogue-plan.json"),
+        verdict=Comparison.read(place / "catalogue-report" / "comparison.json").verdict,
         duration_s=round(time.monotonic() - begun, 1),
     )
 

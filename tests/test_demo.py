@@ -1,0 +1,178 @@
+"""`corral demo`: the commands it is made of, its summary, and the line itself on the real engine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import demo
+from deploy.demo import Demo, Done
+from deploy.plan import Plan
+from deploy.show_demo import summary
+from infra import processes
+from infra.errors import CorralError, Interrupted, ServerError
+from serving import server
+from serving.endpoint import Endpoint
+from serving.probe.report import ProbeReport, Summary
+
+MAIN = "from deploy.cli.main import main; main()"
+
+
+def test_the_demo_is_the_commands_a_user_would_type(tmp_path: Path) -> None:
+    endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=Path("/k"))
+    steps = (
+        demo.engine_step({}),
+        demo.catalogue_step(Path("/d")),
+        demo.size_step(Path("/d")),
+        *demo.serve_steps(Path("/d")),
+        demo.probe_step(Path("/d"), endpoint),
+        demo.STOP,
+        *demo.toy_compare_steps(Path("/d")),
+        demo.catalogue_compare_step(Path("/d")),
+    )
+    assert [" ".join(step.words) for step in steps] == [
+        "engine install",
+        "size scout --precision int4 --on g5.12xlarge --output /d/catalogue-plan.json",
+        "size /d/tiny-llama4 --on local --max-model-len 4096 --kv-cache-memory-bytes 67108864 --enforce-eager "
+        "--output /d/plan.json",
+        "provision /d/plan.json --target local --name demo",
+        "serve demo",
+        "status demo",
+        "probe http://127.0.0.1:1 --concurrency 4 --requests 48 --input-tokens 128 --output-tokens 64 "
+        "--api-key-file /k --output /d/probe",
+        "stop demo",
+        "compare --plan /d/plan.json --probe /d/probe/probe.json --price-per-hour 1 --allow-invalid "
+        "--output /d/toy-report",
+        "report /d/toy-report --json",
+        "compare --plan /d/catalogue-plan.json --output /d/catalogue-report",
+    ]
+    assert demo.engine_step({"CORRAL_VLLM": "/bin/vllm"}).words == ("engine", "show")
+
+
+@pytest.mark.parametrize(("code", "kind"), [(7, ServerError), (130, Interrupted), (99, CorralError)])
+def test_a_failed_step_gives_the_demo_its_own_exit_code(code: int, kind: type[CorralError]) -> None:
+    error = demo.stopped("corral serve demo", code)
+    assert type(error) is kind
+    assert error.message == "The demo stopped at: corral serve demo"
+
+
+def a_probe() -> ProbeReport:
+    """A short report."""
+    spread = Summary(mean=0.02, p50=0.02, p90=0.03, p95=0.03, p99=0.04)
+    return ProbeReport.model_validate(
+        {
+            "url": "http://127.0.0.1:1", "model": "m", "started_at": "2026-11-24", "load": {}, "sent": 48,
+            "succeeded": 48, "errors": {}, "duration_s": 4.0, "input_tokens": 1, "output_tokens": 1,
+            "output_tokens_per_s": 701.8, "total_tokens_per_s": 1.0, "request_per_s": 1.0, "ttft_s": spread,
+            "tpot_s": spread, "itl_s": None, "e2e_s": None, "goodput": {},
+            "client": {"cpu_fraction": 0.1, "max_lag_s": 0.0}, "valid": False, "warnings": (),
+        }
+    )  # fmt: skip
+
+
+def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
+    from deploy.fit import Options
+    from deploy.size import answer_for
+
+    plan: Plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    text = summary(
+        Demo(
+            folder=Path("/d"),
+            steps=(Done(command="corral probe", exit_code=9, duration_s=1),),
+            catalogue=plan,
+            verdict="Never cheaper.",
+            planned_kv_tokens=97541,
+            engine_kv_tokens=97541,
+            probe=a_probe(),
+            duration_s=73.4,
+        )
+    )
+    measured, _, rest = text.partition(
+        "From the catalogue and by arithmetic; no GPU was rented, nothing was measured:"
+    )
+    assert measured == (
+        "The line ran end to end in 73 s; nothing is left running.\n\n"
+        "Measured here, on a toy of 1.8 M random parameters; it says nothing about Llama 4's speed:\n"
+        "- 48 of 48 requests succeeded; 702 output tokens/s\n"
+        "- first token after 20 ms (p50), 40 ms (p99); then 20.0 ms a token\n"
+        "- the probe calls this run invalid: it shared the cores with the server it measured\n"
+        "- KV cache: corral planned 97,541 tokens and vLLM made 97,541: equal\n\n"
+    )
+    assert "- scout int4 on g5.12xlarge: " in rest
+    assert "$5.672 an hour" in rest
+    assert "- Never cheaper." in rest
+
+
+def test_where_no_engine_can_be_had_the_demo_says_what_to_do_instead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    nowhere = {"UV_OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "demo"],
+        env=os.environ | nowhere,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (7, "")
+    assert "error: The CPU engine cannot be installed here: " in done.stderr
+    assert done.stderr.endswith(
+        "error: The demo stopped at: corral engine install\n"
+        "hint: The step's own error is above. Where no engine can be installed: corral demo --endpoint URL\n"
+    )
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+def test_the_line_runs_end_to_end_and_leaves_no_process(tmp_path: Path, engine: Path) -> None:
+    home = tmp_path / "home"
+    environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
+    done = subprocess.run(
+        [sys.executable, "-c", MAIN, "demo", "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = Demo.model_validate_json(done.stdout)
+    assert found.planned_kv_tokens == found.engine_kv_tokens == 97541
+    assert (found.probe.sent, found.probe.succeeded) == (48, 48)
+    assert [step.exit_code for step in found.steps if "corral probe" not in step.command] == [0] * 10
+    assert (home / "demo" / "toy-report" / "report.html").stat().st_size > 10_000
+    assert server.members(home / "demo") == ()
+    assert json.loads((home / "demo" / "server.json").read_text())["stopped_at"]
+
+
+@pytest.mark.engine
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["the engine (vLLM", "== Probe"])
+def test_ctrl_c_leaves_no_process(tmp_path: Path, engine: Path, stage: str) -> None:
+    """While vLLM's engine starts it swallows signals; while it is probed it is busy."""
+    home = tmp_path / "home"
+    environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
+    corral = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "demo"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert corral.stderr is not None
+    while stage not in corral.stderr.readline():
+        assert corral.poll() is None
+    mapped = processes.shared_memory(server.members(home / "demo"))
+    os.killpg(corral.pid, signal.SIGINT)
+    _, said = corral.communicate()
+    assert corral.returncode == 130
+    assert "Traceback" not in said
+    assert server.members(home / "demo") == ()
+    assert processes.members(corral.pid, "CORRAL=none") == ()
+    assert [path for path in mapped if path.exists()] == []
