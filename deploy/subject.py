@@ -5,7 +5,7 @@ from functools import cache
 
 from infra.errors import UsageError
 from serving.checkpoint import Contents
-from serving.models import PRECISIONS, Architecture, Scheme, model, models
+from serving.models import PRECISIONS, Architecture, Model, Scheme, model, models
 from serving.weights import Part, Split, parts, rank_bytes, total_bytes
 
 
@@ -42,18 +42,22 @@ def rank_weights(subject: Subject, split: Split, text_only: bool) -> tuple[float
 @cache
 def named(name: str, precision: str) -> Subject:
     """Scout or Maverick at a precision, from the shipped table. Raises UsageError for what is not in it."""
-    known = model(name)
+    return of_model(model(name), precision)
+
+
+def of_model(known: Model, precision: str) -> Subject:
+    """A model of a table at one of its precisions."""
     if precision not in known.checkpoints:
         raise UsageError(
-            f"There is no {precision} checkpoint of {name} in corral's table.",
+            f"There is no {precision} checkpoint of {known.name} in corral's table.",
             f"Use --precision {'|'.join(known.checkpoints)}.",
         )
     checkpoint = known.checkpoints[precision]
     return Subject(
-        name=name,
+        name=known.name,
         title=known.title,
         repo=checkpoint.repo,
-        served_name=f"llama-4-{name}",
+        served_name=f"llama-4-{known.name}",
         precision=precision,
         architecture=known.architecture,
         scheme=checkpoint.scheme,

@@ -78,8 +78,13 @@ def unknown(name: str) -> UsageError:
 
 @cache
 def loaded() -> tuple[dict[str, Gpu], dict[str, Machine]]:
-    """Parse catalog.toml once."""
-    data = tomllib.loads(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))
+    """The shipped GPUs and EC2 types."""
+    return parse(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> tuple[dict[str, Gpu], dict[str, Machine]]:
+    """The GPUs and EC2 types of a table like catalog.toml."""
+    data = tomllib.loads(text)
     common = {"source": data["gpu_source"], "checked_on": data["checked_on"]}
     gpu_models = {name: Gpu(name=name, **(common | row)) for name, row in data["gpu"].items()}
     return gpu_models, {name: ec2_type(name, row, gpu_models) for name, row in data["ec2"].items()}

@@ -40,7 +40,7 @@ class Architecture(Record):
     experts_per_token: int
     shared_experts: int
     vocab_size: int
-    attention_chunk_size: int | None
+    attention_chunk_size: int | None = None
     global_layers: tuple[int, ...]
     """The layers whose attention sees the whole context; the others see one chunk."""
     moe_layers: tuple[int, ...]
@@ -89,11 +89,16 @@ def model(name: str) -> Model:
 
 @cache
 def models() -> dict[str, Model]:
-    """Parse models.toml once."""
-    data = tomllib.loads(files("serving").joinpath("models.toml").read_text(encoding="utf-8"))
+    """The shipped models."""
+    return parse(files("serving").joinpath("models.toml").read_text(encoding="utf-8"))
+
+
+def parse(text: str) -> dict[str, Model]:
+    """The models of a table like models.toml; a row may take what it does not say from a `base` table."""
+    data = tomllib.loads(text)
     schemes = {name: Scheme(name=name, **row) for name, row in data["scheme"].items()}
     return {
-        name: one_model(name, data[row.get("base", "llama4")] | row, schemes)
+        name: one_model(name, data.get(row.get("base", ""), {}) | row, schemes)
         for name, row in data["model"].items()
     }
 

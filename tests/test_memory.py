@@ -1,0 +1,88 @@
+"""vLLM's memory accounting, term by term."""
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.catalog import gpus
+from serving.memory import Sizes, activations, budget, device_defaults
+from serving.models import model
+from serving.vllm_versions import rules
+
+SCOUT = model("scout").architecture
+GIB = 2**30
+PEAKS = tomllib.loads((Path(__file__).parent / "data" / "activation_peaks.toml").read_text())["rows"]
+SIZES = Sizes(
+    weights_bytes=25 * GIB,
+    weights_extra_bytes=0,
+    max_model_len=131072,
+    max_num_seqs=1024,
+    max_num_batched_tokens=8192,
+    gpu_memory_utilization=0.92,
+    max_position_embeddings=131072,
+    enforce_eager=False,
+    images=False,
+    gpus=8,
+    kv_groups=4,
+)
+
+
+@pytest.mark.parametrize("row", PEAKS, ids=lambda row: row["model"])
+def test_activations_within_a_fifth_of_a_gib_of_published_peaks(row: dict[str, Any]) -> None:
+    shape = SCOUT.model_copy(update={"vocab_size": row["vocab"], "moe_layers": (0,) if row["moe"] else ()})
+    assert activations(shape, SIZES).gib == pytest.approx(row["gib"], abs=0.2)
+
+
+def test_what_is_left_is_the_budget_without_every_term() -> None:
+    found = budget(gpus()["H100"], SCOUT, rules("0.33.0"), SIZES)
+    terms = {term.name: round(term.gib, 3) for term in found.inside}
+    assert terms == {
+        "weights": 25.0,
+        "rope_table": 0.031,
+        "activation": 3.302,
+        "non_torch": 2.1,
+        "cuda_graphs": 0.6,
+    }
+    assert found.usable_gib == pytest.approx(79.10 * 0.92)
+    assert found.kv_gib == pytest.approx(79.10 * 0.92 - sum(term.gib for term in found.inside))
+
+
+def test_the_rotary_table_of_ten_million_positions_is_two_and_a_half_gib() -> None:
+    full = replace(SIZES, max_position_embeddings=SCOUT.max_position_embeddings)
+    assert budget(gpus()["H100"], SCOUT, rules(), full).gib("rope_table") == 2.5
+
+
+def test_before_0_20_graphs_are_not_in_the_budget_but_still_need_room() -> None:
+    old, new = (budget(gpus()["H100"], SCOUT, rules(version), SIZES) for version in ("0.19.0", "0.20.0"))
+    assert old.kv_gib - new.kv_gib == pytest.approx(0.6)
+    assert new.headroom_gib - old.headroom_gib == pytest.approx(0.6)
+
+
+def test_block_tables_lie_outside_and_double_with_the_second_runner() -> None:
+    """8 x 1024 sequences x 8192 block ids x 4 bytes at 128K."""
+    first, second = (budget(gpus()["H100"], SCOUT, rules(version), SIZES) for version in ("0.32.0", "0.33.0"))
+    assert (first.gib("block_tables"), second.gib("block_tables")) == (0.125, 0.25)
+    assert first.kv_gib == second.kv_gib
+
+
+def test_eager_mode_has_no_graphs() -> None:
+    assert (
+        budget(gpus()["H100"], SCOUT, rules(), replace(SIZES, enforce_eager=True)).gib("cuda_graphs") == 0.0
+    )
+
+
+def test_the_error_band_is_every_term_at_its_worst() -> None:
+    found = budget(gpus()["A10G"], SCOUT, rules(), replace(SIZES, gpus=4))
+    assert found.error_less_gib == pytest.approx(0.1 * 0.92 + 0.05 + 0.2 + 1.0 + 0.4)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "defaults"),
+    [("A10G", (2048, 256)), ("A100-80GB", (2048, 256)), ("H100", (8192, 1024)), ("H200", (8192, 1024)),
+     ("B200", (16384, 1024)), ("L40S", (2048, 256)), ("RTX-PRO-6000", (8192, 1024))],
+)  # fmt: skip
+def test_vllms_defaults_by_device(gpu: str, defaults: tuple[int, int]) -> None:
+    assert device_defaults(gpus()[gpu]) == defaults
