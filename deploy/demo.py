@@ -129,6 +129,7 @@ STOP = Step(title="Stop: nothing may be left", words=("stop", NAME))
 def run() -> Demo:
     """Run the whole line on this machine. However it ends, no process is left."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
+    keep_caches_inside(place)
     with nothing_left(place):
         play((engine_step(os.environ),), done)
         make_model(place)
@@ -162,6 +163,11 @@ def run_against(endpoint: Endpoint) -> Demo:
         verdict=Comparison.read(place / "catalogue-report" / "comparison.json").verdict,
         duration_s=round(time.monotonic() - begun, 1),
     )
+
+
+def keep_caches_inside(place: Path) -> None:
+    """Let matplotlib, which draws the report, keep its font cache in the demo's folder and not in ~/.config."""
+    os.environ.setdefault("MPLCONFIGDIR", str(place / "matplotlib"))
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from pathlib import Path
 
 from deploy import deployment as deployments
 from deploy.deployment import Deployment
+from deploy.line import deployment_for
 from deploy.plan import Plan
+from deploy.targets import local
 from deploy.targets.choose import target_of
-from infra.errors import DoesNotFit, UsageError
+from infra.errors import UsageError
 from serving.endpoint import Endpoint
 
 
@@ -18,12 +20,7 @@ def deployment_of(what: str, name: str | None = None, port: int | None = None) -
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
             )
         return with_port(deployments.load(what), port)
-    plan = Plan.read(Path(what))
-    if not plan.fits:
-        raise DoesNotFit(
-            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE"
-        )
-    return with_port(deployments.make(plan, "local", name), port)
+    return with_port(deployment_for(Plan.read(Path(what)), "local", name), port)
 
 
 def is_file(what: str) -> bool:
@@ -46,13 +43,28 @@ def shown(deployment: Deployment) -> list[dict[str, object]]:
 
 
 def launch(deployment: Deployment) -> Endpoint:
-    """Prepare this machine where that is all it takes, keep the document, and serve."""
+    """Prepare this machine where that is all it takes, keep the document, and serve.
+
+    Raises UsageError for a name that another deployment has, on another target or running with other options.
+    """
+    refuse_a_taken_name(deployment)
     target = target_of(deployment)
-    if deployment.target == "local" and target.status(deployment).state not in (
-        "serving",
-        "starting",
-        "degraded",
-    ):
+    if deployment.target == "local" and not local.is_running(deployment):
         target.provision(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
     return target.serve(deployment)
+
+
+def refuse_a_taken_name(deployment: Deployment) -> None:
+    """Raise UsageError when the name stands for something that must not be overwritten."""
+    name = deployment.name
+    if name not in deployments.names():
+        return
+    there = deployments.load(name)
+    if there.target != deployment.target:
+        raise UsageError(
+            f"{name} is a deployment on {there.target} already.",
+            f"Choose another --name, or: corral down {name}",
+        )
+    if deployment.target == "local":
+        local.refuse_other_options(deployment)

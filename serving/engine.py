@@ -18,6 +18,7 @@ from typing import Any, Literal
 from infra.errors import HostError, ServerError, UsageError
 from infra.record import Record, write_text_atomically
 from serving import fixups
+from serving.options import folders
 
 WITHOUT_AN_ENGINE = (
     "Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible endpoint instead: corral probe URL"
@@ -232,7 +233,13 @@ def reason(said: Sequence[str]) -> str:
 
 def first_run(home: Path) -> None:
     """Ask the new engine for its version. Raises ServerError with its last line when it does not start."""
-    done = subprocess.run([executable(home), "--version"], capture_output=True, text=True, check=False)
+    written = folder(home) / "first-run"
+    (written / "tmp").mkdir(parents=True, exist_ok=True)
+    environ = {**os.environ, **folders(str(written))}
+    done = subprocess.run(
+        [executable(home), "--version"], env=environ, capture_output=True, text=True, check=False
+    )
+    shutil.rmtree(written, ignore_errors=True)
     if done.returncode != 0 or recipe().version not in done.stdout:
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
         raise ServerError(f"The engine was installed but does not start: {lines[-1]}", WITHOUT_AN_ENGINE)

@@ -57,17 +57,29 @@ def serve(deployment: Deployment) -> Endpoint:
     """
     place = folder(deployment.name)
     with one_at_a_time(place):
+        refuse_other_options(deployment)
         running = server.load(place)
-        if running is None or not processes.is_alive(running.leader):
+        if running is None or not is_running(deployment):
             running = start(deployment, place)
-        elif running.arguments != argv(deployment.plan.serve):
-            raise UsageError(
-                f"{deployment.name} is being served with other options.",
-                f"End it first: corral stop {deployment.name}",
-            )
         if judged(running).state != "serving":
             wait(deployment.name, place, running)
     return running.endpoint
+
+
+def is_running(deployment: Deployment) -> bool:
+    """Whether its server's leading process lives, ready or not."""
+    running = server.load(folder(deployment.name))
+    return running is not None and processes.is_alive(running.leader)
+
+
+def refuse_other_options(deployment: Deployment) -> None:
+    """Raise UsageError when its server runs already, with options that are not these."""
+    running = server.load(folder(deployment.name))
+    if running and is_running(deployment) and running.arguments != argv(deployment.plan.serve):
+        raise UsageError(
+            f"{deployment.name} is being served with other options.",
+            f"End it first: corral stop {deployment.name}",
+        )
 
 
 def start(deployment: Deployment, place: Path) -> server.Server:

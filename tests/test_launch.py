@@ -1,0 +1,127 @@
+"""`corral serve`: what a word means, what a dry run shows, and bad input in one sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy import deployment as deployments
+from deploy.cli.main import run
+from deploy.deployment import Deployment, make
+from deploy.fit import Options
+from deploy.launch import deployment_of
+from deploy.plan import Plan
+from deploy.size import plan_checkpoint
+from serving import tiny
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    """A toy's plan, also at plan.json of the test's folder."""
+    plan = plan_checkpoint(tiny.make(tmp_path / "tiny"), options=Options(kv_cache_memory_bytes=2**26))
+    plan.write(tmp_path / "plan.json")
+    return plan
+
+
+def keep(deployment: Deployment) -> Deployment:
+    """Write a deployment where corral looks for it."""
+    deployment.write(deployments.folder(deployment.name) / "deployment.json")
+    return deployment
+
+
+def test_a_plan_file_or_a_name(tmp_path: Path, plan: Plan) -> None:
+    made = deployment_of(str(tmp_path / "plan.json"))
+    assert (made.name, made.target, made.plan) == ("tiny-bf16", "local", plan)
+    named = keep(make(plan, "local", "mine"))
+    assert deployment_of("mine") == named
+    assert deployment_of("mine", port=9000).plan.serve.port == 9000
+
+
+def test_a_dry_run_shows_the_command_and_its_environment_and_writes_nothing(
+    tmp_path: Path, plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["serve", str(tmp_path / "plan.json"), "--dry-run", "--json"]) == 0
+    (request,) = json.loads(capsys.readouterr().out)
+    assert request["argv"][:5] == ["vllm", "serve", str(tmp_path / "tiny"), "--served-model-name", "tiny"]
+    assert request["environment"]["VLLM_NO_USAGE_STATS"] == "1"
+    assert request["environment"]["VLLM_API_KEY"].startswith("(from ")
+    assert run(["serve", str(tmp_path / "plan.json"), "--dry-run"]) == 0
+    shell = capsys.readouterr().out
+    assert shell.splitlines()[-1].startswith(f"vllm serve {tmp_path}/tiny --served-model-name tiny ")
+    assert "VLLM_PLUGINS='' \\\n" in shell
+    assert not deployments.home().exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["serve", "/no/plan.json"], 4, "There is no plan at /no/plan.json."),
+        (["serve", "nobody"], 4, "There is no deployment called 'nobody' in"),
+        (["serve", "../etc"], 4, "There is no plan at ../etc"),
+        (["serve", "Not A Name"], 2, "'Not A Name' cannot be the name of a deployment."),
+        (["serve", "corrupt.json"], 4, "corrupt.json is not a plan this version can read"),
+        (
+            ["serve", "older.json"],
+            4,
+            "older.json is not a plan this version can read: schema_version: Input should",
+        ),
+        (["serve", "plan.json", "--name", "Ünï"], 2, "'Ünï' cannot be the name of a deployment."),
+        (["serve", "plan.json", "--port", "0"], 2, "Invalid value for '--port'"),
+        (["serve", "plan.json", "--port", "99999"], 2, "Invalid value for '--port'"),
+        (["serve", "plan.json", "--name", "taken"], 2, "taken is a deployment on ec2 already."),
+        (["serve", "unfit.json"], 3, "This plan does not fit: "),
+        (["status", "nobody"], 4, "There is no deployment called 'nobody' in"),
+        (["stop", "nobody"], 4, "There is no deployment called 'nobody' in"),
+        (["logs", "nobody"], 4, "There is no deployment called 'nobody' in"),
+        (
+            ["demo", "--endpoint", "http://127.0.0.1:1"],
+            8,
+            "The demo stopped at: corral probe http://127.0.0.1:1",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence_and_starts_nothing(
+    tmp_path: Path,
+    plan: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = plan.model_dump_json()
+    Path("corrupt.json").write_text(text[:100])
+    Path("older.json").write_text(text.replace('"schema_version":1', '"schema_version":0'))
+    plan.model_copy(update={"fits": False}).write(Path("unfit.json"))
+    keep(make(plan, "ec2", "taken"))
+    before = (deployments.folder("taken") / "deployment.json").read_text()
+    assert run(words) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: {sentence}" in err
+    assert "\nhint: " in err
+    assert "Traceback" not in err
+    assert (deployments.folder("taken") / "deployment.json").read_text() == before
+    assert not list(deployments.home().glob("*/server.json"))
+
+
+def test_a_corrupt_server_record_is_one_sentence(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(make(plan, "local", "mine"))
+    (deployments.folder("mine") / "server.json").write_text("{")
+    for verb in ("status", "stop"):
+        assert run([verb, "mine"]) == 4
+        assert "is not a server record this version can read" in capsys.readouterr().err
+
+
+def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out == "No deployments. Make one: corral serve PLAN\n"
+    keep(make(plan, "local", "one"))
+    keep(make(plan, "local", "two"))
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out == (
+        "one (local): provisioned: it was never started\ntwo (local): provisioned: it was never started\n"
+    )
+    assert run(["status", "--json"]) == 0
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["one", "two"]
