@@ -53,6 +53,8 @@ class HostFacts(Record):
     disk_free_mib: dict[str, int] = {}
     """Mount point -> what a program may still write there."""
     ports_in_use: frozenset[int] = frozenset()
+    interfaces: dict[str, str] = {}
+    """Address -> the network interface that has it."""
     privilege: Privilege
     systemd: int | None = None
     """The version of the running systemd; None when something else is PID 1."""
@@ -113,6 +115,7 @@ def _facts(said: dict[str, list[str]]) -> HostFacts:
         shm_mib=int(one("shm_kib", "0")) // 1024,
         disk_free_mib=dict(_disks(said.get("disk_free_kib", []))),
         ports_in_use=frozenset(int(local.rpartition(":")[2], 16) for local in said.get("listening", [])),
+        interfaces={address: name for name, address in _pairs(said.get("address", []))},
         privilege=_privilege(one("privilege")),
         systemd=int(one("systemd")) if one("systemd").isdigit() else None,
         python=one("python") or None,
@@ -129,9 +132,14 @@ def _privilege(word: str) -> Privilege:
     return "root" if word == "root" else "sudo" if word == "sudo" else "none"
 
 
-def _disks(lines: list[str]) -> Iterator[tuple[str, int]]:
+def _pairs(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
-        free_kib, _, mount = line.partition(" ")
+        first, _, second = line.partition(" ")
+        yield first, second
+
+
+def _disks(lines: list[str]) -> Iterator[tuple[str, int]]:
+    for free_kib, mount in _pairs(lines):
         yield mount, int(free_kib) // 1024
 
 

@@ -44,6 +44,8 @@ class HostSetup(Record):
     environment: dict[str, str] = {}
     host: str = "127.0.0.1"
     port: int = 8000
+    peers: tuple[str, ...] = ()
+    """The addresses of the other hosts that run the same engine; the only ones it may talk to."""
     engine: Engine
     weights: str = ""
     """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it
@@ -181,7 +183,8 @@ def server_unit(setup: HostSetup) -> str:
     """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
     here = root(setup.name)
     command = [f"{here}/engine/bin/python", "-m", "vllm.entrypoints.cli.main", *setup.argv]
-    network = LOOPBACK_ONLY if setup.host in ("127.0.0.1", "::1", "localhost") else ""
+    closed = setup.host in ("127.0.0.1", "::1", "localhost")
+    network = CLOSED_NETWORK.format(peers="".join(f" {peer}" for peer in setup.peers)) if closed else ""
     return SERVER_UNIT.format(
         name=setup.name,
         root=here,
@@ -254,10 +257,10 @@ def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _block)
 
 
-LOOPBACK_ONLY = """\
-# It listens on loopback, so it has no business with any other address.
+CLOSED_NETWORK = """\
+# It listens on loopback, so it has no business with any address but its peers'.
 IPAddressDeny=any
-IPAddressAllow=localhost
+IPAddressAllow=localhost{peers}
 """
 
 SERVER_UNIT = """\

@@ -27,6 +27,7 @@ def test_everything_the_script_says_is_in_the_record() -> None:
         shm_mib=258000,
         disk_free_mib={"/": 102400, "/opt/my models": 3686400},
         ports_in_use=frozenset({22, 8000}),
+        interfaces={"10.0.0.5": "eno1", "fe80::5": "eno1"},
         privilege="sudo",
         systemd=252,
         python="3.11",

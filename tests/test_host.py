@@ -115,6 +115,11 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         assert line in lines
 
 
+def test_a_server_over_several_hosts_talks_to_them_and_nobody_else() -> None:
+    unit = host.server_unit(setup(peers=("10.0.0.6", "10.0.0.7")))
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.6 10.0.0.7\n" in unit
+
+
 def test_a_server_for_other_machines_may_talk_to_them() -> None:
     assert "IPAddressDeny" not in host.server_unit(setup(host="10.0.0.5"))
 
@@ -154,6 +159,7 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "host",
         "idle_minutes",
         "name",
+        "peers",
         "port",
         "read_only_paths",
         "region",

@@ -20,6 +20,7 @@ say memory_total_kib "$(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 say memory_available_kib "$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)"
 say shm_kib "$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $2 }')"
 df -Pk 2>/dev/null | awk 'NR > 1 && $2 ~ /^[0-9]+$/ { print "disk_free_kib", $4, $6 }'
+have ip && ip -o address show scope global | awk '{ split($4, address, "/"); print "address", $2, address[1] }'
 awk 'FNR > 1 && $4 == "0A" { print "listening", $2 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
 
 if [ "$(id -u)" = 0 ]; then say privilege root

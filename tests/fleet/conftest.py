@@ -48,6 +48,8 @@ ExecStart=/usr/sbin/ip link set host0 up
 WantedBy=multi-user.target
 """
 
+MEMORY = Path("/dev/shm/corral-tests")
+
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
 
 # Each host needs control groups of its own, or two of them would share systemd's.
@@ -121,7 +123,7 @@ class Machine:
         """Leave nothing: no process, control group, interface or file."""
         self.power_off()
         remove_groups(self.name)
-        subprocess.run(["rm", "--recursive", "--force", "--one-file-system", str(self.folder)], check=True)
+        remove(self.folder)
 
     def ssh(self, script: str) -> str:
         """Run a script there, past everything of ours, for what a test wants to see with its own eyes."""
@@ -253,18 +255,33 @@ def machines_folder(cache: Path) -> Iterator[Path]:
     with (cache / "running").open("w") as lock:
         # One run at a time on one machine: they would want the same addresses.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        base = cache / "machines"
-        base.mkdir(exist_ok=True)
-        for old in base.glob("*/*"):
-            kill(f"ct{old.parent.name}-{old.name}")
-            remove_groups(f"ct{old.parent.name}-{old.name}")
-            shutil.rmtree(old)
-        folder = base / str(os.getpid())
-        folder.mkdir()
+        for base in (cache / "machines", MEMORY):
+            for old in base.glob("*/*"):
+                kill(f"ct{old.parent.name}-{old.name}")
+                remove_groups(f"ct{old.parent.name}-{old.name}")
+            remove(base)
+        folder = (MEMORY if memory_suffices() else cache / "machines") / str(os.getpid())
+        folder.mkdir(parents=True)
         try:
             yield folder
         finally:
-            shutil.rmtree(base)
+            remove(folder.parent)
+
+
+def memory_suffices() -> bool:
+    """Whether the trees, with an engine unpacked in them, may live in memory: on a disk they take minutes."""
+    free = os.statvfs(MEMORY.parent)
+    available = re.search(r"MemAvailable: *(\d+)", Path("/proc/meminfo").read_text())
+    return (
+        free.f_bavail * free.f_frsize > 10 * 2**30
+        and available is not None
+        and int(available[1]) > 16 * 2**20
+    )
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder; Python's own way takes ten times as long."""
+    subprocess.run(["rm", "--recursive", "--force", "--one-file-system", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,87 @@
+"""One owned host, looked at before anything is put on it, and the setup that follows from what it is."""
+
+import time
+
+from deploy import preflight as judge
+from deploy.deployment import Deployment
+from deploy.targets import host_unit
+from deploy.targets.base import Check
+from deploy.targets.owned import Brought, Node, brought, host_setup
+from infra import host as hosts
+from infra.facts import HostFacts
+from infra.ssh import Host
+
+
+def checks(deployment: Deployment, host: Host) -> tuple[Check, ...]:
+    """Every check of one host. With several hosts, each name begins with its host."""
+    asked_at_s = time.time()
+    facts = host.facts()
+    clock_s = (asked_at_s + time.time()) / 2
+    bring = brought(deployment)
+    found = (
+        *judge.checks(
+            without_our_port(deployment, facts, host),
+            facts.gpu,
+            deployment.plan,
+            disk_path="/opt/corral",
+            disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment.name, host)),
+        ),
+        *judge.owned_host_checks(facts, clock_s, bring.python),
+        *model_check(deployment, bring, host),
+        *node_checks(deployment, facts, host),
+    )
+    if len(deployment.hosts) == 1:
+        return found
+    return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in found)
+
+
+def setup_for(
+    deployment: Deployment, bring: Brought, destination: str, facts: HostFacts | None = None
+) -> hosts.HostSetup:
+    """One host's setup; of an engine over several hosts, the interface is known only with that host's facts."""
+    if deployment.plan.machine.hosts == 1:
+        return host_setup(deployment, bring)
+    addresses = tuple(Host(one).address() for one in deployment.hosts)
+    rank = deployment.hosts.index(destination)
+    address = addresses[rank]
+    interface = facts.interfaces.get(address, "") if facts else "(asked from the host)"
+    node = Node(rank=rank, count=len(addresses), address=address, interface=interface, addresses=addresses)
+    return host_setup(deployment, bring, node)
+
+
+def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
+    """The facts as they would be if our own server did not run: its port is no obstacle to it."""
+    running = host_unit.state(deployment.name, host).active in ("active", "activating")
+    ours = {deployment.plan.serve.port} if running else set()
+    return facts.model_copy(update={"ports_in_use": facts.ports_in_use - ours})
+
+
+def on_disk_gib(name: str, host: Host) -> float:
+    """What an earlier run already brought."""
+    done = host.run(["du", "-sk", hosts.root(name)], check=False, as_root=True)
+    return int(done.stdout.split()[0]) / 2**20 if done.code == 0 else 0.0
+
+
+def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
+    """A model that is neither brought nor fetched must lie on the host."""
+    model = deployment.plan.serve.model
+    if bring.model or not model.startswith("/"):
+        return ()
+    if host.run(["test", "-e", f"{model}/config.json"], check=False, as_root=True).code == 0:
+        return (Check(name="model", outcome="ok", found=model),)
+    fix = "Plan with a folder that exists here (it is brought) or there, or with a repository of the Hub."
+    return (Check(name="model", outcome="failed", found=f"{model} is neither here nor there", fix=fix),)
+
+
+def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[Check, ...]:
+    """Of an engine over several hosts, each must have the address it is known by."""
+    if deployment.plan.machine.hosts == 1:
+        return ()
+    address = host.address()
+    if address not in facts.interfaces:
+        found = f"no interface has the address {address}"
+        fix = "Name the hosts by the IP addresses they have (HostName in ~/.ssh/config)."
+        return (Check(name="nodes", outcome="failed", found=found, fix=fix),)
+    found = f"{address} on {facts.interfaces[address]}"
+    fix = "The hosts talk in the clear: keep them on a network of their own."
+    return (Check(name="nodes", outcome="warning", found=found, fix=fix),)
