@@ -1,6 +1,5 @@
 """One region of the fake account's EC2."""
 
-import base64
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -212,8 +211,8 @@ class FakeEc2:
 
     def get_console_output(self, InstanceId: str, Latest: bool) -> dict[str, Any]:  # noqa: N803
         tags = {tag["Key"]: tag["Value"] for tag in self.instances[InstanceId]["Tags"]}
-        text = self.console.format(name=tags["corral:deployment"])
-        return {"Output": base64.b64encode(text.encode()).decode()}
+        # EC2 sends base64, and botocore takes it off again.
+        return {"Output": self.console.format(name=tags["corral:deployment"])}
 
     def describe_instance_type_offerings(self, LocationType: str, Filters: Any) -> dict[str, Any]:  # noqa: N803
         return {

@@ -1,11 +1,13 @@
 """AWS on loopback for the real wire: moto's server, with what it lacks or has wrong put right.
 
 What moto is known not to do (facts of moto 5.2.5): no Deep Learning image, no EC2 quotas, no placement groups or
-capacity reservations, no IAM simulator; each is given here, as small as it can be.
+capacity reservations, no filter by client token, no IAM simulator; each is given here, as small as it can be.
 """
 
+import base64
 import datetime
 import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +16,7 @@ from unittest.mock import patch
 import boto3
 from moto.core.responses import ActionResult
 from moto.ec2.responses import EC2Response
+from moto.ec2.utils import filter_dict_attribute_mapping
 from moto.iam.responses import IamResponse
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.responses import ServiceQuotasResponse
@@ -36,6 +39,11 @@ class MotoAws:
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
         }
+
+    def reset(self) -> None:
+        """Forget everything, but for the image."""
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")):
+            publish_image(self)
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         """A client of our own, to look at what corral did."""
@@ -64,7 +72,6 @@ def running() -> Iterator[MotoAws]:
         try:
             port = server.get_host_and_port()[1]
             aws = MotoAws(f"http://127.0.0.1:{port}")
-            publish_image(aws)
             yield aws
         finally:
             server.stop()
@@ -105,6 +112,12 @@ def lacking_parts() -> Iterator[None]:
     def no_reservations(response: Any) -> Any:
         return ActionResult({"CapacityReservations": []})
 
+    def console(response: Any) -> Any:
+        machine = response.ec2_backend.get_instance(response._get_param("InstanceId"))
+        name = {tag["key"]: tag["value"] for tag in machine.get_tags()}["corral:deployment"]
+        text = f"[ 12.3] cloud-init[1]: corral: {name}: prepared\r\n"
+        return ActionResult({"Output": base64.b64encode(text.encode()).decode()})
+
     def quota(response: Any) -> str:
         return json.dumps({"Quota": {"QuotaCode": "L-DB2E81BA", "Value": 192.0}})
 
@@ -114,6 +127,8 @@ def lacking_parts() -> Iterator[None]:
     with (
         patch.object(EC2Response, "describe_placement_groups", no_groups, create=True),
         patch.object(EC2Response, "describe_capacity_reservations", no_reservations, create=True),
+        patch.object(EC2Response, "get_console_output", console),
+        patch.dict(filter_dict_attribute_mapping, {"client-token": "client_token"}),
         patch.object(ServiceQuotasResponse, "get_service_quota", quota),
         patch.object(IamResponse, "simulate_principal_policy", simulated, create=True),
     ):

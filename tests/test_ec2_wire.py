@@ -2,36 +2,53 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fake_aws_cli
 import moto_aws
 import pytest
+from fake_aws_cli import KEY
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.models.instances import InstanceBackend
 from moto_aws import MotoAws
 
 from infra.aws.kinds import TYPES
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[MotoAws]:
+def server() -> Iterator[MotoAws]:
     with moto_aws.running() as server:
         yield server
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> Path:
-    path = tmp_path / "plan.json"
+def aws(server: MotoAws) -> MotoAws:
+    """The server, with nothing in it."""
+    server.reset()
+    return server
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plan") / "plan.json"
     path.write_text(
         corral({}, "size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json").stdout
     )
     return path
 
 
+PROGRAM = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
+
+
 def corral(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from deploy.cli.main import main; main()", *arguments],
+        [*PROGRAM, *arguments],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -76,3 +93,158 @@ def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan
     assert "g5.12xlarge: 5.672 USD per hour" in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
     assert aws.instances() == []
+
+
+@pytest.fixture
+def session_manager(tmp_path: Path) -> tuple[dict[str, str], Path]:
+    """The environment with an `aws` that reaches the box, and the log of how it was called."""
+    tools, log = tmp_path / "bin", tmp_path / "aws.log"
+    tools.mkdir()
+    (tools / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} {fake_aws_cli.__file__} "$@"\n')
+    (tools / "session-manager-plugin").write_text("#!/bin/sh\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    path = f"{tools}:{os.environ['PATH']}"
+    return {"PATH": path, "FAKE_AWS_LOG": str(log), "FAKE_MODEL": "scout"}, log
+
+
+def test_up_serves_through_session_manager_with_no_port_open(
+    aws: MotoAws, plan: Path, session_manager: tuple[dict[str, str], Path], tmp_path: Path
+) -> None:
+    asked = json.loads(plan.read_text())
+    extra, log = session_manager
+    environment = aws.environment | extra | {"FAKE_MODEL": asked["serve"]["served_model_name"]}
+    up = corral(environment, "up", str(plan), "--target", "ec2", "--name", "t3", "--yes", "--json")
+    assert up.returncode == 0, up.stderr
+    endpoint = json.loads(up.stdout)
+    assert endpoint["base_url"].startswith("http://127.0.0.1:")
+    (machine,) = aws.instances()
+    try:
+        status = corral(environment, "status", "t3", "--json")
+        assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "serving"), status.stderr
+        assert json.loads(status.stdout)["usd_so_far"] == pytest.approx(5.672 / 60, rel=0.5)
+        assert corral(environment, "logs", "t3").stdout == "a line of the log\n"
+        extended = corral(environment, "extend", "t3", "2d", "--json")
+        until = json.loads(extended.stdout)["expires_at"]
+        (machine,) = aws.instances()
+        assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}["corral:expires-at"] == until
+        schedule = aws.client("scheduler").get_schedule(Name="end", GroupName="corral-t3")
+        assert schedule["ScheduleExpression"] == f"at({until.removesuffix('Z')})"
+        (words,) = [line for line in log.read_text().splitlines() if "bin/extend" in line]
+        assert "sudo /opt/corral/t3/bin/extend 2880" in words
+        no_secret_anywhere(aws, machine["InstanceId"], tmp_path, [up, status, extended], log)
+    finally:
+        down = corral(environment, "down", "t3", "--json")
+    assert (down.returncode, json.loads(down.stdout)["left"]) == (0, []), down.stderr
+    (forwarding,) = [line for line in log.read_text().splitlines() if "localPortNumber" in line]
+    assert endpoint["base_url"].rpartition(":")[2] in forwarding
+
+
+def no_secret_anywhere(
+    aws: MotoAws, machine: str, folder: Path, said: list[subprocess.CompletedProcess[str]], log: Path
+) -> None:
+    """The box's key is in one file only its owner can read, and nowhere else."""
+    user_data = aws.client("ec2").describe_instance_attribute(InstanceId=machine, Attribute="userData")
+    holding = [
+        path for path in folder.rglob("*") if path.is_file() and KEY in path.read_text(errors="replace")
+    ]
+    assert [(path.name, path.stat().st_mode & 0o777) for path in holding] == [(f"api-key-{machine}", 0o600)]
+    assert KEY not in json.dumps(user_data, default=str)
+    assert not any(KEY in done.stdout + done.stderr for done in said)
+    assert KEY not in log.read_text()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_kill_9_at_the_launch_then_up_again_makes_one_machine(
+    after: bool, aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = InstanceBackend.run_instances
+    running: list[subprocess.Popen[bytes]] = []
+
+    def killing(*args: Any, **kwargs: Any) -> Any:
+        done = launch(*args, **kwargs) if after else None
+        os.kill(running[0].pid, signal.SIGKILL)
+        running[0].wait()
+        return done
+
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t4", "--yes"]
+    with monkeypatch.context() as patched:
+        patched.setattr(InstanceBackend, "run_instances", killing)
+        running.append(
+            subprocess.Popen(
+                [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.DEVNULL
+            )
+        )
+        assert running[0].wait() == -signal.SIGKILL
+    assert len(aws.instances()) == int(after)
+    again = corral(aws.environment, *command)
+    assert (again.returncode, len(aws.instances())) == (0, 1), again.stderr
+    down = corral(aws.environment, "down", "t4", "--json")
+    assert (json.loads(down.stdout)["left"], aws.instances()) == ([], [])
+
+
+def test_two_zones_without_room_are_two_calls_and_not_a_retry_more(
+    aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, calls = InstanceBackend.run_instances, []
+
+    class NoRoom(EC2ClientError):  # type: ignore[misc]
+        code = 500
+
+    def full(self: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(kwargs["client_token"])
+        if len(calls) <= 2:
+            raise NoRoom("InsufficientInstanceCapacity", "We currently do not have sufficient capacity")
+        return launch(self, *args, **kwargs)
+
+    monkeypatch.setattr(InstanceBackend, "run_instances", full)
+    up = corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t5", "--yes")
+    assert (up.returncode, len(calls), len(set(calls)), len(aws.instances())) == (0, 3, 3, 1), up.stderr
+    assert up.stderr.count("InsufficientInstanceCapacity") == 2
+    assert corral(aws.environment, "down", "t5").returncode == 0
+
+
+def test_of_two_at_once_one_is_refused(aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch, begun, go_on = InstanceBackend.run_instances, threading.Event(), threading.Event()
+
+    def slow(*args: Any, **kwargs: Any) -> Any:
+        begun.set()
+        go_on.wait(60)
+        return launch(*args, **kwargs)
+
+    monkeypatch.setattr(InstanceBackend, "run_instances", slow)
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t6", "--yes"]
+    first = subprocess.Popen(
+        [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.DEVNULL
+    )
+    assert begun.wait(60)
+    second = corral(aws.environment, *command)
+    go_on.set()
+    assert (first.wait(), second.returncode) == (0, 2)
+    assert "Another corral is at work on 't6'" in second.stderr
+    assert len(aws.instances()) == 1
+    assert corral(aws.environment, "down", "t6").returncode == 0
+
+
+def test_reap_ends_only_what_is_over_its_time_and_ours(aws: MotoAws, plan: Path) -> None:
+    assert (
+        corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t7", "--yes").returncode
+        == 0
+    )
+    ec2 = aws.client("ec2")
+    tags = [{"Key": "corral-like", "Value": "x"}, {"Key": "expires-at", "Value": "2020-01-01T00:00:00Z"}]
+    specification = [{"ResourceType": "instance", "Tags": tags}]
+    image = ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
+    ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
+    nothing = corral(aws.environment, "reap", "--region", "us-east-1", "--json")
+    assert json.loads(nothing.stdout) == {"expired": [], "removed": []}
+    (ours,) = [row["InstanceId"] for row in aws.instances() if "corral-t7" in json.dumps(row, default=str)]
+    ec2.create_tags(Resources=[ours], Tags=[{"Key": "corral:expires-at", "Value": "2020-01-01T00:00:00Z"}])
+    dry = corral(aws.environment, "reap", "--region", "us-east-1", "--dry-run")
+    assert ours in dry.stdout
+    assert len(aws.instances()) == 2
+    done = corral(aws.environment, "reap", "--region", "us-east-1", "--json")
+    assert (done.returncode, json.loads(done.stdout)["removed"][0]["left"]) == (0, []), done.stderr
+    assert [row["InstanceId"] for row in aws.instances()] != [ours]
+    assert len(aws.instances()) == 1
+    ec2.terminate_instances(InstanceIds=[aws.instances()[0]["InstanceId"]])

@@ -1,6 +1,5 @@
 """Launch an order: zone by zone, type by type, region by region, way of buying by way of buying, until it runs."""
 
-import base64
 from typing import Any, Literal
 
 from infra.aws import parts, site
@@ -138,7 +137,7 @@ def console(aws: Aws, region: str, instance_id: str) -> str:
         answer = aws.ask(ec2(region, "GetConsoleOutput", InstanceId=instance_id, Latest=True))
     except Refused:
         return ""
-    return base64.b64decode(answer.get("Output", "")).decode(errors="replace")
+    return str(answer.get("Output", ""))
 
 
 def healthy(row: dict[str, Any]) -> bool:

@@ -106,13 +106,15 @@ class Ledger:
         )
 
     def unanswered(self, region: str, after: datetime = LONG_AGO) -> tuple[str, ...]:
-        """The client tokens of launches since then that may have happened: no answer is known."""
-        return tuple(
-            str(intent.parameters.get("ClientToken", ""))
+        """The client tokens of launches since then that may have happened: no answer to any of them is known."""
+        launches = [
+            (str(intent.parameters.get("ClientToken", "")), outcome)
             for intent, outcome in self.calls()
             if intent.operation == "RunInstances" and intent.region == region and intent.at >= after
-            if outcome is None or outcome.code in UNCERTAIN
-        )
+        ]
+        answered = {token for token, outcome in launches if outcome and outcome.event == "done"}
+        uncertain = [token for token, outcome in launches if outcome is None or outcome.code in UNCERTAIN]
+        return tuple(token for token in dict.fromkeys(uncertain) if token not in answered)
 
     def security_groups(self, region: str) -> tuple[str, ...]:
         """The ids of the groups that were made there."""
