@@ -203,9 +203,11 @@ def cost_text(cost: ClaudeCost) -> str:
         ("cache writes, 1 hour", parts.cache_write_1h_usd),
         ("output", parts.output_usd),
     )
-    lines = [f"{dollars(cost.usd)} for {cost.requests:,} requests to {cost.model} ({cost.status})"]
+    requests = "1 request" if cost.requests == 1 else f"{cost.requests:,} requests"
+    lines = [f"{dollars(cost.usd)} for {requests} to {cost.model} ({cost.status})"]
     lines += [f"  {name:24} {dollars(usd):>14}" for name, usd in named if usd]
-    lines += [f"  {'one request':24} {dollars(parts.usd_per_request):>14}"]
+    if cost.requests > 1:
+        lines += [f"  {'one request':24} {dollars(parts.usd_per_request):>14}"]
     lines += [f"warning: {text}" for text in cost.warnings]
-    lines += [f"List prices checked {cost.prices_checked_on} in {cost.prices_source}; no bill."]
+    lines += [f"List prices checked {cost.prices_checked_on}: {cost.prices_source}. No bill."]
     return "\n".join(lines)

@@ -25,9 +25,10 @@ def rounded(value: Decimal) -> Decimal:
 
 
 def dollars(value: Decimal) -> str:
-    """Dollars for a person: cents, and below a dollar four digits, so that two prices can be told apart."""
-    places = 2 if abs(value) >= 1 or value == 0 else 3 - value.adjusted()
-    return f"${value:,.{places}f}"
+    """Dollars for a person: cents, and below a dollar up to four digits, so that two prices can be told apart."""
+    text = f"{value:,.{2 if abs(value) >= 1 or value == 0 else 3 - value.adjusted()}f}"
+    whole, _, places = text.partition(".")
+    return f"${whole}.{places.rstrip('0').ljust(2, '0')}"
 
 
 def percent(value: Decimal) -> str:

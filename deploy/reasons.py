@@ -5,6 +5,7 @@ from datetime import date
 from deploy.fit import Options, Outcome, most_squeezed
 from deploy.plan import Price
 from deploy.subject import Subject
+from infra import clock
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import OLD_AFTER_DAYS, price_of
@@ -41,6 +42,12 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
     if taken.gib("weights") > taken.usable_gib:
         return f"The weights alone are {taken.gib('weights'):.1f} GiB per GPU; {budget}."
     others = taken.usable_gib - taken.kv_gib - taken.gib("weights")
+    if outcome.kv_fixed and outcome.kv_gib > taken.total_gib - others - taken.gib("weights"):
+        return (
+            f"--kv-cache-memory-bytes asks for {outcome.kv_gib:.1f} GiB per GPU; weights of "
+            f"{taken.gib('weights'):.1f} GiB and {others:.1f} GiB that vLLM itself needs leave "
+            f"{taken.total_gib - others - taken.gib('weights'):.1f} of {taken.total_gib:.1f}."
+        )
     if outcome.kv_gib <= 0:
         return (
             f"Weights of {taken.gib('weights'):.1f} GiB per GPU and {others:.1f} GiB that vLLM itself needs leave "
@@ -73,7 +80,7 @@ def notes(
         *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
         *sold_notes(machine, gpu),
         *recipes.notes(gpu, subject.precision, options.kv_cache_dtype),
-        *price_notes(machine, price, options, today or date.today()),
+        *price_notes(machine, price, options, today or clock.today()),
         *idle_notes(machine, outcome),
     ]
     about_version = version_note(outcome.rules.version)

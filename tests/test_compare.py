@@ -65,7 +65,7 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
     assert (found.break_even.feasible, found.answer) == (False, "never")
     assert found.verdict == (
         "NEVER against Claude Haiku 5.5: even fully busy all month a million tokens costs $0.2626 here and "
-        "$0.2000 there."
+        "$0.20 there."
     )
     assert found.what_would_change_it == (
         "Speed: 6,565 output tokens/s a machine at 30% utilisation, or 1,969 (7,878 with input) fully busy; "
@@ -73,7 +73,7 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
         "Price: at most $1.30 an hour for everything at 30% utilisation, $4.32 fully busy; now $5.67.",
         "More such machines do not help: each costs more than the most it can serve is worth there.",
         "Another Claude, were Claude Haiku 5.5 not good enough for the work: Claude Sonnet 5.5 (above 6.6%).",
-        "The same model at Nscale (through Hugging Face) (listed) costs $0.1400 a million tokens: cheaper than "
+        "The same model at Nscale (through Hugging Face) (listed) costs $0.14 a million tokens: cheaper than "
         "here at 30%. Its prompts leave your building.",
     )
 

@@ -25,16 +25,15 @@ def claude_cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
-    from datetime import date
-
     from deploy import ask_cost
     from deploy.claude import claude
     from deploy.claude_cost import Way, claude_cost, cost_text
     from deploy.cli.output import emit
+    from infra.clock import today
 
     request = ask_cost.request_of(
         input_tokens, output_tokens, cache_read_fraction, cache_write_fraction, cache_write_1h_fraction
     )
     way = Way(batch=batch, us_only=us_only, fast=fast)
-    cost = claude_cost(claude(model), request, ask_cost.requests_of(requests), way, date.today())
+    cost = claude_cost(claude(model), request, ask_cost.requests_of(requests), way, today())
     emit(cost, cost_text(cost), as_json)

@@ -77,16 +77,15 @@ def compare(
 ) -> None:
     """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never."""
     given = dict(locals())
-    from datetime import date
-
     from deploy.ask_compare import question_of, read
     from deploy.cli.output import emit, progress
     from deploy.compare import compare
     from deploy.report import folder
     from deploy.report.text import comparison_text
+    from infra.clock import today
 
     documents = read(plan, probe)
-    found = compare(*documents, question_of(given), date.today())
+    found = compare(*documents, question_of(given), today())
     if output:
         progress(f"report written to {folder.write(output, *documents, found)}")
     emit(found, comparison_text(found), as_json)

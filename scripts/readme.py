@@ -1,0 +1,117 @@
+"""Keep README.md's console blocks true: each `$ corral ...` line is run, what follows it is what it printed.
+
+A comment directly above a block says how it is treated:
+  <!-- lines: 12 -->                                      only the first lines are shown, then "..."
+  <!-- volatile: 2026-11-24, 2 cores, no GPU -->          not run: made by hand on that day on that hardware
+The day on which the blocks are run is the README's own: <!-- made on 2026-11-24 -->.
+"""
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deploy.cli.main import run
+
+BLOCK = re.compile(
+    r"(?:<!-- (?P<treated>lines|volatile): (?P<how>[^\n]*?) -->\n)?^```console\n(?P<text>.*?)^```$",
+    re.M | re.S,
+)
+MADE_ON = re.compile(r"<!-- made on (\d{4}-\d\d-\d\d) -->")
+VOLATILE = re.compile(r"\d{4}-\d\d-\d\d, .{4,}")
+COLUMNS = "100"
+KEPT = ("PATH", "LANG", "TMPDIR")
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite the README, or with --check return 1 when that would change it."""
+    check = "--check" in arguments
+    named = [Path(word) for word in arguments if word != "--check"]
+    path = named[0] if named else Path("README.md")
+    before = path.read_text(encoding="utf-8")
+    after = rewritten(before)
+    if check:
+        lines = difflib.unified_diff(
+            before.splitlines(), after.splitlines(), path.name, "printed now", n=1, lineterm=""
+        )
+        print("\n".join(lines))
+        return int(before != after)
+    path.write_text(after, encoding="utf-8")
+    return 0
+
+
+def rewritten(readme: str) -> str:
+    """The README with what its commands print now. They run one after the other in one empty folder."""
+    day = MADE_ON.search(readme)
+    if day is None:
+        raise SystemExit("README.md does not say its day: <!-- made on YYYY-MM-DD -->")
+    with tempfile.TemporaryDirectory() as folder, a_clean_terminal(Path(folder), day[1]):
+        return BLOCK.sub(block, readme)
+
+
+@contextlib.contextmanager
+def a_clean_terminal(folder: Path, day: str) -> Iterator[None]:
+    """An empty folder, a home of its own, that day, no credentials."""
+    epoch = int(datetime.fromisoformat(day).replace(hour=12, tzinfo=UTC).timestamp())
+    usual, place = dict(os.environ), Path.cwd()
+    for name in set(usual) - set(KEPT):
+        del os.environ[name]
+    os.environ.update(
+        HOME=str(folder), CORRAL_HOME=str(folder / ".corral"), COLUMNS=COLUMNS, SOURCE_DATE_EPOCH=str(epoch)
+    )
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(place)
+        os.environ.clear()
+        os.environ.update(usual)
+
+
+def block(found: re.Match[str]) -> str:
+    """One block, run again unless it is volatile."""
+    whole, text = found[0], found["text"]
+    if found["treated"] == "volatile":
+        if not VOLATILE.fullmatch(found["how"]):
+            raise SystemExit(f"A volatile block must name its day and hardware, not {found['how']!r}.")
+        return whole
+    most = int(found["how"]) if found["treated"] == "lines" else None
+    return whole.replace(text, "\n".join(session(text, most)))
+
+
+def session(text: str, most: int | None) -> list[str]:
+    """The commands of a block, each with its output; a long one cut after `most` lines."""
+    lines = []
+    for command in commands(text):
+        printed = output(command)
+        if most is not None and len(printed) > most:
+            printed = [*printed[:most], "..."]
+        lines += [f"$ {command}", *printed, ""]
+    return lines
+
+
+def commands(text: str) -> list[str]:
+    """The `$ ` lines of a block; one that ends in a backslash goes on."""
+    return re.findall(r"^\$ ((?:.*\\\n)*.*)$", text, re.M)
+
+
+def output(command: str) -> list[str]:
+    """What a command prints, both streams as a terminal shows them, blanks at line ends taken off."""
+    words = shlex.split(command.replace("\\\n", " "), comments=True)
+    if words[:1] != ["corral"]:
+        raise SystemExit(f"Only corral commands are run, not: {command}")
+    screen = io.StringIO()
+    with contextlib.redirect_stdout(screen), contextlib.redirect_stderr(screen):
+        run(words[1:])
+    return [line.rstrip() for line in screen.getvalue().rstrip().splitlines()]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""The README shows what corral prints: scripts/readme runs its console blocks again."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COST = "$ corral claude-cost --model claude-sonnet-5-5 --input-tokens 1000 --output-tokens 100"
+PRINTED = """$0.003 for 1 request to claude-sonnet-5-5 (live)
+  input                            $0.002
+  output                           $0.001"""
+
+
+def readme(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "scripts/readme.py", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def written(folder: Path, block: str, above: str = "<!-- lines: 3 -->\n") -> Path:
+    path = folder / "README.md"
+    path.write_text(f"<!-- made on 2026-11-24 -->\n\n{above}```console\n{block}\n```\n\nThe end.\n")
+    return path
+
+
+def test_the_readme_shows_what_is_printed() -> None:
+    done = readme("--check")
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", ""), "run scripts/readme"
+
+
+def test_what_is_not_printed_any_more_is_named(tmp_path: Path) -> None:
+    path = written(tmp_path, f"{COST}\n$0.004 for 1 request to claude-sonnet-5-5 (live)")
+    done = readme("--check", str(path))
+    assert done.returncode == 1
+    assert "-$0.004 for 1 request to claude-sonnet-5-5 (live)\n+$0.003 for 1 request" in done.stdout
+
+
+def test_blocks_are_filled_one_after_the_other_in_one_folder(tmp_path: Path) -> None:
+    size = "$ corral size scout --precision int4 --on g5.12xlarge -o plan.json"
+    compare = "$ corral compare --plan plan.json \\\n    --token-ratio 1"
+    path = written(tmp_path, f"{COST}\nold\n\n{size}\n\n{compare}")
+    assert readme(str(path)).returncode == 0
+    text = path.read_text()
+    assert text.startswith(
+        f"<!-- made on 2026-11-24 -->\n\n<!-- lines: 3 -->\n```console\n{COST}\n{PRINTED}\n...\n\n{size}\n"
+    )
+    assert f"\n\n{compare}\n! NOT MEASURED" in text
+    assert text.endswith("\n...\n```\n\nThe end.\n")
+    assert readme("--check", str(path)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("2026-11-24, 2 cores, no GPU", 0), ("the demo", 1), ("2026-11-24", 1), ("2 cores", 1)]
+)
+def test_a_volatile_block_stays_and_names_its_day_and_hardware(how: str, code: int, tmp_path: Path) -> None:
+    path = written(tmp_path, "$ corral demo\nanything", f"<!-- volatile: {how} -->\n")
+    before = path.read_text()
+    assert readme(str(path)).returncode == code
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("line", ["$ rm -rf /", "$ corral version; reboot"])
+def test_nothing_but_corral_is_run(line: str, tmp_path: Path) -> None:
+    path = written(tmp_path, line)
+    done = readme("--check", str(path))
+    assert done.returncode == 1
