@@ -17,6 +17,7 @@ COUNTS = (
 )
 """The options that must be positive whole numbers."""
 MOST = 1 << 50
+DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 
 
 def options_of(given: dict[str, Any]) -> Options:
@@ -45,6 +46,16 @@ def checked(options: Options) -> Options:
         raise UsageError(
             f"--kv-cache-dtype {options.kv_cache_dtype} is not one corral can plan for.",
             f"Use {', '.join(KV_BYTES)}.",
+        )
+    if options.dtype not in DTYPES:
+        raise UsageError(
+            f"--dtype {options.dtype} is not one corral can plan for.", f"Use {', '.join(DTYPES)}."
+        )
+    if (options.max_num_batched_tokens or MOST) < (options.max_num_seqs or 0):
+        raise UsageError(
+            f"--max-num-batched-tokens {options.max_num_batched_tokens} is less than --max-num-seqs "
+            f"{options.max_num_seqs}: vLLM refuses that.",
+            "Raise the first or lower the second.",
         )
     rules(options.vllm_version)
     return options

@@ -78,6 +78,8 @@ class Outcome:
     max_position_embeddings: int
     num_blocks: int
     kv_gib: float
+    kv_fixed: bool
+    """--kv-cache-memory-bytes said how much, and nothing is profiled."""
     sure: bool
     """It starts with every memory term at its worst."""
     verdict: Verdict
@@ -122,9 +124,10 @@ def rank(verdict: Verdict) -> int:
 def knob_ladder(gpu: Gpu, version: Rules, options: Options, subject: Subject) -> Iterator[Knobs]:
     """vLLM's defaults as the user changed them, then one squeeze more each time. What the user fixed stays."""
     tokens, seqs = device_defaults(gpu)
+    batched = options.max_num_batched_tokens or max(tokens, options.max_num_seqs or 0)
     knobs = Knobs(
-        max_num_seqs=options.max_num_seqs or seqs,
-        max_num_batched_tokens=options.max_num_batched_tokens or tokens,
+        max_num_seqs=options.max_num_seqs or min(seqs, batched),
+        max_num_batched_tokens=batched,
         gpu_memory_utilization=options.gpu_memory_utilization or version.gpu_memory_utilization,
         text_only=options.language_model_only or subject.architecture.vision is None,
     )
@@ -249,6 +252,7 @@ def at_length(
         max_position_embeddings=positions,
         num_blocks=blocks,
         kv_gib=kv_gib,
+        kv_fixed=fixed is not None,
         sure=kv_gib > 0 and plan.fits(length, plan.blocks(worst_gib * GIB)),
         verdict=verdict(taken, plan, length, kv_gib, fixed is not None),
     )

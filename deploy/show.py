@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.plan import Plan
 from deploy.size import Ranking
+from serving.models import models
 
 WIDTH = 100
 MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
@@ -32,7 +33,7 @@ def memory_table(plan: Plan) -> str:
     """GiB per GPU, term by term, as a subtraction that ends at the KV cache."""
     memory = plan.memory
     if not plan.terms:
-        return ""
+        return ram_table(plan)
     rows: list[tuple[str, str, str]] = [
         ("total as torch sees it", f"{memory.total_gib:8.2f}", ""),
         (f"usable at {utilization(plan)}", f"{memory.usable_gib:8.2f}", ""),
@@ -47,6 +48,19 @@ def memory_table(plan: Plan) -> str:
         ("KV cache", f"{left:8.2f}", error(memory.kv_cache_more_gib, memory.kv_cache_less_gib, "+", "-"))
     )
     return "Memory, GiB per GPU\n" + table(rows)
+
+
+def ram_table(plan: Plan) -> str:
+    """GiB of RAM on a machine without a GPU."""
+    memory = plan.memory
+    rows = [
+        ("RAM", memory.total_gib),
+        ("weights", -memory.weights_gib),
+        ("rotary table", -memory.rope_table_gib),
+        ("vLLM's processes", -memory.activation_gib),
+        ("KV cache", -memory.kv_cache_gib),
+    ]
+    return "Memory, GiB\n" + table((name, f"{gib:8.2f}") for name, gib in rows)
 
 
 NAMES = {
@@ -143,14 +157,14 @@ def note_lines(plan: Plan) -> str:
 
 def next_step(plan: Plan, written_to: Path | None) -> str:
     """The command to run next."""
+    known = plan.model in models()
+    if not plan.fits and not known:
+        return f"Next: try a larger machine: corral size {plan.serve.model} --on 8xH100"
     if not plan.fits:
         return f"Next: see every machine that holds it: corral size {plan.model} --precision {plan.precision}"
     name = written_to or "plan.json"
-    save = (
-        ""
-        if written_to
-        else f"corral size {plan.model} --precision {plan.precision} --on {plan.machine.name} -o {name} && "
-    )
+    what = f"{plan.model} --precision {plan.precision}" if known else plan.serve.model
+    save = "" if written_to else f"corral size {what} --on {plan.machine.name} -o {name} && "
     target = "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else "ssh"
     return f"Next: {save}corral up {name} --target {target}"
 

@@ -95,6 +95,8 @@ def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool 
     check_context(subject, options)
     if machine.gpu is None:
         return plan_cpu(subject, machine, options)
+    if options.dtype in ("float32", "float"):
+        raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
     refused = refusal(machine.gpu, subject.precision)
     outcome = best_outcome(subject, machine, machine.gpu, options)
     return assemble(subject, machine, machine.gpu, outcome, options, refused, with_curve)

@@ -9,6 +9,7 @@ from infra.record import first_problem
 from serving.models import Architecture, Vision, every
 
 TEXT, MULTIMODAL = "Llama4ForCausalLM", "Llama4ForConditionalGeneration"
+GONE = {"bitsandbytes": "out of its tree by 0.28.0", "gguf": "out of its tree by 0.24.0"}
 NOPE_INTERVAL = 4
 """transformers' default when `no_rope_layers` is empty: every fourth layer has no rotary embedding."""
 
@@ -99,6 +100,12 @@ def precision_of(config: dict[str, Any]) -> str:
     if not isinstance(quantization, dict):
         return "bf16"
     said = str(quantization).lower()
+    method = str(quantization.get("quant_method"))
+    if method in GONE:
+        raise DocumentError(
+            f"The checkpoint is stored with {method}, which vLLM no longer loads ({GONE[method]}).",
+            "Use a compressed-tensors checkpoint: corral size scout --precision int4",
+        )
     if "nvfp4" in said:
         return "nvfp4"
     return "int4" if "'num_bits': 4" in said or "awq" in said or "gptq" in said else "fp8"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli.main import run
 from deploy.fit import Options
 from deploy.plan import Plan
 from deploy.size import plan_checkpoint
@@ -160,6 +161,13 @@ def test_every_byte_of_the_file_is_in_a_part(tiny: Path) -> None:
     assert sum(part.bytes for part in read(tiny).weights) == size - 8 - len(text)
 
 
+def test_the_command_sizes_a_folder(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", str(tiny), "--on", "1xH100"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("FITS: tiny-llama4 bf16 on 1xH100, vLLM ")
+    assert f"Next: corral size {tiny} --on 1xH100 -o plan.json" in out
+
+
 def truncate(folder: Path) -> None:
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(3000)
@@ -189,6 +197,11 @@ def half_config(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def bitsandbytes(folder: Path) -> None:
+    stored = TINY | {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}}
+    (folder / "config.json").write_text(json.dumps(stored))
+
+
 def no_json(folder: Path) -> None:
     (folder / "config.json").write_text("{")
 
@@ -210,6 +223,7 @@ def no_weights(folder: Path) -> None:
         (lose_shard, "lacks its weights: model-00001-of-00002.safetensors (and 1 more)."),
         (other_model, "is not a Llama 4 checkpoint: its config.json names LlamaForCausalLM."),
         (half_config, "lacks 'hidden_size'."),
+        (bitsandbytes, "is stored with bitsandbytes, which vLLM no longer loads"),
         (no_json, "is not a JSON object."),
         (no_config, "config.json cannot be read: No such file or directory."),
         (no_weights, "lacks its weights: no .safetensors file."),

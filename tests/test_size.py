@@ -134,6 +134,27 @@ def test_the_catalogue_has_at_least_twenty_ec2_types() -> None:
     assert len(ec2_types()) >= 20
 
 
+def test_a_fixed_kv_cache_that_does_not_fit_says_what_is_left() -> None:
+    found = sized("scout", "int4", "1xH100", kv_cache_memory_bytes=40 << 30)
+    assert not found.fits
+    assert found.reason.startswith("--kv-cache-memory-bytes asks for 40.0 GiB per GPU; weights of 60.4 GiB")
+    assert (
+        sized("scout", "int4", "1xH100", kv_cache_memory_bytes=4 << 30).kv.num_blocks == (4 << 30) // 786_432
+    )
+
+
+def test_two_hosts_are_one_pipeline() -> None:
+    found = sized("maverick", "bf16", "2xp5.48xlarge")
+    assert (found.parallel.tensor, found.parallel.pipeline, found.machine.hosts) == (8, 2, 2)
+    assert found.price is not None
+    assert found.price.usd_per_hour == Decimal("110.08")
+
+
+def test_fewer_batched_tokens_lower_the_sequences_with_them() -> None:
+    found = sized("scout", "fp8", "8xH100", max_num_batched_tokens=512)
+    assert (found.serve.max_num_batched_tokens, found.serve.max_num_seqs) == (512, 512)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -167,6 +188,12 @@ def test_the_catalogue_has_at_least_twenty_ec2_types() -> None:
             "--gpu-memory-utilization 1.2 is not in",
         ),
         (["scout", "--on", "8xH100", "--kv-cache-dtype", "int8"], "--kv-cache-dtype int8 is not one"),
+        (["scout", "--on", "8xH100", "--dtype", "int4"], "--dtype int4 is not one corral can plan for."),
+        (["scout", "--on", "8xH100", "--dtype", "float32"], "On GPUs corral plans for 16-bit activations"),
+        (
+            ["scout", "--on", "8xH100", "--max-num-batched-tokens", "64", "--max-num-seqs", "128"],
+            "--max-num-batched-tokens 64 is less than --max-num-seqs 128",
+        ),
         (["scout", "--on", "8xH100", "--vllm-version", "0.8.2"], "vLLM 0.8.2 has no Llama 4"),
         (["scout", "--on", "8xH100", "--vllm-version", "new"], "'new' is not a vLLM version."),
         (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),
