@@ -203,7 +203,11 @@ def run_uv(arguments: tuple[str, ...], progress: Callable[[str], None]) -> str:
 
     said = []
     with subprocess.Popen(
-        [find_uv_bin(), *arguments], env=uv_environment(os.environ), stderr=subprocess.PIPE, text=True
+        [find_uv_bin(), *arguments],
+        env=uv_environment(os.environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        close_fds=False,
     ) as uv:
         try:
             for line in uv.stderr or ():
@@ -234,8 +238,8 @@ def reason(said: Sequence[str]) -> str:
 def first_run(home: Path) -> None:
     """Ask the new engine for its version. Raises ServerError with its last line when it does not start."""
     written = folder(home) / "first-run"
-    (written / "tmp").mkdir(parents=True, exist_ok=True)
-    environ = {**os.environ, **folders(str(written))}
+    written.mkdir(exist_ok=True)
+    environ = {**os.environ, **folders(str(written)), "TMPDIR": str(written)}
     done = subprocess.run(
         [executable(home), "--version"], env=environ, capture_output=True, text=True, check=False
     )
@@ -262,5 +266,7 @@ def lock(home: Path) -> Iterator[None]:
     path = home / "engine" / ".lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
+        # uv inherits the lock, so that it holds should corral be killed and uv go on.
+        os.set_inheritable(file.fileno(), True)
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

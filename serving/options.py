@@ -1,5 +1,6 @@
 """What `vllm serve` is told: options as a value, turned into argv and environment by pure functions."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -62,7 +63,7 @@ NOT_INHERITED = (
 )
 
 
-LONGEST_HOME = 107 - len("/tmp/") - len("/01234567-89ab-cdef-0123-456789abcdef")
+LONGEST_TMPDIR = 107 - len("/01234567-89ab-cdef-0123-456789abcdef")
 
 
 class ServeOptions(Record):
@@ -158,5 +159,15 @@ def folders(home: str) -> dict[str, str]:
         "NUMBA_CACHE_DIR": f"{home}/numba",
         "MPLCONFIGDIR": f"{home}/matplotlib",
     }
-    # vLLM's processes talk through sockets in TMPDIR, and the kernel allows a socket's path 107 bytes.
-    return places | ({"TMPDIR": f"{home}/tmp"} if len(home.encode()) <= LONGEST_HOME else {})
+    return places | {"TMPDIR": temporary_folder(home)}
+
+
+def temporary_folder(home: str) -> str:
+    """Where sockets and other short-lived files go: in `home`, or below /tmp where its path is too long for a socket.
+
+    The kernel allows a socket's path 107 bytes, and vLLM's processes talk through sockets in TMPDIR.
+    """
+    inside = f"{home}/tmp"
+    if len(inside.encode()) <= LONGEST_TMPDIR:
+        return inside
+    return f"/tmp/corral-{hashlib.sha256(home.encode()).hexdigest()[:16]}"

@@ -8,18 +8,19 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra import processes
-from infra.errors import ServerError
+from infra.errors import HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, write_text_atomically
 from serving.endpoint import Endpoint
 from serving.engine import Engine
-from serving.options import NOT_INHERITED, ServeOptions, argv, environment, folders
+from serving.options import NOT_INHERITED, ServeOptions, argv, environment, folders, temporary_folder
 
 
 class Server(Document):
@@ -45,7 +46,7 @@ def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: in
     given = environment(options, str(folder), load_budget_s) | {"VLLM_API_KEY": api_key(folder)}
     turn_log(folder)
     folder.chmod(0o700)  # vLLM's compile cache is code, and the key is here
-    (folder / "tmp").mkdir(exist_ok=True)
+    make_private(temporary(folder))
     pid = spawn(
         (str(engine.vllm), *argv(options)), process_environment(os.environ, given, folder), log_file(folder)
     )
@@ -65,6 +66,21 @@ def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: in
     )
     server.write(record_file(folder))
     return server
+
+
+def temporary(folder: Path) -> Path:
+    """The server's TMPDIR; empty while it does not run."""
+    return Path(temporary_folder(str(folder)))
+
+
+def make_private(path: Path) -> None:
+    """Make a folder only this user can enter. Raises HostError when somebody else has one of that name."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise HostError(
+            f"{path} belongs to somebody else.", "Remove it, or set CORRAL_HOME to a shorter path."
+        )
 
 
 def spawn(command: tuple[str, ...], environ: Mapping[str, str], log: Path) -> int:

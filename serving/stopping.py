@@ -1,5 +1,6 @@
 """Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
 
+import shutil
 import signal
 import threading
 import time
@@ -127,9 +128,8 @@ def tidy(folder: Path, server: Server | None, shared: tuple[Path, ...]) -> None:
             "They do not die of SIGKILL; look at them: ps -o pid,stat,wchan,cmd -p "
             + ",".join(map(str, left)),
         )
-    for path in (*shared, *(folder / "tmp").glob("*")):
-        if path.is_dir():
-            continue
+    for path in shared:
         path.unlink(missing_ok=True)
+    shutil.rmtree(server_of.temporary(folder), ignore_errors=True)
     if server and server.stopped_at is None:
         server.model_copy(update={"stopped_at": datetime.now(UTC)}).write(server_of.record_file(folder))

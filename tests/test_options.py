@@ -77,8 +77,9 @@ def test_environment_is_offline_and_inside_the_home() -> None:
     }  # fmt: skip
 
 
-def test_a_long_home_leaves_tmpdir_alone_as_sockets_have_short_paths() -> None:
-    assert "TMPDIR" not in environment(TINY, "/" + "x" * 80, 900)
+def test_a_long_home_has_its_sockets_below_tmp_as_their_paths_must_be_short() -> None:
+    assert environment(TINY, "/" + "x" * 65, 900)["TMPDIR"] == "/" + "x" * 65 + "/tmp"
+    assert environment(TINY, "/" + "x" * 66, 900)["TMPDIR"] == "/tmp/corral-cb021d8f4c439a8a"
 
 
 @pytest.mark.engine

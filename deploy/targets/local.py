@@ -198,6 +198,11 @@ def said(deployment: Deployment, state: str, detail: str, endpoint: Endpoint | N
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     """The server's log, line by line; with `follow`, until it ends."""
     place = folder(deployment.name)
+    if server.load(place) is None:
+        name = deployment.name
+        raise ServerError(
+            f"{name} was never started here, so it has no log.", f"Start it: corral serve {name}"
+        )
     tail = Tail(server.log_file(place))
     yield from tail.lines()
     while follow and server.members(place):
