@@ -41,12 +41,15 @@ Before=ssh.service
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/sbin/ip address replace {address}/30 dev host0
+ExecStart=/usr/sbin/ip address replace {address}/24 dev host0
 ExecStart=/usr/sbin/ip link set host0 up
 
 [Install]
 WantedBy=multi-user.target
 """
+
+# The hosts of a run share a bridge, which nspawn makes for the first and removes with the last.
+ZONE = f"ct{os.getpid()}"
 
 MEMORY = Path("/dev/shm/corral-tests")
 
@@ -72,7 +75,7 @@ class Machine:
         self.name = name
         self.folder = folder
         self.tree = folder / "tree"
-        self.ours, self.address = f"10.99.{number}.1", f"10.99.{number}.2"
+        self.address = f"10.99.0.{number + 1}"
         self.ssh_folder = ssh_folder
         self.binds: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
@@ -86,9 +89,7 @@ class Machine:
             "--boot",
             f"--machine={self.name}",
         ]
-        command += ["--network-veth", "--register=no", *self.binds]
-        if not Path("/run/systemd/system").is_dir():
-            command += ["--keep-unit"]
+        command += [f"--network-zone={ZONE}", "--register=no", "--keep-unit", *self.binds]
         # The host shuts down with pytest, even with one that is killed.
         command = ["sh", "-c", IN_ITS_CGROUP, self.name, "setpriv", "--pdeathsig", "TERM", *command]
         with (self.folder / "console").open("ab") as console:
@@ -132,11 +133,10 @@ class Machine:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     def _connected(self) -> bool:
-        interface = f"ve-{self.name}"
-        if not Path(f"/sys/class/net/{interface}").exists():
+        if not Path(f"/sys/class/net/vz-{ZONE}").exists():
             return False
-        subprocess.run(["ip", "address", "replace", f"{self.ours}/30", "dev", interface], check=True)
-        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
+        subprocess.run(["ip", "address", "replace", "10.99.0.1/24", "dev", f"vz-{ZONE}"], check=True)
+        subprocess.run(["ip", "link", "set", f"vz-{ZONE}", "up"], check=True)
         return True
 
     def _greets(self) -> bool:
@@ -156,10 +156,11 @@ class Machine:
 
 
 def kill(name: str) -> None:
-    """End every process of a host: nspawn, killed alone, would leave the host running."""
+    """End every process of a host. nspawn comes last, and by itself: killed first, it would leave the host running."""
     end = time.monotonic() + BOOT_DEADLINE_S
     while found := processes(name):
-        for number in found:
+        inside = processes(f"{name}/payload")
+        for number in inside or (found if time.monotonic() > end - BOOT_DEADLINE_S / 2 else []):
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
         assert time.monotonic() < end, f"{name} does not die: {found}"
@@ -259,6 +260,9 @@ def machines_folder(cache: Path) -> Iterator[Path]:
             for old in base.glob("*/*"):
                 kill(f"ct{old.parent.name}-{old.name}")
                 remove_groups(f"ct{old.parent.name}-{old.name}")
+                subprocess.run(
+                    ["ip", "link", "delete", f"vz-ct{old.parent.name}"], capture_output=True, check=False
+                )
             remove(base)
         folder = (MEMORY if memory_suffices() else cache / "machines") / str(os.getpid())
         folder.mkdir(parents=True)
@@ -318,7 +322,7 @@ def new_machine(tree: Path, machines_folder: Path, ssh_folder: Path) -> Iterator
 
     def make(**options: Callable[[Machine], None]) -> Machine:
         number = len(made) + 1
-        machine = Machine(f"ct{os.getpid()}-{number}", number, machines_folder / str(number), ssh_folder)
+        machine = Machine(f"{ZONE}-{number}", number, machines_folder / str(number), ssh_folder)
         made.append(machine)
         machine.folder.mkdir()
         subprocess.run(["cp", "--archive", "--reflink=auto", str(tree), str(machine.tree)], check=True)
