@@ -1,0 +1,86 @@
+"""The line on a machine somebody owns: the real engine brought over SSH to a host without internet, and back again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import client
+from serving.endpoint import Endpoint
+from serving.pack import prefix_of
+
+pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
+
+
+def plan_name(plan: Path) -> str:
+    """The name the plan serves its model by."""
+    return str(json.loads(plan.read_text())["serve"]["served_model_name"])
+
+
+def files_of(machine: Any) -> set[str]:
+    """Every file of the host that is not the system's own diary."""
+    diaries = r"^/(var/log|var/cache|var/tmp|var/lib/systemd|proc|sys|run|dev|tmp)(/|$)"
+    return set(machine.ssh(f"find / -xdev -printf '%p\\n' | grep -vE '{diaries}'").splitlines())
+
+
+def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
+    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, engine: Path, tmp_path: Path
+) -> None:
+    machine = new_machine()
+    machine.power_on()
+    before = files_of(machine)
+    users = machine.ssh("cat /etc/passwd")
+
+    brought = [
+        "--target",
+        "ssh",
+        "--host",
+        machine.name,
+        "--engine",
+        str(prefix_of(engine)),
+        "--name",
+        "tiny",
+    ]
+    corral("provision", str(plan), *brought, "--yes")
+    assert corral("status", "tiny")["state"] == "provisioned"
+    endpoint = Endpoint.model_validate(corral("serve", "tiny"))
+    assert client.models(endpoint) == (plan_name(plan),)
+
+    # Its own user, nothing but loopback, no secret where others can read it.
+    pid = machine.ssh("systemctl show --value --property=MainPID corral-tiny.service").strip()
+    assert machine.ssh(f"stat -c %U /proc/{pid}").strip() not in ("root", "nobody")
+    assert machine.ssh("ss -Hltn 'sport = :8000'").split()[3] == "127.0.0.1:8000"
+    key = (endpoint.api_key_file or Path()).read_text().strip()
+    assert key not in machine.ssh(f"tr '\\0' ' ' < /proc/{pid}/cmdline; systemctl show corral-tiny.service")
+    assert machine.ssh("stat -c %a:%U /opt/corral/tiny/secrets.env").strip() == "600:root"
+
+    machine.power_cycle()
+    status = wait_until_serving(corral)
+    client.canary(Endpoint.model_validate(status["endpoint"]), 30)
+
+    # Everything is asked from the host, so another laptop knows as much.
+    document = machine.ssh("cat /opt/corral/tiny/record.json")
+    assert json.loads(document)["name"] == "tiny"
+    assert key not in document
+
+    assert corral("down", "tiny") == {
+        "name": "tiny",
+        "counts": {"path": 0, "unit": 0, "process": 0},
+        "left": [],
+    }
+    assert files_of(machine) == before
+    assert machine.ssh("cat /etc/passwd") == users
+    assert machine.ssh("systemctl is-system-running") == "running\n"
+
+
+def wait_until_serving(corral: Callable[..., Any]) -> Any:
+    """After a boot nobody calls `serve`: the service must come back by itself."""
+    import time
+
+    end = time.monotonic() + 180
+    while (status := corral("status", "tiny"))["state"] != "serving":
+        assert time.monotonic() < end, status
+        time.sleep(1)
+    return status

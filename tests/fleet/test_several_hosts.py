@@ -1,0 +1,42 @@
+"""Two hosts as one fleet: one engine over both, on vLLM's own rendezvous, with nothing else reachable."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import client
+from serving.endpoint import Endpoint
+from serving.pack import prefix_of
+
+pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
+
+
+def test_one_engine_spans_two_hosts(
+    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, engine: Path
+) -> None:
+    machines = [new_machine(), new_machine()]
+    for machine in machines:
+        machine.power_on()
+    document = json.loads(plan.read_text())
+    document["machine"]["hosts"] = 2
+    document["serve"]["tensor_parallel_size"] = 2
+    plan.write_text(json.dumps(document))
+
+    named = [word for machine in machines for word in ("--host", machine.name)]
+    brought = ["--target", "ssh", *named, "--engine", str(prefix_of(engine)), "--name", "wide"]
+    corral("provision", str(plan), *brought, "--yes")
+    endpoint = Endpoint.model_validate(corral("serve", "wide"))
+    client.canary(endpoint, 60)
+
+    status = corral("status", "wide")
+    assert status["state"] == "serving"
+    assert f"{machines[1].name}: serving, works for the first host" in status["detail"]
+    listening = [machine.ssh("ss -Hltn 'sport = :8000'").split()[3:4] for machine in machines]
+    assert listening == [["127.0.0.1:8000"], []]
+
+    assert corral("down", "wide")["left"] == []
+    for machine in machines:
+        assert machine.ssh("find / -xdev -name '*corral*' -not -path '/var/log/*'") == ""
