@@ -87,11 +87,12 @@ def error(less: float, more: float, first: str = "-", second: str = "+") -> str:
 def kv_lines(plan: Plan) -> str:
     """What the KV cache holds."""
     kv, length = plan.kv, plan.serve.max_model_len or 0
+    on_each = " per GPU" if plan.machine.gpu_count else ""
     return "KV cache\n" + table(
         [
             (
                 "blocks",
-                f"{kv.num_blocks:,} of {kv.block_size} tokens, {kv.bytes_per_block:,} bytes each per GPU",
+                f"{kv.num_blocks:,} of {kv.block_size} tokens, {kv.bytes_per_block:,} bytes each{on_each}",
             ),
             (
                 "KV cache size",

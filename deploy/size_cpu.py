@@ -173,8 +173,8 @@ def cpu_reason(
     """One sentence: the numbers that decide."""
     if not enough_ram:
         return (
-            f"Weights of {memory.weights_gib:.1f} GiB, {memory.activation_gib:.1f} GiB for vLLM's processes and a KV "
-            f"cache of {memory.kv_cache_gib:.2f} GiB do not fit into {memory.total_gib:.1f} GiB of RAM."
+            f"Weights of {amount(memory.weights_gib)}, {memory.activation_gib:.1f} GiB for vLLM's processes and a "
+            f"KV cache of {amount(memory.kv_cache_gib)} do not fit into {memory.total_gib:.1f} GiB of RAM."
         )
     if not enough_kv:
         return (
@@ -182,8 +182,13 @@ def cpu_reason(
             f"--kv-cache-memory-bytes gives {blocks:,}."
         )
     return (
-        f"{memory.weights_gib:.2f} GiB of weights and {memory.kv_cache_gib:.2f} GiB of KV cache fit into RAM."
+        f"{amount(memory.weights_gib)} of weights and {amount(memory.kv_cache_gib)} of KV cache fit into RAM."
     )
+
+
+def amount(gib: float) -> str:
+    """GiB, or MiB where that reads better."""
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
 
 
 def engine_version() -> str:

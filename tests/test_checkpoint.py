@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.ask import checked
 from deploy.cli.main import run
 from deploy.fit import Options
 from deploy.plan import Plan
-from deploy.size import plan_checkpoint
+from deploy.size import plan
+from deploy.subject import from_contents
 from infra.errors import DocumentError
+from infra.hardware import Machine
 from serving.checkpoint import read
 
 TINY: dict[str, object] = {
@@ -85,12 +88,13 @@ def tiny(tmp_path: Path) -> Path:
     return checkpoint(tmp_path / "tiny-llama4", TINY, shapes(TINY))
 
 
+MIB, GIB = 2**20, 2**30
+NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, ram_gib=24.0)
+
+
 def planned(folder: Path, **options: object) -> Plan:
     """A plan for a machine without a GPU, whatever this one has."""
-    return plan_checkpoint(folder, machine="local", options=Options.model_validate(options))
-
-
-MIB, GIB = 2**20, 2**30
+    return plan(from_contents(read(folder), folder.name), NO_GPU, checked(Options.model_validate(options)))
 
 
 @pytest.mark.parametrize(
