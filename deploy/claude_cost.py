@@ -1,5 +1,6 @@
 """PURE: what requests cost on the Claude API, by its published rules."""
 
+import math
 from datetime import date
 from decimal import Decimal
 
@@ -51,6 +52,13 @@ class Breakdown(Record):
     """Before the multiplier, of the tier this request's prompt falls into."""
 
 
+class CachePays(Record):
+    """How often a cached prefix must be read until writing it has cost less than sending it every time."""
+
+    write_5m: int
+    write_1h: int
+
+
 class ClaudeCost(Record):
     """What a number of equal requests cost."""
 
@@ -63,6 +71,7 @@ class ClaudeCost(Record):
     """Of one request; cached tokens included."""
     output_tokens: Number
     breakdown: Breakdown
+    cache_pays_after_reads: CachePays
     warnings: tuple[str, ...]
     prices_checked_on: date
     prices_source: str
@@ -92,9 +101,19 @@ def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, o
             multiplier=factor,
             rates_usd_per_mtok={name: getattr(rates, name) for name in Rates.model_fields},
         ),
+        cache_pays_after_reads=cache_pays(rates),
         warnings=warnings(model, request, on),
         prices_checked_on=listed.checked_on,
         prices_source=listed.source,
+    )
+
+
+def cache_pays(rates: Rates) -> CachePays:
+    """The first whole number of reads n with write + n x read <= (n + 1) x input."""
+    saved = rates.input - rates.cache_read
+    return CachePays(
+        write_5m=math.ceil((rates.cache_write_5m - rates.input) / saved),
+        write_1h=math.ceil((rates.cache_write_1h - rates.input) / saved),
     )
 
 
@@ -208,6 +227,11 @@ def cost_text(cost: ClaudeCost) -> str:
     lines += [f"  {name:24} {dollars(usd):>14}" for name, usd in named if usd]
     if cost.requests > 1:
         lines += [f"  {'one request':24} {dollars(parts.usd_per_request):>14}"]
+    if parts.cache_write_5m_usd or parts.cache_write_1h_usd:
+        pays = cost.cache_pays_after_reads
+        lines += [
+            f"  A cached prefix pays from its read number {pays.write_5m} (5 minutes), {pays.write_1h} (1 hour)."
+        ]
     lines += [f"warning: {text}" for text in cost.warnings]
     lines += [f"List prices checked {cost.prices_checked_on}: {cost.prices_source}. No bill."]
     return "\n".join(lines)

@@ -53,10 +53,18 @@ def test_the_whole_answer() -> None:
                 "cache_write_1h": 0.2,
             },
         },
+        "cache_pays_after_reads": {"write_5m": 1, "write_1h": 2},
         "warnings": [],
         "prices_checked_on": "2026-11-23",
         "prices_source": "genai-prices 0.2.3 and litellm 1.109.1, which agree on every model both list",
     }
+
+
+@pytest.mark.parametrize("name", ["claude-haiku-4-5", "claude-sonnet-5-5", "claude-fable-5-2"])
+def test_a_cached_prefix_pays_after_one_read_or_two(name: str) -> None:
+    """At reads of a tenth, a twentieth and a fortieth of the input price."""
+    cost = claude_cost(claude(name), ONE_EACH, 1, Way(), DAY)
+    assert cost.cache_pays_after_reads.model_dump() == {"write_5m": 1, "write_1h": 2}
 
 
 @pytest.mark.parametrize(

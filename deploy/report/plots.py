@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from deploy.comparison import Comparison
-from deploy.plan import Memory, Plan
+from deploy.plan import Plan
 from deploy.report.figure import FAINT, HERE, INK, LEGEND, THERE, svg
 from serving.probe.report import ProbeReport, Summary
 
@@ -25,7 +25,7 @@ def every(plan: Plan, probe: ProbeReport | None, found: Comparison) -> dict[str,
         ),
     }
     if plan.memory.total_gib > 0:
-        made["memory"] = svg("memory", "Memory of one GPU by use, in GiB.", memory(plan.memory), height=2.2)
+        made["memory"] = svg("memory", f"Memory of {owner(plan)} by use, in GiB.", memory(plan), height=2.2)
     if probe is not None and latencies(probe):
         made["latency"] = svg("latency", "Latencies, p50 to p99, in seconds.", latency(probe), height=2.4)
     return made
@@ -102,8 +102,14 @@ def utilisation(found: Comparison) -> Callable[["Axes"], None]:
     return draw
 
 
-def memory(of: Memory) -> Callable[["Axes"], None]:
-    """One bar: what each use takes of a GPU, and where the budget ends."""
+def owner(plan: Plan) -> str:
+    """Whose memory the plan counts."""
+    return "one GPU" if plan.machine.gpu_count else "the machine"
+
+
+def memory(plan: Plan) -> Callable[["Axes"], None]:
+    """One bar: what each use takes, and where the budget ends."""
+    of = plan.memory
     parts = (
         ("weights", of.weights_gib),
         ("KV cache", of.kv_cache_gib),
@@ -121,7 +127,7 @@ def memory(of: Memory) -> Callable[["Axes"], None]:
                 left += gib
         for gib, style in ((of.usable_gib, "--"), (of.total_gib, "-")):
             axes.axvline(gib, color=INK, linestyle=style)
-        axes.set(yticks=[], xlabel="GiB of one GPU; dashed: the budget; solid: all there is")
+        axes.set(yticks=[], xlabel=f"GiB of {owner(plan)}; dashed: the budget; solid: all there is")
         axes.legend(**LEGEND)
 
     return draw
@@ -150,6 +156,7 @@ def latency(probe: ProbeReport) -> Callable[["Axes"], None]:
             ylim=(-0.6, len(rows) - 0.4),
             xlabel="seconds; dot: p50, ticks: p90 and p95, arrow: p99",
         )
+        axes.xaxis.set_major_formatter("{x:g}")
 
     return draw
 
