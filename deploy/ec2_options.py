@@ -51,7 +51,10 @@ def checked(options: Ec2Options) -> Ec2Options:
     matching(reservation, r"cr-[0-9a-f]{8,17}", "--capacity-reservation-id", "cr-0123456789abcdef0")
     stored = tuple(filter(None, [options.weights, options.engine]))
     matching(
-        stored, r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?", "--weights and --engine", "s3://bucket/scout/"
+        stored,
+        r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+",
+        "--weights and --engine",
+        "s3://bucket/scout/",
     )
     parameter = tuple(filter(None, [options.hf_token_parameter]))
     matching(

@@ -5,10 +5,21 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from infra.errors import ServerError
+from infra.errors import HostError, ServerError
+from infra.record import Record
+from serving.engine import Engine
 
 # They hold the absolute paths of this machine; the host makes its own.
 LEFT_HERE = {"bin", "pyvenv.cfg", ".lock", "corral-engine.json", "excludes.txt"}
+
+
+class Packed(Record):
+    """A packed engine. The host's Python must be of the same minor version."""
+
+    path: Path
+    version: str
+    python: str
+    gib: float
 
 
 def prefix_of(vllm: Path) -> Path:
@@ -32,6 +43,22 @@ def python_of(prefix: Path) -> str:
     return found[-1]
 
 
+def pack_file(engine: Engine, path: Path) -> Packed:
+    """Pack an engine into a file, which is there whole or not at all. Raises HostError when the disk refuses."""
+    prefix = prefix_of(engine.vllm)
+    half = path.with_name(f".{path.name}.half")
+    try:
+        with half.open("wb") as file:
+            pack(prefix, file)
+        half.replace(path)
+    except OSError as error:
+        raise HostError(f"{path} cannot be written: {error.strerror}.", "Check the folder: df -h") from None
+    finally:
+        half.unlink(missing_ok=True)
+    gib = path.stat().st_size / 2**30
+    return Packed(path=path, version=engine.version, python=python_of(prefix), gib=gib)
+
+
 def pack(prefix: Path, into: IO[bytes]) -> None:
     """Write an engine's packages as a tar; the host unpacks it over a fresh environment of its own Python.
 
@@ -42,4 +69,6 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     command = ["tar", "--create", "--file=-", "--directory", str(prefix), *names]
     done = subprocess.run(command, stdout=into, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode not in (0, -signal.SIGPIPE):
-        raise ServerError(f"The engine at {prefix} cannot be packed: {done.stderr.strip()}.", "Is tar installed?")
+        raise ServerError(
+            f"The engine at {prefix} cannot be packed: {done.stderr.strip()}.", "Is tar installed?"
+        )

@@ -54,12 +54,16 @@ Ami = Annotated[str | None, typer.Option("--ami", help="ec2: the image. [newest 
 VolumeGib = Annotated[int, typer.Option("--volume-gib", help="ec2: size of the encrypted gp3 root volume.")]
 VolumeSpeed = Annotated[int, typer.Option("--volume-mib-per-s", help="ec2: throughput of that volume.")]
 Weights = Annotated[
-    str | None, typer.Option("--weights", help="ec2: s3:// prefix of the checkpoint. [the model hub]")
+    str | None,
+    typer.Option(
+        "--weights", help="ec2: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"
+    ),
 ]
 Engine = Annotated[
     str | None,
     typer.Option(
-        "--engine", help="ec2: s3:// address of a packed engine; ssh: an engine's folder here. [pip]"
+        "--engine",
+        help="ec2: a packed engine at s3:// or on your AMI; ssh: an engine's or wheels' folder here. [pip]",
     ),
 ]
 HfToken = Annotated[

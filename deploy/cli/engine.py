@@ -1,5 +1,6 @@
 """`corral engine`: the vLLM that corral starts on this machine."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -31,3 +32,24 @@ def show(as_json: AsJson = False) -> None:
 
     found = engines.find(home(), os.environ)
     emit(found, f"vLLM {found.version} at {found.vllm} ({found.origin})", as_json)
+
+
+@engine.command("pack")
+def pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="Where to write it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Pack the engine of this machine for hosts without internet: provision --engine s3://BUCKET/FILE.tar."""
+    import os
+
+    from deploy.cli.output import emit
+    from deploy.deployment import home
+    from serving import engine as engines
+    from serving.pack import pack_file
+
+    packed = pack_file(engines.find(home(), os.environ), file)
+    emit(
+        packed,
+        f"{packed.path}: vLLM {packed.version} for Python {packed.python} ({packed.gib:.1f} GiB)",
+        as_json,
+    )

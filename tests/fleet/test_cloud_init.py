@@ -53,7 +53,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine.power_on()
 
     phase = "cat /opt/corral/tiny/phase 2>/dev/null || true"
-    wait(lambda: machine.ssh(phase) == "prepared\n", 120, lambda: machine.ssh(phase))
+    wait(lambda: machine.ssh(phase) == "prepared\n", 300, lambda: machine.ssh(phase))
     assert machine.ssh("cloud-init status --wait").strip() == "status: done"
 
     # The end is set before anything else could fail, and nothing upgrades a driver under the server.
@@ -77,7 +77,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
             api_key_file=key,
         )
         journal = "journalctl --no-pager -o cat -u corral-tiny.service | tail -5"
-        wait(lambda: answers(endpoint), 120, lambda: machine.ssh(journal))
+        wait(lambda: answers(endpoint), 300, lambda: machine.ssh(journal))
         client.canary(endpoint, 30)
     finally:
         host.close_forward(18765)

@@ -79,7 +79,7 @@ def wait_until_serving(corral: Callable[..., Any]) -> Any:
     """After a boot nobody calls `serve`: the service must come back by itself."""
     import time
 
-    end = time.monotonic() + 180
+    end = time.monotonic() + 300
     while (status := corral("status", "tiny"))["state"] != "serving":
         assert time.monotonic() < end, status
         time.sleep(1)
