@@ -49,6 +49,7 @@ class Config:
     counter_factor: float = 1.0
     hit_rate: float = 0.0
     certificate: str = ""
+    port: int = 0
 
 
 @dataclass
@@ -389,7 +390,7 @@ async def serve(config: Config) -> None:
         context.load_cert_chain(config.certificate)
     state = State()
     server = await asyncio.get_running_loop().create_server(
-        lambda: Server(config, state), "127.0.0.1", 0, ssl=context, backlog=1024
+        lambda: Server(config, state), "127.0.0.1", config.port, ssl=context, backlog=1024
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.Event().wait()

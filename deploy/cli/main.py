@@ -30,7 +30,7 @@ from deploy.cli import (
     up,
     version,
 )
-from deploy.cli.output import fail
+from deploy.cli.output import Told, fail
 from infra.errors import CorralError, Interrupted, UsageError
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), prog_name="corral", standalone_mode=False)
         sys.stdout.flush()
-        if code == Interrupted.exit_code:  # what typer makes of Ctrl-C
+        if code == Interrupted.exit_code and not isinstance(code, Told):  # what typer makes of Ctrl-C
             raise Interrupted("Interrupted.")
         return code if isinstance(code, int) else 0
     except CorralError as error:

@@ -22,6 +22,10 @@ def emit(record: Any, text: str, as_json: bool) -> None:
     say(record.model_dump_json(indent=2) if as_json else text)
 
 
+class Told(int):
+    """An exit code whose reason was said already, after a result: so that --json prints one object and no more."""
+
+
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
     print(f"error: {error.message}", file=sys.stderr)

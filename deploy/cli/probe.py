@@ -235,7 +235,7 @@ def dated_folder() -> Path:
 
 def judged(report: "ProbeReport") -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
-    from deploy.cli.output import fail
+    from deploy.cli.output import Told, fail
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
 
     error: CorralError | None = None
@@ -250,4 +250,4 @@ def judged(report: "ProbeReport") -> int:
     elif not report.valid:
         why = report.invalid_because[0]
         error = ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine.")
-    return fail(error, as_json=False) if error else 0
+    return Told(fail(error, as_json=False)) if error else 0

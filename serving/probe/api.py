@@ -1,7 +1,7 @@
 """PURE: the three streaming APIs a probe speaks: what is asked, and what one event of the answer says."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 Api = Literal["completions", "chat", "messages"]
 
@@ -17,16 +17,13 @@ class StreamFailure(Exception):
     """The server reported an error inside the stream, after it had answered 200."""
 
 
-class Delta(NamedTuple):
-    """What one event adds. `text` None: no token in it; "": a token whose text is withheld, or a closing event."""
+Delta = tuple[str | None, str | None, dict[str, Any] | None, bool]
+"""What one event adds: text, finish reason, usage, and whether it ends the stream.
 
-    text: str | None = None
-    finish_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    done: bool = False
+Text None: no token in it; "": a token whose text is withheld, or a closing event. A plain tuple, made per event.
+"""
 
-
-NOTHING = Delta()
+NOTHING: Delta = (None, None, None, False)
 
 
 def completions_delta(event: dict[str, Any]) -> Delta:
@@ -35,7 +32,7 @@ def completions_delta(event: dict[str, Any]) -> Delta:
     if not choices:
         return without_choices(event)
     choice = choices[0]
-    return Delta(choice.get("text") or "", choice.get("finish_reason"), event.get("usage"))
+    return choice.get("text") or "", choice.get("finish_reason"), event.get("usage"), False
 
 
 def chat_delta(event: dict[str, Any]) -> Delta:
@@ -45,11 +42,16 @@ def chat_delta(event: dict[str, Any]) -> Delta:
         return without_choices(event)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    text = delta.get("content") or delta.get("reasoning") or delta.get("reasoning_content")
-    if not text:
-        calls = delta.get("tool_calls")
-        text = str(calls) if calls else None if "role" in delta else ""
-    return Delta(text, choice.get("finish_reason"), event.get("usage"))
+    text = delta.get("content") or chat_text(delta)
+    return text, choice.get("finish_reason"), event.get("usage"), False
+
+
+def chat_text(delta: dict[str, Any]) -> str | None:
+    """The text of a delta without content. The opening one, with the role, holds no token."""
+    text = delta.get("reasoning") or delta.get("reasoning_content") or delta.get("tool_calls")
+    if text:
+        return str(text)
+    return None if "role" in delta else ""
 
 
 def messages_delta(event: dict[str, Any]) -> Delta:
@@ -58,13 +60,13 @@ def messages_delta(event: dict[str, Any]) -> Delta:
         case "content_block_delta":
             delta = event["delta"]
             text = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
-            return Delta(text) if text else NOTHING
+            return (text, None, None, False) if text else NOTHING
         case "message_start":
-            return Delta(usage=event["message"].get("usage"))
+            return None, None, event["message"].get("usage"), False
         case "message_delta":
-            return Delta(None, event["delta"].get("stop_reason"), event.get("usage"))
+            return None, event["delta"].get("stop_reason"), event.get("usage"), False
         case "message_stop":
-            return Delta(done=True)
+            return None, None, None, True
         case "error":
             raise StreamFailure(error_text(event))
         case _:
@@ -75,7 +77,7 @@ def without_choices(event: dict[str, Any]) -> Delta:
     """An event without choices: the usage at the end, or an error in the middle."""
     if "error" in event:
         raise StreamFailure(error_text(event))
-    return Delta(usage=event.get("usage"))
+    return None, None, event.get("usage"), False
 
 
 DELTAS: dict[Api, Callable[[dict[str, Any]], Delta]] = {

@@ -12,7 +12,7 @@ import time
 
 # include/uapi/asm-generic/socket.h: SO_TIMESTAMPNS_OLD, a struct timespec of two 64-bit words. Not in Python's socket.
 SO_TIMESTAMPNS = 35
-TIMESPEC = struct.Struct("@qq")
+unpack_timespec = struct.Struct("@qq").unpack
 CONTROL_BYTES = 64
 
 

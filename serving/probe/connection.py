@@ -8,20 +8,23 @@ import errno
 import os
 import socket
 import ssl
-import time
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
-import orjson
+from orjson import loads
 
 from serving.probe.api import Delta, StreamFailure, error_text, usage_tokens
-from serving.probe.clock import CONTROL_BYTES, TIMESPEC, ask_kernel_stamps
+from serving.probe.clock import CONTROL_BYTES, ask_kernel_stamps, unpack_timespec
 from serving.probe.outcome import Outcome, Shot
 from serving.probe.wire import Response, WireFault
 
-READ_BYTES = 65536  # larger buffers make the allocator map and unmap memory on every read
+READ_BYTES = 65536
+BUFFER = memoryview(bytearray(READ_BYTES))
+BUFFERS = [BUFFER]
+"""All connections read into one buffer, one after another: a fresh one for each read costs more than the copy."""
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
 
@@ -105,7 +108,7 @@ class Connection:
         "_outgoing",
         "_owner",
         "_peer",
-        "_recvmsg",
+        "_recvmsg_into",
         "_response",
         "_retried",
         "_was_idle",
@@ -163,7 +166,7 @@ class Connection:
         """Begin to connect; the owner hears `idle` or, when a request was waiting, its end."""
         self._connecting = True
         self._idle_since_ns = 0
-        self._started_ns = time.monotonic_ns()
+        self._started_ns = monotonic_ns()
         try:
             sock = socket.socket(self._peer.family, socket.SOCK_STREAM)
             self._sock = sock
@@ -171,7 +174,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._owner.use_kernel_stamps and ask_kernel_stamps(sock):
                 self._owner.tally.kernel_stamps = True
-            self._recvmsg = sock.recvmsg
+            self._recvmsg_into = sock.recvmsg_into
             code = sock.connect_ex(self._peer.address)
         except OSError as error:
             self._lost(error_class(error), error.strerror or str(error))
@@ -216,7 +219,7 @@ class Connection:
 
     def _opened(self) -> None:
         self._connecting = False
-        self._connect_us = (time.monotonic_ns() - self._started_ns) // 1000
+        self._connect_us = (monotonic_ns() - self._started_ns) // 1000
         self._owner.tally.connect_us.append(self._connect_us)
         if self.shot is None:
             self._connect_us = None  # it fell before the request, so no request waited for it
@@ -230,8 +233,8 @@ class Connection:
         """Send the request, opening the connection first when it is closed."""
         self._clear()
         self.shot = shot
-        self._was_idle = 0 < self._idle_since_ns < time.monotonic_ns() - STALE_NS
-        self.sent_ns = self.last_ns = time.monotonic_ns()
+        self._was_idle = 0 < self._idle_since_ns < monotonic_ns() - STALE_NS
+        self.sent_ns = self.last_ns = monotonic_ns()
         if shot.follow is not None:
             self._texts = []
         if self._sock is None:
@@ -243,7 +246,7 @@ class Connection:
     def _transmit(self) -> None:
         assert self.shot is not None
         if not self._retried:
-            self.sent_ns = self.last_ns = time.monotonic_ns()
+            self.sent_ns = self.last_ns = monotonic_ns()
         if self._tls is None:
             self._unsent += self.shot.request
         else:
@@ -279,17 +282,18 @@ class Connection:
 
     def _readable(self) -> None:
         try:
-            data, control, _, _ = self._recvmsg(READ_BYTES, CONTROL_BYTES)
+            size, control, _, _ = self._recvmsg_into(BUFFERS, CONTROL_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
             self._lost(error_class(error), error.strerror or str(error))
             return
-        now_ns = time.monotonic_ns()
+        now_ns = monotonic_ns()
+        data = bytes(BUFFER[:size])
         owner = self._owner
         tally = owner.tally
         if control:
-            seconds, nanoseconds = TIMESPEC.unpack(control[0][2])
+            seconds, nanoseconds = unpack_timespec(control[0][2])
             stamp_ns = seconds * 1_000_000_000 + nanoseconds - owner.offset_ns
             tally.lags_us.append((now_ns - stamp_ns) // 1000)
         else:
@@ -329,7 +333,7 @@ class Connection:
                 self._done = True
                 continue
             try:
-                text, finish_reason, usage, done = delta_of(orjson.loads(payload))
+                text, finish_reason, usage, done = delta_of(loads(payload))
             except StreamFailure as failure:
                 self._failure = self._failure or ("stream_error", str(failure))
                 continue
@@ -355,13 +359,10 @@ class Connection:
                 self._take_usage(usage, text)
             if done:
                 self._done = True
-        self._count(len(stamps) - before - closing, late)
-
-    def _count(self, chunks: int, late: bool) -> None:
-        """Of several chunks in one read only the last one's stamp is certain; the more so when the read was late."""
+        chunks = len(stamps) - before - closing
         tally = self._owner.tally
         tally.events += chunks
-        if chunks > 1:
+        if chunks > 1:  # only the last one's stamp is certain
             self._uncertain += chunks - 1
             tally.uncertain += chunks - 1
             tally.late_uncertain += (chunks - 1) * late
@@ -374,11 +375,11 @@ class Connection:
             before[1] if after[1] is None else after[1],
             before[2] if after[2] is None else after[2],
         )
-        if (
-            text is not None and after[1] is not None
-        ):  # continuous_usage_stats: so far, so the difference is this chunk's
+        if text is not None and after[1] is not None:
+            # continuous_usage_stats: what was counted so far, so the difference is this chunk's.
             if self._chunk_tokens is None:
                 self._chunk_tokens = []
+            self._chunk_tokens += [0] * (len(self._stamps) - 1 - len(self._chunk_tokens))
             self._chunk_tokens.append(after[1] - (before[1] or 0))
 
     def _decrypt(self, data: bytes) -> tuple[bytes, bool]:
@@ -422,7 +423,7 @@ class Connection:
     def _end(self, done_ns: int) -> None:
         shot, self.shot = self.shot, None
         assert shot is not None
-        self._idle_since_ns = time.monotonic_ns()
+        self._idle_since_ns = monotonic_ns()
         self._owner.finished(
             self,
             Outcome(
@@ -457,10 +458,10 @@ class Connection:
             self._response = Response()
             self.open()
         elif self._done and not opening:
-            self._end(self._stamps[-1] if self._stamps else time.monotonic_ns())
+            self._end(self._stamps[-1] if self._stamps else monotonic_ns())
         else:
             self._failure = (kind, message)
-            self._end(time.monotonic_ns())
+            self._end(monotonic_ns())
 
     def abort(self, kind: str, message: str) -> None:
         """Give the request up, for a time limit or because the run ends."""
@@ -506,7 +507,7 @@ def tls_text(error: Exception) -> str:
 def http_text(response: Response) -> str:
     """What the body of an error answer says, and when the server wants to be asked again."""
     try:
-        text = error_text(orjson.loads(response.body))
+        text = error_text(loads(response.body))
     except ValueError:
         text = response.body[:120].decode(errors="replace").strip()
     wait = response.headers.get("retry-after")

@@ -79,7 +79,7 @@ def token_chunks(
     stamps_ns: list[int], tokens: list[int] | None, empty: list[tuple[int, bool]], output_tokens: int | None
 ) -> tuple[list[int], list[int] | None]:
     """Leave out the chunks that carried no token, as far as the server's usage tells them from withheld text."""
-    told = tokens if tokens and len(tokens) == len(stamps_ns) else None
+    told = [*tokens, *[0] * (len(stamps_ns) - len(tokens))] if tokens else None
     if not empty:
         return stamps_ns, told
     drop = empty_to_drop(empty, len(stamps_ns), output_tokens)

@@ -45,7 +45,7 @@ def plot(draw: Callable[[Axes], None]) -> str:
     axes.grid(alpha=0.3)
     draw(axes)
     out = io.StringIO()
-    figure.savefig(out, format="svg")
+    figure.savefig(out, format="svg", metadata={"Date": None})
     return out.getvalue()[out.getvalue().index("<svg") :]
 
 

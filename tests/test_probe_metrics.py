@@ -1,0 +1,409 @@
+"""The figures, by hand: small raw results whose report can be computed on paper."""
+
+import json
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+
+from infra.errors import DocumentError
+from serving.probe import results
+from serving.probe.again import again
+from serving.probe.diff import change, difference
+from serving.probe.lengths import Lengths
+from serving.probe.metrics import Figures, report
+from serving.probe.outcome import empty_to_drop, gaps
+from serving.probe.report import ProbeReport, Summary
+from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
+from serving.probe.samples import collect
+from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.statistics import mser_start, t_95, weighted_summary, wilson
+from serving.probe.sweep import highest, search
+from serving.probe.sweep_report import Point
+
+
+def run_of(**fields: Any) -> Run:
+    common: dict[str, Any] = {
+        "target": Target(base_url="http://127.0.0.1:1"),
+        "model": "m",
+        "load": Load(shape="concurrency", concurrency=2, requests=2),
+        "workload": Workload(input_tokens=Lengths(low=10), output_tokens=Lengths(low=3)),
+        "slo": Slo(),
+        "server": ServerFacts(),
+        "started_at": "2026-11-24T00:00:00+00:00",
+    }
+    return Run(**(common | fields))
+
+
+def side(**fields: Any) -> ClientSide:
+    return ClientSide(**({"kernel_stamps": True, "wall_s": 1.0, "cpu_s": 0.1, "events": 6} | fields))
+
+
+def done(index: int, sent_us: int, gaps_us: list[int], **fields: Any) -> Result:
+    last = sent_us + sum(gaps_us)
+    common: dict[str, Any] = {
+        "scheduled_us": sent_us,
+        "done_us": last + 5,
+        "status": 200,
+        "output_asked": len(gaps_us),
+    }
+    counts = {"input_tokens": 10, "input_asked": 10, "output_tokens": len(gaps_us), "finish_reason": "length"}
+    return Result(index=index, sent_us=sent_us, gaps_us=gaps_us, **(common | counts | fields))
+
+
+def reported(*records: Result, run: Run | None = None, **ending: Any) -> ProbeReport:
+    common: dict[str, Any] = {"duration_us": 1_000_000, "clients": [side()]}
+    end = Ending(**(common | ending))
+    return report(run or run_of(), [*records, end])
+
+
+def test_two_requests_by_hand() -> None:
+    made = reported(done(0, 0, [100_000, 20_000, 20_000]), done(1, 10_000, [200_000, 40_000, 60_000]))
+    assert (made.sent, made.succeeded, made.errors) == (2, 2, {})
+    assert (made.input_tokens, made.output_tokens, made.chunks) == (20, 6, 6)
+    assert (made.output_tokens_per_s, made.total_tokens_per_s, made.request_per_s) == (6.0, 26.0, 2.0)
+    assert close(made.ttft_s, mean=0.15, p50=0.15, p90=0.19, p99=0.199, max=0.2)
+    assert close(made.tpot_s, mean=0.035, p50=0.035, max=0.05)  # 20 ms, and (40 + 60) / 2
+    assert close(made.itl_s, mean=0.035, p50=0.03, max=0.06)
+    assert close(made.e2e_s, mean=0.22, p50=0.22, max=0.3)
+    assert (made.valid, made.warnings, made.invalid_because) == (True, (), ())
+    assert made.exact_input_fraction == 1.0
+
+
+def close(values: Summary | None, **wanted: float) -> bool:
+    assert values is not None
+    return {name: getattr(values, name) for name in wanted} == pytest.approx(wanted)
+
+
+def test_failed_requests_are_in_no_figure_but_shown() -> None:
+    failed = done(1, 0, [1_000, 1_000], error="stream_error", message="EngineCore died", output_tokens=None)
+    made = reported(done(0, 0, [100_000, 20_000]), failed)
+    assert (made.succeeded, made.errors, made.output_tokens) == (1, {"stream_error": 1}, 2)
+    assert (made.failed_output_chunks, made.error_examples) == (2, {"stream_error": "EngineCore died"})
+    assert made.itl_s
+    assert made.itl_s.mean == 0.02
+    assert made.warnings == ("1 of 2 requests failed",)
+
+
+def test_open_loop_latency_starts_at_the_scheduled_time() -> None:
+    """The client came 2 s late: the latency a user would have seen holds them, `from_send` does not."""
+    run = run_of(load=Load(shape="constant", request_rate=1.0, requests=1))
+    made = reported(done(0, 2_000_000, [100_000, 20_000], scheduled_us=0), run=run)
+    assert made.ttft_s
+    assert made.latency_from == "schedule"
+    assert close(made.ttft_s, mean=2.1)
+    assert close(made.from_send["ttft_s"], mean=0.1)
+
+
+def test_chunks_of_several_tokens_as_the_server_said_them() -> None:
+    made = reported(done(0, 0, [100_000, 30_000, 80_000], output_tokens=7, chunk_tokens=[1, 2, 4]))
+    assert close(made.itl_s, mean=0.055)
+    assert close(made.itl_per_token_s, mean=(30 + 80) / 6 / 1e3, p50=0.02, max=0.02)
+    assert close(made.tpot_s, mean=0.110 / 6)
+
+
+def test_goodput_counts_what_met_every_limit() -> None:
+    slo = Slo(ttft_s=0.15, itl_s=0.05)
+    fast, slow_start, stalled = [100_000, 20_000], [160_000, 20_000], [100_000, 60_000]
+    records = [done(number, 0, each) for number, each in enumerate((fast, slow_start, stalled, fast))]
+    made = reported(*records, run=run_of(slo=slo))
+    assert made.goodput["good"] == 2
+    assert (made.goodput["attainment"], made.goodput["request_per_s"]) == (0.5, 2.0)
+    assert made.goodput["slo"] == {"ttft_s": 0.15, "itl_s": 0.05}
+
+
+def test_stalls_are_counted_and_named() -> None:
+    made = reported(
+        done(0, 0, [100_000, *[20_000] * 48, 220_000]), done(1, 0, [100_000, *[20_000] * 48, 221_000])
+    )
+    assert made.stalls
+    assert (made.stalls.count, made.stalls.longest_s, made.stalls.threshold_s) == (2, 0.221, 0.1)
+
+
+def test_the_peak_counts_tokens_not_chunks() -> None:
+    made = reported(done(0, 0, [100_000, *[80_000] * 9], output_tokens=40), duration_us=2_000_000)
+    assert made.peak_output_tokens_per_s == 40.0
+
+
+def steady_run(rates: list[int], slots: int = 10) -> list[Result]:
+    """Ten streams; in each second of the run every stream gets that many evenly spaced chunks."""
+    times = [
+        second * 1_000_000 + (k * 1_000_000) // rate for second, rate in enumerate(rates) for k in range(rate)
+    ]
+    found = []
+    for slot in range(slots):
+        cuts = list(range(0, len(times), 20))
+        for number, start in enumerate(cuts):
+            part = times[start : start + 20]
+            sent = times[start - 1] if start else 0
+            found.append(
+                done(slot * 1000 + number, sent, [b - a for a, b in zip([sent, *part], part, strict=False)])
+            )
+    return found
+
+
+def test_the_steady_part_leaves_out_a_slow_start() -> None:
+    records = steady_run([25] * 5 + [100] * 25)
+    run = run_of(load=Load(shape="concurrency", concurrency=10, requests=len(records)))
+    made = reported(*records, run=run, duration_us=30_000_000)
+    assert made.steady
+    assert made.steady.output_tokens_per_s == pytest.approx(1000, rel=0.01)
+    assert made.steady.start_s >= 4.5
+    assert made.output_tokens_per_s == pytest.approx((25 * 5 + 100 * 25) * 10 / 30, rel=0.01)
+    interval = made.confidence["output_tokens_per_s"]
+    assert interval.low <= 1000 <= interval.high
+
+
+@pytest.mark.parametrize(
+    ("client", "load", "reason"),
+    [
+        ({"cpu_s": 0.95}, {}, "the probe itself was the bottleneck: 95% of a core; use --processes"),
+        (
+            {"late_us": {"p99": 60_000.0}},
+            {"shape": "constant", "request_rate": 1.0},
+            "requests were sent late: p99 60.0 ms after their time",
+        ),
+        (
+            {"kernel_stamps": False, "lag_us": {"p99": 50_000.0}},
+            {},
+            "the probe's own clock was late: p99 50.0 ms, without kernel stamps to correct it",
+        ),
+        (
+            {"late_uncertain": 3, "uncertain": 3},
+            {},
+            "client-limited: 50% of the chunks were read late, together with later ones",
+        ),
+    ],
+)
+def test_a_run_that_was_held_up_by_the_probe_is_invalid(
+    client: dict[str, Any], load: dict[str, Any], reason: str
+) -> None:
+    common: dict[str, Any] = {"shape": "concurrency", "concurrency": 2, "requests": 2}
+    run = run_of(load=Load(**(common | load)))
+    made = reported(done(0, 0, [100_000, 20_000]), run=run, clients=[side(**client)])
+    assert (made.valid, made.invalid_because) == (False, (reason,))
+
+
+def test_kernel_stamps_free_the_figures_from_lag() -> None:
+    made = reported(done(0, 0, [100_000, 20_000]), clients=[side(lag_us={"p99": 50_000.0, "max": 60_000.0})])
+    assert made.valid
+    assert made.warnings == (
+        "the probe was kept from its core (lag p99 50.0 ms); kernel stamps correct for it",
+    )
+
+
+def test_the_servers_counters_are_held_against_ours() -> None:
+    fine = reported(done(0, 0, [100_000] * 1000), counters={"generation_tokens": 1004.0})
+    apart = reported(done(0, 0, [100_000] * 1000), counters={"generation_tokens": 1030.0})
+    assert fine.warnings == ()
+    assert apart.warnings == (
+        "the server counted 1030 output tokens, the probe 1000: is there other traffic?",
+    )
+
+
+def test_a_warm_cache_on_a_cold_run_is_said() -> None:
+    counters = {"prefix_cache_queries": 100.0, "prefix_cache_hits": 40.0}
+    made = reported(done(0, 0, [1000] * 3), counters=counters)
+    assert made.server.prefix_cache_hit_rate == 0.4
+    assert made.warnings == (
+        "40% of the prompt tokens came from the prefix cache although the prompts share nothing",
+    )
+
+
+def test_a_report_without_any_success() -> None:
+    made = reported(
+        Result(index=0, scheduled_us=0, sent_us=0, done_us=10, error="connect_refused", message="no")
+    )
+    assert (made.ttft_s, made.output_tokens_per_s, made.steady, made.confidence) == (None, 0.0, None, {})
+
+
+# Raw results
+
+
+def test_results_are_read_back_as_they_were_written(tmp_path: Path) -> None:
+    records = [done(0, 0, [5, 6]), done(1, 3, [7], error="reset", message="x", chunk_tokens=[2], process=1)]
+    end = Ending(duration_us=9, clients=[side()], counters={"generation_tokens": 2.0})
+    writer = Writer(tmp_path / "results.jsonl")
+    writer.run(run_of())
+    for record in records:
+        writer.result(record)
+    writer.close(end)
+    run, lines = read(tmp_path / "results.jsonl")
+    assert (run, list(lines)) == (run_of(), [*records, end])
+
+
+def test_the_file_of_a_killed_probe_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    first = done(0, 0, [5, 6])
+    lines = [run_of().model_dump_json(), json.dumps(results.shortened(first)), '{"index": 1, "sent_us": 4']
+    path.write_text("\n".join(lines))
+    end = Ending(duration_us=first.done_us, clients=[], interrupted=True)
+    assert list(read(path)[1]) == [first, end]
+
+
+@pytest.mark.parametrize("text", ["", "not json\n", '{"document": "plan"}\n'])
+def test_a_file_that_holds_no_results(tmp_path: Path, text: str) -> None:
+    (tmp_path / "results.jsonl").write_text(text)
+    with pytest.raises(DocumentError):
+        read(tmp_path)
+
+
+def test_a_corrupt_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results.jsonl").write_text(run_of().model_dump_json() + "\n{broken}\n")
+    with pytest.raises(DocumentError, match=r"Line 2 of .*results.jsonl is not a result"):
+        list(read(tmp_path / "results.jsonl")[1])
+
+
+# Chunks
+
+
+@pytest.mark.parametrize(
+    ("empty", "chunks", "tokens", "dropped"),
+    [
+        (
+            [(2, False), (9, True)],
+            10,
+            10,
+            set(),
+        ),  # withheld text in the middle, the end token last: all are tokens
+        ([(2, False), (9, True)], 10, 9, {9}),  # the closing chunk held nothing
+        ([(2, False), (9, True)], 10, 8, {2, 9}),  # a keep-alive in the middle as well
+        ([(9, True)], 10, 36, {9}),  # four tokens a chunk
+        ([(2, False), (9, True)], 10, None, {2, 9}),  # nobody knows: only text counts
+    ],
+)
+def test_which_empty_chunks_are_tokens(
+    empty: list[tuple[int, bool]], chunks: int, tokens: int | None, dropped: set[int]
+) -> None:
+    assert empty_to_drop(empty, chunks, tokens) == dropped
+
+
+def test_gaps_add_up_however_they_are_rounded() -> None:
+    stamps = [1_999 + 1_500 * number for number in range(1000)]
+    assert sum(gaps(0, stamps)) == stamps[-1] // 1000
+
+
+# Statistics
+
+
+def test_students_t_and_wilson() -> None:
+    """Against a table of the t distribution, and Wilson's own formula worked for 8 of 10."""
+    assert [t_95(1), t_95(9.9), t_95(30)] == [12.706, 2.262, 2.042]
+    assert t_95(1000) == pytest.approx(1.962, abs=0.002)
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_weighted_values_count_as_often_as_they_weigh() -> None:
+    plain = weighted_summary(numpy.array([1.0, 2.0, 10.0]), numpy.array([50.0, 49.0, 1.0]))
+    assert close(plain, mean=1.58, p50=1.0, p90=2.0, p99=2.0, max=10.0)
+
+
+def test_mser_cuts_where_the_start_ends() -> None:
+    assert mser_start(numpy.array([1.0, 2.0, 3.0, *[10.0, 10.1, 9.9] * 5])) == 3
+    assert mser_start(numpy.full(20, 5.0)) == 0
+
+
+# Two runs
+
+
+def written(path: Path, seed: int, ttft_us: int) -> Path:
+    rng = random.Random(seed)
+    writer = Writer(path / "results.jsonl")
+    writer.run(run_of())
+    for number in range(200):
+        writer.result(done(number, number * 10_000, [ttft_us + rng.randint(0, 5000), 20_000, 20_000]))
+    writer.close(Ending(duration_us=3_000_000, clients=[side()]))
+    return path
+
+
+def test_a_real_difference_is_told_from_noise(tmp_path: Path) -> None:
+    slow, slow_again, fast = (written(tmp_path / name, *args) for name, args in CASES.items())
+    same = difference(slow, slow_again)
+    apart = difference(slow, fast)
+    assert (same.real, same.unlike) == ((), ())
+    assert {each.figure for each in apart.real} >= {"ttft_s.p50", "e2e_s.p50"}
+    assert {each.figure for each in apart.within_noise} >= {"tpot_s.p50"}
+
+
+CASES = {"slow": (1, 100_000), "slow again": (2, 100_000), "fast": (3, 90_000)}
+
+
+def test_welchs_interval_by_hand() -> None:
+    """Means 10 and 12, variances 2.5 each over 5 blocks: error 1, 8 degrees, t 2.306."""
+    found = change("x", (10.0, [8.0, 9.0, 10.0, 11.0, 12.0]), (12.0, [10.0, 11.0, 12.0, 13.0, 14.0]))
+    assert [found.low, found.high] == pytest.approx([2 - 2.306, 2 + 2.306])
+    assert not found.real
+
+
+# The sweep's search
+
+
+@pytest.mark.parametrize("capacity", [1, 3, 17, 64, 100, 250, 400])
+def test_the_search_finds_the_capacity_in_few_steps(capacity: int) -> None:
+    tried = []
+
+    def meets(load: float) -> bool:
+        tried.append(load)
+        return load <= capacity
+
+    found = highest(meets, 1.0 if capacity < 16 else 16.0, 4096.0, whole=True)
+    assert found
+    assert capacity / 1.05 - 1 < found <= capacity
+    assert len(tried) <= 8 + (capacity > 256)
+    assert len(tried) == len(set(tried))
+
+
+def test_the_search_says_when_nothing_meets_and_when_all_do() -> None:
+    assert highest(lambda load: False, 1.0, 64.0, whole=True) is None
+    assert highest(lambda load: True, 1.0, 100.0, whole=True) == 100.0
+
+
+def test_without_limits_the_knee_is_found() -> None:
+    """Throughput rises with the load up to 32, then not any more."""
+
+    def measure(load: float) -> Point:
+        empty: dict[str, Any] = {
+            "attainment": None,
+            "attainment_low": None,
+            "failed": 0,
+            "valid": True,
+            "folder": "",
+        }
+        times: dict[str, Any] = {"ttft_p50_s": 0.1, "ttft_p99_s": 0.1, "tpot_p50_s": 0.1, "tpot_p99_s": 0.1}
+        return Point(load=load, output_tokens_per_s=min(load, 32.0) * 10, request_per_s=1.0, **times, **empty)
+
+    points, best, _ = search(measure, Steps(start=1.0, limit=1024.0), Slo())
+    assert (best, [each.load for each in points]) == (32.0, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+
+
+# Other forms
+
+
+def test_the_forms_of_other_tools(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run", 1, 100_000)
+    made, path = again(folder, tmp_path / "x.html", tmp_path / "x.csv", tmp_path / "x.json")
+    assert path == folder / "results.jsonl"
+    bench = json.loads((tmp_path / "x.json").read_text())
+    assert (bench["completed"], bench["total_output_tokens"]) == (200, 600)
+    assert bench["output_throughput"] == made.output_tokens_per_s
+    assert made.ttft_s
+    assert bench["p99_ttft_ms"] == pytest.approx(made.ttft_s.p99 * 1e3)
+    table = (tmp_path / "x.csv").read_text().splitlines()
+    assert (len(table), table[0].split(",")[:3]) == (201, ["index", "scheduled_s", "sent_s"])
+    page = (tmp_path / "x.html").read_text()
+    assert page.count("<svg") == 3
+    assert not re.search(r'(src|href)="(?!#)', page)
+
+
+def test_memory_for_ten_million_chunks_stays_small() -> None:
+    """What is kept while a results file is folded: a few bytes a chunk, so an hour of 10 million fits 1 GiB."""
+    records = (done(number, number * 10, [1000] * 1000) for number in range(100))
+    samples = collect(records)
+    kept = samples.gaps.itemsize * len(samples.gaps) + samples.gap_tokens.itemsize * len(samples.gap_tokens)
+    assert len(samples.gaps) == 99_900
+    assert kept / 100_000 <= 8
+    assert Figures(run_of(), samples).samples.chunks == 100_000
