@@ -15,7 +15,7 @@ from serving import server as server_of
 from serving.server import Server
 
 AFTER_SECOND_TERM_S = 10.0
-AFTER_KILL_S = 10.0
+AFTER_KILL_S = 30.0
 # A server that is still starting swallows the first SIGTERM; it is not worth a long wait.
 WHILE_STARTING_S = 3.0
 # What a leader leaves behind ends by itself within half a second, or never.
@@ -31,30 +31,27 @@ def stop(
 ) -> None:
     """End the server and everything it started: ask, let it drain, ask again, then kill the group.
 
-    Safe to repeat. Raises LeftoverError when something survives even SIGKILL.
+    Safe to repeat, also after a Ctrl-C. Raises LeftoverError when something survives even SIGKILL.
     """
     server = server_of.load(folder)
     shared = processes.shared_memory(server_of.members(folder))
-    try:
-        for number, patience_s, words in steps(server, is_ready):
-            alive = server_of.members(folder)
-            if not alive:
-                break
+    for patience_s, words in asks(server, is_ready):
+        if server and ours(folder):
             progress(words)
-            processes.send(asked(server, alive, number), number)
+            processes.send((server.leader.pid,), signal.SIGTERM)
             wait_until_gone(folder, patience_s, sleep, clock)
-    finally:
-        tidy(folder, server, shared)
+    if ours(folder):
+        progress("stop: killing what is left of it")
+        kill_all(folder, sleep, clock)
+    tidy(folder, server, shared)
 
 
 def kill(folder: Path) -> None:
     """End a server at once, with nothing to drain: one that never became ready."""
     with uninterrupted():
         server = server_of.load(folder)
-        alive = server_of.members(folder)
-        shared = processes.shared_memory(alive)
-        processes.send(alive, signal.SIGKILL)
-        wait_until_gone(folder, AFTER_KILL_S, time.sleep, time.monotonic)
+        shared = processes.shared_memory(server_of.members(folder))
+        kill_all(folder, time.sleep, time.monotonic)
         tidy(folder, server, shared)
 
 
@@ -72,43 +69,42 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def steps(server: Server | None, is_ready: bool) -> tuple[tuple[signal.Signals, float, str], ...]:
-    """The signals of a stop, how long each is given, and what is said about it.
+def asks(server: Server | None, is_ready: bool) -> tuple[tuple[float, str], ...]:
+    """How often the leader is asked to end, how long it is given each time, and what is said about it.
 
-    Only a leader that lives can be asked. While the engine starts it swallows the first SIGTERM and a second one
-    ends it; one that is ready drains its requests for --shutdown-timeout.
+    Only a leader that lives can be asked; it tells its children. While the engine starts it swallows the first
+    SIGTERM and a second one ends it; one that is ready drains its requests for --shutdown-timeout.
     """
-    kill = (signal.SIGKILL, AFTER_KILL_S, "stop: killing what is left of it")
     if server is None or not processes.is_alive(server.leader):
-        return (kill,)
+        return ()
     drain_s = server.shutdown_timeout_s + 2.0 if is_ready else WHILE_STARTING_S
     words = (
         f"for up to {server.shutdown_timeout_s} s while requests finish" if is_ready else "during its start"
     )
     return (
-        (signal.SIGTERM, drain_s, f"stop: asking the server to end, {words}"),
-        (signal.SIGTERM, AFTER_SECOND_TERM_S, "stop: asking again"),
-        kill,
+        (drain_s, f"stop: asking the server to end, {words}"),
+        (AFTER_SECOND_TERM_S, "stop: asking again"),
     )
-
-
-def asked(server: Server | None, alive: tuple[int, ...], number: signal.Signals) -> tuple[int, ...]:
-    """Who is sent a signal: the leader is asked, and tells its children; all of them are killed."""
-    return alive if server is None or number == signal.SIGKILL else (server.leader.pid,)
 
 
 def wait_until_gone(
     folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
 ) -> None:
-    """Wait until no process of the server is left, or the patience is over."""
+    """Wait until no process of the server is left, or the patience is over; without a leader it is soon."""
     server = server_of.load(folder)
     end = clock() + patience_s
-    while clock() < end:
-        if not ours(folder):
-            return
+    while ours(folder) and clock() < end:
         if server and not processes.is_alive(server.leader):
             end, server = min(end, clock() + ORPHANS_S), None
         sleep(0.1)
+
+
+def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
+    """Kill until none is left: one may be born while others are killed, and a large one takes its time to die."""
+    end = clock() + AFTER_KILL_S
+    while (alive := ours(folder)) and clock() < end:
+        processes.send(alive, signal.SIGKILL)
+        sleep(0.05)
 
 
 def ours(folder: Path) -> tuple[int, ...]:
