@@ -102,3 +102,10 @@ def price_typed(text: str | None) -> Decimal | None:
     if not price.is_finite() or not 0 <= price <= MOST:
         raise UsageError(f"--usd-per-hour {text} is not a price.", "Write it as 12.50.")
     return price
+
+
+def check_ranking(asked: dict[str, object]) -> None:
+    """Raise UsageError for an option that needs one machine when every machine is ranked."""
+    meaningless = [name for name, value in asked.items() if value]
+    if meaningless:
+        raise UsageError(f"{meaningless[0]} needs one machine.", "Name it: --on g5.12xlarge")

@@ -22,7 +22,7 @@ def memory(plan: Plan) -> str:
     lines += [
         f"  - {term.gib:.3f} {NAMES.get(term.name, term.name)}: {term.source}" for term in counted(plan)
     ]
-    left = m.usable_gib - sum(term.gib for term in counted(plan))
+    left = m.kv_cache_gib or m.usable_gib - sum(term.gib for term in counted(plan))
     lines.append(
         f"  = {left:.3f} for the KV cache, {m.kv_cache_less_gib:.2f} less if every term is at its worst"
     )

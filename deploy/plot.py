@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploy.plan import Plan
+from deploy.report.figure import matplotlib_at_home
 from deploy.show import NAMES
 from infra.errors import HostError, UsageError
 
@@ -21,20 +22,12 @@ def draw(plan: Plan, path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} is neither a .png nor a .svg file.", "Name one: --plot scout.svg")
     try:
-        figure(plan).savefig(path, dpi=150)
+        with matplotlib_at_home():
+            figure(plan).savefig(path, dpi=150)
     except OSError as error:
         raise HostError(
             f"{path} cannot be written: {error.strerror or error}.", "Check that folder."
         ) from None
-
-
-def svg(plan: Plan) -> str:
-    """The picture as SVG text, for a page."""
-    from io import StringIO
-
-    text = StringIO()
-    figure(plan).savefig(text, format="svg")
-    return text.getvalue()
 
 
 def figure(plan: Plan) -> "Figure":

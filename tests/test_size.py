@@ -122,6 +122,25 @@ def test_what_does_not_fit_is_printed_in_full_with_exit_code_3(capsys: pytest.Ca
     assert (printed["fits"], printed["throughput"], printed["kv"]["num_blocks"]) == (False, None, 0)
 
 
+def test_the_derivation_ends_at_the_plans_own_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--precision", "fp8", "--on", "p5.48xlarge", "--explain"]) == 0
+    found, out = sized("scout", "fp8", "p5.48xlarge"), capsys.readouterr().out
+    assert found.throughput is not None
+    assert f"= {found.memory.kv_cache_gib:.3f} for the KV cache" in out
+    assert f"= {found.kv.num_blocks:,}\n" in out
+    assert f"= {found.kv.tokens:,} tokens" in out
+    assert f"= {found.throughput.output_tokens_per_s:,.1f} tokens/s" in out
+    assert f"= ${found.usd_per_mtok:.2f} per million output tokens" in out
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+@pytest.mark.parametrize("machine", ["p5.48xlarge", "2xA100-80GB"])
+def test_a_plan_is_drawn_whether_it_fits_or_not(machine: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"plan.{suffix}"
+    run(["size", "scout", "--precision", "bf16", "--on", machine, "--plot", str(path)])
+    assert path.read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
+
+
 def test_without_a_machine_every_one_that_fits_is_ranked_by_price() -> None:
     found = ranking("scout", "bf16", Options()).machines
     prices = [one.price.usd_per_hour for one in found if one.price]
@@ -196,6 +215,9 @@ def test_fewer_batched_tokens_lower_the_sequences_with_them() -> None:
         ),
         (["scout", "--on", "8xH100", "--vllm-version", "0.8.2"], "vLLM 0.8.2 has no Llama 4"),
         (["scout", "--on", "8xH100", "--vllm-version", "new"], "'new' is not a vLLM version."),
+        (["scout", "-o", "plan.json"], "--output needs one machine."),
+        (["scout", "--explain"], "--explain needs one machine."),
+        (["scout", "--on", "8xH100", "--plot", "plan.pdf"], "plan.pdf is neither a .png nor a .svg file."),
         (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),
     ],
 )

@@ -61,7 +61,7 @@ def size(
 ) -> int:
     """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not."""
     given = dict(locals())
-    from deploy.ask import options_of
+    from deploy.ask import check_ranking, options_of
     from deploy.cli.output import emit, progress
     from deploy.explain import explained
     from deploy.show import plan_text, ranking_text
@@ -69,6 +69,7 @@ def size(
 
     options = options_of(given)
     if on is None:
+        check_ranking({"--output": output, "--plot": plot, "--explain": explain})
         ranking = ranking_for(model, precision, options)
         emit(ranking, ranking_text(ranking), json)
         return 0 if ranking.machines else 3
