@@ -12,7 +12,7 @@ from pathlib import Path
 from deploy import deployment as deployments
 from deploy.cli import main
 from deploy.cli.output import progress
-from deploy.comparison import Comparison
+from deploy.costs.comparison import Comparison
 from deploy.plan import Plan
 from infra.errors import CorralError, Interrupted, ServerError
 from infra.record import Record

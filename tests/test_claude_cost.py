@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.claude import claude
-from deploy.claude_cost import Request, Way, claude_cost
 from deploy.cli.main import run
+from deploy.costs.claude import claude
+from deploy.costs.claude_cost import Way, claude_cost
+from deploy.costs.request import Request
 from infra.errors import UsageError
 
 CASES = tomllib.loads((Path(__file__).parent / "data" / "claude_cost.toml").read_text())["case"]

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from deploy.claude_cost import Way
 from deploy.cli.main import run
-from deploy.compare import compare
-from deploy.comparison import ClaudeSide, Comparison
+from deploy.costs.claude_cost import Way
+from deploy.costs.compare import compare
+from deploy.costs.comparison import ClaudeSide, Comparison
+from deploy.costs.question import Question
 from deploy.plan import Plan, PlanMachine
-from deploy.question import Question
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import ProbeReport
 

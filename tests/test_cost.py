@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.cost import (
+from deploy.costs.cost import (
     bill,
     capacity_mtok,
     cascade_share,
@@ -13,7 +13,7 @@ from deploy.cost import (
     usage_usd_per_mtok,
     usd_per_mtok,
 )
-from deploy.knobs import Knobs, knobs, table
+from deploy.costs.knobs import Knobs, knobs, table
 from infra.errors import UsageError
 
 G5 = Decimal("5.672")

@@ -13,10 +13,10 @@ from typing import NoReturn
 import pytest
 
 from deploy.cli.main import run
-from deploy.compare import compare
-from deploy.comparison import Comparison
+from deploy.costs.compare import compare
+from deploy.costs.comparison import Comparison
+from deploy.costs.question import Question
 from deploy.plan import Plan
-from deploy.question import Question
 from deploy.report.html import render
 from deploy.report.text import comparison_text
 from serving.probe.report import ProbeReport

@@ -25,10 +25,10 @@ def claude_cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
-    from deploy import ask_cost
-    from deploy.claude import claude
-    from deploy.claude_cost import Way, claude_cost, cost_text
     from deploy.cli.output import emit
+    from deploy.costs import ask_cost
+    from deploy.costs.claude import claude
+    from deploy.costs.claude_cost import Way, claude_cost, cost_text
     from infra.clock import today
 
     request = ask_cost.request_of(

@@ -12,7 +12,7 @@ def report(
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
     from deploy.cli.output import emit, progress
-    from deploy.comparison import Comparison
+    from deploy.costs.comparison import Comparison
     from deploy.report.folder import COMPARISON, again
     from deploy.report.text import comparison_text
 

@@ -5,11 +5,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from deploy import knobs
-from deploy.ask_cost import number
-from deploy.claude_cost import Way
+from deploy.costs import knobs
+from deploy.costs.ask_cost import number
+from deploy.costs.claude_cost import Way
+from deploy.costs.question import Question
 from deploy.plan import Plan
-from deploy.question import Question
 from infra.errors import UsageError
 from serving.probe.report import ProbeReport
 

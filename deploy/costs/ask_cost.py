@@ -2,7 +2,7 @@
 
 from decimal import Decimal, InvalidOperation
 
-from deploy.claude_cost import Request
+from deploy.costs.request import Request
 from infra.errors import UsageError
 
 MOST_TOKENS = 1_000_000_000

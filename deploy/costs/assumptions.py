@@ -2,14 +2,14 @@
 
 from decimal import Decimal
 
-from deploy import knobs as ours
-from deploy.claude import price_list
-from deploy.comparison import ClaudeSide, SelfHosted, Speed
-from deploy.knobs import Assumption, Knobs, Whose
-from deploy.machine_price import MachinePrice
-from deploy.money import count, percent
+from deploy.costs import knobs as ours
+from deploy.costs.claude import price_list
+from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
+from deploy.costs.knobs import Assumption, Knobs, Whose
+from deploy.costs.machine_price import MachinePrice
+from deploy.costs.money import count, percent
+from deploy.costs.question import Question
 from deploy.plan import Plan
-from deploy.question import Question
 
 ALWAYS = ("hours_per_month", "replicas", "ops_fte", "storage_gb", "egress_gb", "other_usd_per_month")
 # A rate is only said where there is something to multiply it with.

@@ -121,7 +121,7 @@ def names() -> dict[str, str]:
 @cache
 def price_list() -> PriceList:
     """Parse claude.toml once."""
-    data = tomllib.loads(files("deploy").joinpath("claude.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads(files("deploy.costs").joinpath("claude.toml").read_text(encoding="utf-8"))
     models: dict[str, Any] = data.pop("model")
     return PriceList(
         **data, models={name: ClaudeModel.model_validate({"id": name, **row}) for name, row in models.items()}

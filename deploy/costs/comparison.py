@@ -6,12 +6,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from deploy.claude import Status
-from deploy.cost import Bill
-from deploy.hosted import OfferStatus
-from deploy.knobs import Assumption, Knobs
-from deploy.money import Number, Usd
-from deploy.tokens import TokenRatio
+from deploy.costs.claude import Status
+from deploy.costs.cost import Bill
+from deploy.costs.hosted import OfferStatus
+from deploy.costs.knobs import Assumption, Knobs
+from deploy.costs.money import Number, Usd
+from deploy.costs.tokens import TokenRatio
 from infra.record import Document, Record
 
 Answer = Literal["cheaper", "not at this utilisation", "never"]

@@ -50,5 +50,5 @@ class Offers(Record):
 def offers() -> Offers:
     """Parse hosted.toml once."""
     return Offers.model_validate(
-        tomllib.loads(files("deploy").joinpath("hosted.toml").read_text(encoding="utf-8"))
+        tomllib.loads(files("deploy.costs").joinpath("hosted.toml").read_text(encoding="utf-8"))
     )

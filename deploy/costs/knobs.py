@@ -8,8 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from deploy.ask_cost import number
-from deploy.money import Number
+from deploy.costs.ask_cost import number
+from deploy.costs.money import Number
 from infra.record import Record
 
 Standing = Literal["convention", "secondary", "unverified", "placeholder"]
@@ -90,5 +90,5 @@ def assumption(name: str, knobs: Knobs, given: Mapping[str, object]) -> Assumpti
 @cache
 def table() -> dict[str, Knob]:
     """Parse knobs.toml once."""
-    rows = tomllib.loads(files("deploy").joinpath("knobs.toml").read_text(encoding="utf-8"))
+    rows = tomllib.loads(files("deploy.costs").joinpath("knobs.toml").read_text(encoding="utf-8"))
     return {name: Knob.model_validate(row) for name, row in rows.items()}

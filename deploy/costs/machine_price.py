@@ -3,8 +3,8 @@
 from datetime import date
 from decimal import Decimal
 
-from deploy.knobs import Assumption, Whose
-from deploy.money import dollars
+from deploy.costs.knobs import Assumption, Whose
+from deploy.costs.money import dollars
 from deploy.plan import Plan
 from infra.errors import UsageError
 from infra.prices import OLD_AFTER_DAYS

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
-from deploy.claude_cost import Way
+from deploy.costs.claude_cost import Way
 from infra.record import Record
 
 

@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 
-from deploy.comparison import ClaudeSide, SelfHosted, Speed, Swing
-from deploy.cost import bill
-from deploy.knobs import Knobs
-from deploy.machine_price import MachinePrice
-from deploy.money import count, dollars, rounded
+from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed, Swing
+from deploy.costs.cost import bill
+from deploy.costs.knobs import Knobs
+from deploy.costs.machine_price import MachinePrice
+from deploy.costs.money import count, dollars, rounded
 
 # What one range is, where nothing was measured: our placeholders, and the report says so.
 MORE_PEOPLE_FTE = Decimal("0.5")

@@ -2,8 +2,8 @@
 
 from decimal import Decimal
 
-from deploy.comparison import Speed
-from deploy.money import rounded
+from deploy.costs.comparison import Speed
+from deploy.costs.money import rounded
 from deploy.plan import Plan
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import ProbeReport

@@ -6,9 +6,9 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 
-from deploy.claude import Tokenizer
-from deploy.knobs import Whose
-from deploy.money import Number
+from deploy.costs.claude import Tokenizer
+from deploy.costs.knobs import Whose
+from deploy.costs.money import Number
 from infra.errors import UsageError
 from infra.record import Record
 
@@ -63,5 +63,5 @@ def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None
 def table() -> Table:
     """Parse tokens.toml once."""
     return Table.model_validate(
-        tomllib.loads(files("deploy").joinpath("tokens.toml").read_text(encoding="utf-8"))
+        tomllib.loads(files("deploy.costs").joinpath("tokens.toml").read_text(encoding="utf-8"))
     )

@@ -3,10 +3,10 @@
 import math
 from decimal import Decimal
 
-from deploy.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
-from deploy.cost import MTOK, SECONDS_PER_HOUR
-from deploy.knobs import Knobs
-from deploy.money import count, dollars, percent
+from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
+from deploy.costs.cost import MTOK, SECONDS_PER_HOUR
+from deploy.costs.knobs import Knobs
+from deploy.costs.money import count, dollars, percent
 
 
 def answer_of(own: SelfHosted, even: BreakEven) -> Answer:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.comparison import Comparison
+from deploy.costs.comparison import Comparison
 from deploy.plan import Plan
 from deploy.report.html import render
 from infra.record import write_text_atomically

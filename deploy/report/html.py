@@ -6,8 +6,8 @@ from importlib.resources import files
 import jinja2
 from markupsafe import Markup
 
-from deploy.comparison import Comparison
-from deploy.money import count, dollars, percent
+from deploy.costs.comparison import Comparison
+from deploy.costs.money import count, dollars, percent
 from deploy.plan import Plan
 from deploy.report import plots
 from deploy.report.text import tie

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from deploy.comparison import Comparison
+from deploy.costs.comparison import Comparison
 from deploy.plan import Plan
 from deploy.report.figure import FAINT, HERE, INK, LEGEND, THERE, svg
 from serving.probe.report import ProbeReport, Summary

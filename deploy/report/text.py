@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from deploy.comparison import ClaudeSide, Comparison, Hybrid
-from deploy.knobs import Assumption
-from deploy.money import count, dollars, percent
+from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid
+from deploy.costs.knobs import Assumption
+from deploy.costs.money import count, dollars, percent
 from deploy.show import table, wrapped
 
 

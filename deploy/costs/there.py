@@ -1,0 +1,103 @@
+"""PURE: the other side of a comparison: Claude on the same texts, and the same model served by others."""
+
+from datetime import date
+from decimal import Decimal
+
+from deploy.costs import hosted, verdict
+from deploy.costs.claude import ClaudeModel
+from deploy.costs.claude_cost import request_usd
+from deploy.costs.comparison import BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
+from deploy.costs.cost import MTOK
+from deploy.costs.money import rounded
+from deploy.costs.question import Question
+from deploy.costs.request import Request, warnings
+from deploy.costs.tokens import token_ratio
+from deploy.plan import Plan
+
+
+def claude_side(
+    model: ClaudeModel, speed: Speed, own: SelfHosted, question: Question, on: date
+) -> ClaudeSide:
+    """One Claude model on the same texts, priced per request so that the tiers by prompt length are right."""
+    ratio = token_ratio(model.tokenizer, question.content, question.token_ratio)
+
+    def per_mtok(tokens: Decimal) -> Decimal:
+        usd = request_usd(model, claude_request(speed, question, tokens), question.way, on)
+        return usd / (speed.input_tokens_per_request + speed.output_tokens_per_request) * MTOK
+
+    base, low, high = per_mtok(ratio.base), per_mtok(ratio.low), per_mtok(ratio.high)
+    request = claude_request(speed, question, ratio.base)
+    even = break_even(own, model.name, base, low, high)
+    return ClaudeSide(
+        model=model.id,
+        name=model.name,
+        status=model.status(on),
+        usd_per_mtok_blended=rounded(base),
+        usd_per_mtok_low=rounded(low),
+        usd_per_mtok_high=rounded(high),
+        usd_per_mtok_list_blended=rounded(list_price(model, speed, question, on)),
+        usd_per_request=rounded(request_usd(model, request, question.way, on)),
+        usd_per_month=rounded(base * own.mtok_per_month),
+        token_ratio=ratio,
+        break_even=even,
+        answer=verdict.answer_of(own, even),
+        verdict=verdict.verdict_of(own, model.name, base, even),
+        warnings=warnings(model, request, on),
+    )
+
+
+def claude_request(speed: Speed, question: Question, ratio: Decimal) -> Request:
+    """The probe's average request as Claude would count it."""
+    return Request(
+        input_tokens=ratio * speed.input_tokens_per_request,
+        output_tokens=ratio * speed.output_tokens_per_request * question.claude_output_ratio,
+        cache_read_fraction=question.cache_read_fraction,
+        cache_write_5m_fraction=question.cache_write_fraction,
+    )
+
+
+def list_price(model: ClaudeModel, speed: Speed, question: Question, on: date) -> Decimal:
+    """Per million of Claude's own tokens, at the same mix of input and output."""
+    request = claude_request(speed, question, Decimal(1))
+    return (
+        request_usd(model, request, question.way, on) / (request.input_tokens + request.output_tokens) * MTOK
+    )
+
+
+def break_even(own: SelfHosted, name: str, base: Decimal, low: Decimal, high: Decimal) -> BreakEven:
+    """The volume at which Claude's bill is the month's bill here, as a share of what the machine can serve."""
+    mtok = own.usd_per_month / base
+    needed = mtok / own.capacity_mtok_per_month
+    return BreakEven(
+        against=name,
+        mtok_per_month=rounded(mtok),
+        required_utilisation=rounded(needed),
+        required_utilisation_low=rounded(needed * base / high),
+        required_utilisation_high=rounded(needed * base / low),
+        feasible=needed <= 1,
+    )
+
+
+def cheapest(sides: tuple[ClaudeSide, ...]) -> ClaudeSide:
+    """The Claude model the answer is given against: the cheapest one that can still be bought."""
+    sold = [side for side in sides if side.status != "retired"] or list(sides)
+    return min(sold, key=lambda side: side.usd_per_mtok_blended)
+
+
+def hosted_sides(plan: Plan, speed: Speed, on: date) -> tuple[HostedSide, ...]:
+    """The same model at other hosts, by price. Its tokens are the same, so no ratio applies."""
+    rows = []
+    for offer in hosted.offers().offer:
+        price = offer.price_of(plan.model)
+        if price is not None:
+            usd = price.output + price.input * (speed.tokens_per_output_token - 1)
+            rows.append(
+                HostedSide(
+                    host=offer.host,
+                    status=offer.status_on(on),
+                    ends_on=offer.ends_on,
+                    usd_per_mtok_blended=rounded(usd / speed.tokens_per_output_token),
+                    note=offer.note,
+                )
+            )
+    return tuple(sorted(rows, key=lambda row: (row.status == "ended", row.usd_per_mtok_blended)))
