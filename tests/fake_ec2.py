@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from infra import catalog
@@ -41,6 +41,7 @@ class FakeEc2:
         self.die_at_start: list[str] = []
         """Reasons with which the next instances end right after their launch."""
         self.never_healthy = False
+        self.blocks = 0
         self.numbers = itertools.count(1)
         self.console = "corral: {name}: prepared\n"
 
@@ -381,6 +382,29 @@ class FakeEc2:
             "InvalidParameterValue", f"Network interface '{NetworkInterfaceId}' is currently in use."
         )
 
+    def describe_capacity_block_offerings(self, InstanceType: str, **asked: Any) -> dict[str, Any]:  # noqa: N803
+        day = datetime(2026, 11, 25, 11, 30, tzinfo=UTC)
+        offers = (("cb-0000000000000000a", "a", "1200.00"), ("cb-0000000000000000b", "b", "998.40"))
+        rows = [
+            {
+                "CapacityBlockOfferingId": key,
+                "AvailabilityZone": f"{self.name}{letter}",
+                "InstanceType": InstanceType,
+                "InstanceCount": asked["InstanceCount"],
+                "StartDate": day,
+                "EndDate": day + timedelta(hours=asked["CapacityDurationHours"]),
+                "CapacityBlockDurationHours": asked["CapacityDurationHours"],
+                "UpfrontFee": usd,
+                "CurrencyCode": "USD",
+            }
+            for key, letter, usd in offers
+        ]
+        return {"CapacityBlockOfferings": rows}
+
+    def purchase_capacity_block(self, CapacityBlockOfferingId: str, **asked: Any) -> dict[str, Any]:  # noqa: N803
+        self.blocks += 1
+        return {"CapacityReservation": {"CapacityReservationId": f"cr-{self.blocks - 1:017x}"}}
+
     def describe_addresses(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
         return {"Addresses": []}
 
@@ -410,6 +434,8 @@ def matches(row: dict[str, Any], one: dict[str, Any], flat: dict[str, Any]) -> b
     name, values = one["Name"], one["Values"]
     if name.startswith("tag:"):
         return any(tag["Key"] == name[4:] and tag["Value"] in values for tag in row["Tags"])
+    if name == "tag-key":
+        return any(tag["Key"] in values for tag in row["Tags"])
     if name == "instance-id":
         return row["InstanceId"] in values
     return flat[name](row) in values

@@ -141,7 +141,7 @@ class FakeScheduler:
 
     def create_schedule(self, GroupName: str, Name: str, **rest: Any) -> dict[str, Any]:  # noqa: N803
         old = self.schedules.get((GroupName, Name))
-        if old and old["ClientToken"] != rest["ClientToken"]:
+        if old and old != rest:
             raise ApiFailure("ConflictException", Name)
         return self.put(GroupName, Name, rest)
 

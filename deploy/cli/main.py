@@ -10,6 +10,7 @@ import typer
 from deploy.cli import (
     calibrate,
     capacity,
+    capacity_block,
     claude_cost,
     compare,
     demo,
@@ -62,6 +63,7 @@ app.command("provision")(provision.provision)
 app.command("up")(up.up)
 app.command("down")(down.down)
 app.command("extend")(extend.extend)
+app.add_typer(capacity_block.app, name="capacity-block")
 app.command("reap")(reap.reap)
 app.command("iam-policy")(iam_policy.iam_policy)
 app.command("serve")(serve.serve)

@@ -250,7 +250,7 @@ def create_schedule(
         operation="CreateSchedule",
         region=region,
         parameters=schedule(order, account, instance_ids, at)
-        | {"ClientToken": token(order.order_id, region, instance_ids)},
+        | {"ClientToken": token(order.order_id, region, instance_ids, utc(at))},
     )
 
 

@@ -29,7 +29,12 @@ READS = [
     "service-quotas:ListServiceQuotas",
     "sts:GetCallerIdentity",
 ]
-CREATES = ["ec2:CreatePlacementGroup", "ec2:CreateSecurityGroup", "ec2:RunInstances"]
+CREATES = [
+    "ec2:CreatePlacementGroup",
+    "ec2:CreateSecurityGroup",
+    "ec2:PurchaseCapacityBlock",
+    "ec2:RunInstances",
+]
 # Only on what carries corral's tag.
 ON_OURS = [
     "ec2:AuthorizeSecurityGroupEgress",
@@ -70,7 +75,7 @@ SCHEDULES = [
     "scheduler:TagResource",
     "scheduler:UpdateSchedule",
 ]
-CREATING_CALLS = ["CreatePlacementGroup", "CreateSecurityGroup", "RunInstances"]
+CREATING_CALLS = [action.removeprefix("ec2:") for action in CREATES]
 
 
 def policy() -> PolicyDocument:

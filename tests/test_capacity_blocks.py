@@ -1,0 +1,84 @@
+"""Capacity Blocks: what is on offer, and that money is spent only when its exact amount was typed."""
+
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from fake_aws import FakeAws, Faulty
+from renting import door, fresh
+
+from deploy import blocks
+from infra.aws import capacity_blocks
+from infra.aws.capacity_blocks import Offering, checked_hours
+from infra.aws.failures import Refused
+from infra.errors import CapacityError, UsageError
+
+
+def offers(aws: FakeAws, folder: Path) -> tuple[Offering, ...]:
+    return capacity_blocks.offerings(door(aws, aws.clock, folder), "us-east-1", "p5.48xlarge", 1, 24)
+
+
+def test_the_cheapest_comes_first(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    assert [(one.offering_id, one.usd) for one in offers(aws, tmp_path)] == [
+        ("cb-0000000000000000b", Decimal("998.40")),
+        ("cb-0000000000000000a", Decimal("1200.00")),
+    ]
+    assert blocks.words(offers(aws, tmp_path)[0]) == (
+        "1x p5.48xlarge in us-east-1b, 2026-11-25 11:30 to 2026-11-26 11:30 UTC: 998.40 USD (41.60 an hour)"
+    )
+
+
+def test_only_the_exact_price_buys(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    block = offers(aws, tmp_path)[0]
+    blocks.confirm(block, "998.40")
+    blocks.confirm(block, "998.4")
+    for typed in ("y", "yes", "", "998", "998.41", "nan", "1200.00"):
+        with pytest.raises(UsageError, match="nothing was bought"):
+            blocks.confirm(block, typed)
+    with pytest.raises(CapacityError):
+        blocks.chosen(offers(aws, tmp_path), "cb-gone")
+
+
+def test_without_a_terminal_nothing_is_bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aws, _ = fresh()
+    monkeypatch.setattr("sys.stdin", io.StringIO("998.40"))
+    with pytest.raises(UsageError, match="Nobody is there to type the price"):
+        blocks.confirm(offers(aws, tmp_path)[0], None)
+
+
+def test_a_purchase_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    block = offers(aws, tmp_path)[0]
+    with pytest.raises(Refused, match="LostResponse"):
+        capacity_blocks.purchase(door(Faulty(aws, "lost", 1), clock, tmp_path), block)
+    assert [call.operation for call in aws.calls].count("PurchaseCapacityBlock") == 1
+    assert capacity_blocks.purchase(door(aws, clock, tmp_path), block) == "cr-00000000000000001"
+
+
+@pytest.mark.parametrize("days", [0, -1, 15, 20, 183, 189])
+def test_a_length_that_is_not_sold(days: int) -> None:
+    with pytest.raises(UsageError, match="No capacity block of"):
+        checked_hours(days)
+
+
+def test_lengths_that_are_sold() -> None:
+    assert [checked_hours(days) for days in (1, 14, 21, 182)] == [24, 336, 504, 4368]
+
+
+def test_what_was_bought_says_how_to_use_it() -> None:
+    block = Offering(
+        offering_id="cb-1",
+        region="us-east-1",
+        zone="us-east-1b",
+        instance_type="p5.48xlarge",
+        instance_count=1,
+        starts_at=datetime(2026, 11, 25, 11, 30, tzinfo=UTC),
+        ends_at=datetime(2026, 11, 26, 11, 30, tzinfo=UTC),
+        hours=24,
+        usd=Decimal("998.40"),
+    )
+    assert "--zone us-east-1b --capacity-reservation-id cr-1" in blocks.bought(block, "cr-1", as_json=False)

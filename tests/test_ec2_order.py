@@ -1,0 +1,247 @@
+"""From a plan and the user's flags to an order: what is asked for, and what is refused before AWS hears of it."""
+
+import json
+import re
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+import yaml
+
+from deploy import ec2_order
+from deploy.cli.main import run
+from deploy.deployment import Deployment, make
+from deploy.ec2_options import Ec2Options
+from deploy.fit import Options
+from deploy.nearest import nearest, said
+from deploy.plan import Plan
+from deploy.size import answer_for
+from infra import catalog
+from infra.aws.order import Order
+from infra.errors import UsageError
+
+
+def plan_on(machine: str, precision: str = "int4") -> Plan:
+    return answer_for("scout", precision, machine, Options())
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return plan_on("g5.12xlarge")
+
+
+@pytest.fixture
+def deployment(plan: Plan) -> Deployment:
+    return make(plan, "ec2", "t1")
+
+
+@pytest.fixture
+def plan_file(plan: Plan, tmp_path: Path) -> Path:
+    plan.write(tmp_path / "plan.json")
+    return tmp_path / "plan.json"
+
+
+def order(deployment: Deployment, **options: Any) -> Order:
+    return ec2_order.order(deployment, Ec2Options(**options))
+
+
+def test_the_order_of_a_plan(deployment: Deployment) -> None:
+    made = order(deployment)
+    assert (made.regions, made.instance_types, made.nodes) == (("us-east-1",), ("g5.12xlarge",), 1)
+    assert made.usd_per_hour == 5.672
+    assert re.search(r", 20\d\d-\d\d-\d\d$", made.price_source)
+    assert (made.ttl_minutes, made.idle_minutes) == (720, 60)
+    assert made.expires_at == made.created_at + timedelta(hours=12)
+
+
+def test_the_box_is_told_its_limits_and_no_secret(deployment: Deployment) -> None:
+    made = order(deployment, ttl="8h", hf_token_parameter="/team/hf-token", weights="s3://bucket/scout/")
+    config = yaml.safe_load(made.user_data)
+    assert ["shutdown", "-P", "+480"] in config["runcmd"]
+    assert "unattended-upgrades.service" in config["bootcmd"][0]
+    assert made.read_parameters == ("/team/hf-token",)
+    assert made.read_s3 == ("s3://bucket/scout/",)
+    assert len(made.user_data.encode()) < 14 * 1024
+
+
+def test_a_network_that_is_let_in_is_listened_to(deployment: Deployment) -> None:
+    assert '"--host" "127.0.0.1"' in order(deployment).user_data
+    assert '"--host" "0.0.0.0"' in order(deployment, cidr="203.0.113.0/24").user_data
+
+
+def test_an_order_that_was_begun_is_carried_on_while_it_holds(deployment: Deployment) -> None:
+    begun, again = order(deployment), order(deployment)
+    assert ec2_order.renewed(None, again) is again
+    assert ec2_order.renewed(begun, again) is begun
+    over = begun.model_copy(update={"created_at": begun.created_at - timedelta(hours=12)})
+    assert ec2_order.renewed(over, again) is again
+    with pytest.raises(UsageError, match="'t1' was begun with other options"):
+        ec2_order.renewed(begun, order(deployment, ttl="1h"))
+
+
+def test_other_types_must_carry_the_same_gpus(deployment: Deployment) -> None:
+    assert order(deployment, instance_types=("g5.12xlarge", "g5.24xlarge")).instance_types[1] == "g5.24xlarge"
+    with pytest.raises(UsageError, match="This plan is for 4x A10G a host; g6.12xlarge has 4x L4"):
+        order(deployment, instance_types=("g6.12xlarge",))
+
+
+def test_a_type_without_an_on_demand_price_is_not_sold_on_demand() -> None:
+    deployment = make(plan_on("p5e.48xlarge"), "ec2", "t1")
+    with pytest.raises(UsageError, match=r"p5e.48xlarge has no on-demand price in us-east-1"):
+        order(deployment)
+    assert order(deployment, purchases=("spot",)).purchases == ("spot",)
+
+
+def test_without_a_price_nothing_is_rented_unless_said(deployment: Deployment) -> None:
+    with pytest.raises(UsageError, match="No price of g5.12xlarge in eu-west-1 is known"):
+        order(deployment, regions=("eu-west-1",))
+    assert order(deployment, regions=("eu-west-1",), allow_unknown_price=True).usd_per_hour is None
+
+
+def test_the_dearest_that_is_allowed(deployment: Deployment) -> None:
+    with pytest.raises(UsageError, match="5.67 USD per hour is more than --max-usd-per-hour 5"):
+        order(deployment, max_usd_per_hour=5.0)
+
+
+def test_a_folder_of_this_machine_is_not_on_ec2(plan: Plan) -> None:
+    serve = plan.serve.model_copy(update={"model": "/models/scout"})
+    deployment = make(plan.model_copy(update={"serve": serve}), "ec2", "t1")
+    with pytest.raises(UsageError, match="EC2 cannot see the folder /models/scout"):
+        order(deployment)
+    assert order(deployment, weights="s3://bucket/scout/").read_s3 == ("s3://bucket/scout/",)
+
+
+def test_what_ec2_does_not_sell_is_answered_with_what_it_does() -> None:
+    found = nearest(catalog.machine("2xA100-80GB"))
+    assert [(one.instance_type, one.gpus, one.idle_gpus, one.replicas) for one in found] == [
+        ("p4de.24xlarge", 8, 6, 4),
+        ("g7e.12xlarge", 2, 0, 1),
+        ("g7e.24xlarge", 4, 2, 2),
+    ]
+    assert said(found).startswith("p4de.24xlarge (8x A100-80GB, 27.45 USD/h, 6 idle (or 4 replicas)); ")
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any call to AWS would need a socket."""
+
+    def refused(*args: object, **kwargs: object) -> NoReturn:
+        raise AssertionError("a bad argument reached the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+
+
+BAD = [
+    ["--region", "us-moon-1"],
+    ["--region", "us-east-1; rm -rf /"],
+    ["--zone", "moon"],
+    ["--ttl", "abc"],
+    ["--ttl", "0h"],
+    ["--ttl", "-1h"],
+    ["--ttl", "9m"],
+    ["--ttl", "31d"],
+    ["--ttl", "nan"],
+    ["--idle", "soon"],
+    ["--cidr", "0.0.0.0/0"],
+    ["--cidr", "::/0"],
+    ["--cidr", "0.0.0.0/1"],
+    ["--cidr", "10.0.0.1/8"],
+    ["--cidr", "localhost"],
+    ["--volume-gib", "0"],
+    ["--volume-gib", "-5"],
+    ["--volume-gib", "74"],
+    ["--volume-gib", "70000"],
+    ["--volume-mib-per-s", "5000"],
+    ["--max-usd-per-hour", "nan"],
+    ["--max-usd-per-hour", "inf"],
+    ["--max-usd-per-hour", "-1"],
+    ["--max-usd-per-hour", "0"],
+    ["--purchase", "stolen"],
+    ["--purchase", "capacity-block"],
+    ["--purchase", "spot", "--capacity-reservation-id", "cr-0123456789abcdef0"],
+    ["--capacity-reservation-id", "mine"],
+    ["--instance-type", "g99.huge"],
+    ["--instance-type", "g6f.xlarge"],
+    ["--instance-type", "8xH100"],
+    ["--ami", "ubuntu"],
+    ["--subnet-id", "subnet-$(id)"],
+    ["--weights", "/home/me/model"],
+    ["--weights", "s3://bucket/$(id)"],
+    ["--hf-token-parameter", "hf token"],
+    ["--name", "Two Words"],
+    ["--name", 'a"b'],
+    ["--name", "$(id)"],
+    ["--name", "naïve"],
+    ["--name", "x" * 41],
+    ["--name", "-x"],
+    ["--target", "moon"],
+    ["--host", "gpu@10.0.0.5"],
+]
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("arguments", BAD, ids=" ".join)
+def test_a_bad_argument_is_one_sentence_and_no_call(
+    arguments: list[str], plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--yes", *arguments])
+    said = capsys.readouterr()
+    assert (code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 2, said.err
+    assert not (tmp_path / "corral-home").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_user_data_larger_than_ec2_takes_is_refused(plan: Plan, tmp_path: Path) -> None:
+    serve = plan.serve.model_copy(update={"hf_overrides": {"long": "x" * 16385}})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
+    assert run(["provision", str(tmp_path / "plan.json"), "--target", "ec2", "--yes"]) == 2
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_dry_run_is_every_call_in_order_and_makes_none(
+    plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [f"{one['service']}:{one['operation']}" for one in shown] == [
+        "sts:GetCallerIdentity",
+        "ec2:DescribeInstances",
+        "ec2:DescribeInstanceTypeOfferings",
+        "ec2:DescribeSubnets",
+        "ssm:GetParameter",
+        "ec2:DescribeImages",
+        "service-quotas:GetServiceQuota",
+        "ec2:CreateSecurityGroup",
+        "ec2:RunInstances",
+        "iam:SimulatePrincipalPolicy",
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "iam:CreateInstanceProfile",
+        "iam:AddRoleToInstanceProfile",
+        "iam:CreateRole",
+        "iam:PutRolePolicy",
+        "scheduler:CreateScheduleGroup",
+        "ec2:CreateSecurityGroup",
+        "ec2:RunInstances",
+        "scheduler:CreateSchedule",
+        "ec2:DescribeInstanceStatus",
+    ]
+    launch = shown[18]["parameters"]
+    assert launch["NetworkInterfaces"][0]["SubnetId"] == "<SubnetId of DescribeSubnets>"
+    assert launch["NetworkInterfaces"][0]["Groups"] == ["<GroupId of CreateSecurityGroup>"]
+    assert not (tmp_path / "corral-home").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_plan_that_does_not_fit_is_not_rented(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_on("g5.12xlarge", "bf16").write(tmp_path / "plan.json")
+    assert run(["provision", str(tmp_path / "plan.json"), "--target", "ec2", "--yes"]) == 3
+    plan_on("2xA100-80GB").write(tmp_path / "owned.json")
+    assert run(["provision", str(tmp_path / "owned.json"), "--target", "ec2", "--yes"]) == 2
+    assert "EC2 sells no 2xA100-80GB. Nearest: p4de.24xlarge" in capsys.readouterr().err
