@@ -22,7 +22,6 @@ from infra.hardware import Gpu, Machine
 from infra.record import Document, Record
 from serving.models import model
 from serving.recipes import refusal
-from serving.throughput import first_token_s, unfitted
 
 TENSOR_SIZES = (1, 2, 4, 8)
 MOST_MACHINES = 10_000
@@ -271,8 +270,7 @@ def broken_promise(predictor: Predictor, promise: Promise, traffic: Traffic, con
     found = predictor.at(concurrency)
     if promise.tpot_s is not None and found.tpot_s > promise.tpot_s:
         return f"TPOT {found.tpot_s * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
-    bent = predictor.fit or unfitted(predictor.engine)
-    first = first_token_s(predictor.engine, traffic.input_tokens.largest, bent, found.tpot_s)
+    first = predictor.first_token_s(traffic.input_tokens.largest, found.tpot_s)
     if promise.ttft_s is not None and first > promise.ttft_s:
         return f"TTFT {first:.2f} s for {traffic.input_tokens.largest:,} tokens, promised {promise.ttft_s:g}"
     return None

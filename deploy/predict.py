@@ -6,7 +6,7 @@ from deploy.plan import CurvePoint, Throughput
 from deploy.subject import Subject
 from infra.hardware import Gpu, Machine
 from serving.calibration import fitted
-from serving.throughput import Engine, Fit, Load, Speed, speed
+from serving.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted
 
 LEAST_GAIN = 1.1
 """Saturated: twice the concurrency brings less than this factor more tokens."""
@@ -16,15 +16,20 @@ def predicted(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, op
     """The speed at the workload's concurrency, bounded by what the KV cache and max_num_seqs let run."""
     found = Predictor(subject, machine, gpu, outcome, options).at(options.concurrency)
     return Throughput(
-        output_tokens_per_s=round(found.output_tokens_per_s, 1),
-        total_tokens_per_s=round(found.total_tokens_per_s, 1),
-        ttft_s=round(found.ttft_s, 4),
-        tpot_s=round(found.tpot_s, 5),
+        output_tokens_per_s=significant(found.output_tokens_per_s),
+        total_tokens_per_s=significant(found.total_tokens_per_s),
+        ttft_s=significant(found.ttft_s),
+        tpot_s=significant(found.tpot_s),
         concurrency=options.concurrency,
         basis=found.basis,
         running=found.running,
         band=found.band,
     )
+
+
+def significant(value: float) -> float:
+    """Five significant digits: a prediction has no more, and a very slow one must not become zero."""
+    return float(f"{value:.5g}")
 
 
 class Predictor:
@@ -52,6 +57,11 @@ class Predictor:
         load = Load(self.options.input_tokens, self.options.output_tokens, concurrency)
         return speed(self.engine, load, self.most_running, self.fit)
 
+    def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
+        """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""
+        load = Load(input_tokens, self.options.output_tokens, 1)
+        return first_token_s(self.engine, input_tokens, self.fit or unfitted(self.engine, load), tpot_s)
+
     def curve(self) -> tuple[CurvePoint, ...]:
         """Doubling concurrency from one request to twice what can run."""
         top = 2 * self.most_running
@@ -63,9 +73,9 @@ class Predictor:
         found = self.at(concurrency)
         return CurvePoint(
             concurrency=concurrency,
-            output_tokens_per_s=round(found.output_tokens_per_s, 1),
-            ttft_s=round(found.ttft_s, 4),
-            tpot_s=round(found.tpot_s, 5),
+            output_tokens_per_s=significant(found.output_tokens_per_s),
+            ttft_s=significant(found.ttft_s),
+            tpot_s=significant(found.tpot_s),
         )
 
     def saturation(self) -> int:

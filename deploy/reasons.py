@@ -79,7 +79,7 @@ def notes(
     found = [
         *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
         *sold_notes(machine, gpu),
-        *recipes.notes(gpu, subject.precision, options.kv_cache_dtype),
+        *recipes.notes(gpu, subject.precision, options.kv_cache_dtype, machine.kind == "owned"),
         *price_notes(machine, price, options, today or clock.today()),
         *idle_notes(machine, outcome),
     ]

@@ -19,7 +19,7 @@ def refusal(gpu: Gpu, precision: str) -> str | None:
     )
 
 
-def notes(gpu: Gpu, precision: str, kv_cache_dtype: str) -> tuple[str, ...]:
+def notes(gpu: Gpu, precision: str, kv_cache_dtype: str, owned: bool) -> tuple[str, ...]:
     """What a user should know about that GPU and precision."""
     row = data()["precision"][precision]
     said = []
@@ -27,12 +27,13 @@ def notes(gpu: Gpu, precision: str, kv_cache_dtype: str) -> tuple[str, ...]:
         said.append(row["below_native"].format(capability=gpu.compute_capability))
     if kv_cache_dtype.startswith("fp8") and gpu.compute_capability not in data()["kv_fp8"]["native"]:
         said.append(data()["kv_fp8"]["warning"].format(capability=gpu.compute_capability))
-    return (*said, *(note["text"] for note in data()["note"] if applies(note, gpu, precision)))
+    return (*said, *(note["text"] for note in data()["note"] if applies(note, gpu, precision, owned)))
 
 
-def applies(note: dict[str, Any], gpu: Gpu, precision: str) -> bool:
-    """Whether a note is about this GPU and precision."""
-    return bool(note.get("precision", precision) == precision and note.get("gpu", gpu.name) == gpu.name)
+def applies(note: dict[str, Any], gpu: Gpu, precision: str, owned: bool) -> bool:
+    """Whether a note is about this GPU and precision, and this kind of machine."""
+    said = {"precision": precision, "gpu": gpu.name, "owned": owned}
+    return all(said[key] == value for key, value in note.items() if key in said)
 
 
 def image_limit() -> int:

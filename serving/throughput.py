@@ -74,7 +74,7 @@ class Engine:
 
 def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> Speed:
     """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs)."""
-    bent = fit or unfitted(engine)
+    bent = fit or unfitted(engine, load)
     running = max(1, min(load.concurrency, at_most))
     tpot = bent.kernels * kernels_s(engine, load, running) + bent.overhead_s
     rounds_waited = max(0.0, load.concurrency / running - 1)
@@ -91,14 +91,25 @@ def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> S
     )
 
 
-def unfitted(engine: Engine) -> Fit:
+def unfitted(engine: Engine, load: Load) -> Fit:
     """The shipped figures as they are."""
-    figure, other = kernel(engine.gpu), data()["kernel"]["other"]
-    stored = engine.scheme.name.split("-")[0]
-    if stored not in figure["validated"]:
-        basis = f"modelled, not validated: no {stored} figure of Llama 4 on {engine.gpu.name} is public"
-        return Fit(1.0, overhead_s(engine.rules), 1.0, other["band"], basis)
+    doubt = not_validated(engine, load)
+    if doubt:
+        widest = data()["kernel"]["other"]["band"]
+        return Fit(1.0, overhead_s(engine.rules), 1.0, widest, f"modelled, not validated: {doubt}")
+    figure = kernel(engine.gpu)
     return Fit(1.0, overhead_s(engine.rules), 1.0, figure["band"], figure["basis"])
+
+
+def not_validated(engine: Engine, load: Load) -> str | None:
+    """Why no published figure stands behind a prediction; None when some do."""
+    stored = engine.scheme.name.split("-")[0]
+    if stored not in kernel(engine.gpu)["validated"]:
+        return f"no {stored} figure of Llama 4 on {engine.gpu.name} is public"
+    if engine.split.pipeline > 1 or engine.split.data > 1:
+        return "no figure of Llama 4 with pipeline or data parallelism is public"
+    longest = data()["validated_input_tokens"]
+    return f"no figure beyond {longest:,} tokens of input is public" if load.input_tokens > longest else None
 
 
 def kernels_s(engine: Engine, load: Load, running: int) -> float:

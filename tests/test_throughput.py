@@ -97,6 +97,29 @@ def test_what_was_never_measured_says_so() -> None:
     assert predicted("scout", "fp8", "p4de.24xlarge").basis.startswith("modelled, not validated")
 
 
+@pytest.mark.parametrize(
+    ("options", "doubt"),
+    [
+        ({}, None),
+        ({"input_tokens": 30_000}, "no figure beyond 20,000 tokens of input is public"),
+        (
+            {"tensor_parallel_size": 4, "pipeline_parallel_size": 2},
+            "with pipeline or data parallelism is public",
+        ),
+    ],
+)
+def test_validated_only_where_figures_are(options: dict[str, object], doubt: str | None) -> None:
+    found = predicted("scout", "bf16", "8xH100", **options)
+    assert found.basis.startswith("modelled, not validated") == (doubt is not None)
+    assert (doubt or "published Llama 4 figures") in found.basis
+    assert found.band == (2.0 if doubt else 1.6)
+
+
+def test_a_very_slow_prediction_is_not_zero() -> None:
+    found = predicted("scout", "bf16", "8xH200", input_tokens=9_000_000, max_model_len=10_485_760)
+    assert 0 < found.output_tokens_per_s < 1
+
+
 def test_requests_beyond_the_kv_cache_wait() -> None:
     few = predicted("scout", "int4", "1xH100", concurrency=4, input_tokens=8000)
     many = predicted("scout", "int4", "1xH100", concurrency=200, input_tokens=8000)
