@@ -161,6 +161,20 @@ def test_haikus_step_is_taken_by_the_prompt_as_claude_counts_it() -> None:
     assert near(above.usd_per_mtok_blended / below.usd_per_mtok_blended, "7.5000")
 
 
+def test_near_the_step_the_average_prompt_is_said_to_hide_dearer_ones() -> None:
+    near_it = changed(PROBE, input_tokens=60_000, output_tokens=100, succeeded=1)
+    far_below = changed(PROBE, input_tokens=40_000, output_tokens=100, succeeded=1)
+    said = (
+        "Claude Haiku 5.5 asks more for requests above 100,000 prompt tokens. The average prompt has 60,000: where "
+        "some are longer, Claude costs more than is said here."
+    )
+    assert said in compared(probe=near_it, claude_models=(HAIKU,)).warnings
+    assert said not in compared(probe=near_it, claude_models=(SONNET,)).warnings
+    assert not [
+        text for text in compared(probe=far_below, claude_models=(HAIKU,)).warnings if "prompt" in text
+    ]
+
+
 def test_a_batch_and_a_cache_make_claude_cheaper() -> None:
     found = compared(way=Way(batch=True), cache_read_fraction=Decimal("0.5"))
     # per request: (375 x 2 + 375 x 0.10 + 250 x 10) / 2
@@ -181,6 +195,11 @@ def test_hosted_offers_are_of_the_same_model_and_the_ended_last() -> None:
     assert rows["AWS Bedrock"] == ("live", Decimal("0.2925"))
     assert list(rows.values())[-2:] == [("ended", Decimal("0.1675")), ("ended", Decimal("0.2825"))]
     assert "Databricks" not in rows  # it sells Maverick only
+
+
+def test_an_offer_whose_end_has_come_is_over() -> None:
+    later = compare(PLAN, PROBE, Question(token_ratio=Decimal(1)), date(2027, 3, 30))
+    assert {each.host: each.status for each in later.hosted}["AWS Bedrock"] == "ended"
 
 
 def test_a_volume_becomes_a_utilisation() -> None:

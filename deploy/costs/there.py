@@ -8,7 +8,7 @@ from deploy.costs.claude import ClaudeModel
 from deploy.costs.claude_cost import request_usd
 from deploy.costs.comparison import BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
 from deploy.costs.cost import MTOK
-from deploy.costs.money import rounded
+from deploy.costs.money import count, rounded
 from deploy.costs.question import Question
 from deploy.costs.request import Request, warnings
 from deploy.costs.tokens import token_ratio
@@ -42,7 +42,18 @@ def claude_side(
         break_even=even,
         answer=verdict.answer_of(own, even),
         verdict=verdict.verdict_of(own, model.name, base, even),
-        warnings=warnings(model, request, on),
+        warnings=(*warnings(model, request, on), *hidden_step(model, request)),
+    )
+
+
+def hidden_step(model: ClaudeModel, request: Request) -> tuple[str, ...]:
+    """That an average prompt below the step may hide dearer ones: a probe's report has only the average."""
+    step = model.long.above_prompt_tokens if model.long else None
+    if step is None or not step / 2 < request.input_tokens <= step:
+        return ()
+    return (
+        f"{model.name} asks more for requests above {step:,} prompt tokens. The average prompt has "
+        f"{count(request.input_tokens)}: where some are longer, Claude costs more than is said here.",
     )
 
 
