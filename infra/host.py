@@ -45,7 +45,7 @@ class HostSetup(Record):
     host: str = "127.0.0.1"
     port: int = 8000
     peers: tuple[str, ...] = ()
-    """The addresses of the other hosts that run the same engine; the only ones it may talk to."""
+    """The addresses of all hosts that run the same engine; the only ones it may talk to."""
     engine: Engine
     weights: str = ""
     """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it

@@ -145,6 +145,14 @@ def test_the_cpu_engine_wants_avx2_libnuma_and_memory() -> None:
     ]
 
 
+def test_what_is_compiled_at_the_start_needs_a_compiler() -> None:
+    assert judged(host(tools=frozenset()), plan())["compiler"].outcome == "warning"
+    two = plan("cpu", 0)
+    two = two.model_copy(update={"serve": two.serve.model_copy(update={"tensor_parallel_size": 2})})
+    bare = host(gpu=facts.GpuReport(), nvidia_device=False, tools=frozenset({"libnuma"}))
+    assert failures(judged(bare, two)) == ["compiler: g++ is missing"]
+
+
 @pytest.mark.parametrize(
     ("changes", "archive_python", "failed"),
     [

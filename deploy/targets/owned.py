@@ -72,7 +72,7 @@ def host_setup(deployment: Deployment, bring: Brought, node: Node | None = None)
         environment=given | (node_environment(node) if node else {}),
         host=options.host,
         port=options.port,
-        peers=tuple(address for address in node.addresses if address != node.address) if node else (),
+        peers=node.addresses if node else (),
         engine=_engine_there(deployment.name, bring),
         weights=f"hf://{deployment.plan.serve.model}" if _is_repository(deployment.plan, bring) else "",
         read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),

@@ -33,7 +33,7 @@ have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null && say tool pyth
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi
 done
-for tool in tar curl docker podman nvidia-ctk; do have "$tool" && say tool "$tool"; done
+for tool in tar curl gcc g++ docker podman nvidia-ctk; do have "$tool" && say tool "$tool"; done
 
 [ -e /dev/nvidiactl ] && say nvidia_device yes
 [ -e /dev/nvidia-nvswitchctl ] && say nvswitch yes

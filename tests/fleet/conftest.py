@@ -28,7 +28,7 @@ from serving import tiny
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),
-    *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1"),
+    *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1", "g++"),
 )
 SUITE = "bookworm"
 BOOT_DEADLINE_S = 60

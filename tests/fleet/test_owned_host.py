@@ -72,7 +72,8 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
     }
     assert files_of(machine) == before
     assert machine.ssh("cat /etc/passwd") == users
-    assert machine.ssh("systemctl is-system-running") == "running\n"
+    assert machine.ssh("systemctl list-units --all --plain --no-legend 'corral*'") == ""
+    assert machine.ssh("systemctl --failed --plain --no-legend") == ""
 
 
 def wait_until_serving(corral: Callable[..., Any]) -> Any:
