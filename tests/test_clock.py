@@ -1,0 +1,20 @@
+"""The day, and how it is pinned."""
+
+from datetime import date
+
+import pytest
+
+from infra.clock import today
+from infra.errors import UsageError
+
+
+def test_the_day_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795521600")
+    assert today() == date(2026, 11, 24)
+
+
+@pytest.mark.parametrize("epoch", ["tomorrow", "1e9", "99999999999999999999"])
+def test_what_names_no_day_is_refused(epoch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    with pytest.raises(UsageError, match="which is no day"):
+        today()
