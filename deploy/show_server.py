@@ -25,14 +25,16 @@ def shell(request: dict[str, object]) -> str:
 
 
 def endpoint(name: str, found: Endpoint) -> str:
-    """Where it answers, and a first request to paste."""
-    key = f' -H "Authorization: Bearer $(cat {found.api_key_file})"' if found.api_key_file else ""
+    """Where it answers, and what to do with it: lines to paste."""
+    secret = f' -H "Authorization: Bearer $(cat {found.api_key_file})"' if found.api_key_file else ""
+    key = f" --api-key-file {found.api_key_file}" if found.api_key_file else ""
     body = json.dumps({"model": found.served_model_name, "messages": [{"role": "user", "content": "Hello"}]})
     return (
         f"{found.served_model_name} answers at {found.base_url}\n"
-        f"try it:   curl {found.base_url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'\n"
+        f"ask:      curl {found.base_url}/v1/chat/completions{secret} -H 'Content-Type: application/json' -d '{body}'\n"
+        f"measure:  corral probe {found.base_url} --concurrency 16 --requests 200{key}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
-        f"end it:   corral stop {name}"
+        f"end:      corral stop {name}"
     )
 
 
