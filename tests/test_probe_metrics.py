@@ -12,10 +12,10 @@ import pytest
 from infra.errors import DocumentError
 from serving.probe import results
 from serving.probe.again import again
+from serving.probe.answer import empty_to_drop, gaps
 from serving.probe.diff import change, difference
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
-from serving.probe.outcome import empty_to_drop, gaps
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
 from serving.probe.samples import collect
@@ -365,7 +365,10 @@ def test_the_search_says_when_nothing_meets_and_when_all_do() -> None:
 def test_without_limits_the_knee_is_found() -> None:
     """Throughput rises with the load up to 32, then not any more."""
 
+    tried = []
+
     def measure(load: float) -> Point:
+        tried.append(load)
         empty: dict[str, Any] = {
             "attainment": None,
             "attainment_low": None,
@@ -376,8 +379,8 @@ def test_without_limits_the_knee_is_found() -> None:
         times: dict[str, Any] = {"ttft_p50_s": 0.1, "ttft_p99_s": 0.1, "tpot_p50_s": 0.1, "tpot_p99_s": 0.1}
         return Point(load=load, output_tokens_per_s=min(load, 32.0) * 10, request_per_s=1.0, **times, **empty)
 
-    points, best, _ = search(measure, Steps(start=1.0, limit=1024.0), Slo())
-    assert (best, [each.load for each in points]) == (32.0, [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0])
+    assert search(measure, Steps(start=1.0, limit=1024.0), Slo()) == 32.0
+    assert tried == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
 
 
 # Other forms

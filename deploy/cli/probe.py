@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from serving.probe.report import ProbeReport
+    from serving.probe.sweep_report import Sweep
 
 
 class UrlFirst(TyperGroup):
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Measure an endpoint: `corral probe URL` puts a load on it; the other verbs work with its results.",
 )
 
-Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, e.g. http://127.0.0.1:8000")]
+Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, or the NAME of a deployment.")]
 InputTokens = Annotated[str, typer.Option(help="N, or A-B (uniform), or MEAN~SD (normal).")]
 OutputTokens = Annotated[str, typer.Option(help="As --input-tokens.")]
 Goodput = Annotated[
@@ -103,6 +104,7 @@ def run(
     from serving.probe.run import run as probe
     from serving.probe.text import progress_line, report_text
 
+    url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
     load = ask.load_of(
         concurrency,
@@ -206,6 +208,7 @@ def sweep(
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
 
+    url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
     steps = Steps(
         over=ask.one_of("--over", over, "concurrency", "rate"),
@@ -221,16 +224,52 @@ def sweep(
     folder = output or dated_folder()
     found = measure(target, ask.checked_steps(steps), workload, folder, ask.slo_of(goodput or []), progress)
     emit(found, sweep_text(found, folder), as_json)
-    return 0
+    return swept(found)
+
+
+def endpoint_of(
+    url: str, model: str | None, api_key_file: Path | None
+) -> tuple[str, str | None, Path | None]:
+    """The same three or, where the URL is a deployment's name, what that deployment answers."""
+    from deploy.deployment import load, names
+    from deploy.targets.choose import target_of
+    from infra.errors import EndpointError
+
+    if "/" in url or url not in names():
+        return url, model, api_key_file
+    deployment = load(url)
+    found = target_of(deployment).status(deployment)
+    if found.endpoint is None:
+        raise EndpointError(f"{url} answers nowhere: {found.detail}", f"Start it: corral serve {url}")
+    return (
+        found.endpoint.base_url,
+        model or found.endpoint.served_model_name,
+        api_key_file or found.endpoint.api_key_file,
+    )
 
 
 def dated_folder() -> Path:
-    """Where results go when the user named no folder."""
+    """Where results go when the user named no folder: one that is not there yet."""
     from datetime import datetime
 
     from deploy.deployment import home
 
-    return home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S")
+    stem = home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S")
+    return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
+
+
+def swept(found: "Sweep") -> int:
+    """The exit code of a sweep whose result is already printed."""
+    from deploy.cli.output import Told, fail
+    from infra.errors import Interrupted, ProbeInvalid
+
+    if found.interrupted:
+        return Told(fail(Interrupted("Interrupted; the steps until then are kept."), as_json=False))
+    invalid = [point for point in found.points if point.load == found.best and not point.valid]
+    if invalid:
+        why = f"The answer rests on a step that must not be used: see {invalid[0].folder}."
+        return Told(fail(ProbeInvalid(why, "Run it on a free machine, or with --processes."), as_json=False))
+    return 0
 
 
 def judged(report: "ProbeReport") -> int:

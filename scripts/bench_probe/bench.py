@@ -34,6 +34,12 @@ ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engi
 
 Row = dict[str, float]
 
+# Runs a command and says its peak memory in KiB as the last line of standard error.
+PEAK = (
+    "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)"
+)
+
 
 def main() -> None:
     """Build, measure, print."""
@@ -79,7 +85,9 @@ def figures(built: Path, rounds: int) -> str:
     )
     for title, server, load, clients in modes:
         lines += [f"## {title}", "", *table(measure(built, server, load, clients, rounds)), ""]
-    lines += ["## 256 requests at one moment (`--request-rate inf`)", "", *bursts(built, rounds)]
+    lines += ["## 256 requests at one moment (`--request-rate inf`)", "", *bursts(built, rounds), ""]
+    lines += ["## Poisson, 200 requests a second for 10 s", "", *open_loop(built), ""]
+    lines += ["## Memory", "", *memory(built)]
     return "\n".join(lines) + "\n"
 
 
@@ -140,7 +148,8 @@ def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more
         "16",
         "--json",
     ]
-    done = subprocess.run([*command, "--output", str(folder)], capture_output=True, text=True)
+    timed = ["/usr/bin/env", "python3", "-c", PEAK, *command, "--output", str(folder)]
+    done = subprocess.run(timed, capture_output=True, text=True)
     report = json.loads(done.stdout)
     results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     side = results[-1]["end"]["clients"][0]
@@ -155,6 +164,8 @@ def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more
         "lag_p99_ms": side["lag_us"].get("p99", 0) / 1e3,
         "uncertain": side["uncertain"] / side["events"],
         "stalls": report["stalls"]["count"],
+        "peak_mib": int(done.stderr.splitlines()[-1]) / 1024,
+        "late_sends_p99_ms": report["client"]["late_sends_p99_s"] * 1e3,
     }
 
 
@@ -273,6 +284,32 @@ def bursts(built: Path, rounds: int) -> list[str]:
             f"| {number + 1} | {spread_ms:.2f} | {row['ttft_mean_error']:.3f} | {row['ttft_p99_error']:.3f} |"
         )
     return lines
+
+
+def open_loop(built: Path) -> list[str]:
+    """How late requests leave, and the error of their TTFT."""
+    with running(built, 50, 10, 0, 0) as port:
+        said = corral(built, port, 0, 2000, 10, "--request-rate", "200")
+        row = compared(said, truth(port, 2000))
+    late = f"sent late by p99 {said['late_sends_p99_ms']:.2f} ms"
+    return [
+        f"{late}; TTFT mean error {row['ttft_mean_error']:.3f} ms, p99 error {row['ttft_p99_error']:.3f} ms"
+    ]
+
+
+def memory(built: Path) -> list[str]:
+    """The peak of the whole `corral probe`, report included, at two sizes; and what the slope says of 10 million."""
+    sizes = []
+    for tokens in (200, 2000):
+        with running(built, 200, 10, 0, 0) as port:
+            said = corral(built, port, 512, 512, tokens)
+        sizes.append((said["events"], said["peak_mib"]))
+    (few, small), (many, large) = sizes
+    slope = (large - small) / (many - few)
+    return [
+        f"{few:,} events {small:.0f} MiB, {many:,} events {large:.0f} MiB: {slope * 2**20:.0f} bytes an event, so"
+        f" 10 million events need {small + slope * (10_000_000 - few):.0f} MiB",
+    ]
 
 
 def machine() -> str:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
 from serving.probe.clock import realtime_offset_ns
-from serving.probe.connection import Connection, Peer, Tally
-from serving.probe.outcome import Outcome, Shot
+from serving.probe.connection import Connection, Peer
 from serving.probe.results import ClientSide, Result
 from serving.probe.spec import Load
 
@@ -84,7 +84,7 @@ class Attack:
         self._waiting = 0
         self.unfinished = 0
         self.last_done_us = 0
-        self._owed: deque[Outcome] = deque()
+        self._owed: deque[Answer] = deque()
         self._over: asyncio.Future[None] = self.loop.create_future()
 
     def run(self) -> ClientSide:
@@ -212,25 +212,25 @@ class Attack:
         if self._load.is_open:
             self._all.discard(connection)
 
-    def finished(self, connection: Connection, outcome: Outcome) -> None:
+    def finished(self, connection: Connection, answer: Answer) -> None:
         """A request has ended, well or not: the next one goes first, the bookkeeping follows."""
         self._busy.discard(connection)
-        ok = outcome.failure is None
-        self._owed.append(outcome)
+        ok = answer.failure is None
+        self._owed.append(answer)
         if len(self._owed) == 1:
             self.loop.call_soon(self._settle)
         if self._over.done():
             return
-        follow = outcome.shot.follow(outcome.text) if outcome.shot.follow is not None and ok else None
+        follow = answer.shot.follow(answer.text) if answer.shot.follow is not None and ok else None
         if follow is not None and not self._draining:
             self._launch(connection, follow)
         elif self._load.is_open:
             self._idle.append(connection) if connection.is_open else self._discard(connection)
         elif ok:
-            self._late_us.append(max(0, (time.monotonic_ns() - outcome.done_ns) // 1000))
+            self._late_us.append(max(0, (time.monotonic_ns() - answer.done_ns) // 1000))
             self._take_next(connection)
         else:
-            self._take_next_later(connection, pause_s(outcome.failure))
+            self._take_next_later(connection, pause_s(answer.failure))
         self._finish_if_over()
 
     def _settle(self) -> None:
@@ -242,12 +242,12 @@ class Attack:
         if self._owed and not self._over.done():
             self.loop.call_soon(self._settle)
 
-    def _hand_out(self, outcome: Outcome) -> None:
+    def _hand_out(self, answer: Answer) -> None:
         progress = self.progress
-        if outcome.failure and outcome.failure[0] == "unfinished":
+        if answer.failure and answer.failure[0] == "unfinished":
             self.unfinished += 1
             return
-        result = outcome.result(self.zero_ns)
+        result = answer.result(self.zero_ns)
         self.last_done_us = max(self.last_done_us, result.done_us)
         progress.done += 1
         progress.failed += not result.ok
@@ -277,7 +277,9 @@ class Attack:
             return
         now_ns = time.monotonic_ns()
         for connection in list(self._busy):
-            if now_ns - connection.sent_ns > self._load.timeout_s * 1e9:
+            if connection.answer is None:
+                continue
+            if now_ns - connection.answer.sent_ns > self._load.timeout_s * 1e9:
                 connection.abort("timeout", f"not done after {self._load.timeout_s:g} s")
             elif now_ns - connection.last_ns > self._load.stall_timeout_s * 1e9:
                 connection.abort("stalled", f"nothing came for {self._load.stall_timeout_s:g} s")

@@ -11,10 +11,10 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from infra.errors import CorralError
+from serving.probe.answer import Shot
 from serving.probe.attack import Attack, Progress
 from serving.probe.dataset import Composer
 from serving.probe.maker import Maker
-from serving.probe.outcome import Shot
 from serving.probe.peer import resolve
 from serving.probe.results import ClientSide, Ending, Result, Writer
 from serving.probe.spec import Load

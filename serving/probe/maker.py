@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from serving.probe.answer import Shot
 from serving.probe.api import PATHS, headers, request_body
 from serving.probe.dataset import Composer, Lexicon, Prompt, message, synthetic
-from serving.probe.outcome import Shot
 from serving.probe.pacing import schedule_s
 from serving.probe.prompts import prompts, read
 from serving.probe.results import ServerFacts

@@ -18,6 +18,12 @@ SATURATED_GAIN = 1.05
 """Twice the load must bring this much more throughput, else it is saturated."""
 NEAR_BEST = 0.95
 
+SATURATION_RULE = "doubled until twice the load brought less than 5 % more output tokens/s"
+LIMIT_RULE = (
+    f"raised by a factor of {GROWTH:g}, then halved between the last load that met the limits and the first that did"
+    " not, down to 5 %"
+)
+
 Measure = Callable[[float], Point]
 
 
@@ -26,51 +32,53 @@ def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: S
 
     Raises what a single probe raises.
     """
-    reports: list[ProbeReport] = []
+    model = ""
+    points: list[Point] = []
 
     def measure(load: float) -> Point:
+        nonlocal model
         folder = output / f"{steps.over}-{load:g}"
         report = run(target, load_of(steps, load), workload, folder, slo)
-        reports.append(report)
-        found = point(load, report, folder)
-        say(point_text(found, steps.over))
+        model = report.model
+        points.append(point(load, report, folder))
+        say(point_text(points[-1], steps.over))
         if report.interrupted:
             raise KeyboardInterrupt
-        return found
+        return points[-1]
 
-    points, best, rule = search(measure, steps, slo)
+    try:
+        best, interrupted = search(measure, steps, slo), False
+    except KeyboardInterrupt:
+        if not points:
+            raise
+        best, interrupted = None, True
     found = Sweep(
         url=target.base_url,
-        model=reports[0].model,
+        model=model,
         over=steps.over,
         slo=slo.model_dump(exclude_none=True),
         attainment=steps.attainment,
         best=best,
         points=tuple(sorted(points, key=lambda each: each.load)),
-        rule=rule,
+        rule=SATURATION_RULE if slo == Slo() else LIMIT_RULE,
+        interrupted=interrupted,
     )
     found.write(output / "sweep.json")
     write_text_atomically(output / "sweep.html", sweep_page(found), mode=0o644)
     return found
 
 
-def search(measure: Measure, steps: Steps, slo: Slo) -> tuple[list[Point], float | None, str]:
-    """The points measured, the answer, and the rule it was found by."""
-    whole = steps.over == "concurrency"
+def search(measure: Measure, steps: Steps, slo: Slo) -> float | None:
+    """The load that answers the question, by as many measurements as it takes."""
     if slo == Slo():
         points = until_saturated(measure, steps.start, steps.limit)
         top = max(each.output_tokens_per_s for each in points)
-        knee = min(each.load for each in points if each.output_tokens_per_s >= NEAR_BEST * top)
-        return points, knee, "doubled until twice the load brought less than 5 % more output tokens/s"
-    points = []
+        return min(each.load for each in points if each.output_tokens_per_s >= NEAR_BEST * top)
 
     def meets(load: float) -> bool:
-        points.append(measure(load))
-        return (points[-1].attainment or 0.0) >= steps.attainment
+        return (measure(load).attainment or 0.0) >= steps.attainment
 
-    best = highest(meets, steps.start, steps.limit, whole)
-    rule = f"grown by {GROWTH:g}, then halved between the last that met the limits and the first that did not, to 5 %"
-    return points, best, rule
+    return highest(meets, steps.start, steps.limit, whole=steps.over == "concurrency")
 
 
 def until_saturated(measure: Measure, start: float, limit: float) -> list[Point]:

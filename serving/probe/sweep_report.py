@@ -41,6 +41,7 @@ class Sweep(Document):
     """The highest load that meets the limits; without limits the lowest with 95 % of the best throughput."""
     points: tuple[Point, ...]
     rule: str
+    interrupted: bool = False
 
 
 def point_text(each: Point, over: str) -> str:
@@ -69,7 +70,9 @@ def sweep_text(found: Sweep, folder: Path) -> str:
     """The steps and the answer."""
     lines = [point_text(each, found.over) for each in found.points]
     unit = "requests/s" if found.over == "rate" else "at a time"
-    if found.best is None:
+    if found.interrupted:
+        answer = "interrupted before there was an answer"
+    elif found.best is None:
         answer = "not even the first step meets the limits"
     elif found.slo:
         answer = f"{found.best:g} {unit} is the highest load of which {found.attainment:.0%} meet {found.slo}"

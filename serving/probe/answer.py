@@ -1,0 +1,228 @@
+"""PURE: a request as it is sent, and its answer as it grows; the result is made from it when there is time."""
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from orjson import loads
+
+from serving.probe.api import Delta, StreamFailure, error_text, usage_tokens
+from serving.probe.results import Result
+from serving.probe.wire import Response
+
+# A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
+ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
+
+
+@dataclass(slots=True)
+class Shot:
+    """One request, serialised, ready to send."""
+
+    index: int
+    request: bytes
+    output_asked: int
+    input_asked: int | None = None
+    scheduled_ns: int | None = None
+    """From the start; None in a closed loop."""
+    follow: "Callable[[str], Shot] | None" = None
+    """Makes the conversation's next request from the answer."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What all connections of a process count together."""
+
+    lags_us: "array[int]" = field(default_factory=lambda: array("i"))
+    connect_us: list[int] = field(default_factory=list)
+    reads: int = 0
+    events: int = 0
+    uncertain: int = 0
+    late_uncertain: int = 0
+    unstamped: int = 0
+    reconnects: int = 0
+    kernel_stamps: bool = False
+
+
+@dataclass(slots=True)
+class Answer:
+    """What has come of one request so far."""
+
+    shot: Shot
+    texts: list[str] | None = None
+    """Kept only where a conversation needs them."""
+    sent_ns: int = 0
+    done_ns: int = 0
+    connect_us: int | None = None
+    status: int = 0
+    failure: tuple[str, str] | None = None
+    """The error's class and what was said."""
+    stamps_ns: list[int] = field(default_factory=list)
+    empty: list[tuple[int, bool]] = field(default_factory=list)
+    """Which chunks held no text, and whether they closed the stream."""
+    chunk_tokens: list[int] | None = None
+    usage: tuple[int | None, int | None, int | None] = (None, None, None)
+    chars: int = 0
+    finish_reason: str | None = None
+    uncertain: int = 0
+    ended: bool = False
+    """[DONE], or its like, has come."""
+
+    def absorb(
+        self,
+        payloads: list[bytes],
+        stamp_ns: int,
+        delta_of: Callable[[dict[str, Any]], Delta],
+        tally: Tally,
+        late: bool,
+    ) -> None:
+        """Take what the events of one read say; they share its stamp. The hot path."""
+        stamps = self.stamps_ns
+        before, closing = len(stamps), 0
+        for payload in payloads:
+            if payload == b"[DONE]":
+                self.ended = True
+                continue
+            try:
+                text, finish_reason, usage, ended = delta_of(loads(payload))
+            except StreamFailure as failure:
+                self.fail("stream_error", str(failure))
+                continue
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
+                continue
+            if text:
+                stamps.append(stamp_ns)
+                self.chars += len(text)
+                if self.texts is not None:
+                    self.texts.append(text)
+            elif text == "":
+                closing += finish_reason is not None
+                self.empty.append((len(stamps), finish_reason is not None))
+                stamps.append(stamp_ns)
+            if finish_reason:
+                self.finish_reason = finish_reason
+            if usage:
+                self.take_usage(usage, text is not None)
+            if ended:
+                self.ended = True
+        chunks = len(stamps) - before - closing
+        tally.events += chunks
+        if chunks > 1:  # only the last one's stamp is certain
+            self.uncertain += chunks - 1
+            tally.uncertain += chunks - 1
+            tally.late_uncertain += (chunks - 1) * late
+
+    def take_usage(self, usage: dict[str, Any], with_chunk: bool) -> None:
+        """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
+        before, after = self.usage, usage_tokens(usage)
+        self.usage = (
+            before[0] if after[0] is None else after[0],
+            before[1] if after[1] is None else after[1],
+            before[2] if after[2] is None else after[2],
+        )
+        if with_chunk and after[1] is not None:
+            if self.chunk_tokens is None:
+                self.chunk_tokens = []
+            self.chunk_tokens += [0] * (len(self.stamps_ns) - 1 - len(self.chunk_tokens))
+            self.chunk_tokens.append(after[1] - (before[1] or 0))
+
+    @property
+    def endless(self) -> bool:
+        """Whether it has far outgrown what was asked."""
+        return len(self.stamps_ns) > self.shot.output_asked * ENDLESS_FACTOR + ENDLESS_SLACK
+
+    @property
+    def text(self) -> str:
+        """What was said, where it was kept."""
+        return "".join(self.texts or ())
+
+    def fail(self, error_class: str, message: str) -> None:
+        """Fail it; the first reason stays."""
+        self.failure = self.failure or (error_class, message)
+
+    def complete(self, response: Response) -> None:
+        """The response is whole: was it what it should be?"""
+        self.status = response.status
+        if response.status != 200:
+            self.failure = (f"http_{response.status}", http_text(response))
+        elif not response.is_stream:
+            kind = response.headers.get("content-type", "no content type")
+            self.failure = ("not_a_stream", f"the answer is {kind}, not a stream: {response.body[:60]!r}")
+        elif not (self.ended or self.finish_reason):
+            self.fail("truncated", "the stream ended without [DONE]")
+        elif not self.stamps_ns:
+            self.fail("no_tokens", "the answer holds no token")
+
+    def result(self, zero_ns: int) -> Result:
+        """The result, with times from the start of the run."""
+        zero_us = zero_ns // 1000
+        sent_us = self.sent_ns // 1000 - zero_us
+        stamps, chunk_tokens = token_chunks(self.stamps_ns, self.chunk_tokens, self.empty, self.usage[1])
+        error_class, message = self.failure or (None, None)
+        return Result(
+            index=self.shot.index,
+            scheduled_us=sent_us if self.shot.scheduled_ns is None else self.shot.scheduled_ns // 1000,
+            sent_us=sent_us,
+            done_us=self.done_ns // 1000 - zero_us,
+            connect_us=self.connect_us,
+            status=self.status,
+            error=error_class,
+            message=message,
+            gaps_us=gaps(self.sent_ns, stamps),
+            chunk_tokens=chunk_tokens,
+            input_asked=self.shot.input_asked,
+            input_tokens=self.usage[0],
+            output_asked=self.shot.output_asked,
+            output_tokens=self.usage[1],
+            cached_tokens=self.usage[2],
+            output_chars=self.chars,
+            finish_reason=self.finish_reason,
+            uncertain=self.uncertain,
+            empty_chunks=len(self.stamps_ns) - len(stamps),
+        )
+
+
+def http_text(response: Response) -> str:
+    """What the body of an error answer says, and when the server wants to be asked again."""
+    try:
+        text = error_text(loads(response.body))
+    except ValueError:
+        text = response.body[:120].decode(errors="replace").strip()
+    wait = response.headers.get("retry-after")
+    return f"{text} (Retry-After: {wait})" if wait else text
+
+
+def gaps(sent_ns: int, stamps_ns: list[int]) -> list[int]:
+    """The distance of each stamp from the one before, in microseconds; rounded so that they add up."""
+    times_us = [sent_ns // 1000, *(stamp_ns // 1000 for stamp_ns in stamps_ns)]
+    return [later - earlier for earlier, later in zip(times_us, times_us[1:], strict=False)]
+
+
+def token_chunks(
+    stamps_ns: list[int], tokens: list[int] | None, empty: list[tuple[int, bool]], output_tokens: int | None
+) -> tuple[list[int], list[int] | None]:
+    """Leave out the chunks that carried no token, as far as the server's usage tells them from withheld text."""
+    told = [*tokens, *[0] * (len(stamps_ns) - len(tokens))] if tokens else None
+    if not empty:
+        return stamps_ns, told
+    drop = empty_to_drop(empty, len(stamps_ns), output_tokens)
+    kept = [number for number in range(len(stamps_ns)) if number not in drop]
+    return [stamps_ns[number] for number in kept], told and [told[number] for number in kept]
+
+
+def empty_to_drop(empty: list[tuple[int, bool]], chunks: int, output_tokens: int | None) -> set[int]:
+    """Which empty chunks held no token.
+
+    A token may show no text yet (half a UTF-8 character), and a closing chunk may hold the end token or nothing.
+    Only the server's token count tells: all empty chunks are tokens when it needs them all; else the closing ones
+    are not; else none is.
+    """
+    everything = {number for number, _ in empty}
+    closing = {number for number, closes in empty if closes}
+    if output_tokens is None:
+        return everything
+    for drop in (set[int](), closing, everything):
+        if chunks - len(drop) == output_tokens:
+            return drop
+    return closing if chunks - len(closing) <= output_tokens else everything
