@@ -19,6 +19,7 @@ from deploy.traffic import HOURS_PER_MONTH, Promise, Traffic
 from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
 from infra.hardware import Gpu, Machine
+from infra.prices import ON_DEMAND
 from infra.record import Document, Record
 from serving.models import model
 from serving.recipes import refusal
@@ -52,6 +53,8 @@ class Choice(Record):
     machines_at_worst: int = 0
     """If the truth lies at the bad end of the prediction's band."""
     usd_per_hour: Decimal | None = None
+    paid_ahead: bool = False
+    """A Capacity Block: days or weeks at a time, paid before they begin."""
     usd_per_month: Decimal | None = None
     usd_per_month_at_worst: Decimal | None = None
     basis: str = ""
@@ -139,10 +142,11 @@ def ranked(question: Question) -> tuple[Choice, ...]:
     )
 
 
-def order(choice: Choice) -> tuple[bool, bool, bool, Decimal, float]:
-    """Feasible, sure, priced, cheap, fast."""
+def order(choice: Choice) -> tuple[bool, bool, bool, bool, Decimal, float]:
+    """Feasible, sure, priced, by the hour, cheap, fast."""
     cost = choice.usd_per_month
-    return not choice.feasible, choice.verdict != "fits", cost is None, cost or Decimal(0), choice.e2e_s
+    sure = choice.verdict == "fits"
+    return not choice.feasible, not sure, cost is None, choice.paid_ahead, cost or Decimal(0), choice.e2e_s
 
 
 def why(choice: Choice, first: Choice) -> str:
@@ -156,6 +160,8 @@ def why(choice: Choice, first: Choice) -> str:
     ratio = choice.usd_per_month / first.usd_per_month
     if choice.verdict == "tight" and ratio < 1:
         return f"{1 - ratio:.0%} cheaper, but fits only tightly: confirm it by starting it"
+    if choice.paid_ahead:
+        return f"{ratio:.2f}x the cost, and a Capacity Block: paid ahead, for days or weeks"
     faster = f", {first.e2e_s / choice.e2e_s:.1f}x as fast" if choice.e2e_s < first.e2e_s else ""
     return f"{ratio:.2f}x the cost{faster}"
 
@@ -252,6 +258,7 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
             "machines": count,
             "machines_at_worst": at_worst,
             "usd_per_hour": hourly,
+            "paid_ahead": paid_ahead(question, whole),
             "usd_per_month": monthly(hourly, count),
             "usd_per_month_at_worst": monthly(hourly, at_worst),
             "basis": full.basis,
@@ -300,6 +307,12 @@ def hourly_usd(question: Question, whole: Machine) -> Decimal | None:
     """The machine's price: EC2's, or what the user says an owned one costs."""
     found = priced(whole, Options(region=question.region))
     return found.usd_per_hour if found else question.usd_per_hour
+
+
+def paid_ahead(question: Question, whole: Machine) -> bool:
+    """Whether the machine cannot be had by the hour."""
+    found = priced(whole, Options(region=question.region))
+    return found is not None and found.purchase != ON_DEMAND
 
 
 def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:

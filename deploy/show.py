@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deploy.plan import Plan
 from deploy.size import Ranking
+from infra.prices import ON_DEMAND
 from serving.models import models
 
 WIDTH = 100
@@ -171,21 +172,31 @@ def next_step(plan: Plan, written_to: Path | None) -> str:
 
 
 def ranking_text(ranking: Ranking) -> str:
-    """Every machine that holds the model, one line each."""
+    """Every machine that holds the model, one line each: what EC2 rents out, then what one may own."""
     if not ranking.machines:
         return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
-    load = ranking.workload
+    load, shown = ranking.workload, one_each(ranking.machines)
     title = (
         f"{ranking.model}: machines that hold it, the cheapest first "
         f"(speed at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; modelled)"
     )
-    head = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
-    shown = one_each(ranking.machines)
-    rows = [head, *(ranking_row(plan) for plan in shown)]
+    rented = [plan for plan in shown if plan.machine.instance_type]
+    own = [plan for plan in shown if not plan.machine.instance_type]
     best = shown[0]
     step = f"Next: corral size {ranking.model} --precision {best.precision} --on {best.machine.name}"
-    sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in ranking.machines if p.price})
-    return "\n\n".join([title, table(rows), "Prices: " + "; ".join(sources), step])
+    sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
+    blocks = [
+        title,
+        ranking_table("EC2", rented),
+        ranking_table("Owned: the smallest shape of each GPU", own),
+    ]
+    return "\n\n".join([*(block for block in blocks if block), "Prices: " + "; ".join(sources), step])
+
+
+def ranking_table(title: str, plans: Sequence[Plan]) -> str:
+    """One kind of machine, in order."""
+    head = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
+    return f"{title}\n" + table([head, *map(ranking_row, plans)]) if plans else ""
 
 
 def one_each(plans: Iterable[Plan]) -> list[Plan]:
@@ -207,12 +218,19 @@ def ranking_row(plan: Plan) -> tuple[str, ...]:
         f"{plan.machine.gpu_count}x {plan.machine.gpu}",
         plan.precision,
         plan.verdict,
-        f"{plan.price.usd_per_hour:.2f}" if plan.price else "-",
+        hourly(plan),
         f"{speed.output_tokens_per_s:,.0f}" if speed else "-",
         f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else "-",
         f"{plan.kv.max_context_tokens:,}",
         f"{plan.memory.kv_cache_gib:.1f}",
     )
+
+
+def hourly(plan: Plan) -> str:
+    """USD an hour, marked where it cannot be had by the hour."""
+    if plan.price is None:
+        return "-"
+    return f"{plan.price.usd_per_hour:.2f}" + (" ahead" if plan.price.purchase != ON_DEMAND else "")
 
 
 def table(rows: Iterable[Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from deploy.subject import Subject, from_contents, named, precisions
 from infra.catalog import ec2_types, gpus, machine
 from infra.errors import UsageError
 from infra.hardware import Machine, owned
+from infra.prices import ON_DEMAND
 from infra.record import Record
 from serving.checkpoint import Contents, read
 from serving.hub import read as read_repository
@@ -179,10 +180,11 @@ def plan_or_none(subject: Subject, machine: Machine, options: Options) -> Plan |
         return None
 
 
-def order(one: Plan) -> tuple[bool, Decimal, str, str]:
-    """Priced machines first, the cheapest first."""
+def order(one: Plan) -> tuple[bool, bool, Decimal, str, str]:
+    """What can be rented by the hour first, then what is paid ahead, then what has no price; the cheapest first."""
     price = one.price.usd_per_hour if one.price else Decimal(0)
-    return one.price is None, price, one.machine.name, one.precision
+    ahead = one.price is not None and one.price.purchase != ON_DEMAND
+    return one.price is None, ahead, price, one.machine.name, one.precision
 
 
 def on(name: str) -> Machine:

@@ -11,6 +11,7 @@ from infra.record import Record
 
 DEFAULT_REGION = "us-east-1"
 OLD_AFTER_DAYS = 90
+ON_DEMAND = "on-demand"
 
 
 class HourlyPrice(Record):
@@ -37,7 +38,7 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
     here = [row for row in found if row.region == (region or DEFAULT_REGION)]
     if not here:
         return None
-    best = min(here, key=lambda row: (row.purchase != "on-demand", -row.checked_on.toordinal()))
+    best = min(here, key=lambda row: (row.purchase != ON_DEMAND, -row.checked_on.toordinal()))
     return best.model_copy(update={"usd_per_hour": best.usd_per_hour * machine.hosts})
 
 

@@ -145,7 +145,9 @@ def test_without_a_machine_every_one_that_fits_is_ranked_by_price() -> None:
     found = ranking("scout", "bf16", Options()).machines
     prices = [one.price.usd_per_hour for one in found if one.price]
     assert [one.machine.name for one in found][:3] == ["g7e.24xlarge", "p4d.24xlarge", "p4de.24xlarge"]
-    assert prices == sorted(prices)
+    by_the_hour = [one.price.usd_per_hour for one in found if one.price and one.price.purchase == "on-demand"]
+    assert prices[: len(by_the_hour)] == by_the_hour == sorted(by_the_hour)
+    assert prices[len(by_the_hour) :] == [Decimal("39.80")]  # p5e: a Capacity Block, cheaper, but paid ahead
     assert all(one.fits for one in found)
 
 

@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
-Knob = "vLLM options, under vLLM's names"
-Load = "Workload"
-
 
 def size(
-    model: Annotated[str, typer.Argument(help="scout, maverick, or a Llama 4 checkpoint folder.")],
+    model: Annotated[
+        str, typer.Argument(help="scout, maverick, a checkpoint folder, or OWNER/NAME on the Hub.")
+    ],
     on: Annotated[
         str | None,
         typer.Option(
@@ -20,32 +19,40 @@ def size(
     precision: Annotated[
         str | None, typer.Option(help="bf16, fp8, int4 or nvfp4. Without it: the best that fits.")
     ] = None,
-    input_tokens: Annotated[int, typer.Option(rich_help_panel=Load)] = 1000,
-    output_tokens: Annotated[int, typer.Option(rich_help_panel=Load)] = 1000,
-    concurrency: Annotated[int, typer.Option(help="Requests at once.", rich_help_panel=Load)] = 16,
-    tensor_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
-    pipeline_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
-    data_parallel_size: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    input_tokens: Annotated[int, typer.Option(help="Tokens of a prompt.")] = 1000,
+    output_tokens: Annotated[int, typer.Option(help="Tokens of an answer.")] = 1000,
+    concurrency: Annotated[int, typer.Option(help="Requests at once.")] = 16,
+    tensor_parallel_size: Annotated[
+        int | None, typer.Option(help="GPUs that share each layer: 1, 2, 4 or 8.")
+    ] = None,
+    pipeline_parallel_size: Annotated[
+        int | None, typer.Option(help="Stages of layers; two hosts are two stages.")
+    ] = None,
+    data_parallel_size: Annotated[
+        int | None, typer.Option(help="Copies of the attention; they share the experts.")
+    ] = None,
     enable_expert_parallel: Annotated[
-        bool, typer.Option("--enable-expert-parallel", rich_help_panel=Knob)
+        bool, typer.Option("--enable-expert-parallel", help="Whole experts to each GPU.")
     ] = False,
-    max_model_len: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
-    max_num_seqs: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
-    max_num_batched_tokens: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
-    gpu_memory_utilization: Annotated[float | None, typer.Option(rich_help_panel=Knob)] = None,
-    kv_cache_dtype: Annotated[str, typer.Option(rich_help_panel=Knob)] = "auto",
-    kv_cache_memory_bytes: Annotated[int | None, typer.Option(rich_help_panel=Knob)] = None,
+    max_model_len: Annotated[int | None, typer.Option(help="Longest request, in tokens.")] = None,
+    max_num_seqs: Annotated[int | None, typer.Option(help="Requests running at once.")] = None,
+    max_num_batched_tokens: Annotated[int | None, typer.Option(help="Tokens in one step.")] = None,
+    gpu_memory_utilization: Annotated[
+        float | None, typer.Option(help="Share of a GPU that vLLM may take.")
+    ] = None,
+    kv_cache_dtype: Annotated[str, typer.Option(help="auto, or fp8.")] = "auto",
+    kv_cache_memory_bytes: Annotated[
+        int | None, typer.Option(help="KV cache of a GPU; no profile is made then.")
+    ] = None,
     disable_hybrid_kv_cache_manager: Annotated[
-        bool, typer.Option("--disable-hybrid-kv-cache-manager", rich_help_panel=Knob)
+        bool, typer.Option("--disable-hybrid-kv-cache-manager", help="Whole context in every layer.")
     ] = False,
-    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", rich_help_panel=Knob)] = False,
+    enforce_eager: Annotated[bool, typer.Option("--enforce-eager", help="No CUDA graphs.")] = False,
     language_model_only: Annotated[
         bool,
-        typer.Option(
-            "--language-model-only", help="Text only: the vision tower is not loaded.", rich_help_panel=Knob
-        ),
+        typer.Option("--language-model-only", help="Text only: the vision tower is not loaded."),
     ] = False,
-    dtype: Annotated[str, typer.Option(rich_help_panel=Knob)] = "auto",
+    dtype: Annotated[str, typer.Option(help="Activations; FP32 only on a machine without a GPU.")] = "auto",
     vllm_version: Annotated[
         str | None, typer.Option(help="Whose rules to use; default: the newest examined.")
     ] = None,
@@ -59,7 +66,10 @@ def size(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> int:
-    """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not."""
+    """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not.
+
+    The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
+    """
     given = dict(locals())
     from deploy.ask import check_ranking, options_of
     from deploy.cli.output import emit, progress
