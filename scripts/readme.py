@@ -3,7 +3,8 @@
 A comment directly above a block says how it is treated:
   <!-- lines: 12 -->                                      only the first lines are shown, then "..."
   <!-- volatile: 2026-11-24, 2 cores, no GPU -->          not run: made by hand on that day on that hardware
-The day on which the blocks are run is the README's own: <!-- made on 2026-11-24 -->.
+The day of the prices' ages and of the warnings is the README's own, <!-- made on 2026-11-24 -->: a rewrite moves it to
+today, a check keeps it.
 """
 
 import contextlib
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     named = [Path(word) for word in arguments if word != "--check"]
     path = named[0] if named else Path("README.md")
     before = path.read_text(encoding="utf-8")
-    after = rewritten(before)
+    after = rewritten(before if check else of_today(before))
     if check:
         lines = difflib.unified_diff(
             before.splitlines(), after.splitlines(), path.name, "printed now", n=1, lineterm=""
@@ -47,11 +48,17 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def of_today(readme: str) -> str:
+    """The README with today as its day."""
+    day = f"<!-- made on {datetime.now(UTC).date()} -->"
+    return MADE_ON.sub(day, readme) if MADE_ON.search(readme) else f"{day}\n{readme}"
+
+
 def rewritten(readme: str) -> str:
     """The README with what its commands print now. They run one after the other in one empty folder."""
     day = MADE_ON.search(readme)
     if day is None:
-        raise SystemExit("README.md does not say its day: <!-- made on YYYY-MM-DD -->")
+        raise SystemExit("README.md does not say its day; put it in and fill the blocks: scripts/readme")
     with tempfile.TemporaryDirectory() as folder, a_clean_terminal(Path(folder), day[1]):
         return BLOCK.sub(block, readme)
 

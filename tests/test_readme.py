@@ -1,5 +1,6 @@
 """The README shows what corral prints: scripts/readme runs its console blocks again."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_blocks_are_filled_one_after_the_other_in_one_folder(tmp_path: Path) -> 
     path = written(tmp_path, f"{COST}\nold\n\n{size}\n\n{compare}")
     assert readme(str(path)).returncode == 0
     text = path.read_text()
-    assert text.startswith(
+    assert re.sub(r"made on [0-9-]{10} -->", "made on 2026-11-24 -->", text).startswith(
         f"<!-- made on 2026-11-24 -->\n\n<!-- lines: 3 -->\n```console\n{COST}\n{PRINTED}\n...\n\n{size}\n"
     )
     assert f"\n\n{compare}\n! NOT MEASURED" in text
@@ -61,7 +62,7 @@ def test_blocks_are_filled_one_after_the_other_in_one_folder(tmp_path: Path) -> 
 def test_a_volatile_block_stays_and_names_its_day_and_hardware(how: str, code: int, tmp_path: Path) -> None:
     path = written(tmp_path, "$ corral demo\nanything", f"<!-- volatile: {how} -->\n")
     before = path.read_text()
-    assert readme(str(path)).returncode == code
+    assert readme("--check", str(path)).returncode == code
     assert path.read_text() == before
 
 
@@ -70,3 +71,11 @@ def test_nothing_but_corral_is_run(line: str, tmp_path: Path) -> None:
     path = written(tmp_path, line)
     done = readme("--check", str(path))
     assert done.returncode == 1
+
+
+def test_a_rewrite_puts_in_its_day(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("# corral\n")
+    assert readme("--check", str(path)).returncode == 1
+    assert readme(str(path)).returncode == 0
+    assert re.fullmatch(r"<!-- made on [0-9-]{10} -->\n# corral\n", path.read_text())
