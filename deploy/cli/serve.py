@@ -19,6 +19,9 @@ def serve(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the command and its environment.")
     ] = False,
+    stay: Annotated[
+        bool, typer.Option("--supervise", help="Stay, and start it again when it dies; Ctrl-C ends it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")] = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
@@ -29,6 +32,12 @@ def serve(
     deployment = deployment_of(what, name, port)
     if dry_run:
         say(command(shown(deployment), as_json))
+        return
+    if stay:
+        from deploy.supervise import supervise
+        from serving.supervise import Policy
+
+        supervise(deployment, lambda found: emit(found, endpoint(deployment.name, found), as_json), Policy())
         return
     found = launch(deployment)
     emit(found, endpoint(deployment.name, found), as_json)

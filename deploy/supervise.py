@@ -1,0 +1,75 @@
+"""`corral serve --supervise`: watch a server of this machine, start it again when it dies, give up with the reason."""
+
+import time
+from collections.abc import Callable
+
+from deploy.cli.output import progress
+from deploy.deployment import Deployment
+from deploy.launch import launch
+from deploy.targets import local
+from infra.errors import ServerError, UsageError
+from serving.endpoint import Endpoint
+from serving.supervise import Policy, delay_s
+
+
+def supervise(
+    deployment: Deployment,
+    ready: Callable[[Endpoint], None],
+    policy: Policy,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Serve and stay; `ready` is told each time it answers. Returns when somebody stops the server.
+
+    Raises ServerError with the last cause when it dies too often. Ctrl-C ends the server too.
+    """
+    if deployment.target != "local":
+        raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
+    deaths: list[float] = []
+    try:
+        while True:
+            trouble = one_life(deployment, ready, policy, sleep)
+            if not trouble:
+                return
+            deaths.append(clock())
+            again_or_give_up(trouble, deaths, clock(), policy, sleep)
+    finally:
+        local.stop(deployment)
+
+
+def one_life(
+    deployment: Deployment, ready: Callable[[Endpoint], None], policy: Policy, sleep: Callable[[float], None]
+) -> str:
+    """Start the server and watch it until it ends; why it died, or "" when it was stopped."""
+    try:
+        ready(launch(deployment))
+    except ServerError as error:
+        return error.message
+    hung = 0
+    while True:
+        sleep(policy.look_every_s)
+        found = local.status(deployment)
+        hung = hung + 1 if found.state == "hung" else 0
+        if found.state == "stopped":
+            return ""
+        if found.state == "dead" or hung >= policy.hung_looks:
+            local.stop(deployment)
+            return f"The server {'hung' if hung else 'died'}: {found.detail}"
+
+
+def again_or_give_up(
+    trouble: str, deaths: list[float], now_s: float, policy: Policy, sleep: Callable[[float], None]
+) -> None:
+    """Wait for the next start, or raise ServerError when there is to be none."""
+    wait_s = delay_s(deaths, now_s, policy)
+    if wait_s is None:
+        minutes = policy.within_s / 60
+        raise ServerError(
+            f"Gave up after {policy.most_deaths} deaths in {minutes:g} minutes. The last: {trouble}",
+            "Mend the cause and serve again; the last two logs are vllm.log and vllm.log.1 in its folder.",
+        )
+    progress(f"supervise: {trouble}")
+    progress(
+        f"supervise: starting it again in {wait_s:g} s ({len(deaths)} of at most {policy.most_deaths} deaths)"
+    )
+    sleep(wait_s)
