@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.aws import preflight, quotas, request, site
+from infra.aws import permissions, preflight, quotas, request, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -51,8 +51,8 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
         site.by_id(here.region, here.image_id),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         request.dry(request.create_security_group(order, here)),
-        preflight.launch_dry_run(order, here, spot),
-        preflight.simulation_request(order, ARN, ACCOUNT),
+        permissions.launch_dry_run(order, here, spot),
+        permissions.simulation_request(order, ARN, ACCOUNT),
     ]
 
 

@@ -44,6 +44,7 @@ def provision(
     deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False
 ) -> Deployment:
     """Make the machine ready, after what would be done has been approved."""
+    refuse_another_place(deployment)
     if deployment.target == "ec2":
         return provision_ec2(deployment, options, approve, keep)
     target = target_of(deployment)
@@ -52,6 +53,17 @@ def provision(
     target.provision(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
     return deployment
+
+
+def refuse_another_place(deployment: Deployment) -> None:
+    """Raise UsageError when the name belongs to a deployment elsewhere, which would be lost from sight."""
+    if deployment.name in deployments.names():
+        known = deployments.load(deployment.name)
+        if (known.target, known.hosts) != (deployment.target, deployment.hosts):
+            raise UsageError(
+                f"{deployment.name!r} is already a deployment on {' '.join(known.hosts) or known.target}.",
+                f"Choose another --name, or take that one away: corral down {deployment.name}",
+            )
 
 
 def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool) -> Deployment:

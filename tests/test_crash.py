@@ -1,5 +1,6 @@
 """Crash consistency, exhaustively: fail every call of `up` in every way, then look at what is left."""
 
+import contextlib
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -101,3 +102,28 @@ def test_after_any_fault_down_leaves_nothing_and_up_again_makes_one_set(fault: s
         assert (down(door(aws, clock, folder)).left, aws.live()) == ((), []), (
             f"{fault} at {at}, after up again"
         )
+
+
+@pytest.mark.parametrize("fault", ["expired", "lost", "server error after", "killed before", "killed after"])
+def test_two_nodes_in_the_second_region_leak_nothing_either(fault: str, tmp_path: Path) -> None:
+    order = an_order(
+        regions=("us-east-1", "us-west-2"),
+        instance_types=("p5.48xlarge",),
+        nodes=2,
+        subnet_ids=("subnet-us-east-1a", "subnet-us-west-2a"),
+    )
+    at, ended = 0, False
+    while not ended:
+        at += 1
+        aws, clock = fresh()
+        aws.quotas["L-417A185B"] = 1000.0
+        aws.regions["us-west-2"].vcpu_limit = 1000
+        faulty = Faulty(aws, fault, at)
+        with contextlib.suppress(CorralError, Killed):
+            up(door(faulty, clock, tmp_path / str(at)), order)
+        ended = faulty.count < at
+        if at % 2:
+            up(door(aws, clock, tmp_path / str(at)), order)
+            assert one_set(aws).count("i-") == 2, f"{fault} at {at}"
+        remains = down(door(aws, clock, tmp_path / str(at)), regions=order.regions)
+        assert (remains.left, aws.live()) == ((), []), f"{fault} at {at}"

@@ -12,13 +12,14 @@ import yaml
 
 from deploy import ec2_order
 from deploy.cli.main import run
-from deploy.deployment import Deployment, make
+from deploy.deployment import Deployment, folder, make
 from deploy.ec2_options import Ec2Options
 from deploy.fit import Options
 from deploy.nearest import nearest, said
 from deploy.plan import Plan
 from deploy.size import answer_for
 from infra import catalog
+from infra.aws import user_policy
 from infra.aws.order import Order
 from infra.errors import UsageError
 
@@ -169,7 +170,7 @@ BAD = [
     ["--instance-type", "8xH100"],
     ["--ami", "ubuntu"],
     ["--subnet-id", "subnet-$(id)"],
-    ["--weights", "/home/me/model"],
+    ["--weights", "model"],
     ["--weights", "s3://bucket/$(id)"],
     ["--hf-token-parameter", "hf token"],
     ["--name", "Two Words"],
@@ -245,3 +246,47 @@ def test_a_plan_that_does_not_fit_is_not_rented(tmp_path: Path, capsys: pytest.C
     plan_on("2xA100-80GB").write(tmp_path / "owned.json")
     assert run(["provision", str(tmp_path / "owned.json"), "--target", "ec2", "--yes"]) == 2
     assert "EC2 sells no 2xA100-80GB. Nearest: p4de.24xlarge" in capsys.readouterr().err
+
+
+def test_two_machines_are_one_order_of_two_nodes() -> None:
+    made = order(
+        make(answer_for("maverick", "bf16", "2xp5.48xlarge", Options()), "ec2", "t1"),
+        subnet_ids=("subnet-01234567",),
+    )
+    assert (made.nodes, made.instance_types, made.usd_per_hour) == (2, ("p5.48xlarge",), 110.08)
+
+
+def test_a_name_that_is_a_deployment_elsewhere_is_not_taken_over(
+    plan: Plan, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(plan, "local", "t1").write(folder("t1") / "deployment.json")
+    assert run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--yes"]) == 2
+    assert capsys.readouterr().err.startswith("error: 't1' is already a deployment on local.")
+
+
+def test_what_was_never_made_here_is_looked_for_on_ec2_only_when_said(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["down", "nothing"]) == 4
+    assert "corral down nothing --target ec2" in capsys.readouterr().err
+    assert run(["down", "nothing", "--target", "moon"]) == 2
+    assert run(["down", "nothing", "--target", "ec2", "--region", "us-moon-1"]) == 2
+    assert run(["reap", "--region", "us-moon-1"]) == 2
+    assert run(["extend", "nothing", "1h"]) == 4
+    assert run(["extend", "nothing", "soon"]) == 2
+
+
+def test_only_what_is_rented_has_an_end_to_move(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    make(plan, "local", "t1").write(folder("t1") / "deployment.json")
+    assert run(["extend", "t1", "2h"]) == 2
+    assert "t1 is not rented" in capsys.readouterr().err
+
+
+def test_the_policy_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["iam-policy"]) == 0
+    assert json.loads(capsys.readouterr().out) == user_policy.policy()
+
+
+def test_a_capacity_block_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["p5.48xlarge", "--days", "15"], ["8xH100"], ["p5.48xlarge", "--region", "us-moon-1"]):
+        assert run(["capacity-block", "list", *arguments]) == 2, arguments

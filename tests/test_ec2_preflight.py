@@ -7,7 +7,7 @@ import pytest
 from fake_aws import FakeAws
 from renting import an_order, door, fresh, up
 
-from infra.aws import preflight
+from infra.aws import permissions, preflight
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.preflight import Survey
@@ -84,8 +84,17 @@ def test_spot_has_quotas_of_its_own_and_p5_one_that_is_found_by_name(tmp_path: P
     ]
 
 
-@pytest.mark.parametrize("code", ["NoCredentials", "ExpiredToken", "InvalidClientTokenId", "RequestExpired"])
-def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("NoCredentials", "aws sso login"),
+        ("ExpiredToken", "aws sso login"),
+        ("InvalidClientTokenId", "aws sts get-caller-identity"),
+        ("RequestExpired", "date -u"),
+        ("SignatureDoesNotMatch", "date -u"),
+    ],
+)
+def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, hint: str, tmp_path: Path) -> None:
     aws, clock = fresh()
 
     class Refusing:
@@ -99,7 +108,7 @@ def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, tmp_pa
     with pytest.raises(AuthError) as error:
         told(preflight.survey)(door(refusing, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
     assert refusing.calls == 1
-    assert ("aws sso login" if code == "NoCredentials" else "aws sts get-caller-identity") in error.value.hint
+    assert hint in error.value.hint
 
 
 @pytest.mark.parametrize("action", ["ec2:RunInstances", "ec2:CreateSecurityGroup"])
@@ -113,7 +122,7 @@ def test_what_is_denied_is_named_before_anything_is_made(action: str, tmp_path: 
     assert aws.live() == []
 
 
-@pytest.mark.parametrize("action", preflight.UNTRIED)
+@pytest.mark.parametrize("action", permissions.UNTRIED)
 def test_what_iam_expects_to_deny_is_a_warning_that_names_it(action: str, tmp_path: Path) -> None:
     aws, _ = fresh()
     aws.iam.simulated_denials = {action}
@@ -124,8 +133,8 @@ def test_what_iam_expects_to_deny_is_a_warning_that_names_it(action: str, tmp_pa
 
 def test_the_simulator_is_asked_about_the_role_and_not_its_session() -> None:
     session = "arn:aws:sts::1:assumed-role/dev/botocore-session-1"
-    assert preflight.principal(session) == "arn:aws:iam::1:role/dev"
-    assert preflight.principal("arn:aws:iam::1:user/ann") == "arn:aws:iam::1:user/ann"
+    assert permissions.principal(session) == "arn:aws:iam::1:role/dev"
+    assert permissions.principal("arn:aws:iam::1:user/ann") == "arn:aws:iam::1:user/ann"
 
 
 def test_without_the_published_image_the_newest_by_its_maker_is_taken(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from infra import host as hosts
 from infra.aws import preflight as look
 from infra.aws import rent, rented, session
 from infra.aws.api import Aws
-from infra.aws.ec2 import Boto, default_region
+from infra.aws.ec2 import Boto, checked_regions, default_region
 from infra.aws.launch import Launched, console
 from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
@@ -195,6 +195,7 @@ def extend(name: str, minutes: int) -> datetime:
 @told
 def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented.Rented], list[Teardown]]:
     """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
+    checked_regions(regions)
     reader = Aws(Boto(), say=progress)
     over = rented.expired(reader, regions or enabled_regions(reader, default_region()))
     names = dict.fromkeys(one.deployment for one in over)
@@ -217,6 +218,7 @@ def down(deployment: Deployment) -> Teardown:
 @told
 def remove(name: str, region: str | None = None) -> Teardown:
     """Take away whatever carries the name, with or without our documents."""
+    checked_regions((region,) if region else ())
     with alone(name):
         aws, order = aws_for(name), begun(name)
         assert aws.ledger is not None

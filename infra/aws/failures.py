@@ -89,6 +89,7 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "InvalidClientTokenId",
         "UnrecognizedClientException",
         "RequestExpired",
+        "RequestTimeTooSkewed",
         "SignatureDoesNotMatch",
         "InvalidSignatureException",
         "MissingAuthenticationToken",
@@ -176,8 +177,20 @@ def translated(refused: Refused) -> CorralError:
             "Log in (aws sso login, or aws configure), or name a profile: AWS_PROFILE=NAME corral ...",
         )
     error, hint = TRANSLATIONS.get(refused.kind, (CloudError, "Look the code up in the EC2 API error codes."))
+    hint = next((better for part, better in HINTS.items() if part in code), hint)
     return error(f"AWS {SAYS.get(refused.kind, 'refused')}: {words}", hint.format(action=request.action))
 
+
+# Codes with a remedy of their own.
+HINTS = {
+    "ExpiredToken": "Log in again (aws sso login), then run the same command again: what was begun is kept track of.",
+    "RequestExpired": "This machine's clock is probably wrong: compare date -u with the true time, and set it.",
+    "RequestTimeTooSkewed": "This machine's clock is wrong: compare date -u with the true time, and set it.",
+    "Signature": "The secret key is wrong, or this machine's clock: aws sts get-caller-identity; date -u",
+    "ServiceLinkedRoleCreation": "Once for the account: aws iam create-service-linked-role --aws-service-name "
+    "spot.amazonaws.com",
+    "OptInRequired": "Subscribe the account to the service, or have its region enabled.",
+}
 
 SAYS: dict[Kind, str] = {
     "capacity": "has no capacity",

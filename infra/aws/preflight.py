@@ -1,28 +1,19 @@
 """Look before a cent is spent: who we are, what is allowed, what fits, what it would cost. Changes nothing."""
 
-from typing import Any, Literal
+from itertools import product
+from typing import Any
 
 from infra import catalog
 from infra.aws import quotas, site
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
+from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
-from infra.aws.request import Request, Site, Spot, create_security_group, dry, ec2, run_instances
+from infra.aws.permissions import dry_runs, simulated
+from infra.aws.request import Request, Site, Spot
 from infra.aws.types import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 from infra.record import Record
-
-Topic = Literal["identity", "zones", "network", "image", "quota", "permission", "volume", "running"]
-
-
-class Finding(Record):
-    """One thing that was looked at."""
-
-    topic: Topic
-    region: str
-    outcome: Literal["ok", "warning", "failed"]
-    found: str
-    fix: str = ""
 
 
 class Survey(Record):
@@ -96,25 +87,36 @@ def look(
         root_device=image.root_device,
         image_name=image.name,
     )
-    spots = []
-    for purchase in order.purchases:
-        for instance_type in order.instance_types:
-            room = quota_found(aws, order, region, instance_type, purchase, seen)
-            findings.append(room)
-            zones = [zone for zone in sold[instance_type] if zone in nets and zone in (order.zones or nets)]
-            if room.outcome != "failed":
-                spots += [
-                    Spot(
-                        region=region,
-                        zone=zone,
-                        subnet_id=nets[zone].subnet_id,
-                        instance_type=instance_type,
-                        purchase=purchase,
-                    )
-                    for zone in zones
-                ]
+    spots: list[Spot] = []
+    for purchase, instance_type in product(order.purchases, order.instance_types):
+        room = quota_found(aws, order, region, instance_type, purchase, seen)
+        findings.append(room)
+        if room.outcome != "failed":
+            spots += spots_of(order, region, instance_type, purchase, sold[instance_type], nets)
     denied = dry_runs(aws, order, here, spots)
     return (None, [], findings + denied) if denied else (here, spots, findings)
+
+
+def spots_of(
+    order: Order,
+    region: str,
+    instance_type: str,
+    purchase: Purchase,
+    selling: tuple[str, ...],
+    nets: dict[str, site.Subnet],
+) -> list[Spot]:
+    """The zones of a region that sell the type, have a subnet and are wanted."""
+    return [
+        Spot(
+            region=region,
+            zone=zone,
+            subnet_id=nets[zone].subnet_id,
+            instance_type=instance_type,
+            purchase=purchase,
+        )
+        for zone in selling
+        if zone in nets and zone in (order.zones or nets)
+    ]
 
 
 # --- each thing looked at
@@ -218,117 +220,6 @@ def quota_found(
     )
 
 
-def dry_runs(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> list[Finding]:
-    """Ask EC2 whether it would allow what comes; only what it denies is a finding."""
-    firsts = {spot.purchase: spot for spot in reversed(spots)}.values()
-    requests = [dry(create_security_group(order, here))] if spots else []
-    requests += [launch_dry_run(order, here, spot) for spot in firsts]
-    findings = []
-    for request in requests:
-        refused = refusal(aws, request)
-        if refused and refused.kind == "auth":
-            fix = f"Have {request.action} allowed; the whole policy: corral iam-policy"
-            findings.append(failed("permission", here.region, f"{request.action} is denied", fix))
-        elif refused:
-            raise refused
-    return findings
-
-
-def launch_dry_run(order: Order, here: Site, spot: Spot) -> Request:
-    """The launch without what does not exist yet: security group, instance profile, placement group."""
-    parameters = dict(run_instances(order, here, spot, "sg-0").parameters)
-    for missing in ("IamInstanceProfile", "Placement", "ClientToken"):
-        parameters.pop(missing, None)
-    parameters["NetworkInterfaces"] = [
-        {key: value for key, value in interface.items() if key != "Groups"}
-        for interface in parameters["NetworkInterfaces"]
-    ]
-    return dry(ec2(here.region, "RunInstances", **parameters))
-
-
-def refusal(aws: Aws, request: Request) -> Refused | None:
-    """What EC2 says to a dry run; None when it would do it."""
-    try:
-        aws.call(request)
-    except Refused as refused:
-        return None if refused.code == "DryRunOperation" else refused
-    return None
-
-
-def simulated(aws: Aws, order: Order, arn: str, account: str) -> list[Finding]:
-    """Ask IAM's simulator about the actions that know no dry run. A denial is a warning: conditions can mislead it."""
-    region = order.regions[0]
-    try:
-        answer = aws.ask(simulation_request(order, arn, account))
-    except Refused as refused:
-        return [
-            warning("permission", region, f"IAM was not asked ahead: {refused.code}", "The calls will tell.")
-        ]
-    denied = [row["EvalActionName"] for row in answer["EvaluationResults"] if not allowed_anywhere(row)]
-    fix = "The whole policy: corral iam-policy"
-    return [warning("permission", region, f"IAM expects to deny {action}", fix) for action in denied]
-
-
-def simulation_request(order: Order, arn: str, account: str) -> Request:
-    """Ask about every action that is needed and cannot be tried, on the resources it will be used on."""
-    base = f"arn:aws:iam::{account}"
-    schedules = f"arn:aws:scheduler:{order.regions[0]}:{account}"
-    return Request(
-        service="iam",
-        operation="SimulatePrincipalPolicy",
-        region="us-east-1",
-        parameters={
-            "PolicySourceArn": principal(arn),
-            "ActionNames": list(UNTRIED),
-            "ResourceArns": [
-                f"{base}:role/{order.resource_name}-box",
-                f"{base}:role/{order.resource_name}-end",
-                f"{base}:instance-profile/{order.resource_name}-box",
-                f"{schedules}:schedule-group/{order.resource_name}",
-                f"{schedules}:schedule/{order.resource_name}/end",
-                f"arn:aws:ec2:{order.regions[0]}:{account}:instance/*",
-            ],
-        },
-    )
-
-
-UNTRIED = (
-    "iam:CreateRole",
-    "iam:TagRole",
-    "iam:PutRolePolicy",
-    "iam:PassRole",
-    "iam:CreateInstanceProfile",
-    "iam:TagInstanceProfile",
-    "iam:AddRoleToInstanceProfile",
-    "iam:RemoveRoleFromInstanceProfile",
-    "iam:DeleteInstanceProfile",
-    "iam:DeleteRolePolicy",
-    "iam:DeleteRole",
-    "scheduler:CreateScheduleGroup",
-    "scheduler:TagResource",
-    "scheduler:CreateSchedule",
-    "scheduler:UpdateSchedule",
-    "scheduler:DeleteSchedule",
-    "scheduler:DeleteScheduleGroup",
-)
-
-
-def allowed_anywhere(row: dict[str, Any]) -> bool:
-    """Whether one of the resources is allowed, or the simulator lacked what it needed to judge."""
-    if row.get("MissingContextValues"):
-        return True
-    decisions = [part["EvalResourceDecision"] for part in row.get("ResourceSpecificResults", [])]
-    return "allowed" in (row["EvalDecision"], *decisions)
-
-
-def principal(arn: str) -> str:
-    """The role behind a session of it; the simulator knows no sessions."""
-    if ":assumed-role/" not in arn:
-        return arn
-    head, _, tail = arn.partition(":assumed-role/")
-    return f"{head.replace(':sts:', ':iam:')}:role/{tail.partition('/')[0]}"
-
-
 # --- the verdict
 
 
@@ -367,18 +258,3 @@ def verdict(problems: list[Finding]) -> CorralError:
 def tags(resource: dict[str, Any]) -> dict[str, str]:
     """The tags of a resource."""
     return {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-
-
-def ok(topic: Topic, region: str, found: str) -> Finding:
-    """All is well."""
-    return Finding(topic=topic, region=region, outcome="ok", found=found)
-
-
-def warning(topic: Topic, region: str, found: str, fix: str) -> Finding:
-    """Worth knowing; no reason to stop."""
-    return Finding(topic=topic, region=region, outcome="warning", found=found, fix=fix)
-
-
-def failed(topic: Topic, region: str, found: str, fix: str) -> Finding:
-    """Nothing can be launched there."""
-    return Finding(topic=topic, region=region, outcome="failed", found=found, fix=fix)
