@@ -72,6 +72,12 @@ def speed(plan: Plan) -> str:
             f"within a factor {s.band:g} either way",
             f"  TTFT = {s.ttft_s:.3f} s: the step in progress, one prefill, and the wait if not all can run",
             f"  basis: {s.basis}",
+            "  against concurrency:",
+            *(
+                f"    {point.concurrency:>6}: {point.output_tokens_per_s:>10,.1f} tokens/s, "
+                f"TTFT {point.ttft_s:8.3f} s, TPOT {point.tpot_s * 1000:7.2f} ms"
+                for point in plan.curve
+            ),
         ]
     )
 
