@@ -7,52 +7,19 @@ from typing import Any
 import pytest
 
 from deploy import preflight
-from deploy.plan import Kv, Memory, Parallel, Plan, PlanMachine, Workload
+from deploy.plan import Plan, PlanMachine
 from deploy.targets.base import Check
 from infra import facts
 from infra.errors import HostError
-from serving.options import ServeOptions
 
 DATA = Path(__file__).parent / "data" / "hosts"
 GPU_CASES = json.loads((DATA / "gpus.json").read_text())
 
 
 def plan(gpu: str = "H100", gpu_count: int = 2) -> Plan:
-    return Plan(
-        model="scout",
-        precision="int4",
-        machine=PlanMachine(name="a machine", gpu=gpu, gpu_count=gpu_count),
-        vllm_version="0.33.0",
-        workload=Workload(input_tokens=1, output_tokens=1, concurrency=1),
-        fits=True,
-        verdict="fits",
-        reason="",
-        parallel=Parallel(tensor=max(1, gpu_count), pipeline=1, data=1),
-        memory=Memory(
-            total_gib=79.2 if gpu_count else 0,
-            usable_gib=71,
-            weights_gib=6,
-            rope_table_gib=0,
-            activation_gib=1,
-            cuda_graphs_gib=1,
-            non_torch_gib=1,
-            block_tables_gib=0,
-            kv_cache_gib=2,
-        ),
-        kv=Kv(
-            bytes_per_block=1,
-            num_blocks=1,
-            blocks_per_request=1,
-            tokens=1,
-            max_concurrency=1,
-            max_context_tokens=1,
-        ),
-        throughput=None,
-        price=None,
-        usd_per_mtok=None,
-        serve=ServeOptions(model="/models/scout", served_model_name="scout", port=8001),
-        notes=(),
-    )
+    found = Plan.read(DATA / "plan.json")
+    machine = found.machine.model_copy(update={"gpu": gpu, "gpu_count": gpu_count})
+    return found.model_copy(update={"machine": machine})
 
 
 def host(**changes: Any) -> facts.HostFacts:

@@ -1,23 +1,23 @@
 """One owned host, looked at before anything is put on it, and the setup that follows from what it is."""
 
+import os
 import time
 
 from deploy import preflight as judge
 from deploy.deployment import Deployment
-from deploy.targets import host_unit
+from deploy.targets import host_unit, tunnels
 from deploy.targets.base import Check
-from deploy.targets.owned import Brought, Node, brought, host_setup
+from deploy.targets.owned import Brought, Node, host_setup
 from infra import host as hosts
 from infra.facts import HostFacts
 from infra.ssh import Host
 
 
-def checks(deployment: Deployment, host: Host) -> tuple[Check, ...]:
+def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
     """Every check of one host. With several hosts, each name begins with its host."""
     asked_at_s = time.time()
     facts = host.facts()
     clock_s = (asked_at_s + time.time()) / 2
-    bring = brought(deployment)
     found = (
         *judge.checks(
             without_our_port(deployment, facts, host),
@@ -27,6 +27,7 @@ def checks(deployment: Deployment, host: Host) -> tuple[Check, ...]:
             disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment.name, host)),
         ),
         *judge.owned_host_checks(facts, clock_s, bring.python),
+        *listen_check(deployment),
         *model_check(deployment, bring, host),
         *node_checks(deployment, facts, host),
     )
@@ -60,6 +61,17 @@ def on_disk_gib(name: str, host: Host) -> float:
     """What an earlier run already brought."""
     done = host.run(["du", "-sk", hosts.root(name)], check=False, as_root=True)
     return int(done.stdout.split()[0]) / 2**20 if done.code == 0 else 0.0
+
+
+def listen_check(deployment: Deployment) -> tuple[Check, ...]:
+    """vLLM speaks no TLS of its own here, and its key does not guard every path."""
+    listen = deployment.plan.serve.host
+    if listen in tunnels.LOOPBACK or os.environ.get("CORRAL_ALLOW_REMOTE") == "1":
+        return ()
+    fix = (
+        "Keep 127.0.0.1, which is reached through SSH; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1."
+    )
+    return (Check(name="listen", outcome="failed", found=f"on {listen}, without TLS", fix=fix),)
 
 
 def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:

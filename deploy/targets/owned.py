@@ -26,8 +26,8 @@ class Brought(Record):
     wheelhouse: Path | None = None
     python: str | None = None
     """The Python version the engine is packed for."""
-    requirement: str = ""
-    """What pip installs, where no engine is brought."""
+    version: str
+    """The version of vLLM, which pip installs where no engine is brought."""
     model: Path | None = None
     chat_template: Path | None = None
     disk_gib: float = 0.0
@@ -52,7 +52,7 @@ def brought(deployment: Deployment) -> Brought:
     bring = Brought(
         model=model,
         chat_template=_local(plan.serve.chat_template or ""),
-        requirement=f"vllm=={plan.vllm_version}",
+        version=plan.vllm_version,
     )
     update = _engine(deployment)
     figures = preflight.figures()["engine_disk_gib"]
@@ -114,12 +114,12 @@ def _engine(deployment: Deployment) -> dict[str, object]:
     if deployment.plan.machine.gpu_count:
         return {}
     prefix = prefix_of(engines.find(home(), os.environ).vllm)
-    return {"engine": prefix, "python": python_of(prefix)}
+    return _engine_at(prefix)
 
 
 def _named_engine(path: Path) -> dict[str, object]:
     if (path / "pyvenv.cfg").is_file():
-        return {"engine": path.resolve(), "python": python_of(path)}
+        return _engine_at(path.resolve())
     if any(path.glob("*.whl")):
         return {"wheelhouse": path.resolve()}
     raise UsageError(
@@ -128,17 +128,18 @@ def _named_engine(path: Path) -> dict[str, object]:
     )
 
 
+def _engine_at(prefix: Path) -> dict[str, object]:
+    version = engines.version_of(prefix / "bin" / "vllm")
+    return {"engine": prefix, "python": python_of(prefix), "version": version}
+
+
 def _engine_there(name: str, bring: Brought) -> hosts.Engine:
+    # With a packed engine the requirement only tells one from another, so that a newer one is sent again.
+    requirement = f"vllm=={bring.version}"
     if bring.engine:
-        python = f"python{bring.python}"
-        return hosts.Engine(archive="-", python=python, requirement=_version_mark(bring.engine))
+        return hosts.Engine(archive="-", python=f"python{bring.python}", requirement=requirement)
     wheelhouse = f"{hosts.root(name)}/wheelhouse" if bring.wheelhouse else ""
-    return hosts.Engine(requirement=bring.requirement, wheelhouse=wheelhouse)
-
-
-def _version_mark(prefix: Path) -> str:
-    """Tells one packed engine from another, so that a newer one is sent again."""
-    return f"vllm=={engines.version_of(prefix / 'bin' / 'vllm')}"
+    return hosts.Engine(requirement=requirement, wheelhouse=wheelhouse)
 
 
 def _is_repository(plan: Plan, bring: Brought) -> bool:

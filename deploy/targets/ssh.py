@@ -17,8 +17,9 @@ from deploy.targets.host_checks import checks, setup_for
 from deploy.targets.owned import Brought, brought, removal_script
 from infra import host as hosts
 from infra.errors import UsageError
-from infra.ssh import Host
+from infra.ssh import Host, checked_destination
 from infra.transfer import PATIENCE_S, copy_folder
+from serving import engine
 from serving.endpoint import Endpoint
 from serving.pack import pack
 
@@ -31,9 +32,9 @@ LEFTOVERS = ("path", "unit", "process")
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
     """Read every host and judge it; changes nothing. Raises HostError or AuthError for one that cannot be reached."""
-    return tuple(
-        check for found in on_each(deployment, lambda host: checks(deployment, host)) for check in found
-    )
+    bring = brought(deployment)
+    found = on_each(deployment, lambda host: checks(deployment, bring, host))
+    return tuple(check for one in found for check in one)
 
 
 def requests(deployment: Deployment) -> list[dict[str, object]]:
@@ -55,11 +56,12 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
 
 def provision(deployment: Deployment) -> None:
     """Bring engine and weights to every host and prepare it. Safe to call again: what is there is not sent twice."""
+    bring = brought(deployment)
     found = preflight(deployment)
     judge.require(found, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     # Before anything is there, so that `down` knows where to look whatever happens next.
     deployment.write(folder(deployment.name) / "deployment.json")
-    bring = brought(deployment)
+    engine.check_advisories(bring.version, progress)
     on_each(deployment, lambda host: prepare(deployment, bring, host))
 
 
@@ -115,13 +117,22 @@ def down(deployment: Deployment) -> Teardown:
 
 
 def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
-    """Do something on every host at once, in the order of the hosts. The first failure is raised."""
+    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done."""
 
     def one(destination: str) -> T:
         return do(connected(destination))
 
+    destinations = checked_hosts(deployment)
+    if len(destinations) == 1:
+        return [one(destinations[0])]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(one, checked_hosts(deployment)))
+        try:
+            return list(pool.map(one, destinations))
+        except KeyboardInterrupt:
+            # What the threads wait for ends with their connections; else Ctrl-C would wait for a hundred gigabytes.
+            for destination in destinations:
+                Host(destination).close()
+            raise
 
 
 def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
@@ -133,7 +144,7 @@ def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
         )
     if len(set(named)) < len(named):
         raise UsageError("A host is named twice.", "Name each host once.")
-    return named
+    return tuple(map(checked_destination, named))
 
 
 def connected(destination: str) -> Host:

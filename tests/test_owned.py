@@ -1,0 +1,194 @@
+"""What owned hosts are brought and told, as values: nothing here connects to anything."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.deployment import Deployment, folder
+from deploy.plan import Plan
+from deploy.targets import host_checks, owned, ssh
+from infra.errors import CorralError, ServerError, UsageError
+
+DATA = Path(__file__).parent / "data" / "hosts"
+
+
+def deployment(hosts: tuple[str, ...] = ("gpu-1",), engine: str = "", **serve: Any) -> Deployment:
+    plan = Plan.read(DATA / "plan.json")
+    plan = plan.model_copy(update={"serve": plan.serve.model_copy(update=serve)})
+    made = datetime(2026, 11, 24, tzinfo=UTC)
+    return Deployment(name="scout", target="ssh", plan=plan, created_at=made, hosts=hosts, engine=engine)
+
+
+def over(count: int, **changes: Any) -> Deployment:
+    """The same, of an engine that spans several hosts."""
+    found = deployment(**changes)
+    machine = found.plan.machine.model_copy(update={"hosts": count})
+    return found.model_copy(update={"plan": found.plan.model_copy(update={"machine": machine})})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    found = tmp_path / "a 'model'"
+    found.mkdir()
+    (found / "config.json").write_text("{}")
+    return found
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Path:
+    prefix = tmp_path / "engine"
+    (prefix / "lib/python3.11/site-packages/vllm-0.33.0.dist-info").mkdir(parents=True)
+    (prefix / "pyvenv.cfg").touch()
+    return prefix
+
+
+def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, engine: Path) -> None:
+    bring = owned.brought(deployment(model=str(model), engine=str(engine)))
+    assert bring.model_dump() == {
+        "engine": engine,
+        "wheelhouse": None,
+        "python": "3.11",
+        "version": "0.33.0",
+        "model": model,
+        "chat_template": None,
+        "disk_gib": pytest.approx(12.0),
+    }
+    setup = owned.host_setup(deployment(model=str(model), engine=str(engine)), bring)
+    assert setup.argv[:2] == ("serve", "/opt/corral/scout/model")
+    assert (setup.weights, setup.api_key, setup.rented) == ("", "generated", False)
+    assert setup.engine.model_dump() == {
+        "requirement": "vllm==0.33.0",
+        "wheelhouse": "",
+        "archive": "-",
+        "python": "python3.11",
+    }
+    assert str(model) not in setup.model_dump_json()
+
+
+def test_a_repository_is_fetched_by_the_host_and_pip_asked_for_the_plans_version() -> None:
+    asked = deployment(model="meta-llama/Llama-4-Scout-17B-16E-Instruct")
+    setup = owned.host_setup(asked, owned.brought(asked))
+    assert setup.weights == "hf://meta-llama/Llama-4-Scout-17B-16E-Instruct"
+    assert setup.argv[1] == "/opt/corral/scout/model"
+    assert setup.engine.requirement == "vllm==0.33.0"
+    assert setup.engine.archive == setup.engine.wheelhouse == ""
+
+
+def test_a_model_that_lies_on_the_host_is_served_from_there_even_in_a_home() -> None:
+    asked = deployment(model="/home/ops/my models/scout")
+    setup = owned.host_setup(asked, owned.brought(asked))
+    assert setup.argv[1] == "/home/ops/my models/scout"
+    assert (setup.weights, setup.read_only_paths) == ("", ("/home/ops/my models/scout",))
+
+
+def test_wheels_and_a_chat_template_are_brought(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "vllm-0.33.0-cp38-abi3-manylinux_2_28_x86_64.whl").touch()
+    template = tmp_path / "my template.jinja"
+    template.write_text("{{ messages }}")
+    asked = deployment(engine=str(wheels), chat_template=str(template))
+    bring = owned.brought(asked)
+    setup = owned.host_setup(asked, bring)
+    assert setup.engine.wheelhouse == "/opt/corral/scout/wheelhouse"
+    assert setup.argv[setup.argv.index("--chat-template") + 1] == "/opt/corral/scout/chat_template.jinja"
+    written = {file.path: file.content for file in ssh.files_for(asked, setup)}
+    assert written["/opt/corral/scout/chat_template.jinja"] == "{{ messages }}"
+    assert Deployment.parse(written["/opt/corral/scout/record.json"], "record") == asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        (
+            {"engine": "/nowhere"},
+            UsageError,
+            "/nowhere is neither an engine's environment nor a folder of wheels.",
+        ),
+        ({"hosts": ()}, UsageError, "The plan is for 1 hosts, and 0 are named."),
+        ({"hosts": ("a", "a")}, UsageError, "A host is named twice."),
+        ({"hosts": ("a b",)}, UsageError, "'a b' is not a host that ssh can reach."),
+    ],
+)
+@pytest.mark.parametrize("verb", [ssh.requests, ssh.preflight, ssh.provision])
+def test_a_wrong_request_touches_no_host(
+    verb: Callable[[Deployment], object],
+    changes: dict[str, Any],
+    kind: type[CorralError],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")  # an attempt to run ssh would be another error
+    with pytest.raises(kind) as error:
+        verb(deployment(**changes))
+    assert error.value.message == message
+    assert not folder("scout").exists()
+
+
+def test_without_gpus_corrals_own_engine_is_brought_or_said_to_be_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    asked = deployment()
+    machine = asked.plan.machine.model_copy(update={"gpu": "cpu", "gpu_count": 0})
+    asked = asked.model_copy(update={"plan": asked.plan.model_copy(update={"machine": machine})})
+    with pytest.raises(ServerError, match="There is no vLLM on this machine"):
+        owned.brought(asked)
+
+
+def test_an_engine_over_several_hosts_gets_one_rank_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host gpu-1\n HostName 10.0.0.5\nHost gpu-2\n HostName 10.0.0.6\n")
+    monkeypatch.setenv("CORRAL_SSH_CONFIG", str(config))
+    asked = over(2, hosts=("gpu-1", "gpu-2"))
+    setups = [host_checks.setup_for(asked, owned.brought(asked), host) for host in asked.hosts]
+    assert [setup.argv[-6:] for setup in setups] == [
+        ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.5"),
+        ("2", "--node-rank", "1", "--master-addr", "10.0.0.5", "--headless"),
+    ]
+    assert [setup.environment["VLLM_HOST_IP"] for setup in setups] == ["10.0.0.5", "10.0.0.6"]
+    assert [setup.peers for setup in setups] == [("10.0.0.5", "10.0.0.6")] * 2
+
+
+def test_a_plan_for_two_hosts_wants_two() -> None:
+    with pytest.raises(UsageError, match="The plan is for 2 hosts, and 3 are named"):
+        ssh.requests(over(2, hosts=("a", "b", "c")))
+
+
+def test_a_listener_outside_of_the_loopback_is_refused_unless_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (check,) = host_checks.listen_check(deployment(host="0.0.0.0"))
+    assert (check.outcome, check.found) == ("failed", "on 0.0.0.0, without TLS")
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", "1")
+    assert host_checks.listen_check(deployment(host="0.0.0.0")) == ()
+
+
+def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: Path) -> None:
+    requests = ssh.requests(deployment(hosts=("gpu-1", "gpu-2"), model=str(model)))
+    assert [request["host"] for request in requests] == ["gpu-1", "gpu-2"]
+    assert requests[0]["run"] == [
+        ["/opt/corral/scout/bin/prepare"],
+        [
+            "sh",
+            "-c",
+            'systemctl reset-failed "$1" 2>/dev/null; exec systemctl enable --now "$1"',
+            "start",
+            "corral-scout.service",
+        ],
+    ]
+    written: Any = requests[0]["write"]
+    assert [file["path"] for file in written] == [
+        "/opt/corral/scout/record.json",
+        "/opt/corral/scout/setup.env",
+        "/opt/corral/scout/server.env",
+        "/opt/corral/scout/bin/prepare",
+        "/etc/systemd/system/corral-scout.service",
+    ]
+    assert "VLLM_API_KEY=s" not in json.dumps(requests)
