@@ -4,7 +4,7 @@ from pathlib import Path
 
 from deploy import deployment as deployments
 from deploy.deployment import Deployment
-from deploy.line import deployment_for
+from deploy.line import deployment_for, refuse_another_place
 from deploy.plan import Plan
 from deploy.targets import local
 from deploy.targets.choose import target_of
@@ -47,24 +47,11 @@ def launch(deployment: Deployment) -> Endpoint:
 
     Raises UsageError for a name that another deployment has, on another target or running with other options.
     """
-    refuse_a_taken_name(deployment)
+    refuse_another_place(deployment)
     target = target_of(deployment)
-    if deployment.target == "local" and not local.is_running(deployment):
-        target.provision(deployment)
-    deployment.write(deployments.folder(deployment.name) / "deployment.json")
-    return target.serve(deployment)
-
-
-def refuse_a_taken_name(deployment: Deployment) -> None:
-    """Raise UsageError when the name stands for something that must not be overwritten."""
-    name = deployment.name
-    if name not in deployments.names():
-        return
-    there = deployments.load(name)
-    if there.target != deployment.target:
-        raise UsageError(
-            f"{name} is a deployment on {there.target} already.",
-            f"Choose another --name, or: corral down {name}",
-        )
     if deployment.target == "local":
         local.refuse_other_options(deployment)
+        if not local.is_running(deployment):
+            target.provision(deployment)
+    deployment.write(deployments.folder(deployment.name) / "deployment.json")
+    return target.serve(deployment)

@@ -68,7 +68,7 @@ def test_a_dry_run_shows_the_command_and_its_environment_and_writes_nothing(
         (["serve", "plan.json", "--name", "Ünï"], 2, "'Ünï' cannot be the name of a deployment."),
         (["serve", "plan.json", "--port", "0"], 2, "Invalid value for '--port'"),
         (["serve", "plan.json", "--port", "99999"], 2, "Invalid value for '--port'"),
-        (["serve", "plan.json", "--name", "taken"], 2, "taken is a deployment on ec2 already."),
+        (["serve", "plan.json", "--name", "taken"], 2, "'taken' is already a deployment on ec2."),
         (["serve", "unfit.json"], 3, "This plan does not fit: "),
         (["status", "nobody"], 4, "There is no deployment called 'nobody' in"),
         (["stop", "nobody"], 4, "There is no deployment called 'nobody' in"),
