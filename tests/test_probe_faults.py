@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from deploy.cli.main import run as corral
+from deploy.targets.base import Status
 from infra.errors import EndpointError
+from serving.endpoint import Endpoint
 from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
@@ -89,6 +91,25 @@ def test_a_server_that_freezes_is_seen_by_everyone_who_would_have_come(
 def read(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / "results.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines[1:-1]]
+
+
+def test_the_servers_own_counters_are_asked_and_compared(fake_llm: Fake, tmp_path: Path) -> None:
+    """The server counts 3 % too many tokens and hits in its cache; the report says both."""
+    report = probe(
+        fake_llm(counter_factor=1.03, hit_rate=0.4, itl_ms=1), tmp_path, {"concurrency": 4, "requests": 20}
+    )
+    assert [text.partition(":")[0] for text in report.warnings if "server" in text or "cache" in text] == [
+        "the server counted 412 output tokens, the probe 400",
+        "40% of the prompt tokens came from the prefix cache although the prompts share nothing",
+    ]
+
+
+def test_stalls_of_the_server_are_counted(fake_llm: Fake, tmp_path: Path) -> None:
+    url = fake_llm(itl_ms=5, stall_ms=200, stall_every=10)
+    report = probe(url, tmp_path, {"concurrency": 4, "requests": 8}, {"output_tokens": "25"})
+    assert report.stalls
+    assert report.stalls.count == 8 * 2
+    assert 0.2 <= report.stalls.longest_s <= 0.4
 
 
 def test_several_processes_share_one_load(fake_llm: Fake, tmp_path: Path) -> None:
@@ -285,6 +306,34 @@ def test_a_sweep_finds_the_servers_capacity(
     assert [point["load"] for point in found["points"]] == sorted(point["load"] for point in found["points"])
     assert (tmp_path / "sweep.html").read_text().count("<svg") == 2
     assert json.loads((tmp_path / "sweep.json").read_text()) == found
+
+
+def test_a_deployment_is_probed_by_its_name(
+    fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = fake_llm(key="sesame")
+    (tmp_path / "key").write_text("sesame")
+    endpoint: Endpoint | None = Endpoint(
+        base_url=url, served_model_name="fake", api_key_file=tmp_path / "key"
+    )
+
+    class Place:
+        @staticmethod
+        def status(deployment: str) -> Status:
+            return Status(
+                name=deployment, target="local", state="serving", detail="stopped", endpoint=endpoint
+            )
+
+    monkeypatch.setattr("deploy.deployment.names", lambda: ("scout-prod",))
+    monkeypatch.setattr("deploy.deployment.load", lambda name: name)
+    monkeypatch.setattr("deploy.targets.choose.target_of", lambda deployment: Place)
+    command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
+    assert corral(command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["url"], report["succeeded"]) == (url, 4)
+    endpoint = None
+    assert corral(command) == 8
+    assert "scout-prod answers nowhere: stopped" in capsys.readouterr().err
 
 
 def test_the_forms_of_a_run_by_command(
