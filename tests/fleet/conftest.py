@@ -25,12 +25,13 @@ import pytest
 from deploy.cli.main import run
 from infra.ssh import Host
 from serving import tiny
+from serving.pack import prefix_of, python_of
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),
     *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1", "g++"),
 )
-SUITE = "bookworm"
+SUITE, PYTHON = "bookworm", "3.11"
 BOOT_DEADLINE_S = 60
 
 NETWORK_UNIT = """\
@@ -361,6 +362,15 @@ def _acquaint(machine: Machine) -> None:
             f"  IdentityFile {machine.ssh_folder}/key\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {machine.ssh_folder}/known_hosts\n"
         )
+
+
+@pytest.fixture(scope="session")
+def prefix(engine: Path, need: Callable[[str, str], NoReturn]) -> Path:
+    """The environment of the real engine, to be brought to hosts whose Python is Debian's."""
+    found = prefix_of(engine)
+    if python_of(found) != PYTHON:
+        need("fleet", f"the engine here is for Python {python_of(found)}, and Debian {SUITE} has {PYTHON}")
+    return found
 
 
 # Every character that a shell, systemd or a log could take for its own.

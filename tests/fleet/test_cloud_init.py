@@ -18,7 +18,7 @@ from infra import host as hosts
 from infra.ssh import Host
 from serving import client
 from serving.endpoint import Endpoint
-from serving.pack import pack, prefix_of
+from serving.pack import pack
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
 
@@ -31,7 +31,7 @@ def user_data(plan: Path) -> str:
 
 
 def test_the_box_prepares_itself_answers_and_ends_in_time(
-    new_machine: Callable[..., Any], plan: Path, engine: Path, tmp_path: Path, wait: Callable[..., Any]
+    new_machine: Callable[..., Any], plan: Path, prefix: Path, tmp_path: Path, wait: Callable[..., Any]
 ) -> None:
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
@@ -43,7 +43,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         "ssh_deletekeys: false\ndisable_root: false\nnetwork: {config: disabled}\n"
     )
     with (machine.folder / "engine.tar").open("wb") as archive:
-        pack(prefix_of(engine), archive)
+        pack(prefix, archive)
     document = json.loads(plan.read_text())["serve"]
     machine.binds = [
         f"--bind-ro={machine.folder}/engine.tar:/srv/engine.tar",

@@ -9,7 +9,6 @@ import pytest
 
 from serving import client
 from serving.endpoint import Endpoint
-from serving.pack import prefix_of
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
 
@@ -26,7 +25,7 @@ def files_of(machine: Any) -> set[str]:
 
 
 def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
-    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, engine: Path, tmp_path: Path
+    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, prefix: Path, tmp_path: Path
 ) -> None:
     machine = new_machine()
     machine.power_on()
@@ -39,7 +38,7 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
         "--host",
         machine.name,
         "--engine",
-        str(prefix_of(engine)),
+        str(prefix),
         "--name",
         "tiny",
     ]

@@ -9,13 +9,12 @@ import pytest
 
 from serving import client
 from serving.endpoint import Endpoint
-from serving.pack import prefix_of
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
 
 
 def test_one_engine_spans_two_hosts(
-    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, engine: Path
+    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, prefix: Path
 ) -> None:
     machines = [new_machine(), new_machine()]
     for machine in machines:
@@ -26,7 +25,7 @@ def test_one_engine_spans_two_hosts(
     plan.write_text(json.dumps(document))
 
     named = [word for machine in machines for word in ("--host", machine.name)]
-    brought = ["--target", "ssh", *named, "--engine", str(prefix_of(engine)), "--name", "wide"]
+    brought = ["--target", "ssh", *named, "--engine", str(prefix), "--name", "wide"]
     corral("provision", str(plan), *brought, "--yes")
     endpoint = Endpoint.model_validate(corral("serve", "wide"))
     client.canary(endpoint, 60)
