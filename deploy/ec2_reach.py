@@ -46,9 +46,14 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
         if aws.clock() >= until:
             raise ServerError(
                 f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last or 'nothing'}.",
-                f"Read its console: corral logs {deployment.name}",
+                next_step(deployment),
             )
         aws.sleep(POLL_S)
+
+
+def next_step(deployment: Deployment) -> str:
+    """What to do about a box that does not serve; it costs until it is taken away."""
+    return f"Read why: corral logs {deployment.name}; it still costs: corral down {deployment.name}"
 
 
 def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:

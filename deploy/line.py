@@ -79,6 +79,11 @@ def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve,
 
 def up(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False) -> Endpoint:
     """Provision and serve."""
+    if deployment.target == "ec2":
+        from infra.aws.session import require_plugin
+
+        # The server's key can be fetched in no other way: better told before a machine is rented.
+        require_plugin()
     placed = provision(deployment, options, approve, keep)
     return target_of(placed).serve(placed)
 

@@ -86,7 +86,8 @@ class FakeAws:
         return {"Quota": {"QuotaCode": QuotaCode, "Value": self.quotas[QuotaCode]}}
 
     def list_service_quotas(self, ServiceCode: str) -> dict[str, Any]:  # noqa: N803
-        return {"Quotas": [{"QuotaName": "All P5 Spot Instance Requests", "Value": 0.0}]}
+        value = self.quotas.get("by name", 0.0)
+        return {"Quotas": [{"QuotaName": "All P5 Spot Instance Requests", "Value": value}]}
 
     def live(self) -> list[str]:
         """Everything that exists and could cost or block something, in every region: the truth behind the API."""

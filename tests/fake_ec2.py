@@ -41,6 +41,7 @@ class FakeEc2:
         self.die_at_start: list[str] = []
         """Reasons with which the next instances end right after their launch."""
         self.never_healthy = False
+        self.spot_requests: dict[str, dict[str, Any]] = {}
         self.blocks = 0
         self.numbers = itertools.count(1)
         self.console = "corral: {name}: prepared\n"
@@ -51,7 +52,8 @@ class FakeEc2:
         self.settle()
         alive = [f"instance {key}" for key, row in self.instances.items() if self.state(row) != "terminated"]
         things = (self.volumes, self.interfaces, self.groups, self.placement_groups)
-        return alive + [key for thing in things for key in thing]
+        asked = [key for key, row in self.spot_requests.items() if row["State"] == "active"]
+        return alive + asked + [key for thing in things for key in thing]
 
     def settle(self) -> None:
         """Let time do its work: what is terminated lets go of its parts, and is forgotten after an hour."""
@@ -143,6 +145,9 @@ class FakeEc2:
         for mapping in asked["BlockDeviceMappings"]:
             volume = {"of": key, "stays": not mapping["Ebs"]["DeleteOnTermination"], "Tags": tags["volume"]}
             self.volumes[f"vol-{next(self.numbers):017x}"] = volume
+        if purchase_of(asked) == "spot":
+            request = {"State": "active", "Tags": tags["spot-instances-request"]}
+            self.spot_requests[f"sir-{next(self.numbers):08x}"] = request
         for _ in interfaces:
             interface = {"of": key, "Tags": tags["network-interface"]}
             self.interfaces[f"eni-{next(self.numbers):017x}"] = interface
@@ -228,13 +233,14 @@ class FakeEc2:
     def describe_subnets(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         rows = [
             {
-                "SubnetId": f"subnet-{zone}",
+                "SubnetId": f"subnet-{zone}{number}",
                 "VpcId": "vpc-1",
                 "AvailabilityZone": zone,
                 "MapPublicIpOnLaunch": self.public_subnets,
-                "AvailableIpAddressCount": 100,
+                "AvailableIpAddressCount": free,
             }
             for zone in self.zones
+            for number, free in (("", 100), ("-small", 3))
         ]
         if Filters[0]["Name"] == "default-for-az":
             return {"Subnets": rows if self.default_vpc else []}
@@ -272,6 +278,7 @@ class FakeEc2:
             "network-interface": self.interfaces,
             "security-group": self.groups,
             "placement-group": self.placement_groups,
+            "spot-instances-request": self.spot_requests,
         }
         return {
             "Tags": [
@@ -415,7 +422,12 @@ class FakeEc2:
         return {"LaunchTemplates": []}
 
     def describe_spot_instance_requests(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
-        return {"SpotInstanceRequests": []}
+        return {"SpotInstanceRequests": tagged("SpotInstanceRequestId", self.spot_requests, Filters)}
+
+    def cancel_spot_instance_requests(self, SpotInstanceRequestIds: list[str]) -> dict[str, Any]:  # noqa: N803
+        for key in SpotInstanceRequestIds:
+            self.spot_requests[key]["State"] = "cancelled"
+        return {}
 
     def describe_capacity_reservations(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
         return {"CapacityReservations": []}
@@ -448,7 +460,7 @@ def purchase_of(asked: dict[str, Any]) -> str:
 
 def zone_of(subnet: str) -> str:
     """The zone of one of our subnets."""
-    return subnet.removeprefix("subnet-")
+    return subnet.removeprefix("subnet-").removesuffix("-small")
 
 
 def vcpus(instance_type: str) -> int:

@@ -195,3 +195,10 @@ def test_one_region_that_fails_does_not_stop_another(tmp_path: Path) -> None:
     aws.regions["us-east-1"].default_vpc = False
     done = up(door(aws, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
     assert done.spot.zone == "us-west-2a"
+
+
+def test_of_two_subnets_in_one_zone_the_roomier_is_taken(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    order = an_order(subnet_ids=("subnet-us-east-1a-small", "subnet-us-east-1a", "subnet-us-east-1b-small"))
+    survey = look(aws, order, tmp_path)
+    assert [spot.subnet_id for spot in survey.spots] == ["subnet-us-east-1a", "subnet-us-east-1b-small"]

@@ -107,7 +107,6 @@ def test_only_ours_and_only_what_is_over_is_expired(tmp_path: Path) -> None:
 # or the call happens in Session Manager's plugin, or only when something unusual is left behind.
 WITHOUT_A_CALL = {
     "ec2:CancelCapacityReservation",
-    "ec2:CancelSpotInstanceRequests",
     "ec2:DeleteKeyPair",
     "ec2:DeleteLaunchTemplate",
     "ec2:DeleteNetworkInterface",
@@ -149,6 +148,10 @@ def test_the_policy_allows_every_call_and_nothing_more(tmp_path: Path) -> None:
     down(door(aws, clock, tmp_path / "a"))
     up(at, order.model_copy(update={"order_id": "again"}))
     up(door(aws, clock, tmp_path / "b"), order.model_copy(update={"order_id": "again"}))
+    down(at)
+    region.no_capacity = {("on-demand", "p5.48xlarge", "us-east-1a")}
+    aws.quotas["by name"] = 1000.0
+    up(at, order.model_copy(update={"order_id": "spot"}))
     down(at)
     from infra.aws import capacity_blocks
 

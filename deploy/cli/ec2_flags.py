@@ -40,7 +40,9 @@ Idle = Annotated[
 ]
 Cidr = Annotated[
     str | None,
-    typer.Option("--cidr", help="ec2: the one network that may reach the port. [none: Session Manager]"),
+    typer.Option(
+        "--cidr", help="ec2: the one network that may reach the port, by plain HTTP. [none: Session Manager]"
+    ),
 ]
 World = Annotated[bool, typer.Option("--open-to-the-world", help="ec2: allow a --cidr of everybody.")]
 Subnets = Annotated[

@@ -113,7 +113,7 @@ def serve(deployment: Deployment) -> Endpoint:
             aws.clock,
         )
     except ServerError as error:
-        raise ServerError(error.message, f"Read why: corral logs {deployment.name}") from None
+        raise ServerError(error.message, ec2_reach.next_step(deployment)) from None
     return found
 
 

@@ -56,7 +56,8 @@ def require_plugin() -> None:
     if missing:
         raise HostError(
             f"Session Manager needs {' and '.join(missing)} on this machine.",
-            "Install the AWS CLI and its session-manager-plugin, or open the port to your network: --cidr",
+            "Install the AWS CLI and the plugin: "
+            "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html",
         )
 
 
