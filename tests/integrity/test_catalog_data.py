@@ -66,7 +66,7 @@ def test_the_prices_that_were_asked_about() -> None:
 
 def test_a_gpu_that_nobody_looked_up_says_so() -> None:
     assert {name for name, gpu in gpus().items() if gpu.torch_gib_source == "estimated"} >= {
-        "L40S",
+        "A100-40GB",
         "H200",
         "B200",
     }
