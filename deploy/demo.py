@@ -94,7 +94,8 @@ def catalogue_step(place: Path) -> Step:
 def probe_step(place: Path, endpoint: Endpoint) -> Step:
     """Measure an endpoint. A run that the probe calls invalid goes on: server and probe share the cores here."""
     key = ("--api-key-file", str(endpoint.api_key_file)) if endpoint.api_key_file else ()
-    words = ("probe", endpoint.base_url, *TOY_LOAD, *key, "--output", str(place / "probe"))
+    model = ("--model", endpoint.served_model_name) if endpoint.served_model_name else ()
+    words = ("probe", endpoint.base_url, *TOY_LOAD, *model, *key, "--output", str(place / "probe"))
     return Step(title="Probe: what it really delivers", words=words, goes_on=(0, PROBE_INVALID))
 
 

@@ -9,13 +9,16 @@ WIDTH = 100
 
 def summary(demo: Demo) -> str:
     """A short text that never mixes the two kinds of figures."""
-    model = "a toy of 1.8 M random parameters" if demo.engine_kv_tokens is not None else "your endpoint"
+    here = demo.engine_kv_tokens is not None
+    end = "nothing is left running" if here else "no server was started"
+    on = (
+        "a toy of 1.8 M random parameters; it says nothing about Llama 4's speed" if here else "your endpoint"
+    )
     return "\n".join(
         (
-            f"The line ran end to end in {demo.duration_s:.0f} s; nothing is left running.",
+            f"The line ran end to end in {demo.duration_s:.0f} s; {end}.",
             "",
-            f"Measured here, on {model}"
-            + ("; it says nothing about Llama 4's speed:" if demo.engine_kv_tokens is not None else ":"),
+            f"Measured here, on {on}:",
             *bullets(measured(demo)),
             "",
             "From the catalogue and by arithmetic; no GPU was rented, nothing was measured:",

@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from deploy import demo
+from deploy import deployment as deployments
+from deploy.cli.main import run
 from deploy.demo import Demo, Done
 from deploy.plan import Plan
 from deploy.show_demo import summary
@@ -42,7 +45,7 @@ def test_the_demo_is_the_commands_a_user_would_type(tmp_path: Path) -> None:
         "provision /d/plan.json --target local --name demo",
         "serve demo",
         "status demo",
-        "probe http://127.0.0.1:1 --concurrency 4 --requests 48 --input-tokens 128 --output-tokens 64 "
+        "probe http://127.0.0.1:1 --concurrency 4 --requests 48 --input-tokens 128 --output-tokens 64 --model m "
         "--api-key-file /k --output /d/probe",
         "stop demo",
         "compare --plan /d/plan.json --probe /d/probe/probe.json --price-per-hour 1 --allow-invalid "
@@ -126,6 +129,16 @@ def test_where_no_engine_can_be_had_the_demo_says_what_to_do_instead(
         "error: The demo stopped at: corral engine install\n"
         "hint: The step's own error is above. Where no engine can be installed: corral demo --endpoint URL\n"
     )
+
+
+def test_the_line_against_an_endpoint_that_is_there(
+    fake_llm: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--endpoint", fake_llm()]) == 0
+    out = capsys.readouterr().out
+    assert "Measured here, on your endpoint:\n- 48 of 48 requests succeeded; " in out
+    assert "KV cache" not in out.partition("From the catalogue")[0]
+    assert not (deployments.folder("demo") / "server.json").exists()
 
 
 @pytest.mark.engine

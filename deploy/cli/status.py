@@ -7,7 +7,7 @@ import typer
 
 def status(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="One deployment; all of them if not given.")
+        str | None, typer.Argument(metavar="NAME", help="One deployment; all of them if not given.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object, or a list without NAME.")
