@@ -104,6 +104,7 @@ def memory(outcome: Outcome) -> Memory:
         non_torch_gib=round(taken.gib("non_torch"), 3),
         block_tables_gib=round(taken.gib("block_tables"), 3),
         kv_cache_gib=round(max(0.0, outcome.kv_gib), 3),
+        total_error_gib=round(taken.total_error_gib, 3),
         kv_cache_less_gib=round(taken.error_less_gib, 3),
         kv_cache_more_gib=round(taken.error_more_gib, 3),
     )

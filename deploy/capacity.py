@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 
 from deploy.ask import check_context, check_precision
 from deploy.assemble import priced
+from deploy.costs.money import Usd
 from deploy.fit import Options, best_outcome
 from deploy.plan import Plan
 from deploy.plot import draw
@@ -52,11 +53,11 @@ class Choice(Record):
     machines: int = 0
     machines_at_worst: int = 0
     """If the truth lies at the bad end of the prediction's band."""
-    usd_per_hour: Decimal | None = None
+    usd_per_hour: Usd | None = None
     paid_ahead: bool = False
     """A Capacity Block: days or weeks at a time, paid before they begin."""
-    usd_per_month: Decimal | None = None
-    usd_per_month_at_worst: Decimal | None = None
+    usd_per_month: Usd | None = None
+    usd_per_month_at_worst: Usd | None = None
     basis: str = ""
     pareto: bool = False
     """No other way is both cheaper and faster."""
@@ -69,8 +70,8 @@ class Notch(Record):
 
     change: str
     choice: str
-    usd_per_month: Decimal | None
-    more_usd_per_month: Decimal | None
+    usd_per_month: Usd | None
+    more_usd_per_month: Usd | None
 
 
 class Capacity(Document):
@@ -98,7 +99,7 @@ class Question(Record):
     precision: str | None = None
     machines: tuple[str, ...] = ()
     """EC2 types or owned shapes to consider; none means every EC2 type."""
-    usd_per_hour: Decimal | None = None
+    usd_per_hour: Usd | None = None
     """The price of an owned machine."""
     context: int | None = None
     """--max-model-len; none means what the longest likely request needs."""

@@ -1,9 +1,9 @@
 """The plan: what one model needs on one machine, and how vLLM is to be started there."""
 
 from datetime import date
-from decimal import Decimal
 from typing import ClassVar, Literal
 
+from deploy.costs.money import Usd
 from infra.record import Document, Record
 from serving.options import ServeOptions
 
@@ -45,6 +45,8 @@ class Memory(Record):
     block_tables_gib: float
     """Allocated after the profile, outside the budget."""
     kv_cache_gib: float
+    total_error_gib: float = 0.0
+    """How far off `usable_gib` may be either way: what torch will see is not always known exactly."""
     kv_cache_less_gib: float = 0.0
     """How much smaller the KV cache gets if every term is at its worst at once."""
     kv_cache_more_gib: float = 0.0
@@ -102,7 +104,7 @@ class CurvePoint(Record):
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
-    usd_per_hour: Decimal
+    usd_per_hour: Usd
     region: str
     purchase: str
     checked_on: date
@@ -137,7 +139,7 @@ class Plan(Document):
     kv: Kv
     throughput: Throughput | None
     price: Price | None
-    usd_per_mtok: Decimal | None
+    usd_per_mtok: Usd | None
     serve: ServeOptions
     notes: tuple[str, ...]
     terms: tuple[Term, ...] = ()

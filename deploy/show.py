@@ -37,7 +37,11 @@ def memory_table(plan: Plan) -> str:
         return ram_table(plan)
     rows: list[tuple[str, str, str]] = [
         ("total as torch sees it", f"{memory.total_gib:8.2f}", ""),
-        (f"usable at {utilization(plan)}", f"{memory.usable_gib:8.2f}", ""),
+        (
+            f"usable at {utilization(plan)}",
+            f"{memory.usable_gib:8.2f}",
+            error(*2 * (memory.total_error_gib,)),
+        ),
     ]
     rows += [
         (NAMES[term.name], f"{-term.gib:8.2f}", error(term.less_gib, term.more_gib))
