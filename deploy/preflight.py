@@ -96,9 +96,10 @@ def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
         yield _ok("cpu", f"{facts.cpu_count} cores")
     else:
         yield _failed("cpu", "no AVX2", "The CPU build of vLLM needs AVX2: use a CPU of 2013 or later.")
-    if plan.serve.tensor_parallel_size > 1 and "g++" not in facts.tools:
-        fix = "vLLM's CPU build compiles for tensor parallelism: apt-get install g++"
-        yield _failed("compiler", "g++ is missing", fix)
+    lacking = {"g++", "python3-dev"} - facts.tools
+    if plan.serve.tensor_parallel_size > 1 and lacking:
+        fix = "vLLM's CPU build compiles C++ for tensor parallelism: apt-get install g++ python3-dev"
+        yield _failed("compiler", f"{' and '.join(sorted(lacking))} missing", fix)
     if "libnuma" not in facts.tools:
         fix = "vLLM's CPU build loads it: apt-get install libnuma1 (numactl-libs on Fedora)"
         yield _failed("libnuma", "libnuma.so.1 is missing", fix)
@@ -111,9 +112,10 @@ def _gpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
     yield _count(gpu.gpus, plan)
     yield _driver(gpu.driver_version)
     yield from _each_gpu(gpu.gpus, plan)
-    if "gcc" not in facts.tools:
+    lacking = {"gcc", "python3-dev"} - facts.tools
+    if lacking:
         fix = "Triton compiles when vLLM starts (not verified without): apt-get install gcc python3-dev"
-        yield _warning("compiler", "gcc is missing", fix)
+        yield _warning("compiler", f"{' and '.join(sorted(lacking))} missing", fix)
     if facts.nvswitch:
         yield _fabric_manager(facts)
     if plan.parallel.tensor > 1 and facts.topology:

@@ -117,7 +117,7 @@ def test_what_is_compiled_at_the_start_needs_a_compiler() -> None:
     two = plan("cpu", 0)
     two = two.model_copy(update={"serve": two.serve.model_copy(update={"tensor_parallel_size": 2})})
     bare = host(gpu=facts.GpuReport(), nvidia_device=False, tools=frozenset({"libnuma"}))
-    assert failures(judged(bare, two)) == ["compiler: g++ is missing"]
+    assert failures(judged(bare, two)) == ["compiler: g++ and python3-dev missing"]
 
 
 @pytest.mark.parametrize(

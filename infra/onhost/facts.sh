@@ -29,6 +29,8 @@ else say privilege none; fi
 [ -d /run/systemd/system ] && say systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
 have python3 && say python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
 have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null && say tool python3-venv
+headers='import os, sysconfig; raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
+have python3 && python3 -c "$headers" 2>/dev/null && say tool python3-dev
 # vLLM's CPU build does not load without it.
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi

@@ -36,7 +36,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
-    (seed / "user-data").write_text(user_data(plan))
+    (seed / "user-data").write_bytes(hosts.packed(user_data(plan)))
     (seed / "meta-data").write_text("instance-id: i-0123456789abcdef0\n")
     # The image's own settings, not the user data's: the test knows the host by its key, and comes as root.
     (machine.tree / "etc/cloud/cloud.cfg.d/99-test-host.cfg").write_text(
