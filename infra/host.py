@@ -4,6 +4,7 @@ A rented box (cloud-init) and an owned one (SSH) get the same files and run the 
 lives below /opt/corral/NAME, in units called corral-NAME, and in the state folder systemd makes for the unit.
 """
 
+import gzip
 import json
 import shlex
 from collections.abc import Mapping
@@ -133,13 +134,18 @@ def user_data(setup: HostSetup) -> str:
     text = "#cloud-config\n" + yaml.dump(
         config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000
     )
-    size = len(text.encode())
+    size = len(packed(text))
     if size > USER_DATA_LIMIT_BYTES:
         raise UsageError(
             f"The user data would be {size} bytes; EC2 takes {USER_DATA_LIMIT_BYTES}.",
             "Shorten the vLLM options: put long ones (chat template, overrides) beside the weights.",
         )
     return text
+
+
+def packed(text: str) -> bytes:
+    """User data as it is sent: EC2 counts what is sent, and cloud-init unpacks it. The same bytes for the same text."""
+    return gzip.compress(text.encode(), mtime=0)
 
 
 UPGRADE_UNITS = ("unattended-upgrades.service", "apt-daily.timer", "apt-daily-upgrade.timer")

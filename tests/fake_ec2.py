@@ -7,6 +7,7 @@ from typing import Any
 
 from infra import catalog
 from infra.aws.failures import ApiFailure
+from infra.host import packed
 
 SHOWN_AFTER_S = 6.0
 RUNNING_AFTER_S = 20.0
@@ -89,7 +90,7 @@ class FakeEc2:
 
     def check_launch(self, asked: dict[str, Any]) -> None:
         """Everything EC2 refuses before it looks for room."""
-        if len(asked.get("UserData", "").encode()) > 16384:
+        if len(packed(asked.get("UserData", ""))) > 16384:
             raise ApiFailure("InvalidParameterValue", "User data is limited to 16384 bytes")
         if len(asked["ClientToken"]) > 64:
             raise ApiFailure("InvalidParameterValue", "ClientToken")

@@ -118,6 +118,7 @@ def test_two_nodes_in_the_second_region_leak_nothing_either(fault: str, tmp_path
         aws, clock = fresh()
         aws.quotas["L-417A185B"] = 1000.0
         aws.regions["us-west-2"].vcpu_limit = 1000
+        aws.regions["us-east-1"].public_subnets = aws.regions["us-west-2"].public_subnets = False
         faulty = Faulty(aws, fault, at)
         with contextlib.suppress(CorralError, Killed):
             up(door(faulty, clock, tmp_path / str(at)), order)

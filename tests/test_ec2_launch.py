@@ -254,6 +254,7 @@ def test_several_nodes_are_all_or_none_close_together_and_joined_by_efa(tmp_path
         instance_types=("p5.48xlarge",), nodes=2, subnet_ids=("subnet-us-east-1a", "subnet-us-east-1b")
     )
     aws.regions["us-east-1"].vcpu_limit = 1000
+    aws.regions["us-east-1"].public_subnets = False
     full(aws, "us-east-1", "a", type_="p5.48xlarge")
     done = up(door(aws, clock, tmp_path), order)
     launch = sent(aws, "RunInstances")[-1]

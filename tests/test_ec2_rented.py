@@ -127,6 +127,7 @@ def test_the_policy_allows_every_call_and_nothing_more(tmp_path: Path) -> None:
     aws.quotas["L-417A185B"] = 1000.0
     region = aws.regions["us-east-1"]
     region.vcpu_limit = 1000
+    region.public_subnets = False
     region.never_healthy = True
     order = an_order(
         instance_types=("p5.48xlarge",),

@@ -1,5 +1,7 @@
 """Provision and down on the real wire: the program as a process, boto3, HTTP, moto's server on loopback."""
 
+import base64
+import gzip
 import json
 import os
 import signal
@@ -144,12 +146,14 @@ def no_secret_anywhere(
     aws: MotoAws, machine: str, folder: Path, said: list[subprocess.CompletedProcess[str]], log: Path
 ) -> None:
     """The box's key is in one file only its owner can read, and nowhere else."""
-    user_data = aws.client("ec2").describe_instance_attribute(InstanceId=machine, Attribute="userData")
+    attribute = aws.client("ec2").describe_instance_attribute(InstanceId=machine, Attribute="userData")
+    user_data = gzip.decompress(base64.b64decode(attribute["UserData"]["Value"])).decode()
+    assert user_data.startswith("#cloud-config")
     holding = [
         path for path in folder.rglob("*") if path.is_file() and KEY in path.read_text(errors="replace")
     ]
     assert [(path.name, path.stat().st_mode & 0o777) for path in holding] == [(f"api-key-{machine}", 0o600)]
-    assert KEY not in json.dumps(user_data, default=str)
+    assert KEY not in user_data
     assert not any(KEY in done.stdout + done.stderr for done in said)
     assert KEY not in log.read_text()
 

@@ -1,5 +1,6 @@
 """The fake account itself, held against what AWS documents. Each case names the page."""
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def test_what_was_just_launched_is_not_shown_at_once(ready: tuple[FakeAws, Reque
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"UserData": "x" * 16385}, "InvalidParameterValue"),
+        ({"UserData": secrets.token_hex(16385)}, "InvalidParameterValue"),
         ({"ImageId": "ami-0"}, "InvalidAMIID.NotFound"),
         ({"IamInstanceProfile": {"Name": "none"}}, "InvalidParameterValue"),
         ({"Placement": {"GroupName": "none"}}, "InvalidPlacementGroup.Unknown"),

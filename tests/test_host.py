@@ -1,6 +1,8 @@
 """How a host is prepared: what reaches it is data, whatever the characters, and nothing secret is in it."""
 
+import gzip
 import json
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -59,12 +61,18 @@ def test_the_user_data_is_every_file_and_the_limit_first() -> None:
 
 def test_the_user_data_leaves_room() -> None:
     """A long command line must still fit below EC2's 16 KB."""
-    assert len(host.user_data(setup()).encode()) < 14 * 1024
+    assert len(host.packed(host.user_data(setup()))) < 8 * 1024
+
+
+def test_the_user_data_is_packed_as_cloud_init_unpacks_it() -> None:
+    text = host.user_data(setup())
+    assert gzip.decompress(host.packed(text)).decode() == text
+    assert host.packed(text) == host.packed(text)
 
 
 def test_user_data_beyond_what_ec2_takes_is_refused() -> None:
     with pytest.raises(UsageError, match="EC2 takes 16384"):
-        host.user_data(setup(argv=("serve", "x" * 8000)))
+        host.user_data(setup(argv=("serve", secrets.token_hex(12000))))
 
 
 def test_a_host_without_limits_gets_no_watch() -> None:

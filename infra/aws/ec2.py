@@ -6,6 +6,7 @@ from typing import Any
 from infra.aws.failures import NO_CREDENTIALS, ApiFailure, LostResponse
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
+from infra.host import packed
 
 CONNECT_TIMEOUT_S = 10
 READ_TIMEOUT_S = 60
@@ -34,7 +35,9 @@ class Boto:
 
         try:
             client = self.client(request.service, request.region)
-            answer: dict[str, Any] = getattr(client, xform_name(request.operation))(**request.parameters)
+            answer: dict[str, Any] = getattr(client, xform_name(request.operation))(
+                **as_sent(request.parameters)
+            )
         except ClientError as error:
             raise ApiFailure(error.response["Error"]["Code"], error.response["Error"]["Message"]) from None
         except (BotoCoreError, ResponseParserError) as error:
@@ -57,6 +60,12 @@ class Boto:
             make: Any = self.session.client
             self.clients[service, region] = make(service, region_name=region, config=config)
         return self.clients[service, region]
+
+
+def as_sent(parameters: dict[str, Any]) -> dict[str, Any]:
+    """User data is text up to here, so that it can be read; it goes out packed."""
+    text = parameters.get("UserData")
+    return parameters if text is None else parameters | {"UserData": packed(text)}
 
 
 def failure(error: Exception) -> ApiFailure | LostResponse:

@@ -150,7 +150,7 @@ def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> li
     if len({subnet.vpc_id for subnet in nets.values()}) > 1:
         return [failed("network", region, "the subnets are in several VPCs", "Name subnets of one VPC.")]
     several_cards = any(limits(name).network_cards > 1 for name in order.instance_types)
-    if order.nodes > 1 and several_cards and not order.subnet_ids:
+    if order.nodes > 1 and several_cards and any(subnet.public for subnet in nets.values()):
         return [
             failed(
                 "network",
