@@ -38,7 +38,7 @@ class Deployment(Document):
 
 def home() -> Path:
     """The folder that keeps documents: $CORRAL_HOME, else ~/.corral."""
-    return Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral")
+    return Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral").absolute()
 
 
 def folder(name: str) -> Path:

@@ -144,7 +144,7 @@ def install(home: Path, progress: Callable[[str], None]) -> Engine:
 
     Raises HostError for a lack of disk, ServerError when the packages cannot be had or do not run.
     """
-    with lock(home):
+    with lock(home, progress):
         if not is_installed(home):
             check_disk(home)
             progress(
@@ -261,12 +261,16 @@ def check_disk(home: Path) -> None:
 
 
 @contextmanager
-def lock(home: Path) -> Iterator[None]:
+def lock(home: Path, progress: Callable[[str], None]) -> Iterator[None]:
     """Let one install run at a time; a second one waits and then finds the work done."""
     path = home / "engine" / ".lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         # uv inherits the lock, so that it holds should corral be killed and uv go on.
         os.set_inheritable(file.fileno(), True)
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("engine: another install is at work here; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
