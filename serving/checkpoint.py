@@ -36,7 +36,7 @@ def read(folder: Path) -> Contents:
             f"There is no checkpoint folder at {folder}.", f"Check the path: ls {folder.parent}"
         )
     config = json_file(folder / "config.json")
-    return contents(str(folder), config, tensors(folder))
+    return contents(str(folder.absolute()), config, tensors(folder))
 
 
 def contents(where: str, config: dict[str, Any], found: Iterable[Tensor]) -> Contents:

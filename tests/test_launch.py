@@ -125,3 +125,13 @@ def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture
     )
     assert run(["status", "--json"]) == 0
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["one", "two"]
+
+
+def test_a_folder_named_from_here_is_planned_by_its_whole_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server may be started from anywhere, and vLLM takes `name` for a repository of the Hub."""
+    tiny.make(tmp_path / "tiny")
+    monkeypatch.chdir(tmp_path)
+    assert run(["size", "./tiny", "--on", "local", "--output", "plan.json"]) == 0
+    assert Plan.read(Path("plan.json")).serve.model == str(tmp_path / "tiny")
