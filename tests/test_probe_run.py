@@ -64,7 +64,7 @@ def test_times_are_the_servers_own(fake_llm: Fake, tmp_path: Path) -> None:
     assert report.itl_s
     assert report.client.stamps == "kernel"
     assert report.itl_s.mean == pytest.approx(sum(gaps) / len(gaps) / 1e9, rel=0.01)
-    assert report.ttft_s.mean == pytest.approx(sum(firsts) / len(firsts) / 1e9, abs=0.05)
+    assert report.ttft_s.mean == pytest.approx(sum(firsts) / len(firsts) / 1e9, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,12 @@ def figures(built: Path, rounds: int) -> str:
         "",
     ]
     modes = (
-        ("256 streams x 50 tokens/s, aligned", (200, 20, 0, 0), (256, 512, 200), ("corral", "vllm", "c")),
+        (
+            "256 streams x 50 tokens/s, aligned",
+            (200, 20, 0, 0),
+            (256, 512, 200),
+            ("corral", "corral without kernel stamps", "vllm", "c"),
+        ),
         (
             "512 streams x 100 tokens/s, aligned: 51,200 events/s",
             (200, 10, 0, 0),
@@ -169,6 +174,11 @@ def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more
     }
 
 
+def corral_user_stamps(built: Path, port: int, slots: int, requests: int, tokens: int) -> dict[str, Any]:
+    """Ours without the kernel's stamps: what the same engine says where a system has none."""
+    return corral(built, port, slots, requests, tokens, "--concurrency", str(slots), "--no-kernel-stamps")
+
+
 def vllm(built: Path, port: int, slots: int, requests: int, tokens: int) -> dict[str, Any]:
     """The request function of `vllm bench serve`, by the engine's own Python."""
     command = [
@@ -189,7 +199,7 @@ def c_reader(built: Path, port: int, slots: int, requests: int, tokens: int) -> 
     return {"events": int(events), "cpu_s": float(cpu_s), "wall_s": float(wall_s)}
 
 
-CLIENTS = {"corral": corral, "vllm": vllm, "c": c_reader}
+CLIENTS = {"corral": corral, "corral without kernel stamps": corral_user_stamps, "vllm": vllm, "c": c_reader}
 
 
 def engine_python() -> str:
