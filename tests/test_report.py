@@ -103,7 +103,8 @@ def test_the_plots_keep_their_ids_and_take_the_pages_colours(page: str) -> None:
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", page))
     assert used - set(outline.ids) == set()
     assert re.findall(r"#0[0-9a-f]0[0-9a-f]0[0-9a-f]\b|#1[0-9]1[0-9]1[0-9]\b", page) == []
-    assert page.count('<svg role="img" aria-label="') == 4
+    assert page.count('<svg role="img" aria-label="') == 5
+    assert 'aria-label="Predicted output tokens a second against requests at once."' in page
 
 
 def test_the_page_is_the_same_twice(found: Comparison, page: str) -> None:
@@ -131,7 +132,7 @@ def test_what_a_document_says_is_text_and_no_markup(found: Comparison) -> None:
 def test_without_a_probe_the_page_has_no_latencies(found: Comparison) -> None:
     page = render(PLAN, None, found)
     assert "What the probe measured" not in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
 
 
 def test_plotting_leaves_nothing_outside_of_corrals_home(

@@ -26,6 +26,9 @@ def every(plan: Plan, probe: ProbeReport | None, found: Comparison) -> dict[str,
     }
     if plan.memory.total_gib > 0:
         made["memory"] = svg("memory", f"Memory of {owner(plan)} by use, in GiB.", memory(plan), height=2.2)
+    if plan.curve and plan.throughput is not None:
+        says = "Predicted output tokens a second against requests at once."
+        made["throughput"] = svg("throughput", says, throughput(plan), height=2.8)
     if probe is not None and latencies(probe):
         made["latency"] = svg("latency", "Latencies, p50 to p99, in seconds.", latency(probe), height=2.4)
     return made
@@ -128,6 +131,26 @@ def memory(plan: Plan) -> Callable[["Axes"], None]:
         for gib, style in ((of.usable_gib, "--"), (of.total_gib, "-")):
             axes.axvline(gib, color=INK, linestyle=style)
         axes.set(yticks=[], xlabel=f"GiB of {owner(plan)}; dashed: the budget; solid: all there is")
+        axes.legend(**LEGEND)
+
+    return draw
+
+
+def throughput(plan: Plan) -> Callable[["Axes"], None]:
+    """The prediction against concurrency with its band, and where it saturates."""
+
+    def draw(axes: "Axes") -> None:
+        band = plan.throughput.band if plan.throughput else 1.0
+        at = [point.concurrency for point in plan.curve]
+        rate = [point.output_tokens_per_s for point in plan.curve]
+        axes.plot(at, rate, color=HERE, linewidth=2, label="predicted")
+        low, high = [each / band for each in rate], [each * band for each in rate]
+        axes.fill_between(at, low, high, color=HERE, alpha=0.15, linewidth=0)
+        if plan.saturation_concurrency:
+            axes.axvline(plan.saturation_concurrency, color=INK, linestyle=":", label="saturation")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set(xlabel="requests at once", ylabel="output tokens/s")
         axes.legend(**LEGEND)
 
     return draw
