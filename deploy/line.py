@@ -1,6 +1,7 @@
 """The line forward and back: provision, up and down, for whichever target a deployment is on."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from deploy import deployment as deployments
 from deploy.deployment import Deployment, Target
@@ -103,6 +104,8 @@ def down(name: str, target: Target | None = None, region: str | None = None) -> 
     found = target_of(deployment).down(deployment)
     if not found.left:
         (place / "deployment.json").unlink(missing_ok=True)
+        with suppress(OSError):  # the user may keep files of his own there
+            place.rmdir()
     return found
 
 

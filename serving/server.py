@@ -189,7 +189,13 @@ def age_s(server: Server) -> float:
 
 def remove_files(folder: Path) -> None:
     """Remove what a server that has ended leaves: record, key, logs, caches. Documents stay."""
-    for path in (record_file(folder), key_file(folder), log_file(folder), folder / "vllm.log.1"):
+    for path in (
+        record_file(folder),
+        key_file(folder),
+        log_file(folder),
+        folder / "vllm.log.1",
+        folder / ".lock",
+    ):
         path.unlink(missing_ok=True)
     for place in folders(str(folder)).values():
         shutil.rmtree(place, ignore_errors=True)
