@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_aws import Clock, FakeAws, Faulty
+from fake_aws import Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
 from infra.aws.failures import ApiFailure
@@ -332,6 +332,30 @@ def test_a_machine_of_somebody_elses_order_is_not_adopted(tmp_path: Path) -> Non
         up(door(aws, clock, tmp_path / "b"), an_order(order_id="another"))
     assert error.value.message == "'t1' is already up: i-00000000000000002, made by ann@desk."
     assert sum(name.startswith("instance") for name in aws.live()) == 1
+
+
+def test_a_second_corral_elsewhere_takes_nothing_of_the_first_with_it(tmp_path: Path) -> None:
+    """The first is so young that EC2 does not show its machine yet; the second must fail and touch nothing of it."""
+    aws, clock = fresh()
+    launch = first_launch(tmp_path)
+    with pytest.raises(Killed):
+        up(door(Faulty(aws, "killed after", launch), clock, tmp_path / "a"), an_order())
+    before = aws.live()
+    with pytest.raises(UsageError, match="is not of this deployment"):
+        up(door(aws, clock, tmp_path / "b"), an_order(order_id="another"))
+    assert aws.live() == before
+
+
+def first_launch(folder: Path) -> int:
+    """Which call of `up` launches, once IAM has spread."""
+    other, clock = fresh()
+    up(door(other, clock, folder / "count"), an_order())
+    launches = [
+        number
+        for number, call in enumerate(other.calls, 1)
+        if call.operation == "RunInstances" and "DryRun" not in call.parameters
+    ]
+    return launches[-1]
 
 
 def test_a_role_of_that_name_that_is_not_ours_is_not_touched(tmp_path: Path) -> None:

@@ -79,7 +79,8 @@ def rolled_back(aws: Aws, order: Order, failure: CorralError) -> CorralError:
     """Take away what the failed launch made; the failure, saying so when that did not succeed."""
     aws.say("taking away what was made")
     try:
-        remains = Teardown(aws, order.name).run(order.regions)
+        # Of this order only: another corral may be at work under the same name.
+        remains = Teardown(aws, order.name, order.order_id).run(order.regions)
     except (Refused, CorralError, KeyboardInterrupt):
         remains = None
     if remains and not remains.left:

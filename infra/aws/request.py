@@ -314,7 +314,12 @@ def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
 
 def ours(name: str) -> list[dict[str, Any]]:
     """The filter that finds what belongs to a deployment."""
-    return [{"Name": f"tag:{TAG}", "Values": [name]}]
+    return marked(TAG, name)
+
+
+def marked(key: str, value: str) -> list[dict[str, Any]]:
+    """The filter that finds what carries a tag."""
+    return [{"Name": f"tag:{key}", "Values": [value]}]
 
 
 def token(*parts: Any) -> str:

@@ -9,8 +9,8 @@ from infra.aws import site
 from infra.aws.api import Aws
 from infra.aws.failures import NO_CREDENTIALS, Refused, kind_of
 from infra.aws.kinds import KINDS, TYPES, Kind
-from infra.aws.order import TAG
-from infra.aws.request import Request, ec2, iam, ours
+from infra.aws.order import ORDER_TAG, TAG
+from infra.aws.request import Request, ec2, iam, marked
 from infra.record import Record
 
 POLL_S = 10.0
@@ -47,9 +47,11 @@ class Remains(Record):
 class Teardown:
     """One teardown: the deployment's name, and what went wrong on the way."""
 
-    def __init__(self, aws: Aws, name: str) -> None:
+    def __init__(self, aws: Aws, name: str, order_id: str | None = None) -> None:
         self.aws = aws
         self.name = name
+        self.mark = (ORDER_TAG, order_id) if order_id else (TAG, name)
+        """The tag that makes a thing ours: of the deployment, or of one order for it."""
         self.troubles: dict[str, str] = {}
         """What could not be removed or looked at -> why."""
         self.machines_stay = False
@@ -79,7 +81,7 @@ class Teardown:
     def is_in(self, region: str) -> bool:
         """Whether anything there carries our tag: one call."""
         try:
-            return bool(tag_types(self.aws, region, self.name))
+            return bool(tag_types(self.aws, region, *self.mark))
         except Refused as refused:
             if stops_everything(refused):
                 raise
@@ -143,7 +145,7 @@ class Teardown:
 
     def tagged(self, region: str) -> list[Resource]:
         """What carries our tag there: one call tells which types are worth a look."""
-        present = tag_types(self.aws, region, self.name)
+        present = tag_types(self.aws, region, *self.mark)
         # What belongs to a machine goes with it; looking again will show what did not.
         kinds = [kind for kind in KINDS if kind.tag_type in present and not kind.goes_with_the_machine]
         return self.schedules(region) + self.of_kinds(region, kinds)
@@ -162,7 +164,7 @@ class Teardown:
 
     def of_kind(self, kind: Kind, region: str) -> list[Resource]:
         """What is there of one type and not already on its way out."""
-        rows = list(self.aws.pages(ec2(region, kind.describe, Filters=ours(self.name)), kind.key))
+        rows = list(self.aws.pages(ec2(region, kind.describe, Filters=marked(*self.mark)), kind.key))
         if kind.type == "instances":
             rows = [row for reservation in rows for row in reservation["Instances"]]
         return [
@@ -190,7 +192,7 @@ class Teardown:
         return [
             Resource(type="schedules", id=group["Name"], region=region)
             for group, answer in zip(groups, tags, strict=True)
-            if is_ours(answer.get("Tags", []), self.name)
+            if is_marked(answer.get("Tags", []), *self.mark)
         ]
 
     def looked_at(self, what: str, region: str, look: Callable[[], list[Resource]]) -> list[Resource]:
@@ -289,7 +291,9 @@ class Teardown:
                 return []
             raise
         return (
-            [Resource(type=kind, id=name, region=GLOBAL)] if is_ours(found.get("Tags", []), self.name) else []
+            [Resource(type=kind, id=name, region=GLOBAL)]
+            if is_marked(found.get("Tags", []), *self.mark)
+            else []
         )
 
     def remove_profile(self, resource: Resource) -> None:
@@ -310,9 +314,9 @@ def enabled_regions(aws: Aws, region: str) -> tuple[str, ...]:
     return tuple(sorted(str(row["RegionName"]) for row in rows))
 
 
-def tag_types(aws: Aws, region: str, name: str) -> set[str]:
-    """The types of what carries a deployment's tag in a region: one call."""
-    filters = [{"Name": "key", "Values": [TAG]}, {"Name": "value", "Values": [name]}]
+def tag_types(aws: Aws, region: str, key: str, value: str) -> set[str]:
+    """The types of what carries a tag in a region: one call."""
+    filters = [{"Name": "key", "Values": [key]}, {"Name": "value", "Values": [value]}]
     return {row["ResourceType"] for row in aws.pages(ec2(region, "DescribeTags", Filters=filters), "Tags")}
 
 
@@ -351,6 +355,6 @@ def of_type(found: list[Resource], kind: str) -> list[Resource]:
     return [resource for resource in found if resource.type == kind]
 
 
-def is_ours(tags: list[dict[str, str]], name: str) -> bool:
-    """Whether tags name the deployment."""
-    return {"Key": TAG, "Value": name} in [{"Key": tag["Key"], "Value": tag["Value"]} for tag in tags]
+def is_marked(tags: list[dict[str, str]], key: str, value: str) -> bool:
+    """Whether tags hold that key and value."""
+    return any(tag["Key"] == key and tag["Value"] == value for tag in tags)
