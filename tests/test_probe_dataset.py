@@ -104,7 +104,6 @@ def test_a_request_on_the_wire() -> None:
         "messages": [{"role": "user"}],
         "stream_options": {"include_usage": True},
         "ignore_eos": True,
-        "temperature": 0,
         "cache_salt": "salt",
     }
 

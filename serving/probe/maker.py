@@ -93,7 +93,7 @@ class Maker:
         if self.ignores_eos:
             extra["ignore_eos"] = True
         if self.salted:
-            extra |= {"temperature": 0, "cache_salt": self.salt}
+            extra["cache_salt"] = self.salt
             if self.workload.per_chunk_usage:
                 extra["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return extra | self.workload.extra_body

@@ -190,6 +190,7 @@ def notes_of(maker: Maker) -> tuple[str, ...]:
         "ignore_eos: every answer has the asked length"
         if maker.ignores_eos
         else "answers may end before the asked length",
+        "sampling: the server's own defaults, but for what --extra-body sets",
         cache_note(maker),
     )
 
