@@ -3,14 +3,16 @@
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deploy.deployment import home
 from deploy.plan import Plan
 from infra.errors import ProbeInvalid, UsageError
 from infra.record import Document
 from serving.calibration import Calibration, Point
-from serving.probe.report import ProbeReport
+
+if TYPE_CHECKING:  # the planner reads calibrations each time, and a probe only when one is added
+    from serving.probe.report import ProbeReport
 
 Key = tuple[str, str, str, int, int, int]
 
@@ -25,7 +27,7 @@ class Calibrations(Document):
     calibrations: tuple[Calibration, ...] = ()
 
 
-def add(plan: Plan, probe: ProbeReport) -> Calibration:
+def add(plan: Plan, probe: "ProbeReport") -> Calibration:
     """Add a probe of a plan's machine to its calibration and keep it. Raises for a probe that cannot be used."""
     point = point_of(probe)
     if plan.throughput is None:
@@ -51,7 +53,7 @@ def add(plan: Plan, probe: ProbeReport) -> Calibration:
     return new
 
 
-def point_of(probe: ProbeReport) -> Point:
+def point_of(probe: "ProbeReport") -> Point:
     """The means of a probe. Raises ProbeInvalid for one that is not valid or not a closed loop."""
     concurrency = probe.load.get("concurrency")
     if not probe.valid or not probe.succeeded or probe.tpot_s is None or probe.ttft_s is None:

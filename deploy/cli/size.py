@@ -73,7 +73,6 @@ def size(
     given = dict(locals())
     from deploy.ask import check_ranking, options_of
     from deploy.cli.output import emit, progress
-    from deploy.explain import explained
     from deploy.show import plan_text, ranking_text
     from deploy.size import answer_for, ranking_for
 
@@ -91,5 +90,10 @@ def size(
         from deploy.plot import draw
 
         draw(plan, plot)
-    emit(plan, "\n\n".join([plan_text(plan, output), *([explained(plan)] if explain else [])]), json)
+    text = plan_text(plan, output)
+    if explain:
+        from deploy.explain import explained
+
+        text += "\n\n" + explained(plan)
+    emit(plan, text, json)
     return 0 if plan.fits else 3
