@@ -127,6 +127,15 @@ def test_a_bad_endpoint_is_one_sentence(
     assert sentence in capsys.readouterr().err.splitlines()[-2]
 
 
+def test_a_model_that_is_not_there(fake_llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    url = fake_llm()
+    assert corral(["probe", url, "--model", "nope"]) == 8
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"error: {url}/v1/completions does not stream an answer: HTTP 404: The model `nope` does not exist.",
+        "hint: Leave --model out to take the first model the server lists.",
+    ]
+
+
 def test_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert corral(["probe", "http://127.0.0.1:9"]) == 8
     assert "http://127.0.0.1:9 cannot be reached" in capsys.readouterr().err

@@ -159,6 +159,8 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
         )
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
     hint = "Try another API: --api chat, completions or messages." if result.status in (400, 404, 405) else ""
+    if result.status == 404 and "model" in said:
+        hint = "Leave --model out to take the first model the server lists."
     return EndpointError(
         f"{where} does not stream an answer: {status}{said}.", hint or "Look at the server's log."
     )
