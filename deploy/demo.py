@@ -5,12 +5,11 @@ import shlex
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from deploy import deployment as deployments
-from deploy.cli import main
 from deploy.cli.output import progress
 from deploy.costs.comparison import Comparison
 from deploy.plan import Plan
@@ -27,6 +26,10 @@ CATALOGUE_MODEL, CATALOGUE_PRECISION, CATALOGUE_MACHINE = "scout", "int4", "g5.1
 TOY_SIZE = ("--max-model-len", "4096", "--kv-cache-memory-bytes", str(64 * 2**20), "--enforce-eager")
 TOY_LOAD = ("--concurrency", "4", "--requests", "48", "--input-tokens", "128", "--output-tokens", "64")
 PROBE_INVALID = 9
+
+
+Corral = Callable[[Sequence[str]], int]
+"""Runs the words of one command line and returns its exit code: the program itself, which imports this file."""
 
 
 class Step(Record):
@@ -127,19 +130,19 @@ def catalogue_compare_step(place: Path) -> Step:
 STOP = Step(title="Stop: nothing may be left", words=("stop", NAME))
 
 
-def run() -> Demo:
+def run(corral: Corral) -> Demo:
     """Run the whole line on this machine. However it ends, no process is left."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
     keep_caches_inside(place)
     with nothing_left(place):
-        play((engine_step(os.environ),), done)
+        play(corral, (engine_step(os.environ),), done)
         make_model(place)
-        play((catalogue_step(place), size_step(place)), done)
+        play(corral, (catalogue_step(place), size_step(place)), done)
         choose_port(place / "plan.json")
-        play(serve_steps(place), done)
+        play(corral, serve_steps(place), done)
         endpoint, engine_tokens = answering(place)
-        play((probe_step(place, endpoint), STOP), done)
-        play((*toy_compare_steps(place), catalogue_compare_step(place)), done)
+        play(corral, (probe_step(place, endpoint), STOP), done)
+        play(corral, (*toy_compare_steps(place), catalogue_compare_step(place)), done)
     return Demo(
         folder=place,
         steps=tuple(done),
@@ -152,10 +155,10 @@ def run() -> Demo:
     )
 
 
-def run_against(endpoint: Endpoint) -> Demo:
+def run_against(corral: Corral, endpoint: Endpoint) -> Demo:
     """The line from size to report against an endpoint that is there already; starts no server."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
-    play((catalogue_step(place), probe_step(place, endpoint), catalogue_compare_step(place)), done)
+    play(corral, (catalogue_step(place), probe_step(place, endpoint), catalogue_compare_step(place)), done)
     return Demo(
         folder=place,
         steps=tuple(done),
@@ -204,14 +207,14 @@ def answering(place: Path) -> tuple[Endpoint, int]:
     return running.endpoint, int(client.cache_config(running.endpoint)["kv_cache_size_tokens"])
 
 
-def play(steps: tuple[Step, ...], done: list[Done]) -> None:
+def play(corral: Corral, steps: tuple[Step, ...], done: list[Done]) -> None:
     """Run commands as a user would, their output on stderr. Raises an error of the first failure's class."""
     for step in steps:
         command = shlex.join(("corral", *step.words))
         progress(f"\n== {step.title}\n$ {command}")
         begun = time.monotonic()
         with redirect_stdout(sys.stderr):
-            code = main.run(step.words)
+            code = corral(step.words)
         done.append(Done(command=command, exit_code=code, duration_s=round(time.monotonic() - begun, 1)))
         if code not in step.goes_on:
             raise stopped(command, code)

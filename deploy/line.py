@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from deploy import deployment as deployments
 from deploy.deployment import Deployment, Target
-from deploy.ec2_options import Ec2Options
+from deploy.ec2.options import Ec2Options
 from deploy.plan import Plan
 from deploy.targets.base import Check, Teardown
 from deploy.targets.choose import target_of
@@ -35,7 +35,8 @@ def deployment_for(
 def dry_run(deployment: Deployment, options: Ec2Options) -> list[dict[str, object]]:
     """What provisioning would ask of the world; on EC2 every call, without making one."""
     if deployment.target == "ec2":
-        from deploy import ec2_dry_run, ec2_order
+        from deploy.ec2 import dry_run as ec2_dry_run
+        from deploy.ec2 import order as ec2_order
 
         return ec2_dry_run.requests(ec2_order.order(deployment, options))
     return target_of(deployment).requests(deployment)
@@ -69,7 +70,7 @@ def refuse_another_place(deployment: Deployment) -> None:
 
 def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool) -> Deployment:
     """Rent it."""
-    from deploy.ec2_order import order, renewed
+    from deploy.ec2.order import order, renewed
     from deploy.targets import ec2
 
     wanted = renewed(ec2.begun(deployment.name), order(deployment, options))

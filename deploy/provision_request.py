@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from deploy.cli.output import progress
 from deploy.deployment import Deployment
-from deploy.ec2_options import Ec2Options
+from deploy.ec2.options import Ec2Options
 from deploy.line import Approve, deployment_for
 from deploy.plan import Plan
 from deploy.show_provision import checked_target
@@ -88,7 +88,7 @@ def asking(options: Ec2Options, yes: bool) -> Approve:
 
 def price_sentence(deployment: Deployment, options: Ec2Options) -> str:
     """What it costs, and how long at most."""
-    from deploy.ec2_order import order
+    from deploy.ec2.order import order
 
     asked = order(deployment, options)
     hours = asked.ttl_minutes / 60

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 RUNS = 5
 CORRAL = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size"]
 CATALOGUE = (
-    "from deploy.fit import Options; from deploy.size import ranking; "
+    "from deploy.sizing.fit import Options; from deploy.sizing.size import ranking; "
     "[ranking(model, None, Options()) for model in ('scout', 'maverick')]"
 )
 QUESTIONS: dict[str, tuple[list[str], float]] = {

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from deploy.fit import Options
 from deploy.plan import Plan, Throughput
-from deploy.size import on, plan
-from deploy.subject import named
+from deploy.sizing.fit import Options
+from deploy.sizing.size import on, plan
+from deploy.sizing.subject import named
 from serving.probe.report import ProbeReport
 
 PROBE = {

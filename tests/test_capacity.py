@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.capacity import Capacity, Choice, Question, capacity
 from deploy.cli.main import run
 from deploy.plan import Plan
-from deploy.traffic import Promise, Traffic, promise, traffic
+from deploy.sizing.capacity import Capacity, Choice, Question, capacity
+from deploy.sizing.traffic import Promise, Traffic, promise, traffic
 
 FIVE = traffic(5, None, 2.0, "1000", "300")
 

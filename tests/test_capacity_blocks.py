@@ -9,7 +9,7 @@ import pytest
 from fake_aws import FakeAws, Faulty
 from renting import door, fresh
 
-from deploy import blocks
+from deploy.ec2 import blocks
 from infra.aws import capacity_blocks
 from infra.aws.capacity_blocks import Offering, checked_hours
 from infra.aws.failures import Refused

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from deploy.ask import checked
 from deploy.cli.main import run
-from deploy.fit import Options
 from deploy.plan import Plan
-from deploy.size import plan
-from deploy.subject import from_contents
+from deploy.sizing.ask import checked
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan
+from deploy.sizing.subject import from_contents
 from infra.errors import DocumentError
 from infra.hardware import Machine
 from serving.checkpoint import read

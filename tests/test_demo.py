@@ -78,8 +78,8 @@ def a_probe() -> ProbeReport:
 
 
 def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
-    from deploy.fit import Options
-    from deploy.size import answer_for
+    from deploy.sizing.fit import Options
+    from deploy.sizing.size import answer_for
 
     plan: Plan = answer_for("scout", "int4", "g5.12xlarge", Options())
     text = summary(

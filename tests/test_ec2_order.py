@@ -11,14 +11,14 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
-from deploy import ec2_order
 from deploy.cli.main import run
 from deploy.deployment import Deployment, folder, make
-from deploy.ec2_options import Ec2Options
-from deploy.fit import Options
-from deploy.nearest import nearest, said
+from deploy.ec2 import order as ec2_order
+from deploy.ec2.nearest import nearest, said
+from deploy.ec2.options import Ec2Options
 from deploy.plan import Plan
-from deploy.size import answer_for
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
 from infra import catalog
 from infra.aws import user_policy
 from infra.aws.order import Order

@@ -8,10 +8,10 @@ import pytest
 from deploy import deployment as deployments
 from deploy.cli.main import run
 from deploy.deployment import Deployment, make
-from deploy.fit import Options
 from deploy.launch import deployment_of
 from deploy.plan import Plan
-from deploy.size import plan_checkpoint
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan_checkpoint
 from serving import tiny
 
 

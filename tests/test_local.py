@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from deploy.deployment import Deployment, folder, make
-from deploy.fit import Options
 from deploy.plan import Plan
-from deploy.size import plan_checkpoint
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan_checkpoint
 from deploy.targets import local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError

@@ -2,9 +2,9 @@
 
 from importlib.resources import files
 
-from deploy.fit import Options
-from deploy.size import plan
-from deploy.subject import of_model
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan
+from deploy.sizing.subject import of_model
 from infra import catalog
 from infra.hardware import owned
 from serving import models

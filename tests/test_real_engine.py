@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from deploy.deployment import Deployment, make
-from deploy.fit import Options
-from deploy.size import plan_checkpoint
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan_checkpoint
 from infra import processes
 from serving import client, health, server, startup, tiny
 from serving.endpoint import Endpoint

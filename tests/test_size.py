@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from deploy.fit import Options
 from deploy.plan import Plan
-from deploy.size import answer, on, plan, ranking
-from deploy.subject import named
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer, on, plan, ranking
+from deploy.sizing.subject import named
 from infra.catalog import ec2_types
 
 

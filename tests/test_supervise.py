@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.deployment import Deployment, folder, make
-from deploy.fit import Options
-from deploy.size import plan_checkpoint
+from deploy.sizing.fit import Options
+from deploy.sizing.size import plan_checkpoint
 from deploy.supervise import supervise
 from deploy.targets import local
 from infra.errors import ServerError, UsageError

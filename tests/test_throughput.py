@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from deploy.fit import Options
 from deploy.plan import Throughput
-from deploy.size import on, plan
-from deploy.subject import named
+from deploy.sizing.fit import Options
+from deploy.sizing.size import on, plan
+from deploy.sizing.subject import named
 from infra.catalog import gpus
 from infra.hardware import Gpu
 from serving.models import model

@@ -12,10 +12,10 @@ def calibrate(
     json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
     """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
-    from deploy.calibrations import add
     from deploy.cli.output import emit
     from deploy.plan import Plan
-    from deploy.show_calibration import calibration_text
+    from deploy.sizing.calibrations import add
+    from deploy.sizing.show_calibration import calibration_text
     from serving.probe.report import ProbeReport
 
     planned = Plan.read(plan)

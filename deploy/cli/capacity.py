@@ -41,11 +41,11 @@ def capacity(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> int:
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
-    from deploy.ask import price_typed
-    from deploy.capacity import Question, answer
     from deploy.cli.output import emit
-    from deploy.show_capacity import capacity_text
-    from deploy.traffic import promise, traffic
+    from deploy.sizing.ask import price_typed
+    from deploy.sizing.capacity import Question, answer
+    from deploy.sizing.show_capacity import capacity_text
+    from deploy.sizing.traffic import promise, traffic
 
     price: Decimal | None = price_typed(usd_per_hour)
     found = answer(

@@ -21,8 +21,8 @@ def list_offerings(
     instance_type: Type, region: Region = "us-east-1", count: Count = 1, days: Days = 1, as_json: Json = False
 ) -> None:
     """What is on offer, the cheapest first."""
-    from deploy.blocks import listed, offered
     from deploy.cli.output import say
+    from deploy.ec2.blocks import listed, offered
 
     say(listed(offered(instance_type, region, count, days), as_json))
 
@@ -40,9 +40,9 @@ def buy(
     as_json: Json = False,
 ) -> None:
     """Buy one: it cannot be given back. Asks for its exact price to be typed."""
-    from deploy.blocks import bought, chosen, confirm, offered
-    from deploy.blocks import buy as run
     from deploy.cli.output import say
+    from deploy.ec2.blocks import bought, chosen, confirm, offered
+    from deploy.ec2.blocks import buy as run
 
     block = chosen(offered(instance_type, region, count, days), offering_id)
     confirm(block, yes_i_pay)

@@ -1,5 +1,6 @@
 """`corral demo`: see the whole line work on this machine, in minutes."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 
 
 def demo(
+    context: typer.Context,
     endpoint: Annotated[
         str | None,
         typer.Option(
@@ -23,14 +25,16 @@ def demo(
 ) -> None:
     """Run size, provision, serve, probe, compare, report and stop here, with the real vLLM (CPU) and a toy Llama 4."""
     from deploy import demo as line
+    from deploy.cli import run
     from deploy.cli.output import emit
     from deploy.show_demo import summary
     from serving.endpoint import Endpoint
 
+    corral = partial(run.run, context.find_root().command)
     if endpoint is None:
-        found = line.run()
+        found = line.run(corral)
     else:
         found = line.run_against(
-            Endpoint(base_url=endpoint, served_model_name=model, api_key_file=api_key_file)
+            corral, Endpoint(base_url=endpoint, served_model_name=model, api_key_file=api_key_file)
         )
     emit(found, summary(found), as_json)

@@ -14,7 +14,7 @@ def extend(
     import json
 
     from deploy.cli.output import say
-    from deploy.ec2_options import minutes
+    from deploy.ec2.options import minutes
     from deploy.line import extend as run
 
     until = run(name, minutes(ttl, "TIME"))

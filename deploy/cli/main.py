@@ -1,6 +1,5 @@
-"""The program: one typer application, its verbs, and the one place where an error becomes an exit code."""
+"""The program: one typer application and its verbs."""
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -31,8 +30,7 @@ from deploy.cli import (
     up,
     version,
 )
-from deploy.cli.output import Told, fail
-from infra.errors import CorralError, Interrupted, UsageError
+from deploy.cli import run as running
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -89,44 +87,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; return its exit code. Never raises for anything a user can cause."""
-    as_json = "--json" in arguments
-    try:
-        code = app(args=list(arguments), prog_name="corral", standalone_mode=False)
-        sys.stdout.flush()
-        if code == Interrupted.exit_code and not isinstance(code, Told):  # what typer makes of Ctrl-C
-            raise Interrupted("Interrupted.")
-        return code if isinstance(code, int) else 0
-    except CorralError as error:
-        return fail(error, as_json)
-    except typer.TyperException as error:
-        return fail(usage_error(error), as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        return fail(Interrupted("Interrupted."), as_json)
-    except BrokenPipeError:
-        # The reader of our output went away (`corral ... | head`); not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:
-        return fail(unexpected(error), as_json)
-
-
-def usage_error(error: typer.TyperException) -> UsageError:
-    """Turn the parser's complaint into our one sentence and hint."""
-    message = error.format_message() if hasattr(error, "format_message") else str(error)
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "corral"
-    return UsageError(message, f"See: {command} --help")
-
-
-def unexpected(error: Exception) -> CorralError:
-    """A bug of ours: keep the traceback in a file that can be sent to us, and say one sentence."""
-    import tempfile
-    import traceback
-
-    with tempfile.NamedTemporaryFile("w", prefix="corral-crash-", suffix=".log", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    return CorralError(
-        f"Something went wrong that corral does not expect: {type(error).__name__}: {error}.",
-        f"The details are in {file.name}; please report them.",
-    )
+    """Run one command line of corral; return its exit code."""
+    return running.run(app, arguments)

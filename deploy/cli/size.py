@@ -71,10 +71,10 @@ def size(
     The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
     """
     given = dict(locals())
-    from deploy.ask import check_ranking, options_of
     from deploy.cli.output import emit, progress
-    from deploy.show import plan_text, ranking_text
-    from deploy.size import answer_for, ranking_for
+    from deploy.sizing.ask import check_ranking, options_of
+    from deploy.sizing.show import plan_text, ranking_text
+    from deploy.sizing.size import answer_for, ranking_for
 
     options = options_of(given)
     if on is None:
@@ -87,12 +87,12 @@ def size(
         plan.write(output)
         progress(f"plan written to {output}")
     if plot:
-        from deploy.plot import draw
+        from deploy.sizing.plot import draw
 
         draw(plan, plot)
     text = plan_text(plan, output)
     if explain:
-        from deploy.explain import explained
+        from deploy.sizing.explain import explained
 
         text += "\n\n" + explained(plan)
     emit(plan, text, json)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid
 from deploy.costs.knobs import Assumption
 from deploy.costs.money import count, dollars, percent
-from deploy.show import table, wrapped
+from deploy.sizing.show import table, wrapped
 
 
 def comparison_text(found: Comparison) -> str:

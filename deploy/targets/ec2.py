@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from deploy import ec2_dry_run, ec2_reach
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, load
+from deploy.ec2 import dry_run as ec2_dry_run
+from deploy.ec2 import reach as ec2_reach
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
 from infra.aws import preflight as look

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from deploy import deployment as deployments
-from deploy.ec2_options import Ec2Options
-from deploy.ec2_order import host_setup
+from deploy.ec2.options import Ec2Options
+from deploy.ec2.order import host_setup
 from deploy.plan import Plan
 from infra import host as hosts
 from infra.ssh import Host

@@ -1,9 +1,9 @@
 """A plan for this machine: its GPUs by NVML, or vLLM's CPU backend where there is none."""
 
-from deploy.assemble import parallel, plan_machine, position_override, workload
-from deploy.fit import Options
 from deploy.plan import Kv, Memory, Plan
-from deploy.subject import Subject, rank_weights
+from deploy.sizing.assemble import parallel, plan_machine, position_override, workload
+from deploy.sizing.fit import Options
+from deploy.sizing.subject import Subject, rank_weights
 from infra import catalog
 from infra.errors import HostError
 from infra.hardware import GIB, Gpu, Machine

@@ -1,9 +1,9 @@
 """The predicted speed of an outcome, at one concurrency and over all of them; calibrated where the user did so."""
 
-from deploy import calibrations
-from deploy.fit import KV_BYTES, Options, Outcome
 from deploy.plan import CurvePoint, Throughput
-from deploy.subject import Subject
+from deploy.sizing import calibrations
+from deploy.sizing.fit import KV_BYTES, Options, Outcome
+from deploy.sizing.subject import Subject
 from infra.hardware import Gpu, Machine
 from serving.calibration import fitted
 from serving.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted

@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from deploy.deployment import Deployment
-from deploy.ec2_options import Ec2Options, checked, idle_minutes, minutes
+from deploy.ec2.options import Ec2Options, checked, idle_minutes, minutes
 from infra import catalog
 from infra import host as hosts
 from infra.aws.order import Order
@@ -86,7 +86,7 @@ def sold(name: str) -> Machine:
     machine = catalog.machine(name)
     if machine.kind == "ec2":
         return machine
-    from deploy.nearest import nearest, said
+    from deploy.ec2.nearest import nearest, said
 
     raise UsageError(
         f"EC2 sells no {name}. Nearest: {said(nearest(machine))}.",

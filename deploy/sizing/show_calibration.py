@@ -1,7 +1,7 @@
 """PURE: a calibration as text: what was predicted, what was measured, what holds from now on."""
 
 from deploy.plan import Plan
-from deploy.show import table
+from deploy.sizing.show import table
 from serving.calibration import Calibration
 
 

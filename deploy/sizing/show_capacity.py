@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
-from deploy.capacity import Capacity, Choice, label
-from deploy.explain import explained
-from deploy.show import table, wrapped
-from deploy.traffic import Promise
+from deploy.sizing.capacity import Capacity, Choice, label
+from deploy.sizing.explain import explained
+from deploy.sizing.show import table, wrapped
+from deploy.sizing.traffic import Promise
 
 SHOWN = 12
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
-from deploy.ask import check_context, check_precision, checked
-from deploy.assemble import assemble, workload
-from deploy.fit import Options, best_outcome
 from deploy.plan import Plan, Workload
-from deploy.size_cpu import local_machine, plan_cpu
-from deploy.subject import Subject, from_contents, named, precisions
+from deploy.sizing.ask import check_context, check_precision, checked
+from deploy.sizing.assemble import assemble, workload
+from deploy.sizing.fit import Options, best_outcome
+from deploy.sizing.size_cpu import local_machine, plan_cpu
+from deploy.sizing.subject import Subject, from_contents, named, precisions
 from infra.catalog import ec2_types, gpus, machine
 from infra.errors import UsageError
 from infra.hardware import Machine, owned
@@ -37,7 +37,7 @@ def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | No
     """Plan a local Llama 4 checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
 
     On a machine without a GPU the plan is for vLLM's CPU backend, and `kv.tokens` and `kv.max_concurrency` equal
-    the engine's "CPU KV cache size" line. `Options` (deploy.fit) carries the vLLM knobs: `max_model_len`,
+    the engine's "CPU KV cache size" line. `Options` (deploy.sizing.fit) carries the vLLM knobs: `max_model_len`,
     `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
     """
     return plan_contents(read(path), path.resolve().name, machine, options or Options())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from deploy.plan import Verdict
-from deploy.subject import Subject, rank_weights
+from deploy.sizing.subject import Subject, rank_weights
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
 from infra.record import Record

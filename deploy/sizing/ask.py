@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from deploy.fit import KV_BYTES, Options
-from deploy.subject import Subject
+from deploy.sizing.fit import KV_BYTES, Options
+from deploy.sizing.subject import Subject
 from infra.errors import UsageError
 from serving.vllm_versions import rules
 

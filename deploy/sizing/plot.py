@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from deploy.plan import Plan
 from deploy.report.figure import matplotlib_at_home
-from deploy.show import NAMES
+from deploy.sizing.show import NAMES
 from infra.errors import HostError, UsageError
 
 if TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from decimal import Decimal
 from typing import Any
 
-from deploy import reasons
-from deploy.fit import Options, Outcome
 from deploy.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Term, Throughput, Workload
-from deploy.predict import Predictor, predicted
-from deploy.subject import Subject
+from deploy.sizing import reasons
+from deploy.sizing.fit import Options, Outcome
+from deploy.sizing.predict import Predictor, predicted
+from deploy.sizing.subject import Subject
 from infra.hardware import Gpu, Machine
 from infra.prices import price_of
 from serving.options import ServeOptions

@@ -2,9 +2,9 @@
 
 from datetime import date
 
-from deploy.fit import Options, Outcome, most_squeezed
 from deploy.plan import Price
-from deploy.subject import Subject
+from deploy.sizing.fit import Options, Outcome, most_squeezed
+from deploy.sizing.subject import Subject
 from infra import clock
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine

@@ -6,17 +6,17 @@ from math import ceil, inf
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from deploy.ask import check_context, check_precision
-from deploy.assemble import priced
 from deploy.costs.money import Usd
-from deploy.fit import Options, best_outcome
 from deploy.plan import Plan
-from deploy.plot import draw
-from deploy.predict import Predictor
-from deploy.reasons import why_not
-from deploy.size import plan
-from deploy.subject import Subject, named, precisions
-from deploy.traffic import HOURS_PER_MONTH, Promise, Traffic
+from deploy.sizing.ask import check_context, check_precision
+from deploy.sizing.assemble import priced
+from deploy.sizing.fit import Options, best_outcome
+from deploy.sizing.plot import draw
+from deploy.sizing.predict import Predictor
+from deploy.sizing.reasons import why_not
+from deploy.sizing.size import plan
+from deploy.sizing.subject import Subject, named, precisions
+from deploy.sizing.traffic import HOURS_PER_MONTH, Promise, Traffic
 from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
 from infra.hardware import Gpu, Machine

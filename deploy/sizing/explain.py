@@ -1,7 +1,7 @@
 """PURE: every number of a plan as a readable derivation."""
 
 from deploy.plan import Plan, Term
-from deploy.show import NAMES
+from deploy.sizing.show import NAMES
 
 
 def explained(plan: Plan) -> str:

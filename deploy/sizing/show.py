@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deploy.plan import Plan
-from deploy.size import Ranking
+from deploy.sizing.size import Ranking
 from infra.prices import ON_DEMAND
 from serving.models import models
 

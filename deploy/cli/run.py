@@ -1,0 +1,69 @@
+"""Running one command line: the one place where an error becomes a sentence and an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+
+from deploy.cli.output import Told, fail
+from infra.errors import CorralError, HostError, Interrupted, UsageError
+
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
+    """Run one command line; return its exit code. Never raises for anything a user can cause."""
+    as_json = "--json" in arguments
+    try:
+        code = program(args=list(arguments), prog_name="corral", standalone_mode=False)
+        sys.stdout.flush()
+        if code == Interrupted.exit_code and not isinstance(code, Told):  # what typer makes of Ctrl-C
+            raise Interrupted("Interrupted.")
+        return code if isinstance(code, int) else 0
+    except CorralError as error:
+        return fail(error, as_json)
+    except typer.TyperException as error:
+        return fail(usage_error(error), as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        return fail(Interrupted("Interrupted."), as_json)
+    except BrokenPipeError:
+        # The reader of our output went away (`corral ... | head`); not our failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return fail(refused(error) if error.errno in REFUSALS else unexpected(error), as_json)
+    except Exception as error:
+        return fail(unexpected(error), as_json)
+
+
+def usage_error(error: typer.TyperException) -> UsageError:
+    """Turn the parser's complaint into our one sentence and hint."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "corral"
+    return UsageError(message, f"See: {command} --help")
+
+
+def refused(error: OSError) -> HostError:
+    """A disk that is full or not ours, met where no step has a better sentence for it."""
+    where = f" {error.filename}" if error.filename else ""
+    return HostError(
+        f"This machine refused to write{where}: {error.strerror}.",
+        "Check the free space and the owner of that place: df -h, ls -ld",
+    )
+
+
+def unexpected(error: Exception) -> CorralError:
+    """A bug of ours: keep the traceback in a file that can be sent to us, and say one sentence."""
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="corral-crash-", suffix=".log", delete=False) as file:
+        traceback.print_exception(error, file=file)
+    return CorralError(
+        f"Something went wrong that corral does not expect: {type(error).__name__}: {error}.",
+        f"The details are in {file.name}; please report them.",
+    )

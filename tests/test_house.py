@@ -1,0 +1,79 @@
+"""The house: imports run one way and in no circle, and each outside world has its one door."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FLOORS = ("infra", "serving", "deploy")
+
+# Module -> the files that may import it. A new file here is a new door: is the old one not enough?
+DOORS = {
+    "boto3": {"infra/aws/ec2.py"},
+    "botocore": {"infra/aws/ec2.py"},
+    "huggingface_hub": {"serving/hub.py"},
+    "pynvml": {"serving/gpus.py"},
+    "uvloop": {"serving/probe/attack.py"},
+    "vllm": set[str](),
+}
+
+
+def modules() -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for floor in FLOORS:
+        for path in sorted((ROOT / floor).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imported(path: Path, known: set[str]) -> Iterator[str]:
+    """Every name a file imports, wherever in the file, as the module it comes from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in known else node.module
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, set[str]]:
+    """Module -> what it imports."""
+    found = modules()
+    return {name: set(imported(path, set(found))) for name, path in found.items()}
+
+
+def test_imports_run_down_the_floors(graph: dict[str, set[str]]) -> None:
+    upward = [
+        f"{name} imports {other}"
+        for name, others in graph.items()
+        for other in others
+        if other.split(".")[0] in FLOORS
+        and FLOORS.index(other.split(".")[0]) > FLOORS.index(name.split(".")[0])
+    ]
+    assert upward == []
+
+
+def test_imports_make_no_circle(graph: dict[str, set[str]]) -> None:
+    left = {name: others & graph.keys() - {name} for name, others in graph.items()}
+    while leaves := [name for name, others in left.items() if not others]:
+        for leaf in leaves:
+            del left[leaf]
+        left = {name: others - set(leaves) for name, others in left.items()}
+    assert left == {}
+
+
+@pytest.mark.parametrize("outside", sorted(DOORS))
+def test_each_outside_world_has_its_door(outside: str, graph: dict[str, set[str]]) -> None:
+    paths = modules()
+    users = {
+        paths[name].relative_to(ROOT).as_posix()
+        for name, others in graph.items()
+        if any(other == outside or other.startswith(f"{outside}.") for other in others)
+    }
+    assert users == DOORS[outside]
