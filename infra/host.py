@@ -62,6 +62,8 @@ class HostSetup(Record):
     rented: bool = False
     """A box that exists for this deployment only: it may be powered off, and its automatic upgrades are masked."""
     shutdown_timeout_s: int = 60
+    start: bool = True
+    """Whether first boot starts the server. Not where it is one rank of several: it cannot know the others yet."""
 
 
 class HostFile(Record):
@@ -159,8 +161,9 @@ def _first_boot(setup: HostSetup) -> list[list[str]]:
         minutes = str(setup.ttl_minutes)
         limit = [["shutdown", "-P", f"+{minutes}"], [f"{here}/bin/extend", minutes]]
     watch = [["systemctl", "enable", "--now", name] for name in units(setup)[:-1]]
-    start = f"{here}/bin/prepare && systemctl enable --now {unit(setup.name)}"
-    return [*limit, *watch, ["bash", "-c", start]]
+    prepare = f"{here}/bin/prepare"
+    then = f" && systemctl enable --now {unit(setup.name)}" if setup.start else ""
+    return [*limit, *watch, ["bash", "-c", prepare + then]]
 
 
 def engine_mark(engine: Engine) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
+from deploy import line
 from deploy.cli.main import run
 from deploy.deployment import Deployment, folder, make
 from deploy.ec2 import order as ec2_order
@@ -256,6 +257,16 @@ def test_two_machines_are_one_order_of_two_nodes() -> None:
         subnet_ids=("subnet-01234567",),
     )
     assert (made.nodes, made.instance_types, made.usd_per_hour) == (2, ("p5.48xlarge",), 110.08)
+
+
+def test_one_server_over_two_rented_machines_is_not_begun() -> None:
+    two = make(answer_for("maverick", "bf16", "2xp5.48xlarge", Options()), "ec2", "t1")
+    one = make(answer_for("maverick", "fp8", "p5.48xlarge", Options()), "ec2", "t1")
+    assert "systemctl enable --now corral-t1.service" in order(one).user_data
+    assert "systemctl enable --now corral-t1.service" not in order(two).user_data
+    with pytest.raises(UsageError, match="This plan spans 2 machines"):
+        line.refuse_several_machines(two)
+    line.refuse_several_machines(one)
 
 
 def test_a_name_that_is_a_deployment_elsewhere_is_not_taken_over(

@@ -169,6 +169,7 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         idle_minutes=idle_minutes(options),
         rented=True,
         shutdown_timeout_s=serve.shutdown_timeout,
+        start=deployment.plan.machine.hosts == 1,
     )
 
 
