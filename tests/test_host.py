@@ -173,6 +173,7 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "region",
         "rented",
         "shutdown_timeout_s",
+        "start",
         "ttl_minutes",
         "weights",
     ]

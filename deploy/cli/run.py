@@ -19,7 +19,8 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
         code = program(args=list(arguments), prog_name="corral", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
         if code == Interrupted.exit_code and not isinstance(code, Told):  # what typer makes of Ctrl-C
             raise Interrupted("Interrupted.")
         return code if isinstance(code, int) else 0
