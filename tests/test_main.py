@@ -45,3 +45,22 @@ def test_every_error_has_its_own_documented_exit_code() -> None:
     ]
     documented = {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
     assert {cls.__name__: cls.exit_code for cls in classes} == documented
+
+
+@pytest.mark.parametrize(
+    ("stdout", "code", "says"),
+    [
+        (">&-", 0, ""),
+        ("> /dev/full", 11, "error: This machine refused to write: No space left on device.\nhint: "),
+    ],
+)
+def test_a_stdout_that_takes_nothing_is_no_traceback(stdout: str, code: int, says: str) -> None:
+    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' size scout --json {stdout}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr, "Exception ignored" in done.stderr) == (
+        code,
+        False,
+        False,
+    )
+    assert done.stderr.startswith(says)
+    assert done.stderr.count("error:") == (1 if code else 0)

@@ -1,6 +1,7 @@
 """What a command says: results on stdout, progress on stderr, an error as one sentence and a hint."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -31,18 +32,22 @@ def fail(error: CorralError, as_json: bool) -> int:
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
-    if as_json:
-        print(
-            json.dumps(
-                {
-                    "error": {
-                        "type": type(error).__name__,
-                        "message": error.message,
-                        "hint": error.hint,
-                        "exit_code": error.exit_code,
-                    }
-                },
-                indent=2,
-            )
-        )
+    try:
+        if as_json:
+            print(as_object(error))
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
+    except OSError:  # a full disk or a reader that went: the sentence is out, and the exit must not try again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return error.exit_code
+
+
+def as_object(error: CorralError) -> str:
+    """An error as JSON."""
+    said = {
+        "type": type(error).__name__,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    return json.dumps({"error": said}, indent=2)
