@@ -1,6 +1,7 @@
 """The door itself: what boto3 raises becomes what we know, and it never retries on its own."""
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +12,7 @@ import pytest
 from fake_aws import Clock
 from renting import door
 
+from infra.aws.api import ASK_FOR_S
 from infra.aws.ec2 import Boto, checked_regions
 from infra.aws.failures import CODES, ApiFailure, LostResponse, Refused, kind_of, plain_code, translated
 from infra.aws.request import Request, ec2
@@ -98,6 +100,29 @@ def test_nobody_listening_is_no_lost_response(
     with pytest.raises(ApiFailure) as failure:
         Boto().send(ASKED)
     assert failure.value.code == "Unreachable"
+
+
+def test_no_route_to_aws_is_told_within_seconds_until_it_was_reached_once(
+    monkeypatch: pytest.MonkeyPatch, server: type[Answering], tmp_path: Path
+) -> None:
+    server.status, server.body = 400, error_xml("InvalidParameterValue")
+    there = str(os.environ["AWS_ENDPOINT_URL"])
+    waited = {}
+    for reached in (False, True):
+        clock = Clock()
+        aws = door(Boto(), clock, tmp_path)
+        if reached:
+            monkeypatch.setenv("AWS_ENDPOINT_URL", there)
+            with pytest.raises(Refused, match="InvalidParameterValue"):
+                aws.call(ASKED)
+            aws.transport = Boto()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        begun = clock()
+        with pytest.raises(Refused) as refused:
+            aws.call(ASKED)
+        assert translated(refused.value).message.startswith("AWS cannot be reached: ec2:DescribeRegions in")
+        waited[reached] = clock() - begun
+    assert waited[False] < ASK_FOR_S < waited[True]
 
 
 def test_no_credentials_are_told_with_where_they_are_looked_for(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra.aws.failures import LOST, ApiFailure, LostResponse, Refused, kind_of, plain_code
+from infra.aws.failures import LOST, UNREACHABLE, ApiFailure, LostResponse, Refused, kind_of, plain_code
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request
 
@@ -45,6 +45,8 @@ class Aws:
     clock: Callable[[], float] = time.time
     say: Callable[[str], None] = field(default=lambda text: None)
     """Where progress goes."""
+    answered: bool = False
+    """Whether AWS was ever reached: until then no route is no hiccup to wait out."""
 
     @property
     def folder(self) -> Path:
@@ -84,14 +86,20 @@ class Aws:
         started, backoff_s = self.clock(), FIRST_WAIT_S
         while True:
             try:
-                return self.transport.send(request)
+                answer = self.transport.send(request)
+                self.answered = True
+                return answer
             except ApiFailure as failure:
                 code, message = plain_code(failure), failure.message
+                self.answered |= code != UNREACHABLE
             except LostResponse as lost:
                 code, message = LOST, str(lost)
             eventual = kind_of(code) == "eventual"
             wait_s = EVENTUAL_WAIT_S if eventual else backoff_s
-            over = self.clock() + wait_s - started > (EVENTUAL_FOR_S if eventual else retry_for_s)
+            patience_s = EVENTUAL_FOR_S if eventual else retry_for_s
+            if code == UNREACHABLE and not self.answered:
+                patience_s = ASK_FOR_S
+            over = self.clock() + wait_s - started > patience_s
             if kind_of(code) not in RETRIED or over or request.operation in NEVER_REPEATED:
                 raise Refused(request, code, message)
             # Full jitter keeps several of us from coming back at the same moment.

@@ -3,12 +3,12 @@
 from functools import cache
 from typing import Any
 
-from infra.aws.failures import NO_CREDENTIALS, ApiFailure, LostResponse
+from infra.aws.failures import NO_CREDENTIALS, UNREACHABLE, ApiFailure, LostResponse
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
 from infra.host import packed
 
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
 READ_TIMEOUT_S = 60
 
 
@@ -82,7 +82,7 @@ def failure(error: Exception) -> ApiFailure | LostResponse:
     if isinstance(error, no_credentials):
         return ApiFailure(NO_CREDENTIALS, str(error))
     if isinstance(error, exceptions.ConnectTimeoutError | exceptions.EndpointConnectionError):
-        return ApiFailure("Unreachable", str(error))
+        return ApiFailure(UNREACHABLE, str(error))
     if isinstance(error, exceptions.HTTPClientError):
         return LostResponse(str(error))
     if isinstance(error, exceptions.ParamValidationError):

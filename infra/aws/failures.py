@@ -52,6 +52,7 @@ class Refused(Exception):
 
 LOST = "LostResponse"
 NO_CREDENTIALS = "NoCredentials"
+UNREACHABLE = "Unreachable"
 NOT_SPREAD = "NotYetSpread"
 
 # The codes of each kind; a name that ends in * stands for all that begin so.
@@ -104,7 +105,7 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "ServerInternal",
         "ServiceFailure*",
         "Unavailable",
-        "Unreachable",
+        UNREACHABLE,
         "500",
         "502",
         "503",
@@ -175,6 +176,11 @@ def translated(refused: Refused) -> CorralError:
         return AuthError(
             "No AWS credentials were found: not in the environment, ~/.aws, or a role of this machine.",
             "Log in (aws sso login, or aws configure), or name a profile: AWS_PROFILE=NAME corral ...",
+        )
+    if code == UNREACHABLE:
+        return CloudError(
+            f"AWS cannot be reached: {words}",
+            "Check this machine's network, its proxy and AWS_ENDPOINT_URL, then run the same command again.",
         )
     error, hint = TRANSLATIONS.get(refused.kind, (CloudError, "Look the code up in the EC2 API error codes."))
     hint = next((better for part, better in HINTS.items() if part in code), hint)
