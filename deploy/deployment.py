@@ -1,5 +1,6 @@
 """A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
 
+import json
 import os
 import re
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ Target = Literal["local", "ec2", "ssh"]
 
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+# Folders beside the deployments: the engine, matplotlib's fonts, the reports of `corral probe`.
+RESERVED = ("engine", "cache", "probes")
 
 
 class Deployment(Document):
@@ -47,10 +51,16 @@ def folder(name: str) -> Path:
 
 
 def checked_name(name: str) -> str:
-    """Return the name, or raise UsageError when it is not 1 to 40 of a-z, 0-9 and inner hyphens."""
-    if not NAME_PATTERN.fullmatch(name):
+    """Return the name, or raise UsageError when it is not 1 to 40 of a-z, 0-9 and inner hyphens, or reserved."""
+    if name in RESERVED:
         raise UsageError(
-            f"{name!r} cannot be the name of a deployment.",
+            f"{name!r} cannot be the name of a deployment: corral keeps its own files in {home() / name}.",
+            f"Choose another: --name {name}-1",
+        )
+    if not NAME_PATTERN.fullmatch(name):
+        shown = name if len(name) <= 40 else f"{name[:37]}..."
+        raise UsageError(
+            f"{shown!r} cannot be the name of a deployment.",
             "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
         )
     return name
@@ -75,7 +85,7 @@ def default_name(plan: Plan) -> str:
 
 
 def load(name: str) -> Deployment:
-    """Read the deployment of that name. Raises DocumentError when there is none."""
+    """Read the deployment of that name. Raises DocumentError when there is none, or it cannot be read."""
     path = folder(name) / "deployment.json"
     if not path.exists():
         known = names()
@@ -83,7 +93,20 @@ def load(name: str) -> Deployment:
             f"There is no deployment called {name!r} in {home()}.",
             f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
         )
-    return Deployment.read(path)
+    try:
+        return Deployment.read(path)
+    except DocumentError as error:
+        error.hint = f"Take it away, then make it again: corral down {name}"
+        raise
+
+
+def stated_target(name: str) -> str:
+    """The target a document names, though this version cannot read the rest; "" where even that is unreadable."""
+    try:
+        found = json.loads((folder(name) / "deployment.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("target", "")) if isinstance(found, dict) else ""
 
 
 def names() -> tuple[str, ...]:

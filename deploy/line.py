@@ -7,9 +7,10 @@ from deploy import deployment as deployments
 from deploy.deployment import Deployment, Target
 from deploy.ec2.options import Ec2Options
 from deploy.plan import Plan
-from deploy.targets.base import Check, Teardown
+from deploy.targets.base import Check, Status, Teardown
 from deploy.targets.choose import target_of
-from infra.errors import DocumentError, DoesNotFit, UsageError
+from infra.errors import CorralError, DocumentError, DoesNotFit, UsageError
+from serving import server
 from serving.endpoint import Endpoint
 
 Approve = Callable[[Deployment, tuple[Check, ...]], None]
@@ -109,17 +110,55 @@ def down(name: str, target: Target | None = None, region: str | None = None) -> 
         from deploy.targets import ec2
 
         return ec2.remove(name, region)
-    try:
-        deployment = deployments.load(name)
-    except DocumentError as error:
-        error.hint = f"{error.hint} Made on EC2 from another machine? corral down {name} --target ec2"
-        raise
-    found = target_of(deployment).down(deployment)
+    found = taken_away(name, target)
     if not found.left:
         (place / "deployment.json").unlink(missing_ok=True)
         with suppress(OSError):  # the user may keep files of his own there
             place.rmdir()
     return found
+
+
+def taken_away(name: str, target: Target | None) -> Teardown:
+    """Take away what is here or on hosts; here also when the document cannot be read. Raises DocumentError."""
+    try:
+        deployment = deployments.load(name)
+    except DocumentError as error:
+        if name not in deployments.names():
+            error.hint = (
+                f"{error.hint.rstrip('.')}. Made on EC2 from another machine? corral down {name} --target ec2"
+            )
+            raise
+        if not is_local(name, target):
+            error.hint = (
+                f"Was it on this machine? corral down {name} --target local. On hosts of yours: remove that file, "
+                f"corral provision PLAN --target ssh --host HOST --name {name}, then corral down {name}"
+            )
+            raise
+        from deploy.targets import local
+
+        return local.remove(name)
+    return target_of(deployment).down(deployment)
+
+
+def is_local(name: str, target: Target | None) -> bool:
+    """Whether a deployment whose document cannot be read is one of this machine: as told, as stated, or as it runs."""
+    place = deployments.folder(name)
+    wanted = target or deployments.stated_target(name)
+    return wanted == "local" or (not wanted and server.record_file(place).exists())
+
+
+def status_of(name: str) -> Status:
+    """A deployment's status; where it cannot be told, "unknown" with the reason, so that one hides no other."""
+    try:
+        deployment = deployments.load(name)
+        return target_of(deployment).status(deployment)
+    except CorralError as error:
+        return Status(
+            name=name,
+            target=deployments.stated_target(name) or "unknown",
+            state="unknown",
+            detail=f"{error.message} {error.hint}".strip(),
+        )
 
 
 def extend(name: str, minutes: int) -> str:

@@ -44,9 +44,20 @@ class Document(Record):
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise DocumentError(
-                f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
+                other_version(error, cls, where)
+                or f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
                 f"Make it again with the command that wrote it, or look at it: head {where}",
             ) from None
+
+
+def other_version(error: ValidationError, document: type[Document], where: str) -> str:
+    """What to say of a document of another schema version; "" when that is not what is wrong."""
+    problems = {problem["loc"]: problem["input"] for problem in error.errors()}
+    stated = problems.get(("schema_version",))
+    if not isinstance(stated, int) or ("document",) in problems:
+        return ""
+    reads = document.model_fields["schema_version"].default
+    return f"{where} was written by another version of corral (schema {stated}, this one reads {reads})."
 
 
 def first_problem(error: ValidationError) -> str:
@@ -64,7 +75,13 @@ def read_text(path: Path, kind: str) -> str:
         raise DocumentError(
             f"There is no {kind} at {path}.", f"Check the path: ls -l {path.parent}"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise DocumentError(f"{path} is a folder, not a {kind}.", f"Name the file: ls {path}") from None
+    except UnicodeDecodeError:
+        raise DocumentError(
+            f"{path} is not text, so it is no {kind}.", f"See what it is: file {path}"
+        ) from None
+    except OSError as error:
         raise DocumentError(
             f"The {kind} at {path} cannot be read: {error}.", "Check the file and its owner."
         ) from None

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra import processes
-from infra.errors import HostError, ServerError
+from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, write_text_atomically
 from serving.endpoint import Endpoint
@@ -156,12 +156,30 @@ def turn_log(folder: Path) -> None:
 
 def load(folder: Path) -> Server | None:
     """The record of the server last started in a folder; None when none was. Raises DocumentError when corrupt."""
-    return Server.read(record_file(folder)) if record_file(folder).exists() else None
+    if not record_file(folder).exists():
+        return None
+    try:
+        return Server.read(record_file(folder))
+    except DocumentError as error:
+        error.hint = f"Its processes are found without it: corral stop {folder.name}"
+        raise
+
+
+def load_or_remove(folder: Path) -> Server | None:
+    """The record; one that cannot be read is removed, for the marker finds the processes without it."""
+    try:
+        return load(folder)
+    except DocumentError:
+        record_file(folder).unlink(missing_ok=True)
+        return None
 
 
 def members(folder: Path) -> tuple[int, ...]:
     """The living processes of the server of that folder, orphans of a killed one included."""
-    server = load(folder)
+    try:
+        server = load(folder)
+    except DocumentError:
+        server = None
     session = server.leader.pid if server and server.leader.boot_id == processes.boot_id() else 0
     if server and session and number_was_reused(server.leader):
         session = 0

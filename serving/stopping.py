@@ -31,9 +31,10 @@ def stop(
 ) -> None:
     """End the server and everything it started: ask, let it drain, ask again, then kill the group.
 
-    Safe to repeat, also after a Ctrl-C. Raises LeftoverError when something survives even SIGKILL.
+    Safe to repeat, also after a Ctrl-C, and without a record that can be read. Raises LeftoverError when something
+    survives even SIGKILL.
     """
-    server = server_of.load(folder)
+    server = server_of.load_or_remove(folder)
     shared = processes.shared_memory(server_of.members(folder))
     for patience_s, words in asks(server, is_ready):
         if server and ours(folder):
@@ -49,7 +50,7 @@ def stop(
 def kill(folder: Path) -> None:
     """End a server at once, with nothing to drain: one that never became ready."""
     with uninterrupted():
-        server = server_of.load(folder)
+        server = server_of.load_or_remove(folder)
         shared = processes.shared_memory(server_of.members(folder))
         kill_all(folder, time.sleep, time.monotonic)
         tidy(folder, server, shared)

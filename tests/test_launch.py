@@ -63,8 +63,22 @@ def test_a_dry_run_shows_the_command_and_its_environment_and_writes_nothing(
         (
             ["serve", "older.json"],
             4,
-            "older.json is not a plan this version can read: schema_version: Input should",
+            "older.json was written by another version of corral (schema 0, this one reads 1).",
         ),
+        (["serve", "a/"], 4, "a is a folder, not a plan."),
+        (["serve", "binary.json"], 4, "binary.json is not text, so it is no plan."),
+        (
+            ["serve", "plan.json", "--name", "engine"],
+            2,
+            "'engine' cannot be the name of a deployment: corral",
+        ),
+        (
+            ["serve", "plan.json", "--name", "x" * 300],
+            2,
+            f"'{'x' * 37}...' cannot be the name of a deployment.",
+        ),
+        (["down", "nobody"], 4, "There is no deployment called 'nobody' in"),
+        (["down", "nobody", "--target", "ec2"], 5, "No AWS credentials were found"),
         (["serve", "plan.json", "--name", "Ünï"], 2, "'Ünï' cannot be the name of a deployment."),
         (["serve", "plan.json", "--port", "0"], 2, "Invalid value for '--port'"),
         (["serve", "plan.json", "--port", "99999"], 2, "Invalid value for '--port'"),
@@ -91,6 +105,9 @@ def test_bad_input_is_one_sentence_and_starts_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     text = plan.model_dump_json()
+    Path("a").mkdir()
+    Path("binary.json").write_bytes(b"\x7fELF\xff\xfe")
+    plan.write(Path("plan.json"))
     Path("corrupt.json").write_text(text[:100])
     Path("older.json").write_text(text.replace('"schema_version":1', '"schema_version":0'))
     plan.model_copy(update={"fits": False}).write(Path("unfit.json"))
@@ -104,14 +121,84 @@ def test_bad_input_is_one_sentence_and_starts_nothing(
     assert "Traceback" not in err
     assert (deployments.folder("taken") / "deployment.json").read_text() == before
     assert not list(deployments.home().glob("*/server.json"))
+    assert not deployments.folder("nobody").exists()
 
 
-def test_a_corrupt_server_record_is_one_sentence(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_corrupt_server_record_is_one_sentence_and_stop_mends_it(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
     keep(make(plan, "local", "mine"))
     (deployments.folder("mine") / "server.json").write_text("{")
-    for verb in ("status", "stop"):
-        assert run([verb, "mine"]) == 4
-        assert "is not a server record this version can read" in capsys.readouterr().err
+    assert run(["status", "mine"]) == 4
+    err = capsys.readouterr().err
+    assert "is not a server record this version can read" in err
+    assert err.endswith("hint: Its processes are found without it: corral stop mine\n")
+    assert run(["stop", "mine"]) == 0
+    assert run(["status", "mine"]) == 0
+
+
+def broken(name: str, text: str) -> Path:
+    """A deployment whose document cannot be read."""
+    path = deployments.folder(name) / "deployment.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "served"),
+    [
+        ('{"schema_version": 2, "target": "local"}', (), False),
+        ("{", ("--target", "local"), False),
+        ("{", (), True),
+    ],
+)
+def test_down_takes_away_a_local_deployment_it_cannot_read(
+    text: str, words: tuple[str, ...], served: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = broken("mine", text)
+    if served:
+        (path.parent / "server.json").write_text("{")
+    assert run(["down", "mine", *words]) == 0
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("text", ["{", '{"schema_version": 2, "target": "ssh"}'])
+def test_down_keeps_what_may_be_elsewhere_and_says_how_to_go_on(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = broken("mine", text)
+    assert run(["down", "mine"]) == 4
+    err = capsys.readouterr().err
+    assert str(path) in err
+    assert "corral down mine --target local." in err
+    assert path.exists()
+
+
+def test_status_marks_the_deployment_it_cannot_read_and_lists_the_others(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = broken("bad", '{"schema_version": 2, "target": "ssh"}')
+    keep(make(plan, "local", "good"))
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out == (
+        f"bad (ssh): unknown: {path} was written by another version of corral (schema 2, this one reads 1). "
+        "Take it away, then make it again: corral down bad\n"
+        "good (local): provisioned: it was never started\n"
+    )
+    assert run(["status", "--json"]) == 0
+    assert [(one["name"], one["state"]) for one in json.loads(capsys.readouterr().out)] == [
+        ("bad", "unknown"),
+        ("good", "provisioned"),
+    ]
+
+
+def test_status_names_a_home_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", "/proc/none")
+    assert run(["status"]) == 0
+    assert capsys.readouterr().err == "/proc/none does not exist (yet).\n"
 
 
 def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,18 @@ def test_a_server_whose_record_was_never_written_is_found_by_its_marker(deployme
     assert members(deployment) == ()
 
 
+@pytest.mark.parametrize("end", [local.stop, local.down])
+def test_a_server_whose_record_is_corrupt_is_ended(
+    deployment: Deployment, end: Callable[[Deployment], object]
+) -> None:
+    local.serve(deployment)
+    server.record_file(folder(deployment.name)).write_text("{")
+    assert members(deployment)
+    end(deployment)
+    assert members(deployment) == ()
+    assert not server.record_file(folder(deployment.name)).exists()
+
+
 def test_a_record_of_another_boot_or_of_a_reused_number_names_nobody(deployment: Deployment) -> None:
     local.serve(deployment)
     place = folder(deployment.name)

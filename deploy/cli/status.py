@@ -14,8 +14,9 @@ def status(
     ] = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
-    from deploy.cli.output import emit, say
-    from deploy.deployment import load, names
+    from deploy.cli.output import emit, progress, say
+    from deploy.deployment import home, load, names
+    from deploy.line import status_of
     from deploy.show_server import listed, status
     from deploy.targets.choose import target_of
 
@@ -24,6 +25,7 @@ def status(
         found = target_of(deployment).status(deployment)
         emit(found, status(found), as_json)
         return 0 if found.state in ("serving", "starting", "provisioned", "stopped") else 7
-    every = [target_of(deployment).status(deployment) for deployment in map(load, names())]
-    say(listed(every, as_json))
+    if not home().is_dir():
+        progress(f"{home()} does not exist (yet).")
+    say(listed([status_of(each) for each in names()], as_json))
     return 0

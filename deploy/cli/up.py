@@ -8,7 +8,9 @@ from deploy.cli import ec2_flags as flags
 
 
 def up(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan.json, from corral size --json.")],
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
+    ],
     target: flags.Target = "local",
     name: flags.Name = None,
     host: flags.Hosts = None,

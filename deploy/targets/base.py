@@ -22,7 +22,9 @@ class Status(Record):
 
     name: str
     target: str
-    state: Literal["absent", "provisioned", "starting", "serving", "degraded", "hung", "stopped", "dead"]
+    state: Literal[
+        "absent", "provisioned", "starting", "serving", "degraded", "hung", "stopped", "dead", "unknown"
+    ]
     detail: str
     endpoint: Endpoint | None = None
     usd_so_far: float | None = None

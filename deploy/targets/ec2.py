@@ -1,8 +1,10 @@
 """The target `ec2`: machines rented by the hour. The truth is in EC2's tags; our documents only remember the order."""
 
 import fcntl
+import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
 from infra.aws.rent import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, HostError, ServerError, UsageError
+from infra.errors import CloudError, DocumentError, HostError, ServerError, UsageError
 from serving import health
 from serving.endpoint import Endpoint
 from serving.startup import load_budget_s
@@ -221,14 +223,23 @@ def remove(name: str, region: str | None = None) -> Teardown:
     """Take away whatever carries the name, with or without our documents."""
     checked_regions((region,) if region else ())
     with alone(name):
-        aws, order = aws_for(name), begun(name)
+        aws = aws_for(name)
         assert aws.ledger is not None
-        known = dict.fromkeys((*(order.regions if order else ()), *aws.ledger.regions()))
+        known = dict.fromkeys((*ordered_regions(name), *aws.ledger.regions()))
+        progress(f"down: looking for what carries the name {name} on EC2")
         session.close_tunnel(folder(name) / "tunnel.json")
         remains = rent.take_away(aws, name, tuple(known), (region or default_region(),))
         if not remains.left:
             forget(name)
         return Teardown(name=name, counts=remains.counts, left=remains.left)
+
+
+def ordered_regions(name: str) -> tuple[str, ...]:
+    """The regions of the order that was begun; none when it cannot be read, as the tags and the ledger tell too."""
+    with suppress(DocumentError):
+        order = begun(name)
+        return order.regions if order else ()
+    return ()
 
 
 def forget(name: str) -> None:
@@ -241,13 +252,21 @@ def forget(name: str) -> None:
 
 @contextmanager
 def alone(name: str) -> Iterator[None]:
-    """Hold the deployment against another corral on this machine. Raises UsageError when one is at work on it."""
-    folder(name).mkdir(parents=True, exist_ok=True)
-    with (folder(name) / ".lock").open("w") as lock:
+    """Hold the deployment against another corral on this machine. Raises UsageError when one is at work on it.
+
+    A folder that holds nothing else afterwards, such as one of an unknown name, is removed.
+    """
+    place = folder(name)
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UsageError(
                 f"Another corral is at work on {name!r}.", "Wait for it, or see what it does: corral status"
             ) from None
-        yield
+        try:
+            yield
+        finally:
+            if os.listdir(place) == [".lock"]:
+                shutil.rmtree(place)

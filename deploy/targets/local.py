@@ -212,21 +212,28 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
 
 def stop(deployment: Deployment) -> None:
     """End the server, letting its requests finish; safe to repeat."""
-    place = folder(deployment.name)
-    running = server.load(place)
+    end(folder(deployment.name))
+
+
+def end(place: Path) -> None:
+    """End the server of that folder, whatever its record is."""
+    running = server.load_or_remove(place)
     is_ready = running is not None and health.is_listening(running.endpoint)
     stopping.stop(place, is_ready=is_ready, progress=progress)
 
 
 def down(deployment: Deployment) -> Teardown:
     """End the server and remove what it wrote; the deployment's documents stay."""
-    place = folder(deployment.name)
-    stop(deployment)
+    return remove(deployment.name)
+
+
+def remove(name: str) -> Teardown:
+    """Take away whatever of that name is here, with or without documents that can be read."""
+    place = folder(name)
+    end(place)
     server.remove_files(place)
     left = server.members(place)
-    return Teardown(
-        name=deployment.name, counts={"processes": len(left)}, left=tuple(f"process {pid}" for pid in left)
-    )
+    return Teardown(name=name, counts={"processes": len(left)}, left=tuple(f"process {pid}" for pid in left))
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from infra.errors import HostError
+from infra.errors import DocumentError, HostError
 from infra.processes import Birth, birth, is_alive
 from infra.record import Document
 
@@ -119,8 +119,11 @@ def close_tunnel(path: Path) -> None:
     """End the tunnel, if one is open."""
     if not path.exists():
         return
-    tunnel = Tunnel.read(path)
-    if is_alive(tunnel.holder):
+    try:
+        holder = Tunnel.read(path).holder
+    except DocumentError:
+        holder = None  # it ends with the box
+    if holder and is_alive(holder):
         # The CLI leads the process group; the plugin that holds the socket is its child.
-        os.killpg(tunnel.holder.pid, signal.SIGTERM)
+        os.killpg(holder.pid, signal.SIGTERM)
     path.unlink(missing_ok=True)
