@@ -158,7 +158,7 @@ def refused(url: str, status: int) -> AuthError:
     """The server wants another key, or one at all."""
     return AuthError(
         f"{url} refuses the request: HTTP {status}.",
-        "Give its key: --api-key-file FILE, or the environment variable.",
+        "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
     )
 
 

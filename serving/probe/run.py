@@ -155,7 +155,7 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     if result.status in (401, 403):
         return AuthError(
             f"{where} refuses the request: HTTP {result.status}.",
-            "Give its key: --api-key-file FILE, or the environment variable.",
+            "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
         )
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
     hint = "Try another API: --api chat, completions or messages." if result.status in (400, 404, 405) else ""
