@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import socket
 import sys
 import time
@@ -133,6 +134,7 @@ STOP = Step(title="Stop: nothing may be left", words=("stop", NAME))
 def run(corral: Corral) -> Demo:
     """Run the whole line on this machine. However it ends, no process is left."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
+    forget_probe(place)
     keep_caches_inside(place)
     with nothing_left(place):
         play(corral, (engine_step(os.environ),), done)
@@ -158,6 +160,7 @@ def run(corral: Corral) -> Demo:
 def run_against(corral: Corral, endpoint: Endpoint) -> Demo:
     """The line from size to report against an endpoint that is there already; starts no server."""
     begun, place, done = time.monotonic(), deployments.folder(NAME), list[Done]()
+    forget_probe(place)
     play(corral, (catalogue_step(place), probe_step(place, endpoint), catalogue_compare_step(place)), done)
     return Demo(
         folder=place,
@@ -167,6 +170,11 @@ def run_against(corral: Corral, endpoint: Endpoint) -> Demo:
         verdict=Comparison.read(place / "catalogue-report" / "comparison.json").verdict,
         duration_s=round(time.monotonic() - begun, 1),
     )
+
+
+def forget_probe(place: Path) -> None:
+    """Remove an earlier demo's results: a probe does not write over them."""
+    shutil.rmtree(place / "probe", ignore_errors=True)
 
 
 def keep_caches_inside(place: Path) -> None:

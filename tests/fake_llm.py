@@ -147,6 +147,12 @@ class Server(asyncio.Protocol):
                 self.answer(200, {"object": "list", "data": [entry]})
             case "html":
                 self.raw(200, "text/html", b"<html>hello</html>")
+            case "redirect":
+                self.raw(308, "text/html", b"moved", "location: https://127.0.0.2/v1/models\r\n")
+            case "429":
+                self.raw(429, "application/json", b'{"error": "slow down"}', "retry-after: 7\r\n")
+            case "silent":
+                pass
             case "garbage":
                 self.transport.write(b"\x00\x01SSH-2.0 nonsense\r\n\r\n")
                 self.transport.close()
@@ -196,6 +202,13 @@ class Server(asyncio.Protocol):
             case "429":
                 body = b'{"error": {"message": "slow down", "type": "rate_limit"}}'
                 self.raw(429, "application/json", body, "retry-after: 0\r\n")
+            case "redirect":
+                self.raw(307, "text/html", b"moved", "location: http://127.0.0.2:8000/v1/completions\r\n")
+            case "keep_alive":
+                transport.write(b"HTTP/1.0 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+                while not self.closed:
+                    transport.write(b": keep-alive\n\n")
+                    await asyncio.sleep(0.05)
             case "500":
                 self.raw(500, "text/plain", b"boom")
             case "html":

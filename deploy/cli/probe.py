@@ -153,14 +153,15 @@ def report(
         Path | None, typer.Option(help="Also write vllm bench serve's result fields.")
     ] = None,
     as_json: AsJson = False,
-) -> None:
-    """Compute the report again from raw results."""
+) -> int:
+    """Compute the report again from raw results; only the files asked for are written."""
     from deploy.cli.output import emit
     from serving.probe.again import again
     from serving.probe.text import report_text
 
     made, path = again(results, html, csv, vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
+    return holding(made, path)
 
 
 @app.command("diff")
@@ -224,7 +225,7 @@ def sweep(
     folder = output or dated_folder()
     found = measure(target, ask.checked_steps(steps), workload, folder, ask.slo_of(goodput or []), progress)
     emit(found, sweep_text(found, folder), as_json)
-    return swept(found)
+    return swept(found, folder)
 
 
 def endpoint_of(
@@ -258,11 +259,16 @@ def dated_folder() -> Path:
     return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
 
 
-def swept(found: "Sweep") -> int:
-    """The exit code of a sweep whose result is already printed."""
+def swept(found: "Sweep", folder: Path) -> int:
+    """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
     from deploy.cli.output import Told, fail
-    from infra.errors import Interrupted, ProbeInvalid
+    from infra.errors import HostError, Interrupted, ProbeInvalid
+    from serving.probe.sweep import keep
 
+    try:
+        keep(found, folder)
+    except HostError as error:
+        return Told(fail(error, as_json=False))
     if found.interrupted:
         return Told(fail(Interrupted("Interrupted; the steps until then are kept."), as_json=False))
     invalid = [point for point in found.points if point.load == found.best and not point.valid]
@@ -270,6 +276,17 @@ def swept(found: "Sweep") -> int:
         why = f"The answer rests on a step that must not be used: see {invalid[0].folder}."
         return Told(fail(ProbeInvalid(why, "Run it on a free machine, or with --processes."), as_json=False))
     return 0
+
+
+def holding(report: "ProbeReport", path: Path) -> int:
+    """The exit code of a report made again: whether the file holds anything to report."""
+    from deploy.cli.output import Told, fail
+    from infra.errors import ProbeInvalid
+
+    if report.succeeded:
+        return 0
+    why = f"{path} holds no request that succeeded, so there is nothing to measure."
+    return Told(fail(ProbeInvalid(why, "Probe again: corral probe URL"), as_json=False))
 
 
 def judged(report: "ProbeReport") -> int:

@@ -184,7 +184,9 @@ class Answer:
 
 
 def http_text(response: Response) -> str:
-    """What the body of an error answer says, and when the server wants to be asked again."""
+    """What the body of an error answer says; where the server sends us, and when it wants to be asked again."""
+    if 300 <= response.status < 400 and "location" in response.headers:
+        return f"it redirects to {response.headers['location']}"
     try:
         text = error_text(loads(response.body))
     except ValueError:

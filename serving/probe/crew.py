@@ -37,6 +37,8 @@ class Share:
     interrupted: bool
     failure: str | None = None
     """Why its results could not all be written."""
+    kept: tuple[Result | Ending, ...] = ()
+    """Those that were not."""
 
 
 def attack(maker: Maker, load: Load, composer: Composer, writer: Writer, watch: Watch | None) -> Ending:
@@ -130,6 +132,8 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
                 worker.join()
     for part in parts:
         writer.take(part)
+    for share in shares:
+        writer.kept += share.kept
     writer.failure = writer.failure or next((share.failure for share in shares if share.failure), None)
     return shares
 
@@ -201,4 +205,4 @@ def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -
 
     shots = prepared(maker.shots(load, maker.composer(f"{maker.workload.seed}/{process}"), process), load)
     share = run_share(maker, load, shots, sink, lambda: bool(writer.failure), pipe.send, process, ready)
-    pipe.send(replace(share, failure=writer.failure))
+    pipe.send(replace(share, failure=writer.failure, kept=tuple(writer.kept)))

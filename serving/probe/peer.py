@@ -4,7 +4,7 @@ import socket
 import ssl
 from urllib.parse import urlsplit
 
-from infra.errors import EndpointError, UsageError
+from infra.errors import DocumentError, EndpointError
 from serving.probe.connection import Peer
 from serving.probe.spec import Target
 
@@ -24,13 +24,13 @@ def resolve(target: Target) -> Peer:
 
 
 def tls_context(target: Target) -> ssl.SSLContext:
-    """The system's trust, or the user's own authority. Raises UsageError for a file that holds no certificate."""
+    """The system's trust, or the user's own authority. Raises DocumentError for a file that holds no certificate."""
     context = ssl.create_default_context()
     if target.ca_file is not None:
         try:
             context = ssl.create_default_context(cafile=str(target.ca_file))
         except (OSError, ssl.SSLError) as error:
-            raise UsageError(
+            raise DocumentError(
                 f"{target.ca_file} holds no certificate that can be read: {error}.",
                 "Give a PEM file: --ca-file ca.pem",
             ) from None

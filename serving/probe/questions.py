@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from infra.errors import AuthError, EndpointError
+from infra.errors import AuthError, DocumentError, EndpointError
 from serving.probe.api import ANTHROPIC_VERSION, auth_headers, error_text
 from serving.probe.peer import tls_context
 from serving.probe.spec import Target
+
+LONGEST_ANSWER_S = 15.0
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -30,7 +32,8 @@ COUNTERS = {
 class Server:
     """The endpoint as one answers questions to it; close it after use."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, timeout_s: float = LONGEST_ANSWER_S) -> None:
+        self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
         self.target = target
         self.api_key = api_key(target)
         headers = auth_headers(target.api, urlsplit(target.base_url).netloc, self.api_key)
@@ -39,7 +42,7 @@ class Server:
         self._http = httpx2.Client(
             base_url=target.base_url,
             headers=headers,
-            timeout=15.0,
+            timeout=self._timeout_s,
             trust_env=False,
             verify=tls_context(target),
         )
@@ -53,15 +56,20 @@ class Server:
 
         Raises AuthError when the key is refused, EndpointError when nobody or something else answers.
         """
-        with translated(self.target.base_url):
+        with translated(self.target.base_url, self._timeout_s):
             response = self._http.get("/v1/models")
         if response.status_code in (401, 403):
             raise refused(self.target.base_url, response.status_code)
+        where = f"{self.target.base_url}/v1/models"
+        if response.status_code == 429:
+            raise rate_limited(where, body_text(response), response.headers.get("retry-after"))
+        if response.has_redirect_location:
+            raise redirected(where, response.headers["location"])
         if response.status_code in (404, 405):
             return []
         if response.status_code != 200:
             raise EndpointError(
-                f"{self.target.base_url}/v1/models answers {response.status_code}: {body_text(response)}.",
+                f"{where} answers {response.status_code}: {body_text(response)}.",
                 "Look at the server's log: corral logs NAME",
             )
         listed = json_of(response)
@@ -108,7 +116,10 @@ class Server:
 
 
 def api_key(target: Target) -> str | None:
-    """The key from its file or its environment variable. Raises AuthError when it cannot be read or is none."""
+    """The key from its file or its environment variable.
+
+    Raises DocumentError for a file that cannot be read, AuthError for what is no key.
+    """
     if target.api_key_file is not None:
         key = key_in(target.api_key_file)
     else:
@@ -122,11 +133,11 @@ def api_key(target: Target) -> str | None:
 
 
 def key_in(path: Path) -> str:
-    """The text of a key file. Raises AuthError."""
+    """The text of a key file. Raises DocumentError, or AuthError for an empty one."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise AuthError(
+        raise DocumentError(
             f"The API key file {path} cannot be read: {error}.", "Check the path and its owner."
         ) from None
     if not text.strip():
@@ -135,13 +146,13 @@ def key_in(path: Path) -> str:
 
 
 @contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: str, timeout_s: float) -> Iterator[None]:
     """Turn the HTTP library's failures into EndpointError."""
     try:
         yield
     except httpx2.TimeoutException:
         raise EndpointError(
-            f"{url} does not answer within 15 seconds.", "Is the server still loading its model?"
+            f"{url} does not answer within {timeout_s:g} seconds.", "Is the server still loading its model?"
         ) from None
     except httpx2.ConnectError as error:
         raise EndpointError(
@@ -159,6 +170,22 @@ def refused(url: str, status: int) -> AuthError:
     return AuthError(
         f"{url} refuses the request: HTTP {status}.",
         "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
+    )
+
+
+def rate_limited(where: str, said: str, retry_after: str | None) -> EndpointError:
+    """HTTP 429: the endpoint works, but not for us now."""
+    wait = f"{retry_after} s" if retry_after and retry_after.isdigit() else retry_after or "a minute"
+    return EndpointError(
+        f"{where} is rate-limited: HTTP 429: {said.rstrip('.')}.",
+        f"Wait {wait} and try again, or measure with a key that has a higher limit.",
+    )
+
+
+def redirected(where: str, location: str) -> EndpointError:
+    """A probe measures one server, so it follows nobody elsewhere."""
+    return EndpointError(
+        f"{where} redirects to {location}.", "Give the address it points to, if that is the server you mean."
     )
 
 

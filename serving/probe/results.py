@@ -4,16 +4,23 @@ Times are whole microseconds from the start of the run. `gaps_us` holds the time
 distance from the one before it, the first from `sent_us`; so 10 million chunks take about 70 MB.
 """
 
+import errno
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
 import orjson
 
-from infra.errors import DocumentError, HostError
+from infra.errors import DocumentError, HostError, UsageError
 from infra.record import Document, Record
 from serving.probe.spec import Load, Slo, Target, Workload
+
+RESULTS, REPORT = "results.jsonl", "probe.json"
+ROOM_BYTES = 4096
+"""A disk that does not take this much before the first request is called full."""
 
 
 class ServerFacts(Record):
@@ -114,6 +121,8 @@ class Ending:
     """Requests that were on their way when the run was stopped."""
     counters: dict[str, float] = field(default_factory=dict)
     """How the server's own counters moved during the run."""
+    cut: bool = False
+    """Made when reading: the file ends in the middle of a line."""
 
 
 class Writer:
@@ -123,18 +132,36 @@ class Writer:
         self.path = path
         self.failure: str | None = None
         self.kept: list[Result | Ending] = []
+        self._made_folder = not path.parent.exists()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
         except OSError as error:
-            raise HostError(
-                f"{path} cannot be written: {error.strerror or error}.",
-                "Choose another folder: --output DIR",
-            ) from None
+            raise unwritable(path, error) from None
 
     def run(self, run: Run) -> None:
-        """Write the first line."""
-        self._write(run.model_dump_json().encode() + b"\n")
+        """Write the first line. Raises HostError: without it no other line can be read."""
+        if not self._write(run.model_dump_json().encode() + b"\n"):
+            raise HostError(f"The results cannot be written to {self.failure}.", "Free some space: df -h")
+
+    def abandon(self) -> None:
+        """Leave nothing behind: the load has not begun."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+        if self._made_folder:
+            with suppress(OSError):
+                self.path.parent.rmdir()
+
+    def try_room(self) -> None:
+        """Write something and take it back. Raises HostError where there is no room, and leaves nothing behind."""
+        try:
+            if self._file.write(bytes(ROOM_BYTES)) != ROOM_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._file.truncate(0)
+            self._file.seek(0)
+        except OSError as error:
+            self.abandon()
+            raise unwritable(self.path, error) from None
 
     def result(self, result: Result) -> None:
         """Write one request's line."""
@@ -144,8 +171,9 @@ class Writer:
     def take(self, part: Path) -> None:
         """Append another writer's lines, and remove its file."""
         with part.open("rb") as lines:
-            while piece := lines.read(1 << 20):
-                self._write(piece)
+            for line in lines:
+                if not self._write(line):
+                    self.kept.append(Result(**orjson.loads(line)))
         part.unlink()
 
     def close(self, ending: Ending) -> None:
@@ -170,6 +198,34 @@ class Writer:
         return True
 
 
+def new_writer(folder: Path) -> Writer:
+    """A writer in that folder, tried out.
+
+    Raises UsageError for a folder that holds results already, HostError when nothing can be written there.
+    """
+    refuse_old(folder)
+    writer = Writer(folder / RESULTS)
+    writer.try_room()
+    return writer
+
+
+def refuse_old(folder: Path) -> None:
+    """Raises UsageError where results lie already: a measurement is not written over."""
+    old = next((name for name in (RESULTS, REPORT) if (folder / name).exists()), None)
+    if old is not None:
+        raise UsageError(
+            f"{folder} holds an earlier probe's {old}, which is not overwritten.",
+            "Choose another folder, or leave --output out for a new one with the date.",
+        )
+
+
+def unwritable(path: Path, error: OSError) -> HostError:
+    """The folder for the results is no place to write."""
+    return HostError(
+        f"{path} cannot be written: {error.strerror or error}.", "Choose another folder: --output DIR"
+    )
+
+
 def shortened(result: Result) -> dict[str, Any]:
     """The fields that differ from their default."""
     line = {}
@@ -187,8 +243,10 @@ DEFAULTS: dict[str, Any] = {
 
 
 def results_path(path: Path) -> Path:
-    """The file itself, where its folder was given."""
-    return path / "results.jsonl" if path.is_dir() else path
+    """The file itself, where its folder or the probe.json beside it was given."""
+    if path.name == REPORT:
+        return path.with_name(RESULTS)
+    return path / RESULTS if path.is_dir() else path
 
 
 def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterator[Result | Ending]]:
@@ -203,12 +261,28 @@ def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterato
             f"There are no probe results at {path}: {error.strerror or error}.",
             "Give the results.jsonl of a probe.",
         ) from None
-    return Run.parse(file.readline(), str(path)), lines(file, path, kept)
+    try:
+        run = first_line(file, path)
+    except DocumentError:
+        file.close()
+        raise
+    return run, lines(file, path, kept)
+
+
+def first_line(file: BinaryIO, path: Path) -> Run:
+    """What the file's first line says of the run. Raises DocumentError."""
+    first = file.readline()
+    if first.strip() == b"{":
+        raise DocumentError(
+            f"{path} is a report or another document, not raw results.",
+            f"Give the {RESULTS} of that run, or its folder.",
+        )
+    return Run.parse(first, str(path))
 
 
 def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> Iterator[Result | Ending]:
     """The lines after the first. The file of a probe that was killed is read as far as it goes."""
-    last = 0
+    last, cut = 0, False
     with file:
         for number, line in enumerate(file, 2):
             try:
@@ -219,6 +293,7 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
                 result = Result(**record)
             except (ValueError, TypeError):
                 if not line.endswith(b"\n"):
+                    cut = True
                     break
                 raise DocumentError(
                     f"Line {number} of {path} is not a result of a probe.",
@@ -229,7 +304,7 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
     yield from kept
     if kept and isinstance(kept[-1], Ending):
         return
-    yield Ending(duration_us=last, clients=[], interrupted=True)
+    yield Ending(duration_us=last, clients=[], interrupted=True, cut=cut)
 
 
 def ending(record: dict[str, Any]) -> Ending:

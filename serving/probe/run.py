@@ -12,16 +12,16 @@ from serving.probe import results
 from serving.probe.api import PATHS
 from serving.probe.attack import Attack
 from serving.probe.crew import Watch, attack
-from serving.probe.dataset import learn, message
+from serving.probe.dataset import Composer, learn, message
 from serving.probe.maker import Maker
 from serving.probe.metrics import report
 from serving.probe.peer import resolve
-from serving.probe.questions import Server
+from serving.probe.prompts import read
+from serving.probe.questions import Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
-from serving.probe.results import Result, Run, ServerFacts, Writer
+from serving.probe.results import REPORT, Result, Run, ServerFacts, Writer, new_writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
-RESULTS, REPORT = "results.jsonl", "probe.json"
 CANARY_TIMEOUT_S = 120.0
 CANARY_TOKENS = 2
 
@@ -42,25 +42,21 @@ def run(
     `watch` is called once a second with how the run stands, `say` with each step before it. A run that must not be
     trusted comes back with `valid` False, an interrupted one with `interrupted` True; nothing is raised for either.
     Raises EndpointError or AuthError, before any load, when the endpoint is not there, refuses the key, or is no
-    model server; UsageError when the request cannot work there; HostError when results cannot be written at all.
+    model server; UsageError when the request cannot work there; DocumentError for a file that cannot be read;
+    HostError when results cannot be written at all. Files and folder are looked at before the first request.
     """
-    server = Server(target)
+    if workload.prompts_file is not None:
+        read(workload.prompts_file)
+    server = Server(target, load.timeout_s)
     try:
-        facts, model = meet(server, workload)
-        say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
-
-        def count(text: str) -> int | None:
-            return server.count_tokens(model, [message(text)])
-
-        lexicon = learn(count)
-        facts = facts.model_copy(update={"exact_lengths": lexicon.known})
-        salt = f"corral-{time.time_ns():x}"
-        maker = Maker(target, server.api_key, model, workload, facts, lexicon, salt)
-        composer = maker.composer(f"{workload.seed}")
-        composer.count = count
-        warm_up(maker, load, say)
-        writer = Writer(output / RESULTS)
-        writer.run(record_of(maker, load, slo))
+        writer = new_writer(output)
+        try:
+            maker, composer = prepare(server, workload, say)
+            warm_up(maker, load, say)
+            writer.run(record_of(maker, load, slo))
+        except BaseException:
+            writer.abandon()
+            raise
         before = server.counters()
         ending = attack(maker, load, composer, writer, watch)
         ending.counters = moved(before, settled(server, before))
@@ -85,6 +81,24 @@ def finish(output: Path, writer: Writer) -> ProbeReport:
 
 
 # Before the load
+
+
+def prepare(server: Server, workload: Workload, say: Say) -> tuple[Maker, Composer]:
+    """Learn of the server what its requests need."""
+    facts, model = meet(server, workload)
+    target = server.target
+    say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
+
+    def count(text: str) -> int | None:
+        return server.count_tokens(model, [message(text)])
+
+    lexicon = learn(count)
+    facts = facts.model_copy(update={"exact_lengths": lexicon.known})
+    salt = f"corral-{time.time_ns():x}"
+    maker = Maker(target, server.api_key, model, workload, facts, lexicon, salt)
+    composer = maker.composer(f"{workload.seed}")
+    composer.count = count
+    return maker, composer
 
 
 def meet(server: Server, workload: Workload) -> tuple[ServerFacts, str]:
@@ -122,12 +136,6 @@ def warm_up(maker: Maker, load: Load, say: Say) -> None:
     Raises EndpointError or AuthError for the first one's failure.
     """
     wanted = 1 + load.warmup_requests
-    once = Load(
-        shape="concurrency",
-        requests=wanted,
-        concurrency=min(load.concurrency or 1, load.warmup_requests or 1),
-        timeout_s=max(CANARY_TIMEOUT_S, load.timeout_s if load.warmup_requests else 0.0),
-    )
     say("trying one request" + (f", then {load.warmup_requests} to warm up" if load.warmup_requests else ""))
     composer = maker.composer(f"{maker.workload.seed}/warm-up")
     prompts = islice(maker.prompts(composer, f"{maker.workload.seed}/warm-up"), wanted)
@@ -136,16 +144,35 @@ def warm_up(maker: Maker, load: Load, say: Say) -> None:
         for index, prompt in enumerate(prompts)
     ]
     first: list[Result] = []
-    for each, slots in ((shots[:1], 1), (shots[1:], once.concurrency or 1)):
+    for each, once in zip((shots[:1], shots[1:]), loads_before(load), strict=True):
         if each:
             engine = Attack(
-                resolve(maker.target), maker.target.api, once, iter(each), first.append, None, slots
+                resolve(maker.target),
+                maker.target.api,
+                once,
+                iter(each),
+                first.append,
+                connections=once.concurrency or 1,
             )
             engine.run()
             if engine.interrupted:
                 raise KeyboardInterrupt
             if not first[0].ok:
                 raise refusal(maker.target, first[0])
+
+
+def loads_before(load: Load) -> tuple[Load, Load]:
+    """PURE: the trial and the warm-up, both within the time limits of the load itself."""
+    slots = min(load.concurrency or 1, load.warmup_requests or 1)
+    once = Load(
+        shape="concurrency",
+        concurrency=slots,
+        timeout_s=load.timeout_s,
+        stall_timeout_s=load.stall_timeout_s,
+    )
+    return once.model_copy(
+        update={"concurrency": 1, "timeout_s": min(CANARY_TIMEOUT_S, load.timeout_s)}
+    ), once
 
 
 def refusal(target: Target, result: Result) -> EndpointError | AuthError:
@@ -157,6 +184,12 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
             f"{where} refuses the request: HTTP {result.status}.",
             "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
         )
+    if result.status == 429:
+        text, _, wait = said.partition(" (Retry-After: ")
+        return rate_limited(where, text, wait.rstrip(")") or None)
+    before, redirects, location = said.partition("it redirects to ")
+    if redirects and not before:
+        return redirected(where, location)
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
     hint = "Try another API: --api chat, completions or messages." if result.status in (400, 404, 405) else ""
     if result.status == 404 and "model" in said:

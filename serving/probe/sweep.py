@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from infra.errors import HostError, UsageError
 from infra.record import write_text_atomically
 from serving.probe.page import sweep_page
 from serving.probe.report import ProbeReport
@@ -11,6 +12,7 @@ from serving.probe.run import Say, run
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.sweep_report import Point, Sweep, point_text
 
+SWEEP = "sweep.json"
 GROWTH = 4.0
 """Of a search for a limit: the first factor that misses is found in few steps, then halved geometrically."""
 CLOSE_ENOUGH = 1.05
@@ -28,10 +30,15 @@ Measure = Callable[[float], Point]
 
 
 def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: Slo, say: Say) -> Sweep:
-    """Measure step by step; writes each step's results in a folder of its own and sweep.json over them.
+    """Measure step by step; writes each step's results in a folder of its own.
 
-    Raises what a single probe raises.
+    Raises what a single probe raises; UsageError for a folder that holds a sweep already.
     """
+    if (output / SWEEP).exists():
+        raise UsageError(
+            f"{output} holds an earlier {SWEEP}, which is not overwritten.",
+            "Choose another folder, or leave --output out for a new one with the date.",
+        )
     model = ""
     points: list[Point] = []
 
@@ -42,17 +49,17 @@ def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: S
         model = report.model
         points.append(point(load, report, folder))
         say(point_text(points[-1], steps.over))
-        if report.interrupted:
+        if report.interrupted or report.results_lost:
             raise KeyboardInterrupt
         return points[-1]
 
     try:
         best, interrupted = search(measure, steps, slo), False
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, HostError):
         if not points:
             raise
         best, interrupted = None, True
-    found = Sweep(
+    return Sweep(
         url=target.base_url,
         model=model,
         over=steps.over,
@@ -63,9 +70,12 @@ def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: S
         rule=SATURATION_RULE if slo == Slo() else LIMIT_RULE,
         interrupted=interrupted,
     )
-    found.write(output / "sweep.json")
+
+
+def keep(found: Sweep, output: Path) -> None:
+    """Write sweep.json and sweep.html over the steps' folders. Raises HostError when the disk refuses."""
+    found.write(output / SWEEP)
     write_text_atomically(output / "sweep.html", sweep_page(found), mode=0o644)
-    return found
 
 
 def search(measure: Measure, steps: Steps, slo: Slo) -> float | None:

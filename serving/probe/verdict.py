@@ -46,7 +46,14 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
     """What does not spoil the run but must be read with it."""
     sent, ok = samples.sent, samples.succeeded
     rules = (
-        (ending.interrupted, "the run was interrupted; figures are of what was measured until then"),
+        (
+            ending.interrupted and not ending.cut,
+            "the run was interrupted; figures are of what was measured until then",
+        ),
+        (
+            ending.cut,
+            f"the last line of the results was cut; figures are of the {sent} complete requests before it",
+        ),
         (ok < sent, f"{sent - ok} of {sent} requests failed"),
         (ok == 0, "no request succeeded"),
         (

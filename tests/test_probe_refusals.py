@@ -1,0 +1,224 @@
+"""What a probe refuses before its first request, what it says of an endpoint that sends it away, and what it keeps."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx2
+import pytest
+
+from deploy import demo
+from deploy.cli.main import run as corral
+from infra.errors import EndpointError
+from serving.probe import ask
+from serving.probe.run import loads_before, run
+from serving.probe.spec import Load
+
+Fake = Callable[..., str]
+
+
+def asked(url: str) -> int:
+    """How many streams the server was asked for."""
+    return len(httpx2.get(f"{url}/truth", trust_env=False).json()["bodies"])
+
+
+@pytest.fixture
+def error(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """The error and its hint."""
+    return lambda: capsys.readouterr().err.splitlines()[-2:]
+
+
+@pytest.fixture
+def measured(fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    """The folder of a probe of four requests."""
+    folder = tmp_path / "measured"
+    assert corral(["probe", fake_llm(itl_ms=1), "--requests", "4", "--output", str(folder)]) == 0
+    capsys.readouterr()
+    return folder
+
+
+def test_the_trial_and_the_warm_up_keep_the_time_limits_of_the_load() -> None:
+    load = Load(shape="poisson", request_rate=9, timeout_s=4, stall_timeout_s=3, warmup_requests=5)
+    once = Load(shape="concurrency", concurrency=1, timeout_s=4, stall_timeout_s=3)
+    assert loads_before(load) == (once, once)
+    closed = Load(shape="concurrency", concurrency=8, timeout_s=900, warmup_requests=5)
+    trial, warm_up = loads_before(closed)
+    assert (trial.concurrency, trial.timeout_s) == (1, 120)
+    assert (warm_up.concurrency, warm_up.timeout_s) == (5, 900)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"fault": "silent", "every": 1}, "nothing came for 0.3 s"),
+        ({"fault": "keep_alive", "every": 1}, "not done after 0.6 s"),
+        ({"models": "silent"}, "does not answer within 0.6 seconds"),
+    ],
+)
+def test_a_server_that_hangs_is_given_up_in_the_asked_time(
+    fake_llm: Fake, tmp_path: Path, config: dict[str, Any], sentence: str
+) -> None:
+    load = ask.load_of(requests=4, timeout_s=0.6, stall_timeout_s=0.3)
+    with pytest.raises(EndpointError, match=sentence):
+        run(ask.target_of(fake_llm(**config)), load, ask.workload_of("16", "4"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message", "hint"),
+    [
+        ({"models": "redirect"}, "/v1/models redirects to https://127.0.0.2/v1/models.", "Give the address"),
+        (
+            {"fault": "redirect", "every": 1},
+            "/v1/completions redirects to http://127.0.0.2:8000/v1/completions.",
+            "Give the address",
+        ),
+        ({"models": "429"}, "/v1/models is rate-limited: HTTP 429: slow down.", "Wait 7 s and"),
+        (
+            {"fault": "429", "every": 1},
+            "/v1/completions is rate-limited: HTTP 429: slow down.",
+            "Wait 0 s and",
+        ),
+    ],
+)
+def test_an_endpoint_that_sends_us_away(
+    fake_llm: Fake, error: Callable[[], list[str]], config: dict[str, Any], message: str, hint: str
+) -> None:
+    url = fake_llm(**config)
+    assert corral(["probe", url, "--requests", "4"]) == 8
+    said, advice = error()
+    assert said == f"error: {url}{message}"
+    assert advice.startswith(f"hint: {hint}")
+
+
+@pytest.mark.parametrize("option", ["--api-key-file", "--ca-file", "--prompts", "--replay"])
+def test_a_file_that_is_not_there_is_found_before_the_first_request(
+    fake_llm: Fake, tmp_path: Path, error: Callable[[], list[str]], option: str
+) -> None:
+    url, folder = fake_llm(), tmp_path / "out"
+    assert corral(["probe", url, option, "/nope", "--output", str(folder)]) == 4
+    assert "/nope" in error()[0]
+    assert (asked(url), folder.exists()) == (0, False)
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
+    fake_llm: Fake, error: Callable[[], list[str]]
+) -> None:
+    url = fake_llm()
+    assert corral(["probe", url, "--output", "/proc/nowhere"]) == 11
+    assert error()[0].startswith("error: /proc/nowhere/results.jsonl cannot be written")
+    assert asked(url) == 0
+
+
+def test_results_are_not_written_over(fake_llm: Fake, measured: Path, error: Callable[[], list[str]]) -> None:
+    url, before = fake_llm(), (measured / "results.jsonl").read_bytes()
+    assert corral(["probe", url, "--requests", "2", "--output", str(measured)]) == 2
+    assert (
+        error()[0] == f"error: {measured} holds an earlier probe's results.jsonl, which is not overwritten."
+    )
+    assert (asked(url), (measured / "results.jsonl").read_bytes()) == (0, before)
+
+
+def test_a_sweep_is_not_written_over(tmp_path: Path, error: Callable[[], list[str]]) -> None:
+    (tmp_path / "sweep.json").write_text("{}")
+    assert corral(["probe", "sweep", "http://127.0.0.1:9", "--output", str(tmp_path)]) == 2
+    assert error()[0] == f"error: {tmp_path} holds an earlier sweep.json, which is not overwritten."
+
+
+def test_the_demo_forgets_its_earlier_probe(measured: Path) -> None:
+    measured.rename(measured.with_name("probe"))
+    demo.forget_probe(measured.parent)
+    demo.forget_probe(measured.parent)
+    assert not measured.with_name("probe").exists()
+
+
+def test_a_report_of_a_cut_file_says_so(
+    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It uses the complete lines, and writes nothing it was not asked for."""
+    monkeypatch.chdir(measured)
+    kept = (measured / "probe.json").read_bytes()
+    lines = (measured / "results.jsonl").read_bytes().splitlines(keepends=True)
+    (measured / "results.jsonl").write_bytes(b"".join(lines[:3]) + lines[3][:20])
+    assert corral(["probe", "report", "results.jsonl"]) == 0
+    said = capsys.readouterr().out
+    assert "2 sent, 2 succeeded" in said
+    assert "the last line of the results was cut; figures are of the 2 complete requests before it" in said
+    (measured / "results.jsonl").write_bytes(lines[0] + lines[1][:20])
+    assert corral(["probe", "report", "results.jsonl"]) == 9
+    out, err = capsys.readouterr()
+    assert "the last line of the results was cut; figures are of the 0 complete requests before it" in out
+    assert err.splitlines()[0].endswith("holds no request that succeeded, so there is nothing to measure.")
+    assert (measured / "probe.json").read_bytes() == kept
+
+
+def test_probe_json_stands_for_the_results_beside_it(
+    measured: Path, error: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = str(measured / "probe.json")
+    assert corral(["probe", "diff", report, report, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["real"] == []
+    (measured / "probe.json").rename(measured / "mine.json")
+    assert corral(["probe", "diff", str(measured / "mine.json"), report]) == 4
+    assert error() == [
+        f"error: {measured / 'mine.json'} is a report or another document, not raw results.",
+        "hint: Give the results.jsonl of that run, or its folder.",
+    ]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, need: Callable[[str, str], NoReturn]) -> Iterator[Callable[[int], Path]]:
+    """Mount a disk of so many KiB; root only."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mounted(size_kib: int) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size_kib}k", "none", str(place)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True).returncode != 0:
+            need("root", "a small disk must be mounted")
+        return place
+
+    yield mounted
+    subprocess.run(["umount", str(place)], capture_output=True)
+
+
+def as_a_process(*words: str) -> tuple[int, str, str]:
+    """Run corral where a limit or a signal cannot reach the tests."""
+    program = [sys.executable, "-c", "from deploy.cli.main import main; main()", *words]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_disk_that_fills_up_keeps_the_report(
+    fake_llm: Fake, small_disk: Callable[[int], Path], processes: str
+) -> None:
+    disk = small_disk(32)
+    load = ("--concurrency", "4", "--requests", "2000", "--output-tokens", "50", "--processes", processes)
+    code, out, err = as_a_process("probe", fake_llm(itl_ms=1), *load, "--output", str(disk / "out"), "--json")
+    assert code == 11, err
+    assert "No space left on device" in err.splitlines()[-2]
+    report = json.loads(out)
+    assert report["results_lost"]
+    lines = (disk / "out" / "results.jsonl").read_text().splitlines()
+    assert 0 < len(lines) - 1 <= report["succeeded"]
+    assert report["output_tokens"] == report["succeeded"] * 50 > 0
+
+
+def test_a_full_disk_is_found_before_the_first_request(
+    fake_llm: Fake,
+    small_disk: Callable[[int], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Callable[[], list[str]],
+) -> None:
+    disk, url = small_disk(16), fake_llm()
+    with pytest.raises(OSError, match="No space left"):
+        (disk / "filler").write_bytes(bytes(1 << 16))
+    monkeypatch.setenv("CORRAL_HOME", str(disk))
+    assert corral(["probe", url, "--requests", "2"]) == 11
+    assert error()[0].endswith("cannot be written: No space left on device.")
+    assert asked(url) == 0
