@@ -1,14 +1,21 @@
 """The plan: what one model needs on one machine, and how vLLM is to be started there."""
 
 from datetime import date
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from deploy.costs.money import Usd
+from infra.errors import UsageError
 from infra.record import Document, Record
 from serving.options import ServeOptions
 
 Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
 Verdict = Literal["fits", "tight", "does not fit"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Dollars = Annotated[Usd, Field(ge=0)]
 
 
 class PlanMachine(Record):
@@ -17,8 +24,8 @@ class PlanMachine(Record):
     name: str
     gpu: str
     """The GPU's name in the catalogue, or `cpu`."""
-    gpu_count: int
-    hosts: int = 1
+    gpu_count: int = Field(ge=0)
+    hosts: Count = 1
     instance_type: str | None = None
     """The EC2 type, for a machine that EC2 rents out."""
 
@@ -26,25 +33,25 @@ class PlanMachine(Record):
 class Parallel(Record):
     """How the model is split; the product is the number of GPUs used."""
 
-    tensor: int
-    pipeline: int
-    data: int
+    tensor: Count
+    pipeline: Count
+    data: Count
     expert: bool = False
 
 
 class Memory(Record):
     """GiB per GPU, as vLLM counts them. `usable_gib` = total as torch sees it x gpu_memory_utilization."""
 
-    total_gib: float
-    usable_gib: float
-    weights_gib: float
+    total_gib: float = Field(ge=0)
+    usable_gib: float = Field(ge=0)
+    weights_gib: float = Field(ge=0)
     rope_table_gib: float
     activation_gib: float
     cuda_graphs_gib: float
     non_torch_gib: float
     block_tables_gib: float
     """Allocated after the profile, outside the budget."""
-    kv_cache_gib: float
+    kv_cache_gib: float = Field(ge=0)
     total_error_gib: float = 0.0
     """How far off `usable_gib` may be either way: what torch will see is not always known exactly."""
     kv_cache_less_gib: float = 0.0
@@ -65,26 +72,26 @@ class Term(Record):
 class Kv(Record):
     """The KV cache as vLLM's own planner would lay it out, per GPU."""
 
-    bytes_per_block: int
+    bytes_per_block: Count
     num_blocks: int
-    blocks_per_request: int
+    blocks_per_request: Count
     tokens: int
     """As vLLM's "KV cache size" line will say it."""
     max_concurrency: float
     """Requests of max_model_len at once, as vLLM's "Maximum concurrency" line will say it."""
     max_context_tokens: int
     """The longest single request this KV cache can hold, no more than the model's own limit."""
-    block_size: int = 16
+    block_size: Count = 16
 
 
 class Throughput(Record):
     """Predicted speed at one concurrency; `basis` says how far it may be trusted."""
 
-    output_tokens_per_s: float
-    total_tokens_per_s: float
-    ttft_s: float
-    tpot_s: float
-    concurrency: int
+    output_tokens_per_s: Positive
+    total_tokens_per_s: Positive
+    ttft_s: Positive
+    tpot_s: Positive
+    concurrency: Count
     basis: str
     running: int = 0
     """Requests that run at once; the rest of the concurrency waits."""
@@ -95,16 +102,16 @@ class Throughput(Record):
 class CurvePoint(Record):
     """Predicted speed at another concurrency of the same workload."""
 
-    concurrency: int
-    output_tokens_per_s: float
-    ttft_s: float
-    tpot_s: float
+    concurrency: Count
+    output_tokens_per_s: Positive
+    ttft_s: Positive
+    tpot_s: Positive
 
 
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
-    usd_per_hour: Usd
+    usd_per_hour: Dollars
     region: str
     purchase: str
     checked_on: date
@@ -114,9 +121,9 @@ class Price(Record):
 class Workload(Record):
     """The requests a plan is judged by."""
 
-    input_tokens: int
-    output_tokens: int
-    concurrency: int
+    input_tokens: Count
+    output_tokens: Count
+    concurrency: Count
 
 
 class Plan(Document):
@@ -139,7 +146,7 @@ class Plan(Document):
     kv: Kv
     throughput: Throughput | None
     price: Price | None
-    usd_per_mtok: Usd | None
+    usd_per_mtok: Dollars | None
     serve: ServeOptions
     notes: tuple[str, ...]
     terms: tuple[Term, ...] = ()
@@ -148,5 +155,14 @@ class Plan(Document):
     """The prediction against concurrency; empty in rankings and where no speed is predicted."""
     saturation_concurrency: int | None = None
     """Beyond it more requests at once bring little, or only wait."""
-    weights_bytes: int = 0
+    weights_bytes: int = Field(default=0, ge=0)
     """The whole checkpoint: what is downloaded and kept on disk."""
+
+
+def check_probed(plan: Plan, model: str) -> None:
+    """Raise UsageError for a probe of another model than the plan serves."""
+    if model not in (plan.serve.served_model_name, plan.serve.model):
+        raise UsageError(
+            f"The probe asked {model}, the plan serves {plan.serve.served_model_name}.",
+            "Give the plan of the server that was probed, or probe the server of this plan.",
+        )

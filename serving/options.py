@@ -2,7 +2,9 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from infra.errors import UsageError
 from infra.record import Record
@@ -66,6 +68,9 @@ NOT_INHERITED = (
 LONGEST_TMPDIR = 107 - len("/01234567-89ab-cdef-0123-456789abcdef")
 
 
+Count = Annotated[int, Field(ge=1)]
+
+
 class ServeOptions(Record):
     """The options of one `vllm serve`, under vLLM's own names. None leaves vLLM's default."""
 
@@ -73,17 +78,17 @@ class ServeOptions(Record):
     """A Hugging Face repository or a local checkpoint folder."""
     served_model_name: str
     host: str = "127.0.0.1"
-    port: int = 8000
-    tensor_parallel_size: int = 1
-    pipeline_parallel_size: int = 1
-    data_parallel_size: int = 1
+    port: int = Field(default=8000, ge=1, le=65535)
+    tensor_parallel_size: Count = 1
+    pipeline_parallel_size: Count = 1
+    data_parallel_size: Count = 1
     enable_expert_parallel: bool = False
-    max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    gpu_memory_utilization: float | None = None
+    max_model_len: Count | None = None
+    max_num_seqs: Count | None = None
+    max_num_batched_tokens: Count | None = None
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
     kv_cache_dtype: str = "auto"
-    kv_cache_memory_bytes: int | None = None
+    kv_cache_memory_bytes: Count | None = None
     disable_hybrid_kv_cache_manager: bool = False
     dtype: str = "auto"
     quantization: str | None = None
@@ -94,7 +99,7 @@ class ServeOptions(Record):
     """Overrides of the checkpoint's config.json; carries the position override that frees the rotary table."""
     generation_config: str | None = None
     chat_template: str | None = None
-    shutdown_timeout: int = 60
+    shutdown_timeout: int = Field(default=60, ge=0)
     extra_args: tuple[str, ...] = ()
 
 

@@ -132,6 +132,14 @@ def step_s(engine: Engine, batch: int, context: float) -> float:
     return forward + kv_read_s(engine, here, context)
 
 
+def least_step_s(gpu: Gpu, a: Architecture, scheme: Scheme, split: Split) -> float:
+    """No decode step is shorter: one token's weights read once, at the full memory bandwidth, and nothing else."""
+    size = totals(a, scheme)
+    dense = sum(size.get(name, (0.0, 0))[0] for name in (*GEMMS, "lm_head")) / split.tensor
+    routed = size["routed"][0] * a.experts_per_token / a.experts / (split.tensor * split.data)
+    return (dense + routed) / (gpu.memory_gb_per_s * 1e9)
+
+
 def prefill_s(engine: Engine, tokens: int) -> float:
     """One prompt by itself, in chunks of max_num_batched_tokens, without the step overhead decode already pays."""
     chunk = min(tokens, engine.max_num_batched_tokens)

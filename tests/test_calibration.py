@@ -100,6 +100,8 @@ def test_the_same_probe_twice_counts_once(tmp_path: Path, plan_file: Path) -> No
     [
         ({"valid": False}, 9, "That probe is not valid"),
         ({"succeeded": 0}, 9, "That probe is not valid"),
+        ({"succeeded": 15}, 9, "That probe has 15 succeeded requests; a calibration needs 16 or more."),
+        ({"model": "m"}, 2, "The probe asked m, the plan serves llama-4-scout."),
         ({"load": {"request_rate": 2.0}}, 2, "Calibration needs a probe with a fixed concurrency."),
     ],
 )
@@ -113,6 +115,14 @@ def test_a_probe_that_cannot_be_used(
 ) -> None:
     assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2, **changes), plan_file) == code
     assert message in capsys.readouterr().err
+    assert not prediction().basis.startswith("calibrated")
+
+
+def test_a_probe_faster_than_the_memory_is_refused(
+    tmp_path: Path, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(probe_file(tmp_path, 16, 0.000_01, 0.2), plan_file) == 9
+    assert "That probe's TPOT of 0.01 ms is not possible on 8xH100" in capsys.readouterr().err
     assert not prediction().basis.startswith("calibrated")
 
 

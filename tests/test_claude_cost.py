@@ -176,3 +176,9 @@ def test_an_unknown_model_names_the_near_ones() -> None:
     with pytest.raises(UsageError) as caught:
         claude("claude-sonet-5-5")
     assert caught.value.hint.startswith("Near it: claude-sonnet-5-5")
+
+
+def test_the_near_names_begin_with_models_that_are_alive() -> None:
+    with pytest.raises(UsageError) as caught:
+        claude("sonnet")
+    assert caught.value.hint.startswith("Near it: claude-sonnet-5, claude-sonnet-5-5, ")

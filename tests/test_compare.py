@@ -305,6 +305,11 @@ def test_an_invalid_probe_is_refused_unless_asked_for_and_then_marked() -> None:
     )
 
 
+def test_a_probe_of_another_model_is_refused_even_when_invalid_ones_are_allowed() -> None:
+    with pytest.raises(UsageError, match=r"The probe asked other, the plan serves llama-4-scout\."):
+        compared(probe=changed(PROBE, model="other"), allow_invalid=True)
+
+
 def test_a_probe_without_tokens_has_no_price_even_when_allowed() -> None:
     with pytest.raises(ProbeInvalid, match="no succeeded request"):
         compared(probe=changed(PROBE, succeeded=0, output_tokens=0, valid=False), allow_invalid=True)
@@ -318,7 +323,6 @@ def test_a_probe_without_tokens_has_no_price_even_when_allowed() -> None:
             "The probe sent requests at a fixed rate, so it measured that rate",
         ),
         ({"errors": {"http 500": 3}}, "3 of 512 requests failed; only succeeded tokens are counted."),
-        ({"model": "other"}, "The probe asked other, the plan serves llama-4-scout."),
         ({"steady": None}, "The probe has no steady part; ramp and drain are in the speed"),
         ({"interrupted": True}, "The probe was interrupted"),
     ],

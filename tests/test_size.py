@@ -8,10 +8,12 @@ import pytest
 
 from deploy.cli.main import run
 from deploy.plan import Plan
+from deploy.sizing.ask import bytes_typed
 from deploy.sizing.fit import Options
 from deploy.sizing.size import answer, on, plan, ranking
 from deploy.sizing.subject import named
 from infra.catalog import ec2_types
+from infra.errors import DocumentError
 
 
 def sized(name: str, precision: str, machine: str, **options: object) -> Plan:
@@ -173,6 +175,48 @@ def test_a_fixed_kv_cache_that_does_not_fit_says_what_is_left() -> None:
     )
 
 
+def test_a_fixed_kv_cache_that_fits_says_what_is_left_without_it() -> None:
+    found = sized("scout", "bf16", "8xH100", kv_cache_memory_bytes=10**9)
+    assert found.verdict == "fits"
+    assert found.reason == (
+        "25.3 GiB of weights per GPU leave 47.8 GiB (at worst 46.0); --kv-cache-memory-bytes takes 0.9 of them: "
+        "65,536 tokens of context."
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "count"),
+    [("64M", 64 << 20), ("64m", 64_000_000), ("8G", 8 << 30), ("8.5g", 8_500_000_000), ("1000", 1000)],
+)
+def test_bytes_are_typed_as_vllm_takes_them(typed: str, count: int) -> None:
+    assert bytes_typed(typed) == count
+
+
+def test_a_precision_is_taken_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--on", "8xH200", "--precision", "BF16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["precision"] == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("price", "usd_per_hour", -5),
+        ("serve", "gpu_memory_utilization", 7),
+        ("serve", "port", 99999),
+        ("serve", "tensor_parallel_size", 0),
+        ("machine", "gpu_count", -4),
+        ("throughput", "output_tokens_per_s", 0),
+        ("workload", "output_tokens", 0),
+    ],
+)
+def test_a_plan_with_an_absurd_figure_is_not_read(part: str, field: str, value: int) -> None:
+    document = json.loads(sized("scout", "int4", "g5.12xlarge").model_dump_json())
+    Plan.parse(json.dumps(document), "plan.json")
+    document[part][field] = value
+    with pytest.raises(DocumentError, match=f"{part}.{field}: "):
+        Plan.parse(json.dumps(document), "plan.json")
+
+
 def test_two_hosts_are_one_pipeline() -> None:
     found = sized("maverick", "bf16", "2xp5.48xlarge")
     assert (found.parallel.tensor, found.parallel.pipeline, found.machine.hosts) == (8, 2, 2)
@@ -229,6 +273,20 @@ def test_fewer_batched_tokens_lower_the_sequences_with_them() -> None:
         (["scout", "-o", "plan.json"], "--output needs one machine."),
         (["scout", "--explain"], "--explain needs one machine."),
         (["scout", "--on", "8xH100", "--plot", "plan.pdf"], "plan.pdf is neither a .png nor a .svg file."),
+        (["", "--on", "8xH100"], "The model's name is empty."),
+        ([""], "The model's name is empty."),
+        (["scout", "--region", "mars-1"], "'mars-1' is not a region of AWS."),
+        (["scout", "--concurrency", "100001"], "--concurrency 100001 is more than corral can plan for."),
+        (
+            ["scout", "--input-tokens", "10485761"],
+            "--input-tokens 10485761 is more than corral can plan for.",
+        ),
+        (["scout", "--max-model-len", "9" * 23], f"--max-model-len {'9' * 23} is more than corral can plan"),
+        (
+            ["scout", "--kv-cache-memory-bytes", "8.5G"],
+            "--kv-cache-memory-bytes 8.5G is not a number of bytes",
+        ),
+        (["scout", "--kv-cache-memory-bytes", "-1"], "--kv-cache-memory-bytes -1 is not a positive number."),
         (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),
     ],
 )

@@ -53,7 +53,7 @@ def capacity(
             model=model,
             traffic=traffic(requests_per_s, tokens_per_month, peak_factor, input_tokens, output_tokens),
             promise=promise(ttft, tpot, spare, fill),
-            precision=precision,
+            precision=precision and precision.lower(),
             machines=tuple(on or ()),
             usd_per_hour=price,
             context=context,

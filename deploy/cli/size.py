@@ -42,7 +42,7 @@ def size(
     ] = None,
     kv_cache_dtype: Annotated[str, typer.Option(help="auto, or fp8.")] = "auto",
     kv_cache_memory_bytes: Annotated[
-        int | None, typer.Option(help="KV cache of a GPU; no profile is made then.")
+        str | None, typer.Option(help="KV cache of a GPU, as 8G or 8.5g; no profile is made then.")
     ] = None,
     disable_hybrid_kv_cache_manager: Annotated[
         bool, typer.Option("--disable-hybrid-kv-cache-manager", help="Whole context in every layer.")
@@ -72,11 +72,12 @@ def size(
     """
     given = dict(locals())
     from deploy.cli.output import emit, progress
-    from deploy.sizing.ask import check_ranking, options_of
+    from deploy.sizing.ask import bytes_typed, check_ranking, options_of
     from deploy.sizing.show import plan_text, ranking_text
     from deploy.sizing.size import answer_for, ranking_for
 
-    options = options_of(given)
+    options = options_of(given | {"kv_cache_memory_bytes": bytes_typed(kv_cache_memory_bytes)})
+    precision = precision and precision.lower()
     if on is None:
         check_ranking({"--output": output, "--plot": plot, "--explain": explain})
         ranking = ranking_for(model, precision, options)

@@ -15,7 +15,7 @@ from deploy.costs.question import Question
 from deploy.costs.sensitivity import swings
 from deploy.costs.speed import doubts, speed_of
 from deploy.costs.there import cheapest, claude_side, hosted_sides
-from deploy.plan import Plan
+from deploy.plan import Plan, check_probed
 from serving.probe.report import ProbeReport
 
 DEFAULT_MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5")
@@ -24,9 +24,11 @@ DEFAULT_MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5")
 def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date) -> Comparison:
     """Compare, and carry every assumption along.
 
-    Raises ProbeInvalid for a probe that must not be used, and UsageError for an owned machine without a price, an
-    unknown Claude model, or more tokens than the machines can serve.
+    Raises ProbeInvalid for a probe that must not be used, and UsageError for a probe of another model, an owned
+    machine without a price, an unknown Claude model, or more tokens than the machines can serve.
     """
+    if probe:
+        check_probed(plan, probe.model)
     speed = speed_of(plan, probe, question.allow_invalid)
     values = knobs(question.knobs)
     price = machine_price(plan, question.price_per_hour, question.capex_usd)

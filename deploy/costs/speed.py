@@ -84,7 +84,7 @@ def said_load(probe: ProbeReport) -> str:
 
 def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
     """What makes the dollars mean less than they look, the loudest first."""
-    every = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), *doubts_of_probe(plan, probe))
+    every = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), *doubts_of_probe(probe))
     return tuple(text for text in every if text)
 
 
@@ -116,17 +116,15 @@ def misfit(plan: Plan) -> str:
     return "" if plan.fits else f"The plan says that the model does not fit this machine: {plan.reason}"
 
 
-def doubts_of_probe(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
+def doubts_of_probe(probe: ProbeReport | None) -> tuple[str, ...]:
     """What the probe itself gives to doubt."""
     if probe is None:
         return ()
     failed = sum(probe.errors.values())
     refused = "; ".join(probe.invalid_because) or "it says no more"
-    other = probe.model not in (plan.serve.served_model_name, plan.serve.model)
     found = (
         (not probe.valid, f"INVALID PROBE, used because of --allow-invalid: {refused}."),
         (probe.interrupted, "The probe was interrupted; its figures are of a part of the run."),
-        (other, f"The probe asked {probe.model}, the plan serves {plan.serve.served_model_name}."),
         (failed > 0, f"{failed} of {probe.sent} requests failed; only succeeded tokens are counted."),
         (
             probe.load.get("request_rate") is not None,

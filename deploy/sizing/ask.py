@@ -1,5 +1,6 @@
 """What was asked: the options as typed, refused before anything is computed when no vLLM would take them."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -7,16 +8,31 @@ from pydantic import ValidationError
 
 from deploy.sizing.fit import KV_BYTES, Options
 from deploy.sizing.subject import Subject
+from infra import prices
 from infra.errors import UsageError
 from serving.vllm_versions import rules
 
-COUNTS = (
-    *("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_memory_bytes"),
-    *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
-    *("input_tokens", "output_tokens", "concurrency"),
-)
-"""The options that must be positive whole numbers."""
 MOST = 1 << 50
+LONGEST = 10_485_760
+"""Tokens: Scout's context, the longest of any Llama 4."""
+COUNTS = {
+    **dict.fromkeys(("max_model_len", "input_tokens", "output_tokens", "max_num_batched_tokens"), LONGEST),
+    **dict.fromkeys(("concurrency", "max_num_seqs"), 100_000),
+    **dict.fromkeys(("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"), 1024),
+    "kv_cache_memory_bytes": MOST,
+}
+"""The options that must be positive whole numbers, and the most corral plans for."""
+MULTIPLES = {
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "K": 2**10,
+    "M": 2**20,
+    "G": 2**30,
+    "T": 2**40,
+}
+"""As vLLM reads them (human_readable_int of 0.32.0): small letters are decimal, capital ones binary."""
 DTYPES = ("auto", "bfloat16", "float16", "half", "float32", "float")
 
 
@@ -31,12 +47,9 @@ def options_of(given: dict[str, Any]) -> Options:
 
 def checked(options: Options) -> Options:
     """The options, or UsageError for one that no vLLM would take."""
-    for name in COUNTS:
-        value = getattr(options, name)
-        if value is not None and not 1 <= value <= MOST:
-            raise UsageError(
-                f"{flag(name)} {value} is not a positive number corral can plan for.", "Use 1 or more."
-            )
+    for name, most in COUNTS.items():
+        check_count(flag(name), getattr(options, name), most)
+    check_region(options.region)
     utilization = options.gpu_memory_utilization
     if utilization is not None and not 0 < utilization <= 1:
         raise UsageError(
@@ -59,6 +72,42 @@ def checked(options: Options) -> Options:
         )
     rules(options.vllm_version)
     return options
+
+
+def check_count(option: str, value: int | None, most: int) -> None:
+    """Raise UsageError for a number below 1 or beyond the most."""
+    if value is None or 1 <= value <= most:
+        return
+    if value < 1:
+        raise UsageError(f"{option} {value} is not a positive number.", f"Use 1 to {most}.")
+    raise UsageError(f"{option} {value} is more than corral can plan for.", f"Use 1 to {most}.")
+
+
+def check_region(region: str | None) -> None:
+    """Raise UsageError for a region that AWS does not have."""
+    if region is not None and region not in prices.regions():
+        from infra.aws.ec2 import checked_regions  # slow to import, and seldom needed
+
+        checked_regions((region,))
+
+
+def check_named(model_name: str) -> None:
+    """Raise UsageError for a model without a name."""
+    if not model_name.strip():
+        raise UsageError("The model's name is empty.", "For example: corral size scout")
+
+
+def bytes_typed(text: str | None) -> int | None:
+    """A size as vLLM takes it: 67108864, 64M (2^20 each), 64m or 1.5g (10^6, 10^9). Raises UsageError."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(-?\d{1,30})([kmgtKMGT]?)|(\d{1,30}\.\d{1,30})([kmgt])", text.strip(), re.ASCII)
+    if not found:
+        raise UsageError(
+            f"--kv-cache-memory-bytes {text} is not a number of bytes.", "Write it as 8589934592, 8G or 8.5g."
+        )
+    whole, suffix, decimal, decimal_suffix = found.groups()
+    return int(Decimal(whole or decimal) * MULTIPLES.get(suffix or decimal_suffix, 1))
 
 
 def flag(name: str) -> str:

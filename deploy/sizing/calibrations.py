@@ -6,15 +6,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from deploy.deployment import home
-from deploy.plan import Plan
+from deploy.plan import Plan, check_probed
+from deploy.sizing.subject import named
+from infra.catalog import gpus
 from infra.errors import ProbeInvalid, UsageError
 from infra.record import Document
 from serving.calibration import Calibration, Point
+from serving.models import models
+from serving.throughput import least_step_s
+from serving.weights import Split
 
 if TYPE_CHECKING:  # the planner reads calibrations each time, and a probe only when one is added
     from serving.probe.report import ProbeReport
 
 Key = tuple[str, str, str, int, int, int]
+LEAST_REQUESTS = 16
+"""A mean over fewer says little."""
 
 
 class Calibrations(Document):
@@ -28,13 +35,18 @@ class Calibrations(Document):
 
 
 def add(plan: Plan, probe: "ProbeReport") -> Calibration:
-    """Add a probe of a plan's machine to its calibration and keep it. Raises for a probe that cannot be used."""
+    """Add a probe of a plan's machine to its calibration and keep it.
+
+    Raises UsageError for a probe of another model, ProbeInvalid for one too short or faster than the machine can be.
+    """
+    check_probed(plan, probe.model)
     point = point_of(probe)
     if plan.throughput is None:
         raise UsageError(
             f"The plan for {plan.machine.name} predicts no speed, so there is nothing to calibrate.",
             "Calibrate a plan for GPUs that fits.",
         )
+    check_possible(plan, point)
     kept = read()
     old = next((one for one in kept if key_of(one) == key(plan)), None)
     new = Calibration(
@@ -60,6 +72,11 @@ def point_of(probe: "ProbeReport") -> Point:
         raise ProbeInvalid(
             "That probe is not valid, or measured no TTFT and TPOT.", "Probe again: corral probe URL"
         )
+    if probe.succeeded < LEAST_REQUESTS:
+        raise ProbeInvalid(
+            f"That probe has {probe.succeeded} succeeded requests; a calibration needs {LEAST_REQUESTS} or more.",
+            f"Probe again: corral probe URL --requests {4 * LEAST_REQUESTS}",
+        )
     if not isinstance(concurrency, int):
         raise UsageError(
             "Calibration needs a probe with a fixed concurrency.",
@@ -73,6 +90,24 @@ def point_of(probe: "ProbeReport") -> Point:
         ttft_s=probe.ttft_s.mean,
         measured_at=probe.started_at,
     )
+
+
+def check_possible(plan: Plan, point: Point) -> None:
+    """Raise ProbeInvalid for a TPOT below what reading the weights takes at the GPU's full memory bandwidth.
+
+    Known models only: a plan does not hold the layers of another checkpoint.
+    """
+    if plan.model not in models():
+        return
+    subject, gpu = named(plan.model, plan.precision), gpus()[plan.machine.gpu]
+    split = Split(plan.parallel.tensor, plan.parallel.pipeline, plan.parallel.data)
+    least_s = least_step_s(gpu, subject.architecture, subject.scheme, split)
+    if point.tpot_s < least_s:
+        raise ProbeInvalid(
+            f"That probe's TPOT of {1e3 * point.tpot_s:.3g} ms is not possible on {plan.machine.name}: reading the "
+            f"weights of one token takes {1e3 * least_s:.3g} ms at the full memory bandwidth.",
+            "Give the plan of the server that was probed.",
+        )
 
 
 def find(wanted: Key) -> Calibration | None:

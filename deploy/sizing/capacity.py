@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from deploy.costs.money import Usd
 from deploy.plan import Plan
-from deploy.sizing.ask import check_context, check_precision
+from deploy.sizing.ask import check_context, check_precision, check_region
 from deploy.sizing.assemble import priced
 from deploy.sizing.fit import Options, best_outcome
 from deploy.sizing.plot import draw
@@ -123,6 +123,7 @@ def capacity(question: Question) -> Capacity:
 def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
     """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
     model(question.model)
+    check_region(question.region)
     check_precision(question.precision, precisions(question.model))
     check_context(named(question.model, question.precision or "bf16"), options_of(question))
     found = capacity(question)

@@ -19,6 +19,8 @@ def reason(gpu: Gpu, outcome: Outcome) -> str:
     """One sentence: the numbers that decide."""
     taken, length = outcome.budget, outcome.length
     kv = f"{outcome.kv_gib:.1f} GiB per GPU for the KV cache"
+    if outcome.kv_fixed and outcome.verdict != "does not fit":
+        return fixed_reason(outcome)
     if outcome.verdict == "fits":
         return (
             f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {kv} (at worst "
@@ -30,6 +32,19 @@ def reason(gpu: Gpu, outcome: Outcome) -> str:
             f"-{taken.error_less_gib:.1f}/+{taken.error_more_gib:.1f} GiB: confirm it by starting it."
         )
     return why_not(gpu, outcome)
+
+
+def fixed_reason(outcome: Outcome) -> str:
+    """The same where --kv-cache-memory-bytes gave the KV cache: what is uncertain is whether it finds room."""
+    taken = outcome.budget
+    room = taken.total_gib - (taken.usable_gib - taken.kv_gib)
+    said = (
+        f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {room:.1f} GiB (at worst "
+        f"{room - taken.error_less_gib:.1f}); --kv-cache-memory-bytes takes {outcome.kv_gib:.1f} of them"
+    )
+    if outcome.verdict == "fits":
+        return f"{said}: {outcome.length:,} tokens of context."
+    return f"{said}: confirm it by starting it."
 
 
 def why_not(gpu: Gpu, outcome: Outcome) -> str:

@@ -49,9 +49,11 @@ def memory_table(plan: Plan) -> str:
         if term.name != "block_tables"
     ]
     left = memory.usable_gib - sum(term.gib for term in plan.terms if term.name != "block_tables")
-    rows.append(
-        ("KV cache", f"{left:8.2f}", error(memory.kv_cache_more_gib, memory.kv_cache_less_gib, "+", "-"))
-    )
+    fixed = plan.serve.kv_cache_memory_bytes is not None
+    either_way = error(memory.kv_cache_more_gib, memory.kv_cache_less_gib, "+", "-")
+    rows.append(("left of that" if fixed else "KV cache", f"{left:8.2f}", either_way))
+    if fixed:
+        rows.append(("KV cache, as asked for", f"{memory.kv_cache_gib:8.2f}", ""))
     return "Memory, GiB per GPU\n" + table(rows)
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from deploy.plan import Plan, Workload
-from deploy.sizing.ask import check_context, check_precision, checked
+from deploy.sizing.ask import check_context, check_named, check_precision, checked
 from deploy.sizing.assemble import assemble, workload
 from deploy.sizing.fit import Options, best_outcome
 from deploy.sizing.size_cpu import local_machine, plan_cpu
@@ -50,6 +50,7 @@ def plan_contents(contents: Contents, name: str, machine_name: str, options: Opt
 
 def answer_for(model_name: str, precision: str | None, machine_name: str, options: Options) -> Plan:
     """`corral size MODEL --on MACHINE`: MODEL is a known name, a checkpoint folder or a repository of the Hub."""
+    check_named(model_name)
     if is_checkpoint(model_name):
         contents = read(Path(model_name)) if is_folder(model_name) else read_repository(model_name)
         check_stored(precision, contents)
@@ -60,6 +61,7 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
 
 def ranking_for(model_name: str, precision: str | None, options: Options) -> Ranking:
     """`corral size MODEL`: every machine that holds it."""
+    check_named(model_name)
     if is_checkpoint(model_name):
         raise UsageError(
             "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
