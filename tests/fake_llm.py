@@ -59,6 +59,8 @@ class State:
     requests: int = 0
     in_flight: int = 0
     began_ns: int = 0
+    freeze_from_ns: int = 0
+    """When the tenth request came: the probe's trial and its preparations are over then, however slow they were."""
     generated: int = 0
     prompted: int = 0
     truth: list[dict[str, Any]] = field(default_factory=list)
@@ -182,6 +184,8 @@ class Server(asyncio.Protocol):
         received_ns = time.monotonic_ns()
         state.began_ns = state.began_ns or received_ns
         number, state.requests = state.requests, state.requests + 1
+        if number == 10:
+            state.freeze_from_ns = received_ns
         state.bodies.append(body)
         state.in_flight += 1
         try:
@@ -297,9 +301,10 @@ class Stream:
     def thawed_ns(self, due_ns: int) -> int:
         """The end of the freeze when the time falls into it."""
         config = self.config
-        start_ns = self.server.state.began_ns + int(config.freeze_at_s * 1e9)
+        start_ns = self.server.state.freeze_from_ns + int(config.freeze_at_s * 1e9)
         end_ns = start_ns + int(config.freeze_s * 1e9)
-        return end_ns if config.freeze_at_s >= 0 and start_ns <= due_ns < end_ns else due_ns
+        frozen = config.freeze_at_s >= 0 and self.server.state.freeze_from_ns > 0
+        return end_ns if frozen and start_ns <= due_ns < end_ns else due_ns
 
     def strikes(self, index: int) -> bool:
         """The faults in the middle of a stream."""
