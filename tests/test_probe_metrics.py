@@ -240,7 +240,7 @@ def test_the_file_of_a_killed_probe_is_read_as_far_as_it_goes(tmp_path: Path) ->
     first = done(0, 0, [5, 6])
     lines = [run_of().model_dump_json(), json.dumps(results.shortened(first)), '{"index": 1, "sent_us": 4']
     path.write_text("\n".join(lines))
-    end = Ending(duration_us=first.done_us, clients=[], interrupted=True)
+    end = Ending(duration_us=first.done_us, clients=[], interrupted=True, cut=True)
     assert list(read(path)[1]) == [first, end]
 
 
