@@ -20,8 +20,6 @@ from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 
-RAN = (0, 9)  # 9: on a busy machine the probe says that it was the bottleneck itself
-
 Fake = Callable[..., str]
 
 
@@ -141,7 +139,7 @@ def test_the_users_own_prompts_and_a_replayed_trace(
         "".join(f'{{"timestamp": {time_ms}, "prompt": "hi there"}}\n' for time_ms in (50, 100, 400))
     )
     command = ["probe", fake_llm(), "--replay", str(trace), "--output-tokens", "3", "--json"]
-    assert corral([*command, "--output", str(tmp_path / "out")]) in RAN
+    assert corral([*command, "--output", str(tmp_path / "out")]) == 0
     assert json.loads(capsys.readouterr().out)["succeeded"] == 3
     assert [
         line["scheduled_us"] for line in sorted(read(tmp_path / "out"), key=lambda each: each["index"])
@@ -330,7 +328,7 @@ def test_a_deployment_is_probed_by_its_name(
     monkeypatch.setattr("deploy.deployment.load", lambda name: name)
     monkeypatch.setattr("deploy.targets.choose.target_of", lambda deployment: Place)
     command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
-    assert corral(command) in RAN
+    assert corral(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["url"], report["succeeded"]) == (url, 4)
     endpoint = None
@@ -352,7 +350,7 @@ def test_the_forms_of_a_run_by_command(
             "--output",
             str(tmp_path / name),
         ]
-        assert corral(command) in RAN
+        assert corral(command) == 0
     capsys.readouterr()
     assert corral(["probe", "report", str(tmp_path / "a"), "--csv", str(tmp_path / "a.csv"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "a" / "probe.json").read_text())

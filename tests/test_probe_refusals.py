@@ -39,6 +39,7 @@ def measured(fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     """The folder of a probe of four requests."""
     folder = tmp_path / "measured"
     assert corral(["probe", fake_llm(itl_ms=1), "--requests", "4", "--output", str(folder)]) in RAN
+    assert json.loads((folder / "probe.json").read_text())["succeeded"] == 4
     capsys.readouterr()
     return folder
 

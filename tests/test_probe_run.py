@@ -13,8 +13,6 @@ from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 
-RAN = (0, 9)  # 9: on a busy machine the probe says that it was the bottleneck itself
-
 Fake = Callable[..., str]
 
 
@@ -149,9 +147,9 @@ def test_a_key_comes_from_a_file_or_the_environment(
     url = fake_llm(key="sesame")
     (tmp_path / "key").write_text("sesame\n")
     command = ["probe", url, "--requests", "2", "--output"]
-    assert corral([*command, str(tmp_path / "out" / "a"), "--api-key-file", str(tmp_path / "key")]) in RAN
+    assert corral([*command, str(tmp_path / "out" / "a"), "--api-key-file", str(tmp_path / "key")]) == 0
     monkeypatch.setenv("CORRAL_API_KEY", "sesame")
-    assert corral([*command, str(tmp_path / "out" / "b")]) in RAN
+    assert corral([*command, str(tmp_path / "out" / "b")]) == 0
     said = capsys.readouterr()
     kept = "".join(path.read_text() for path in (tmp_path / "out").glob("*/*"))
     assert "sesame" not in said.out + said.err + kept
@@ -160,7 +158,7 @@ def test_a_key_comes_from_a_file_or_the_environment(
 def test_the_command_prints_the_machine_interface(fake_llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     url = fake_llm()
     options = "--concurrency 2 --requests 6 --input-tokens 16 --output-tokens 5 --goodput ttft:5000 --json"
-    assert corral(["probe", url, *options.split()]) in RAN
+    assert corral(["probe", url, *options.split()]) == 0
     report = json.loads(capsys.readouterr().out)
     assert {"load", "sent", "succeeded", "errors", "duration_s", "output_tokens_per_s"} <= set(report)
     assert {"mean", "p50", "p90", "p95", "p99"} <= set(report["ttft_s"])
