@@ -13,6 +13,8 @@ from serving.probe.wire import Response
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
+# What stands for itself in a JSON string.
+PLAIN = bytes(char for char in range(0x20, 0x7F) if char not in b'"\\')
 
 
 @dataclass(slots=True)
@@ -67,6 +69,8 @@ class Answer:
     uncertain: int = 0
     ended: bool = False
     """[DONE], or its like, has come."""
+    around: tuple[bytes, bytes] = (b"", b"")
+    """What stood before and behind the text of an event that held nothing else of interest: so do most."""
 
     def absorb(
         self,
@@ -78,6 +82,13 @@ class Answer:
     ) -> None:
         """Take what the events of one read say; they share its stamp. The hot path."""
         stamps = self.stamps_ns
+        if len(payloads) == 1 and (plain := self.like_before(payloads[0])):
+            stamps.append(stamp_ns)
+            self.chars += len(plain)
+            if self.texts is not None:
+                self.texts.append(plain.decode())
+            tally.events += 1
+            return
         before, closing = len(stamps), 0
         for payload in payloads:
             if payload == b"[DONE]":
@@ -96,6 +107,8 @@ class Answer:
                 self.chars += len(text)
                 if self.texts is not None:
                     self.texts.append(text)
+                if text.isascii() and not (finish_reason or usage or ended):
+                    self.around = around(payload, text)
             elif text == "":
                 closing += finish_reason is not None
                 self.empty.append((len(stamps), finish_reason is not None))
@@ -112,6 +125,15 @@ class Answer:
             self.uncertain += chunks - 1
             tally.uncertain += chunks - 1
             tally.late_uncertain += (chunks - 1) * late
+
+    def like_before(self, payload: bytes) -> bytes:
+        """The text of an event that is as an earlier one but for its text: read without parsing. Else nothing."""
+        before, behind = self.around
+        if before and payload.startswith(before) and payload.endswith(behind):
+            text = payload[len(before) : -len(behind)]
+            if not text.translate(None, PLAIN):
+                return text
+        return b""
 
     def take_usage(self, usage: dict[str, Any], with_chunk: bool) -> None:
         """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
@@ -181,6 +203,12 @@ class Answer:
             uncertain=self.uncertain,
             empty_chunks=len(self.stamps_ns) - len(stamps),
         )
+
+
+def around(payload: bytes, text: str) -> tuple[bytes, bytes]:
+    """What stands before and behind the text in an event, its quotes with it; nothing where that is not certain."""
+    before, quoted, behind = payload.partition(b'"%b"' % text.encode())
+    return (before + b'"', b'"' + behind) if quoted and quoted not in behind else (b"", b"")
 
 
 def http_text(response: Response) -> str:

@@ -40,6 +40,7 @@ class Response:
         "keep_alive",
         "state",
         "status",
+        "_between",
         "_chunk",
         "_data",
         "_left",
@@ -57,6 +58,8 @@ class Response:
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
+        self._between = False
+        """Whether the next byte begins a chunk of a stream and an event: then the short way may be tried."""
         self._rest = b""
         self._chunk = ChunkPart.SIZE
         self._left = 0
@@ -70,19 +73,25 @@ class Response:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what arrived; return the payloads of the events it completes. Raises WireFault."""
-        if self.state is State.CHUNKED and not self._rest and not self._line and not self._data:
-            size_end = data.find(b"\r\n", 0, 10)
-            if size_end > 0 and self._chunk is ChunkPart.SIZE and self.is_stream:
-                start = size_end + 2
-                # One chunk, one event: "1a\r\ndata: {...}\n\n\r\n". JSON holds no raw newline.
-                if (
-                    data.endswith(b"\n\n\r\n")
-                    and data.startswith(b"data: ", start)
-                    and data.find(b"\n", start) == len(data) - 4
-                    and is_size(data[:size_end], len(data) - start - 2)
-                ):
-                    return [data[start + 6 : -4]]
-        return list(self._events(data))
+        if self._between:
+            # One chunk, one event: "1a\r\ndata: {...}\n\n\r\n". JSON holds no raw newline.
+            start = data.find(b"\r\n", 1, 10) + 2
+            size = len(data)
+            if (
+                data.endswith(b"\n\n\r\n")
+                and data.startswith(b"data: ", start)
+                and data.find(b"\n", start) == size - 4
+                and is_size(data[: start - 2], size - start - 2)
+            ):
+                return [data[start + 6 : -4]]
+        payloads = list(self._events(data))
+        self._between = (
+            self.is_stream
+            and self.state is State.CHUNKED
+            and self._chunk is ChunkPart.SIZE
+            and not (self._rest or self._line or self._data)
+        )
+        return payloads
 
     def end(self) -> list[bytes]:
         """The peer closed. Raises WireFault when the response was not whole."""
