@@ -1,24 +1,35 @@
-"""The probe beside `vllm bench serve` on a running vLLM: the same load in turn, and the server's own counters.
+"""The probe beside `vllm bench serve` on the real engine: the same load in turn, and the server's own counters.
 
-    .venv/bin/python scripts/bench_probe/paired.py http://127.0.0.1:8000 TOKENIZER_FOLDER
+    .venv/bin/python scripts/bench_probe/paired.py --rounds 10
 
-Each round runs both, in alternating order: the same concurrency, the same number of requests of 128 tokens in and
-64 out with ignore_eos. The difference is judged by a t-interval over the rounds' paired differences.
+The installed engine serves a tiny Llama 4 on core 0, the clients run on core 1. Each round runs both, in alternating
+order: the same concurrency, the same number of requests of 128 tokens in and 64 out with ignore_eos. The difference is
+judged by a t-interval over the rounds' paired differences. Any other work on the machine widens it.
 """
 
 import argparse
 import json
 import math
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench import ENGINES, ROOT
+from bench import ENGINES, ROOT, machine
 
+from serving import tiny
 from serving.probe.statistics import t_95
+
+SERVE = ("--served-model-name", "tiny", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager")
+KV_CACHE = ("--kv-cache-memory-bytes", str(64 * 2**20))
+READY_WITHIN_S = 180
 
 
 def main() -> None:
@@ -26,32 +37,75 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("url")
-    parser.add_argument("tokenizer")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--concurrency", type=int, default=8)
-    parser.add_argument("--requests", type=int, default=96)
+    parser.add_argument("--requests", type=int, default=192)
     options = parser.parse_args()
     rows = []
-    for number in range(options.rounds):
-        row: dict[str, Any] = {}
-        for name in ("corral", "vllm") if number % 2 else ("vllm", "corral"):
-            with tempfile.TemporaryDirectory() as folder:
-                row[name] = TOOLS[name](options, Path(folder), number)
-        rows.append(row)
-        print(f"round {number + 1}: {row}", file=sys.stderr)
+    with tempfile.TemporaryDirectory() as folder, serving_in(tiny.make(Path(folder) / "tiny")) as url:
+        options.url, options.tokenizer = url, str(Path(folder) / "tiny")
+        print(machine())
+        for number in range(options.rounds):
+            row: dict[str, Any] = {}
+            for name in ("corral", "vllm") if number % 2 else ("vllm", "corral"):
+                with tempfile.TemporaryDirectory() as results:
+                    row[name] = TOOLS[name](options, Path(results), number)
+            rows.append(row)
+            print(f"round {number + 1}: {row}", file=sys.stderr)
     print("\n".join(text_of(rows)))
+
+
+@contextmanager
+def serving_in(model: Path) -> Iterator[str]:
+    """The engine on core 0, ready; gives its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [
+        "taskset",
+        "-c",
+        "0",
+        str(engine()),
+        "serve",
+        str(model),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with (model / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            [*command, *SERVE, *KV_CACHE], stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        until = time.monotonic() + READY_WITHIN_S
+        while not answers(f"{url}/health"):
+            if server.poll() is not None or time.monotonic() > until:
+                sys.exit(f"The engine did not start:\n{(model / 'server.log').read_text()[-2000:]}")
+            time.sleep(0.5)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def answers(url: str) -> bool:
+    """Whether it answers 200."""
+    with suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+        return bool(answer.status == 200)
+    return False
+
+
+def engine() -> Path:
+    """The installed engine's program."""
+    return next(iter(sorted(ENGINES.glob("*/bin/vllm"))))
 
 
 def corral(options: argparse.Namespace, folder: Path, number: int) -> dict[str, float]:
     """Ours, with the server's counters around it."""
-    command = [
-        str(ROOT / ".venv/bin/corral"),
-        "probe",
-        options.url,
-        "--concurrency",
-        str(options.concurrency),
-    ]
+    command = ["taskset", "-c", "1", str(ROOT / ".venv/bin/corral"), "probe", options.url]
+    command += ["--concurrency", str(options.concurrency)]
     command += ["--requests", str(options.requests), "--input-tokens", "128", "--output-tokens", "64"]
     done = subprocess.run(
         [*command, "--seed", str(number), "--output", str(folder), "--json"], capture_output=True, text=True
@@ -71,8 +125,8 @@ def corral(options: argparse.Namespace, folder: Path, number: int) -> dict[str, 
 
 def vllm(options: argparse.Namespace, folder: Path, number: int) -> dict[str, float]:
     """Theirs, as its documentation runs it."""
-    program = next(iter(sorted(ENGINES.glob("*/bin/vllm"))))
-    command = [str(program), "bench", "serve", "--backend", "openai", "--base-url", options.url]
+    command = ["taskset", "-c", "1", str(engine()), "bench", "serve", "--backend", "openai"]
+    command += ["--base-url", options.url]
     command += ["--endpoint", "/v1/completions", "--model", "tiny", "--tokenizer", options.tokenizer]
     command += ["--dataset-name", "random", "--random-input-len", "128", "--random-output-len", "64"]
     command += ["--num-prompts", str(options.requests), "--max-concurrency", str(options.concurrency)]
