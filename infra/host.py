@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Literal
 
-import yaml
-
 from infra.errors import UsageError
 from infra.record import Record
+from infra.yaml_text import dumped
 
 # EC2 refuses more than 16 KB before base64; the rest is room for a longer command line.
 USER_DATA_LIMIT_BYTES = 16 * 1024
@@ -133,9 +132,7 @@ def user_data(setup: HostSetup) -> str:
         ],
         "runcmd": _first_boot(setup),
     }
-    text = "#cloud-config\n" + yaml.dump(
-        config, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000
-    )
+    text = "#cloud-config\n" + dumped(config)
     size = len(packed(text))
     if size > USER_DATA_LIMIT_BYTES:
         raise UsageError(
@@ -252,18 +249,6 @@ def _path_quoted(path: str) -> str:
 def _script(here: str, file_name: str) -> HostFile:
     content = (files("infra.onhost") / file_name).read_text(encoding="utf-8")
     return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Several lines as a block, so that --dry-run can be read."""
-
-
-def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _block)
 
 
 CLOSED_NETWORK = """\

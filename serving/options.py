@@ -132,6 +132,12 @@ def flag(name: str, value: Any) -> tuple[str, ...]:
     return (spelled, json.dumps(value, sort_keys=True) if isinstance(value, dict) else str(value))
 
 
+def across_nodes(count: int, rank: str, master: str, headless: bool) -> tuple[str, ...]:
+    """vLLM's own way over several nodes (no Ray): all get the same options and these; only the first has an API."""
+    where = ("--nnodes", str(count), "--node-rank", rank, "--master-addr", master)
+    return (*where, "--headless") if headless else where
+
+
 def refuse_unsafe(extra_args: tuple[str, ...]) -> None:
     """Raise UsageError for an argument corral does not pass on."""
     for argument in extra_args:

@@ -15,6 +15,7 @@ from deploy.cli import (
     demo,
     down,
     engine,
+    export,
     extend,
     hosts,
     iam_policy,
@@ -57,6 +58,7 @@ app.command("size")(size.size)
 app.command("capacity")(capacity.capacity)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(probe.app, name="probe")
+app.command("export")(export.export)
 app.command("provision")(provision.provision)
 app.command("up")(up.up)
 app.command("down")(down.down)

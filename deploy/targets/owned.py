@@ -11,7 +11,7 @@ from infra import host as hosts
 from infra.errors import UsageError
 from infra.record import Record
 from serving import engine as engines
-from serving.options import ServeOptions, argv, environment
+from serving.options import ServeOptions, across_nodes, argv, environment
 from serving.pack import prefix_of, python_of
 from serving.startup import load_budget_s
 
@@ -82,9 +82,8 @@ def host_setup(deployment: Deployment, bring: Brought, node: Node | None = None)
 
 
 def node_arguments(node: Node) -> tuple[str, ...]:
-    """vLLM's own way over several hosts (no Ray): every node gets the same options, and only the first an API."""
-    where = ("--nnodes", str(node.count), "--node-rank", str(node.rank), "--master-addr", node.addresses[0])
-    return where if node.rank == 0 else (*where, "--headless")
+    """What tells one host its place among the others."""
+    return across_nodes(node.count, str(node.rank), node.addresses[0], headless=node.rank > 0)
 
 
 def node_environment(node: Node) -> dict[str, str]:

@@ -1,0 +1,32 @@
+"""What every format is given, and what it answers."""
+
+from deploy.ec2.options import Ec2Options
+from deploy.plan import Plan
+from infra.host import HostFile
+from infra.record import Record
+
+
+class Ask(Record):
+    """What is to be rendered: a plan under a name, and what the flags add to it."""
+
+    plan: Plan
+    name: str
+    replicas: int = 1
+    endpoints: tuple[str, ...] = ()
+    """The base URLs of servers that run; for a router in front of them."""
+    claude_model: str
+    """Where LiteLLM turns when the servers fail."""
+    ec2: Ec2Options = Ec2Options()
+
+    @property
+    def resource_name(self) -> str:
+        """The name of everything that has one; it begins with a letter, as Kubernetes wants."""
+        return f"corral-{self.name}"
+
+
+class Export(Record):
+    """The files of one format, and what a reader must know before using them; the last note is the next step."""
+
+    format: str
+    files: tuple[HostFile, ...]
+    notes: tuple[str, ...]

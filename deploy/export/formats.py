@@ -1,0 +1,94 @@
+"""The formats by name, and what each can carry."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from deploy.export import (
+    compose,
+    dstack,
+    kubernetes,
+    litellm,
+    production_stack,
+    quadlet,
+    skypilot,
+    systemd,
+    terraform,
+    vllm_router,
+)
+from deploy.export.base import Ask, Export
+from infra.errors import DoesNotFit, UsageError
+
+
+class Format(NamedTuple):
+    """A renderer, and whether it can put one server on several hosts, have replicas, or do without a GPU."""
+
+    render: Callable[[Ask], Export]
+    hosts: bool = False
+    replicas: bool = False
+    cpu: bool = False
+    in_front: bool = False
+    """It serves nothing itself: it stands before servers that run."""
+
+
+FORMATS = {
+    "compose": Format(compose.render),
+    "quadlet": Format(quadlet.render),
+    "systemd": Format(systemd.render, cpu=True),
+    "kubernetes": Format(kubernetes.render, hosts=True, replicas=True),
+    "production-stack": Format(production_stack.render, replicas=True),
+    "skypilot": Format(skypilot.render, hosts=True),
+    "dstack": Format(dstack.render, hosts=True, replicas=True),
+    "terraform": Format(terraform.render),
+    "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True),
+    "vllm-router": Format(vllm_router.render, hosts=True, cpu=True, in_front=True),
+}
+
+
+def export(name: str, ask: Ask) -> Export:
+    """Render. Raises DoesNotFit for a plan that cannot work, UsageError for what the format cannot carry."""
+    if name not in FORMATS:
+        raise UsageError(f"{name!r} is not a format corral knows.", f"Use {', '.join(FORMATS)}.")
+    if not ask.plan.fits:
+        raise DoesNotFit(
+            f"This plan does not fit: {ask.plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
+        )
+    refuse(name, FORMATS[name], ask)
+    return FORMATS[name].render(ask)
+
+
+def refuse(name: str, found: Format, ask: Ask) -> None:
+    """Raise UsageError, naming a format that can, for what this one cannot carry."""
+    plan = ask.plan
+    several = plan.machine.hosts > 1
+    if several and not found.hosts:
+        raise UsageError(
+            f"{name} describes one host, and this plan's server spans {plan.machine.hosts}.",
+            "Use --to kubernetes, skypilot or dstack; on hosts you own: corral up PLAN --target ssh --host A --host B",
+        )
+    if several and plan.parallel.data > 1 and not found.in_front:
+        raise UsageError(
+            "This plan has data parallelism across hosts, which corral renders for no platform.",
+            "Plan with pipeline stages instead: corral size MODEL --on MACHINE --pipeline-parallel-size "
+            f"{plan.machine.hosts}",
+        )
+    if not plan.machine.gpu_count and not found.cpu:
+        raise UsageError(
+            f"{name} would take vLLM's CUDA image, and this plan has no GPU.", "Use --to systemd."
+        )
+    if ":" in plan.serve.model or not plan.serve.model.isprintable():
+        raise UsageError(
+            f"{plan.serve.model!r} cannot be mounted: it has a colon or a control character in its name.",
+            "Rename the folder, and plan again.",
+        )
+    if ask.replicas > 1 and not found.replicas:
+        can = ", ".join(each for each, one in FORMATS.items() if one.replicas)
+        raise UsageError(
+            f"{name} has no replicas.", f"Use it once a machine, with --to litellm in front; or --to {can}."
+        )
+    if ask.endpoints and not found.in_front:
+        raise UsageError(f"{name} starts the server; it needs no --endpoint.", "Leave --endpoint out.")
+    if plan.serve.chat_template and not found.in_front:
+        raise UsageError(
+            "A chat template file cannot be brought along.",
+            "Put it beside the weights, and plan without it.",
+        )

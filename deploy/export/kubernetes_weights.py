@@ -1,0 +1,73 @@
+"""Kubernetes: the volume of the weights, and the job that fills it; the server itself may not reach the Hub."""
+
+from typing import Any
+
+from deploy.export.base import Ask
+from deploy.export.container import GROUP, HOME, MODEL, USER, Container
+
+
+def claim_name(ask: Ask) -> str:
+    """The claim that the server mounts read-only."""
+    return f"{ask.resource_name}-model"
+
+
+def claim(ask: Ask, box: Container) -> dict[str, Any]:
+    """Room for the checkpoint and a tenth; shared where more than one node reads it."""
+    shared = box.hosts > 1 or ask.replicas > 1
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": claim_name(ask)},
+        "spec": {
+            "accessModes": ["ReadWriteMany" if shared else "ReadWriteOnce"],
+            "resources": {"requests": {"storage": f"{box.weights_gib * 11 // 10 + 1}Gi"}},
+        },
+    }
+
+
+def job(ask: Ask, box: Container) -> dict[str, Any]:
+    """The download, with the Hub's token only where there is one."""
+    token = {
+        "name": "HF_TOKEN",
+        "valueFrom": {"secretKeyRef": {"name": ask.resource_name, "key": "hf-token", "optional": True}},
+    }
+    fetch = {
+        "name": "fetch",
+        "image": f"{box.image}:{box.tag}",
+        "command": list(box.fetch),
+        "env": [token, {"name": "HOME", "value": HOME}, {"name": "HF_HUB_DISABLE_TELEMETRY", "value": "1"}],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "model", "mountPath": MODEL}, {"name": "home", "mountPath": HOME}],
+    }
+    template = {
+        "spec": {
+            "restartPolicy": "OnFailure",
+            "automountServiceAccountToken": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": GROUP,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [fetch],
+            "volumes": [
+                {"name": "model", "persistentVolumeClaim": {"claimName": claim_name(ask)}},
+                {"name": "home", "emptyDir": {}},
+            ],
+        }
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": f"{ask.resource_name}-weights"},
+        "spec": {"backoffLimit": 4, "template": template},
+    }
+
+
+def how_to_bring(ask: Ask, box: Container) -> str:
+    """The step before the server, as a note."""
+    if not box.is_repository:
+        return f"Then: kubectl apply -f weights.yaml, and copy the checkpoint into the volume of {claim_name(ask)}."
+    wait = f"kubectl wait --for=condition=complete --timeout=12h job/{ask.resource_name}-weights"
+    return f"Then: kubectl apply -f weights.yaml && {wait}"

@@ -1,0 +1,23 @@
+"""systemd: the very files that `corral provision --target ssh` puts on a host, for those who bring them otherwise."""
+
+from deploy import deployment as deployments
+from deploy.export.base import Ask, Export
+from deploy.targets.owned import Brought, host_setup
+from infra import host as hosts
+
+
+def render(ask: Ask) -> Export:
+    """A tree to be copied to /; its prepare script gets engine and weights, and makes the key."""
+    deployment = deployments.make(ask.plan, "ssh", ask.name)
+    setup = host_setup(deployment, Brought(version=ask.plan.vllm_version))
+    files = tuple(file.model_copy(update={"path": file.path.lstrip("/")}) for file in hosts.host_files(setup))
+    return Export(
+        format="systemd",
+        files=files,
+        notes=(
+            "These are the files corral itself puts on a host; its tests run them on Debian, without a GPU.",
+            f"Before, as root: cp -r FOLDER/. / && {hosts.root(ask.name)}/bin/prepare",
+            f"Next: systemctl enable --now {hosts.unit(ask.name)}; or let corral do all of it, checked: "
+            f"corral up PLAN --target ssh --host USER@HOST --name {ask.name}",
+        ),
+    )

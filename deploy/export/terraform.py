@@ -1,0 +1,179 @@
+"""Terraform: what `corral provision --target ec2` asks for, as resources somebody else keeps the state of."""
+
+import json
+from typing import Any
+
+from deploy import deployment as deployments
+from deploy.ec2.order import order as order_for
+from deploy.export.base import Ask, Export
+from infra.aws import request, site
+from infra.aws.order import Order
+from infra.aws.request import Request, Site, Spot
+from infra.host import HostFile
+
+# What corral learns from AWS before it asks, Terraform learns from these.
+ACCOUNT = "${data.aws_caller_identity.here.account_id}"
+VPC = "${data.aws_vpc.default.id}"
+SUBNET = "${data.aws_subnets.selling.ids[0]}"
+IMAGE = "${data.aws_ssm_parameter.image.insecure_value}"
+GROUP = "${aws_security_group.server.id}"
+
+
+def render(ask: Ask) -> Export:
+    """main.tf.json, and the user data it packs as EC2 takes it."""
+    order = order_for(deployments.make(ask.plan, "ec2", ask.name), ask.ec2)
+    stack = {
+        "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}}},
+        "provider": {"aws": {"region": order.regions[0]}},
+        "data": looked_up(order),
+        "resource": resources(order),
+        "output": {"instance_id": {"value": "${aws_instance.server.id}"}},
+    }
+    hours = order.ttl_minutes / 60
+    price = f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "at a price nobody knows"
+    return Export(
+        format="terraform",
+        files=(
+            HostFile(path="main.tf.json", content=json.dumps(stack, indent=2) + "\n"),
+            HostFile(path="user-data.yaml", content=order.user_data),
+        ),
+        notes=(
+            "Rendered from the requests corral itself sends; the arguments were held against the AWS provider's "
+            "names, and no plan or apply was run by us.",
+            f"{order.instance_types[0]}, {price}. The box ends itself {hours:g} hours after boot (and when idle): "
+            "Terraform will then see it as gone.",
+            f"It carries no corral tag, so corral neither watches nor ends it: terraform destroy does. It needs a "
+            f"default VPC in {order.regions[0]}.",
+            "The server's key is made on the box: /opt/corral/" + ask.name + "/secrets.env, read as root.",
+            "Next: terraform init && terraform plan; after apply: aws ssm start-session --target INSTANCE_ID "
+            "--document-name AWS-StartPortForwardingSession "
+            f"--parameters portNumber={order.port},localPortNumber={order.port}",
+        ),
+    )
+
+
+def looked_up(order: Order) -> dict[str, Any]:
+    """The account, the default network, a subnet whose zone sells the type, and the image."""
+    zone_filter = {
+        "name": "availability-zone",
+        "values": "${data.aws_ec2_instance_type_offerings.zones.locations}",
+    }
+    return {
+        "aws_caller_identity": {"here": {}},
+        "aws_vpc": {"default": {"default": True}},
+        "aws_ec2_instance_type_offerings": {
+            "zones": {
+                "location_type": "availability-zone",
+                "filter": [{"name": "instance-type", "values": [order.instance_types[0]]}],
+            }
+        },
+        "aws_subnets": {"selling": {"filter": [{"name": "vpc-id", "values": [VPC]}, zone_filter]}},
+        "aws_ssm_parameter": {"image": {"name": site.parameter_request(order.regions[0]).parameters["Name"]}},
+    }
+
+
+def resources(order: Order) -> dict[str, Any]:
+    """The box's role, its security group, and itself."""
+    region = order.regions[0]
+    here = Site(region=region, account=ACCOUNT, vpc_id=VPC, image_id=IMAGE, root_device="")
+    spot = Spot(
+        region=region,
+        zone="",
+        subnet_id=SUBNET,
+        instance_type=order.instance_types[0],
+        purchase="on-demand",
+    )
+    return {
+        **role(order),
+        "aws_security_group": {"server": security_group(order, request.create_security_group(order, here))},
+        "aws_instance": {"server": instance(order, request.run_instances(order, here, spot, GROUP))},
+    }
+
+
+def tags(order: Order) -> dict[str, str]:
+    """Only the name: whatever carries corral's own tags `corral reap` would end."""
+    return {"Name": order.resource_name}
+
+
+def role(order: Order) -> dict[str, Any]:
+    """The instance profile, with the same two policies."""
+    create, put, profile, _ = (one.parameters for one in request.box_role(order, ACCOUNT))
+    return {
+        "aws_iam_role": {
+            "box": {
+                "name": create["RoleName"],
+                "description": create["Description"],
+                "assume_role_policy": create["AssumeRolePolicyDocument"],
+                "tags": tags(order),
+            }
+        },
+        "aws_iam_role_policy": {
+            "box": {
+                "name": put["PolicyName"],
+                "role": "${aws_iam_role.box.name}",
+                "policy": put["PolicyDocument"],
+            }
+        },
+        "aws_iam_instance_profile": {
+            "box": {
+                "name": profile["InstanceProfileName"],
+                "role": "${aws_iam_role.box.name}",
+                "tags": tags(order),
+            }
+        },
+    }
+
+
+def security_group(order: Order, asked: Request) -> dict[str, Any]:
+    """No way in; the way out that EC2 gives every group must be said to Terraform, which takes it away."""
+    everywhere = {
+        "protocol": "-1",
+        "from_port": 0,
+        "to_port": 0,
+        "cidr_blocks": ["0.0.0.0/0"],
+        "description": "the engine and the weights at first boot, and Session Manager",
+        "ipv6_cidr_blocks": [],
+        "prefix_list_ids": [],
+        "security_groups": [],
+        "self": False,
+    }
+    return {
+        "name": asked.parameters["GroupName"],
+        "description": asked.parameters["Description"],
+        "vpc_id": asked.parameters["VpcId"],
+        "egress": [everywhere],
+        "tags": tags(order),
+    }
+
+
+def instance(order: Order, asked: Request) -> dict[str, Any]:
+    """The launch in Terraform's words. A newer image is no reason to replace a server that runs."""
+    given = asked.parameters
+    metadata, volume = given["MetadataOptions"], given["BlockDeviceMappings"][0]["Ebs"]
+    (interface,) = given["NetworkInterfaces"]
+    return {
+        "ami": given["ImageId"],
+        "instance_type": given["InstanceType"],
+        "subnet_id": interface["SubnetId"],
+        "vpc_security_group_ids": interface["Groups"],
+        "iam_instance_profile": "${aws_iam_instance_profile.box.name}",
+        "instance_initiated_shutdown_behavior": given["InstanceInitiatedShutdownBehavior"],
+        "user_data_base64": '${base64gzip(file("${path.module}/user-data.yaml"))}',
+        "user_data_replace_on_change": True,
+        "metadata_options": {
+            "http_endpoint": metadata["HttpEndpoint"],
+            "http_tokens": metadata["HttpTokens"],
+            "http_put_response_hop_limit": metadata["HttpPutResponseHopLimit"],
+        },
+        "root_block_device": {
+            "volume_type": volume["VolumeType"],
+            "volume_size": volume["VolumeSize"],
+            "iops": volume["Iops"],
+            "throughput": volume["Throughput"],
+            "encrypted": volume["Encrypted"],
+            "delete_on_termination": volume["DeleteOnTermination"],
+            "tags": tags(order),
+        },
+        "tags": tags(order),
+        "lifecycle": {"ignore_changes": ["ami"]},
+    }
