@@ -23,6 +23,13 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, keep a file's together, and all hosts of the fleet: one network."""
+    for item in items:
+        group = "fleet" if item.get_closest_marker("fleet") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def skip_or_fail(need: str, why: str) -> NoReturn:
     """Skip a test that lacks what it needs, or fail it where CORRAL_TEST_REQUIRE names that need (as CI does)."""
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):

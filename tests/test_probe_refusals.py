@@ -18,6 +18,8 @@ from serving.probe import ask
 from serving.probe.run import loads_before, run
 from serving.probe.spec import Load
 
+pytestmark = pytest.mark.alone
+
 RAN = (0, 9)  # 9: on a busy machine the probe says that it was the bottleneck itself
 
 Fake = Callable[..., str]

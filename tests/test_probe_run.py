@@ -13,6 +13,8 @@ from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 
+pytestmark = pytest.mark.alone
+
 Fake = Callable[..., str]
 
 
