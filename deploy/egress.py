@@ -1,5 +1,6 @@
 """`corral egress`, step by step: try to get out as the server, ask it completions, look again, judge."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
@@ -19,6 +20,7 @@ from serving.endpoint import Endpoint
 TARGETS = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443")
 # A port nobody needs to listen on: the packet to it is what counts.
 ASKER_PORT = 9
+TARGET = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 COMPLETIONS = 5
 COMPLETION_TIMEOUT_S = 60.0
 
@@ -127,13 +129,8 @@ def connections(deployment: Deployment) -> list[str]:
 
 def checked_target(text: str) -> str:
     """A target as given. Raises UsageError when it is not HOST:PORT."""
-    host, _, port = text.rpartition(":")
-    if (
-        not host
-        or (":" in host and not host.startswith("["))
-        or not port.isdigit()
-        or not 0 < int(port) < 65536
-    ):
+    found = TARGET.fullmatch(text)
+    if not found or not 0 < int(found["port"]) < 65536:
         raise UsageError(f"{text!r} is not HOST:PORT.", "Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443")
     return text
 

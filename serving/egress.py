@@ -7,9 +7,7 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
-
-from infra.errors import HostError
+from infra.errors import DocumentError, HostError
 from infra.lock import Count, Loaded, loaded
 from infra.record import Document, Record
 
@@ -106,11 +104,16 @@ class Egress(Document):
         """The same with its sum."""
         return self.model_copy(update={"sha256": self.digest()})
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if self.sha256 and self.sha256 != self.digest():
-            raise ValueError("its sha256 is of something else: it was changed")
-        return self
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Self:
+        """Parse a report. Raises DocumentError when it was changed."""
+        found = super().parse(text, where)
+        if found.sha256 != found.digest():
+            raise DocumentError(
+                f"{where} was changed: its sha256 is of something else.",
+                f"Make it again: corral egress {found.name}",
+            )
+        return found
 
 
 def look(text: str) -> Look:
@@ -165,7 +168,9 @@ def _lock_problems(proof: Proof) -> Iterator[str]:
     elif {before.rules, after.rules} != {before.rules_at_start}:
         yield f"the rules of the lock on {proof.host} were changed since the server started"
     elif not any(attempt.outcome == "stopped" for attempt in before.attempts):
-        yield f"{proof.host} has no way to any target, so the lock was not seen to count: give --target HOST:PORT"
+        yield (
+            f"on {proof.host} the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to"
+        )
     if (before.boot_id, before.pid, before.uid) != (after.boot_id, after.pid, after.uid):
         yield f"the server on {proof.host} was started anew meanwhile"
 

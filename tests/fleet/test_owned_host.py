@@ -28,7 +28,12 @@ def files_of(machine: Any) -> set[str]:
 
 
 def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
-    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, prefix: Path, tmp_path: Path
+    new_machine: Callable[..., Any],
+    corral: Callable[..., Any],
+    plan: Path,
+    prefix: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     machine = new_machine()
     machine.power_on()
@@ -59,6 +64,7 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
     assert machine.ssh("stat -c %a:%U /opt/corral/tiny/secrets.env").strip() == "600:root"
 
     nothing_leaves(machine, corral, tmp_path / "egress.json")
+    assert "error: Not proved: 10.99.0.1:" in capsys.readouterr().err
 
     machine.power_cycle()
     status = wait_until_serving(corral)
