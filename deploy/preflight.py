@@ -265,7 +265,7 @@ def _python(facts: HostFacts, archive_python: str | None) -> Check:
 def _lock(facts: HostFacts) -> Check:
     if "nft" in facts.tools:
         return _ok("egress lock", "nftables")
-    fix = "Install nftables: apt-get install nftables (dnf on Fedora). Until then only systemd's IPAddressDeny holds."
+    fix = "Install nftables: apt-get install nftables (or dnf). systemd's IPAddressDeny is all there is until then."
     return _warning("egress lock", "nft is missing: nothing counts what the server sends", fix)
 
 

@@ -153,7 +153,9 @@ def _escapes(proof: Proof) -> Iterator[str]:
             said = f"{attempt.target} was not reached from {proof.host} ({attempt.said.lower()})"
             yield f"{said}, but it was not the lock that stopped it"
     if not proof.listens_outside:
-        for end in foreign((*proof.before.sockets, *proof.after.sockets), proof.peers):
+        for end in sorted(
+            {*foreign(proof.before.sockets, proof.peers), *foreign(proof.after.sockets, proof.peers)}
+        ):
             yield f"{proof.unit} on {proof.host} has a connection to {end}"
 
 

@@ -119,6 +119,9 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         "Restart=always",
         "TimeoutStopSec=90",
         "IPAddressDeny=any",
+        "ExecStartPre=/bin/sh -c 'id -u >/var/lib/corral-scout/uid'",
+        "ExecStartPre=+/opt/corral/scout/bin/lock on scout",
+        "ExecStopPost=+/opt/corral/scout/bin/lock off scout",
         "LimitCORE=0",
         "WantedBy=multi-user.target",
     ):

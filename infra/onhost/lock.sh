@@ -14,10 +14,10 @@ uid=$(cat "/var/lib/private/corral-$2/uid" 2>/dev/null) || uid=
 case $uid in '' | *[!0-9]* | 0) uid=none ;; esac
 
 if [ "$1" = on ]; then
-    { echo "define server = $uid"; cat "$root/egress.nft"; } | nft -f -
     # shellcheck disable=SC2086 # two words
-    nft --stateless list table $table >"$loaded"
-    exit
+    { echo "define server = $uid"; cat "$root/egress.nft"; } | nft -f - && nft --stateless list table $table >"$loaded" && exit
+    echo "corral: the egress lock cannot be loaded, so the server is not started" >&2
+    exit 1
 fi
 # What the server left running would be unlocked: it goes first. Not this script, which is the unit's too, and root's.
 for process in /proc/[0-9]*; do
