@@ -41,6 +41,7 @@ def owned_host_checks(
         _privilege(facts),
         _systemd(facts),
         _python(facts, archive_python),
+        _lock(facts),
         # The host tells whole seconds, cut off.
         _clock(facts.clock_s + 0.5 - our_clock_s),
     )
@@ -259,6 +260,13 @@ def _python(facts: HostFacts, archive_python: str | None) -> Check:
             "python", f"{found} without venv", "On Debian and Ubuntu: apt-get install python3-venv"
         )
     return _ok("python", found)
+
+
+def _lock(facts: HostFacts) -> Check:
+    if "nft" in facts.tools:
+        return _ok("egress lock", "nftables")
+    fix = "Install nftables: apt-get install nftables (or dnf). systemd's IPAddressDeny is all there is until then."
+    return _warning("egress lock", "nft is missing: nothing counts what the server sends", fix)
 
 
 def _version(text: str) -> tuple[int, ...]:

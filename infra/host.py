@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Literal
 
+from infra import lock
 from infra.errors import UsageError
 from infra.record import Record
 from infra.yaml_text import dumped
@@ -103,7 +104,7 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     """Every file the host gets, secrets excepted: those are made there."""
     here = root(setup.name)
     server = HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup))
-    scripts = [_script(here, "prepare.sh")]
+    scripts = [_script(here, "prepare.sh"), _script(here, "lock.sh")]
     watch: tuple[HostFile, ...] = ()
     if len(units(setup)) > 1:
         scripts += [_script(here, "extend.sh"), _script(here, "watch.py")]
@@ -111,6 +112,9 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     return (
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
         HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
+        HostFile(
+            path=f"{here}/egress.nft", content=lock.rules(setup.name, setup.peers, not is_closed(setup))
+        ),
         *scripts,
         server,
         *watch,
@@ -189,8 +193,8 @@ def server_unit(setup: HostSetup) -> str:
     """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
     here = root(setup.name)
     command = [f"{here}/engine/bin/python", "-m", "vllm.entrypoints.cli.main", *setup.argv]
-    closed = setup.host in ("127.0.0.1", "::1", "localhost")
-    network = CLOSED_NETWORK.format(peers="".join(f" {peer}" for peer in setup.peers)) if closed else ""
+    peers = "".join(f" {peer}" for peer in setup.peers)
+    network = CLOSED_NETWORK.format(peers=peers) if is_closed(setup) else ""
     return SERVER_UNIT.format(
         name=setup.name,
         root=here,
@@ -200,6 +204,11 @@ def server_unit(setup: HostSetup) -> str:
         network=network,
         readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
     )
+
+
+def is_closed(setup: HostSetup) -> bool:
+    """Whether the server listens on loopback only, so that nobody outside is to get an answer of it."""
+    return setup.host in ("127.0.0.1", "::1", "localhost")
 
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
@@ -271,6 +280,10 @@ StartLimitBurst=5
 Type=exec
 # As root: CUDA needs /dev/nvidia-uvm, which a host without a display makes on first use. Absent without a GPU.
 ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
+# The egress lock, for the user this start has: loaded before the server, removed after all of it ended.
+ExecStartPre=/bin/sh -c 'id -u >/var/lib/corral-{name}/uid'
+ExecStartPre=+{root}/bin/lock on {name}
+ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
 EnvironmentFile={root}/server.env
 EnvironmentFile=-{root}/secrets.env

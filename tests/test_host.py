@@ -80,7 +80,9 @@ def test_a_host_without_limits_gets_no_watch() -> None:
     assert [file.path for file in host.host_files(owned)] == [
         "/opt/corral/scout/setup.env",
         "/opt/corral/scout/server.env",
+        "/opt/corral/scout/egress.nft",
         "/opt/corral/scout/bin/prepare",
+        "/opt/corral/scout/bin/lock",
         "/etc/systemd/system/corral-scout.service",
     ]
     assert host.units(owned) == ("corral-scout.service",)
@@ -117,6 +119,9 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         "Restart=always",
         "TimeoutStopSec=90",
         "IPAddressDeny=any",
+        "ExecStartPre=/bin/sh -c 'id -u >/var/lib/corral-scout/uid'",
+        "ExecStartPre=+/opt/corral/scout/bin/lock on scout",
+        "ExecStopPost=+/opt/corral/scout/bin/lock off scout",
         "LimitCORE=0",
         "WantedBy=multi-user.target",
     ):
@@ -132,7 +137,7 @@ def test_a_server_for_other_machines_may_talk_to_them() -> None:
     assert "IPAddressDeny" not in host.server_unit(setup(host="10.0.0.5"))
 
 
-@pytest.mark.parametrize("name", ["prepare.sh", "extend.sh", "remove.sh", "facts.sh"])
+@pytest.mark.parametrize("name", ["prepare.sh", "extend.sh", "remove.sh", "facts.sh", "lock.sh"])
 def test_the_scripts_pass_shellcheck(name: str, need: Callable[[str, str], NoReturn]) -> None:
     if not shutil.which("shellcheck"):
         need("shellcheck", "it is not installed: scripts/ci-packages")

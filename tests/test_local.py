@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.deployment import Deployment, folder, make
+from deploy.egress import prove
 from deploy.plan import Plan
 from deploy.sizing.fit import Options
 from deploy.sizing.size import plan_checkpoint
@@ -287,3 +288,19 @@ def test_logs_are_printed_and_followed_until_the_server_ends(deployment: Deploym
     assert "Loading weights took" in next(lines)
     local.stop(deployment)
     assert list(lines) == []
+
+
+def test_here_egress_is_only_observed(deployment: Deployment) -> None:
+    with pytest.raises(ServerError, match="does not serve, so nothing can be shown of it"):
+        prove(deployment, ())
+    local.serve(deployment)
+    found = prove(deployment, ())
+    assert (found.verdict, found.hosts, found.completions, found.sha256) == (
+        "observed",
+        (),
+        5,
+        found.digest(),
+    )
+    assert found.problems == ("on this machine corral loads no lock: its connections were only looked at",)
+    with pytest.raises(UsageError, match="over SSH only"):
+        prove(deployment.model_copy(update={"target": "ec2"}), ())

@@ -188,7 +188,9 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/opt/corral/scout/record.json",
         "/opt/corral/scout/setup.env",
         "/opt/corral/scout/server.env",
+        "/opt/corral/scout/egress.nft",
         "/opt/corral/scout/bin/prepare",
+        "/opt/corral/scout/bin/lock",
         "/etc/systemd/system/corral-scout.service",
     ]
     assert "VLLM_API_KEY=s" not in json.dumps(requests)

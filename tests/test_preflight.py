@@ -147,6 +147,18 @@ def test_a_small_clock_skew_is_reported_as_a_warning() -> None:
     assert (clock.outcome, clock.found) == ("warning", "+10.5 s against this machine")
 
 
+def test_a_host_without_nft_is_told_that_nothing_counts_what_leaves() -> None:
+    found = {check.name: check for check in preflight.owned_host_checks(host(), 1795486910.0)}
+    assert found["egress lock"] == Check(
+        name="egress lock",
+        outcome="warning",
+        found="nft is missing: nothing counts what the server sends",
+        fix="Install nftables: apt-get install nftables (or dnf). systemd's IPAddressDeny is all there is until then.",
+    )
+    has = host(tools=frozenset({"nft", "python3-venv"}))
+    assert preflight.owned_host_checks(has, 1795486910.0)[3].outcome == "ok"
+
+
 def test_a_failed_check_stops_with_its_mend() -> None:
     found = preflight.owned_host_checks(host(systemd=None, privilege="none"), 1795486910.0)
     with pytest.raises(HostError) as error:

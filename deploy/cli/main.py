@@ -14,6 +14,7 @@ from deploy.cli import (
     compare,
     demo,
     down,
+    egress,
     engine,
     export,
     extend,
@@ -68,6 +69,7 @@ app.command("reap")(reap.reap)
 app.command("iam-policy")(iam_policy.iam_policy)
 app.command("serve")(serve.serve)
 app.command("status")(status.status)
+app.command("egress")(egress.egress)
 app.add_typer(hosts.hosts, name="hosts")
 app.command("logs")(logs.logs)
 app.command("stop")(stop.stop)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 # From well to ill.
 SEVERITY = ("serving", "starting", "provisioned", "stopped", "degraded", "hung", "dead", "absent")
-LEFTOVERS = ("path", "unit", "process")
+LEFTOVERS = ("path", "unit", "table", "process")
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:

@@ -3,6 +3,8 @@
 # LC_ALL=C: df, nvidia-smi and friends must not answer in the host's own language.
 LC_ALL=C
 export LC_ALL
+# Where ip and nft are; Debian leaves it out for a user who is not root.
+PATH=$PATH:/usr/sbin:/sbin
 say() { printf '%s %s\n' "$1" "$2"; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
@@ -35,7 +37,7 @@ have python3 && python3 -c "$headers" 2>/dev/null && say tool python3-dev
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi
 done
-for tool in tar curl gcc g++ docker podman nvidia-ctk; do have "$tool" && say tool "$tool"; done
+for tool in tar curl gcc g++ docker podman nvidia-ctk nft; do have "$tool" && say tool "$tool"; done
 
 [ -e /dev/nvidiactl ] && say nvidia_device yes
 [ -e /dev/nvidia-nvswitchctl ] && say nvswitch yes

@@ -15,6 +15,9 @@ for unit in $units; do
     systemctl reset-failed "$unit" >/dev/null 2>&1
     rm -f "/etc/systemd/system/$unit"
 done
+PATH=$PATH:/usr/sbin:/sbin
+nft delete table inet "corral-$name" 2>/dev/null
+rm -f "/run/corral-$name.nft"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
 rm -rf --one-file-system "$root"
@@ -28,6 +31,7 @@ done
 for unit in $units; do
     [ ! -e "/etc/systemd/system/$unit" ] || left unit "$unit"
 done
+if nft list table inet "corral-$name" >/dev/null 2>&1; then left table "inet corral-$name"; fi
 for process in /proc/[0-9]*; do
     if grep -qs "corral-$name\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
 done

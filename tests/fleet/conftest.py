@@ -29,7 +29,7 @@ from serving.pack import prefix_of, python_of
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),
-    *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1", "g++", "python3-dev"),
+    *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1", "g++", "python3-dev", "nftables"),
 )
 SUITE, PYTHON = "bookworm", "3.11"
 BOOT_DEADLINE_S = 60

@@ -1,13 +1,16 @@
 """The line on a machine somebody owns: the real engine brought over SSH to a host without internet, and back again."""
 
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.cli.main import run
 from serving import client
+from serving.egress import Egress
 from serving.endpoint import Endpoint
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
@@ -25,7 +28,12 @@ def files_of(machine: Any) -> set[str]:
 
 
 def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
-    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, prefix: Path, tmp_path: Path
+    new_machine: Callable[..., Any],
+    corral: Callable[..., Any],
+    plan: Path,
+    prefix: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     machine = new_machine()
     machine.power_on()
@@ -55,9 +63,21 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
     assert key not in machine.ssh(f"tr '\\0' ' ' < /proc/{pid}/cmdline; systemctl show corral-tiny.service")
     assert machine.ssh("stat -c %a:%U /opt/corral/tiny/secrets.env").strip() == "600:root"
 
+    nothing_leaves(machine, corral, tmp_path / "egress.json")
+    assert "error: Not proved: 10.99.0.1:" in capsys.readouterr().err
+
     machine.power_cycle()
     status = wait_until_serving(corral)
     client.canary(Endpoint.model_validate(status["endpoint"]), 30)
+    # The boot loaded the lock that was removed by hand. An air-gapped host has a way to us alone.
+    (proof,) = corral("egress", "tiny")["hosts"]
+    found = {one["target"]: (one["tried"], one["dropped"] > 0) for one in proof["before"]["attempts"]}
+    assert found == {
+        "1.1.1.1:443": (False, False),
+        "8.8.8.8:53": (False, False),
+        "[2606:4700:4700::1111]:443": (False, False),
+        "10.99.0.1:9": (True, True),
+    }
 
     # Everything is asked from the host, so another laptop knows as much.
     document = machine.ssh("cat /opt/corral/tiny/record.json")
@@ -66,13 +86,32 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
 
     assert corral("down", "tiny") == {
         "name": "tiny",
-        "counts": {"path": 0, "unit": 0, "process": 0},
+        "counts": {"path": 0, "unit": 0, "table": 0, "process": 0},
         "left": [],
     }
     assert files_of(machine) == before
     assert machine.ssh("cat /etc/passwd") == users
     assert machine.ssh("systemctl list-units --all --plain --no-legend 'corral*'") == ""
     assert machine.ssh("systemctl --failed --plain --no-legend") == ""
+
+
+def nothing_leaves(machine: Any, corral: Callable[..., Any], report: Path) -> None:
+    """A listener outside cannot be reached from the server's unit; without the lock it is, and the proof says so."""
+    with socket.create_server(("10.99.0.1", 0)) as listener:
+        target = f"10.99.0.1:{listener.getsockname()[1]}"
+        command = ["egress", "tiny", "--target", target, "--output", str(report)]
+        corral(*command)
+        found = Egress.read(report)
+        assert (found.verdict, found.problems, found.completions) == ("proved", (), 5)
+        (attempt,) = found.hosts[0].before.attempts
+        assert (attempt.outcome, attempt.said) == ("stopped", "No route to host")
+
+        machine.ssh("nft delete table inet corral-tiny")
+        assert run(command) == 11
+        assert Egress.read(report).problems == (
+            f"{target} was reached from inside corral-tiny.service on {machine.name}",
+            f"the lock is not loaded on {machine.name}",
+        )
 
 
 def wait_until_serving(corral: Callable[..., Any]) -> Any:

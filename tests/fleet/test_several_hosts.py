@@ -36,6 +36,13 @@ def test_one_engine_spans_two_hosts(
     listening = [machine.ssh("ss -Hltn 'sport = :8000'").split()[3:4] for machine in machines]
     assert listening == [["127.0.0.1:8000"], []]
 
+    # The hosts talk to each other through the lock, and to nobody else.
+    proofs = corral("egress", "wide")["hosts"]
+    assert [proof["completions"] for proof in proofs] == [5, 0]
+    for proof in proofs:
+        before, after = (proof[when]["lock"]["counters"]["peers"]["packets"] for when in ("before", "after"))
+        assert after > before > 0
+
     assert corral("down", "wide")["left"] == []
     for machine in machines:
         assert machine.ssh("find / -xdev -name '*corral*' -not -path '/var/log/*'") == ""

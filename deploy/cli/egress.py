@@ -1,0 +1,41 @@
+"""`corral egress`: the proof that nothing leaves."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def egress(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    target: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="What to try from inside the server's unit; repeat it. [public name servers, and this machine]",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the report.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> int:
+    """Try to get out as the server does, and show by the kernel's counters that only answers left.
+
+    Exit code 0 only when it is proved, which needs the lock of an SSH host; 11 otherwise.
+    """
+    from deploy.cli.output import Told, emit, fail
+    from deploy.deployment import load
+    from deploy.egress import prove
+    from deploy.show_egress import described
+    from infra.errors import HostError
+
+    found = prove(load(name), tuple(target or ()))
+    if output:
+        found.write(output)
+    emit(found, described(found), as_json)
+    if found.verdict == "proved":
+        return 0
+    first, *more = found.problems
+    said = f"Not proved: {first}{f' (and {len(more)} more)' if more else ''}."
+    return Told(fail(HostError(said, "The report names all; its counters are the kernel's."), as_json=False))

@@ -1,0 +1,29 @@
+"""PURE: what `corral egress` says to a person."""
+
+from collections.abc import Iterator
+
+from serving.egress import Egress, Proof, moved
+
+
+def described(found: Egress) -> str:
+    """The verdict, what was tried, what was counted, and what it does not show."""
+    lines = [f"{found.name}: {found.verdict}, {found.made_at:%Y-%m-%d %H:%M:%S} UTC"]
+    lines += [line for proof in found.hosts for line in _host(proof)]
+    if not found.hosts:
+        lines.append(
+            f"  {found.completions} completions; connections seen: {', '.join(found.observed) or 'none'}"
+        )
+    lines += [f"  problem: {problem}" for problem in found.problems]
+    return "\n".join([*lines, "What this does not show:", *[f"  {limit}" for limit in found.limits]])
+
+
+def _host(proof: Proof) -> Iterator[str]:
+    before, after = proof.before, proof.after
+    yield f"{proof.host}: {proof.unit}, Linux {before.kernel}, rules {proof.rules_sha256[:12]}"
+    for attempt in before.attempts:
+        counted = f", {attempt.dropped} packets counted" if attempt.dropped else ""
+        yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{counted})"
+    if before.lock and after.lock:
+        counts = moved(before.lock.counters, after.lock.counters)
+        sent = ", ".join(f"{name} {packets}" for name, packets in counts.items())
+        yield f"  during {proof.completions} completions, packets sent: {sent}"

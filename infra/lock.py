@@ -1,0 +1,103 @@
+"""PURE: the egress lock as nftables rules, and what the kernel says of them.
+
+The rules match the server by its user, which is its alone while it runs: that holds with either version of control
+groups, for every child, and for TCP and UDP alike. The base chain comes before others of the host (priority -10), so
+that what is stopped is counted here; addresses are translated earlier (-100), so they are the real ones.
+"""
+
+import json
+from collections.abc import Iterable
+
+from infra.errors import HostError
+from infra.record import Record
+
+COUNTERS = ("loopback", "peers", "replies", "dropped")
+
+
+class Count(Record):
+    """One named counter of the lock."""
+
+    packets: int
+    bytes: int
+
+
+class Loaded(Record):
+    """The lock as the kernel has it."""
+
+    uid: int | None
+    """Whose packets it judges; None when no rule says."""
+    counters: dict[str, Count]
+
+
+def table(name: str) -> str:
+    """The nftables table of a deployment."""
+    return f"inet corral-{name}"
+
+
+def rules(name: str, peers: Iterable[str], listens_outside: bool) -> str:
+    """The file `nft -f` loads, once `server` is defined: in one step it replaces our table, and no other."""
+    allowed = [_to_peers(family, found) for family, found in _by_family(peers) if found]
+    if listens_outside:
+        # Only of connections that somebody else began.
+        allowed.append("ct direction reply ct state established counter name replies accept")
+    counters = "".join(f"    counter {counter} {{}}\n" for counter in COUNTERS)
+    return RULES.format(
+        table=table(name), counters=counters, allowed="".join(f"        {rule}\n" for rule in allowed)
+    )
+
+
+def loaded(text: str) -> Loaded | None:
+    """Read `nft --json list table`; None when there is no such table. Raises HostError for what is no such list."""
+    if not text.strip():
+        return None
+    try:
+        items = json.loads(text)["nftables"]
+        counters = [item["counter"] for item in items if "counter" in item]
+        found = {one["name"]: Count(packets=one["packets"], bytes=one["bytes"]) for one in counters}
+        judged = [rule for item in items if "rule" in item and (rule := item["rule"])["chain"] == "output"]
+        return Loaded(uid=_uid(judged[0]["expr"]) if len(judged) == 1 else None, counters=found)
+    except (ValueError, KeyError, TypeError):
+        raise HostError(
+            "What nft says of the lock cannot be read.", "See it there: nft --json list ruleset"
+        ) from None
+
+
+def _uid(expression: list[dict[str, dict[str, object]]]) -> int | None:
+    """Whose packets a rule is for, where it is one of ours: `meta skuid UID goto server`."""
+    uid = expression[0].get("match", {}).get("right")
+    ours = [{"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": uid}}, *GOTO]
+    return uid if expression == ours and isinstance(uid, int) else None
+
+
+def _by_family(peers: Iterable[str]) -> list[tuple[str, list[str]]]:
+    addresses = list(peers)
+    six = [one for one in addresses if ":" in one]
+    return [("ip", [one for one in addresses if one not in six]), ("ip6", six)]
+
+
+def _to_peers(family: str, addresses: list[str]) -> str:
+    return f"{family} daddr {{ {', '.join(addresses)} }} counter name peers accept"
+
+
+GOTO = [{"goto": {"target": "server"}}]
+
+# Refused rather than swallowed, so that nothing in the server waits for what cannot come. A name server on loopback
+# would ask outside on the server's behalf.
+RULES = """\
+table {table} {{}}
+delete table {table}
+table {table} {{
+{counters}
+    chain output {{
+        type filter hook output priority -10; policy accept;
+        meta skuid $server goto server
+    }}
+
+    chain server {{
+        udp dport 53 counter name dropped reject with icmpx admin-prohibited
+        tcp dport 53 counter name dropped reject with icmpx admin-prohibited
+        oifname "lo" counter name loopback accept
+{allowed}        counter name dropped reject with icmpx admin-prohibited
+    }}
+}}
+"""

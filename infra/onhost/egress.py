@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""Run on the host as root: say what the lock of a server is and counted, and try to get out as the server would.
+
+egress NAME [HOST:PORT ...] prints one JSON object. Standard library only: it runs with the host's own Python. An
+attempt is made by a process in the server's control groups and with its user, so what stops it stops the server.
+"""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE_S = 3.0
+LISTEN, UNCONNECTED = "0A", "07"
+
+
+def main() -> None:
+    """Try every target, then say how things are."""
+    name, targets = sys.argv[1], sys.argv[2:]
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    pid = main_pid(f"corral-{name}.service")
+    uid = os.stat(f"/proc/{pid}").st_uid if pid else 0
+    table = ["table", "inet", f"corral-{name}"]
+    attempts = [attempt(target, pid, uid, table) for target in targets] if pid and uid else []
+    loaded = Path(f"/run/corral-{name}.nft")
+    said = {
+        "hostname": socket.gethostname(),
+        "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "kernel": os.uname().release,
+        "pid": pid,
+        "uid": uid,
+        "nft": nft("--json", "list", *table),
+        "rules": nft("--stateless", "list", *table),
+        "rules_at_start": loaded.read_text() if loaded.exists() else "",
+        "attempts": attempts,
+        "sockets": sorted(set(sockets(lambda owner, inode: owner == uid))) if uid else [],
+    }
+    print(json.dumps(said))
+
+
+def main_pid(unit: str) -> int:
+    """The server's first process; 0 when it does not run."""
+    command = ["systemctl", "show", "--value", "--property=MainPID", unit]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout or 0)
+
+
+def nft(*words: str) -> str:
+    """What nft says; nothing when it is missing or has no such table."""
+    try:
+        return subprocess.run(["nft", *words], capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        return ""
+
+
+def dropped(table: "list[str]") -> int:
+    """How many packets of the server the lock has stopped so far."""
+    listed = json.loads(nft("--json", "list", *table) or '{"nftables": []}')["nftables"]
+    counters = [item["counter"] for item in listed if "counter" in item]
+    return sum(counter["packets"] for counter in counters if counter["name"] == "dropped")
+
+
+def attempt(target: str, pid: int, uid: int, table: "list[str]") -> "dict[str, object]":
+    """Try one TCP connection as the server, and count what the lock stopped meanwhile."""
+    host, _, port = target.rpartition(":")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        return {"target": target, "tried": False, "connected": False, "said": str(error), "dropped": 0}
+    before = dropped(table)
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(sending, json.dumps(connected_as(pid, uid, family, address)).encode())
+        finally:
+            os._exit(0)
+    os.close(sending)
+    with os.fdopen(receiving) as pipe:
+        answer = pipe.read()
+    os.waitpid(child, 0)
+    nothing = {"tried": False, "connected": False, "said": "the server's user could not be taken on"}
+    return {
+        "target": target,
+        **(json.loads(answer) if answer else nothing),
+        "dropped": dropped(table) - before,
+    }
+
+
+def connected_as(pid: int, uid: int, family: int, address: "tuple[object, ...]") -> "dict[str, object]":
+    """Become the server in its control groups and user, and connect."""
+    join_groups(pid)
+    os.setgroups([])
+    os.setresgid(*[os.stat(f"/proc/{pid}").st_gid] * 3)
+    os.setresuid(uid, uid, uid)
+    # A connected UDP socket sends nothing, and tells whether there is a way at all.
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as way:
+            way.connect(address)
+    except OSError as error:
+        return {"tried": False, "connected": False, "said": error.strerror}
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(PATIENCE_S)
+        try:
+            connection.connect(address)
+        except OSError as error:
+            return {"tried": True, "connected": False, "said": error.strerror or str(error)}
+    return {"tried": True, "connected": True, "said": "connected"}
+
+
+def join_groups(pid: int) -> None:
+    """Enter the process's control groups, wherever this host has them mounted."""
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for base in (controllers.removeprefix("name="), "unified" if not controllers else ""):
+            file = Path("/sys/fs/cgroup", base, path.lstrip("/"), "cgroup.procs")
+            try:
+                file.write_text(str(os.getpid()))
+                break
+            except OSError:
+                continue
+
+
+def sockets(is_ours: "Callable[[int, str], bool]") -> "list[str]":
+    """The other end of every connected socket that is ours, as ADDRESS PORT, from the tables ss reads."""
+    found = []
+    for table in ("tcp", "tcp6", "udp", "udp6"):
+        path = Path("/proc/net", table)
+        for line in path.read_text().splitlines()[1:] if path.exists() else []:
+            cells = line.split()
+            state, owner, inode = cells[3], int(cells[7]), cells[9]
+            if state not in (LISTEN, UNCONNECTED) and is_ours(owner, inode):
+                found.append(readable(cells[2]))
+    return found
+
+
+def inodes(pid: int) -> "set[str]":
+    """The sockets a process holds, by the number the kernel's tables know them by."""
+    found = set()
+    for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
+        try:
+            link = os.readlink(descriptor)
+        except OSError:
+            continue
+        if link.startswith("socket:["):
+            found.add(link[len("socket:[") : -1])
+    return found
+
+
+def readable(end: str) -> str:
+    """One end as the kernel writes it (words of 32 bits in the machine's order), as ADDRESS PORT."""
+    address, port = end.split(":")
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    raw = struct.pack(f"={len(words)}I", *words)
+    return f"{socket.inet_ntop(socket.AF_INET if len(words) == 1 else socket.AF_INET6, raw)} {int(port, 16)}"
+
+
+if __name__ == "__main__":
+    main()

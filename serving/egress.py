@@ -1,0 +1,193 @@
+"""PURE: the proof that nothing leaves: what was tried, what the kernel counted, and what follows from both."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from ipaddress import ip_address
+from typing import ClassVar, Literal, Self
+
+from infra.errors import DocumentError, HostError
+from infra.lock import Count, Loaded, loaded
+from infra.record import Document, Record
+
+Outcome = Literal["stopped", "reached", "not stopped", "no way"]
+
+LIMITS = (
+    "It is about one server while it was looked at, not about the host: other programs may send what they like.",
+    "A program on the host that listens on loopback or a local socket (a resolver, a proxy) could carry things out.",
+    "Root on the host and the kernel itself can undo the lock; GPU drivers and firmware are not the server's user.",
+    "The sha256 shows damage to this file, not who wrote it: sign it where that matters.",
+)
+
+
+class Attempt(Record):
+    """One TCP connection tried from inside the server's unit, with its user and control groups."""
+
+    target: str
+    tried: bool
+    """False when the host has no way there: then nothing was sent, and nothing is shown."""
+    connected: bool
+    said: str
+    dropped: int
+    """Packets of the server the lock stopped meanwhile."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Stopped only where the kernel counted it: a refusal may as well come from outside."""
+        if self.connected:
+            return "reached"
+        if not self.tried:
+            return "no way"
+        return "stopped" if self.dropped else "not stopped"
+
+
+class Look(Record):
+    """What a host said at one moment."""
+
+    hostname: str
+    boot_id: str
+    kernel: str
+    pid: int
+    uid: int
+    rules: str
+    rules_at_start: str
+    lock: Loaded | None
+    sockets: tuple[str, ...]
+    """The other ends of the server's connections, as ADDRESS PORT."""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def rules_sha256(self) -> str:
+        """Of the rules without their counters."""
+        return hashlib.sha256(self.rules.encode()).hexdigest()
+
+
+class Proof(Record):
+    """One host: targets tried, then completions, with the counters around them."""
+
+    host: str
+    unit: str
+    peers: tuple[str, ...] = ()
+    listens_outside: bool = False
+    completions: int
+    before: Look
+    after: Look
+    rules_sha256: str
+
+
+class Egress(Document):
+    """The report of `corral egress`."""
+
+    kind: ClassVar[str] = "egress report"
+    document: Literal["egress"] = "egress"
+    schema_version: Literal[1] = 1
+
+    name: str
+    made_at: datetime
+    verdict: Literal["proved", "observed", "not proved"]
+    problems: tuple[str, ...]
+    hosts: tuple[Proof, ...] = ()
+    observed: tuple[str, ...] = ()
+    """Without a lock: the other ends of the server's connections that were seen."""
+    completions: int
+    limits: tuple[str, ...]
+    sha256: str = ""
+    """Of this document with this field empty, as compact JSON."""
+
+    def digest(self) -> str:
+        """What `sha256` must be."""
+        text = self.model_copy(update={"sha256": ""}).model_dump_json()
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def sealed(self) -> Self:
+        """The same with its sum."""
+        return self.model_copy(update={"sha256": self.digest()})
+
+    @classmethod
+    def parse(cls, text: str | bytes, where: str) -> Self:
+        """Parse a report. Raises DocumentError when it was changed."""
+        found = super().parse(text, where)
+        if found.sha256 != found.digest():
+            raise DocumentError(
+                f"{where} was changed: its sha256 is of something else.",
+                f"Make it again: corral egress {found.name}",
+            )
+        return found
+
+
+def look(text: str) -> Look:
+    """Read what the script on the host printed. Raises HostError when it is not that."""
+    try:
+        said = json.loads(text)
+        lock = loaded(said.pop("nft"))
+        return Look.model_validate({**said, "lock": lock})
+    except (ValueError, KeyError, AttributeError):
+        raise HostError(
+            "The host's answer about its egress lock cannot be read.",
+            "Its python3 must be 3.9 or newer; look there: python3 --version",
+        ) from None
+
+
+def problems(proof: Proof) -> tuple[str, ...]:
+    """Why this host's proof does not hold, what got out first; none when it does."""
+    return (*_escapes(proof), *_lock_problems(proof), *_during(proof))
+
+
+def foreign(ends: tuple[str, ...], peers: tuple[str, ...]) -> tuple[str, ...]:
+    """The other ends that are neither loopback nor a peer."""
+    return tuple(end for end in ends if not _is_near(end.split()[0], peers))
+
+
+def _is_near(text: str, peers: tuple[str, ...]) -> bool:
+    address = ip_address(text.partition("%")[0])
+    inner = getattr(address, "ipv4_mapped", None) or address
+    return inner.is_loopback or str(inner) in peers
+
+
+def _escapes(proof: Proof) -> Iterator[str]:
+    for attempt in proof.before.attempts:
+        if attempt.outcome == "reached":
+            yield f"{attempt.target} was reached from inside {proof.unit} on {proof.host}"
+        elif attempt.outcome == "not stopped":
+            said = f"{attempt.target} was not reached from {proof.host} ({attempt.said.lower()})"
+            yield f"{said}, but it was not the lock that stopped it"
+    if not proof.listens_outside:
+        for end in sorted(
+            {*foreign(proof.before.sockets, proof.peers), *foreign(proof.after.sockets, proof.peers)}
+        ):
+            yield f"{proof.unit} on {proof.host} has a connection to {end}"
+
+
+def _lock_problems(proof: Proof) -> Iterator[str]:
+    before, after = proof.before, proof.after
+    if not before.pid:
+        yield f"{proof.unit} does not run on {proof.host}"
+    elif before.lock is None or after.lock is None:
+        yield f"the lock is not loaded on {proof.host}"
+    elif {before.lock.uid, after.lock.uid} != {before.uid}:
+        yield f"the lock on {proof.host} is not for the server's user"
+    elif {before.rules, after.rules} != {before.rules_at_start}:
+        yield f"the rules of the lock on {proof.host} were changed since the server started"
+    elif not any(attempt.outcome == "stopped" for attempt in before.attempts):
+        yield (
+            f"on {proof.host} the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to"
+        )
+    if (before.boot_id, before.pid, before.uid) != (after.boot_id, after.pid, after.uid):
+        yield f"the server on {proof.host} was started anew meanwhile"
+
+
+def _during(proof: Proof) -> Iterator[str]:
+    """What the kernel counted while completions were answered."""
+    if not proof.before.lock or not proof.after.lock:
+        return
+    sent = moved(proof.before.lock.counters, proof.after.lock.counters)
+    if sent.get("dropped"):
+        yield f"the server on {proof.host} tried to send out: the lock stopped {sent['dropped']} packets meanwhile"
+    if proof.completions and not sum(sent.values()) - sent.get("dropped", 0):
+        yield f"the lock on {proof.host} counted no packet of the answers, so it does not see the server"
+
+
+def moved(before: dict[str, Count], after: dict[str, Count]) -> dict[str, int]:
+    """Packets by which each counter moved."""
+    return {name: count.packets - before[name].packets for name, count in after.items() if name in before}

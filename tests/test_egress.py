@@ -1,0 +1,243 @@
+"""The egress lock and its proof as values: the rules, what the kernel says of them, and what follows."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from deploy.egress import checked_target
+from infra import lock
+from infra.errors import DocumentError, HostError, UsageError
+from infra.lock import Count, Loaded
+from infra.onhost import egress as onhost
+from serving.egress import LIMITS, Attempt, Egress, Look, Proof, look, problems
+
+RULES = """\
+table inet corral-scout {}
+delete table inet corral-scout
+table inet corral-scout {
+    counter loopback {}
+    counter peers {}
+    counter replies {}
+    counter dropped {}
+
+    chain output {
+        type filter hook output priority -10; policy accept;
+        meta skuid $server goto server
+    }
+
+    chain server {
+        udp dport 53 counter name dropped reject with icmpx admin-prohibited
+        tcp dport 53 counter name dropped reject with icmpx admin-prohibited
+        oifname "lo" counter name loopback accept
+        ip daddr { 10.0.0.6, 10.0.0.7 } counter name peers accept
+        ip6 daddr { fd00::6 } counter name peers accept
+        ct direction reply ct state established counter name replies accept
+        counter name dropped reject with icmpx admin-prohibited
+    }
+}
+"""
+PEERS = ("10.0.0.6", "10.0.0.7", "fd00::6")
+
+
+def test_the_rules_allow_loopback_the_peers_and_replies_and_touch_our_table_alone() -> None:
+    assert lock.rules("scout", PEERS, listens_outside=True) == RULES
+    allowed = [
+        line for line in lock.rules("scout", (), listens_outside=False).splitlines() if "accept" in line
+    ]
+    assert allowed == [
+        "        type filter hook output priority -10; policy accept;",
+        '        oifname "lo" counter name loopback accept',
+    ]
+
+
+def test_the_kernel_takes_the_rules_and_says_them_back(need: Callable[[str, str], NoReturn]) -> None:
+    """Twice, since a start replaces what an earlier one left; a foreign table stays as it was."""
+    if not shutil.which("nft") or subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        need("fleet", "nft and a network namespace of our own: scripts/ci-packages, as root")
+    script = "nft add table inet foreign; for n in 1 2; do printf '%s' \"$0\" | nft -f - || exit 1; done"
+    script += "; nft list table inet foreign >&2; nft --json list table inet corral-scout"
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", script, f"define server = 64999\n{RULES}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert lock.loaded(done.stdout) == Loaded(
+        uid=64999, counters={name: Count(packets=0, bytes=0) for name in lock.COUNTERS}
+    )
+    assert done.stderr == "table inet foreign {\n}\n"
+
+
+def listing(*expression: dict[str, Any]) -> str:
+    counter = {"family": "inet", "name": "dropped", "table": "corral-scout", "packets": 3, "bytes": 180}
+    rule = {"family": "inet", "table": "corral-scout", "chain": "output", "expr": list(expression)}
+    return json.dumps({"nftables": [{"metainfo": {}}, {"counter": counter}, {"rule": rule}]})
+
+
+MATCH = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 64999}}
+
+
+@pytest.mark.parametrize(
+    ("expression", "uid"),
+    [
+        ((MATCH, {"goto": {"target": "server"}}), 64999),
+        ((MATCH, {"accept": None}), None),
+        (({"accept": None},), None),
+    ],
+)
+def test_only_our_own_rule_says_whose_packets_are_judged(
+    expression: tuple[dict[str, Any], ...], uid: int | None
+) -> None:
+    assert lock.loaded(listing(*expression)) == Loaded(
+        uid=uid, counters={"dropped": Count(packets=3, bytes=180)}
+    )
+
+
+def test_no_table_is_no_lock_and_nonsense_an_error() -> None:
+    assert lock.loaded("") is None
+    with pytest.raises(HostError, match="cannot be read"):
+        lock.loaded("nftables v1.0.6")
+    with pytest.raises(HostError, match="cannot be read"):
+        look("no JSON")
+
+
+def counted(loopback: int, dropped: int) -> Loaded:
+    counts = {"loopback": loopback, "peers": 0, "replies": 0, "dropped": dropped}
+    return Loaded(uid=64999, counters={name: Count(packets=n, bytes=60 * n) for name, n in counts.items()})
+
+
+STOPPED = Attempt(target="192.0.2.1:443", tried=True, connected=False, said="No route to host", dropped=1)
+AFTER = Look(
+    hostname="gpu-1",
+    boot_id="3e2f",
+    kernel="6.1",
+    pid=7,
+    uid=64999,
+    rules="the rules",
+    rules_at_start="the rules",
+    lock=counted(150, 2),
+    sockets=("127.0.0.1 40000", "::ffff:127.0.0.1 40001", "10.0.0.6 29500"),
+)
+
+
+def proof(before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **changes: Any) -> Proof:
+    start = AFTER.model_copy(update={"lock": counted(100, 2), "attempts": (STOPPED,)} | (before or {}))
+    return Proof(
+        host="gpu-1",
+        unit="corral-scout.service",
+        completions=5,
+        before=start,
+        after=AFTER.model_copy(update=after or {}),
+        rules_sha256=start.rules_sha256,
+        **({"peers": ("10.0.0.6",)} | changes),
+    )
+
+
+def tried(**changes: Any) -> dict[str, Any]:
+    return {"attempts": (STOPPED.model_copy(update=changes),)}
+
+
+NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (proof(), ()),
+        (
+            proof(NO_LOCK | tried(connected=True, dropped=0), NO_LOCK),
+            (
+                "192.0.2.1:443 was reached from inside corral-scout.service on gpu-1",
+                "the lock is not loaded on gpu-1",
+            ),
+        ),
+        (
+            proof(tried(said="Connection refused", dropped=0)),
+            (
+                "192.0.2.1:443 was not reached from gpu-1 (connection refused), "
+                "but it was not the lock that stopped it",
+                "on gpu-1 the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to",
+            ),
+        ),
+        (
+            proof(tried(tried=False, said="Network is unreachable", dropped=0)),
+            ("on gpu-1 the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to",),
+        ),
+        (
+            proof(peers=()),
+            ("corral-scout.service on gpu-1 has a connection to 10.0.0.6 29500",),
+        ),
+        (proof(peers=(), listens_outside=True), ()),
+        (
+            proof({"rules": "more rules"}),
+            ("the rules of the lock on gpu-1 were changed since the server started",),
+        ),
+        (
+            proof({"lock": Loaded(uid=64998, counters=counted(100, 2).counters)}),
+            ("the lock on gpu-1 is not for the server's user",),
+        ),
+        (proof({"pid": 6}), ("the server on gpu-1 was started anew meanwhile",)),
+        (
+            proof(after={"lock": counted(150, 9)}),
+            ("the server on gpu-1 tried to send out: the lock stopped 7 packets meanwhile",),
+        ),
+        (
+            proof(after={"lock": counted(100, 2)}),
+            ("the lock on gpu-1 counted no packet of the answers, so it does not see the server",),
+        ),
+    ],
+)
+def test_what_a_proof_lacks_is_named(found: Proof, said: tuple[str, ...]) -> None:
+    assert problems(found) == said
+
+
+def test_a_report_is_read_back_equal_and_a_changed_one_is_refused(tmp_path: Path) -> None:
+    report = Egress(
+        name="scout",
+        made_at=datetime(2026, 11, 26, tzinfo=UTC),
+        verdict="proved",
+        problems=(),
+        hosts=(proof(),),
+        completions=5,
+        limits=LIMITS,
+    ).sealed()
+    path = tmp_path / "egress.json"
+    report.write(path)
+    assert Egress.read(path) == report
+    path.write_text(path.read_text().replace('"dropped": 1', '"dropped": 2'))
+    with pytest.raises(DocumentError, match="its sha256 is of something else"):
+        Egress.read(path)
+    path.write_text(json.dumps(json.loads(report.model_dump_json()) | {"sha256": ""}))
+    with pytest.raises(DocumentError, match="sha256"):
+        Egress.read(path)
+
+
+@pytest.mark.parametrize(
+    ("end", "readable"),
+    [
+        ("0100007F:1F40", "127.0.0.1 8000"),
+        ("00000000000000000000000001000000:0050", "::1 80"),
+        ("0000000000000000FFFF00000100007F:0050", "::ffff:127.0.0.1 80"),
+    ],
+)
+def test_the_kernels_addresses_are_read(end: str, readable: str) -> None:
+    assert onhost.readable(end) == readable
+
+
+@pytest.mark.parametrize(
+    "text", ["host", ":80", "::1:80", "host:0", "host:65536", "host:http", "-x", "a b:1"]
+)
+def test_a_target_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not HOST:PORT"):
+        checked_target(text)
+
+
+def test_a_target_may_be_a_name_or_an_address_of_either_kind() -> None:
+    for text in ("example.org:443", "192.0.2.1:53", "[2001:db8::1]:443"):
+        assert checked_target(text) == text
