@@ -21,8 +21,8 @@ class Seen(Record):
     """The status code of /health; None when nothing listens yet."""
     models: tuple[str, ...] = ()
     canary: Literal["right", "late", "wrong", "not asked"] = "not asked"
-    progressed: bool = False
-    """Whether tokens were made while the canary waited: busy is not hung."""
+    progressed: bool | None = False
+    """Whether tokens were made while the canary waited: busy is not hung. None where the server does not say."""
     trouble: str = ""
 
 
@@ -58,7 +58,7 @@ def ask(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
         late = "did not answer within" in error.message
         update = {
             "canary": "late" if late else "wrong",
-            "progressed": after > before,
+            "progressed": None if before is None or after is None else after > before,
             "trouble": error.message,
         }
         return seen.model_copy(update=update)
@@ -73,13 +73,14 @@ def is_listening(endpoint: Endpoint) -> bool:
     return True
 
 
-def tokens(endpoint: Endpoint) -> float:
-    """All tokens the server has handled; 0 where it does not say."""
+def tokens(endpoint: Endpoint) -> float | None:
+    """All tokens the server has handled; None where it does not say."""
     try:
         values = client.metrics(endpoint)
     except EndpointError:
-        return 0.0
-    return sum(values.get(name, 0.0) for name in PROGRESS)
+        return None
+    known = [values[name] for name in PROGRESS if name in values]
+    return sum(known) if known else None
 
 
 def judge(seen: Seen, name: str) -> Verdict:
@@ -88,7 +89,7 @@ def judge(seen: Seen, name: str) -> Verdict:
         return Verdict(state="starting", detail="it does not listen yet")
     if seen.health != 200:
         return Verdict(state="dead", detail=f"/health answers {seen.health}: the engine behind it has died")
-    if seen.canary == "late" and not seen.progressed:
+    if seen.canary == "late" and seen.progressed is False:
         return Verdict(
             state="hung", detail="/health answers 200, but a completion of one token does not come"
         )

@@ -18,6 +18,7 @@ SERVING = Verdict(state="serving", detail="it answered a completion")
         (GOOD.model_copy(update={"models": ("other",)}), "degraded"),
         (GOOD.model_copy(update={"canary": "wrong", "trouble": "garbage"}), "degraded"),
         (GOOD.model_copy(update={"canary": "late", "progressed": True}), "degraded"),
+        (GOOD.model_copy(update={"canary": "late", "progressed": None}), "degraded"),
         (GOOD.model_copy(update={"canary": "late"}), "hung"),
         (Seen(health=200, trouble="401"), "degraded"),
     ],

@@ -86,6 +86,10 @@ def test_failed_requests_are_in_no_figure_but_shown() -> None:
     assert made.itl_s
     assert made.itl_s.mean == 0.02
     assert made.warnings == ("1 of 2 requests failed",)
+    made = reported(done(0, 0, [100_000, 20_000]), failed, counters={"generation_tokens": 9.0})
+    assert made.warnings == (
+        "1 of 2 requests failed; the server's count of tokens holds theirs too and was not compared",
+    )
 
 
 def test_open_loop_latency_starts_at_the_scheduled_time() -> None:

@@ -45,7 +45,10 @@ def read(path: Path) -> list[Line]:
         ) from None
     lines = [parse(text, number, path) for number, text in enumerate(texts, 1) if text.strip()]
     if not lines:
-        raise DocumentError(f"{path} holds no prompts.", 'One JSON object a line, e.g. {"prompt": "Hello"}')
+        raise DocumentError(
+            f"{path} holds no prompts.",
+            'One JSON object a line: {"prompt": "Hello"}; to replay with its time: {"time_s": 0.5, "prompt": "Hello"}',
+        )
     return lines
 
 

@@ -54,7 +54,7 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             ending.cut,
             f"the last line of the results was cut; figures are of the {sent} complete requests before it",
         ),
-        (ok < sent, f"{sent - ok} of {sent} requests failed"),
+        (ok < sent, f"{sent - ok} of {sent} requests failed{uncompared(ending.counters)}"),
         (ok == 0, "no request succeeded"),
         (
             client.stamps == "user",
@@ -76,6 +76,12 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
         *counter_warnings(run, samples, ending.counters, output),
     )
     return tuple(text for applies, text in rules if applies)
+
+
+def uncompared(counters: dict[str, float]) -> str:
+    """That the server's count of tokens says nothing then: it holds those of the failed requests too."""
+    known = "generation_tokens" in counters
+    return "; the server's count of tokens holds theirs too and was not compared" if known else ""
 
 
 def counter_warnings(
