@@ -25,8 +25,12 @@ DOWNLOAD_BYTES_PER_S = 100e6
 
 def phase(aws: Aws, deployment: Deployment, machine: Rented) -> str:
     """The last word of the box's own preparation, from its console; empty before the first."""
-    text = launch.console(aws, machine.region, machine.instance_id)
-    said = re.findall(rf"^.*?corral: {re.escape(deployment.name)}: (.+?)\s*$", text, re.MULTILINE)
+    return last_phase(launch.console(aws, machine.region, machine.instance_id), deployment.name)
+
+
+def last_phase(console: str, name: str) -> str:
+    """The last phase a console tells; empty before the first."""
+    said = re.findall(rf"^.*?corral: {re.escape(name)}: (.+?)\s*$", console, re.MULTILINE)
     return said[-1] if said else ""
 
 
