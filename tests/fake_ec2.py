@@ -201,7 +201,8 @@ class FakeEc2:
 
     def describe_instances(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
-        rows = [self.row(row) for row in self.instances.values() if self.shown(row)]
+        # In no order that EC2 would promise.
+        rows = [self.row(row) for row in reversed(self.instances.values()) if self.shown(row)]
         flat = {
             "instance-state-name": lambda row: row["State"]["Name"],
             "client-token": lambda row: row["ClientToken"],

@@ -5,11 +5,9 @@ EC2 is the strict fake with its own clock; Session Manager is a real `aws` proce
 
 import json
 import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import fake_aws_cli
@@ -22,7 +20,6 @@ from deploy.deployment import folder
 from deploy.sizing.fit import Options
 from deploy.sizing.size import answer_for
 from deploy.targets import ec2
-from infra.aws import session
 
 Corral = Callable[..., tuple[int, str, str]]
 
@@ -39,8 +36,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """How Session Manager was called: a line a call. Its tunnels end with the test."""
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> Path:
+    """How Session Manager was called: a line a call."""
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} {fake_aws_cli.__file__} "$@"\n')
@@ -50,18 +47,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_AWS_LOG", str(tmp_path / "aws.log"))
     monkeypatch.setenv("FAKE_UNIT", "active")
-    held: list[subprocess.Popen[bytes]] = []
-
-    def holding(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
-        held.append(subprocess.Popen(*arguments, **options))
-        return held[-1]
-
-    # A tunnel outlives corral; here both are one process, which must not lose it.
-    monkeypatch.setattr(session, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": holding}))
-    yield tmp_path / "aws.log"
-    for tunnel in held:
-        tunnel.kill()
-        tunnel.wait()
+    return tmp_path / "aws.log"
 
 
 @pytest.fixture
