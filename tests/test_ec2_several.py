@@ -92,6 +92,7 @@ def commands(log: Path) -> list[tuple[str, str]]:
 def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corral: Corral) -> None:
     code, out, err = corral("up", *two, "--json")
     assert code == 0, err
+    assert "warning  network us-east-1: one server over rented machines: derived from owned hosts" in err
     rows = aws.regions["us-east-1"].instances
     first, second = rows
     addresses = f"{rows[first]['address']} {rows[second]['address']}"
@@ -177,7 +178,7 @@ def test_a_server_that_lost_a_machine_is_dead_and_up_makes_all_anew(
     aws.clock.sleep(60)
     status = json.loads(corral("status", "t1", "--json")[1])
     assert status["state"] == "dead"
-    assert "missing: dead, 1 of 2 machines ended; When it is gone, rent anew" in status["detail"]
+    assert "missing: dead, 1 of 2 machines ended. When it is gone, rent anew" in status["detail"]
     code, _, err = corral("serve", "t1")
     assert (code, "Only 1 of the 2 machines of t1 run." in err) == (12, True)
     code, _, err = corral("up", *two)
@@ -204,7 +205,7 @@ def test_a_spot_machine_that_ec2_takes_back_is_told_and_replaced(
     status = json.loads(out)
     assert (code, status["state"], status["endpoint"]) == (7, "interrupted", None)
     rent = "rent anew with the same options: corral up PLAN --target ec2 --name t1"
-    assert status["detail"] == (f"{first}, spot g5.12xlarge in us-east-1a: {WORDS}; When it is gone, {rent}")
+    assert status["detail"] == (f"{first}, spot g5.12xlarge in us-east-1a: {WORDS}. When it is gone, {rent}")
     # While it still runs it is no machine to serve on.
     code, _, err = corral("up", *one)
     assert (code, f"error: {first}: {WORDS}.\n" in err, rent in err) == (7, True, True)

@@ -209,7 +209,9 @@ def test_joining_writes_what_a_rank_needs_and_starts_it(join: Callable[..., Join
     first = join("0", "10.0.0.5", "10.0.0.6")
     assert first.said == "corral: scout: rank 0 of 2\n"
     conf = f"[Service]\nEnvironmentFile={tmp_path}/root/node.env\nIPAddressAllow=10.0.0.5 10.0.0.6\n"
-    variables = 'VLLM_HOST_IP="10.0.0.5"\nGLOO_SOCKET_IFNAME="ens5"\nNCCL_SOCKET_IFNAME="ens5"\n'
+    variables = (
+        'VLLM_HOST_IP="10.0.0.5"\nGLOO_SOCKET_IFNAME="ens5"\nNCCL_SOCKET_IFNAME="ens5"\nNCCL_DEBUG="INFO"\n'
+    )
     arguments = 'NODE_ARGUMENTS="--nnodes 2 --node-rank 0 --master-addr 10.0.0.5"\n'
     assert first.files == {"node.env": arguments + variables, "node.conf": conf}
     assert first.told == [*STARTED, "--no-block restart corral-scout.service"]

@@ -32,10 +32,10 @@ def gone(deployment: Deployment, order: Order, found: tuple[Rented, ...], left: 
     """What is missing: all of it, or some of the machines one server spans; and whether EC2 took it back."""
     what = f"{order.nodes - left} of {order.nodes} machines" if order.nodes > 1 else "its machine"
     if any(one.end_reason == TAKEN_BACK for one in found):
-        detail = f"interrupted by EC2: {what} was taken back; {reach.again(deployment)}"
+        detail = f"interrupted by EC2: {what} was taken back. {reach.again(deployment)}"
         return said(deployment, "interrupted", detail)
     if left:
-        return said(deployment, "dead", f"{what} ended; {reach.again(deployment)}")
+        return said(deployment, "dead", f"{what} ended. {reach.again(deployment)}")
     return said(deployment, "absent", "no machine carries its tag")
 
 
@@ -43,13 +43,13 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     """One machine and its part of the server, and the endpoint of the one that leads."""
     where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
     if machine.end_reason == TAKEN_BACK:
-        return said(deployment, "interrupted", f"{where}: interrupted by EC2; {reach.again(deployment)}")
+        return said(deployment, "interrupted", f"{where}: interrupted by EC2. {reach.again(deployment)}")
     if machine.state != "running":
         ends = machine.state in ("stopping", "stopped")
         return said(deployment, "stopped" if ends else "provisioned", where)
     phase = reach.phase(aws, deployment, machine)
     if phase.startswith("interrupted"):
-        return said(deployment, "interrupted", f"{where}: {phase}; {reach.again(deployment)}")
+        return said(deployment, "interrupted", f"{where}: {phase}. {reach.again(deployment)}")
     if phase != "prepared":
         state: State = "dead" if phase.startswith("failed") else "starting"
         return said(deployment, state, f"{where}: {phase or 'booting'}")

@@ -37,11 +37,13 @@ put() { # put FILE: write standard input there; note whether that changed anythi
 }
 changed=
 mkdir -p "/etc/systemd/system/$unit.d"
+# With NCCL_DEBUG the log tells which network NCCL took: it falls back to TCP without a word.
 put "$root/node.env" <<END
 NODE_ARGUMENTS="$arguments"
 VLLM_HOST_IP="$mine"
 GLOO_SOCKET_IFNAME="$interface"
 NCCL_SOCKET_IFNAME="$interface"
+NCCL_DEBUG="INFO"
 END
 put "/etc/systemd/system/$unit.d/node.conf" <<END
 [Service]
