@@ -128,6 +128,10 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
         said = machine.ssh("journalctl --no-pager -o cat -u corral-wide.service")
         words = f"--nnodes 2 --node-rank {rank} --master-addr {first.address}{headless}"
         assert f"{words} VLLM_HOST_IP={machine.address} {interface}\n" in said
+        # What systemd made of the unit and bin/join's addition: loopback and the machines, and nobody else.
+        allowed = machine.ssh("systemctl show --value --property=IPAddressAllow corral-wide.service").split()
+        ours = {"127.0.0.0/8", "::1/128", f"{first.address}/32", f"{second.address}/32"}
+        assert {one if "/" in one else f"{one}/32" for one in allowed} == ours
     status = corral("status", "wide")
     assert (status["state"], status["detail"].count("serving")) == ("serving", 2), status
     corral("extend", "wide", "2d")
