@@ -85,22 +85,10 @@ def up(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool
     if deployment.target == "ec2":
         from infra.aws.session import require_plugin
 
-        refuse_several_machines(deployment)
         # The server's key can be fetched in no other way: better told before a machine is rented.
         require_plugin()
     placed = provision(deployment, options, approve, keep)
     return target_of(placed).serve(placed)
-
-
-def refuse_several_machines(deployment: Deployment) -> None:
-    """Raise UsageError, before anything is rented, for a plan whose one server would span rented machines."""
-    count = deployment.plan.machine.hosts
-    if count > 1:
-        raise UsageError(
-            f"This plan spans {count} machines, and corral starts no server across rented machines.",
-            "Rent and prepare them with `corral provision`, then start vLLM on each with --nnodes and --node-rank; "
-            "or plan for one machine: corral size MODEL",
-        )
 
 
 def down(name: str, target: Target | None = None, region: str | None = None) -> Teardown:

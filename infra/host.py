@@ -5,6 +5,7 @@ lives below /opt/corral/NAME, in units called corral-NAME, and in the state fold
 """
 
 import gzip
+import ipaddress
 import json
 import shlex
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from importlib.resources import files
 from typing import Literal
 
 from infra import lock
-from infra.errors import UsageError
+from infra.errors import HostError, UsageError
 from infra.record import Record
 from infra.yaml_text import dumped
 
@@ -45,8 +46,8 @@ class HostSetup(Record):
     environment: dict[str, str] = {}
     host: str = "127.0.0.1"
     port: int = 8000
-    peers: tuple[str, ...] = ()
-    """The addresses of all hosts that run the same engine; the only ones it may talk to."""
+    nodes: int = 1
+    """How many hosts run the engine. One of several cannot know the others yet: it starts when it joins them."""
     engine: Engine
     weights: str = ""
     """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it
@@ -61,9 +62,9 @@ class HostSetup(Record):
     idle_minutes: int | None = None
     rented: bool = False
     """A box that exists for this deployment only: it may be powered off, and its automatic upgrades are masked."""
+    spot: bool = False
+    """Whether EC2 may take the box back, two minutes after it says so."""
     shutdown_timeout_s: int = 60
-    start: bool = True
-    """Whether first boot starts the server. Not where it is one rank of several: it cannot know the others yet."""
 
 
 class HostFile(Record):
@@ -94,31 +95,62 @@ def unit(name: str) -> str:
     return f"corral-{name}.service"
 
 
-def units(setup: HostSetup) -> tuple[str, ...]:
-    """The units to enable, in order."""
-    watched = setup.ttl_minutes or setup.idle_minutes
-    return (f"corral-{setup.name}.watch.timer", unit(setup.name)) if watched else (unit(setup.name),)
+def spot_unit(name: str) -> str:
+    """The systemd unit that waits for EC2's notice on a spot box."""
+    return f"corral-{name}.spot.service"
+
+
+def is_watched(setup: HostSetup) -> bool:
+    """Whether the host ends its deployment by itself."""
+    return bool(setup.ttl_minutes or setup.idle_minutes)
+
+
+def guards(setup: HostSetup) -> tuple[str, ...]:
+    """The units that run beside the server, from before it is prepared."""
+    watch = (f"corral-{setup.name}.watch.timer",) if is_watched(setup) else ()
+    return (*watch, *((spot_unit(setup.name),) if setup.spot else ()))
 
 
 def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     """Every file the host gets, secrets excepted: those are made there."""
     here = root(setup.name)
-    server = HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup))
-    scripts = [_script(here, "prepare.sh"), _script(here, "lock.sh")]
-    watch: tuple[HostFile, ...] = ()
-    if len(units(setup)) > 1:
-        scripts += [_script(here, "extend.sh"), _script(here, "watch.py")]
-        watch = watch_units(setup)
     return (
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
         HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
         HostFile(
-            path=f"{here}/egress.nft", content=lock.rules(setup.name, setup.peers, not is_closed(setup))
+            path=f"{here}/egress.nft", content=lock.rules(setup.name, setup.nodes > 1, not is_closed(setup))
         ),
-        *scripts,
-        server,
-        *watch,
+        *(_script(here, name) for name in script_names(setup)),
+        HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),
+        *(watch_units(setup) if is_watched(setup) else ()),
+        *((spot_watch(setup),) if setup.spot else ()),
     )
+
+
+def script_names(setup: HostSetup) -> tuple[str, ...]:
+    """What the host gets to run, of the folder onhost."""
+    join = ("join.sh",) if setup.nodes > 1 else ()
+    watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
+    return ("prepare.sh", "phase.sh", "lock.sh", *join, *watch, *(("spot.py",) if setup.spot else ()))
+
+
+def join_command(name: str, rank: int, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """What starts one rank of an engine over the hosts with these addresses, now and at every boot; the first leads.
+
+    Raises HostError for what is no address: it goes through shells.
+    """
+    for address in addresses:
+        if not is_address(address):
+            raise HostError(f"{address!r} is no address that a host can have.", "Nothing was started.")
+    return (f"{root(name)}/bin/join", str(rank), *addresses)
+
+
+def is_address(text: str) -> bool:
+    """Whether it is one IPv4 or IPv6 address and nothing else."""
+    try:
+        return "%" not in text and bool(ipaddress.ip_address(text))
+    except ValueError:
+        return False
 
 
 def user_data(setup: HostSetup) -> str:
@@ -161,10 +193,10 @@ def _first_boot(setup: HostSetup) -> list[list[str]]:
     if setup.ttl_minutes:
         minutes = str(setup.ttl_minutes)
         limit = [["shutdown", "-P", f"+{minutes}"], [f"{here}/bin/extend", minutes]]
-    watch = [["systemctl", "enable", "--now", name] for name in units(setup)[:-1]]
+    beside = [["systemctl", "enable", "--now", name] for name in guards(setup)]
     prepare = f"{here}/bin/prepare"
-    then = f" && systemctl enable --now {unit(setup.name)}" if setup.start else ""
-    return [*limit, *watch, ["bash", "-c", prepare + then]]
+    then = f" && systemctl enable --now {unit(setup.name)}" if setup.nodes == 1 else ""
+    return [*limit, *beside, ["bash", "-c", prepare + then]]
 
 
 def engine_mark(engine: Engine) -> str:
@@ -193,15 +225,16 @@ def server_unit(setup: HostSetup) -> str:
     """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
     here = root(setup.name)
     command = [f"{here}/engine/bin/python", "-m", "vllm.entrypoints.cli.main", *setup.argv]
-    peers = "".join(f" {peer}" for peer in setup.peers)
-    network = CLOSED_NETWORK.format(peers=peers) if is_closed(setup) else ""
+    # The arguments of its rank, split at their spaces; without its file the unit does not start.
+    rank = " $NODE_ARGUMENTS" if setup.nodes > 1 else ""
+    conditions = [f"{here}/node.env"] * (setup.nodes > 1) + [f"!{here}/interrupted"] * setup.spot
     return SERVER_UNIT.format(
         name=setup.name,
         root=here,
-        command=" ".join(map(systemd_quoted, command)),
-        # systemd must wait longer than the server drains.
-        stop_s=setup.shutdown_timeout_s + 30,
-        network=network,
+        conditions="".join(f"ConditionPathExists={path}\n" for path in conditions),
+        command=" ".join(map(systemd_quoted, command)) + rank,
+        stop_s=stop_s(setup.shutdown_timeout_s),
+        network=CLOSED_NETWORK if is_closed(setup) else "",
         readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
     )
 
@@ -209,6 +242,19 @@ def server_unit(setup: HostSetup) -> str:
 def is_closed(setup: HostSetup) -> bool:
     """Whether the server listens on loopback only, so that nobody outside is to get an answer of it."""
     return setup.host in ("127.0.0.1", "::1", "localhost")
+
+
+def stop_s(shutdown_timeout_s: int) -> int:
+    """How long a stop of the unit takes at most: systemd must wait longer than the server drains."""
+    return shutdown_timeout_s + 30
+
+
+def spot_watch(setup: HostSetup) -> HostFile:
+    """The unit that waits for EC2's notice."""
+    here = root(setup.name)
+    command = ["/usr/bin/python3", f"{here}/bin/spot", "--root", here, "--unit", unit(setup.name)]
+    content = SPOT_SERVICE.format(name=setup.name, command=" ".join(map(systemd_quoted, command)))
+    return HostFile(path=f"{UNIT_FOLDER}/{spot_unit(setup.name)}", content=content)
 
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
@@ -261,9 +307,9 @@ def _script(here: str, file_name: str) -> HostFile:
 
 
 CLOSED_NETWORK = """\
-# It listens on loopback, so it has no business with any address but its peers'.
+# It listens on loopback, so it has no business with any address but its peers', which bin/join adds.
 IPAddressDeny=any
-IPAddressAllow=localhost{peers}
+IPAddressAllow=localhost
 """
 
 SERVER_UNIT = """\
@@ -272,7 +318,7 @@ Description=vLLM server of corral deployment {name}
 Wants=network-online.target
 After=network-online.target
 ConditionPathExists={root}/engine/.complete
-# Five failed starts within an hour are no accident; `corral status` says so.
+{conditions}# Five failed starts within an hour are no accident; `corral status` says so.
 StartLimitIntervalSec=3600
 StartLimitBurst=5
 
@@ -346,4 +392,19 @@ AccuracySec=10s
 
 [Install]
 WantedBy=timers.target
+"""
+
+SPOT_SERVICE = """\
+[Unit]
+Description=Spot notices for corral deployment {name}
+
+[Service]
+ExecStart={command}
+Restart=on-failure
+RestartSec=5
+IPAddressDeny=any
+IPAddressAllow=169.254.169.254
+
+[Install]
+WantedBy=multi-user.target
 """

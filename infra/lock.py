@@ -6,12 +6,13 @@ that what is stopped is counted here; addresses are translated earlier (-100), s
 """
 
 import json
-from collections.abc import Iterable
 
 from infra.errors import HostError
 from infra.record import Record
 
 COUNTERS = ("loopback", "peers", "replies", "dropped")
+# The peers, by nftables' family and type of address.
+SETS = (("ip", "ipv4_addr"), ("ip6", "ipv6_addr"))
 
 
 class Count(Record):
@@ -34,15 +35,23 @@ def table(name: str) -> str:
     return f"inet corral-{name}"
 
 
-def rules(name: str, peers: Iterable[str], listens_outside: bool) -> str:
-    """The file `nft -f` loads, once `server` is defined: in one step it replaces our table, and no other."""
-    allowed = [_to_peers(family, found) for family, found in _by_family(peers) if found]
+def rules(name: str, has_peers: bool, listens_outside: bool) -> str:
+    """The file `nft -f` loads, once `server` is defined: in one step it replaces our table, and no other.
+
+    Who the peers are is added on the host, once it has joined them.
+    """
+    allowed = (
+        [f"{family} daddr @{kind} counter name peers accept" for family, kind in SETS] if has_peers else []
+    )
     if listens_outside:
         # Only of connections that somebody else began.
         allowed.append("ct direction reply ct state established counter name replies accept")
-    counters = "".join(f"    counter {counter} {{}}\n" for counter in COUNTERS)
+    heads = [f"set {kind} {{ type {kind}; }}" for _, kind in SETS] if has_peers else []
+    heads += [f"counter {counter} {{}}" for counter in COUNTERS]
     return RULES.format(
-        table=table(name), counters=counters, allowed="".join(f"        {rule}\n" for rule in allowed)
+        table=table(name),
+        heads="".join(f"    {head}\n" for head in heads),
+        allowed="".join(f"        {rule}\n" for rule in allowed),
     )
 
 
@@ -69,16 +78,6 @@ def _uid(expression: list[dict[str, dict[str, object]]]) -> int | None:
     return uid if expression == ours and isinstance(uid, int) else None
 
 
-def _by_family(peers: Iterable[str]) -> list[tuple[str, list[str]]]:
-    addresses = list(peers)
-    six = [one for one in addresses if ":" in one]
-    return [("ip", [one for one in addresses if one not in six]), ("ip6", six)]
-
-
-def _to_peers(family: str, addresses: list[str]) -> str:
-    return f"{family} daddr {{ {', '.join(addresses)} }} counter name peers accept"
-
-
 GOTO = [{"goto": {"target": "server"}}]
 
 # Refused rather than swallowed, so that nothing in the server waits for what cannot come. A name server on loopback
@@ -87,7 +86,7 @@ RULES = """\
 table {table} {{}}
 delete table {table}
 table {table} {{
-{counters}
+{heads}
     chain output {{
         type filter hook output priority -10; policy accept;
         meta skuid $server goto server

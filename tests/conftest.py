@@ -6,7 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import pytest
 
@@ -41,6 +42,24 @@ def skip_or_fail(need: str, why: str) -> NoReturn:
 def need() -> Callable[[str, str], NoReturn]:
     """`skip_or_fail`, for the tests: this file cannot be imported."""
     return skip_or_fail
+
+
+@pytest.fixture
+def tunnels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Session Manager's tunnels, which outlive a corral that is a process of its own, end with the test."""
+    from infra.aws import session
+
+    held: list[subprocess.Popen[bytes]] = []
+
+    def holding(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        held.append(subprocess.Popen(*arguments, **options))
+        return held[-1]
+
+    monkeypatch.setattr(session, "subprocess", SimpleNamespace(**vars(subprocess) | {"Popen": holding}))
+    yield
+    for tunnel in held:
+        tunnel.kill()
+        tunnel.wait()
 
 
 # Read before any test moves CORRAL_HOME: the engine is large, so all tests share the one that is installed.

@@ -1,6 +1,7 @@
 """`aws ssm start-session` for the tests: the box behind it has a key, a log, and a server that answers.
 
-Every call's arguments are appended to $FAKE_AWS_LOG. A port forwarding session is the server itself.
+Every call's arguments are appended to $FAKE_AWS_LOG. A port forwarding session is the server itself. Its unit is in
+the state $FAKE_UNIT; the box $FAKE_STRANGER does not have the addresses it is told.
 """
 
 import json
@@ -45,10 +46,25 @@ def main() -> None:
     parameters = json.loads(sys.argv[sys.argv.index("--parameters") + 1])
     if "localPortNumber" in parameters:
         ThreadingHTTPServer(("127.0.0.1", int(parameters["localPortNumber"][0])), Box).serve_forever()
-    elif parameters["command"][0].endswith("secrets.env"):
-        print(f"\nStarting session with SessionId: ann-0123\nVLLM_API_KEY={KEY}\n\nExiting session")
-    else:
-        print("a line of the log")
+    target = sys.argv[sys.argv.index("--target") + 1]
+    print(
+        f"\nStarting session with SessionId: ann-0123\n{said(target, parameters['command'][0])}\n\nExiting session"
+    )
+
+
+def said(target: str, words: str) -> str:
+    """What the box answers to a command."""
+    if words.endswith("secrets.env"):
+        return f"VLLM_API_KEY={KEY}"
+    if "is-active" in words:
+        return os.environ["FAKE_UNIT"]
+    if "bin/join" in words:
+        _, join, rank, *addresses = words.split()
+        name = join.split("/")[3]
+        if target == os.environ.get("FAKE_STRANGER"):
+            return f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}"
+        return f"corral: {name}: rank {rank} of {len(addresses)}"
+    return "a line of the log"
 
 
 if __name__ == "__main__":

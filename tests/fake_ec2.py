@@ -84,7 +84,7 @@ class FakeEc2:
                 raise ApiFailure("IdempotentParameterMismatch", token)
             return {"Instances": [self.row(self.instances[key]) for key in ids if key in self.instances]}
         self.check_launch(asked)
-        ids = [self.launch(asked) for _ in range(asked["MaxCount"])]
+        ids = [self.launch(asked, index) for index in range(asked["MaxCount"])]
         self.tokens[token] = (asked, ids)
         return {"Instances": [self.row(self.instances[key]) for key in ids]}
 
@@ -123,8 +123,9 @@ class FakeEc2:
         if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
 
-    def launch(self, asked: dict[str, Any]) -> str:
-        key = f"i-{next(self.numbers):017x}"
+    def launch(self, asked: dict[str, Any], index: int) -> str:
+        number = next(self.numbers)
+        key = f"i-{number:017x}"
         tags = {spec["ResourceType"]: spec["Tags"] for spec in asked["TagSpecifications"]}
         interfaces = asked["NetworkInterfaces"]
         reason = self.die_at_start.pop(0) if self.die_at_start else None
@@ -141,18 +142,29 @@ class FakeEc2:
             "made": self.clock(),
             "ended": self.clock() + 1 if reason else None,
             "reason": reason or "",
+            "code": "Server.InternalError" if reason else "",
+            "index": index,
+            "address": f"10.0.0.{number}",
             "protected": False,
         }
         for mapping in asked["BlockDeviceMappings"]:
             volume = {"of": key, "stays": not mapping["Ebs"]["DeleteOnTermination"], "Tags": tags["volume"]}
             self.volumes[f"vol-{next(self.numbers):017x}"] = volume
         if purchase_of(asked) == "spot":
-            request = {"State": "active", "Tags": tags["spot-instances-request"]}
+            request = {"State": "active", "Tags": tags["spot-instances-request"], "of": key}
             self.spot_requests[f"sir-{next(self.numbers):08x}"] = request
         for _ in interfaces:
             interface = {"of": key, "Tags": tags["network-interface"]}
             self.interfaces[f"eni-{next(self.numbers):017x}"] = interface
         return key
+
+    def take_back(self, key: str) -> None:
+        """End a spot instance as EC2 does: its request is closed, too."""
+        assert self.instances[key]["purchase"] == "spot"
+        self.instances[key] |= {"ended": self.clock(), "code": "Server.SpotInstanceTermination"}
+        for request in self.spot_requests.values():
+            if request["of"] == key:
+                request["State"] = "closed"
 
     def terminate_instances(self, InstanceIds: list[str]) -> dict[str, Any]:  # noqa: N803
         for key in InstanceIds:
@@ -175,7 +187,10 @@ class FakeEc2:
             "Tags": list(row["Tags"]),
             "SubnetId": row["SubnetId"],
             "State": {"Name": self.state(row)},
-            "StateReason": {"Message": row["reason"]},
+            "StateReason": {"Code": row["code"], "Message": row["reason"]},
+            "AmiLaunchIndex": row["index"],
+            # What is terminated has no address any more.
+            **({} if self.state(row) == "terminated" else {"PrivateIpAddress": row["address"]}),
             "LaunchTime": datetime.fromtimestamp(row["made"], UTC),
             "Placement": {"AvailabilityZone": row["zone"]},
             "CpuOptions": {"CoreCount": vcpus(row["InstanceType"]) // 2, "ThreadsPerCore": 2},
@@ -186,7 +201,8 @@ class FakeEc2:
 
     def describe_instances(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
-        rows = [self.row(row) for row in self.instances.values() if self.shown(row)]
+        # In no order that EC2 would promise.
+        rows = [self.row(row) for row in reversed(self.instances.values()) if self.shown(row)]
         flat = {
             "instance-state-name": lambda row: row["State"]["Name"],
             "client-token": lambda row: row["ClientToken"],

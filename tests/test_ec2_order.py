@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
-from deploy import line
 from deploy.cli.main import run
 from deploy.deployment import Deployment, folder, make
 from deploy.ec2 import order as ec2_order
@@ -259,14 +258,32 @@ def test_two_machines_are_one_order_of_two_nodes() -> None:
     assert (made.nodes, made.instance_types, made.usd_per_hour) == (2, ("p5.48xlarge",), 110.08)
 
 
-def test_one_server_over_two_rented_machines_is_not_begun() -> None:
+def test_one_of_two_machines_waits_until_it_joins_the_other() -> None:
     two = make(answer_for("maverick", "bf16", "2xp5.48xlarge", Options()), "ec2", "t1")
     one = make(answer_for("maverick", "fp8", "p5.48xlarge", Options()), "ec2", "t1")
     assert "systemctl enable --now corral-t1.service" in order(one).user_data
     assert "systemctl enable --now corral-t1.service" not in order(two).user_data
-    with pytest.raises(UsageError, match="This plan spans 2 machines"):
-        line.refuse_several_machines(two)
-    line.refuse_several_machines(one)
+    assert "/opt/corral/t1/bin/join" in order(two).user_data
+
+
+def test_only_what_may_be_a_spot_box_listens_for_the_notice(deployment: Deployment) -> None:
+    notice = "http://169.254.169.254/latest"
+    assert notice not in order(deployment).user_data
+    assert notice in order(deployment, purchases=("on-demand", "spot")).user_data
+
+
+def test_a_spot_box_must_be_able_to_end_its_requests_in_two_minutes(plan: Plan) -> None:
+    def allowing(seconds: int) -> Deployment:
+        serve = plan.serve.model_copy(update={"shutdown_timeout": seconds})
+        return make(plan.model_copy(update={"serve": serve}), "ec2", "t1")
+
+    made = order(allowing(75), purchases=("spot",))
+    assert "TimeoutStopSec=105" in made.user_data
+    with pytest.raises(
+        UsageError, match="gives running requests 76 s to end; EC2 gives a spot machine 120 s"
+    ):
+        order(allowing(76), purchases=("spot",))
+    assert "TimeoutStopSec=106" in order(allowing(76)).user_data
 
 
 def test_a_name_that_is_a_deployment_elsewhere_is_not_taken_over(

@@ -21,6 +21,8 @@ RULES = """\
 table inet corral-scout {}
 delete table inet corral-scout
 table inet corral-scout {
+    set ipv4_addr { type ipv4_addr; }
+    set ipv6_addr { type ipv6_addr; }
     counter loopback {}
     counter peers {}
     counter replies {}
@@ -35,20 +37,26 @@ table inet corral-scout {
         udp dport 53 counter name dropped reject with icmpx admin-prohibited
         tcp dport 53 counter name dropped reject with icmpx admin-prohibited
         oifname "lo" counter name loopback accept
-        ip daddr { 10.0.0.6, 10.0.0.7 } counter name peers accept
-        ip6 daddr { fd00::6 } counter name peers accept
+        ip daddr @ipv4_addr counter name peers accept
+        ip6 daddr @ipv6_addr counter name peers accept
         ct direction reply ct state established counter name replies accept
         counter name dropped reject with icmpx admin-prohibited
     }
 }
 """
 PEERS = ("10.0.0.6", "10.0.0.7", "fd00::6")
+# As bin/lock adds them on the host.
+ADDED = "".join(
+    f"add element inet corral-scout ipv{6 if ':' in peer else 4}_addr {{ {peer} }}\n" for peer in PEERS
+)
 
 
 def test_the_rules_allow_loopback_the_peers_and_replies_and_touch_our_table_alone() -> None:
-    assert lock.rules("scout", PEERS, listens_outside=True) == RULES
+    assert lock.rules("scout", has_peers=True, listens_outside=True) == RULES
     allowed = [
-        line for line in lock.rules("scout", (), listens_outside=False).splitlines() if "accept" in line
+        line
+        for line in lock.rules("scout", has_peers=False, listens_outside=False).splitlines()
+        if "accept" in line
     ]
     assert allowed == [
         "        type filter hook output priority -10; policy accept;",
@@ -63,7 +71,7 @@ def test_the_kernel_takes_the_rules_and_says_them_back(need: Callable[[str, str]
     script = "nft add table inet foreign; for n in 1 2; do printf '%s' \"$0\" | nft -f - || exit 1; done"
     script += "; nft list table inet foreign >&2; nft --json list table inet corral-scout"
     done = subprocess.run(
-        ["unshare", "-n", "sh", "-c", script, f"define server = 64999\n{RULES}"],
+        ["unshare", "-n", "sh", "-c", script, f"define server = 64999\n{RULES}{ADDED}"],
         capture_output=True,
         text=True,
         check=True,

@@ -2,19 +2,20 @@
 
 import gzip
 import json
+import os
 import secrets
 import shutil
 import subprocess
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import pytest
 import yaml
 
 from infra import host
-from infra.errors import UsageError
+from infra.errors import HostError, UsageError
 
 NASTY = """it's "quoted" $(touch /tmp/owned) `id` $HOME 100% \\n ünïcode"""
 
@@ -61,7 +62,7 @@ def test_the_user_data_is_every_file_and_the_limit_first() -> None:
 
 def test_the_user_data_leaves_room() -> None:
     """A long command line must still fit below EC2's 16 KB."""
-    assert len(host.packed(host.user_data(setup()))) < 8 * 1024
+    assert len(host.packed(host.user_data(setup(spot=True, nodes=2)))) < 8 * 1024
 
 
 def test_the_user_data_is_packed_as_cloud_init_unpacks_it() -> None:
@@ -82,10 +83,25 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/server.env",
         "/opt/corral/scout/egress.nft",
         "/opt/corral/scout/bin/prepare",
+        "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
         "/etc/systemd/system/corral-scout.service",
     ]
-    assert host.units(owned) == ("corral-scout.service",)
+    assert host.guards(owned) == ()
+
+
+def test_a_box_that_may_be_taken_back_waits_for_the_notice_from_its_first_boot() -> None:
+    on_demand, spot = host.host_files(setup()), host.host_files(setup(spot=True))
+    added = {file.path: file.content for file in spot if file.path not in {one.path for one in on_demand}}
+    assert sorted(added) == ["/etc/systemd/system/corral-scout.spot.service", "/opt/corral/scout/bin/spot"]
+    command = '"/usr/bin/python3" "/opt/corral/scout/bin/spot" "--root" "/opt/corral/scout"'
+    unit = added["/etc/systemd/system/corral-scout.spot.service"].splitlines()
+    assert f'ExecStart={command} "--unit" "corral-scout.service"' in unit
+    assert host.guards(setup(spot=True)) == ("corral-scout.watch.timer", "corral-scout.spot.service")
+    # Whoever starts it after the notice, the server stays stopped.
+    condition = "ConditionPathExists=!/opt/corral/scout/interrupted"
+    assert condition in host.server_unit(setup(spot=True)).splitlines()
+    assert condition not in host.server_unit(setup())
 
 
 def test_the_scripts_read_the_values_as_they_were_given(tmp_path: Path) -> None:
@@ -128,16 +144,122 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         assert line in lines
 
 
-def test_a_server_over_several_hosts_talks_to_them_and_nobody_else() -> None:
-    unit = host.server_unit(setup(peers=("10.0.0.6", "10.0.0.7")))
-    assert "IPAddressDeny=any\nIPAddressAllow=localhost 10.0.0.6 10.0.0.7\n" in unit
+def test_one_rank_of_several_starts_when_it_has_joined_the_others() -> None:
+    several = setup(nodes=2)
+    assert yaml.safe_load(host.user_data(several))["runcmd"][-1] == [
+        "bash",
+        "-c",
+        "/opt/corral/scout/bin/prepare",
+    ]
+    lines = host.server_unit(several).splitlines()
+    assert "ConditionPathExists=/opt/corral/scout/node.env" in lines
+    assert [line for line in lines if line.startswith("ExecStart=")][0].endswith(" $NODE_ARGUMENTS")
+    assert "/opt/corral/scout/bin/join" in {file.path for file in host.host_files(several)}
+    assert "NODE_ARGUMENTS" not in host.server_unit(setup())
+    assert "/opt/corral/scout/bin/join" not in {file.path for file in host.host_files(setup())}
+
+
+def test_hosts_are_joined_by_their_addresses_and_nothing_else() -> None:
+    command = host.join_command("scout", 1, ("10.0.0.5", "fd00::6"))
+    assert command == ("/opt/corral/scout/bin/join", "1", "10.0.0.5", "fd00::6")
+    for bad in ("", "$(id)", "10.0.0.5;id", "10.0.0", "gpu-1", "fe80::1%eth0", "10.0.0.5/24", "10.0.0.5\n"):
+        with pytest.raises(HostError, match="is no address that a host can have"):
+            host.join_command("scout", 0, ("10.0.0.4", bad))
+
+
+class Joined(NamedTuple):
+    """What bin/join made of a host, and what it told systemd."""
+
+    said: str
+    files: dict[str, str]
+    told: list[str]
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Callable[..., Joined]:
+    """Run bin/join as it lies on a host that has the address 10.0.0.5, with systemd's folder below the test's."""
+    root, tools, units = tmp_path / "root", tmp_path / "tools", tmp_path / "units"
+    for folder in (root / "bin", tools, units):
+        folder.mkdir(parents=True)
+    (root / "setup.env").write_text(host.setup_env(setup()))
+    script = (files("infra.onhost") / "join.sh").read_text().replace(host.UNIT_FOLDER, str(units))
+    (root / "bin/join").write_text(script)
+    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/told\n')
+    (tools / "ip").write_text(
+        '#!/bin/sh\n[ "$*" != "-o address show to 10.0.0.5" ] || echo "2: ens5    inet 10.0.0.5/20 brd x"\n'
+    )
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+
+    def run(*arguments: str) -> Joined:
+        (tmp_path / "told").write_text("")
+        done = subprocess.run(
+            ["bash", str(root / "bin/join"), *arguments],
+            env={"PATH": f"{tools}:{os.environ['PATH']}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        made = [*root.glob("*"), *units.glob("*/*")]
+        found = {path.name: path.read_text() for path in made if path.is_file() and path.name != "setup.env"}
+        return Joined(done.stdout + done.stderr, found, (tmp_path / "told").read_text().splitlines())
+
+    return run
+
+
+STARTED = ["daemon-reload", "reset-failed corral-scout.service", "enable --quiet corral-scout.service"]
+
+
+def test_joining_writes_what_a_rank_needs_and_starts_it(join: Callable[..., Joined], tmp_path: Path) -> None:
+    first = join("0", "10.0.0.5", "10.0.0.6")
+    assert first.said == "corral: scout: rank 0 of 2\n"
+    conf = f"[Service]\nEnvironmentFile={tmp_path}/root/node.env\nIPAddressAllow=10.0.0.5 10.0.0.6\n"
+    variables = (
+        'VLLM_HOST_IP="10.0.0.5"\nGLOO_SOCKET_IFNAME="ens5"\nNCCL_SOCKET_IFNAME="ens5"\nNCCL_DEBUG="INFO"\n'
+    )
+    arguments = 'NODE_ARGUMENTS="--nnodes 2 --node-rank 0 --master-addr 10.0.0.5"\n'
+    peers = "10.0.0.5\n10.0.0.6\n"
+    assert first.files == {"node.env": arguments + variables, "peers": peers, "node.conf": conf}
+    assert first.told == [*STARTED, "--no-block restart corral-scout.service"]
+    # Told the same again, a server that runs is left alone.
+    again = join("0", "10.0.0.5", "10.0.0.6")
+    assert again == Joined(first.said, first.files, [*STARTED, "--no-block start corral-scout.service"])
+
+    other = join("1", "10.0.0.4", "10.0.0.5")
+    arguments = 'NODE_ARGUMENTS="--nnodes 2 --node-rank 1 --master-addr 10.0.0.4 --headless"\n'
+    assert (other.files["node.env"], other.files["first"]) == (arguments + variables, "10.0.0.4\n")
+    assert other.told[-1] == "--no-block restart corral-scout.service"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("0",),
+        ("2", "10.0.0.5", "10.0.0.6"),
+        ("-1", "10.0.0.5"),
+        ("x", "10.0.0.5"),
+        ("1", "10.0.0.5", "10.0.0.6"),
+        ("0", "10.0.0.5", "$(id)"),
+        ("0", "10.0.0.5", 'x" ODD="y'),
+        ("0", "10.0.0.5", ""),
+    ],
+)
+def test_what_is_no_rank_here_changes_nothing(
+    join: Callable[..., Joined], arguments: tuple[str, ...]
+) -> None:
+    found = join(*arguments)
+    assert found.said.startswith("corral: scout: not joined: ")
+    assert (found.files, found.told) == ({}, [])
 
 
 def test_a_server_for_other_machines_may_talk_to_them() -> None:
     assert "IPAddressDeny" not in host.server_unit(setup(host="10.0.0.5"))
 
 
-@pytest.mark.parametrize("name", ["prepare.sh", "extend.sh", "remove.sh", "facts.sh", "lock.sh"])
+@pytest.mark.parametrize(
+    "name", sorted(one.name for one in files("infra.onhost").iterdir() if one.name.endswith(".sh"))
+)
 def test_the_scripts_pass_shellcheck(name: str, need: Callable[[str, str], NoReturn]) -> None:
     if not shutil.which("shellcheck"):
         need("shellcheck", "it is not installed: scripts/ci-packages")
@@ -172,13 +294,13 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "host",
         "idle_minutes",
         "name",
-        "peers",
+        "nodes",
         "port",
         "read_only_paths",
         "region",
         "rented",
         "shutdown_timeout_s",
-        "start",
+        "spot",
         "ttl_minutes",
         "weights",
     ]

@@ -146,14 +146,14 @@ def test_an_engine_over_several_hosts_gets_one_rank_each(
     config = tmp_path / "config"
     config.write_text("Host gpu-1\n HostName 10.0.0.5\nHost gpu-2\n HostName 10.0.0.6\n")
     monkeypatch.setenv("CORRAL_SSH_CONFIG", str(config))
-    asked = over(2, hosts=("gpu-1", "gpu-2"))
-    setups = [host_checks.setup_for(asked, owned.brought(asked), host) for host in asked.hosts]
-    assert [setup.argv[-6:] for setup in setups] == [
-        ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.5"),
-        ("2", "--node-rank", "1", "--master-addr", "10.0.0.5", "--headless"),
+    requests = ssh.requests(over(2, hosts=("gpu-1", "gpu-2")))
+    assert [request["run"] for request in requests] == [
+        [["/opt/corral/scout/bin/prepare"], ["/opt/corral/scout/bin/join", rank, "10.0.0.5", "10.0.0.6"]]
+        for rank in ("0", "1")
     ]
-    assert [setup.environment["VLLM_HOST_IP"] for setup in setups] == ["10.0.0.5", "10.0.0.6"]
-    assert [setup.peers for setup in setups] == [("10.0.0.5", "10.0.0.6")] * 2
+    written: Any = requests[0]["write"]
+    assert written == requests[1]["write"]
+    assert "/opt/corral/scout/bin/join" in [file["path"] for file in written]
 
 
 def test_a_plan_for_two_hosts_wants_two() -> None:
@@ -190,6 +190,7 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/opt/corral/scout/server.env",
         "/opt/corral/scout/egress.nft",
         "/opt/corral/scout/bin/prepare",
+        "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
         "/etc/systemd/system/corral-scout.service",
     ]

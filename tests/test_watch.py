@@ -1,9 +1,11 @@
 """The watch on the host: time limit and idle stop, judged by the server's own counters and a clock of ours."""
 
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import NoReturn
 
 import pytest
 
@@ -16,6 +18,9 @@ vllm:num_requests_waiting{{engine="0",model_name="a b"}} 0.0
 vllm:prompt_tokens_total{{engine="0",model_name="a b"}} {tokens}
 vllm:generation_tokens_total{{engine="0",model_name="a b"}} 7.0
 """
+
+
+NOBODY = "http://127.0.0.1:9/metrics"
 
 
 def test_what_the_server_did_is_told_by_its_counters() -> None:
@@ -80,7 +85,7 @@ def test_an_idle_server_is_ended_after_its_minutes(tmp_path: Path, metrics_url: 
 
 
 def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
-    given = watch.parsed(options(tmp_path, "http://127.0.0.1:9/metrics", 0))
+    given = watch.parsed(options(tmp_path, NOBODY, 0))
     (tmp_path / "expires-at").write_text("5000\n")
     assert [watch.reason_to_end(given, now_s) for now_s in (4999.0, 5000.0)] == [
         "",
@@ -89,16 +94,43 @@ def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "seen"), [("active", "busy"), ("activating", "busy"), ("failed", "failed")]
+    ("state", "phase", "seen"),
+    [
+        ("active", "prepared", "busy"),
+        ("activating", "prepared", "busy"),
+        ("failed", "prepared", "failed"),
+        ("inactive", "fetching the weights", "busy"),
+        ("inactive", None, "busy"),
+        ("inactive", "prepared", "not started"),
+        ("inactive", "failed: weights, line 9", "not started"),
+        ("inactive", "interrupted by EC2: spot notice", "not started"),
+    ],
 )
-def test_a_loading_server_is_not_idle_but_a_failed_one_is(
-    state: str, seen: str, monkeypatch: pytest.MonkeyPatch
+def test_a_loading_server_is_not_idle_but_one_that_will_not_come_is(
+    state: str, phase: str | None, seen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watch, "state", lambda unit: state)
-    assert watch.activity("http://127.0.0.1:9/metrics", "x.service") == seen
+    if phase:
+        (tmp_path / "phase").write_text(f"{phase}\n")
+    assert watch.activity(NOBODY, "x.service", tmp_path) == seen
+
+
+def test_a_box_that_works_for_another_is_idle_when_that_one_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "state", lambda unit: "active")
+    (tmp_path / "phase").write_text("prepared\n")
+    (tmp_path / "first").write_text("127.0.0.1\n")
+    assert watch.activity(NOBODY, "x.service", tmp_path) == "busy"
+
+    def silent(*_: object, **__: object) -> NoReturn:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", silent)
+    assert watch.activity(NOBODY, "x.service", tmp_path) == "alone"
 
 
 def test_without_limits_it_never_ends_anything(tmp_path: Path) -> None:
-    given = watch.parsed(options(tmp_path, "http://127.0.0.1:9/metrics", 0))
+    given = watch.parsed(options(tmp_path, NOBODY, 0))
     assert watch.reason_to_end(given, 1e12) == ""
     assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,9 @@ from infra.prices import DEFAULT_REGION, HourlyPrice, price_of
 from serving.options import ServeOptions, argv, environment
 from serving.startup import load_budget_s
 
+# Two minutes of notice (AWS), less 15 s until it is seen and said and the 30 s systemd waits beyond the drain.
+LONGEST_SPOT_DRAIN_S = 75
+
 # What two orders under one name may differ in and still be the same wish.
 PER_ORDER = {
     "order_id",
@@ -168,9 +171,20 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         ttl_minutes=minutes(options.ttl, "--ttl"),
         idle_minutes=idle_minutes(options),
         rented=True,
-        shutdown_timeout_s=serve.shutdown_timeout,
-        start=deployment.plan.machine.hosts == 1,
+        spot="spot" in options.purchases,
+        shutdown_timeout_s=checked_drain(serve.shutdown_timeout, options),
+        nodes=deployment.plan.machine.hosts,
     )
+
+
+def checked_drain(shutdown_timeout_s: int, options: Ec2Options) -> int:
+    """The plan's own, or UsageError where requests would not have ended before EC2 takes a spot machine back."""
+    if "spot" in options.purchases and shutdown_timeout_s > LONGEST_SPOT_DRAIN_S:
+        raise UsageError(
+            f"The plan gives running requests {shutdown_timeout_s} s to end; EC2 gives a spot machine 120 s in all.",
+            f"Set shutdown_timeout in the plan to {LONGEST_SPOT_DRAIN_S} or less, or leave out --purchase spot.",
+        )
+    return shutdown_timeout_s
 
 
 def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:

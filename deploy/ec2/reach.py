@@ -13,7 +13,9 @@ from infra.aws.order import Order
 from infra.aws.rented import Rented
 from infra.errors import HostError, ServerError
 from infra.record import write_text_atomically
+from serving import health
 from serving.endpoint import Endpoint
+from serving.startup import load_budget_s
 
 POLL_S = 15.0
 # Boot, and pip or a packed engine; the weights come on top.
@@ -23,8 +25,12 @@ DOWNLOAD_BYTES_PER_S = 100e6
 
 def phase(aws: Aws, deployment: Deployment, machine: Rented) -> str:
     """The last word of the box's own preparation, from its console; empty before the first."""
-    text = launch.console(aws, machine.region, machine.instance_id)
-    said = re.findall(rf"^.*?corral: {re.escape(deployment.name)}: (.+?)\s*$", text, re.MULTILINE)
+    return last_phase(launch.console(aws, machine.region, machine.instance_id), deployment.name)
+
+
+def last_phase(console: str, name: str) -> str:
+    """The last phase a console tells; empty before the first."""
+    said = re.findall(rf"^.*?corral: {re.escape(name)}: (.+?)\s*$", console, re.MULTILINE)
     return said[-1] if said else ""
 
 
@@ -43,12 +49,47 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
             raise ServerError(
                 f"The box could not prepare itself: {now}.", f"Read all: corral logs {deployment.name}"
             )
+        if now.startswith("interrupted"):
+            raise ServerError(f"{machine.instance_id}: {now}.", again(deployment))
         if aws.clock() >= until:
             raise ServerError(
                 f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last or 'nothing'}.",
                 next_step(deployment),
             )
         aws.sleep(POLL_S)
+
+
+def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], found: Endpoint) -> None:
+    """Wait until the server has answered a real completion. Raises ServerError when it does not."""
+    asked_at, taken = aws.clock(), ""
+
+    def check() -> health.Verdict:
+        nonlocal asked_at, taken
+        if aws.clock() >= asked_at + POLL_S:
+            asked_at, taken = aws.clock(), interruption(aws, deployment, machines)
+        return health.DEAD if taken else health.judge(health.look(found), found.served_model_name)
+
+    budget_s = load_budget_s(deployment.plan.weights_bytes)
+    try:
+        health.wait_until_ready(check, budget_s, aws.sleep, aws.clock)
+    except ServerError as error:
+        if taken:
+            raise ServerError(taken, again(deployment)) from None
+        raise ServerError(error.message, next_step(deployment)) from None
+
+
+def interruption(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> str:
+    """What the first of the machines says that EC2 takes back; nothing while it takes none."""
+    for machine in machines:
+        said = phase(aws, deployment, machine) if machine.purchase == "spot" else ""
+        if said.startswith("interrupted"):
+            return f"{machine.instance_id}: {said}."
+    return ""
+
+
+def again(deployment: Deployment) -> str:
+    """What to do about a machine that EC2 took back."""
+    return f"When it is gone, rent anew with the same options: corral up PLAN --target ec2 --name {deployment.name}"
 
 
 def next_step(deployment: Deployment) -> str:
@@ -67,7 +108,8 @@ def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
 
 def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
     """The address; a tunnel is opened where no network was let in."""
-    if order.cidr:
+    # A machine with several network cards has no public name, whoever was let in.
+    if order.cidr and machine.public_name:
         return f"http://{machine.public_name}:{order.port}"
     path = folder(deployment.name) / "tunnel.json"
     tunnel = session.held(path, machine.instance_id)

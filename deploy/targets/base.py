@@ -1,11 +1,38 @@
 """The verbs every target has, and what they answer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, Protocol
 
 from deploy.deployment import Deployment
 from infra.record import Record
 from serving.endpoint import Endpoint
+
+State = Literal[
+    "absent",
+    "provisioned",
+    "starting",
+    "serving",
+    "degraded",
+    "hung",
+    "stopped",
+    "dead",
+    "interrupted",
+    "unknown",
+]
+
+# From well to ill.
+SEVERITY: tuple[State, ...] = (
+    "serving",
+    "starting",
+    "provisioned",
+    "stopped",
+    "degraded",
+    "hung",
+    "dead",
+    "interrupted",
+    "absent",
+    "unknown",
+)
 
 
 class Check(Record):
@@ -22,13 +49,23 @@ class Status(Record):
 
     name: str
     target: str
-    state: Literal[
-        "absent", "provisioned", "starting", "serving", "degraded", "hung", "stopped", "dead", "unknown"
-    ]
+    state: State
     detail: str
     endpoint: Endpoint | None = None
     usd_so_far: float | None = None
     expires_at: str | None = None
+
+
+def together(names: Sequence[str], found: Sequence[Status]) -> Status:
+    """Several machines as one deployment: as well as the worst of them, reached at the first."""
+    worst = max(found, key=lambda one: SEVERITY.index(one.state))
+    if len(found) == 1:
+        return worst
+    detail = "; ".join(
+        f"{name}: {one.state}{f' at {one.endpoint.base_url}' if one.endpoint else ''}, {one.detail}"
+        for name, one in zip(names, found, strict=True)
+    )
+    return worst.model_copy(update={"detail": detail, "endpoint": found[0].endpoint})
 
 
 class Teardown(Record):

@@ -11,7 +11,9 @@ from pathlib import Path
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, load
 from deploy.ec2 import dry_run as ec2_dry_run
+from deploy.ec2 import ranks as ec2_ranks
 from deploy.ec2 import reach as ec2_reach
+from deploy.ec2.condition import condition
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
 from infra.aws import preflight as look
@@ -23,10 +25,8 @@ from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
 from infra.aws.rent import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, DocumentError, HostError, ServerError, UsageError
-from serving import health
+from infra.errors import CloudError, DocumentError, HostError, UsageError
 from serving.endpoint import Endpoint
-from serving.startup import load_budget_s
 
 Approve = Callable[[tuple[Check, ...]], None]
 
@@ -94,104 +94,80 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
 
 @told
 def serve(deployment: Deployment) -> Endpoint:
-    """Wait until the box has prepared itself and its server, which systemd starts, has answered a real completion.
+    """Wait until the boxes have prepared themselves and the server has answered a real completion.
 
-    Raises ServerError with the box's own words when it failed.
+    One box starts its server by itself; of several each is told its rank. Raises ServerError with a box's own words
+    when it failed.
     """
     aws, order = aws_for(deployment.name), order_of(deployment)
+    machines = running(aws, deployment, order)
+    if len(machines) < order.nodes:
+        raise CloudError(
+            f"Only {len(machines)} of the {order.nodes} machines of {deployment.name} run.",
+            f"Rent all of them anew: corral up PLAN --target ec2 --name {deployment.name}",
+        )
+    for machine in machines:
+        ec2_reach.wait_prepared(aws, deployment, machine)
     if order.nodes > 1:
-        raise UsageError(
-            f"{deployment.name} has {order.nodes} machines; corral starts no server across several rented machines.",
-            "They are prepared: start vLLM on each with --nnodes, --node-rank and --master-addr.",
-        )
-    machine = running(aws, deployment, order)
-    ec2_reach.wait_prepared(aws, deployment, machine)
-    found = ec2_reach.endpoint(deployment, order, machine)
-    name = deployment.plan.serve.served_model_name
-    try:
-        health.wait_until_ready(
-            lambda: health.judge(health.look(found), name),
-            load_budget_s(deployment.plan.weights_bytes),
-            aws.sleep,
-            aws.clock,
-        )
-    except ServerError as error:
-        raise ServerError(error.message, ec2_reach.next_step(deployment)) from None
+        ec2_ranks.join(aws, deployment, machines)
+    found = ec2_reach.endpoint(deployment, order, machines[0])
+    ec2_reach.wait_ready(aws, deployment, machines, found)
     return found
 
 
-def running(aws: Aws, deployment: Deployment, order: Order) -> rented.Rented:
-    """The machine that runs. Raises CloudError when none does."""
-    for machine in rented.machines(aws, deployment.name, order.regions):
-        if machine.state == "running":
-            return machine
-    raise CloudError(
-        f"No machine of {deployment.name} runs.",
-        f"Rent one: corral up PLAN --target ec2 --name {deployment.name}",
-    )
+def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[rented.Rented, ...]:
+    """The machines that run, the one that leads first. Raises CloudError when none does."""
+    found = rented.machines(aws, deployment.name, order.regions)
+    alive = tuple(machine for machine in found if machine.state == "running")
+    if not alive:
+        raise CloudError(
+            f"No machine of {deployment.name} runs.",
+            f"Rent one: corral up PLAN --target ec2 --name {deployment.name}",
+        )
+    return alive
 
 
 @told
 def status(deployment: Deployment) -> Status:
-    """Ask EC2 by tag, the box by its console, and the server where it can be reached from here."""
+    """Ask EC2 by tag, the boxes by their consoles, and the server where it can be reached from here."""
     aws, order = aws_for(deployment.name), order_of(deployment)
     found = rented.machines(aws, deployment.name, order.regions)
-    alive = [one for one in found if one.state != "terminated"]
-    said = Status(
-        name=deployment.name,
-        target="ec2",
-        state="absent",
-        detail="no machine carries its tag",
-        usd_so_far=rented.usd_so_far(aws, found),
-        expires_at=utc(alive[0].expires_at) if alive and alive[0].expires_at else None,
-    )
-    return said.model_copy(update=state_of(aws, deployment, order, alive[0])) if alive else said
-
-
-def state_of(aws: Aws, deployment: Deployment, order: Order, machine: rented.Rented) -> dict[str, object]:
-    """The state of a machine and its server, and the endpoint where there is one."""
-    where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
-    if machine.state != "running":
-        return {
-            "state": "stopped" if machine.state in ("stopping", "stopped") else "provisioned",
-            "detail": where,
-        }
-    phase = ec2_reach.phase(aws, deployment, machine)
-    if phase != "prepared":
-        return {
-            "state": "dead" if phase.startswith("failed") else "starting",
-            "detail": f"{where}: {phase or 'booting'}",
-        }
-    try:
-        endpoint = ec2_reach.endpoint(deployment, order, machine)
-    except HostError as error:
-        return {"state": "provisioned", "detail": f"{where}: {error.message}"}
-    verdict = health.judge(health.look(endpoint), deployment.plan.serve.served_model_name)
-    return {"state": verdict.state, "detail": f"{where}: {verdict.detail}", "endpoint": endpoint}
+    ends = [one.expires_at for one in found if one.expires_at and one.state != "terminated"]
+    money = {"usd_so_far": rented.usd_so_far(aws, found), "expires_at": utc(ends[0]) if ends else None}
+    return condition(aws, deployment, order, found).model_copy(update=money)
 
 
 @told
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
-    """The server's log through Session Manager; where that is not to be had, the machine's console."""
+    """The server's log, of several machines each line with its own's id."""
     aws, order = aws_for(deployment.name), order_of(deployment)
-    machine = running(aws, deployment, order)
+    machines = running(aws, deployment, order)
+    return (
+        f"{machine.instance_id}: {line}" if len(machines) > 1 else line
+        for machine in machines
+        for line in log(aws, deployment, machine).splitlines()
+    )
+
+
+def log(aws: Aws, deployment: Deployment, machine: rented.Rented) -> str:
+    """What a machine's server says, through Session Manager; where that is not to be had, its console."""
+    units = f"--unit={hosts.unit(deployment.name)} --unit={hosts.spot_unit(deployment.name)}"
     try:
-        words = f"sudo journalctl --no-pager --output=cat --unit={hosts.unit(deployment.name)} --lines=2000"
-        text = session.run(machine.instance_id, machine.region, words)
+        words = f"sudo journalctl --no-pager --output=cat {units} --lines=2000"
+        return session.run(machine.instance_id, machine.region, words)
     except HostError as error:
         progress(f"{error.message} This is the console instead.")
-        text = console(aws, machine.region, machine.instance_id)
-    return iter(text.splitlines())
+        return console(aws, machine.region, machine.instance_id)
 
 
 @told
 def extend(name: str, minutes: int) -> datetime:
-    """Let a deployment live that long from now: schedule, tags, and the limit in the box itself."""
+    """Let a deployment live that long from now: schedule, tags, and the limit in the boxes themselves."""
     deployment = load(name)
     aws, order = aws_for(name), order_of(deployment)
-    machine = running(aws, deployment, order)
-    # The box first: it is the one that ends the machine when all else fails to.
-    session.run(machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}")
+    # The boxes first: each ends itself when all else fails to.
+    for machine in running(aws, deployment, order):
+        session.run(machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}")
     return rented.extend(aws, order, minutes)
 
 

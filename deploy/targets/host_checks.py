@@ -7,7 +7,7 @@ from deploy import preflight as judge
 from deploy.deployment import Deployment
 from deploy.targets import host_unit, tunnels
 from deploy.targets.base import Check
-from deploy.targets.owned import Brought, Node, host_setup
+from deploy.targets.owned import Brought
 from infra import host as hosts
 from infra.facts import HostFacts
 from infra.ssh import Host
@@ -34,20 +34,6 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
     if len(deployment.hosts) == 1:
         return found
     return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in found)
-
-
-def setup_for(
-    deployment: Deployment, bring: Brought, destination: str, facts: HostFacts | None = None
-) -> hosts.HostSetup:
-    """One host's setup; of an engine over several hosts, the interface is known only with that host's facts."""
-    if deployment.plan.machine.hosts == 1:
-        return host_setup(deployment, bring)
-    addresses = tuple(Host(one).address() for one in deployment.hosts)
-    rank = deployment.hosts.index(destination)
-    address = addresses[rank]
-    interface = facts.interfaces.get(address, "") if facts else "(asked from the host)"
-    node = Node(rank=rank, count=len(addresses), address=address, interface=interface, addresses=addresses)
-    return host_setup(deployment, bring, node)
 
 
 def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:

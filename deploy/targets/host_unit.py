@@ -1,12 +1,11 @@
 """The server's systemd unit on one owned host: started, waited for, judged, stopped."""
 
 import time
-from typing import Literal
 
 from deploy.cli.output import progress
 from deploy.deployment import Deployment
 from deploy.targets import tunnels
-from deploy.targets.base import Status
+from deploy.targets.base import State, Status
 from infra import host as hosts
 from infra.errors import ServerError
 from infra.record import Record
@@ -54,9 +53,12 @@ class UnitState(Record):
         return self.active == "failed" or self.sub == "auto-restart"
 
 
-def start_command(name: str) -> tuple[str, ...]:
+def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
     """What starts the unit, now and at every boot."""
-    return ("sh", "-c", START_SCRIPT, "start", hosts.unit(name))
+    if deployment.plan.machine.hosts == 1:
+        return ("sh", "-c", START_SCRIPT, "start", hosts.unit(deployment.name))
+    addresses = tuple(Host(one).address() for one in deployment.hosts)
+    return hosts.join_command(deployment.name, deployment.hosts.index(destination), addresses)
 
 
 def start(deployment: Deployment, host: Host) -> Endpoint | None:
@@ -64,7 +66,7 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
 
     Raises ServerError with the cause its journal gives; the unit is stopped then.
     """
-    host.run(start_command(deployment.name), as_root=True)
+    host.run(start_command(deployment, host.destination), as_root=True)
     if is_headless(deployment, host):
         return None
     endpoint = tunnels.endpoint(deployment, host)
@@ -110,7 +112,7 @@ def status(deployment: Deployment, host: Host) -> Status:
 
 def said(
     deployment: Deployment,
-    state: Literal["absent", "provisioned", "starting", "serving", "degraded", "hung", "stopped", "dead"],
+    state: State,
     detail: str,
     endpoint: Endpoint | None = None,
 ) -> Status:

@@ -11,7 +11,7 @@ from infra import host as hosts
 from infra.errors import UsageError
 from infra.record import Record
 from serving import engine as engines
-from serving.options import ServeOptions, across_nodes, argv, environment
+from serving.options import ServeOptions, argv, environment
 from serving.pack import prefix_of, python_of
 from serving.startup import load_budget_s
 
@@ -33,18 +33,6 @@ class Brought(Record):
     disk_gib: float = 0.0
 
 
-class Node(Record):
-    """One host of an engine that spans several."""
-
-    rank: int
-    count: int
-    address: str
-    interface: str
-    """The network interface that has the address."""
-    addresses: tuple[str, ...]
-    """Of all of them, the master first."""
-
-
 def brought(deployment: Deployment) -> Brought:
     """Decide what to bring. Raises UsageError for an engine that is none, ServerError when there is none to bring."""
     plan = deployment.plan
@@ -61,38 +49,23 @@ def brought(deployment: Deployment) -> Brought:
     return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
 
 
-def host_setup(deployment: Deployment, bring: Brought, node: Node | None = None) -> hosts.HostSetup:
+def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     """How the host is prepared for this plan, with the paths it will have there."""
     options = _options_there(deployment, bring)
     home_there = hosts.state_folder(deployment.name)
-    given = environment(options, home_there, load_budget_s(deployment.plan.weights_bytes))
     return hosts.HostSetup(
         name=deployment.name,
-        argv=(*argv(options), *(node_arguments(node) if node else ())),
-        environment=given | (node_environment(node) if node else {}),
+        argv=argv(options),
+        environment=environment(options, home_there, load_budget_s(deployment.plan.weights_bytes)),
         host=options.host,
         port=options.port,
-        peers=node.addresses if node else (),
+        nodes=deployment.plan.machine.hosts,
         engine=_engine_there(deployment.name, bring),
         weights=f"hf://{deployment.plan.serve.model}" if _is_repository(deployment.plan, bring) else "",
         read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,
     )
-
-
-def node_arguments(node: Node) -> tuple[str, ...]:
-    """What tells one host its place among the others."""
-    return across_nodes(node.count, str(node.rank), node.addresses[0], headless=node.rank > 0)
-
-
-def node_environment(node: Node) -> dict[str, str]:
-    """Which address and interface the engine's parts talk over."""
-    return {
-        "VLLM_HOST_IP": node.address,
-        "GLOO_SOCKET_IFNAME": node.interface,
-        "NCCL_SOCKET_IFNAME": node.interface,
-    }
 
 
 def removal_script() -> str:

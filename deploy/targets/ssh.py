@@ -12,9 +12,9 @@ from deploy import preflight as judge
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder
 from deploy.targets import host_unit, tunnels
-from deploy.targets.base import Check, Status, Teardown
-from deploy.targets.host_checks import checks, setup_for
-from deploy.targets.owned import Brought, brought, removal_script
+from deploy.targets.base import Check, Status, Teardown, together
+from deploy.targets.host_checks import checks
+from deploy.targets.owned import Brought, brought, host_setup, removal_script
 from infra import host as hosts
 from infra.errors import UsageError
 from infra.ssh import Host, checked_destination
@@ -25,8 +25,6 @@ from serving.pack import pack
 
 T = TypeVar("T")
 
-# From well to ill.
-SEVERITY = ("serving", "starting", "provisioned", "stopped", "degraded", "hung", "dead", "absent")
 LEFTOVERS = ("path", "unit", "table", "process")
 
 
@@ -41,14 +39,16 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
     """Per host: what is brought, the files written, the commands run."""
     checked_hosts(deployment)
     bring = brought(deployment)
+    write = [file.model_dump() for file in files_for(deployment, host_setup(deployment, bring))]
     return [
         {
             "host": destination,
             "bring": bring.model_dump(mode="json"),
-            "write": [
-                file.model_dump() for file in files_for(deployment, setup_for(deployment, bring, destination))
+            "write": write,
+            "run": [
+                list(prepare_command(deployment.name)),
+                list(host_unit.start_command(deployment, destination)),
             ],
-            "run": [list(prepare_command(deployment.name)), list(host_unit.start_command(deployment.name))],
         }
         for destination in deployment.hosts
     ]
@@ -78,14 +78,7 @@ def serve(deployment: Deployment) -> Endpoint:
 def status(deployment: Deployment) -> Status:
     """Ask every host; the fleet is as well as its worst host."""
     found = on_each(deployment, lambda host: host_unit.status(deployment, host))
-    worst = max(found, key=lambda one: SEVERITY.index(one.state))
-    if len(found) == 1:
-        return worst
-    detail = "; ".join(
-        f"{host}: {one.state}{f' at {one.endpoint.base_url}' if one.endpoint else ''}, {one.detail}"
-        for host, one in zip(deployment.hosts, found, strict=True)
-    )
-    return worst.model_copy(update={"detail": detail, "endpoint": found[0].endpoint})
+    return together(deployment.hosts, found)
 
 
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
@@ -156,7 +149,7 @@ def connected(destination: str) -> Host:
 
 def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
     """The record comes first: whatever fails after it, `down` and `corral hosts` find what was begun."""
-    setup = setup_for(deployment, bring, host.destination, host.facts())
+    setup = host_setup(deployment, bring)
     host.write(files_for(deployment, setup))
     if bring.wheelhouse:
         progress(f"{host.destination}: bringing the wheels from {bring.wheelhouse}")

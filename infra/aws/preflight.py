@@ -76,7 +76,7 @@ def look(
     nets = {subnet.zone: subnet for subnet in site.subnets(aws, order, region)}
     image = site.image(aws, order, region)
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
-    findings += image_found(order, region, image)
+    findings += [*several_found(order, region), *image_found(order, region, image)]
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, [], findings
     here = Site(
@@ -163,6 +163,15 @@ def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> li
         fix = "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3."
         return [warning("network", region, "the subnets give no public address", fix)]
     return [ok("network", region, f"{len(nets)} subnets")]
+
+
+def several_found(order: Order, region: str) -> list[Finding]:
+    """What nobody has verified of one server over several machines."""
+    if order.nodes == 1:
+        return []
+    found = "one server over rented machines: derived from owned hosts, never run on EC2 or over EFA"
+    fix = "Without its OFI plugin NCCL silently uses TCP (vLLM PR 55783): look for NET/OFI in corral logs."
+    return [warning("network", region, found, fix)]
 
 
 def image_found(order: Order, region: str, image: site.Image | None) -> list[Finding]:

@@ -31,16 +31,22 @@ class Rented(Record):
     launched_at: datetime
     ended_at: datetime | None = None
     expires_at: datetime | None = None
+    end_reason: str = ""
+    """EC2's code for why it ended, such as Server.SpotInstanceTermination."""
     public_name: str = ""
+    private_address: str = ""
+    launch_index: int = 0
+    """Its place among those of the same launch."""
 
 
 def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...]:
-    """The machines of a deployment, those included that ended within the last hour."""
-    return tuple(
+    """The machines of a deployment in a fixed order, those included that ended within the last hour."""
+    found = (
         rented(row, region)
         for region in regions
         for row in site.instances(aws, ec2(region, "DescribeInstances", Filters=ours(name)))
     )
+    return tuple(sorted(found, key=lambda one: (one.launch_index, one.instance_id)))
 
 
 def rented(row: dict[str, Any], region: str) -> Rented:
@@ -57,7 +63,10 @@ def rented(row: dict[str, Any], region: str) -> Rented:
         launched_at=row["LaunchTime"],
         ended_at=ended_at(row.get("StateTransitionReason", "")),
         expires_at=moment(tags.get(EXPIRES_TAG, "")),
+        end_reason=row.get("StateReason", {}).get("Code", ""),
         public_name=row.get("PublicDnsName") or "",
+        private_address=row.get("PrivateIpAddress") or "",
+        launch_index=row.get("AmiLaunchIndex", 0),
     )
 
 

@@ -1,25 +1,34 @@
 #!/bin/sh
-# lock on|off NAME: load or remove the table inet corral-NAME, which lets the server's own user send to loopback and
-# its peers alone. systemd runs it as root before the server starts and after it ended. Nobody else's table is touched.
+# lock on|off NAME: load or remove the table that lets the server's own user send to loopback and its peers alone.
+# systemd runs it as root before the server starts and after it ended.
 set -eu
 root=/opt/corral/$2
 table="inet corral-$2"
 loaded=/run/corral-$2.nft
 if ! command -v nft >/dev/null; then
-    echo "corral: nft is missing on this host, so no egress lock is loaded: install nftables" >&2
+    echo "corral: nft is missing, so no egress lock is loaded: install nftables" >&2
     exit 0
 fi
 # The unit's own user wrote this a moment ago: its number is another at each start.
 uid=$(cat "/var/lib/private/corral-$2/uid" 2>/dev/null) || uid=
 case $uid in '' | *[!0-9]* | 0) uid=none ;; esac
 
+rules() { # the peers are known once this host has joined them
+    echo "define server = $uid"
+    cat "$root/egress.nft"
+    [ ! -e "$root/peers" ] || while read -r address; do
+        case $address in *:*) kind=ipv6_addr ;; *) kind=ipv4_addr ;; esac
+        echo "add element $table $kind { $address }"
+    done <"$root/peers"
+}
+
 if [ "$1" = on ]; then
     # shellcheck disable=SC2086 # two words
-    { echo "define server = $uid"; cat "$root/egress.nft"; } | nft -f - && nft --stateless list table $table >"$loaded" && exit
+    rules | nft -f - && nft --stateless list table $table >"$loaded" && exit
     echo "corral: the egress lock cannot be loaded, so the server is not started" >&2
     exit 1
 fi
-# What the server left running would be unlocked: it goes first. Not this script, which is the unit's too, and root's.
+# What the server left running would be unlocked: it goes first. Not this script, which is root's.
 for process in /proc/[0-9]*; do
     grep -qs "/corral-$2\.service" "$process/cgroup" || continue
     if [ "$(stat -c %u "$process" 2>/dev/null)" = "$uid" ]; then kill -KILL "${process#/proc/}" || true; fi

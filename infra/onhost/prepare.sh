@@ -6,11 +6,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck disable=SC1091 # written beside us
 . "$root/setup.env"
 
-phase() { # the marker that `corral status` and the cloud's console output show
-    printf '%s\n' "$*" >"$root/phase"
-    echo "corral: $NAME: $*"
-    [[ $RENTED != yes ]] || echo "corral: $NAME: $*" >/dev/console || true
-}
+phase() { "$root/bin/phase" "$@"; }
 trap 'phase "failed: ${step:-start}, line $LINENO"' ERR
 
 secret() { # a SecureString of SSM, or a secret of Secrets Manager, by its name

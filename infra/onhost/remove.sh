@@ -7,6 +7,7 @@ LC_ALL=C
 export LC_ALL
 root=/opt/corral/$name
 units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
+node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit
 
 for unit in $units; do
     [ -e "/etc/systemd/system/$unit" ] || continue
@@ -20,12 +21,12 @@ nft delete table inet "corral-$name" 2>/dev/null
 rm -f "/run/corral-$name.nft"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
-rm -rf --one-file-system "$root"
+rm -rf --one-file-system "$root" "$node"
 rmdir /opt/corral 2>/dev/null
 systemctl daemon-reload
 
 left() { printf 'left %s %s\n' "$1" "$2"; }
-for path in "$root" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
+for path in "$root" "$node" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
     [ ! -e "$path" ] || left path "$path"
 done
 for unit in $units; do

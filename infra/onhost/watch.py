@@ -2,10 +2,11 @@
 """Run every minute on the host: end a deployment whose time is up, or that nobody has asked anything.
 
 Standard library only: it runs with the host's own Python. Idle is judged by the server's own request counters;
-a server that is still loading is not idle, one that systemd has given up on is.
+a server that is still loading is not idle, one that will not come is.
 """
 
 import argparse
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ from pathlib import Path
 
 COUNTERS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
+# The last words of a preparation: from then on a server that is not started is not on its way.
+FINAL = ("prepared", "failed", "interrupted")
+DISCARD_PORT = 9
 
 
 def main() -> None:
@@ -46,7 +50,8 @@ def reason_to_end(options: argparse.Namespace, now_s: float) -> str:
         return "its time limit is reached"
     if not options.idle_minutes:
         return ""
-    idle_s = idle_for(options.root / "activity", activity(options.metrics, options.unit), now_s)
+    seen = activity(options.metrics, options.unit, options.root)
+    idle_s = idle_for(options.root / "activity", seen, now_s)
     return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
 
 
@@ -60,13 +65,35 @@ def idle_for(note: Path, seen: str, now_s: float) -> float:
     return 0.0
 
 
-def activity(metrics: str, unit: str) -> str:
+def activity(metrics: str, unit: str, root: Path) -> str:
     """What the server has done so far, as a text that changes when it does something; `busy` when it is at work."""
     try:
         with urllib.request.urlopen(metrics, timeout=10) as answer:
             return work_done(answer.read().decode())
     except (OSError, ValueError):
-        return "failed" if state(unit) == "failed" else "busy"
+        return hopeless(unit, root) or "busy"
+
+
+def hopeless(unit: str, root: Path) -> str:
+    """Why a server that does not answer will not do so by itself; nothing while it may."""
+    found, phase, first = state(unit), root / "phase", root / "first"
+    if found == "failed":
+        return "failed"
+    if found == "inactive" and phase.exists() and phase.read_text().startswith(FINAL):
+        return "not started"
+    # It works for the server of another box, and has none of its own to ask.
+    return "alone" if first.exists() and not is_there(first.read_text().strip()) else ""
+
+
+def is_there(address: str) -> bool:
+    """Whether another host is up: it lets us in at a port nobody uses, or says that nobody does."""
+    try:
+        socket.create_connection((address, DISCARD_PORT), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def work_done(text: str) -> str:

@@ -4,17 +4,22 @@ The engine and the weights lie on the host, as they would on an image of one's o
 """
 
 import json
+import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
 from deploy import deployment as deployments
+from deploy.ec2 import reach
 from deploy.ec2.options import Ec2Options
 from deploy.ec2.order import host_setup
 from deploy.plan import Plan
 from infra import host as hosts
+from infra.errors import EndpointError
 from infra.ssh import Host
 from serving import client
 from serving.endpoint import Endpoint
@@ -25,7 +30,9 @@ pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
 
 def user_data(plan: Path) -> str:
     """What RunInstances would carry."""
-    options = Ec2Options(engine="/srv/engine.tar", weights="/srv/model", ttl="8h", idle="30m")
+    options = Ec2Options(
+        engine="/srv/engine.tar", weights="/srv/model", ttl="8h", idle="30m", purchases=("on-demand", "spot")
+    )
     deployment = deployments.make(Plan.read(plan), "ec2", "tiny")
     return hosts.user_data(host_setup(deployment, options, "us-east-1"))
 
@@ -48,6 +55,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine.binds = [
         f"--bind-ro={machine.folder}/engine.tar:/srv/engine.tar",
         f"--bind-ro={tmp_path}/model:/srv/model",
+        f"--bind-ro={Path(__file__).parents[1]}/data/fake_imds.py:/srv/fake_imds.py",
     ]
     Path(document["model"]).rename(tmp_path / "model")
     machine.power_on()
@@ -79,22 +87,103 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         journal = "journalctl --no-pager -o cat -u corral-tiny.service | tail -5"
         wait(lambda: answers(endpoint), 300, lambda: machine.ssh(journal))
         client.canary(endpoint, 30)
+
+        # The watch reads vLLM's real counters, and while they stay the same counts the time.
+        watch = "systemctl start corral-tiny.watch.service; cat /opt/corral/tiny/activity"
+        since_s, _, seen = machine.ssh(watch).partition(" ")
+        assert [float(count) > 0 for count in seen.split(",")] == [True, True]
+        assert machine.ssh(watch) == f"{since_s} {seen}"
+
+        taken_back(machine, endpoint, wait)
     finally:
         host.close_forward(18765)
 
-    # Nobody asks: the watch reads vLLM's real counters, and half an hour later (by a clock of ours) ends the box.
-    watch = "systemctl start corral-tiny.watch.service; cat /opt/corral/tiny/activity"
+    # A stopped server is asked by nobody: half an hour later (by a clock of ours) the watch ends the box.
     since_s, _, seen = machine.ssh(watch).partition(" ")
-    assert [float(count) > 0 for count in seen.split(",")] == [True, True]
-    machine.ssh(f"printf '%s %s' {float(since_s) - 1801} {seen.strip()} > /opt/corral/tiny/activity")
+    assert seen == "not started"
+    machine.ssh(f"printf '%s %s' {float(since_s) - 1801} '{seen}' > /opt/corral/tiny/activity")
     machine.ssh("systemctl start --no-block corral-tiny.watch.service")
     assert machine.ended_itself(120)
 
 
+def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> None:
+    """EC2 announces the end of a spot box: what runs is answered whole, nothing new begins, and all of it is said."""
+    # The address of EC2's metadata service, on the loopback of the box's own network namespace.
+    machine.ssh(
+        "ip address add 169.254.169.254/32 dev lo && mkdir /run/imds && "
+        "systemd-run --quiet python3 /srv/fake_imds.py 169.254.169.254 80 /run/imds"
+    )
+    wait(lambda: "404" in machine.ssh("cat /run/imds/asked || true"), 30, lambda: "the service was not asked")
+
+    notice = '{"action": "terminate", "time": "2026-11-26T08:22:00Z"}'
+    stream = Stream(endpoint, tokens=1200)
+    stream.begun.wait(60)
+    machine.ssh(f"echo '{notice}' > /run/imds/notice")
+    words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
+    phase = "cat /opt/corral/tiny/phase"
+    wait(lambda: machine.ssh(phase) == f"{words}\n", 20, lambda: machine.ssh(phase))
+    with pytest.raises(EndpointError):
+        client.canary(endpoint, 10)
+    stream.join(90)
+    said_s = float(machine.ssh("stat --format=%.Y /opt/corral/tiny/phase"))
+    assert (stream.finish_reason, stream.tokens_made) == ("length", 1200)
+    assert stream.ended_s > said_s  # it was in flight when the server was told to stop
+
+    show = "systemctl show corral-tiny.service --property=ActiveState --property=Result --property=NRestarts"
+    wait(lambda: "ActiveState=inactive" in machine.ssh(show), 60, lambda: machine.ssh(show))
+    assert sorted(machine.ssh(show).split()) == ["ActiveState=inactive", "NRestarts=0", "Result=success"]
+    # Whoever starts it again, it stays stopped, and nothing else is said.
+    machine.ssh("systemctl start corral-tiny.service; /opt/corral/tiny/bin/phase prepared")
+    assert "ActiveState=inactive" in machine.ssh(show)
+    console = (machine.folder / "console").read_text(errors="replace")
+    assert reach.last_phase(console, "tiny") == words
+
+
+class Stream(Thread):
+    """A completion that is being streamed."""
+
+    def __init__(self, endpoint: Endpoint, tokens: int) -> None:
+        super().__init__(daemon=True)
+        self.endpoint, self.tokens = endpoint, tokens
+        self.begun = Event()
+        self.finish_reason, self.tokens_made, self.ended_s = "", 0, 0.0
+        self.start()
+
+    def run(self) -> None:
+        assert self.endpoint.api_key_file
+        body = {
+            "model": self.endpoint.served_model_name,
+            "prompt": "Once",
+            "max_tokens": self.tokens,
+            "ignore_eos": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        request = urllib.request.Request(
+            f"{self.endpoint.base_url}/v1/completions",
+            data=json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self.endpoint.api_key_file.read_text().strip()}",
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            for line in answer:
+                if line.startswith(b"data: {"):
+                    self.note(json.loads(line.removeprefix(b"data: ")))
+        self.ended_s = time.time()
+
+    def note(self, event: dict[str, Any]) -> None:
+        """What one event tells."""
+        self.begun.set()
+        for choice in event["choices"]:
+            self.finish_reason = choice["finish_reason"] or self.finish_reason
+        if event.get("usage"):
+            self.tokens_made = event["usage"]["completion_tokens"]
+
+
 def answers(endpoint: Endpoint) -> bool:
     """Whether the endpoint lists its model."""
-    from infra.errors import EndpointError
-
     try:
         return client.models(endpoint) == (endpoint.served_model_name,)
     except EndpointError:

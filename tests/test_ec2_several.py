@@ -1,0 +1,242 @@
+"""Rented machines from `up` to `down`: one server over two of them, and a spot machine that EC2 takes back.
+
+EC2 is the strict fake with its own clock; Session Manager is a real `aws` process, behind which a fake box answers.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fake_aws_cli
+import pytest
+from fake_aws import FakeAws
+from renting import door, fresh
+
+from deploy.cli.main import run
+from deploy.deployment import folder
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
+from deploy.targets import ec2
+
+Corral = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    """An account with room for P5, which corral talks to."""
+    aws, clock = fresh()
+    aws.quotas |= {"L-417A185B": 1000.0, "by name": 1000.0}
+    region = aws.regions["us-east-1"]
+    region.vcpu_limit, region.public_subnets = 1000, False
+    monkeypatch.setattr(ec2, "aws_for", lambda name: door(aws, clock, folder(name)))
+    return aws
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> Path:
+    """How Session Manager was called: a line a call."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} {fake_aws_cli.__file__} "$@"\n')
+    (tools / "session-manager-plugin").write_text("#!/bin/sh\n")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_AWS_LOG", str(tmp_path / "aws.log"))
+    monkeypatch.setenv("FAKE_UNIT", "active")
+    return tmp_path / "aws.log"
+
+
+@pytest.fixture
+def corral(capsys: pytest.CaptureFixture[str]) -> Corral:
+    """Run a command: its exit code, and what it said."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def plan_on(
+    machine: str, model: str, precision: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """The arguments that rent for a plan."""
+    plan = answer_for(model, precision, machine, Options())
+    monkeypatch.setenv("FAKE_MODEL", plan.serve.served_model_name)
+    plan.write(folder / "plan.json")
+    return [str(folder / "plan.json"), "--target", "ec2", "--name", "t1", "--yes"]
+
+
+@pytest.fixture
+def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return plan_on("2xp5.48xlarge", "maverick", "bf16", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    return [*plan_on("g5.12xlarge", "scout", "int4", tmp_path, monkeypatch), "--purchase", "spot"]
+
+
+def commands(log: Path) -> list[tuple[str, str]]:
+    """Which box was told what."""
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    said = [(call[call.index("--target") + 1], json.loads(call[-1])) for call in calls]
+    return [(target, parameters["command"][0]) for target, parameters in said if "command" in parameters]
+
+
+def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corral: Corral) -> None:
+    code, out, err = corral("up", *two, "--json")
+    assert code == 0, err
+    assert "warning  network us-east-1: one server over rented machines: derived from owned hosts" in err
+    rows = aws.regions["us-east-1"].instances
+    first, second = rows
+    addresses = f"{rows[first]['address']} {rows[second]['address']}"
+    join = "sudo /opt/corral/t1/bin/join"
+    joined = [(box, words) for box, words in commands(log) if "bin/join" in words]
+    assert joined == [(first, f"{join} 0 {addresses}"), (second, f"{join} 1 {addresses}")]
+    endpoint = json.loads(out)
+    tunnels = [line for line in log.read_text().splitlines() if "localPortNumber" in line]
+    assert len(tunnels) == 1
+    assert endpoint["base_url"].rpartition(":")[2] in tunnels[0]
+    assert first in tunnels[0]
+    assert endpoint["api_key_file"].endswith(f"api-key-{first}")
+
+    status = json.loads(corral("status", "t1", "--json")[1])
+    assert (status["state"], status["endpoint"]) == ("serving", endpoint)
+    assert f"{second}: serving, {second}, on-demand p5.48xlarge in us-east-1a: works for the first" in str(
+        status
+    )
+    lines = corral("logs", "t1")[1].splitlines()
+    assert [line for line in lines if "a line" in line] == [f"{id}: a line of the log" for id in rows]
+    assert corral("extend", "t1", "2d")[0] == 0
+    told = [(box, words) for box, words in commands(log) if "bin/extend" in words]
+    assert told == [(id, "sudo /opt/corral/t1/bin/extend 2880") for id in rows]
+
+    # Asked again, each is told its rank again, and nothing more is rented.
+    assert corral("serve", "t1", "--json")[:2] == (0, out)
+    assert [(box, words) for box, words in commands(log) if "bin/join" in words] == joined * 2
+    assert len(rows) == 2
+    assert corral("down", "t1")[0] == 0
+    assert aws.live() == []
+
+
+def test_a_machine_that_takes_no_rank_is_named(
+    aws: FakeAws, log: Path, two: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("provision", *two)[0] == 0
+    rows = aws.regions["us-east-1"].instances
+    first, second = rows
+    monkeypatch.setenv("FAKE_STRANGER", second)
+    code, _, err = corral("serve", "t1")
+    address = rows[second]["address"]
+    assert code == 7
+    assert (
+        f"error: {second} took no rank: corral: t1: not joined: no interface here has the address {address}"
+        in err
+    )
+    assert "it still costs: corral down t1" in err
+
+    rows[second]["address"] = "10.0.0.9; reboot"
+    before = len(commands(log))
+    code, _, err = corral("serve", "t1")
+    assert (code, len(commands(log))) == (11, before), err
+    assert "'10.0.0.9; reboot' is no address that a host can have" in err
+
+
+@pytest.mark.parametrize(
+    ("unit", "state", "detail"),
+    [("inactive", "provisioned", "start it: corral serve t1"), ("failed", "dead", "its unit has failed")],
+)
+def test_what_systemd_says_on_each_machine_is_the_status(
+    unit: str,
+    state: str,
+    detail: str,
+    aws: FakeAws,
+    log: Path,
+    two: list[str],
+    corral: Corral,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert corral("provision", *two)[0] == 0
+    monkeypatch.setenv("FAKE_UNIT", unit)
+    status = json.loads(corral("status", "t1", "--json")[1])
+    assert (status["state"], status["endpoint"], status["detail"].count(detail)) == (state, None, 2)
+
+
+def test_a_server_that_lost_a_machine_is_dead_and_up_makes_all_anew(
+    aws: FakeAws, log: Path, two: list[str], corral: Corral
+) -> None:
+    assert corral("up", *two)[0] == 0
+    region = aws.regions["us-east-1"]
+    first, second = region.instances
+    region.terminate_instances(InstanceIds=[second])
+    aws.clock.sleep(60)
+    status = json.loads(corral("status", "t1", "--json")[1])
+    assert status["state"] == "dead"
+    assert "missing: dead, 1 of 2 machines ended. When it is gone, rent anew" in status["detail"]
+    code, _, err = corral("serve", "t1")
+    assert (code, "Only 1 of the 2 machines of t1 run." in err) == (12, True)
+    code, _, err = corral("up", *two)
+    assert code == 0, err
+    aws.clock.sleep(60)
+    alive = [id for id, row in region.instances.items() if row["ended"] is None]
+    assert len(alive) == 2
+    assert not {first, second} & set(alive)
+    assert corral("down", "t1")[0] == 0
+    assert aws.live() == []
+
+
+WORDS = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
+
+
+def test_a_spot_machine_that_ec2_takes_back_is_told_and_replaced(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral
+) -> None:
+    assert corral("up", *one)[0] == 0
+    region = aws.regions["us-east-1"]
+    (first,) = region.instances
+    prepared, region.console = region.console, f"{region.console}[99.1] corral: {{name}}: {WORDS}\r\n"
+    code, out, _ = corral("status", "t1", "--json")
+    status = json.loads(out)
+    assert (code, status["state"], status["endpoint"]) == (7, "interrupted", None)
+    rent = "rent anew with the same options: corral up PLAN --target ec2 --name t1"
+    assert status["detail"] == (f"{first}, spot g5.12xlarge in us-east-1a: {WORDS}. When it is gone, {rent}")
+    # While it still runs it is no machine to serve on.
+    code, _, err = corral("up", *one)
+    assert (code, f"error: {first}: {WORDS}.\n" in err, rent in err) == (7, True, True)
+
+    region.take_back(first)
+    aws.clock.sleep(60)
+    status = json.loads(corral("status", "t1", "--json")[1])
+    assert (status["state"], rent in status["detail"]) == ("interrupted", True)
+    assert status["detail"].startswith("interrupted by EC2: its machine was taken back")
+    region.console = prepared
+    assert corral("up", *one)[0] == 0
+    assert [id for id, row in region.instances.items() if row["ended"] is None] != [first]
+
+    # The request of the machine that runs is cancelled with it; the other was closed by EC2.
+    assert sorted(row["State"] for row in region.spot_requests.values()) == ["active", "closed"]
+    assert corral("down", "t1")[0] == 0
+    assert sorted(row["State"] for row in region.spot_requests.values()) == ["cancelled", "closed"]
+    assert aws.live() == []
+
+
+def test_an_interruption_while_the_server_loads_ends_the_wait(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_MODEL", "another, so it is never ready")
+    region = aws.regions["us-east-1"]
+    asked, began = region.get_console_output, aws.clock()
+
+    def console(**parameters: Any) -> dict[str, Any]:
+        late = f"corral: t1: {WORDS}\n" if aws.clock() > began + 75 else ""
+        return {"Output": asked(**parameters)["Output"] + late}
+
+    monkeypatch.setattr(region, "get_console_output", console)
+    code, _, err = corral("up", *one)
+    assert (code, WORDS in err, aws.clock() < began + 150) == (7, True, True), err

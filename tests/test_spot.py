@@ -1,0 +1,89 @@
+"""The notice of a spot box: asked for as IMDSv2 wants it, told once, acted on by stopping the server."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import host
+from infra.onhost import spot
+
+NOTICE = {"action": "terminate", "time": "2026-11-26T08:22:00Z"}
+
+
+@pytest.fixture
+def metadata(tmp_path: Path) -> Iterator[str]:
+    """A metadata service that gives the notice in the test's folder, if there is one."""
+    command = [
+        sys.executable,
+        str(Path(__file__).parent / "data/fake_imds.py"),
+        "127.0.0.1",
+        "0",
+        str(tmp_path),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}/latest"
+        process.kill()
+
+
+def test_nothing_is_announced_until_ec2_says_so(metadata: str, tmp_path: Path) -> None:
+    assert spot.notice(metadata) == ""
+    (tmp_path / "notice").write_text(json.dumps(NOTICE))
+    assert spot.notice(metadata) == "2026-11-26T08:22:00Z"
+    asked = [
+        "PUT /latest/api/token 200",
+        "GET /latest/meta-data/spot/instance-action 404",
+        "PUT /latest/api/token 200",
+        "GET /latest/meta-data/spot/instance-action 200",
+    ]
+    assert (tmp_path / "asked").read_text().splitlines() == asked
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["", "soon", "[]", "{}", '{"time": null}', '{"time": 5}', '{"time": "$(id)"}', '{"time": "2026-11-26"}'],
+)
+def test_what_is_no_notice_stops_nothing(said: str, metadata: str, tmp_path: Path) -> None:
+    (tmp_path / "notice").write_text(said)
+    assert spot.notice(metadata) == ""
+
+
+def test_a_proxy_is_not_asked(metadata: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    (tmp_path / "notice").write_text(json.dumps(NOTICE))
+    assert spot.notice(metadata) == "2026-11-26T08:22:00Z"
+
+
+def test_where_nobody_answers_there_is_no_notice() -> None:
+    assert spot.notice("http://127.0.0.1:9/latest") == ""
+
+
+@pytest.mark.parametrize("first", [None, "10.0.0.5"], ids=["of-its-own", "for-another-box"])
+def test_the_notice_is_said_and_the_server_stopped(
+    first: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/phase").symlink_to(Path(host.__file__).parent / "onhost/phase.sh")
+    (tmp_path / "setup.env").write_text("NAME=scout\nRENTED=no\n")
+    if first:
+        (tmp_path / "first").write_text(first)
+    run, commands = subprocess.run, []
+
+    def recording(command: list[Any], **options: Any) -> Any:
+        commands.append([str(word) for word in command])
+        return run(["sh", *command], **options) if command[0] != "systemctl" else None
+
+    monkeypatch.setattr(subprocess, "run", recording)
+    spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
+    stop = [] if first else [["systemctl", "stop", "corral-scout.service"]]
+    assert commands == [[f"{tmp_path}/bin/phase"], *stop]
+    words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z\n"
+    assert (tmp_path / "phase").read_text() == words
+    # A preparation that goes on has nothing to add.
+    run(["sh", tmp_path / "bin/phase", "prepared"], check=True)
+    assert (tmp_path / "phase").read_text() == words
