@@ -9,11 +9,11 @@ if ! command -v nft >/dev/null; then
     echo "corral: nft is missing, so no egress lock is loaded: install nftables" >&2
     exit 0
 fi
-# The unit's own user wrote this a moment ago: its number is another at each start.
+# The unit's own user wrote its number a moment ago.
 uid=$(cat "/var/lib/private/corral-$2/uid" 2>/dev/null) || uid=
 case $uid in '' | *[!0-9]* | 0) uid=none ;; esac
 
-rules() { # the peers are known once this host has joined them
+rules() { # the peers are known after a join
     echo "define server = $uid"
     cat "$root/egress.nft"
     [ ! -e "$root/peers" ] || while read -r address; do
