@@ -52,7 +52,9 @@ def wish_from(flags: dict[str, Any]) -> Wish:
 
 def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
     """The options for EC2. Raises UsageError for one that is given without that target, or cannot be meant."""
-    given = {key: tuple(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in given.items()}
+    given = {
+        key: tuple(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in given.items()
+    }
     given = {key: value for key, value in given.items() if value is not None}
     try:
         options = Ec2Options(**given)

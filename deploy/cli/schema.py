@@ -7,7 +7,8 @@ import typer
 
 def schema(
     verb: Annotated[
-        list[str], typer.Argument(metavar="VERB...", help="Such as `size` or `capacity-block list`; or `error`.")
+        list[str],
+        typer.Argument(metavar="VERB...", help="Such as `size` or `capacity-block list`; or `error`."),
     ],
 ) -> None:
     """Print the JSON Schema of what a verb prints with --json; `error` is what any verb may print instead."""
