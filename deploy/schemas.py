@@ -29,7 +29,7 @@ def schema(verb: str) -> dict[str, Any]:
     if verb not in known:
         raise UsageError(f"{verb!r} prints no JSON that is described.", f"Described: {', '.join(known)}.")
     made: dict[str, Any] = TypeAdapter(known[verb]).json_schema(mode="serialization")
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"corral {verb}"} | made
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"title": f"corral {verb}"}
 
 
 def printed() -> dict[str, Any]:
@@ -74,6 +74,7 @@ def printed() -> dict[str, Any]:
         "probe": ProbeReport,
         "probe diff": Difference,
         "probe report": ProbeReport,
+        "probe run": ProbeReport,
         "probe sweep": Sweep,
         "provision": Deployment | requests,
         "reap": Reaped,

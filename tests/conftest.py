@@ -23,6 +23,16 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True)
+def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""
+    import json_schemas
+
+    from deploy.cli import run
+
+    monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
+
+
 def skip_or_fail(need: str, why: str) -> NoReturn:
     """Skip a test that lacks what it needs, or fail it where CORRAL_TEST_REQUIRE names that need (as CI does)."""
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):
