@@ -11,6 +11,7 @@ from jsonschema import ValidationError
 
 from deploy.cli.main import app, run
 from deploy.schemas import printed
+from deploy.targets.base import Teardown
 from infra import errors
 
 
@@ -50,6 +51,30 @@ def test_what_tests_print_is_checked_here_and_would_be_noticed() -> None:
         json_schemas.check(["down", "x", "--json"], '{"name": "x", "counts": {}, "left": [], "more": 1}')
     with pytest.raises(json.JSONDecodeError):
         json_schemas.check(["down", "x", "--json"], "{}{}")
+
+
+LEFT = Teardown(name="t1", counts={"volumes": 1}, left=("volumes: vol-1 in us-east-1",))
+
+
+@pytest.mark.parametrize(
+    ("command", "answers"),
+    [
+        (["down", "t1"], ("deploy.line.down", LEFT)),
+        (["reap"], ("deploy.targets.ec2.reap", ([], [LEFT]))),
+    ],
+    ids=["down", "reap"],
+)
+def test_what_is_left_is_one_object_with_its_exit_code(
+    command: list[str],
+    answers: tuple[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(answers[0], lambda *arguments: answers[1])
+    assert run([*command, "--json"]) == errors.LeftoverError.exit_code
+    said = capsys.readouterr()
+    assert "vol-1" in json.dumps(json.loads(said.out))
+    assert said.err.startswith("error: 1 things of t1 are left: volumes: vol-1 in us-east-1.\nhint: ")
 
 
 def test_an_error_says_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
