@@ -46,9 +46,9 @@ def adopt(destination: str, name: str) -> Deployment:
 
     Raises DocumentError when the host has none of that name, UsageError when another of that name is known here.
     """
+    path = f"/opt/corral/{checked_name(name)}/record.json"
     host = Host(destination)
     host.facts()
-    path = f"/opt/corral/{checked_name(name)}/record.json"
     done = host.run(["cat", path], as_root=True, check=False)
     if done.code:
         raise DocumentError(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.cli.output import progress
+from deploy.cli.output import is_somebody_there, progress
 from deploy.deployment import Deployment
 from deploy.ec2.options import Ec2Options
 from deploy.line import Approve, deployment_for
@@ -52,7 +52,9 @@ def wish_from(flags: dict[str, Any]) -> Wish:
 
 def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
     """The options for EC2. Raises UsageError for one that is given without that target, or cannot be meant."""
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    given = {
+        key: tuple(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in given.items()
+    }
     given = {key: value for key, value in given.items() if value is not None}
     try:
         options = Ec2Options(**given)
@@ -106,7 +108,7 @@ def price_sentence(deployment: Deployment, options: Ec2Options) -> str:
 def confirm(sentence: str) -> None:
     """Ask. Raises UsageError where nobody can answer, or the answer is no."""
     progress(sentence)
-    if not sys.stdin.isatty():
+    if not is_somebody_there():
         raise UsageError("Nobody is there to confirm the cost.", "Say so beforehand: --yes")
     print("Rent it? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):

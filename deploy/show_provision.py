@@ -7,6 +7,14 @@ from deploy.deployment import Deployment, Target
 from deploy.targets.base import Teardown
 from infra.aws.rented import Rented
 from infra.errors import LeftoverError, UsageError
+from infra.record import Record
+
+
+class Extended(Record):
+    """The new end of a rented deployment."""
+
+    name: str
+    expires_at: str
 
 
 def shown(requests: list[dict[str, Any]]) -> str:
@@ -36,16 +44,20 @@ def leftover(found: Teardown) -> LeftoverError:
     )
 
 
-def reaped(over: list[Rented], gone: list[Teardown], as_json: bool) -> str:
+class Reaped(Record):
+    """What was over its time, and what was taken away of it."""
+
+    expired: tuple[Rented, ...]
+    removed: tuple[Teardown, ...]
+
+
+def reaped(over: list[Rented], gone: list[Teardown]) -> Reaped:
+    """Both together, as --json prints them."""
+    return Reaped(expired=tuple(over), removed=tuple(gone))
+
+
+def reaped_text(over: list[Rented], gone: list[Teardown]) -> str:
     """What was over its time, and what came of it."""
-    if as_json:
-        return json.dumps(
-            {
-                "expired": [one.model_dump(mode="json") for one in over],
-                "removed": [one.model_dump(mode="json") for one in gone],
-            },
-            indent=2,
-        )
     found = [
         f"{one.deployment}: {one.instance_id} in {one.region}, over since {one.expires_at}" for one in over
     ]

@@ -70,8 +70,10 @@ def unknown(name: str) -> UsageError:
     known = [*loaded()[1], *(f"8x{gpu}" for gpu in loaded()[0])]
     near = get_close_matches(name, known, n=3, cutoff=0.6)
     meant = f" Did you mean {' or '.join(near)}?" if near else ""
+    why = refused_families().get(name.partition(".")[0])
+    said = f"{name} is not planned for: {why}." if why else f"{name!r} is not a machine corral knows."
     return UsageError(
-        f"{name!r} is not a machine corral knows.{meant}",
+        f"{said}{meant}",
         f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {', '.join(loaded()[0])}.",
     )
 
@@ -80,6 +82,12 @@ def unknown(name: str) -> UsageError:
 def loaded() -> tuple[dict[str, Gpu], dict[str, Machine]]:
     """The shipped GPUs and EC2 types."""
     return parse(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))
+
+
+def refused_families() -> dict[str, str]:
+    """EC2 families that are not planned for, and why."""
+    text = files("infra").joinpath("catalog.toml").read_text(encoding="utf-8")
+    return dict(tomllib.loads(text)["refused"])
 
 
 def parse(text: str) -> tuple[dict[str, Gpu], dict[str, Machine]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from infra.errors import HostError, ServerError, UsageError
+from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
 from serving import fixups
 from serving.options import folders
@@ -225,7 +226,8 @@ def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:
     settings = {
         uv: environ[pip] for pip, uv in PIP_SETTINGS.items() if environ.get(pip) and not environ.get(uv)
     }
-    return {name: value for name, value in environ.items() if name != "VIRTUAL_ENV"} | settings
+    kept = {name: value for name, value in environ.items() if name != "VIRTUAL_ENV"}
+    return kept | settings | ({"UV_OFFLINE": "1"} if is_offline() else {})
 
 
 def reason(said: Sequence[str]) -> str:

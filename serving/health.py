@@ -96,7 +96,8 @@ def judge(seen: Seen, name: str) -> Verdict:
     if seen.canary != "right":
         return Verdict(state="degraded", detail=seen.trouble)
     if name not in seen.models:
-        return Verdict(state="degraded", detail=f"it serves {', '.join(seen.models)} and not {name}")
+        listed = ", ".join(seen.models) or "no model"
+        return Verdict(state="degraded", detail=f"it serves {listed} and not {name}")
     return Verdict(state="serving", detail="it answered a completion")
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from infra import offline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from serving.checkpoint import Contents, contents, json_object
 from serving.safetensors import Tensor, tensor
@@ -17,6 +18,7 @@ def read(repo: str) -> Contents:
 
     Raises AuthError for a gated one, DocumentError for one that is not there or broken, EndpointError without a Hub.
     """
+    offline.refuse(f"the model hub about {repo}")
     from huggingface_hub import HfApi
     from huggingface_hub.utils import disable_progress_bars, logging
 

@@ -31,6 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.fixture(autouse=True)
+def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""
+    import json_schemas
+
+    from deploy.cli import run
+
+    monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
+
+
 def skip_or_fail(need: str, why: str) -> NoReturn:
     """Skip a test that lacks what it needs, or fail it where CORRAL_TEST_REQUIRE names that need (as CI does)."""
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):

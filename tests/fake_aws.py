@@ -46,6 +46,7 @@ class FakeAws:
         self.regions = {name: FakeEc2(name, self.clock, self.iam) for name in REGIONS}
         self.schedulers = {name: FakeScheduler(self.clock, self.iam, self.regions[name]) for name in REGIONS}
         self.denied: set[str] = set()
+        self.denied_code = "UnauthorizedOperation"
         self.quotas: dict[str, float] = {"L-DB2E81BA": 192.0, "L-417A185B": 768.0, "L-3819A6DF": 192.0}
         self.calls: list[Request] = []
 
@@ -56,9 +57,7 @@ class FakeAws:
         for scheduler in self.schedulers.values():
             scheduler.fire()
         if request.action in self.denied:
-            raise ApiFailure(
-                "UnauthorizedOperation" if request.service == "ec2" else "AccessDenied", "denied"
-            )
+            raise ApiFailure(self.denied_code if request.service == "ec2" else "AccessDenied", "denied")
         if request.parameters.get("DryRun"):
             raise ApiFailure("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
         parameters = {key: value for key, value in request.parameters.items() if key != "DryRun"}

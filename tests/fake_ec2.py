@@ -33,6 +33,8 @@ class FakeEc2:
         self.public_subnets = True
         self.default_vpc = True
         self.image_is_there = True
+        self.other_images: list[dict[str, Any]] = []
+        """Rows beside the image: what differs from it."""
         self.instances: dict[str, dict[str, Any]] = {}
         self.volumes: dict[str, dict[str, Any]] = {}
         self.interfaces: dict[str, dict[str, Any]] = {}
@@ -41,6 +43,8 @@ class FakeEc2:
         self.tokens: dict[str, tuple[dict[str, Any], list[str]]] = {}
         self.die_at_start: list[str] = []
         """Reasons with which the next instances end right after their launch."""
+        self.stop_at_start = False
+        """The next instance stops right after its launch, as a full account's encrypted volume makes it."""
         self.never_healthy = False
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.blocks = 0
@@ -69,6 +73,8 @@ class FakeEc2:
         now = self.clock()
         if row["ended"] is not None:
             return "shutting-down" if now < row["ended"] + TERMINATED_AFTER_S else "terminated"
+        if row["stopped"]:
+            return "stopped"
         return "pending" if now < row["made"] + RUNNING_AFTER_S else "running"
 
     def shown(self, row: dict[str, Any]) -> bool:
@@ -145,8 +151,10 @@ class FakeEc2:
             "code": "Server.InternalError" if reason else "",
             "index": index,
             "address": f"10.0.0.{number}",
+            "stopped": self.stop_at_start,
             "protected": False,
         }
+        self.stop_at_start = False
         for mapping in asked["BlockDeviceMappings"]:
             volume = {"of": key, "stays": not mapping["Ebs"]["DeleteOnTermination"], "Tags": tags["volume"]}
             self.volumes[f"vol-{next(self.numbers):017x}"] = volume
@@ -274,7 +282,10 @@ class FakeEc2:
             "State": "available",
             "CreationDate": "2026-10-01",
         }
-        return {"Images": [image] if self.image_is_there else []}
+        others = [image | row for row in self.other_images]
+        wanted = asked.get("ImageIds")
+        rows = [*others, *([image] if self.image_is_there else [])]
+        return {"Images": [row for row in rows if not wanted or row["ImageId"] in wanted]}
 
     def describe_regions(self) -> dict[str, Any]:
         return {

@@ -46,8 +46,11 @@ def test_only_the_exact_price_buys(tmp_path: Path) -> None:
 def test_without_a_terminal_nothing_is_bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aws, _ = fresh()
     monkeypatch.setattr("sys.stdin", io.StringIO("998.40"))
-    with pytest.raises(UsageError, match="Nobody is there to type the price"):
-        blocks.confirm(offers(aws, tmp_path)[0], None)
+    for closed in (False, True):
+        if closed:
+            monkeypatch.setattr("sys.stdin", None)
+        with pytest.raises(UsageError, match="Nobody is there to type the price"):
+            blocks.confirm(offers(aws, tmp_path)[0], None)
 
 
 def test_a_purchase_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ENDS: dict[str, type[CorralError] | None] = {
     "killed before": None,
     "killed after": None,
 }
+# Every `up` ends within this, whatever AWS does: two calls that are given up, and the way back.
+LONGEST_S = 20 * 60
 ONE_SET = [
     "eni-",
     "i-",
@@ -53,7 +55,9 @@ def one_set(aws: FakeAws) -> list[str]:
 def attempt(fault: str, at: int, folder: Path) -> tuple[FakeAws, Clock]:
     """`up` with one fault; whether it ends as it should."""
     aws, clock = fresh()
+    begun = clock()
     ended = outcome(Faulty(aws, fault, at), clock, folder)
+    assert clock() - begun < LONGEST_S, f"{fault} at {at}: {clock() - begun:.0f} s"
     where = f"{fault} at {at}: {ended}"
     if ended is None:
         assert one_set(aws) == ONE_SET, where

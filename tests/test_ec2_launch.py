@@ -176,6 +176,32 @@ def test_a_quota_ends_the_tries_of_that_region_and_way_of_buying(tmp_path: Path)
     assert done.spot.zone == "us-east-2a"
 
 
+class NoSpot:
+    """An account whose spot quota is used up."""
+
+    def __init__(self, aws: FakeAws) -> None:
+        self.aws = aws
+
+    def send(self, request: Request) -> dict[str, Any]:
+        if "InstanceMarketOptions" in request.parameters and "DryRun" not in request.parameters:
+            raise ApiFailure("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
+        return self.aws.send(request)
+
+
+def test_without_spot_quota_on_demand_is_tried_only_when_allowed(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    with pytest.raises(CapacityError) as error:
+        up(door(NoSpot(aws), clock, tmp_path), an_order(purchases=("spot",)))
+    assert error.value.message == (
+        "No machine after 1 attempts: spot g5.12xlarge in us-east-1a: MaxSpotInstanceCountExceeded."
+    )
+    assert error.value.hint.endswith("servicequotas/home/services/ec2/quotas/L-3819A6DF")
+    assert aws.live() == []
+    done = up(door(NoSpot(aws), clock, tmp_path / "b"), an_order(purchases=("spot", "on-demand")))
+    assert [item.code for item in done.attempts] == ["MaxSpotInstanceCountExceeded"]
+    assert done.spot.purchase == "on-demand"
+
+
 def test_a_denied_launch_is_not_called_a_lack_of_capacity(tmp_path: Path) -> None:
     aws, clock = fresh()
 
@@ -209,13 +235,27 @@ def test_a_throttled_launch_keeps_its_token(tmp_path: Path) -> None:
     assert len(aws.regions["us-east-1"].instances) == 1
 
 
-def test_a_machine_that_dies_at_start_is_told_and_the_next_zone_tried(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Server.InsufficientInstanceCapacity: no room after all",
+        "Client.VolumeLimitExceeded: Volume limit exceeded",
+    ],
+)
+def test_a_machine_that_dies_at_start_is_told_and_the_next_zone_tried(reason: str, tmp_path: Path) -> None:
     aws, clock = fresh()
-    aws.regions["us-east-1"].die_at_start = ["Server.InsufficientInstanceCapacity: no room after all"]
+    aws.regions["us-east-1"].die_at_start = [reason]
     done = up(door(aws, clock, tmp_path), an_order())
-    assert [(item.spot.zone, item.reason) for item in done.attempts] == [
-        ("us-east-1a", "Server.InsufficientInstanceCapacity: no room after all")
-    ]
+    assert [(item.spot.zone, item.reason) for item in done.attempts] == [("us-east-1a", reason)]
+    assert done.spot.zone == "us-east-1b"
+    assert sum(name.startswith("instance") for name in aws.live()) == 1
+
+
+def test_a_machine_that_stops_while_waited_for_is_ended_and_the_next_zone_tried(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.regions["us-east-1"].stop_at_start = True
+    done = up(door(aws, clock, tmp_path), an_order())
+    assert [item.code for item in done.attempts] == ["died"]
     assert done.spot.zone == "us-east-1b"
     assert sum(name.startswith("instance") for name in aws.live()) == 1
 

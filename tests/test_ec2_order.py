@@ -142,6 +142,8 @@ BAD = [
     ["--region", "us-moon-1"],
     ["--region", "us-east-1; rm -rf /"],
     ["--zone", "moon"],
+    ["--zone", "us-west-2a"],
+    ["--region", ""],
     ["--ttl", "abc"],
     ["--ttl", "0h"],
     ["--ttl", "-1h"],
@@ -169,12 +171,19 @@ BAD = [
     ["--capacity-reservation-id", "mine"],
     ["--instance-type", "g99.huge"],
     ["--instance-type", "g6f.xlarge"],
+    ["--instance-type", "g5g.16xlarge"],
+    ["--instance-type", ""],
     ["--instance-type", "8xH100"],
     ["--ami", "ubuntu"],
+    ["--ami", ""],
     ["--subnet-id", "subnet-$(id)"],
     ["--weights", "model"],
+    ["--weights", ""],
+    ["--engine", "../x y.tar"],
     ["--weights", "s3://bucket/$(id)"],
     ["--hf-token-parameter", "hf token"],
+    ["--hf-token-parameter", ""],
+    ["--hf-token-parameter", "hf_CANARY"],
     ["--name", "Two Words"],
     ["--name", 'a"b'],
     ["--name", "$(id)"],
@@ -196,6 +205,7 @@ def test_a_bad_argument_is_one_sentence_and_no_call(
     assert (code, said.out) == (2, "")
     assert said.err.startswith("error: ")
     assert said.err.count("\n") == 2, said.err
+    assert "CANARY" not in said.err
     assert not (tmp_path / "corral-home").exists()
 
 
@@ -317,6 +327,60 @@ def test_the_policy_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out) == user_policy.policy()
 
 
-def test_a_capacity_block_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["p5.48xlarge", "--days", "15"], ["8xH100"], ["p5.48xlarge", "--region", "us-moon-1"]):
+@pytest.mark.usefixtures("no_network")
+def test_a_capacity_block_that_cannot_be() -> None:
+    for arguments in (
+        ["p5.48xlarge", "--days", "15"],
+        ["p5.48xlarge", "--count", "0"],
+        ["p5.48xlarge", "--count", "-1"],
+        ["8xH100"],
+        ["p5.48xlarge", "--region", "us-moon-1"],
+    ):
         assert run(["capacity-block", "list", *arguments]) == 2, arguments
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cb-0123456789abcdef0", "--yes"],
+        ["cb-0123456789abcdef0", "--dry-run"],
+        ["cb-0123456789abcdef0", "--yes-i-pay", "yes"],
+        ["cb-0123456789abcdef0", "--yes-i-pay", "nan"],
+        ["cb-$(id)", "--yes-i-pay", "998.40"],
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_buy_a_capacity_block_asks_nobody(arguments: list[str]) -> None:
+    assert run(["capacity-block", "buy", "p5.48xlarge", *arguments]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("g6f.xlarge", "it is a fraction of an L4 (EC2 counts 0 whole GPUs), and vLLM wants whole ones"),
+        ("g5g.16xlarge", "it is arm64, and the image that corral boots is x86_64"),
+        ("trn2.48xlarge", "it has Trainium and no NVIDIA GPU"),
+    ],
+)
+def test_what_ec2_sells_and_corral_does_not_plan_for_is_refused_with_the_reason(name: str, why: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{name} is not planned for: {why}.")):
+        catalog.machine(name)
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_that_cannot_be_and_what_is_no_address_are_told_before_aws_is_asked(
+    plan_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["provision", str(plan_file), "--target", "ec2", "--yes"]
+    with monkeypatch.context() as patched:
+        patched.setenv("CORRAL_HOME", str(plan_file))
+        assert run(command) == 11
+    assert f"error: {plan_file}/scout-int4 cannot be made: Not a directory.\n" in capsys.readouterr().err
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
+    assert run(command) == 2
+    assert "error: AWS cannot be asked: Invalid endpoint: nonsense." in capsys.readouterr().err
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "mars west")
+    assert run(["reap"]) == 2
+    assert "error: 'mars west' is not a region of AWS." in capsys.readouterr().err
+    assert not (tmp_path / "corral-home").exists()

@@ -111,10 +111,11 @@ def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, hint: 
     assert hint in error.value.hint
 
 
+@pytest.mark.parametrize("code", ["UnauthorizedOperation", "AccessDenied"])
 @pytest.mark.parametrize("action", ["ec2:RunInstances", "ec2:CreateSecurityGroup"])
-def test_what_is_denied_is_named_before_anything_is_made(action: str, tmp_path: Path) -> None:
+def test_what_is_denied_is_named_before_anything_is_made(action: str, code: str, tmp_path: Path) -> None:
     aws, _ = fresh()
-    aws.denied = {action}
+    aws.denied, aws.denied_code = {action}, code
     survey = look(aws, an_order(), tmp_path)
     assert found(survey, "permission") == [("failed", f"{action} is denied")]
     with pytest.raises(AuthError, match=f"{action} is denied"):
@@ -148,6 +149,25 @@ def test_without_the_published_image_the_newest_by_its_maker_is_taken(tmp_path: 
     assert found(survey, "image") == [("failed", "the Deep Learning base image is not available")]
     with pytest.raises(CloudError, match="the Deep Learning base image is not available"):
         preflight.checked(survey, an_order())
+
+
+def test_the_newest_image_that_is_available_is_taken(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.denied = {"ssm:GetParameter"}
+    aws.regions["us-east-1"].other_images = [
+        {"ImageId": "ami-0000000000000001", "CreationDate": "2026-11-01", "State": "pending"},
+        {"ImageId": "ami-0000000000000002", "CreationDate": "2026-10-15"},
+        {"ImageId": "ami-0000000000000003", "CreationDate": "2026-09-01"},
+    ]
+    (image,) = found(look(aws, an_order(), tmp_path), "image")
+    assert image[1].startswith("ami-0000000000000002 ")
+
+
+def test_an_image_for_another_architecture_is_told(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    aws.regions["us-east-1"].other_images = [{"ImageId": "ami-0000000000000009", "Architecture": "arm64"}]
+    survey = look(aws, an_order(ami="ami-0000000000000009"), tmp_path)
+    assert found(survey, "image") == [("failed", "ami-0000000000000009 is arm64")]
 
 
 def test_a_volume_smaller_than_the_image_is_told(tmp_path: Path) -> None:

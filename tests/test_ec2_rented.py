@@ -38,9 +38,12 @@ def machine(**changes: Any) -> Rented:
         (machine(launched_at=START + timedelta(hours=2, seconds=-5)), 60.0),
         (machine(state="terminated", ended_at=START + timedelta(minutes=30)), 1800.0),
         (machine(state="terminated", ended_at=START + timedelta(seconds=7)), 60.0),
+        (machine(state="stopping"), 7200.0),
+        (machine(state="stopped", ended_at=START + timedelta(minutes=30)), 1800.0),
+        (machine(state="stopped"), None),
     ],
 )
-def test_billed_by_the_second_and_at_least_a_minute(found: Rented, seconds: float) -> None:
+def test_billed_by_the_second_and_at_least_a_minute(found: Rented, seconds: float | None) -> None:
     assert rented.billed_s(found, START + timedelta(hours=2)) == seconds
 
 
@@ -51,6 +54,7 @@ def test_what_it_has_cost_so_far_at_the_price_it_was_bought_for(tmp_path: Path) 
     assert rented.usd_so_far(at, (machine(),)) == pytest.approx(5.672)
     assert rented.usd_so_far(at, (machine(), machine(purchase="spot"))) == pytest.approx(5.672 + 2.05)
     assert rented.usd_so_far(at, (machine(instance_type="x9.huge"),)) is None
+    assert rented.usd_so_far(at, (machine(state="stopped"),)) is None
     assert rented.usd_so_far(at, ()) == 0.0
 
 

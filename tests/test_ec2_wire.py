@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,11 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import fake_aws_cli
+import json_schemas
 import moto_aws
 import pytest
 from fake_aws_cli import KEY
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import InstanceBackend
+from moto.ec2.responses import EC2Response
 from moto_aws import MotoAws
 
 from infra.aws.kinds import TYPES
@@ -49,7 +53,7 @@ PROGRAM = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
 
 
 def corral(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    done = subprocess.run(
         [*PROGRAM, *arguments],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
@@ -57,6 +61,8 @@ def corral(environment: dict[str, str], *arguments: str) -> subprocess.Completed
         text=True,
         check=False,
     )
+    json_schemas.check(arguments, done.stdout)
+    return done
 
 
 def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left(
@@ -90,7 +96,14 @@ def test_a_volume_that_outlives_its_machine_is_found(aws: MotoAws, plan: Path) -
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan: Path) -> None:
-    done = corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t2")
+    words = shlex.join([*PROGRAM, "provision", str(plan), "--target", "ec2", "--name", "t2"])
+    done = subprocess.run(
+        ["sh", "-c", f"{words} <&-"],
+        env=os.environ | aws.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 2
     assert "g5.12xlarge: 5.672 USD per hour" in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
@@ -115,7 +128,7 @@ def test_up_serves_through_session_manager_with_no_port_open(
 ) -> None:
     asked = json.loads(plan.read_text())
     extra, log = session_manager
-    environment = aws.environment | extra | {"FAKE_MODEL": asked["serve"]["served_model_name"]}
+    environment = aws.environment | extra | CANARIES | {"FAKE_MODEL": asked["serve"]["served_model_name"]}
     up = corral(environment, "up", str(plan), "--target", "ec2", "--name", "t3", "--yes", "--json")
     assert up.returncode == 0, up.stderr
     endpoint = json.loads(up.stdout)
@@ -142,6 +155,15 @@ def test_up_serves_through_session_manager_with_no_port_open(
     assert endpoint["base_url"].rpartition(":")[2] in forwarding
 
 
+# Secrets a user has around him; none is corral's to hand on.
+CANARIES = {
+    "HF_TOKEN": "hf_SENTINEL0123456789",
+    "VLLM_API_KEY": "SENTINEL-vllm",
+    "AWS_SECRET_ACCESS_KEY": "SENTINEL-aws",
+    "ANTHROPIC_API_KEY": "sk-ant-SENTINEL",
+}
+
+
 def no_secret_anywhere(
     aws: MotoAws, machine: str, folder: Path, said: list[subprocess.CompletedProcess[str]], log: Path
 ) -> None:
@@ -153,14 +175,20 @@ def no_secret_anywhere(
         path for path in folder.rglob("*") if path.is_file() and KEY in path.read_text(errors="replace")
     ]
     assert [(path.name, path.stat().st_mode & 0o777) for path in holding] == [(f"api-key-{machine}", 0o600)]
-    assert KEY not in user_data
-    assert not any(KEY in done.stdout + done.stderr for done in said)
-    assert KEY not in log.read_text()
+    written = [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+    described = json.dumps(aws.client("ec2").describe_tags()["Tags"]) + json.dumps(
+        aws.instances(), default=str
+    )
+    printed = "".join(done.stdout + done.stderr for done in said)
+    for artefact in (user_data, described, printed, log.read_text()):
+        assert KEY not in artefact
+    for artefact in (user_data, described, printed, log.read_text(), *written):
+        assert "SENTINEL" not in artefact
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_kill_9_at_the_launch_then_up_again_makes_one_machine(
-    after: bool, aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+    after: bool, aws: MotoAws, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     launch = InstanceBackend.run_instances
     running: list[subprocess.Popen[bytes]] = []
@@ -180,11 +208,39 @@ def test_kill_9_at_the_launch_then_up_again_makes_one_machine(
             )
         )
         assert running[0].wait() == -signal.SIGKILL
-    assert len(aws.instances()) == int(after)
+    left = [row["InstanceId"] for row in aws.instances()]
+    assert len(left) == int(after)
     again = corral(aws.environment, *command)
-    assert (again.returncode, len(aws.instances())) == (0, 1), again.stderr
-    down = corral(aws.environment, "down", "t4", "--json")
+    ids = [row["InstanceId"] for row in aws.instances()]
+    assert (again.returncode, len(ids), left or ids) == (0, 1, ids), again.stderr
+    elsewhere = aws.environment | {"CORRAL_HOME": str(tmp_path / "elsewhere")}
+    down = corral(elsewhere, "down", "t4", "--target", "ec2", "--json")
     assert (json.loads(down.stdout)["left"], aws.instances()) == ([], [])
+    assert not (tmp_path / "elsewhere" / "t4" / "order.json").exists()
+
+
+def test_ctrl_c_while_waiting_for_the_machine_leaves_nothing(
+    aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = threading.Event()
+
+    def never(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        return ActionResult({"InstanceStatuses": []})
+
+    monkeypatch.setattr(EC2Response, "describe_instance_status", never)
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t8", "--yes"]
+    running = subprocess.Popen(
+        [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.PIPE, text=True
+    )
+    assert asked.wait(60)
+    assert len(aws.instances()) == 1
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert (running.returncode, said.splitlines()[-1]) == (130, "error: Interrupted while launching."), said
+    assert aws.instances() == []
+    groups = aws.client("ec2").describe_security_groups()["SecurityGroups"]
+    assert [group["GroupName"] for group in groups if "corral" in group["GroupName"]] == []
 
 
 def test_two_zones_without_room_are_two_calls_and_not_a_retry_more(

@@ -1,8 +1,10 @@
 """The program itself: exit codes, the error form, and what --help costs."""
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,13 @@ def test_every_error_has_its_own_documented_exit_code() -> None:
     ]
     documented = {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
     assert {cls.__name__: cls.exit_code for cls in classes} == documented
+
+
+def test_the_readme_lists_the_same_exit_codes() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    (listed,) = re.findall(r"^Exit codes: (.+?)\.$", readme, re.MULTILINE | re.DOTALL)
+    codes = [int(item.split()[0]) for item in re.split(r";\s+", listed)]
+    assert codes == [0, 1, *sorted(cls.exit_code for cls in errors.CorralError.__subclasses__())]
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,10 @@ def buy(
 ) -> None:
     """Buy one: it cannot be given back. Asks for its exact price to be typed."""
     from deploy.cli.output import say
-    from deploy.ec2.blocks import bought, chosen, confirm, offered
+    from deploy.ec2.blocks import bought, chosen, confirm, offered, wanted
     from deploy.ec2.blocks import buy as run
 
+    wanted(offering_id, yes_i_pay)
     block = chosen(offered(instance_type, region, count, days), offering_id)
     confirm(block, yes_i_pay)
     say(bought(block, run(block), as_json))

@@ -15,13 +15,12 @@ def down(
         str | None, typer.Option("--region", help="ec2: the region to ask which regions there are.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> int:
     """Take it away and count what is left, type by type. Exit code 10 when anything is."""
-    from deploy.cli.output import emit
+    from deploy.cli.output import Told, emit, fail
     from deploy.line import down as run
     from deploy.show_provision import checked_target, leftover, teardown
 
     found = run(name, checked_target(target), region)
     emit(found, teardown(found), as_json)
-    if found.left:
-        raise leftover(found)
+    return Told(fail(leftover(found), as_json=False)) if found.left else 0

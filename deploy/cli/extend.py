@@ -11,11 +11,10 @@ def extend(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
-    import json
-
-    from deploy.cli.output import say
+    from deploy.cli.output import emit
     from deploy.ec2.options import minutes
     from deploy.line import extend as run
+    from deploy.show_provision import Extended
 
     until = run(name, minutes(ttl, "TIME"))
-    say(json.dumps({"name": name, "expires_at": until}) if as_json else f"{name} now ends itself at {until}.")
+    emit(Extended(name=name, expires_at=until), f"{name} now ends itself at {until}.", as_json)

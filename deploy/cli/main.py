@@ -1,8 +1,10 @@
 """The program: one typer application and its verbs."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -25,6 +27,7 @@ from deploy.cli import (
     provision,
     reap,
     report,
+    schema,
     serve,
     size,
     status,
@@ -49,8 +52,19 @@ app = typer.Typer(
 
 
 @app.callback(help=HELP)
-def corral() -> None:
-    """Exists so that `corral` is always a group of verbs."""
+def corral(
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            envvar="CORRAL_OFFLINE",
+            help="Ask nobody on the internet: no model hub, no AWS, no package index.",
+        ),
+    ] = False,
+) -> None:
+    """Exists so that `corral` is always a group of verbs; keeps the switch where every door looks."""
+    if offline:
+        os.environ["CORRAL_OFFLINE"] = "1"
 
 
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
@@ -77,6 +91,7 @@ app.command("compare")(compare.compare)
 app.command("claude-cost")(claude_cost.claude_cost)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
+app.command("schema")(schema.schema)
 app.command("version")(version.version)
 
 

@@ -18,6 +18,11 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def is_somebody_there() -> bool:
+    """Whether a question would be answered: stdin is a terminal (and not closed, which Python shows as None)."""
+    return bool(sys.stdin and sys.stdin.isatty())
+
+
 def emit(record: Any, text: str, as_json: bool) -> None:
     """Print a record as JSON, or the given text."""
     say(record.model_dump_json(indent=2) if as_json else text)

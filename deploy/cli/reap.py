@@ -11,14 +11,13 @@ def reap(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+) -> int:
     """Find what corral rented for anybody in this account and what should have ended; end it and prove it."""
-    from deploy.cli.output import say
-    from deploy.show_provision import leftover, reaped
+    from deploy.cli.output import Told, emit, fail
+    from deploy.show_provision import leftover, reaped, reaped_text
     from deploy.targets.ec2 import reap as run
 
     over, gone = run(tuple(region or ()), dry_run)
-    say(reaped(over, gone, as_json))
-    for found in gone:
-        if found.left:
-            raise leftover(found)
+    emit(reaped(over, gone), reaped_text(over, gone), as_json)
+    left = [found for found in gone if found.left]
+    return Told(fail(leftover(left[0]), as_json=False)) if left else 0

@@ -26,6 +26,6 @@ def status(
         emit(found, status(found), as_json)
         return 0 if found.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
-        progress(f"{home()} does not exist (yet).")
+        progress(f"{home()} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
     say(listed([status_of(each) for each in names()], as_json))
     return 0

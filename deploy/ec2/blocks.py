@@ -1,11 +1,13 @@
 """Capacity Blocks as the user meets them: a list, a typed price, a reservation."""
 
 import json
+import re
 import sys
 from decimal import Decimal, InvalidOperation
 
-from deploy.cli.output import progress
+from deploy.cli.output import is_somebody_there, progress
 from deploy.deployment import home
+from deploy.ec2.options import matching
 from infra import catalog
 from infra.aws import capacity_blocks
 from infra.aws.api import Aws
@@ -14,6 +16,19 @@ from infra.aws.ec2 import Boto, checked_regions
 from infra.aws.ledger import Ledger
 from infra.aws.rent import told
 from infra.errors import CapacityError, UsageError
+
+
+class Bought(Offering):
+    """A block that was bought, and the reservation to launch into."""
+
+    capacity_reservation_id: str
+
+
+def wanted(offering_id: str, typed: str | None) -> None:
+    """Raise UsageError for an id that AWS could not know, or a typed price that is none; asks nobody."""
+    matching((offering_id,), r"cb-[0-9a-f]{8,17}", "The offering", "cb-0123456789abcdef0")
+    if typed is not None and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", typed):
+        raise UsageError(f"--yes-i-pay {typed!r} is no amount of USD.", "For example: --yes-i-pay 998.40")
 
 
 @told
@@ -40,7 +55,7 @@ def confirm(block: Offering, typed: str | None) -> None:
     """Have the exact price typed. Raises UsageError for any other; --yes elsewhere never buys a block."""
     progress(f"{words(block)}\nIt is paid whole, now, and cannot be given back.")
     if typed is None:
-        if not sys.stdin.isatty():
+        if not is_somebody_there():
             raise UsageError(
                 "Nobody is there to type the price.", f"Type it beforehand: --yes-i-pay {block.usd}"
             )
@@ -80,7 +95,7 @@ def words(one: Offering) -> str:
 def bought(block: Offering, reservation: str, as_json: bool) -> str:
     """What was bought, and the next step."""
     if as_json:
-        return json.dumps({"capacity_reservation_id": reservation, **block.model_dump(mode="json")}, indent=2)
+        return Bought(capacity_reservation_id=reservation, **block.model_dump()).model_dump_json(indent=2)
     return (
         f"Bought: {reservation}, paid until {block.ends_at:%Y-%m-%d %H:%M} UTC.\nFrom {block.starts_at:%Y-%m-%d %H:%M} "
         f"on: corral up PLAN --target ec2 --purchase capacity-block --zone {block.zone} "

@@ -11,6 +11,9 @@ SHORTEST_MINUTES = 10
 LONGEST_MINUTES = 30 * 24 * 60
 UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 
+STORED = r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+"
+PARAMETER = r"(/?[\w./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)"
+
 
 class Ec2Options(Record):
     """The options of `corral provision --target ec2`."""
@@ -46,23 +49,12 @@ def checked(options: Ec2Options) -> Ec2Options:
     checked_cidr(options)
     matching(options.subnet_ids, r"subnet-[0-9a-f]{8,17}", "--subnet-id", "subnet-0123456789abcdef0")
     matching(options.zones, r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "--zone", "us-east-1a")
-    matching(tuple(filter(None, [options.ami])), r"ami-[0-9a-f]{8,17}", "--ami", "ami-0123456789abcdef0")
-    reservation = tuple(filter(None, [options.capacity_reservation_id]))
+    matching(given(options.ami), r"ami-[0-9a-f]{8,17}", "--ami", "ami-0123456789abcdef0")
+    reservation = given(options.capacity_reservation_id)
     matching(reservation, r"cr-[0-9a-f]{8,17}", "--capacity-reservation-id", "cr-0123456789abcdef0")
-    stored = tuple(filter(None, [options.weights, options.engine]))
-    matching(
-        stored,
-        r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+",
-        "--weights and --engine",
-        "s3://bucket/scout/",
-    )
-    parameter = tuple(filter(None, [options.hf_token_parameter]))
-    matching(
-        parameter,
-        r"(/?[\w./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)",
-        "--hf-token-parameter",
-        "/hf/token",
-    )
+    matching(given(options.weights), STORED, "--weights", "s3://bucket/scout/")
+    matching(given(options.engine), STORED, "--engine", "s3://bucket/engine.tar")
+    checked_token_parameter(options)
     checked_volume(options)
     return checked_purchase(options)
 
@@ -98,6 +90,32 @@ def checked_cidr(options: Ec2Options) -> None:
             f"--cidr {options.cidr} would let the world in.",
             "Name your own network, or leave it out and use Session Manager; else add --open-to-the-world.",
         )
+
+
+def given(value: str | None) -> tuple[str, ...]:
+    """The value, if there is one; an empty one was given too, and is to be refused."""
+    return () if value is None else (value,)
+
+
+def checked_token_parameter(options: Ec2Options) -> None:
+    """The name of a secret. Raises UsageError where the secret itself was pasted, without repeating it."""
+    if (options.hf_token_parameter or "").startswith("hf_"):
+        raise UsageError(
+            "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
+            "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
+            "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
+        )
+    matching(given(options.hf_token_parameter), PARAMETER, "--hf-token-parameter", "/hf/token")
+
+
+def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
+    """Raise UsageError for a zone of a region that is not tried."""
+    for zone in zones:
+        if not zone.startswith(regions):
+            raise UsageError(
+                f"The zone {zone} is in none of the regions that are tried: {', '.join(regions)}.",
+                "Name its region too: --region REGION",
+            )
 
 
 def matching(values: tuple[str, ...], pattern: str, flag: str, example: str) -> None:

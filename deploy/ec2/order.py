@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 from deploy.deployment import Deployment
-from deploy.ec2.options import Ec2Options, checked, idle_minutes, minutes
+from deploy.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
 from infra import catalog
 from infra import host as hosts
 from infra.aws.order import Order
@@ -39,6 +39,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     machine = sold(deployment.plan.machine.name)
     types = instance_types(machine, options)
     regions = options.regions or (default_region(deployment),)
+    checked_zones(options.zones, regions)
     price = price_for(types[0], regions[0], options)
     setup = host_setup(deployment, options, regions[0])
     return Order(

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 from deploy.cli.output import progress
-from deploy.deployment import Deployment, folder, load
+from deploy.deployment import Deployment, folder, home, load
 from deploy.ec2 import dry_run as ec2_dry_run
 from deploy.ec2 import ranks as ec2_ranks
 from deploy.ec2 import reach as ec2_reach
@@ -204,7 +205,8 @@ def remove(name: str, region: str | None = None) -> Teardown:
         known = dict.fromkeys((*ordered_regions(name), *aws.ledger.regions()))
         progress(f"down: looking for what carries the name {name} on EC2")
         session.close_tunnel(folder(name) / "tunnel.json")
-        remains = rent.take_away(aws, name, tuple(known), (region or default_region(),))
+        search = () if known else (region or default_region(),)
+        remains = rent.take_away(aws, name, tuple(known), search)
         if not remains.left:
             forget(name)
         return Teardown(name=name, counts=remains.counts, left=remains.left)
@@ -233,8 +235,8 @@ def alone(name: str) -> Iterator[None]:
     A folder that holds nothing else afterwards, such as one of an unknown name, is removed.
     """
     place = folder(name)
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as lock:
+    was_here = home().exists()
+    with locked(place) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -246,3 +248,17 @@ def alone(name: str) -> Iterator[None]:
         finally:
             if os.listdir(place) == [".lock"]:
                 shutil.rmtree(place)
+                if not was_here:
+                    with suppress(OSError):  # somebody else may be at work there by now
+                        home().rmdir()
+
+
+def locked(place: Path) -> IO[str]:
+    """The open lock file of a deployment's folder. Raises HostError where there can be none."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return (place / ".lock").open("w")
+    except OSError as error:
+        raise HostError(
+            f"{place} cannot be made: {error.strerror}.", "Set CORRAL_HOME to a folder that is yours."
+        ) from None

@@ -38,6 +38,8 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
 
 def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
     """The facts as they would be if our own server did not run: its port is no obstacle to it."""
+    if facts.systemd is None or facts.privilege == "none":
+        return facts  # nothing of ours can run there, and asking would fail before the check that says why
     running = host_unit.state(deployment.name, host).active in ("active", "activating")
     ours = {deployment.plan.serve.port} if running else set()
     return facts.model_copy(update={"ports_in_use": facts.ports_in_use - ours})
@@ -65,7 +67,8 @@ def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Che
     model = deployment.plan.serve.model
     if bring.model or not model.startswith("/"):
         return ()
-    if host.run(["test", "-e", f"{model}/config.json"], check=False, as_root=True).code == 0:
+    as_root = host.privilege != "none"
+    if host.run(["test", "-e", f"{model}/config.json"], check=False, as_root=as_root).code == 0:
         return (Check(name="model", outcome="ok", found=model),)
     fix = "Plan with a folder that exists here (it is brought) or there, or with a repository of the Hub."
     return (Check(name="model", outcome="failed", found=f"{model} is neither here nor there", fix=fix),)

@@ -8,6 +8,7 @@ from deploy import preflight
 from deploy.deployment import Deployment, home
 from deploy.plan import Plan
 from infra import host as hosts
+from infra import offline
 from infra.errors import UsageError
 from infra.record import Record
 from serving import engine as engines
@@ -47,6 +48,14 @@ def brought(deployment: Deployment) -> Brought:
     engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
     model_gib = _size_gib(model) if model else _fetched_gib(plan)
     return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
+
+
+def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
+    """Raise UsageError when the internet is forbidden and the host would fetch weights or an engine from it."""
+    if _is_repository(deployment.plan, bring):
+        offline.refuse(f"the model hub for {deployment.plan.serve.model}")
+    if not (bring.engine or bring.wheelhouse):
+        offline.refuse("a package index for vLLM (bring it: --engine)")
 
 
 def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:

@@ -14,7 +14,7 @@ from deploy.deployment import Deployment, folder
 from deploy.targets import host_unit, tunnels
 from deploy.targets.base import Check, Status, Teardown, together
 from deploy.targets.host_checks import checks
-from deploy.targets.owned import Brought, brought, host_setup, removal_script
+from deploy.targets.owned import Brought, brought, host_setup, refuse_downloads, removal_script
 from infra import host as hosts
 from infra.errors import UsageError
 from infra.ssh import Host, checked_destination
@@ -31,6 +31,7 @@ LEFTOVERS = ("path", "unit", "table", "process")
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
     """Read every host and judge it; changes nothing. Raises HostError or AuthError for one that cannot be reached."""
     bring = brought(deployment)
+    refuse_downloads(deployment, bring)
     found = on_each(deployment, lambda host: checks(deployment, bring, host))
     return tuple(check for one in found for check in one)
 

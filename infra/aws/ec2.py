@@ -3,6 +3,7 @@
 from functools import cache
 from typing import Any
 
+from infra import offline
 from infra.aws.failures import NO_CREDENTIALS, UNREACHABLE, ApiFailure, LostResponse
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
@@ -21,6 +22,7 @@ class Boto:
         import boto3
         from botocore.exceptions import BotoCoreError
 
+        offline.refuse("AWS")
         try:
             self.session = boto3.Session()
         except BotoCoreError as error:
@@ -42,6 +44,8 @@ class Boto:
             raise ApiFailure(error.response["Error"]["Code"], error.response["Error"]["Message"]) from None
         except (BotoCoreError, ResponseParserError) as error:
             raise failure(error) from None
+        except ValueError as error:  # so botocore says it of an endpoint that is no URL
+            raise UsageError(f"AWS cannot be asked: {error}.", "Correct or unset AWS_ENDPOINT_URL.") from None
         answer.pop("ResponseMetadata", None)
         return answer
 
@@ -88,7 +92,7 @@ def failure(error: Exception) -> ApiFailure | LostResponse:
     if isinstance(error, exceptions.ParamValidationError):
         return ApiFailure("InvalidParameter", str(error))
     # A body that is not what the service speaks: a proxy's page, or a server that fell over.
-    return ApiFailure("InternalFailure", f"{type(error).__name__}: {str(error)[:200]}")
+    return ApiFailure("InternalFailure", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def checked_regions(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -114,7 +118,8 @@ def known_regions() -> tuple[str, ...]:
 
 
 def default_region() -> str:
-    """The region of the user's AWS configuration, else us-east-1: where to ask which regions there are."""
-    import boto3
+    """The region of the user's AWS configuration, else us-east-1: where to ask which regions there are.
 
-    return boto3.Session().region_name or "us-east-1"
+    Raises UsageError where that is none.
+    """
+    return checked_regions((Boto().session.region_name or "us-east-1",))[0]

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from infra.aws import parts, site
+from infra.aws import parts, quotas, site
 from infra.aws.api import Aws
 from infra.aws.failures import TRANSLATIONS, Refused, kind_of
 from infra.aws.order import Order
@@ -172,7 +172,11 @@ def hopeless(spot: Spot, failed: Attempt) -> bool:
 def nowhere(tried: list[Attempt]) -> CapacityError:
     """Every attempt with its reason."""
     said = "; ".join(f"{where(item.spot)}: {item.code}" for item in tried)
-    hint = TRANSLATIONS["quota" if all(kind_of(item.code) == "quota" for item in tried) else "capacity"][1]
+    hint = TRANSLATIONS["capacity"][1]
+    if tried and all(kind_of(item.code) == "quota" for item in tried):
+        spot = tried[-1].spot
+        quota = quotas.quota_of(spot.instance_type, spot.purchase)
+        hint = f"Ask for more: {quotas.page(spot.region, quota)}"
     return CapacityError(f"No machine after {len(tried)} attempts: {said}.", hint)
 
 

@@ -224,8 +224,7 @@ def quota_found(
         "quota",
         region,
         found,
-        f"Ask for {need + used}: https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
-        + (f"/{quota.code}" if quota.code else ""),
+        f"Ask for {need + used}: {quotas.page(region, quota)}",
     )
 
 

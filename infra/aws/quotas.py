@@ -27,6 +27,12 @@ def quota_of(instance_type: str, purchase: Purchase) -> Quota | None:
     return Quota(**found) if found else None
 
 
+def page(region: str, quota: Quota | None) -> str:
+    """Where more of a quota is asked for."""
+    code = f"/{quota.code}" if quota and quota.code else ""
+    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/ec2/quotas{code}"
+
+
 def value(aws: Aws, region: str, quota: Quota) -> float | None:
     """What the account is allowed there. None where AWS knows no such quota. Raises Refused without permission."""
     try:

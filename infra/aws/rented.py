@@ -92,20 +92,20 @@ def moment(text: str) -> datetime | None:
 
 
 def usd_so_far(aws: Aws, found: tuple[Rented, ...]) -> float | None:
-    """An estimate: price x seconds, without volumes and traffic. None where a price is not known."""
+    """An estimate: price x seconds, without volumes and traffic. None where a price or a time is not known."""
     total = 0.0
     for machine in found:
-        usd_per_hour = price(aws, machine)
-        if usd_per_hour is None:
+        usd_per_hour, seconds = price(aws, machine), billed_s(machine, aws.now())
+        if usd_per_hour is None or seconds is None:
             return None
-        total += usd_per_hour * billed_s(machine, aws.now()) / 3600
+        total += usd_per_hour * seconds / 3600
     return total
 
 
-def billed_s(machine: Rented, now: datetime) -> float:
-    """The seconds EC2 bills: none while it is stopped, which a machine of ours never is for long."""
-    if machine.state in ("stopped", "stopping") and machine.ended_at is None:
-        return LEAST_BILLED_S
+def billed_s(machine: Rented, now: datetime) -> float | None:
+    """The seconds EC2 bills: none while it is stopped. None for a stopped one that does not say since when."""
+    if machine.state == "stopped" and machine.ended_at is None:
+        return None
     return max(LEAST_BILLED_S, ((machine.ended_at or now) - machine.launched_at).total_seconds())
 
 

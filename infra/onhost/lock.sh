@@ -3,8 +3,8 @@
 # systemd runs it as root before the server starts and after it ended.
 set -eu
 root=/opt/corral/$2
-table="inet corral-$2"
-loaded=/run/corral-$2.nft
+table=corral-$2
+loaded=/run/$table.nft
 if ! command -v nft >/dev/null; then
     echo "corral: nft is missing, so no egress lock is loaded: install nftables" >&2
     exit 0
@@ -18,13 +18,12 @@ rules() { # the peers are known after a join
     cat "$root/egress.nft"
     [ ! -e "$root/peers" ] || while read -r address; do
         case $address in *:*) kind=ipv6_addr ;; *) kind=ipv4_addr ;; esac
-        echo "add element $table $kind { $address }"
+        echo "add element inet $table $kind { $address }"
     done <"$root/peers"
 }
 
 if [ "$1" = on ]; then
-    # shellcheck disable=SC2086 # two words
-    rules | nft -f - && nft --stateless list table $table >"$loaded" && exit
+    rules | nft -f - && nft --stateless list table inet "$table" >"$loaded" && exit
     echo "corral: the egress lock cannot be loaded, so the server is not started" >&2
     exit 1
 fi
@@ -33,6 +32,5 @@ for process in /proc/[0-9]*; do
     grep -qs "/corral-$2\.service" "$process/cgroup" || continue
     if [ "$(stat -c %u "$process" 2>/dev/null)" = "$uid" ]; then kill -KILL "${process#/proc/}" || true; fi
 done
-# shellcheck disable=SC2086
-nft delete table $table 2>/dev/null || true
+nft delete table inet "$table" 2>/dev/null || true
 rm -f "$loaded"

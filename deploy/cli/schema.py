@@ -1,0 +1,20 @@
+"""`corral schema`: what a verb prints with --json, described for programs."""
+
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    verb: Annotated[
+        list[str],
+        typer.Argument(metavar="VERB...", help="Such as `size` or `capacity-block list`; or `error`."),
+    ],
+) -> None:
+    """Print the JSON Schema of what a verb prints with --json; `error` is what any verb may print instead."""
+    import json
+
+    from deploy.cli.output import say
+    from deploy.schemas import schema
+
+    say(json.dumps(schema(" ".join(verb)), indent=2))

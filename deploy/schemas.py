@@ -1,0 +1,91 @@
+"""What each verb prints with --json, as a JSON Schema made from the record itself, for programs that read it."""
+
+from typing import Any
+
+from infra.errors import UsageError
+from infra.record import Record
+
+
+class ErrorSaid(Record):
+    """What went wrong."""
+
+    type: str
+    message: str
+    hint: str
+    exit_code: int
+
+
+class Failure(Record):
+    """What a verb prints in place of its result when it has none; a result with a bad exit code stays a result."""
+
+    error: ErrorSaid
+
+
+def schema(verb: str) -> dict[str, Any]:
+    """The JSON Schema of a verb's result, or of `error`. Raises UsageError for a verb that prints none."""
+    from pydantic import TypeAdapter
+
+    known = printed()
+    if verb not in known:
+        raise UsageError(f"{verb!r} prints no JSON that is described.", f"Described: {', '.join(known)}.")
+    made: dict[str, Any] = TypeAdapter(known[verb]).json_schema(mode="serialization")
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"title": f"corral {verb}"}
+
+
+def printed() -> dict[str, Any]:
+    """Verb -> the type of what it prints. Called by nothing that must be fast: it imports every verb's records."""
+    from deploy.costs.claude_cost import ClaudeCost
+    from deploy.costs.comparison import Comparison
+    from deploy.demo import Demo
+    from deploy.deployment import Deployment
+    from deploy.ec2.blocks import Bought
+    from deploy.export.base import Export
+    from deploy.owned_hosts import Inventory
+    from deploy.plan import Plan
+    from deploy.show_provision import Extended, Reaped
+    from deploy.sizing.capacity import Capacity
+    from deploy.sizing.size import Ranking
+    from deploy.targets.base import Status, Teardown
+    from infra.aws.capacity_blocks import Offering
+    from serving.calibration import Calibration
+    from serving.egress import Egress
+    from serving.endpoint import Endpoint
+    from serving.engine import Engine
+    from serving.pack import Packed
+    from serving.probe.diff import Difference
+    from serving.probe.report import ProbeReport
+    from serving.probe.sweep_report import Sweep
+
+    requests = list[dict[str, Any]]  # of --dry-run
+    return {
+        "calibrate": Calibration,
+        "capacity": Capacity,
+        "capacity-block buy": Bought,
+        "capacity-block list": list[Offering],
+        "claude-cost": ClaudeCost,
+        "compare": Comparison,
+        "demo": Demo,
+        "down": Teardown,
+        "egress": Egress,
+        "engine install": Engine,
+        "engine pack": Packed,
+        "engine show": Engine,
+        "error": Failure,
+        "export": Export,
+        "extend": Extended,
+        "hosts adopt": Deployment,
+        "hosts show": Inventory,
+        "probe": ProbeReport,
+        "probe diff": Difference,
+        "probe report": ProbeReport,
+        "probe run": ProbeReport,
+        "probe sweep": Sweep,
+        "provision": Deployment | requests,
+        "reap": Reaped,
+        "report": Comparison,
+        "serve": Endpoint | requests,
+        "size": Plan | Ranking,
+        "status": Status | list[Status],
+        "stop": Status,
+        "up": Endpoint,
+    }

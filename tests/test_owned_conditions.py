@@ -1,0 +1,228 @@
+"""Hosts as they are found: each condition of a host ends in one sentence, its mend and an exit code, or is no obstacle.
+
+A stand-in for `ssh` plays the host: it says the facts it is given and answers the few commands a look at it takes.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy.cli.main import run
+from deploy.deployment import Deployment, make
+from deploy.plan import Plan
+from deploy.targets import ssh
+from infra import ssh as door
+
+DATA = Path(__file__).parent / "data" / "hosts"
+GOOD = (DATA / "debian.txt").read_text()
+
+SSH = """\
+#!/bin/sh
+for line in "$@"; do :; done
+[ ! -s "$HOST/complaint" ] || { cat "$HOST/complaint" >&2; exit 255; }
+[ ! -e "$HOST/slow" ] || exec sleep 60
+printf '%s\\n' 'Wartung heute um 12:00 Uhr' "$(echo "$line" | sed 's/^echo \\([0-9a-f]*\\);.*/\\1/')"
+case $line in
+*"exec sh -s") cat >/dev/null; cat "$HOST/facts"; exit ;;
+*"sudo -n "*) [ ! -e "$HOST/no-sudo" ] || { echo 'sudo: a password is required' >&2; exit 1; } ;;
+esac
+case $line in
+*systemctl*) [ ! -e "$HOST/no-systemd" ] || { echo 'sh: 4: systemctl: not found' >&2; exit 127; } ;;
+*"config.json"*) exit 0 ;;
+*) exit 1 ;;
+esac
+"""
+
+Change = Callable[[str], str]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that says what the host is; as it comes, a good one."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ssh").write_text(SSH)
+    (tmp_path / "bin" / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("HOST", str(tmp_path))
+    now = str(int(time.time()))
+    (tmp_path / "facts").write_text(GOOD.replace("1795486910", now).replace("104857600 /", "904857600 /"))
+    return tmp_path
+
+
+def changed(host: Path, change: Change) -> None:
+    path = host / "facts"
+    before = path.read_text()
+    path.write_text(change(before))
+    assert path.read_text() != before, "the condition is none"
+
+
+def without(*beginnings: str) -> Change:
+    return lambda text: "".join(line for line in text.splitlines(True) if not line.startswith(beginnings))
+
+
+def instead(old: str, new: str) -> Change:
+    return lambda text: text.replace(old, new)
+
+
+def nvidia_smi_says(words: str) -> Change:
+    return lambda text: without("gpu ")(text) + "".join(f"gpu {line}\n" for line in words.splitlines())
+
+
+def failed(name: str, words: str) -> str:
+    return f"error: gpu-1 is not ready: {name}: {words}.\n"
+
+
+MISMATCH = "Failed to initialize NVML: Driver/library version mismatch"
+
+CONDITIONS: dict[str, tuple[Change, str]] = {
+    "nvidia-smi missing": (
+        without("gpu ", "tool nvidia-smi", "nvidia_device", "driver_version", "topology"),
+        failed("gpu", "no NVIDIA GPU found"),
+    ),
+    "NVML mismatch": (nvidia_smi_says(MISMATCH), failed("gpu", MISMATCH)),
+    "driver 535": (
+        instead("580.95.05", "535.183.01"),
+        "error: gpu-1 is not ready: driver: NVIDIA 535.183.01; ",
+    ),
+    "driver 550": (
+        instead("580.95.05", "550.54.15"),
+        "error: gpu-1 is not ready: driver: NVIDIA 550.54.15; ",
+    ),
+    "0 GPUs": (nvidia_smi_says("No devices were found"), failed("gpu", "No devices were found")),
+    "MIG on": (instead("9.0, Disabled", "9.0, Enabled"), failed("gpu 0", "MIG is on")),
+    "mixed GPUs": (
+        instead("1, NVIDIA H100 80GB HBM3", "1, NVIDIA A100-SXM4-80GB"),
+        failed(
+            "gpu", "1x NVIDIA A100-SXM4-80GB, 1x NVIDIA H100 80GB HBM3; the plan needs 2xH100; they are mixed"
+        ),
+    ),
+    "memory in use": (
+        instead("GPU-b, 81559, 1,", "GPU-b, 81559, 60000,"),
+        failed("gpu 1", "60000 MiB are in use by another program"),
+    ),
+    "disk short": (
+        instead("904857600 /", "1048576 /"),
+        "error: gpu-1 is not ready: disk: 1.0 GiB free at /opt/corral, ",
+    ),
+    "no Python": (without("python "), failed("python", "Python missing")),
+}
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    found = Plan.read(DATA / "plan.json")
+    found.write(tmp_path / "plan.json")
+    return found
+
+
+def provision(tmp_path: Path) -> int:
+    return run(
+        ["provision", str(tmp_path / "plan.json"), "--target", "ssh", "--host", "gpu-1", "--name", "t1"]
+    )
+
+
+def in_one_sentence(said: str, begins: str) -> None:
+    """The last two lines are the sentence and its hint, and nothing looks like a crash."""
+    error, hint = said.splitlines()[-2:]
+    assert f"{error}\n".startswith(begins), said
+    assert hint.startswith("hint: ")
+    assert "Traceback" not in said
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_what_a_host_lacks_is_told_with_its_mend_and_nothing_is_put_there(
+    condition: str, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, sentence = CONDITIONS[condition]
+    changed(host, change)
+    assert provision(host) == 11
+    in_one_sentence(capsys.readouterr().err, sentence)
+    assert not (host / "corral-home").exists()
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize(
+    ("marker", "change", "sentence"),
+    [
+        (
+            "no-sudo",
+            instead("privilege sudo", "privilege none"),
+            failed("privilege", "not root, and sudo asks for a password"),
+        ),
+        ("no-systemd", without("systemd "), failed("systemd", "not running")),
+    ],
+)
+def test_without_root_or_systemd_the_check_says_so_and_not_a_command_that_failed(
+    marker: str, change: Change, sentence: str, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (host / marker).touch()
+    changed(host, change)
+    assert provision(host) == 11
+    in_one_sentence(capsys.readouterr().err, sentence)
+
+
+@pytest.mark.usefixtures("plan")
+@pytest.mark.parametrize(
+    ("complaint", "sentence"),
+    [
+        (
+            "@    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @\nHost key verification failed.",
+            "error: The host key of gpu-1 is not the one you know: ",
+        ),
+        (
+            "ssh: connect to host gpu-1 port 22: No route to host",
+            "error: gpu-1 cannot be reached: ssh: connect",
+        ),
+    ],
+)
+def test_a_host_that_is_not_reached_or_not_the_one_we_know(
+    complaint: str, sentence: str, host: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (host / "complaint").write_text(complaint)
+    assert provision(host) == 11
+    in_one_sentence(capsys.readouterr().err, sentence)
+
+
+@pytest.mark.usefixtures("plan")
+def test_a_host_that_is_too_slow_is_given_up(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (host / "slow").touch()
+    in_time = (door.Host.run.__kwdefaults__ or {}) | {"timeout_s": 0.3}
+    monkeypatch.setattr(door.Host.run, "__kwdefaults__", in_time)
+    assert provision(host) == 11
+    in_one_sentence(capsys.readouterr().err, "error: gpu-1 did not answer within 0 s.")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        instead("no change", "at all"),
+        instead("580.95.05", "595.71.05"),
+        instead("81559, 1, 580.95.05, 9.0, Disabled", "[N/A], [N/A], 580.95.05, [N/A], [N/A]"),
+        instead("gpu 0,", "gpu Achtung: Persistenzmodus ist aus\ngpu 0,"),
+        instead("os Debian", "Hinweis: bitte abmelden\nos Debian"),
+        instead(
+            "tool tar\n", "tool tar\ntool docker\n"
+        ),  # without nvidia-ctk: corral needs no container toolkit
+        instead("tool tar\n", "tool tar\ntool podman\n"),  # docker is absent: corral needs neither
+    ],
+    ids=[
+        "good",
+        "driver 595",
+        "N/A fields",
+        "localized",
+        "extra lines",
+        "no toolkit",
+        "podman and no docker",
+    ],
+)
+def test_what_is_no_obstacle(change: Change, host: Path, plan: Plan) -> None:
+    (host / "facts").write_text(change((host / "facts").read_text()))
+    deployment: Deployment = make(plan, "ssh", "t1").model_copy(update={"hosts": ("gpu-1",)})
+    assert [check for check in ssh.preflight(deployment) if check.outcome == "failed"] == []
