@@ -193,7 +193,7 @@ def test_a_host_that_is_too_slow_is_given_up(
     host: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (host / "slow").touch()
-    in_time = door.Host.run.__kwdefaults__ | {"timeout_s": 0.3}
+    in_time = (door.Host.run.__kwdefaults__ or {}) | {"timeout_s": 0.3}
     monkeypatch.setattr(door.Host.run, "__kwdefaults__", in_time)
     assert provision(host) == 11
     in_one_sentence(capsys.readouterr().err, "error: gpu-1 did not answer within 0 s.")
