@@ -27,7 +27,7 @@ ENDS: dict[str, type[CorralError] | None] = {
     "killed after": None,
 }
 # Every `up` ends within this, whatever AWS does: two calls that are given up, and the way back.
-LONGEST_S = 20 * 60
+LONGEST_S = 10 * 60
 ONE_SET = [
     "eni-",
     "i-",
