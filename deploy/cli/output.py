@@ -18,6 +18,12 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def warn(text: str) -> None:
+    """Say on stderr what does not stop us; nothing for an empty text."""
+    if text:
+        progress(f"warning: {text}")
+
+
 def emit(record: Any, text: str, as_json: bool) -> None:
     """Print a record as JSON, or the given text."""
     say(record.model_dump_json(indent=2) if as_json else text)

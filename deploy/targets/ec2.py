@@ -12,8 +12,10 @@ from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, load
 from deploy.ec2 import dry_run as ec2_dry_run
 from deploy.ec2 import reach as ec2_reach
+from deploy.ec2.question import priced, question
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
+from infra import prices
 from infra.aws import preflight as look
 from infra.aws import rent, rented, session
 from infra.aws.api import Aws
@@ -28,7 +30,7 @@ from serving import health
 from serving.endpoint import Endpoint
 from serving.startup import load_budget_s
 
-Approve = Callable[[tuple[Check, ...]], None]
+Approve = Callable[[tuple[Check, ...], str], None]
 
 
 def aws_for(name: str) -> Aws:
@@ -78,7 +80,7 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
 
 def provision(deployment: Deployment) -> None:
     """Launch the order that is kept, or find it running. Safe to repeat: one order is one set of machines."""
-    launch(deployment, order_of(deployment), lambda checks: None)
+    launch(deployment, order_of(deployment), lambda checks, cost: None)
 
 
 def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = False) -> Launched:
@@ -86,7 +88,9 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
     with alone(deployment.name):
         aws = aws_for(deployment.name)
         found = survey(aws, order)
-        approve(checks(found))
+        approve(checks(found), question(order, found))
+        prices.keep(found.prices)
+        order = priced(order, found)
         order.write(order_file(deployment.name))
         deployment.write(folder(deployment.name) / "deployment.json")
         return rent.rent(aws, order, found, keep)
