@@ -1,6 +1,10 @@
 """The Price List API as the fakes know it: products as AWS writes them, JSON in strings."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 USD = {
@@ -55,3 +59,31 @@ class FakePrices:
         listed = [item(*place, self.usd[place[0]])] if place[0] in self.usd else []
         found = [one for one in listed if asked.items() <= json.loads(one)["product"]["attributes"].items()]
         return {"FormatVersion": "aws_v1", "PriceList": self.items.get(place, found)}
+
+
+@contextmanager
+def serving(prices: FakePrices) -> Iterator[str]:
+    """The price list over HTTP on loopback, as botocore speaks to it; gives its URL."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            assert self.headers["X-Amz-Target"] == "AWSPriceListService.GetProducts"
+            body = json.dumps(prices.answer(asked["Filters"])).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-amz-json-1.1")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()

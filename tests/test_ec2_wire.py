@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -95,6 +96,44 @@ def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan
     assert "g5.12xlarge: 5.672 USD per hour" in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
     assert aws.instances() == []
+
+
+def test_the_price_of_today_is_asked_about_and_held_to_the_limit(aws: MotoAws, plan: Path) -> None:
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t8"]
+    aws.prices.usd["g5.12xlarge"] = "6.1000000000"
+    asked = corral(aws.environment, *command)
+    assert (asked.returncode, aws.instances()) == (2, [])
+    assert "g5.12xlarge: 6.100 USD per hour (AWS Price List API (GetProducts), " in asked.stderr
+    dear = corral(aws.environment, *command, "--max-usd-per-hour", "6", "--yes")
+    assert (dear.returncode, aws.instances()) == (2, [])
+    assert ": more than --max-usd-per-hour 6." in dear.stderr
+    up = corral(aws.environment, *command, "--yes")
+    assert (up.returncode, len(aws.instances())) == (0, 1), up.stderr
+    size = corral(aws.environment, "size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json")
+    assert json.loads(size.stdout)["price"]["usd_per_hour"] == "6.1"
+    assert corral(aws.environment, "down", "t8").returncode == 0
+
+
+def test_a_price_list_that_fails_is_survived(aws: MotoAws, plan: Path) -> None:
+    """moto's server has none: it answers 500."""
+    environment = aws.environment | {"AWS_ENDPOINT_URL_PRICING": aws.url}
+    tags = ["--tag", "team=ml platform", "--tag", "cost/centre=42"]
+    up = corral(environment, "provision", str(plan), "--target", "ec2", "--name", "t9", "--yes", *tags)
+    assert up.returncode == 0, up.stderr
+    (said,) = [line for line in up.stderr.splitlines() if " price us-east-1: " in line]
+    assert said.startswith(
+        "warning  price us-east-1: on-demand g5.12xlarge: 5.672 USD per hour (AWS Pricing API, "
+    )
+    assert re.search(
+        r" days old\); AWS's price list does not answer: 500  \(Allow pricing:GetProducts ", said
+    )
+    (machine,) = aws.instances()
+    mine = {tag["Key"]: tag["Value"] for tag in machine["Tags"] if ":" not in tag["Key"]}
+    assert mine == {"Name": "corral-t9", "team": "ml platform", "cost/centre": "42"}
+    assert corral(environment, "down", "t9").returncode == 0
+    refresh = corral(environment, "prices", "--refresh", "--json")
+    assert (refresh.returncode, json.loads(refresh.stdout)["error"]["type"]) == (12, "CloudError")
+    assert "pricing:GetProducts in us-east-1: 500" in refresh.stderr
 
 
 @pytest.fixture
