@@ -145,25 +145,34 @@ def told(order: Order, known: Known, region: str, one: Spot, priced: list[Rate],
     if not fair:
         limit = f"more than --max-usd-per-hour {order.max_usd_per_hour:g}"
         return failed("price", region, f"{found}: {limit}", TOO_DEAR)
-    return warning("price", region, f"{found}; {doubt}", LOOK_UP) if doubt else ok("price", region, found)
+    if doubt:
+        return warning("price", region, f"{found}; {doubt}", LOOK_UP)
+    if one.purchase == "spot" and not spot_of(known, priced):
+        return warning("price", region, found, "Allow ec2:DescribeSpotPriceHistory: corral iam-policy")
+    return ok("price", region, found)
 
 
 def words(order: Order, known: Known, one: Spot, priced: list[Rate]) -> str:
     """The price, whose it is, and its age where it is not of today."""
     price = known.listed.get(one.instance_type)
     unit = "USD per hour" + (f", {order.nodes} of them" if order.nodes > 1 else "")
-    source = f"({price.origin}{age(price, known.on)})" if price else ""
-    if price and one.purchase == "on-demand":
-        return f"{usd(price.usd_per_hour)} {unit} {source}"
-    now = [rate.now for rate in priced if (one.instance_type, rate.spot.zone) in known.spot]
-    said = " to ".join(dict.fromkeys(map(usd, (min(now), max(now))))) if now else "not shown,"
-    ceiling = f"; on demand {usd(price.usd_per_hour)} {source}" if price else ""
-    return f"{said} {unit} now ({SPOT_SOURCE}){ceiling}"
+    listed = f"{usd(price.usd_per_hour)} {unit} ({price.origin}{age(price, known.on)})" if price else ""
+    if one.purchase == "on-demand":
+        return listed
+    now = spot_of(known, priced)
+    least_to_most = " to ".join(dict.fromkeys(map(usd, (now[0], now[-1])))) if now else ""
+    said = f"{least_to_most} {unit} now ({SPOT_SOURCE})" if now else "its price now is not shown"
+    return f"{said}; on demand {listed}" if listed else said
+
+
+def spot_of(known: Known, priced: list[Rate]) -> list[Decimal]:
+    """The spot prices EC2 shows, the least first."""
+    return sorted(rate.now for rate in priced if (rate.spot.instance_type, rate.spot.zone) in known.spot)
 
 
 def usd(amount: Decimal) -> str:
     """A price as it is written, nothing rounded."""
-    return f"{amount:f}"
+    return f"{amount.normalize():f}"
 
 
 def age(price: HourlyPrice, on: date) -> str:
