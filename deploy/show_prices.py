@@ -31,7 +31,8 @@ def origin(price: StoredPrice) -> tuple[str, str, str, str]:
 def group(rows: list[StoredPrice]) -> str:
     """The prices of one source and day."""
     first, width = rows[0], max(len(row.instance_type) for row in rows)
-    old = f"{first.age_in_days} days ago" if first.age_in_days > 0 else "today"
+    days = first.age_in_days
+    old = "today" if days < 1 else "1 day ago" if days == 1 else f"{days} days ago"
     return "\n".join(
         [
             f"{first.region}, {first.purchase}, USD per hour, checked {first.checked_on} ({old})",

@@ -144,6 +144,17 @@ def test_a_price_that_rose_above_the_limit_refuses_with_nothing_made(tmp_path: P
     assert aws.live() == []
 
 
+def test_what_runs_already_is_kept_when_its_price_rose(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    order, at = an_order(max_usd_per_hour=6.0), door(aws, clock, tmp_path)
+    first = up(at, order)
+    aws.prices.usd["g5.12xlarge"] = "6.1"
+    survey = look(aws, order, tmp_path)
+    assert question(order, survey) == "g5.12xlarge: nothing new is rented, what runs already is kept"
+    assert priced(order, survey) == order
+    assert up(at, order).instance_ids == first.instance_ids
+
+
 def test_the_limit_is_for_all_nodes_together(tmp_path: Path) -> None:
     aws, _ = fresh()
     aws.quotas["L-417A185B"] = 1000.0

@@ -43,7 +43,11 @@ def test_what_aws_answered_is_used_where_it_is_newer() -> None:
     assert two.usd_per_hour == Decimal("12.2")
     keep([price("6.2")])
     assert price_of(G5) == on_demand_price("g5.12xlarge", "us-east-1") == price("6.2")
-    assert [row.instance_type for row in prices.kept()] == ["g5.12xlarge", "p5.48xlarge"]
+    abroad = price("7.1").model_copy(update={"region": "eu-west-1"})
+    assert price_of(G5, "eu-west-1") is None
+    keep([abroad])
+    assert (price_of(G5, "eu-west-1"), "eu-west-1" in prices.regions()) == (abroad, True)
+    assert [row.instance_type for row in prices.kept()] == ["g5.12xlarge", "g5.12xlarge", "p5.48xlarge"]
 
 
 def test_of_one_day_aws_itself_counts() -> None:
@@ -103,7 +107,7 @@ def test_what_is_stored_is_shown_with_source_and_age() -> None:
         ("p5e.48xlarge", 233),
     ]
     assert text(found) == (
-        "us-east-1, on-demand, USD per hour, checked 2026-09-20 (1 days ago)\n"
+        "us-east-1, on-demand, USD per hour, checked 2026-09-20 (1 day ago)\n"
         "  AWS Price List API (GetProducts)\n"
         "  g5.12xlarge         6.1\n"
         "\n"

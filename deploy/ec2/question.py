@@ -22,6 +22,8 @@ def dearest(found: Survey) -> Rate | None:
 
 def question(order: Order, found: Survey) -> str:
     """What it costs, and how long at most."""
+    if not found.spots:
+        return f"{machines(order, order.instance_types[0])}: nothing new is rented, what runs already is kept"
     hours, rate = order.ttl_minutes / 60, dearest(found)
     blocks = [one for one in found.spots if one.purchase == "capacity-block"]
     unknown = len(found.spots) - len(blocks) - len(found.rates)
