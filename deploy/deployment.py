@@ -1,7 +1,6 @@
 """A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
 
 import json
-import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import ClassVar, Literal
 
 from deploy.plan import Plan
 from infra.errors import DocumentError, UsageError
+from infra.home import home as home
 from infra.record import Document
 
 Target = Literal["local", "ec2", "ssh"]
@@ -38,11 +38,6 @@ class Deployment(Document):
     engine: str = ""
     """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
     empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
-
-
-def home() -> Path:
-    """The folder that keeps documents: $CORRAL_HOME, else ~/.corral."""
-    return Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral").absolute()
 
 
 def folder(name: str) -> Path:

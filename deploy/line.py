@@ -13,7 +13,8 @@ from infra.errors import CorralError, DocumentError, DoesNotFit, UsageError
 from serving import server
 from serving.endpoint import Endpoint
 
-Approve = Callable[[Deployment, tuple[Check, ...]], None]
+Approve = Callable[[Deployment, tuple[Check, ...], str], None]
+"""Told what was checked and, of what is rented, what it costs; raises when it is not to be."""
 
 
 def deployment_for(
@@ -52,7 +53,7 @@ def provision(
         return provision_ec2(deployment, options, approve, keep)
     target = target_of(deployment)
     checks = target.preflight(deployment)
-    approve(deployment, checks)
+    approve(deployment, checks, "")
     target.provision(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
     return deployment
@@ -76,7 +77,7 @@ def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve,
 
     wanted = renewed(ec2.begun(deployment.name), order(deployment, options))
     placed = deployment.model_copy(update={"region": wanted.regions[0]})
-    ec2.launch(placed, wanted, lambda checks: approve(placed, checks), keep)
+    ec2.launch(placed, wanted, lambda checks, cost: approve(placed, checks, cost), keep)
     return placed
 
 

@@ -23,6 +23,7 @@ PLURAL = {
     "instance_type": "instance_types",
     "purchase": "purchases",
     "subnet_id": "subnet_ids",
+    "tag": "tags",
 }
 
 
@@ -74,35 +75,18 @@ def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
     return options
 
 
-def asking(options: Ec2Options, yes: bool) -> Approve:
+def asking(yes: bool) -> Approve:
     """The question before money is spent: price and time limit, y or n."""
 
-    def approve(deployment: Deployment, checks: tuple[Check, ...]) -> None:
+    def approve(deployment: Deployment, checks: tuple[Check, ...], cost: str) -> None:
         for check in checks:
             progress(
                 f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
             )
-        if deployment.target == "ec2" and not yes:
-            confirm(price_sentence(deployment, options))
+        if cost and not yes:
+            confirm(cost)
 
     return approve
-
-
-def price_sentence(deployment: Deployment, options: Ec2Options) -> str:
-    """What it costs, and how long at most."""
-    from deploy.ec2.order import order
-
-    asked = order(deployment, options)
-    hours = asked.ttl_minutes / 60
-    machines = f"{asked.nodes}x {asked.instance_types[0]}" if asked.nodes > 1 else asked.instance_types[0]
-    if asked.usd_per_hour is None:
-        return f"{machines} at a price nobody knows, for at most {hours:g} hours"
-    most = asked.usd_per_hour * hours
-    at_most = "at most " if "spot" in asked.purchases else ""
-    return (
-        f"{machines}: {at_most}{asked.usd_per_hour:.3f} USD per hour ({asked.price_source}), "
-        f"at most {most:.2f} USD in the {hours:g} hours until it ends itself; plus its volume"
-    )
 
 
 def confirm(sentence: str) -> None:

@@ -45,6 +45,7 @@ def printed() -> dict[str, Any]:
     from deploy.show_provision import Extended, Reaped
     from deploy.sizing.capacity import Capacity
     from deploy.sizing.size import Ranking
+    from deploy.stored_prices import PriceTable
     from deploy.targets.base import Status, Teardown
     from infra.aws.capacity_blocks import Offering
     from serving.calibration import Calibration
@@ -75,6 +76,7 @@ def printed() -> dict[str, Any]:
         "extend": Extended,
         "hosts adopt": Deployment,
         "hosts show": Inventory,
+        "prices": PriceTable,
         "probe": ProbeReport,
         "probe diff": Difference,
         "probe report": ProbeReport,

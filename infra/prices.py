@@ -1,13 +1,24 @@
-"""Hourly prices with their provenance. A price without a date and a source does not exist."""
+"""Hourly prices with their provenance. A price without a date and a source does not exist.
+
+What corral ships is prices.toml; what AWS answered since (`corral prices --refresh`) is kept in $CORRAL_HOME and is
+taken where it is newer.
+"""
 
 import tomllib
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import ClassVar, Literal
 
+from pydantic import Field
+
+from infra.errors import DocumentError
 from infra.hardware import Machine
-from infra.record import Record
+from infra.home import home
+from infra.record import Document, Record
 
 DEFAULT_REGION = "us-east-1"
 OLD_AFTER_DAYS = 90
@@ -18,15 +29,30 @@ class HourlyPrice(Record):
     """USD per hour of one EC2 type in one region, and how it is bought."""
 
     instance_type: str
-    usd_per_hour: Decimal
+    usd_per_hour: Decimal = Field(gt=0)
     region: str
     purchase: str
     checked_on: date
     source: str
 
+    @property
+    def origin(self) -> str:
+        """Who says so, and when."""
+        return f"{self.source}, {self.checked_on}"
+
     def age_days(self, today: date) -> int:
         """Days since somebody checked it."""
         return (today - self.checked_on).days
+
+
+class KeptPrices(Document):
+    """What AWS answered on this machine, the newest of each type and region."""
+
+    kind: ClassVar[str] = "table of prices"
+    document: Literal["prices"] = "prices"
+    schema_version: Literal[1] = 1
+
+    prices: tuple[HourlyPrice, ...] = ()
 
 
 def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
@@ -42,13 +68,28 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
     return best.model_copy(update={"usd_per_hour": best.usd_per_hour * machine.hosts})
 
 
+def on_demand_price(instance_type: str, region: str) -> HourlyPrice | None:
+    """The stored on-demand price of one machine; None where it is sold otherwise only, or nobody knows."""
+    found = [
+        row
+        for row in rows()
+        if (row.instance_type, row.region, row.purchase) == (instance_type, region, ON_DEMAND)
+    ]
+    return max(found, key=lambda row: row.checked_on, default=None)
+
+
 def regions() -> tuple[str, ...]:
     """The regions we have any price for."""
     return tuple(sorted({row.region for row in rows()}))
 
 
-@cache
 def rows() -> tuple[HourlyPrice, ...]:
+    """Every price known: those kept here first, so that of two of one day AWS's own answer counts."""
+    return kept() + shipped()
+
+
+@cache
+def shipped() -> tuple[HourlyPrice, ...]:
     """Parse prices.toml once."""
     data = tomllib.loads(files("infra").joinpath("prices.toml").read_text(encoding="utf-8"))
     return tuple(
@@ -63,3 +104,50 @@ def rows() -> tuple[HourlyPrice, ...]:
         for source in data["source"].values()
         for name, usd in source["usd_per_hour"].items()
     )
+
+
+# --- what is kept in $CORRAL_HOME
+
+
+def kept() -> tuple[HourlyPrice, ...]:
+    """The prices kept here; none where the document cannot be read, which `trouble` then says."""
+    found = read(path())
+    return () if isinstance(found, str) else found
+
+
+def trouble() -> str:
+    """Why the kept prices are not used, in one sentence; empty when all is well."""
+    found = read(path())
+    return f"{found} The prices corral ships are used." if isinstance(found, str) else ""
+
+
+def keep(found: Iterable[HourlyPrice]) -> None:
+    """Keep these in place of older ones of the same type and region. A document that cannot be read is made anew.
+
+    Raises HostError when the disk refuses.
+    """
+    fresh = {(row.instance_type, row.region): row for row in (*kept(), *found)}
+    if fresh:
+        KeptPrices(prices=tuple(fresh[key] for key in sorted(fresh))).write(path())
+
+
+def path() -> Path:
+    """Where they are kept."""
+    return home() / "prices.json"
+
+
+def read(file: Path) -> tuple[HourlyPrice, ...] | str:
+    """The prices in a file, or why it cannot be read."""
+    try:
+        return read_at(file, file.stat().st_mtime_ns)
+    except OSError:
+        return ()
+
+
+@cache
+def read_at(file: Path, changed_ns: int) -> tuple[HourlyPrice, ...] | str:
+    """Parse it once for each state of the file."""
+    try:
+        return KeptPrices.read(file).prices
+    except DocumentError as error:
+        return error.message

@@ -12,6 +12,14 @@ from typing import Any, NoReturn
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_home_of_yours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a fixture of a whole module makes is not made of the prices and calibrations kept on this machine."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("CORRAL_HOME", str(tmp_path_factory.mktemp("corral-home")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the real home, the real cloud and the real hub."""

@@ -16,6 +16,7 @@ from botocore import xform_name
 from botocore.validate import ParamValidator
 from fake_ec2 import FakeEc2
 from fake_iam import FakeIam, FakeScheduler
+from fake_prices import FakePrices
 
 from infra.aws.failures import ApiFailure, LostResponse
 from infra.aws.request import Request
@@ -48,6 +49,7 @@ class FakeAws:
         self.denied: set[str] = set()
         self.denied_code = "UnauthorizedOperation"
         self.quotas: dict[str, float] = {"L-DB2E81BA": 192.0, "L-417A185B": 768.0, "L-3819A6DF": 192.0}
+        self.prices = FakePrices()
         self.calls: list[Request] = []
 
     def send(self, request: Request) -> dict[str, Any]:
@@ -87,6 +89,9 @@ class FakeAws:
     def list_service_quotas(self, ServiceCode: str) -> dict[str, Any]:  # noqa: N803
         value = self.quotas.get("by name", 0.0)
         return {"Quotas": [{"QuotaName": "All P5 Spot Instance Requests", "Value": value}]}
+
+    def get_products(self, ServiceCode: str, FormatVersion: str, Filters: Any) -> dict[str, Any]:  # noqa: N803
+        return self.prices.answer(Filters)
 
     def live(self) -> list[str]:
         """Everything that exists and could cost or block something, in every region: the truth behind the API."""

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from infra import catalog
@@ -47,6 +48,7 @@ class FakeEc2:
         """The next instance stops right after its launch, as a full account's encrypted volume makes it."""
         self.never_healthy = False
         self.spot_requests: dict[str, dict[str, Any]] = {}
+        self.spot_usd = dict.fromkeys(self.zones, "2.050000")
         self.blocks = 0
         self.numbers = itertools.count(1)
         self.console = "corral: {name}: prepared\n"
@@ -126,6 +128,11 @@ class FakeEc2:
         used = sum(vcpus(row["InstanceType"]) for row in self.instances.values() if row["ended"] is None)
         if used + vcpus(asked["InstanceType"]) * asked["MinCount"] > self.vcpu_limit:
             raise ApiFailure("VcpuLimitExceeded", f"limit {self.vcpu_limit}")
+        most = asked.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
+        if most and Decimal(most) < Decimal(self.spot_usd[zone]):
+            raise ApiFailure(
+                "SpotMaxPriceTooLow", f"Your Spot request price of {most} is lower than required"
+            )
         if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
 
@@ -293,8 +300,14 @@ class FakeEc2:
         }
 
     def describe_spot_price_history(self, **asked: Any) -> dict[str, Any]:
-        zones = [{"AvailabilityZone": zone, "SpotPrice": "2.05"} for zone in self.zones]
-        return {"SpotPriceHistory": zones}
+        zones = [values for one in asked.get("Filters", []) for values in one["Values"]]
+        return {
+            "SpotPriceHistory": [
+                {"AvailabilityZone": zone, "InstanceType": name, "SpotPrice": self.spot_usd[zone]}
+                for name in asked["InstanceTypes"]
+                for zone in zones or self.zones
+            ]
+        }
 
     def describe_tags(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
@@ -499,6 +512,9 @@ def vcpus(instance_type: str) -> int:
 def check_tags(specifications: list[dict[str, Any]], spot: bool) -> None:
     """EC2's rules for tags."""
     for specification in specifications:
+        keys = [tag["Key"] for tag in specification["Tags"]]
+        if len(set(keys)) < len(keys):
+            raise ApiFailure("InvalidParameterValue", "Duplicate tag key")
         if specification["ResourceType"] == "spot-instances-request" and not spot:
             raise ApiFailure(
                 "InvalidParameterValue", "'spot-instances-request' is not a valid taggable resource type"

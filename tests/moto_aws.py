@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import boto3
+from fake_prices import FakePrices, serving
 from moto.core.responses import ActionResult
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_dict_attribute_mapping
@@ -31,10 +32,13 @@ REGIONS = ("us-east-1", "us-east-2", "us-west-2")
 class MotoAws:
     """A running server and how to reach it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, prices: FakePrices, prices_url: str) -> None:
         self.url = url
+        self.prices = prices
         self.environment = {
             "AWS_ENDPOINT_URL": url,
+            # moto has no price list: it answers 500.
+            "AWS_ENDPOINT_URL_PRICING": prices_url,
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "AWS_DEFAULT_REGION": "us-east-1",
@@ -42,6 +46,7 @@ class MotoAws:
 
     def reset(self) -> None:
         """Forget everything, but for the image."""
+        self.prices.__init__()  # type: ignore[misc]
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")):
             publish_image(self)
 
@@ -66,12 +71,13 @@ class MotoAws:
 @contextmanager
 def running() -> Iterator[MotoAws]:
     """Start the server on a free port; everything is put back at the end."""
-    with lacking_parts():
+    prices = FakePrices()
+    with lacking_parts(), serving(prices) as prices_url:
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         try:
             port = server.get_host_and_port()[1]
-            aws = MotoAws(f"http://127.0.0.1:{port}")
+            aws = MotoAws(f"http://127.0.0.1:{port}", prices, prices_url)
             yield aws
         finally:
             server.stop()

@@ -451,3 +451,30 @@ def test_the_simulated_clock_is_the_only_clock(tmp_path: Path) -> None:
     before = clock()
     up(door(FakeAws(clock), clock, tmp_path), an_order())
     assert 40 < clock() - before < 120
+
+
+def test_the_users_tags_are_on_every_resource_in_the_call_that_makes_it(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.quotas["by name"] = 1000.0
+    here = aws.regions["us-east-1"]
+    here.vcpu_limit = 1000
+    here.public_subnets = False
+    order = an_order(
+        instance_types=("p5.48xlarge",),
+        nodes=2,
+        purchases=("spot",),
+        subnet_ids=("subnet-us-east-1a",),
+        user_tags={"team": "ml"},
+    )
+    up(door(aws, clock, tmp_path), order)
+    region_things = (here.instances, here.volumes, here.interfaces, here.groups, here.placement_groups)
+    account_things = (aws.iam.roles, aws.iam.profiles, aws.schedulers["us-east-1"].groups)
+    made = [
+        thing for things in (*region_things, here.spot_requests, *account_things) for thing in things.values()
+    ]
+    assert {len(things) > 0 for things in (*region_things, here.spot_requests, *account_things)} == {True}
+    for thing in made:
+        tags = {tag["Key"]: tag["Value"] for tag in thing["Tags"]}
+        assert tags == {"team": "ml"} | order.tags, thing
+        assert (tags["team"], tags["corral:deployment"]) == ("ml", "t1")
+    assert not any(call.operation == "CreateTags" for call in aws.calls)

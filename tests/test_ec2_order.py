@@ -16,6 +16,7 @@ from deploy.deployment import Deployment, folder, make
 from deploy.ec2 import order as ec2_order
 from deploy.ec2.nearest import nearest, said
 from deploy.ec2.options import Ec2Options
+from deploy.ec2.tags import OURS
 from deploy.plan import Plan
 from deploy.sizing.fit import Options
 from deploy.sizing.size import answer_for
@@ -97,15 +98,42 @@ def test_a_type_without_an_on_demand_price_is_not_sold_on_demand() -> None:
     assert order(deployment, purchases=("spot",)).purchases == ("spot",)
 
 
-def test_without_a_price_nothing_is_rented_unless_said(deployment: Deployment) -> None:
-    with pytest.raises(UsageError, match="No price of g5.12xlarge in eu-west-1 is known"):
-        order(deployment, regions=("eu-west-1",))
-    assert order(deployment, regions=("eu-west-1",), allow_unknown_price=True).usd_per_hour is None
+def test_a_price_that_is_not_stored_is_left_to_the_preflight_to_ask_for(deployment: Deployment) -> None:
+    made = order(deployment, regions=("eu-west-1",), max_usd_per_hour=1.0)
+    assert (made.usd_per_hour, made.price_source, made.max_usd_per_hour) == (None, "", 1.0)
+    assert not made.allow_unknown_price
+    assert order(deployment, allow_unknown_price=True).allow_unknown_price
 
 
-def test_the_dearest_that_is_allowed(deployment: Deployment) -> None:
+def test_when_every_stored_price_is_above_the_limit_aws_is_not_asked(deployment: Deployment) -> None:
+    types = ("g5.24xlarge", "g5.12xlarge")
     with pytest.raises(UsageError, match="5.67 USD per hour is more than --max-usd-per-hour 5"):
-        order(deployment, max_usd_per_hour=5.0)
+        order(deployment, instance_types=types, max_usd_per_hour=5.0)
+    assert order(deployment, instance_types=types, max_usd_per_hour=6.0).max_usd_per_hour == 6.0
+    assert order(deployment, purchases=("spot",), max_usd_per_hour=3.0).max_usd_per_hour == 3.0
+
+
+TOO_MANY = [f"--tag=k{number}=v" for number in range(45)]
+
+
+def test_tags_of_the_user_are_on_everything_beside_ours(deployment: Deployment) -> None:
+    given = ("team=ml platform", "Cost/Centre=a=b", "größe=groß")
+    made = order(deployment, tags=given)
+    assert made.user_tags == {"team": "ml platform", "Cost/Centre": "a=b", "größe": "groß"}
+    ours = order(deployment).tags
+    assert set(ours) == set(OURS)
+    assert set(made.tags) == set(ours) | set(made.user_tags)
+    most = order(deployment, tags=tuple(f"k{number}=v" for number in range(44)))
+    assert len(most.tags) == 50
+    with pytest.raises(UsageError, match="'t1' was begun with other options"):
+        ec2_order.renewed(order(deployment), made)
+
+
+def test_an_order_written_before_there_were_tags_is_read(deployment: Deployment, tmp_path: Path) -> None:
+    made = order(deployment)
+    old = made.model_dump(mode="json", exclude={"user_tags", "max_usd_per_hour", "allow_unknown_price"})
+    (tmp_path / "order.json").write_text(json.dumps(old))
+    assert Order.read(tmp_path / "order.json") == made
 
 
 def test_a_folder_of_this_machine_is_not_on_ec2(plan: Plan) -> None:
@@ -190,13 +218,29 @@ BAD = [
     ["--name", "naïve"],
     ["--name", "x" * 41],
     ["--name", "-x"],
+    ["--tag", "team"],
+    ["--tag", "=ml"],
+    ["--tag", " =ml"],
+    ["--tag", "team="],
+    ["--tag", "aws:team=ml"],
+    ["--tag", "AWS:team=ml"],
+    ["--tag", "corral:deployment=t2"],
+    ["--tag", "Name=mine"],
+    ["--tag", "name=mine"],
+    ["--tag", "team=ml", "--tag", "Team=other"],
+    ["--tag", f"{'k' * 129}=v"],
+    ["--tag", f"k={'v' * 257}"],
+    ["--tag", "team=a;b"],
+    ["--tag", "te$m=ml"],
+    ["--tag", "team=a\nb"],
+    TOO_MANY,
     ["--target", "moon"],
     ["--host", "gpu@10.0.0.5"],
 ]
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("arguments", BAD, ids=" ".join)
+@pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:60])
 def test_a_bad_argument_is_one_sentence_and_no_call(
     arguments: list[str], plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,6 +274,7 @@ def test_a_dry_run_is_every_call_in_order_and_makes_none(
         "ssm:GetParameter",
         "ec2:DescribeImages",
         "service-quotas:GetServiceQuota",
+        "pricing:GetProducts",
         "ec2:CreateSecurityGroup",
         "ec2:RunInstances",
         "iam:SimulatePrincipalPolicy",
@@ -245,10 +290,25 @@ def test_a_dry_run_is_every_call_in_order_and_makes_none(
         "scheduler:CreateSchedule",
         "ec2:DescribeInstanceStatus",
     ]
-    launch = shown[18]["parameters"]
+    launch = shown[19]["parameters"]
     assert launch["NetworkInterfaces"][0]["SubnetId"] == "<SubnetId of DescribeSubnets>"
     assert launch["NetworkInterfaces"][0]["Groups"] == ["<GroupId of CreateSecurityGroup>"]
     assert not (tmp_path / "corral-home").exists()
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_dry_run_shows_what_is_asked_of_prices(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["provision", str(plan_file), "--target", "ec2", "--dry-run"]
+    assert run([*command, "--purchase", "spot", "--max-usd-per-hour", "3"]) == 0
+    shown = {one["operation"]: one["parameters"] for one in json.loads(capsys.readouterr().out)}
+    assert shown["DescribeSpotPriceHistory"]["InstanceTypes"] == ["g5.12xlarge"]
+    assert {"Type": "TERM_MATCH", "Field": "marketoption", "Value": "OnDemand"} in shown["GetProducts"][
+        "Filters"
+    ]
+    assert shown["RunInstances"]["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] == "3.0000"
+    block = ["--purchase", "capacity-block", "--capacity-reservation-id", "cr-0123456789abcdef0"]
+    assert run([*command, *block]) == 0
+    assert "GetProducts" not in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("no_network")

@@ -34,6 +34,11 @@ def test_all_is_well_and_nothing_was_changed(tmp_path: Path) -> None:
         ("network", "ok", "3 subnets"),
         ("image", "ok", "ami-0123456789abcdef0 Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04)"),
         ("quota", "ok", "Running On-Demand G and VT instances: 48 vCPUs needed, 0 in use, 192 allowed"),
+        (
+            "price",
+            "ok",
+            "on-demand g5.12xlarge: 5.672 USD per hour (AWS Price List API (GetProducts), 2026-09-21)",
+        ),
     ]
     assert [spot.zone for spot in survey.spots] == ["us-east-1a", "us-east-1b", "us-east-1c"]
     assert not any(call.changes for call in aws.calls)

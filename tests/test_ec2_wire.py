@@ -4,6 +4,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -68,13 +69,24 @@ def corral(environment: dict[str, str], *arguments: str) -> subprocess.Completed
 def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left(
     aws: MotoAws, plan: Path
 ) -> None:
-    up = corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t1", "--yes", "--json")
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t1", "--yes"]
+    command += ["--tag", "team=ml platform", "--tag", "cost/centre=42"]
+    no_prices = {"AWS_ENDPOINT_URL_PRICING": aws.url}  # moto's server has no price list: it answers 500
+    up = corral(aws.environment | no_prices, *command, "--json")
     assert (up.returncode, json.loads(up.stdout)["region"]) == (0, "us-east-1"), up.stderr
+    (said,) = [line for line in up.stderr.splitlines() if " price us-east-1: " in line]
+    assert said.startswith(
+        "warning  price us-east-1: on-demand g5.12xlarge: 5.672 USD per hour (AWS Pricing API, "
+    )
+    assert re.search(
+        r" days old\); AWS's price list does not answer: 500  \(Allow pricing:GetProducts ", said
+    )
     (machine,) = aws.instances()
     assert machine["InstanceType"] == "g5.12xlarge"
     assert machine["MetadataOptions"]["HttpTokens"] == "required"
-    assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}["corral:deployment"] == "t1"
-    again = corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t1", "--yes")
+    tags = {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
+    assert (tags["corral:deployment"], tags["team"], tags["cost/centre"]) == ("t1", "ml platform", "42")
+    again = corral(aws.environment, *command)
     assert (again.returncode, [row["InstanceId"] for row in aws.instances()]) == (0, [machine["InstanceId"]])
 
     down = corral(aws.environment, "down", "t1", "--json")
@@ -105,9 +117,26 @@ def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan
         check=False,
     )
     assert done.returncode == 2
-    assert "g5.12xlarge: 5.672 USD per hour" in done.stderr
+    assert "g5.12xlarge: 5.672 USD per hour (AWS Price List API (GetProducts), " in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
     assert aws.instances() == []
+
+
+def test_the_price_of_today_is_asked_about_and_held_to_the_limit(aws: MotoAws, plan: Path) -> None:
+    command = ["provision", str(plan), "--target", "ec2", "--name", "t8"]
+    aws.prices.usd["g5.12xlarge"] = "6.1000000000"
+    dear = corral(aws.environment, *command, "--max-usd-per-hour", "6", "--yes")
+    assert (dear.returncode, aws.instances()) == (2, [])
+    assert ": more than --max-usd-per-hour 6." in dear.stderr
+    up = corral(aws.environment, *command, "--yes")
+    assert (up.returncode, len(aws.instances())) == (0, 1), up.stderr
+    size = corral(aws.environment, "size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json")
+    price = json.loads(size.stdout)["price"]
+    assert (price["usd_per_hour"], price["source"]) == (6.1, "AWS Price List API (GetProducts)")
+    assert corral(aws.environment, "down", "t8").returncode == 0
+    asked = corral(aws.environment, "prices", "--refresh", "g5.12xlarge", "p5e.48xlarge", "--json")
+    assert (asked.returncode, len(json.loads(asked.stdout)["refused"])) == (12, 1)
+    assert "AWS named no price that may be used: p5e.48xlarge in us-east-1: " in asked.stderr
 
 
 @pytest.fixture

@@ -74,6 +74,12 @@ HfToken = Annotated[
         "--hf-token-parameter", help="ec2: NAME of the SSM parameter, or ARN of the secret, with the token."
     ),
 ]
+Tags = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag", metavar="KEY=VALUE", help="ec2: a tag of yours on everything that is made; repeatable."
+    ),
+]
 MaxPrice = Annotated[
     float | None, typer.Option("--max-usd-per-hour", help="ec2: refuse anything dearer, all nodes together.")
 ]

@@ -23,6 +23,7 @@ from deploy.cli import (
     hosts,
     iam_policy,
     logs,
+    prices,
     probe,
     provision,
     reap,
@@ -80,6 +81,7 @@ app.command("down")(down.down)
 app.command("extend")(extend.extend)
 app.add_typer(capacity_block.app, name="capacity-block")
 app.command("reap")(reap.reap)
+app.command("prices")(prices.prices)
 app.command("iam-policy")(iam_policy.iam_policy)
 app.command("serve")(serve.serve)
 app.command("status")(status.status)

@@ -23,6 +23,12 @@ def is_somebody_there() -> bool:
     return bool(sys.stdin and sys.stdin.isatty())
 
 
+def warn(text: str) -> None:
+    """Say on stderr what does not stop us; nothing for an empty text."""
+    if text:
+        progress(f"warning: {text}")
+
+
 def emit(record: Any, text: str, as_json: bool) -> None:
     """Print a record as JSON, or the given text."""
     say(record.model_dump_json(indent=2) if as_json else text)

@@ -30,6 +30,7 @@ def provision(
     weights: flags.Weights = None,
     engine: flags.Engine = None,
     hf_token_parameter: flags.HfToken = None,
+    tag: flags.Tags = None,
     max_usd_per_hour: flags.MaxPrice = None,
     allow_unknown_price: flags.UnknownPrice = False,
     yes: flags.Yes = False,
@@ -48,5 +49,5 @@ def provision(
     if dry_run:
         say(shown(requests(wish.deployment, wish.options)))
         return
-    made = run(wish.deployment, wish.options, asking(wish.options, yes), keep)
+    made = run(wish.deployment, wish.options, asking(yes), keep)
     emit(made, provisioned(made), as_json)

@@ -71,13 +71,15 @@ def size(
     The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
     """
     given = dict(locals())
-    from deploy.cli.output import emit, progress
+    from deploy.cli.output import emit, progress, warn
     from deploy.sizing.ask import bytes_typed, check_ranking, options_of
     from deploy.sizing.show import plan_text, ranking_text
     from deploy.sizing.size import answer_for, ranking_for
+    from infra.prices import trouble
 
     options = options_of(given | {"kv_cache_memory_bytes": bytes_typed(kv_cache_memory_bytes)})
     precision = precision and precision.lower()
+    warn(trouble())
     if on is None:
         check_ranking({"--output": output, "--plot": plot, "--explain": explain})
         ranking = ranking_for(model, precision, options)

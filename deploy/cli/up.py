@@ -30,6 +30,7 @@ def up(
     weights: flags.Weights = None,
     engine: flags.Engine = None,
     hf_token_parameter: flags.HfToken = None,
+    tag: flags.Tags = None,
     max_usd_per_hour: flags.MaxPrice = None,
     allow_unknown_price: flags.UnknownPrice = False,
     yes: flags.Yes = False,
@@ -43,5 +44,5 @@ def up(
     from deploy.show_server import endpoint
 
     wish = wish_from(locals())
-    found = run(wish.deployment, wish.options, asking(wish.options, yes), keep)
+    found = run(wish.deployment, wish.options, asking(yes), keep)
     emit(found, endpoint(wish.deployment.name, found), as_json)

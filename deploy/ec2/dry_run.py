@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.aws import permissions, preflight, quotas, request, site
+from infra.aws import permissions, preflight, price_list, quotas, request, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -50,10 +50,19 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
         *image,
         site.by_id(here.region, here.image_id),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
+        *prices(order, spot),
         request.dry(request.create_security_group(order, here)),
         permissions.launch_dry_run(order, here, spot),
         permissions.simulation_request(order, ARN, ACCOUNT),
     ]
+
+
+def prices(order: Order, spot: Spot) -> list[Request]:
+    """What it costs; a capacity block was paid when it was bought."""
+    types = (spot.instance_type,)
+    listed = [price_list.products_request(spot.instance_type, spot.region)]
+    now = [request.spot_prices(spot.region, types, order.created_at)]
+    return {"on-demand": listed, "spot": listed + now}.get(spot.purchase, [])
 
 
 def changes(order: Order, here: Site, spot: Spot) -> list[Request]:

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 
+from deploy.ec2.tags import tags_from
 from infra.aws.order import Purchase
 from infra.errors import UsageError
 from infra.record import Record
@@ -35,6 +36,8 @@ class Ec2Options(Record):
     weights: str | None = None
     engine: str | None = None
     hf_token_parameter: str | None = None
+    tags: tuple[str, ...] = ()
+    """KEY=VALUE, each."""
     max_usd_per_hour: float | None = None
     allow_unknown_price: bool = False
 
@@ -56,6 +59,7 @@ def checked(options: Ec2Options) -> Ec2Options:
     matching(given(options.engine), STORED, "--engine", "s3://bucket/engine.tar")
     checked_token_parameter(options)
     checked_volume(options)
+    tags_from(options.tags)
     return checked_purchase(options)
 
 

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.deployment import Deployment
 from deploy.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
+from deploy.ec2.tags import tags_from
 from infra import catalog
 from infra import host as hosts
 from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.hardware import Machine
-from infra.prices import DEFAULT_REGION, HourlyPrice, price_of
+from infra.prices import DEFAULT_REGION, HourlyPrice, on_demand_price, price_of
 from serving.options import ServeOptions, argv, environment
 from serving.startup import load_budget_s
 
@@ -41,6 +42,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     regions = options.regions or (default_region(deployment),)
     checked_zones(options.zones, regions)
     price = price_for(types[0], regions[0], options)
+    check_affordable(types, regions, machine.hosts, options)
     setup = host_setup(deployment, options, regions[0])
     return Order(
         name=deployment.name,
@@ -53,8 +55,10 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         instance_types=types,
         purchases=options.purchases,
         nodes=machine.hosts,
-        usd_per_hour=affordable(price, machine.hosts, options),
-        price_source=f"{price.source}, {price.checked_on}" if price else "",
+        usd_per_hour=float(price.usd_per_hour) * machine.hosts if price else None,
+        price_source=price.origin if price else "",
+        max_usd_per_hour=options.max_usd_per_hour,
+        allow_unknown_price=options.allow_unknown_price,
         ttl_minutes=minutes(options.ttl, "--ttl"),
         idle_minutes=idle_minutes(options),
         port=deployment.plan.serve.port,
@@ -65,6 +69,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         volume_gib=options.volume_gib,
         volume_mib_per_s=options.volume_mib_per_s,
         user_data=hosts.user_data(setup),
+        user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
         read_s3=tuple(place for place in (setup.weights, setup.engine.archive) if place.startswith("s3://")),
     )
@@ -122,7 +127,7 @@ def default_region(deployment: Deployment) -> str:
 
 
 def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPrice | None:
-    """The price to show before asking. Raises UsageError for a type that is not sold this way."""
+    """The stored price. Raises UsageError for a type that is not sold this way."""
     price = price_of(catalog.machine(instance_type), region)
     on_demand_only = set(options.purchases) == {"on-demand"} and not options.capacity_reservation_id
     if price and price.purchase == "capacity-block" and on_demand_only:
@@ -130,25 +135,23 @@ def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPri
             f"{instance_type} has no on-demand price in {region}: EC2 sells it as a capacity block or spot.",
             f"Use --purchase spot, or see: corral capacity-block list {instance_type}",
         )
-    if price is None and not options.allow_unknown_price:
-        raise UsageError(
-            f"No price of {instance_type} in {region} is known, so nobody can say what this would cost.",
-            "Choose another --region, or go on without a price: --allow-unknown-price",
-        )
     return price
 
 
-def affordable(price: HourlyPrice | None, nodes: int, options: Ec2Options) -> float | None:
-    """USD per hour of all nodes; spot costs at most the on-demand price. Raises UsageError above the user's limit."""
-    if price is None:
-        return None
-    total = float(price.usd_per_hour) * nodes
-    if options.max_usd_per_hour is not None and total > options.max_usd_per_hour:
+def check_affordable(
+    types: tuple[str, ...], regions: tuple[str, ...], nodes: int, options: Ec2Options
+) -> None:
+    """Raise UsageError when even the cheapest stored price is above the user's limit; today's are asked for later."""
+    limit = options.max_usd_per_hour
+    known = [price for name in types for region in regions if (price := on_demand_price(name, region))]
+    if limit is None or set(options.purchases) != {"on-demand"} or len(known) < len(types) * len(regions):
+        return
+    least = nodes * min(float(price.usd_per_hour) for price in known)
+    if least > limit:
         raise UsageError(
-            f"{total:.2f} USD per hour is more than --max-usd-per-hour {options.max_usd_per_hour:g}.",
-            "Raise the limit, or plan for a cheaper machine: corral size MODEL",
+            f"{least:.2f} USD per hour is more than --max-usd-per-hour {limit:g}.",
+            "Raise the limit, or plan for a cheaper machine (corral size MODEL); is that price old? corral prices",
         )
-    return total
 
 
 def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> hosts.HostSetup:

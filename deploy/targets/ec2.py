@@ -15,8 +15,10 @@ from deploy.ec2 import dry_run as ec2_dry_run
 from deploy.ec2 import ranks as ec2_ranks
 from deploy.ec2 import reach as ec2_reach
 from deploy.ec2.condition import condition
+from deploy.ec2.question import priced, question
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
+from infra import prices
 from infra.aws import preflight as look
 from infra.aws import rent, rented, session
 from infra.aws.api import Aws
@@ -29,7 +31,7 @@ from infra.aws.teardown import enabled_regions
 from infra.errors import CloudError, DocumentError, HostError, UsageError
 from serving.endpoint import Endpoint
 
-Approve = Callable[[tuple[Check, ...]], None]
+Approve = Callable[[tuple[Check, ...], str], None]
 
 
 def aws_for(name: str) -> Aws:
@@ -79,7 +81,7 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
 
 def provision(deployment: Deployment) -> None:
     """Launch the order that is kept, or find it running. Safe to repeat: one order is one set of machines."""
-    launch(deployment, order_of(deployment), lambda checks: None)
+    launch(deployment, order_of(deployment), lambda checks, cost: None)
 
 
 def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = False) -> Launched:
@@ -87,7 +89,9 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
     with alone(deployment.name):
         aws = aws_for(deployment.name)
         found = survey(aws, order)
-        approve(checks(found))
+        approve(checks(found), question(order, found))
+        prices.keep(found.prices)
+        order = priced(order, found)
         order.write(order_file(deployment.name))
         deployment.write(folder(deployment.name) / "deployment.json")
         return rent.rent(aws, order, found, keep)

@@ -106,10 +106,11 @@ class Aws:
             self.sleep(wait_s * random.uniform(0.5, 1.0))
             backoff_s = min(2 * backoff_s, LONGEST_WAIT_S)
 
-    def pages(self, request: Request, key: str) -> Iterator[Any]:
+    def pages(self, request: Request, key: str, retry_for_s: float = RETRY_FOR_S) -> Iterator[Any]:
         """The items under one key of every page of a listing."""
+        assert not request.changes
         while True:
-            answer = self.call(request)
+            answer = self.insist(request, retry_for_s)
             yield from answer.get(key, [])
             following = answer.get("NextToken")
             if not following:

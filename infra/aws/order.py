@@ -35,8 +35,11 @@ class Order(Document):
     nodes: int = 1
 
     usd_per_hour: float | None
-    """All nodes, at the price known when the order was made; None where no price is known."""
+    """All nodes, at most, at the prices known when it was approved; None where no price is known."""
     price_source: str = ""
+    max_usd_per_hour: float | None = None
+    """All nodes; nothing dearer is launched, and no spot machine runs on above it."""
+    allow_unknown_price: bool = False
     ttl_minutes: int
     idle_minutes: int | None = None
 
@@ -55,6 +58,8 @@ class Order(Document):
     """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""
     read_s3: tuple[str, ...] = ()
     """s3:// prefixes the box may read."""
+    user_tags: dict[str, str] = {}
+    """Tags of the user's own, beside ours."""
 
     @property
     def expires_at(self) -> datetime:
@@ -69,7 +74,7 @@ class Order(Document):
     @property
     def tags(self) -> dict[str, str]:
         """On every resource, in the call that creates it."""
-        return {
+        return self.user_tags | {
             "Name": self.resource_name,
             TAG: self.name,
             ORDER_TAG: self.order_id,

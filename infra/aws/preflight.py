@@ -10,9 +10,12 @@ from infra.aws.failures import Refused
 from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
 from infra.aws.permissions import dry_runs, simulated
+from infra.aws.rates import Rate, Rates
+from infra.aws.rates import rates as rates_of
 from infra.aws.request import Request, Site, Spot
 from infra.aws.types import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
+from infra.prices import HourlyPrice
 from infra.record import Record
 
 
@@ -25,6 +28,10 @@ class Survey(Record):
     spots: tuple[Spot, ...]
     """Where the order may be launched, in the order in which that is tried."""
     findings: tuple[Finding, ...]
+    rates: tuple[Rate, ...]
+    """What those of them cost whose price is known."""
+    prices: tuple[HourlyPrice, ...]
+    """What AWS said itself, on demand."""
     running: tuple[dict[str, Any], ...]
     """Instances that already carry this deployment's name."""
 
@@ -33,15 +40,17 @@ def survey(aws: Aws, order: Order) -> Survey:
     """Look at every region of the order. Raises AuthError without credentials; what else fails is a finding."""
     me = aws.call(identity_request(order))
     findings = [ok("identity", order.regions[0], f"{me['Arn']} in account {me['Account']}")]
-    sites, spots, running = [], [], []
+    sites, spots, rates, prices, running = [], [], [], [], []
     for region in order.regions:
         seen = site.instances(aws, site.instances_request(region))
         running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
-        found = look(aws, order, region, str(me["Account"]), seen)
-        findings += found[2]
-        if found[0]:
-            sites.append(found[0])
-            spots += found[1]
+        here, found = look(aws, order, region, str(me["Account"]), seen)
+        findings += found.findings
+        prices += found.prices
+        if here:
+            sites.append(here)
+            spots += found.spots
+            rates += found.rates
     findings += simulated(aws, order, str(me["Arn"]), str(me["Account"]))
     return Survey(
         account=str(me["Account"]),
@@ -49,6 +58,8 @@ def survey(aws: Aws, order: Order) -> Survey:
         sites=tuple(sites),
         spots=tuple(sorted(spots, key=lambda spot: rank(order, spot))),
         findings=tuple(findings),
+        rates=tuple(rates),
+        prices=tuple(prices),
         running=tuple(running),
     )
 
@@ -70,15 +81,15 @@ def rank(order: Order, spot: Spot) -> tuple[int, int, int, str]:
 
 def look(
     aws: Aws, order: Order, region: str, account: str, seen: list[dict[str, Any]]
-) -> tuple[Site | None, list[Spot], list[Finding]]:
-    """Look at one region: its site, the spots to try there, and what was found."""
+) -> tuple[Site | None, Rates]:
+    """Look at one region: its site, the spots to try there with their prices, and what was found."""
     sold = site.offered(aws, order, region)
     nets = {subnet.zone: subnet for subnet in site.subnets(aws, order, region)}
     image = site.image(aws, order, region)
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
     findings += [*several_found(order, region), *image_found(order, region, image)]
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
-        return None, [], findings
+        return None, Rates([], [], [], findings)
     here = Site(
         region=region,
         account=account,
@@ -93,8 +104,9 @@ def look(
         findings.append(room)
         if room.outcome != "failed":
             spots += spots_of(order, region, instance_type, purchase, sold[instance_type], nets)
-    denied = dry_runs(aws, order, here, spots)
-    return (None, [], findings + denied) if denied else (here, spots, findings)
+    costs = rates_of(aws, order, region, spots)
+    denied = dry_runs(aws, order, here, costs.spots)
+    return None if denied else here, costs._replace(findings=findings + costs.findings + denied)
 
 
 def spots_of(
@@ -250,10 +262,11 @@ def verdict(problems: list[Finding]) -> CorralError:
     """The error for what was found: a denied action before a missing quota before all else."""
     errors: dict[str, type[CorralError]] = {
         "permission": AuthError,
+        "price": UsageError,
         "quota": CapacityError,
         "zones": CapacityError,
     }
-    for topic in ("permission", "volume", "network", "image", "quota", "zones"):
+    for topic in ("permission", "volume", "network", "image", "price", "quota", "zones"):
         of_topic = [finding for finding in problems if finding.topic == topic]
         if of_topic:
             said = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)

@@ -8,7 +8,7 @@ from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase
 from infra.aws.quotas import bought
-from infra.aws.request import Request, ec2, move_expiry, ours
+from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices
 from infra.catalog import ec2_types
 from infra.errors import CloudError
 from infra.prices import price_of
@@ -120,23 +120,12 @@ def price(aws: Aws, machine: Rented) -> float | None:
 
 def spot_price(aws: Aws, machine: Rented) -> float | None:
     """The spot price that holds now."""
+    asked = spot_prices(machine.region, (machine.instance_type,), aws.now(), machine.zone)
     try:
-        rows = aws.ask(spot_price_request(aws, machine))["SpotPriceHistory"]
+        rows = aws.ask(asked)["SpotPriceHistory"]
     except Refused:
         return None
     return float(rows[0]["SpotPrice"]) if rows else None
-
-
-def spot_price_request(aws: Aws, machine: Rented) -> Request:
-    """A history that begins now holds the price in effect."""
-    return ec2(
-        machine.region,
-        "DescribeSpotPriceHistory",
-        StartTime=aws.now(),
-        InstanceTypes=[machine.instance_type],
-        ProductDescriptions=["Linux/UNIX"],
-        Filters=[{"Name": "availability-zone", "Values": [machine.zone]}],
-    )
 
 
 # --- time

@@ -6,6 +6,7 @@ Whatever creates something tags it in the same call, so that nothing exists for 
 import hashlib
 import json
 from datetime import datetime
+from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from infra.aws import policy
@@ -224,13 +225,21 @@ def market(order: Order, spot: Spot) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if spot.purchase == "spot":
         once = {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
-        options["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once}
+        options["InstanceMarketOptions"] = {"MarketType": "spot", "SpotOptions": once | most(order)}
     if spot.purchase == "capacity-block":
         options["InstanceMarketOptions"] = {"MarketType": "capacity-block"}
     if order.capacity_reservation_id:
         target = {"CapacityReservationId": order.capacity_reservation_id}
         options["CapacityReservationSpecification"] = {"CapacityReservationTarget": target}
     return options
+
+
+def most(order: Order) -> dict[str, str]:
+    """The user's limit for one machine: above it EC2 takes a spot machine back. Rounded down to what EC2 prices by."""
+    if order.max_usd_per_hour is None:
+        return {}
+    each = Decimal(str(order.max_usd_per_hour)) / order.nodes
+    return {"MaxPrice": f"{each.quantize(Decimal('0.0001'), ROUND_DOWN):f}"}
 
 
 def spot_tags(spot: Spot) -> tuple[str, ...]:
@@ -287,6 +296,21 @@ def move_expiry(region: str, instance_ids: list[str], at: datetime) -> Request:
     """Write the new end on the instances."""
     tags = [{"Key": "corral:expires-at", "Value": utc(at)}]
     return ec2(region, "CreateTags", Resources=instance_ids, Tags=tags)
+
+
+# --- what it costs
+
+
+def spot_prices(region: str, instance_types: tuple[str, ...], now: datetime, zone: str = "") -> Request:
+    """A history that begins now holds the spot prices in effect: of one zone, or of each."""
+    parameters: dict[str, Any] = {
+        "StartTime": utc(now),
+        "InstanceTypes": list(instance_types),
+        "ProductDescriptions": ["Linux/UNIX"],
+    }
+    if zone:
+        parameters["Filters"] = [{"Name": "availability-zone", "Values": [zone]}]
+    return ec2(region, "DescribeSpotPriceHistory", **parameters)
 
 
 # --- small parts

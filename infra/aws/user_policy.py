@@ -24,6 +24,7 @@ READS = [
     "ec2:DescribeTags",
     "ec2:DescribeVolumes",
     "iam:SimulatePrincipalPolicy",
+    "pricing:GetProducts",
     "scheduler:ListScheduleGroups",
     "service-quotas:GetServiceQuota",
     "service-quotas:ListServiceQuotas",

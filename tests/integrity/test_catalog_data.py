@@ -17,7 +17,7 @@ from serving.models import models
 DESCRIBED: dict[str, Any] = json.loads(
     gzip.decompress(files("moto").joinpath("ec2/resources/instance_types.json.gz").read_bytes())
 )
-UNPRICED = {"g4dn.xlarge", "g7.12xlarge", "g7.48xlarge"}
+UNPRICED: set[str] = set()
 """No source we trust has their price."""
 
 

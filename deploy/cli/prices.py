@@ -1,0 +1,34 @@
+"""`corral prices`: the EC2 prices corral goes by, and asking AWS for today's."""
+
+from typing import Annotated
+
+import typer
+
+
+def prices(
+    types: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TYPE]...", help="EC2 types; all corral knows if not given."),
+    ] = None,
+    region: Annotated[
+        str | None, typer.Option("--region", help="Only this region. [all; us-east-1 with --refresh]")
+    ] = None,
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask AWS (pricing:GetProducts) and keep what it says.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Show each price with its source and age. `size`, `capacity`, `compare` and `provision` use the newest.
+
+    Exit code 12 when a TYPE has no price of today after --refresh: AWS names none or several, or it is no hourly price.
+    """
+    from deploy.cli.output import Told, emit, fail, warn
+    from deploy.show_prices import text
+    from deploy.stored_prices import checked_types, fresh, nothing, table
+    from infra.clock import today
+
+    names = checked_types(types or [])
+    found = fresh(names, region, today()) if refresh else table(names, region, today())
+    warn(found.trouble)
+    emit(found, text(found), as_json)
+    return Told(fail(nothing(list(found.refused)), as_json=False)) if types and found.refused else 0

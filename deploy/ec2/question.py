@@ -1,0 +1,53 @@
+"""PURE: what a launch may cost, from the prices that were found; and the sentence the user is asked about it."""
+
+from infra.aws.order import Order
+from infra.aws.preflight import Survey
+from infra.aws.rates import Rate
+
+
+def priced(order: Order, found: Survey) -> Order:
+    """The order with what it costs an hour at the dearest place; as it was where nothing is to be launched or known."""
+    rate = dearest(found)
+    if rate is None:
+        return order
+    return order.model_copy(
+        update={"usd_per_hour": float(rate.ceiling * order.nodes), "price_source": rate.source}
+    )
+
+
+def dearest(found: Survey) -> Rate | None:
+    """The place that may cost most; None when no price is known."""
+    return max(found.rates, key=lambda rate: rate.ceiling, default=None)
+
+
+def question(order: Order, found: Survey) -> str:
+    """What it costs, and how long at most."""
+    if not found.spots:
+        return f"{machines(order, order.instance_types[0])}: nothing new is rented, what runs already is kept"
+    hours, rate = order.ttl_minutes / 60, dearest(found)
+    blocks = [one for one in found.spots if one.purchase == "capacity-block"]
+    unknown = len(found.spots) - len(blocks) - len(found.rates)
+    said = [cost(order, rate, hours, len({one.ceiling for one in found.rates}) > 1)] if rate else []
+    if blocks:
+        said.append(f"{machines(order, blocks[0].instance_type)} in a capacity block that is paid already")
+    if unknown or not said:
+        said.append(
+            f"{machines(order, order.instance_types[0])} at a price nobody knows, for at most {hours:g} hours"
+        )
+    return f"{'; or '.join(said)}; plus its volume"
+
+
+def cost(order: Order, rate: Rate, hours: float, several: bool) -> str:
+    """The dearest place in words."""
+    each = float(rate.ceiling) * order.nodes
+    bounded = rate.most is not None
+    at_most = "at most " if bounded and (several or rate.spot.purchase == "spot") else ""
+    what = f"{machines(order, rate.spot.instance_type)}: {at_most}{each:.3f} USD per hour ({rate.source})"
+    if not bounded:
+        return f"{what}, a spot price that may rise; {each * hours:.2f} USD in {hours:g} hours at that price"
+    return f"{what}, at most {each * hours:.2f} USD in the {hours:g} hours until it ends itself"
+
+
+def machines(order: Order, instance_type: str) -> str:
+    """The machines in words."""
+    return f"{order.nodes}x {instance_type}" if order.nodes > 1 else instance_type

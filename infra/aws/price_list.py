@@ -1,0 +1,124 @@
+"""AWS's own on-demand price of a type: what is asked of its Price List API, and the one answer that is believed."""
+
+import json
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any, NamedTuple
+
+from infra.aws.api import ASK_FOR_S, Aws
+from infra.aws.failures import Refused
+from infra.aws.request import Request
+from infra.prices import ON_DEMAND, HourlyPrice
+
+SOURCE = "AWS Price List API (GetProducts)"
+# It is in three regions (botocore 1.44.8), each with the prices of all.
+ENDPOINT = "us-east-1"
+
+# What tells the on-demand price of a plain Linux machine from reservations, capacity blocks and paid software.
+PLAIN = {
+    "operatingSystem": "Linux",
+    "preInstalledSw": "NA",
+    "tenancy": "Shared",
+    "capacitystatus": "Used",
+    "marketoption": "OnDemand",
+    "operation": "RunInstances",
+}
+
+Place = tuple[str, str]
+"""An instance type and a region."""
+
+
+class Answers(NamedTuple):
+    """What AWS said of the places asked about."""
+
+    prices: dict[Place, HourlyPrice]
+    refused: dict[Place, str]
+    """Why there is no price that may be used."""
+    failure: Refused | None
+    """What ended the asking: without it AWS answered all of them."""
+
+
+def ask(aws: Aws, places: Iterable[Place]) -> Answers:
+    """Ask for each place; after AWS itself refused or was not there once, nothing more is asked."""
+    found = Answers({}, {}, None)
+    for place in places:
+        if found.failure:
+            found.refused[place] = unanswered(found.failure)
+            continue
+        try:
+            items = list(aws.pages(products_request(*place), "PriceList", ASK_FOR_S))
+            found.prices[place] = price_in(items, *place, aws.now().date())
+        except Refused as refused:
+            found.refused[place] = unanswered(refused)
+            found = found._replace(failure=refused)
+        except ValueError as error:
+            found.refused[place] = str(error)
+    return found
+
+
+def unanswered(refused: Refused) -> str:
+    """That AWS named no price, and its code."""
+    return f"AWS's price list does not answer: {refused.code}"
+
+
+def products_request(instance_type: str, region: str) -> Request:
+    """Ask for the one product that is this type, on demand, in this region."""
+    return Request(
+        service="pricing",
+        operation="GetProducts",
+        region=ENDPOINT,
+        parameters={
+            "ServiceCode": "AmazonEC2",
+            "FormatVersion": "aws_v1",
+            "Filters": [
+                {"Type": "TERM_MATCH", "Field": field, "Value": value}
+                for field, value in attributes(instance_type, region).items()
+            ],
+        },
+    )
+
+
+def attributes(instance_type: str, region: str) -> dict[str, str]:
+    """What is asked for, and what the product must then say of itself."""
+    return {"instanceType": instance_type, "regionCode": region, **PLAIN}
+
+
+def price_in(items: list[Any], instance_type: str, region: str, on: date) -> HourlyPrice:
+    """The price in an answer: of one product, one term, one rate. Raises ValueError with the reason for any other.
+
+    Taking the first of several is how a capacity block's price becomes an on-demand one.
+    """
+    if len(items) != 1:
+        raise ValueError(f"AWS's price list has {len(items)} products for it where 1 is expected")
+    try:
+        product = json.loads(items[0])
+        said = product["product"]["attributes"]
+        rates = [
+            rate
+            for term in product["terms"]["OnDemand"].values()
+            for rate in term["priceDimensions"].values()
+        ]
+        odd = [
+            field for field, value in attributes(instance_type, region).items() if said.get(field) != value
+        ]
+        if odd:
+            raise ValueError(f"the product is another one: {odd[0]} is {said.get(odd[0])!r}")
+        if len(rates) != 1:
+            raise ValueError(f"the product has {len(rates)} rates where 1 is expected")
+        unit, usd = rates[0]["unit"], Decimal(rates[0]["pricePerUnit"]["USD"])
+    except (KeyError, TypeError, AttributeError, InvalidOperation, json.JSONDecodeError) as error:
+        raise ValueError(f"the product cannot be read: {type(error).__name__}: {error}") from None
+    if unit != "Hrs":
+        raise ValueError(f"the price is for {unit!r}, not an hour")
+    if not (usd.is_finite() and usd > 0):
+        raise ValueError(f"the price is {usd} USD")
+    return HourlyPrice(
+        instance_type=instance_type,
+        # AWS writes 5.6720000000
+        usd_per_hour=usd.normalize() if usd % 1 else usd.quantize(Decimal(1)),
+        region=region,
+        purchase=ON_DEMAND,
+        checked_on=on,
+        source=SOURCE,
+    )
