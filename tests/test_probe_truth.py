@@ -41,7 +41,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str, str], N
 
 def test_64_aligned_streams_are_told_to_a_fraction_of_a_millisecond(bench: Any, built: Path) -> None:
     with bench.running(built, 200, 20, 0, 0) as port:
-        row = bench.compared(bench.corral(built, port, 64, 128, 50), bench.truth(port, 128))
+        row = bench.compared(bench.clients.corral(built, port, 64, 128, 50), bench.truth(port, 128))
     errors = {name: row[f"{name}_error"] for name in ("ttft_mean", "ttft_p99", "itl_p50", "itl_p99")}
     assert errors == {
         "ttft_mean": pytest.approx(0, abs=0.5),
@@ -53,14 +53,14 @@ def test_64_aligned_streams_are_told_to_a_fraction_of_a_millisecond(bench: Any, 
 
 def test_every_stall_is_found_and_as_long_as_it_was(bench: Any, built: Path) -> None:
     with bench.running(built, 50, 10, 20, 200) as port:
-        row = bench.compared(bench.corral(built, port, 64, 64, 50), bench.truth(port, 64))
+        row = bench.compared(bench.clients.corral(built, port, 64, 64, 50), bench.truth(port, 64))
     assert row["stalls"] == row["stalls_true"] == 64 * 2
     assert row["itl_p99_error"] == pytest.approx(0, abs=2)
 
 
 def test_a_burst_of_256_is_one_moment(bench: Any, built: Path) -> None:
     with bench.running(built, 200, 20, 0, 0) as port:
-        said = bench.corral(built, port, 256, 256, 10, "--request-rate", "inf")
+        said = bench.clients.corral(built, port, 256, 256, 10, "--request-rate", "inf")
         log = bench.truth(port, 256)
     received_ns = [each[0] for each in log]
     assert len(received_ns) == 256

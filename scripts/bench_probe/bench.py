@@ -3,41 +3,63 @@
 Server: fake_llm.c, a process of its own on core 0, one send() per event, all streams stepping together, with a log
 of when each token was sent on CLOCK_MONOTONIC, which is the probe's clock too.
 Clients: one after another on core 1, interleaved over the rounds; figures are medians of the rounds. For root, server
-and clients alike run under SCHED_FIFO, so that neither waits for other work on the machine.
-CPU: of the client process while it loads, its start not counted, per million events with a token.
+and clients alike run under SCHED_RR, so that none waits for other work on the machine, and the processes of one
+client take turns.
+CPU: of the client process while it loads, its start not counted, per million events with a token. Beside GuideLLM and
+AIPerf, which are many processes: of each client's whole tree of processes, from start to end, by the slope between
+two lengths of output, so that start-up cancels out; what is left at no event is shown beside it.
 Error: what a client said minus what the server's log of the same requests says, for the same statistic. The true
-TTFT runs from the kernel's receive stamp of the request at the server to the sending of the first token.
+TTFT runs from the kernel's receive stamp of the request at the server to the sending of the first token. What
+GuideLLM and AIPerf said is in the records they export of each request, under their own names.
 """
 
 import argparse
-import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+import clients
 import numpy
+from clients import ClientFailed, Said, running
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
-ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engine"
+from serving import tiny_tokenizer
 
 Row = dict[str, float]
+Client = Callable[[Path, int, int, int, int], Said]
 
-# Runs a command and says its peak memory in KiB as the last line of standard error.
-PEAK = (
-    "import resource, subprocess, sys; code = subprocess.call(sys.argv[1:]);"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr); sys.exit(code)"
+PEERS = ("vllm", "guidellm", "aiperf")
+ERRORS = (
+    ("ttft_mean_true", "TTFT mean, true ms", 1.0, 2),
+    ("ttft_mean_error", "error", 1.0, 3),
+    ("ttft_p99_error", "p99 error", 1.0, 3),
+    ("itl_p50_error", "ITL p50 error ms", 1.0, 3),
+    ("itl_p99_true", "ITL p99, true", 1.0, 2),
+    ("itl_p99_error", "p99 error", 1.0, 3),
+)
+FIGURES = (
+    ("cpu_s_per_million", "CPU-s per 1M events", 1.0, 1),
+    ("busy", "busy %", 100.0, 1),
+    ("events_per_s", "events/s", 1.0, 0),
+    *ERRORS,
+    ("lag_p99_ms", "read lag p99 ms", 1.0, 2),
+    ("uncertain", "uncertain %", 100.0, 2),
+)
+PEER_FIGURES = (
+    ("slope_s_per_million", "CPU-s per 1M events", 1.0, 1),
+    ("fixed_cpu_s", "CPU-s at no event", 1.0, 1),
+    ("events_per_s", "events/s", 1.0, 0),
+    ("events_per_s_longer", "at the longer output", 1.0, 0),
+    ("failed", "requests without a result", 1.0, 0),
+    ("start_spread_ms", "first requests reach the server within ms", 1.0, 0),
+    *ERRORS,
 )
 
 
@@ -48,27 +70,45 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--output", type=Path, help="write the figures there, in Markdown")
+    parser.add_argument(
+        "--guidellm", metavar="PROGRAM", help="measure it too; left out where it is not given"
+    )
+    parser.add_argument("--aiperf", metavar="PROGRAM", help="measure it too; left out where it is not given")
+    parser.add_argument("--hour", action="store_true", help="measure memory over a whole hour too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder)
         for name in ("fake_llm", "reader"):
-            subprocess.run(["gcc", "-O2", "-o", built / name, HERE / f"{name}.c"], check=True)
-        text = figures(built, options.rounds)
+            subprocess.run(["gcc", "-O2", "-o", built / name, clients.HERE / f"{name}.c"], check=True)
+        (built / "tokenizer").mkdir()
+        tiny_tokenizer.write(built / "tokenizer")
+        text = figures(built, options.rounds, found(options), options.hour)
     print(text)
     if options.output:
         options.output.write_text(text)
 
 
-def figures(built: Path, rounds: int) -> str:
+def found(options: argparse.Namespace) -> dict[str, Client]:
+    """The clients that are here; a peer's name carries its version."""
+    here: dict[str, Client] = {
+        "corral": clients.corral,
+        "corral without kernel stamps": clients.corral_user_stamps,
+        "c": clients.c_reader,
+    }
+    if engine := clients.engine_python():
+        here[f"vllm {Path(engine).parent.parent.name}"] = clients.vllm
+    for name, client in (("guidellm", clients.guidellm), ("aiperf", clients.aiperf)):
+        if program := getattr(options, name):
+            here[f"{name} {clients.version(program)}"] = partial(client, program)
+    return here
+
+
+def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> str:
     """All modes as one page."""
     lines = ["# The probe's own figures", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}", ""]
-    lines += [
-        f"Made by `scripts/bench-probe --rounds {rounds}`. Method:",
-        "",
-        *(__doc__ or "").splitlines()[2:],
-        "",
-    ]
-    modes = (
+    lines += [f"Made by `scripts/bench-probe --rounds {rounds}`. Method:", ""]
+    lines += [*(__doc__ or "").splitlines()[2:], "", f"Clients: {', '.join(here)}.", ""]
+    for title, server, load, wanted in (
         (
             "256 streams x 50 tokens/s, aligned",
             (200, 20, 0, 0),
@@ -87,123 +127,75 @@ def figures(built: Path, rounds: int) -> str:
             (64, 128, 200),
             ("corral", "vllm"),
         ),
-    )
-    for title, server, load, clients in modes:
-        lines += [f"## {title}", "", *table(measure(built, server, load, clients, rounds)), ""]
+    ):
+        rows = measure(built, server, load, some(here, wanted), rounds)
+        lines += [f"## {title}", "", *table(rows), ""]
+    peers = some(here, ("corral", "guidellm", "aiperf"))
+    for title, server, load, longer in (
+        ("256 streams x 50 tokens/s, aligned", (200, 20, 0, 0), (256, 512, 200), 600),
+        ("512 streams x 100 tokens/s, aligned: 51,200 events/s", (200, 10, 0, 0), (512, 1024, 300), 600),
+    ):
+        if len(peers) > 1:
+            rows = measure(built, server, load, peers, rounds, longer)
+            lines += [f"## Beside GuideLLM and AIPerf as installed: {title}", "", *peer_table(rows), ""]
     lines += ["## 256 requests at one moment (`--request-rate inf`)", "", *bursts(built, rounds), ""]
     lines += ["## Poisson, 200 requests a second for 10 s", "", *open_loop(built), ""]
-    lines += ["## Memory", "", *memory(built)]
+    lines += ["## Memory", "", *memory(built, hour)]
     return "\n".join(lines) + "\n"
 
 
+def some(here: dict[str, Client], wanted: tuple[str, ...]) -> dict[str, Client]:
+    """Those of the wanted clients that are here."""
+    return {
+        full: client
+        for name in wanted
+        for full, client in here.items()
+        if full == name or (name in PEERS and full.startswith(f"{name} "))
+    }
+
+
 def measure(
-    built: Path, server: tuple[int, ...], load: tuple[int, int, int], clients: tuple[str, ...], rounds: int
+    built: Path,
+    server: tuple[int, ...],
+    load: tuple[int, int, int],
+    here: dict[str, Client],
+    rounds: int,
+    longer: int | None = None,
 ) -> dict[str, list[Row]]:
-    """Every client in every round."""
-    rows: dict[str, list[Row]] = {name: [] for name in clients if name != "vllm" or engine_python()}
+    """Every client in every round; with a second length, the CPU of the whole tree by slope."""
+    rows: dict[str, list[Row]] = {name: [] for name in here}
     for number in range(rounds):
-        for name, done in rows.items():
-            with running(built, *server) as port:
-                said = CLIENTS[name](built, port, *load)
-                row = compared(said, truth(port, load[1]))
-            done.append(row)
+        for name, client in here.items():
+            try:
+                row = one(built, server, load, client)
+                if longer:
+                    more = one(built, server, (*load[:2], longer), client)
+                    row |= by_slope(row, more)
+            except ClientFailed as error:
+                print(f"round {number + 1}: {name} failed: {error}", file=sys.stderr)
+                continue
+            rows[name].append(row)
             print(f"round {number + 1}: {name}: {row}", file=sys.stderr)
     return rows
 
 
-@contextmanager
-def running(built: Path, *arguments: int) -> Iterator[int]:
-    """The fake server on core 0; gives its port."""
-    command = [*pinned(0), str(built / "fake_llm"), *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline())
-        finally:
-            process.kill()
+def one(built: Path, server: tuple[int, ...], load: tuple[int, int, int], client: Client) -> Row:
+    """One client, one load."""
+    with running(built, *server) as port:
+        said = client(built, port, *load)
+        log = truth(port, load[1])
+    received_ns = sorted(each[0] for each in log)
+    return compared(said, log) | {"start_spread_ms": (received_ns[load[0] - 1] - received_ns[0]) / 1e6}
 
 
-def pinned(core: int) -> list[str]:
-    """The words that put a command on a core, before everything else there where that is allowed."""
-    if os.geteuid() != 0:
-        return ["taskset", "-c", str(core)]
-    return ["taskset", "-c", str(core), "chrt", "-f", "1"]
-
-
-def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more: str) -> dict[str, Any]:
-    """Ours, as a user runs it."""
-    folder = built / f"probe-{time.time_ns()}"
-    shape = more or ("--concurrency", str(slots))
-    command = [
-        *pinned(1),
-        str(ROOT / ".venv/bin/corral"),
-        "probe",
-        f"http://127.0.0.1:{port}",
-        "--api",
-        "chat",
-    ]
-    command += [
-        *shape,
-        "--requests",
-        str(requests),
-        "--output-tokens",
-        str(tokens),
-        "--input-tokens",
-        "16",
-        "--json",
-    ]
-    timed = ["/usr/bin/env", "python3", "-c", PEAK, *command, "--output", str(folder)]
-    done = subprocess.run(timed, capture_output=True, text=True)
-    report = json.loads(done.stdout)
-    results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
-    side = results[-1]["end"]["clients"][0]
-    shutil.rmtree(folder)
-    gaps = [each["gaps_us"] for each in results[1:-1]]
+def by_slope(few: Row, many: Row) -> Row:
+    """What an event costs and what no event costs, from two runs."""
+    slope = (many["tree_cpu_s"] - few["tree_cpu_s"]) / (many["events"] - few["events"])
     return {
-        "events": report["output_tokens"],
-        "cpu_s": side["cpu_s"],
-        "wall_s": side["wall_s"],
-        "ttft_s": [each[0] / 1e6 for each in gaps],
-        "itl_s": [gap / 1e6 for each in gaps for gap in each[1:]],
-        "lag_p99_ms": side["lag_us"].get("p99", 0) / 1e3,
-        "uncertain": side["uncertain"] / side["events"],
-        "stalls": report["stalls"]["count"],
-        "peak_mib": int(done.stderr.splitlines()[-1]) / 1024,
-        "late_sends_p99_ms": report["client"]["late_sends_p99_s"] * 1e3,
+        "slope_s_per_million": slope * 1e6,
+        "fixed_cpu_s": few["tree_cpu_s"] - slope * few["events"],
+        "events_per_s_longer": many["events_per_s"],
     }
-
-
-def corral_user_stamps(built: Path, port: int, slots: int, requests: int, tokens: int) -> dict[str, Any]:
-    """Ours without the kernel's stamps: what the same engine says where a system has none."""
-    return corral(built, port, slots, requests, tokens, "--concurrency", str(slots), "--no-kernel-stamps")
-
-
-def vllm(built: Path, port: int, slots: int, requests: int, tokens: int) -> dict[str, Any]:
-    """The request function of `vllm bench serve`, by the engine's own Python."""
-    command = [
-        *pinned(1),
-        engine_python(),
-        str(HERE / "peer_vllm.py"),
-        *map(str, (port, slots, requests, tokens)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return said
-
-
-def c_reader(built: Path, port: int, slots: int, requests: int, tokens: int) -> dict[str, Any]:
-    """The floor: C, reading only."""
-    command = [*pinned(1), str(built / "reader"), *map(str, (port, slots, requests, tokens))]
-    events, cpu_s, wall_s = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return {"events": int(events), "cpu_s": float(cpu_s), "wall_s": float(wall_s)}
-
-
-CLIENTS = {"corral": corral, "corral without kernel stamps": corral_user_stamps, "vllm": vllm, "c": c_reader}
-
-
-def engine_python() -> str:
-    """The Python of the installed engine, or nothing."""
-    return str(next(iter(sorted(ENGINES.glob("*/bin/python"))), ""))
 
 
 def truth(port: int, requests: int) -> list[list[int]]:
@@ -213,12 +205,13 @@ def truth(port: int, requests: int) -> list[list[int]]:
     return sorted(lines)[-requests:]
 
 
-def compared(said: dict[str, Any], log: list[list[int]]) -> Row:
+def compared(said: Said, log: list[list[int]]) -> Row:
     """What the client said, what was true, and the difference, in milliseconds."""
     row = {
         "cpu_s_per_million": said["cpu_s"] / said["events"] * 1e6,
         "busy": said["cpu_s"] / said["wall_s"],
         "events_per_s": said["events"] / said["wall_s"],
+        "events": said["events"],
     }
     if "ttft_s" not in said:
         return row
@@ -235,49 +228,56 @@ def compared(said: dict[str, Any], log: list[list[int]]) -> Row:
             )
         row[f"{name}_mean_true"] = float(values.mean())
         row[f"{name}_mean_error"] = float(told.mean() - values.mean())
-    row |= {name: said[name] for name in ("lag_p99_ms", "uncertain", "stalls") if name in said}
+    more = ("lag_p99_ms", "uncertain", "stalls", "failed", "tree_cpu_s")
+    row |= {name: said[name] for name in more if name in said}
     row["stalls_true"] = float((true["itl"] > 100).sum())
     return row
 
 
 def table(rows: dict[str, list[Row]]) -> list[str]:
-    """Medians over the rounds, a client a row."""
-    names = (
-        ("cpu_s_per_million", "CPU-s per 1M events", 1.0, 1),
-        ("busy", "busy %", 100.0, 1),
-        ("events_per_s", "events/s", 1.0, 0),
-        ("ttft_mean_true", "TTFT mean, true ms", 1.0, 2),
-        ("ttft_mean_error", "error", 1.0, 3),
-        ("ttft_p99_error", "p99 error", 1.0, 3),
-        ("itl_p50_error", "ITL p50 error ms", 1.0, 3),
-        ("itl_p99_true", "ITL p99, true", 1.0, 2),
-        ("itl_p99_error", "p99 error", 1.0, 3),
-        ("lag_p99_ms", "read lag p99 ms", 1.0, 2),
-        ("uncertain", "uncertain %", 100.0, 2),
-    )
+    """Medians over the rounds, a client a row; how corral's CPU compares; the stalls."""
+    stalls = [
+        f"stalls found {row['stalls']:.0f} of {row['stalls_true']:.0f}"
+        for row in rows["corral"]
+        if row["stalls_true"]
+    ]
+    return [*medians(rows, FIGURES), *stalls[:1]]
+
+
+def peer_table(rows: dict[str, list[Row]]) -> list[str]:
+    """As table, of whole trees of processes; and what each client calls a gap."""
+    return [
+        *medians(rows, PEER_FIGURES),
+        "",
+        "ITL: GuideLLM keeps one mean gap a request, so its p50 and p99 are of those means. AIPerf's are of"
+        " `inter_chunk_latency`, which it exports and its console does not show: what its console calls ITL is, again,"
+        " a mean a request.",
+    ]
+
+
+def medians(rows: dict[str, list[Row]], names: tuple[tuple[str, str, float, int], ...]) -> list[str]:
+    """Medians over the rounds, a client a row; and the CPU of corral as a share of each other's."""
     head = "| client | " + " | ".join(title for _, title, _, _ in names) + " |"
     lines = [head, "|---" * (len(names) + 1) + "|"]
     middle = {client: median(each) for client, each in rows.items()}
     for client, row in middle.items():
         cells = (f"{row[key] * scale:,.{digits}f}" if key in row else "-" for key, _, scale, digits in names)
         lines.append(f"| {client} | " + " | ".join(cells) + " |")
-    ours = middle["corral"]["cpu_s_per_million"]
+    cpu = names[0][0]
+    ours = middle["corral"][cpu]
     ratios = [
-        f"{ours / row['cpu_s_per_million']:.2f}x {client}"
-        for client, row in middle.items()
-        if client != "corral"
+        f"{ours / row[cpu]:.2f}x {client}" for client, row in middle.items() if client != "corral" and row
     ]
-    stalls = [
-        f"stalls found {row['stalls']:.0f} of {row['stalls_true']:.0f}"
-        for row in rows["corral"]
-        if row["stalls_true"]
+    short = [
+        f"{client}: {len(each)} rounds" for client, each in rows.items() if len(each) < len(rows["corral"])
     ]
-    return [*lines, "", "CPU of corral: " + ", ".join(ratios), *stalls[:1]]
+    lines += ["", "CPU of corral: " + ", ".join(ratios)]
+    return [*lines, "Ended without a result in the other rounds: " + ", ".join(short)] if short else lines
 
 
 def median(rows: list[Row]) -> Row:
     """The median of each figure."""
-    return {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+    return {key: statistics.median(row[key] for row in rows) for key in rows[0]} if rows else {}
 
 
 def bursts(built: Path, rounds: int) -> list[str]:
@@ -285,7 +285,7 @@ def bursts(built: Path, rounds: int) -> list[str]:
     lines = ["| round | spread at the server ms | TTFT mean error ms | p99 error ms |", "|---|---|---|---|"]
     for number in range(rounds):
         with running(built, 200, 20, 0, 0) as port:
-            said = corral(built, port, 256, 256, 50, "--request-rate", "inf")
+            said = clients.corral(built, port, 256, 256, 50, "--request-rate", "inf")
             log = truth(port, 256)
         row = compared(said, log)
         spread_ms = (max(each[0] for each in log) - min(each[0] for each in log)) / 1e6
@@ -298,7 +298,7 @@ def bursts(built: Path, rounds: int) -> list[str]:
 def open_loop(built: Path) -> list[str]:
     """How late requests leave, and the error of their TTFT."""
     with running(built, 50, 10, 0, 0) as port:
-        said = corral(built, port, 0, 2000, 10, "--request-rate", "200")
+        said = clients.corral(built, port, 0, 2000, 10, "--request-rate", "200")
         row = compared(said, truth(port, 2000))
     late = f"sent late by p99 {said['late_sends_p99_ms']:.2f} ms"
     return [
@@ -306,19 +306,22 @@ def open_loop(built: Path) -> list[str]:
     ]
 
 
-def memory(built: Path) -> list[str]:
-    """The peak of the whole `corral probe`, report included, at two sizes; and what the slope says of 10 million."""
-    sizes = []
-    for tokens in (200, 2000):
-        with running(built, 200, 10, 0, 0) as port:
-            said = corral(built, port, 512, 512, tokens)
-        sizes.append((said["events"], said["peak_mib"]))
-    (few, small), (many, large) = sizes
-    slope = (large - small) / (many - few)
-    return [
-        f"{few:,} events {small:.0f} MiB, {many:,} events {large:.0f} MiB: {slope * 2**20:.0f} bytes an event, so"
-        f" 10 million events need {small + slope * (10_000_000 - few):.0f} MiB",
-    ]
+def memory(built: Path, hour: bool) -> list[str]:
+    """The peak of the whole `corral probe`, report included, at 10 million events."""
+    loads = [("as fast as one core reads", (200, 10, 0, 0), (512, 5000, 2000))]
+    if hour:
+        loads.append(("over an hour", (200, 23, 0, 0), (64, 10000, 1000)))
+    lines = ["| load | events | seconds | events/s | peak MiB |", "|---|---|---|---|---|"]
+    for title, server, (slots, requests, tokens) in loads:
+        with running(built, *server) as port:
+            shape = ("--concurrency", str(slots))
+            report, _ = clients.probe(built, port, requests, tokens, *shape, limit_s=2 * 3600)
+        events, took_s = report["output_tokens"], report["duration_s"]
+        lines.append(
+            f"| {slots} streams, {title} | {events:,} | {took_s:,.0f} | {events / took_s:,.0f}"
+            f" | {report['peak_mib']:.0f} |"
+        )
+    return lines
 
 
 def machine() -> str:

@@ -22,7 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from bench import ENGINES, ROOT, machine
+from bench import machine
+from clients import ENGINES, ROOT
 
 from serving import tiny
 from serving.probe.statistics import t_95

@@ -1,0 +1,172 @@
+"""The server and the clients of the bench: each client loads the server once and returns what it said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engine"
+LIMIT_S = 400.0
+# corral's exit code for a report that says of itself that it must not be used: its figures are shown all the same.
+INVALID = 9
+
+Said = dict[str, Any]
+
+
+class ClientFailed(Exception):
+    """A client ended without a result."""
+
+
+@contextmanager
+def running(built: Path, *arguments: int) -> Iterator[int]:
+    """The fake server on core 0; gives its port."""
+    command = [*pinned(0), str(built / "fake_llm"), *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+def pinned(core: int) -> list[str]:
+    """The words that put a command on a core, before everything else there where that is allowed."""
+    if os.geteuid() != 0:
+        return ["taskset", "-c", str(core)]
+    return ["taskset", "-c", str(core), "chrt", "-r", "1"]
+
+
+def watched(command: list[str], limit_s: float = LIMIT_S, **environment: str) -> tuple[str, dict[str, float]]:
+    """The standard output of a command on core 1, and what its whole tree of processes took."""
+    words = [sys.executable, str(HERE / "watched.py"), *pinned(1), *command]
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, env=os.environ | environment, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ClientFailed(f"not done after {limit_s:.0f} s") from error
+    said, _, took = done.stderr.rstrip().rpartition("\n")
+    if done.returncode not in (0, INVALID):
+        raise ClientFailed(f"exit code {done.returncode}: {(said.strip() or done.stdout.strip())[-200:]}")
+    return done.stdout, json.loads(took)
+
+
+def probe(
+    built: Path, port: int, requests: int, tokens: int, *shape: str, limit_s: float = LIMIT_S
+) -> tuple[Said, Path]:
+    """Ours, as a user runs it: the report, with what the process took, and the folder of its results."""
+    folder = built / f"probe-{time.time_ns()}"
+    command = [str(ROOT / ".venv/bin/corral"), "probe", f"http://127.0.0.1:{port}", "--api", "chat", *shape]
+    command += ["--requests", str(requests), "--output-tokens", str(tokens), "--input-tokens", "16"]
+    text, took = watched([*command, "--json", "--output", str(folder)], limit_s)
+    return json.loads(text) | took, folder
+
+
+def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more: str) -> Said:
+    """Ours, with every gap it recorded."""
+    report, folder = probe(built, port, requests, tokens, *(more or ("--concurrency", str(slots))))
+    results = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    side = results[-1]["end"]["clients"][0]
+    shutil.rmtree(folder)
+    gaps = [each["gaps_us"] for each in results[1:-1]]
+    return {
+        "events": report["output_tokens"],
+        "cpu_s": side["cpu_s"],
+        "tree_cpu_s": report["cpu_s"],
+        "wall_s": side["wall_s"],
+        "ttft_s": [each[0] / 1e6 for each in gaps],
+        "itl_s": [gap / 1e6 for each in gaps for gap in each[1:]],
+        "lag_p99_ms": side["lag_us"].get("p99", 0) / 1e3,
+        "uncertain": side["uncertain"] / side["events"],
+        "stalls": report["stalls"]["count"],
+        "late_sends_p99_ms": report["client"]["late_sends_p99_s"] * 1e3,
+    }
+
+
+def corral_user_stamps(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """Ours without the kernel's stamps: what the same engine says where a system has none."""
+    return corral(built, port, slots, requests, tokens, "--concurrency", str(slots), "--no-kernel-stamps")
+
+
+def vllm(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """The request function of `vllm bench serve`, by the engine's own Python."""
+    numbers = map(str, (port, slots, requests, tokens))
+    text, _ = watched([engine_python(), str(HERE / "peer_vllm.py"), *numbers])
+    said: Said = json.loads(text.splitlines()[-1])
+    return said
+
+
+def c_reader(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """The floor: C, reading only."""
+    numbers = map(str, (port, slots, requests, tokens))
+    events, cpu_s, wall_s = watched([str(built / "reader"), *numbers])[0].split()
+    return {"events": int(events), "cpu_s": float(cpu_s), "wall_s": float(wall_s)}
+
+
+def guidellm(program: str, built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """GuideLLM as installed; it keeps a mean gap for each request and no single gaps."""
+    target = built / f"guidellm-{time.time_ns()}.json"
+    command = [program, "run", "--disable-console-interactive"]
+    command += [
+        "--backend",
+        f"kind=openai_http,target=http://127.0.0.1:{port},model=fake,validate_backend=false",
+    ]
+    command += ["--profile", f"kind=concurrent,streams={slots}"]
+    command += ["--constraint", f"kind=max_requests,count={requests}"]
+    command += ["--data", f"kind=synthetic_text,prompt_tokens=16,output_tokens={tokens}"]
+    command += ["--tokenizer", f"kind=huggingface_auto,model={built / 'tokenizer'}"]
+    _, took = watched([*command, "--output", f"kind=json,path={target}"], HF_HUB_OFFLINE="1")
+    report = json.loads(target.read_text())["benchmarks"][0]
+    target.unlink()
+    done = report["requests"]["successful"]
+    return {
+        "events": sum(each["output_tokens"] for each in done),
+        "cpu_s": took["cpu_s"],
+        "tree_cpu_s": took["cpu_s"],
+        "wall_s": report["duration"],
+        "ttft_s": [each["time_to_first_token_ms"] / 1e3 for each in done],
+        "itl_s": [each["inter_token_latency_ms"] / 1e3 for each in done],
+        "failed": requests - len(done),
+    }
+
+
+def aiperf(program: str, built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """AIPerf as installed; single gaps are its inter_chunk_latency, which its console does not show."""
+    folder = built / f"aiperf-{time.time_ns()}"
+    command = [program, "profile", "--model", "fake", "--url", f"http://127.0.0.1:{port}"]
+    command += ["--endpoint-type", "chat", "--streaming", "--use-server-token-count", "--ui", "none"]
+    command += ["--no-gpu-telemetry", "--no-server-metrics", "--tokenizer", str(built / "tokenizer")]
+    command += ["--concurrency", str(slots), "--request-count", str(requests), "--isl", "16"]
+    _, took = watched([*command, "--osl", str(tokens), "--artifact-dir", str(folder)])
+    lines = [json.loads(line) for line in (folder / "profile_export.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "profile_export_aiperf.json").read_text())
+    shutil.rmtree(folder)
+    done = [each["metrics"] for each in lines if "time_to_first_token" in each["metrics"]]
+    return {
+        "events": sum(each["output_sequence_length"]["value"] for each in done),
+        "cpu_s": took["cpu_s"],
+        "tree_cpu_s": took["cpu_s"],
+        "wall_s": summary["benchmark_duration"]["avg"],
+        "ttft_s": [each["time_to_first_token"]["value"] / 1e3 for each in done],
+        "itl_s": [gap / 1e3 for each in done for gap in each["inter_chunk_latency"]["value"]],
+        "failed": requests - len(done),
+    }
+
+
+def engine_python() -> str:
+    """The Python of the installed engine, or nothing."""
+    return str(next(iter(sorted(ENGINES.glob("*/bin/python"))), ""))
+
+
+def version(program: str) -> str:
+    """What a program says of its version."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.split()[-1]
