@@ -8,7 +8,7 @@ import typer
 def prices(
     types: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TYPE]...", help="EC2 types; all corral knows if not given."),
+        typer.Argument(metavar="TYPE", help="EC2 types; all corral knows if not given."),
     ] = None,
     region: Annotated[
         str | None, typer.Option("--region", help="Only this region. [all; us-east-1 with --refresh]")
