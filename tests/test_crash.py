@@ -3,13 +3,15 @@
 import contextlib
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_aws import FAULTS, Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
-from infra.errors import AuthError, CapacityError, CloudError, CorralError
+from infra.aws.ledger import Entry, Ledger
+from infra.errors import AuthError, CapacityError, CloudError, CorralError, HostError
 
 # What `up` may end with. It may also succeed: a fault that retries or another zone cure is no failure.
 ENDS: dict[str, type[CorralError] | None] = {
@@ -106,6 +108,31 @@ def test_after_any_fault_down_leaves_nothing_and_up_again_makes_one_set(fault: s
         assert (down(door(aws, clock, folder)).left, aws.live()) == ((), []), (
             f"{fault} at {at}, after up again"
         )
+
+
+def test_a_disk_that_fills_up_at_any_line_keeps_nothing_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = Ledger.append
+    for room in itertools.count():
+        lines = itertools.count()
+
+        def full(ledger: Ledger, entry: Entry, room: int = room, lines: Iterator[int] = lines) -> None:
+            if next(lines) >= room:
+                raise HostError("The ledger cannot be written: No space left on device.", "df -h")
+            written(ledger, entry)
+
+        aws, clock = fresh()
+        monkeypatch.setattr(Ledger, "append", full)
+        try:
+            up(door(aws, clock, tmp_path / str(room)), an_order())
+        except HostError:
+            assert aws.live() == [], room
+            continue
+        break
+    assert room == 20  # an intent and an outcome for each of ten calls that change something
+    monkeypatch.setattr(Ledger, "append", lambda ledger, entry: full(ledger, entry, room=0))
+    assert (down(door(aws, clock, tmp_path / str(room))).left, aws.live()) == ((), [])
 
 
 @pytest.mark.parametrize("fault", ["expired", "lost", "server error after", "killed before", "killed after"])

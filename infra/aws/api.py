@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 from infra.aws.failures import LOST, UNREACHABLE, ApiFailure, LostResponse, Refused, kind_of, plain_code
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request
+from infra.errors import HostError
 
 Answer = dict[str, Any]
 
@@ -64,13 +66,17 @@ class Aws:
             return self.insist(request)
         if self.ledger is None:
             raise AssertionError(f"{request.operation} changes something and there is no ledger")
-        number = self.ledger.intend(request, self.now())
+        number = 0
+        with excused(request):
+            number = self.ledger.intend(request, self.now())
         try:
             answer = self.insist(request)
         except Refused as refused:
-            self.ledger.failed(request, number, refused.code, self.now())
+            with excused(request):
+                self.ledger.failed(request, number, refused.code, self.now())
             raise
-        self.ledger.done(request, number, answer, self.now())
+        with excused(request):
+            self.ledger.done(request, number, answer, self.now())
         return answer
 
     def ask(self, request: Request) -> Answer:
@@ -116,3 +122,8 @@ class Aws:
             if not following:
                 return
             request = request.model_copy(update={"parameters": request.parameters | {"NextToken": following}})
+
+
+def excused(request: Request) -> AbstractContextManager[None]:
+    """A disk that is full must not keep a machine alive: what takes away is done without its line in the ledger."""
+    return suppress(HostError) if request.removes else nullcontext()

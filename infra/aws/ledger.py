@@ -72,7 +72,7 @@ class Ledger:
         except OSError as error:
             raise HostError(
                 f"The ledger {self.path} cannot be written: {error.strerror}.",
-                "Nothing is rented without it. Check the free space and the owner of that folder.",
+                "Check the free space and the owner of that folder: df -h, ls -ld",
             ) from None
 
     def entries(self) -> Iterator[Entry]:

@@ -34,6 +34,11 @@ class Request(Record):
         return not reads and not self.parameters.get("DryRun")
 
     @property
+    def removes(self) -> bool:
+        """Whether the call only takes something away."""
+        return self.operation.startswith(("Terminate", "Delete", "Release", "Cancel", "Remove"))
+
+    @property
     def action(self) -> str:
         """The IAM action the call needs."""
         return f"{self.service}:{self.operation}"
