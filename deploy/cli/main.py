@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from deploy.cli import (
+    bundle,
     calibrate,
     capacity,
     capacity_block,
@@ -53,6 +54,7 @@ def corral() -> None:
 
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
+app.add_typer(bundle.bundle, name="bundle")
 app.command("size")(size.size)
 app.command("capacity")(capacity.capacity)
 app.command("calibrate")(calibrate.calibrate)
