@@ -62,7 +62,8 @@ def store_one(stream: BinaryIO, folder: Path, name: str, limit_bytes: int, meter
             digest.update(block)
             size += len(block)
             meter.count(len(block))
-        file.truncate(size)
+        if file.seek(0, os.SEEK_END) > size:
+            file.truncate(size)
         file.flush()
         os.fsync(file.fileno())
     return Stored(path=name, size_bytes=size, sha256=digest.hexdigest())
