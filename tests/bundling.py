@@ -2,10 +2,13 @@
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from deploy.bundle.create import Made
 from deploy.bundle.create import create as create_bundle
+from deploy.plan import Plan
 from deploy.sizing.fit import Options
 from deploy.sizing.size import plan_checkpoint
 from serving import tiny
@@ -32,16 +35,24 @@ def an_engine(prefix: Path, version: str = "0.32.0+cpu", python: str = PYTHON) -
     return prefix
 
 
-def a_plan(folder: Path, port: int = 8000) -> Path:
-    """A plan.json for a tiny model beside it, which has a licence."""
-    model = tiny.make(folder / "model", "multimodal")
-    (model / "LICENSE").write_text("Llama 4 Community License\n")
-    (model / ".cache").mkdir()
-    (model / ".cache" / "lock").write_text("of hf download\n")
-    plan = plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26))
-    serve = plan.serve.model_copy(update={"port": port, "shutdown_timeout": 1})
+@cache
+def checkpoint() -> tuple[dict[str, bytes], Plan]:
+    """A tiny checkpoint's files and a plan for it: made once, it takes a second."""
+    with TemporaryDirectory() as folder:
+        model = tiny.make(Path(folder) / "model", "multimodal")
+        plan = plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26))
+        return tree(model), plan
+
+
+def a_plan(folder: Path) -> None:
+    """A plan.json for a tiny model beside it, which has a licence and what `hf download` leaves."""
+    files, plan = checkpoint()
+    for name, content in (files | {"LICENSE": b"Llama 4 Community License\n", ".cache/lock": b""}).items():
+        path = folder / "model" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    serve = plan.serve.model_copy(update={"model": str(folder / "model"), "shutdown_timeout": 1})
     plan.model_copy(update={"serve": serve}).write(folder / "plan.json")
-    return folder / "plan.json"
 
 
 def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] | None = None) -> Made:

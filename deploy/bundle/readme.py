@@ -30,9 +30,9 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
      ~/corral/bin/corral up ~/.corral/bundles/{bundle.name}/plan.json --target ssh --host USER@HOST \\
          --engine ~/.corral/engine/bundled
 
-A newer bundle is installed beside this one and takes its place for the next start. What the old one took:
+A newer bundle is installed beside this one and serves from the next start on. To take an old one away:
 
-     ls -d ~/.corral/bundles/*
+     ls -d ~/.corral/bundles/*; rm -r ~/.corral/bundles/THE_OLD_ONE
 """
 
 
