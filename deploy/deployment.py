@@ -16,8 +16,8 @@ Target = Literal["local", "ec2", "ssh"]
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
-# Folders beside the deployments: the engine, matplotlib's fonts, the reports of `corral probe`.
-RESERVED = ("engine", "cache", "probes")
+# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`.
+RESERVED = ("engine", "bundles", "cache", "probes")
 
 
 class Deployment(Document):

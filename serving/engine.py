@@ -39,7 +39,7 @@ class Engine(Record):
 
     vllm: Path
     version: str
-    origin: Literal["CORRAL_VLLM", "installed by corral", "PATH"]
+    origin: Literal["CORRAL_VLLM", "from a bundle", "installed by corral", "PATH"]
 
     @property
     def is_cpu(self) -> bool:
@@ -57,7 +57,7 @@ class Recipe(Record):
 
 
 def find(home: Path, environ: Mapping[str, str]) -> Engine:
-    """Find the engine to start: $CORRAL_VLLM, else the one corral installed, else `vllm` on PATH.
+    """Find the engine to start: $CORRAL_VLLM, else a bundle's, else the one corral installed, else `vllm` on PATH.
 
     Raises ServerError when there is none.
     """
@@ -69,6 +69,9 @@ def find(home: Path, environ: Mapping[str, str]) -> Engine:
                 f"CORRAL_VLLM names {path}, which is not an executable file.", "Correct or unset it."
             )
         return Engine(vllm=path, version=version_of(path), origin="CORRAL_VLLM")
+    carried = bundled(home) / "bin" / "vllm"
+    if carried.is_file():
+        return Engine(vllm=carried, version=version_of(carried), origin="from a bundle")
     if is_installed(home):
         return Engine(
             vllm=executable(home), version=version_of(executable(home)), origin="installed by corral"
@@ -122,6 +125,11 @@ def recipe() -> Recipe:
 def folder(home: Path) -> Path:
     """Where corral's own engine of this recipe lives."""
     return home / "engine" / recipe().version
+
+
+def bundled(home: Path) -> Path:
+    """The environment of the air-gap bundle that was installed last: a link to where it is."""
+    return home / "engine" / "bundled"
 
 
 def executable(home: Path) -> Path:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli import (
+    bundle,
     calibrate,
     capacity,
     capacity_block,
@@ -70,6 +71,7 @@ def corral(
 
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
+app.add_typer(bundle.bundle, name="bundle")
 app.command("size")(size.size)
 app.command("capacity")(capacity.capacity)
 app.command("calibrate")(calibrate.calibrate)

@@ -1,0 +1,131 @@
+"""Install a bundle on the machine behind the gap: verified first, made beside, and there in one step or not at all."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deploy.bundle.manifest import (
+    CHAT_TEMPLATE,
+    ENGINE,
+    MODEL,
+    PLAN,
+    Bundle,
+    Stored,
+    read,
+    whole_files,
+)
+from deploy.bundle.media import Meter, blocks, joined, require_space
+from deploy.bundle.verify import other_machine, other_manifest, verify
+from deploy.deployment import home
+from deploy.plan import Plan
+from infra.errors import DocumentError, HostError
+from infra.record import Record
+from serving.engine import bundled, lock
+from serving.unpack import unpack
+
+
+class Installed(Record):
+    """Where the parts of a bundle are now."""
+
+    name: str
+    folder: Path
+    plan: Path
+    """For corral serve and corral provision."""
+    engine: Path
+    """Found by corral serve; corral provision --target ssh takes it as --engine."""
+
+
+def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str], None]) -> Installed:
+    """Put engine and model where serve and provision find them; returns at once when they are there.
+
+    Raises HostError for a bundle of another machine or a disk that is too small, DocumentError for one that is not
+    whole; nothing is left then.
+    """
+    bundle, sha256 = read(folder)
+    for why in other_machine(bundle):
+        raise HostError(f"This bundle cannot be installed here: {why}.", "Make one for this machine.")
+    for why in other_manifest(sha256, manifest_sha256):
+        raise DocumentError(f"This is not the bundle you were told of: {why}.", "Copy it again, and ask.")
+    current = home() / "bundles" / bundle.name
+    place = current.with_name(f"{bundle.name}-{sha256[:12]}")
+    with lock(home(), progress):
+        if not place.exists():
+            require_space(place, sum(size_bytes(parts) for _, parts in wanted(bundle)))
+            require_whole(folder, sha256, progress)
+            make(folder, bundle, place, progress)
+        point(current, place)
+        point(bundled(home()), place / "engine")
+    return Installed(name=bundle.name, folder=place, plan=current / PLAN, engine=bundled(home()))
+
+
+def wanted(bundle: Bundle) -> list[tuple[str, tuple[Stored, ...]]]:
+    """The files that are installed, and what each is made of: engine, model and chat template."""
+    whole = whole_files(bundle.files).items()
+    return [
+        (name, parts)
+        for name, parts in whole
+        if name in (ENGINE, CHAT_TEMPLATE) or name.startswith(f"{MODEL}/")
+    ]
+
+
+def size_bytes(parts: tuple[Stored, ...]) -> int:
+    """The size of a file that may be in parts."""
+    return sum(part.size_bytes for part in parts)
+
+
+def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) -> None:
+    """Raise DocumentError with the first of what is wrong."""
+    problems = verify(folder, sha256, progress).problems
+    if problems:
+        others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise DocumentError(
+            f"The bundle is not as it was made: {problems[0]}{others}.",
+            f"See all of it: corral bundle verify {folder}",
+        )
+
+
+def make(folder: Path, bundle: Bundle, place: Path, progress: Callable[[str], None]) -> None:
+    """Make the installed folder under another name, which becomes its own in one step; on failure it is removed."""
+    half = place.with_name(f".{place.name}.half")
+    shutil.rmtree(half, ignore_errors=True)  # of an install that was killed
+    meter = Meter("installed", sum(size_bytes(parts) for _, parts in wanted(bundle)), progress)
+    try:
+        half.mkdir(parents=True)
+        for name, parts in wanted(bundle):
+            if name == ENGINE:
+                progress(f"bundle: unpacking vLLM {bundle.vllm_version}")
+                with joined(folder, parts, meter) as stream:
+                    unpack(stream, half / "engine", bundle.python, progress)
+            else:
+                copy(blocks(folder, parts, meter), half / name)
+        installed_plan(bundle, place).write(half / PLAN)
+        half.rename(place)
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def copy(content: Iterator[bytes], path: Path) -> None:
+    """Write one file, and have it on the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        for block in content:
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def installed_plan(bundle: Bundle, place: Path) -> Plan:
+    """The plan with the paths of this machine."""
+    update: dict[str, object] = {"model": str(place / MODEL)}
+    if bundle.plan.serve.chat_template:
+        update["chat_template"] = str(place / CHAT_TEMPLATE)
+    return bundle.plan.model_copy(update={"serve": bundle.plan.serve.model_copy(update=update)})
+
+
+def point(link: Path, target: Path) -> None:
+    """Make a link lead to another place, in one step."""
+    half = link.with_name(f".{link.name}.half")
+    half.unlink(missing_ok=True)
+    half.symlink_to(target)
+    half.replace(link)

@@ -1,0 +1,122 @@
+"""The bundle's manifest: what the folder holds, file by file, and which machine it is for."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from deploy.plan import Plan
+from infra.errors import DocumentError, UsageError
+from infra.record import Document, Record
+
+MANIFEST = "manifest.json"
+ENGINE = "engine.tar"
+MODEL = "model"
+PLAN = "plan.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+WHEELS = "wheels"
+# There from the first byte of a create to the last: a folder with it is no bundle yet.
+UNFINISHED = "unfinished"
+
+
+def inside(path: str) -> str:
+    """A path below the bundle's folder, in its one spelling. Raises ValueError for any other."""
+    pure = PurePosixPath(path)
+    if str(pure) != path or pure.is_absolute() or ".." in pure.parts or path == "." or not path.isprintable():
+        raise ValueError(f"{path!r} is no path inside of the bundle")
+    return path
+
+
+InsidePath = Annotated[str, AfterValidator(inside)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Stored(Record):
+    """One file of the folder."""
+
+    path: InsidePath
+    size_bytes: int = Field(ge=0)
+    sha256: Sha256
+    part_of: InsidePath | None = None
+    """The file this is a part of; the parts of one follow each other here in their order."""
+
+
+class Bundle(Document):
+    """manifest.json: equal inputs make it equal to the byte, so that its checksum stands for the whole folder."""
+
+    kind: ClassVar[str] = "bundle manifest"
+    document: Literal["bundle"] = "bundle"
+    schema_version: Literal[1] = 1
+
+    name: str = Field(pattern="^[a-z0-9][a-z0-9-]{0,39}$")
+    corral_version: str
+    plan: Plan
+    vllm_version: str
+    architecture: str
+    """As uname -m says it."""
+    python: str = Field(pattern=r"^3\.[0-9]{1,2}$")
+    """The minor version the engine is packed for, which the machine must have."""
+    min_driver: int | None
+    """The NVIDIA driver the engine needs; None for a CPU engine."""
+    licences: tuple[str, ...]
+    """The licence files that came with the model."""
+    files: tuple[Stored, ...]
+
+    @model_validator(mode="after")
+    def _paths_differ(self) -> Self:
+        paths = [file.path for file in self.files]
+        if len(set(paths)) < len(paths) or {MANIFEST, UNFINISHED} & set(paths):
+            raise ValueError("a path is there twice, or is the manifest's own")
+        return self
+
+    @property
+    def total_bytes(self) -> int:
+        """The size of all files."""
+        return sum(file.size_bytes for file in self.files)
+
+
+class Opened(NamedTuple):
+    """A manifest as it was read, and the checksum of the very bytes it was read from."""
+
+    bundle: Bundle
+    sha256: str
+
+
+def read(folder: Path) -> Opened:
+    """Read a bundle's manifest. Raises DocumentError for a folder that is no bundle, or not a finished one."""
+    if not folder.is_dir():
+        raise DocumentError(f"There is no folder {folder}.", f"Check the path: ls -l {folder.parent}")
+    if (folder / UNFINISHED).exists():
+        raise DocumentError(
+            f"The bundle in {folder} is not finished.", "Run its corral bundle create again; it goes on."
+        )
+    try:
+        text = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        raise DocumentError(
+            f"{folder} is not a bundle: its {MANIFEST} cannot be read ({error.strerror}).",
+            "Name the folder that corral bundle create wrote, copied whole.",
+        ) from None
+    return Opened(Bundle.parse(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest())
+
+
+def checked_sha256(text: str | None) -> str | None:
+    """The checksum a user typed, in small letters. Raises UsageError for one that is none."""
+    if text is not None and not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise UsageError(
+            f"--manifest-sha256 {text!r} is no SHA-256: that is 64 hexadecimal digits.",
+            f"corral bundle create printed it; or: sha256sum FOLDER/{MANIFEST}",
+        )
+    return text.lower() if text else None
+
+
+def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:
+    """Each file as it was before it was split: its path, and the stored files it is made of."""
+    found: dict[str, tuple[Stored, ...]] = {}
+    for file in files:
+        name = file.part_of or file.path
+        found[name] = (*found.get(name, ()), file)
+    return found

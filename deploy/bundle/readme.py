@@ -1,0 +1,54 @@
+"""PURE: the bundle's README.txt, with the commands for the other side."""
+
+from deploy.bundle.manifest import MANIFEST, WHEELS, Bundle
+from deploy.preflight import figures
+
+
+def text(bundle: Bundle, with_corral: bool) -> str:
+    """What somebody who got only this folder needs to know."""
+    return f"""\
+{bundle.plan.model} {bundle.plan.precision} for {bundle.plan.machine.name}, with vLLM {bundle.vllm_version}.
+A bundle of corral {bundle.corral_version}. No step below needs a network.
+
+The machine: Linux, {bundle.architecture}, Python {bundle.python}{driver(bundle)}.
+The model's licence: {", ".join(bundle.licences) or "no licence file came with it; ask who gave you the model"}.
+
+1. Compare the checksum with the one you were told on another way (corral bundle create printed it):
+
+     sha256sum {MANIFEST}
+
+2. In this folder, {corral(bundle, with_corral)}
+
+3. Prove the bundle, install it into $CORRAL_HOME (default ~/.corral), and serve:
+
+     ~/corral/bin/corral bundle verify . --manifest-sha256 CHECKSUM
+     ~/corral/bin/corral bundle install . --manifest-sha256 CHECKSUM
+     ~/corral/bin/corral serve ~/.corral/bundles/{bundle.name}/plan.json
+
+   Or install it here and bring it from here to a machine reached over SSH:
+
+     ~/corral/bin/corral up ~/.corral/bundles/{bundle.name}/plan.json --target ssh --host USER@HOST \\
+         --engine ~/.corral/engine/bundled
+
+A newer bundle is installed beside this one and serves from the next start on. To take an old one away:
+
+     ls -d ~/.corral/bundles/*; rm -r ~/.corral/bundles/THE_OLD_ONE
+"""
+
+
+def driver(bundle: Bundle) -> str:
+    """The driver the engine needs, and how sure that is."""
+    if bundle.min_driver is None:
+        return ""
+    note = "" if figures()["cuda_driver"]["verified"] else ", a minimum not verified with NVIDIA"
+    return f", NVIDIA driver {bundle.min_driver} or newer{note}"
+
+
+def corral(bundle: Bundle, with_corral: bool) -> str:
+    """How corral gets onto the machine."""
+    if not with_corral:
+        return f"have corral {bundle.corral_version} installed in ~/corral: it is not part of this bundle."
+    return f"""install corral (on Debian and Ubuntu python3-venv must be there):
+
+     python{bundle.python} -m venv ~/corral
+     ~/corral/bin/pip install --no-index --find-links {WHEELS} corral=={bundle.corral_version}"""

@@ -1,0 +1,132 @@
+"""What goes into a bundle: engine, model and plan, each checked against the others before a byte is copied."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.deployment import home
+from deploy.line import deployment_for
+from deploy.plan import Plan
+from infra.errors import UsageError
+from serving import checkpoint, engine, precheck
+from serving.config import precision_of
+from serving.engine import Engine
+from serving.pack import LEFT_HERE, prefix_of
+
+LICENCES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
+
+
+class Sources(NamedTuple):
+    """Where everything is taken from."""
+
+    name: str
+    plan: Plan
+    engine: Engine
+    prefix: Path
+    model: Path
+    chat_template: Path | None
+
+
+def sources(
+    plan_file: Path, environment: Path | None, model: Path | None, progress: Callable[[str], None]
+) -> Sources:
+    """Find and check all of it.
+
+    Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine or a model that is
+    not the plan's, DocumentError for a checkpoint that is not whole.
+    """
+    made = deployment_for(Plan.read(plan_file), "local", None)
+    found = engine_for(made.plan, environment)
+    engine.check_advisories(found.version, progress)
+    template = Path(made.plan.serve.chat_template) if made.plan.serve.chat_template else None
+    if template and not template.is_file():
+        raise UsageError(f"The plan's chat template is not here: {template}.", "Correct the plan's path.")
+    folder = model_for(made.plan, model)
+    prefix = prefix_of(found.vllm)
+    warn(made.plan, found, prefix, licences(folder), progress)
+    return Sources(made.name, made.plan, found, prefix, folder, template)
+
+
+def engine_for(plan: Plan, environment: Path | None) -> Engine:
+    """The engine named, or the one corral starts here. Raises UsageError for one that cannot serve the plan."""
+    found = named_engine(environment) if environment else engine.find(home(), os.environ)
+    if found.is_cpu == bool(plan.machine.gpu_count):
+        kind, machine = ("CPU", "GPUs") if found.is_cpu else ("CUDA", "no GPU")
+        raise UsageError(
+            f"vLLM {found.version} at {found.vllm} is a {kind} build, and the plan's machine "
+            f"({plan.machine.name}) has {machine}.",
+            "Name an environment with the right one: --engine /path/to/venv",
+        )
+    return found
+
+
+def named_engine(environment: Path) -> Engine:
+    """The engine of an environment. Raises UsageError for a folder that is none."""
+    vllm = environment.resolve() / "bin" / "vllm"
+    if not os.access(vllm, os.X_OK):
+        raise UsageError(
+            f"{environment} is no environment with vLLM: it has no bin/vllm.",
+            "Make one, no GPU is needed for it: python3 -m venv VENV && VENV/bin/pip install vllm",
+        )
+    return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
+
+
+def model_for(plan: Plan, named: Path | None) -> Path:
+    """The checkpoint folder, whole and of the plan's precision. Raises UsageError or DocumentError for another."""
+    folder = (named or Path(plan.serve.model)).absolute()
+    if named is None and not folder.is_dir():
+        raise UsageError(
+            f"The plan's model {plan.serve.model} is not a folder of this machine.",
+            f"hf download {plan.serve.model} --local-dir FOLDER, then: --model FOLDER",
+        )
+    checkpoint.read(folder)
+    precheck.check_tokenizer(folder)
+    precision = precision_of(checkpoint.json_file(folder / "config.json"))
+    if precision != plan.precision:
+        raise UsageError(
+            f"{folder} holds {precision} weights, and the plan is for {plan.precision}.",
+            "Name the checkpoint the plan was made for: --model FOLDER",
+        )
+    return folder
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The checkpoint's files, but for hidden ones (hf download keeps its locks there). Links are followed."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+
+
+def licences(folder: Path) -> tuple[str, ...]:
+    """The names of the licence files of a checkpoint."""
+    names = (path.relative_to(folder).as_posix() for path in model_files(folder))
+    return tuple(name for name in names if Path(name).name.upper().startswith(LICENCES))
+
+
+def engine_bytes(prefix: Path) -> int:
+    """What the packed engine takes."""
+    tops = [entry for entry in prefix.iterdir() if entry.name not in LEFT_HERE and not entry.is_symlink()]
+    return sum(path.lstat().st_size for top in tops for path in (top, *top.rglob("*")))
+
+
+def warn(
+    plan: Plan, found: Engine, prefix: Path, licence_files: tuple[str, ...], progress: Callable[[str], None]
+) -> None:
+    """Say what will only be noticed on the other side."""
+    if engine.release(found.version) != engine.release(plan.vllm_version):
+        progress(f"warning: the plan counts with vLLM {plan.vllm_version}, the engine is {found.version}")
+    if not licence_files:
+        progress("warning: no licence file lies with the model; Llama 4's licence asks for a copy of it")
+    # flashinfer-python 0.7.2 has no cubins of its version on PyPI (2026-11-23): it fetches them when it starts.
+    flashinfer, cubin = version_in(prefix, "flashinfer_python"), version_in(prefix, "flashinfer_cubin")
+    if flashinfer and flashinfer != cubin:
+        progress(
+            f"warning: the engine has flashinfer {flashinfer} without its flashinfer-cubin: on H100 and newer it "
+            "fetches kernels when it starts, which it cannot behind the gap"
+        )
+
+
+def version_in(prefix: Path, distribution: str) -> str:
+    """The version of a distribution in an environment; "" where it is not there."""
+    found = sorted(prefix.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"))
+    return found[0].name.removesuffix(".dist-info").split("-")[1] if found else ""
