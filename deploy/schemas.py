@@ -34,6 +34,9 @@ def schema(verb: str) -> dict[str, Any]:
 
 def printed() -> dict[str, Any]:
     """Verb -> the type of what it prints. Called by nothing that must be fast: it imports every verb's records."""
+    from deploy.bundle.create import Made
+    from deploy.bundle.install import Installed
+    from deploy.bundle.verify import Verdict
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
     from deploy.demo import Demo
@@ -59,6 +62,9 @@ def printed() -> dict[str, Any]:
 
     requests = list[dict[str, Any]]  # of --dry-run
     return {
+        "bundle create": Made,
+        "bundle install": Installed,
+        "bundle verify": Verdict,
         "calibrate": Calibration,
         "capacity": Capacity,
         "capacity-block buy": Bought,
