@@ -14,7 +14,7 @@ WITHOUT = "Leave it out (--without-corral) and bring corral to that machine anot
 
 
 def make(python: Path, folder: Path, progress: Callable[[str], None]) -> None:
-    """Fill a folder with wheels for that Python. Raises HostError where no index can be reached, UsageError where none may be."""
+    """Fill a folder with wheels for that Python. Raises HostError where no index answers, UsageError with --offline."""
     offline.refuse("a package index for corral's own wheels (leave them out: --without-corral)")
     progress("bundle: fetching corral's own wheels")
     # pip's own settings of this machine hold inside; one try more than none, for an index that is far away.
