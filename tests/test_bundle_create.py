@@ -245,6 +245,7 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     said = capsys.readouterr().err
     assert "error: corral's own wheels cannot be had here: " in said
     assert "hint: Leave it out (--without-corral)" in said
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_manifest_reads_back_equal(tmp_path: Path) -> None:
