@@ -107,9 +107,13 @@ def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> No
     )
     arguments = ["bundle", "create", str(tmp_path / "plan.json"), "-o", str(tmp_path / "bundle")]
     arguments += ["--engine", str(tmp_path / "engine"), "--without-corral"]
+    environ = os.environ | {"TMPDIR": str(tmp_path)}  # a killed one leaves its temporary folder
     for number, exit_code in ((signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)):
         with subprocess.Popen(
-            [sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [sys.executable, "-c", code, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environ,
         ) as create:
             assert create.stdout is not None
             assert create.stdout.readline() == b"there\n"
@@ -245,6 +249,7 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     said = capsys.readouterr().err
     assert "error: corral's own wheels cannot be had here: " in said
     assert "hint: Leave it out (--without-corral)" in said
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_manifest_reads_back_equal(tmp_path: Path) -> None:

@@ -64,11 +64,11 @@ def create(
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
     require_space(folder, need_bytes + (WHEELS_BYTES if with_corral else 0), there_bytes)
     try:
-        claim(folder)
-        meter = Meter("packed", need_bytes, progress)
         with tempfile.TemporaryDirectory(prefix="corral-wheels-") as own:
             if with_corral:
                 wheels.make(found.prefix / "bin" / "python", Path(own), progress)
+            claim(folder)
+            meter = Meter("packed", need_bytes, progress)
             files = tuple(write(folder, found, Path(own), split_bytes, meter))
         return finish(folder, bundle_of(found, files), with_corral)
     except OSError as error:
@@ -99,7 +99,6 @@ def claim(folder: Path) -> None:
     (folder / UNFINISHED).write_text(
         "corral bundle create was not finished here. Run it again; it goes on.\n"
     )
-    (folder / MANIFEST).unlink(missing_ok=True)
 
 
 def write(folder: Path, found: Sources, own: Path, split_bytes: int | None, meter: Meter) -> Iterator[Stored]:
