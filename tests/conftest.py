@@ -32,13 +32,6 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, keep a file's together, and all hosts of the fleet: one network."""
-    for item in items:
-        group = "fleet" if item.get_closest_marker("fleet") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""
