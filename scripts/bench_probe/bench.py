@@ -14,7 +14,6 @@ GuideLLM and AIPerf said is in the records they export of each request, under th
 """
 
 import argparse
-import json
 import os
 import platform
 import statistics

@@ -16,7 +16,7 @@ ROOT = HERE.parent.parent
 ENGINES = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral") / "engine"
 LIMIT_S = 400.0
 # corral's exit code for a report that says of itself that it must not be used: its figures are shown all the same.
-INVALID = 8
+INVALID = 9
 
 Said = dict[str, Any]
 
