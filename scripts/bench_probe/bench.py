@@ -106,8 +106,11 @@ def found(options: argparse.Namespace) -> dict[str, Client]:
 def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> str:
     """All modes as one page."""
     lines = ["# The probe's own figures", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}", ""]
-    lines += [f"Made by `scripts/bench-probe --rounds {rounds}`. Method:", ""]
+    absent = [peer for peer in PEERS if not some(here, (peer,))]
+    more = "".join(f" --{peer} PROGRAM" for peer in ("guidellm", "aiperf") if peer not in absent)
+    lines += [f"Made by `scripts/bench-probe --rounds {rounds}{more}`. Method:", ""]
     lines += [*(__doc__ or "").splitlines()[2:], "", f"Clients: {', '.join(here)}.", ""]
+    lines += [f"Not on this machine, so left out: {', '.join(absent)}.", ""] if absent else []
     for title, server, load, wanted in (
         (
             "256 streams x 50 tokens/s, aligned",
