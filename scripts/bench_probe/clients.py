@@ -29,13 +29,12 @@ class ClientFailed(Exception):
 def running(built: Path, *arguments: int) -> Iterator[int]:
     """The fake server on core 0; gives its port."""
     command = [*pinned(0, "chrt", "-f", "1"), str(built / "fake_llm"), *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield int(process.stdout.readline())
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 def pinned(core: int, *first: str) -> list[str]:
