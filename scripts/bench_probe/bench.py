@@ -2,9 +2,9 @@
 
 Server: fake_llm.c, a process of its own on core 0, one send() per event, all streams stepping together, with a log
 of when each token was sent on CLOCK_MONOTONIC, which is the probe's clock too.
-Clients: one after another on core 1, interleaved over the rounds; figures are medians of the rounds. For root, server
-and clients alike run under SCHED_RR, so that none waits for other work on the machine, and the processes of one
-client take turns.
+Clients: one after another on core 1, interleaved over the rounds; figures are medians of the rounds. For root, the
+server runs under SCHED_FIFO and all clients alike at nice -20, so that other work on the machine gives way; a
+real-time policy would make the processes of one client wait for each other.
 CPU: of the client process while it loads, its start not counted, per million events with a token. Beside GuideLLM and
 AIPerf, which are many processes: of each client's whole tree of processes, from start to end, by the slope between
 two lengths of output, so that start-up cancels out; what is left at no event is shown beside it.
@@ -106,8 +106,11 @@ def found(options: argparse.Namespace) -> dict[str, Client]:
 def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> str:
     """All modes as one page."""
     lines = ["# The probe's own figures", "", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {machine()}", ""]
-    lines += [f"Made by `scripts/bench-probe --rounds {rounds}`. Method:", ""]
+    absent = [peer for peer in PEERS if not some(here, (peer,))]
+    more = "".join(f" --{peer} PROGRAM" for peer in ("guidellm", "aiperf") if peer not in absent)
+    lines += [f"Made by `scripts/bench-probe --rounds {rounds}{more}`. Method:", ""]
     lines += [*(__doc__ or "").splitlines()[2:], "", f"Clients: {', '.join(here)}.", ""]
+    lines += [f"Not on this machine, so left out: {', '.join(absent)}.", ""] if absent else []
     for title, server, load, wanted in (
         (
             "256 streams x 50 tokens/s, aligned",

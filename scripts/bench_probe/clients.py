@@ -28,7 +28,7 @@ class ClientFailed(Exception):
 @contextmanager
 def running(built: Path, *arguments: int) -> Iterator[int]:
     """The fake server on core 0; gives its port."""
-    command = [*pinned(0), str(built / "fake_llm"), *map(str, arguments)]
+    command = [*pinned(0, "chrt", "-f", "1"), str(built / "fake_llm"), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -37,16 +37,14 @@ def running(built: Path, *arguments: int) -> Iterator[int]:
             process.kill()
 
 
-def pinned(core: int) -> list[str]:
-    """The words that put a command on a core, before everything else there where that is allowed."""
-    if os.geteuid() != 0:
-        return ["taskset", "-c", str(core)]
-    return ["taskset", "-c", str(core), "chrt", "-r", "1"]
+def pinned(core: int, *first: str) -> list[str]:
+    """The words that put a command on a core and, where that is allowed, before everything else there."""
+    return ["taskset", "-c", str(core), *(first if os.geteuid() == 0 else ())]
 
 
 def watched(command: list[str], limit_s: float = LIMIT_S, **environment: str) -> tuple[str, dict[str, float]]:
     """The standard output of a command on core 1, and what its whole tree of processes took."""
-    words = [sys.executable, str(HERE / "watched.py"), *pinned(1), *command]
+    words = [sys.executable, str(HERE / "watched.py"), *pinned(1, "nice", "-n", "-20"), *command]
     try:
         done = subprocess.run(
             words, capture_output=True, text=True, env=os.environ | environment, timeout=limit_s
