@@ -38,6 +38,8 @@ class Server(Document):
     endpoint: Endpoint
     shutdown_timeout_s: int
     load_budget_s: int
+    stopping_at: datetime | None = None
+    """When somebody began to stop it."""
     stopped_at: datetime | None = None
 
 

@@ -36,6 +36,9 @@ def stop(
     """
     server = server_of.load_or_remove(folder)
     shared = processes.shared_memory(server_of.members(folder))
+    if server and server.stopped_at is None:
+        # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
+        server.model_copy(update={"stopping_at": datetime.now(UTC)}).write(server_of.record_file(folder))
     for patience_s, words in asks(server, is_ready):
         if server and ours(folder):
             progress(words)

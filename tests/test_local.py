@@ -91,6 +91,24 @@ def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment
         local.serve(other)
 
 
+def test_whoever_waits_knows_of_a_stop_before_the_server_ends(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the waiting `serve` says when the server dies of the first signal, before the stop is over."""
+    local.serve(deployment)
+    place = folder(deployment.name)
+    said: list[str] = []
+
+    def send(pids: tuple[int, ...], number: int) -> None:
+        said.append(str(local.explained(deployment.name, place, ServerError("it died", ""))))
+        for pid in pids:
+            os.kill(pid, number)
+
+    monkeypatch.setattr(processes, "send", send)
+    local.stop(deployment)
+    assert said[0] == f"{deployment.name} was stopped while it started."
+
+
 @pytest.mark.parametrize("how", ["ignores-sigterm", "leaves-a-child", "child-in-its-own-session"])
 def test_stop_leaves_nothing_of_a_server_that_resists(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str

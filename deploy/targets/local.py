@@ -144,7 +144,7 @@ def judged(running: server.Server) -> health.Verdict:
 def explained(name: str, place: Path, error: ServerError) -> ServerError:
     """The failure with the cause its log gives, and the next step."""
     running = server.load(place)
-    if running and running.stopped_at:
+    if running and (running.stopping_at or running.stopped_at):
         return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     found = diagnosis.explain(server.log_text(place))
     if found.name == "unknown" and "died" not in error.message:
