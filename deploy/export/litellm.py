@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from deploy.costs.claude import claude
+from deploy.costs.claude import claude, price_list
 from deploy.export.base import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile
@@ -93,8 +93,6 @@ def price_note(ask: Ask) -> tuple[str, ...]:
 
 def fallback(ask: Ask) -> str:
     """The Claude model to fall back to. Raises UsageError for one that is retired."""
-    from deploy.costs.claude import price_list
-
     found = claude(ask.claude_model)
     if found.status(price_list().checked_on) == "retired":
         raise UsageError(

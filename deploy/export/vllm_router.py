@@ -5,6 +5,7 @@ import shlex
 from deploy.export.base import Ask, Export
 from deploy.export.litellm import endpoints
 from infra.host import HostFile
+from serving.startup import load_budget_s
 
 ROUTER = "0.1.17"
 
@@ -22,8 +23,6 @@ exec vllm-router \\
 
 def render(ask: Ask) -> Export:
     """router.sh; every server must have the same key, which the router is not told."""
-    from serving.startup import load_budget_s
-
     urls = [endpoint.rstrip("/").removesuffix("/v1") for endpoint in endpoints(ask)]
     script = SCRIPT.format(port=8080, patience_s=load_budget_s(ask.plan.weights_bytes), urls=shlex.join(urls))
     return Export(

@@ -8,7 +8,7 @@ from deploy.sizing.subject import Subject
 from infra import clock
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
-from infra.prices import OLD_AFTER_DAYS, price_of
+from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving import recipes
 from serving.vllm_versions import version_note
 
@@ -172,13 +172,16 @@ def price_notes(machine: Machine, price: Price | None, options: Options, today: 
     if machine.instance_type is None:
         return []
     if price is None:
-        return [f"corral has no price for {machine.name} in {options.region or 'us-east-1'}."]
+        region = options.region or DEFAULT_REGION
+        return [
+            f"corral has no price for {machine.name} in {region}; ask AWS: corral prices --refresh --region {region}"
+        ]
     said = []
     if price.purchase == "capacity-block":
         said.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
     age = (today - price.checked_on).days
     if age > OLD_AFTER_DAYS:
-        said.append(f"The price is {age} days old: check it before you rely on it.")
+        said.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
     return said
 
 
