@@ -95,6 +95,9 @@ def run(
     kernel_stamps: Annotated[
         bool, typer.Option(help="Take receive times from the kernel, where it has them.")
     ] = True,
+    compiled_reader: Annotated[
+        bool, typer.Option(help="Read by a small C program, compiled at its first use, where cc is.")
+    ] = True,
     output: Output = None,
     as_json: AsJson = False,
 ) -> int:
@@ -120,6 +123,7 @@ def run(
         stall_timeout_s=stall_timeout_s,
         processes=processes,
         kernel_stamps=kernel_stamps,
+        compiled_reader=compiled_reader,
     )
     workload = ask.workload_of(
         input_tokens,

@@ -78,7 +78,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder)
-        for name in ("fake_llm", "reader"):
+        for name in ("fake_llm", "floor"):
             subprocess.run(["gcc", "-O2", "-o", built / name, clients.HERE / f"{name}.c"], check=True)
         (built / "tokenizer").mkdir()
         tiny_tokenizer.write(built / "tokenizer")
@@ -93,7 +93,7 @@ def found(options: argparse.Namespace) -> dict[str, Client]:
     here: dict[str, Client] = {
         "corral": clients.corral,
         "corral without kernel stamps": clients.corral_user_stamps,
-        "c": clients.c_reader,
+        "c": clients.c_floor,
     }
     if engine := clients.engine_python():
         here[f"vllm {Path(engine).parent.parent.name}"] = clients.vllm

@@ -102,10 +102,10 @@ def vllm(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said
     return said
 
 
-def c_reader(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+def c_floor(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
     """The floor: C, reading only."""
     numbers = map(str, (port, slots, requests, tokens))
-    events, cpu_s, wall_s = watched([str(built / "reader"), *numbers])[0].split()
+    events, cpu_s, wall_s = watched([str(built / "floor"), *numbers])[0].split()
     return {"events": int(events), "cpu_s": float(cpu_s), "wall_s": float(wall_s)}
 
 

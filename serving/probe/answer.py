@@ -13,8 +13,6 @@ from serving.probe.wire import Response
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024
-# What stands for itself in a JSON string.
-PLAIN = bytes(char for char in range(0x20, 0x7F) if char not in b'"\\')
 
 
 @dataclass(slots=True)
@@ -45,6 +43,14 @@ class Tally:
     reconnects: int = 0
     kernel_stamps: bool = False
 
+    def read(self, stamp_ns: int, now_ns: int) -> None:
+        """One read, with the kernel's stamp or none (0)."""
+        self.reads += 1
+        if stamp_ns:
+            self.lags_us.append((now_ns - stamp_ns) // 1000)
+        else:
+            self.unstamped += 1
+
 
 @dataclass(slots=True)
 class Answer:
@@ -70,7 +76,7 @@ class Answer:
     ended: bool = False
     """[DONE], or its like, has come."""
     around: tuple[bytes, bytes] = (b"", b"")
-    """What stood before and behind the text of an event that held nothing else of interest: so do most."""
+    """What stood before and behind the text of an event that held nothing else of interest, as most do."""
 
     def absorb(
         self,
@@ -80,15 +86,8 @@ class Answer:
         tally: Tally,
         late: bool,
     ) -> None:
-        """Take what the events of one read say; they share its stamp. The hot path."""
+        """Take what the events of one read say; they share its stamp."""
         stamps = self.stamps_ns
-        if len(payloads) == 1 and (plain := self.like_before(payloads[0])):
-            stamps.append(stamp_ns)
-            self.chars += len(plain)
-            if self.texts is not None:
-                self.texts.append(plain.decode())
-            tally.events += 1
-            return
         before, closing = len(stamps), 0
         for payload in payloads:
             if payload == b"[DONE]":
@@ -125,15 +124,6 @@ class Answer:
             self.uncertain += chunks - 1
             tally.uncertain += chunks - 1
             tally.late_uncertain += (chunks - 1) * late
-
-    def like_before(self, payload: bytes) -> bytes:
-        """The text of an event that is as an earlier one but for its text: read without parsing. Else nothing."""
-        before, behind = self.around
-        if before and payload.startswith(before) and payload.endswith(behind):
-            text = payload[len(before) : -len(behind)]
-            if not text.translate(None, PLAIN):
-                return text
-        return b""
 
     def take_usage(self, usage: dict[str, Any], with_chunk: bool) -> None:
         """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
@@ -206,9 +196,10 @@ class Answer:
 
 
 def around(payload: bytes, text: str) -> tuple[bytes, bytes]:
-    """What stands before and behind the text in an event, its quotes with it; nothing where that is not certain."""
+    """What stands before and behind the text in an event of one line, its quotes with it; nothing if in doubt."""
     before, quoted, behind = payload.partition(b'"%b"' % text.encode())
-    return (before + b'"', b'"' + behind) if quoted and quoted not in behind else (b"", b"")
+    sure = quoted and quoted not in behind and b"\n" not in payload
+    return (before + b'"', b'"' + behind) if sure else (b"", b"")
 
 
 def http_text(response: Response) -> str:

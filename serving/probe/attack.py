@@ -15,6 +15,7 @@ from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
 from serving.probe.clock import realtime_offset_ns
 from serving.probe.connection import Connection, Peer
+from serving.probe.reader import new_reader
 from serving.probe.results import ClientSide, Result
 from serving.probe.spec import Load
 
@@ -71,6 +72,7 @@ class Attack:
         self.offset_ns = realtime_offset_ns()
         self.zero_ns = 0
         self.loop = new_loop()
+        self.reader, self._not_compiled = new_reader(self, load.compiled_reader)
         self.interrupted = False
         self.progress = Progress()
         self._all: set[Connection] = set()
@@ -338,12 +340,15 @@ class Attack:
             self._over.set_result(None)
         for connection in list(self._all):
             connection.close()
+        self.reader.close()
         self.loop.close()
 
     def _client_side(self, wall_s: float, cpu_s: float) -> ClientSide:
         tally = self.tally
         return ClientSide(
             kernel_stamps=tally.kernel_stamps,
+            reader=self.reader.name,
+            not_compiled=self._not_compiled,
             wall_s=wall_s,
             cpu_s=cpu_s,
             reads=tally.reads,

@@ -1,7 +1,4 @@
-"""Door: one connection to the endpoint: its socket, and the request it carries.
-
-The hot path is `_readable`: one recvmsg with the kernel's stamp, one split, one parse.
-"""
+"""Door: one connection to the endpoint: its socket, and the request it carries."""
 
 import asyncio
 import errno
@@ -14,18 +11,17 @@ from typing import Any, NamedTuple, Protocol
 
 from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import Delta
-from serving.probe.clock import CONTROL_BYTES, ask_kernel_stamps, unpack_timespec
+from serving.probe.clock import ask_kernel_stamps
+from serving.probe.compiled import Stream
+from serving.probe.reader import Reader
 from serving.probe.tls import Tls, TlsFault
 from serving.probe.wire import Response, WireFault
 
-READ_BYTES = 65536
-BUFFER = memoryview(bytearray(READ_BYTES))
-BUFFERS = [BUFFER]
-"""All connections read into one buffer, one after another: a fresh one for each read costs more than the copy."""
 # A read this long after its bytes came in was held up by this process or machine.
 LATE_READ_NS = 1_000_000
 # A connection the server closes just as it is used again after this long says nothing about serving: it was stale.
 STALE_NS = 500_000_000
+UNARMED = (b"", b"")
 
 ERROR_CLASSES = {
     errno.ECONNREFUSED: "connect_refused",
@@ -57,6 +53,7 @@ class Owner(Protocol):
     tally: Tally
     offset_ns: int
     zero_ns: int
+    reader: Reader
     delta_of: Callable[[dict[str, Any]], Delta]
     use_kernel_stamps: bool
 
@@ -77,24 +74,25 @@ class Connection:
         "_connect_us",
         "_connecting",
         "_idle_since_ns",
+        "_last_ns",
         "_owner",
         "_peer",
-        "_recvmsg_into",
         "_response",
         "_retried",
         "_sock",
         "_started_ns",
+        "_stream",
         "_tls",
         "_unsent",
         "_was_idle",
         "answer",
-        "last_ns",
     )
 
     def __init__(self, owner: Owner, peer: Peer) -> None:
         self._owner = owner
         self._peer = peer
         self._sock: socket.socket | None = None
+        self._stream: Stream | None = None
         self._tls: Tls | None = None
         self._response = Response()
         self._connecting = False
@@ -105,13 +103,17 @@ class Connection:
         self._was_idle = False
         self.answer: Answer | None = None
         """Of the request it carries."""
-        self.last_ns = 0
-        """When it last heard something."""
+        self._last_ns = 0
 
     @property
     def is_open(self) -> bool:
         """Whether it has a socket that is connected or connecting."""
         return self._sock is not None
+
+    @property
+    def last_ns(self) -> int:
+        """When it last heard something."""
+        return self._last_ns if self._stream is None else max(self._last_ns, self._stream.last_ns)
 
     # Opening
 
@@ -127,13 +129,12 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._owner.use_kernel_stamps and ask_kernel_stamps(sock):
                 self._owner.tally.kernel_stamps = True
-            self._recvmsg_into = sock.recvmsg_into
             code = sock.connect_ex(self._peer.address)
         except OSError as error:
-            self._lost_by(error.errno or 0)
+            self.lost_by(error.errno or 0)
             return
         if code not in (0, errno.EINPROGRESS):
-            self._lost_by(code)
+            self.lost_by(code)
             return
         self._owner.loop.add_writer(sock.fileno(), self._connected)
 
@@ -143,9 +144,9 @@ class Connection:
         self._owner.loop.remove_writer(sock.fileno())
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._lost_by(code)
+            self.lost_by(code)
             return
-        self._owner.loop.add_reader(sock.fileno(), self._readable)
+        self._stream = self._owner.reader.add(self, sock)
         if self._peer.tls is None:
             self._opened()
         else:
@@ -181,7 +182,7 @@ class Connection:
         self._response = Response()
         self._retried = False
         self._connect_us = None
-        now_ns = self.last_ns = monotonic_ns()
+        now_ns = self._last_ns = monotonic_ns()
         self._was_idle = 0 < self._idle_since_ns < now_ns - STALE_NS
         self.answer = Answer(shot, None if shot.follow is None else [], now_ns)
         if self._sock is None:
@@ -191,7 +192,7 @@ class Connection:
 
     def _transmit(self, answer: Answer) -> None:
         if not self._retried:
-            answer.sent_ns = self.last_ns = monotonic_ns()
+            answer.sent_ns = self._last_ns = monotonic_ns()
         if self._tls is None:
             self._unsent += answer.shot.request
         else:
@@ -212,7 +213,7 @@ class Connection:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._lost_by(error.errno or 0)
+            self.lost_by(error.errno or 0)
             return
         self._unsent = self._unsent[sent:]
         if self._unsent:
@@ -225,26 +226,9 @@ class Connection:
 
     # Reading
 
-    def _readable(self) -> None:
-        try:
-            size, control, _, _ = self._recvmsg_into(BUFFERS, CONTROL_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._lost_by(error.errno or 0)
-            return
-        now_ns = monotonic_ns()
-        data = bytes(BUFFER[:size])
+    def received(self, data: bytes, stamp_ns: int, now_ns: int) -> None:
+        """Take what came over the socket; nothing when the peer has closed."""
         owner = self._owner
-        tally = owner.tally
-        if control:
-            seconds, nanoseconds = unpack_timespec(control[0][2])
-            stamp_ns = seconds * 1_000_000_000 + nanoseconds - owner.offset_ns
-            tally.lags_us.append((now_ns - stamp_ns) // 1000)
-        else:
-            stamp_ns = now_ns
-            tally.unstamped += 1
-        tally.reads += 1
         closed = not data
         if self._tls is not None:
             self._tls.received(data)
@@ -257,14 +241,20 @@ class Connection:
         if answer is None:
             self._lost("", "")
             return
-        self.last_ns = now_ns
+        self._last_ns = now_ns
+        stream = self._stream if self._tls is None else None
+        if stream is not None:
+            self._collect(stream, answer)
         try:
             payloads = response.end() if closed else response.feed(data)
         except WireFault as fault:
             self._lost(fault.error_class, str(fault))
             return
         if payloads:
-            answer.absorb(payloads, stamp_ns, owner.delta_of, tally, now_ns - stamp_ns > LATE_READ_NS)
+            late = now_ns - stamp_ns > LATE_READ_NS
+            answer.absorb(payloads, stamp_ns, owner.delta_of, owner.tally, late)
+        if stream is not None:
+            stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
         if response.complete:
             answer.complete(response)
             if not response.keep_alive:
@@ -273,6 +263,13 @@ class Connection:
         elif answer.endless:
             asked = answer.shot.output_asked
             self._lost("endless", f"{len(answer.stamps_ns)} chunks for {asked} tokens asked, and no end")
+
+    def _collect(self, stream: Stream, answer: Answer) -> None:
+        """Take the events that the reader has counted."""
+        if stamped := stream.stamped:
+            answer.stamps_ns += stream.stamps_ns[:stamped]
+            answer.chars += stream.chars
+            stream.stamped = stream.chars = 0
 
     # Ending
 
@@ -287,6 +284,8 @@ class Connection:
         """The connection is gone or cannot be used any more; the request it carried, if any, has failed."""
         opening, answer = self._connecting, self.answer
         untouched = self._response.status == 0 and error_class in ("reset", "no_response")
+        if answer is not None and self._stream is not None:
+            self._collect(self._stream, answer)
         self._close()
         if answer is None:
             self._owner.down(self)
@@ -304,7 +303,7 @@ class Connection:
             answer.fail(error_class, message)
             self._end(answer, monotonic_ns())
 
-    def _lost_by(self, code: int) -> None:
+    def lost_by(self, code: int) -> None:
         """Lost, for the system's reason of that number."""
         self._lost(ERROR_CLASSES.get(code, "connection_failed"), os.strerror(code))
 
@@ -324,10 +323,10 @@ class Connection:
     def _close(self) -> None:
         if self._sock is not None:
             if self._sock.fileno() >= 0:
-                self._owner.loop.remove_reader(self._sock.fileno())
+                self._owner.reader.remove(self._sock, self._stream)
                 self._owner.loop.remove_writer(self._sock.fileno())
             self._sock.close()
-        self._sock = None
+        self._sock = self._stream = None
         self._tls = None
         self._connecting = False
         self._unsent = b""

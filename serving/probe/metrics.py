@@ -98,7 +98,7 @@ class Figures:
             interrupted=self.ending.interrupted,
             unfinished=self.ending.unfinished,
             invalid_because=rejected,
-            notes=run.notes,
+            notes=(*run.notes, *reader_notes(self.ending.clients)),
         )
 
     def from_send(self) -> dict[str, Summary]:
@@ -282,6 +282,7 @@ def client_of(sides: list[ClientSide], samples: Samples) -> Client:
         stamps="kernel"
         if sides and all(side.kernel_stamps and not side.unstamped for side in sides)
         else "user",
+        reader="c" if sides and all(side.reader == "c" for side in sides) else "python",
         uncertain_fraction=sum(side.uncertain for side in sides) / events if events else 0.0,
         late_fraction=sum(side.late_uncertain for side in sides) / events if events else 0.0,
         late_sends_p99_s=worst(side.late_us.get("p99", 0.0) for side in sides) / 1e6,
@@ -292,6 +293,12 @@ def client_of(sides: list[ClientSide], samples: Samples) -> Client:
         reconnects=sum(side.reconnects for side in sides),
         connect_p50_s=worst(side.connect_us.get("p50", 0.0) for side in sides) / 1e6,
     )
+
+
+def reader_notes(sides: list[ClientSide]) -> tuple[str, ...]:
+    """Why the sockets were not read by the compiled reader."""
+    reasons = dict.fromkeys(side.not_compiled for side in sides if side.not_compiled)
+    return tuple(f"the probe read by Python, for twice the CPU or more: {reason}" for reason in reasons)
 
 
 def worst(values: Iterable[float]) -> float:

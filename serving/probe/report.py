@@ -29,6 +29,8 @@ class Client(Record):
     p50_lag_s: float = 0.0
     p99_lag_s: float = 0.0
     stamps: Literal["kernel", "user"] = "user"
+    reader: Literal["c", "python"] = "python"
+    """What read the sockets: the compiled reader, or Python's where it could not be had."""
     uncertain_fraction: float = 0.0
     """Share of chunks that came in one read with a later one, so that their stamp is an upper bound."""
     late_fraction: float = 0.0

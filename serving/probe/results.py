@@ -92,6 +92,10 @@ class ClientSide:
 
     process: int = 0
     kernel_stamps: bool = False
+    reader: str = "python"
+    """What read the sockets: "c", the compiled reader, or "python"."""
+    not_compiled: str | None = None
+    """Why it was not the compiled one."""
     wall_s: float = 0.0
     cpu_s: float = 0.0
     reads: int = 0

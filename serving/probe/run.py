@@ -169,6 +169,7 @@ def loads_before(load: Load) -> tuple[Load, Load]:
         concurrency=slots,
         timeout_s=load.timeout_s,
         stall_timeout_s=load.stall_timeout_s,
+        compiled_reader=load.compiled_reader,
     )
     return once.model_copy(
         update={"concurrency": 1, "timeout_s": min(CANARY_TIMEOUT_S, load.timeout_s)}

@@ -49,6 +49,7 @@ class Load(Record):
     """For one request, without a single byte."""
     processes: int = 1
     kernel_stamps: bool = True
+    compiled_reader: bool = True
 
     @property
     def is_open(self) -> bool:

@@ -103,7 +103,8 @@ def clock(report: ProbeReport) -> str:
     return (
         f"clock        {client.stamps} stamps; read {client.p50_lag_s * 1e3:.3f} ms (p99 {client.p99_lag_s * 1e3:.3f})"
         f" after arrival: {lag}; {client.uncertain_fraction:.2%} of stamps uncertain\n"
-        f"probe        {client.cpu_fraction:.1%} of a core, {client.cpu_us_per_event:.1f} us a chunk;"
+        f"probe        {client.cpu_fraction:.1%} of a core, {client.cpu_us_per_event:.1f} us a chunk"
+        f" (read by {'C' if client.reader == 'c' else 'Python'});"
         f" sends late by p99 {client.late_sends_p99_s * 1e3:.2f} ms"
     )
 

@@ -34,13 +34,13 @@ class Response:
 
     __slots__ = (
         "body",
+        "between",
         "comments",
         "headers",
         "is_stream",
         "keep_alive",
         "state",
         "status",
-        "_between",
         "_chunk",
         "_data",
         "_left",
@@ -58,7 +58,7 @@ class Response:
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
-        self._between = False
+        self.between = False
         """Whether the next byte begins a chunk of a stream and an event: then the short way may be tried."""
         self._rest = b""
         self._chunk = ChunkPart.SIZE
@@ -73,7 +73,7 @@ class Response:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take what arrived; return the payloads of the events it completes. Raises WireFault."""
-        if self._between:
+        if self.between:
             # One chunk, one event: "1a\r\ndata: {...}\n\n\r\n". JSON holds no raw newline.
             start = data.find(b"\r\n", 1, 10) + 2
             size = len(data)
@@ -81,11 +81,12 @@ class Response:
                 data.endswith(b"\n\n\r\n")
                 and data.startswith(b"data: ", start)
                 and data.find(b"\n", start) == size - 4
+                and data.find(b"\r", start) == size - 2
                 and is_size(data[: start - 2], size - start - 2)
             ):
                 return [data[start + 6 : -4]]
         payloads = list(self._events(data))
-        self._between = (
+        self.between = (
             self.is_stream
             and self.state is State.CHUNKED
             and self._chunk is ChunkPart.SIZE

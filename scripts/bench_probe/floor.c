@@ -1,7 +1,7 @@
 // The floor: a client in C that only reads. Opens SLOTS connections, runs REQUESTS requests over them in a closed
 // loop, counts events by their frames, and prints: events, CPU seconds, wall seconds.
 //
-//   reader PORT SLOTS REQUESTS TOKENS
+//   floor PORT SLOTS REQUESTS TOKENS
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -1,0 +1,100 @@
+// The innermost read of the probe, for many sockets at a call. reader.py says what it is for, compiled.py compiles it.
+//
+// An event that differs from an earlier one of its stream only in its text is counted here; whatever else comes is
+// handed to Python as it came.
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+enum { READS = 256, READ_BYTES = 65536, ROOM_BYTES = 1 << 20, STAMPS = 256 };
+static const int TIMESTAMPNS = 35; // clock.py says why
+
+struct stream { // of one connection; Stream in compiled.py is its mirror
+    int64_t number, last_ns, chars;
+    int32_t fd, stamped;
+    int32_t before_bytes, behind_bytes; // none before: every read is handed over
+    const char *before, *behind;        // of the text, in an event
+    int64_t stamps_ns[STAMPS];
+};
+
+struct handed { // what Python must look at: `bytes` of data, or a negative errno
+    int64_t number, stamp_ns, now_ns, offset, bytes;
+};
+
+struct batch { // Batch in compiled.py is its mirror
+    int32_t counted, unstamped, handed, padding;
+    int32_t lags_us[READS];
+    struct handed reads[READS];
+    char data[ROOM_BYTES];
+};
+
+static int64_t nanoseconds(const struct timespec *time) { return time->tv_sec * 1000000000LL + time->tv_nsec; }
+
+// The characters of the text where data is one HTTP chunk with one event that is as before but for its text; else 0.
+static int plain_text(const struct stream *stream, const char *data, int bytes) {
+    static const char open[] = "\r\ndata: ", close[] = "\n\n\r\n";
+    const int opened = sizeof open - 1, closed = sizeof close - 1;
+    int at = 0, said = 0;
+    for (; at < bytes && at < 6 && data[at] != '\r'; at++) {
+        char digit = data[at];
+        if (digit >= '0' && digit <= '9') said = said * 16 + digit - '0';
+        else if (digit >= 'a' && digit <= 'f') said = said * 16 + digit - 'a' + 10;
+        else if (digit >= 'A' && digit <= 'F') said = said * 16 + digit - 'A' + 10;
+        else return 0;
+    }
+    int before = at + opened, text = before + stream->before_bytes;
+    int behind = bytes - closed - stream->behind_bytes;
+    if (text >= behind || said != bytes - at - 4 || memcmp(data + at, open, opened) ||
+        memcmp(data + before, stream->before, (size_t)stream->before_bytes) ||
+        memcmp(data + behind, stream->behind, (size_t)stream->behind_bytes) ||
+        memcmp(data + bytes - closed, close, closed))
+        return 0;
+    for (int i = text; i < behind; i++)
+        if (data[i] < 0x20 || data[i] > 0x7e || data[i] == '"' || data[i] == '\\') return 0;
+    return behind - text;
+}
+
+// Add a connection's socket to those that drain() reads; 0 or an errno.
+int watch(int poller, struct stream *stream) {
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = stream};
+    return epoll_ctl(poller, EPOLL_CTL_ADD, stream->fd, &event) ? errno : 0;
+}
+
+// Read once from each socket that has something, READS of them at most; offset_ns is CLOCK_REALTIME - CLOCK_MONOTONIC.
+void drain(int poller, int64_t offset_ns, struct batch *batch) {
+    struct epoll_event ready[READS];
+    int found = epoll_wait(poller, ready, READS, 0), used = 0;
+    batch->counted = batch->unstamped = batch->handed = 0;
+    for (int i = 0; i < found && used + READ_BYTES <= ROOM_BYTES; i++) {
+        struct stream *stream = ready[i].data.ptr;
+        union { char bytes[64]; struct cmsghdr aligned; } control;
+        struct iovec where = {batch->data + used, READ_BYTES};
+        struct msghdr message = {.msg_iov = &where, .msg_iovlen = 1, .msg_control = &control,
+                                 .msg_controllen = sizeof control};
+        ssize_t got = recvmsg(stream->fd, &message, 0);
+        if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
+        int64_t bytes = got < 0 ? -errno : got;
+        struct timespec time;
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        int64_t now_ns = nanoseconds(&time), stamp_ns = 0;
+        struct cmsghdr *said = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+        if (said && said->cmsg_level == SOL_SOCKET && said->cmsg_type == TIMESTAMPNS) {
+            memcpy(&time, CMSG_DATA(said), sizeof time);
+            stamp_ns = nanoseconds(&time) - offset_ns;
+        }
+        int text = stream->before_bytes && stream->stamped < STAMPS ? plain_text(stream, where.iov_base, (int)bytes) : 0;
+        if (!text) {
+            batch->reads[batch->handed++] = (struct handed){stream->number, stamp_ns, now_ns, used, bytes};
+            if (bytes > 0) used += (int)bytes;
+            continue;
+        }
+        stream->last_ns = now_ns;
+        stream->chars += text;
+        stream->stamps_ns[stream->stamped++] = stamp_ns ? stamp_ns : now_ns;
+        if (stamp_ns) batch->lags_us[batch->counted++ - batch->unstamped] = (int32_t)((now_ns - stamp_ns) / 1000);
+        else { batch->counted++; batch->unstamped++; }
+    }
+}
