@@ -63,38 +63,47 @@ int watch(int poller, struct stream *stream) {
     return epoll_ctl(poller, EPOLL_CTL_ADD, stream->fd, &event) ? errno : 0;
 }
 
-// Read once from each socket that has something, READS of them at most; offset_ns is CLOCK_REALTIME - CLOCK_MONOTONIC.
+// Read the socket once; whether that was an event to count.
+static void read_once(struct stream *stream, int64_t offset_ns, struct batch *batch, int *used) {
+    union { char bytes[64]; struct cmsghdr aligned; } control;
+    struct iovec where = {batch->data + *used, READ_BYTES};
+    struct msghdr message = {.msg_iov = &where, .msg_iovlen = 1, .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(stream->fd, &message, 0);
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    int64_t bytes = got < 0 ? -errno : got;
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    int64_t now_ns = nanoseconds(&time), stamp_ns = 0;
+    struct cmsghdr *said = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
+    if (said && said->cmsg_level == SOL_SOCKET && said->cmsg_type == TIMESTAMPNS) {
+        memcpy(&time, CMSG_DATA(said), sizeof time);
+        stamp_ns = nanoseconds(&time) - offset_ns;
+    }
+    int text = stream->before_bytes && stream->stamped < STAMPS ? plain_text(stream, where.iov_base, (int)bytes) : 0;
+    if (!text) {
+        batch->reads[batch->handed++] = (struct handed){stream->number, stamp_ns, now_ns, *used, bytes};
+        if (bytes > 0) *used += (int)bytes;
+        return;
+    }
+    stream->last_ns = now_ns;
+    stream->chars += text;
+    stream->stamps_ns[stream->stamped++] = stamp_ns ? stamp_ns : now_ns;
+    if (stamp_ns) batch->lags_us[batch->counted - batch->unstamped] = (int32_t)((now_ns - stamp_ns) / 1000);
+    else batch->unstamped++;
+    batch->counted++;
+}
+
+// Read from each socket that has something, and again while more comes and Python need not look at anything; READS
+// reads at most. offset_ns is CLOCK_REALTIME - CLOCK_MONOTONIC.
 void drain(int poller, int64_t offset_ns, struct batch *batch) {
     struct epoll_event ready[READS];
-    int found = epoll_wait(poller, ready, READS, 0), used = 0;
+    int used = 0;
     batch->counted = batch->unstamped = batch->handed = 0;
-    for (int i = 0; i < found && used + READ_BYTES <= ROOM_BYTES; i++) {
-        struct stream *stream = ready[i].data.ptr;
-        union { char bytes[64]; struct cmsghdr aligned; } control;
-        struct iovec where = {batch->data + used, READ_BYTES};
-        struct msghdr message = {.msg_iov = &where, .msg_iovlen = 1, .msg_control = &control,
-                                 .msg_controllen = sizeof control};
-        ssize_t got = recvmsg(stream->fd, &message, 0);
-        if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
-        int64_t bytes = got < 0 ? -errno : got;
-        struct timespec time;
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        int64_t now_ns = nanoseconds(&time), stamp_ns = 0;
-        struct cmsghdr *said = got < 0 ? NULL : CMSG_FIRSTHDR(&message);
-        if (said && said->cmsg_level == SOL_SOCKET && said->cmsg_type == TIMESTAMPNS) {
-            memcpy(&time, CMSG_DATA(said), sizeof time);
-            stamp_ns = nanoseconds(&time) - offset_ns;
-        }
-        int text = stream->before_bytes && stream->stamped < STAMPS ? plain_text(stream, where.iov_base, (int)bytes) : 0;
-        if (!text) {
-            batch->reads[batch->handed++] = (struct handed){stream->number, stamp_ns, now_ns, used, bytes};
-            if (bytes > 0) used += (int)bytes;
-            continue;
-        }
-        stream->last_ns = now_ns;
-        stream->chars += text;
-        stream->stamps_ns[stream->stamped++] = stamp_ns ? stamp_ns : now_ns;
-        if (stamp_ns) batch->lags_us[batch->counted++ - batch->unstamped] = (int32_t)((now_ns - stamp_ns) / 1000);
-        else { batch->counted++; batch->unstamped++; }
+    while (!batch->handed && batch->counted < READS) {
+        int found = epoll_wait(poller, ready, READS - batch->counted, 0);
+        if (found <= 0) return;
+        for (int i = 0; i < found && used + READ_BYTES <= ROOM_BYTES; i++)
+            read_once(ready[i].data.ptr, offset_ns, batch, &used);
     }
 }
