@@ -115,13 +115,14 @@ def test_stalls_of_the_server_are_counted(fake_llm: Fake, tmp_path: Path) -> Non
 
 
 def test_several_processes_share_one_load(fake_llm: Fake, tmp_path: Path) -> None:
-    report = probe(fake_llm(), tmp_path, {"concurrency": 6, "requests": 30, "processes": 2})
+    folder = tmp_path / "out"
+    report = probe(fake_llm(), folder, {"concurrency": 6, "requests": 30, "processes": 2})
     assert (report.succeeded, report.output_tokens, report.client.processes) == (30, 600, 2)
-    lines = read(tmp_path)
+    lines = read(folder)
     assert sorted(line["index"] for line in lines) == list(range(30))
     assert {line.get("process", 0) for line in lines} == {0, 1}
-    assert metrics.report(*results.read(tmp_path / "results.jsonl")) == report
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe.json", "results.jsonl"]
+    assert metrics.report(*results.read(folder / "results.jsonl")) == report
+    assert sorted(path.name for path in folder.iterdir()) == ["probe.json", "results.jsonl"]
 
 
 def test_a_conversation_sends_each_turn_after_the_answer(fake_llm: Fake, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def wait_for_lines(path: Path, lines: int) -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, processes: str) -> None:
-    url = fake_llm()
+    url, folder = fake_llm(), tmp_path / "out"
     command = [
         url,
         "--concurrency",
@@ -225,9 +226,9 @@ def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, proces
         "--input-tokens",
         "20",
     ]
-    process = started([*command, "--output", str(tmp_path), "--processes", processes, "--json"])
+    process = started([*command, "--output", str(folder), "--processes", processes, "--json"])
     part = "results.jsonl" if processes == "1" else ".results.jsonl.1"
-    wait_for_lines(tmp_path / part, 9)
+    wait_for_lines(folder / part, 9)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -235,9 +236,9 @@ def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, proces
     assert (report["interrupted"], report["errors"]) == (True, {})
     assert report["succeeded"] >= 8
     assert report["succeeded"] + report["unfinished"] == report["sent"]
-    assert json.loads((tmp_path / "probe.json").read_text()) == report
+    assert json.loads((folder / "probe.json").read_text()) == report
     assert "Traceback" not in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["probe.json", "results.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["probe.json", "results.jsonl"]
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_report(fake_llm: Fake, tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ def found(options: argparse.Namespace) -> dict[str, Client]:
     """The clients that are here; a peer's name carries its version."""
     here: dict[str, Client] = {
         "corral": clients.corral,
+        "corral read by Python": clients.corral_in_python,
         "corral without kernel stamps": clients.corral_user_stamps,
         "c": clients.c_floor,
     }
@@ -116,13 +117,13 @@ def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> st
             "256 streams x 50 tokens/s, aligned",
             (200, 20, 0, 0),
             (256, 512, 200),
-            ("corral", "corral without kernel stamps", "vllm", "c"),
+            ("corral", "corral read by Python", "corral without kernel stamps", "vllm", "c"),
         ),
         (
             "512 streams x 100 tokens/s, aligned: 51,200 events/s",
             (200, 10, 0, 0),
             (512, 1024, 300),
-            ("corral", "vllm", "c"),
+            ("corral", "corral read by Python", "vllm", "c"),
         ),
         (
             "64 streams with a 200 ms stall every 50 tokens",

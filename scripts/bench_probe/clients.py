@@ -94,6 +94,11 @@ def corral_user_stamps(built: Path, port: int, slots: int, requests: int, tokens
     return corral(built, port, slots, requests, tokens, "--concurrency", str(slots), "--no-kernel-stamps")
 
 
+def corral_in_python(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
+    """Ours on a machine without a C compiler."""
+    return corral(built, port, slots, requests, tokens, "--concurrency", str(slots), "--no-compiled-reader")
+
+
 def vllm(built: Path, port: int, slots: int, requests: int, tokens: int) -> Said:
     """The request function of `vllm bench serve`, by the engine's own Python."""
     numbers = map(str, (port, slots, requests, tokens))

@@ -14,6 +14,8 @@ import time
 SO_TIMESTAMPNS = 35
 unpack_timespec = struct.Struct("@qq").unpack
 CONTROL_BYTES = 64
+# A stamp further from the reading is no stamp: somebody set the clock, or the machine was asleep.
+MOST_AHEAD_NS, MOST_LAG_NS = 1_000_000, 600_000_000_000
 
 
 def ask_kernel_stamps(sock: socket.socket) -> bool:

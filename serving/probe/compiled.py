@@ -85,7 +85,7 @@ def library() -> ctypes.CDLL:
     except OSError as error:
         raise NotCompiled(str(error)) from None
     loaded.watch.argtypes = (ctypes.c_int, ctypes.POINTER(Stream))
-    loaded.drain.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.POINTER(Batch))
+    loaded.drain.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int, ctypes.POINTER(Batch))
     loaded.drain.restype = None
     return loaded
 

@@ -16,10 +16,13 @@ from time import monotonic_ns
 from typing import Protocol
 
 from serving.probe.answer import Tally
-from serving.probe.clock import CONTROL_BYTES, unpack_timespec
+from serving.probe.clock import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
 from serving.probe.compiled import Batch, Handed, NotCompiled, Stream, library
 
 READ_BYTES = 65536
+# Of 50 us and the timer's slack, so that a burst is read at a few calls and nothing waits for half a millisecond. Only
+# where the kernel has stamped what comes meanwhile.
+RESTS = 3
 Message = tuple[int, list[tuple[int, int, bytes]], int, object]
 """What recvmsg_into returns."""
 
@@ -79,6 +82,8 @@ class PythonReader:
         if control:
             seconds, nanoseconds = unpack_timespec(control[0][2])
             stamp_ns = seconds * 1_000_000_000 + nanoseconds - owner.offset_ns
+            if not now_ns - MOST_LAG_NS <= stamp_ns <= now_ns + MOST_AHEAD_NS:
+                stamp_ns = 0
         owner.tally.read(stamp_ns, now_ns)
         listener.received(bytes(self._view[:size]), stamp_ns or now_ns, now_ns)
 
@@ -121,7 +126,8 @@ class CompiledReader:
     def _drain(self) -> None:
         owner, batch, at = self._owner, self._batch, self._at
         tally = owner.tally
-        self._library.drain(self._poller.fileno(), owner.offset_ns, batch)
+        rests = RESTS if tally.kernel_stamps else 0
+        self._library.drain(self._poller.fileno(), owner.offset_ns, rests, batch)
         if counted := batch.counted:
             unstamped = batch.unstamped
             tally.reads += counted
