@@ -33,6 +33,7 @@ ERROR_CLASSES = {
     errno.ENETUNREACH: "unreachable",
     errno.EMFILE: "client_limit",
     errno.ENFILE: "client_limit",
+    errno.ENOSPC: "client_limit",  # of epoll: fs.epoll.max_user_watches
     errno.EADDRNOTAVAIL: "client_limit",
 }
 
@@ -146,7 +147,11 @@ class Connection:
         if code:
             self.lost_by(code)
             return
-        self._stream = self._owner.reader.add(self, sock)
+        try:
+            self._stream = self._owner.reader.add(self, sock)
+        except OSError as error:
+            self.lost_by(error.errno or 0)
+            return
         if self._peer.tls is None:
             self._opened()
         else:

@@ -105,7 +105,10 @@ class CompiledReader:
         owner.loop.add_reader(self._poller.fileno(), self._drain)
 
     def add(self, listener: Listener, sock: socket.socket) -> Stream | None:
-        """Let the listener hear what comes over the socket, but for the events its stream is armed for."""
+        """Let the listener hear what comes over the socket, but for the events its stream is armed for.
+
+        Raises OSError.
+        """
         stream = Stream(number=next(self._numbers), fd=sock.fileno())
         if code := self._library.watch(self._poller.fileno(), stream):
             raise OSError(code, "epoll_ctl")
