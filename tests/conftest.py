@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -107,3 +109,26 @@ def fake_llm() -> Iterator[Callable[..., str]]:
     for process in started:
         process.kill()
         process.communicate()
+
+
+BENCH_PROBE = Path(__file__).parent.parent / "scripts" / "bench_probe"
+
+
+@pytest.fixture(scope="session")
+def bench() -> Any:
+    """scripts/bench_probe/bench.py: how the server is run, and its log held against what the probe said."""
+    sys.path.insert(0, str(BENCH_PROBE))
+    try:
+        return import_module("bench")
+    finally:
+        sys.path.remove(str(BENCH_PROBE))
+
+
+@pytest.fixture(scope="session")
+def c_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with scripts/bench_probe/fake_llm.c, built: a server that logs when each token left it."""
+    if shutil.which("gcc") is None:
+        skip_or_fail("gcc", "no C compiler is on the PATH; on Debian: apt-get install gcc libc6-dev")
+    folder = tmp_path_factory.mktemp("built")
+    subprocess.run(["gcc", "-O2", "-o", folder / "fake_llm", BENCH_PROBE / "fake_llm.c"], check=True)
+    return folder

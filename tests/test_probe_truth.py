@@ -4,44 +4,17 @@ The true TTFT runs from the kernel's receive stamp of the request to the sending
 is how far the probe's figure is from the server's own for the same requests, never how fast anything was.
 """
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
-
-BENCH = Path(__file__).parent.parent / "scripts" / "bench_probe"
 
 pytestmark = pytest.mark.alone
 
 
-@pytest.fixture(scope="module")
-def bench() -> Any:
-    """scripts/bench_probe/bench.py: how the server is run, and its log held against what the probe said."""
-    sys.path.insert(0, str(BENCH))
-    try:
-        return import_module("bench")
-    finally:
-        sys.path.remove(str(BENCH))
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, need: Callable[[str, str], NoReturn]) -> Path:
-    """A folder with the server."""
-    if shutil.which("gcc") is None:
-        need("gcc", "no C compiler is on the PATH; on Debian: apt-get install gcc libc6-dev")
-    folder = tmp_path_factory.mktemp("built")
-    subprocess.run(["gcc", "-O2", "-o", folder / "fake_llm", BENCH / "fake_llm.c"], check=True)
-    return folder
-
-
-def test_64_aligned_streams_are_told_to_a_fraction_of_a_millisecond(bench: Any, built: Path) -> None:
-    with bench.running(built, 200, 20, 0, 0) as port:
-        row = bench.compared(bench.clients.corral(built, port, 64, 128, 50), bench.truth(port, 128))
+def test_64_aligned_streams_are_told_to_a_fraction_of_a_millisecond(bench: Any, c_server: Path) -> None:
+    with bench.running(c_server, 200, 20, 0, 0) as port:
+        row = bench.compared(bench.clients.corral(c_server, port, 64, 128, 50), bench.truth(port, 128))
     errors = {name: row[f"{name}_error"] for name in ("ttft_mean", "ttft_p99", "itl_p50", "itl_p99")}
     assert errors == {
         "ttft_mean": pytest.approx(0, abs=0.5),
@@ -51,16 +24,16 @@ def test_64_aligned_streams_are_told_to_a_fraction_of_a_millisecond(bench: Any, 
     }
 
 
-def test_every_stall_is_found_and_as_long_as_it_was(bench: Any, built: Path) -> None:
-    with bench.running(built, 50, 10, 20, 200) as port:
-        row = bench.compared(bench.clients.corral(built, port, 64, 64, 50), bench.truth(port, 64))
+def test_every_stall_is_found_and_as_long_as_it_was(bench: Any, c_server: Path) -> None:
+    with bench.running(c_server, 50, 10, 20, 200) as port:
+        row = bench.compared(bench.clients.corral(c_server, port, 64, 64, 50), bench.truth(port, 64))
     assert row["stalls"] == row["stalls_true"] == 64 * 2
     assert row["itl_p99_error"] == pytest.approx(0, abs=2)
 
 
-def test_a_burst_of_256_is_one_moment(bench: Any, built: Path) -> None:
-    with bench.running(built, 200, 20, 0, 0) as port:
-        said = bench.clients.corral(built, port, 256, 256, 10, "--request-rate", "inf")
+def test_a_burst_of_256_is_one_moment(bench: Any, c_server: Path) -> None:
+    with bench.running(c_server, 200, 20, 0, 0) as port:
+        said = bench.clients.corral(c_server, port, 256, 256, 10, "--request-rate", "inf")
         log = bench.truth(port, 256)
     received_ns = [each[0] for each in log]
     assert len(received_ns) == 256

@@ -1,9 +1,10 @@
 // A model server with a known schedule, fast enough to be no bottleneck: one epoll thread, one send() per event.
 //
-//   fake_llm TTFT_MS ITL_MS STALL_EVERY STALL_MS
+//   fake_llm TTFT_MS ITL_MS STALL_EVERY STALL_MS [TTFT_STEP_MS [TOKENS_PER_CHUNK]]
 //
 // All streams step together every ITL_MS, as an engine's do. A stream starts with the first step at least TTFT_MS
-// after its request came in (by the kernel's receive stamp). Prints its port. GET /truth answers the log of the
+// after its request came in (by the kernel's receive stamp); of 16 requests each waits TTFT_STEP_MS longer than the
+// one before. Prints its port. GET /truth answers the log of the
 // truth as text, a line a stream: when it was received, when it was read, and when each token was sent, in
 // nanoseconds of CLOCK_MONOTONIC; and empties the log.
 #define _GNU_SOURCE
@@ -25,7 +26,7 @@ enum { MOST_CONNECTIONS = 8192, REQUEST_BYTES = 65536, MOST_TOKENS = 100000 };
 
 typedef struct stream {
     int64_t received_ns, read_ns, due_ns;
-    int tokens, sent;
+    int tokens, chunks, sent;
     int64_t *sent_ns;
     struct stream *older;
 } stream_t;
@@ -40,8 +41,8 @@ typedef struct {
 static connection_t *connections[MOST_CONNECTIONS];
 static int highest = 0;
 static stream_t *log_head = NULL;
-static int64_t ttft_ns, itl_ns, stall_ns, step_ns;
-static int stall_every;
+static int64_t ttft_ns, itl_ns, stall_ns, step_ns, ttft_step_ns;
+static int stall_every, tokens_per_chunk, requests;
 
 static int64_t clock_ns(clockid_t clock) {
     struct timespec now;
@@ -99,7 +100,8 @@ static void begin(connection_t *connection, const char *body) {
     stream->sent_ns = calloc((size_t)stream->tokens, sizeof(int64_t));
     stream->received_ns = connection->received_ns;
     stream->read_ns = clock_ns(CLOCK_MONOTONIC);
-    stream->due_ns = stream->received_ns + ttft_ns;
+    stream->chunks = (stream->tokens + tokens_per_chunk - 1) / tokens_per_chunk;
+    stream->due_ns = stream->received_ns + ttft_ns + requests++ % 16 * ttft_step_ns;
     stream->older = log_head;
     log_head = stream;
     connection->stream = stream;
@@ -165,11 +167,11 @@ static void step(int64_t now_ns) {
                  "{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1763942400,"
                  "\"model\":\"fake\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word%04d\"},\"logprobs\":null,"
                  "\"finish_reason\":%s,\"token_ids\":null}]}",
-                 stream->sent % 10000, stream->sent + 1 == stream->tokens ? "\"length\"" : "null");
+                 stream->sent % 10000, stream->sent + 1 == stream->chunks ? "\"length\"" : "null");
         stream->sent_ns[stream->sent++] = clock_ns(CLOCK_MONOTONIC);
         put_event(fd, json);
         stream->due_ns = stall_every && stream->sent % stall_every == 0 ? now_ns + stall_ns : 0;
-        if (stream->sent < stream->tokens) continue;
+        if (stream->sent < stream->chunks) continue;
         snprintf(json, sizeof json,
                  "{\"id\":\"chatcmpl-0123456789abcdef\",\"object\":\"chat.completion.chunk\",\"created\":1763942400,"
                  "\"model\":\"fake\",\"choices\":[],\"usage\":{\"prompt_tokens\":16,\"total_tokens\":%d,"
@@ -198,6 +200,8 @@ int main(int count, char **arguments) {
     itl_ns = (int64_t)(atof(count > 2 ? arguments[2] : "20") * 1e6);
     stall_every = atoi(count > 3 ? arguments[3] : "0");
     stall_ns = (int64_t)(atof(count > 4 ? arguments[4] : "0") * 1e6);
+    ttft_step_ns = (int64_t)(atof(count > 5 ? arguments[5] : "0") * 1e6);
+    tokens_per_chunk = atoi(count > 6 ? arguments[6] : "1");
     struct rlimit files = {MOST_CONNECTIONS, MOST_CONNECTIONS};
     setrlimit(RLIMIT_NOFILE, &files);
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), poller = epoll_create1(0);
