@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
 from serving.probe.clock import realtime_offset_ns
@@ -73,6 +74,7 @@ class Attack:
         self.zero_ns = 0
         self.loop = new_loop()
         self.reader, self._not_compiled = new_reader(self, load.compiled_reader)
+        self._alarm = Alarm(self.loop, self._fire)
         self.interrupted = False
         self.progress = Progress()
         self._all: set[Connection] = set()
@@ -185,8 +187,7 @@ class Attack:
             self._advance()
             now_ns = time.monotonic_ns()
         if self._next is not None:
-            wait_ns = (self._next.scheduled_ns or 0) - (now_ns - self.zero_ns)
-            self.loop.call_later(wait_ns / 1e9, self._fire)
+            self._alarm.set(self.zero_ns + (self._next.scheduled_ns or 0))
         else:
             self._finish_if_over()
 
@@ -310,7 +311,8 @@ class Attack:
     def _beat(self, expected_ns: int) -> None:
         """Without kernel stamps: how late this loop is, from a timer's own lateness."""
         now_ns = time.monotonic_ns()
-        self._beats_us.append(max(0, (now_ns - expected_ns) // 1000))
+        late_us, beat_us = max(0, (now_ns - expected_ns) // 1000), int(HEARTBEAT_S * 1e6)
+        self._beats_us += range(late_us, -1, -beat_us)  # those it missed meanwhile would have been late too
         if not self._over.done():
             self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
 
@@ -340,6 +342,7 @@ class Attack:
             self._over.set_result(None)
         for connection in list(self._all):
             connection.close()
+        self._alarm.close()
         self.reader.close()
         self.loop.close()
 
