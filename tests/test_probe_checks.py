@@ -218,29 +218,63 @@ def test_the_same_seed_sends_the_same_bytes_at_the_same_times(fake_llm: Fake, tm
 # The probe's own error
 
 
-STARVED = ("taskset", "-c", "1", "nice", "-n", "15")
-BUSY = ("taskset", "-c", "1", sys.executable, "-c", "while True: pass")
+# Under SCHED_IDLE the probe gets its core only while the other process sleeps: half of each half second.
+STARVED = ("taskset", "-c", "1", "chrt", "--idle", "0")
+BUSY = """
+import time
+while True:
+    end_s = time.monotonic() + 0.25
+    while time.monotonic() < end_s:
+        pass
+    time.sleep(0.25)
+"""
+
+# `corral probe` with a note of when each chunk was read; without the compiled reader, which reads by itself.
+NOTED = """
+import atexit, json, sys
+from deploy.cli.main import main
+from serving.probe.connection import Connection
+real, read, path = Connection.received, {}, sys.argv.pop(1)
+def received(self, data, stamp_ns, now_ns):
+    answer = self.answer
+    before = len(answer.stamps_ns) if answer else 0
+    real(self, data, stamp_ns, now_ns)
+    if answer:
+        read.setdefault(answer.shot.index, []).extend([now_ns] * (len(answer.stamps_ns) - before))
+Connection.received = received
+atexit.register(lambda: json.dump(read, open(path, "w")))
+main()
+"""
 
 
-@pytest.mark.parametrize("options", ["", "--no-kernel-stamps"])
-def test_a_starved_probe_says_how_late_it_was(bench: Any, c_server: Path, tmp_path: Path, options: str) -> None:
-    """Another process takes the probe's core: the lag it tells is the one there was, and the run is not to be used."""
+@pytest.mark.parametrize("stamps", ["kernel", "no-kernel"])
+def test_a_starved_probe_says_how_late_it_was(bench: Any, c_server: Path, tmp_path: Path, stamps: str) -> None:
+    """Others take the probe's core: the lag it tells is the one there was, and the run is not to be used."""
     with bench.running(c_server, 200, 20, 0, 0) as port:
-        words = f"http://127.0.0.1:{port} --api chat --concurrency 64 --requests 64 --output-tokens 150 {options}"
-        probe = started(words, tmp_path, *STARVED)
+        words = f"http://127.0.0.1:{port} --api chat --concurrency 64 --requests 64 --output-tokens 100"
+        words += f" --no-compiled-reader --{stamps}-stamps --json --output {tmp_path}"
+        noted = [sys.executable, "-c", NOTED, str(tmp_path / "read.json"), "probe", *words.split()]
+        probe = subprocess.Popen([*STARVED, *noted], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_for_lines(tmp_path, 1)  # it has prepared itself, and begins
-        with subprocess.Popen(BUSY) as busy:
-            time.sleep(3)
+        with subprocess.Popen(["taskset", "-c", "1", sys.executable, "-c", BUSY]) as busy:
+            report = ended(probe)
             busy.kill()
-        report = ended(probe)
         log = bench.truth(port, 64)
     lines = sorted(lines_of(tmp_path), key=lambda each: each["sent_us"])
-    print(json.dumps(report["client"]), report["invalid_because"], report["warnings"])
-    zero_ns = min(each[0] - line["sent_us"] * 1000 for each, line in zip(log, lines, strict=True))
-    said_ns = [zero_ns + 1000 * (line["sent_us"] + numpy.cumsum(line["gaps_us"])) for line in lines]
-    lags_ms = numpy.concatenate([a - b[2:] for a, b in zip(said_ns, log, strict=True)]) / 1e6
-    print(numpy.percentile(lags_ms, (0, 50, 90, 99, 100)))
-    with (tmp_path / "results.jsonl").open() as file:
-        side = json.loads(file.readlines()[-1])["end"]["clients"][0]
-    print(side, sum((numpy.array(line["gaps_us"][1:]) == 0).sum() for line in lines))
+    read = json.loads((tmp_path / "read.json").read_text())
+    read_ns = [numpy.array(read[str(line["index"])]) for line in lines]
+    lags_s = numpy.concatenate([a - b[2:] for a, b in zip(read_ns, log, strict=True)]) / 1e9
+    together = sum(len(moments) - len(set(moments)) for moments in map(numpy.ndarray.tolist, read_ns))
+    assert together > 64
+    assert report["client"]["p99_lag_s"] == pytest.approx(float(numpy.percentile(lags_s, 99)), rel=0.5)
+    assert side_of(tmp_path)["lag_us"]["mean"] / 1e6 == pytest.approx(float(lags_s.mean()), rel=0.5)
+    assert report["client"]["uncertain_fraction"] * 6400 == pytest.approx(together)
     assert not report["valid"]
+    assert any(reason.startswith("client-limited: ") for reason in report["invalid_because"])
+
+
+def side_of(folder: Path) -> dict[str, Any]:
+    """What the probe's process says of itself, in the last line of its results."""
+    last = json.loads((folder / "results.jsonl").read_text().splitlines()[-1])
+    side: dict[str, Any] = last["end"]["clients"][0]
+    return side

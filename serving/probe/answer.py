@@ -51,6 +51,12 @@ class Tally:
         else:
             self.unstamped += 1
 
+    def held_up(self, chunks: int, since_us: int) -> None:
+        """Of the last read's chunks the earlier ones waited longer: counted as if come evenly in that time."""
+        if self.lags_us:
+            last_us = self.lags_us[-1]
+            self.lags_us.extend(last_us + since_us * later // chunks for later in range(1, chunks))
+
 
 @dataclass(slots=True)
 class Answer:
@@ -123,7 +129,9 @@ class Answer:
         if chunks > 1:  # only the last one's stamp is certain
             self.uncertain += chunks - 1
             tally.uncertain += chunks - 1
-            tally.late_uncertain += (chunks - 1) * late
+            if late:
+                tally.late_uncertain += chunks - 1
+                tally.held_up(chunks, (stamp_ns - stamps[before - 1]) // 1000 if before else 0)
 
     def take_usage(self, usage: dict[str, Any], with_chunk: bool) -> None:
         """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
