@@ -29,7 +29,7 @@ class Config:
     stall_every: int = 50
     tokens_per_chunk: int = 1
     capacity: int = 0
-    """Above this many streams at once the first token is late by a second for each one too many."""
+    """Whoever comes above this many streams at once gets the first token a second late."""
     freeze_at_s: float = -1.0
     freeze_s: float = 0.0
     ramp_s: float = 0.0
@@ -288,7 +288,7 @@ class Stream:
     def first_ms(self, number: int) -> float:
         """When the first chunk is due."""
         config = self.config
-        over = max(0, self.server.state.in_flight - config.capacity) if config.capacity else 0
+        over = bool(config.capacity) and self.server.state.in_flight > config.capacity
         return config.ttft_ms + config.ttft_step_ms * (number % config.ttft_steps) + 1000.0 * over
 
     def gap_ms(self, index: int) -> float:

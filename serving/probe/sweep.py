@@ -117,7 +117,8 @@ def highest(meets: Callable[[float], bool], start: float, limit: float, whole: b
             load = min(load * GROWTH, limit)
     if low is None:
         return None
-    while high / low > CLOSE_ENOUGH and (not whole or high - low > 1):
+    # Of whole numbers the answer is below `high`, which missed.
+    while (high - whole) / low > CLOSE_ENOUGH:
         middle = math.sqrt(low * high)
         if whole:
             middle = min(max(round(middle), low + 1), high - 1)
