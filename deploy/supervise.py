@@ -47,7 +47,7 @@ def one_life(
         return error.message
     hung = 0
     while True:
-        sleep(policy.look_every_s)
+        sleep(policy.look_again_s if hung else policy.look_every_s)
         found = local.status(deployment)
         hung = hung + 1 if found.state == "hung" else 0
         if found.state == "stopped":

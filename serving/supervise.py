@@ -18,6 +18,8 @@ class Policy(Record):
     look_every_s: float = 30.0
     hung_looks: int = 2
     """How many looks in a row must find it hung before it counts as dead."""
+    look_again_s: float = 5.0
+    """After a look that found it hung: with both looks waiting for their completion, 70 s from the hang at most."""
 
 
 def delay_s(deaths: Sequence[float], now_s: float, policy: Policy) -> float | None:

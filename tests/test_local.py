@@ -192,6 +192,33 @@ def test_a_server_that_dies_at_its_start_is_explained_though_it_exits_with_0(
 
 
 @pytest.mark.parametrize(
+    ("how", "last"),
+    [
+        ("dies", ["torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB."]),
+        ("ends", ["first line", "second line", "last line: nothing more to do"]),
+    ],
+)
+def test_a_server_that_exits_with_0_at_its_start_is_a_failure_within_two_seconds(
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    last: list[str],
+) -> None:
+    """From its exit, which is at once, to the sentence; with the last lines of its log."""
+    monkeypatch.setenv("STUB", how)
+    begun = time.monotonic()
+    with pytest.raises(ServerError) as caught:
+        local.serve(deployment)
+    assert time.monotonic() - begun < 2
+    assert caught.value.message.startswith("The server did not start: ")
+    told = capsys.readouterr().err.splitlines()
+    assert told[told.index(f"serve: the last lines of its log ({len(last)}):") + 1 :] == [
+        f"serve: | {line}" for line in last
+    ]
+
+
+@pytest.mark.parametrize(
     ("how", "detail"),
     [
         ("html", "no JSON but '<html>welcome</html>'"),

@@ -17,6 +17,7 @@ from deploy.targets import local
 from infra.errors import ServerError, UsageError
 from serving import server, tiny
 from serving.endpoint import Endpoint
+from serving.health import CANARY_DEADLINE_S
 from serving.supervise import Policy, delay_s
 
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"
@@ -98,6 +99,20 @@ def test_patience_ends_with_the_cause(deployment: Deployment, monkeypatch: pytes
         "Gave up after 3 deaths in 10 minutes. The last: The server did not start: a GPU ran out of memory"
     )
     assert [each for each in days.slept if each >= 1] == [10, 20]
+
+
+def test_a_server_that_hangs_is_ended_within_seventy_seconds(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs right after a look. The looks are the real ones, but for how long they wait for a completion."""
+    monkeypatch.setenv("STUB", "canary-hangs-later")
+    monkeypatch.setattr("serving.health.look.__defaults__", (0.3,))
+    days = Days(deployment, ["", "", "", "stop"])
+    policy = POLICY.model_copy(update={"most_deaths": 1})
+    with pytest.raises(ServerError, match=r"The last: The server hung: /health answers 200, but a completion"):
+        supervise(deployment, lambda _: None, policy, days.sleep, days)
+    assert days.slept == [30, 5]
+    assert sum(days.slept) + 2 * CANARY_DEADLINE_S <= 70
 
 
 def test_ctrl_c_ends_the_server_too(deployment: Deployment) -> None:

@@ -19,6 +19,7 @@ from serving.endpoint import Endpoint
 from serving.logs import Tail
 from serving.options import ServeOptions, argv, environment
 
+LAST_LINES = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
@@ -128,12 +129,21 @@ def wait(name: str, place: Path, running: server.Server) -> None:
         health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
     except ServerError as error:
         cause = explained(name, place, error)
+        tell_the_end(server.log_text(place))
         stopping.kill(place)
         raise cause from None
     except BaseException:
         progress("serve: interrupted; ending the server")
         stopping.kill(place)
         raise
+
+
+def tell_the_end(log: str) -> None:
+    """Show the last lines of the log of a server that did not start."""
+    lines = log.splitlines()[-LAST_LINES:]
+    progress(f"serve: the last lines of its log ({len(lines)}):" if lines else "serve: its log is empty")
+    for line in lines:
+        progress(f"serve: | {line}")
 
 
 def judged(running: server.Server) -> health.Verdict:

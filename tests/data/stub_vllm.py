@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HOW = os.environ.get("STUB", "")
 PORT = int(sys.argv[sys.argv.index("--port") + 1])
+asked = 0
 NAME = sys.argv[sys.argv.index("--served-model-name") + 1]
 
 
@@ -23,7 +24,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, "vllm:prompt_tokens_total{} 1.0\n")
 
     def do_POST(self) -> None:
-        if HOW == "canary-hangs":
+        global asked
+        asked += 1
+        if HOW == "canary-hangs" or (HOW == "canary-hangs-later" and asked > 1):
             time.sleep(60)
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer(401, json.dumps({"error": "Unauthorized"}))
@@ -47,6 +50,9 @@ class Handler(BaseHTTPRequestHandler):
 def main() -> None:
     if HOW == "dies":
         print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+        sys.exit(0)
+    if HOW == "ends":
+        print("first line\nsecond line\nlast line: nothing more to do")
         sys.exit(0)
     if HOW in ("ignores-sigterm", "loads-for-ever"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
