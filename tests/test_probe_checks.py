@@ -21,6 +21,8 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
+from serving.probe.spec import Load
+
 pytestmark = pytest.mark.alone
 
 Fake = Callable[..., str]
@@ -161,7 +163,9 @@ def freeze(pid: int, folder: Path, seconds: float) -> None:
 def test_nobody_who_would_have_waited_is_left_out(long: Long) -> None:
     """50 requests a second for 20 s, of which the server stands still for 2: no coordinated omission."""
     report = long.frozen
-    said = [(each["sent_us"] - each["scheduled_us"] + sum(each["gaps_us"])) / 1e6 for each in long.frozen_lines]
+    said = [
+        (each["sent_us"] - each["scheduled_us"] + sum(each["gaps_us"])) / 1e6 for each in long.frozen_lines
+    ]
     true = [(each[-1] - each[0]) / 1e9 for each in long.frozen_log]
     usual = numpy.median(true)
     assert (report["sent"], report["succeeded"], report["latency_from"]) == (1000, 1000, "schedule")
@@ -248,13 +252,17 @@ main()
 
 
 @pytest.mark.parametrize("stamps", ["kernel", "no-kernel"])
-def test_a_starved_probe_says_how_late_it_was(bench: Any, c_server: Path, tmp_path: Path, stamps: str) -> None:
+def test_a_starved_probe_says_how_late_it_was(
+    bench: Any, c_server: Path, tmp_path: Path, stamps: str
+) -> None:
     """Others take the probe's core: the lag it tells is the one there was, and the run is not to be used."""
     with bench.running(c_server, 200, 20, 0, 0) as port:
         words = f"http://127.0.0.1:{port} --api chat --concurrency 64 --requests 64 --output-tokens 100"
         words += f" --no-compiled-reader --{stamps}-stamps --json --output {tmp_path}"
         noted = [sys.executable, "-c", NOTED, str(tmp_path / "read.json"), "probe", *words.split()]
-        probe = subprocess.Popen([*STARVED, *noted], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        probe = subprocess.Popen(
+            [*STARVED, *noted], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         wait_for_lines(tmp_path, 1)  # it has prepared itself, and begins
         with subprocess.Popen(["taskset", "-c", "1", sys.executable, "-c", BUSY]) as busy:
             report = ended(probe)
@@ -278,3 +286,42 @@ def side_of(folder: Path) -> dict[str, Any]:
     last = json.loads((folder / "results.jsonl").read_text().splitlines()[-1])
     side: dict[str, Any] = last["end"]["clients"][0]
     return side
+
+
+# A server that hangs
+
+
+def test_a_hung_server_ends_the_run_within_seventy_seconds(c_server: Path, tmp_path: Path) -> None:
+    """Its limits made thirty times shorter: 2.2 s for 66. It is stopped as a whole, in the middle of the load."""
+    with process([str(c_server / "fake_llm"), "20", "5", "0", "0"]) as server:
+        words = f"http://127.0.0.1:{port_of(server)} --api chat --concurrency 8 --requests 5000"
+        probe = started(f"{words} --output-tokens 20 --stall-timeout-s 4", tmp_path)
+        wait_for_lines(tmp_path, 50)
+        os.kill(server.pid, signal.SIGSTOP)
+        stopped_s = time.monotonic()
+        report = ended(probe)
+        took_s = time.monotonic() - stopped_s
+    assert report["errors"] == {"stalled": 8}
+    assert report["error_examples"] == {"stalled": "nothing came for anybody for 2.2 s"}
+    assert 49 <= report["succeeded"] == report["sent"] - 8 < 1000
+    assert report["warnings"][0].startswith("the run was ended early: nobody got a byte for 2.2 s")
+    assert took_s < 2.2 + 0.5 + 3  # the limit, the look at it, the report
+    assert Load(shape="concurrency").silence_limit_s + 0.5 + 3 <= 70
+
+
+def test_a_server_that_hangs_from_the_start_is_refused(fake_llm: Fake, tmp_path: Path) -> None:
+    """It lists its model and answers no request."""
+    url = fake_llm(fault="silent", every=1)
+    probe = started(f"{url} --stall-timeout-s 2", tmp_path)
+    begun_s = time.monotonic()
+    _, err = probe.communicate(timeout=60)
+    assert probe.returncode == 8
+    assert "does not stream an answer: nothing came for anybody for 1.1 s." in err
+    assert time.monotonic() - begun_s < 8
+
+
+def test_a_quiet_open_loop_is_no_silence(fake_llm: Fake, tmp_path: Path) -> None:
+    """A request every 1.5 s, while 0.55 s without a byte would be a hung server's."""
+    url = fake_llm(ttft_ms=1, itl_ms=1)
+    words = f"{url} --request-rate 0.67 --burstiness inf --requests 3 --output-tokens 2 --stall-timeout-s 1"
+    assert ended(started(words, tmp_path))["succeeded"] == 3

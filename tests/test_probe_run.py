@@ -97,6 +97,9 @@ def test_every_eighth_request_fails_in_its_class(
     report = probe(url, tmp_path, load)
     assert (report.sent, report.succeeded, report.errors) == (32, 28, {error_class: 4})
     assert report.output_tokens == 28 * 20
+    if fault == "stream_error":
+        assert report.error_examples == {"stream_error": "EngineCore died"}
+        assert report.failed_output_chunks == 4 * 3  # shown, and in no figure
 
 
 def test_chunks_of_several_tokens(fake_llm: Fake, tmp_path: Path) -> None:

@@ -109,7 +109,9 @@ def test_a_server_that_hangs_is_ended_within_seventy_seconds(
     monkeypatch.setattr("serving.health.look.__defaults__", (0.3,))
     days = Days(deployment, ["", "", "", "stop"])
     policy = POLICY.model_copy(update={"most_deaths": 1})
-    with pytest.raises(ServerError, match=r"The last: The server hung: /health answers 200, but a completion"):
+    with pytest.raises(
+        ServerError, match=r"The last: The server hung: /health answers 200, but a completion"
+    ):
         supervise(deployment, lambda _: None, policy, days.sleep, days)
     assert days.slept == [30, 5]
     assert sum(days.slept) + 2 * CANARY_DEADLINE_S <= 70

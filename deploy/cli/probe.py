@@ -41,7 +41,9 @@ ApiKeyVariable = Annotated[str, typer.Option(help="The environment variable that
 CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")]
 Seed = Annotated[int, typer.Option(help="Makes prompts and schedule repeatable.")]
 TimeoutS = Annotated[float, typer.Option(help="For one request.")]
-StallTimeoutS = Annotated[float, typer.Option(help="For one request, without a byte.")]
+StallTimeoutS = Annotated[
+    float, typer.Option(help="For one request, without a byte; for all together about half of it.")
+]
 Processes = Annotated[int, typer.Option(help="Processes that share the load.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]

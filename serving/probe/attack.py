@@ -86,6 +86,9 @@ class Attack:
         self._draining = False
         self._next: Shot | None = None
         self._waiting = 0
+        self._reads = 0
+        self._heard_ns = 0
+        self._gave_up = False
         self.unfinished = 0
         self.last_done_us = 0
         self._owed: deque[Answer] = deque()
@@ -279,6 +282,9 @@ class Attack:
         if self._over.done():
             return
         now_ns = time.monotonic_ns()
+        if self._is_silent(now_ns):
+            self._give_up()
+            return
         for connection in list(self._busy):
             if connection.answer is None:
                 continue
@@ -288,6 +294,22 @@ class Attack:
                 connection.abort("stalled", f"nothing came for {self._load.stall_timeout_s:g} s")
         shortest_s = min(self._load.timeout_s, self._load.stall_timeout_s)
         self.loop.call_later(min(0.5, shortest_s / 4), self._sweep)
+
+    def _is_silent(self, now_ns: int) -> bool:
+        """Whether nobody has got a byte for too long, though somebody waits for one."""
+        if self.tally.reads != self._reads:
+            self._reads, self._heard_ns = self.tally.reads, now_ns
+        waiting = (each.answer.sent_ns for each in self._busy if each.answer is not None)
+        since_ns = max(self._heard_ns, min(waiting, default=now_ns))
+        return now_ns - since_ns > self._load.silence_limit_s * 1e9
+
+    def _give_up(self) -> None:
+        """The server hangs: fail what is on its way and send no more."""
+        self._gave_up = self._draining = True
+        self._next = None
+        for connection in list(self._busy):
+            connection.abort("stalled", f"nothing came for anybody for {self._load.silence_limit_s:g} s")
+        self._finish_if_over()
 
     def _tick(self) -> None:
         """Once a second: follow the clocks' offset, and say how things stand."""
@@ -361,6 +383,7 @@ class Attack:
             unstamped=tally.unstamped if tally.kernel_stamps else 0,
             lag_us=spread(tally.lags_us or self._beats_us),
             late_us=spread(self._late_us),
+            gave_up=self._gave_up,
             connections=len(tally.connect_us),
             reconnects=tally.reconnects,
             connect_us=spread(tally.connect_us),

@@ -109,6 +109,8 @@ class ClientSide:
     """From the kernel's stamp to our reading it: mean, p50, p99, max."""
     late_us: dict[str, float] = field(default_factory=dict)
     """From the moment a request should have been sent to its sending: p50, p99, max."""
+    gave_up: bool = False
+    """The server had fallen silent towards everybody, so the rest was not sent."""
     connections: int = 0
     reconnects: int = 0
     connect_us: dict[str, float] = field(default_factory=dict)

@@ -59,7 +59,8 @@ def run(
             raise
         before = server.counters()
         ending = attack(maker, load, composer, writer, watch)
-        ending.counters = moved(before, settled(server, before))
+        if not any(side.gave_up for side in ending.clients):
+            ending.counters = moved(before, settled(server, before))
         writer.close(ending)
     finally:
         server.close()

@@ -10,6 +10,10 @@ from serving.probe.lengths import Lengths
 Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]
 
 
+# Of the time one request may wait for a byte: 66 s by default, as a vLLM that compiles may be silent for a minute.
+SILENT_SHARE = 0.55
+
+
 class Target(Record):
     """At whom. The key itself is never part of a record."""
 
@@ -50,6 +54,11 @@ class Load(Record):
     processes: int = 1
     kernel_stamps: bool = True
     compiled_reader: bool = True
+
+    @property
+    def silence_limit_s(self) -> float:
+        """How long all requests together may get no byte; then the server is taken for hung, and the run ends."""
+        return SILENT_SHARE * self.stall_timeout_s
 
     @property
     def is_open(self) -> bool:

@@ -54,6 +54,11 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             ending.cut,
             f"the last line of the results was cut; figures are of the {sent} complete requests before it",
         ),
+        (
+            any(side.gave_up for side in ending.clients),
+            f"the run was ended early: nobody got a byte for {run.load.silence_limit_s:g} s, so the server hangs; if it"
+            " is only slow, raise --stall-timeout-s",
+        ),
         (ok < sent, f"{sent - ok} of {sent} requests failed{uncompared(ending.counters)}"),
         (ok == 0, "no request succeeded"),
         (
