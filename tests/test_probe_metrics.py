@@ -173,7 +173,7 @@ def test_the_steady_part_leaves_out_a_slow_start() -> None:
         (
             {"kernel_stamps": False, "lag_us": {"p99": 50_000.0}},
             {},
-            "client-limited: its clock was late by p99 50.0 ms, without kernel stamps to correct it",
+            "client-limited: the clock was late, p99 50.0 ms, without kernel stamps to correct it",
         ),
         (
             {"late_uncertain": 3, "uncertain": 3},
