@@ -28,7 +28,8 @@ def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: fl
         ),
         (
             client.stamps == "user" and client.p99_lag_s > limit_s,
-            f"client-limited: the clock was late, p99 {client.p99_lag_s * 1e3:.1f} ms, without kernel stamps to correct it",
+            f"client-limited: the clock was late, p99 {client.p99_lag_s * 1e3:.1f} ms,"
+            " without kernel stamps to correct it",
         ),
         (
             client.late_fraction > LATE_FRACTION,
