@@ -308,7 +308,7 @@ class Attack:
         self._gave_up = self._draining = True
         self._next = None
         for connection in list(self._busy):
-            connection.abort("stalled", f"nothing came for anybody for {self._load.silence_limit_s:g} s")
+            connection.abort("stalled", f"nothing came for {self._load.silence_limit_s:g} s")
         self._finish_if_over()
 
     def _tick(self) -> None:

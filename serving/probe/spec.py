@@ -10,8 +10,8 @@ from serving.probe.lengths import Lengths
 Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]
 
 
-# Of the time one request may wait for a byte: 66 s by default, as a vLLM that compiles may be silent for a minute.
-SILENT_SHARE = 0.55
+# A vLLM that compiles may be silent for a minute. Whoever lets one request wait far longer expects a slow server.
+SILENT_S, SILENT_SHARE = 66.0, 0.55
 
 
 class Target(Record):
@@ -58,7 +58,7 @@ class Load(Record):
     @property
     def silence_limit_s(self) -> float:
         """How long all requests together may get no byte; then the server is taken for hung, and the run ends."""
-        return SILENT_SHARE * self.stall_timeout_s
+        return min(self.stall_timeout_s, max(SILENT_S, SILENT_SHARE * self.stall_timeout_s))
 
     @property
     def is_open(self) -> bool:
