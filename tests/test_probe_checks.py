@@ -132,7 +132,10 @@ def started(words: str, folder: Path, *before: str) -> subprocess.Popen[str]:
 
 def ended(probe: subprocess.Popen[str]) -> dict[str, Any]:
     """Its report; of a run that says it must not be used too."""
-    out, err = probe.communicate(timeout=120)
+    try:
+        out, err = probe.communicate(timeout=60)
+    finally:
+        probe.kill()  # of one that does not end, nothing is left
     assert probe.returncode in (0, 9), err
     report: dict[str, Any] = json.loads(out)
     return report
