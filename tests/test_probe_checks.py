@@ -92,10 +92,12 @@ def long(bench: Any, c_server: Path, tmp_path_factory: pytest.TempPathFactory) -
             "--request-rate 200 --duration-s 20 --output-tokens 4 --seed 5",
             "--concurrency 8 --duration-s 12 --output-tokens 100",
         )
-        first = ([], bench.clients.pinned(1, "nice", "-n", "-20"), [])  # who is judged by when it sends
+        first = ["nice", "-n", "-20"] if os.geteuid() == 0 else []  # who is judged by when it sends
         probes = [
-            started(f"http://127.0.0.1:{port} --api chat --input-tokens 16 {shape}", folder / str(port), *before)
-            for port, shape, before in zip(ports, shapes, first, strict=True)
+            started(
+                f"http://127.0.0.1:{port} --api chat --input-tokens 16 {shape}", folder / str(port), *before
+            )
+            for port, shape, before in zip(ports, shapes, ([], first, []), strict=True)
         ]
         freeze(freezing.pid, folder / str(ports[0]), 2.0)
         reports = [ended(each) for each in probes]
