@@ -9,7 +9,15 @@ from serving.probe.report import Client, Interval, ProbeReport, ServerSide, Stal
 from serving.probe.results import ClientSide, Ending, Result, Run
 from serving.probe.samples import BIN_US, Samples, collect
 from serving.probe.spec import Slo
-from serving.probe.statistics import Floats, blocks, interval, mser_start, summary, weighted_summary, wilson
+from serving.probe.statistics import (
+    Floats,
+    interval,
+    mser_start,
+    percentile_by_block,
+    summary,
+    weighted_summary,
+    wilson,
+)
 from serving.probe.verdict import reasons_to_reject, warnings
 
 STEADY_SHARE = 0.95
@@ -224,8 +232,8 @@ class Figures:
         return {name: each for name, each in found.items() if each is not None}
 
     def by_block(self) -> dict[str, tuple[float, list[float]]]:
-        """Each figure with the same figure of ten blocks: throughput by time, latencies by the order of sending."""
-        found = {}
+        """Each figure with its value of ten blocks: throughput by time, latencies by the order of sending."""
+        found: dict[str, tuple[float, list[float]]] = {}
         steady = self.steady
         if steady is not None:
             parts = [
@@ -234,10 +242,10 @@ class Figures:
             found["output_tokens_per_s"] = (steady.output_tokens_per_s, parts)
         order = numpy.argsort(self.began, kind="stable")
         for name, values in self.by_request().items():
-            pieces = blocks(values[order])
-            for label, quantile in (("p50", 50), ("p99", 99)) if pieces else ():
-                each = [float(numpy.percentile(piece, quantile)) for piece in pieces]
-                found[f"{name}.{label}"] = (float(numpy.percentile(values, quantile)), each)
+            for percent in (50, 90, 99):
+                parts = percentile_by_block(values[order], percent)
+                if parts:
+                    found[f"{name}.p{percent}"] = (float(numpy.percentile(values, percent)), parts)
         return found
 
     def by_request(self) -> dict[str, Floats]:

@@ -127,7 +127,7 @@ class ProbeReport(Document):
     """The best whole second."""
     steady: Steady | None = None
     confidence: dict[str, Interval] = {}
-    """By figure: `output_tokens_per_s` is the steady one; latencies as `ttft_s.p50`."""
+    """By figure: `output_tokens_per_s` is the steady one; latencies as `ttft_s.p50`, where 20 values lie beyond it."""
     stalls: Stalls | None = None
     chunks: int = 0
     empty_chunks: int = 0
