@@ -163,7 +163,7 @@ def test_the_users_prompts(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     composer = Composer(learn(TOKENIZERS["a token a word"]), random.Random(0))
-    made = list(islice(prompts.prompts(prompts.read(path), composer, 99), 4))
+    made = list(islice(prompts.prompts(prompts.read(path), composer, Lengths(low=99), random.Random(0)), 4))
     assert [(each.messages[0]["content"], each.output_tokens) for each in made[:2]] == [
         ("Hello", 3),
         ("Hi", 99),
@@ -174,6 +174,36 @@ def test_the_users_prompts(tmp_path: Path) -> None:
         12,
     )
     assert made[3].messages == made[0].messages
+
+
+@pytest.mark.parametrize("lines", [4, 5])
+def test_processes_send_each_of_the_users_lines_at_its_own_time(tmp_path: Path, lines: int) -> None:
+    """Line k of a trace is request k, whichever process sends it; and so again from the first line."""
+    path = tmp_path / "trace.jsonl"
+    path.write_text("\n".join(f'{{"prompt": "line {n}", "time_s": {n}}}' for n in range(lines)))
+    made = maker(prompts_file=path, output_tokens=Lengths(form="uniform", low=1, high=9))
+    load = Load(shape="constant", request_rate=1.0, requests=9, processes=3)
+    shots = [shot for k in range(3) for shot in made.shots(load, made.composer("x"), k)]
+    sent = {shot.index: json.loads(shot.request.partition(b"\r\n\r\n")[2]) for shot in shots}
+    assert {k: body["messages"][0]["content"] for k, body in sent.items()} == {
+        k: f"line {k % lines}" for k in range(9)
+    }
+    assert len({body["max_tokens"] for body in sent.values()}) > 1
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}],
+        [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+    ],
+)
+def test_a_conversation_is_not_cut_to_its_last_line(tmp_path: Path, messages: list[Any]) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "fine"}\n' + json.dumps({"messages": messages}))
+    prompts.check_sayable(prompts.read(path), "chat", path)
+    with pytest.raises(UsageError, match="Prompt 2 of .* is a conversation"):
+        prompts.check_sayable(prompts.read(path), "completions", path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from infra.errors import DocumentError
 from serving.probe import results
 from serving.probe.again import again
 from serving.probe.answer import empty_to_drop, gaps
+from serving.probe.attack import Progress
 from serving.probe.diff import change, diff_text, difference
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
@@ -22,7 +23,8 @@ from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
 from serving.probe.sweep import highest, search
-from serving.probe.sweep_report import Point
+from serving.probe.sweep_report import Point, Sweep, sweep_text
+from serving.probe.text import progress_line
 
 
 def run_of(**fields: Any) -> Run:
@@ -409,6 +411,47 @@ def test_without_limits_the_knee_is_found() -> None:
 
     assert search(measure, Steps(start=1.0, limit=1024.0), Slo()) == 32.0
     assert tried == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+
+
+def test_an_answer_of_few_requests_says_so() -> None:
+    point = Point(
+        load=4,
+        output_tokens_per_s=10.0,
+        request_per_s=1.0,
+        ttft_p50_s=0.1,
+        ttft_p99_s=0.1,
+        tpot_p50_s=0.1,
+        tpot_p99_s=0.1,
+        attainment=1.0,
+        attainment_low=0.84,
+        failed=0,
+        valid=True,
+        folder="",
+    )
+    common: dict[str, Any] = {"url": "", "model": "m", "over": "rate", "slo": {"ttft_s": 0.5, "itl_s": 1.5}}
+    found = Sweep(**common, attainment=0.9, best=4.0, points=(point,), rule="")
+    sure = found.model_copy(update={"points": (point.model_copy(update={"attainment_low": 0.9}),)})
+    answer = "4 requests/s is the highest load of which 90% meet TTFT <= 500 ms, worst ITL <= 1,500 ms"
+    assert f"{answer};\nby its few requests it may be 84.0% that do" in sweep_text(found, Path("x"))
+    assert f"{answer}\n\n" in sweep_text(sure, Path("x"))
+
+
+def test_progress_is_in_tokens_where_a_chunk_holds_several() -> None:
+    state = Progress(
+        elapsed_s=2.0,
+        sent=9,
+        done=5,
+        failed=1,
+        in_flight=4,
+        chunks_per_s=50.0,
+        requests_per_s=2.5,
+        ended_chunks=20,
+        ended_tokens=80,
+        ttft_us=[100_000, 300_000],
+    )
+    assert progress_line(state) == (
+        "   2.0 s  5/9 done, 4 in flight  2.5 requests/s  200 output tokens/s  TTFT p50 300.0 p99 300.0 ms  1 failed"
+    )
 
 
 # Other forms

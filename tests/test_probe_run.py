@@ -1,6 +1,7 @@
 """The probe against a server that knows the truth: counts exact, times near it, every failure in its class."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,33 @@ def test_open_loop_sends_by_its_schedule(fake_llm: Fake, tmp_path: Path) -> None
     assert (report.sent, report.succeeded, report.output_tokens) == (60, 60, 60 * 20)
     assert report.latency_from == "schedule"
     assert set(report.from_send) == {"ttft_s", "e2e_s"}
+
+
+def test_the_trial_and_the_warm_up_leave_nothing_in_the_loads_cache(fake_llm: Fake, tmp_path: Path) -> None:
+    """The user's lines come again in the load; had the warm-up its cache_salt, they would be hit there."""
+    prompts, url = tmp_path / "prompts.jsonl", fake_llm()
+    prompts.write_text('{"prompt": "one"}\n{"prompt": "two"}')
+    probe(url, tmp_path / "run", {"requests": 4, "warmup_requests": 1}, {"prompts_file": prompts})
+    salts = [(body["prompt"], body["cache_salt"]) for body in truth(url)["bodies"]]
+    before, load = {salt for _, salt in salts[:2]}, {salt for _, salt in salts[2:]}
+    assert (len(salts), len(before), len(load)) == (6, 1, 1)
+    assert not before & load
+
+
+def test_each_step_of_a_sweep_has_prompts_of_its_own(
+    fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A server without cache_salt would else have every step's prompts from the step before."""
+    url = fake_llm(vllm=False)
+    options = "--limit 4 --duration-s 1.5 --input-tokens 24 --output-tokens 8 --goodput ttft:4000 --goodput e2el:9000"
+    assert corral(["probe", "sweep", url, *options.split(), "--output", str(tmp_path)]) == 0
+    prompts = [body["prompt"] for body in truth(url)["bodies"]]
+    assert len(set(prompts)) == len(prompts) > 20
+    told = capsys.readouterr()
+    assert "is the highest load of which 95% meet TTFT <= 4,000 ms, E2E <= 9,000 ms" in told.out
+    assert re.search(
+        r"in flight  [\d.]+ requests/s  \d+ output tokens/s  TTFT p50 [\d.]+ p99 [\d.]+ ms", told.err
+    )
 
 
 def test_the_report_is_made_again_exactly_from_the_raw_results(fake_llm: Fake, tmp_path: Path) -> None:
@@ -186,6 +214,10 @@ def test_the_command_prints_the_machine_interface(fake_llm: Fake, capsys: pytest
         "http://127.0.0.1:9 --goodput ttft:nan",
         "http://127.0.0.1:9 --api smoke-signals",
         "http://127.0.0.1:9 --timeout-s inf",
+        "http://127.0.0.1:9 --end-request-rate 5 --duration-s 3",
+        "http://127.0.0.1:9 --concurrency 2 --burstiness 0.5",
+        "http://127.0.0.1:9 --request-rate 2 --end-request-rate 5 --duration-s 3 --burstiness 0.5",
+        "http://127.0.0.1:9 --prompts pyproject.toml --turns 2 --api chat",
         "127.0.0.1:9",
         "http://user:secret@127.0.0.1:9",
         "ftp://127.0.0.1",

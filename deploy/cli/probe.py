@@ -31,6 +31,16 @@ app = typer.Typer(
 Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, or the NAME of a deployment.")]
 InputTokens = Annotated[str, typer.Option(help="N, or A-B (uniform), or MEAN~SD (normal).")]
 OutputTokens = Annotated[str, typer.Option(help="As --input-tokens.")]
+PrefixTokens = Annotated[int, typer.Option(help="Tokens that all prompts share at their start.")]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(help="Your own: JSON lines with prompt, messages (chat) or input_tokens; output_tokens."),
+]
+Turns = Annotated[int, typer.Option(help="Of each conversation; chat only.")]
+Images = Annotated[int, typer.Option(help="In each request; chat only.")]
+ImageSize = Annotated[str, typer.Option(help="WIDTHxHEIGHT")]
+IgnoreEos = Annotated[bool | None, typer.Option(help="Answer to the full length. Default: where it is vLLM.")]
+ExtraBody = Annotated[str, typer.Option(help="JSON laid over every request's body; null removes a field.")]
 Goodput = Annotated[
     list[str] | None, typer.Option(help="A limit in ms: ttft:500, tpot:50, itl:, e2el:; repeatable.")
 ]
@@ -62,28 +72,27 @@ def run(
         float, typer.Option(help="1: Poisson; below: bursts; above: more even; inf: constant.")
     ] = 1.0,
     end_request_rate: Annotated[
-        float | None, typer.Option(help="Move the rate to this one in --duration-s.")
+        float | None, typer.Option(help="Move the rate to this one in --duration-s, evenly spaced.")
     ] = None,
     replay: Annotated[
-        Path | None, typer.Option(help="Open loop: a trace, JSON lines with timestamp or time_s.")
+        Path | None,
+        typer.Option(
+            help="Open loop: a trace, JSON lines as --prompts, each with time_s or timestamp (in ms)."
+        ),
     ] = None,
     requests: Annotated[int | None, typer.Option(help="How many requests.")] = None,
     duration_s: Annotated[float | None, typer.Option(help="Send for this long.")] = None,
     warmup_requests: Annotated[int, typer.Option(help="Sent before the clock starts.")] = 0,
     input_tokens: InputTokens = "512",
     output_tokens: OutputTokens = "128",
-    prefix_tokens: Annotated[int, typer.Option(help="Tokens that all prompts share at their start.")] = 0,
-    prompts: Annotated[
-        Path | None, typer.Option(help="Your own: JSON lines with prompt or messages.")
-    ] = None,
-    turns: Annotated[int, typer.Option(help="Of each conversation; chat only.")] = 1,
-    images: Annotated[int, typer.Option(help="In each request; chat only.")] = 0,
-    image_size: Annotated[str, typer.Option(help="WIDTHxHEIGHT")] = "512x512",
-    ignore_eos: Annotated[
-        bool | None, typer.Option(help="Answer to the full length. Default: where it is vLLM.")
-    ] = None,
+    prefix_tokens: PrefixTokens = 0,
+    prompts: Prompts = None,
+    turns: Turns = 1,
+    images: Images = 0,
+    image_size: ImageSize = "512x512",
+    ignore_eos: IgnoreEos = None,
     per_chunk_usage: Annotated[bool, typer.Option(help="Let vLLM say the tokens of every chunk.")] = False,
-    extra_body: Annotated[str, typer.Option(help="JSON laid over every request's body.")] = "",
+    extra_body: ExtraBody = "",
     goodput: Goodput = None,
     api: Api = "completions",
     model: Model = None,
@@ -197,6 +206,13 @@ def sweep(
     duration_s: Annotated[float, typer.Option(help="Of each step.")] = 30.0,
     input_tokens: InputTokens = "512",
     output_tokens: OutputTokens = "128",
+    prefix_tokens: PrefixTokens = 0,
+    prompts: Prompts = None,
+    turns: Turns = 1,
+    images: Images = 0,
+    image_size: ImageSize = "512x512",
+    ignore_eos: IgnoreEos = None,
+    extra_body: ExtraBody = "",
     api: Api = "completions",
     model: Model = None,
     api_key_file: ApiKeyFile = None,
@@ -214,6 +230,7 @@ def sweep(
     from serving.probe.spec import Steps
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
+    from serving.probe.text import progress_line
 
     url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
@@ -227,9 +244,29 @@ def sweep(
         processes=processes,
         seed=seed,
     )
-    workload = ask.workload_of(input_tokens, output_tokens, target.api, seed=seed)
+    workload = ask.workload_of(
+        input_tokens,
+        output_tokens,
+        target.api,
+        extra_body,
+        image_size,
+        prefix_tokens=prefix_tokens,
+        prompts_file=prompts,
+        turns=turns,
+        images=images,
+        seed=seed,
+        ignore_eos=ignore_eos,
+    )
     folder = output or dated_folder()
-    found = measure(target, ask.checked_steps(steps), workload, folder, ask.slo_of(goodput or []), progress)
+    found = measure(
+        target,
+        ask.checked_steps(steps),
+        workload,
+        folder,
+        ask.slo_of(goodput or []),
+        progress,
+        lambda state: progress(progress_line(state)),
+    )
     emit(found, sweep_text(found, folder), as_json)
     return swept(found, folder)
 

@@ -82,6 +82,15 @@ def load_of(
     given = [name for name, value in kinds.items() if value is not None]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are different kinds of load.", "Give one of them.")
+    if request_rate is None and (end_request_rate is not None or burstiness != 1):
+        raise UsageError(
+            "--end-request-rate and --burstiness belong to a rate.", "Say the rate: --request-rate 5"
+        )
+    if end_request_rate is not None and (burstiness != 1 or request_rate == math.inf):
+        raise UsageError(
+            "A rate that moves starts at a finite one and is evenly spaced.",
+            "Leave --burstiness out, or --end-request-rate.",
+        )
     check_load(concurrency, request_rate, requests, duration_s, burstiness, end_request_rate, rest)
     if requests is None and duration_s is None and not replay:
         requests = max(DEFAULT_REQUESTS, 4 * (concurrency or 0))
@@ -165,6 +174,11 @@ def workload_of(
         raise UsageError(
             f"A shared prefix of {prefix} tokens leaves nothing of {inputs} for the rest.",
             "Ask for longer inputs.",
+        )
+    if rest.get("prompts_file") is not None and (prefix or turns > 1 or images):
+        raise UsageError(
+            "--prefix-tokens, --turns and --images make synthetic prompts; yours are sent as they are.",
+            "Leave those out, or --prompts and --replay.",
         )
     if api == "completions" and (turns > 1 or images):
         raise UsageError("Turns and images are for a chat.", "Add --api chat.")

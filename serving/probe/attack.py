@@ -39,6 +39,12 @@ class Progress:
     in_flight: int = 0
     chunks: int = 0
     chunks_per_s: float = 0.0
+    done_before: int = 0
+    """At the last look."""
+    requests_per_s: float = 0.0
+    ended_chunks: int = 0
+    ended_tokens: int = 0
+    """Of the requests that ended: how many tokens a chunk holds."""
     """Since the last look."""
     ttft_us: list[int] = field(default_factory=list)
     """Of the requests that ended since the last look."""
@@ -259,6 +265,8 @@ class Attack:
         progress.failed += not result.ok
         if result.ok:
             progress.ttft_us.append(result.gaps_us[0])
+            progress.ended_chunks += len(result.gaps_us)
+            progress.ended_tokens += result.output_tokens or len(result.gaps_us)
         self._sink(result)
 
     def _finish_if_over(self) -> None:
@@ -324,7 +332,10 @@ class Attack:
         elapsed_s = (time.monotonic_ns() - self.zero_ns) / 1e9
         if elapsed_s - progress.elapsed_s > 0.1:
             progress.chunks_per_s = (events - progress.chunks) / (elapsed_s - progress.elapsed_s)
-            progress.chunks, progress.elapsed_s = events, elapsed_s
+            progress.requests_per_s = (progress.done - progress.done_before) / (
+                elapsed_s - progress.elapsed_s
+            )
+            progress.chunks, progress.done_before, progress.elapsed_s = events, progress.done, elapsed_s
             progress.in_flight = len(self._busy)
             if self._watch is not None:
                 self._watch(progress)

@@ -185,6 +185,9 @@ def together(each: list[Progress]) -> Progress:
         in_flight=sum(one.in_flight for one in each),
         chunks=sum(one.chunks for one in each),
         chunks_per_s=sum(one.chunks_per_s for one in each),
+        requests_per_s=sum(one.requests_per_s for one in each),
+        ended_chunks=sum(one.ended_chunks for one in each),
+        ended_tokens=sum(one.ended_tokens for one in each),
         ttft_us=[value for one in each for value in one.ttft_us],
     )
 

@@ -47,16 +47,19 @@ class Maker:
         """A composer of texts; equal seeds give equal texts."""
         return Composer(self.lexicon, random.Random(seed))
 
-    def prompts(self, composer: Composer, seed: str) -> Iterator[Prompt]:
-        """The workload's prompts, without end."""
+    def prompts(
+        self, composer: Composer, seed: str, process: int = 0, processes: int = 1
+    ) -> Iterator[Prompt]:
+        """One process's share of the workload's prompts, without end."""
+        rng = random.Random(seed)
         if self.workload.prompts_file is not None:
             lines = read(self.workload.prompts_file)
-            return prompts(lines, composer, self.workload.output_tokens.low)
-        return synthetic(self.workload, composer, random.Random(seed))
+            return prompts(lines, composer, self.workload.output_tokens, rng, process, processes)
+        return synthetic(self.workload, composer, rng)
 
     def shots(self, load: Load, composer: Composer, process: int = 0) -> Iterator[Shot]:
         """The shots of one process: every `processes`-th one of the load's."""
-        own = self.prompts(composer, f"{self.workload.seed}/{process}")
+        own = self.prompts(composer, f"{self.workload.seed}/{process}", process, load.processes)
         head = self.head()
         turns = self.workload.turns
         for index, time_s in enumerate(times(load, turns)):

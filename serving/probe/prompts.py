@@ -8,15 +8,18 @@ The last form is that of the Mooncake traces, `timestamp` in milliseconds; `time
 """
 
 import math
+import random
 from collections.abc import Iterator
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from infra.errors import DocumentError, UsageError
+from serving.probe.api import Api
 from serving.probe.dataset import Composer, Prompt, message
-from serving.probe.lengths import MOST_TOKENS
+from serving.probe.lengths import MOST_TOKENS, Lengths
 
 MOST_LINES = 10_000_000
 
@@ -78,15 +81,38 @@ def trace(lines: list[Line], path: Path) -> tuple[float, ...]:
     return tuple(time_s - known[0] for time_s in known)
 
 
-def prompts(lines: list[Line], composer: Composer, default_output: int) -> Iterator[Prompt]:
-    """The lines as prompts, from the first again when they are used up; lengths without a text get a synthetic one."""
-    while True:
-        for line in lines:
-            messages, exact = line.messages, False
-            if not messages:
-                text, exact = composer.compose(line.input_tokens or 1)
-                messages = [message(text)]
-            yield Prompt(messages, line.output_tokens or default_output, line.input_tokens if exact else None)
+def prompts(
+    lines: list[Line],
+    composer: Composer,
+    output_tokens: Lengths,
+    rng: random.Random,
+    process: int = 0,
+    processes: int = 1,
+) -> Iterator[Prompt]:
+    """One process's lines as prompts, from the first again when they are used up; a length gets a synthetic text."""
+    for line in islice(cycle(lines), process, None, processes):
+        messages, exact = line.messages, False
+        if not messages:
+            text, exact = composer.compose(line.input_tokens or 1)
+            messages = [message(text)]
+        wanted = line.output_tokens or output_tokens.draw(rng)
+        yield Prompt(messages, wanted, line.input_tokens if exact else None)
+
+
+def check_sayable(lines: list[Line], api: Api, path: Path) -> None:
+    """Raises UsageError for a conversation where the API takes a bare text: a part of it would go unsaid."""
+    for number, line in enumerate(lines, 1):
+        spoken = line.messages
+        if api == "completions" and (len(spoken) > 1 or any(not is_text(each) for each in spoken)):
+            raise UsageError(
+                f"Prompt {number} of {path} is a conversation; the completions API takes one text.",
+                "Add --api chat.",
+            )
+
+
+def is_text(each: dict[str, Any]) -> bool:
+    """Whether a message is the user's and nothing but text."""
+    return each["role"] == "user" and isinstance(each.get("content"), str)
 
 
 def messages_of(record: dict[str, Any]) -> list[dict[str, Any]]:

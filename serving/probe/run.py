@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ from serving.probe.dataset import Composer, learn, message
 from serving.probe.maker import Maker
 from serving.probe.metrics import report
 from serving.probe.peer import resolve
-from serving.probe.prompts import read
+from serving.probe.prompts import check_sayable, read
 from serving.probe.questions import Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
 from serving.probe.results import REPORT, Result, Run, ServerFacts, Writer, new_writer
@@ -46,7 +47,7 @@ def run(
     HostError when results cannot be written at all. Files and folder are looked at before the first request.
     """
     if workload.prompts_file is not None:
-        read(workload.prompts_file)
+        check_sayable(read(workload.prompts_file), target.api, workload.prompts_file)
     server = Server(target, load.timeout_s)
     try:
         writer = new_writer(output)
@@ -137,6 +138,8 @@ def warm_up(maker: Maker, load: Load, say: Say) -> None:
     Raises EndpointError or AuthError for the first one's failure.
     """
     wanted = 1 + load.warmup_requests
+    # Of a cache of its own: the user's prompts come again in the load, and must not be hit there.
+    maker = replace(maker, salt=f"{maker.salt}-warm-up")
     say("trying one request" + (f", then {load.warmup_requests} to warm up" if load.warmup_requests else ""))
     composer = maker.composer(f"{maker.workload.seed}/warm-up")
     prompts = islice(maker.prompts(composer, f"{maker.workload.seed}/warm-up"), wanted)

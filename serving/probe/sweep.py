@@ -6,6 +6,7 @@ from pathlib import Path
 
 from infra.errors import HostError, UsageError
 from infra.record import write_text_atomically
+from serving.probe.crew import Watch
 from serving.probe.page import sweep_page
 from serving.probe.report import ProbeReport
 from serving.probe.run import Say, run
@@ -19,6 +20,8 @@ CLOSE_ENOUGH = 1.05
 SATURATED_GAIN = 1.05
 """Twice the load must bring this much more throughput, else it is saturated."""
 NEAR_BEST = 0.95
+SEEDS = 1000
+"""For each seed of a sweep, the seeds its steps may use."""
 
 SATURATION_RULE = "doubled until twice the load brought less than 5 % more output tokens/s"
 LIMIT_RULE = (
@@ -29,9 +32,18 @@ LIMIT_RULE = (
 Measure = Callable[[float], Point]
 
 
-def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: Slo, say: Say) -> Sweep:
+def sweep(
+    target: Target,
+    steps: Steps,
+    workload: Workload,
+    output: Path,
+    slo: Slo,
+    say: Say,
+    watch: Watch | None = None,
+) -> Sweep:
     """Measure step by step; writes each step's results in a folder of its own.
 
+    Each step has prompts of its own, so that a server whose cache cannot be kept apart has none of them from before.
     Raises what a single probe raises; UsageError for a folder that holds a sweep already.
     """
     if (output / SWEEP).exists():
@@ -45,7 +57,8 @@ def sweep(target: Target, steps: Steps, workload: Workload, output: Path, slo: S
     def measure(load: float) -> Point:
         nonlocal model
         folder = output / f"{steps.over}-{load:g}"
-        report = run(target, load_of(steps, load), workload, folder, slo)
+        own = workload.model_copy(update={"seed": workload.seed * SEEDS + len(points)})
+        report = run(target, load_of(steps, load), own, folder, slo, watch)
         model = report.model
         points.append(point(load, report, folder))
         say(point_text(points[-1], steps.over))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra.record import Document, Record
+from serving.probe.text import limits_text
 
 
 class Point(Record):
@@ -53,7 +54,8 @@ def point_text(each: Point, over: str) -> str:
         else ""
     )
     tpot = f"TPOT p50 {each.tpot_p50_s * 1e3:,.2f} ms" if each.tpot_p50_s else ""
-    met = f"{each.attainment:.1%} met the limits" if each.attainment is not None else ""
+    low = f" (95 %: from {each.attainment_low:.1%})" if each.attainment_low is not None else ""
+    met = f"{each.attainment:.1%} met the limits{low}" if each.attainment is not None else ""
     marks = ("INVALID" if not each.valid else "", f"{each.failed} failed" if each.failed else "")
     words = (
         f"{each.load:>8g}{unit}",
@@ -75,7 +77,18 @@ def sweep_text(found: Sweep, folder: Path) -> str:
     elif found.best is None:
         answer = "not even the first step meets the limits"
     elif found.slo:
-        answer = f"{found.best:g} {unit} is the highest load of which {found.attainment:.0%} meet {found.slo}"
+        answer = (
+            f"{found.best:g} {unit} is the highest load of which {found.attainment:.0%} meet {limits_text(found.slo)}"
+            f"{doubt(found)}"
+        )
     else:
         answer = f"saturated at {found.best:g} {unit}: more brings less than 5 % more throughput"
-    return "\n".join([*lines, answer, f"\nsteps and sweep.json in {folder}"])
+    return "\n".join([*lines, answer, f"\nthe steps, sweep.json and sweep.html in {folder}"])
+
+
+def doubt(found: Sweep) -> str:
+    """That the answer's own step had too few requests to be sure of it; nothing where it had enough."""
+    low = next((each.attainment_low for each in found.points if each.load == found.best), None)
+    if low is None or low >= found.attainment:
+        return ""
+    return f";\nby its few requests it may be {low:.1%} that do: longer steps say more (--duration-s)"

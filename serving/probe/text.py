@@ -1,6 +1,7 @@
 """PURE: a report and a run's progress as a person reads them."""
 
 from pathlib import Path
+from typing import Any
 
 from serving.probe.attack import Progress
 from serving.probe.report import ProbeReport, Summary
@@ -14,9 +15,11 @@ def progress_line(state: Progress) -> str:
         p50, p99 = ttft[len(ttft) // 2], ttft[min(len(ttft) - 1, len(ttft) * 99 // 100)]
         latency = f"  TTFT p50 {p50 / 1e3:.1f} p99 {p99 / 1e3:.1f} ms"
     failed = f"  {state.failed} failed" if state.failed else ""
+    tokens_a_chunk = state.ended_tokens / state.ended_chunks if state.ended_chunks else 1.0
     return (
         f"{state.elapsed_s:6.1f} s  {state.done}/{state.sent} done, {state.in_flight} in flight"
-        f"  {state.chunks_per_s:,.0f} chunks/s{latency}{failed}"
+        f"  {state.requests_per_s:,.1f} requests/s  {state.chunks_per_s * tokens_a_chunk:,.0f} output tokens/s"
+        f"{latency}{failed}"
     )
 
 
@@ -43,9 +46,14 @@ def heading(report: ProbeReport) -> str:
     }.get(str(load["shape"]), f"{load.get('request_rate')}/s {load['shape']}")
     failed = "".join(f", {count} {name}" for name, count in report.errors.items())
     unfinished = f", {report.unfinished} unfinished" if report.unfinished else ""
+    given = load.get("prompts_file")
+    lengths = (
+        f"the prompts of {given}"
+        if given
+        else f"{load['input_tokens']} tokens in, {load['output_tokens']} out"
+    )
     return (
-        f"{report.model} at {report.url} ({load['api']}), {how},"
-        f" {load['input_tokens']} tokens in, {load['output_tokens']} out\n"
+        f"{report.model} at {report.url} ({load['api']}), {how}, {lengths}\n"
         f"requests     {report.sent} sent, {report.succeeded} succeeded{failed}{unfinished}, {report.duration_s:.1f} s"
     )
 
@@ -92,8 +100,14 @@ def goodput(report: ProbeReport) -> str:
         return ""
     return (
         f"goodput      {report.goodput['request_per_s']:.2f} requests/s,"
-        f" {report.goodput['attainment']:.1%} met {report.goodput['slo']}"
+        f" {report.goodput['attainment']:.1%} met {limits_text(report.goodput['slo'])}"
     )
+
+
+def limits_text(slo: Any) -> str:
+    """The limits of an SLO record as a person says them."""
+    names = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "worst ITL", "e2e_s": "E2E"}
+    return ", ".join(f"{names[name]} <= {limit * 1e3:,g} ms" for name, limit in slo.items())
 
 
 def clock(report: ProbeReport) -> str:
