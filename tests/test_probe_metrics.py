@@ -17,6 +17,7 @@ from serving.probe.attack import Progress
 from serving.probe.diff import change, diff_text, difference
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
+from serving.probe.page import INK, page, sweep_page
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
 from serving.probe.samples import collect
@@ -468,9 +469,41 @@ def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     assert bench["p99_ttft_ms"] == pytest.approx(made.ttft_s.p99 * 1e3)
     table = (tmp_path / "x.csv").read_text().splitlines()
     assert (len(table), table[0].split(",")[:3]) == (201, ["index", "scheduled_s", "sent_s"])
-    page = (tmp_path / "x.html").read_text()
-    assert page.count("<svg") == 3
-    assert not re.search(r'(src|href)="(?!#)', page)
+    html = (tmp_path / "x.html").read_text()
+    assert html.count("<svg") == 3
+    assert not re.search(r'(src|href)="(?!#)', html)
+    assert '<meta name=viewport content="width=device-width' in html
+    assert "prefers-color-scheme: dark" in html
+    assert (html.count("currentColor") > 30, INK in html) == (True, False)
+    assert "<tr><th>E2E</th><td>14" in html
+    shown = [f"<th>{name}</th>" in html for name in ("requests", "in and out", "clock", "probe", "note")]
+    assert shown == [True, True, True, True, False]
+
+
+def test_the_page_says_first_what_spoils_the_run() -> None:
+    records = [done(n, n * 10_000, [1000, 1000, 1000]) for n in range(40)]
+    ending = Ending(duration_us=1_000_000, clients=[side(cpu_s=0.99)])
+    made = page(Figures(run_of(model="<b>m"), collect([*records, ending])))
+    assert "<p class=invalid>Do not use: the probe itself was the bottleneck: 99% of a core" in made
+    assert made.index("class=invalid") < made.index("<table")
+    assert "<b>m" not in made
+
+
+def test_the_sweeps_page_has_its_steps_and_its_answer() -> None:
+    """A step in which nothing succeeded has no latency, and no dot at zero."""
+    step: dict[str, Any] = {
+        "ttft_p50_s": 0.1, "ttft_p99_s": 0.2, "tpot_p50_s": 0.01, "tpot_p99_s": 0.02, "attainment": None,
+        "attainment_low": None, "request_per_s": 1.0, "output_tokens_per_s": 1234.5, "failed": 0, "valid": True,
+        "folder": "",
+    }  # fmt: skip
+    none = step | {"load": 2.0, "failed": 7, "valid": False, "ttft_p50_s": None, "tpot_p50_s": None}
+    points = (Point(load=1.0, **step), Point(**(none | {"ttft_p99_s": None, "tpot_p99_s": None})))
+    found = Sweep(url="u", model="m", over="rate", slo={}, attainment=0.95, best=1.0, points=points, rule="")
+    made = sweep_page(found)
+    assert "<p class=answer>saturated at 1 requests/s" in made
+    assert "<tr><th>1</th><td>1,234.5</td><td>100.0</td><td>200.0</td><td>10.0</td>" in made
+    assert "<td></td><td></td><td></td><td></td><td>7</td><td>INVALID</td></tr>" in made
+    assert "rate, requests/s" in made
 
 
 def test_memory_for_ten_million_chunks_stays_small() -> None:

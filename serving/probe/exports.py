@@ -38,7 +38,7 @@ def csv_row(result: Result) -> list[Any]:
 
 
 def vllm_bench(figures: Figures) -> dict[str, Any]:
-    """The fields of `vllm bench serve --save-result` (vLLM 0.33, benchmarks/serve.py), in its units.
+    """The fields of `vllm bench serve --save-result` (vLLM 0.32 and 0.33, benchmarks/serve.py), in its units.
 
     Latencies are from the sending, as there; lists of every request are left out, they are in results.jsonl.
     """
@@ -52,8 +52,8 @@ def vllm_bench(figures: Figures) -> dict[str, Any]:
         "model_id": report.model,
         "tokenizer_id": report.model,
         "num_prompts": report.sent,
-        "request_rate": load.request_rate if load.request_rate is not None else "inf",
-        "burstiness": load.burstiness,
+        "request_rate": "inf" if load.request_rate is None or load.shape == "ramp" else load.request_rate,
+        "burstiness": "inf" if load.shape == "constant" else load.burstiness,
         "max_concurrency": load.concurrency,
         "duration": report.duration_s,
         "completed": report.succeeded,
@@ -66,7 +66,11 @@ def vllm_bench(figures: Figures) -> dict[str, Any]:
         "total_token_throughput": report.total_tokens_per_s,
         "max_output_tokens_per_s": report.peak_output_tokens_per_s,
         "max_concurrent_requests": figures.most_in_flight(),
+        "rtfx": 0.0,  # of speech only
     }
+    if load.shape == "ramp":
+        rates = {"ramp_up_start_rps": load.request_rate, "ramp_up_end_rps": load.end_request_rate}
+        result |= {"ramp_up_strategy": "linear", **rates}
     latencies = {
         "ttft": figures.first - figures.began,
         "tpot": figures.tpot,

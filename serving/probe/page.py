@@ -1,52 +1,138 @@
-"""PURE: a run as one self-contained HTML page with plots."""
+"""PURE: a run or a sweep as one self-contained HTML page with plots, legible on a phone and in the dark."""
 
 import html
 import io
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 import numpy
+from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from serving.probe.metrics import Figures
+from serving.probe.report import ProbeReport
 from serving.probe.samples import BIN_US
-from serving.probe.sweep_report import Sweep, sweep_text
-from serving.probe.text import report_text
+from serving.probe.sweep_report import Point, Sweep, answer_text
+from serving.probe.text import clock, goodput, heading, latencies, remarks, throughput
 
-STYLE = "body{font:15px/1.5 system-ui,sans-serif;max-width:64em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
+STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+INK = "#010203"
+"""Drawn in this, which becomes the page's own colour of text."""
+DRAWN: Any = {
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
+    ),
+    "axes.prop_cycle": cycler(color=("#2a7fd4", "#d9772b", "#2f9e5f")),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "corral",
+}
 MOST_DOTS = 20_000
+LABEL_WIDTH = 13
+"""Of the report's text: what stands before is the line's name."""
 
 
 def page(figures: Figures) -> str:
     """The report, a timeline, and the latency curves."""
     report = figures.report()
-    plots = [plot(lambda axes: timeline(axes, figures)), plot(lambda axes: first_tokens(axes, figures))]
-    plots.append(plot(lambda axes: curves(axes, figures)))
-    return document(f"Probe of {report.model}", report_text(report, Path(".")), plots)
+    plots = [
+        plot("Output tokens a second over the run", lambda axes: timeline(axes, figures)),
+        plot("Time to first token of each request", lambda axes: first_tokens(axes, figures)),
+        plot("Share of values up to each latency", lambda axes: curves(axes, figures)),
+    ]
+    return document(f"Probe of {report.model}", [*report_parts(report), *plots])
 
 
 def sweep_page(found: Sweep) -> str:
     """The steps of a sweep: throughput and latency against the load."""
-    plots = [plot(lambda axes: throughput(axes, found)), plot(lambda axes: latency(axes, found))]
-    return document(f"Sweep of {found.model}", sweep_text(found, Path(".")), plots)
+    rows = [STEP_HEAD, *(step_row(each) for each in found.points)]
+    plots = [
+        plot("Throughput against the load", lambda axes: rising(axes, found)),
+        plot("Latency against the load", lambda axes: latency(axes, found)),
+    ]
+    said = [f"<p>{html.escape(found.url)}</p>", f"<p class=answer>{html.escape(answer_text(found))}</p>"]
+    return document(f"Sweep of {found.model}", [*said, table(rows, "numbers"), *plots])
 
 
-def document(title: str, text: str, plots: list[str]) -> str:
-    """The page around text and plots."""
-    head = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
-    return "\n".join([head, f"<h1>{html.escape(title)}</h1>", f"<pre>{html.escape(text)}</pre>", *plots, ""])
+def document(title: str, parts: list[str]) -> str:
+    """The page around its parts."""
+    head = (
+        "<!doctype html><html lang=en><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    )
+    return "\n".join([head, f"<main><h1>{html.escape(title)}</h1>", *parts, "</main></html>", ""])
 
 
-def plot(draw: Callable[[Axes], None]) -> str:
-    """One drawing as inline SVG."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.grid(alpha=0.3)
-    draw(axes)
+def report_parts(report: ProbeReport) -> list[str]:
+    """What the report says, as tables."""
+    what, *counts = heading(report).splitlines()
+    lines = [*counts, *throughput(report).splitlines(), *goodput(report).splitlines()]
+    after = [*clock(report).splitlines(), *remarks(report).splitlines()]
+    numbers = [[line[:LABEL_WIDTH], *line[LABEL_WIDTH:].split()] for line in latencies(report).splitlines()]
+    return [
+        f"<p>{html.escape(what)}</p>",
+        *(f"<p class=invalid>Do not use: {html.escape(why)}.</p>" for why in report.invalid_because),
+        table(map(named, lines), "named"),
+        table(numbers, "numbers"),
+        table((named(line) for line in after if not line.startswith("INVALID")), "named"),
+    ]
+
+
+def named(line: str) -> list[str]:
+    """A line of the report as its name and what it says."""
+    return [line[:LABEL_WIDTH], line[LABEL_WIDTH:]]
+
+
+def table(rows: Iterable[list[str]], kind: str) -> str:
+    """Rows whose first cell is their name; a table of numbers has names in its first row, too."""
+    lines = []
+    for number, (first, *rest) in enumerate(rows):
+        cell = "th" if kind == "numbers" and number == 0 else "td"
+        cells = "".join(f"<{cell}>{html.escape(each.strip())}</{cell}>" for each in rest)
+        lines.append(f"<tr><th>{html.escape(first.strip())}</th>{cells}</tr>")
+    return f"<div class=wide><table class={kind}>{''.join(lines)}</table></div>"
+
+
+STEP_HEAD = [
+    "load", "output tokens/s", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "met the limits", "failed", "",
+]  # fmt: skip
+
+
+def step_row(each: Point) -> list[str]:
+    """One step of a sweep."""
+    times = (each.ttft_p50_s, each.ttft_p99_s, each.tpot_p50_s)
+    return [
+        f"{each.load:g}",
+        f"{each.output_tokens_per_s:,.1f}",
+        *("" if time_s is None else f"{time_s * 1e3:,.1f}" for time_s in times),
+        "" if each.attainment is None else f"{each.attainment:.1%}",
+        f"{each.failed}",
+        "" if each.valid else "INVALID",
+    ]
+
+
+def plot(title: str, draw: Callable[[Axes], None]) -> str:
+    """One drawing as inline SVG under its title."""
     out = io.StringIO()
-    figure.savefig(out, format="svg", metadata={"Date": None})
-    return out.getvalue()[out.getvalue().index("<svg") :]
+    with matplotlib.rc_context(DRAWN):
+        figure = Figure(figsize=(6, 3.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.grid(alpha=0.15)
+        draw(axes)
+        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+    drawn = out.getvalue()[out.getvalue().index("<svg") :].replace(INK, "currentColor")
+    label = html.escape(title)
+    named = drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+    return f"<h2>{label}</h2><figure>{named}</figure>"
 
 
 def timeline(axes: Axes, figures: Figures) -> None:
@@ -59,15 +145,17 @@ def timeline(axes: Axes, figures: Figures) -> None:
     steady = figures.steady
     if steady is not None:
         axes.axvspan(steady.start_s, steady.end_s, alpha=0.12, label="steady")
-        axes.legend()
-    axes.set(xlabel="seconds", ylabel="output tokens/s", title="Throughput over time", ylim=(0, None))
+        above(axes)
+    axes.set(xlabel="time, s", ylabel="output tokens/s", ylim=(0, None))
 
 
 def first_tokens(axes: Axes, figures: Figures) -> None:
     """Each request's time to first token, when it was sent."""
     every = max(1, len(figures.began) // MOST_DOTS)
     axes.plot(figures.began[::every], figures.ttft[::every] * 1e3, ".", markersize=3)
-    axes.set(xlabel="sent at, seconds", ylabel="TTFT, ms", title="Time to first token", ylim=(0, None))
+    axes.set(
+        xlabel="sent at, s", ylabel="TTFT, ms", ylim=(0, 1.1 * float(figures.ttft.max(initial=0.001)) * 1e3)
+    )
 
 
 def curves(axes: Axes, figures: Figures) -> None:
@@ -76,25 +164,45 @@ def curves(axes: Axes, figures: Figures) -> None:
         if len(values):
             shares = numpy.linspace(0, 1, min(len(values), 1001))
             axes.plot(numpy.quantile(values, shares) * 1e3, shares * 100, label=name)
-    axes.set(xscale="log", xlabel="ms", ylabel="% of values up to it", title="Latencies")
+    axes.set(xscale="log", xlabel="latency, ms", ylabel="values up to it, %")
+    plain(axes.xaxis)
     if axes.lines:
-        axes.legend()
+        above(axes)
 
 
-def throughput(axes: Axes, found: Sweep) -> None:
+def above(axes: Axes) -> None:
+    """The legend, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
+
+
+def plain(axis: Axis) -> None:
+    """Numbers on a logarithmic axis as a person writes them: 1, 20, 500."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+UNITS = {"concurrency": "concurrency, requests at a time", "rate": "rate, requests/s"}
+
+
+def rising(axes: Axes, found: Sweep) -> None:
     """Output tokens a second against the load."""
     axes.plot([each.load for each in found.points], [each.output_tokens_per_s for each in found.points], "o-")
     if found.best is not None:
-        axes.axvline(found.best, linestyle="--", label=f"{found.best:g}")
-        axes.legend()
-    axes.set(xscale="log", xlabel=found.over, ylabel="output tokens/s", title="Throughput", ylim=(0, None))
+        axes.axvline(found.best, linestyle="--", color=INK, alpha=0.6, label=f"the answer: {found.best:g}")
+        above(axes)
+    axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="output tokens/s", ylim=(0, None))
+    plain(axes.xaxis)
 
 
 def latency(axes: Axes, found: Sweep) -> None:
-    """TTFT and TPOT against the load."""
+    """TTFT and TPOT against the load; a step without any leaves a gap."""
     loads = [each.load for each in found.points]
-    axes.plot(loads, [(each.ttft_p50_s or 0.0) * 1e3 for each in found.points], "o-", label="TTFT p50")
-    axes.plot(loads, [(each.ttft_p99_s or 0.0) * 1e3 for each in found.points], "o-", label="TTFT p99")
-    axes.plot(loads, [(each.tpot_p50_s or 0.0) * 1e3 for each in found.points], "o-", label="TPOT p50")
-    axes.set(xscale="log", yscale="log", xlabel=found.over, ylabel="ms", title="Latency")
-    axes.legend()
+    for label in ("TTFT p50", "TTFT p99", "TPOT p50"):
+        field = label.lower().replace(" ", "_") + "_s"
+        values = [(getattr(each, field) or math.nan) * 1e3 for each in found.points]
+        axes.plot(loads, values, "o-", label=label)
+    axes.set(xscale="log", yscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
+    plain(axes.xaxis)
+    plain(axes.yaxis)
+    above(axes)

@@ -71,6 +71,11 @@ def point_text(each: Point, over: str) -> str:
 def sweep_text(found: Sweep, folder: Path) -> str:
     """The steps and the answer."""
     lines = [point_text(each, found.over) for each in found.points]
+    return "\n".join([*lines, answer_text(found), f"\nthe steps, sweep.json and sweep.html in {folder}"])
+
+
+def answer_text(found: Sweep) -> str:
+    """What was found."""
     unit = "requests/s" if found.over == "rate" else "at a time"
     if found.interrupted:
         answer = "interrupted before there was an answer"
@@ -83,7 +88,7 @@ def sweep_text(found: Sweep, folder: Path) -> str:
         )
     else:
         answer = f"saturated at {found.best:g} {unit}: more brings less than 5 % more throughput"
-    return "\n".join([*lines, answer, f"\nthe steps, sweep.json and sweep.html in {folder}"])
+    return answer
 
 
 def doubt(found: Sweep) -> str:
