@@ -23,7 +23,7 @@ from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, 
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
-from serving.probe.sweep import highest, search
+from serving.probe.sweep import highest, keep, load_of, search
 from serving.probe.sweep_report import Point, Sweep, sweep_text
 from serving.probe.text import progress_line
 
@@ -160,6 +160,11 @@ def test_the_steady_part_leaves_out_a_slow_start() -> None:
     assert made.steady.output_tokens_per_s == pytest.approx(1000, rel=0.01)
     assert made.steady.start_s >= 4.5
     assert made.output_tokens_per_s == pytest.approx((25 * 5 + 100 * 25) * 10 / 30, rel=0.01)
+    assert made.tpot_s
+    assert made.steady.tpot_s
+    assert made.steady.ttft_s
+    assert (made.tpot_s.p99, made.steady.tpot_s.p99) == pytest.approx((0.04, 0.01), rel=0.01)
+    assert made.steady.ttft_s.max == pytest.approx(0.01, rel=0.01)
     interval = made.confidence["output_tokens_per_s"]
     assert interval.low <= 1000 <= interval.high
 
@@ -458,6 +463,14 @@ def test_progress_is_in_tokens_where_a_chunk_holds_several() -> None:
 # Other forms
 
 
+# Of a file that `vllm bench serve --save-result` of vLLM 0.32.0 wrote on 2026-11-26, with all four latencies and these
+# percentiles; it has two lists of every request beside them, queue_times and latencies.
+VLLM_FIELDS = """date endpoint_type backend label model_id tokenizer_id num_prompts request_rate burstiness
+    max_concurrency duration completed failed total_input_tokens total_output_tokens request_throughput request_goodput
+    output_throughput total_token_throughput max_output_tokens_per_s max_concurrent_requests rtfx"""
+VLLM_KINDS = "mean median std p50 p90 p95 p99"
+
+
 def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     folder = written(tmp_path / "run", 1, 100_000)
     made, path = again(folder, tmp_path / "x.html", tmp_path / "x.csv", tmp_path / "x.json")
@@ -466,6 +479,10 @@ def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     assert (bench["completed"], bench["total_output_tokens"]) == (200, 600)
     assert bench["output_throughput"] == made.output_tokens_per_s
     assert made.ttft_s
+    assert set(bench) == {
+        *VLLM_FIELDS.split(),
+        *(f"{kind}_{name}_ms" for kind in VLLM_KINDS.split() for name in ("ttft", "tpot", "itl", "e2el")),
+    }
     assert bench["p99_ttft_ms"] == pytest.approx(made.ttft_s.p99 * 1e3)
     table = (tmp_path / "x.csv").read_text().splitlines()
     assert (len(table), table[0].split(",")[:3]) == (201, ["index", "scheduled_s", "sent_s"])
@@ -487,6 +504,42 @@ def test_the_page_says_first_what_spoils_the_run() -> None:
     assert "<p class=invalid>Do not use: the probe itself was the bottleneck: 99% of a core" in made
     assert made.index("class=invalid") < made.index("<table")
     assert "<b>m" not in made
+
+
+def test_a_run_and_a_sweep_without_any_answer_have_a_page(tmp_path: Path) -> None:
+    failed = Result(
+        index=0, scheduled_us=0, sent_us=0, done_us=5, status=500, error="http_500", message="boom"
+    )
+    made = page(Figures(run_of(), collect([failed, Ending(duration_us=5, clients=[side()])])))
+    assert "<th>error</th><td>http_500: boom</td>" in made
+    empty = dict.fromkeys(("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "attainment_low"))
+    point = Point(
+        load=1.0,
+        output_tokens_per_s=0.0,
+        request_per_s=0.0,
+        attainment=0.0,
+        failed=3,
+        valid=True,
+        folder="",
+        **empty,
+    )
+    found = Sweep(
+        url="u",
+        model="m",
+        over="rate",
+        slo={"ttft_s": 1.0},
+        attainment=0.9,
+        best=None,
+        points=(point,),
+        rule="",
+    )
+    keep(found, tmp_path)
+    assert "not even the first step meets the limits" in (tmp_path / "sweep.html").read_text()
+
+
+def test_a_steps_slow_rate_has_requests_to_judge_by() -> None:
+    steps = Steps(over="rate", duration_s=5.0)
+    assert [load_of(steps, rate).duration_s for rate in (0.1, 2.0, 8.0)] == [100.0, 5.0, 5.0]
 
 
 def test_the_sweeps_page_has_its_steps_and_its_answer() -> None:

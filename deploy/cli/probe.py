@@ -203,7 +203,9 @@ def sweep(
     over: Annotated[str, typer.Option(help="What to raise: concurrency or rate.")] = "concurrency",
     start: Annotated[float, typer.Option(help="The first load.")] = 1.0,
     limit: Annotated[float, typer.Option(help="The highest load to try.")] = 4096.0,
-    duration_s: Annotated[float, typer.Option(help="Of each step.")] = 30.0,
+    duration_s: Annotated[
+        float, typer.Option(help="Of each step; a slow rate lasts for 10 requests.")
+    ] = 30.0,
     input_tokens: InputTokens = "512",
     output_tokens: OutputTokens = "128",
     prefix_tokens: PrefixTokens = 0,

@@ -184,7 +184,17 @@ class Figures:
         if len(batches) != STEADY_BATCHES:
             return None
         start_bin = end - width * (STEADY_BATCHES - mser_start(batches))
-        return self.between(start_bin * BIN_US / 1e6, end * BIN_US / 1e6)
+        return self.with_latencies(self.between(start_bin * BIN_US / 1e6, end * BIN_US / 1e6))
+
+    def with_latencies(self, steady: Steady) -> Steady:
+        """The same with the latencies of the requests sent in it: those of the start had an empty server."""
+        within = (self.began >= steady.start_s) & (self.began < steady.end_s)
+        latencies = {
+            "ttft_s": summary(self.ttft[within]),
+            "tpot_s": summary(self.tpot[within[self.output > 1]]),
+            "e2e_s": summary(self.e2e[within]),
+        }
+        return steady.model_copy(update=latencies)
 
     def between(self, start_s: float, end_s: float) -> Steady:
         """The throughput between two moments: tokens by their arrival, requests by their end."""

@@ -202,7 +202,9 @@ def latency(axes: Axes, found: Sweep) -> None:
         field = label.lower().replace(" ", "_") + "_s"
         values = [(getattr(each, field) or math.nan) * 1e3 for each in found.points]
         axes.plot(loads, values, "o-", label=label)
-    axes.set(xscale="log", yscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
+    axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
     plain(axes.xaxis)
-    plain(axes.yaxis)
+    if any(each.ttft_p50_s for each in found.points):  # matplotlib refuses a logarithmic axis without data
+        axes.set(yscale="log")
+        plain(axes.yaxis)
     above(axes)

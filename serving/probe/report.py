@@ -61,6 +61,10 @@ class Steady(Record):
     output_tokens_per_s: float
     total_tokens_per_s: float
     request_per_s: float
+    ttft_s: Summary | None = None
+    """Of the requests sent in it; so are the other two."""
+    tpot_s: Summary | None = None
+    e2e_s: Summary | None = None
 
 
 class Stalls(Record):

@@ -29,6 +29,9 @@ LIMIT_RULE = (
     " not, down to 5 %"
 )
 
+FEWEST_REQUESTS = 10
+"""A step at a slow rate lasts until about so many are due: one in which none falls due has no answer."""
+
 Measure = Callable[[float], Point]
 
 
@@ -156,7 +159,7 @@ def load_of(steps: Steps, load: float) -> Load:
     return Load(
         shape="poisson",
         request_rate=load,
-        duration_s=steps.duration_s,
+        duration_s=max(steps.duration_s, FEWEST_REQUESTS / load),
         timeout_s=steps.timeout_s,
         processes=steps.processes,
         seed=steps.seed,

@@ -77,8 +77,10 @@ def throughput(report: ProbeReport) -> str:
 
 def latencies(report: ProbeReport) -> str:
     """The table of latencies in milliseconds."""
+    steady = report.steady
     rows = (
         ("TTFT", report.ttft_s),
+        ("TTFT steady", steady.ttft_s if steady else None),
         ("TPOT", report.tpot_s),
         ("ITL", report.itl_s),
         ("ITL a token", report.itl_per_token_s),
