@@ -13,6 +13,7 @@ from deploy.cli.main import run as corral
 from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
+from serving.probe.text import report_text
 
 pytestmark = pytest.mark.alone
 
@@ -48,6 +49,9 @@ def test_open_loop_sends_by_its_schedule(fake_llm: Fake, tmp_path: Path) -> None
     assert (report.sent, report.succeeded, report.output_tokens) == (60, 60, 60 * 20)
     assert report.latency_from == "schedule"
     assert set(report.from_send) == {"ttft_s", "e2e_s"}
+    said = report_text(report, tmp_path)
+    assert 'from when each request was due; "sent": from its sending' in said
+    assert [line.split()[0] for line in said.splitlines() if " sent  " in line] == ["TTFT", "E2E"]
 
 
 def test_the_trial_and_the_warm_up_leave_nothing_in_the_loads_cache(fake_llm: Fake, tmp_path: Path) -> None:

@@ -42,7 +42,8 @@ ImageSize = Annotated[str, typer.Option(help="WIDTHxHEIGHT")]
 IgnoreEos = Annotated[bool | None, typer.Option(help="Answer to the full length. Default: where it is vLLM.")]
 ExtraBody = Annotated[str, typer.Option(help="JSON laid over every request's body; null removes a field.")]
 Goodput = Annotated[
-    list[str] | None, typer.Option(help="A limit in ms: ttft:500, tpot:50, itl:, e2el:; repeatable.")
+    list[str] | None,
+    typer.Option(help="A limit in ms: ttft:500, tpot:50, itl: (the worst gap), e2el:; repeatable."),
 ]
 Api = Annotated[str, typer.Option(help="completions, chat, or messages (Anthropic).")]
 Model = Annotated[str | None, typer.Option(help="Default: the first the server lists.")]

@@ -72,6 +72,8 @@ def throughput(report: ProbeReport) -> str:
             f"steady       {report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"
             f" from {report.steady.start_s:.1f} to {report.steady.end_s:.1f} s"
         )
+    if report.from_send:
+        lines.append('latencies    from when each request was due; "sent": from its sending')
     return "\n".join(lines)
 
 
@@ -85,6 +87,8 @@ def latencies(report: ProbeReport) -> str:
         ("ITL", report.itl_s),
         ("ITL a token", report.itl_per_token_s),
         ("E2E", report.e2e_s),
+        ("TTFT sent", report.from_send.get("ttft_s")),
+        ("E2E sent", report.from_send.get("e2e_s")),
     )
     head = f"{'ms':<12}" + "".join(f"{name:>11}" for name in ("mean", "p50", "p90", "p95", "p99", "max"))
     return "\n".join([head, *(row(name, values) for name, values in rows if values is not None)])
