@@ -18,6 +18,7 @@ from serving.probe.images import png
 from serving.probe.lengths import Lengths, parse
 from serving.probe.maker import Maker
 from serving.probe.results import ServerFacts
+from serving.probe.run import cache_note
 from serving.probe.spec import Load, Target, Workload
 
 TOKENIZERS: dict[str, Callable[[str], int]] = {
@@ -113,6 +114,20 @@ def test_the_users_fields_lie_over_ours_and_null_removes() -> None:
     shot = next(made.shots(Load(shape="concurrency", concurrency=1), made.composer("x")))
     sent = json.loads(shot.request.partition(b"\r\n\r\n")[2])
     assert (sent["temperature"], "cache_salt" in sent) == (0.7, False)
+
+
+@pytest.mark.parametrize(
+    ("workload", "words"),
+    [
+        ({}, "nothing is hit from before; the prompts are random"),
+        ({"prefix_tokens": 5}, "all prompts share 5 tokens on purpose"),
+        ({"turns": 2}, "the prompts are random, and each turn repeats its conversation so far"),
+        ({"prompts_file": Path("x")}, "within it the user's prompts share what they share"),
+        ({"api": "messages"}, "the prompts are random; the server offers no proof"),
+    ],
+)
+def test_what_the_cache_can_have_given_is_said(workload: dict[str, Any], words: str) -> None:
+    assert words in cache_note(maker(**workload))
 
 
 def test_a_conversation_carries_its_answers() -> None:

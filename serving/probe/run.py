@@ -239,6 +239,10 @@ def cache_note(maker: Maker) -> str:
     """What can have come from the server's prefix cache."""
     shared = maker.workload.prefix_tokens
     within = f"all prompts share {shared} tokens on purpose" if shared else "the prompts are random"
+    if maker.workload.prompts_file is not None:
+        within = "within it the user's prompts share what they share, and come again when they are used up"
+    elif maker.workload.turns > 1:
+        within += ", and each turn repeats its conversation so far"
     if maker.salted:
         return f"prefix cache: this run has its own cache_salt, so nothing is hit from before; {within}"
     return f"prefix cache: {within}; the server offers no proof that nothing was hit"
