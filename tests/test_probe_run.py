@@ -65,6 +65,18 @@ def test_the_trial_and_the_warm_up_leave_nothing_in_the_loads_cache(fake_llm: Fa
     assert not before & load
 
 
+def test_a_conversation_that_completions_cannot_say_is_refused_before_any_request(
+    fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts, url = tmp_path / "prompts.jsonl", fake_llm()
+    prompts.write_text('{"messages": [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}]}')
+    options = ["--prompts", str(prompts), "--requests", "1", "--output", str(tmp_path / "run")]
+    assert corral(["probe", url, *options]) == 2
+    assert "is a conversation; the completions API takes one text" in capsys.readouterr().err
+    assert truth(url)["bodies"] == []
+    assert corral(["probe", url, *options, "--api", "chat"]) == 0
+
+
 def test_each_step_of_a_sweep_has_prompts_of_its_own(
     fake_llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
