@@ -18,6 +18,7 @@ from serving.probe.clock import realtime_offset_ns
 from serving.probe.connection import Connection, Peer
 from serving.probe.reader import new_reader
 from serving.probe.results import ClientSide, Result
+from serving.probe.said import wait_s
 from serving.probe.spec import Load
 
 OPEN_LIMIT_S = 10.0
@@ -99,6 +100,8 @@ class Attack:
         self.last_done_us = 0
         self._owed: deque[Answer] = deque()
         self._over: asyncio.Future[None] = self.loop.create_future()
+        self._fault: BaseException | None = None
+        self.loop.set_exception_handler(self._fail)
 
     def run(self) -> ClientSide:
         """Open the connections, send every shot, wait for every end. Ctrl-C ends it early with `interrupted` set."""
@@ -123,6 +126,8 @@ class Attack:
             self._close_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+        if self._fault is not None:
+            raise self._fault
         return self._client_side(wall_ns / 1e9, cpu_ns / 1e9)
 
     # Before the clock starts
@@ -163,19 +168,26 @@ class Attack:
 
     def _take_next(self, connection: Connection) -> None:
         """Give a free slot its next shot, or let it go."""
-        shot = None if self._draining else next(self._shots, None)
-        if shot is None:
+        self._take(connection, None if self._draining else next(self._shots, None))
+
+    def _take(self, connection: Connection, shot: Shot | None) -> None:
+        if shot is None or self._draining:
             self._discard(connection)
         else:
             self._launch(connection, shot)
 
     def _take_next_later(self, connection: Connection, pause_s: float) -> None:
+        """The same after a pause, which nobody waits for when there is no next shot."""
+        shot = None if self._draining else next(self._shots, None)
+        if shot is None:
+            self._discard(connection)
+            return
         self._waiting += 1
 
         def resume() -> None:
             self._waiting -= 1
             if not self._over.done():
-                self._take_next(connection)
+                self._take(connection, shot)
                 self._finish_if_over()
 
         self.loop.call_later(pause_s, resume)
@@ -360,6 +372,11 @@ class Attack:
             previous[number] = handler
         return previous
 
+    def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours in a callback ends the run: the requests it was about would never end."""
+        self._fault = self._fault or context.get("exception") or RuntimeError(context["message"])
+        self._interrupt()
+
     def _interrupt(self) -> None:
         self.interrupted = True
         self._draining = True
@@ -421,9 +438,8 @@ def raise_file_limit() -> None:
 def pause_s(failure: tuple[str, str] | None) -> float:
     """How long a closed loop waits after a failure: what the server asked, within reason."""
     _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
-    if found and wait.rstrip(")").isdigit():
-        return min(float(wait.rstrip(")")), MOST_RETRY_AFTER_S)
-    return PAUSE_AFTER_ERROR_S
+    asked_s = wait_s(wait.rstrip(")")) if found else None
+    return min(max(asked_s or 0.0, PAUSE_AFTER_ERROR_S), MOST_RETRY_AFTER_S)
 
 
 def spread(values: "list[int] | array[int]") -> dict[str, float]:
