@@ -12,6 +12,7 @@ from infra.errors import UsageError
 from serving.probe import lengths
 from serving.probe.api import PATHS, Api
 from serving.probe.prompts import read, trace
+from serving.probe.said import one_line
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 
 MOST_CONCURRENCY = 100_000
@@ -49,14 +50,34 @@ def split_url(url: str) -> tuple[str, Api | None]:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or url != url.strip() or any(ord(letter) < 33 for letter in url):
-        raise UsageError(f"{url!r} is not the URL of a server.", "Say, for example, http://127.0.0.1:8000")
+    if (
+        not valid
+        or any(not 33 <= ord(letter) < 127 for letter in url)
+        or not can_be_a_host(parts.hostname or "")
+    ):
+        raise UsageError(
+            f"{one_line(repr(url), 200)} is not the URL of a server.",
+            "Say, for example, http://127.0.0.1:8000",
+        )
     if parts.username or parts.password:
         raise UsageError("A URL must not hold a password.", "Use --api-key-file FILE.")
+    if parts.query or parts.fragment:
+        raise UsageError(
+            f"{url} holds more than an address: the requests go to paths below it.",
+            f"Say {parts._replace(query='', fragment='').geturl()}",
+        )
     path = parts.path.rstrip("/")
     named = next((api for api, end in PATHS.items() if path.endswith(end)), None)
     path = path.removesuffix(PATHS[named]) if named else path.removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}", named
+
+
+def can_be_a_host(name: str) -> bool:
+    """Whether a resolver takes it: no part of it is empty or too long."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def known_api(api: str) -> Api:
@@ -78,6 +99,7 @@ def load_of(
     **rest: Any,
 ) -> Load:
     """Which load: a closed loop, or an open one when a rate or a trace is given."""
+    check_together(request_rate, duration_s, burstiness, end_request_rate)
     kinds = {"--concurrency": concurrency, "--request-rate": request_rate, "--replay": replay or None}
     given = [name for name, value in kinds.items() if value is not None]
     if len(given) > 1:
@@ -100,6 +122,26 @@ def load_of(
     if request_rate is None:
         return closed_loop(concurrency or DEFAULT_CONCURRENCY, common)
     return open_loop(request_rate, burstiness, end_request_rate, common)
+
+
+def check_together(
+    rate: float | None, duration_s: float | None, burstiness: float, end_rate: float | None
+) -> None:
+    """Raises UsageError for an option that would not be heeded."""
+    asked = {"--burstiness": burstiness != 1, "--end-request-rate": end_rate is not None}
+    given = [name for name, is_given in asked.items() if is_given]
+    if given and rate is None:
+        raise UsageError(f"{given[0]} is about a rate, and there is none.", "Say which: --request-rate 10")
+    if rate == math.inf:
+        given += ["--duration-s"] if duration_s is not None else []
+        if given:
+            raise UsageError(
+                f"{given[0]} means nothing where all requests are sent at once.", "Leave one of the two out."
+            )
+    if len(given) > 1:
+        raise UsageError(
+            "A rate that moves is Poisson all along.", "Leave out --burstiness or --end-request-rate."
+        )
 
 
 def closed_loop(concurrency: int, common: dict[str, Any]) -> Load:
@@ -165,6 +207,7 @@ def workload_of(
     **rest: Any,
 ) -> Workload:
     """Which requests."""
+    within("--seed", rest.get("seed", 0), -(2**63), 2**63 - 1)
     inputs = lengths.parse(input_tokens, "--input-tokens")
     prefix, turns, images = rest.get("prefix_tokens", 0), rest.get("turns", 1), rest.get("images", 0)
     within("--turns", turns, 1, 1000)
@@ -233,6 +276,8 @@ def slo_of(goodput: list[str]) -> Slo:
             raise UsageError(
                 f"--goodput {each!r} is not a limit.", "Say, in milliseconds: --goodput ttft:500"
             )
+        if field in limits:
+            raise UsageError(f"--goodput has two limits for {name}.", "Give one of them.")
         limits[field] = limit_ms / 1000
     return Slo(**limits)
 
@@ -240,7 +285,12 @@ def slo_of(goodput: list[str]) -> Slo:
 def within(option: str, value: float, low: float, high: float) -> None:
     """Raises UsageError for what is not a number in the range."""
     if not low <= value <= high:  # NaN is in no range
-        raise UsageError(f"{option} {value} is out of range.", f"It can be {low:,g} to {high:,g}.")
+        raise UsageError(f"{option} {value} is out of range.", f"It can be {number(low)} to {number(high)}.")
+
+
+def number(value: float) -> str:
+    """A limit as a person writes it."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def trace_of(path: Path | None) -> tuple[float, ...]:
@@ -255,16 +305,35 @@ def one_of(option: str, value: str, *choices: str) -> str:
     return value
 
 
-def checked_steps(steps: Steps) -> Steps:
+def steps_of(
+    over: str,
+    start: float,
+    limit: float,
+    attainment: float,
+    duration_s: float,
+    timeout_s: float,
+    processes: int,
+    seed: int,
+) -> Steps:
     """The sweep's steps, in range."""
-    within("--start", steps.start, 1.0 if steps.over == "concurrency" else 1e-6, MOST_RATE)
-    within(
-        "--limit", steps.limit, steps.start, MOST_CONCURRENCY if steps.over == "concurrency" else MOST_RATE
+    closed = one_of("--over", over, "concurrency", "rate") == "concurrency"
+    most = MOST_CONCURRENCY if closed else MOST_RATE
+    within("--start", start, 1.0 if closed else 1e-6, most)
+    within("--limit", limit, start, most)
+    for option, value in (("--start", start), ("--limit", limit)):
+        if closed and value != int(value):
+            raise UsageError(f"{option} {value} is no whole number of requests.", f"Say {option} {value:.0f}")
+    within("--attainment", attainment, 0.01, 1.0)
+    within("--duration-s", duration_s, 0.5, LONGEST_S)
+    within("--timeout-s", timeout_s, 0.05, 86400.0)
+    within("--processes", processes, 1, min(256.0, start if closed else 256.0))
+    return Steps(
+        over=over,
+        start=start,
+        limit=limit,
+        attainment=attainment,
+        duration_s=duration_s,
+        timeout_s=timeout_s,
+        processes=processes,
+        seed=seed,
     )
-    within("--attainment", steps.attainment, 0.01, 1.0)
-    within("--duration-s", steps.duration_s, 0.5, LONGEST_S)
-    within("--timeout-s", steps.timeout_s, 0.05, 86400.0)
-    within(
-        "--processes", steps.processes, 1, min(256.0, steps.start if steps.over == "concurrency" else 256.0)
-    )
-    return steps

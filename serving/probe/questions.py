@@ -26,6 +26,7 @@ STARTING = (502, 503, 504)
 """What a server that is still starting answers, or the proxy before it."""
 STARTING_S = 10.0
 LONGEST_NAME = 1000
+LONGEST_KEY = 16384
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -240,13 +241,18 @@ def api_key(target: Target) -> str | None:
 def key_in(path: Path) -> str:
     """The text of a key file. Raises DocumentError, or AuthError for an empty one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_KEY + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(
             f"The API key file {path} cannot be read: {error}.", "Check the path and its owner."
         ) from None
     if not text.strip():
         raise AuthError(f"The API key file {path} is empty.", "Put the key into it, on one line.")
+    if len(text) > LONGEST_KEY:
+        raise AuthError(
+            f"The API key file {path} is too large to be one.", "Put the key into it, on one line."
+        )
     return text
 
 

@@ -19,6 +19,7 @@ from infra.record import Document, Record
 from serving.probe.spec import Load, Slo, Target, Workload
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
+LONGEST_FIRST_BYTES = 64 * 1024 * 1024
 ROOM_BYTES = 4096
 """A disk that does not take this much before the first request is called full."""
 
@@ -138,8 +139,9 @@ class Writer:
         self.path = path
         self.failure: str | None = None
         self.kept: list[Result | Ending] = []
-        self._made_folder = not path.parent.exists()
         try:
+            folders = (path.parent, *path.parent.parents)
+            self._made = [folder for folder in folders if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
         except OSError as error:
@@ -154,9 +156,9 @@ class Writer:
         """Leave nothing behind: the load has not begun."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-        if self._made_folder:
-            with suppress(OSError):
-                self.path.parent.rmdir()
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def try_room(self) -> None:
         """Write something and take it back. Raises HostError where there is no room, and leaves nothing behind."""
@@ -217,7 +219,10 @@ def new_writer(folder: Path) -> Writer:
 
 def refuse_old(folder: Path) -> None:
     """Raises UsageError where results lie already: a measurement is not written over."""
-    old = next((name for name in (RESULTS, REPORT) if (folder / name).exists()), None)
+    try:
+        old = next((name for name in (RESULTS, REPORT) if (folder / name).exists()), None)
+    except OSError as error:
+        raise unwritable(folder, error) from None
     if old is not None:
         raise UsageError(
             f"{folder} holds an earlier probe's {old}, which is not overwritten.",
@@ -277,7 +282,7 @@ def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterato
 
 def first_line(file: BinaryIO, path: Path) -> Run:
     """What the file's first line says of the run. Raises DocumentError."""
-    first = file.readline()
+    first = file.readline(LONGEST_FIRST_BYTES)
     if first.strip() == b"{":
         raise DocumentError(
             f"{path} is a report or another document, not raw results.",

@@ -47,6 +47,8 @@ def wait_s(retry_after: str, now: datetime | None = None) -> float | None:
 def wait_text(retry_after: str | None) -> str:
     """The same for a person, who may wait longer than a probe."""
     seconds = wait_s(retry_after) if retry_after else None
-    if seconds is None or seconds > 7 * 86400:
+    if seconds is None:
         return "a minute"
+    if seconds > 7 * 86400:
+        return f"for it (Retry-After: {one_line(retry_after or '', 40)})"
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
