@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
+import threading
 import time
 from array import array
 from collections import deque
@@ -22,6 +23,8 @@ from serving.probe.said import wait_s
 from serving.probe.spec import Load
 
 OPEN_LIMIT_S = 10.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, and what counts as it."""
 # A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
 PAUSE_AFTER_ERROR_S = 0.1
 MOST_RETRY_AFTER_S = 10.0
@@ -123,9 +126,9 @@ class Attack:
         finally:
             gc.enable()
             gc.unfreeze()
-            self._close_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self._close_all()
         if self._fault is not None:
             raise self._fault
         return self._client_side(wall_ns / 1e9, cpu_ns / 1e9)
@@ -362,14 +365,17 @@ class Attack:
             self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
 
     def _catch_interrupts(self) -> dict[signal.Signals, Any]:
-        previous = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                handler = signal.getsignal(number)
-                self.loop.add_signal_handler(number, self._interrupt)
-            except (ValueError, RuntimeError):  # not in the main thread: whoever runs it there catches Ctrl-C
-                continue
-            previous[number] = handler
+        """Not by the loop's own means, which lose a signal that comes while the loop does not run."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}  # whoever runs it there catches Ctrl-C
+
+        def handler(*_: object) -> None:
+            self.interrupted = True
+            self.loop.call_soon_threadsafe(self._interrupt)
+
+        heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+        previous = {each: signal.signal(each, handler) for each in heeded}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
         return previous
 
     def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -177,12 +177,12 @@ class Writer:
             self.kept.append(result)
 
     def take(self, part: Path) -> None:
-        """Append another writer's lines, and remove its file."""
-        with part.open("rb") as lines:
+        """Append another writer's whole lines, where it wrote any, and remove its file."""
+        with suppress(FileNotFoundError), part.open("rb") as lines:
             for line in lines:
-                if not self._write(line):
+                if line.endswith(b"\n") and not self._write(line):
                     self.kept.append(Result(**orjson.loads(line)))
-        part.unlink()
+        part.unlink(missing_ok=True)
 
     def close(self, ending: Ending) -> None:
         """Write the last line."""

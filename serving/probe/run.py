@@ -63,8 +63,11 @@ def run(
             raise
         before = server.counters()
         ending = attack(maker, load, composer, writer, watch)
-        if not any(side.gave_up for side in ending.clients):
-            ending.counters = moved(before, settled(server, before))
+        try:
+            if not any(side.gave_up for side in ending.clients):
+                ending.counters = moved(before, settled(server, before))
+        except KeyboardInterrupt:  # what was measured is worth more than the counters
+            ending.interrupted = True
         writer.close(ending)
     finally:
         server.close()
