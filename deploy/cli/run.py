@@ -30,7 +30,7 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         return fail(usage_error(error), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the parser exits for the first, with 1
         # The reader of our output went away (`corral ... | head`); not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.errors import HostError
 from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
@@ -29,6 +30,8 @@ INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PAUSE_AFTER_ERROR_S = 0.1
 MOST_RETRY_AFTER_S = 10.0
 HEARTBEAT_S = 0.02
+SPARE_FILES = 40
+"""What a process has open beside its connections: results, libraries, the loop's own."""
 RESULTS_AT_ONCE = 8
 
 
@@ -108,7 +111,7 @@ class Attack:
 
     def run(self) -> ClientSide:
         """Open the connections, send every shot, wait for every end. Ctrl-C ends it early with `interrupted` set."""
-        raise_file_limit()
+        raise_file_limit(self._wanted)
         previous = self._catch_interrupts()
         try:
             self._open_connections()
@@ -434,11 +437,16 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def raise_file_limit() -> None:
-    """Let this process have as many sockets as it may."""
+def raise_file_limit(connections: int) -> None:
+    """Let this process have as many sockets as it may. Raises HostError where they are too few to begin with."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if 0 <= hard < connections + SPARE_FILES:
+        raise HostError(
+            f"A process may open only {hard} files here, and {connections} connections at once need more.",
+            f"Allow more: ulimit -Hn {connections + SPARE_FILES}; or ask for fewer at once.",
+        )
 
 
 def pause_s(failure: tuple[str, str] | None) -> float:

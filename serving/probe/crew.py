@@ -134,6 +134,8 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
             worker.kill()
         raise
     finally:
+        for number in previous:  # one more Ctrl-C must not leave the parts behind
+            signal.signal(number, lambda *_: None)
         for worker, ours in crew:
             ours.close()
             worker.join(10)

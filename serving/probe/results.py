@@ -139,6 +139,7 @@ class Writer:
         self.path = path
         self.failure: str | None = None
         self.kept: list[Result | Ending] = []
+        self._results = 0
         try:
             folders = (path.parent, *path.parent.parents)
             self._made = [folder for folder in folders if not folder.exists()]
@@ -152,8 +153,15 @@ class Writer:
         if not self._write(run.model_dump_json().encode() + b"\n"):
             raise HostError(f"The results cannot be written to {self.failure}.", "Free some space: df -h")
 
+    def give_up(self) -> None:
+        """Keep what was measured; where nothing was, leave nothing behind."""
+        if self._results:
+            self._file.close()
+        else:
+            self.abandon()
+
     def abandon(self) -> None:
-        """Leave nothing behind: the load has not begun."""
+        """Leave nothing behind."""
         self._file.close()
         self.path.unlink(missing_ok=True)
         with suppress(OSError):
@@ -173,6 +181,7 @@ class Writer:
 
     def result(self, result: Result) -> None:
         """Write one request's line."""
+        self._results += 1
         if not self._write(orjson.dumps(shortened(result)) + b"\n"):
             self.kept.append(result)
 
@@ -180,6 +189,7 @@ class Writer:
         """Append another writer's whole lines, where it wrote any, and remove its file."""
         with suppress(FileNotFoundError), part.open("rb") as lines:
             for line in lines:
+                self._results += 1
                 if line.endswith(b"\n") and not self._write(line):
                     self.kept.append(Result(**orjson.loads(line)))
         part.unlink(missing_ok=True)

@@ -58,11 +58,11 @@ def run(
             maker, composer = prepare(server, workload, say)
             warm_up(maker, load, say)
             writer.run(record_of(maker, load, slo))
+            before = server.counters()
+            ending = attack(maker, load, composer, writer, watch)
         except BaseException:
-            writer.abandon()
+            writer.give_up()
             raise
-        before = server.counters()
-        ending = attack(maker, load, composer, writer, watch)
         try:
             if not any(side.gave_up for side in ending.clients):
                 ending.counters = moved(before, settled(server, before))
