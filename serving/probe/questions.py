@@ -267,7 +267,7 @@ def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
             f"The certificate of {url} is not trusted: {untrusted}.",
             "Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
         )
-    if other := other_protocol(url):
+    if not isinstance(error, httpx2.DecodingError) and (other := other_protocol(url)):
         return other
     said = one_line(str(error)).rstrip(".")
     if isinstance(error, httpx2.ConnectError):
