@@ -63,7 +63,7 @@ def split_url(url: str) -> tuple[str, Api | None]:
         raise UsageError("A URL must not hold a password.", "Use --api-key-file FILE.")
     if parts.query or parts.fragment:
         raise UsageError(
-            f"{url} holds more than an address: the requests go to paths below it.",
+            "A URL is an address alone here: what follows a ? or # goes nowhere.",
             f"Say {parts._replace(query='', fragment='').geturl()}",
         )
     path = parts.path.rstrip("/")
