@@ -115,7 +115,7 @@ def test_a_file_that_is_not_there_is_found_before_the_first_request(
     [
         ("--prompts /dev/zero", 4, "/dev/zero is no regular file, and it is read more than once."),
         ("--prompts LATE", 4, "Line 1 of LATE is no prompt: its last message has no content."),
-        ("--replay LONG", 2, "LONG lasts 1,000 days."),
+        ("--replay LONG", 2, "LONG lasts 1000 days."),
         ("--api-key-file /dev/zero", 5, "The API key file /dev/zero is too large to be one."),
         ("--ca-file /", 4, "/ holds no certificate that can be read: it is no regular file."),
         (
@@ -226,6 +226,50 @@ def test_a_report_of_a_cut_file_says_so(
     assert "the last line of the results was cut; figures are of the 0 complete requests before it" in out
     assert err.splitlines()[0].endswith("holds no request that succeeded, so there is nothing to measure.")
     assert (measured / "probe.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": "x", "gaps_us": [1]}',
+        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": "abc"}',
+        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": [9000000000000000]}',
+        '{"index": 0, "scheduled_us": 0, "sent_us": 900000000000000, "done_us": 1, "gaps_us": [1]}',
+        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": []}',
+        '{"end": {"duration_us": "x", "clients": []}}',
+        '{"end": {}}',
+        "[1]",
+    ],
+)
+def test_a_line_that_no_probe_wrote(measured: Path, error: Callable[[], list[str]], line: str) -> None:
+    path = measured / "results.jsonl"
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0] + line.encode() + b"\n")
+    assert corral(["probe", "report", str(measured)]) == 4
+    assert error() == [
+        f"error: Line 2 of {path} is not a result of a probe.",
+        f"hint: Look at it: sed -n 2p {path}",
+    ]
+
+
+def test_raw_results_are_not_written_over_by_a_form_of_them(
+    measured: Path, error: Callable[[], list[str]]
+) -> None:
+    path, form = measured / "results.jsonl", measured / "form"
+    before = path.read_bytes()
+    assert corral(["probe", "report", str(measured), "--csv", str(path)]) == 2
+    assert error()[0] == f"error: {path} would be written over."
+    assert corral(["probe", "report", str(measured), "--csv", str(form), "--vllm-bench", str(form)]) == 2
+    assert (path.read_bytes(), form.exists()) == (before, False)
+
+
+def test_a_form_can_go_to_what_is_no_file(measured: Path) -> None:
+    pipe = measured / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert corral(["probe", "report", str(measured), "--csv", str(pipe)]) == 0
+    assert os.read(reader, 65536).count(b"\n") == 5
+    os.close(reader)
+    assert pipe.is_fifo()
 
 
 def test_probe_json_stands_for_the_results_beside_it(

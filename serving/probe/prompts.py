@@ -87,7 +87,7 @@ def trace(lines: list[Line], path: Path) -> tuple[float, ...]:
         )
     if known[-1] - known[0] > LONGEST_TRACE_S:
         raise UsageError(
-            f"{path} lasts {(known[-1] - known[0]) / 86400:,.0f} days.",
+            f"{path} lasts {(known[-1] - known[0]) / 86400:.6g} days.",
             'At most 30; "timestamp" is in milliseconds, "time_s" in seconds.',
         )
     return tuple(time_s - known[0] for time_s in known)

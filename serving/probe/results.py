@@ -20,6 +20,7 @@ from serving.probe.spec import Load, Slo, Target, Workload
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
 LONGEST_FIRST_BYTES = 64 * 1024 * 1024
+LONGEST_US = 40 * 86400 * 1_000_000
 ROOM_BYTES = 4096
 """A disk that does not take this much before the first request is called full."""
 
@@ -311,8 +312,8 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
                 if "end" in record:
                     yield ending(record["end"])
                     return
-                result = Result(**record)
-            except (ValueError, TypeError):
+                result = checked(Result(**record))
+            except (ValueError, TypeError, KeyError):
                 if not line.endswith(b"\n"):
                     cut = True
                     break
@@ -328,6 +329,18 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
     yield Ending(duration_us=last, clients=[], interrupted=True, cut=cut)
 
 
+def checked(result: Result) -> Result:
+    """The result, when figures can be made of it. Raises ValueError or TypeError."""
+    times_us = (result.scheduled_us, result.sent_us, result.done_us, result.sent_us + sum(result.gaps_us))
+    if not all(isinstance(each, int) and abs(each) < LONGEST_US for each in times_us):
+        raise ValueError("a time that is none")
+    if result.ok and not result.gaps_us:
+        raise ValueError("an answer without a token")
+    return result
+
+
 def ending(record: dict[str, Any]) -> Ending:
-    """The Ending in its stored form."""
+    """The Ending in its stored form. Raises ValueError or TypeError."""
+    if not isinstance(record["duration_us"], int):
+        raise ValueError("a duration that is none")
     return Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))
