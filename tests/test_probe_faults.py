@@ -294,7 +294,7 @@ def living(group: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.4, 0.8])
+@pytest.mark.parametrize("delay_s", [0.1, 0.7])
 def test_ctrl_c_at_any_time_leaves_no_process_and_no_part(
     fake_llm: Fake, tmp_path: Path, delay_s: float
 ) -> None:

@@ -14,7 +14,9 @@ from deploy.cli.main import run as corral
 from infra.errors import EndpointError
 from serving.probe import ask, attack, questions
 from serving.probe import run as running
+from serving.probe.page import sweep_page
 from serving.probe.questions import Server
+from serving.probe.sweep_report import Point, Sweep
 
 pytestmark = pytest.mark.alone
 
@@ -262,3 +264,23 @@ def test_what_a_sweep_measured_stays_when_the_server_takes_no_more(
     assert err.splitlines()[-2] == (
         "error: The sweep ended early; the steps until then are kept: URL answers 500: boom."
     )
+
+
+def test_a_sweep_in_which_nothing_succeeded_has_a_page_all_the_same() -> None:
+    """Warnings are errors here: there is nothing to draw on a logarithmic scale."""
+    none = dict.fromkeys(
+        ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "attainment", "attainment_low")
+    )
+    step = Point(load=1, output_tokens_per_s=0, request_per_s=0, failed=9, valid=True, folder="x", **none)
+    found = Sweep(
+        url="u",
+        model="m",
+        over="rate",
+        slo={},
+        attainment=0.9,
+        best=None,
+        points=(step,),
+        rule="",
+        refused="boom",
+    )
+    assert sweep_page(found).count("<svg") == 2

@@ -168,13 +168,14 @@ def test_a_process_that_may_open_too_few_files(fake_llm: Fake, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("stderr", ["2>&-", "2> /dev/full"])
-def test_nobody_needs_to_read_the_progress(fake_llm: Fake, tmp_path: Path, stderr: str) -> None:
-    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' probe {fake_llm()}"
-    command = f"{program} --requests 4 --output {tmp_path / 'out'} --json {stderr}"
+def test_nobody_needs_to_read_the_progress(fake_llm: Fake, tmp_path: Path) -> None:
+    """With a closed stderr it must not land in the report; with a full one the exit code is the same."""
+    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' probe"
+    load = f"--requests 4 --output {tmp_path / 'out'} --json"
+    command = f"{program} {fake_llm()} {load} 2>&- || exit; {program} http://127.0.0.1:9 2> /dev/full"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
-    assert done.returncode in RAN
     assert json.loads(done.stdout)["succeeded"] == 4
+    assert done.returncode in (8, 9)  # 9: the first found itself the bottleneck
 
 
 def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
@@ -228,27 +229,28 @@ def test_a_report_of_a_cut_file_says_so(
     assert (measured / "probe.json").read_bytes() == kept
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": "x", "gaps_us": [1]}',
-        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": "abc"}',
-        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": [9000000000000000]}',
-        '{"index": 0, "scheduled_us": 0, "sent_us": 900000000000000, "done_us": 1, "gaps_us": [1]}',
-        '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": []}',
-        '{"end": {"duration_us": "x", "clients": []}}',
-        '{"end": {}}',
-        "[1]",
-    ],
+NO_LINES = (
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": "x", "gaps_us": [1]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": "abc"}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": [9000000000000000]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 900000000000000, "done_us": 1, "gaps_us": [1]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": []}',
+    '{"end": {"duration_us": "x", "clients": []}}',
+    '{"end": {}}',
+    "[1]",
 )
-def test_a_line_that_no_probe_wrote(measured: Path, error: Callable[[], list[str]], line: str) -> None:
+
+
+def test_a_line_that_no_probe_wrote(measured: Path, error: Callable[[], list[str]]) -> None:
     path = measured / "results.jsonl"
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0] + line.encode() + b"\n")
-    assert corral(["probe", "report", str(measured)]) == 4
-    assert error() == [
-        f"error: Line 2 of {path} is not a result of a probe.",
-        f"hint: Look at it: sed -n 2p {path}",
-    ]
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    for line in NO_LINES:
+        path.write_bytes(first + line.encode() + b"\n")
+        assert corral(["probe", "report", str(measured)]) == 4, line
+        assert error() == [
+            f"error: Line 2 of {path} is not a result of a probe.",
+            f"hint: Look at it: sed -n 2p {path}",
+        ]
 
 
 def test_raw_results_are_not_written_over_by_a_form_of_them(
