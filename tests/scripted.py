@@ -53,7 +53,7 @@ class Scripted:
                 threading.Thread(target=self._serve, args=(self._listener.accept()[0],), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:
-        with sock, suppress(OSError), sock.makefile("rb") as asked:
+        with sock, suppress(OSError, ValueError), sock.makefile("rb") as asked:
             first = asked.readline().split(b" ")
             if len(first) < 3:  # a TLS hello, or nothing
                 return
