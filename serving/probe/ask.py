@@ -99,7 +99,6 @@ def load_of(
     **rest: Any,
 ) -> Load:
     """Which load: a closed loop, or an open one when a rate or a trace is given."""
-    check_together(request_rate, duration_s, burstiness, end_request_rate)
     kinds = {"--concurrency": concurrency, "--request-rate": request_rate, "--replay": replay or None}
     given = [name for name, value in kinds.items() if value is not None]
     if len(given) > 1:
@@ -113,6 +112,11 @@ def load_of(
             "A rate that moves starts at a finite one and is evenly spaced.",
             "Leave --burstiness out, or --end-request-rate.",
         )
+    if request_rate == math.inf and (burstiness != 1 or duration_s is not None):
+        raise UsageError(
+            "With --request-rate inf all requests are sent at once: there is no time and no burstiness.",
+            "Say how many instead: --requests 128",
+        )
     check_load(concurrency, request_rate, requests, duration_s, burstiness, end_request_rate, rest)
     if requests is None and duration_s is None and not replay:
         requests = max(DEFAULT_REQUESTS, 4 * (concurrency or 0))
@@ -122,26 +126,6 @@ def load_of(
     if request_rate is None:
         return closed_loop(concurrency or DEFAULT_CONCURRENCY, common)
     return open_loop(request_rate, burstiness, end_request_rate, common)
-
-
-def check_together(
-    rate: float | None, duration_s: float | None, burstiness: float, end_rate: float | None
-) -> None:
-    """Raises UsageError for an option that would not be heeded."""
-    asked = {"--burstiness": burstiness != 1, "--end-request-rate": end_rate is not None}
-    given = [name for name, is_given in asked.items() if is_given]
-    if given and rate is None:
-        raise UsageError(f"{given[0]} is about a rate, and there is none.", "Say which: --request-rate 10")
-    if rate == math.inf:
-        given += ["--duration-s"] if duration_s is not None else []
-        if given:
-            raise UsageError(
-                f"{given[0]} means nothing where all requests are sent at once.", "Leave one of the two out."
-            )
-    if len(given) > 1:
-        raise UsageError(
-            "A rate that moves is Poisson all along.", "Leave out --burstiness or --end-request-rate."
-        )
 
 
 def closed_loop(concurrency: int, common: dict[str, Any]) -> Load:
