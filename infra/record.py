@@ -88,8 +88,14 @@ def read_text(path: Path, kind: str) -> str:
 
 
 def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file through a temporary one beside it. Raises HostError when the disk refuses."""
+    """Write a file through a temporary one beside it. Raises HostError when the disk refuses.
+
+    What is there and no file, such as /dev/stdout, is written to and not replaced.
+    """
     try:
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:

@@ -1,6 +1,7 @@
 """The program itself: exit codes, the error form, and what --help costs."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -73,3 +74,12 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(stdout: str, code: int, say
     )
     assert done.stderr.startswith(says)
     assert done.stderr.count("error:") == (1 if code else 0)
+
+
+def test_a_reader_that_went_away_is_no_failure() -> None:
+    ours, theirs = os.pipe()
+    os.close(ours)
+    program = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size", "scout", "--json"]
+    done = subprocess.run(program, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, "")

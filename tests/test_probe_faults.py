@@ -1,5 +1,6 @@
 """The probe when things go wrong or are unusual: every run ends in bounded time and keeps what was measured."""
 
+import gc
 import json
 import os
 import signal
@@ -7,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from deploy.cli.main import run as corral
 from deploy.targets.base import Status
 from infra.errors import EndpointError
 from serving.endpoint import Endpoint
-from serving.probe import ask, metrics, results
+from serving.probe import ask, attack, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 
@@ -187,6 +190,23 @@ def test_a_certificate_that_is_not_trusted(fake_llm: Fake, tmp_path: Path, autho
         probe(fake_llm(certificate=str(authority)), tmp_path / "out", {"concurrency": 1, "requests": 1})
 
 
+def test_a_certificate_and_a_port_are_named(
+    fake_llm: Fake, tmp_path: Path, authority: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = fake_llm(certificate=str(authority))
+    assert corral(["probe", url, "--output", str(tmp_path / "out")]) == 8
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: The certificate of {url} is not trusted: self-signed certificate.",
+        "hint: Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
+    ]
+    plain = url.replace("https:", "http:")
+    assert corral(["probe", plain, "--output", str(tmp_path / "out")]) == 8
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {plain} speaks TLS, not plain HTTP.",
+        f"hint: Say {url}",
+    ]
+
+
 def test_without_kernel_stamps_the_report_says_so(fake_llm: Fake, tmp_path: Path) -> None:
     report = probe(fake_llm(), tmp_path, {"concurrency": 2, "requests": 10, "kernel_stamps": False})
     assert (report.succeeded, report.client.stamps) == (10, "user")
@@ -212,8 +232,13 @@ def wait_for_lines(path: Path, lines: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, processes: str) -> None:
+@pytest.mark.parametrize(
+    ("processes", "number"),
+    [("1", signal.SIGINT), ("2", signal.SIGINT), ("1", signal.SIGHUP), ("2", signal.SIGTERM)],
+)
+def test_ctrl_c_reports_what_was_measured(
+    fake_llm: Fake, tmp_path: Path, processes: str, number: signal.Signals
+) -> None:
     url, folder = fake_llm(), tmp_path / "out"
     command = [
         url,
@@ -229,7 +254,7 @@ def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, proces
     process = started([*command, "--output", str(folder), "--processes", processes, "--json"])
     part = "results.jsonl" if processes == "1" else ".results.jsonl.1"
     wait_for_lines(folder / part, 9)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     report = json.loads(out)
@@ -239,6 +264,57 @@ def test_ctrl_c_reports_what_was_measured(fake_llm: Fake, tmp_path: Path, proces
     assert json.loads((folder / "probe.json").read_text()) == report
     assert "Traceback" not in err
     assert sorted(path.name for path in folder.iterdir()) == ["probe.json", "results.jsonl"]
+
+
+@pytest.mark.parametrize("moment", ["collect", "freeze", "enable"])
+def test_no_ctrl_c_is_lost_while_the_loop_stands_still(
+    fake_llm: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Before the trial's loop runs, and after it: neither the loop nor Python would hear of it by itself."""
+    real = getattr(gc, moment)
+
+    def interrupted() -> None:
+        real()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(attack, "gc", SimpleNamespace(**vars(gc) | {moment: interrupted}))
+    with pytest.raises(KeyboardInterrupt):
+        probe(fake_llm(), tmp_path / "out", {"concurrency": 1, "requests": 2})
+    assert not (tmp_path / "out").exists()
+
+
+def living(group: int) -> list[str]:
+    """The processes of the group, without those that have ended and wait to be fetched."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended since
+            name, _, rest = entry.read_text().rpartition(")")
+            state, _, process_group = rest.split()[:3]
+            found += [name] if process_group == str(group) and state != "Z" else []
+    return found
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.7])
+def test_ctrl_c_at_any_time_leaves_no_process_and_no_part(
+    fake_llm: Fake, tmp_path: Path, delay_s: float
+) -> None:
+    """A terminal sends it to all processes of the group, also to those that have just begun."""
+    options = "--concurrency 4 --duration-s 600 --output-tokens 20 --input-tokens 20 --processes 2"
+    command = [fake_llm(), *options.split(), "--output", str(tmp_path / "out")]
+    process = started(command, start_new_session=True)
+    assert process.stderr is not None
+    while "trying one request" not in process.stderr.readline():
+        assert process.poll() is None
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, "Traceback" in err) == (130, False), err
+    end_s = time.monotonic() + 10
+    while living(process.pid) and time.monotonic() < end_s:  # multiprocessing's own helper ends after it
+        time.sleep(0.02)
+    assert living(process.pid) == []
+    left = {path.name for path in (tmp_path / "out").iterdir()} if (tmp_path / "out").exists() else set()
+    assert left in (set(), {"probe.json", "results.jsonl"})
 
 
 def test_a_full_disk_ends_the_run_and_keeps_the_report(fake_llm: Fake, tmp_path: Path) -> None:

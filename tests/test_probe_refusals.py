@@ -110,6 +110,74 @@ def test_a_file_that_is_not_there_is_found_before_the_first_request(
     assert (asked(url), folder.exists()) == (0, False)
 
 
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("--prompts /dev/zero", 4, "/dev/zero is no regular file, and it is read more than once."),
+        ("--prompts LATE", 4, "Line 1 of LATE is no prompt: its last message has no content."),
+        ("--replay LONG", 2, "LONG lasts 1000 days."),
+        ("--api-key-file /dev/zero", 5, "The API key file /dev/zero is too large to be one."),
+        ("--ca-file /", 4, "/ holds no certificate that can be read: it is no regular file."),
+        (
+            f"--output /tmp/{'x' * 300}",
+            11,
+            f"/tmp/{'x' * 300} cannot be written: File name too long.",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_before_the_first_request(
+    fake_llm: Fake, tmp_path: Path, error: Callable[[], list[str]], options: str, code: int, said: str
+) -> None:
+    late, long, url = tmp_path / "late.jsonl", tmp_path / "long.jsonl", fake_llm()
+    late.write_text('{"messages": [{"role": "user"}]}')
+    long.write_text('{"time_s": 0, "prompt": "a"}\n{"time_s": 86400000, "prompt": "a"}\n')
+    words = options.replace("LATE", str(late)).replace("LONG", str(long)).split()
+    assert corral(["probe", url, "--output", str(tmp_path / "out" / "deep"), *words]) == code
+    assert error()[0] == f"error: {said.replace('LATE', str(late)).replace('LONG', str(long))}"
+    assert (asked(url), (tmp_path / "out").exists()) == (0, False)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--seed x", "Invalid value for '--seed': 'x' is no whole number."),
+        ("--concurrency 1.5", "Invalid value for '--concurrency': '1.5' is no whole number."),
+        ("--requests 1e3", "Invalid value for '--requests': '1e3' is no whole number."),
+        ("--request-rate fast", "Invalid value for '--request-rate': 'fast' is no number."),
+        ("--requests 0", "--requests 0 is out of range."),
+    ],
+)
+def test_a_value_that_is_no_number_is_said_in_our_words(
+    error: Callable[[], list[str]], option: str, said: str
+) -> None:
+    assert corral(["probe", "http://127.0.0.1:9", *option.split()]) == 2
+    assert error()[0] == f"error: {said}"
+
+
+def test_a_process_that_may_open_too_few_files(fake_llm: Fake, tmp_path: Path) -> None:
+    program = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64));"
+    load = ("--concurrency", "200", "--requests", "200", "--output", str(tmp_path / "out"))
+    code, _, err = as_a_process("probe", fake_llm(), *load, before=program)
+    assert (code, err.splitlines()[-2:]) == (
+        11,
+        [
+            "error: A process may open only 64 files here, and 200 connections at once need more.",
+            "hint: Allow more: ulimit -Hn 240; or ask for fewer at once.",
+        ],
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_nobody_needs_to_read_the_progress(fake_llm: Fake, tmp_path: Path) -> None:
+    """With a closed stderr it must not land in the report; with a full one the exit code is the same."""
+    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' probe"
+    load = f"--requests 4 --output {tmp_path / 'out'} --json"
+    command = f"{program} {fake_llm()} {load} 2>&- || exit; {program} http://127.0.0.1:9 2> /dev/full"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert json.loads(done.stdout)["succeeded"] == 4
+    assert done.returncode in (8, 9)  # 9: the first found itself the bottleneck
+
+
 def test_a_folder_that_cannot_be_written_is_found_before_the_first_request(
     fake_llm: Fake, error: Callable[[], list[str]]
 ) -> None:
@@ -161,6 +229,51 @@ def test_a_report_of_a_cut_file_says_so(
     assert (measured / "probe.json").read_bytes() == kept
 
 
+NO_LINES = (
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": "x", "gaps_us": [1]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": "abc"}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": [9000000000000000]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 900000000000000, "done_us": 1, "gaps_us": [1]}',
+    '{"index": 0, "scheduled_us": 0, "sent_us": 0, "done_us": 1, "gaps_us": []}',
+    '{"end": {"duration_us": "x", "clients": []}}',
+    '{"end": {}}',
+    "[1]",
+)
+
+
+def test_a_line_that_no_probe_wrote(measured: Path, error: Callable[[], list[str]]) -> None:
+    path = measured / "results.jsonl"
+    first = path.read_bytes().splitlines(keepends=True)[0]
+    for line in NO_LINES:
+        path.write_bytes(first + line.encode() + b"\n")
+        assert corral(["probe", "report", str(measured)]) == 4, line
+        assert error() == [
+            f"error: Line 2 of {path} is not a result of a probe.",
+            f"hint: Look at it: sed -n 2p {path}",
+        ]
+
+
+def test_raw_results_are_not_written_over_by_a_form_of_them(
+    measured: Path, error: Callable[[], list[str]]
+) -> None:
+    path, form = measured / "results.jsonl", measured / "form"
+    before = path.read_bytes()
+    assert corral(["probe", "report", str(measured), "--csv", str(path)]) == 2
+    assert error()[0] == f"error: {path} would be written over."
+    assert corral(["probe", "report", str(measured), "--csv", str(form), "--vllm-bench", str(form)]) == 2
+    assert (path.read_bytes(), form.exists()) == (before, False)
+
+
+def test_a_form_can_go_to_what_is_no_file(measured: Path) -> None:
+    pipe = measured / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert corral(["probe", "report", str(measured), "--csv", str(pipe)]) == 0
+    assert os.read(reader, 65536).count(b"\n") == 5
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_probe_json_stands_for_the_results_beside_it(
     measured: Path, error: Callable[[], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,9 +304,9 @@ def small_disk(tmp_path: Path, need: Callable[[str, str], NoReturn]) -> Iterator
     subprocess.run(["umount", str(place)], capture_output=True)
 
 
-def as_a_process(*words: str) -> tuple[int, str, str]:
+def as_a_process(*words: str, before: str = "") -> tuple[int, str, str]:
     """Run corral where a limit or a signal cannot reach the tests."""
-    program = [sys.executable, "-c", "from deploy.cli.main import main; main()", *words]
+    program = [sys.executable, "-c", f"{before}from deploy.cli.main import main; main()", *words]
     done = subprocess.run(program, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout, done.stderr
 

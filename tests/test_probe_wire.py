@@ -81,6 +81,12 @@ def test_the_short_way_and_the_long_way_agree() -> None:
         (head("Transfer-Encoding: chunked") + b"-5\r\n", "bad_http"),
         (head("Transfer-Encoding: chunked") + b"2\r\nabc\r\n", "bad_http"),
         (head("Content-Length: -1"), "bad_http"),
+        (head("Content-Length: \xb2"), "bad_http"),
+        (head("Content-Length: " + "9" * 5000), "bad_http"),
+        (head("Transfer-Encoding: chunked") + b"f" * 900 + b"\r\n", "bad_http"),
+        ("HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n".encode("latin-1"), "bad_http"),
+        (b"HTTP/1.1 102 X\r\n\r\n" * 5000, "bad_http"),
+        (head(version="1.0") + (b"data: " + b"x" * 2**20 + b"\n") * 17, "endless"),
         (head("Transfer-Encoding: chunked") + b"%x\r\n" % 2**26 + b"data: " + b"x" * 2**25, "endless"),
     ],
 )
@@ -113,3 +119,15 @@ def test_an_answer_that_is_no_stream_is_kept_as_a_body() -> None:
     assert response.feed(answer) == []
     assert (response.status, response.body, response.headers["retry-after"]) == (429, b"wait", "7")
     assert (response.complete, response.keep_alive) == (True, False)  # bytes followed the end
+
+
+def test_a_body_that_is_no_stream_is_read_no_further_than_it_is_kept() -> None:
+    response = Response()
+    response.feed(b"HTTP/1.1 500 X\r\n\r\n" + b"x" * 200_000)
+    assert (len(response.body), response.complete, response.keep_alive) == (65536, True, False)
+
+
+def test_a_stream_that_is_compressed_is_none() -> None:
+    response = Response()
+    response.feed(head("Content-Encoding: GZip", "Content-Length: 2") + b"\x1f\x8b")
+    assert (response.is_stream, response.encoding, response.body) == (False, "gzip", b"\x1f\x8b")

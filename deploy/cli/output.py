@@ -14,8 +14,13 @@ def say(text: str) -> None:
 
 
 def progress(text: str) -> None:
-    """Print progress; it never mixes with a result."""
-    print(text, file=sys.stderr, flush=True)
+    """Print progress; it never mixes with a result, and what is done does not depend on its being read."""
+    if sys.stderr is None:  # the caller closed it; print would use stdout
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def is_somebody_there() -> bool:
@@ -40,9 +45,9 @@ class Told(int):
 
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
-    print(f"error: {error.message}", file=sys.stderr)
+    progress(f"error: {error.message}")
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr)
+        progress(f"hint: {error.hint}")
     try:
         if as_json:
             print(as_object(error))

@@ -230,23 +230,13 @@ def sweep(
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
     from deploy.cli.output import emit, progress
     from serving.probe import ask
-    from serving.probe.spec import Steps
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
     from serving.probe.text import progress_line
 
     url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
-    steps = Steps(
-        over=ask.one_of("--over", over, "concurrency", "rate"),
-        start=start,
-        limit=limit,
-        attainment=attainment,
-        duration_s=duration_s,
-        timeout_s=timeout_s,
-        processes=processes,
-        seed=seed,
-    )
+    steps = ask.steps_of(over, start, limit, attainment, duration_s, timeout_s, processes, seed)
     workload = ask.workload_of(
         input_tokens,
         output_tokens,
@@ -263,7 +253,7 @@ def sweep(
     folder = output or dated_folder()
     found = measure(
         target,
-        ask.checked_steps(steps),
+        steps,
         workload,
         folder,
         ask.slo_of(goodput or []),
@@ -308,7 +298,7 @@ def dated_folder() -> Path:
 def swept(found: "Sweep", folder: Path) -> int:
     """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
     from deploy.cli.output import Told, fail
-    from infra.errors import HostError, Interrupted, ProbeInvalid
+    from infra.errors import EndpointError, HostError, Interrupted, ProbeInvalid
     from serving.probe.sweep import keep
 
     try:
@@ -317,6 +307,9 @@ def swept(found: "Sweep", folder: Path) -> int:
         return Told(fail(error, as_json=False))
     if found.interrupted:
         return Told(fail(Interrupted("Interrupted; the steps until then are kept."), as_json=False))
+    if found.refused:
+        why = f"The sweep ended early; the steps until then are kept: {found.refused}"
+        return Told(fail(EndpointError(why, "Look at the server's log."), as_json=False))
     invalid = [point for point in found.points if point.load == found.best and not point.valid]
     if invalid:
         why = f"The answer rests on a step that must not be used: see {invalid[0].folder}."

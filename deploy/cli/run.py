@@ -30,7 +30,7 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         return fail(usage_error(error), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # the parser exits for the first, with 1
         # The reader of our output went away (`corral ... | head`); not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -42,10 +42,33 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
 
 def usage_error(error: typer.TyperException) -> UsageError:
     """Turn the parser's complaint into our one sentence and hint."""
+    if said := why_not(error.__cause__):
+        error.message = said
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "corral"
     return UsageError(message, f"See: {command} --help")
+
+
+def why_not(cause: BaseException | None) -> str:
+    """What is wrong with a value that the parser's validator refused, in place of that library's own words."""
+    from pydantic import ValidationError
+
+    if not isinstance(cause, ValidationError):
+        return ""
+    problem = cause.errors(include_url=False)[0]
+    value, limits = problem["input"], problem.get("ctx", {})
+    match problem["type"]:
+        case "int_parsing" | "int_from_float" | "int_type" | "int_parsing_size":
+            return f"{value!r} is no whole number."
+        case "float_parsing" | "float_type":
+            return f"{value!r} is no number."
+        case "greater_than_equal":
+            return f"{value} is below {limits['ge']}."
+        case "less_than_equal":
+            return f"{value} is above {limits['le']}."
+        case _:
+            return f"{value!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}."
 
 
 def refused(error: OSError) -> HostError:

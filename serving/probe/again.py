@@ -4,6 +4,7 @@ from pathlib import Path
 
 import orjson
 
+from infra.errors import UsageError
 from infra.record import write_text_atomically
 from serving.probe.exports import csv_text, vllm_bench
 from serving.probe.metrics import Figures
@@ -17,9 +18,15 @@ def again(
 ) -> tuple[ProbeReport, Path]:
     """The report of a results file or its folder, and the file it was made from. Writes the forms asked for.
 
-    Raises DocumentError for a file that holds no results, HostError when a form cannot be written.
+    Raises DocumentError for a file that holds no results, UsageError where a form would be written over them or over
+    another, HostError when one cannot be written.
     """
     path = results_path(results)
+    taken = {path.resolve()}
+    for form in (html, csv, bench):
+        if form is not None and form.resolve() in taken:
+            raise UsageError(f"{form} would be written over.", "Give each form a file of its own.")
+        taken |= {form.resolve()} if form is not None else set()
     run, records = read(path)
     figures = Figures(run, collect(records))
     if csv is not None:

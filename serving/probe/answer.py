@@ -9,6 +9,7 @@ from orjson import loads
 
 from serving.probe.api import Delta, StreamFailure, error_text, usage_tokens
 from serving.probe.results import Result
+from serving.probe.said import body_line, one_line
 from serving.probe.wire import Response
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
@@ -101,27 +102,29 @@ class Answer:
                 continue
             try:
                 text, finish_reason, usage, ended = delta_of(loads(payload))
+                if text:
+                    self.chars += len(text)
+                    if text.isascii() and not (finish_reason or usage or ended):
+                        self.around = around(payload, text)
+                    if self.texts is not None:
+                        self.texts.append(text)
+                    stamps.append(stamp_ns)
+                elif text == "":
+                    closing += finish_reason is not None
+                    self.empty.append((len(stamps), finish_reason is not None))
+                    stamps.append(stamp_ns)
+                if finish_reason:
+                    if not isinstance(finish_reason, str):
+                        raise TypeError
+                    self.finish_reason = finish_reason
+                if usage:
+                    self.take_usage(usage, text is not None)
             except StreamFailure as failure:
                 self.fail("stream_error", str(failure))
                 continue
             except (ValueError, KeyError, TypeError, AttributeError, IndexError):
                 self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
                 continue
-            if text:
-                stamps.append(stamp_ns)
-                self.chars += len(text)
-                if self.texts is not None:
-                    self.texts.append(text)
-                if text.isascii() and not (finish_reason or usage or ended):
-                    self.around = around(payload, text)
-            elif text == "":
-                closing += finish_reason is not None
-                self.empty.append((len(stamps), finish_reason is not None))
-                stamps.append(stamp_ns)
-            if finish_reason:
-                self.finish_reason = finish_reason
-            if usage:
-                self.take_usage(usage, text is not None)
             if ended:
                 self.ended = True
         chunks = len(stamps) - before - closing
@@ -168,6 +171,8 @@ class Answer:
             self.failure = (f"http_{response.status}", http_text(response))
         elif not response.is_stream:
             kind = response.headers.get("content-type", "no content type")
+            if encoding := response.encoding:
+                kind += f" in {encoding}, which was not asked for"
             self.failure = ("not_a_stream", f"the answer is {kind}, not a stream: {response.body[:60]!r}")
         elif not (self.ended or self.finish_reason):
             self.fail("truncated", "the stream ended without [DONE]")
@@ -188,7 +193,7 @@ class Answer:
             connect_us=self.connect_us,
             status=self.status,
             error=error_class,
-            message=message,
+            message=message and one_line(message),
             gaps_us=gaps(self.sent_ns, stamps),
             chunk_tokens=chunk_tokens,
             input_asked=self.shot.input_asked,
@@ -197,7 +202,7 @@ class Answer:
             output_tokens=self.usage[1],
             cached_tokens=self.usage[2],
             output_chars=self.chars,
-            finish_reason=self.finish_reason,
+            finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
             uncertain=self.uncertain,
             empty_chunks=len(self.stamps_ns) - len(stamps),
         )
@@ -217,7 +222,7 @@ def http_text(response: Response) -> str:
     try:
         text = error_text(loads(response.body))
     except ValueError:
-        text = response.body[:120].decode(errors="replace").strip()
+        text = body_line(response.body, response.encoding)
     wait = response.headers.get("retry-after")
     return f"{text} (Retry-After: {wait})" if wait else text
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, Literal
 
+from serving.probe.said import one_line
+
 Api = Literal["completions", "chat", "messages"]
 
 PATHS: dict[Api, str] = {
@@ -32,7 +34,10 @@ def completions_delta(event: dict[str, Any]) -> Delta:
     if not choices:
         return without_choices(event)
     choice = choices[0]
-    return choice.get("text") or "", choice.get("finish_reason"), event.get("usage"), False
+    reason = choice.get("finish_reason")
+    if reason == "error":
+        raise StreamFailure(error_text(event))
+    return choice.get("text") or "", reason, event.get("usage"), False
 
 
 def chat_delta(event: dict[str, Any]) -> Delta:
@@ -43,7 +48,10 @@ def chat_delta(event: dict[str, Any]) -> Delta:
     choice = choices[0]
     delta = choice.get("delta") or {}
     text = delta.get("content") or chat_text(delta)
-    return text, choice.get("finish_reason"), event.get("usage"), False
+    reason = choice.get("finish_reason")
+    if reason == "error":
+        raise StreamFailure(error_text(event))
+    return text, reason, event.get("usage"), False
 
 
 def chat_text(delta: dict[str, Any]) -> str | None:
@@ -74,8 +82,8 @@ def messages_delta(event: dict[str, Any]) -> Delta:
 
 
 def without_choices(event: dict[str, Any]) -> Delta:
-    """An event without choices: the usage at the end, or an error in the middle."""
-    if "error" in event:
+    """An event without choices: the usage at the end, or an error in the middle, which some servers leave bare."""
+    if "error" in event or ("choices" not in event and "usage" not in event and "message" in event):
         raise StreamFailure(error_text(event))
     return None, None, event.get("usage"), False
 
@@ -94,7 +102,7 @@ def error_text(answer: object) -> str:
         inner = inner.get("error", inner.get("detail", inner.get("message", inner)))
     if isinstance(inner, dict):
         inner = inner.get("message", inner)
-    return str(inner)[:300]
+    return one_line(str(inner))
 
 
 def usage_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
@@ -118,7 +126,7 @@ def usage_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None, int | N
 
 def whole(value: object) -> int | None:
     """The value when it is a whole number of tokens."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def request_body(

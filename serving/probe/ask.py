@@ -12,6 +12,7 @@ from infra.errors import UsageError
 from serving.probe import lengths
 from serving.probe.api import PATHS, Api
 from serving.probe.prompts import read, trace
+from serving.probe.said import one_line
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 
 MOST_CONCURRENCY = 100_000
@@ -49,14 +50,34 @@ def split_url(url: str) -> tuple[str, Api | None]:
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
-    if not valid or url != url.strip() or any(ord(letter) < 33 for letter in url):
-        raise UsageError(f"{url!r} is not the URL of a server.", "Say, for example, http://127.0.0.1:8000")
+    if (
+        not valid
+        or any(not 33 <= ord(letter) < 127 for letter in url)
+        or not can_be_a_host(parts.hostname or "")
+    ):
+        raise UsageError(
+            f"{one_line(repr(url), 200)} is not the URL of a server.",
+            "Say, for example, http://127.0.0.1:8000",
+        )
     if parts.username or parts.password:
         raise UsageError("A URL must not hold a password.", "Use --api-key-file FILE.")
+    if parts.query or parts.fragment:
+        raise UsageError(
+            "A URL is an address alone here: what follows a ? or # goes nowhere.",
+            f"Say {parts._replace(query='', fragment='').geturl()}",
+        )
     path = parts.path.rstrip("/")
     named = next((api for api, end in PATHS.items() if path.endswith(end)), None)
     path = path.removesuffix(PATHS[named]) if named else path.removesuffix("/v1")
     return f"{parts.scheme}://{parts.netloc}{path}", named
+
+
+def can_be_a_host(name: str) -> bool:
+    """Whether a resolver takes it: no part of it is empty or too long."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def known_api(api: str) -> Api:
@@ -90,6 +111,11 @@ def load_of(
         raise UsageError(
             "A rate that moves starts at a finite one and is evenly spaced.",
             "Leave --burstiness out, or --end-request-rate.",
+        )
+    if request_rate == math.inf and (burstiness != 1 or duration_s is not None):
+        raise UsageError(
+            "With --request-rate inf all requests are sent at once: there is no time and no burstiness.",
+            "Say how many instead: --requests 128",
         )
     check_load(concurrency, request_rate, requests, duration_s, burstiness, end_request_rate, rest)
     if requests is None and duration_s is None and not replay:
@@ -165,6 +191,7 @@ def workload_of(
     **rest: Any,
 ) -> Workload:
     """Which requests."""
+    within("--seed", rest.get("seed", 0), -(2**63), 2**63 - 1)
     inputs = lengths.parse(input_tokens, "--input-tokens")
     prefix, turns, images = rest.get("prefix_tokens", 0), rest.get("turns", 1), rest.get("images", 0)
     within("--turns", turns, 1, 1000)
@@ -233,6 +260,8 @@ def slo_of(goodput: list[str]) -> Slo:
             raise UsageError(
                 f"--goodput {each!r} is not a limit.", "Say, in milliseconds: --goodput ttft:500"
             )
+        if field in limits:
+            raise UsageError(f"--goodput has two limits for {name}.", "Give one of them.")
         limits[field] = limit_ms / 1000
     return Slo(**limits)
 
@@ -240,7 +269,12 @@ def slo_of(goodput: list[str]) -> Slo:
 def within(option: str, value: float, low: float, high: float) -> None:
     """Raises UsageError for what is not a number in the range."""
     if not low <= value <= high:  # NaN is in no range
-        raise UsageError(f"{option} {value} is out of range.", f"It can be {low:,g} to {high:,g}.")
+        raise UsageError(f"{option} {value} is out of range.", f"It can be {number(low)} to {number(high)}.")
+
+
+def number(value: float) -> str:
+    """A limit as a person writes it."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
 
 
 def trace_of(path: Path | None) -> tuple[float, ...]:
@@ -255,16 +289,35 @@ def one_of(option: str, value: str, *choices: str) -> str:
     return value
 
 
-def checked_steps(steps: Steps) -> Steps:
+def steps_of(
+    over: str,
+    start: float,
+    limit: float,
+    attainment: float,
+    duration_s: float,
+    timeout_s: float,
+    processes: int,
+    seed: int,
+) -> Steps:
     """The sweep's steps, in range."""
-    within("--start", steps.start, 1.0 if steps.over == "concurrency" else 1e-6, MOST_RATE)
-    within(
-        "--limit", steps.limit, steps.start, MOST_CONCURRENCY if steps.over == "concurrency" else MOST_RATE
+    closed = one_of("--over", over, "concurrency", "rate") == "concurrency"
+    most = MOST_CONCURRENCY if closed else MOST_RATE
+    within("--start", start, 1.0 if closed else 1e-6, most)
+    within("--limit", limit, start, most)
+    for option, value in (("--start", start), ("--limit", limit)):
+        if closed and value != int(value):
+            raise UsageError(f"{option} {value} is no whole number of requests.", f"Say {option} {value:.0f}")
+    within("--attainment", attainment, 0.01, 1.0)
+    within("--duration-s", duration_s, 0.5, LONGEST_S)
+    within("--timeout-s", timeout_s, 0.05, 86400.0)
+    within("--processes", processes, 1, min(256.0, start if closed else 256.0))
+    return Steps(
+        over=over,
+        start=start,
+        limit=limit,
+        attainment=attainment,
+        duration_s=duration_s,
+        timeout_s=timeout_s,
+        processes=processes,
+        seed=seed,
     )
-    within("--attainment", steps.attainment, 0.01, 1.0)
-    within("--duration-s", steps.duration_s, 0.5, LONGEST_S)
-    within("--timeout-s", steps.timeout_s, 0.05, 86400.0)
-    within(
-        "--processes", steps.processes, 1, min(256.0, steps.start if steps.over == "concurrency" else 256.0)
-    )
-    return steps

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import resource
 import signal
+import threading
 import time
 from array import array
 from collections import deque
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra.errors import HostError
 from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
@@ -18,13 +20,18 @@ from serving.probe.clock import realtime_offset_ns
 from serving.probe.connection import Connection, Peer
 from serving.probe.reader import new_reader
 from serving.probe.results import ClientSide, Result
+from serving.probe.said import wait_s
 from serving.probe.spec import Load
 
 OPEN_LIMIT_S = 10.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, and what counts as it."""
 # A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
 PAUSE_AFTER_ERROR_S = 0.1
 MOST_RETRY_AFTER_S = 10.0
 HEARTBEAT_S = 0.02
+SPARE_FILES = 40
+"""What a process has open beside its connections: results, libraries, the loop's own."""
 RESULTS_AT_ONCE = 8
 
 
@@ -99,10 +106,12 @@ class Attack:
         self.last_done_us = 0
         self._owed: deque[Answer] = deque()
         self._over: asyncio.Future[None] = self.loop.create_future()
+        self._fault: BaseException | None = None
+        self.loop.set_exception_handler(self._fail)
 
     def run(self) -> ClientSide:
         """Open the connections, send every shot, wait for every end. Ctrl-C ends it early with `interrupted` set."""
-        raise_file_limit()
+        raise_file_limit(self._wanted)
         previous = self._catch_interrupts()
         try:
             self._open_connections()
@@ -120,9 +129,11 @@ class Attack:
         finally:
             gc.enable()
             gc.unfreeze()
-            self._close_all()
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            self._close_all()
+        if self._fault is not None:
+            raise self._fault
         return self._client_side(wall_ns / 1e9, cpu_ns / 1e9)
 
     # Before the clock starts
@@ -163,19 +174,26 @@ class Attack:
 
     def _take_next(self, connection: Connection) -> None:
         """Give a free slot its next shot, or let it go."""
-        shot = None if self._draining else next(self._shots, None)
-        if shot is None:
+        self._take(connection, None if self._draining else next(self._shots, None))
+
+    def _take(self, connection: Connection, shot: Shot | None) -> None:
+        if shot is None or self._draining:
             self._discard(connection)
         else:
             self._launch(connection, shot)
 
     def _take_next_later(self, connection: Connection, pause_s: float) -> None:
+        """The same after a pause, which nobody waits for when there is no next shot."""
+        shot = None if self._draining else next(self._shots, None)
+        if shot is None:
+            self._discard(connection)
+            return
         self._waiting += 1
 
         def resume() -> None:
             self._waiting -= 1
             if not self._over.done():
-                self._take_next(connection)
+                self._take(connection, shot)
                 self._finish_if_over()
 
         self.loop.call_later(pause_s, resume)
@@ -350,15 +368,23 @@ class Attack:
             self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
 
     def _catch_interrupts(self) -> dict[signal.Signals, Any]:
-        previous = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                handler = signal.getsignal(number)
-                self.loop.add_signal_handler(number, self._interrupt)
-            except (ValueError, RuntimeError):  # not in the main thread: whoever runs it there catches Ctrl-C
-                continue
-            previous[number] = handler
+        """Not by the loop's own means, which lose a signal that comes while the loop does not run."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}  # whoever runs it there catches Ctrl-C
+
+        def handler(*_: object) -> None:
+            self.interrupted = True
+            self.loop.call_soon_threadsafe(self._interrupt)
+
+        heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+        previous = {each: signal.signal(each, handler) for each in heeded}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
         return previous
+
+    def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A mistake of ours in a callback ends the run: the requests it was about would never end."""
+        self._fault = self._fault or context.get("exception") or RuntimeError(context["message"])
+        self._interrupt()
 
     def _interrupt(self) -> None:
         self.interrupted = True
@@ -411,19 +437,23 @@ def new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def raise_file_limit() -> None:
-    """Let this process have as many sockets as it may."""
+def raise_file_limit(connections: int) -> None:
+    """Let this process have as many sockets as it may. Raises HostError where they are too few to begin with."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if 0 <= hard < connections + SPARE_FILES:
+        raise HostError(
+            f"A process may open only {hard} files here, and {connections} connections at once need more.",
+            f"Allow more: ulimit -Hn {connections + SPARE_FILES}; or ask for fewer at once.",
+        )
 
 
 def pause_s(failure: tuple[str, str] | None) -> float:
     """How long a closed loop waits after a failure: what the server asked, within reason."""
     _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
-    if found and wait.rstrip(")").isdigit():
-        return min(float(wait.rstrip(")")), MOST_RETRY_AFTER_S)
-    return PAUSE_AFTER_ERROR_S
+    asked_s = wait_s(wait.rstrip(")")) if found else None
+    return min(max(asked_s or 0.0, PAUSE_AFTER_ERROR_S), MOST_RETRY_AFTER_S)
 
 
 def spread(values: "list[int] | array[int]") -> dict[str, float]:

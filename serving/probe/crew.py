@@ -5,14 +5,17 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain, count, islice
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from infra.errors import CorralError
 from serving.probe.answer import Shot
-from serving.probe.attack import Attack, Progress
+from serving.probe.attack import INTERRUPTS, Attack, Progress
 from serving.probe.dataset import Composer
 from serving.probe.maker import Maker
 from serving.probe.peer import resolve
@@ -113,36 +116,66 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
     context = multiprocessing.get_context("spawn")
     crew = []
     parts = [writer.path.with_name(f".{writer.path.name}.{process}") for process in range(load.processes)]
-    for process, part in enumerate(parts):
-        ours, theirs = context.Pipe()
-        worker = context.Process(target=work, args=(maker, load, process, part, theirs), daemon=True)
-        worker.start()
-        theirs.close()
-        crew.append((worker, ours))
-    previous = signal.signal(signal.SIGINT, lambda *_: interrupt([worker.pid for worker, _ in crew]))
+    previous: dict[signal.Signals, Any] = {}
     try:
+        with held_back():
+            for process, part in enumerate(parts):
+                ours, theirs = context.Pipe()
+                worker = context.Process(target=work, args=(maker, load, process, part, theirs), daemon=True)
+                worker.start()
+                theirs.close()
+                crew.append((worker, ours))
+            pass_on = passing_on([worker.pid for worker, _ in crew])
+            heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
+            previous = {each: signal.signal(each, pass_on) for each in heeded}
         shares = conduct([ours for _, ours in crew], watch)
+    except BaseException:
+        for worker, _ in crew:
+            worker.kill()
+        raise
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number in previous:  # one more Ctrl-C must not leave the parts behind
+            signal.signal(number, lambda *_: None)
         for worker, ours in crew:
             ours.close()
             worker.join(10)
             if worker.is_alive():
                 worker.kill()
                 worker.join()
-    for part in parts:
-        writer.take(part)
+        for part in parts:
+            writer.take(part)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     for share in shares:
         writer.kept += share.kept
     writer.failure = writer.failure or next((share.failure for share in shares if share.failure), None)
     return shares
 
 
-def interrupt(pids: list[int | None]) -> None:
-    """Pass Ctrl-C on."""
-    for pid in pids:
-        if pid is not None:
-            os.kill(pid, signal.SIGINT)
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Ctrl-C waits until this is over; a process started meanwhile holds it back until it loads."""
+    resource_tracker.ensure_running()  # which would let it through when it is started later
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+
+
+def passing_on(pids: list[int | None]) -> Callable[..., None]:
+    """A handler that passes Ctrl-C on to the processes; the third one waits for them no more."""
+    times = count(1)
+
+    def pass_on(*_: object) -> None:
+        if next(times) > 2:
+            raise KeyboardInterrupt
+        for pid in pids:
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGINT)
+
+    return pass_on
 
 
 def conduct(pipes: list[Connection], watch: Watch | None) -> list[Share]:
@@ -150,7 +183,7 @@ def conduct(pipes: list[Connection], watch: Watch | None) -> list[Share]:
     for pipe in pipes:
         if not pipe.poll(READY_LIMIT_S):
             raise CorralError("A process of the probe did not become ready.", "Use fewer: --processes")
-        pipe.recv()
+        hear(pipe)
     start_at_ns = time.monotonic_ns() + 200_000_000
     for pipe in pipes:
         pipe.send(start_at_ns)
@@ -159,20 +192,26 @@ def conduct(pipes: list[Connection], watch: Watch | None) -> list[Share]:
     while len(shares) < len(pipes):
         speaking = wait([pipe for pipe in pipes if pipe not in shares], timeout=1.0)
         for pipe in (pipe for pipe in pipes if pipe in speaking):
-            try:
-                told = pipe.recv()
-            except EOFError:
-                raise CorralError(
-                    "A process of the probe has died.", "Look at the system's log: dmesg"
-                ) from None
+            told = hear(pipe)
             if isinstance(told, Share):
                 shares[pipe] = told
-            else:
+            elif isinstance(told, Progress):
                 standing[pipe] = told
         if watch is not None and len(standing) == len(pipes):
             watch(together(list(standing.values())))
             standing.clear()
     return list(shares.values())
+
+
+def hear(pipe: Connection) -> Share | Progress | str:
+    """What a process says. Raises CorralError: its own, or that it has died."""
+    try:
+        told: Share | Progress | str | CorralError = pipe.recv()
+    except (EOFError, OSError):
+        raise CorralError("A process of the probe has died.", "Look at the system's log: dmesg") from None
+    if isinstance(told, CorralError):
+        raise told
+    return told
 
 
 def together(each: list[Progress]) -> Progress:
@@ -193,8 +232,19 @@ def together(each: list[Progress]) -> Progress:
 
 
 def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
-    """The body of one process. Ctrl-C reaches it through the first process, and only while it loads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The body of one process. Ctrl-C is held back until it loads, and means nothing after that."""
+    for number in INTERRUPTS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # to ignore it would lose one that waits
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):  # the first process is gone
+        try:
+            load_and_tell(maker, load, process, part, pipe)
+        except CorralError as error:
+            pipe.send(error)
+
+
+def load_and_tell(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
+    """Do this process's share; say when it is ready, how it stands, and what it did."""
     writer = Writer(part)
 
     def sink(result: Result) -> None:

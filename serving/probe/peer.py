@@ -28,6 +28,8 @@ def tls_context(target: Target) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if target.ca_file is not None:
         try:
+            if not target.ca_file.is_file():
+                raise OSError("it is no regular file" if target.ca_file.exists() else "there is no such file")
             context = ssl.create_default_context(cafile=str(target.ca_file))
         except (OSError, ssl.SSLError) as error:
             raise DocumentError(

@@ -10,6 +10,7 @@ The last form is that of the Mooncake traces, `timestamp` in milliseconds; `time
 import math
 import random
 from collections.abc import Iterator
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from serving.probe.api import Api
 from serving.probe.dataset import Composer, Prompt, message
 from serving.probe.lengths import MOST_TOKENS, Lengths
 
-MOST_LINES = 10_000_000
+LONGEST_LINE_BYTES = 256 * 1024 * 1024
+LONGEST_TRACE_S = 30 * 86400.0
 
 
 class Line:
@@ -41,12 +43,17 @@ class Line:
 def read(path: Path) -> list[Line]:
     """The lines of a file of prompts. Raises DocumentError naming the line that is wrong."""
     try:
-        texts = path.read_bytes().splitlines()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise DocumentError(
+                f"{path} is no regular file, and it is read more than once.", "Write it into a file first."
+            )
+        with path.open("rb") as file:
+            texts = iter(partial(file.readline, LONGEST_LINE_BYTES), b"")
+            lines = [parse(text, number, path) for number, text in enumerate(texts, 1) if text.strip()]
     except OSError as error:
         raise DocumentError(
             f"{path} cannot be read: {error.strerror}.", "Give a file of JSON lines."
         ) from None
-    lines = [parse(text, number, path) for number, text in enumerate(texts, 1) if text.strip()]
     if not lines:
         raise DocumentError(
             f"{path} holds no prompts.",
@@ -77,6 +84,11 @@ def trace(lines: list[Line], path: Path) -> tuple[float, ...]:
         raise UsageError(
             f"{path} is no trace: every line needs a time, none before the one above.",
             'Say "time_s" in seconds or "timestamp" in milliseconds.',
+        )
+    if known[-1] - known[0] > LONGEST_TRACE_S:
+        raise UsageError(
+            f"{path} lasts {(known[-1] - known[0]) / 86400:.6g} days.",
+            'At most 30; "timestamp" is in milliseconds, "time_s" in seconds.',
         )
     return tuple(time_s - known[0] for time_s in known)
 
@@ -124,6 +136,8 @@ def messages_of(record: dict[str, Any]) -> list[dict[str, Any]]:
         isinstance(each, dict) and "role" in each for each in messages
     ):
         raise ValueError("its messages are no list of objects with a role")
+    if messages and "content" not in messages[-1]:
+        raise ValueError("its last message has no content")
     return messages
 
 

@@ -1,9 +1,11 @@
 """Door: what a probe asks the server besides its load: models, token counts, counters."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ssl
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,9 +14,19 @@ import httpx2
 from infra.errors import AuthError, DocumentError, EndpointError
 from serving.probe.api import ANTHROPIC_VERSION, auth_headers, error_text
 from serving.probe.peer import tls_context
+from serving.probe.protocol import other_protocol
+from serving.probe.said import body_line, one_line, wait_s, wait_text
 from serving.probe.spec import Target
 
 LONGEST_ANSWER_S = 15.0
+LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
+SHAKE_HANDS_S = 2.0
+"""After this long without a TLS handshake the port is asked whether it speaks plain HTTP."""
+STARTING = (502, 503, 504)
+"""What a server that is still starting answers, or the proxy before it."""
+STARTING_S = 10.0
+LONGEST_NAME = 1000
+LONGEST_KEY = 16384
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -51,30 +63,39 @@ class Server:
         """Let the connections go."""
         self._http.close()
 
-    def models(self) -> list[dict[str, Any]]:
-        """What /v1/models lists; empty where the server has no such list.
+    def models(self, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
+        """What /v1/models lists; empty where the server has no such list. A server that starts is waited for a little.
 
         Raises AuthError when the key is refused, EndpointError when nobody or something else answers.
         """
-        with translated(self.target.base_url, self._timeout_s):
-            response = self._http.get("/v1/models")
+        patience = Patience(say)
+        while True:
+            response = self._first("/v1/models")
+            if not patience.allows(response.status_code, response.headers.get("retry-after")):
+                break
         if response.status_code in (401, 403):
             raise refused(self.target.base_url, response.status_code)
         where = f"{self.target.base_url}/v1/models"
         if response.status_code == 429:
             raise rate_limited(where, body_text(response), response.headers.get("retry-after"))
         if response.has_redirect_location:
-            raise redirected(where, response.headers["location"])
+            raise redirected(where, one_line(response.headers["location"]))
         if response.status_code in (404, 405):
             return []
+        if response.status_code == 400 and (other := other_protocol(self.target.base_url)):
+            raise other
         if response.status_code != 200:
             raise EndpointError(
-                f"{where} answers {response.status_code}: {body_text(response)}.",
-                "Look at the server's log: corral logs NAME",
+                f"{where} answers {response.status_code}: {body_text(response).rstrip('.')}.",
+                "Is it still starting? Try again when it is ready, or look at its log: corral logs NAME"
+                if response.status_code in STARTING
+                else "Look at the server's log: corral logs NAME",
             )
         listed = json_of(response)
         data = listed.get("data") if isinstance(listed, dict) else None
-        if not isinstance(data, list) or not all(isinstance(each, dict) and "id" in each for each in data):
+        if not isinstance(data, list) or not all(
+            isinstance(each, dict) and is_name(each.get("id")) for each in data
+        ):
             raise not_an_api(self.target.base_url, response)
         return data
 
@@ -82,7 +103,7 @@ class Server:
         """vLLM's version; None for any other server."""
         answer = self._ask("GET", "/version")
         version = answer.get("version") if isinstance(answer, dict) else None
-        return version if isinstance(version, str) else None
+        return one_line(version, 40) if isinstance(version, str) else None
 
     def count_tokens(self, model: str, messages: list[dict[str, Any]]) -> int | None:
         """The prompt's tokens by the server's own tokenizer, template included; None where it does not say."""
@@ -96,23 +117,108 @@ class Server:
             path, field = "/v1/messages/count_tokens", "input_tokens"
         answer = self._ask("POST", path, body)
         count = answer.get(field) if isinstance(answer, dict) else None
-        return count if isinstance(count, int) else None
+        return count if isinstance(count, int) and 0 < count < 2**31 else None
 
     def counters(self) -> dict[str, float]:
         """The server's own counters, summed over its engines; empty where it has none."""
         try:
-            response = self._http.get("/metrics")
-        except httpx2.HTTPError:
+            response = self._exchange("GET", "/metrics")
+        except (httpx2.HTTPError, httpx2.StreamError):
             return {}
         return read_counters(response.text) if response.status_code == 200 else {}
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer, or None for any reason at all: these questions are optional."""
         try:
-            response = self._http.request(method, path, json=body)
-            return response.json() if response.status_code == 200 else None
-        except (httpx2.HTTPError, ValueError):
+            response = self._exchange(method, path, body)
+        except (httpx2.HTTPError, httpx2.StreamError):
             return None
+        return json_of(response) if response.status_code == 200 else None
+
+    def _first(self, path: str) -> httpx2.Response:
+        """The answer to the question that finds out who is there. Raises EndpointError."""
+        url = self.target.base_url
+        trial_s = min(SHAKE_HANDS_S, self._timeout_s)
+        try:
+            if url.startswith("https:"):
+                try:
+                    return self._exchange("GET", path, connect_s=trial_s)
+                except httpx2.ConnectTimeout:
+                    if other := other_protocol(url):
+                        raise other from None
+            return self._exchange("GET", path)
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise untold(url, self._timeout_s, error) from None
+
+    def _exchange(
+        self, method: str, path: str, body: Any = None, connect_s: float | None = None
+    ) -> httpx2.Response:
+        """The whole answer within the time and the size for one, however slowly it drips.
+
+        Raises httpx2's errors. The library limits only each single read, so it works in a thread, which is left behind
+        when the time is over, and ends with the connection or the program.
+        """
+        outcome: list[httpx2.Response | Exception] = []
+
+        def ask() -> None:
+            try:
+                timeout = httpx2.Timeout(self._timeout_s, connect=connect_s or self._timeout_s)
+                with self._http.stream(method, path, json=body, timeout=timeout) as response:
+                    outcome.append(read_whole(response))
+            except Exception as error:
+                outcome.append(error)
+
+        asking = Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(self._timeout_s)
+        found = outcome[0] if outcome else httpx2.ReadTimeout("not whole in time")
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+class Patience:
+    """For a server that says that it is not ready yet: bounded, and announced."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._end_s: float | None = None
+
+    def allows(self, status: int, retry_after: str | None) -> bool:
+        """Whether to ask again after that answer; waits before it says so."""
+        if status not in STARTING:
+            return False
+        pause_s = max(0.5, wait_s(retry_after) or 0.0) if retry_after else 1.0
+        now_s = time.monotonic()
+        if self._end_s is None:
+            self._end_s = now_s + STARTING_S
+            if pause_s <= STARTING_S:
+                self._say(f"HTTP {status}: it may be starting; asking again for {STARTING_S:g} s")
+        if now_s + pause_s > self._end_s:
+            return False
+        time.sleep(pause_s)
+        return True
+
+
+def read_whole(response: httpx2.Response) -> httpx2.Response:
+    """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
+    pieces, size = [], 0
+    for piece in response.iter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_ANSWER_BYTES:
+            raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
+    headers = [
+        pair
+        for pair in response.headers.multi_items()
+        if pair[0] not in ("content-encoding", "content-length")
+    ]
+    return httpx2.Response(response.status_code, headers=headers, content=b"".join(pieces))
+
+
+def is_name(value: object) -> bool:
+    """Whether it can be a model's name: one that can be printed, stored and sent."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
 
 
 def api_key(target: Target) -> str | None:
@@ -135,34 +241,53 @@ def api_key(target: Target) -> str | None:
 def key_in(path: Path) -> str:
     """The text of a key file. Raises DocumentError, or AuthError for an empty one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(LONGEST_KEY + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentError(
             f"The API key file {path} cannot be read: {error}.", "Check the path and its owner."
         ) from None
     if not text.strip():
         raise AuthError(f"The API key file {path} is empty.", "Put the key into it, on one line.")
+    if len(text) > LONGEST_KEY:
+        raise AuthError(
+            f"The API key file {path} is too large to be one.", "Put the key into it, on one line."
+        )
     return text
 
 
-@contextmanager
-def translated(url: str, timeout_s: float) -> Iterator[None]:
-    """Turn the HTTP library's failures into EndpointError."""
-    try:
-        yield
-    except httpx2.TimeoutException:
-        raise EndpointError(
+def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
+    """Why the first question has no answer, from the HTTP library's failure."""
+    if isinstance(error, httpx2.TimeoutException):
+        return EndpointError(
             f"{url} does not answer within {timeout_s:g} seconds.", "Is the server still loading its model?"
-        ) from None
-    except httpx2.ConnectError as error:
-        raise EndpointError(
-            f"{url} cannot be reached: {error}.", "Check the address, and that the server runs: corral status"
-        ) from None
-    except httpx2.HTTPError as error:
-        raise EndpointError(
-            f"{url} does not speak HTTP as a model server does: {error}.",
-            "Check the port; is it another service's?",
-        ) from None
+        )
+    if untrusted := certificate_fault(error):
+        return EndpointError(
+            f"The certificate of {url} is not trusted: {untrusted}.",
+            "Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
+        )
+    if not isinstance(error, httpx2.DecodingError) and (other := other_protocol(url)):
+        return other
+    said = one_line(str(error)).rstrip(".")
+    if isinstance(error, httpx2.ConnectError):
+        return EndpointError(
+            f"{url} cannot be reached: {said}.", "Check the address, and that the server runs: corral status"
+        )
+    return EndpointError(
+        f"{url} does not speak HTTP as a model server does: {said}.",
+        "Check the port; is it another service's?",
+    )
+
+
+def certificate_fault(error: BaseException) -> str:
+    """What OpenSSL has against the certificate, anywhere among the causes; "" where it is something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return one_line(cause.verify_message).rstrip(".")
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 def refused(url: str, status: int) -> AuthError:
@@ -175,10 +300,9 @@ def refused(url: str, status: int) -> AuthError:
 
 def rate_limited(where: str, said: str, retry_after: str | None) -> EndpointError:
     """HTTP 429: the endpoint works, but not for us now."""
-    wait = f"{retry_after} s" if retry_after and retry_after.isdigit() else retry_after or "a minute"
     return EndpointError(
         f"{where} is rate-limited: HTTP 429: {said.rstrip('.')}.",
-        f"Wait {wait} and try again, or measure with a key that has a higher limit.",
+        f"Wait {wait_text(retry_after)} and try again, or measure with a key that has a higher limit.",
     )
 
 
@@ -191,7 +315,7 @@ def redirected(where: str, location: str) -> EndpointError:
 
 def not_an_api(url: str, response: httpx2.Response) -> EndpointError:
     """Something answers, but no model server."""
-    kind = response.headers.get("content-type", "no content type").partition(";")[0]
+    kind = one_line(response.headers.get("content-type", "no content type").partition(";")[0], 60)
     return EndpointError(
         f"{url}/v1/models answers with {kind} that is no list of models.",
         "Check the address: it should be an OpenAI-compatible server, e.g. http://127.0.0.1:8000",
@@ -202,14 +326,14 @@ def json_of(response: httpx2.Response) -> Any:
     """The body as JSON, or None."""
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
 
 
 def body_text(response: httpx2.Response) -> str:
     """What an error answer says, in a line."""
     answer = json_of(response)
-    return error_text(answer) if answer is not None else " ".join(response.text.split())[:120]
+    return error_text(answer) if answer is not None else body_line(response.content)
 
 
 def read_counters(text: str) -> dict[str, float]:

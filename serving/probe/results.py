@@ -19,6 +19,8 @@ from infra.record import Document, Record
 from serving.probe.spec import Load, Slo, Target, Workload
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
+LONGEST_FIRST_BYTES = 64 * 1024 * 1024
+LONGEST_US = 40 * 86400 * 1_000_000
 ROOM_BYTES = 4096
 """A disk that does not take this much before the first request is called full."""
 
@@ -138,8 +140,10 @@ class Writer:
         self.path = path
         self.failure: str | None = None
         self.kept: list[Result | Ending] = []
-        self._made_folder = not path.parent.exists()
+        self._results = 0
         try:
+            folders = (path.parent, *path.parent.parents)
+            self._made = [folder for folder in folders if not folder.exists()]
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("wb", buffering=0)
         except OSError as error:
@@ -150,13 +154,20 @@ class Writer:
         if not self._write(run.model_dump_json().encode() + b"\n"):
             raise HostError(f"The results cannot be written to {self.failure}.", "Free some space: df -h")
 
+    def give_up(self) -> None:
+        """Keep what was measured; where nothing was, leave nothing behind."""
+        if self._results:
+            self._file.close()
+        else:
+            self.abandon()
+
     def abandon(self) -> None:
-        """Leave nothing behind: the load has not begun."""
+        """Leave nothing behind."""
         self._file.close()
         self.path.unlink(missing_ok=True)
-        if self._made_folder:
-            with suppress(OSError):
-                self.path.parent.rmdir()
+        with suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
     def try_room(self) -> None:
         """Write something and take it back. Raises HostError where there is no room, and leaves nothing behind."""
@@ -171,16 +182,18 @@ class Writer:
 
     def result(self, result: Result) -> None:
         """Write one request's line."""
+        self._results += 1
         if not self._write(orjson.dumps(shortened(result)) + b"\n"):
             self.kept.append(result)
 
     def take(self, part: Path) -> None:
-        """Append another writer's lines, and remove its file."""
-        with part.open("rb") as lines:
+        """Append another writer's whole lines, where it wrote any, and remove its file."""
+        with suppress(FileNotFoundError), part.open("rb") as lines:
             for line in lines:
-                if not self._write(line):
+                self._results += 1
+                if line.endswith(b"\n") and not self._write(line):
                     self.kept.append(Result(**orjson.loads(line)))
-        part.unlink()
+        part.unlink(missing_ok=True)
 
     def close(self, ending: Ending) -> None:
         """Write the last line."""
@@ -217,7 +230,10 @@ def new_writer(folder: Path) -> Writer:
 
 def refuse_old(folder: Path) -> None:
     """Raises UsageError where results lie already: a measurement is not written over."""
-    old = next((name for name in (RESULTS, REPORT) if (folder / name).exists()), None)
+    try:
+        old = next((name for name in (RESULTS, REPORT) if (folder / name).exists()), None)
+    except OSError as error:
+        raise unwritable(folder, error) from None
     if old is not None:
         raise UsageError(
             f"{folder} holds an earlier probe's {old}, which is not overwritten.",
@@ -277,7 +293,7 @@ def read(path: Path, kept: Sequence[Result | Ending] = ()) -> tuple[Run, Iterato
 
 def first_line(file: BinaryIO, path: Path) -> Run:
     """What the file's first line says of the run. Raises DocumentError."""
-    first = file.readline()
+    first = file.readline(LONGEST_FIRST_BYTES)
     if first.strip() == b"{":
         raise DocumentError(
             f"{path} is a report or another document, not raw results.",
@@ -296,8 +312,8 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
                 if "end" in record:
                     yield ending(record["end"])
                     return
-                result = Result(**record)
-            except (ValueError, TypeError):
+                result = checked(Result(**record))
+            except (ValueError, TypeError, KeyError):
                 if not line.endswith(b"\n"):
                     cut = True
                     break
@@ -313,6 +329,18 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
     yield Ending(duration_us=last, clients=[], interrupted=True, cut=cut)
 
 
+def checked(result: Result) -> Result:
+    """The result, when figures can be made of it. Raises ValueError or TypeError."""
+    times_us = (result.scheduled_us, result.sent_us, result.done_us, result.sent_us + sum(result.gaps_us))
+    if not all(isinstance(each, int) and abs(each) < LONGEST_US for each in times_us):
+        raise ValueError("a time that is none")
+    if result.ok and not result.gaps_us:
+        raise ValueError("an answer without a token")
+    return result
+
+
 def ending(record: dict[str, Any]) -> Ending:
-    """The Ending in its stored form."""
+    """The Ending in its stored form. Raises ValueError or TypeError."""
+    if not isinstance(record["duration_us"], int):
+        raise ValueError("a duration that is none")
     return Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))

@@ -10,21 +10,24 @@ from typing import Any
 
 from infra.errors import AuthError, EndpointError, HostError, UsageError
 from serving.probe import results
+from serving.probe.answer import Shot
 from serving.probe.api import PATHS
 from serving.probe.attack import Attack
 from serving.probe.crew import Watch, attack
-from serving.probe.dataset import Composer, learn, message
+from serving.probe.dataset import Composer, Lexicon, learn, message
 from serving.probe.maker import Maker
 from serving.probe.metrics import report
 from serving.probe.peer import resolve
 from serving.probe.prompts import check_sayable, read
-from serving.probe.questions import Server, rate_limited, redirected
+from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
 from serving.probe.results import REPORT, Result, Run, ServerFacts, Writer, new_writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
 CANARY_TIMEOUT_S = 120.0
 CANARY_TOKENS = 2
+LEARN_LIMIT_S = 15.0
+"""For some 130 questions to the server's tokenizer; and again for those that confirm what was learned."""
 
 Say = Callable[[str], None]
 
@@ -55,13 +58,16 @@ def run(
             maker, composer = prepare(server, workload, say)
             warm_up(maker, load, say)
             writer.run(record_of(maker, load, slo))
+            before = server.counters()
+            ending = attack(maker, load, composer, writer, watch)
         except BaseException:
-            writer.abandon()
+            writer.give_up()
             raise
-        before = server.counters()
-        ending = attack(maker, load, composer, writer, watch)
-        if not any(side.gave_up for side in ending.clients):
-            ending.counters = moved(before, settled(server, before))
+        try:
+            if not any(side.gave_up for side in ending.clients):
+                ending.counters = moved(before, settled(server, before))
+        except KeyboardInterrupt:  # what was measured is worth more than the counters
+            ending.interrupted = True
         writer.close(ending)
     finally:
         server.close()
@@ -87,14 +93,20 @@ def finish(output: Path, writer: Writer) -> ProbeReport:
 
 def prepare(server: Server, workload: Workload, say: Say) -> tuple[Maker, Composer]:
     """Learn of the server what its requests need."""
-    facts, model = meet(server, workload)
+    facts, model = meet(server, workload, say)
     target = server.target
     say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
 
+    end_s = time.monotonic() + LEARN_LIMIT_S
+
     def count(text: str) -> int | None:
-        return server.count_tokens(model, [message(text)])
+        return server.count_tokens(model, [message(text)]) if time.monotonic() < end_s else None
 
     lexicon = learn(count)
+    if time.monotonic() > end_s:
+        say(f"its tokenizer was not done after {LEARN_LIMIT_S:g} s: prompt lengths are approximate")
+        lexicon = Lexicon()
+    end_s = time.monotonic() + LEARN_LIMIT_S
     facts = facts.model_copy(update={"exact_lengths": lexicon.known})
     salt = f"corral-{time.time_ns():x}"
     maker = Maker(target, server.api_key, model, workload, facts, lexicon, salt)
@@ -103,9 +115,9 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[Maker, Compos
     return maker, composer
 
 
-def meet(server: Server, workload: Workload) -> tuple[ServerFacts, str]:
+def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tuple[ServerFacts, str]:
     """Who answers there, and under which model's name."""
-    listed = server.models()
+    listed = server.models(say)
     model = server.target.model or (listed[0]["id"] if listed else None)
     if model is None:
         raise UsageError(f"{server.target.base_url} lists no models.", "Say which one: --model NAME")
@@ -115,7 +127,7 @@ def meet(server: Server, workload: Workload) -> tuple[ServerFacts, str]:
     facts = ServerFacts(
         is_vllm=is_vllm,
         version=server.version() if is_vllm else None,
-        max_model_len=limit if isinstance(limit, int) else None,
+        max_model_len=limit if isinstance(limit, int) and limit > 0 else None,
     )
     check_lengths(workload, facts)
     return facts, model
@@ -147,22 +159,30 @@ def warm_up(maker: Maker, load: Load, say: Say) -> None:
         maker.shot(prompt, -1, maker.head(), None if index else CANARY_TOKENS)
         for index, prompt in enumerate(prompts)
     ]
-    first: list[Result] = []
-    for each, once in zip((shots[:1], shots[1:]), loads_before(load), strict=True):
-        if each:
-            engine = Attack(
-                resolve(maker.target),
-                maker.target.api,
-                once,
-                iter(each),
-                first.append,
-                connections=once.concurrency or 1,
-            )
-            engine.run()
-            if engine.interrupted:
-                raise KeyboardInterrupt
-            if not first[0].ok:
-                raise refusal(maker.target, first[0])
+    trial, rest = loads_before(load)
+    patience = Patience(say)
+    while not (result := results_of(maker, trial, shots[:1])[0]).ok:
+        if not patience.allows(result.status, said_of(result)[1]):
+            raise refusal(maker.target, result)
+    if shots[1:]:
+        results_of(maker, rest, shots[1:])
+
+
+def results_of(maker: Maker, load: Load, shots: list[Shot]) -> list[Result]:
+    """Send those, and wait for what becomes of them. Raises KeyboardInterrupt."""
+    found: list[Result] = []
+    engine = Attack(
+        resolve(maker.target),
+        maker.target.api,
+        load,
+        iter(shots),
+        found.append,
+        connections=load.concurrency or 1,
+    )
+    engine.run()
+    if engine.interrupted:
+        raise KeyboardInterrupt
+    return found
 
 
 def loads_before(load: Load) -> tuple[Load, Load]:
@@ -182,7 +202,7 @@ def loads_before(load: Load) -> tuple[Load, Load]:
 
 def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     """The canary's failure as an error."""
-    said = (result.message or result.error or "").rstrip(".")
+    said, wait = said_of(result)
     where = f"{target.base_url}{PATHS[target.api]}"
     if result.status in (401, 403):
         return AuthError(
@@ -190,8 +210,7 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
             "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
         )
     if result.status == 429:
-        text, _, wait = said.partition(" (Retry-After: ")
-        return rate_limited(where, text, wait.rstrip(")") or None)
+        return rate_limited(where, said, wait)
     before, redirects, location = said.partition("it redirects to ")
     if redirects and not before:
         return redirected(where, location)
@@ -199,9 +218,17 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     hint = "Try another API: --api chat, completions or messages." if result.status in (400, 404, 405) else ""
     if result.status == 404 and "model" in said:
         hint = "Leave --model out to take the first model the server lists."
+    if result.status in STARTING:
+        hint = "Is it still starting? Try again when it is ready, or look at its log."
     return EndpointError(
         f"{where} does not stream an answer: {status}{said}.", hint or "Look at the server's log."
     )
+
+
+def said_of(result: Result) -> tuple[str, str | None]:
+    """What was said of a failure, and the Retry-After that came with it."""
+    said, _, wait = (result.message or result.error or "").partition(" (Retry-After: ")
+    return said.rstrip("."), wait.removesuffix(")") or None
 
 
 def record_of(maker: Maker, load: Load, slo: Slo) -> Run:
@@ -223,7 +250,7 @@ def notes_of(maker: Maker) -> tuple[str, ...]:
     lengths = (
         "prompt lengths: exact, by the server's own tokenizer"
         if maker.lexicon.known
-        else "prompt lengths: approximate, the server has no tokenizer to ask; the tokens are those it reported"
+        else "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported"
     )
     return (
         "the user's own prompts" if maker.workload.prompts_file is not None else lengths,

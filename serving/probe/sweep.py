@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from infra.errors import HostError, UsageError
+from infra.errors import EndpointError, HostError, UsageError
 from infra.record import write_text_atomically
 from serving.probe.crew import Watch
 from serving.probe.page import sweep_page
@@ -69,12 +69,17 @@ def sweep(
             raise KeyboardInterrupt
         return points[-1]
 
+    best, interrupted, refused = None, False, None
     try:
-        best, interrupted = search(measure, steps, slo), False
+        best = search(measure, steps, slo)
     except (KeyboardInterrupt, HostError):
         if not points:
             raise
-        best, interrupted = None, True
+        interrupted = True
+    except EndpointError as error:
+        if not points:
+            raise
+        refused = error.message
     return Sweep(
         url=target.base_url,
         model=model,
@@ -85,6 +90,7 @@ def sweep(
         points=tuple(sorted(points, key=lambda each: each.load)),
         rule=SATURATION_RULE if slo == Slo() else LIMIT_RULE,
         interrupted=interrupted,
+        refused=refused,
     )
 
 
@@ -113,7 +119,7 @@ def until_saturated(measure: Measure, start: float, limit: float) -> list[Point]
     while points[-1].load < limit:
         points.append(measure(min(points[-1].load * 2, limit)))
         before = max(each.output_tokens_per_s for each in points[:-1])
-        if points[-1].output_tokens_per_s < before * SATURATED_GAIN:
+        if points[-1].output_tokens_per_s < before * SATURATED_GAIN or not before:
             break
     return points
 

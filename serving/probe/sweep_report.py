@@ -43,6 +43,8 @@ class Sweep(Document):
     points: tuple[Point, ...]
     rule: str
     interrupted: bool = False
+    refused: str | None = None
+    """What the endpoint said when it took no further step."""
 
 
 def point_text(each: Point, over: str) -> str:

@@ -9,6 +9,10 @@ from enum import Enum, auto
 HEAD_LIMIT_BYTES = 64 * 1024
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
+MOST_INTERIM = 100
+"""Of 1xx answers before the real one."""
+LONGEST_NUMBER = 15
+"""Digits of a length: no answer is as long."""
 
 
 class WireFault(Exception):
@@ -36,6 +40,7 @@ class Response:
         "body",
         "between",
         "comments",
+        "encoding",
         "headers",
         "is_stream",
         "keep_alive",
@@ -43,6 +48,8 @@ class Response:
         "status",
         "_chunk",
         "_data",
+        "_data_bytes",
+        "_interim",
         "_left",
         "_line",
         "_rest",
@@ -53,8 +60,10 @@ class Response:
         self.status = 0
         self.headers: dict[str, str] = {}
         self.keep_alive = False
+        self.encoding = ""
+        """What the body was compressed by, although nobody asked for that."""
         self.is_stream = False
-        """A 200 with server-sent events. Anything else is kept in `body`, up to a limit."""
+        """A 200 with server-sent events. Anything else is kept in `body`, up to a limit, and read no further."""
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
@@ -65,6 +74,8 @@ class Response:
         self._left = 0
         self._line = b""
         self._data: list[bytes] = []
+        self._data_bytes = 0
+        self._interim = 0
 
     @property
     def complete(self) -> bool:
@@ -113,8 +124,12 @@ class Response:
         for piece in self._pieces(data):
             if self.is_stream:
                 yield from self._split(piece)
-            elif len(self.body) < BODY_LIMIT_BYTES:
+            elif len(self.body) + len(piece) < BODY_LIMIT_BYTES:
+                self.body += piece
+            else:
                 self.body += piece[: BODY_LIMIT_BYTES - len(self.body)]
+                self.state, self.keep_alive = State.COMPLETE, False
+                return
         if self.state is State.COMPLETE:
             yield from self._last_event()
 
@@ -122,38 +137,43 @@ class Response:
         """Read the status line and headers, past any 1xx; return what follows them."""
         data = self._rest + data
         self._rest = b""
-        if not b"HTTP/1.".startswith(data[:7]):
-            raise WireFault("bad_http", f"the answer is not HTTP: {data[:40]!r}")
-        head, blank, rest = data.partition(b"\r\n\r\n")
-        if not blank:
-            if len(data) > HEAD_LIMIT_BYTES:
-                raise WireFault("bad_http", "headers without an end")
-            self._rest = data
-            return b""
-        self._read_head(head.decode("latin-1").split("\r\n"))
-        return self._head(rest) if self.state is State.HEAD and rest else rest
+        while self.state is State.HEAD and data:
+            if not b"HTTP/1.".startswith(data[:7]):
+                raise WireFault("bad_http", f"the answer is not HTTP: {data[:40]!r}")
+            head, blank, rest = data.partition(b"\r\n\r\n")
+            if not blank:
+                if len(data) > HEAD_LIMIT_BYTES:
+                    raise WireFault("bad_http", "headers without an end")
+                self._rest = data
+                return b""
+            self._read_head(head.decode("latin-1").split("\r\n"))
+            data = rest
+        return data
 
     def _read_head(self, lines: list[str]) -> None:
         version, _, status = lines[0].partition(" ")
-        if not status[:3].isdigit():
+        if not is_number(status[:3]):
             raise WireFault("bad_http", f"the answer is not HTTP: {lines[0][:40]!r}")
         self.status = int(status[:3])
         if 100 <= self.status < 200:
+            self._interim += 1
+            if self._interim > MOST_INTERIM:
+                raise WireFault("bad_http", f"more than {MOST_INTERIM} interim answers, and no end")
             return
         pairs = (line.partition(":") for line in lines[1:])
         self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         connection = self.headers.get("connection", "").lower()
         self.keep_alive = connection == "keep-alive" if version == "HTTP/1.0" else connection != "close"
-        self.is_stream = (
-            self.status == 200 and "text/event-stream" in self.headers.get("content-type", "").lower()
-        )
+        self.encoding = self.headers.get("content-encoding", "").lower().replace("identity", "")
+        kind = self.headers.get("content-type", "").lower()
+        self.is_stream = self.status == 200 and "text/event-stream" in kind and not self.encoding
         self._frame()
 
     def _frame(self) -> None:
         length = self.headers.get("content-length", "")
         if "chunked" in self.headers.get("transfer-encoding", "").lower():
             self.state = State.CHUNKED
-        elif length.isdigit():
+        elif is_number(length):
             self._left = int(length)
             self.state = State.LENGTH if self._left else State.COMPLETE
         elif length:
@@ -235,9 +255,13 @@ class Response:
     def _take(self, line: bytes) -> Iterator[bytes]:
         if line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._data_bytes += len(line)
+            if self._data_bytes > LINE_LIMIT_BYTES:
+                raise WireFault("endless", "an event without an end")
         elif not line and self._data:
             payload = b"\n".join(self._data)
             self._data.clear()
+            self._data_bytes = 0
             yield payload
         elif line.startswith(b":"):
             self.comments += 1
@@ -259,6 +283,11 @@ class ChunkPart(Enum):
     TRAILER = auto()
 
 
+def is_number(text: str) -> bool:
+    """Whether it is a whole number of a sensible size, in ASCII digits and nothing else."""
+    return text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER
+
+
 def is_size(line: bytes, size: int) -> bool:
     """Whether a chunk's size line says exactly that size."""
     try:
@@ -271,7 +300,7 @@ def chunk_size(line: bytes) -> int:
     """The size a chunk's first line says. Raises WireFault."""
     digits = line.partition(b";")[0].strip()
     try:
-        if not digits or digits[:1] in b"+-" or b"_" in digits:
+        if not digits or digits[:1] in b"+-" or b"_" in digits or len(digits) > LONGEST_NUMBER:
             raise ValueError
         return int(digits, 16)
     except ValueError:

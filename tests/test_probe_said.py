@@ -1,0 +1,50 @@
+"""What a server said, for a line of ours."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from serving.probe.said import body_line, one_line, wait_s, wait_text
+
+NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def test_a_line_is_one_line_that_can_be_printed_and_stored() -> None:
+    assert one_line("a\r\n\tb\x00\x1b[31m c\ud800 é") == "a b\ufffd\ufffd[31m c\ufffd é"
+    assert one_line("x" * 10_000) == "x" * 297 + "..."
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "line"),
+    [
+        (b"", "", "an empty body"),
+        (b"no\nmore", "", "no more"),
+        (b"<p>hello", "", "an HTML page"),
+        (b"<html><TITLE lang=en>502\n Bad</TITLE>", "", "an HTML page: 502 Bad"),
+        (b"\x1f\x8b", "gzip", "a body in gzip"),
+        (b"\xff" * 500, "", "\ufffd" * 117 + "..."),
+    ],
+)
+def test_a_body_that_is_no_json(body: bytes, encoding: str, line: str) -> None:
+    assert body_line(body, encoding) == line
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "words"),
+    [
+        ("7", 7.0, "7 s"),
+        ("600", 600.0, "10 minutes"),
+        ("Thu, 26 Nov 2026 12:00:30 GMT", 30.0, None),
+        ("Thu, 26 Nov 2026 11:00:00 GMT", 0.0, None),
+        ("-1", None, "a minute"),
+        ("inf", None, "a minute"),
+        ("nan", None, "a minute"),
+        ("²", None, "a minute"),
+        ("soon", None, "a minute"),
+        ("", None, "a minute"),
+        ("99999999999", 99999999999.0, "for it (Retry-After: 99999999999)"),
+    ],
+)
+def test_how_long_to_wait(asked: str, seconds: float | None, words: str | None) -> None:
+    assert wait_s(asked, NOON) == seconds
+    assert words is None or wait_text(asked) == words
