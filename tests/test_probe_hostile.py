@@ -150,7 +150,9 @@ def test_a_server_that_starts_is_waited_for_and_that_is_said(scripted: Serve) ->
         ]
     )
     said: list[str] = []
-    assert Server(ask.target_of(scripted(models=lambda: next(answers)))).models(said.append) == [{"id": "m"}]
+    server = Server(ask.target_of(scripted(models=lambda: next(answers))))
+    assert server.models(said.append) == [{"id": "m"}]
+    server.close()
     assert said == ["HTTP 503: it may be starting; asking again for 10 s"]
 
 

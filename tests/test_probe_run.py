@@ -235,6 +235,7 @@ def test_the_command_prints_the_machine_interface(fake_llm: Fake, capsys: pytest
         "http://127.0.0.1:9 --request-rate 2 --end-request-rate 5 --duration-s 3 --burstiness 0.5",
         "http://127.0.0.1:9 --prompts pyproject.toml --turns 2 --api chat",
         "http://127.0.0.1:9 --seed 99999999999999999999",
+        "http://127.0.0.1:9 --model=",
         "http://127.0.0.1:9 --burstiness 2",
         "http://127.0.0.1:9 --concurrency 2 --end-request-rate 5",
         "http://127.0.0.1:9 --request-rate inf --duration-s 5",

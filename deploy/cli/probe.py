@@ -291,7 +291,7 @@ def dated_folder() -> Path:
 
     from deploy.deployment import home
 
-    stem = home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S")
+    stem = home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S.%f")
     return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
 
 

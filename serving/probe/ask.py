@@ -33,6 +33,8 @@ def target_of(
 ) -> Target:
     """At whom."""
     base_url, path_api = split_url(url)
+    if model is not None and not model.strip():
+        raise UsageError("--model is empty.", "Leave it out to take the first model the server lists.")
     return Target(
         base_url=base_url,
         api=path_api or known_api(api),
@@ -274,7 +276,7 @@ def within(option: str, value: float, low: float, high: float) -> None:
 
 def number(value: float) -> str:
     """A limit as a person writes it."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 
 def trace_of(path: Path | None) -> tuple[float, ...]:
