@@ -14,6 +14,7 @@ from deploy import deployment as deployments
 from deploy.cli.output import progress
 from deploy.costs.comparison import Comparison
 from deploy.plan import Plan
+from infra import interrupts
 from infra.errors import CorralError, Interrupted, ServerError
 from infra.record import Record
 from serving import client, server, stopping, tiny
@@ -221,6 +222,7 @@ def play(corral: Corral, steps: tuple[Step, ...], done: list[Done]) -> None:
         command = shlex.join(("corral", *step.words))
         progress(f"\n== {step.title}\n$ {command}")
         begun = time.monotonic()
+        interrupts.look()
         with redirect_stdout(sys.stderr):
             code = corral(step.words)
         done.append(Done(command=command, exit_code=code, duration_s=round(time.monotonic() - begun, 1)))

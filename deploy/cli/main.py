@@ -38,6 +38,7 @@ from deploy.cli import (
     version,
 )
 from deploy.cli import run as running
+from infra import interrupts
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -101,11 +102,7 @@ app.command("version")(version.version)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
-    # SIGINT too: a script's background job is started with it ignored, and could then not be ended cleanly.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, signal.default_int_handler)
+    interrupts.heed()
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     for number in (
         signal.SIGINT,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from infra import interrupts
 from infra.errors import HostError
 from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
@@ -112,6 +113,7 @@ class Attack:
     def run(self) -> ClientSide:
         """Open the connections, send every shot, wait for every end. Ctrl-C ends it early with `interrupted` set."""
         raise_file_limit(self._wanted)
+        interrupts.look()
         previous = self._catch_interrupts()
         try:
             self._open_connections()
