@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,10 @@ class Desk:
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
-    def hear(self, pieces: list[bytes], server: socket.socket, texts: list[str] | None = None) -> Answer:
-        """One request; each piece is read before the next one is sent."""
+    def hear(
+        self, pieces: list[bytes], server: socket.socket, texts: list[str] | None = None, late_s: float = 0.0
+    ) -> Answer:
+        """One request; each piece is read before the next one is sent, so late after it was sent."""
         connection = Connection(self, Peer(socket.AF_INET, server.getsockname(), None, ""))
         connection.start(
             Shot(0, b"GET", 10_000, follow=None if texts is None else (lambda text: Shot(0, b"", 1)))
@@ -72,6 +75,7 @@ class Desk:
             for piece in pieces:
                 before = self.tally.reads
                 peer.sendall(piece)
+                time.sleep(late_s)
                 while self.tally.reads == before:
                     self.turn()
         while self.answer is None:
@@ -204,6 +208,18 @@ def test_stamps_of_a_clock_that_was_set_are_not_believed(server: socket.socket, 
         answer = desk.hear([HEAD, plain, plain, plain, END], server)
         assert (desk.tally.unstamped, len(desk.tally.lags_us)) == (5, 0)
         assert 0 < answer.stamps_ns[-1] - answer.sent_ns < 60e9
+
+
+@pytest.mark.parametrize("reader", ["c", "python"])
+def test_a_late_read_has_its_lag_and_the_kernels_time(server: socket.socket, reader: str) -> None:
+    plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
+    desk = Desk("completions", reader)
+    pieces = [HEAD, *[plain] * 3, plain * 3, chunk(b"[DONE]") + END]
+    answer, tally = desk.hear(pieces, server, late_s=0.05), desk.tally
+    assert (tally.events, tally.uncertain, tally.late_uncertain) == (6, 2, 2)
+    assert len(tally.lags_us) + tally.unstamped == tally.reads + tally.late_uncertain
+    assert min(tally.lags_us) >= 50_000
+    assert answer.stamps_ns[-1] - answer.stamps_ns[0] >= 3 * 50_000_000
 
 
 def test_a_conversation_keeps_every_text(server: socket.socket) -> None:
