@@ -13,11 +13,11 @@ from infra.errors import DocumentError
 from serving.probe import results
 from serving.probe.again import again
 from serving.probe.answer import empty_to_drop, gaps
-from serving.probe.attack import Progress
 from serving.probe.diff import change, diff_text, difference
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
 from serving.probe.page import INK, page, sweep_page
+from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
 from serving.probe.samples import collect

@@ -1,7 +1,6 @@
 """The program: one typer application and its verbs."""
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -104,12 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
     interrupts.heed()
     code = run(sys.argv[1:] if arguments is None else list(arguments))
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # all is said: the exit code stays what it is
-        signal.signal(number, signal.SIG_IGN)
+    interrupts.ignore()
     sys.exit(code)
 
 

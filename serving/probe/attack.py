@@ -2,60 +2,30 @@
 
 import asyncio
 import gc
-import resource
 import signal
 import threading
 import time
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from infra import interrupts
-from infra.errors import HostError
 from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
 from serving.probe.api import DELTAS, Api
 from serving.probe.clock import realtime_offset_ns
 from serving.probe.connection import Connection, Peer
+from serving.probe.pacing import pause_s
+from serving.probe.process import new_loop, raise_file_limit
+from serving.probe.progress import Progress
 from serving.probe.reader import new_reader
 from serving.probe.results import ClientSide, Result
-from serving.probe.said import wait_s
 from serving.probe.spec import Load
+from serving.probe.statistics import spread
 
 OPEN_LIMIT_S = 10.0
-INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, and what counts as it."""
-# A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
-PAUSE_AFTER_ERROR_S = 0.1
-MOST_RETRY_AFTER_S = 10.0
 HEARTBEAT_S = 0.02
-SPARE_FILES = 40
-"""What a process has open beside its connections: results, libraries, the loop's own."""
 RESULTS_AT_ONCE = 8
-
-
-@dataclass(slots=True)
-class Progress:
-    """How the run stands, for the line a person watches."""
-
-    elapsed_s: float = 0.0
-    sent: int = 0
-    done: int = 0
-    failed: int = 0
-    in_flight: int = 0
-    chunks: int = 0
-    chunks_per_s: float = 0.0
-    done_before: int = 0
-    """At the last look."""
-    requests_per_s: float = 0.0
-    ended_chunks: int = 0
-    ended_tokens: int = 0
-    """Of the requests that ended: how many tokens a chunk holds."""
-    """Since the last look."""
-    ttft_us: list[int] = field(default_factory=list)
-    """Of the requests that ended since the last look."""
 
 
 class Attack:
@@ -131,8 +101,7 @@ class Attack:
         finally:
             gc.enable()
             gc.unfreeze()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
+            interrupts.restore(previous)
             self._close_all()
         if self._fault is not None:
             raise self._fault
@@ -275,18 +244,12 @@ class Attack:
             self.loop.call_soon(self._settle)
 
     def _hand_out(self, answer: Answer) -> None:
-        progress = self.progress
         if answer.failure and answer.failure[0] == "unfinished":
             self.unfinished += 1
             return
         result = answer.result(self.zero_ns)
         self.last_done_us = max(self.last_done_us, result.done_us)
-        progress.done += 1
-        progress.failed += not result.ok
-        if result.ok:
-            progress.ttft_us.append(result.gaps_us[0])
-            progress.ended_chunks += len(result.gaps_us)
-            progress.ended_tokens += result.output_tokens or len(result.gaps_us)
+        self.progress.ended(result)
         self._sink(result)
 
     def _finish_if_over(self) -> None:
@@ -348,18 +311,11 @@ class Attack:
         self.loop.call_later(1.0, self._tick)
 
     def _look(self) -> None:
-        progress, events = self.progress, self.tally.events
         elapsed_s = (time.monotonic_ns() - self.zero_ns) / 1e9
-        if elapsed_s - progress.elapsed_s > 0.1:
-            progress.chunks_per_s = (events - progress.chunks) / (elapsed_s - progress.elapsed_s)
-            progress.requests_per_s = (progress.done - progress.done_before) / (
-                elapsed_s - progress.elapsed_s
-            )
-            progress.chunks, progress.done_before, progress.elapsed_s = events, progress.done, elapsed_s
-            progress.in_flight = len(self._busy)
-            if self._watch is not None:
-                self._watch(progress)
-        progress.ttft_us.clear()
+        moved = self.progress.look(elapsed_s, self.tally.events, len(self._busy))
+        if moved and self._watch is not None:
+            self._watch(self.progress)
+        self.progress.ttft_us.clear()
 
     def _beat(self, expected_ns: int) -> None:
         """Without kernel stamps: how late this loop is, from a timer's own lateness."""
@@ -369,7 +325,7 @@ class Attack:
         if not self._over.done():
             self.loop.call_later(HEARTBEAT_S, self._beat, now_ns + int(HEARTBEAT_S * 1e9))
 
-    def _catch_interrupts(self) -> dict[signal.Signals, Any]:
+    def _catch_interrupts(self) -> interrupts.Handlers:
         """Not by the loop's own means, which lose a signal that comes while the loop does not run."""
         if threading.current_thread() is not threading.main_thread():
             return {}  # whoever runs it there catches Ctrl-C
@@ -378,9 +334,8 @@ class Attack:
             self.interrupted = True
             self.loop.call_soon_threadsafe(self._interrupt)
 
-        heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
-        previous = {each: signal.signal(each, handler) for each in heeded}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        previous = interrupts.handle(handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts.SIGNALS)
         return previous
 
     def _fail(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -427,43 +382,3 @@ class Attack:
             reconnects=tally.reconnects,
             connect_us=spread(tally.connect_us),
         )
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's event loop, or the standard one where there is none."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop
-
-
-def raise_file_limit(connections: int) -> None:
-    """Let this process have as many sockets as it may. Raises HostError where they are too few to begin with."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if 0 <= hard < connections + SPARE_FILES:
-        raise HostError(
-            f"A process may open only {hard} files here, and {connections} connections at once need more.",
-            f"Allow more: ulimit -Hn {connections + SPARE_FILES}; or ask for fewer at once.",
-        )
-
-
-def pause_s(failure: tuple[str, str] | None) -> float:
-    """How long a closed loop waits after a failure: what the server asked, within reason."""
-    _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
-    asked_s = wait_s(wait.rstrip(")")) if found else None
-    return min(max(asked_s or 0.0, PAUSE_AFTER_ERROR_S), MOST_RETRY_AFTER_S)
-
-
-def spread(values: "list[int] | array[int]") -> dict[str, float]:
-    """Mean, p50, p99 and maximum of raw values; empty for none."""
-    if not values:
-        return {}
-    import numpy
-
-    raw = numpy.asarray(values)
-    p50, p99 = numpy.percentile(raw, (50, 99))
-    return {"mean": float(raw.mean()), "p50": float(p50), "p99": float(p99), "max": float(raw.max())}

@@ -11,14 +11,15 @@ from itertools import chain, count, islice
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
 
+from infra import interrupts
 from infra.errors import CorralError
 from serving.probe.answer import Shot
-from serving.probe.attack import INTERRUPTS, Attack, Progress
+from serving.probe.attack import Attack
 from serving.probe.dataset import Composer
 from serving.probe.maker import Maker
 from serving.probe.peer import resolve
+from serving.probe.progress import Progress, together
 from serving.probe.results import ClientSide, Ending, Result, Writer
 from serving.probe.spec import Load
 
@@ -116,7 +117,7 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
     context = multiprocessing.get_context("spawn")
     crew = []
     parts = [writer.path.with_name(f".{writer.path.name}.{process}") for process in range(load.processes)]
-    previous: dict[signal.Signals, Any] = {}
+    previous: interrupts.Handlers = {}
     try:
         with held_back():
             for process, part in enumerate(parts):
@@ -125,17 +126,15 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
                 worker.start()
                 theirs.close()
                 crew.append((worker, ours))
-            pass_on = passing_on([worker.pid for worker, _ in crew])
-            heeded = [each for each in INTERRUPTS if signal.getsignal(each) != signal.SIG_IGN]
-            previous = {each: signal.signal(each, pass_on) for each in heeded}
+            previous = interrupts.handle(passing_on([worker.pid for worker, _ in crew]))
         shares = conduct([ours for _, ours in crew], watch)
     except BaseException:
         for worker, _ in crew:
             worker.kill()
         raise
     finally:
-        for number in previous:  # one more Ctrl-C must not leave the parts behind
-            signal.signal(number, lambda *_: None)
+        if previous:
+            interrupts.handle(lambda *_: None)  # one more Ctrl-C must not leave the parts behind
         for worker, ours in crew:
             ours.close()
             worker.join(10)
@@ -144,8 +143,7 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
                 worker.join()
         for part in parts:
             writer.take(part)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        interrupts.restore(previous)
     for share in shares:
         writer.kept += share.kept
     writer.failure = writer.failure or next((share.failure for share in shares if share.failure), None)
@@ -156,11 +154,11 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
 def held_back() -> Iterator[None]:
     """Ctrl-C waits until this is over; a process started meanwhile holds it back until it loads."""
     resource_tracker.ensure_running()  # which would let it through when it is started later
-    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts.SIGNALS)
 
 
 def passing_on(pids: list[int | None]) -> Callable[..., None]:
@@ -214,28 +212,9 @@ def hear(pipe: Connection) -> Share | Progress | str:
     return told
 
 
-def together(each: list[Progress]) -> Progress:
-    """The processes' standing as one."""
-    return Progress(
-        elapsed_s=max(one.elapsed_s for one in each),
-        sent=sum(one.sent for one in each),
-        done=sum(one.done for one in each),
-        failed=sum(one.failed for one in each),
-        in_flight=sum(one.in_flight for one in each),
-        chunks=sum(one.chunks for one in each),
-        chunks_per_s=sum(one.chunks_per_s for one in each),
-        requests_per_s=sum(one.requests_per_s for one in each),
-        ended_chunks=sum(one.ended_chunks for one in each),
-        ended_tokens=sum(one.ended_tokens for one in each),
-        ttft_us=[value for one in each for value in one.ttft_us],
-    )
-
-
 def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
     """The body of one process. Ctrl-C is held back until it loads, and means nothing after that."""
-    for number in INTERRUPTS:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, lambda *_: None)  # to ignore it would lose one that waits
+    interrupts.handle(lambda *_: None)  # to ignore it would lose one that waits
     with suppress(BrokenPipeError, ConnectionResetError, EOFError):  # the first process is gone
         try:
             load_and_tell(maker, load, process, part, pipe)

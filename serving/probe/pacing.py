@@ -1,11 +1,19 @@
-"""PURE: when requests are sent in an open loop. The same load and seed give the same schedule."""
+"""PURE: when requests are sent: an open loop's schedule, a closed loop's pause after an error.
+
+The same load and seed give the same schedule.
+"""
 
 import math
 import random
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
+from serving.probe.said import wait_s
 from serving.probe.spec import Load
+
+# A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
+PAUSE_AFTER_ERROR_S = 0.1
+MOST_RETRY_AFTER_S = 10.0
 
 
 def schedule_s(load: Load) -> Iterator[float]:
@@ -78,3 +86,10 @@ def ramp(start_rate: float, end_rate: float, duration_s: float) -> Iterator[floa
             return
         yield time_s
         index += 1
+
+
+def pause_s(failure: tuple[str, str] | None) -> float:
+    """How long a closed loop waits after a failure: what the server asked, within reason."""
+    _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
+    asked_s = wait_s(wait.rstrip(")")) if found else None
+    return min(max(asked_s or 0.0, PAUSE_AFTER_ERROR_S), MOST_RETRY_AFTER_S)

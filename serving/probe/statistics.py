@@ -1,6 +1,7 @@
 """PURE: percentiles of raw values, intervals by blocks, and where a run is steady."""
 
 import math
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -99,3 +100,12 @@ def mser_start(batches: Floats) -> int:
         if error < best_error:
             best, best_error = cut, error
     return best
+
+
+def spread(values: "Sequence[int] | array[int]") -> dict[str, float]:
+    """Mean, p50, p99 and maximum of raw values; empty for none."""
+    if not values:
+        return {}
+    raw = numpy.asarray(values)
+    p50, p99 = numpy.percentile(raw, (50, 99))
+    return {"mean": float(raw.mean()), "p50": float(p50), "p99": float(p99), "max": float(raw.max())}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from serving.probe.attack import Progress
+from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 
 
