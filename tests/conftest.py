@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,6 +43,25 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     from deploy.cli import run
 
     monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
+
+
+# Tests that share something dear or of which there is one: a server of the whole file, the network of the hosts.
+TOGETHER = ("tests/fleet/", "tests/test_real_engine.py::")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first, so that no core is idle at the end while another has one left."""
+    items.sort(key=lambda item: (not item.get_closest_marker("fleet"), not item.get_closest_marker("slow")))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Which tests go to one worker, one after another."""
+
+    class TestByTest(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((each for each in TOGETHER if nodeid.startswith(each)), nodeid)
+
+    return TestByTest(config, log)
 
 
 def skip_or_fail(need: str, why: str) -> NoReturn:
