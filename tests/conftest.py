@@ -54,14 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not item.get_closest_marker("fleet"), not item.get_closest_marker("slow")))
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Which tests go to one worker, one after another."""
-
-    class TestByTest(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return next((each for each in TOGETHER if nodeid.startswith(each)), nodeid)
-
-    return TestByTest(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests go to the workers one by one, but for those that stay together."""
+    scheduler = LoadScopeScheduling(config, log)
+    scheduler._split_scope = lambda test: next(filter(test.startswith, TOGETHER), test)
+    return scheduler
 
 
 def skip_or_fail(need: str, why: str) -> NoReturn:
