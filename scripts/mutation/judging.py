@@ -1,0 +1,127 @@
+"""Whether a change is noticed: one worker a core, each with a tree of its own, runs the tests likeliest to."""
+
+import hashlib
+import json
+import os
+import sys
+from bisect import bisect
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import accumulate
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from drawing import Mutant
+from reach import Measuring, Test, chosen, passing
+from trees import Tree, import_slow
+
+KEPT = Path(".mutants/reach.json")
+FIRST_S = 5.0  # of tests are run before the others are even collected
+MEASURING_S = 1800.0  # one test file takes at most
+
+TREES: list[Tree] = []
+"""A worker's one tree."""
+
+
+def workers(place: Path) -> ProcessPoolExecutor:
+    """One a core."""
+    import_slow()
+    return ProcessPoolExecutor(
+        os.cpu_count(), get_context("fork"), initializer=lambda: TREES.append(Tree(Path.cwd(), place))
+    )
+
+
+def measured(pool: ProcessPoolExecutor) -> list[Test]:
+    """Every test that passes, with what it reaches; a test file is measured once, and again when it changes."""
+    files = {
+        path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in Path("tests").rglob("test_*.py")
+    }
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
+    known = {file: kept[file] for file, digest in files.items() if kept.get(file, {}).get("digest") == digest}
+    for file, reach in each(pool, measure, sorted(files.keys() - known.keys())):
+        failed = f"; left out, because they fail: {' '.join(reach['failed'])}" if reach["failed"] else ""
+        progress(f"measured {file}{failed}")
+        known[file] = {"digest": files[file], **reach}
+        KEPT.parent.mkdir(exist_ok=True)
+        KEPT.write_text(json.dumps(known), encoding="utf-8")
+    return [test for reach in known.values() for test in passing(reach)]
+
+
+def measure(file: str) -> dict[str, Any]:
+    """What the tests of a file reach."""
+    nothing = {"failed": [], "loaded": [], "functions": [], "tests": {}}
+    return TREES[0].pytest([file], Measuring(), MEASURING_S) or nothing
+
+
+def judged(
+    pool: ProcessPoolExecutor, tests: list[Test], mutants: list[Mutant], budget_s: float
+) -> dict[Mutant, str]:
+    """What killed each mutant; "" when it survives."""
+    killers = {}
+    asked = [(mutant, chosen(tests, mutant.path, mutant.scope, budget_s)) for mutant in mutants]
+    for (mutant, _), killer in each(pool, judge, asked):
+        killers[mutant] = killer
+        fate = f"killed by {killer}" if killer else "SURVIVED"
+        progress(f"{len(killers)}/{len(mutants)} {mutant.path}:{mutant.line} {fate}")
+    return killers
+
+
+def broken(pool: ProcessPoolExecutor, killers: list[Test]) -> str:
+    """The first of the tests that fails without any change too; "" when none does."""
+    return pool.submit(run, killers).result() if killers else ""
+
+
+def each(
+    pool: ProcessPoolExecutor, what: Callable[[Any], Any], asked: Sequence[Any]
+) -> Iterator[tuple[Any, Any]]:
+    """Have the workers do it with each; what was asked and the answer, as they come."""
+    begun = {pool.submit(what, one): one for one in asked}
+    return ((begun[future], future.result()) for future in as_completed(begun))
+
+
+def progress(text: str) -> None:
+    """Tell on stderr how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def judge(asked: tuple[Mutant, list[Test]]) -> str:
+    """What killed a mutant; "" when it survives. The likeliest tests are run before the others are even collected."""
+    mutant, tests = asked
+    spent = list(accumulate(test.seconds for test in tests))
+    first = bisect(spent, FIRST_S) + 1
+    with TREES[0].changed(mutant.path, mutant.text):
+        return next((killer for part in (tests[:first], tests[first:]) if part and (killer := run(part))), "")
+
+
+def run(tests: list[Test]) -> str:
+    """Run tests in the tree as it is; the first that failed, or how it ended otherwise, "" when all passed."""
+    files = dict.fromkeys(test.name.partition("::")[0] for test in tests)
+    answer = TREES[0].pytest(["-x", *files], Killing(tests), 30 + 5 * sum(test.seconds for test in tests))
+    return "no end" if answer is None else str(answer)
+
+
+class Killing:
+    """The pytest plugin that runs chosen tests, each within its time."""
+
+    def __init__(self, tests: list[Test]) -> None:
+        self.limits = {test.name: 10 + 5 * test.seconds for test in tests}
+        self.failed: list[str] = []
+
+    def begin(self) -> None:
+        """Nothing is to be done before the tests are collected."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = [item for item in items if item.nodeid in self.limits]
+        for item in items:
+            item.add_marker(pytest.mark.timeout(self.limits[item.nodeid]), append=False)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+    def answer(self, status: int) -> str:
+        passed = status in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
+        return "" if passed else next(iter(self.failed), "not even loaded")
