@@ -122,7 +122,7 @@ def look(text: str) -> Look:
         said = json.loads(text)
         lock = loaded(said.pop("nft"))
         return Look.model_validate({**said, "lock": lock})
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise HostError(
             "The host's answer about its egress lock cannot be read.",
             "Its python3 must be 3.9 or newer; look there: python3 --version",

@@ -10,6 +10,7 @@ from deploy.plan import Plan, Throughput
 from deploy.sizing.fit import Options
 from deploy.sizing.size import on, plan
 from deploy.sizing.subject import named
+from serving import calibration
 from serving.probe.report import ProbeReport
 
 PROBE = {
@@ -130,3 +131,30 @@ def test_a_plan_without_a_speed_cannot_be_calibrated(tmp_path: Path) -> None:
     refused: Plan = plan(named("scout", "bf16"), on("2xA100-80GB"), Options())
     refused.write(tmp_path / "no.json")
     assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2), tmp_path / "no.json") == 2
+
+
+# The line through the points, by hand
+
+
+@pytest.mark.parametrize(
+    ("measured", "fit"),
+    [
+        ([(0.010, 0.021), (0.020, 0.036)], (1.5, 0.006)),
+        ([(0.010, 0.021), (0.020, 0.036), (0.030, 0.051)], (1.5, 0.006)),
+        ([(0.010, 0.028)], (2.0, 0.008)),  # one load: a single factor over kernels and an overhead of 4 ms
+        ([(0.010, 0.028), (0.012, 0.032)], (2.0, 0.008)),  # 1.2 times as much is no other load
+        ([(0.010, 0.028), (0.020, 0.020)], ((2.0 + 20 / 24) / 2, (2.0 + 20 / 24) / 2 * 0.004)),  # it falls
+        ([(0.010, 0.014), (0.020, 0.048)], (1.5, 0.006)),  # it would begin below zero
+    ],
+)
+def test_kernels_and_overhead_from_what_was_measured(
+    measured: list[tuple[float, float]], fit: tuple[float, float]
+) -> None:
+    assert calibration.line(measured, 0.004) == pytest.approx(fit)
+
+
+def test_two_loads_are_told_apart_from_a_fifth_more_kernel_time_on() -> None:
+    assert [calibration.different([(10.0, 0), (most, 0), (10.0, 0)]) for most in (12.0, 12.1)] == [
+        False,
+        True,
+    ]

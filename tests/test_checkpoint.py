@@ -191,6 +191,23 @@ def lose_shard(folder: Path) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def lose_one_shard(folder: Path) -> None:
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def name_elsewhere(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../model.safetensors"}}')
+
+
+def name_nothing(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": ["model.safetensors"]}')
+
+
+def nest(folder: Path) -> None:
+    (folder / "config.json").write_text("[" * 100_000)
+
+
 def other_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(TINY | {"architectures": ["LlamaForCausalLM"]}))
 
@@ -225,6 +242,10 @@ def no_weights(folder: Path) -> None:
         (lie, "is not a complete safetensors file: its header claims 1,152,921,504,606,846,976 bytes"),
         (empty, "is not a complete safetensors file: it is 0 bytes long"),
         (lose_shard, "lacks its weights: model-00001-of-00002.safetensors (and 1 more)."),
+        (lose_one_shard, "lacks its weights: model-00002-of-00002.safetensors."),
+        (name_elsewhere, "model.safetensors.index.json is not a safetensors index."),
+        (name_nothing, "model.safetensors.index.json is not a safetensors index."),
+        (nest, "config.json is not a JSON object."),
         (other_model, "is not a Llama 4 checkpoint: its config.json names LlamaForCausalLM."),
         (half_config, "lacks 'hidden_size'."),
         (bitsandbytes, "is stored with bitsandbytes, which vLLM no longer loads"),
@@ -240,3 +261,26 @@ def test_a_broken_folder_is_one_sentence(tiny: Path, spoil: object, message: str
         read(tiny)
     assert message in raised.value.message
     assert raised.value.hint
+
+
+def test_what_is_read_is_said_with_its_place(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny.parent)
+    found = read(Path("tiny-llama4"))
+    assert (found.where, found.dtype, found.precision) == (str(tiny), "bfloat16", "bf16")
+    assert found.architecture.vocab_size == 512
+
+
+def test_an_index_says_which_files_are_read(tiny: Path) -> None:
+    """What it does not name is left alone, however broken."""
+    index = {"weight_map": {"a": "model.safetensors", "b": "model.safetensors"}}
+    (tiny / "model.safetensors.index.json").write_text(json.dumps(index))
+    before = read(tiny)
+    (tiny / "other.safetensors").write_bytes(b"")
+    assert read(tiny) == before
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError) as raised:
+        read(tmp_path / "nowhere")
+    assert raised.value.message == f"There is no checkpoint folder at {tmp_path / 'nowhere'}."
+    assert raised.value.hint == f"Check the path: ls {tmp_path}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
@@ -27,6 +28,7 @@ vllm:cache_config_info{block_size="128",kv_cache_size_tokens="97541",note="a \\"
 """
 
 Serve = Callable[[int, str], Endpoint]
+Asked = Callable[..., list[httpx2.Request]]
 
 
 @pytest.fixture
@@ -83,7 +85,7 @@ def test_a_good_canary(serve: Serve) -> None:
         (200, json.dumps(GOOD | {"model": "other"}), EndpointError, "something else"),
         (200, json.dumps(GOOD | {"usage": None}), EndpointError, "something else"),
         (200, json.dumps(GOOD | {"choices": [{"text": 7}]}), EndpointError, "something else"),
-        (0, "", TooLate, "did not answer within 0.2 s"),
+        (0, "", TooLate, "did not answer within 0.2 s."),
     ],
 )
 def test_a_bad_canary(serve: Serve, status: int, body: str, kind: type[CorralError], says: str) -> None:
@@ -130,3 +132,104 @@ def test_a_key_file_that_is_missing(tmp_path: Path) -> None:
     endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=tmp_path / "no")
     with pytest.raises(DocumentError, match="There is no key file at"):
         client.health(endpoint)
+
+
+# What is asked, and how an answer is judged; without a socket
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Answer what the door asks; gives the list of what was asked."""
+
+    def answering(status: int, text: str, **headers: str) -> list[httpx2.Request]:
+        requests: list[httpx2.Request] = []
+
+        def answer(request: httpx2.Request) -> httpx2.Response:
+            requests.append(request)
+            return httpx2.Response(status, text=text, headers=headers)
+
+        real = httpx2.Client
+        monkeypatch.setattr(
+            httpx2, "Client", lambda **options: real(transport=httpx2.MockTransport(answer), **options)
+        )
+        return requests
+
+    return answering
+
+
+THERE = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m")
+
+
+def test_a_canary_asks_for_one_token_with_the_key(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-1\n")
+    requests = asked(200, json.dumps(GOOD))
+    client.canary(THERE.model_copy(update={"api_key_file": tmp_path / "key"}), 7.0)
+    (request,) = requests
+    assert (request.method, str(request.url)) == ("POST", "http://127.0.0.1:1/v1/completions")
+    assert json.loads(request.content) == {"model": "m", "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    assert request.headers["authorization"] == "Bearer sk-1"
+    assert request.extensions["timeout"] == dict.fromkeys(("connect", "read", "write", "pool"), 7.0)
+
+
+def test_without_a_key_no_header_is_sent_and_each_question_has_its_time(asked: Asked, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    requests = asked(200, '{"data": [{"id": 5}]}')
+    assert client.health(THERE) == 200
+    assert client.models(THERE.model_copy(update={"api_key_file": tmp_path / "empty"})) == ("5",)
+    assert client.metrics(THERE) == {}
+    with pytest.raises(EndpointError):
+        client.cache_config(THERE)
+    told = [
+        (each.url.path, each.extensions["timeout"]["read"], "authorization" in each.headers)
+        for each in requests
+    ]
+    assert told == [
+        ("/health", 2.0, False),
+        ("/v1/models", 5.0, False),
+        ("/metrics", 5.0, False),
+        ("/metrics", 5.0, False),
+    ]
+
+
+REFUSED = ("http://127.0.0.1:1 refused the API key.", "Name the file that holds it: --api-key-file")
+
+
+def useless(what: str) -> tuple[str, str]:
+    """The sentence and the hint for an answer that is of no use."""
+    return f"http://127.0.0.1:1/v1/models answered {what}.", "Is it an OpenAI-compatible endpoint?"
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "said"),
+    [
+        (401, "", REFUSED),
+        (403, "", REFUSED),
+        (307, "elsewhere", useless("307 elsewhere")),
+        (500, "x" * 300, useless(f"500 {'x' * 200}")),
+        (200, "y" * 80, useless(f"no JSON but {'y' * 60!r}")),
+        (
+            200,
+            json.dumps({"data": 5, "z": "z" * 200}),
+            useless(f"something else than the OpenAI API says: {{'data': 5, 'z': '{'z' * 102}"),
+        ),
+    ],
+)
+def test_a_list_of_models_that_is_none(asked: Asked, status: int, text: str, said: tuple[str, str]) -> None:
+    asked(status, text, location="/elsewhere")
+    with pytest.raises(CorralError) as caught:
+        client.models(THERE)
+    assert (caught.value.message, caught.value.hint) == said
+    assert isinstance(caught.value, AuthError) == (status in (401, 403))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        GOOD | {"usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+        GOOD | {"choices": GOOD["choices"] * 2},  # type: ignore[operator]
+    ],
+)
+def test_a_canary_of_more_than_was_asked(asked: Asked, answer: dict[str, object]) -> None:
+    asked(200, json.dumps(answer))
+    with pytest.raises(EndpointError, match="something else than the OpenAI API says"):
+        client.canary(THERE, 1.0)

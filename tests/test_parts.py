@@ -140,3 +140,42 @@ def test_a_layer_left_in_bf16_is_counted_as_it_is() -> None:
     assert more == 129 * (3 * 5120 * 8192 - 2 * (2 * 8192 + 5120))
     found = {(part.component, part.layer): part.bytes for part in parts_of(mixed)}
     assert found["routed", 47] > 1.99 * found["routed", 45]
+
+
+@pytest.mark.parametrize(
+    ("name", "component", "number"),
+    [
+        ("model.embed_tokens.weight", "embedding", None),
+        ("lm_head.weight", "lm_head", None),
+        ("model.norm.weight", "norm", None),
+        ("model.layers.12.self_attn.q_proj.weight", "attention", 12),
+        ("language_model.model.layers.3.self_attn.o_proj.weight", "attention", 3),
+        ("model.layers.0.self_attn.k_proj.weight", "attention_kv", 0),
+        ("model.layers.0.self_attn.v_proj.weight", "attention_kv", 0),
+        ("model.layers.0.input_layernorm.weight", "norm", 0),
+        ("model.layers.0.feed_forward.router.weight", "router", 0),
+        ("model.layers.0.feed_forward.experts.gate_up_proj", "routed", 0),
+        ("model.layers.0.feed_forward.shared_expert.up_proj.weight", "shared", 0),
+        ("model.layers.0.feed_forward.gate_proj.weight", "dense", 0),
+        ("model.layers.0.feed_forward.gate_up_proj.weight", "dense", 0),
+        ("vision_model.patch_embedding.linear.weight", "vision", None),
+        ("vision_model.positional_embedding_vlm", "vision_replicated", None),
+        ("vision_model.layernorm_pre.bias", "vision_replicated", None),
+        ("vision_model.model.layers.5.self_attn.o_proj.bias", "vision_replicated", None),
+        ("vision_model.model.layers.5.mlp.fc2.bias", "vision_replicated", None),
+        ("vision_model.model.layers.5.mlp.fc1.bias", "vision", None),
+        ("multi_modal_projector.linear_1.weight", "projector", None),
+        ("something.else", "norm", None),
+    ],
+)
+def test_a_tensor_is_known_by_its_name(name: str, component: str, number: int | None) -> None:
+    assert parts_of([tensor(name, "BF16", 2, 3)]) == (Part(component, number, 6, bytes=12),)
+
+
+@pytest.mark.parametrize(
+    "end", ["weight_scale", "weight_zero_point", "weight_shape", "weight_g_idx", "qzeros"]
+)
+def test_what_quantization_adds_takes_bytes_and_holds_no_parameter(end: str) -> None:
+    name = "model.layers.0.self_attn.q_proj"
+    found = parts_of([tensor(f"{name}.weight", "I8", 4), tensor(f"{name}.{end}", "BF16", 3)])
+    assert found == (Part("attention", 0, 4, bytes=4 + 6),)

@@ -74,25 +74,60 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "kind", "says"),
+    ("changed", "kind", "message", "hint"),
     [
         (
             {"tensor_parallel_size": 3},
             UsageError,
-            "--tensor-parallel-size 3 does not divide the model's 4 attention",
+            "--tensor-parallel-size 3 does not divide the model's 4 attention heads.",
+            "Use one of 1, 2, 4.",
         ),
         (
-            {"max_model_len": 10**6},
+            {"max_model_len": 16385},
             UsageError,
-            "--max-model-len 1,000,000 is beyond the model, which ends at 16,384",
+            "--max-model-len 16,385 is beyond the model, which ends at 16,384 tokens.",
+            "Use at most 16384.",
         ),
-        ({"host": "203.0.113.1"}, HostError, "of 203.0.113.1 cannot be listened on"),
+        (
+            {"host": "203.0.113.1", "port": 8000},
+            HostError,
+            "Port 8000 of 203.0.113.1 cannot be listened on: Cannot assign requested address.",
+            "See who has it: ss -ltnp 'sport = :8000'; or choose another: --port",
+        ),
     ],
 )
 def test_options_the_model_or_the_machine_cannot_have(
-    tmp_path: Path, changed: dict[str, Any], kind: type[CorralError], says: str
+    tmp_path: Path, changed: dict[str, Any], kind: type[CorralError], message: str, hint: str
 ) -> None:
     folder = tiny.make(tmp_path / "model")
     with pytest.raises(kind) as caught:
         check(options(folder, **changed))
-    assert says in caught.value.message
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_options_at_the_models_limit_and_beyond_it_by_an_override(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "model")
+    whole = check(options(folder, max_model_len=16384, tensor_parallel_size=4))
+    moved = {"max_position_embeddings": 99999}
+    assert check(options(folder, max_model_len=99999, hf_overrides=moved)) == whole
+
+
+def test_a_port_is_free_on_either_kind_of_address_or_somebody_has_it(tmp_path: Path) -> None:
+    model = Path("meta-llama/anything")
+    assert check(options(model, host="::1")) == 0
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(HostError, match="Address already in use"),
+    ):
+        check(options(model, port=listener.getsockname()[1]))
+
+
+def test_either_form_of_a_tokenizer_is_one(tmp_path: Path) -> None:
+    folder = tiny.make(tmp_path / "model")
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+    assert check(options(folder)) > 0
+    (folder / "tokenizer.model").unlink()
+    with pytest.raises(DocumentError) as caught:
+        check(options(folder))
+    assert caught.value.message == f"{folder} has no tokenizer: neither tokenizer.json nor tokenizer.model."
+    assert caught.value.hint == "Copy it there from where the checkpoint came from."

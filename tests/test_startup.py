@@ -19,8 +19,32 @@ def test_the_phases_of_a_real_start() -> None:
     )
 
 
+def test_the_phases_that_only_a_gpu_or_a_longer_start_has() -> None:
+    lines = (
+        "INFO [v1/engine/core.py] Initializing a V1 LLM engine (v0.33.0+cu130) with config: ...",
+        "INFO Starting to load model /models/scout...",
+        "INFO Model loading took 25.3 GiB memory and 60 seconds",
+        "INFO torch.compile takes 41.7 s in total",
+        "INFO Graph capturing finished in 12 secs, took 0.6 GiB",
+        "INFO init engine (profile, create kv cache, warmup model) took 97.1 seconds",
+        "INFO something else",
+    )
+    assert phases(lines) == (
+        "the engine (vLLM 0.33.0+cu130) starts",
+        "the weights are being loaded",
+        "the model takes 25.3 GiB per GPU",
+        "compiled, in 41.7 s",
+        "CUDA graphs captured, in 12 s",
+        "the engine is ready, after 97.1 s",
+    )
+
+
 def test_the_kv_cache_the_engine_made() -> None:
     assert kv_cache(LOG) == KvCache(tokens=97541, request_tokens=4096, max_concurrency=23.81)
+    million = (
+        "GPU KV cache size: 2,236,958 tokens, Maximum concurrency for 131,072 tokens per request: 17.07x"
+    )
+    assert kv_cache(million) == KvCache(tokens=2236958, request_tokens=131072, max_concurrency=17.07)
     assert kv_cache("nothing of the kind") is None
 
 

@@ -12,8 +12,23 @@ from deploy.sizing.size import on, plan
 from deploy.sizing.subject import named
 from infra.catalog import gpus
 from infra.hardware import Gpu
-from serving.models import model
-from serving.throughput import Engine, Load, distinct_experts, moe_layer_s, speed, step_s
+from serving.models import Architecture, Scheme, model
+from serving.throughput import (
+    Engine,
+    Load,
+    all_reduce_s,
+    attention_s,
+    distinct_experts,
+    gemm_s,
+    hand_over_s,
+    kv_read_s,
+    least_step_s,
+    moe_layer_s,
+    overhead_s,
+    speed,
+    step_s,
+    tflops,
+)
 from serving.vllm_versions import rules
 from serving.weights import Split
 
@@ -126,3 +141,140 @@ def test_requests_beyond_the_kv_cache_wait() -> None:
     assert few.running == 4
     assert many.running == 4
     assert many.ttft_s > 10 * few.ttft_s
+
+
+# By hand, for a small model on a card of round numbers
+
+
+SMALL = Architecture(
+    hidden_size=1000,
+    layers=4,
+    attention_heads=10,
+    kv_heads=2,
+    head_dim=100,
+    expert_intermediate=2000,
+    dense_intermediate=4000,
+    experts=8,
+    experts_per_token=2,
+    shared_experts=1,
+    vocab_size=6400,
+    attention_chunk_size=50,
+    global_layers=(3,),
+    moe_layers=(1, 3),
+    max_position_embeddings=1000,
+)
+BF16 = Scheme(name="bf16", quantized=(), bytes_per_param=2.0)
+
+
+def small(scheme: Scheme = BF16, split: Split = Split(2), **card: Any) -> Engine:  # noqa: B008 - frozen
+    """1,000 GB/s and 100 TFLOP/s, of which the table takes 80 and 55 % for matrices, 75 and 30 % for the experts."""
+    rates = {
+        "name": "card",
+        "memory_gb_per_s": 1000.0,
+        "bf16_tflops": 100.0,
+        "fp8_tflops": 200.0,
+        "fp4_tflops": 400.0,
+    }
+    link = {"compute_capability": 10.0, "link": "nvlink", "link_gb_per_s": 100.0}
+    return Engine(
+        gpu=gpus()["H100"].model_copy(update=rates | link | card),
+        architecture=SMALL,
+        scheme=scheme,
+        split=split,
+        rules=rules("0.33.0"),
+        kv_bytes_per_value=2,
+        max_num_batched_tokens=8192,
+        host_gb_per_s=50,
+    )
+
+
+@pytest.mark.parametrize(
+    ("component", "tokens", "seconds"),
+    [
+        ("attention", 1, 8e6 / 0.8e12),  # half of 8 million parameters is read
+        ("attention", 1000, 2 * 4e6 * 1000 / 55e12),  # or multiplied, where that takes longer
+        ("dense", 1, 24e6 / 0.8e12),
+        ("router", 1, 32e3 / 0.8e12),  # whole on every rank
+        ("lm_head", 1, 6.4e6 / 0.8e12),
+        ("vision", 1, 0.0),
+    ],
+)
+def test_a_matrix_is_read_or_multiplied(component: str, tokens: int, seconds: float) -> None:
+    assert gemm_s(small(), component, tokens) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "touched", "seconds"),
+    [
+        (1, None, 40e-6 + 48e6 * 1.875 / 8 / 0.75e12),  # two picks of eight experts touch 1.875 of them
+        (1, 8, 40e-6 + 48e6 / 0.75e12),
+        (1000, 8, 40e-6 + 2 * 6e6 * 2 * 1000 / 2 / 30e12),  # two experts of 6 million parameters a token
+    ],
+)
+def test_an_expert_layer_is_launched_and_then_read_or_multiplied(
+    tokens: int, touched: float | None, seconds: float
+) -> None:
+    assert moe_layer_s(small(), tokens, touched) == pytest.approx(seconds)
+    over_data = small(split=Split(1, data=2))
+    assert moe_layer_s(over_data, tokens, touched) == pytest.approx(seconds)
+
+
+def test_attention_sees_all_in_one_layer_and_a_chunk_in_three() -> None:
+    """Of 100 tokens each sees 50 before it on average, or 25; 4 multiplications for each of 10 x 100 values."""
+    assert attention_s(small(), 100) == pytest.approx(4 * 100 * (50 + 3 * 25) * 1000 / 2 / 55e12)
+    assert attention_s(small(), 20) == pytest.approx(4 * 20 * (4 * 10) * 1000 / 2 / 55e12)
+
+
+def test_the_kv_cache_is_read_once() -> None:
+    """Beyond its chunk a local layer holds half a one: 43.75 tokens of 100 a layer; one of two heads a rank."""
+    assert kv_read_s(small(), 3, 100.4) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.8e12)
+    assert kv_read_s(small(split=Split(8)), 3, 100) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.8e12)
+    assert kv_read_s(small(split=Split(1)), 3, 100) == pytest.approx(
+        3 * 43.75 * 4 * (2 * 2 * 100 * 2) / 0.8e12
+    )
+
+
+def test_two_all_reduces_a_layer_and_a_hand_over_a_stage() -> None:
+    moved = 200_000 / 60e9
+    assert all_reduce_s(small(), 100) == pytest.approx(8 * (12e-6 + moved))
+    assert all_reduce_s(small(split=Split(4), link="pcie"), 100) == pytest.approx(8 * (40e-6 + 1.5 * moved))
+    assert all_reduce_s(small(split=Split(1)), 100) == 0.0
+    assert hand_over_s(small(split=Split(1, pipeline=3)), 100) == pytest.approx(2 * 200_000 / 50e9)
+    assert hand_over_s(small(), 100) == 0.0
+
+
+def test_no_step_is_shorter_than_reading_one_tokens_weights() -> None:
+    """52,016,000 parameters beside the experts, of which two of eight are read."""
+    assert least_step_s(small().gpu, SMALL, BF16, Split(2)) == pytest.approx((52_016_000 + 24e6) / 1e12)
+    assert least_step_s(small().gpu, SMALL, BF16, Split(1, data=2)) == pytest.approx(
+        (2 * 52_016_000 + 24e6) / 1e12
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheme", "component", "capability", "rate"),
+    [
+        ("bf16", "routed", 10.0, 100.0),
+        ("fp8-dynamic", "routed", 8.9, 200.0),
+        ("fp8-dynamic", "routed", 8.6, 80.0),
+        ("fp8-dynamic", "attention", 9.0, 100.0),
+        ("nvfp4-g16", "routed", 10.0, 400.0),
+        ("nvfp4-g16", "routed", 9.0, 80.0),
+        ("w4a16-g128", "routed", 10.0, 80.0),
+    ],
+)
+def test_what_a_card_has_no_units_for_is_multiplied_in_bf16(
+    scheme: str, component: str, capability: float, rate: float
+) -> None:
+    quantized = () if scheme == "bf16" else ("routed",)
+    stored = Scheme(name=scheme, quantized=quantized, bytes_per_param=1.0)
+    assert tflops(small(stored, compute_capability=capability), component) == rate
+    if rate > 100:
+        unknown = small(stored, compute_capability=capability, fp8_tflops=None, fp4_tflops=None)
+        assert tflops(unknown, component) == 80.0
+
+
+def test_a_steps_overhead_by_version() -> None:
+    assert [overhead_s(rules(version)) for version in ("0.8.3", "0.9.2", "0.10.0", "0.33.0")] == [
+        0.010, 0.010, 0.004, 0.004,
+    ]  # fmt: skip

@@ -5,6 +5,8 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy
+import numpy.typing
 import pytest
 
 from serving import checkpoint, tiny
@@ -50,6 +52,37 @@ def test_the_vocabulary_is_bytes_then_words_then_special_tokens() -> None:
     assert list(ids)[-len(SPECIAL) :] == list(SPECIAL)
     assert len({"".join(pair) for pair in merges()}) == len(merges())
     assert all(left in ids and right in ids for left, right in merges())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_weights_are_as_random_as_they_should_be(tmp_path: Path, layout: Layout) -> None:
+    """Spread by 0.15; norms are ones, biases zeros; the head's rows of bytes and special tokens are small."""
+    found = weights(tiny.make(tmp_path / "model", layout))
+    spreads = {name: round(float(values.std()), 2) for name, values in found.items() if values.size > 5000}
+    heads = [name for name in spreads if name.endswith("lm_head.weight")]
+    assert set(spreads.values()) - {spreads[name] for name in heads} <= {0.15}
+    (head,) = (found[name] for name in heads)
+    words = [number for token, number in token_ids().items() if len(token) > 2 and token not in SPECIAL]
+    others = numpy.setdiff1d(numpy.arange(len(head)), words)
+    assert [round(float(rows.std()), 2) for rows in (head[words], head[others])] == [0.15, 0.02]
+    assert {
+        float(value) for name in found if "norm" in name and name.endswith("weight") for value in found[name]
+    } == {1.0}
+    assert {float(value) for name in found if name.endswith("bias") for value in found[name]} <= {0.0}
+
+
+def weights(folder: Path) -> dict[str, "numpy.typing.NDArray[numpy.float32]"]:
+    """Every tensor of a checkpoint in bfloat16."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        data = path.read_bytes()
+        start = 8 + int.from_bytes(data[:8], "little")
+        for name, row in json.loads(data[8:start]).items():
+            if name != "__metadata__":
+                low, high = row["data_offsets"]
+                halves = numpy.frombuffer(data[start + low : start + high], numpy.uint16).astype(numpy.uint32)
+                found[name] = (halves << 16).view(numpy.float32).reshape(row["shape"])
+    return found
 
 
 @pytest.mark.engine

@@ -5,7 +5,7 @@ import pytest
 from infra.errors import UsageError
 from serving.kv import layout
 from serving.models import model
-from serving.vllm_versions import rules, version_note
+from serving.vllm_versions import Rules, number, rules, version_note
 from serving.weights import Split
 
 SCOUT = model("scout").architecture
@@ -62,6 +62,62 @@ def test_a_version_says_what_is_wrong_with_it() -> None:
     assert "security advisories" in str(version_note("0.12.0"))
     assert "newer than the newest" in str(version_note("0.40.0"))
     assert version_note("0.33.0") is None
+
+
+def test_the_rules_of_a_version_are_those_of_the_last_row_before_it() -> None:
+    assert rules("0.13.9") == Rules(
+        version="0.13.9",
+        from_version="0.10.1",
+        hybrid=False,
+        gpu_memory_utilization=0.90,
+        cuda_graphs_in_budget=False,
+        reserve="one",
+        log="blocks-per-group",
+    )
+    assert rules() == Rules(
+        version="0.33.0",
+        from_version="0.33.0",
+        hybrid=True,
+        gpu_memory_utilization=0.92,
+        cuda_graphs_in_budget=True,
+        reserve="batches",
+        log="concurrency",
+        second_runner=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "note"),
+    [
+        ("0.32.9", "vLLM 0.32.9 has published security advisories; serve with 0.33.0 or newer."),
+        ("0.33.0", None),
+        (
+            "0.33.1",
+            "vLLM 0.33.1 is newer than the newest corral has examined (0.33.0), whose rules are used.",
+        ),
+    ],
+)
+def test_what_must_be_known_of_a_version(version: str, note: str | None) -> None:
+    assert version_note(version) == note
+
+
+def test_a_version_is_its_three_numbers() -> None:
+    assert [number(text) for text in ("0.33", "v0.33.1", "0.33.1.2", "0.33.1rc1", "0.33.1+cpu")] == [
+        (0, 33, 0), (0, 33, 1), (0, 33, 1), (0, 33, 1), (0, 33, 1),
+    ]  # fmt: skip
+
+
+def test_a_version_from_before_llama_4_and_none_at_all() -> None:
+    with pytest.raises(UsageError) as caught:
+        rules("0.8.2")
+    assert caught.value.message == "vLLM 0.8.2 has no Llama 4; it came with 0.8.3."
+    assert caught.value.hint == "Leave out --vllm-version to plan for 0.33.0."
+    with pytest.raises(UsageError) as caught:
+        rules("latest")
+    assert (caught.value.message, caught.value.hint) == (
+        "'latest' is not a vLLM version.",
+        "Write it as 0.33.0.",
+    )
 
 
 @pytest.mark.parametrize("version", ["0.8.2", "0.7.0", "latest", "", "0.8.3; rm"])

@@ -1,0 +1,190 @@
+"""A config.json of Llama 4 in our words: every field, what stands in for a missing one, and what is none of ours."""
+
+from typing import Any
+
+import pytest
+
+from infra.errors import DocumentError
+from serving.config import architecture_of, dtype_of, precision_of
+from serving.models import Architecture, Vision
+
+TEXT: dict[str, Any] = {
+    "hidden_size": 8,
+    "num_hidden_layers": 6,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 3,
+    "intermediate_size": 16,
+    "intermediate_size_mlp": 32,
+    "num_local_experts": 5,
+    "num_experts_per_tok": 2,
+    "vocab_size": 64,
+    "attention_chunk_size": 10,
+    "no_rope_layers": [1, 1, 0, 1, 1, 0],
+    "moe_layers": [1, 4],
+    "max_position_embeddings": 100,
+    "tie_word_embeddings": True,
+}
+VISION: dict[str, Any] = {
+    "hidden_size": 20,
+    "num_hidden_layers": 21,
+    "num_attention_heads": 22,
+    "intermediate_size": 23,
+    "patch_size": 24,
+    "image_size": 25,
+    "projector_input_dim": 26,
+    "projector_output_dim": 27,
+    "pixel_shuffle_ratio": 0.25,
+}
+WHOLE = Architecture(
+    hidden_size=8,
+    layers=6,
+    attention_heads=4,
+    kv_heads=2,
+    head_dim=3,
+    expert_intermediate=16,
+    dense_intermediate=32,
+    experts=5,
+    experts_per_token=2,
+    shared_experts=1,
+    vocab_size=64,
+    attention_chunk_size=10,
+    global_layers=(2, 5),
+    moe_layers=(1, 4),
+    max_position_embeddings=100,
+    tied_embeddings=True,
+    vision=Vision(
+        hidden_size=20,
+        layers=21,
+        heads=22,
+        intermediate=23,
+        patch_size=24,
+        image_size=25,
+        projector_input=26,
+        projector_output=27,
+        pixel_shuffle_ratio=0.25,
+    ),
+)
+
+
+def multimodal(text: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
+    whole = {"text_config": TEXT if text is None else text, "vision_config": VISION}
+    return {"architectures": ["Llama4ForConditionalGeneration"]} | whole | changes
+
+
+def without(config: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in names}
+
+
+def test_every_field() -> None:
+    assert architecture_of(multimodal(), "x") == WHOLE
+    flat = {"architectures": ["Llama4ForCausalLM"]} | TEXT
+    assert architecture_of(flat, "x") == WHOLE.model_copy(update={"vision": None})
+
+
+def test_what_the_released_files_leave_out() -> None:
+    optional = (
+        "head_dim",
+        "intermediate_size_mlp",
+        "num_experts_per_tok",
+        "attention_chunk_size",
+        "moe_layers",
+    )
+    short = without(TEXT, *optional, "no_rope_layers", "tie_word_embeddings")
+    bare = multimodal(short, vision_config=without(VISION, "pixel_shuffle_ratio"))
+    assert WHOLE.vision is not None
+    assert architecture_of(bare, "x") == WHOLE.model_copy(
+        update={
+            "head_dim": 2,
+            "dense_intermediate": 16,
+            "experts_per_token": 1,
+            "attention_chunk_size": None,
+            "global_layers": (3,),
+            "moe_layers": (0, 1, 2, 3, 4, 5),
+            "tied_embeddings": False,
+            "vision": WHOLE.vision.model_copy(update={"pixel_shuffle_ratio": 0.5}),
+        }
+    )
+    stepped = short | {"no_rope_layers": [], "no_rope_layer_interval": 3, "interleave_moe_layer_step": 2}
+    found = architecture_of(multimodal(stepped), "x")
+    assert (found.global_layers, found.moe_layers) == ((2, 5), (1, 3, 5))
+
+
+@pytest.mark.parametrize(
+    ("config", "message", "hint"),
+    [
+        (
+            {"architectures": ["LlamaForCausalLM", "Other"]},
+            "x is not a Llama 4 checkpoint: its config.json names LlamaForCausalLM, Other.",
+            "corral sizes Llama4ForCausalLM and Llama4ForConditionalGeneration.",
+        ),
+        (
+            {},
+            "x is not a Llama 4 checkpoint: its config.json names no architecture.",
+            "corral sizes Llama4ForCausalLM and Llama4ForConditionalGeneration.",
+        ),
+        (
+            multimodal(without(TEXT, "vocab_size")),
+            "config.json of x lacks 'vocab_size'.",
+            "Compare it with the published one.",
+        ),
+        (
+            multimodal(TEXT | {"vocab_size": "many"}),
+            "config.json of x cannot be used: vocab_size: Input should be a valid integer, unable to parse string as an"
+            " integer.",
+            "Compare it with the published one.",
+        ),
+        (
+            multimodal(TEXT | {"num_hidden_layers": "x"}),
+            "config.json of x cannot be used: invalid literal for int() with base 10: 'x'.",
+            "Compare it with the published one.",
+        ),
+    ],
+)
+def test_a_config_that_is_none_of_llama_4(config: dict[str, Any], message: str, hint: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        architecture_of(config, "x")
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+@pytest.mark.parametrize(
+    ("config", "dtype"),
+    [
+        ({}, "bfloat16"),
+        ({"dtype": "float16"}, "float16"),
+        ({"torch_dtype": "float16"}, "float16"),
+        ({"text_config": {"dtype": "float16"}}, "float16"),
+        ({"text_config": {"torch_dtype": "float16"}}, "float16"),
+        ({"dtype": "bfloat16", "torch_dtype": "float16"}, "bfloat16"),
+        ({"torch_dtype": "float32"}, "bfloat16"),
+    ],
+)
+def test_what_vllm_computes_in(config: dict[str, Any], dtype: str) -> None:
+    assert dtype_of(config) == dtype
+
+
+@pytest.mark.parametrize(
+    ("quantization", "precision"),
+    [
+        (None, "bf16"),
+        ("none", "bf16"),
+        ({"quant_method": "fbgemm_fp8"}, "fp8"),
+        ({"quant_method": "compressed-tensors", "format": "NVFP4-pack-quantized"}, "nvfp4"),
+        ({"quant_method": "compressed-tensors", "weights": {"num_bits": 4}}, "int4"),
+        ({"quant_method": "compressed-tensors", "weights": {"num_bits": 8}}, "fp8"),
+        ({"quant_method": "AWQ"}, "int4"),
+        ({"quant_method": "gptq"}, "int4"),
+    ],
+)
+def test_how_the_weights_are_stored(quantization: object, precision: str) -> None:
+    assert precision_of({"quantization_config": quantization}) == precision
+
+
+@pytest.mark.parametrize(("method", "since"), [("bitsandbytes", "0.28.0"), ("gguf", "0.24.0")])
+def test_what_vllm_no_longer_loads(method: str, since: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        precision_of({"quantization_config": {"quant_method": method}})
+    assert caught.value.message == (
+        f"The checkpoint is stored with {method}, which vLLM no longer loads (out of its tree by {since})."
+    )
+    assert caught.value.hint == "Use a compressed-tensors checkpoint: corral size scout --precision int4"

@@ -1,0 +1,79 @@
+"""The table of models: what a row takes from its base, and a name nobody knows."""
+
+import pytest
+
+from infra.errors import UsageError
+from serving import models
+from serving.models import Architecture, Checkpoint, Model, Scheme
+
+TABLE = """
+[family]
+hidden_size = 8
+layers = 6
+attention_heads = 4
+kv_heads = 2
+head_dim = 2
+expert_intermediate = 16
+dense_intermediate = 32
+experts_per_token = 1
+shared_experts = 1
+vocab_size = 64
+global_every = 4
+
+[model.small]
+base = "family"
+title = "Small"
+experts = 2
+moe_every = 2
+max_position_embeddings = 100
+checkpoint.fp8 = { repo = "a/b", scheme = "fp8", source = "read", extra_bytes_at_most = 7 }
+
+[scheme.fp8]
+quantized = ["routed"]
+bytes_per_param = 1.0
+bytes_per_row = 2.0
+"""
+
+
+def test_a_row_is_its_own_words_over_those_of_its_base() -> None:
+    assert models.parse(TABLE) == {
+        "small": Model(
+            name="small",
+            title="Small",
+            architecture=Architecture(
+                hidden_size=8,
+                layers=6,
+                attention_heads=4,
+                kv_heads=2,
+                head_dim=2,
+                expert_intermediate=16,
+                dense_intermediate=32,
+                experts=2,
+                experts_per_token=1,
+                shared_experts=1,
+                vocab_size=64,
+                global_layers=(3,),
+                moe_layers=(1, 3, 5),
+                max_position_embeddings=100,
+            ),
+            checkpoints={
+                "fp8": Checkpoint(
+                    repo="a/b",
+                    scheme=Scheme(name="fp8", quantized=("routed",), bytes_per_param=1.0, bytes_per_row=2.0),
+                    source="read",
+                    extra_bytes_at_most=7,
+                )
+            },
+        )
+    }
+
+
+def test_a_model_nobody_knows_is_answered_with_those_that_are_known() -> None:
+    with pytest.raises(UsageError) as caught:
+        models.model("llama-5")
+    assert caught.value.message == "'llama-5' is not a model corral knows."
+    assert caught.value.hint == "Use scout, maverick, or the path of a Llama 4 checkpoint folder."
+    assert [models.model(name).title for name in models.models()] == [
+        "Llama 4 Scout 17B-16E",
+        "Llama 4 Maverick 17B-128E",
+    ]

@@ -1,0 +1,56 @@
+"""What a precision needs of a GPU, and what is said about the pair."""
+
+import pytest
+
+from infra.catalog import gpus
+from serving import recipes
+
+FP8 = (
+    "FP8 weights are used weight-only (Marlin W8A16) on compute capability {}: the memory is saved, but there is no "
+    "FP8 arithmetic."
+)
+NVFP4 = (
+    "NVFP4 weights are used weight-only (Marlin) on compute capability {}: the memory is saved, but there is no FP4 "
+    "arithmetic."
+)
+KV = (
+    "--kv-cache-dtype fp8 on compute capability {} goes through FlashInfer, which has an open Llama 4 crash (vllm "
+    "#49980): leave it at auto, or test it."
+)
+INT4, A100 = (
+    "No 4-bit Llama 4 is in vLLM's own tests (CI covers Scout BF16 and FP8): compare its answers before you rely on"
+    " it.",
+    "A100 is taken as an SXM board with NVLink; PCIe cards are slower, and vLLM's memory beside the model less"
+    " certain.",
+)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "kv_cache_dtype", "owned", "said"),
+    [
+        ("H100", "bf16", "auto", True, ()),
+        ("H100", "fp8", "fp8_e4m3", False, ()),
+        ("A10G", "fp8", "auto", False, (FP8.format(8.6),)),
+        ("L4", "fp8", "auto", False, ()),
+        ("B200", "nvfp4", "fp8", False, (KV.format(10.0),)),
+        ("H100", "nvfp4", "auto", False, (NVFP4.format(9.0),)),
+        ("A100-80GB", "int4", "fp8", True, (KV.format(8.0), INT4, A100)),
+        ("A100-80GB", "int4", "auto", False, (INT4,)),
+    ],
+)
+def test_what_is_known_of_a_gpu_and_a_precision(
+    gpu: str, precision: str, kv_cache_dtype: str, owned: bool, said: tuple[str, ...]
+) -> None:
+    assert recipes.notes(gpus()[gpu], precision, kv_cache_dtype, owned) == said
+
+
+def test_a_gpu_without_bf16_runs_no_precision() -> None:
+    turing = gpus()["A10G"].model_copy(update={"name": "T4", "compute_capability": 7.5})
+    assert recipes.refusal(turing, "fp8") == (
+        "fp8 needs compute capability 8.0 or newer; T4 has 7.5, without BF16 arithmetic."
+    )
+    assert recipes.refusal(gpus()["A100-80GB"], "fp8") is None
+
+
+def test_a_prompt_may_carry_five_images() -> None:
+    assert recipes.image_limit() == 5

@@ -1,0 +1,218 @@
+"""How a server is ended: asked, asked again, killed; on a clock that moves by waiting, with processes that are none."""
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import processes
+from infra.errors import LeftoverError
+from infra.processes import Birth
+from serving import server, stopping
+from serving.endpoint import Endpoint
+from serving.server import Server
+
+LEADER, CHILD = 7, 8
+THEN = datetime(2026, 11, 28, tzinfo=UTC)
+Heeds = dict[int, dict[str, float]]
+"""By process: how long after the "first" or "second" SIGTERM to the leader, or after the "kill", it ends."""
+
+
+class World:
+    """A leader and its child, on a clock of their own."""
+
+    def __init__(self, heeds: Heeds, folder: Path) -> None:
+        self.heeds, self.folder = heeds, folder
+        self.now_s = 0.0
+        self.ends_s = {LEADER: float("inf"), CHILD: float("inf")}
+        self.terms = 0
+        self.told: list[object] = []
+
+    def clock(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+    def members(self, *_: object) -> tuple[int, ...]:
+        return tuple(pid for pid, end_s in self.ends_s.items() if self.now_s < end_s)
+
+    def send(self, pids: tuple[int, ...], number: signal.Signals) -> None:
+        record = server.load(self.folder)
+        signalled = (pids, number.name, bool(record and record.stopping_at))
+        if self.told[-1:] != [signalled]:  # to kill is said again and again
+            self.told.append(signalled)
+        word = "kill" if number == signal.SIGKILL else ("first", "second")[self.terms]
+        self.terms += word != "kill"
+        for pid in self.ends_s:
+            self.ends_s[pid] = min(
+                self.ends_s[pid], self.now_s + self.heeds.get(pid, {}).get(word, float("inf"))
+            )
+
+    def stop(self, is_ready: bool = True) -> None:
+        stopping.stop(self.folder, is_ready, self.told.append, self.sleep, self.clock)
+
+
+def record(**changes: Any) -> Server:
+    return Server(
+        leader=Birth(pid=LEADER, start_ticks=1, boot_id="this"),
+        started_at=THEN,
+        vllm=Path("/vllm"),
+        vllm_version="0.33.0",
+        arguments=(),
+        endpoint=Endpoint(base_url="http://127.0.0.1:8000", served_model_name="scout"),
+        shutdown_timeout_s=60,
+        load_budget_s=900,
+        **changes,
+    )
+
+
+Make = Callable[[Heeds], World]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """A server that was started there, whose processes heed what a test says."""
+
+    def make(heeds: Heeds) -> World:
+        made = World(heeds, tmp_path)
+        monkeypatch.setattr(processes, "members", made.members)
+        monkeypatch.setattr(processes, "is_alive", lambda born: born.pid in made.members())
+        monkeypatch.setattr(processes, "send", made.send)
+        monkeypatch.setattr(processes, "reap", lambda pid: None)
+        monkeypatch.setattr(
+            processes, "shared_memory", lambda pids: tuple(tmp_path / f"shm-{pid}" for pid in pids)
+        )
+        record().write(server.record_file(tmp_path))
+        (tmp_path / f"shm-{CHILD}").touch()
+        server.temporary(tmp_path).mkdir()
+        return made
+
+    return make
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+TERM, KILL_BOTH = ((LEADER,), "SIGTERM", True), ((LEADER, CHILD), "SIGKILL", True)
+ASKING = "stop: asking the server to end, for up to 60 s while requests finish"
+AGAIN, KILLING = "stop: asking again", "stop: killing what is left of it"
+
+
+def test_a_server_that_drains_is_asked_once_and_nothing_is_left_of_it(world: Make) -> None:
+    made = world({LEADER: {"first": 61.9}, CHILD: {"first": 61.9}})
+    made.stop()
+    assert made.told == [ASKING, TERM]
+    assert made.now_s == pytest.approx(61.9, abs=0.11)
+    found = server.load(made.folder)
+    assert found is not None
+    assert found == record(stopped_at=found.stopped_at)
+    assert found.stopped_at is not None
+    assert left(made.folder) == ["server.json"]
+    made.stop()
+    assert (made.told, server.load(made.folder)) == ([ASKING, TERM], found)
+
+
+def test_one_that_starts_is_given_three_seconds_and_asked_again(world: Make) -> None:
+    made = world({LEADER: {"second": 0.5}, CHILD: {"second": 0.5}})
+    made.stop(is_ready=False)
+    assert made.told == ["stop: asking the server to end, during its start", TERM, AGAIN, TERM]
+    assert made.now_s == pytest.approx(3 + 0.5, abs=0.2)
+
+
+def test_one_that_heeds_nothing_is_killed_ten_seconds_after_it_was_asked_again(world: Make) -> None:
+    made = world({LEADER: {"kill": 1.0}, CHILD: {"kill": 1.0}})
+    made.stop()
+    assert made.told == [ASKING, TERM, AGAIN, TERM, KILLING, KILL_BOTH]
+    assert made.now_s == pytest.approx(62 + 10 + 1, abs=0.3)
+
+
+def test_what_a_leader_leaves_has_three_seconds_to_end_by_itself(world: Make) -> None:
+    made = world({LEADER: {"first": 5.0}, CHILD: {"first": 7.9}})
+    made.stop()
+    assert made.told == [ASKING, TERM]
+    assert made.now_s == pytest.approx(7.9, abs=0.11)
+    made = world({LEADER: {"first": 5.0}, CHILD: {"kill": 0.0}})
+    made.stop()
+    assert made.told[-2:] == [KILLING, ((CHILD,), "SIGKILL", True)]
+    assert made.now_s == pytest.approx(5 + 3 + 3, abs=0.5)
+
+
+def test_what_does_not_die_of_being_killed_is_said_after_half_a_minute(world: Make) -> None:
+    made = world({LEADER: {"kill": 0.0}})
+    with pytest.raises(LeftoverError) as caught:
+        made.stop()
+    assert caught.value.message == "Processes of the server are still there: 8."
+    assert caught.value.hint == "They do not die of SIGKILL; look at them: ps -o pid,stat,wchan,cmd -p 8"
+    assert made.now_s == pytest.approx(62 + 10 + 30, abs=0.3)
+    found = server.load(made.folder)
+    assert found is not None
+    assert found.stopped_at is None
+
+
+def test_a_server_whose_leader_died_is_killed_at_once(world: Make) -> None:
+    made = world({CHILD: {"kill": 0.0}})
+    made.ends_s[LEADER] = 0.0
+    made.stop()
+    assert (made.told, made.now_s) == ([KILLING, ((CHILD,), "SIGKILL", True)], 0.05)
+    assert left(made.folder) == ["server.json"]
+
+
+@pytest.mark.parametrize("text", [None, "{"])
+def test_without_a_record_that_can_be_read_its_processes_are_killed(world: Make, text: str | None) -> None:
+    made = world({LEADER: {"kill": 0.0}, CHILD: {"kill": 0.0}})
+    server.record_file(made.folder).unlink()
+    if text is not None:
+        server.record_file(made.folder).write_text(text)
+    made.stop()
+    assert made.told == [KILLING, ((LEADER, CHILD), "SIGKILL", False)]
+    assert left(made.folder) == []
+
+
+def test_a_stopped_server_keeps_the_time_of_its_stop(world: Make) -> None:
+    made = world({})
+    made.ends_s = {}
+    before = record(stopping_at=THEN, stopped_at=THEN)
+    before.write(server.record_file(made.folder))
+    made.stop()
+    assert (made.told, server.load(made.folder)) == ([], before)
+
+
+def test_one_that_never_became_ready_is_killed_unasked(world: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = world({LEADER: {"kill": 0.2}, CHILD: {"kill": 0.2}})
+    monkeypatch.setattr("time.sleep", made.sleep)
+    monkeypatch.setattr("time.monotonic", made.clock)
+    stopping.kill(made.folder)
+    assert made.told == [((LEADER, CHILD), "SIGKILL", False)]
+    found = server.load(made.folder)
+    assert found is not None
+    assert found.stopped_at is not None
+    assert left(made.folder) == ["server.json"]
+
+
+def test_a_clean_up_is_not_interrupted_and_what_follows_can_be() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with suppress(LookupError), stopping.uninterrupted():
+        assert [signal.getsignal(number) for number in numbers] == [signal.SIG_IGN] * 2
+        raise LookupError
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_thread_leaves_the_signals_to_the_main_one() -> None:
+    found: list[object] = []
+
+    def clean_up() -> None:
+        with stopping.uninterrupted():
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=clean_up)
+    thread.start()
+    thread.join()
+    assert found == [signal.getsignal(signal.SIGINT)] != [signal.SIG_IGN]
