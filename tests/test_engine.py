@@ -224,7 +224,7 @@ esac
 
 @pytest.fixture
 def own_uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """A uv that makes an engine of two files, but not from this machine's wheels; gives the file of what it was told."""
+    """A uv that makes a small engine, but not from this machine's wheels; gives the file of what it was told."""
     monkeypatch.setenv("UV_FIND_LINKS", "/wheels")
 
     def made(vllm: str) -> Path:

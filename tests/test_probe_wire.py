@@ -131,3 +131,200 @@ def test_a_stream_that_is_compressed_is_none() -> None:
     response = Response()
     response.feed(head("Content-Encoding: GZip", "Content-Length: 2") + b"\x1f\x8b")
     assert (response.is_stream, response.encoding, response.body) == (False, "gzip", b"\x1f\x8b")
+
+
+# What follows an answer, and when the connection can be used again
+
+
+CHUNKED = "Transfer-Encoding: Chunked"
+
+
+@pytest.mark.parametrize(
+    ("answer", "complete", "keep_alive"),
+    [
+        (head(CHUNKED) + chunked(BODY, 50), True, True),
+        (head(CHUNKED, "Connection: Close") + chunked(BODY, 50), True, False),
+        (head(CHUNKED) + chunked(BODY, 50) + b"more", True, False),
+        (head(CHUNKED, version="1.0") + chunked(BODY, 50), True, False),
+        (head(CHUNKED, "Connection: Keep-Alive", version="1.0") + chunked(BODY, 50), True, True),
+        (head(f"Content-Length: {len(BODY)}") + BODY, True, True),
+        (head(f"Content-Length: {len(BODY)}") + BODY + b"m", True, False),
+        (head(f"Content-Length: {len(BODY)}") + BODY[:-1], False, True),
+        (head("Content-Length: 0"), True, True),
+        (head("Content-Length: 0") + b"m", True, False),
+        (head(), False, False),
+        (b"HTTP/1.1 204 X\r\n\r\n", True, True),
+        (b"HTTP/1.1 304 X\r\n\r\n", True, True),
+        (b"HTTP/1.1 205 X\r\n\r\n", False, False),
+        (b"HTTP/1.1 103 X\r\n\r\n", False, False),
+    ],
+)
+def test_a_whole_answer_after_which_another_can_be_asked(
+    answer: bytes, complete: bool, keep_alive: bool
+) -> None:
+    response = Response()
+    response.feed(answer)
+    assert (response.complete, response.keep_alive) == (complete, keep_alive)
+
+
+def test_headers_are_read_without_their_case() -> None:
+    response = Response()
+    response.feed(b"HTTP/1.1 418 I'm\r\nX-One:  two \r\nCONTENT-encoding: Identity\r\nno colon\r\n\r\n")
+    assert (response.status, response.headers, response.encoding, response.is_stream) == (
+        418,
+        {"x-one": "two", "content-encoding": "Identity", "no colon": ""},
+        "",
+        False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "encoding", "is_stream"),
+    [
+        (200, "Text/Event-Stream; charset=utf-8", "", True),
+        (200, "text/event-stream", "identity", True),
+        (200, "text/event-stream", "br", False),
+        (200, "application/json", "", False),
+        (206, "text/event-stream", "", False),
+    ],
+)
+def test_what_is_a_stream_of_events(status: int, kind: str, encoding: str, is_stream: bool) -> None:
+    response = Response()
+    response.feed(
+        f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-encoding: {encoding}\r\n\r\n".encode()
+    )
+    assert response.is_stream == is_stream
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"SSH-2.0-" + b"x" * 40, f"the answer is not HTTP: {b'SSH-2.0-' + b'x' * 32!r}"),
+        (b"HTTP/1.1 two" + b"x" * 40 + b"\r\n\r\n", f"the answer is not HTTP: 'HTTP/1.1 two{'x' * 28}'"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x" * 65536, "headers without an end"),
+        (b"HTTP/1.1 102 X\r\n\r\n" * 101, "more than 100 interim answers, and no end"),
+        (head("Content-Length: 5x"), "content-length '5x'"),
+        (head("Content-Length: " + "9" * 50), f"content-length {'9' * 40!r}"),
+        (head(CHUNKED) + b"+5\r\n", "a chunk size that is none: b'+5'"),
+        (head(CHUNKED) + b"1_0\r\n", "a chunk size that is none: b'1_0'"),
+        (head(CHUNKED) + b";x\r\n", "a chunk size that is none: b';x'"),
+        (head(CHUNKED) + b"0" * 16 + b"\r\n", f"a chunk size that is none: {b'0' * 16!r}"),
+        (head(CHUNKED) + b"z" * 50 + b"\r\n", f"a chunk size that is none: {b'z' * 40!r}"),
+        (head(CHUNKED) + b"2\r\nabcde\r\n", "a chunk longer than it said: b'cde'"),
+        (head(CHUNKED) + b"2\r\nabc", "a broken chunk: b'c'"),
+        (head(CHUNKED) + b"1" * 1025, f"a broken chunk: {b'1' * 40!r}"),
+        (head(version="1.0") + b"x" * (2**24 + 1), "a line without an end"),
+        (head(version="1.0") + b"data: x\ndata: " + b"x" * (2**24 - 6) + b"\n", "an event without an end"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said(answer: bytes, message: str) -> None:
+    with pytest.raises(WireFault) as fault:
+        Response().feed(answer)
+    assert str(fault.value) == message
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"x" * (65536 - 17),
+        b"HTTP/1.1 102 X\r\n\r\n" * 100,
+        head("Content-Length: " + "9" * 15),
+        head(CHUNKED) + b"0" * 14 + b"5\r\n",
+        head(CHUNKED) + b"2\r\nab\r",
+        head(CHUNKED) + b"1" * 1024,
+        head(version="1.0") + b"x" * 2**24,
+        head(version="1.0") + b"data: x\n" + b"data: " + b"x" * (2**24 - 13) + b"\n",
+    ],
+)
+def test_what_is_just_within_bounds_is_waited_for(answer: bytes) -> None:
+    response = Response()
+    response.feed(answer)
+    assert not response.complete
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (b"", "closed before an answer"),
+        (b"HTTP/1.1 102 X\r\n\r\n", "closed before an answer"),
+        (b"HTTP/1.1 2", "closed in the headers"),
+        (head(CHUNKED) + b"0\r\n", "the connection was closed in the middle of the response"),
+        (head("Content-Length: 5") + b"data", "the connection was closed in the middle of the response"),
+    ],
+)
+def test_what_an_early_close_is_called(answer: bytes, message: str) -> None:
+    response = Response()
+    response.feed(answer)
+    with pytest.raises(WireFault) as fault:
+        response.end()
+    assert str(fault.value) == message
+
+
+# Events
+
+
+@pytest.mark.parametrize(
+    ("body", "payloads", "comments"),
+    [
+        (b"data: a\n\n", [b"a"], 0),
+        (b"data:a\n\n", [b"a"], 0),
+        (b"data:  a\n\n", [b" a"], 0),
+        (b"data: a\ndata: b\n\n", [b"a\nb"], 0),
+        (b"data:\n\n", [b""], 0),
+        (b"event: x\nid: 5\ndata: a\n\n", [b"a"], 0),
+        (b": one\n:\n\n\ndata: a\n\n: three", [b"a"], 3),
+        (b"data: a\n\ndata: b", [b"a", b"b"], 0),
+        (b"data: a\r", [b"a"], 0),
+        (b"data: a\r\rdata: b\r\n\r\n", [b"a", b"b"], 0),
+        (b"database: a\n\n", [], 0),
+    ],
+)
+def test_events_as_the_standard_says_them(body: bytes, payloads: list[bytes], comments: int) -> None:
+    response = Response()
+    found = response.feed(head(version="1.0") + body) + response.end()
+    assert (found, response.comments, response.complete) == (payloads, comments, True)
+
+
+def test_an_event_may_be_as_long_as_any_before_it() -> None:
+    """The limit is one event's."""
+    big = b"data: " + b"x" * 2**23 + b"\n\n"
+    response = Response()
+    assert [len(each) for each in response.feed(head(version="1.0") + big * 3)] == [2**23] * 3
+
+
+@pytest.mark.parametrize(
+    ("frame", "payloads", "between"),
+    [
+        (b"10\r\ndata: {'a': 1}\n\n\r\n", [b"{'a': 1}"], True),
+        (b"11\r\ndata: {'a': 1}\n\n\r\n", None, False),  # it says one more than it holds
+        (b"b\r\ndata: a\rb\n\n\r\n", [b"a"], True),
+        (b"b\r\ndata: a\nb\n\n\r\n", [b"a"], True),
+        (b"a\r\ndata: ab\n\n\r\n9\r\ndata: c\n\n\r\n", [b"ab", b"c"], True),
+        (b"9\r\ndata: a\n\n\r\n0\r\n\r\n", [b"a"], False),
+        (b"7\r\ndata: a\r\n", [], False),
+        (b"9\r\ndata: a\n\n", [b"a"], False),
+        (b"9\r\n: dat a\n\n\r\n", [], True),
+    ],
+)
+def test_whether_the_next_read_may_be_one_chunk_with_one_event(
+    frame: bytes, payloads: list[bytes] | None, between: bool
+) -> None:
+    response = Response()
+    assert response.feed(head(CHUNKED)) == []
+    assert response.between
+    if payloads is None:
+        with pytest.raises(WireFault):
+            response.feed(frame + b"\r\n")
+    else:
+        assert (response.feed(frame), response.between) == (payloads, between)
+
+
+def test_a_body_is_kept_to_its_limit_and_whole_below_it() -> None:
+    for size, kept, complete in ((65535, 65535, False), (65536, 65536, True), (65537, 65536, True)):
+        response = Response()
+        response.feed(b"HTTP/1.1 500 X\r\n\r\n" + b"x" * (size - 9) + b"y" * 9)
+        assert (len(response.body), response.complete) == (kept, complete), size
+    response = Response()
+    for _ in range(3):
+        response.feed(b"HTTP/1.1 500 X\r\n\r\n" if response.status == 0 else b"ab")
+    assert (response.body, response.end(), response.complete) == (b"abab", [], True)

@@ -276,6 +276,8 @@ def within(option: str, value: float, low: float, high: float) -> None:
 
 def number(value: float) -> str:
     """A limit as a person writes it."""
+    if isinstance(value, int):
+        return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:g}"
 
 

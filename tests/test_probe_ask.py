@@ -1,0 +1,400 @@
+"""What a user may ask of a probe: the record it becomes, and every complaint with its hint."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import UsageError
+from serving.probe import ask
+from serving.probe.lengths import Lengths
+from serving.probe.spec import Load, Slo, Steps, Target, Workload
+
+# At whom
+
+
+@pytest.mark.parametrize(
+    ("url", "base_url", "api"),
+    [
+        ("http://host", "http://host", None),
+        ("https://host:8443/", "https://host:8443", None),
+        ("http://host:1/v1", "http://host:1", None),
+        ("http://host:1/v1/", "http://host:1", None),
+        ("http://host:1/base/v1", "http://host:1/base", None),
+        ("http://host:1/v1/completions", "http://host:1", "completions"),
+        ("http://host:1/v1/chat/completions", "http://host:1", "chat"),
+        ("http://host:1/base/v1/messages/", "http://host:1/base", "messages"),
+        ("http://[::1]:8000", "http://[::1]:8000", None),
+    ],
+)
+def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: str | None) -> None:
+    assert ask.split_url(url) == (base_url, api)
+
+
+def test_a_target_of_everything_and_of_an_address_alone() -> None:
+    files = {"api_key_file": Path("key"), "ca_file": Path("ca.pem")}
+    assert ask.target_of(
+        "http://h/v1/chat/completions", "messages", "m", api_key_variable="KEY", **files
+    ) == Target(base_url="http://h", api="chat", model="m", api_key_variable="KEY", **files)
+    assert ask.target_of("http://h") == Target(base_url="http://h", api="completions")
+    assert ask.target_of("http://h", "messages").api == "messages"
+
+
+def no_url(url: str) -> tuple[str, str]:
+    return f"{url!r} is not the URL of a server.", "Say, for example, http://127.0.0.1:8000"
+
+
+NO_PASSWORD = ("A URL must not hold a password.", "Use --api-key-file FILE.")
+ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        *(
+            ({"url": url}, no_url(url))
+            for url in (
+                "127.0.0.1:9", "ftp://host", "http://", "http://host:0", "http://host:99999", "http://[::1", "http://..",
+                "http://ho st", "http://host/\x7f", "http://host/\xa0", f"http://{'a' * 64}",
+            )
+        ),
+        (
+            {"url": f"http://host/ {'x' * 300}"},
+            (f"'http://host/ {'x' * 183}... is not the URL of a server.", no_url("")[1]),
+        ),
+        ({"url": "http://user@host"}, NO_PASSWORD),
+        ({"url": "http://:secret@host"}, NO_PASSWORD),
+        ({"url": "http://host/a?b"}, (ALONE, "Say http://host/a")),
+        ({"url": "http://host/a#c"}, (ALONE, "Say http://host/a")),
+        (
+            {"url": "http://host", "model": " "},
+            ("--model is empty.", "Leave it out to take the first model the server lists."),
+        ),
+        ({"url": "http://host", "api": "smoke"}, ("There is no API 'smoke'.", "One of: completions, chat, messages")),
+    ],
+)  # fmt: skip
+def test_a_target_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask.target_of(**asked)
+    assert (caught.value.message, caught.value.hint) == said
+
+
+# Which load
+
+
+@pytest.mark.parametrize(
+    ("asked", "load"),
+    [
+        ({}, Load(shape="concurrency", concurrency=8, requests=128)),
+        ({"concurrency": 33}, Load(shape="concurrency", concurrency=33, requests=132)),
+        ({"concurrency": 5, "duration_s": 9.0}, Load(shape="concurrency", concurrency=5, duration_s=9.0)),
+        ({"concurrency": 5, "requests": 3}, Load(shape="concurrency", concurrency=5, requests=3)),
+        ({"request_rate": 5.0}, Load(shape="poisson", request_rate=5.0, requests=128)),
+        (
+            {"request_rate": 5.0, "burstiness": 0.5},
+            Load(shape="gamma", request_rate=5.0, burstiness=0.5, requests=128),
+        ),
+        (
+            {"request_rate": 5.0, "burstiness": math.inf},
+            Load(shape="constant", request_rate=5.0, requests=128),
+        ),
+        (
+            {"request_rate": 5.0, "end_request_rate": 9.0, "duration_s": 3.0},
+            Load(shape="ramp", request_rate=5.0, end_request_rate=9.0, duration_s=3.0),
+        ),
+        ({"request_rate": math.inf}, Load(shape="burst", requests=128)),
+        ({"request_rate": math.inf, "requests": 7}, Load(shape="burst", requests=7)),
+        ({"replay": (0.0, 1.0)}, Load(shape="replay", trace=(0.0, 1.0))),
+        ({"replay": (0.0, 1.0), "requests": 1}, Load(shape="replay", trace=(0.0, 1.0), requests=1)),
+        (
+            {"concurrency": 4, "requests": 9, "processes": 4, "timeout_s": 3.0, "seed": 6},
+            Load(shape="concurrency", concurrency=4, requests=9, processes=4, timeout_s=3.0, seed=6),
+        ),
+    ],
+)
+def test_what_is_asked_becomes_a_load(asked: dict[str, Any], load: Load) -> None:
+    assert ask.load_of(**asked) == load
+
+
+A_RATE = ("--end-request-rate and --burstiness belong to a rate.", "Say the rate: --request-rate 5")
+MOVES = (
+    "A rate that moves starts at a finite one and is evenly spaced.",
+    "Leave --burstiness out, or --end-request-rate.",
+)
+AT_ONCE = (
+    "With --request-rate inf all requests are sent at once: there is no time and no burstiness.",
+    "Say how many instead: --requests 128",
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            {"concurrency": 2, "request_rate": 3.0},
+            ("--concurrency and --request-rate are different kinds of load.", "Give one of them."),
+        ),
+        (
+            {"concurrency": 2, "replay": (0.0,)},
+            ("--concurrency and --replay are different kinds of load.", "Give one of them."),
+        ),
+        ({"burstiness": 2.0}, A_RATE),
+        ({"concurrency": 2, "end_request_rate": 5.0}, A_RATE),
+        ({"request_rate": 5.0, "end_request_rate": 9.0, "burstiness": 2.0}, MOVES),
+        ({"request_rate": math.inf, "end_request_rate": 9.0}, MOVES),
+        ({"request_rate": math.inf, "burstiness": 2.0}, AT_ONCE),
+        ({"request_rate": math.inf, "duration_s": 5.0}, AT_ONCE),
+        (
+            {"request_rate": 5.0, "end_request_rate": 9.0},
+            ("A rate that moves needs a time to move in.", "Say how long: --duration-s 60"),
+        ),
+        (
+            {"concurrency": 4, "requests": 3, "processes": 4},
+            ("4 processes cannot share 3 requests at a time.", "Use fewer: --processes"),
+        ),
+        (
+            {"concurrency": 3, "duration_s": 9.0, "processes": 4},
+            ("4 processes cannot share 3 requests at a time.", "Use fewer: --processes"),
+        ),
+    ],
+)
+def test_loads_that_contradict_themselves(asked: dict[str, Any], said: tuple[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask.load_of(**asked)
+    assert (caught.value.message, caught.value.hint) == said
+
+
+RANGES: tuple[tuple[str, str, dict[str, Any], float, float, str], ...] = (
+    ("--concurrency", "concurrency", {}, 1, 100_000, "1 to 100,000"),
+    ("--requests", "requests", {}, 1, 100_000_000, "1 to 100,000,000"),
+    ("--duration-s", "duration_s", {}, 0.1, 2_592_000.0, "0.1 to 2,592,000"),
+    ("--request-rate", "request_rate", {}, 1e-6, 1e6, "1e-06 to 1,000,000"),
+    (
+        "--end-request-rate", "end_request_rate", {"request_rate": 1.0, "duration_s": 1.0}, 1e-6, 1e6,
+        "1e-06 to 1,000,000",
+    ),
+    ("--burstiness", "burstiness", {"request_rate": 1.0}, 1e-3, 1e6, "0.001 to 1,000,000"),
+    ("--timeout-s", "timeout_s", {}, 0.05, 86400.0, "0.05 to 86,400"),
+    ("--stall-timeout-s", "stall_timeout_s", {}, 0.05, 86400.0, "0.05 to 86,400"),
+    ("--warmup-requests", "warmup_requests", {}, 0, 100_000, "0 to 100,000"),
+    ("--processes", "processes", {"concurrency": 1000, "requests": 1000}, 1, 256, "1 to 256"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "field", "rest", "low", "high", "words"), RANGES)
+def test_the_range_of_each_number(
+    option: str, field: str, rest: dict[str, Any], low: float, high: float, words: str
+) -> None:
+    for value in (low, high):
+        assert getattr(ask.load_of(**rest | {field: value}), field) == value
+    for value in (
+        low - low / 1000 - (low == 0) - (low >= 1),
+        high * 1.01 if isinstance(high, float) else high + 1,
+    ):
+        with pytest.raises(UsageError) as caught:
+            ask.load_of(**rest | {field: value})
+        assert caught.value.message == f"{option} {value} is out of range."
+        assert caught.value.hint == f"It can be {words}."
+
+
+def test_what_is_no_number_is_in_no_range() -> None:
+    with pytest.raises(UsageError, match="--timeout-s nan is out of range"):
+        ask.load_of(timeout_s=math.nan)
+
+
+# Which requests
+
+
+def test_a_workload_of_everything_and_of_nothing() -> None:
+    rest: dict[str, Any] = {"turns": 2, "images": 1, "prefix_tokens": 99, "seed": 4, "ignore_eos": True}
+    made = ask.workload_of("100-200", "5~2", "chat", '{"top_p": 0.9}', "64x32", **rest)
+    assert made == Workload(
+        input_tokens=Lengths(form="uniform", low=100, high=200),
+        output_tokens=Lengths(form="normal", low=5, high=2),
+        extra_body={"top_p": 0.9},
+        image_size=(64, 32),
+        **rest,
+    )
+    assert ask.workload_of() == Workload(input_tokens=Lengths(low=512), output_tokens=Lengths(low=128))
+    own = ask.workload_of(prompts_file=Path("x"))
+    assert own.prompts_file == Path("x")
+
+
+YOURS = (
+    "--prefix-tokens, --turns and --images make synthetic prompts; yours are sent as they are.",
+    "Leave those out, or --prompts and --replay.",
+)
+CHAT = ("Turns and images are for a chat.", "Add --api chat.")
+SEEDS = "It can be -9,223,372,036,854,775,808 to 9,223,372,036,854,775,807."
+BODY = """Say, e.g., --extra-body '{"top_p": 0.9}'"""
+SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"seed": 2**63}, (f"--seed {2**63} is out of range.", SEEDS)),
+        ({"seed": -(2**63) - 1}, (f"--seed -{2**63 + 1} is out of range.", SEEDS)),
+        ({"turns": 0}, ("--turns 0 is out of range.", "It can be 1 to 1,000.")),
+        ({"turns": 1001}, ("--turns 1001 is out of range.", "It can be 1 to 1,000.")),
+        ({"images": -1}, ("--images -1 is out of range.", "It can be 0 to 100.")),
+        ({"images": 101}, ("--images 101 is out of range.", "It can be 0 to 100.")),
+        ({"prefix_tokens": -1}, ("--prefix-tokens -1 is out of range.", "It can be 0 to 20,000,000.")),
+        (
+            {"prefix_tokens": 512},
+            ("A shared prefix of 512 tokens leaves nothing of 512 for the rest.", "Ask for longer inputs."),
+        ),
+        ({"prefix_tokens": 5, "prompts_file": Path("x")}, YOURS),
+        ({"turns": 2, "prompts_file": Path("x")}, YOURS),
+        ({"images": 1, "prompts_file": Path("x")}, YOURS),
+        ({"turns": 2}, CHAT),
+        ({"images": 1}, CHAT),
+        ({"images": 1, "api": "messages"}, ("Synthetic images are in OpenAI's form only.", "Use --api chat.")),
+        ({"extra_body": "[1]"}, ("--extra-body is no JSON object: '[1]'.", BODY)),
+        ({"extra_body": "{"}, ("--extra-body is no JSON object: '{'.", BODY)),
+        ({"image_size": "5"}, ("--image-size '5' is no size.", SIZE)),
+        ({"image_size": "5x5x5"}, ("--image-size '5x5x5' is no size.", SIZE)),
+        ({"image_size": "0x5"}, ("--image-size 0 is out of range.", "It can be 1 to 16,384.")),
+        ({"image_size": "5x16385"}, ("--image-size 16385 is out of range.", "It can be 1 to 16,384.")),
+        (
+            {"input_tokens": "x"},
+            (
+                "--input-tokens 'x' is not a length in tokens.",
+                "Say --input-tokens 512, 100-500 (uniform) or 512~64 (normal).",
+            ),
+        ),
+        (
+            {"output_tokens": "9-3"},
+            (
+                "--output-tokens 9-3 is out of range.",
+                "Lengths are 1 to 20,000,000 tokens, the smaller first.",
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_a_workload_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask.workload_of(**asked)
+    assert (caught.value.message, caught.value.hint) == said
+
+
+def test_the_ends_of_what_a_workload_may_be() -> None:
+    for asked in (
+        {"seed": 2**63 - 1},
+        {"seed": -(2**63)},
+        {"turns": 1000, "api": "chat"},
+        {"images": 100, "api": "chat"},
+        {"prefix_tokens": 511},
+        {"turns": 2, "api": "messages"},
+    ):
+        made = ask.workload_of(**asked)
+        assert {name: getattr(made, name) for name in asked if name != "api"} == {
+            name: value for name, value in asked.items() if name != "api"
+        }
+    assert [ask.size_of(text) for text in ("", "1x16384", "16384x1")] == [(512, 512), (1, 16384), (16384, 1)]
+
+
+# The limits and the steps of a sweep
+
+
+def test_limits_are_in_milliseconds() -> None:
+    given = ["ttft:500", "tpot:50.5", "itl:200", "e2el:10000"]
+    assert ask.slo_of(given) == Slo(ttft_s=0.5, tpot_s=0.0505, itl_s=0.2, e2e_s=10.0)
+    assert ask.slo_of(["e2e:1"]) == Slo(e2e_s=0.001)
+    assert ask.slo_of([]) == Slo()
+
+
+@pytest.mark.parametrize(
+    "limit", ["ttft", "ttft:", "ttft:x", "ttft:0", "ttft:-1", "ttft:1e9", "ttft:nan", "tfft:5"]
+)
+def test_a_limit_that_is_none(limit: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        ask.slo_of([limit])
+    assert caught.value.message == f"--goodput {limit!r} is not a limit."
+    assert caught.value.hint == "Say, in milliseconds: --goodput ttft:500"
+
+
+def test_a_limit_is_given_once() -> None:
+    with pytest.raises(UsageError) as caught:
+        ask.slo_of(["e2e:5", "e2el:6"])
+    assert (caught.value.message, caught.value.hint) == (
+        "--goodput has two limits for e2el.",
+        "Give one of them.",
+    )
+
+
+def steps(**changes: Any) -> Steps:
+    asked: dict[str, Any] = {
+        "over": "concurrency",
+        "start": 4.0,
+        "limit": 64.0,
+        "attainment": 0.9,
+        "duration_s": 5.0,
+    }
+    return ask.steps_of(**(asked | {"timeout_s": 7.0, "processes": 2, "seed": 3} | changes))
+
+
+def test_the_steps_of_a_sweep() -> None:
+    rest: dict[str, Any] = {"attainment": 0.9, "duration_s": 5.0, "timeout_s": 7.0, "processes": 2, "seed": 3}
+    assert steps() == Steps(over="concurrency", start=4.0, limit=64.0, **rest)
+    assert steps(over="rate", start=0.5, limit=0.5) == Steps(over="rate", start=0.5, limit=0.5, **rest)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"over": "time"}, ("--over 'time' is unknown.", "One of: concurrency, rate")),
+        ({"start": 0.5}, ("--start 0.5 is out of range.", "It can be 1 to 100,000.")),
+        ({"start": 100_001.0}, ("--start 100001.0 is out of range.", "It can be 1 to 100,000.")),
+        ({"over": "rate", "start": 0.0}, ("--start 0.0 is out of range.", "It can be 1e-06 to 1,000,000.")),
+        ({"limit": 3.0}, ("--limit 3.0 is out of range.", "It can be 4 to 100,000.")),
+        ({"over": "rate", "limit": 1e7}, ("--limit 10000000.0 is out of range.", "It can be 4 to 1,000,000.")),
+        ({"start": 4.5}, ("--start 4.5 is no whole number of requests.", "Say --start 4")),
+        ({"limit": 9.6}, ("--limit 9.6 is no whole number of requests.", "Say --limit 10")),
+        ({"attainment": 0.009}, ("--attainment 0.009 is out of range.", "It can be 0.01 to 1.")),
+        ({"attainment": 1.1}, ("--attainment 1.1 is out of range.", "It can be 0.01 to 1.")),
+        ({"duration_s": 0.4}, ("--duration-s 0.4 is out of range.", "It can be 0.5 to 2,592,000.")),
+        ({"timeout_s": 0.04}, ("--timeout-s 0.04 is out of range.", "It can be 0.05 to 86,400.")),
+        ({"timeout_s": 86401.0}, ("--timeout-s 86401.0 is out of range.", "It can be 0.05 to 86,400.")),
+        ({"processes": 5}, ("--processes 5 is out of range.", "It can be 1 to 4.")),
+        (
+            {"start": 300.0, "limit": 300.0, "processes": 257},
+            ("--processes 257 is out of range.", "It can be 1 to 256."),
+        ),
+        ({"over": "rate", "processes": 257}, ("--processes 257 is out of range.", "It can be 1 to 256.")),
+    ],
+)  # fmt: skip
+def test_steps_that_are_out_of_range(changes: dict[str, Any], said: tuple[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        steps(**changes)
+    assert (caught.value.message, caught.value.hint) == said
+
+
+def test_the_ends_of_what_steps_may_be() -> None:
+    for changes in (
+        {"start": 1.0, "processes": 1},
+        {"limit": 100_000.0},
+        {"attainment": 0.01},
+        {"attainment": 1.0},
+        {"duration_s": 0.5},
+        {"timeout_s": 0.05},
+        {"processes": 4},
+        {"over": "rate", "start": 1e-6, "processes": 256},
+    ):
+        assert steps(**changes) == steps().model_copy(update=changes)
+
+
+def test_a_number_as_a_person_writes_it() -> None:
+    assert [ask.number(value) for value in (999.5, 1000.0, -1000, 0.001)] == [
+        "999.5",
+        "1,000",
+        "-1,000",
+        "0.001",
+    ]
+
+
+def test_a_trace_is_read_and_without_one_there_are_no_times(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text('{"prompt": "a", "time_s": 7}\n{"prompt": "a", "time_s": 9}\n')
+    assert (ask.trace_of(path), ask.trace_of(None)) == ((0.0, 2.0), ())
