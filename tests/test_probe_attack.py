@@ -1,0 +1,495 @@
+"""The engine on a clock that moves by events alone: who is sent when, what is given up, how a run ends.
+
+The loop, the alarm and the connections are stand-ins, so every moment is exact; the real ones are tested elsewhere.
+"""
+
+import heapq
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from serving.probe import attack
+from serving.probe.answer import Answer, Shot
+from serving.probe.attack import Attack
+from serving.probe.connection import Peer
+from serving.probe.progress import Progress
+from serving.probe.results import ClientSide, Result
+from serving.probe.spec import Load
+
+PEER = Peer(socket.AF_INET, ("127.0.0.1", 9), None, "")
+MS = 1_000_000
+
+
+class Future:
+    def __init__(self) -> None:
+        self._done = False
+
+    def done(self) -> bool:
+        return self._done
+
+    def set_result(self, result: None) -> None:
+        assert not self._done
+        self._done = True
+
+
+class Loop:
+    """Runs what is due in the order of its time; nothing takes time but waiting."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self._due: list[tuple[int, int, Callable[..., object], tuple[object, ...]]] = []
+        self._numbers = count()
+        self.closed = False
+
+    def create_future(self) -> Future:
+        return Future()
+
+    def set_exception_handler(self, handler: Callable[..., None]) -> None:
+        self._handler = handler
+
+    def at(self, time_ns: int, call: Callable[..., object], *words: object) -> None:
+        heapq.heappush(self._due, (max(time_ns, self.now_ns), next(self._numbers), call, words))
+
+    def call_later(self, delay_s: float, call: Callable[..., object], *words: object) -> None:
+        self.at(self.now_ns + round(delay_s * 1e9), call, *words)
+
+    def call_soon(self, call: Callable[..., object], *words: object) -> None:
+        self.at(self.now_ns, call, *words)
+
+    call_soon_threadsafe = call_soon
+
+    def run_until_complete(self, awaited: Any) -> None:
+        """A future until it is done; a sleep, of which there is only one kind, for its 2 ms."""
+        if isinstance(awaited, Future):
+            while not awaited.done():
+                self.step()
+            return
+        awaited.close()
+        end = Future()
+        self.call_later(0.002, end.set_result, None)
+        self.run_until_complete(end)
+
+    def step(self) -> None:
+        due_ns, _, call, words = heapq.heappop(self._due)
+        self.now_ns = max(self.now_ns, due_ns)
+        try:
+            call(*words)
+        except Exception as error:
+            self._handler(self, {"exception": error})
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Alarm:
+    def __init__(self, loop: Loop, wake: Callable[[], None]) -> None:
+        self._loop, self._wake = loop, wake
+
+    def set(self, at_ns: int) -> None:
+        self._loop.at(at_ns, self._wake)
+
+    def close(self) -> None:
+        pass
+
+
+class World:
+    """A server: how long it takes, what it says; and the record of what became of whom."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.connect_ms = 1
+        self.takes_ms: Callable[[Shot], float | None] = lambda shot: 10
+        """None: no answer ever."""
+        self.failure: Callable[[Shot], tuple[str, str] | None] = lambda shot: None
+        self.stays_open = True
+        self.hears_each_ms = 0
+        """How often a waiting connection hears a byte."""
+        self.sent: list[tuple[int, int]] = []
+        """Of each request its number and the millisecond it was sent in."""
+        self.results: list[Result] = []
+        self.opened = 0
+
+    def attack(self, load: Load, shots: Iterator[Shot], **options: Any) -> Attack:
+        return Attack(PEER, "completions", load, shots, self.results.append, **options)
+
+    @property
+    def ended(self) -> list[tuple[int, int, str | None]]:
+        """Of each result its request, the millisecond of its end, and its error."""
+        return [(each.index, each.done_us // 1000, each.error) for each in self.results]
+
+
+class Wire:
+    """A connection to it."""
+
+    def __init__(self, world: World, owner: Attack, peer: Peer) -> None:
+        self._world, self._owner = world, owner
+        self.answer: Answer | None = None
+        self.is_open = self._connecting = False
+        self.last_ns = 0
+
+    def open(self) -> None:
+        self._world.opened += 1
+        self._connecting = True
+        self._world.loop.call_later(self._world.connect_ms / 1e3, self._opened)
+
+    def _opened(self) -> None:
+        self.is_open, self._connecting = True, False
+        self._owner.tally.connect_us.append(self._world.connect_ms * 1000)
+        if self.answer is None:
+            self._owner.idle(self)  # type: ignore[arg-type]
+        else:
+            self._send(self.answer)
+
+    def start(self, shot: Shot) -> None:
+        now_ns = self.last_ns = self._world.loop.now_ns
+        self.answer = Answer(shot, texts=["said"], sent_ns=now_ns)
+        if self.is_open:
+            self._send(self.answer)
+        elif not self._connecting:
+            self.open()
+
+    def _send(self, answer: Answer) -> None:
+        loop, world = self._world.loop, self._world
+        world.sent.append((answer.shot.index, (loop.now_ns - self._owner.zero_ns) // MS))
+        answer.sent_ns = self.last_ns = loop.now_ns
+        takes_ms = world.takes_ms(answer.shot)
+        if takes_ms is not None:
+            loop.call_later(takes_ms / 1e3, self._answered, answer, world.failure(answer.shot))
+        if world.hears_each_ms:
+            loop.call_later(world.hears_each_ms / 1e3, self._hear, answer)
+
+    def _hear(self, answer: Answer) -> None:
+        if self.answer is answer:
+            self.last_ns = self._world.loop.now_ns
+            self._owner.tally.reads += 1
+            self._world.loop.call_later(self._world.hears_each_ms / 1e3, self._hear, answer)
+
+    def _answered(self, answer: Answer, failure: tuple[str, str] | None) -> None:
+        if self.answer is answer:
+            self._owner.tally.reads += 1
+            self.is_open = self._world.stays_open
+            answer.stamps_ns = [] if failure else [self._world.loop.now_ns]
+            self._end(answer, failure)
+
+    def _end(self, answer: Answer, failure: tuple[str, str] | None) -> None:
+        self.answer, answer.failure, answer.done_ns = None, failure, self._world.loop.now_ns
+        self._owner.finished(self, answer)  # type: ignore[arg-type]
+
+    def abort(self, error_class: str, message: str) -> None:
+        assert self.answer is not None
+        self.is_open = False
+        self._end(self.answer, (error_class, message))
+
+    def drop(self) -> None:
+        """The server closes it."""
+        self.is_open = False
+        self._owner.down(self)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.answer, self.is_open = None, False
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    made = World()
+    loop = made.loop
+
+    def sleep(seconds: float) -> None:
+        loop.now_ns += round(seconds * 1e9)
+
+    clock = SimpleNamespace(
+        monotonic_ns=lambda: loop.now_ns,
+        monotonic=lambda: loop.now_ns / 1e9,
+        process_time_ns=lambda: loop.now_ns // 4,
+        sleep=sleep,
+    )
+    reader = SimpleNamespace(name="c", close=lambda: None)
+    for name, stand_in in {
+        "time": clock,
+        "new_loop": lambda: loop,
+        "new_reader": lambda owner, compiled: (reader, None if compiled else "it was not wanted"),
+        "Alarm": Alarm,
+        "Connection": lambda owner, peer: Wire(made, owner, peer),
+        "realtime_offset_ns": lambda: 0,
+        "raise_file_limit": lambda connections: None,
+    }.items():
+        monkeypatch.setattr(attack, name, stand_in)
+    return made
+
+
+def shots(number: int, **fields: Any) -> Iterator[Shot]:
+    return iter([Shot(index, b"", 1, **fields) for index in range(number)])
+
+
+def scheduled(*times_ms: float) -> Iterator[Shot]:
+    return iter([Shot(index, b"", 1, scheduled_ns=round(ms * MS)) for index, ms in enumerate(times_ms)])
+
+
+CLOSED = Load(shape="concurrency", concurrency=2)
+OPEN = Load(shape="constant", request_rate=1.0)
+
+
+# A closed loop
+
+
+def test_so_many_at_a_time_each_after_the_one_before(world: World) -> None:
+    side = world.attack(CLOSED, shots(5), connections=2).run()
+    assert world.sent == [(0, 0), (1, 0), (2, 10), (3, 10), (4, 20)]
+    assert world.ended == [(0, 10, None), (1, 10, None), (2, 20, None), (3, 20, None), (4, 30, None)]
+    assert side == ClientSide(
+        reader="c",
+        wall_s=0.03,
+        cpu_s=0.0075,
+        reads=5,
+        lag_us={"mean": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0},
+        late_us={"mean": 0.0, "p50": 0.0, "p99": 0.0, "max": 0.0},
+        connections=2,
+        connect_us={"mean": 1000.0, "p50": 1000.0, "p99": 1000.0, "max": 1000.0},
+    )
+    assert world.loop.closed
+
+
+def test_its_time_over_it_sends_no_more_and_waits_for_what_is_on_its_way(world: World) -> None:
+    made = world.attack(CLOSED.model_copy(update={"duration_s": 0.015}), shots(100), connections=2)
+    made.run()
+    assert world.sent == [(0, 0), (1, 0), (2, 10), (3, 10)]
+    assert (len(world.ended), made.last_done_us, made.unfinished, made.interrupted) == (4, 20_000, 0, False)
+
+
+@pytest.mark.parametrize(("said", "pause_ms"), [("boom", 100), ("slow down (Retry-After: 3)", 3000)])
+def test_after_a_failure_a_slot_pauses(world: World, said: str, pause_ms: int) -> None:
+    world.failure = lambda shot: ("http_500", said) if shot.index == 0 else None
+    world.attack(CLOSED.model_copy(update={"concurrency": 1}), shots(3), connections=1).run()
+    assert world.sent == [(0, 0), (1, 10 + pause_ms), (2, 20 + pause_ms)]
+    assert [error for _, _, error in world.ended] == ["http_500", None, None]
+
+
+def test_after_its_last_failure_it_waits_for_nothing(world: World) -> None:
+    world.failure = lambda shot: ("http_500", "x (Retry-After: 9)")
+    made = world.attack(CLOSED, shots(2), connections=2)
+    assert made.run().wall_s == 0.01
+    world.results.clear()
+    made = world.attack(CLOSED.model_copy(update={"duration_s": 0.005}), shots(9), connections=2)
+    assert (made.run().wall_s, len(world.results)) == (0.01, 2)
+
+
+def test_a_pause_that_outlasts_the_time_for_sending_sends_nothing(world: World) -> None:
+    world.failure = lambda shot: ("http_500", "boom")
+    made = world.attack(CLOSED.model_copy(update={"duration_s": 0.05}), shots(9), connections=2)
+    assert (made.run().wall_s, [index for index, _ in world.sent]) == (0.11, [0, 1])
+
+
+def test_a_conversation_goes_on_over_its_own_connection(world: World) -> None:
+    said: list[str] = []
+
+    def follow(text: str) -> Shot:
+        said.append(text)
+        return Shot(10 + len(said), b"", 1)
+
+    world.attack(CLOSED.model_copy(update={"concurrency": 1}), shots(2, follow=follow), connections=1).run()
+    assert (world.sent, said) == ([(0, 0), (11, 10), (1, 20), (12, 30)], ["said", "said"])
+
+
+def test_a_conversation_ends_with_its_failure_and_with_the_time(world: World) -> None:
+    follow: Callable[[str], Shot] = lambda text: Shot(9, b"", 1)  # noqa: E731
+    world.failure = lambda shot: ("reset", "gone")
+    world.attack(CLOSED, shots(1, follow=follow), connections=1).run()
+    assert world.sent == [(0, 0)]
+    world.failure, world.sent = (lambda shot: None), []
+    world.attack(
+        CLOSED.model_copy(update={"duration_s": 0.005}), shots(1, follow=follow), connections=1
+    ).run()
+    assert world.sent == [(0, 0)]
+
+
+def test_nothing_to_send_is_over_at_once(world: World) -> None:
+    assert world.attack(CLOSED, shots(0), connections=2).run().wall_s == 0.0
+    assert world.attack(OPEN, shots(0), connections=0).run().wall_s == 0.0
+
+
+# An open loop
+
+
+def test_each_is_sent_when_it_is_due_over_what_is_free(world: World) -> None:
+    """Two are due while both connections are busy: a third is opened, 1 ms late."""
+    side = world.attack(OPEN, scheduled(0, 0, 5, 30), connections=2).run()
+    assert world.sent == [(0, 0), (1, 0), (2, 6), (3, 30)]
+    assert [(each.index, each.scheduled_us, each.done_us) for each in world.results] == [
+        (0, 0, 10_000), (1, 0, 10_000), (2, 5000, 16_000), (3, 30_000, 40_000),
+    ]  # fmt: skip
+    assert (side.connections, side.late_us["max"]) == (3, 0.0)
+
+
+def test_a_connection_that_closed_is_not_used_again(world: World) -> None:
+    world.stays_open = False
+    world.attack(OPEN, scheduled(0, 20), connections=1).run()
+    assert (world.sent, world.opened) == ([(0, 0), (1, 21)], 2)
+
+
+def test_how_late_each_was_sent_is_told(world: World) -> None:
+    """The loop stands still for 7 ms: what was due meanwhile is sent at once."""
+
+    def stand_still() -> None:
+        world.loop.now_ns += 7 * MS
+
+    made = world.attack(OPEN, scheduled(2, 3, 40), connections=3)
+    world.loop.at(2 * MS + 1 * MS, stand_still)
+    made._start_at_ns = lambda: 2 * MS
+    side = made.run()
+    assert [index for index, _ in world.sent] == [0, 1, 2]
+    assert side.late_us["max"] == 6000.0
+
+
+def test_a_server_that_closes_an_idle_connection_has_it_opened_again(world: World) -> None:
+    made = world.attack(OPEN, scheduled(0, 30), connections=2)
+    world.loop.at(5 * MS, lambda: made._idle[0].drop())  # type: ignore[attr-defined]
+    side = made.run()
+    assert (side.reconnects, side.connections, world.opened) == (1, 3, 3)
+
+
+# Giving up
+
+
+def test_a_request_has_so_long_from_its_sending(world: World) -> None:
+    """Looked at every quarter of the shorter limit."""
+    world.takes_ms, world.hears_each_ms = (lambda shot: None if shot.index == 0 else 10), 20
+    load = CLOSED.model_copy(update={"timeout_s": 0.4, "stall_timeout_s": 0.8})
+    world.attack(load, shots(2), connections=2).run()
+    assert world.ended == [(1, 10, None), (0, 500, "timeout")]
+    assert world.results[1].message == "not done after 0.4 s"
+
+
+def test_a_request_has_so_long_without_a_byte(world: World) -> None:
+    """Another one is answered meanwhile, so the server does not hang."""
+    world.takes_ms = lambda shot: None if shot.index == 0 else 10
+    load = CLOSED.model_copy(update={"timeout_s": 3.0, "stall_timeout_s": 0.4})
+    world.attack(load, shots(100), connections=2).run()
+    stalled = [each for each in world.results if each.error]
+    assert [(each.index, each.done_us // 1000, each.message) for each in stalled] == [
+        (0, 500, "nothing came for 0.4 s")
+    ]
+
+
+def test_limits_are_looked_at_every_half_second_at_most(world: World) -> None:
+    world.takes_ms, world.hears_each_ms = (lambda shot: None), 100
+    world.attack(CLOSED.model_copy(update={"timeout_s": 3.2}), shots(1), connections=1).run()
+    assert world.ended == [(0, 3500, "timeout")]
+
+
+def test_a_server_that_falls_silent_ends_the_run(world: World) -> None:
+    """Nobody hears a byte for 66 s from the look that saw the last one: what is on its way fails, no more is sent."""
+    world.takes_ms = lambda shot: 10 if shot.index < 4 else None
+    side = world.attack(CLOSED, shots(100), connections=2).run()
+    assert world.ended[4:] == [(4, 67_000, "stalled"), (5, 67_000, "stalled")]
+    assert (side.gave_up, len(world.sent)) == (True, 6)
+    assert {each.message for each in world.results[4:]} == {"nothing came for 66 s"}
+
+
+def test_who_waits_for_nothing_hears_no_silence(world: World) -> None:
+    load = OPEN.model_copy(update={"stall_timeout_s": 0.4})
+    side = world.attack(load, scheduled(0, 2000), connections=1).run()
+    assert (side.gave_up, world.ended) == (False, [(0, 10, None), (1, 2010, None)])
+
+
+# Its end before the end
+
+
+def test_whoever_must_stop_it_is_asked_after_each_lot_of_results(world: World) -> None:
+    made = world.attack(CLOSED, shots(100), connections=2, must_stop=lambda: len(world.results) >= 4)
+    made.run()
+    assert (len(world.results), made.unfinished, made.interrupted) == (4, 2, True)
+
+
+def test_a_signal_ends_it_with_what_was_measured(world: World) -> None:
+    made = world.attack(CLOSED, shots(100), connections=2)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    world.loop.at(26 * MS, signal.raise_signal, signal.SIGINT)
+    side = made.run()
+    assert (made.interrupted, made.unfinished, len(world.results)) == (True, 2, 4)
+    assert side.wall_s == 0.024
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_before_its_first_request_ends_it_at_once(world: World) -> None:
+    world.connect_ms = 50
+    made = world.attack(CLOSED, shots(9), connections=2)
+    world.loop.at(10 * MS, signal.raise_signal, signal.SIGINT)
+    side = made.run()
+    assert (made.interrupted, world.sent, side.wall_s) == (True, [], 0.0)
+
+
+def test_a_mistake_in_a_callback_ends_it_and_is_raised(world: World) -> None:
+    def mistake() -> None:
+        raise LookupError("a mistake")
+
+    made = world.attack(CLOSED, shots(100), connections=2)
+    world.loop.at(26 * MS, mistake)
+    with pytest.raises(LookupError, match="a mistake"):
+        made.run()
+    assert world.loop.closed
+    made = world.attack(CLOSED, shots(100), connections=2)
+    world.loop.at(world.loop.now_ns + 26 * MS, lambda: made._fail(world.loop, {"message": "odd"}))  # type: ignore[arg-type]
+    with pytest.raises(RuntimeError, match="odd"):
+        made.run()
+
+
+# Before and meanwhile
+
+
+def test_connections_are_opened_before_the_clock_starts_but_not_for_ever(world: World) -> None:
+    world.connect_ms = 15_000
+    made = world.attack(CLOSED, shots(1), connections=1)
+    made.run()
+    assert made.zero_ns == pytest.approx(10_000 * MS, abs=2 * MS)
+    assert world.sent == [(0, 5000)]
+
+
+def test_it_starts_when_it_is_told_to(world: World) -> None:
+    made = world.attack(CLOSED, shots(1), connections=1, start_at_ns=lambda: 300 * MS)
+    made.run()
+    assert (made.zero_ns, world.sent, world.ended) == (300 * MS, [(0, 0)], [(0, 10, None)])
+
+
+def test_how_it_stands_is_told_each_second(world: World) -> None:
+    world.takes_ms = lambda shot: 400
+    looks: list[Progress] = []
+
+    def watch(state: Progress) -> None:
+        looks.append(replace(state, ttft_us=[*state.ttft_us]))
+
+    world.attack(CLOSED, shots(12), connections=2, watch=watch).run()
+    assert [(each.elapsed_s, each.sent, each.done, each.in_flight, len(each.ttft_us)) for each in looks] == [
+        (1.0, 6, 4, 2, 4),
+        (2.0, 10, 8, 2, 4),
+    ]
+
+
+def test_without_kernel_stamps_a_timer_tells_how_late_the_loop_is(world: World) -> None:
+    """It stands still for 50 ms of 100: the beats it missed meanwhile would have been late, too."""
+
+    def stand_still() -> None:
+        world.loop.now_ns += 50 * MS
+
+    world.takes_ms = lambda shot: 100
+    made = world.attack(CLOSED, shots(1), connections=1)
+    world.loop.at(12 * MS, stand_still)
+    side = made.run()
+    assert side.lag_us["max"] == 40_000.0
+    assert made._beats_us[:4] == [0, 40_000, 20_000, 0]
+
+
+def test_with_kernel_stamps_the_reads_tell_it(world: World) -> None:
+    made = world.attack(CLOSED.model_copy(update={"compiled_reader": False}), shots(1), connections=1)
+    made.tally.kernel_stamps = True
+    made.tally.lags_us.extend([100, 300])
+    made.tally.unstamped, made.tally.events, made.tally.uncertain, made.tally.late_uncertain = 3, 9, 2, 1
+    side = made.run()
+    assert (side.kernel_stamps, side.lag_us["mean"], side.unstamped, made._beats_us) == (True, 200.0, 3, [])
+    assert (side.events, side.uncertain, side.late_uncertain) == (9, 2, 1)
+    assert side.not_compiled == "it was not wanted"
