@@ -72,7 +72,7 @@ FAILED = Result(
     gaps_us=[10, 10],
 )  # fmt: skip
 ENDING = Ending(duration_us=2_000_000, clients=SIDES, unfinished=1, counters=COUNTERS)
-RECORDS = [ONE, TWO, THREE, FAILED, ENDING]
+RECORDS: list[Result | Ending] = [ONE, TWO, THREE, FAILED, ENDING]
 
 
 def of(*values: float) -> dict[str, float]:
@@ -329,7 +329,8 @@ def test_a_run_that_is_even_is_steady_but_for_what_no_batch_holds() -> None:
     figures = Figures(CLOSED, collect([*streams(3, 20), Ending(duration_us=20_000_000, clients=[])]))
     steady = figures.steady
     assert steady is not None
-    assert (steady.start_s, steady.end_s, steady.output_tokens_per_s) == (0.49, 19.99, pytest.approx(30.0))
+    assert (steady.start_s, steady.end_s) == (0.49, 19.99)
+    assert steady.output_tokens_per_s == pytest.approx(30.0)
     assert steady.request_per_s == pytest.approx(3 * 19 / 19.5)
     assert steady.total_tokens_per_s == pytest.approx(30.0 + 3 * 19 * 5 / 19.5)
     summaries = (steady.ttft_s, steady.tpot_s, steady.e2e_s)
@@ -341,7 +342,7 @@ def test_a_run_that_is_even_is_steady_but_for_what_no_batch_holds() -> None:
 def test_a_tail_and_a_start_with_less_load_are_not_steady() -> None:
     """One stream alone for 4 s, then twenty, then one for 4 s."""
     crowd = [later(each, 4_000_000) for each in streams(19, 20)]
-    records = [*streams(1, 28), *crowd, Ending(duration_us=28_000_000, clients=[])]
+    records: list[Result | Ending] = [*streams(1, 28), *crowd, Ending(duration_us=28_000_000, clients=[])]
     figures = Figures(CLOSED, collect(records))
     assert figures.full_load() == (4.0, 23.999999)
     assert figures.most_in_flight() == 20
@@ -432,7 +433,8 @@ def test_a_percentile_has_blocks_where_twenty_values_lie_beyond_it() -> None:
     found = percentile_by_block(values, 50)
     assert percentile_by_block(values[:39], 50) == []
     assert found[0] == pytest.approx(10 * 19.5 - 9 * 21.5)  # without the first four
-    assert (len(found), sum(found) / 10) == (10, pytest.approx(19.5))
+    assert len(found) == 10
+    assert sum(found) / 10 == pytest.approx(19.5)
 
 
 def test_mser_leaves_out_at_most_half() -> None:
@@ -444,7 +446,7 @@ def test_mser_leaves_out_at_most_half() -> None:
 
 
 def client(**fields: Any) -> Client:
-    return Client(**({"cpu_fraction": 0.5, "max_lag_s": 0.0, "stamps": "kernel"} | fields))
+    return Client(**(dict[str, Any]() | {"cpu_fraction": 0.5, "max_lag_s": 0.0, "stamps": "kernel"} | fields))
 
 
 BUSY = "the probe itself was the bottleneck: 91% of a core; use --processes"

@@ -1,0 +1,237 @@
+"""What a person reads of a run, a sweep and a comparison, whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.probe.diff import Change, Difference, diff_text, unlike
+from serving.probe.lengths import Lengths
+from serving.probe.report import Client, Interval, ProbeReport, Steady, Summary
+from serving.probe.results import Run, ServerFacts
+from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.sweep_report import Point, Sweep, answer_text, point_text, sweep_text
+from serving.probe.text import heading, limits_text, report_text
+
+
+def latency(mean_s: float) -> Summary:
+    return Summary(
+        mean=mean_s, p50=mean_s * 2, p90=mean_s * 3, p95=mean_s * 4, p99=mean_s * 5, max=mean_s * 6
+    )
+
+
+REPORT = ProbeReport(
+    url="http://host:1",
+    model="scout",
+    started_at="2026-11-24T00:00:00+00:00",
+    load={"api": "chat", "shape": "poisson", "request_rate": 5.0, "input_tokens": "512", "output_tokens": "100-200"},
+    sent=2000,
+    succeeded=1990,
+    errors={"http_500": 7, "reset": 3},
+    duration_s=400.04,
+    input_tokens=1_018_880,
+    output_tokens=298_500,
+    output_tokens_per_s=1746.25,
+    total_tokens_per_s=3293.35,
+    request_per_s=4.975,
+    ttft_s=latency(0.1),
+    tpot_s=latency(0.01),
+    itl_s=latency(0.011),
+    e2e_s=latency(1.5),
+    goodput={"request_per_s": 4.5, "attainment": 0.9045, "slo": {"ttft_s": 0.5, "itl_s": 1.25}},
+    client=Client(
+        cpu_fraction=0.123, max_lag_s=0.001, p50_lag_s=0.00002, p99_lag_s=0.00015, stamps="kernel", reader="c",
+        uncertain_fraction=0.0123, late_sends_p99_s=0.00034, cpu_us_per_event=2.34,
+    ),
+    valid=False,
+    warnings=("one warning",),
+    from_send={"ttft_s": latency(0.09), "e2e_s": latency(1.4)},
+    itl_per_token_s=latency(0.005),
+    peak_output_tokens_per_s=2100.0,
+    steady=Steady(
+        rule="", start_s=12.34, end_s=380.0, output_tokens_per_s=1800.0, total_tokens_per_s=0.0, request_per_s=0.0,
+        ttft_s=latency(0.12),
+    ),
+    confidence={"output_tokens_per_s": Interval(low=1790.0, high=1810.5)},
+    error_examples={"http_500": "boom"},
+    unfinished=4,
+    invalid_because=("one reason",),
+    notes=("one note",),
+)  # fmt: skip
+
+WHOLE = """\
+scout at http://host:1 (chat), 5.0/s poisson, 512 tokens in, 100-200 out
+requests     2000 sent, 1990 succeeded, 7 http_500, 3 reset, 4 unfinished, 400.0 s
+output       1,746.2 tokens/s (298,500 tokens, best second 2,100)
+in and out   3,293.3 tokens/s, 4.97 requests/s
+steady       1,800.0 output tokens/s (95 %: 1,790.0 to 1,810.5), from 12.3 to 380.0 s
+latencies    from when each request was due; "sent": from its sending
+ms                 mean        p50        p90        p95        p99        max
+TTFT             100.00     200.00     300.00     400.00     500.00     600.00
+TTFT steady      120.00     240.00     360.00     480.00     600.00     720.00
+TPOT              10.00      20.00      30.00      40.00      50.00      60.00
+ITL               11.00      22.00      33.00      44.00      55.00      66.00
+ITL a token        5.00      10.00      15.00      20.00      25.00      30.00
+E2E            1,500.00   3,000.00   4,500.00   6,000.00   7,500.00   9,000.00
+TTFT sent         90.00     180.00     270.00     360.00     450.00     540.00
+E2E sent       1,400.00   2,800.00   4,200.00   5,600.00   7,000.00   8,400.00
+goodput      4.50 requests/s, 90.5% met TTFT <= 500 ms, worst ITL <= 1,250 ms
+clock        kernel stamps; read 0.020 ms (p99 0.150) after arrival: this does not enter the figures; \
+1.23% of stamps uncertain
+probe        12.3% of a core, 2.3 us a chunk (read by C); sends late by p99 0.34 ms
+INVALID      one reason
+warning      one warning
+error        http_500: boom
+note         one note
+
+raw results and report in out"""
+
+
+def test_a_report_in_words() -> None:
+    assert report_text(REPORT, Path("out")) == WHOLE
+
+
+def test_a_bare_report_in_words() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("ttft_s", "tpot_s", "itl_s", "e2e_s", "itl_per_token_s", "steady")
+    )
+    bare = REPORT.model_copy(
+        update=nothing
+        | {
+            "load": {"api": "chat", "shape": "concurrency", "concurrency": 8, "prompts_file": "mine.jsonl"},
+            "errors": {}, "unfinished": 0, "goodput": {}, "warnings": (), "from_send": {}, "confidence": {},
+            "error_examples": {}, "invalid_because": (), "notes": (),
+            "client": Client(cpu_fraction=0.5, max_lag_s=0.0, stamps="user", reader="python"),
+        }
+    )  # fmt: skip
+    assert report_text(bare, Path("out")).splitlines() == [
+        "scout at http://host:1 (chat), 8 at a time, the prompts of mine.jsonl",
+        "requests     2000 sent, 1990 succeeded, 400.0 s",
+        "output       1,746.2 tokens/s (298,500 tokens, best second 2,100)",
+        "in and out   3,293.3 tokens/s, 4.97 requests/s",
+        "ms                 mean        p50        p90        p95        p99        max",
+        "clock        user stamps; read 0.000 ms (p99 0.000) after arrival: the figures include it; 0.00% of stamps"
+        " uncertain",
+        "probe        50.0% of a core, 0.0 us a chunk (read by Python); sends late by p99 0.00 ms",
+        "",
+        "raw results and report in out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("load", "how"),
+    [({"shape": "burst"}, "all at once"), ({"shape": "replay"}, "replayed from a trace")],
+)
+def test_the_other_kinds_of_load_in_words(load: dict[str, str], how: str) -> None:
+    made = REPORT.model_copy(update={"load": REPORT.load | load})
+    assert heading(made).startswith(f"scout at http://host:1 (chat), {how}, 512 tokens in")
+
+
+def test_limits_as_a_person_says_them() -> None:
+    limits = {"ttft_s": 0.5, "tpot_s": 0.0505, "itl_s": 1.25, "e2e_s": 10.0}
+    assert limits_text(limits) == "TTFT <= 500 ms, TPOT <= 50.5 ms, worst ITL <= 1,250 ms, E2E <= 10,000 ms"
+
+
+# A sweep
+
+
+STEP: dict[str, Any] = {
+    "load": 8.0, "output_tokens_per_s": 1234.56, "request_per_s": 1.0, "ttft_p50_s": 0.1, "ttft_p99_s": 1.25,
+    "tpot_p50_s": 0.0123, "tpot_p99_s": 0.02, "attainment": 0.985, "attainment_low": 0.91, "failed": 3, "valid": False,
+    "folder": "x",
+}  # fmt: skip
+NO_LIMITS: dict[str, Any] = {"attainment": None, "attainment_low": None}
+
+
+def test_a_step_in_a_line() -> None:
+    assert point_text(Point(**STEP), "concurrency") == (
+        "       8 at a time     1,234.6 output tokens/s  TTFT p50 100.0 p99 1,250.0 ms  TPOT p50 12.30 ms"
+        "  98.5% met the limits (95 %: from 91.0%)  INVALID  3 failed"
+    )
+    bare = STEP | NO_LIMITS | {"ttft_p99_s": None, "tpot_p50_s": None, "failed": 0, "valid": True}
+    assert point_text(Point(**bare), "rate") == "       8/s     1,234.6 output tokens/s"
+    assert "98.5% met the limits  INVALID" in point_text(Point(**STEP | {"attainment_low": None}), "rate")
+
+
+def found(**changes: Any) -> Sweep:
+    common: dict[str, Any] = {"url": "u", "model": "m", "over": "concurrency", "slo": {"ttft_s": 0.5}}
+    rest: dict[str, Any] = {"attainment": 0.95, "best": 8.0, "points": (Point(**STEP),), "rule": "r"}
+    return Sweep(**(common | rest | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer"),
+    [
+        (
+            {},
+            "8 at a time is the highest load of which 95% meet TTFT <= 500 ms;\n"
+            "by its few requests it may be 91.0% that do: longer steps say more (--duration-s)",
+        ),
+        ({"attainment": 0.91}, "8 at a time is the highest load of which 91% meet TTFT <= 500 ms"),
+        ({"best": 9.0}, "9 at a time is the highest load of which 95% meet TTFT <= 500 ms"),
+        ({"slo": {}, "over": "rate"}, "saturated at 8 requests/s: more brings less than 5 % more throughput"),
+        ({"best": None}, "not even the first step meets the limits"),
+        ({"best": None, "interrupted": True}, "interrupted before there was an answer"),
+    ],
+)
+def test_the_answer_of_a_sweep(changes: dict[str, Any], answer: str) -> None:
+    assert answer_text(found(**changes)) == answer
+
+
+def test_a_sweep_in_words() -> None:
+    made = found(slo={})
+    line = point_text(Point(**STEP), "concurrency")
+    assert sweep_text(made, Path("out")) == (
+        f"{line}\nsaturated at 8 at a time: more brings less than 5 % more throughput\n"
+        "\nthe steps, sweep.json and sweep.html in out"
+    )
+
+
+# A comparison
+
+
+def test_two_runs_side_by_side() -> None:
+    real = Change(figure="ttft_s.p50", a=0.1, b=0.15, low=0.04, high=0.06)
+    noise = Change(figure="output_tokens_per_s", a=0.0, b=5.0, low=-1.0, high=11.0)
+    made = Difference(
+        a="one", b="two", rule="a rule", unlike=("seed: 1 and 2",), real=(real,), within_noise=(noise,)
+    )
+    assert diff_text(made).splitlines() == [
+        "A one",
+        "B two",
+        "                                 A           B    change   95 % of the difference",
+        "ttft ms p50                 100.00      150.00    +50.0%   +40.00 to +60.00 (real)",
+        "output_tokens_per_s           0.00        5.00         -   -1.00 to +11.00 (noise)",
+        "unlike       seed: 1 and 2",
+        "by a rule",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "real"), [(-1, 1, False), (0, 1, False), (-1, 0, False), (0.1, 1, True), (-1, -0.1, True)]
+)
+def test_a_difference_is_real_when_zero_is_outside(low: float, high: float, real: bool) -> None:
+    assert Change(figure="x", a=1, b=1, low=low, high=high).real == real
+
+
+def test_what_was_asked_differently() -> None:
+    lengths = {"input_tokens": Lengths(low=5), "output_tokens": Lengths(low=5)}
+    one = Run(
+        target=Target(base_url="http://a"), model="m", load=Load(shape="burst", seed=1, requests=5),
+        workload=Workload(**lengths, seed=1), slo=Slo(), server=ServerFacts(), started_at="",
+    )  # fmt: skip
+    two = one.model_copy(
+        update={
+            "target": Target(base_url="http://b", api="chat"),
+            "model": "n",
+            "load": Load(shape="burst", seed=2, requests=6),
+            "workload": Workload(**lengths | {"input_tokens": Lengths(low=6)}, seed=2),
+        }
+    )
+    assert unlike(one, two) == (
+        "model: m and n",
+        "api: completions and chat",
+        "requests: 5 and 6",
+        "input_tokens: 5 and 6",
+    )
+    assert unlike(one, one) == ()
