@@ -215,7 +215,7 @@ def test_a_difference_is_real_when_zero_is_outside(low: float, high: float, real
 
 
 def test_what_was_asked_differently() -> None:
-    lengths = {"input_tokens": Lengths(low=5), "output_tokens": Lengths(low=5)}
+    lengths: dict[str, Any] = {"input_tokens": Lengths(low=5), "output_tokens": Lengths(low=5)}
     one = Run(
         target=Target(base_url="http://a"), model="m", load=Load(shape="burst", seed=1, requests=5),
         workload=Workload(**lengths, seed=1), slo=Slo(), server=ServerFacts(), started_at="",
