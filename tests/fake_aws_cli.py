@@ -2,12 +2,21 @@
 
 Every call's arguments are appended to $FAKE_AWS_LOG. A port forwarding session is the server itself. Its unit is in
 the state $FAKE_UNIT; the box $FAKE_STRANGER does not have the addresses it is told.
+
+A command is run by a shell, as the box does it, and the session is what the real plugin makes of it (seen with
+session-manager-plugin on 2026-11-28): its words before and after, exit code 0 whatever the command's was, and where
+its input ends, "Cannot perform start session: EOF" in place of an answer (amazon-ssm-agent #354, session-manager-plugin
+#59).
 """
 
 import json
 import os
+import select
+import signal
+import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 KEY = "key-of-the-box-CANARY"
 
@@ -39,32 +48,70 @@ class Box(BaseHTTPRequestHandler):
         pass
 
 
+def installed(folder: Path) -> Path:
+    """The folder for the PATH in which `aws` and its plugin are, made in that folder."""
+    tools = folder / "bin"
+    for path, words in (
+        (tools / "aws", f'exec {sys.executable} {__file__} "$@"'),
+        (tools / "session-manager-plugin", ""),
+        (folder / "box" / "sudo", f'exec {sys.executable} {__file__} --on-the-box "$@"'),
+        (folder / "box" / "systemctl", f'exec {sys.executable} {__file__} --on-the-box systemctl "$@"'),
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{words}\n")
+        path.chmod(0o755)
+    return tools
+
+
 def main() -> None:
     """Answer one command."""
-    with open(os.environ["FAKE_AWS_LOG"], "a", encoding="utf-8") as log:
-        log.write(json.dumps(sys.argv[1:]) + "\n")
+    if sys.argv[1] == "--on-the-box":
+        sys.exit(on_the_box(sys.argv[2:]))
+    log = Path(os.environ["FAKE_AWS_LOG"])
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(sys.argv[1:]) + "\n")
     parameters = json.loads(sys.argv[sys.argv.index("--parameters") + 1])
     if "localPortNumber" in parameters:
         ThreadingHTTPServer(("127.0.0.1", int(parameters["localPortNumber"][0])), Box).serve_forever()
-    target = sys.argv[sys.argv.index("--target") + 1]
-    print(
-        f"\nStarting session with SessionId: ann-0123\n{said(target, parameters['command'][0])}\n\nExiting session"
-    )
+    print("\nStarting session with SessionId: ann-0123", flush=True)
+    if select.select([0], [], [], 0)[0] and not os.read(0, 1):
+        print("Cannot perform start session: EOF")
+        return
+    box = os.environ | {
+        "PATH": f"{log.parent / 'box'}:{os.environ['PATH']}",
+        "FAKE_TARGET": sys.argv[sys.argv.index("--target") + 1],
+    }
+    command = ["sh", "-c", parameters["command"][0]]
+    subprocess.run(command, env=box, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False)
+    print("\n\nExiting session with sessionId: ann-0123.")
 
 
-def said(target: str, words: str) -> str:
-    """What the box answers to a command."""
-    if words.endswith("secrets.env"):
-        return f"VLLM_API_KEY={KEY}"
-    if "is-active" in words:
-        return os.environ["FAKE_UNIT"]
-    if "bin/join" in words:
-        _, join, rank, *addresses = words.split()
-        name = join.split("/")[3]
-        if target == os.environ.get("FAKE_STRANGER"):
-            return f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}"
-        return f"corral: {name}: rank {rank} of {len(addresses)}"
-    return "a line of the log"
+def on_the_box(words: list[str]) -> int:
+    """Run one command as root on the box; its exit code."""
+    match words:
+        case ["cat", path] if path.endswith("/secrets.env"):
+            print(f"VLLM_API_KEY={KEY}")
+        case ["systemctl", "is-active", _]:
+            print(os.environ["FAKE_UNIT"])
+            return 0 if os.environ["FAKE_UNIT"] == "active" else 3
+        case [join, rank, *addresses] if join.endswith("/bin/join"):
+            name = join.split("/")[3]
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
+                print(f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}")
+                return 1
+            print(f"corral: {name}: rank {rank} of {len(addresses)}")
+        case [extend, minutes] if extend.endswith("/bin/extend") and minutes.isdecimal():
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
+                print("Failed to set wall message, ignoring: Access denied")
+                return 1
+        case ["journalctl", *options]:
+            print("a line of the log", flush=True)
+            if "--follow" in options:
+                signal.pause()
+        case _:
+            print(f"sudo: {words[0]}: command not found")
+            return 1
+    return 0
 
 
 if __name__ == "__main__":

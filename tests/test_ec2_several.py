@@ -5,7 +5,7 @@ EC2 is the strict fake with its own clock; Session Manager is a real `aws` proce
 
 import json
 import os
-import sys
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,12 +38,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
 @pytest.fixture
 def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> Path:
     """How Session Manager was called: a line a call."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    (tools / "aws").write_text(f'#!/bin/sh\nexec {sys.executable} {fake_aws_cli.__file__} "$@"\n')
-    (tools / "session-manager-plugin").write_text("#!/bin/sh\n")
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
+    tools = fake_aws_cli.installed(tmp_path)
     monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_AWS_LOG", str(tmp_path / "aws.log"))
     monkeypatch.setenv("FAKE_UNIT", "active")
@@ -86,7 +81,11 @@ def commands(log: Path) -> list[tuple[str, str]]:
     """Which box was told what."""
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     said = [(call[call.index("--target") + 1], json.loads(call[-1])) for call in calls]
-    return [(target, parameters["command"][0]) for target, parameters in said if "command" in parameters]
+    return [
+        (target, shlex.split(parameters["command"][0])[4])
+        for target, parameters in said
+        if "command" in parameters
+    ]
 
 
 def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corral: Corral) -> None:

@@ -1,7 +1,5 @@
 """How a rented deployment is: EC2 asked by tag, each box by its console and its unit, the server by a completion."""
 
-import re
-
 from deploy.deployment import Deployment
 from deploy.ec2 import reach
 from deploy.targets.base import State, Status, together
@@ -15,6 +13,8 @@ from serving import health
 from serving.endpoint import Endpoint
 
 TAKEN_BACK = "Server.SpotInstanceTermination"
+UNIT_STATES = ("active", "activating", "deactivating", "inactive", "failed")
+"""What systemd calls them; it ends with another code for each."""
 
 
 def condition(aws: Aws, deployment: Deployment, order: Order, found: tuple[Rented, ...]) -> Status:
@@ -76,12 +76,11 @@ def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool
 
 def unit_state(deployment: Deployment, machine: Rented) -> str:
     """What systemd says of the server's unit on one machine. Raises HostError when it does not tell."""
-    words = f"systemctl is-active {hosts.unit(deployment.name)} || true"
-    answer = session.run(machine.instance_id, machine.region, words)
-    found = re.search(r"^(active|activating|deactivating|inactive|failed)\s*$", answer, re.MULTILINE)
-    if not found:
+    words = f"systemctl is-active {hosts.unit(deployment.name)}"
+    found = session.run(machine.instance_id, machine.region, words).text.strip()
+    if found not in UNIT_STATES:
         raise HostError(f"{machine.instance_id} does not tell how its unit is.", "Try again in a minute.")
-    return found[1]
+    return found
 
 
 def said(deployment: Deployment, state: State, detail: str, endpoint: Endpoint | None = None) -> Status:

@@ -20,14 +20,9 @@ def join(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> None
     addresses = tuple(machine.private_address for machine in machines)
     commands = [hosts.join_command(deployment.name, rank, addresses) for rank in range(len(machines))]
     for rank, (machine, command) in enumerate(zip(machines, commands, strict=True)):
-        said = session.run(machine.instance_id, machine.region, shlex.join(("sudo", *command)))
-        # Session Manager tells what was said, and not how it ended.
-        if f"corral: {deployment.name}: rank {rank} of {len(machines)}" not in said:
-            raise ServerError(f"{machine.instance_id} took no rank: {refusal(said)}.", next_step(deployment))
+        answer = session.run(machine.instance_id, machine.region, shlex.join(("sudo", *command)))
+        if answer.exit_code:
+            raise ServerError(
+                f"{machine.instance_id} took no rank: {answer.last_line}.", next_step(deployment)
+            )
         aws.say(f"serve: {machine.instance_id} at {machine.private_address}: rank {rank} of {len(machines)}")
-
-
-def refusal(said: str) -> str:
-    """The box's own words among those of the session."""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "session" not in line.lower()]
-    return lines[-1] if lines else "it said nothing"

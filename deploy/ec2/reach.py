@@ -124,10 +124,9 @@ def key_file(deployment: Deployment, machine: Rented) -> Path:
     """The file with the key the box made for itself, fetched once."""
     path = folder(deployment.name) / f"api-key-{machine.instance_id}"
     if not path.exists():
-        said = session.run(
-            machine.instance_id, machine.region, f"sudo cat {hosts.root(deployment.name)}/secrets.env"
-        )
-        found = re.search(r"^VLLM_API_KEY=(\S+)\s*$", said, re.MULTILINE)
+        words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
+        answer = session.run(machine.instance_id, machine.region, words)
+        found = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
         if not found:
             raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
         write_text_atomically(path, f"{found[1]}\n")

@@ -144,25 +144,39 @@ def status(deployment: Deployment) -> Status:
 
 @told
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
-    """The server's log, of several machines each line with its own's id."""
+    """The server's log, of several machines each line with its own's id; with `follow`, as it is written."""
     aws, order = aws_for(deployment.name), order_of(deployment)
     machines = running(aws, deployment, order)
-    return (
-        f"{machine.instance_id}: {line}" if len(machines) > 1 else line
-        for machine in machines
-        for line in log(aws, deployment, machine).splitlines()
-    )
+    lines = followed(deployment, machines) if follow else written(aws, deployment, machines)
+    return (f"{box}: {line}" if len(machines) > 1 else line for box, line in lines)
 
 
-def log(aws: Aws, deployment: Deployment, machine: rented.Rented) -> str:
-    """What a machine's server says, through Session Manager; where that is not to be had, its console."""
+def followed(deployment: Deployment, machines: tuple[rented.Rented, ...]) -> Iterator[tuple[str, str]]:
+    """Each machine's id and its lines as they come, through Session Manager."""
+    boxes = [(machine.instance_id, machine.region) for machine in machines]
+    return session.follow(boxes, f"{journal(deployment)} --follow")
+
+
+def written(
+    aws: Aws, deployment: Deployment, machines: tuple[rented.Rented, ...]
+) -> Iterator[tuple[str, str]]:
+    """Each machine's id and its lines until now; where Session Manager does not reach it, its console's."""
+    for machine in machines:
+        try:
+            answer = session.run(machine.instance_id, machine.region, journal(deployment))
+            if answer.exit_code:
+                raise HostError(f"{machine.instance_id} shows no log: {answer.last_line}.", "Try again.")
+            text = answer.text
+        except HostError as error:
+            progress(f"{error.message} This is the console instead.")
+            text = console(aws, machine.region, machine.instance_id)
+        yield from ((machine.instance_id, line) for line in text.splitlines())
+
+
+def journal(deployment: Deployment) -> str:
+    """The command that prints the log of a box's server and of its spot notice."""
     units = f"--unit={hosts.unit(deployment.name)} --unit={hosts.spot_unit(deployment.name)}"
-    try:
-        words = f"sudo journalctl --no-pager --output=cat {units} --lines=2000"
-        return session.run(machine.instance_id, machine.region, words)
-    except HostError as error:
-        progress(f"{error.message} This is the console instead.")
-        return console(aws, machine.region, machine.instance_id)
+    return f"sudo journalctl --no-pager --output=cat {units} --lines=2000"
 
 
 @told
@@ -172,7 +186,14 @@ def extend(name: str, minutes: int) -> datetime:
     aws, order = aws_for(name), order_of(deployment)
     # The boxes first: each ends itself when all else fails to.
     for machine in running(aws, deployment, order):
-        session.run(machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}")
+        answer = session.run(
+            machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}"
+        )
+        if answer.exit_code:
+            raise HostError(
+                f"{machine.instance_id} did not move its own end: {answer.last_line}.",
+                f"It ends when it was to end before. Read why: corral logs {name}",
+            )
     return rented.extend(aws, order, minutes)
 
 

@@ -6,17 +6,36 @@ gives only a web socket and a token.
 
 import json
 import os
+import re
+import secrets
+import selectors
+import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra.errors import DocumentError, HostError
 from infra.processes import Birth, birth, is_alive
-from infra.record import Document
+from infra.record import Document, Record
 
 COMMAND_TIMEOUT_S = 60
+
+
+class Answer(Record):
+    """What a command said on a box, its errors among it, and its exit code there."""
+
+    text: str
+    exit_code: int
+
+    @property
+    def last_line(self) -> str:
+        """Its last words, for a message."""
+        lines = [line.strip() for line in self.text.splitlines() if line.strip()]
+        return lines[-1] if lines else f"it said nothing and ended with {self.exit_code}"
 
 
 class Tunnel(Document):
@@ -61,29 +80,128 @@ def require_plugin() -> None:
         )
 
 
-def run(instance_id: str, region: str, words: str) -> str:
-    """What a command says on the box. Raises HostError when the session does not come about."""
+def run(instance_id: str, region: str, words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Answer:
+    """What a command of the shell says on the box, and how it ended there.
+
+    Raises HostError when the session does not come about, or ends before the command does.
+    """
+    mark = new_mark()
+    with started(command(instance_id, region, enclosed(words, mark))) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            raise HostError(
+                f"Session Manager on {instance_id} did not answer.", "Try again in a minute."
+            ) from None
+    answer = answer_in(out, mark)
+    if answer is None:
+        raise unreached(instance_id, out, err)
+    return answer
+
+
+def follow(boxes: Sequence[tuple[str, str]], words: str) -> Iterator[tuple[str, str]]:
+    """Each box's id and a line its command says there, as they come; closing the iterator ends it here and there.
+
+    `boxes` are instance ids with their regions. Raises HostError when a session does not come about, or ends before
+    its command does.
+    """
+    mark = new_mark()
+    with ExitStack() as stack, selectors.DefaultSelector() as ready:
+        for instance_id, region in boxes:
+            process = stack.enter_context(started(command(instance_id, region, enclosed(words, mark))))
+            assert process.stdout is not None
+            ready.register(process.stdout, selectors.EVENT_READ, Heard(instance_id, mark))
+        while ready.get_map():
+            for key, _ in ready.select():
+                heard: Heard = key.data
+                data = os.read(key.fd, 65536)
+                yield from ((heard.instance_id, line) for line in heard.lines(data))
+                if heard.ended or not data:
+                    ready.unregister(key.fileobj)
+                if not data and not heard.ended:
+                    raise unreached(heard.instance_id, heard.before, "")
+
+
+class Heard:
+    """What one followed session said so far."""
+
+    def __init__(self, instance_id: str, mark: str) -> None:
+        self.instance_id = instance_id
+        self.mark = mark
+        self.before = ""
+        """The plugin's own words, before the command's."""
+        self.begun = self.ended = False
+        self._rest = b""
+
+    def lines(self, data: bytes) -> Iterator[str]:
+        """The command's lines that are whole by now."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in (each.decode(errors="replace").rstrip() for each in whole):
+            if self.begun and line.startswith(self.mark):
+                self.ended = True
+            elif self.begun and not self.ended:
+                yield line
+            elif line == self.mark:
+                self.begun = True
+            else:
+                self.before += f"{line}\n"
+
+
+def new_mark() -> str:
+    """A line that nothing on the box says by itself."""
+    return f"corral-{secrets.token_hex(8)}"
+
+
+def enclosed(words: str, mark: str) -> str:
+    """The command between two lines of ours, the second with its exit code.
+
+    Around them the plugin says what it does; it tells no exit code, and leaves with 0 however the session ended.
+    """
+    return f"echo {mark}; sh -c {shlex.quote(words)} 2>&1; code=$?; echo; echo {mark} $code"
+
+
+def answer_in(out: str, mark: str) -> Answer | None:
+    """The answer among what a session said; None when the command did not end in it."""
+    found = re.search(rf"^{mark}\n(.*)\n{mark} (\d+)$", out.replace("\r\n", "\n"), re.MULTILINE | re.DOTALL)
+    return Answer(text=found[1], exit_code=int(found[2])) if found else None
+
+
+def unreached(instance_id: str, out: str, err: str) -> HostError:
+    """No session, or one that ended early, with the last words about it."""
+    lines = [line.strip() for line in (*out.splitlines(), *err.splitlines()) if line.strip()]
+    return HostError(
+        f"Session Manager does not reach {instance_id}: {lines[-1] if lines else 'no reason given'}.",
+        "The box may still start; else check that its subnet reaches the endpoints ssm and ssmmessages.",
+    )
+
+
+@contextmanager
+def started(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """A session whose input stays open, ended with all its processes.
+
+    The plugin reads its input as a terminal's: where that ends, it ends the session before the box has answered.
+    """
     require_plugin()
+    theirs, ours = os.pipe()
     try:
-        done = subprocess.run(
-            command(instance_id, region, words),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+        process = subprocess.Popen(
+            words,
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=COMMAND_TIMEOUT_S,
-            check=False,
+            errors="replace",
+            start_new_session=True,
         )
-    except subprocess.TimeoutExpired:
-        raise HostError(
-            f"Session Manager on {instance_id} did not answer.", "Try again in a minute."
-        ) from None
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise HostError(
-            f"Session Manager does not reach {instance_id}: {said[0]}.",
-            "The box may still start; else check that its subnet reaches the endpoints ssm and ssmmessages.",
-        )
-    return done.stdout
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            process.communicate()
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 def held(path: Path, instance_id: str) -> Tunnel | None:
