@@ -45,10 +45,13 @@ QUIET = {
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "DISABLE_SAFETENSORS_CONVERSION": "1",
     "VLLM_PLUGINS": "",
-    "VLLM_HOST_IP": "127.0.0.1",
     "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
     "VLLM_MAX_N_SEQUENCES": "64",
 }
+
+# How the processes of an engine on one host find each other. NCCL would take the first interface that is not loopback,
+# and gloo the one of the host's name: addresses that the server's address filter denies, own ones too.
+WITHIN_ONE_HOST = {"VLLM_HOST_IP": "127.0.0.1", "NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo"}
 
 # The user's own variables that a server must not inherit: secrets it has no use for, and switches that open it.
 NOT_INHERITED = (
@@ -151,10 +154,11 @@ def refuse_unsafe(extra_args: tuple[str, ...]) -> None:
 def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[str, str]:
     """The environment of the server, on top of PATH and the like: nothing leaves the machine, all files in `home`.
 
+    It is that of an engine on one host; where it spans several, each says its own in place of WITHIN_ONE_HOST.
     `load_budget_s` is how long loading may take; vLLM's own default of 600 s is too short for a big checkpoint.
     """
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if options.model.startswith("/") else {}
-    return QUIET | offline | folders(home) | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
+    return QUIET | WITHIN_ONE_HOST | offline | folders(home) | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
 
 
 def folders(home: str) -> dict[str, str]:

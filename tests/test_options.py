@@ -112,6 +112,8 @@ def test_environment_is_offline_and_inside_the_home() -> None:
         "DISABLE_SAFETENSORS_CONVERSION": "1",
         "VLLM_PLUGINS": "",
         "VLLM_HOST_IP": "127.0.0.1",
+        "NCCL_SOCKET_IFNAME": "lo",
+        "GLOO_SOCKET_IFNAME": "lo",
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",
         "VLLM_MAX_N_SEQUENCES": "64",
         "HF_HUB_OFFLINE": "1",

@@ -7,7 +7,7 @@ from math import ceil
 from deploy.export.base import Ask
 from infra.errors import UsageError
 from infra.record import Record
-from serving.options import across_nodes, argv, environment
+from serving.options import WITHIN_ONE_HOST, across_nodes, argv, environment
 from serving.startup import load_budget_s
 
 # The places inside; the image (vLLM's docs/deployment/docker.md) also runs as this user, who is nobody in it.
@@ -82,7 +82,8 @@ def container(ask: Ask, listen: str) -> Container:
     budget_s = load_budget_s(plan.weights_bytes)
     given = environment(options, HOME, budget_s)
     if plan.machine.hosts > 1:
-        del given["VLLM_HOST_IP"]  # the others must find it: every platform says its own
+        # The others must find it: every platform says its own.
+        given = {name: value for name, value in given.items() if name not in WITHIN_ONE_HOST}
     split = plan.parallel
     return Container(
         image="docker.io/vllm/vllm-openai",
