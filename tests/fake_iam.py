@@ -163,11 +163,18 @@ class FakeScheduler:
         return {"ScheduleArn": f"arn:aws:scheduler:::schedule/{group}/{name}"}
 
     def fire(self) -> None:
-        """Carry out what is due; ActionAfterCompletion=DELETE takes the schedule with it."""
+        """Carry out what is due, where its role still may; ActionAfterCompletion=DELETE takes the schedule with it."""
         for key, schedule in list(self.schedules.items()):
             if when(schedule) <= self.clock():
-                self.ec2.terminate_instances(json.loads(schedule["Target"]["Input"])["InstanceIds"])
                 del self.schedules[key]
+                if self.may_end(schedule):
+                    self.ec2.terminate_instances(json.loads(schedule["Target"]["Input"])["InstanceIds"])
+
+    def may_end(self, schedule: dict[str, Any]) -> bool:
+        """Whether the schedule's role is there, and a policy of it allows what it is for."""
+        role = self.iam.roles.get(schedule["Target"]["RoleArn"].rpartition("/")[2], {"policies": {}})
+        statements = [one for policy in role["policies"].values() for one in policy["Statement"]]
+        return any("ec2:TerminateInstances" in one["Action"] for one in statements)
 
 
 def when(schedule: dict[str, Any]) -> float:

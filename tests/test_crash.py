@@ -5,12 +5,15 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_aws import FAULTS, Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
+from infra.aws.failures import ApiFailure
 from infra.aws.ledger import Entry, Ledger
+from infra.aws.request import Request
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, HostError
 
 # What `up` may end with. It may also succeed: a fault that retries or another zone cure is no failure.
@@ -108,6 +111,60 @@ def test_after_any_fault_down_leaves_nothing_and_up_again_makes_one_set(fault: s
         assert (down(door(aws, clock, folder)).left, aws.live()) == ((), []), (
             f"{fault} at {at}, after up again"
         )
+
+
+DELETING = ("Cancel", "Delete", "Release", "Remove", "Terminate")
+
+
+def refused_for_good(aws: FakeAws, request: Request, how: str) -> None:
+    """From this call on, AWS refuses it: it is denied, the credentials are over, or the machines are protected."""
+    if how == "protected":
+        for machine in aws.regions[request.region].instances.values():
+            machine["protected"] = True
+    elif how == "denied":
+        aws.denied.add(request.action)
+
+
+class Refusing:
+    """A transport that refuses for good, from the k-th deleting call (from 1)."""
+
+    def __init__(self, aws: FakeAws, how: str, at: int) -> None:
+        self.aws, self.how, self.at = aws, how, at
+        self.count = 0
+
+    def send(self, request: Request) -> dict[str, Any]:
+        self.count += request.operation.startswith(DELETING)
+        if self.count == self.at and request.operation.startswith(DELETING):
+            refused_for_good(self.aws, request, self.how)
+        if self.how == "expired" and self.count >= self.at:
+            raise ApiFailure("ExpiredToken", "injected")
+        return self.aws.send(request)
+
+
+@pytest.mark.parametrize("how", ["denied", "expired", "protected"])
+def test_a_teardown_that_is_refused_leaves_an_end_to_all_that_still_bills(how: str, tmp_path: Path) -> None:
+    """Its machines are ended by their schedule all the same, and a second `down` leaves nothing."""
+    order = an_order(purchases=("spot",))
+    at, refused, saved = 0, True, 0
+    while refused:
+        at += 1
+        aws, clock = fresh()
+        up(door(aws, clock, tmp_path / str(at)), order)
+        refusing = Refusing(aws, how, at)
+        with contextlib.suppress(CorralError):
+            down(door(refusing, clock, tmp_path / str(at)))
+        refused = refusing.count >= at
+        aws.denied.clear()
+        for machine in aws.regions["us-east-1"].instances.values():
+            machine["protected"] = False
+        if any(name.startswith("instance ") for name in aws.live()):
+            saved += 1
+            clock.sleep(order.ttl_minutes * 60)
+            aws.send(Request(service="sts", operation="GetCallerIdentity", region="us-east-1", parameters={}))
+            clock.sleep(600)
+            assert not any(name.startswith("instance ") for name in aws.live()), f"{how} at {at}"
+        assert (down(door(aws, clock, tmp_path / str(at))).left, aws.live()) == ((), []), f"{how} at {at}"
+    assert saved == 1  # the one that TerminateInstances is
 
 
 def test_a_disk_that_fills_up_at_any_line_keeps_nothing_alive(

@@ -108,6 +108,13 @@ def test_termination_protection_is_told_with_its_fix_and_is_no_success(
         f"instances: {machine['InstanceId']} in us-east-1 (termination protection is on: "
         "aws ec2 modify-instance-attribute --no-disable-api-termination)"
     )
+    kept = "kept, as it ends in time what is left"
+    assert [line for line in remains.left if kept in line] == [
+        f"schedules: corral-t1 in us-east-1 ({kept})",
+        f"instance_profiles: corral-t1-box in every region ({kept})",
+        f"roles: corral-t1-box in every region ({kept})",
+        f"roles: corral-t1-end in every region ({kept})",
+    ]
     machine["protected"] = False
     assert down(door(aws, clock, folder)).left == ()
     assert aws.live() == []

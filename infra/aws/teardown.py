@@ -21,6 +21,7 @@ SHOWN_WITHIN_S = 60.0
 FRESH = timedelta(minutes=15)
 ROUNDS = 3
 GLOBAL = "every region"
+KEPT = "kept, as it ends in time what is left"
 
 # With these there is no use in going on to the next thing.
 HOPELESS = ("throttle", "server", "lost")
@@ -55,15 +56,16 @@ class Teardown:
         self.troubles: dict[str, str] = {}
         """What could not be removed or looked at -> why."""
         self.machines_stay = False
-        """Whether a machine cannot be ended, so that waiting for what it uses is in vain."""
+        """Whether a machine is left, so that waiting for what it uses is in vain, and what ends it in time is kept."""
 
     def run(self, regions: Iterable[str]) -> Remains:
         """Remove everything in these regions and in IAM; look again until nothing is found.
 
+        What ends a machine in time, its schedule and the roles, goes last, and only when no machine is left.
         Raises Refused when AWS does not answer.
         """
         left = [resource for region in regions for resource in self.region(region)]
-        return self.proof(left + self.iam())
+        return self.proof(left + (self.kept(self.of_iam()) if self.machines_stay else self.iam()))
 
     def proof(self, left: list[Resource]) -> Remains:
         """Counts a type, and each thing that is left with the reason."""
@@ -148,11 +150,11 @@ class Teardown:
         present = tag_types(self.aws, region, *self.mark)
         # What belongs to a machine goes with it; looking again will show what did not.
         kinds = [kind for kind in KINDS if kind.tag_type in present and not kind.goes_with_the_machine]
-        return self.schedules(region) + self.of_kinds(region, kinds)
+        return self.of_kinds(region, kinds) + self.schedules(region)
 
     def everything(self, region: str) -> list[Resource]:
         """What is there, type by type."""
-        return self.schedules(region) + self.of_kinds(region, KINDS)
+        return self.of_kinds(region, KINDS) + self.schedules(region)
 
     def of_kinds(self, region: str, kinds: Iterable[Kind]) -> list[Resource]:
         """What is there of some types."""
@@ -208,14 +210,31 @@ class Teardown:
     # --- removal
 
     def remove(self, region: str, found: list[Resource]) -> None:
-        """Remove things in the order in which they let go of each other."""
-        for resource in of_type(found, "schedules"):
-            self.delete(resource, scheduler(region, "DeleteScheduleGroup", Name=resource.id))
-        self.terminate(region, [resource.id for resource in of_type(found, "instances")])
+        """Remove things in the order in which they let go of each other; a schedule after the machines it ends."""
+        machines, schedules = of_type(found, "instances"), of_type(found, "schedules")
+        self.terminate(region, [machine.id for machine in machines])
         for kind in KINDS[1:]:
             for resource in of_type(found, kind.type):
                 value = [resource.id] if kind.id_parameter.endswith("Ids") else resource.id
                 self.delete(resource, ec2(region, kind.delete, **{kind.id_parameter: value}))
+        if found and self.are_left(region, machines):
+            self.kept(schedules)
+            return
+        for resource in schedules:
+            self.delete(resource, scheduler(region, "DeleteScheduleGroup", Name=resource.id))
+
+    def are_left(self, region: str, machines: list[Resource]) -> bool:
+        """Whether machines are left there, or might be: these that could not be ended, and those EC2 shows."""
+        unseen = f"instances in {region} could not be looked at" in self.troubles
+        left = unseen or any(str(machine) in self.troubles for machine in machines)
+        left = left or bool(self.of_kinds(region, KINDS[:1]))
+        self.machines_stay |= left
+        return left
+
+    def kept(self, resources: list[Resource]) -> list[Resource]:
+        """The resources, said to be kept on purpose."""
+        self.troubles |= {str(resource): KEPT for resource in resources}
+        return resources
 
     def terminate(self, region: str, ids: list[str]) -> None:
         """End instances and wait until they are gone."""
