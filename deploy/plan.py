@@ -153,6 +153,8 @@ class Plan(Document):
     """The memory terms behind `memory`, each with its error and source."""
     curve: tuple[CurvePoint, ...] = ()
     """The prediction against concurrency; empty in rankings and where no speed is predicted."""
+    region: str | None = None
+    """The AWS region that was asked for; a price has one even where none was."""
     saturation_concurrency: int | None = None
     """Beyond it more requests at once bring little, or only wait."""
     weights_bytes: int = Field(default=0, ge=0)

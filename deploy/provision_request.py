@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from deploy.cli.output import is_somebody_there, progress
 from deploy.deployment import Deployment
 from deploy.ec2.options import Ec2Options
+from deploy.ec2.region import located
 from deploy.line import Approve, deployment_for
 from deploy.plan import Plan
 from deploy.show_provision import checked_target
@@ -41,14 +42,15 @@ def wish_from(flags: dict[str, Any]) -> Wish:
     options = ec2_options(
         target, {key: value for key, value in fields.items() if key in Ec2Options.model_fields}
     )
+    plan = Plan.read(Path(flags["plan"]))
     deployment = deployment_for(
-        Plan.read(Path(flags["plan"])),
+        plan,
         target,
         flags["name"],
         tuple(flags["host"] or ()),
         (options.engine or "") if target == "ssh" else "",
     )
-    return Wish(deployment, options)
+    return Wish(deployment, located(options, plan) if target == "ec2" else options)
 
 
 def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:

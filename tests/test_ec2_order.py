@@ -48,7 +48,7 @@ def plan_file(plan: Plan, tmp_path: Path) -> Path:
 
 
 def order(deployment: Deployment, **options: Any) -> Order:
-    return ec2_order.order(deployment, Ec2Options(**options))
+    return ec2_order.order(deployment, Ec2Options(**{"regions": ("us-east-1",)} | options))
 
 
 def test_the_order_of_a_plan(deployment: Deployment) -> None:
@@ -440,7 +440,7 @@ def test_a_folder_that_cannot_be_and_what_is_no_address_are_told_before_aws_is_a
     monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
     assert run(command) == 2
     assert "error: AWS cannot be asked: Invalid endpoint: nonsense." in capsys.readouterr().err
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "mars west")
+    monkeypatch.setenv("AWS_REGION", "mars west")
     assert run(["reap"]) == 2
     assert "error: 'mars west' is not a region of AWS." in capsys.readouterr().err
     assert not (tmp_path / "corral-home").exists()

@@ -117,7 +117,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan
         check=False,
     )
     assert done.returncode == 2
-    assert "g5.12xlarge: 5.672 USD per hour (AWS Price List API (GetProducts), " in done.stderr
+    assert "g5.12xlarge in us-east-1: 5.672 USD per hour (AWS Price List API (GetProducts), " in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
     assert aws.instances() == []
 

@@ -16,6 +16,7 @@ import yaml
 from deploy import deployment as deployments
 from deploy.cli.main import run
 from deploy.ec2.order import order
+from deploy.ec2.region import located
 from deploy.export.base import Ask, Export
 from deploy.export.formats import FORMATS, export
 from deploy.plan import Plan
@@ -80,7 +81,9 @@ def test_every_file_is_the_golden_one(to: str, name: str) -> None:
     }
     if to == "terraform":  # what EC2 gets anyway, and tests/test_host.py holds
         asked = ask(name)
-        wanted["user-data.yaml"] = order(deployments.make(asked.plan, "ec2", name), asked.ec2).user_data
+        wanted["user-data.yaml"] = order(
+            deployments.make(asked.plan, "ec2", name), located(asked.ec2, asked.plan)
+        ).user_data
     assert found == wanted
 
 

@@ -15,7 +15,9 @@ Hosts = Annotated[
 ]
 Regions = Annotated[
     list[str] | None,
-    typer.Option("--region", help="ec2: try these regions in order; repeatable. [the plan's]"),
+    typer.Option(
+        "--region", help="ec2: try these regions in order; repeatable. [the plan's, else the profile's]"
+    ),
 ]
 Zones = Annotated[
     list[str] | None, typer.Option("--zone", help="ec2: only these availability zones; repeatable. [all]")

@@ -30,7 +30,9 @@ def export(
     claude_model: Annotated[
         str, typer.Option("--claude-model", help="litellm: who answers when no server does.")
     ] = "claude-sonnet-5-5",
-    region: Annotated[str | None, typer.Option(help="terraform: the AWS region. [the plan's]")] = None,
+    region: Annotated[
+        str | None, typer.Option(help="terraform: the AWS region. [the plan's, else the profile's]")
+    ] = None,
     ttl: Annotated[str, typer.Option(help="terraform: the box ends itself after this.")] = "12h",
     weights: Annotated[
         str | None, typer.Option(help="terraform: s3:// prefix of the checkpoint. [the model hub]")

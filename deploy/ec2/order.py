@@ -14,7 +14,7 @@ from infra import host as hosts
 from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.hardware import Machine
-from infra.prices import DEFAULT_REGION, HourlyPrice, on_demand_price, price_of
+from infra.prices import HourlyPrice, on_demand_price, price_of
 from serving.options import ServeOptions, argv, environment
 from serving.startup import load_budget_s
 
@@ -35,11 +35,14 @@ PER_ORDER = {
 
 
 def order(deployment: Deployment, options: Ec2Options) -> Order:
-    """Everything EC2 will be asked for. Raises UsageError for what EC2 does not sell or the user cannot mean."""
+    """Everything EC2 will be asked for, in the regions of the options, of which there is one at least.
+
+    Raises UsageError for what EC2 does not sell or the user cannot mean.
+    """
     checked(options)
     machine = sold(deployment.plan.machine.name)
     types = instance_types(machine, options)
-    regions = options.regions or (default_region(deployment),)
+    regions = options.regions
     checked_zones(options.zones, regions)
     price = price_for(types[0], regions[0], options)
     check_affordable(types, regions, machine.hosts, options)
@@ -119,11 +122,6 @@ def instance_types(machine: Machine, options: Ec2Options) -> tuple[str, ...]:
                 f"Make a plan for it: corral size MODEL --on {name} --json > other.json",
             )
     return options.instance_types or (own,)
-
-
-def default_region(deployment: Deployment) -> str:
-    """The plan's own region, which its price is for."""
-    return deployment.plan.price.region if deployment.plan.price else DEFAULT_REGION
 
 
 def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPrice | None:

@@ -23,16 +23,19 @@ def dearest(found: Survey) -> Rate | None:
 def question(order: Order, found: Survey) -> str:
     """What it costs, and how long at most."""
     if not found.spots:
-        return f"{machines(order, order.instance_types[0])}: nothing new is rented, what runs already is kept"
+        where = f"{machines(order, order.instance_types[0])} in {order.regions[0]}"
+        return f"{where}: nothing new is rented, what runs already is kept"
     hours, rate = order.ttl_minutes / 60, dearest(found)
     blocks = [one for one in found.spots if one.purchase == "capacity-block"]
     unknown = len(found.spots) - len(blocks) - len(found.rates)
     said = [cost(order, rate, hours, len({one.ceiling for one in found.rates}) > 1)] if rate else []
     if blocks:
-        said.append(f"{machines(order, blocks[0].instance_type)} in a capacity block that is paid already")
+        block = f"{machines(order, blocks[0].instance_type)} in {blocks[0].region}"
+        said.append(f"{block}, in a capacity block that is paid already")
     if unknown or not said:
         said.append(
-            f"{machines(order, order.instance_types[0])} at a price nobody knows, for at most {hours:g} hours"
+            f"{machines(order, order.instance_types[0])} in {' or '.join(order.regions)} at a price nobody knows, "
+            f"for at most {hours:g} hours"
         )
     return f"{'; or '.join(said)}; plus its volume"
 
@@ -42,7 +45,8 @@ def cost(order: Order, rate: Rate, hours: float, several: bool) -> str:
     each = float(rate.ceiling) * order.nodes
     bounded = rate.most is not None
     at_most = "at most " if bounded and (several or rate.spot.purchase == "spot") else ""
-    what = f"{machines(order, rate.spot.instance_type)}: {at_most}{each:.3f} USD per hour ({rate.source})"
+    where = f"{machines(order, rate.spot.instance_type)} in {rate.spot.region}"
+    what = f"{where}: {at_most}{each:.3f} USD per hour ({rate.source})"
     if not bounded:
         return f"{what}, a spot price that may rise; {each * hours:.2f} USD in {hours:g} hours at that price"
     return f"{what}, at most {each * hours:.2f} USD in the {hours:g} hours until it ends itself"

@@ -5,6 +5,7 @@ from typing import Any
 
 from deploy import deployment as deployments
 from deploy.ec2.order import order as order_for
+from deploy.ec2.region import located
 from deploy.export.base import Ask, Export
 from infra.aws import request, site
 from infra.aws.order import Order
@@ -21,7 +22,7 @@ GROUP = "${aws_security_group.server.id}"
 
 def render(ask: Ask) -> Export:
     """main.tf.json, and the user data it packs as EC2 takes it."""
-    order = order_for(deployments.make(ask.plan, "ec2", ask.name), ask.ec2)
+    order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(ask.ec2, ask.plan))
     stack = {
         "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}}},
         "provider": {"aws": {"region": order.regions[0]}},

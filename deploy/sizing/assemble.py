@@ -42,6 +42,7 @@ def assemble(
         kv=kv(subject, outcome),
         throughput=throughput,
         price=price,
+        region=options.region,
         usd_per_mtok=usd_per_mtok(price, throughput),
         serve=serve(subject, outcome, options),
         notes=reasons.notes(subject, machine, gpu, outcome, options, fits, price),

@@ -1,5 +1,6 @@
 """The door to AWS: boto3, and nothing else of ours imports it."""
 
+import os
 from functools import cache
 from typing import Any
 
@@ -19,14 +20,8 @@ class Boto:
     """
 
     def __init__(self) -> None:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-
         offline.refuse("AWS")
-        try:
-            self.session = boto3.Session()
-        except BotoCoreError as error:
-            raise AuthError(f"AWS credentials: {error}.", "Check AWS_PROFILE and ~/.aws/config.") from None
+        self.session = new_session()
         self.clients: dict[tuple[str, str], Any] = {}
 
     def send(self, request: Request) -> dict[str, Any]:
@@ -120,6 +115,36 @@ def known_regions() -> tuple[str, ...]:
 def default_region() -> str:
     """The region of the user's AWS configuration, else us-east-1: where to ask which regions there are.
 
-    Raises UsageError where that is none.
+    Raises UsageError where that is none of AWS's, AuthError for a profile that does not exist.
     """
-    return checked_regions((Boto().session.region_name or "us-east-1",))[0]
+    return checked_regions((named_region() or "us-east-1",))[0]
+
+
+def configured_region() -> str:
+    """The region of the user's AWS configuration. Raises UsageError where it names none, or one that AWS has not.
+
+    Asks nobody. Raises AuthError for a profile that does not exist.
+    """
+    found = named_region()
+    if not found:
+        raise UsageError(
+            "No AWS region is named: where a machine stands is not for corral to choose.",
+            "Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region REGION",
+        )
+    return checked_regions((found,))[0]
+
+
+def named_region() -> str:
+    """What AWS_REGION says, which the AWS CLI heeds and boto3 does not, else boto3's own answer; empty for none."""
+    return os.environ.get("AWS_REGION") or str(new_session().region_name or "")
+
+
+def new_session() -> Any:
+    """boto3's session. Raises AuthError for a profile that does not exist, or a configuration that cannot be read."""
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return boto3.Session()
+    except BotoCoreError as error:
+        raise AuthError(f"AWS credentials: {error}.", "Check AWS_PROFILE and ~/.aws/config.") from None
