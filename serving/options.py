@@ -158,7 +158,13 @@ def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[st
     `load_budget_s` is how long loading may take; vLLM's own default of 600 s is too short for a big checkpoint.
     """
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if options.model.startswith("/") else {}
-    return QUIET | WITHIN_ONE_HOST | offline | folders(home) | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
+    return (
+        QUIET
+        | WITHIN_ONE_HOST
+        | offline
+        | folders(home)
+        | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
+    )
 
 
 def folders(home: str) -> dict[str, str]:

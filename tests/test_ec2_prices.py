@@ -47,8 +47,8 @@ def test_todays_price_is_asked_for_once_a_type_and_region_and_carried_on(tmp_pat
     ]
     assert priced(an_order(), survey).usd_per_hour == 6.1
     assert question(an_order(), survey) == (
-        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 USD in the 8 "
-        "hours until it ends itself; plus its volume"
+        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 USD "
+        "in the 8 hours until it ends itself; plus its volume"
     )
 
 
@@ -132,7 +132,9 @@ def test_a_place_above_the_limit_is_left_out_and_the_dearest_left_is_asked_about
     assert question(order, survey).startswith("g5.12xlarge in us-east-1: 5.672 USD per hour ")
     assert up(door(aws, clock, tmp_path), order).spot.instance_type == "g5.12xlarge"
     both = an_order(instance_types=order.instance_types, name="t2")
-    assert question(both, look(aws, both, tmp_path)).startswith("g5.24xlarge in us-east-1: at most 8.144 USD per hour ")
+    assert question(both, look(aws, both, tmp_path)).startswith(
+        "g5.24xlarge in us-east-1: at most 8.144 USD per hour "
+    )
 
 
 def test_a_price_that_rose_above_the_limit_refuses_with_nothing_made(tmp_path: Path) -> None:
@@ -238,8 +240,8 @@ def test_a_spot_machine_without_a_ceiling_says_that_its_price_may_rise(tmp_path:
     aws.quotas["by name"] = 1000.0
     order = spot_order(instance_types=("p5e.48xlarge",))
     assert question(order, look(aws, order, tmp_path)) == (
-        "p5e.48xlarge in us-east-1: 2.050 USD per hour (EC2 DescribeSpotPriceHistory, 2026-09-21), a spot price that may rise; "
-        "16.40 USD in 8 hours at that price; plus its volume"
+        "p5e.48xlarge in us-east-1: 2.050 USD per hour (EC2 DescribeSpotPriceHistory, 2026-09-21), a spot price that "
+        "may rise; 16.40 USD in 8 hours at that price; plus its volume"
     )
 
 

@@ -12,7 +12,7 @@ from scripted import Answer, Scripted, answer, drip, events, flood
 
 from deploy.cli.main import run as corral
 from infra.errors import EndpointError
-from serving.probe import ask, attack, questions
+from serving.probe import ask, attack, pacing, questions
 from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
@@ -193,7 +193,7 @@ def test_a_trial_that_is_refused_waits_for_nothing(
     + [("Wed, 21 Oct 2015 07:28:00 GMT", 0.1)],
 )
 def test_what_a_server_asks_to_wait_is_heeded_within_reason(asked: str, pause_s: float) -> None:
-    assert attack.pause_s(("http_429", f"slow down (Retry-After: {asked})")) == pause_s
+    assert pacing.pause_s(("http_429", f"slow down (Retry-After: {asked})")) == pause_s
 
 
 def test_a_tokenizer_that_takes_its_time_is_not_waited_for(
