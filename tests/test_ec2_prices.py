@@ -47,8 +47,8 @@ def test_todays_price_is_asked_for_once_a_type_and_region_and_carried_on(tmp_pat
     ]
     assert priced(an_order(), survey).usd_per_hour == 6.1
     assert question(an_order(), survey) == (
-        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 USD "
-        "in the 8 hours until it ends itself; plus its volume"
+        "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 "
+        "USD in the 8 hours until it ends itself; plus its volume"
     )
 
 
