@@ -32,6 +32,8 @@ class FakeEc2:
         self.vcpu_limit = 192
         self.not_sold_in: set[str] = set()
         self.public_subnets = True
+        self.full_zones: set[str] = set()
+        """Where no subnet has an address left."""
         self.default_vpc = True
         self.image_is_there = True
         self.other_images: list[dict[str, Any]] = []
@@ -116,6 +118,10 @@ class FakeEc2:
             words = f"Value ({profile}) for parameter iamInstanceProfile.name is invalid."
             raise ApiFailure("InvalidParameterValue", words)
         placement = asked.get("Placement", {}).get("GroupName")
+        if placement and purchase_of(asked) == "capacity-block":
+            raise ApiFailure(
+                "InsufficientInstanceCapacity", "no capacity in the block for that placement group"
+            )
         if placement and placement not in self.placement_groups:
             raise ApiFailure("InvalidPlacementGroup.Unknown", placement)
         self.check_room(asked)
@@ -132,6 +138,10 @@ class FakeEc2:
         if most and Decimal(most) < Decimal(self.spot_usd[zone]):
             raise ApiFailure(
                 "SpotMaxPriceTooLow", f"Your Spot request price of {most} is lower than required"
+            )
+        if zone in self.full_zones:
+            raise ApiFailure(
+                "InsufficientFreeAddressesInSubnet", "The specified subnet has no free addresses"
             )
         if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
@@ -155,7 +165,7 @@ class FakeEc2:
             "made": self.clock(),
             "ended": self.clock() + 1 if reason else None,
             "reason": reason or "",
-            "code": "Server.InternalError" if reason else "",
+            "code": reason.partition(":")[0] if reason else "",
             "index": index,
             "address": f"10.0.0.{number}",
             "stopped": self.stop_at_start,
@@ -269,7 +279,7 @@ class FakeEc2:
                 "VpcId": "vpc-1",
                 "AvailabilityZone": zone,
                 "MapPublicIpOnLaunch": self.public_subnets,
-                "AvailableIpAddressCount": free,
+                "AvailableIpAddressCount": 0 if zone in self.full_zones else free,
             }
             for zone in self.zones
             for number, free in (("", 100), ("-small", 3))

@@ -235,20 +235,75 @@ def test_a_throttled_launch_keeps_its_token(tmp_path: Path) -> None:
     assert len(aws.regions["us-east-1"].instances) == 1
 
 
-@pytest.mark.parametrize(
-    "reason",
-    [
-        "Server.InsufficientInstanceCapacity: no room after all",
-        "Client.VolumeLimitExceeded: Volume limit exceeded",
-    ],
-)
-def test_a_machine_that_dies_at_start_is_told_and_the_next_zone_tried(reason: str, tmp_path: Path) -> None:
+def test_a_machine_that_dies_at_start_is_told_and_the_next_zone_tried(tmp_path: Path) -> None:
+    reason = "Server.InsufficientInstanceCapacity: no room after all"
     aws, clock = fresh()
     aws.regions["us-east-1"].die_at_start = [reason]
     done = up(door(aws, clock, tmp_path), an_order())
     assert [(item.spot.zone, item.reason) for item in done.attempts] == [("us-east-1a", reason)]
     assert done.spot.zone == "us-east-1b"
     assert sum(name.startswith("instance") for name in aws.live()) == 1
+
+
+def test_volumes_that_no_more_may_be_of_are_no_more_in_another_zone(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.regions["us-east-1"].die_at_start = ["Client.VolumeLimitExceeded: Volume limit exceeded"]
+    with pytest.raises(CapacityError) as caught:
+        up(door(aws, clock, tmp_path), an_order())
+    assert caught.value.message == (
+        "No machine after 1 attempts: on-demand g5.12xlarge in us-east-1a: VolumeLimitExceeded."
+    )
+    page = "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ebs/quotas"
+    assert caught.value.hint == f"Ask for more: {page}"
+    assert aws.live() == []
+
+
+def test_a_machine_that_dies_of_the_accounts_own_key_ends_the_launch_with_the_reason(tmp_path: Path) -> None:
+    """As karpenter's users met it (#1407): every zone would fail alike."""
+    aws, clock = fresh()
+    aws.regions["us-east-1"].die_at_start = ["Client.InternalError: Client error on launch"] * 3
+    with pytest.raises(CloudError) as caught:
+        up(door(aws, clock, tmp_path), an_order())
+    assert caught.value.message == (
+        "on-demand g5.12xlarge in us-east-1a ended as it was launched: Client.InternalError: Client error on launch."
+    )
+    assert "aws ec2 get-ebs-default-kms-key-id --region us-east-1" in caught.value.hint
+    assert len([asked for asked in sent(aws, "RunInstances") if "DryRun" not in asked]) == 1
+    assert aws.live() == []
+
+
+def test_a_subnet_without_a_free_address_is_not_tried_and_one_that_fills_up_is_left(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.regions["us-east-1"].full_zones = {"us-east-1a"}
+    done = up(door(aws, clock, tmp_path), an_order())
+    assert (done.spot.zone, done.attempts) == ("us-east-1b", ())
+
+    class FillsUp:
+        def send(self, request: Request) -> dict[str, Any]:
+            if request.operation == "RunInstances" and not request.parameters.get("DryRun"):
+                aws.regions["us-west-2"].full_zones = {"us-west-2a"}
+            return aws.send(request)
+
+    done = up(door(FillsUp(), clock, tmp_path), an_order(name="t2", order_id="2", regions=("us-west-2",)))
+    assert [(item.spot.zone, item.code) for item in done.attempts] == [
+        ("us-west-2a", "InsufficientFreeAddressesInSubnet")
+    ]
+    assert done.spot.zone == "us-west-2b"
+
+
+def test_the_nodes_of_a_capacity_block_get_no_placement_group(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    region = aws.regions["us-east-1"]
+    region.vcpu_limit, region.public_subnets = 1000, False
+    order = an_order(
+        instance_types=("p5.48xlarge",),
+        purchases=("capacity-block",),
+        capacity_reservation_id="cr-0123456789abcdef0",
+        nodes=2,
+    )
+    up(door(aws, clock, tmp_path), order)
+    assert "Placement" not in sent(aws, "RunInstances")[-1]
+    assert sent(aws, "CreatePlacementGroup") == []
 
 
 def test_a_machine_that_stops_while_waited_for_is_ended_and_the_next_zone_tried(tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "InsufficientHostCapacity",
         "InsufficientReservedInstanceCapacity",
         "InsufficientCapacity",
+        "InsufficientFreeAddressesInSubnet",
         "UnfulfillableCapacity",
         "SpotMaxPriceTooLow",
         "ReservationCapacityExceeded",

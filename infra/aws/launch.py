@@ -7,7 +7,7 @@ from infra.aws.api import Aws
 from infra.aws.failures import TRANSLATIONS, Refused, kind_of
 from infra.aws.order import Order
 from infra.aws.preflight import Survey
-from infra.aws.request import Site, Spot, ec2, run_instances, status_request
+from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
 from infra.errors import CapacityError, CloudError
 from infra.record import Record, write_text_atomically
 
@@ -50,7 +50,7 @@ def launch(aws: Aws, order: Order, found: Survey) -> Launched:
         spot, spots = spots[0], spots[1:]
         here = next(place for place in found.sites if place.region == spot.region)
         if spot.region not in groups:
-            groups[spot.region] = prepared(aws, order, here)
+            groups[spot.region] = prepared(aws, order, here, spots_in(found, spot.region))
         outcome = attempt(aws, order, here, spot, groups[spot.region])
         if isinstance(outcome, Attempt):
             aws.say(f"{where(spot)}: {outcome.code}: {outcome.reason}")
@@ -61,9 +61,15 @@ def launch(aws: Aws, order: Order, found: Survey) -> Launched:
     raise nowhere(tried)
 
 
-def prepared(aws: Aws, order: Order, here: Site) -> str:
+def spots_in(found: Survey, region: str) -> list[Spot]:
+    """What is tried in a region."""
+    return [spot for spot in found.spots if spot.region == region]
+
+
+def prepared(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> str:
     """Make what a region needs before a machine; the id of the security group."""
-    parts.placement_group(aws, order, here.region)
+    if any(is_grouped(order, spot) for spot in spots):
+        parts.placement_group(aws, order, here.region)
     parts.schedule_group(aws, order, here.region)
     return parts.security_group(aws, order, here)
 
@@ -88,9 +94,10 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tu
             raise late(aws, spot.region, ids)
         dead = described(aws, spot.region, ids)
         terminate(aws, spot.region, ids)
+        refuse_own_fault(dead, spot)
         launched_at = [instance["LaunchTime"] for instance in dead if "LaunchTime" in instance]
         if not launched_at or min(launched_at) >= started:
-            return Attempt(spot=spot, code="died", reason=reasons(dead))
+            return Attempt(spot=spot, code=died_of(dead), reason=reasons(dead))
         # The client token brought back machines of an earlier run that are gone: ask for new ones.
     raise CloudError(
         f"EC2 answers every launch of {order.name!r} with machines that are gone.",
@@ -157,6 +164,32 @@ def terminate(aws: Aws, region: str, instance_ids: list[str]) -> None:
     aws.call(ec2(region, "TerminateInstances", InstanceIds=instance_ids))
 
 
+# Why EC2 ends a machine for a cause of the account's own: no other place cures it (EC2's StateReason codes).
+OWN_FAULTS = {
+    "Client.InternalError": "Most often the KMS key that the account's volumes are encrypted with may not be used by "
+    "who launches: aws ec2 get-ebs-default-kms-key-id --region {region}; have kms:CreateGrant and kms:Decrypt on it "
+    "allowed.",
+    "Client.InvalidSnapshot.NotFound": "The image's snapshot is gone: name another image (--ami ami-...).",
+}
+
+
+def refuse_own_fault(dead: list[dict[str, Any]], spot: Spot) -> None:
+    """Raise CloudError for machines that ended at their launch for a cause no other place would cure."""
+    code = died_of(dead)
+    if code in OWN_FAULTS:
+        hint = OWN_FAULTS[code].format(region=spot.region)
+        raise CloudError(f"{where(spot)} ended as it was launched: {reasons(dead)}.", hint)
+
+
+def died_of(dead: list[dict[str, Any]]) -> str:
+    """EC2's code for why they ended, that of a quota as the API says it; `died` where it says none."""
+    codes = sorted({row.get("StateReason", {}).get("Code", "") for row in dead} - {""})
+    limits = [
+        code.removeprefix("Client.") for code in codes if kind_of(code.removeprefix("Client.")) == "quota"
+    ]
+    return (*limits, *codes, "died")[0]
+
+
 def reasons(dead: list[dict[str, Any]]) -> str:
     """Why EC2 says they ended."""
     said = {row.get("StateReason", {}).get("Message", "") for row in dead} - {""}
@@ -174,10 +207,15 @@ def nowhere(tried: list[Attempt]) -> CapacityError:
     said = "; ".join(f"{where(item.spot)}: {item.code}" for item in tried)
     hint = TRANSLATIONS["capacity"][1]
     if tried and all(kind_of(item.code) == "quota" for item in tried):
-        spot = tried[-1].spot
-        quota = quotas.quota_of(spot.instance_type, spot.purchase)
-        hint = f"Ask for more: {quotas.page(spot.region, quota)}"
+        hint = f"Ask for more: {quota_page(tried[-1])}"
     return CapacityError(f"No machine after {len(tried)} attempts: {said}.", hint)
+
+
+def quota_page(failed: Attempt) -> str:
+    """Where more is asked for: of vCPUs, or of what EBS counts."""
+    if failed.code in ("VolumeLimitExceeded", "MaxIOPSLimitExceeded"):
+        return f"https://{failed.spot.region}.console.aws.amazon.com/servicequotas/home/services/ebs/quotas"
+    return quotas.page(failed.spot.region, quotas.quota_of(failed.spot.instance_type, failed.spot.purchase))
 
 
 def where(spot: Spot) -> str:

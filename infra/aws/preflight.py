@@ -84,9 +84,11 @@ def look(
 ) -> tuple[Site | None, Rates]:
     """Look at one region: its site, the spots to try there with their prices, and what was found."""
     sold = site.offered(aws, order, region)
-    nets = {subnet.zone: subnet for subnet in site.subnets(aws, order, region)}
+    subnets = site.subnets(aws, order, region)
+    nets = {subnet.zone: subnet for subnet in subnets if subnet.free_addresses >= order.nodes}
     image = site.image(aws, order, region)
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
+    findings += full_found(order, region, subnets)
     findings += [*several_found(order, region), *image_found(order, region, image)]
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, Rates([], [], [], findings)
@@ -175,6 +177,20 @@ def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> li
         fix = "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3."
         return [warning("network", region, "the subnets give no public address", fix)]
     return [ok("network", region, f"{len(nets)} subnets")]
+
+
+def full_found(order: Order, region: str, subnets: tuple[site.Subnet, ...]) -> list[Finding]:
+    """The subnets, the roomiest of their zones, that have no address left for every machine."""
+    return [
+        warning(
+            "network",
+            region,
+            f"{subnet.subnet_id} in {subnet.zone} has {subnet.free_addresses} free addresses, so it is not tried",
+            "Name another: --subnet-id",
+        )
+        for subnet in subnets
+        if subnet.free_addresses < order.nodes
+    ]
 
 
 def several_found(order: Order, region: str) -> list[Finding]:

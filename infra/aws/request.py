@@ -187,10 +187,17 @@ def run_instances(order: Order, site: Site, spot: Spot, group_id: str, generatio
         "TagSpecifications": tagged(order, *TAGGED_AT_LAUNCH, *spot_tags(spot)),
         **market(order, spot),
     }
-    if order.nodes > 1:
+    if is_grouped(order, spot):
         parameters["Placement"] = {"GroupName": order.resource_name, "AvailabilityZone": spot.zone}
     parameters["ClientToken"] = token(order.order_id, spot, generation, parameters)
     return ec2(spot.region, "RunInstances", **parameters)
+
+
+def is_grouped(order: Order, spot: Spot) -> bool:
+    """Whether the nodes stand in a placement group of ours. Those of a Capacity Block stand close without one, and with
+    one EC2 finds no capacity (AWS: EC2 Capacity Blocks, "Launch instances"; terraform-aws-eks PR 3730).
+    """
+    return order.nodes > 1 and spot.purchase != "capacity-block"
 
 
 def status_request(region: str, instance_ids: list[str]) -> Request:
