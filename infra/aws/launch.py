@@ -183,7 +183,7 @@ def refuse_own_fault(dead: list[dict[str, Any]], spot: Spot) -> None:
 
 def died_of(dead: list[dict[str, Any]]) -> str:
     """EC2's code for why they ended, that of a quota as the API says it; `died` where it says none."""
-    codes = sorted({row.get("StateReason", {}).get("Code", "") for row in dead} - {""})
+    codes = sorted({str(row.get("StateReason", {}).get("Code", "")) for row in dead} - {""})
     limits = [
         code.removeprefix("Client.") for code in codes if kind_of(code.removeprefix("Client.")) == "quota"
     ]
