@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fake_aws import FakeAws
 from renting import door, fresh
 
 from deploy.cli.main import run
+from deploy.cli.output import progress
 from deploy.deployment import folder
 from deploy.sizing.fit import Options
 from deploy.sizing.size import answer_for
@@ -31,7 +33,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     aws.quotas |= {"L-417A185B": 1000.0, "by name": 1000.0}
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
-    monkeypatch.setattr(ec2, "aws_for", lambda name: door(aws, clock, folder(name)))
+    monkeypatch.setattr(ec2, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress))
     return aws
 
 
@@ -188,6 +190,48 @@ def test_a_server_that_lost_a_machine_is_dead_and_up_makes_all_anew(
     assert not {first, second} & set(alive)
     assert corral("down", "t1")[0] == 0
     assert aws.live() == []
+
+
+@pytest.mark.parametrize("verb", ["up", "serve"])
+def test_ctrl_c_while_the_server_is_waited_for_says_what_still_costs(
+    aws: FakeAws,
+    log: Path,
+    one: list[str],
+    corral: Corral,
+    verb: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    region = aws.regions["us-east-1"]
+    region.console = "corral: {name}: fetching the weights\n"
+    assert corral("provision", *one)[0] == 0
+    began, sleep = aws.clock(), aws.clock.sleep
+
+    def interrupted(seconds: float) -> None:
+        sleep(seconds)
+        if aws.clock() > began + 100:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(aws.clock, "sleep", interrupted)
+    code, _, err = corral(*(["up", *one] if verb == "up" else ["serve", "t1"]))
+    (machine,) = region.instances
+    assert (code, err.splitlines()[-2:]) == (
+        130,
+        [
+            "error: Interrupted while waiting for t1. Its machine is still rented at 5.672 USD per hour, until "
+            f"{end_of(aws)} at the latest.",
+            "hint: Go on: corral serve t1; take it away: corral down t1",
+        ],
+    )
+    waited = [line for line in err.splitlines() if "fetching the weights" in line]
+    said = f"serve: {machine}: fetching the weights"
+    assert waited == [f"{said} ({minutes} of at most 41 minutes)" for minutes in (0, 0, 1, 2)]
+    assert any(name.startswith("instance") for name in aws.live())
+
+
+def end_of(aws: FakeAws) -> str:
+    """When the only machine ends itself, as its tag says."""
+    (machine,) = aws.regions["us-east-1"].instances.values()
+    return next(str(tag["Value"]) for tag in machine["Tags"] if tag["Key"] == "corral:expires-at")
 
 
 WORDS = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"

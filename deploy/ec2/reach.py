@@ -18,6 +18,7 @@ from serving.endpoint import Endpoint
 from serving.startup import load_budget_s
 
 POLL_S = 15.0
+SAY_EVERY_S = 30.0
 # Boot, and pip or a packed engine; the weights come on top.
 ENGINE_WITHIN_S = 1800.0
 DOWNLOAD_BYTES_PER_S = 100e6
@@ -37,11 +38,14 @@ def last_phase(console: str, name: str) -> str:
 def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
     """Wait until the box has engine and weights. Raises ServerError when it says it failed, or time is over."""
     limit_s = ENGINE_WITHIN_S + deployment.plan.weights_bytes / DOWNLOAD_BYTES_PER_S
-    until, last = aws.clock() + limit_s, ""
+    begun_s, last = aws.clock(), ""
+    until, said_s = begun_s + limit_s, begun_s
     while True:
         now = phase(aws, deployment, machine)
-        if now != last:
-            aws.say(f"serve: {machine.instance_id}: {now}")
+        if now != last or aws.clock() >= said_s + SAY_EVERY_S:
+            minutes = f"{(aws.clock() - begun_s) / 60:.0f} of at most {limit_s / 60:.0f} minutes"
+            aws.say(f"serve: {machine.instance_id}: {now or 'booting'} ({minutes})")
+            said_s = aws.clock()
         last = now
         if now == "prepared":
             return

@@ -28,7 +28,7 @@ from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
 from infra.aws.rent import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, DocumentError, HostError, UsageError
+from infra.errors import CloudError, DocumentError, HostError, Interrupted, UsageError
 from serving.endpoint import Endpoint
 
 Approve = Callable[[tuple[Check, ...], str], None]
@@ -102,9 +102,28 @@ def serve(deployment: Deployment) -> Endpoint:
     """Wait until the boxes have prepared themselves and the server has answered a real completion.
 
     One box starts its server by itself; of several each is told its rank. Raises ServerError with a box's own words
-    when it failed.
+    when it failed; Interrupted, which says what is still rented.
     """
     aws, order = aws_for(deployment.name), order_of(deployment)
+    try:
+        return served(aws, deployment, order)
+    except KeyboardInterrupt:
+        raise still_rented(order) from None
+
+
+def still_rented(order: Order) -> Interrupted:
+    """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
+    cost = f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "a price nobody knows"
+    what = "Its machine is" if order.nodes == 1 else f"Its {order.nodes} machines are"
+    return Interrupted(
+        f"Interrupted while waiting for {order.name}. {what} still rented at {cost}, until "
+        f"{utc(order.expires_at)} at the latest.",
+        f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
+    )
+
+
+def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
+    """Wait for the machines and their server, whoever waits."""
     machines = running(aws, deployment, order)
     if len(machines) < order.nodes:
         raise CloudError(
