@@ -111,6 +111,9 @@ def _gpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
         yield _no_gpu(facts, gpu)
         return
     yield _count(gpu.gpus, plan)
+    if gpu.problem:
+        fix = "A GPU that is lost or broken can stop CUDA on all of them; look at it: nvidia-smi, dmesg"
+        yield _warning("nvidia-smi", gpu.problem, fix)
     yield _driver(gpu.driver_version)
     yield from _each_gpu(gpu.gpus, plan)
     lacking = {"gcc", "python3-dev"} - facts.tools

@@ -124,7 +124,7 @@ def _facts(said: dict[str, list[str]]) -> HostFacts:
         nvswitch="nvswitch" in said,
         fabric_manager=one("fabric_manager"),
         topology=tuple(said.get("topology", [])),
-        gpu=gpu_report(said.get("gpu", []), one("driver_version") or None),
+        gpu=gpu_report(said.get("gpu", []), one("driver_version") or None, "nvidia_smi_failed" in said),
     )
 
 
@@ -143,11 +143,15 @@ def _disks(lines: list[str]) -> Iterator[tuple[str, int]]:
         yield mount, int(free_kib) // 1024
 
 
-def gpu_report(lines: list[str], driver_version: str | None = None) -> GpuReport:
-    """Read the rows of `nvidia-smi --query-gpu=... --format=csv,noheader,nounits`; other lines are its complaint."""
-    rows = [[cell.strip() for cell in line.split(",")] for line in lines]
-    gpus = [row for row in rows if len(row) == GPU_FIELDS and row[0].isdigit()]
-    complaint = " ".join(line.strip() for line in lines if line.strip()) if not gpus else ""
+def gpu_report(lines: list[str], driver_version: str | None = None, failed: bool = False) -> GpuReport:
+    """Read the rows of `nvidia-smi --query-gpu=... --format=csv,noheader,nounits`; other lines are its complaint.
+
+    Of one that failed (a GPU fell off the bus) the rows are those of the GPUs that are left.
+    """
+    rows = {line: [cell.strip() for cell in line.split(",")] for line in lines}
+    gpus = [row for row in rows.values() if len(row) == GPU_FIELDS and row[0].isdigit()]
+    others = " ".join(line.strip() for line, row in rows.items() if line.strip() and row not in gpus)
+    complaint = (others or "nvidia-smi failed without a word") if failed else "" if gpus else others
     return GpuReport(
         driver_version=driver_version or (gpus[0][5] if gpus else None),
         gpus=tuple(map(_gpu, gpus)),

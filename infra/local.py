@@ -14,4 +14,7 @@ def facts() -> HostFacts:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostError(f"This machine's facts cannot be read: {error}.", "Try by hand: uname -a") from None
+    if done.returncode:
+        why = " ".join(done.stderr.split()) or f"the shell ended with {done.returncode}"
+        raise HostError(f"This machine's facts cannot be read: {why}.", "Try by hand: uname -a")
     return parse(done.stdout)

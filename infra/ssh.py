@@ -153,27 +153,36 @@ class Host:
                 raise self._refused(command, code, said.read().decode(errors="replace"))
 
     def lines(self, command: Sequence[str]) -> Iterator[str]:
-        """Run a command as root and give its lines as they come; ends the command when the reader stops."""
+        """Run a command as root and give its lines as they come; ends the command when the reader stops.
+
+        Raises HostError after the last line when the command failed, as `run` does.
+        """
         marker = secrets.token_hex(8)
-        process = subprocess.Popen(
-            self._argv(self._as_root(command), marker),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            errors="replace",
-        )
-        assert process.stdout is not None
-        try:
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(
+                self._argv(self._as_root(command), marker),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            assert process.stdout is not None
             heard = False
-            for line in process.stdout:
-                if heard:
-                    yield line.rstrip("\n")
-                heard = heard or line.rstrip("\n") == marker
-        finally:
-            process.terminate()
-            process.wait()
-            process.stdout.close()
+            try:
+                for line in process.stdout:
+                    if heard:
+                        yield line.rstrip("\n")
+                    heard = heard or line.rstrip("\n") == marker
+            except BaseException:
+                process.terminate()
+                raise
+            code = process.wait() or (0 if heard else SSH_FAILED)
+            said.seek(0)
+            if code:
+                raise self._refused(command, code, said.read().decode(errors="replace"))
 
     def forward(self, local_port: int, host: str, port: int) -> None:
         """Let 127.0.0.1:`local_port` here lead to `host`:`port` there, until `close_forward`.
@@ -211,8 +220,10 @@ class Host:
     def address(self) -> str:
         """The host's name or address as ~/.ssh/config resolves it."""
         argv = [*client(self._socket()), "-G", "--", self.destination]
-        said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout
-        known = dict(line.partition(" ")[::2] for line in said.splitlines())
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise self._refused(["ssh"], SSH_FAILED, done.stderr)
+        known = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
         return known.get("hostname", self.destination)
 
     def close(self) -> None:

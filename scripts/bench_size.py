@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 RUNS = 5
+DOES_NOT_FIT = 3
 CORRAL = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size"]
 CATALOGUE = (
     "from deploy.sizing.fit import Options; from deploy.sizing.size import ranking; "
@@ -23,7 +24,9 @@ QUESTIONS: dict[str, tuple[list[str], float]] = {
 def process_s(command: Sequence[str]) -> float:
     """User and system seconds of a command and its children."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    if done.returncode not in (0, DOES_NOT_FIT):
+        sys.exit(f"exit code {done.returncode}: {shlex.join(command)}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

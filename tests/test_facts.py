@@ -95,3 +95,39 @@ def test_a_listening_port_is_seen() -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert server.getsockname()[1] in local.facts().ports_in_use
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program of that name, which the test writes."""
+    path = tmp_path / "nvidia-smi"
+    path.touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return path
+
+
+ROW = "0, NVIDIA L4, GPU-a, 23034, 1, 580.95.05, 8.9, [N/A], Enabled, 00:1E"
+LOST = "Unable to determine the device handle for GPU1: 0000:00:1F.0: GPU is lost."
+
+
+@pytest.mark.parametrize(
+    ("does", "gpus", "problem"),
+    [
+        (f"echo '{ROW}'", ["NVIDIA L4"], ""),
+        (f"echo '{ROW}'; echo '{LOST}'; exit 15", ["NVIDIA L4"], LOST),
+        (f"echo '{ROW}'; kill -KILL $$", ["NVIDIA L4"], "nvidia-smi failed without a word"),
+        ("echo 'No devices were found'; exit 6", [], "No devices were found"),
+    ],
+)
+def test_an_nvidia_smi_that_fails_is_no_whole_list_of_gpus(
+    does: str, gpus: list[str], problem: str, nvidia_smi: Path
+) -> None:
+    nvidia_smi.write_text(f'#!/bin/sh\n[ "$1" != topo ] || exit 0\n{does}\n')
+    found = local.facts().gpu
+    assert ([gpu.name for gpu in found.gpus], found.problem) == (gpus, problem)
+
+
+def test_facts_that_break_off_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "script", lambda: f"{facts.script().partition('have ip')[0]}\nkill -KILL $$\n")
+    with pytest.raises(HostError, match="This machine's facts cannot be read: the shell ended with -9"):
+        local.facts()

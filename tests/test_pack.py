@@ -1,5 +1,6 @@
 """An engine packed here and unpacked over an environment of the host's own."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -65,9 +66,44 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
         pack.pack_file(engine, tmp_path / "nowhere" / "engine.tar")
 
 
-def test_a_reader_that_leaves_is_not_the_packers_failure(engine: Engine) -> None:
-    reader = subprocess.Popen(["true"], stdin=subprocess.PIPE)
-    reader.wait()
-    assert reader.stdin is not None
-    pack.pack(engine.vllm.parent.parent, reader.stdin)
-    reader.stdin.close()
+def test_a_reader_that_leaves_is_told_apart_from_a_tar_that_fails(engine: Engine) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe, pytest.raises(BrokenPipeError):
+        pack.pack(engine.vllm.parent.parent, pipe)
+
+
+CHANGED = "tar: lib/libiomp5.so: file changed as we read it"
+
+
+@pytest.mark.parametrize(
+    ("tar", "why"),
+    [
+        ("kill -KILL $$", "tar ended with -9"),
+        ("kill -TERM $$", "tar ended with -15"),
+        ("exit 1", "tar ended with 1"),
+        (f"echo '{CHANGED}' >&2; kill -KILL $$", "tar ended with -9"),
+        (f"echo '{CHANGED}' >&2; exit 2", "tar ended with 2"),
+        (
+            f"echo '{CHANGED}' >&2; echo 'tar: lib: Input/output error' >&2; exit 1",
+            "tar: lib: Input/output error",
+        ),
+    ],
+)
+def test_a_tar_that_was_cut_short_is_no_archive_whatever_it_says(
+    tar: str, why: str, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = tmp_path / "tools" / "tar"
+    cut.parent.mkdir()
+    cut.write_text(f"#!/bin/sh\nprintf 'the first bytes'\n{tar}\n")
+    cut.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{cut.parent}:{os.environ['PATH']}")
+    prefix = engine.vllm.parent.parent
+    with pytest.raises(ServerError) as caught:
+        pack.pack_file(engine, tmp_path / "engine.tar")
+    assert caught.value.message == f"The engine at {prefix} cannot be packed: {why}."
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["an engine", "tools"]
+
+    # Links to an engine's files may come and go meanwhile: that archive is whole.
+    cut.write_text(f"#!/bin/sh\nprintf 'all bytes'\necho '{CHANGED}' >&2\nexit 1\n")
+    assert pack.pack_file(engine, tmp_path / "engine.tar").path.read_text() == "all bytes"

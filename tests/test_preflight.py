@@ -46,6 +46,13 @@ def test_gpus(case: dict[str, Any]) -> None:
     assert failures(judged(machine, plan())) == case["failed"]
 
 
+def test_a_gpu_that_fell_off_the_bus_is_a_warning_though_enough_are_left() -> None:
+    rows = [*GPU_CASES[0]["gpus"], "Unable to determine the device handle for GPU2: GPU is lost."]
+    report = facts.gpu_report(rows, "580.95.05", failed=True)
+    check = judged(host(gpu=report), plan())["nvidia-smi"]
+    assert (check.outcome, check.found) == ("warning", rows[-1])
+
+
 def test_a_good_host_passes_every_check() -> None:
     assert [(name, check.outcome) for name, check in judged(host(), plan()).items()] == [
         ("system", "ok"),

@@ -1,6 +1,7 @@
 """The notice of a spot box: asked for as IMDSv2 wants it, told once, acted on by stopping the server."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -87,3 +88,17 @@ def test_the_notice_is_said_and_the_server_stopped(
     # A preparation that goes on has nothing to add.
     run(["sh", tmp_path / "bin/phase", "prepared"], check=True)
     assert (tmp_path / "phase").read_text() == words
+
+
+def test_words_that_cannot_be_said_keep_no_server_from_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = {"bin/phase": "exit 1", "tools/systemctl": f'echo "$*" >>{tmp_path}/told'}
+    for name, does in tools.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/tools:{os.environ['PATH']}")
+    with pytest.raises(subprocess.CalledProcessError, match="bin/phase"):  # so that systemd has it tried again
+        spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
+    assert (tmp_path / "told").read_text() == "stop corral-scout.service\n"

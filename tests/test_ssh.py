@@ -4,6 +4,7 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -158,6 +159,63 @@ def test_lines_come_as_they_are_written_and_end_with_the_reader(fake_ssh: Path) 
     lines = Host("gpu-1").lines(["sh", "-c", "echo one; echo two; exec sleep 60"])
     assert [next(lines), next(lines)] == ["one", "two"]
     lines.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("echo no such unit >&2; exit 3", "sh failed on gpu-1 with code 3: no such unit."),
+        ("kill -KILL $$", "sh failed on gpu-1 with code -9: it said nothing."),
+    ],
+)
+def test_a_command_that_fails_after_its_last_line_is_told(fake_ssh: Path, end: str, message: str) -> None:
+    lines = Host("gpu-1").lines(["sh", "-c", f"echo one; {end}"])
+    assert next(lines) == "one"
+    with pytest.raises(HostError) as error:
+        next(lines)
+    assert error.value.message == message
+
+
+def test_no_line_at_all_of_a_host_that_cannot_be_reached_is_no_empty_log(fake_ssh: Path) -> None:
+    write(
+        fake_ssh, "#!/bin/sh\necho 'ssh: connect to host gpu-1 port 22: Connection refused' >&2\nexit 255\n"
+    )
+    with pytest.raises(HostError, match="gpu-1 cannot be reached: ssh: connect to host gpu-1 port 22: Conn"):
+        list(Host("gpu-1").lines(["journalctl"]))
+    write(fake_ssh, "#!/bin/sh\n:\n")
+    with pytest.raises(HostError, match="gpu-1 cannot be reached: it said nothing"):
+        list(Host("gpu-1").lines(["journalctl"]))
+
+
+def test_a_configuration_that_ssh_cannot_read_is_told_and_names_no_address(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_ssh.unlink()
+    (fake_ssh.parent / "config").write_text("Host gpu-1\n HostNaem 10.0.0.5\n")
+    monkeypatch.setenv("CORRAL_SSH_CONFIG", str(fake_ssh.parent / "config"))
+    with pytest.raises(
+        HostError, match=r"gpu-1 cannot be reached: .* terminating, 1 bad configuration options"
+    ):
+        Host("gpu-1").address()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["sh", "-c", "echo disk full >&2; exit 2"], "sh failed on gpu-1 with code 2: disk full."),
+        (["sh", "-c", "kill -KILL $$"], "sh failed on gpu-1 with code -9: it said nothing."),
+    ],
+)
+def test_a_reader_that_leaves_before_the_end_says_why_by_its_own_end(
+    fake_ssh: Path, command: list[str], message: str
+) -> None:
+    def pack(pipe: IO[bytes]) -> None:
+        while True:
+            pipe.write(b"x" * 2**16)
+
+    with pytest.raises(HostError) as error:
+        Host("gpu-1").send(pack, command)
+    assert error.value.message == message
 
 
 def folder_of(path: Path) -> dict[str, str]:

@@ -24,7 +24,7 @@ systemctl show "$2" --property=ActiveState --property=SubState --property=NResta
 
 # Of the last start only: an earlier failure is not this one's cause.
 LOG_SCRIPT = """\
-invocation=$(systemctl show --value --property=InvocationID "$1")
+invocation=$(systemctl show --value --property=InvocationID "$1") || exit
 [ -n "$invocation" ] || exit 0
 journalctl --no-pager --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
 """

@@ -7,6 +7,7 @@ attempt is made by a process in the server's control groups and with its user, s
 
 import json
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -33,8 +34,8 @@ def main() -> None:
         "kernel": os.uname().release,
         "pid": pid,
         "uid": uid,
-        "nft": nft("--json", "list", *table),
-        "rules": nft("--stateless", "list", *table),
+        "nft": listed(table, "--json"),
+        "rules": listed(table, "--stateless"),
         "rules_at_start": loaded.read_text() if loaded.exists() else "",
         "attempts": attempts,
         "sockets": sorted(set(sockets(lambda owner, inode: owner == uid))) if uid else [],
@@ -48,18 +49,23 @@ def main_pid(unit: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout or 0)
 
 
-def nft(*words: str) -> str:
-    """What nft says; nothing when it is missing or has no such table."""
-    try:
-        return subprocess.run(["nft", *words], capture_output=True, text=True, check=False).stdout
-    except FileNotFoundError:
+def listed(table: "list[str]", option: str) -> str:
+    """What nft says of a table; nothing when nft is missing or has no such table."""
+    # Asked for first: an nft that fails must not read as a table that is not there, or as counters at zero.
+    if not shutil.which("nft") or " ".join(table) not in nft("list", "tables").splitlines():
         return ""
+    return nft(option, "list", *table)
+
+
+def nft(*words: str) -> str:
+    """What nft says. Raises CalledProcessError when it fails."""
+    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
 
 
 def dropped(table: "list[str]") -> int:
     """How many packets of the server the lock has stopped so far."""
-    listed = json.loads(nft("--json", "list", *table) or '{"nftables": []}')["nftables"]
-    counters = [item["counter"] for item in listed if "counter" in item]
+    items = json.loads(listed(table, "--json") or '{"nftables": []}')["nftables"]
+    counters = [item["counter"] for item in items if "counter" in item]
     return sum(counter["packets"] for counter in counters if counter["name"] == "dropped")
 
 

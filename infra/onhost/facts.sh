@@ -47,7 +47,8 @@ sed -n 's/^NVRM version:.*Kernel Module[^0-9]*\([0-9][0-9.]*\).*/driver_version 
 if have nvidia-smi; then
     say tool nvidia-smi
     fields=index,name,uuid,memory.total,memory.used,driver_version,compute_cap,mig.mode.current,ecc.mode.current,pci.bus_id
-    nvidia-smi --query-gpu="$fields" --format=csv,noheader,nounits 2>&1 | sed 's/^/gpu /'
+    gpus=$(nvidia-smi --query-gpu="$fields" --format=csv,noheader,nounits 2>&1) || say nvidia_smi_failed "$?"
+    printf '%s\n' "$gpus" | sed 's/^/gpu /'
     nvidia-smi topo -m 2>/dev/null | sed 's/^/topology /'
 fi
 exit 0

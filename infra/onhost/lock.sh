@@ -15,7 +15,7 @@ case $uid in '' | *[!0-9]* | 0) uid=none ;; esac
 
 rules() { # the peers are known after a join
     echo "define server = $uid"
-    cat "$root/egress.nft"
+    cat "$root/egress.nft" || return
     [ ! -e "$root/peers" ] || while read -r address; do
         case $address in *:*) kind=ipv6_addr ;; *) kind=ipv4_addr ;; esac
         echo "add element inet $table $kind { $address }"
@@ -23,7 +23,8 @@ rules() { # the peers are known after a join
 }
 
 if [ "$1" = on ]; then
-    rules | nft -f - && nft --stateless list table inet "$table" >"$loaded" && exit
+    # Not piped into nft, which would load half a file, or none over what an earlier start left.
+    rules=$(rules) && printf '%s\n' "$rules" | nft -f - && nft --stateless list table inet "$table" >"$loaded" && exit
     echo "corral: the egress lock cannot be loaded, so the server is not started" >&2
     exit 1
 fi

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Prepare this host for one deployment: the engine, the weights, the key. Run as root; safe to run again.
 # Every value comes from setup.env, which corral quoted once; nothing here is generated.
+# Mind that of an && list only the last ends it.
 set -Eeuo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck disable=SC1091 # written beside us
@@ -38,7 +39,8 @@ installed_engine() {
     local source=()
     if ! "$ENGINE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
         [[ $RENTED == yes ]] || { echo "python3-venv is missing: apt-get install python3-venv" >&2; return 1; }
-        apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv python3-dev gcc
+        apt-get update -q
+        DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv python3-dev gcc
     fi
     [[ -z $ENGINE_WHEELHOUSE ]] || source=(--no-index --find-links "$(local_copy "$ENGINE_WHEELHOUSE")")
     "$ENGINE_PYTHON" -m venv --clear "$1"
@@ -60,7 +62,8 @@ if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]];
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if [[ $WEIGHTS != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
-        mkdir -p "/opt/dlami/nvme/corral-$NAME" && ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
+        mkdir -p "/opt/dlami/nvme/corral-$NAME"
+        ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
     fi
     case $WEIGHTS in
     s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
@@ -68,19 +71,20 @@ if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]];
         repository=${WEIGHTS#hf://} revision=main
         [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
         # The token lives in this one process's environment and nowhere on the disk.
-        [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER") && export HF_TOKEN; }
+        [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER"); export HF_TOKEN; }
         "$root/engine/bin/python" -c 'import sys; from huggingface_hub import snapshot_download as download
 download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
         unset HF_TOKEN
         ;;
-    *) ln -sfn "$WEIGHTS" "$root/model" && test -e "$root/model/config.json" ;;
+    *) ln -sfn "$WEIGHTS" "$root/model"; test -e "$root/model/config.json" ;;
     esac
     printf '%s\n' "$WEIGHTS" >"$root/model.complete"
 fi
 
 step=key
 if [[ $API_KEY == generated && ! -s $root/secrets.env ]]; then
-    (umask 077 && printf 'VLLM_API_KEY=%s\n' "$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')" >"$root/secrets.env")
+    key=$(head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n')
+    (umask 077 && printf 'VLLM_API_KEY=%s\n' "$key" >"$root/secrets.env")
 fi
 
 step=units

@@ -61,9 +61,10 @@ def asked(url: str, method: str, headers: dict[str, str]) -> str:
 def interrupt(root: Path, unit: str, ends_at: str) -> None:
     """Say it, and stop the server. One that works for the server of another box goes on for that one's requests."""
     (root / "interrupted").write_text(f"interrupted by EC2: spot notice, ends at {ends_at}\n")
-    subprocess.run([root / "bin/phase"], check=False)
+    said = subprocess.run([root / "bin/phase"], check=False)
     if not (root / "first").exists():
         subprocess.run(["systemctl", "stop", unit], check=True)
+    said.check_returncode()  # after the stop, which must not wait for it; systemd has us try again
 
 
 if __name__ == "__main__":

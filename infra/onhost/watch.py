@@ -106,7 +106,7 @@ def work_done(text: str) -> str:
 
 
 def state(unit: str) -> str:
-    """What systemd says of the unit: active, activating, failed."""
+    """What systemd says of the unit: active, activating, failed. Its exit code says no more than its word."""
     done = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True, check=False)
     return done.stdout.strip()
 
