@@ -144,6 +144,22 @@ def test_a_folder_of_this_machine_is_not_on_ec2(plan: Plan) -> None:
     assert order(deployment, weights="s3://bucket/scout/").read_s3 == ("s3://bucket/scout/",)
 
 
+@pytest.mark.parametrize(
+    ("weights", "folder"),
+    [
+        ("s3://bucket/scout", "s3://bucket/scout/"),
+        ("s3://bucket/scout/", "s3://bucket/scout/"),
+        ("s3://my-weights", "s3://my-weights/"),
+    ],
+)
+def test_the_box_may_read_the_folder_of_the_weights_and_the_object_of_the_engine(
+    weights: str, folder: str, deployment: Deployment
+) -> None:
+    made = order(deployment, weights=weights, engine="s3://bucket/engine.tar")
+    assert made.read_s3 == (folder, "s3://bucket/engine.tar")
+    assert order(deployment, weights="/models/of/the/image", engine="/engine.tar").read_s3 == ()
+
+
 def test_what_ec2_does_not_sell_is_answered_with_what_it_does() -> None:
     found = nearest(catalog.machine("2xA100-80GB"))
     assert [(one.instance_type, one.gpus, one.idle_gpus, one.replicas) for one in found] == [

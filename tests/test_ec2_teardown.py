@@ -76,16 +76,21 @@ def test_a_region_that_was_disabled_since_is_reported(rented: tuple[FakeAws, Clo
     assert remains.left == ("ap-east-1 could not be looked at (the region is not enabled for this account)",)
 
 
-def test_others_are_not_touched(rented: tuple[FakeAws, Clock, Path]) -> None:
-    aws, clock, folder = rented
-    up(door(aws, clock, folder / "t10"), an_order(name="t10", order_id="other"))
-    theirs = [name for name in aws.live() if "t10" in name]
+@pytest.mark.parametrize("neighbour", ["t", "t10", "t1-b", "t1-box", "t1-end"])
+def test_others_are_not_touched(neighbour: str, tmp_path: Path) -> None:
+    aws, clock = fresh()
+    up(door(aws, clock, tmp_path / neighbour), an_order(name=neighbour, order_id="other"))
+    theirs = sorted(aws.live())
+    up(door(aws, clock, tmp_path), an_order())
+    assert down(door(aws, clock, tmp_path)).left == ()
+    assert sorted(aws.live()) == theirs
+
+
+def test_a_role_that_only_has_our_name_is_not_touched(tmp_path: Path) -> None:
+    aws, clock = fresh()
     aws.iam.create_role(RoleName="corral-t2-box", Tags=[], AssumeRolePolicyDocument="{}")
-    assert down(door(aws, clock, folder)).left == ()
-    assert sum(name.startswith("instance") for name in aws.live()) == 1
-    assert [name for name in aws.live() if "t10" in name] == theirs
-    assert down(door(aws, clock, folder / "t2"), "t2").left == ()
-    assert "role corral-t2-box" in aws.live()
+    assert down(door(aws, clock, tmp_path), "t2").left == ()
+    assert aws.live() == ["role corral-t2-box"]
 
 
 def test_a_volume_that_outlives_its_machine_is_removed(rented: tuple[FakeAws, Clock, Path]) -> None:

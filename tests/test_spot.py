@@ -99,6 +99,8 @@ def test_words_that_cannot_be_said_keep_no_server_from_stopping(
         (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/tools:{os.environ['PATH']}")
-    with pytest.raises(subprocess.CalledProcessError, match="bin/phase"):  # so that systemd has it tried again
+    with pytest.raises(
+        subprocess.CalledProcessError, match="bin/phase"
+    ):  # so that systemd has it tried again
         spot.interrupt(tmp_path, "corral-scout.service", NOTICE["time"])
     assert (tmp_path / "told").read_text() == "stop corral-scout.service\n"

@@ -115,7 +115,7 @@ def checked_token_parameter(options: Ec2Options) -> None:
 def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
     """Raise UsageError for a zone of a region that is not tried."""
     for zone in zones:
-        if not zone.startswith(regions):
+        if zone[:-1] not in regions:
             raise UsageError(
                 f"The zone {zone} is in none of the regions that are tried: {', '.join(regions)}.",
                 "Name its region too: --region REGION",

@@ -74,7 +74,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         user_data=hosts.user_data(setup),
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
-        read_s3=tuple(place for place in (setup.weights, setup.engine.archive) if place.startswith("s3://")),
+        read_s3=stored(setup),
     )
 
 
@@ -213,6 +213,12 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
             f"Put it in S3 (aws s3 sync {model} s3://BUCKET/PREFIX/) and say so: --weights s3://BUCKET/PREFIX/",
         )
     return f"hf://{model}"
+
+
+def stored(setup: hosts.HostSetup) -> tuple[str, ...]:
+    """What the box reads from S3: the folder of the weights and the one object that is the engine."""
+    places = (f"{setup.weights.rstrip('/')}/", setup.engine.archive)
+    return tuple(place for place in places if place.startswith("s3://"))
 
 
 def who() -> str:

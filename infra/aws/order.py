@@ -57,7 +57,7 @@ class Order(Document):
     read_parameters: tuple[str, ...] = ()
     """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""
     read_s3: tuple[str, ...] = ()
-    """s3:// prefixes the box may read."""
+    """What of S3 the box may read: objects, and where it ends in / all that lies below."""
     user_tags: dict[str, str] = {}
     """Tags of the user's own, beside ours."""
 

@@ -24,12 +24,7 @@ def box(order: Order, account: str) -> PolicyDocument:
     statements = [allow(SESSION_MANAGER, "*")]
     if order.read_parameters:
         statements += read_secrets(order.read_parameters, account)
-    if order.read_s3:
-        paths = [prefix.removeprefix("s3://").rstrip("/") for prefix in order.read_s3]
-        buckets = sorted({path.partition("/")[0] for path in paths})
-        statements.append(allow(["s3:GetObject"], sorted({f"arn:aws:s3:::{path}*" for path in paths})))
-        statements.append(allow(["s3:ListBucket"], [f"arn:aws:s3:::{bucket}" for bucket in buckets]))
-    return document(*statements)
+    return document(*statements, *read_stored(order.read_s3))
 
 
 def end(order: Order, account: str) -> PolicyDocument:
@@ -51,6 +46,22 @@ def read_secrets(names: tuple[str, ...], account: str) -> list[dict[str, Any]]:
     if secrets:
         statements.append(allow(["secretsmanager:GetSecretValue"], secrets))
     return statements
+
+
+def read_stored(places: tuple[str, ...]) -> list[dict[str, Any]]:
+    """An object by its own key; what ends in / by what lies below it, and nothing that only begins alike."""
+    paths = sorted({place.removeprefix("s3://") for place in places})
+    if not paths:
+        return []
+    objects = [f"arn:aws:s3:::{path}{'*' if path.endswith('/') else ''}" for path in paths]
+    return [allow(["s3:GetObject"], objects), *(list_below(path) for path in paths if path.endswith("/"))]
+
+
+def list_below(path: str) -> dict[str, Any]:
+    """Leave to list BUCKET/PREFIX/, and nothing else of the bucket."""
+    bucket, _, prefix = path.partition("/")
+    listing = allow(["s3:ListBucket"], f"arn:aws:s3:::{bucket}")
+    return listing | {"Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}}} if prefix else listing
 
 
 # What the SSM agent calls to be reachable by Session Manager, and nothing more.

@@ -90,7 +90,9 @@ def policy() -> PolicyDocument:
         allow(["ec2:CreateTags", *ON_OURS], "*")
         | {"Condition": {"StringLike": {f"aws:ResourceTag/{TAG}": "*"}}},
         allow(["ssm:StartSession"], "arn:aws:ssm:*::document/AWS-Start*"),
-        allow(["ssm:TerminateSession"], "arn:aws:ssm:*:*:session/${aws:username}-*"),
+        # By the tag Session Manager gives each session: the name of one user may begin with that of another.
+        allow(["ssm:TerminateSession"], "arn:aws:ssm:*:*:session/*")
+        | {"Condition": {"StringEquals": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}}},
         allow(ROLES, ["arn:aws:iam::*:role/corral-*", "arn:aws:iam::*:instance-profile/corral-*"]),
         allow(["iam:PassRole"], "arn:aws:iam::*:role/corral-*")
         | {
