@@ -4,6 +4,8 @@ import errno
 import os
 import signal
 import subprocess
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +15,8 @@ from serving.engine import Engine
 
 # They hold the absolute paths of this machine; the host makes its own.
 LEFT_HERE = {"bin", "pyvenv.cfg", ".lock", "corral-engine.json", "excludes.txt"}
+# What bin/prepare looks for when all was read.
+WHOLE = ".whole"
 # GNU tar's exit code for an archive that is whole, of files that changed meanwhile.
 FILES_DIFFER = 1
 
@@ -81,3 +85,12 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     if done.returncode and not (done.returncode == FILES_DIFFER and said and not real):
         why = real[0] if real else f"tar ended with {done.returncode}"
         raise ServerError(f"The engine at {prefix} cannot be packed: {why}.", f"Look at it: ls -l {prefix}")
+    into.write(last_word())
+
+
+def last_word() -> bytes:
+    """A second archive after the first, with an empty file: a tar that was cut between two members looks whole."""
+    written = BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo(WHOLE))
+    return written.getvalue()

@@ -32,7 +32,8 @@ unpacked_engine() { # a packed engine brings every package: no pip, no network
     local archive
     archive=$(local_copy "$ENGINE_ARCHIVE")
     "$ENGINE_PYTHON" -m venv --clear --without-pip "$1"
-    tar -x --no-same-owner --file "$archive" --directory "$1"
+    tar -x --ignore-zeros --no-same-owner --file "$archive" --directory "$1"
+    [[ $archive != - || -e $1/.whole ]] || { echo "the engine came in short" >&2; return 1; }
 }
 
 installed_engine() {

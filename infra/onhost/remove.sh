@@ -34,6 +34,6 @@ for unit in $units; do
 done
 if nft list table inet "corral-$name" >/dev/null 2>&1; then left table "inet corral-$name"; fi
 for process in /proc/[0-9]*; do
-    if grep -qs "corral-$name\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
+    if grep -qs "/corral-$name\.service" "$process/cgroup"; then left process "${process#/proc/}"; fi
 done
 exit 0

@@ -1,0 +1,281 @@
+"""The programs that root's scripts call on a host, for tests/fake_box.py: `box_tools.py NAME ARGUMENT...`.
+
+Each notes its call, refuses what the real program would refuse, and does as little as what comes after it needs. The
+host is the folder $BOX. Standard library only.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+
+def main() -> None:
+    """Be the program that was called."""
+    box, (name, *arguments) = Path(os.environ["BOX"]), sys.argv[1:]
+    call = " ".join([name, *("SCRIPT" if "\n" in word else word for word in arguments)])
+    with (box / "calls").open("a") as calls:
+        calls.write(f"{call}\n")
+    fails = box / "fails"
+    if fails.exists() and call.startswith(tuple(fails.read_text().splitlines())):
+        sys.exit(f"{name}: it was told to fail")
+    if name in TOOLS:
+        TOOLS[name](box, arguments)
+    else:  # a real one, which is here to fail when it is told to
+        os.execv(f"/usr/bin/{name}", [name, *arguments])
+
+
+class Strict(argparse.ArgumentParser):
+    """Takes no shortened option; exits with 2 for what it does not know."""
+
+    def __init__(self, *arguments: object, **options: object) -> None:
+        super().__init__(*arguments, **options, allow_abbrev=False, add_help=False)  # type: ignore[arg-type]
+
+
+def host_python(box: Path, arguments: list[str]) -> None:
+    """The host's own interpreter: it can make an environment, and say whether it could."""
+    if arguments == ["-c", "import ensurepip, venv"]:
+        sys.exit((box / "no-venv").exists())
+    parser = Strict("python3")
+    parser.add_argument("-m", choices=["venv"], required=True)
+    parser.add_argument("--clear", action="store_true", required=True)
+    parser.add_argument("--without-pip", action="store_true")
+    parser.add_argument("environment", type=Path)
+    given = parser.parse_args(arguments)
+    shutil.rmtree(given.environment, ignore_errors=True)
+    (given.environment / "bin").mkdir(parents=True)
+    python = given.environment / "bin/python"
+    python.write_text(
+        f'#!/bin/sh\nexport PREFIX={given.environment}\nexec {sys.executable} -IS {__file__} python "$@"\n'
+    )
+    python.chmod(0o755)
+    if not given.without_pip:
+        (given.environment / "pip").touch()
+
+
+def environments_python(box: Path, arguments: list[str]) -> None:
+    """The interpreter of an environment: pip, a look whether vLLM is there, and the Hub's download."""
+    prefix = Path(os.environ["PREFIX"])
+    if arguments == ["-c", "import vllm"]:
+        sys.exit(None if (prefix / "lib/vllm").exists() else "ModuleNotFoundError: No module named 'vllm'")
+    if arguments[:1] == ["-c"]:
+        download(box, arguments)
+        return
+    parser = Strict("python")
+    parser.add_argument("-m", choices=["pip"], required=True)
+    parser.add_argument("command", choices=["install"])
+    parser.add_argument("--quiet", action="store_true")
+    parser.add_argument("--disable-pip-version-check", action="store_true")
+    parser.add_argument("--no-index", action="store_true")
+    parser.add_argument("--find-links", type=Path)
+    parser.add_argument("requirement")
+    given = parser.parse_args(arguments)
+    if not (prefix / "pip").exists():
+        sys.exit("No module named pip")
+    if given.no_index and not any(given.find_links.glob("*.whl")):
+        sys.exit(f"ERROR: No matching distribution found for {given.requirement}")
+    (prefix / "lib/vllm").mkdir(parents=True)
+
+
+def download(box: Path, arguments: list[str]) -> None:
+    """Run the script it is given, with a Hub that notes what it is asked and with which token."""
+
+    def snapshot_download(repo_id: str, *, revision: str, local_dir: str) -> None:
+        asked = {"repo_id": repo_id, "revision": revision, "token": os.environ.get("HF_TOKEN")}
+        (box / "hub.json").write_text(json.dumps(asked))
+        Path(local_dir).mkdir(exist_ok=True)
+        (Path(local_dir) / "config.json").write_text("{}")
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    sys.modules["huggingface_hub"] = hub
+    sys.argv = arguments[:1] + arguments[2:]
+    exec(arguments[1], {"__name__": "__main__"})
+
+
+def aws(box: Path, arguments: list[str]) -> None:
+    """The AWS CLI: S3 is the folder s3, and a secret the file of its name in the folder secrets."""
+    parser = Strict("aws")
+    services = parser.add_subparsers(required=True)
+    copies = services.add_parser("s3").add_subparsers(required=True)
+    for name, do in (("sync", synchronised), ("cp", copied)):
+        copy = copies.add_parser(name)
+        copy.add_argument("--only-show-errors", action="store_true")
+        copy.add_argument("--region", required=True)
+        copy.add_argument("source")
+        copy.add_argument("target", type=Path)
+        copy.set_defaults(do=do)
+    for service, operation, naming, field in SECRETS:
+        ask = services.add_parser(service).add_subparsers(required=True).add_parser(operation)
+        ask.add_argument("--region", required=True)
+        ask.add_argument(naming, dest="name", required=True)
+        ask.add_argument("--query", choices=[field], required=True)
+        ask.add_argument("--output", choices=["text"], required=True)
+        if service == "ssm":  # else it gives the ciphertext
+            ask.add_argument("--with-decryption", action="store_true", required=True)
+        ask.set_defaults(do=told)
+    given = parser.parse_args(arguments)
+    given.do(box, given)
+
+
+SECRETS = (
+    ("ssm", "get-parameter", "--name", "Parameter.Value"),
+    ("secretsmanager", "get-secret-value", "--secret-id", "SecretString"),
+)
+
+
+def told(box: Path, given: argparse.Namespace) -> None:
+    """A secret, by its name."""
+    secret = box / "secrets" / given.name.replace("/", "_")
+    if not secret.exists():
+        sys.exit("An error occurred (ParameterNotFound) when calling the GetParameter operation")
+    print(secret.read_text())
+
+
+def stored(box: Path, address: str) -> Path:
+    """Where an s3:// address is; each use of it is noted as a request S3 would get."""
+    return box / "s3" / address.removeprefix("s3://").rstrip("/")
+
+
+def noted(box: Path, action: str, resource: str) -> None:
+    """One request to S3, as IAM judges it."""
+    with (box / "s3.requests").open("a") as requests:
+        requests.write(f"{action} {resource}\n")
+
+
+def synchronised(box: Path, given: argparse.Namespace) -> None:
+    """`aws s3 sync`: list what lies below the prefix, fetch each."""
+    bucket, _, prefix = f"{given.source.removeprefix('s3://').rstrip('/')}/".partition("/")
+    noted(box, "s3:ListBucket", f"{bucket} {prefix}".rstrip())
+    folder = stored(box, given.source)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        noted(box, "s3:GetObject", str(file.relative_to(box / "s3")))
+    shutil.copytree(folder, given.target, dirs_exist_ok=True)
+
+
+def copied(box: Path, given: argparse.Namespace) -> None:
+    """`aws s3 cp` of one object."""
+    noted(box, "s3:GetObject", given.source.removeprefix("s3://"))
+    if not stored(box, given.source).is_file():
+        sys.exit(
+            "fatal error: An error occurred (404) when calling the HeadObject operation: Key does not exist"
+        )
+    shutil.copy(stored(box, given.source), given.target)
+
+
+def systemctl(box: Path, arguments: list[str]) -> None:
+    """systemd, which only notes what it is told."""
+    parser = Strict("systemctl")
+    parser.add_argument("--no-block", action="store_true")
+    verbs = parser.add_subparsers(required=True)
+    for verb, options, units in (
+        ("daemon-reload", (), 0),
+        ("poweroff", (), 0),
+        ("start", (), "+"),
+        ("restart", (), "+"),
+        ("stop", (), "+"),
+        ("is-active", (), 1),
+        ("reset-failed", (), "+"),
+        ("enable", ("--now", "--quiet"), "+"),
+        ("disable", ("--now",), "+"),
+        ("mask", ("--now",), "+"),
+        ("clean", ("--what=all",), "+"),
+    ):
+        known = verbs.add_parser(verb)
+        for option in options:
+            name, _, value = option.partition("=")
+            known.add_argument(name, **({"choices": [value]} if value else {"action": "store_true"}))  # type: ignore[arg-type]
+        if units:
+            known.add_argument("units", nargs=units)
+    given = parser.parse_args(arguments)
+    for unit in getattr(given, "units", ()):
+        if not re.fullmatch(r"[\w.@-]+\.(service|timer)", unit):
+            sys.exit(f"Failed: Unit name {unit} is not valid.")
+
+
+def nft(box: Path, arguments: list[str]) -> None:
+    """nftables: a table is what was loaded last."""
+    loaded = box / "nft.loaded"
+    if arguments == ["-f", "-"]:
+        loaded.write_text(sys.stdin.read())
+        return
+    words = [word for word in arguments if word not in ("--stateless", "--json")]
+    match words:
+        case ["list" | "delete" as verb, "table", "inet", name]:
+            if not loaded.exists() or f"table inet {name} " not in loaded.read_text():
+                sys.exit("Error: No such file or directory")
+            if verb == "delete":
+                loaded.unlink()
+            else:
+                print(f"table inet {name}")
+        case _:
+            sys.exit(f"Error: syntax error, unexpected {words}")
+
+
+def shutdown(box: Path, arguments: list[str]) -> None:
+    """Power off after some minutes."""
+    parser = Strict("shutdown")
+    parser.add_argument("-P", action="store_true", required=True)
+    parser.add_argument("time", type=minutes)
+    parser.add_argument("message", nargs="?")
+    parser.parse_args(arguments)
+
+
+def minutes(text: str) -> int:
+    """+MINUTES, as shutdown(8) takes it."""
+    if not re.fullmatch(r"\+\d+", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def apt_get(box: Path, arguments: list[str]) -> None:
+    """Debian's packages: they bring what was missing."""
+    parser = Strict("apt-get")
+    verbs = parser.add_subparsers(required=True, dest="verb")
+    verbs.add_parser("update").add_argument("-q", action="store_true")
+    install = verbs.add_parser("install")
+    install.add_argument("-q", action="store_true")
+    install.add_argument("-y", action="store_true", required=True)
+    install.add_argument("packages", nargs="+")
+    if parser.parse_args(arguments).verb == "install":
+        (box / "no-venv").unlink(missing_ok=True)
+
+
+def mountpoint(box: Path, arguments: list[str]) -> NoReturn:
+    """Whether a folder is one; it is when the test made it."""
+    parser = Strict("mountpoint")
+    parser.add_argument("-q", action="store_true", required=True)
+    parser.add_argument("folder", type=Path)
+    sys.exit(not parser.parse_args(arguments).folder.is_dir())
+
+
+def ip(box: Path, arguments: list[str]) -> None:
+    """This host has the address 10.0.0.5."""
+    match arguments:
+        case ["-o", "address", "show", "to", address]:
+            if address == "10.0.0.5":
+                print("2: ens5    inet 10.0.0.5/20 brd x")
+        case _:
+            sys.exit(f'Command "{arguments}" is unknown, try "ip help".')
+
+
+TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
+    "python3": host_python,
+    "python": environments_python,
+    "aws": aws,
+    "systemctl": systemctl,
+    "nft": nft,
+    "shutdown": shutdown,
+    "apt-get": apt_get,
+    "mountpoint": mountpoint,
+    "ip": ip,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,325 @@
+"""What root runs on a host, run for real in a folder, with stand-ins that refuse what the real programs refuse."""
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_box import Box
+from renting import an_order
+from test_host import setup
+from test_policy import allows
+
+from deploy.ec2 import reach
+from deploy.ec2.order import stored
+from infra import host
+from infra.aws import policy
+from serving.pack import pack
+
+ROOT = "/opt/corral/scout"
+MakeBox = Callable[..., Box]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> MakeBox:
+    """Make a host that was given the files of that setup."""
+    return lambda **changes: Box(tmp_path / "box", host.host_files(setup(**changes)))
+
+
+def prepare(box: Box, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run the prepare script as the host does."""
+    return box.run([f"{ROOT}/bin/prepare"], stdin)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def engine_archive(folder: Path, package: str = "vllm") -> bytes:
+    """A packed engine of a few files, as `pack` writes it."""
+    site = folder / "an engine/lib" / package
+    site.mkdir(parents=True)
+    for name in ("__init__.py", "a.py", "b.py"):
+        (site / name).write_bytes(os.urandom(512))
+    with (folder / "engine.tar").open("w+b") as file:
+        pack(folder / "an engine", file)
+        file.seek(0)
+        return file.read()
+
+
+PIP = "python -m pip install --quiet --disable-pip-version-check"
+HUB = f"python -c SCRIPT meta-llama/Llama-4-Scout-17B-16E-Instruct abc {ROOT}/model"
+
+
+def test_the_first_boot_of_a_rented_box_runs_whole(box: MakeBox) -> None:
+    made = box(spot=True)
+    secret(made, "/corral/hf-token", "hf_CANARY")
+    for command in yaml.safe_load(host.user_data(setup(spot=True)))["runcmd"]:
+        done = made.run(command)
+        assert done.returncode == 0, done.stderr
+    assert made.calls == [
+        "shutdown -P +480",
+        "shutdown -P +480 corral: the time limit of scout",
+        "systemctl enable --now corral-scout.watch.timer",
+        "systemctl enable --now corral-scout.spot.service",
+        "python3 -c import ensurepip, venv",
+        f"python3 -m venv --clear {ROOT}/engine",
+        f"{PIP} vllm==0.33.0",
+        "python -c import vllm",
+        "mountpoint -q /opt/dlami/nvme",
+        "aws ssm get-parameter --region us-east-1 --with-decryption --name /corral/hf-token"
+        " --query Parameter.Value --output text",
+        HUB,
+        "systemctl daemon-reload",
+        "systemctl enable --now corral-scout.service",
+    ]
+    assert made.console.splitlines() == [
+        "corral: scout: installing the engine",
+        "corral: scout: fetching the weights",
+        "corral: scout: prepared",
+    ]
+    assert reach.last_phase(made.console, "scout") == "prepared"
+    assert made.path(f"{ROOT}/engine/.complete").read_text() == f"{host.engine_mark(setup().engine)}\n"
+
+
+def test_the_hubs_token_is_in_one_process_and_nowhere_on_the_disk(box: MakeBox) -> None:
+    made = box()
+    kept = secret(made, "/corral/hf-token", "hf_CANARY")
+    done = prepare(made)
+    asked = made.path("hub.json").read_text()
+    assert asked == (
+        '{"repo_id": "meta-llama/Llama-4-Scout-17B-16E-Instruct", "revision": "abc", "token": "hf_CANARY"}'
+    )
+    holding = [path for path in made.folder.rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()]
+    assert sorted(holding) == sorted([kept, made.path("hub.json")])
+    assert "CANARY" not in done.stdout + done.stderr + "".join(made.calls)
+
+
+def secret(box: Box, name: str, value: str) -> Path:
+    """A secret the box may read."""
+    path = box.path(f"secrets/{name.replace('/', '_')}")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(value)
+    return path
+
+
+def test_a_secret_of_secrets_manager_and_a_repository_without_a_revision(box: MakeBox) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:1:secret:hf-AbCdEf"
+    made = box(hf_token_parameter=arn, weights="hf://org/model")
+    secret(made, arn, "hf_1")
+    assert prepare(made).returncode == 0
+    assert (
+        made.path("hub.json").read_text() == '{"repo_id": "org/model", "revision": "main", "token": "hf_1"}'
+    )
+    assert (
+        f"aws secretsmanager get-secret-value --region us-east-1 --secret-id {arn}"
+        " --query SecretString --output text"
+    ) in made.calls
+
+
+def test_the_scripts_call_of_the_hub_is_one_that_the_real_one_takes() -> None:
+    import inspect
+
+    from huggingface_hub import snapshot_download
+
+    inspect.signature(snapshot_download).bind("org/model", revision="main", local_dir="/model")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"), [("ssm", "GetParameter"), ("secretsmanager", "GetSecretValue")]
+)
+def test_the_stand_ins_options_are_those_that_aws_names(service: str, operation: str) -> None:
+    from botocore import xform_name
+    from botocore.session import Session
+
+    script = (files("infra.onhost") / "prepare.sh").read_text()
+    (line,) = [line for line in script.splitlines() if f"aws {service} " in line]
+    members = Session().get_service_model(service).operation_model(operation).input_shape.members
+    known = {f"--{xform_name(name, '-')}" for name in members} | {"--region", "--query", "--output"}
+    assert f" {xform_name(operation, '-')} " in line
+    assert set(re.findall(r"--[\w-]+", line)) - known == set()
+
+
+def test_a_second_run_fetches_nothing_and_keeps_the_key(box: MakeBox) -> None:
+    made = box(hf_token_parameter="", api_key="generated")
+    assert prepare(made).returncode == 0
+    key = made.path(f"{ROOT}/secrets.env")
+    first = key.read_text()
+    assert re.fullmatch(r"VLLM_API_KEY=[0-9a-f]{64}\n", first)
+    assert mode(key) == 0o600
+    made.forget()
+    assert prepare(made).returncode == 0
+    assert made.calls == ["systemctl daemon-reload"]
+    assert key.read_text() == first
+
+
+def test_another_engine_and_other_weights_are_fetched_anew(box: MakeBox) -> None:
+    assert prepare(box(hf_token_parameter="")).returncode == 0
+    made = box(
+        hf_token_parameter="", engine=host.Engine(requirement="vllm==0.34.0"), weights="hf://org/other@main"
+    )
+    made.forget()
+    assert prepare(made).returncode == 0
+    assert made.calls[1:] == [
+        f"python3 -m venv --clear {ROOT}/engine",
+        f"{PIP} vllm==0.34.0",
+        "python -c import vllm",
+        "mountpoint -q /opt/dlami/nvme",
+        f"python -c SCRIPT org/other main {ROOT}/model",
+        "systemctl daemon-reload",
+    ]
+
+
+def test_engine_and_weights_come_from_s3_by_what_the_policy_allows(box: MakeBox, tmp_path: Path) -> None:
+    changes = {
+        "weights": "s3://models/scout",
+        "engine": host.Engine(archive="s3://models/engine.tar"),
+        "hf_token_parameter": "",
+    }
+    made = box(**changes)
+    for place in ("scout", "scout-of-others"):
+        (made.folder / "s3/models" / place).mkdir(parents=True)
+        (made.folder / "s3/models" / place / "config.json").write_text(place)
+    (made.folder / "s3/models/engine.tar").write_bytes(engine_archive(tmp_path))
+    done = prepare(made)
+    assert done.returncode == 0, done.stderr
+    assert made.path(f"{ROOT}/model/config.json").read_text() == "scout"
+    assert not made.path(f"{ROOT}/download.tar").exists()
+    requests = (made.folder / "s3.requests").read_text().splitlines()
+    assert requests == [
+        "s3:GetObject models/engine.tar",
+        "s3:ListBucket models scout/",
+        "s3:GetObject models/scout/config.json",
+    ]
+    document = policy.box(an_order(read_s3=stored(setup(**changes))), "1")
+    for action, resource, *prefix in map(str.split, requests):
+        context = {"s3_prefix": prefix[0]} if prefix else {}
+        assert allows(document, action, f"arn:aws:s3:::{resource}", **context)
+
+
+@pytest.mark.parametrize("place", ["s3://wheels/cu130/", "/srv/wheels"])
+def test_wheels_are_asked_for_without_an_index(place: str, box: MakeBox) -> None:
+    made = box(engine=host.Engine(requirement="vllm==0.33.0", wheelhouse=place), weights="")
+    wheels = made.folder / "s3/wheels/cu130" if place.startswith("s3") else made.path("/opt/wheels")
+    wheels.mkdir(parents=True)
+    (wheels / "vllm.whl").touch()
+    if not place.startswith("s3"):
+        env = made.path(f"{ROOT}/setup.env")
+        env.write_text(env.read_text().replace(place, str(wheels)))
+    done = prepare(made)
+    assert done.returncode == 0, done.stderr
+    there = f"{ROOT}/download" if place.startswith("s3") else "/opt/wheels"
+    assert f"{PIP} --no-index --find-links {there} vllm==0.33.0" in made.calls
+
+
+def test_a_rented_box_without_venv_installs_it_and_an_owned_host_is_left_alone(box: MakeBox) -> None:
+    made = box(weights="")
+    (made.folder / "no-venv").touch()
+    assert prepare(made).returncode == 0
+    assert made.calls[1:3] == ["apt-get update -q", "apt-get install -qy python3-venv python3-dev gcc"]
+
+
+def test_an_owned_host_without_venv_is_told_what_it_lacks(box: MakeBox) -> None:
+    made = box(weights="", rented=False)
+    (made.folder / "no-venv").touch()
+    done = prepare(made)
+    assert (done.returncode, done.stderr) == (1, "python3-venv is missing: apt-get install python3-venv\n")
+    assert made.calls == ["python3 -c import ensurepip, venv"]
+    assert made.console == ""
+
+
+def test_the_fast_disk_of_the_box_holds_the_weights_where_there_is_one(box: MakeBox) -> None:
+    made = box(hf_token_parameter="")
+    made.path("/opt/dlami/nvme").mkdir(parents=True)
+    assert prepare(made).returncode == 0
+    model = made.path(f"{ROOT}/model")
+    assert model.is_symlink()
+    assert model.resolve() == made.path("/opt/dlami/nvme/corral-scout").resolve()
+    assert (model / "config.json").exists()
+
+
+def test_weights_of_the_image_are_used_where_they_lie(box: MakeBox, tmp_path: Path) -> None:
+    place = tmp_path / "it's the model"
+    place.mkdir()
+    made = box(weights=str(place))
+    assert prepare(made).returncode != 0
+    assert not made.path(f"{ROOT}/model.complete").exists()
+    assert reach.last_phase(made.console, "scout").startswith("failed: weights, line ")
+    (place / "config.json").write_text("{}")
+    assert prepare(made).returncode == 0
+    assert made.path(f"{ROOT}/model").resolve() == place
+    assert made.path(f"{ROOT}/model.complete").read_text() == f"{place}\n"
+
+
+# --- what fails is told, and is not taken for done
+
+FAILS = [
+    ("python3 -m venv", "engine", {}),
+    ("python -m pip", "engine", {}),
+    ("python -c import vllm", "engine", {}),
+    ("apt-get update", "engine", {}),
+    ("apt-get install", "engine", {}),
+    ("aws s3 cp", "engine", {"engine": host.Engine(archive="s3://models/engine.tar")}),
+    ("aws s3 sync", "engine", {"engine": host.Engine(requirement="vllm", wheelhouse="s3://models/wheels/")}),
+    ("aws s3 sync", "weights", {"weights": "s3://models/scout"}),
+    ("aws ssm", "weights", {}),
+    ("aws secretsmanager", "weights", {"hf_token_parameter": "arn:aws:secretsmanager:us-east-1:1:secret:hf"}),
+    ("python -c SCRIPT", "weights", {"hf_token_parameter": ""}),
+    ("ln -sfn", "weights", {"weights": "/"}),
+    ("mkdir -p", "weights", {}),
+    ("ln -s", "weights", {}),
+    ("head", "key", {"hf_token_parameter": "", "api_key": "generated"}),
+    ("od", "key", {"hf_token_parameter": "", "api_key": "generated"}),
+    ("systemctl daemon-reload", "units", {"hf_token_parameter": ""}),
+]
+MARKS = {"engine": "engine/.complete", "weights": "model.complete", "key": "secrets.env"}
+
+
+@pytest.mark.parametrize(
+    ("call", "step", "changes"), FAILS, ids=[f"{call} ({step})" for call, step, _ in FAILS]
+)
+def test_whatever_fails_ends_the_preparation_and_is_named(
+    call: str, step: str, changes: dict[str, Any], box: MakeBox
+) -> None:
+    made = box(**changes)
+    secret(made, "/corral/hf-token", "hf_CANARY")
+    if call.startswith("apt-get"):
+        (made.folder / "no-venv").touch()
+    if call in ("mkdir -p", "ln -s"):
+        made.path("/opt/dlami/nvme").mkdir(parents=True)
+    if call.split()[0] in ("ln", "mkdir", "head", "od"):
+        made.tool(call.split()[0])
+    made.fail(call)
+    done = prepare(made)
+    assert done.returncode != 0
+    assert reach.last_phase(made.console, "scout").startswith(f"failed: {step}, line ")
+    assert made.calls[-1].startswith(call)
+    assert step not in MARKS or not made.path(f"{ROOT}/{MARKS[step]}").exists()
+
+
+# Blocks of the archive that arrive: none, a header, whole members but not all, all but the end, all but the last word.
+CUTS = (0, 1, 6, 8, 20)
+
+
+def test_an_engine_that_comes_in_short_is_none_wherever_it_was_cut(box: MakeBox, tmp_path: Path) -> None:
+    made = box(engine=host.Engine(archive="-"), weights="")
+    archive = engine_archive(tmp_path)
+    for blocks in CUTS:
+        assert prepare(made, archive[: blocks * 512]).returncode != 0, blocks
+        assert reach.last_phase(made.console, "scout").startswith("failed: engine, line "), blocks
+        assert not made.path(f"{ROOT}/engine/.complete").exists(), blocks
+    assert prepare(made, archive).returncode == 0
+    assert made.path(f"{ROOT}/engine/.complete").read_text() == "python3   -\n"
+
+
+def test_an_archive_that_is_none_or_holds_no_vllm_is_no_engine(box: MakeBox, tmp_path: Path) -> None:
+    made = box(engine=host.Engine(archive="-"), weights="")
+    for archive in (b"no tar at all" * 1000, engine_archive(tmp_path, package="other")):
+        assert prepare(made, archive).returncode != 0
+        assert not made.path(f"{ROOT}/engine/.complete").exists()
