@@ -4,17 +4,49 @@ The scripts are the real ones and run for real; only the absolute paths in them 
 """
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from infra import host
 
 STAND_INS = Path(__file__).with_name("data") / "box_tools.py"
-NAMES = ("apt-get", "aws", "ip", "mountpoint", "nft", "python3", "shutdown", "systemctl")
+NAMES = ("apt-get", "aws", "id", "ip", "mountpoint", "nft", "python3", "shutdown", "systemctl")
 # What of a host's own paths the scripts name; not what follows a variable, and not /dev/null.
 ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|var/lib|run|proc)\b|dev/console)")
+
+NASTY = """it's "quoted" $(touch /tmp/owned) `id` $HOME 100% \\n ünïcode"""
+
+
+def setup(**changes: Any) -> host.HostSetup:
+    """A rented box for Scout, with weights from the Hub."""
+    given = {
+        "name": "scout",
+        "argv": ("serve", "/opt/corral/scout/model", "--served-model-name", NASTY),
+        "environment": {"VLLM_NO_USAGE_STATS": "1", "ODD": NASTY},
+        "engine": host.Engine(requirement="vllm==0.33.0"),
+        "weights": "hf://meta-llama/Llama-4-Scout-17B-16E-Instruct@abc",
+        "hf_token_parameter": "/corral/hf-token",
+        "region": "us-east-1",
+        "ttl_minutes": 480,
+        "idle_minutes": 30,
+        "rented": True,
+    }
+    return host.HostSetup.model_validate(given | changes)
+
+
+def commands(unit: str) -> list[tuple[str, str, list[str]]]:
+    """What a unit runs, in order: the directive, its prefixes (+ is as root, - may fail), the words."""
+    found = re.findall(r"^(Exec\w+)=([-+]*)(.*)$", unit, re.MULTILINE)
+    return [(directive, prefixes, words(line)) for directive, prefixes, line in found]
+
+
+def words(line: str) -> list[str]:
+    """A command line as systemd splits it: quotes, backslashes, %% and $$."""
+    return [word.replace("%%", "%").replace("$$", "$") for word in shlex.split(line)]
 
 
 class Box:
@@ -35,7 +67,7 @@ class Box:
         path.parent.mkdir(parents=True, exist_ok=True)
         is_run = "/bin/" in file.path
         content = file.content.replace(">/dev/console", ">>/dev/console")  # a file would lose what it held
-        path.write_text(ABSOLUTE.sub(f"{self.folder}/", content) if is_run else file.content)
+        path.write_text(self.as_here(content) if is_run else file.content)
         path.chmod(int(file.mode, 8))
 
     def tool(self, name: str) -> None:
@@ -51,7 +83,7 @@ class Box:
     def run(self, command: Sequence[str], stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         """Run a command line of the host; its absolute paths lead below the folder too."""
         done = subprocess.run(
-            [ABSOLUTE.sub(f"{self.folder}/", f" {word}")[1:] for word in command],
+            [self.as_here(word) for word in command],
             input=stdin,
             env={"PATH": f"{self.folder}/tools:/usr/bin:/bin", "BOX": str(self.folder)},
             capture_output=True,
@@ -60,6 +92,10 @@ class Box:
         )
         said = (done.stdout.decode(), done.stderr.decode())
         return subprocess.CompletedProcess(command, done.returncode, *said)
+
+    def as_here(self, text: str) -> str:
+        """A script or command line of the host, its absolute paths leading below the folder."""
+        return ABSOLUTE.sub(f"{self.folder}/", f" {text}")[1:]
 
     def fail(self, *beginnings: str) -> None:
         """Let each call that begins with one of these words fail from now on."""

@@ -1,6 +1,7 @@
-"""IAM and EventBridge Scheduler of the fake account."""
+"""IAM and EventBridge Scheduler of the fake account, and how IAM judges a policy."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -189,3 +190,39 @@ def found(things: dict[str, Any], name: str) -> dict[str, Any]:
         raise ApiFailure("NoSuchEntity", name)
     thing: dict[str, Any] = things[name]
     return thing
+
+
+def allows(document: dict[str, Any], action: str, resource: str, **context: str) -> bool:
+    """Whether a statement allows it. `context` holds the condition keys of the request, : and / written as _."""
+    return any(
+        statement["Effect"] == "Allow"
+        and any(matches(one, action) for one in listed(statement["Action"]))
+        and any(matches(one, resource) for one in listed(statement["Resource"]))
+        and all(
+            holds(operator, key, listed(wanted), context)
+            for operator, keys in statement.get("Condition", {}).items()
+            for key, wanted in keys.items()
+        )
+        for statement in document["Statement"]
+    )
+
+
+def listed(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def matches(pattern: str, text: str) -> bool:
+    """As IAM: * is any number of any characters, ? is one."""
+    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text))
+
+
+def holds(operator: str, key: str, wanted: list[str], context: dict[str, str]) -> bool:
+    """One condition; a key that the request lacks is none that holds."""
+    given = context.get(re.sub("[:/-]", "_", key))
+    values = [
+        re.sub(r"\$\{(.*?)\}", lambda found: context[re.sub("[:/-]", "_", found[1])], one) for one in wanted
+    ]
+    if operator == "StringEquals":
+        return given in values
+    assert operator == "StringLike", f"{operator} is not known here"
+    return given is not None and any(matches(value, given) for value in values)

@@ -9,31 +9,14 @@ import subprocess
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 import pytest
 import yaml
+from fake_box import NASTY, setup
 
 from infra import host
 from infra.errors import HostError, UsageError
-
-NASTY = """it's "quoted" $(touch /tmp/owned) `id` $HOME 100% \\n ünïcode"""
-
-
-def setup(**changes: Any) -> host.HostSetup:
-    given = {
-        "name": "scout",
-        "argv": ("serve", "/opt/corral/scout/model", "--served-model-name", NASTY),
-        "environment": {"VLLM_NO_USAGE_STATS": "1", "ODD": NASTY},
-        "engine": host.Engine(requirement="vllm==0.33.0"),
-        "weights": "hf://meta-llama/Llama-4-Scout-17B-16E-Instruct@abc",
-        "hf_token_parameter": "/corral/hf-token",
-        "region": "us-east-1",
-        "ttl_minutes": 480,
-        "idle_minutes": 30,
-        "rented": True,
-    }
-    return host.HostSetup.model_validate(given | changes)
 
 
 def test_the_user_data_is_every_file_and_the_limit_first() -> None:

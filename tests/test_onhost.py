@@ -4,6 +4,7 @@ import os
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any
 
 import pytest
 import yaml
-from fake_box import Box
+from fake_box import Box, commands, setup
+from fake_iam import allows
 from renting import an_order
-from test_host import setup
-from test_policy import allows
 
 from deploy.ec2 import reach
 from deploy.ec2.order import stored
+from deploy.targets.owned import removal_script
 from infra import host
 from infra.aws import policy
+from infra.onhost import watch
 from serving.pack import pack
 
 ROOT = "/opt/corral/scout"
@@ -51,6 +53,12 @@ def engine_archive(folder: Path, package: str = "vllm") -> bytes:
         pack(folder / "an engine", file)
         file.seek(0)
         return file.read()
+
+
+def file_of(setup: host.HostSetup, path: str) -> str:
+    """The content of one file of a setup."""
+    (content,) = [file.content for file in host.host_files(setup) if file.path == path]
+    return content
 
 
 PIP = "python -m pip install --quiet --disable-pip-version-check"
@@ -140,8 +148,9 @@ def test_the_stand_ins_options_are_those_that_aws_names(service: str, operation:
 
     script = (files("infra.onhost") / "prepare.sh").read_text()
     (line,) = [line for line in script.splitlines() if f"aws {service} " in line]
-    members = Session().get_service_model(service).operation_model(operation).input_shape.members
-    known = {f"--{xform_name(name, '-')}" for name in members} | {"--region", "--query", "--output"}
+    shape = Session().get_service_model(service).operation_model(operation).input_shape
+    assert shape
+    known = {f"--{xform_name(name, '-')}" for name in shape.members} | {"--region", "--query", "--output"}
     assert f" {xform_name(operation, '-')} " in line
     assert set(re.findall(r"--[\w-]+", line)) - known == set()
 
@@ -323,3 +332,172 @@ def test_an_archive_that_is_none_or_holds_no_vllm_is_no_engine(box: MakeBox, tmp
     for archive in (b"no tar at all" * 1000, engine_archive(tmp_path, package="other")):
         assert prepare(made, archive).returncode != 0
         assert not made.path(f"{ROOT}/engine/.complete").exists()
+
+
+# --- the lock
+
+
+def start_of(box: Box, setup: host.HostSetup) -> list[int]:
+    """Run what the server's unit runs before the server, as systemd does; the exit codes of what may not fail."""
+    private, public = box.path("/var/lib/private/corral-scout"), box.path("/var/lib/corral-scout")
+    private.mkdir(exist_ok=True)
+    if not public.exists():  # as systemd makes it for a user of the unit's own
+        public.symlink_to(private)
+    before = [one for one in commands(host.server_unit(setup)) if one[0] == "ExecStartPre"]
+    return [box.run(line).returncode for _, prefixes, line in before if "-" not in prefixes]
+
+
+def test_a_start_loads_the_lock_for_the_user_it_has_and_an_end_removes_it(box: MakeBox) -> None:
+    made = box(nodes=2)
+    made.path(f"{ROOT}/peers").write_text("10.0.0.5\nfd00::6\n")
+    assert start_of(made, setup(nodes=2)) == [0, 0]
+    loaded = (made.folder / "nft.loaded").read_text()
+    assert loaded == (
+        "define server = 64998\n"
+        + file_of(setup(nodes=2), f"{ROOT}/egress.nft")
+        + "add element inet corral-scout ipv4_addr { 10.0.0.5 }\n"
+        + "add element inet corral-scout ipv6_addr { fd00::6 }\n"
+    )
+    assert made.path("/run/corral-scout.nft").read_text() == "table inet corral-scout\n"
+    ((_, _, stop),) = [one for one in commands(host.server_unit(setup())) if one[0] == "ExecStopPost"]
+    for _ in range(2):
+        assert made.run(stop).returncode == 0
+        assert not (made.folder / "nft.loaded").exists()
+        assert not made.path("/run/corral-scout.nft").exists()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda box: box.path(f"{ROOT}/egress.nft").unlink(),
+        lambda box: box.path(f"{ROOT}/egress.nft").write_text(""),
+        lambda box: box.path("/var/lib/private/corral-scout/uid").write_text("0\n"),
+        lambda box: box.path("/var/lib/private/corral-scout/uid").write_text("64998; flush ruleset\n"),
+        lambda box: box.path("/var/lib/private/corral-scout/uid").unlink(),
+        lambda box: box.fail("nft -f"),
+        lambda box: box.fail("nft --stateless list"),
+    ],
+    ids=[
+        "no rules",
+        "empty rules",
+        "root",
+        "no number",
+        "no user",
+        "not loaded",
+        "not there",
+    ],
+)
+def test_a_lock_that_cannot_be_loaded_whole_starts_no_server(
+    harm: Callable[[Box], Any], box: MakeBox
+) -> None:
+    made = box()
+    assert start_of(made, setup()) == [0, 0]  # what an earlier start loaded is there still
+    harm(made)
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    assert done.returncode == 1
+    assert done.stderr.endswith("corral: the egress lock cannot be loaded, so the server is not started\n")
+
+
+def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: MakeBox) -> None:
+    made = box()
+    made.tool("stat")
+    with subprocess.Popen(["sleep", "600"]) as ours, subprocess.Popen(["sleep", "600"]) as theirs:
+        for process, unit in ((ours, "corral-scout.service"), (theirs, "corral-corral-scout.service")):
+            folder = made.path(f"/proc/{process.pid}")
+            folder.mkdir()
+            (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n")
+        made.path("/var/lib/private/corral-scout").mkdir()
+        made.path("/var/lib/private/corral-scout/uid").write_text(f"{os.getuid()}\n")
+        done = made.run([f"{ROOT}/bin/lock", "off", "scout"])
+        theirs.kill()
+        if os.getuid():
+            assert ours.wait(30) == -9
+        else:  # of root nothing is ended: its number is no server's
+            ours.kill()
+    assert done.returncode == 0
+
+
+# --- what is taken away
+
+
+def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -> None:
+    names = ("scout", "corral-scout", "scout-2", "sco")
+    setups = [setup(name=name, nodes=2) for name in names]
+    box = Box(tmp_path / "box", [file for one in setups for file in host.host_files(one)])
+    for number, name in enumerate(names, 1):
+        box.path(f"/var/lib/private/corral-{name}").mkdir()
+        box.path(f"/var/lib/corral-{name}").symlink_to(box.path(f"/var/lib/private/corral-{name}"))
+        box.path(f"/run/corral-{name}.nft").touch()
+        box.path(f"{host.UNIT_FOLDER}/corral-{name}.service.d").mkdir()
+        box.path(f"/opt/dlami/nvme/corral-{name}").mkdir(parents=True)
+        box.path(f"{host.root(name)}/model").symlink_to(box.path(f"/opt/dlami/nvme/corral-{name}"))
+        box.path(f"/proc/{number}").mkdir()
+        box.path(f"/proc/{number}/cgroup").write_text(f"0::/system.slice/corral-{name}.service\n")
+    before = everything(box)
+    ours = {path for path in before if OURS.search(path)}
+    done = box.run(["sh", "-s", "--", "scout"], box.as_here(removal_script()).encode())
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "left process 1\n"
+    assert everything(box) == before - ours | {"/calls"}
+    told = {unit for call in box.calls for unit in re.findall(r"corral-\S+", call)}
+    assert told == {
+        "corral-scout.watch.timer",
+        "corral-scout.watch.service",
+        "corral-scout.service",
+        "corral-scout",
+    }
+
+
+OURS = re.compile(r"^/opt/corral/scout(/|$)|(?<!/opt/corral)/corral-scout(\.|/|$)")
+
+
+def everything(box: Box) -> set[str]:
+    """Every path of the host."""
+    return {str(path).removeprefix(str(box.folder)) for path in box.folder.rglob("*")}
+
+
+def test_what_cannot_be_removed_is_named(box: MakeBox) -> None:
+    made = box()
+    made.tool("rm")
+    made.fail("rm -rf", "rm -f")
+    done = made.run(["sh", "-s", "--", "scout"], made.as_here(removal_script()).encode())
+    assert done.stdout.replace(str(made.folder), "") == (
+        f"left path {ROOT}\n"
+        "left unit corral-scout.watch.timer\n"
+        "left unit corral-scout.watch.service\n"
+        "left unit corral-scout.service\n"
+    )
+
+
+# --- what one script writes and another reads
+
+
+def test_the_end_that_is_moved_is_the_one_the_watch_sees(box: MakeBox) -> None:
+    made = box()
+    before = int(time.time())
+    assert made.run([f"{ROOT}/bin/extend", "30"]).returncode == 0
+    ends_at = int(made.path(f"{ROOT}/expires-at").read_text())
+    assert before + 1800 <= ends_at <= int(time.time()) + 1800
+    assert made.calls == ["shutdown -P +30 corral: the time limit of scout"]
+    options = watch.parsed(
+        ["--root", str(made.path(ROOT)), "--unit", "u", "--metrics", "http://127.0.0.1:9/"]
+    )
+    assert [watch.reason_to_end(options, now_s) for now_s in (ends_at - 1, ends_at)] == [
+        "",
+        "its time limit is reached",
+    ]
+
+
+def test_an_owned_host_is_not_powered_off(box: MakeBox) -> None:
+    made = box(rented=False)
+    assert made.run([f"{ROOT}/bin/extend", "30"]).returncode == 0
+    assert made.calls == []
+    assert made.run([f"{ROOT}/bin/extend"]).returncode != 0
+
+
+def test_after_the_notice_the_phase_is_the_notices_whatever_else_is_said(box: MakeBox) -> None:
+    made = box(spot=True)
+    made.path(f"{ROOT}/interrupted").write_text("interrupted by EC2: spot notice\n")
+    assert made.run([f"{ROOT}/bin/phase", "prepared"]).returncode == 0
+    assert made.path(f"{ROOT}/phase").read_text() == "interrupted by EC2: spot notice\n"
+    assert reach.last_phase(made.console, "scout") == "interrupted by EC2: spot notice"

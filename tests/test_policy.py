@@ -1,49 +1,13 @@
 """The IAM policies as IAM judges them: what they are for is allowed, and nothing that only begins alike."""
 
-import re
-from typing import Any
-
 import pytest
+from fake_iam import allows
 from renting import an_order
 
 from infra.aws import policy, user_policy
 from infra.aws.policy import PolicyDocument
 
 ACCOUNT = "123456789012"
-
-
-def allows(document: PolicyDocument, action: str, resource: str, **context: str) -> bool:
-    """Whether a statement allows it. `context` holds the condition keys of the request, : and / written as _."""
-    return any(
-        statement["Effect"] == "Allow"
-        and any(matches(one, action) for one in listed(statement["Action"]))
-        and any(matches(one, resource) for one in listed(statement["Resource"]))
-        and all(
-            holds(operator, key, listed(wanted), context)
-            for operator, keys in statement.get("Condition", {}).items()
-            for key, wanted in keys.items()
-        )
-        for statement in document["Statement"]
-    )
-
-
-def listed(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-def matches(pattern: str, text: str) -> bool:
-    """As IAM: * is any number of any characters, ? is one."""
-    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text))
-
-
-def holds(operator: str, key: str, wanted: list[str], context: dict[str, str]) -> bool:
-    """One condition; a key that the request lacks is none that holds."""
-    given = context.get(re.sub("[:/-]", "_", key))
-    values = [
-        re.sub(r"\$\{(.*?)\}", lambda found: context[re.sub("[:/-]", "_", found[1])], one) for one in wanted
-    ]
-    equal = {"StringEquals": str.__eq__, "StringLike": lambda value, pattern: matches(pattern, value)}
-    return given is not None and any(equal[operator](given, value) for value in values)
 
 
 def box(*places: str) -> PolicyDocument:

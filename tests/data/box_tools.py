@@ -34,8 +34,8 @@ def main() -> None:
 class Strict(argparse.ArgumentParser):
     """Takes no shortened option; exits with 2 for what it does not know."""
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options, allow_abbrev=False, add_help=False)  # type: ignore[arg-type]
+    def __init__(self, prog: str, **_: object) -> None:
+        super().__init__(prog, allow_abbrev=False, add_help=False)
 
 
 def host_python(box: Path, arguments: list[str]) -> None:
@@ -190,7 +190,7 @@ def systemctl(box: Path, arguments: list[str]) -> None:
         known = verbs.add_parser(verb)
         for option in options:
             name, _, value = option.partition("=")
-            known.add_argument(name, **({"choices": [value]} if value else {"action": "store_true"}))  # type: ignore[arg-type]
+            known.add_argument(name, **({"choices": [value]} if value else {"action": "store_true"}))
         if units:
             known.add_argument("units", nargs=units)
     given = parser.parse_args(arguments)
@@ -203,7 +203,10 @@ def nft(box: Path, arguments: list[str]) -> None:
     """nftables: a table is what was loaded last."""
     loaded = box / "nft.loaded"
     if arguments == ["-f", "-"]:
-        loaded.write_text(sys.stdin.read())
+        rules = sys.stdin.read()
+        if not re.match(r"define server = \d+\ntable inet ", rules):
+            sys.exit("Error: Could not resolve the user, or there is no table")
+        loaded.write_text(rules)
         return
     words = [word for word in arguments if word not in ("--stateless", "--json")]
     match words:
@@ -265,6 +268,13 @@ def ip(box: Path, arguments: list[str]) -> None:
             sys.exit(f'Command "{arguments}" is unknown, try "ip help".')
 
 
+def user(box: Path, arguments: list[str]) -> None:
+    """The number systemd gave the unit's user for this start."""
+    if arguments != ["-u"]:
+        sys.exit(f"id: invalid option {arguments}")
+    print(64998)
+
+
 TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "python3": host_python,
     "python": environments_python,
@@ -275,6 +285,7 @@ TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "apt-get": apt_get,
     "mountpoint": mountpoint,
     "ip": ip,
+    "id": user,
 }
 
 if __name__ == "__main__":
