@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from typing import NamedTuple, NoReturn
 
 import pytest
 import yaml
-from fake_box import NASTY, setup
+from fake_box import NASTY, Box, setup
 
 from infra import host
 from infra.errors import HostError, UsageError
@@ -161,43 +160,40 @@ class Joined(NamedTuple):
 
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., Joined]:
-    """Run bin/join as it lies on a host that has the address 10.0.0.5, with systemd's folder below the test's."""
-    root, tools, units = tmp_path / "root", tmp_path / "tools", tmp_path / "units"
-    for folder in (root / "bin", tools, units):
-        folder.mkdir(parents=True)
-    (root / "setup.env").write_text(host.setup_env(setup()))
-    script = (files("infra.onhost") / "join.sh").read_text().replace(host.UNIT_FOLDER, str(units))
-    (root / "bin/join").write_text(script)
-    (tools / "systemctl").write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/told\n')
-    (tools / "ip").write_text(
-        '#!/bin/sh\n[ "$*" != "-o address show to 10.0.0.5" ] || echo "2: ens5    inet 10.0.0.5/20 brd x"\n'
-    )
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
+    """Run bin/join as it lies on a host that has the address 10.0.0.5."""
+    box = Box(tmp_path / "box", host.host_files(setup(nodes=2)))
+    before = files_of(box)
 
     def run(*arguments: str) -> Joined:
-        (tmp_path / "told").write_text("")
-        done = subprocess.run(
-            ["bash", str(root / "bin/join"), *arguments],
-            env={"PATH": f"{tools}:{os.environ['PATH']}"},
-            capture_output=True,
-            text=True,
-            check=False,
+        box.forget()
+        done = box.run([f"{host.root('scout')}/bin/join", *arguments])
+        made = {path.name: text for path, text in files_of(box).items() if path not in before}
+        return Joined(
+            done.stdout + done.stderr, made, [call.removeprefix("systemctl ") for call in told(box)]
         )
-        made = [*root.glob("*"), *units.glob("*/*")]
-        found = {path.name: path.read_text() for path in made if path.is_file() and path.name != "setup.env"}
-        return Joined(done.stdout + done.stderr, found, (tmp_path / "told").read_text().splitlines())
 
     return run
+
+
+def files_of(box: Box) -> dict[Path, str]:
+    """What lies in the deployment's folder and beside its units."""
+    folders = (box.path(host.root("scout")), box.path(host.UNIT_FOLDER))
+    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {path: path.read_text().replace(str(box.folder), "") for path in found}
+
+
+def told(box: Box) -> list[str]:
+    """What systemd was told."""
+    return [call for call in box.calls if not call.startswith("ip ")]
 
 
 STARTED = ["daemon-reload", "reset-failed corral-scout.service", "enable --quiet corral-scout.service"]
 
 
-def test_joining_writes_what_a_rank_needs_and_starts_it(join: Callable[..., Joined], tmp_path: Path) -> None:
+def test_joining_writes_what_a_rank_needs_and_starts_it(join: Callable[..., Joined]) -> None:
     first = join("0", "10.0.0.5", "10.0.0.6")
     assert first.said == "corral: scout: rank 0 of 2\n"
-    conf = f"[Service]\nEnvironmentFile={tmp_path}/root/node.env\nIPAddressAllow=10.0.0.5 10.0.0.6\n"
+    conf = "[Service]\nEnvironmentFile=/opt/corral/scout/node.env\nIPAddressAllow=10.0.0.5 10.0.0.6\n"
     variables = (
         'VLLM_HOST_IP="10.0.0.5"\nGLOO_SOCKET_IFNAME="ens5"\nNCCL_SOCKET_IFNAME="ens5"\nNCCL_DEBUG="INFO"\n'
     )

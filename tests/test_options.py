@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from infra.errors import UsageError
+from serving.engine import recipe
 from serving.options import ServeOptions, across_nodes, argv, environment, flag
 
 SCOUT = ServeOptions(
@@ -148,12 +149,16 @@ def test_a_long_home_has_its_sockets_below_tmp_as_their_paths_must_be_short() ->
 
 
 @pytest.mark.engine
-def test_the_engines_own_parser_takes_every_flag_we_give(engine: Path) -> None:
+def test_the_engines_own_parser_takes_every_flag_we_give_and_has_those_on_record(engine: Path) -> None:
     code = (
         "import sys\n"
         "from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args\n"
         "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
-        "parsed = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[2:])\n"
+        "parser = make_arg_parser(FlexibleArgumentParser())\n"
+        "for action in parser._actions:\n"
+        "    for name in action.option_strings:\n"
+        "        if name.startswith('--'): print(name, 'switch' if action.nargs == 0 else 'value')\n"
+        "parsed = parser.parse_args(sys.argv[2:])\n"
         "validate_parsed_serve_args(parsed)\n"
         "print(parsed.model_tag, parsed.max_model_len, parsed.hf_overrides, parsed.language_model_only)\n"
     )
@@ -162,3 +167,6 @@ def test_the_engines_own_parser_takes_every_flag_we_give(engine: Path) -> None:
     assert done.stdout.splitlines()[-1:] == [
         "/models/scout with a space 131072 {'text_config': {'max_position_embeddings': 131072}} True"
     ], done.stderr
+    flags = sorted(line for line in done.stdout.splitlines() if line.startswith("--"))
+    record = Path(__file__).parent / f"data/vllm-{recipe().version}-serve-flags.txt"
+    assert flags == record.read_text().splitlines()

@@ -1,0 +1,246 @@
+"""What a host's units start is read by the parser of what they start; a name that one side says the other knows."""
+
+import re
+import sys
+from argparse import ArgumentParser, Namespace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_box import Box, commands, setup
+
+from deploy.targets import ssh
+from infra import facts, host
+from infra.onhost import spot, watch
+from serving.options import ServeOptions, argv
+
+ROOT = "/opt/corral/scout"
+EVERYTHING = setup(nodes=2, spot=True)
+SETUPS = {
+    "rented": setup(),
+    "rented, spot": setup(spot=True),
+    "rented, one of several": setup(nodes=2),
+    "rented, all": EVERYTHING,
+    "owned": setup(rented=False, ttl_minutes=None, idle_minutes=None),
+    "owned, one of several": setup(rented=False, ttl_minutes=None, idle_minutes=None, nodes=2),
+}
+each_setup = pytest.mark.parametrize("given", SETUPS.values(), ids=SETUPS)
+
+
+def units(given: host.HostSetup) -> dict[str, str]:
+    """The unit files of a setup by their names."""
+    found = {file.path: file.content for file in host.host_files(given)}
+    return {Path(path).name: text for path, text in found.items() if path.startswith(host.UNIT_FOLDER)}
+
+
+def started(given: host.HostSetup, unit: str) -> list[str]:
+    """The one command line a unit starts."""
+    (words,) = [words for directive, _, words in commands(units(given)[unit]) if directive == "ExecStart"]
+    return words
+
+
+# --- what is started
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, {}),
+        ({"idle_minutes": None}, {"idle_minutes": 0}),
+        ({"ttl_minutes": None}, {}),
+        ({"rented": False}, {"poweroff": False}),
+        ({"host": "0.0.0.0", "port": 9000}, {"metrics": "http://127.0.0.1:9000/metrics"}),
+        ({"host": "10.0.0.5"}, {"metrics": "http://10.0.0.5:8000/metrics"}),
+    ],
+)
+def test_the_watch_understands_what_its_unit_tells_it(changes: dict[str, Any], told: dict[str, Any]) -> None:
+    python, script, *arguments = started(setup(**changes), "corral-scout.watch.service")
+    assert (python, script) == ("/usr/bin/python3", f"{ROOT}/bin/watch")
+    expected = {
+        "root": Path(ROOT),
+        "unit": "corral-scout.service",
+        "metrics": "http://127.0.0.1:8000/metrics",
+        "idle_minutes": 30,
+        "poweroff": True,
+    }
+    assert watch.parsed(arguments) == Namespace(**expected | told)
+
+
+@pytest.mark.parametrize(
+    ("changes", "call"),
+    [({}, "systemctl poweroff"), ({"rented": False}, "systemctl disable --now corral-scout.service")],
+)
+def test_the_watch_ends_a_deployment_whose_time_is_up(
+    changes: dict[str, Any], call: str, tmp_path: Path
+) -> None:
+    box = Box(tmp_path / "box", host.host_files(setup(**changes)))
+    _, *script = started(setup(**changes), "corral-scout.watch.service")
+    box.path(f"{ROOT}/expires-at").write_text("1\n")
+    done = box.run([sys.executable, "-I", *script])
+    assert (done.returncode, done.stdout) == (0, "corral: ending: its time limit is reached\n")
+    assert box.calls == [call]
+
+
+def test_the_spot_notice_is_waited_for_with_what_the_unit_tells() -> None:
+    python, script, *arguments = started(EVERYTHING, "corral-scout.spot.service")
+    assert (python, script) == ("/usr/bin/python3", f"{ROOT}/bin/spot")
+    assert spot.parsed(arguments) == Namespace(root=Path(ROOT), unit="corral-scout.service")
+
+
+def vllm(arguments: list[str]) -> Namespace:
+    """Parse by the flags that vLLM's own parser was found to have (tests/test_options.py asks the engine again)."""
+    parser = ArgumentParser(allow_abbrev=False)
+    parser.add_argument("verb", choices=["serve"])
+    parser.add_argument("model")
+    record = (Path(__file__).parent / "data/vllm-0.32.0-serve-flags.txt").read_text()
+    for flag, kind in map(str.split, record.splitlines()):
+        if flag not in ("--help", "--model"):
+            parser.add_argument(flag, action="store_true" if kind == "switch" else "store")
+    return parser.parse_args(arguments)
+
+
+FULL: dict[str, Any] = {
+    "model": "/models/scout",
+    "served_model_name": "scout",
+    "host": "0.0.0.0",
+    "port": 9000,
+    "tensor_parallel_size": 2,
+    "pipeline_parallel_size": 3,
+    "data_parallel_size": 4,
+    "enable_expert_parallel": True,
+    "max_model_len": 5,
+    "max_num_seqs": 6,
+    "max_num_batched_tokens": 7,
+    "gpu_memory_utilization": 0.5,
+    "kv_cache_dtype": "fp8",
+    "kv_cache_memory_bytes": 8,
+    "disable_hybrid_kv_cache_manager": True,
+    "dtype": "bfloat16",
+    "quantization": "fp8",
+    "enforce_eager": True,
+    "language_model_only": True,
+    "limit_mm_per_prompt": {"image": 1},
+    "hf_overrides": {"a": 1},
+    "generation_config": "vllm",
+    "chat_template": "/t.jinja",
+    "shutdown_timeout": 9,
+}
+
+
+def test_vllm_understands_every_option_of_a_plan_as_its_unit_passes_it() -> None:
+    assert FULL.keys() | {"extra_args"} == ServeOptions.model_fields.keys()
+    serve = setup(argv=argv(ServeOptions(**FULL)))
+    python, module, name, *arguments = started(serve, "corral-scout.service")
+    assert (python, module, name) == (f"{ROOT}/engine/bin/python", "-m", "vllm.entrypoints.cli.main")
+    read = vars(vllm(arguments))
+    dicts = {"limit_mm_per_prompt": '{"image": 1}', "hf_overrides": '{"a": 1}'}
+    expected = {name: value if value is True else str(value) for name, value in FULL.items()} | dicts
+    safe = {
+        "disable_fastapi_docs": True,
+        "disable_access_log_for_endpoints": "/health,/metrics,/ping",
+        "fingerprint_mode": "none",
+    }
+    assert {name: value for name, value in read.items() if value} == expected | safe | {"verb": "serve"}
+
+
+def test_vllm_understands_what_a_rank_is_told() -> None:
+    assert started(EVERYTHING, "corral-scout.service")[-1] == "$NODE_ARGUMENTS"
+    script = (files("infra.onhost") / "join.sh").read_text()
+    flags = re.findall(r"--[a-z-]+", "".join(re.findall(r'^ *arguments\+?="(.*)"$', script, re.MULTILINE)))
+    read = vllm(
+        ["serve", "m", *[word for flag in flags for word in (flag, "1")[: 2 - (flag == "--headless")]]]
+    )
+    assert (read.nnodes, read.node_rank, read.master_addr, read.headless) == ("1", "1", "1", True)
+    assert len(flags) == 4
+
+
+@each_setup
+def test_nothing_else_is_started(given: host.HostSetup) -> None:
+    """What is not parsed above: the lock, whose script tests/test_onhost.py runs, and what is no program of ours."""
+    found = [
+        words for text in units(given).values() for kind, _, words in commands(text) if kind != "ExecStart"
+    ]
+    assert found == [
+        ["/usr/bin/nvidia-modprobe", "-c", "0", "-u"],
+        ["/bin/sh", "-c", "id -u >/var/lib/corral-scout/uid"],
+        [f"{ROOT}/bin/lock", "on", "scout"],
+        [f"{ROOT}/bin/lock", "off", "scout"],
+    ]
+    starting = {"corral-scout.service", "corral-scout.watch.service", "corral-scout.spot.service"}
+    assert {name for name, text in units(given).items() if "ExecStart=" in text} <= starting
+
+
+# --- names that two sides must share
+
+
+@each_setup
+def test_the_units_that_are_enabled_are_there_and_can_be(given: host.HostSetup) -> None:
+    there = units(given)
+    for name in (host.unit("scout"), *host.guards(given)):
+        assert "\n[Install]\nWantedBy=" in there[name]
+    timers = [name.removesuffix(".timer") for name in there if name.endswith(".timer")]
+    assert all(f"{name}.service" in there for name in timers)
+
+
+@each_setup
+def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(given: host.HostSetup) -> None:
+    installed = {file.path for file in host.host_files(given)}
+    scripts = "".join(file.content for file in host.host_files(given) if "/bin/" in file.path)
+    named = {path for text in units(given).values() for path in re.findall(rf'{ROOT}/[^\s"]+', text)}
+    made = {
+        path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
+    }
+    assert named <= installed | made
+    assert {f"{ROOT}/server.env", f"{ROOT}/engine/.complete"} <= named
+
+
+@each_setup
+def test_every_script_that_is_called_by_its_path_is_there_and_may_be_run(given: host.HostSetup) -> None:
+    installed = {Path(file.path).name: file for file in host.host_files(given) if "/bin/" in file.path}
+    callers = [file.content for file in installed.values()] + list(units(given).values())
+    callers += [word for command in host._first_boot(given) for word in command] if given.rented else []
+    called = {name for text in callers for name in re.findall(r'(?:\$root|"|/scout)/?bin/(\w+)', text)}
+    assert called - {"python"} <= installed.keys()
+    assert {"phase", "lock"} <= called
+    assert {file.mode for file in installed.values()} == {"0755"}
+
+
+def written(environment: str) -> set[str]:
+    """The names an environment file sets."""
+    return set(re.findall(r"^(\w+)=", environment, re.MULTILINE))
+
+
+def read(script: str) -> set[str]:
+    """The names in capitals that a script reads and neither sets nor has from its shell."""
+    used = set(re.findall(r"\$\{?([A-Z][A-Z0-9_]*)", code(script)))
+    return used - set(re.findall(r"\b([A-Z][A-Z0-9_]*)=", code(script))) - {"LINENO"}
+
+
+def code(script: str) -> str:
+    """A shell script without its comments."""
+    return re.sub(r"(?m)^\s*#.*$", "", script)
+
+
+def test_the_names_in_setup_env_are_those_that_the_scripts_read() -> None:
+    scripts = [(files("infra.onhost") / name).read_text() for name in host.script_names(EVERYTHING)]
+    sourcing = [script for script in scripts if '. "$root/setup.env"' in script]
+    assert set().union(*map(read, sourcing)) == written(host.setup_env(EVERYTHING))
+    others = [script for script in scripts if script not in sourcing and script.startswith("#!/bin/")]
+    assert set().union(*map(read, others)) == set()
+    assert len(sourcing) == 4
+
+
+def test_what_a_host_says_of_itself_is_what_is_read_of_it() -> None:
+    script = facts.script()
+    said = re.findall(r"\bsay (\w+)|print \"(\w+)\"|'s/\^/(\w+) /'|\*/(\w+) \\1/p", script)
+    source = Path(facts.__file__).read_text()
+    keys = re.findall(r'one\("(\w+)"|said(?:\.get\(|\[)"(\w+)"|"(\w+)" in said', source)
+    assert {name for names in said for name in names if name} == {
+        name for names in keys for name in names if name
+    }
+
+
+def test_what_the_removal_finds_left_is_what_is_counted() -> None:
+    script = (files("infra.onhost") / "remove.sh").read_text()
+    assert set(re.findall(r"\bleft (\w+) ", code(script))) == set(ssh.LEFTOVERS)
