@@ -1,8 +1,11 @@
 """The egress lock and its proof as values: the rules, what the kernel says of them, and what follows."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -325,3 +328,99 @@ def test_what_a_host_says_is_read_whole() -> None:
             look(text)
         assert caught.value.message == "The host's answer about its egress lock cannot be read."
         assert caught.value.hint == "Its python3 must be 3.9 or newer; look there: python3 --version"
+
+
+# --- the script that runs on the host, run here
+
+SYSTEMCTL = """\
+#!/bin/sh
+[ "$*" = "show --value --property=MainPID corral-scout.service" ] || exit 64
+cat "$HOST/pid"
+"""
+# It counts one dropped packet more each time it is asked.
+NFT = """\
+#!/bin/sh
+[ ! -e "$HOST/broken" ] || kill -KILL $$
+case "$*" in
+"list tables") cat "$HOST/tables" ;;
+"--stateless list table inet corral-scout") echo "the rules" ;;
+"--json list table inet corral-scout") echo x >>"$HOST/asked"
+    sed "s/DROPPED/$(wc -l <"$HOST/asked")/" "$HOST/listing" ;;
+*) echo "Error: syntax error" >&2; exit 1 ;;
+esac
+"""
+
+
+@pytest.fixture
+def on_the_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Run the script as `corral egress` has it run, beside a systemd and an nftables of the test's."""
+    for name, text in (("systemctl", SYSTEMCTL), ("nft", NFT)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("HOST", str(tmp_path))
+    (tmp_path / "pid").write_text("0\n")
+    (tmp_path / "tables").write_text("table inet corral-scout-2\n")
+    (tmp_path / "listing").write_text(
+        listing(MATCH, {"goto": {"target": "server"}}).replace(": 3,", ": DROPPED,")
+    )
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-I", "-", "scout", *arguments]
+        script = Path(onhost.__file__).read_text()
+        return subprocess.run(command, input=script, capture_output=True, text=True, check=False)
+
+    return run
+
+
+OnTheHost = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def test_a_host_without_server_and_lock_says_so_whatever_its_neighbour_has(on_the_host: OnTheHost) -> None:
+    done = on_the_host("192.0.2.1:443")
+    found = look(done.stdout)
+    assert (found.pid, found.uid, found.lock, found.rules, found.rules_at_start) == (0, 0, None, "", "")
+    assert (found.attempts, found.sockets) == ((), ())
+    assert (found.hostname, found.kernel) == (os.uname().nodename, os.uname().release)
+
+
+def test_the_lock_of_this_deployment_is_read_from_the_kernel(on_the_host: OnTheHost, tmp_path: Path) -> None:
+    (tmp_path / "tables").write_text("table inet corral-scout-2\ntable inet corral-scout\n")
+    found = look(on_the_host().stdout)
+    assert (found.rules, found.lock) == (
+        "the rules\n",
+        Loaded(uid=64999, counters={"dropped": Count(packets=1, bytes=180)}),
+    )
+
+
+def test_an_nft_that_fails_is_not_a_host_without_a_lock(on_the_host: OnTheHost, tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    done = on_the_host()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "CalledProcessError" in done.stderr
+
+
+def test_an_attempt_is_made_with_the_servers_user_and_what_was_stopped_is_counted(
+    on_the_host: OnTheHost, tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    if os.getuid():
+        need("root", "only root takes on another user")
+    (tmp_path / "tables").write_text("table inet corral-scout\n")
+    with (
+        subprocess.Popen(["sleep", "600"], user=65534, group=65534) as server,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as closed,
+    ):
+        (tmp_path / "pid").write_text(f"{server.pid}\n")
+        targets = [f"127.0.0.1:{one.getsockname()[1]}" for one in (listener, closed)]
+        closed.close()
+        found = look(on_the_host(*targets).stdout)
+        server.kill()
+    assert (found.pid, found.uid) == (server.pid, 65534)
+    reached, refused = found.attempts
+    assert reached == Attempt(target=targets[0], tried=True, connected=True, said="connected", dropped=1)
+    assert refused == Attempt(
+        target=targets[1], tried=True, connected=False, said="Connection refused", dropped=1
+    )

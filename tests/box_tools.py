@@ -19,16 +19,21 @@ from typing import NoReturn
 def main() -> None:
     """Be the program that was called."""
     box, (name, *arguments) = Path(os.environ["BOX"]), sys.argv[1:]
+    note(box, name, arguments)
+    if name in TOOLS:
+        TOOLS[name](box, arguments)
+    else:  # a real one, which is here to fail when it is told to
+        os.execv(f"/usr/bin/{name}", [name, *arguments])
+
+
+def note(box: Path, name: str, arguments: list[str]) -> None:
+    """Note a call, or end here when it was told to fail."""
     call = " ".join([name, *("SCRIPT" if "\n" in word else word for word in arguments)])
     with (box / "calls").open("a") as calls:
         calls.write(f"{call}\n")
     fails = box / "fails"
     if fails.exists() and call.startswith(tuple(fails.read_text().splitlines())):
         sys.exit(f"{name}: it was told to fail")
-    if name in TOOLS:
-        TOOLS[name](box, arguments)
-    else:  # a real one, which is here to fail when it is told to
-        os.execv(f"/usr/bin/{name}", [name, *arguments])
 
 
 class Strict(argparse.ArgumentParser):
@@ -39,7 +44,13 @@ class Strict(argparse.ArgumentParser):
 
 
 def host_python(box: Path, arguments: list[str]) -> None:
-    """The host's own interpreter: it can make an environment, and say whether it could."""
+    """The host's own interpreter: it can make an environment, and say whether it could; the proof has its answers."""
+    if arguments[:2] == ["-I", "-"]:
+        (box / "egress.py").write_text(sys.stdin.read())
+        (*others, last) = (box / "looks").read_text().splitlines()
+        print((others or [last])[0])
+        (box / "looks").write_text("\n".join([*others[1:], last]))
+        return
     if arguments == ["-c", "import ensurepip, venv"]:
         sys.exit((box / "no-venv").exists())
     parser = Strict("python3")
@@ -67,6 +78,9 @@ def environments_python(box: Path, arguments: list[str]) -> None:
     if arguments[:1] == ["-c"]:
         download(box, arguments)
         return
+    if arguments[:2] == ["-m", "vllm.entrypoints.cli.main"]:
+        stub = str(Path(__file__).with_name("data") / "stub_vllm.py")
+        os.execv(sys.executable, [sys.executable, "-IS", stub, *arguments[2:]])
     parser = Strict("python")
     parser.add_argument("-m", choices=["pip"], required=True)
     parser.add_argument("command", choices=["install"])
@@ -277,6 +291,7 @@ def user(box: Path, arguments: list[str]) -> None:
 
 TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "python3": host_python,
+    "python3.11": host_python,
     "python": environments_python,
     "aws": aws,
     "systemctl": systemctl,

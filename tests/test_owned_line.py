@@ -1,0 +1,296 @@
+"""The line on an owned host from provision to down, over SSH to a host that is a folder: the real scripts, a strict
+client, a server's unit that is really started, and the key's way from the host to the requests."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_box import ABSOLUTE, Box
+
+from deploy.cli.main import run
+from deploy.deployment import folder
+from deploy.plan import Plan
+from infra.errors import AuthError
+from infra.onhost import egress as onhost
+from serving import client
+from serving.egress import LIMITS, Egress
+from serving.endpoint import Endpoint
+
+DATA = Path(__file__).parent / "data"
+ROOT = "/opt/corral/scout"
+Corral = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
+    """The host gpu-1; whatever it started ends with the test."""
+    real = shutil.which("ssh")
+    made = Box(tmp_path / "box", [])
+    for name in ("systemctl", "journalctl"):
+        made.tool(name, Path(__file__).with_name("box_systemd.py"))
+    facts = (DATA / "hosts/debian.txt").read_text().replace("1795486910", str(int(time.time())))
+    (made.folder / "facts").write_text(facts.replace("104857600 /", "904857600 /"))
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "ssh").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).with_name("fake_ssh.py")} "$@"\n'
+    )
+    (tools / "ssh").chmod(0o755)
+    given = {"PATH": f"{tools}:{os.environ['PATH']}", "REAL_SSH": str(real), "BOX": str(made.folder)}
+    for name, value in {**given, "ABSOLUTE": ABSOLUTE.pattern, "TMPDIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    yield made
+    for file in (*made.folder.glob("forward-*"), *made.folder.glob("*.pid")):
+        with suppress(ProcessLookupError):
+            os.kill(int(file.read_text()), 9)
+
+
+@pytest.fixture
+def corral(capsys: pytest.CaptureFixture[str]) -> Corral:
+    """Run a command: its exit code, and what it said."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Path:
+    """A plan for two H100, of a model that is here."""
+    model = tmp_path / "the 'model'"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    found = Plan.read(DATA / "hosts/plan.json")
+    serve = found.serve.model_copy(update={"model": str(model), "port": free_port(), "shutdown_timeout": 1})
+    found.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
+    return tmp_path / "plan.json"
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def provisioned(box: Box, corral: Corral, plan: Path, tmp_path: Path) -> Box:
+    """The host with the engine, the model and the unit; nothing runs yet."""
+    prefix = tmp_path / "engine"
+    (prefix / "lib/python3.11/site-packages/vllm-0.33.0.dist-info").mkdir(parents=True)
+    (prefix / "lib/vllm").mkdir()
+    (prefix / "pyvenv.cfg").touch()
+    given = ["--target", "ssh", "--host", "gpu-1", "--engine", str(prefix), "--name", "scout", "--yes"]
+    code, _, said = corral("provision", str(plan), *given)
+    assert code == 0, said
+    return box
+
+
+def test_an_owned_host_from_provision_to_down(provisioned: Box, corral: Corral) -> None:
+    box = provisioned
+    assert json.loads(corral("status", "scout", "--json")[1])["state"] == "provisioned"
+    assert (box.path(ROOT) / "model/config.json").read_text() == "{}"
+
+    code, said, complaint = corral("serve", "scout", "--json")
+    assert code == 0, complaint
+    endpoint = Endpoint.model_validate_json(said)
+    assert client.canary(endpoint, 10).completion_tokens == 1
+    status = json.loads(corral("status", "scout", "--json")[1])
+    assert (status["state"], status["endpoint"]["base_url"]) == ("serving", endpoint.base_url)
+    assert corral("logs", "scout")[1] == (box.folder / "journal").read_text()
+
+    code, said, complaint = corral("stop", "scout", "--json")
+    assert (code, json.loads(said)["state"]) == (0, "stopped"), complaint
+    assert list(box.folder.glob("forward-*")) == []
+    code, said, complaint = corral("down", "scout", "--json")
+    assert (code, json.loads(said)["left"]) == (0, []), complaint
+    assert not box.path(ROOT).exists()
+    assert not (folder("scout") / "deployment.json").exists()
+
+
+def test_the_key_goes_from_the_host_to_the_requests_and_nowhere_else(
+    provisioned: Box, corral: Corral, tmp_path: Path
+) -> None:
+    box = provisioned
+    said = [corral("serve", "scout", "--json"), corral("status", "scout"), corral("logs", "scout")]
+    endpoint = Endpoint.model_validate_json(said[0][1])
+    secrets = box.path(f"{ROOT}/secrets.env")
+    (key,) = re.findall(r"^VLLM_API_KEY=([0-9a-f]{64})$", secrets.read_text(), re.MULTILINE)
+    assert endpoint.api_key_file == folder("scout") / "api-key"
+    assert endpoint.api_key_file.read_text() == f"{key}\n"
+    holding = [
+        path for path in tmp_path.rglob("*") if path.is_file() and key in path.read_text(errors="replace")
+    ]
+    assert sorted(holding) == sorted([secrets, endpoint.api_key_file])
+    assert {stat.S_IMODE(path.stat().st_mode) for path in holding} == {0o600}
+    assert key not in "".join(word for one in said for word in map(str, one)) + "".join(box.calls)
+
+    endpoint.api_key_file.write_text("another\n")
+    with pytest.raises(AuthError):
+        client.canary(endpoint, 10)
+    # Taken away, it is fetched again; after a `down` it is gone.
+    endpoint.api_key_file.unlink()
+    assert json.loads(corral("status", "scout", "--json")[1])["state"] == "serving"
+    assert endpoint.api_key_file.read_text() == f"{key}\n"
+    assert corral("down", "scout")[0] == 0
+    assert not endpoint.api_key_file.exists()
+
+
+# --- corral egress
+
+
+COUNTERS = ("loopback", "peers", "replies", "dropped")
+RULES = "table inet corral-scout { the rules }"
+TARGETS = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443", "192.0.2.7:9")
+
+
+def look(*attempts: dict[str, Any], packets: int = 100, dropped: int = 0, **changes: Any) -> str:
+    """What infra/onhost/egress.py prints; tests/test_egress.py runs it for real."""
+    counts = dict.fromkeys(COUNTERS, 0) | {"loopback": packets, "dropped": dropped}
+    counters = [{"counter": {"name": name, "packets": count, "bytes": 0}} for name, count in counts.items()]
+    match = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 64998}}
+    rule = {"rule": {"chain": "output", "expr": [match, {"goto": {"target": "server"}}]}}
+    said = {
+        "hostname": "gpu-1",
+        "boot_id": "b",
+        "kernel": "6.1.0-40-amd64",
+        "pid": 7,
+        "uid": 64998,
+        "nft": json.dumps({"nftables": [*counters, rule]}),
+        "rules": RULES,
+        "rules_at_start": RULES,
+        "attempts": attempts,
+        "sockets": [],
+    }
+    return json.dumps(said | changes)
+
+
+def stopped(target: str) -> dict[str, Any]:
+    """An attempt that the lock stopped."""
+    return {"target": target, "tried": True, "connected": False, "said": "No route to host", "dropped": 1}
+
+
+def says(box: Box, *looks: str) -> None:
+    """What the host will say at each look; the last one stands."""
+    (box.folder / "looks").write_text("\n".join(looks))
+
+
+@pytest.fixture
+def serving(provisioned: Box, corral: Corral) -> Box:
+    """The host with its server running."""
+    code, _, said = corral("serve", "scout")
+    assert code == 0, said
+    provisioned.forget()
+    return provisioned
+
+
+def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
+    serving: Box, corral: Corral, tmp_path: Path
+) -> None:
+    says(serving, look(*map(stopped, TARGETS)), look(packets=150))
+    code, said, complaint = corral("egress", "scout")
+    head, *lines = said.splitlines()
+    assert re.fullmatch(r"scout: proved, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", head)
+    rules = hashlib.sha256(RULES.encode()).hexdigest()[:12]
+    assert lines == [
+        f"gpu-1: corral-scout.service, Linux 6.1.0-40-amd64, rules {rules}",
+        *[f"  {target}: stopped (no route to host, 1 packets counted)" for target in TARGETS],
+        "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, dropped 0",
+        "What this does not show:",
+        *[f"  {limit}" for limit in LIMITS],
+    ]
+    trying = [f"gpu-1: trying {target} from inside the server's unit\n" for target in TARGETS]
+    assert (code, complaint) == (0, "".join(trying))
+    asked = [call for call in serving.calls if call.startswith("python3")]
+    assert asked == [f"python3 -I - scout {' '.join(TARGETS)}", "python3 -I - scout"]
+    script = (serving.folder / "egress.py").read_text()
+    assert script == serving.as_here(Path(onhost.__file__).read_text())
+
+    says(serving, look(stopped("example.org:443")), look(packets=150))
+    report = tmp_path / "egress.json"
+    wish = ["--target", "example.org:443", "--output", str(report), "--json"]
+    code, said, _ = corral("egress", "scout", *wish)
+    assert (code, Egress.parse(said, "stdout")) == (0, Egress.read(report))
+    assert [one.target for one in Egress.read(report).hosts[0].before.attempts] == ["example.org:443"]
+
+
+HINT = "hint: The report names all; its counters are the kernel's.\n"
+
+
+def test_what_is_not_proved_is_told_after_the_report_with_its_own_exit_code(
+    serving: Box, corral: Corral
+) -> None:
+    reached = {"target": "1.1.1.1:443", "tried": True, "connected": True, "said": "connected", "dropped": 0}
+    says(
+        serving, look(reached, nft="", rules="", rules_at_start=""), look(nft="", rules="", rules_at_start="")
+    )
+    code, said, complaint = corral("egress", "scout", "--target", "1.1.1.1:443")
+    assert code == 11
+    assert "\n  1.1.1.1:443: reached (connected)\n  problem: 1.1.1.1:443 was reached from inside" in said
+    assert complaint.endswith(
+        "error: Not proved: 1.1.1.1:443 was reached from inside corral-scout.service on gpu-1 (and 1 more).\n"
+        + HINT
+    )
+    says(serving, look(stopped("1.1.1.1:443")), look(packets=150, dropped=3))
+    code, said, complaint = corral("egress", "scout", "--target", "1.1.1.1:443", "--json")
+    assert (code, Egress.parse(said, "stdout").verdict) == (11, "not proved")
+    assert complaint.endswith(
+        "error: Not proved: the server on gpu-1 tried to send out: the lock stopped 3 packets meanwhile.\n"
+        + HINT
+    )
+
+
+def test_nothing_is_shown_of_a_server_that_does_not_run_or_does_not_answer(
+    serving: Box, corral: Corral
+) -> None:
+    says(serving, look(pid=0, uid=0))
+    code, said, complaint = corral("egress", "scout", "--target", "1.1.1.1:443")
+    assert (code, said) == (7, "")
+    assert (
+        "error: scout does not serve, so nothing can be shown of it.\nhint: Start it: corral serve scout\n"
+        in complaint
+    )
+    says(serving, "Python 3.8 cannot")
+    code, _, complaint = corral("egress", "scout", "--target", "1.1.1.1:443")
+    assert (code, "error: The host's answer about its egress lock cannot be read.\n" in complaint) == (
+        11,
+        True,
+    )
+    says(serving, look(stopped("1.1.1.1:443")))
+    serving.run(["systemctl", "stop", "corral-scout.service"])
+    code, said, complaint = corral("egress", "scout", "--target", "1.1.1.1:443")
+    assert (code, said) == (8, ""), complaint
+
+
+def test_a_wrong_target_or_place_is_refused_before_any_host_is_asked(
+    provisioned: Box, corral: Corral
+) -> None:
+    provisioned.forget()
+    code, _, complaint = corral("egress", "scout", "--target", "1.1.1.1")
+    assert (code, complaint) == (
+        2,
+        "error: '1.1.1.1' is not HOST:PORT.\nhint: Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443\n",
+    )
+    path = folder("scout") / "deployment.json"
+    path.write_text(path.read_text().replace('"target": "ssh"', '"target": "ec2"'))
+    code, _, complaint = corral("egress", "scout")
+    assert (code, complaint) == (
+        2,
+        "error: scout is rented, and corral proves egress over SSH only.\n"
+        "hint: The same lock is on it; see it there: nft list table inet corral-scout\n",
+    )
+    assert provisioned.calls == []
