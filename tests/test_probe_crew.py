@@ -1,0 +1,274 @@
+"""How a load is shared among processes, and how they are conducted; the processes are threads here."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from itertools import count
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra import interrupts
+from infra.errors import CorralError, HostError
+from serving.probe import crew
+from serving.probe.answer import Shot
+from serving.probe.crew import Share, conduct, connections_before, estimate, held_back, passing_on, prepared
+from serving.probe.progress import Progress
+from serving.probe.results import ClientSide, Ending, Result, Writer
+from serving.probe.spec import Load
+
+
+@pytest.mark.parametrize(
+    ("load", "connections"),
+    [
+        (Load(shape="concurrency", concurrency=7), [7]),
+        (Load(shape="concurrency", concurrency=7, requests=5), [5]),
+        (Load(shape="concurrency", concurrency=7, processes=3), [3, 2, 2]),
+        (Load(shape="concurrency", concurrency=8, requests=5, processes=3), [2, 2, 1]),
+        (Load(shape="concurrency"), [1]),
+        (Load(shape="burst", requests=1000, processes=3), [334, 333, 333]),
+        (Load(shape="burst"), [1]),
+        (Load(shape="poisson", request_rate=1.0), [256]),
+        (Load(shape="poisson", request_rate=1.0, requests=9, processes=2), [5, 4]),
+        (Load(shape="poisson", request_rate=1.0, requests=1000), [256]),
+    ],
+)
+def test_how_many_connections_are_opened_before_the_clock_starts(load: Load, connections: list[int]) -> None:
+    assert [connections_before(load, process) for process in range(load.processes)] == connections
+    assert connections_before(load) == connections[0]
+
+
+@pytest.mark.parametrize(
+    ("load", "requests"),
+    [
+        (Load(shape="poisson", request_rate=10.0, duration_s=5.0), 60 + 16),
+        (Load(shape="ramp", request_rate=10.0, end_request_rate=30.0, duration_s=5.0), 180 + 16),
+        (Load(shape="ramp", request_rate=30.0, end_request_rate=10.0, duration_s=5.0), 180 + 16),
+        (Load(shape="concurrency", concurrency=4, duration_s=5.0), 64),
+        (Load(shape="replay"), 16),
+    ],
+)
+def test_how_many_requests_to_prepare_for_a_run_that_ends_by_time(load: Load, requests: int) -> None:
+    assert estimate(load) == requests
+
+
+def made_on_demand(size: int, made: list[int]) -> Iterator[Shot]:
+    for number in count():
+        made.append(number)
+        yield Shot(number, bytes(size), 1)
+
+
+def test_requests_are_made_beforehand_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "PREPARED_BYTES", 1000)
+    for load, size, beforehand in (
+        (Load(shape="concurrency", requests=5), 10, 5),
+        (Load(shape="concurrency", concurrency=2), 10, 32),
+        (Load(shape="concurrency", requests=50), 100, 11),
+        (Load(shape="concurrency", requests=50, processes=2), 100, 6),
+    ):
+        made: list[int] = []
+        shots = prepared(made_on_demand(size, made), load)
+        assert len(made) == beforehand, load
+        assert [next(shots).index for _ in range(60)] == list(range(60))
+
+
+# One process's share, and all of them as one
+
+
+def share(wall_s: float, done_us: int, **fields: Any) -> Share:
+    common: dict[str, Any] = {"unfinished": 0, "interrupted": False}
+    return Share(ClientSide(wall_s=wall_s), done_us, **(common | fields))
+
+
+@pytest.mark.parametrize(
+    ("shares", "ending"),
+    [
+        (
+            [share(2.5, 1000), share(1.5, 2000)],
+            Ending(2000, [ClientSide(wall_s=2.5), ClientSide(wall_s=1.5)]),
+        ),
+        (
+            [share(2.5, 1000, interrupted=True, unfinished=3), share(1.5, 2000, unfinished=1)],
+            Ending(
+                2_500_000, [ClientSide(wall_s=2.5), ClientSide(wall_s=1.5)], interrupted=True, unfinished=4
+            ),
+        ),
+    ],
+)
+def test_an_interrupted_run_lasted_as_long_as_it_did_and_another_to_its_last_answer(
+    monkeypatch: pytest.MonkeyPatch, shares: list[Share], ending: Ending
+) -> None:
+    monkeypatch.setattr(crew, "attack_together", lambda *words: shares)
+    anything: Any = None
+    load = Load(shape="concurrency", concurrency=2, processes=2)
+    assert crew.attack(anything, load, anything, anything, None) == ending
+
+
+def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    maker: Any = SimpleNamespace(shots=lambda load, composer: iter([Shot(0, b"", 1)]))
+    writer: Any = SimpleNamespace(failure=None, result=lambda result: None)
+
+    def run_share(
+        maker: Any, load: Load, shots: Iterator[Shot], sink: Any, must_stop: Any, watch: Any
+    ) -> Share:
+        asked.extend([[shot.index for shot in shots], sink, must_stop(), watch])
+        writer.failure = "full"
+        asked.append(must_stop())
+        return share(1.0, 5)
+
+    monkeypatch.setattr(crew, "run_share", run_share)
+    composer: Any = None
+    found = crew.attack(maker, Load(shape="concurrency", requests=1), composer, writer, print)
+    assert (asked, found) == ([[0], writer.result, False, print, True], Ending(5, [ClientSide(wall_s=1.0)]))
+
+
+# Conducting
+
+
+class Players:
+    """Processes as threads, each saying its piece after it is told when to start."""
+
+    def __init__(self, *says: Sequence[object]) -> None:
+        self.ours: list[Connection] = []
+        self.started_at: list[int] = []
+        self._threads = []
+        for piece in says:
+            ours, theirs = Pipe()
+            self.ours.append(ours)
+            thread = Thread(target=self._play, args=(theirs, piece))
+            thread.start()
+            self._threads.append(thread)
+
+    def _play(self, pipe: Connection, piece: Sequence[object]) -> None:
+        with pipe:
+            for said in piece:
+                pipe.send(said)
+                if said == "ready":
+                    self.started_at.append(pipe.recv())
+
+    def join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        for pipe in self.ours:
+            pipe.close()
+
+
+def test_all_start_at_one_moment_and_their_standings_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic_ns=lambda: 5))
+    watched: list[Progress] = []
+    one, two = share(1.0, 5), share(2.0, 6)
+    players = Players(
+        ["ready", Progress(sent=1), one],
+        ["ready", Progress(sent=10), two],
+    )
+    shares = conduct(players.ours, watched.append)
+    players.join()
+    assert sorted(found.last_done_us for found in shares) == [5, 6]
+    assert players.started_at == [200_000_005] * 2
+    assert {each.sent for each in watched} <= {11}
+
+
+def test_a_process_that_fails_or_dies_or_is_not_ready_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for piece, message, hint in (
+        ([HostError("no sockets", "x")], "no sockets", "x"),
+        ([], "A process of the probe has died.", "Look at the system's log: dmesg"),
+        (["ready"], "A process of the probe has died.", "Look at the system's log: dmesg"),
+    ):
+        players = Players(piece)
+        with pytest.raises(CorralError) as caught:
+            conduct(players.ours, None)
+        players.join()
+        assert (caught.value.message, caught.value.hint) == (message, hint)
+    monkeypatch.setattr(crew, "READY_LIMIT_S", 0.0)
+    ours, theirs = Pipe()
+    with ours, theirs, pytest.raises(CorralError) as caught:
+        conduct([ours], None)
+    assert caught.value.message == "A process of the probe did not become ready."
+    assert caught.value.hint == "Use fewer: --processes"
+
+
+def test_ctrl_c_is_passed_on_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    def kill(pid: int, number: int) -> None:
+        told.append((pid, number))
+        if pid == 7:
+            raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", kill)
+    pass_on = passing_on([7, None, 8])
+    pass_on()
+    pass_on()
+    assert told == [(7, signal.SIGINT), (8, signal.SIGINT)] * 2
+    with pytest.raises(KeyboardInterrupt):
+        pass_on()
+
+
+def test_signals_wait_until_the_processes_are_started() -> None:
+    with held_back():
+        assert set(interrupts.SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert not set(interrupts.SIGNALS) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+# A process's own side
+
+
+def test_a_process_marks_its_results_and_tells_what_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def run_share(
+        maker: Any, load: Load, shots: Any, sink: Any, must_stop: Any, watch: Any, process: int, ready: Any
+    ) -> Share:
+        asked.extend([[shot.index for shot in shots], must_stop(), process, ready()])
+        sink(Result(4, 0, 0, 9, gaps_us=[1]))
+        watch(Progress(sent=5))
+        return share(1.0, 9)
+
+    maker: Any = SimpleNamespace(
+        workload=SimpleNamespace(seed=6),
+        composer=lambda seed: asked.append(seed),
+        shots=lambda load, composer, process: iter([Shot(process, b"", 1)]),
+    )
+    writer = Writer(tmp_path / "part")
+    monkeypatch.setattr(crew, "run_share", run_share)
+    monkeypatch.setattr(crew, "Writer", {tmp_path / "part": writer}.get)
+    ours, theirs = Pipe()
+    with ours, theirs:
+        ours.send(77)
+        crew.load_and_tell(maker, Load(shape="concurrency", requests=1), 3, tmp_path / "part", theirs)
+        writer.give_up()
+        told = [ours.recv() for _ in range(3)]
+    assert asked == ["6/3", [3], False, 3, 77]
+    assert told == ["ready", Progress(sent=5), share(1.0, 9)]
+    assert (tmp_path / "part").read_bytes() == (
+        b'{"index":4,"scheduled_us":0,"sent_us":0,"done_us":9,"gaps_us":[1],"process":3}\n'
+    )
+
+
+@pytest.mark.parametrize("error", [HostError("no sockets"), BrokenPipeError(), EOFError()])
+def test_a_process_says_what_it_lacks_and_ends_quietly_without_the_first(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def load_and_tell(*words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(crew, "load_and_tell", load_and_tell)
+    handlers = interrupts.handle(lambda *_: None)
+    ours, theirs = Pipe()
+    anything: Any = None
+    with ours, theirs:
+        try:
+            crew.work(anything, anything, 0, anything, theirs)
+        finally:
+            interrupts.restore(handlers)
+        assert ours.poll(0) == isinstance(error, HostError)
+        if isinstance(error, HostError):
+            assert ours.recv().message == "no sockets"
