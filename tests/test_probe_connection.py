@@ -83,7 +83,7 @@ class World:
         self.loop = SimpleNamespace(add_writer=self.add_writer, remove_writer=self.remove_writer)
         self.reader = SimpleNamespace(add=lambda listener, sock: None, remove=lambda sock, stream: None)
         monkeypatch.setattr(connections, "monotonic_ns", lambda: self.now_ns)
-        monkeypatch.setattr(connections.socket, "socket", self.socket)
+        monkeypatch.setattr("socket.socket", self.socket)
         self.connection = Connection(self, Peer(socket.AF_INET, ("127.0.0.1", 9), None, ""))  # type: ignore[arg-type]
 
     def socket(self, family: int, kind: int) -> Sock:
@@ -197,7 +197,7 @@ def test_a_socket_or_a_reader_that_cannot_be_had(world: World, monkeypatch: pyte
     world.reader.add = refuse
     world.ask()
     world.connected()
-    monkeypatch.setattr(connections.socket, "socket", refuse)
+    monkeypatch.setattr("socket.socket", refuse)
     world.ask()
     assert [answer.failure for answer in world.ended] == [("client_limit", os.strerror(errno.EMFILE))] * 2
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError, EndpointError, HostError
-from serving.probe import alarm, clock, peer, process, protocol
+from serving.probe import clock, peer, process, protocol
 from serving.probe.alarm import Alarm
 from serving.probe.images import data_url, png
 from serving.probe.spec import Load, Target
@@ -210,7 +210,7 @@ def test_an_alarm_rings_when_it_is_due_and_not_before(
 ) -> None:
     loop, times = asyncio.new_event_loop(), list[int]()
     if not has_timer:
-        monkeypatch.setattr(alarm.ctypes, "CDLL", lambda name: SimpleNamespace())
+        monkeypatch.setattr("ctypes.CDLL", lambda name: SimpleNamespace())
     made = Alarm(loop, lambda: times.append(time.monotonic_ns()))
     due_ns = time.monotonic_ns() + 30_000_000
     made.set(due_ns)
@@ -265,7 +265,7 @@ def test_kernel_stamps_are_asked_for_where_there_are_any(monkeypatch: pytest.Mon
 
     sock = SimpleNamespace(setsockopt=refuse)
     assert not clock.ask_kernel_stamps(sock)
-    monkeypatch.setattr(clock.sys, "platform", "darwin")
+    monkeypatch.setattr("sys.platform", "darwin")
     assert not clock.ask_kernel_stamps(SimpleNamespace())  # type: ignore[arg-type]
 
 
