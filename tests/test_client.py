@@ -108,6 +108,27 @@ def test_an_endpoint_that_is_not_there(url: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("url", "message", "hint"),
+    [
+        (
+            "http://127.0.0.1:x",
+            "'http://127.0.0.1:x' is not a URL: Invalid port: 'x'.",
+            "Such as http://127.0.0.1:8000",
+        ),
+        (
+            "http://127.0.0.1:1",
+            "http://127.0.0.1:1 cannot be reached: [Errno 111] Connection refused.",
+            "Is the server up there, and the port right?",
+        ),
+    ],
+)
+def test_nobody_there_is_one_sentence(url: str, message: str, hint: str) -> None:
+    with pytest.raises(EndpointError) as caught:
+        client.health(Endpoint(base_url=url, served_model_name="m"))
+    assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
 def test_models_and_metrics(serve: Serve) -> None:
     assert client.models(serve(200, '{"data": [{"id": "a"}, {"id": "b"}]}')) == ("a", "b")
     endpoint = serve(200, METRICS)

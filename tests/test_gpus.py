@@ -14,10 +14,6 @@ class NVMLError(Exception):
     pass
 
 
-class NVMLError_LibRmVersionMismatch(NVMLError):  # noqa: N801 -- NVML's own name
-    pass
-
-
 def refuse(*_: Any) -> Any:
     raise NVMLError("Not Supported")
 
@@ -33,7 +29,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Any:
     module.nvmlDeviceGetCount = lambda: 1
     module.nvmlSystemGetDriverVersion = lambda: "580.95.05"
     module.nvmlDeviceGetHandleByIndex = lambda index: index
-    module.nvmlDeviceGetMemoryInfo = lambda _: SimpleNamespace(total=81559 * 2**20, used=2**20)
+    module.nvmlDeviceGetMemoryInfo = lambda _: SimpleNamespace(total=81559 * 2**20 + 5, used=2**20 + 5)
     module.nvmlDeviceGetCudaComputeCapability = lambda _: (9, 0)
     module.nvmlDeviceGetMigMode = lambda _: (1, 1)
     module.nvmlDeviceGetEccMode = lambda _: (1, 1)
@@ -69,14 +65,28 @@ def test_what_a_gpu_does_not_answer_is_unknown_not_an_error(nvml: Any) -> None:
     assert not gpu.mig_enabled
 
 
-def test_a_driver_upgraded_under_the_kernel_says_reboot(nvml: Any) -> None:
-    def mismatch() -> None:
-        raise NVMLError_LibRmVersionMismatch("Driver/library version mismatch")
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        ("LibraryNotFound", "there is no NVIDIA driver library (libnvidia-ml.so.1) on this machine"),
+        ("DriverNotLoaded", "the NVIDIA driver is installed but not loaded; look at: sudo modprobe nvidia"),
+        (
+            "LibRmVersionMismatch",
+            "the NVIDIA driver was upgraded under the running kernel module (Driver/library version mismatch); reboot"
+            " this machine",
+        ),
+        ("NoPermission", "this user may not use /dev/nvidiactl"),
+        ("GpuIsLost", "a GPU has fallen off the bus; the machine needs a power cycle"),
+        ("Unheard", "in NVML's words"),
+    ],
+)
+def test_a_driver_that_cannot_be_asked_says_what_to_look_at(nvml: Any, error: str, problem: str) -> None:
+    def refused() -> None:
+        raise type(f"NVMLError_{error}", (NVMLError,), {})("in NVML's words")
 
-    nvml.nvmlInit = mismatch
-    report = gpus.report()
-    assert report.gpus == ()
-    assert "reboot this machine" in report.problem
+    nvml.nvmlInit = refused
+    assert gpus.report() == GpuReport(problem=problem)
+    assert not nvml.closed
 
 
 def test_a_gpu_lost_between_two_questions_is_a_problem_not_a_traceback(nvml: Any) -> None:

@@ -8,10 +8,12 @@ import pytest
 from huggingface_hub import errors
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
-from serving.hub import asked, tensors
+from serving import hub
+from serving.hub import asked, file, tensors
 from serving.safetensors import Tensor
+from serving.weights import Part
 
-RESPONSE = httpx2.Response(400, request=httpx2.Request("GET", "http://hub"))
+REFUSED = httpx2.Response(400, request=httpx2.Request("GET", "http://hub"))
 MISSING = (DocumentError, "There is no repository 'a/b' on the Hub, or your token may not see it.")
 NO_WEIGHTS = (DocumentError, "a/b has no config.json, or no safetensors weights.")
 NO_HEADER = (DocumentError, "A safetensors header of a/b cannot be read.")
@@ -26,7 +28,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ("error", "kind", "message", "hint"),
     [
         (
-            errors.GatedRepoError("gated", response=RESPONSE),
+            errors.GatedRepoError("gated", response=REFUSED),
             AuthError,
             "a/b is gated: its licence must be accepted by the owner of your Hugging Face token.",
             "Accept it at https://huggingface.co/a/b, then run: hf auth login",
@@ -34,8 +36,8 @@ def caused(error: Exception, cause: Exception) -> Exception:
         *(
             (error, *MISSING, "Check the name; for a folder write its path: ./NAME")
             for error in (
-                errors.RepositoryNotFoundError("no", response=RESPONSE),
-                errors.RevisionNotFoundError("no", response=RESPONSE),
+                errors.RepositoryNotFoundError("no", response=REFUSED),
+                errors.RevisionNotFoundError("no", response=REFUSED),
                 errors.HFValidationError("no"),
             )
         ),
@@ -93,3 +95,56 @@ def test_the_librarys_tensors_are_ours() -> None:
         tensors("a/b", found(one=one | {"data_offsets": (0, 11)}))
     assert caught.value.message == "A safetensors header of a/b contradicts itself at one."
     assert caught.value.hint == "Use another repository or revision."
+
+
+# What is asked
+
+
+def test_a_small_file_is_asked_for_once_and_its_refusal_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[httpx2.Request] = []
+    status = 200
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        return httpx2.Response(status, content=b"{}")
+
+    session = httpx2.Client(transport=httpx2.MockTransport(answer))
+    monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
+    assert file("a/b", "config.json") == b"{}"
+    (request,) = asked
+    assert request.url.path == "/a/b/resolve/main/config.json"
+    assert request.extensions["timeout"]["read"] == 10.0
+    status = 500
+    with pytest.raises(errors.HfHubHTTPError):
+        file("a/b", "config.json")
+    assert len(asked) == 2
+
+
+CONFIG = b"""{"architectures": ["Llama4ForCausalLM"], "hidden_size": 8, "num_hidden_layers": 4,
+"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 8, "num_local_experts": 2, "vocab_size": 9,
+"max_position_embeddings": 99, "torch_dtype": "float16"}"""
+
+
+def test_a_repository_is_read_from_its_config_and_its_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[object] = []
+
+    def metadata(hub: object, repo: str, timeout: float) -> Any:
+        told.append((repo, timeout))
+        row = {"dtype": "BF16", "shape": [9, 8], "data_offsets": (0, 144)}
+        return found(**{"lm_head.weight": row})
+
+    monkeypatch.setattr("infra.offline.is_offline", lambda: False)
+
+    def small(repo: str, name: str) -> bytes:
+        told.append((repo, name))
+        return CONFIG
+
+    monkeypatch.setattr("serving.hub.file", small)
+    monkeypatch.setattr("huggingface_hub.HfApi.get_safetensors_metadata", metadata)
+    read = hub.read("a/b")
+    assert told == [("a/b", "config.json"), ("a/b", 10.0)]
+    assert (read.where, read.dtype, read.precision, read.nested_config) == ("a/b", "float16", "bf16", False)
+    assert (read.architecture.vocab_size, read.weights) == (9, (Part("lm_head", None, 72, bytes=144),))
+    monkeypatch.setattr("serving.hub.file", lambda repo, name: b"[]")
+    with pytest.raises(DocumentError, match="config.json of a/b is not a JSON object"):
+        hub.read("a/b")

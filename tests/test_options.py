@@ -51,6 +51,17 @@ def test_what_is_vllms_default_is_left_out() -> None:
     )  # fmt: skip
 
 
+def test_what_a_plan_does_not_say_is_left_to_vllm() -> None:
+    assert ServeOptions(model="m", served_model_name="m").model_dump() == {
+        "model": "m", "served_model_name": "m", "host": "127.0.0.1", "port": 8000, "tensor_parallel_size": 1,
+        "pipeline_parallel_size": 1, "data_parallel_size": 1, "enable_expert_parallel": False, "max_model_len": None,
+        "max_num_seqs": None, "max_num_batched_tokens": None, "gpu_memory_utilization": None, "kv_cache_dtype": "auto",
+        "kv_cache_memory_bytes": None, "disable_hybrid_kv_cache_manager": False, "dtype": "auto", "quantization": None,
+        "enforce_eager": False, "language_model_only": False, "limit_mm_per_prompt": None, "hf_overrides": None,
+        "generation_config": None, "chat_template": None, "shutdown_timeout": 60, "extra_args": (),
+    }  # fmt: skip
+
+
 def test_a_switch_that_is_off_is_said_as_vllm_says_it() -> None:
     assert flag("enforce_eager", False) == ("--no-enforce-eager",)
 
@@ -84,20 +95,26 @@ def test_the_ends_of_what_is_allowed_are_allowed() -> None:
         assert ServeOptions(model="m", served_model_name="m", port=port, **ends).port == port
 
 
-@pytest.mark.parametrize(
-    "argument",
-    [
-        "--api-key", "--api-key=sk-1", "--api_key=sk-1", "--trust-remote-code", "--profiler-config", "--tool-server",
-        "--grpc-port", "--host", "--port", "--uds", "--served-model-name",
-    ],
-)  # fmt: skip
+REASONS = {
+    "--api-key": "an argument is visible to every user of the machine; corral keeps the key in a file of its own",
+    "--trust-remote-code": "it runs code that came with the weights",
+    "--profiler-config": "it lets callers write files",
+    "--tool-server": "it lets the server call out",
+    "--grpc-port": "it opens a second, unguarded port",
+    "--host": "the plan's own field says it",
+    "--port": "the plan's own field says it",
+    "--uds": "corral asks the server over TCP",
+    "--served-model-name": "the plan's own field says it",
+}
+
+
+@pytest.mark.parametrize("argument", [*REASONS, "--api-key=sk-1", "--api_key=sk-1"])
 def test_what_would_undo_a_promise_is_refused(argument: str) -> None:
+    name = argument.split("=")[0].replace("_", "-")
     with pytest.raises(UsageError) as caught:
-        argv(TINY.model_copy(update={"extra_args": (argument,)}))
-    assert caught.value.message.startswith(
-        f"{argument.split('=')[0].replace('_', '-')} is not passed on to vLLM: "
-    )
-    assert "sk-1" not in caught.value.message
+        argv(TINY.model_copy(update={"extra_args": ("--fine", argument)}))
+    assert caught.value.message == f"{name} is not passed on to vLLM: {REASONS[name]}."
+    assert caught.value.hint == "Leave it out of extra_args."
 
 
 def test_environment_is_offline_and_inside_the_home() -> None:

@@ -398,3 +398,26 @@ def test_a_trace_is_read_and_without_one_there_are_no_times(tmp_path: Path) -> N
     path = tmp_path / "trace.jsonl"
     path.write_text('{"prompt": "a", "time_s": 7}\n{"prompt": "a", "time_s": 9}\n')
     assert (ask.trace_of(path), ask.trace_of(None)) == ((0.0, 2.0), ())
+
+
+def test_what_nobody_asked_for() -> None:
+    assert Load(shape="burst").model_dump() == {
+        "shape": "burst", "requests": None, "duration_s": None, "concurrency": None, "request_rate": None,
+        "end_request_rate": None, "burstiness": 1.0, "trace": (), "seed": 0, "warmup_requests": 0, "timeout_s": 600.0,
+        "stall_timeout_s": 120.0, "processes": 1, "kernel_stamps": True, "compiled_reader": True,
+    }  # fmt: skip
+    five = Lengths(low=5)
+    assert Workload(input_tokens=five, output_tokens=five).model_dump(exclude={"input_tokens", "output_tokens"}) == {
+        "prefix_tokens": 0, "turns": 1, "images": 0, "image_size": (512, 512), "prompts_file": None, "seed": 0,
+        "ignore_eos": None, "per_chunk_usage": False, "extra_body": {},
+    }  # fmt: skip
+    assert five.model_dump() == {"form": "fixed", "low": 5, "high": 0}
+    assert Target(base_url="u").model_dump() == {
+        "base_url": "u", "api": "completions", "model": None, "api_key_file": None, "api_key_variable": None,
+        "ca_file": None,
+    }  # fmt: skip
+    assert Slo().model_dump() == dict.fromkeys(("ttft_s", "tpot_s", "itl_s", "e2e_s"))
+    assert Steps().model_dump() == {
+        "over": "concurrency", "start": 1.0, "limit": 4096.0, "attainment": 0.95, "duration_s": 30.0,
+        "timeout_s": 600.0, "processes": 1, "seed": 0,
+    }  # fmt: skip

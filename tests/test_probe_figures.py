@@ -1,5 +1,6 @@
 """A whole report, by hand: four requests of an open loop by two processes, and what each figure is made from."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import chunk_tokens, collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import (
+    T_95,
     interval,
     mser_start,
     percentile_by_block,
@@ -421,6 +423,16 @@ def test_students_t_from_its_table_and_beyond() -> None:
     assert [t_95(degrees) for degrees in (31, 60)] == pytest.approx(
         [1.96 + 0.082 * 30 / 31, 1.96 + 0.082 / 2]
     )
+
+
+def test_students_t_holds_95_percent_between_it_and_its_opposite() -> None:
+    """The density of the distribution, summed up by Simpson's rule."""
+    for degrees, t in enumerate(T_95, 1):
+        at = numpy.linspace(0, t, 2001)
+        density = (1 + at**2 / degrees) ** (-(degrees + 1) / 2)
+        weights = numpy.array([1.0, *[4.0, 2.0] * 999, 4.0, 1.0]) * t / 2000 / 3
+        scale = math.gamma((degrees + 1) / 2) / math.gamma(degrees / 2) / math.sqrt(degrees * math.pi)
+        assert 2 * scale * float((weights * density).sum()) == pytest.approx(0.95, abs=2e-4), degrees
 
 
 def test_a_share_of_all_or_none_stays_within_them() -> None:

@@ -25,7 +25,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_a_seed_gives_the_same_bytes_and_another_seed_other_weights(tmp_path: Path, layout: Layout) -> None:
     one, two = digests(tiny.make(tmp_path / "1", layout)), digests(tiny.make(tmp_path / "2", layout))
     other = digests(tiny.make(tmp_path / "3", layout, seed=2))
-    assert one == two
+    assert one == two == digests(tiny.make(tmp_path / "4", layout, seed=1))
     assert {name for name in one if one[name] != other[name]} == {
         name for name in one if name.endswith("tensors")
     }
@@ -52,6 +52,36 @@ def test_the_vocabulary_is_bytes_then_words_then_special_tokens() -> None:
     assert list(ids)[-len(SPECIAL) :] == list(SPECIAL)
     assert len({"".join(pair) for pair in merges()}) == len(merges())
     assert all(left in ids and right in ids for left, right in merges())
+
+
+# The beginnings of their sha256; of weights the header's. transformers reads these files (below).
+COMMON = {
+    "chat_template.jinja": "612bfca33fa9c22b",
+    "generation_config.json": "746819d744258858",
+    "tokenizer.json": "37739c8c78f1a812",
+    "tokenizer_config.json": "c9e4b11c0fbf20ee",
+}
+FILES = {
+    "text": COMMON | {"config.json": "64804a1c27934e3c", "model.safetensors": "154e62bfbe1ad4bc"},
+    "multimodal": COMMON
+    | {
+        "config.json": "3a720555c95936c1",
+        "model-00001-of-00002.safetensors": "1729869a289796a9",
+        "model-00002-of-00002.safetensors": "44bae71bcf85af5f",
+        "model.safetensors.index.json": "1ccc8642b0ababb4",
+        "preprocessor_config.json": "b196be798450101b",
+        "processor_config.json": "79e69b50654ecc21",
+    },
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_file_is_the_toys_own(tmp_path: Path, layout: Layout) -> None:
+    files = {path.name: path.read_bytes() for path in tiny.make(tmp_path / "model", layout).iterdir()}
+    for name, data in files.items():
+        if name.endswith(".safetensors"):
+            files[name] = data[: 8 + int.from_bytes(data[:8], "little")]
+    assert {name: hashlib.sha256(data).hexdigest()[:16] for name, data in files.items()} == FILES[layout]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
