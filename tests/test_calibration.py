@@ -1,6 +1,7 @@
 """Calibration: a probe bends the prediction of its machine, and of no other."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,13 @@ from deploy.plan import Plan, Throughput
 from deploy.sizing.fit import Options
 from deploy.sizing.size import on, plan
 from deploy.sizing.subject import named
+from infra.catalog import gpus
 from serving import calibration
+from serving.models import model
 from serving.probe.report import ProbeReport
+from serving.throughput import Engine, Load, kernels_s, prefill_s
+from serving.vllm_versions import rules
+from serving.weights import Split
 
 PROBE = {
     "document": "probe",
@@ -158,3 +164,73 @@ def test_two_loads_are_told_apart_from_a_fifth_more_kernel_time_on() -> None:
         False,
         True,
     ]
+
+
+SCOUT = model("scout")
+ENGINE = Engine(
+    gpu=gpus()["H100"],
+    architecture=SCOUT.architecture,
+    scheme=SCOUT.checkpoints["fp8"].scheme,
+    split=Split(8),
+    rules=rules("0.33.0"),
+    kv_bytes_per_value=2,
+    max_num_batched_tokens=8192,
+    host_gb_per_s=50,
+)
+
+
+def measured_by(*loads: tuple[int, float]) -> calibration.Calibration:
+    """Points of a machine whose kernels take 1.5 times as long, with 6 ms more; each may be off by a factor."""
+    points = []
+    for concurrency, off in loads:
+        tpot = (1.5 * kernels_s(ENGINE, Load(1000, 500, concurrency), concurrency) + 0.006) * off
+        points.append(
+            calibration.Point(
+                concurrency=concurrency,
+                input_tokens=1000,
+                output_tokens=500,
+                tpot_s=tpot,
+                ttft_s=tpot + 2 * prefill_s(ENGINE, 1000),
+                measured_at="",
+            )
+        )
+    return calibration.Calibration(
+        gpu="H100",
+        model="scout",
+        precision="fp8",
+        tensor=8,
+        pipeline=1,
+        data=1,
+        vllm_version="0.33.0",
+        points=tuple(points),
+        updated_at=datetime(2026, 11, 28, 23, tzinfo=UTC),
+    )
+
+
+def test_a_fit_through_two_loads_is_as_good_as_any() -> None:
+    found = calibration.fitted(measured_by((1, 1.0), (64, 1.0)), ENGINE)
+    assert (found.kernels, found.overhead_s, found.prefill) == pytest.approx((1.5, 0.006, 2.0))
+    assert (found.band, found.basis) == (1.1, "calibrated on 2026-11-28 with 2 probes of H100")
+
+
+def test_a_fit_through_one_load_is_a_factor() -> None:
+    found = calibration.fitted(measured_by((64, 1.0)), ENGINE)
+    kernels = kernels_s(ENGINE, Load(1000, 500, 64), 64)
+    factor = (1.5 * kernels + 0.006) / (kernels + 0.004)
+    assert (found.kernels, found.overhead_s, found.prefill) == pytest.approx((factor, factor * 0.004, 2.0))
+    assert (found.band, found.basis) == (1.3, "calibrated on 2026-11-28 with 1 probe of H100")
+
+
+def test_the_band_is_as_wide_as_the_worst_point_misses() -> None:
+    """Two points of one load, twice as slow as each other: the factor is between, each off by it."""
+    found = calibration.fitted(measured_by((64, 1.0), (64, 2.0)), ENGINE)
+    assert found.band == pytest.approx(1.5)
+    three = calibration.fitted(measured_by((1, 1.0), (64, 1.0), (256, 1.5)), ENGINE)
+    assert three.band > 1.1
+
+
+def test_a_prefill_is_never_nothing() -> None:
+    (point,) = measured_by((1, 1.0)).points
+    found = point.model_copy(update={"ttft_s": point.tpot_s})
+    assert calibration.prefill_factor(ENGINE, found) == 0.1
+    assert calibration.load_of(point) == Load(1000, 500, 1)

@@ -108,3 +108,25 @@ def test_a_tar_that_was_cut_short_is_no_archive_whatever_it_says(
     cut.write_text(f"#!/bin/sh\nprintf 'all bytes'\necho '{CHANGED}' >&2\nexit 1\n")
     packed = pack.pack_file(engine, tmp_path / "engine.tar")
     assert packed.path.read_bytes() == b"all bytes" + pack.last_word()
+
+
+def test_what_is_packed_is_told(engine: Engine, tmp_path: Path) -> None:
+    (engine.vllm.parent.parent / "lib" / "python3.12").mkdir()
+    packed = pack.pack_file(engine, tmp_path / "engine.tar")
+    size = (tmp_path / "engine.tar").stat().st_size
+    assert packed == pack.Packed(
+        path=tmp_path / "engine.tar", version="0.32.0+cpu", python="3.12", gib=size / 2**30
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["an engine", "engine.tar"]
+
+
+def test_what_is_no_engine_is_said_with_what_to_name(tmp_path: Path) -> None:
+    with pytest.raises(ServerError) as caught:
+        pack.prefix_of(tmp_path / "bin" / "vllm")
+    vllm = tmp_path / "bin" / "vllm"
+    assert caught.value.message == f"{vllm} is not in a virtual environment, so it cannot be packed."
+    assert caught.value.hint == "Name one that is: CORRAL_VLLM=/path/to/venv/bin/vllm"
+    with pytest.raises(ServerError) as caught:
+        pack.python_of(tmp_path)
+    assert caught.value.message == f"{tmp_path} holds no Python packages."
+    assert caught.value.hint == "Install the engine again: corral engine install"

@@ -48,3 +48,28 @@ def test_a_body_that_is_no_json(body: bytes, encoding: str, line: str) -> None:
 def test_how_long_to_wait(asked: str, seconds: float | None, words: str | None) -> None:
     assert wait_s(asked, NOON) == seconds
     assert words is None or wait_text(asked) == words
+
+
+def test_a_line_is_as_long_as_it_may_be() -> None:
+    assert [len(one_line("x" * size)) for size in (299, 300, 301)] == [299, 300, 300]
+    assert [one_line("abcdef", most) for most in (5, 6)] == ["ab...", "abcdef"]
+    assert one_line(" " * 1200 + "x") == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (None, "a minute"),
+        ("119", "119 s"),
+        ("120", "2 minutes"),
+        (str(7 * 86400), "10080 minutes"),
+        (str(7 * 86400 + 1), "for it (Retry-After: 604801)"),
+        ("9" * 60, f"for it (Retry-After: {'9' * 37}...)"),
+    ],
+)
+def test_how_long_a_person_waits(asked: str | None, words: str) -> None:
+    assert wait_text(asked) == words
+
+
+def test_a_date_without_a_zone_is_in_utc() -> None:
+    assert wait_s("26 Nov 2026 12:01:00 -0000", NOON) == 60.0
