@@ -71,6 +71,7 @@ def printed() -> dict[str, Any]:
         "capacity-block list": list[Offering],
         "claude-cost": ClaudeCost,
         "compare": Comparison,
+        "connect": Endpoint,
         "demo": Demo,
         "down": Teardown,
         "egress": Egress,

@@ -217,6 +217,18 @@ class Host:
         """End what `forward` began; nothing happens where it did not."""
         self._control("exit", local_port)
 
+    def shell(self) -> tuple[str, ...]:
+        """The command that opens a shell there, over the connection that is shared."""
+        return (
+            *client(self._socket()),
+            "-o",
+            "ControlMaster=auto",
+            "-o",
+            "ControlPersist=60",
+            "--",
+            self.destination,
+        )
+
     def address(self) -> str:
         """The host's name or address as ~/.ssh/config resolves it."""
         argv = [*client(self._socket()), "-G", "--", self.destination]

@@ -6,6 +6,8 @@ EC2 is the strict fake with its own clock; Session Manager is a real `aws` proce
 import json
 import os
 import shlex
+import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +20,15 @@ from renting import door, fresh
 
 from deploy.cli.main import run
 from deploy.cli.output import progress
-from deploy.deployment import folder
+from deploy.connect import keep
+from deploy.deployment import folder, load
 from deploy.sizing.fit import Options
 from deploy.sizing.size import answer_for
 from deploy.targets import ec2
+from deploy.targets.base import Status
+from infra.aws.session import Tunnel
+from infra.processes import is_alive
+from serving.endpoint import Endpoint
 
 Corral = Callable[..., tuple[int, str, str]]
 
@@ -232,6 +239,46 @@ def end_of(aws: FakeAws) -> str:
     """When the only machine ends itself, as its tag says."""
     (machine,) = aws.regions["us-east-1"].instances.values()
     return next(str(tag["Value"]) for tag in machine["Tags"] if tag["Key"] == "corral:expires-at")
+
+
+def test_a_tunnel_that_ended_is_opened_again_where_it_was(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral
+) -> None:
+    """Session Manager ends one that is idle for 20 minutes, and any after about an hour."""
+    endpoint = Endpoint.model_validate_json(corral("up", *one, "--json")[1])
+
+    def end_the_tunnel(seconds: float = 0) -> None:
+        holder = Tunnel.read(folder("t1") / "tunnel.json").holder
+        os.killpg(holder.pid, signal.SIGKILL)
+        while is_alive(holder):
+            time.sleep(0.01)
+
+    end_the_tunnel()
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.endpoint) == ("serving", endpoint)
+    rounds = iter((end_the_tunnel, end_the_tunnel, interrupted))
+    opened: list[Endpoint] = []
+    with pytest.raises(KeyboardInterrupt):
+        keep(load("t1"), opened.append, progress, lambda seconds: next(rounds)(seconds))
+    assert opened == [endpoint]
+    assert log.read_text().count("localPortNumber") == 4
+    assert corral("down", "t1")[0] == 0
+
+
+def interrupted(seconds: float) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_shell_on_the_box_is_a_session_with_it(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("provision", *one)[0] == 0
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: ran.append((program, *words)))
+    assert corral("ssh", "t1")[0] == 0
+    (machine,) = aws.regions["us-east-1"].instances
+    session = ("aws", "ssm", "start-session", "--region", "us-east-1", "--target", machine)
+    assert ran == [("aws", *session)]
 
 
 WORDS = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"

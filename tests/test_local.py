@@ -84,6 +84,16 @@ def test_serve_returns_when_it_answers_and_stop_leaves_nothing(deployment: Deplo
     assert not key.exists()
 
 
+def test_the_way_to_a_server_here_is_where_it_listens(deployment: Deployment) -> None:
+    with pytest.raises(ServerError, match=f"{deployment.name} is not served"):
+        local.endpoint(deployment)
+    served = local.serve(deployment)
+    assert local.endpoint(deployment) == served
+    local.stop(deployment)
+    with pytest.raises(UsageError, match="runs on this machine"):
+        local.shell(deployment)
+
+
 def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment) -> None:
     local.serve(deployment)
     other = deployment.model_copy(update={"plan": on_port(deployment.plan, 1)})

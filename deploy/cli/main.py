@@ -14,6 +14,7 @@ from deploy.cli import (
     capacity_block,
     claude_cost,
     compare,
+    connect,
     demo,
     down,
     egress,
@@ -90,6 +91,8 @@ app.command("status")(status.status)
 app.command("egress")(egress.egress)
 app.add_typer(hosts.hosts, name="hosts")
 app.command("logs")(logs.logs)
+app.command("connect")(connect.connect)
+app.command("ssh")(connect.ssh)
 app.command("stop")(stop.stop)
 app.command("compare")(compare.compare)
 app.command("claude-cost")(claude_cost.claude_cost)

@@ -118,7 +118,7 @@ def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
     path = folder(deployment.name) / "tunnel.json"
     tunnel = session.held(path, machine.instance_id)
     if tunnel is None:
-        port = free_port(order.port)
+        port = free_port(session.last_port(path, machine.instance_id) or order.port)
         tunnel = session.open_tunnel(path, machine.instance_id, machine.region, order.port, port)
         wait_open(tunnel.local_port)
     return f"http://127.0.0.1:{tunnel.local_port}"

@@ -96,6 +96,14 @@ class Target(Protocol):
         """Start the server and return once it has answered a real completion."""
         ...
 
+    def endpoint(self, deployment: Deployment) -> Endpoint:
+        """Where the server answers from here, by a tunnel that is opened if need be; starts nothing."""
+        ...
+
+    def shell(self, deployment: Deployment) -> tuple[str, ...]:
+        """The command that opens a shell on its (first) machine."""
+        ...
+
     def status(self, deployment: Deployment) -> Status:
         """Ask the machine, not our documents."""
         ...

@@ -152,6 +152,22 @@ def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[rented.Rent
 
 
 @told
+def endpoint(deployment: Deployment) -> Endpoint:
+    """Where the first machine's server answers from here."""
+    aws, order = aws_for(deployment.name), order_of(deployment)
+    return ec2_reach.endpoint(deployment, order, running(aws, deployment, order)[0])
+
+
+@told
+def shell(deployment: Deployment) -> tuple[str, ...]:
+    """A shell on the first machine, through Session Manager."""
+    session.require_plugin()
+    aws, order = aws_for(deployment.name), order_of(deployment)
+    first = running(aws, deployment, order)[0]
+    return session.shell(first.instance_id, first.region)
+
+
+@told
 def status(deployment: Deployment) -> Status:
     """Ask EC2 by tag, the boxes by their consoles, and the server where it can be reached from here."""
     aws, order = aws_for(deployment.name), order_of(deployment)

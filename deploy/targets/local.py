@@ -162,6 +162,21 @@ def explained(name: str, place: Path, error: ServerError) -> ServerError:
     return ServerError(f"The server did not start: {found.cause}.", found.next.replace("NAME", name))
 
 
+def endpoint(deployment: Deployment) -> Endpoint:
+    """Where its server listens. Raises ServerError when none runs."""
+    running = server.load(folder(deployment.name))
+    if running is None or not is_running(deployment):
+        raise ServerError(f"{deployment.name} is not served.", f"Start it: corral serve {deployment.name}")
+    return running.endpoint
+
+
+def shell(deployment: Deployment) -> tuple[str, ...]:
+    """There is none to open: raises UsageError."""
+    raise UsageError(
+        f"{deployment.name} runs on this machine.", f"Its log and state: corral logs {deployment.name}"
+    )
+
+
 def status(deployment: Deployment) -> Status:
     """Ask the kernel for its processes, then the server itself for a completion."""
     place = folder(deployment.name)

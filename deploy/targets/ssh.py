@@ -76,6 +76,16 @@ def serve(deployment: Deployment) -> Endpoint:
     return first
 
 
+def endpoint(deployment: Deployment) -> Endpoint:
+    """Where the first host's server answers from here."""
+    return tunnels.endpoint(deployment, connected(deployment.hosts[0]))
+
+
+def shell(deployment: Deployment) -> tuple[str, ...]:
+    """A shell on the first host."""
+    return Host(deployment.hosts[0]).shell()
+
+
 def status(deployment: Deployment) -> Status:
     """Ask every host; the fleet is as well as its worst host."""
     found = on_each(deployment, lambda host: host_unit.status(deployment, host))

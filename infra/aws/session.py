@@ -61,12 +61,17 @@ def command(instance_id: str, region: str, words: str) -> list[str]:
     return start_session(instance_id, region, "AWS-StartNonInteractiveCommand", {"command": [words]})
 
 
+def shell(instance_id: str, region: str) -> tuple[str, ...]:
+    """The command that opens a shell on the box."""
+    return ("aws", "ssm", "start-session", "--region", region, "--target", instance_id)
+
+
 def start_session(
     instance_id: str, region: str, document: str, parameters: dict[str, list[str]]
 ) -> list[str]:
-    """`aws ssm start-session`."""
-    target = ["aws", "ssm", "start-session", "--region", region, "--target", instance_id]
-    return [*target, "--document-name", document, "--parameters", json.dumps(parameters)]
+    """`aws ssm start-session` with one of AWS's documents."""
+    asked = ("--document-name", document, "--parameters", json.dumps(parameters))
+    return [*shell(instance_id, region), *asked]
 
 
 def require_plugin() -> None:
@@ -202,6 +207,15 @@ def started(words: list[str]) -> Iterator[subprocess.Popen[str]]:
     finally:
         os.close(theirs)
         os.close(ours)
+
+
+def last_port(path: Path, instance_id: str) -> int | None:
+    """The local port of the last tunnel to that box, open or not: what asks there should find it again."""
+    try:
+        tunnel = Tunnel.read(path)
+    except DocumentError:
+        return None
+    return tunnel.local_port if tunnel.instance_id == instance_id else None
 
 
 def held(path: Path, instance_id: str) -> Tunnel | None:

@@ -1,0 +1,40 @@
+"""`corral connect` and `corral ssh`: the way to a server, and to its machine."""
+
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")]
+
+
+def connect(name: Name, as_json: AsJson = False) -> None:
+    """Keep the way to its server open until Ctrl-C; a tunnel that ended is opened again, on the same port."""
+    import sys
+    import time
+
+    from deploy.cli.output import emit, progress
+    from deploy.connect import keep
+    from deploy.deployment import load
+    from deploy.show_server import endpoint
+    from serving.endpoint import Endpoint
+
+    def opened(found: Endpoint) -> None:
+        emit(found, endpoint(name, found), as_json)
+        sys.stdout.flush()  # whoever reads it does not wait until Ctrl-C
+
+    keep(load(name), opened, progress, time.sleep)
+
+
+def ssh(name: Name) -> None:
+    """Open a shell on its machine, the first of several: over SSH, or through Session Manager on EC2."""
+    import os
+    import sys
+
+    from deploy.deployment import load
+    from deploy.targets.choose import target_of
+
+    deployment = load(name)
+    words = target_of(deployment).shell(deployment)
+    sys.stdout.flush()
+    os.execvp(words[0], words)
