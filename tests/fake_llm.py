@@ -29,9 +29,10 @@ class Config:
     stall_every: int = 50
     tokens_per_chunk: int = 1
     capacity: int = 0
-    """Whoever comes above this many streams at once gets the first token a second late."""
-    freeze_at_s: float = -1.0
-    freeze_s: float = 0.0
+    """Whoever comes above this many streams at once is refused."""
+    freeze_at: int = -1
+    """From this streamed request on, counted from 0, no token leaves until `freeze_for` more have come."""
+    freeze_for: int = 0
     ramp_s: float = 0.0
     """For this long after its first request the server is four times slower."""
     fault: str = ""
@@ -59,8 +60,7 @@ class State:
     requests: int = 0
     in_flight: int = 0
     began_ns: int = 0
-    freeze_from_ns: int = 0
-    """When the tenth request came: the probe's trial and its preparations are over then, however slow they were."""
+    thawed: asyncio.Event = field(default_factory=asyncio.Event)
     generated: int = 0
     prompted: int = 0
     truth: list[dict[str, Any]] = field(default_factory=list)
@@ -184,12 +184,14 @@ class Server(asyncio.Protocol):
         received_ns = time.monotonic_ns()
         state.began_ns = state.began_ns or received_ns
         number, state.requests = state.requests, state.requests + 1
-        if number == 10:
-            state.freeze_from_ns = received_ns
+        frozen = config.freeze_at <= number < config.freeze_at + config.freeze_for
+        state.thawed.clear() if frozen else state.thawed.set()
         state.bodies.append(body)
         state.in_flight += 1
         try:
             fault = config.fault if config.fault and number % config.every == 1 % config.every else ""
+            if config.capacity and state.in_flight > config.capacity:
+                fault = "429"
             if await self.fails_early(fault):
                 return
             record: dict[str, Any] = {"received_ns": received_ns, "sent_ns": [], "tokens": body["max_tokens"]}
@@ -269,8 +271,8 @@ class Stream:
         for index, tokens in enumerate(self.chunks(left)):
             if index:
                 due_ns += int(self.gap_ms(index) * 1e6)
-            due_ns = max(due_ns, self.thawed_ns(due_ns))
             await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+            await state.thawed.wait()
             if self.server.closed or self.strikes(index):
                 return
             state.generated += tokens
@@ -287,9 +289,7 @@ class Stream:
 
     def first_ms(self, number: int) -> float:
         """When the first chunk is due."""
-        config = self.config
-        over = bool(config.capacity) and self.server.state.in_flight > config.capacity
-        return config.ttft_ms + config.ttft_step_ms * (number % config.ttft_steps) + 1000.0 * over
+        return self.config.ttft_ms + self.config.ttft_step_ms * (number % self.config.ttft_steps)
 
     def gap_ms(self, index: int) -> float:
         """The gap before this chunk."""
@@ -297,14 +297,6 @@ class Stream:
         slow = 4.0 if time.monotonic_ns() - self.server.state.began_ns < config.ramp_s * 1e9 else 1.0
         stalled = config.stall_ms if config.stall_ms and index % config.stall_every == 0 else 0.0
         return config.itl_ms * slow * config.tokens_per_chunk + stalled
-
-    def thawed_ns(self, due_ns: int) -> int:
-        """The end of the freeze when the time falls into it."""
-        config = self.config
-        start_ns = self.server.state.freeze_from_ns + int(config.freeze_at_s * 1e9)
-        end_ns = start_ns + int(config.freeze_s * 1e9)
-        frozen = config.freeze_at_s >= 0 and self.server.state.freeze_from_ns > 0
-        return end_ns if frozen and start_ns <= due_ns < end_ns else due_ns
 
     def strikes(self, index: int) -> bool:
         """The faults in the middle of a stream."""
