@@ -1,8 +1,10 @@
 """The door to an endpoint: plain HTTP to health, models, metrics and one small completion."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -96,7 +98,15 @@ def client(endpoint: Endpoint, timeout_s: float) -> httpx2.Client:
     """A client that asks the endpoint itself: no proxy of the environment, no redirect, no netrc."""
     key = read_text(endpoint.api_key_file, "key file").strip() if endpoint.api_key_file else ""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx2.Client(base_url=endpoint.base_url, headers=headers, timeout=timeout_s, trust_env=False)
+    return httpx2.Client(
+        base_url=endpoint.base_url, headers=headers, timeout=timeout_s, trust_env=False, verify=trusted()
+    )
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted: read once, for that takes longer than a question."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 @contextmanager

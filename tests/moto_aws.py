@@ -1,13 +1,14 @@
 """AWS on loopback for the real wire: moto's server, with what it lacks or has wrong put right.
 
 What moto is known not to do (facts of moto 5.2.5): no Deep Learning image, no EC2 quotas, no placement groups or
-capacity reservations, no filter by client token, no IAM simulator; each is given here, as small as it can be.
+capacity reservations, no filter by client token, no IAM simulator; each is given here, as small as it can be. It has
+twenty regions and thousands of images, which take long to make: here are three regions and one image.
 """
 
 import base64
 import datetime
 import json
-import urllib.request
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,9 +17,12 @@ from unittest.mock import patch
 import boto3
 from fake_prices import FakePrices, serving
 from moto.core.responses import ActionResult
+from moto.ec2.models import ec2_backends
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
 from moto.ec2.responses import EC2Response
 from moto.ec2.utils import filter_dict_attribute_mapping
 from moto.iam.responses import IamResponse
+from moto.moto_api._internal import moto_api_backend
 from moto.server import ThreadedMotoServer
 from moto.servicequotas.responses import ServiceQuotasResponse
 from moto.ssm.models import Parameter, ssm_backends
@@ -35,6 +39,7 @@ class MotoAws:
     def __init__(self, url: str, prices: FakePrices, prices_url: str) -> None:
         self.url = url
         self.prices = prices
+        self.clients: dict[tuple[str, str], Any] = {}
         self.environment = {
             "AWS_ENDPOINT_URL": url,
             # moto has no price list: it answers 500.
@@ -47,19 +52,21 @@ class MotoAws:
     def reset(self) -> None:
         """Forget everything, but for the image."""
         self.prices.__init__()  # type: ignore[misc]
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")):
-            publish_image(self)
+        moto_api_backend.reset()
+        publish_image()
 
     def client(self, service: str, region: str = "us-east-1") -> Any:
         """A client of our own, to look at what corral did."""
         make: Any = boto3.client
-        return make(
-            service,
-            region_name=region,
-            endpoint_url=self.url,
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
+        if (service, region) not in self.clients:
+            self.clients[service, region] = make(
+                service,
+                region_name=region,
+                endpoint_url=self.url,
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+        return self.clients[service, region]
 
     def instances(self, region: str = "us-east-1") -> list[dict[str, Any]]:
         """Every instance that is not terminated."""
@@ -83,16 +90,12 @@ def running() -> Iterator[MotoAws]:
             server.stop()
 
 
-def publish_image(aws: MotoAws) -> None:
+def publish_image() -> None:
     """Publish an image under the name that SSM would publish the Deep Learning image by."""
     name = images()["deep-learning-base"]["parameter"]
     for region in REGIONS:
-        image = aws.client("ec2", region).register_image(
-            Name="Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) test",
-            RootDeviceName="/dev/sda1",
-            BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 75}}],
-            Architecture="x86_64",
-        )["ImageId"]
+        title = "Deep Learning Base OSS Nvidia Driver GPU AMI (Ubuntu 24.04) test"
+        image = ec2_backends[ACCOUNT][region].register_image(title, "").id
         parameter = Parameter(
             account_id=ACCOUNT,
             name=name,
@@ -130,7 +133,11 @@ def lacking_parts() -> Iterator[None]:
     def simulated(response: Any) -> Any:
         return ActionResult({"EvaluationResults": []})
 
+    few = [region for region in RegionsAndZonesBackend.regions if region.name in REGIONS]
+
     with (
+        patch.dict(os.environ, {"MOTO_EC2_LOAD_DEFAULT_AMIS": "false"}),
+        patch.object(RegionsAndZonesBackend, "regions", few),
         patch.object(EC2Response, "describe_placement_groups", no_groups, create=True),
         patch.object(EC2Response, "describe_capacity_reservations", no_reservations, create=True),
         patch.object(EC2Response, "get_console_output", console),

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -243,9 +242,7 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     (an_engine(tmp_path / "engine") / "bin" / "python").symlink_to(sys.executable)
     a_plan(tmp_path)
     arguments = ["bundle", "create", str(tmp_path / "plan.json"), "-o", str(tmp_path / "bundle")]
-    began = time.monotonic()
     assert run([*arguments, "--engine", str(tmp_path / "engine")]) == 11
-    assert time.monotonic() - began < 60
     said = capsys.readouterr().err
     assert "error: corral's own wheels cannot be had here: " in said
     assert "hint: Leave it out (--without-corral)" in said

@@ -1,7 +1,8 @@
-"""Provision and down on the real wire: the program as a process, boto3, HTTP, moto's server on loopback."""
+"""Provision and down on the real wire: boto3, HTTP, moto's server on loopback; as a process where that is the point."""
 
 import base64
 import gzip
+import io
 import json
 import os
 import re
@@ -10,69 +11,107 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
+from typing import TYPE_CHECKING, Any
 
 import fake_aws_cli
 import json_schemas
-import moto_aws
 import pytest
+from botocore_once import models_read_once
 from fake_aws_cli import KEY
-from moto.core.responses import ActionResult
-from moto.ec2.exceptions import EC2ClientError
-from moto.ec2.models.instances import InstanceBackend
-from moto.ec2.responses import EC2Response
-from moto_aws import MotoAws
 
+from deploy.cli.main import run
+from deploy.plan import Plan
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
 from infra.aws.kinds import TYPES
 
+if TYPE_CHECKING:
+    from moto_aws import MotoAws
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[MotoAws]:
-    with moto_aws.running() as server:
-        yield server
+
+@pytest.fixture(scope="session")
+def server() -> Iterator["MotoAws"]:
+    """moto is imported by who uses it: it takes seconds."""
+    with models_read_once():
+        import moto_aws
+
+        with moto_aws.running() as server:
+            yield server
 
 
 @pytest.fixture
-def aws(server: MotoAws) -> MotoAws:
-    """The server, with nothing in it."""
+def aws(server: "MotoAws", monkeypatch: pytest.MonkeyPatch) -> "MotoAws":
+    """The server, with nothing in it; whatever is asked of AWS is asked of it."""
     server.reset()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
     return server
 
 
-@pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("plan") / "plan.json"
-    path.write_text(
-        corral({}, "size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json").stdout
-    )
-    return path
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    answer_for("scout", "int4", "g5.12xlarge", Options()).write(tmp_path / "plan.json")
+    return str(tmp_path / "plan.json")
 
 
+Start = Callable[..., "subprocess.Popen[str]"]
 PROGRAM = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
 
 
-def corral(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+def corral(*arguments: str) -> CompletedProcess[str]:
+    """Run a command here."""
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = run(arguments)
+    return CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def process(*arguments: str) -> CompletedProcess[str]:
+    """Run a command as a process of its own."""
     done = subprocess.run(
-        [*PROGRAM, *arguments],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        [*PROGRAM, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
     json_schemas.check(arguments, done.stdout)
     return done
 
 
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command as a process; ended with the test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        begun.append(subprocess.Popen([*PROGRAM, *arguments], stderr=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield start
+    for running in begun:
+        running.kill()
+        running.wait()
+        assert running.stderr
+        running.stderr.close()
+
+
+def wait(event: threading.Event, running: "subprocess.Popen[str]") -> None:
+    """Wait for what that process must cause; the test's own time limit ends a wait for what it does not."""
+    while not event.wait(0.1):
+        assert running.poll() is None, running.communicate()
+
+
+def rent(plan: str, name: str) -> list[str]:
+    """The command that rents for a plan."""
+    return ["provision", plan, "--target", "ec2", "--name", name, "--yes"]
+
+
 def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left(
-    aws: MotoAws, plan: Path
+    aws: "MotoAws", plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["provision", str(plan), "--target", "ec2", "--name", "t1", "--yes"]
-    command += ["--tag", "team=ml platform", "--tag", "cost/centre=42"]
-    no_prices = {"AWS_ENDPOINT_URL_PRICING": aws.url}  # moto's server has no price list: it answers 500
-    up = corral(aws.environment | no_prices, *command, "--json")
+    command = [*rent(plan, "t1"), "--tag", "team=ml platform", "--tag", "cost/centre=42"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_PRICING", aws.url)  # moto's server has no price list: it answers 500
+    up = process(*command, "--json")
     assert (up.returncode, json.loads(up.stdout)["region"]) == (0, "us-east-1"), up.stderr
     (said,) = [line for line in up.stderr.splitlines() if " price us-east-1: " in line]
     assert said.startswith(
@@ -86,97 +125,50 @@ def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left
     assert machine["MetadataOptions"]["HttpTokens"] == "required"
     tags = {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
     assert (tags["corral:deployment"], tags["team"], tags["cost/centre"]) == ("t1", "ml platform", "42")
-    again = corral(aws.environment, *command)
+    again = corral(*command)
     assert (again.returncode, [row["InstanceId"] for row in aws.instances()]) == (0, [machine["InstanceId"]])
 
-    down = corral(aws.environment, "down", "t1", "--json")
+    down = process("down", "t1", "--json")
     assert down.returncode == 0, down.stderr
     assert json.loads(down.stdout) == {"name": "t1", "counts": dict.fromkeys(TYPES, 0), "left": []}
     assert aws.instances() == []
-    assert corral(aws.environment, "down", "t1", "--json").returncode == 0
+    assert corral("down", "t1", "--json").returncode == 0
 
 
-def test_a_volume_that_outlives_its_machine_is_found(aws: MotoAws, plan: Path) -> None:
+def test_a_volume_that_outlives_its_machine_is_found(aws: "MotoAws", plan: str) -> None:
     tags = [{"Key": "corral:deployment", "Value": "left-behind"}]
     ec2 = aws.client("ec2", "us-west-2")
     specification = [{"ResourceType": "volume", "Tags": tags}]
     ec2.create_volume(AvailabilityZone="us-west-2a", Size=10, TagSpecifications=specification)
     ec2.create_volume(AvailabilityZone="us-west-2a", Size=11)
-    down = corral(aws.environment, "down", "left-behind", "--target", "ec2", "--json")
+    down = corral("down", "left-behind", "--target", "ec2", "--json")
     assert (down.returncode, json.loads(down.stdout)["left"]) == (0, []), down.stderr
     assert [volume["Size"] for volume in ec2.describe_volumes()["Volumes"]] == [11]
 
 
-def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: MotoAws, plan: Path) -> None:
-    words = shlex.join([*PROGRAM, "provision", str(plan), "--target", "ec2", "--name", "t2"])
-    done = subprocess.run(
-        ["sh", "-c", f"{words} <&-"],
-        env=os.environ | aws.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def test_without_a_terminal_and_without_yes_nothing_is_rented(aws: "MotoAws", plan: str) -> None:
+    words = shlex.join([*PROGRAM, "provision", plan, "--target", "ec2", "--name", "t2"])
+    done = subprocess.run(["sh", "-c", f"{words} <&-"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "g5.12xlarge in us-east-1: 5.672 USD per hour (AWS Price List API (GetProducts), " in done.stderr
     assert "hint: Say so beforehand: --yes" in done.stderr
     assert aws.instances() == []
 
 
-def test_the_price_of_today_is_asked_about_and_held_to_the_limit(aws: MotoAws, plan: Path) -> None:
-    command = ["provision", str(plan), "--target", "ec2", "--name", "t8"]
+def test_the_price_of_today_is_asked_about_and_held_to_the_limit(aws: "MotoAws", plan: str) -> None:
     aws.prices.usd["g5.12xlarge"] = "6.1000000000"
-    dear = corral(aws.environment, *command, "--max-usd-per-hour", "6", "--yes")
+    dear = corral(*rent(plan, "t8"), "--max-usd-per-hour", "6")
     assert (dear.returncode, aws.instances()) == (2, [])
     assert ": more than --max-usd-per-hour 6." in dear.stderr
-    up = corral(aws.environment, *command, "--yes")
+    up = corral(*rent(plan, "t8"))
     assert (up.returncode, len(aws.instances())) == (0, 1), up.stderr
-    size = corral(aws.environment, "size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json")
+    size = corral("size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json")
     price = json.loads(size.stdout)["price"]
     assert (price["usd_per_hour"], price["source"]) == (6.1, "AWS Price List API (GetProducts)")
-    assert corral(aws.environment, "down", "t8").returncode == 0
-    asked = corral(aws.environment, "prices", "--refresh", "g5.12xlarge", "p5e.48xlarge", "--json")
+    assert corral("down", "t8").returncode == 0
+    asked = corral("prices", "--refresh", "g5.12xlarge", "p5e.48xlarge", "--json")
     assert (asked.returncode, len(json.loads(asked.stdout)["refused"])) == (12, 1)
     assert "AWS named no price that may be used: p5e.48xlarge in us-east-1: " in asked.stderr
-
-
-@pytest.fixture
-def session_manager(tmp_path: Path) -> tuple[dict[str, str], Path]:
-    """The environment with an `aws` that reaches the box, and the log of how it was called."""
-    tools, log = fake_aws_cli.installed(tmp_path), tmp_path / "aws.log"
-    path = f"{tools}:{os.environ['PATH']}"
-    return {"PATH": path, "FAKE_AWS_LOG": str(log), "FAKE_MODEL": "scout"}, log
-
-
-def test_up_serves_through_session_manager_with_no_port_open(
-    aws: MotoAws, plan: Path, session_manager: tuple[dict[str, str], Path], tmp_path: Path
-) -> None:
-    asked = json.loads(plan.read_text())
-    extra, log = session_manager
-    environment = aws.environment | extra | CANARIES | {"FAKE_MODEL": asked["serve"]["served_model_name"]}
-    up = corral(environment, "up", str(plan), "--target", "ec2", "--name", "t3", "--yes", "--json")
-    assert up.returncode == 0, up.stderr
-    endpoint = json.loads(up.stdout)
-    assert endpoint["base_url"].startswith("http://127.0.0.1:")
-    (machine,) = aws.instances()
-    try:
-        status = corral(environment, "status", "t3", "--json")
-        assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "serving"), status.stderr
-        assert json.loads(status.stdout)["usd_so_far"] == pytest.approx(5.672 / 60, rel=0.5)
-        assert corral(environment, "logs", "t3").stdout == "a line of the log\n"
-        extended = corral(environment, "extend", "t3", "2d", "--json")
-        until = json.loads(extended.stdout)["expires_at"]
-        (machine,) = aws.instances()
-        assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}["corral:expires-at"] == until
-        schedule = aws.client("scheduler").get_schedule(Name="end", GroupName="corral-t3")
-        assert schedule["ScheduleExpression"] == f"at({until.removesuffix('Z')})"
-        (words,) = [line for line in log.read_text().splitlines() if "bin/extend" in line]
-        assert "sudo /opt/corral/t3/bin/extend 2880" in words
-        no_secret_anywhere(aws, machine["InstanceId"], tmp_path, [up, status, extended], log)
-    finally:
-        down = corral(environment, "down", "t3", "--json")
-    assert (down.returncode, json.loads(down.stdout)["left"]) == (0, []), down.stderr
-    (forwarding,) = [line for line in log.read_text().splitlines() if "localPortNumber" in line]
-    assert endpoint["base_url"].rpartition(":")[2] in forwarding
 
 
 # Secrets a user has around him; none is corral's to hand on.
@@ -188,8 +180,46 @@ CANARIES = {
 }
 
 
+@pytest.fixture
+def session_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> Path:
+    """An `aws` that reaches the box is on the PATH; the log of how it was called."""
+    tools, log = fake_aws_cli.installed(tmp_path), tmp_path / "aws.log"
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE_AWS_LOG", str(log))
+    return log
+
+
+def test_up_serves_through_session_manager_with_no_port_open(
+    aws: "MotoAws", plan: str, session_manager: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = session_manager
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FAKE_MODEL", Plan.read(Path(plan)).serve.served_model_name)
+    up = corral("up", plan, "--target", "ec2", "--name", "t3", "--yes", "--json")
+    assert up.returncode == 0, up.stderr
+    endpoint = json.loads(up.stdout)
+    assert endpoint["base_url"].startswith("http://127.0.0.1:")
+    status = corral("status", "t3", "--json")
+    assert (status.returncode, json.loads(status.stdout)["state"]) == (0, "serving"), status.stderr
+    assert corral("logs", "t3").stdout == "a line of the log\n"
+    extended = corral("extend", "t3", "2d", "--json")
+    until = json.loads(extended.stdout)["expires_at"]
+    (machine,) = aws.instances()
+    assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}["corral:expires-at"] == until
+    schedule = aws.client("scheduler").get_schedule(Name="end", GroupName="corral-t3")
+    assert schedule["ScheduleExpression"] == f"at({until.removesuffix('Z')})"
+    (words,) = [line for line in log.read_text().splitlines() if "bin/extend" in line]
+    assert "sudo /opt/corral/t3/bin/extend 2880" in words
+    no_secret_anywhere(aws, machine["InstanceId"], tmp_path, [up, status, extended], log)
+    down = corral("down", "t3", "--json")
+    assert (down.returncode, json.loads(down.stdout)["left"]) == (0, []), down.stderr
+    (forwarding,) = [line for line in log.read_text().splitlines() if "localPortNumber" in line]
+    assert endpoint["base_url"].rpartition(":")[2] in forwarding
+
+
 def no_secret_anywhere(
-    aws: MotoAws, machine: str, folder: Path, said: list[subprocess.CompletedProcess[str]], log: Path
+    aws: "MotoAws", machine: str, folder: Path, said: list[CompletedProcess[str]], log: Path
 ) -> None:
     """The box's key is in one file only its owner can read, and nowhere else."""
     attribute = aws.client("ec2").describe_instance_attribute(InstanceId=machine, Attribute="userData")
@@ -212,10 +242,12 @@ def no_secret_anywhere(
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_kill_9_at_the_launch_then_up_again_makes_one_machine(
-    after: bool, aws: MotoAws, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    after: bool, aws: "MotoAws", plan: str, tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from moto.ec2.models.instances import InstanceBackend
+
     launch = InstanceBackend.run_instances
-    running: list[subprocess.Popen[bytes]] = []
+    running: list[subprocess.Popen[str]] = []
 
     def killing(*args: Any, **kwargs: Any) -> Any:
         done = launch(*args, **kwargs) if after else None
@@ -223,29 +255,27 @@ def test_kill_9_at_the_launch_then_up_again_makes_one_machine(
         running[0].wait()
         return done
 
-    command = ["provision", str(plan), "--target", "ec2", "--name", "t4", "--yes"]
     with monkeypatch.context() as patched:
         patched.setattr(InstanceBackend, "run_instances", killing)
-        running.append(
-            subprocess.Popen(
-                [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.DEVNULL
-            )
-        )
+        running.append(start(*rent(plan, "t4")))
         assert running[0].wait() == -signal.SIGKILL
     left = [row["InstanceId"] for row in aws.instances()]
     assert len(left) == int(after)
-    again = corral(aws.environment, *command)
+    again = corral(*rent(plan, "t4"))
     ids = [row["InstanceId"] for row in aws.instances()]
     assert (again.returncode, len(ids), left or ids) == (0, 1, ids), again.stderr
-    elsewhere = aws.environment | {"CORRAL_HOME": str(tmp_path / "elsewhere")}
-    down = corral(elsewhere, "down", "t4", "--target", "ec2", "--json")
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "elsewhere"))
+    down = corral("down", "t4", "--target", "ec2", "--json")
     assert (json.loads(down.stdout)["left"], aws.instances()) == ([], [])
     assert not (tmp_path / "elsewhere" / "t4" / "order.json").exists()
 
 
 def test_ctrl_c_while_waiting_for_the_machine_leaves_nothing(
-    aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+    aws: "MotoAws", plan: str, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from moto.core.responses import ActionResult
+    from moto.ec2.responses import EC2Response
+
     asked = threading.Event()
 
     def never(*args: Any, **kwargs: Any) -> Any:
@@ -253,14 +283,11 @@ def test_ctrl_c_while_waiting_for_the_machine_leaves_nothing(
         return ActionResult({"InstanceStatuses": []})
 
     monkeypatch.setattr(EC2Response, "describe_instance_status", never)
-    command = ["provision", str(plan), "--target", "ec2", "--name", "t8", "--yes"]
-    running = subprocess.Popen(
-        [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.PIPE, text=True
-    )
-    assert asked.wait(60)
+    running = start(*rent(plan, "t8"))
+    wait(asked, running)
     assert len(aws.instances()) == 1
     running.send_signal(signal.SIGINT)
-    said = running.communicate(timeout=60)[1]
+    said = running.communicate()[1]
     assert (running.returncode, said.splitlines()[-1]) == (130, "error: Interrupted while launching."), said
     assert aws.instances() == []
     groups = aws.client("ec2").describe_security_groups()["SecurityGroups"]
@@ -268,8 +295,11 @@ def test_ctrl_c_while_waiting_for_the_machine_leaves_nothing(
 
 
 def test_two_zones_without_room_are_two_calls_and_not_a_retry_more(
-    aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch
+    aws: "MotoAws", plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from moto.ec2.exceptions import EC2ClientError
+    from moto.ec2.models.instances import InstanceBackend
+
     launch, calls = InstanceBackend.run_instances, []
 
     class NoRoom(EC2ClientError):  # type: ignore[misc]
@@ -282,52 +312,52 @@ def test_two_zones_without_room_are_two_calls_and_not_a_retry_more(
         return launch(self, *args, **kwargs)
 
     monkeypatch.setattr(InstanceBackend, "run_instances", full)
-    up = corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t5", "--yes")
+    up = corral(*rent(plan, "t5"))
     assert (up.returncode, len(calls), len(set(calls)), len(aws.instances())) == (0, 3, 3, 1), up.stderr
     assert up.stderr.count("InsufficientInstanceCapacity") == 2
-    assert corral(aws.environment, "down", "t5").returncode == 0
+    assert corral("down", "t5").returncode == 0
 
 
-def test_of_two_at_once_one_is_refused(aws: MotoAws, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_at_once_one_is_refused(
+    aws: "MotoAws", plan: str, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from moto.ec2.models.instances import InstanceBackend
+
     launch, begun, go_on = InstanceBackend.run_instances, threading.Event(), threading.Event()
 
     def slow(*args: Any, **kwargs: Any) -> Any:
         begun.set()
-        go_on.wait(60)
+        go_on.wait()
         return launch(*args, **kwargs)
 
     monkeypatch.setattr(InstanceBackend, "run_instances", slow)
-    command = ["provision", str(plan), "--target", "ec2", "--name", "t6", "--yes"]
-    first = subprocess.Popen(
-        [*PROGRAM, *command], env=os.environ | aws.environment, stderr=subprocess.DEVNULL
-    )
-    assert begun.wait(60)
-    second = corral(aws.environment, *command)
-    go_on.set()
+    first = start(*rent(plan, "t6"))
+    try:
+        wait(begun, first)
+        second = corral(*rent(plan, "t6"))
+    finally:
+        go_on.set()
     assert (first.wait(), second.returncode) == (0, 2)
     assert "Another corral is at work on 't6'" in second.stderr
     assert len(aws.instances()) == 1
-    assert corral(aws.environment, "down", "t6").returncode == 0
+    assert corral("down", "t6").returncode == 0
 
 
-def test_reap_ends_only_what_is_over_its_time_and_ours(aws: MotoAws, plan: Path) -> None:
-    assert (
-        corral(aws.environment, "provision", str(plan), "--target", "ec2", "--name", "t7", "--yes").returncode
-        == 0
-    )
+def test_reap_ends_only_what_is_over_its_time_and_ours(aws: "MotoAws", plan: str) -> None:
+    assert corral(*rent(plan, "t7")).returncode == 0
     ec2 = aws.client("ec2")
     tags = [{"Key": "corral-like", "Value": "x"}, {"Key": "expires-at", "Value": "2020-01-01T00:00:00Z"}]
     specification = [{"ResourceType": "instance", "Tags": tags}]
     image = ec2.describe_images(Owners=["self"])["Images"][0]["ImageId"]
     ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1, TagSpecifications=specification)
-    nothing = corral(aws.environment, "reap", "--region", "us-east-1", "--json")
+    nothing = corral("reap", "--region", "us-east-1", "--json")
     assert json.loads(nothing.stdout) == {"expired": [], "removed": []}
     (ours,) = [row["InstanceId"] for row in aws.instances() if "corral-t7" in json.dumps(row, default=str)]
     ec2.create_tags(Resources=[ours], Tags=[{"Key": "corral:expires-at", "Value": "2020-01-01T00:00:00Z"}])
-    dry = corral(aws.environment, "reap", "--region", "us-east-1", "--dry-run")
+    dry = corral("reap", "--region", "us-east-1", "--dry-run")
     assert ours in dry.stdout
     assert len(aws.instances()) == 2
-    done = corral(aws.environment, "reap", "--region", "us-east-1", "--json")
+    done = corral("reap", "--region", "us-east-1", "--json")
     assert (done.returncode, json.loads(done.stdout)["removed"][0]["left"]) == (0, []), done.stderr
     assert [row["InstanceId"] for row in aws.instances()] != [ours]
     assert len(aws.instances()) == 1

@@ -4,23 +4,26 @@ import json
 from pathlib import Path
 
 import pytest
+import stubbed
 
 from deploy import deployment as deployments
 from deploy.cli.main import run
 from deploy.deployment import Deployment, make
 from deploy.launch import deployment_of
 from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
 from serving import tiny
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return stubbed.a_plan(tmp_path_factory.mktemp("plan"))
+
+
 @pytest.fixture
-def plan(tmp_path: Path) -> Plan:
+def plan(made: Plan, tmp_path: Path) -> Plan:
     """A toy's plan, also at plan.json of the test's folder."""
-    plan = plan_checkpoint(tiny.make(tmp_path / "tiny"), options=Options(kv_cache_memory_bytes=2**26))
-    plan.write(tmp_path / "plan.json")
-    return plan
+    made.write(tmp_path / "plan.json")
+    return made
 
 
 def keep(deployment: Deployment) -> Deployment:
@@ -42,12 +45,12 @@ def test_a_dry_run_shows_the_command_and_its_environment_and_writes_nothing(
 ) -> None:
     assert run(["serve", str(tmp_path / "plan.json"), "--dry-run", "--json"]) == 0
     (request,) = json.loads(capsys.readouterr().out)
-    assert request["argv"][:5] == ["vllm", "serve", str(tmp_path / "tiny"), "--served-model-name", "tiny"]
+    assert request["argv"][:5] == ["vllm", "serve", plan.serve.model, "--served-model-name", "tiny"]
     assert request["environment"]["VLLM_NO_USAGE_STATS"] == "1"
     assert request["environment"]["VLLM_API_KEY"].startswith("(from ")
     assert run(["serve", str(tmp_path / "plan.json"), "--dry-run"]) == 0
     shell = capsys.readouterr().out
-    assert shell.splitlines()[-1].startswith(f"vllm serve {tmp_path}/tiny --served-model-name tiny ")
+    assert shell.splitlines()[-1].startswith(f"vllm serve {plan.serve.model} --served-model-name tiny ")
     assert "VLLM_PLUGINS='' \\\n" in shell
     assert not deployments.home().exists()
 

@@ -5,63 +5,70 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import stubbed
+from fake_aws import Clock
+from stubbed import Patience, members, until
 
-from deploy.deployment import Deployment, folder, make
+from deploy.deployment import Deployment, folder
 from deploy.egress import prove
 from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
 from deploy.targets import local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
-from serving import server, tiny
+from serving import server
 
-STUB = Path(__file__).parent / "data" / "stub_vllm.py"
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return stubbed.a_plan(tmp_path_factory.mktemp("plan"))
 
 
 @pytest.fixture
-def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def deployment(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """A tiny model's deployment whose vLLM is the stub; whatever the test leaves running is ended."""
-    vllm = tmp_path / "bin" / "vllm"
-    vllm.parent.mkdir()
-    vllm.write_text(f"#!{sys.executable}\n{STUB.read_text()}")
-    vllm.chmod(0o755)
-    monkeypatch.setenv("CORRAL_VLLM", str(vllm))
-    model = tiny.make(tmp_path / "tiny")
-    made = make(
-        on_port(plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26)), free_port()), "local"
-    )
+    made = stubbed.a_deployment(plan, tmp_path, monkeypatch)
     yield made
-    for pid in server.members(folder(made.name)):
-        os.kill(pid, signal.SIGKILL)
+    stubbed.kill(made)
 
 
-def on_port(plan: Plan, port: int) -> Plan:
-    """The plan on another port, and with a short drain."""
-    serve = plan.serve.model_copy(update={"port": port, "shutdown_timeout": 1})
-    return plan.model_copy(update={"serve": serve})
+@pytest.fixture(autouse=True)
+def patience(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Patience:
+    """The clock by which `serve` waits here."""
+    return Patience(deployment, monkeypatch)
 
 
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command as a process, and return when it has said something; it is ended with the test."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(*words: str, says: str) -> subprocess.Popen[str]:
+        program = [sys.executable, "-c", "from deploy.cli.main import main; main()", *words]
+        corral = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+        begun.append(corral)
+        assert corral.stderr
+        while says not in corral.stderr.readline():
+            assert corral.poll() is None
+        return corral
+
+    yield start
+    for corral in begun:
+        corral.kill()
+        corral.wait()
+        assert corral.stderr
+        corral.stderr.close()
 
 
-def members(deployment: Deployment) -> tuple[int, ...]:
-    """The living processes of its server."""
-    return server.members(folder(deployment.name))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a thing that must happen; the test's own time limit ends a wait for what does not."""
-    while not condition():
-        time.sleep(0.02)
+def with_options(deployment: Deployment, **update: object) -> Deployment:
+    """The same deployment, served otherwise."""
+    serve = deployment.plan.serve.model_copy(update=update)
+    return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
 
 
 def test_serve_returns_when_it_answers_and_stop_leaves_nothing(deployment: Deployment) -> None:
@@ -96,9 +103,8 @@ def test_the_way_to_a_server_here_is_where_it_listens(deployment: Deployment) ->
 
 def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment) -> None:
     local.serve(deployment)
-    other = deployment.model_copy(update={"plan": on_port(deployment.plan, 1)})
     with pytest.raises(UsageError, match="is being served with other options"):
-        local.serve(other)
+        local.serve(with_options(deployment, port=1))
 
 
 def test_whoever_waits_knows_of_a_stop_before_the_server_ends(
@@ -126,6 +132,9 @@ def test_stop_leaves_nothing_of_a_server_that_resists(
     monkeypatch.setenv("STUB", how)
     monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
     monkeypatch.setattr("serving.stopping.ORPHANS_S", 0.2)
+    if how == "ignores-sigterm":  # it does so for as long as it is given, so that need not be long
+        clock = Clock()
+        monkeypatch.setattr("serving.stopping.stop.__defaults__", (clock.sleep, clock))
     local.serve(deployment)
     local.stop(deployment)
     assert members(deployment) == ()
@@ -208,19 +217,19 @@ def test_a_server_that_dies_at_its_start_is_explained_though_it_exits_with_0(
         ("ends", ["first line", "second line", "last line: nothing more to do"]),
     ],
 )
-def test_a_server_that_exits_with_0_at_its_start_is_a_failure_within_two_seconds(
+def test_a_server_that_exits_with_0_at_its_start_is_a_failure_at_the_next_look(
     deployment: Deployment,
+    patience: Patience,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     how: str,
     last: list[str],
 ) -> None:
-    """From its exit, which is at once, to the sentence; with the last lines of its log."""
+    """That is half a second after its exit; with the last lines of its log."""
     monkeypatch.setenv("STUB", how)
-    begun = time.monotonic()
     with pytest.raises(ServerError) as caught:
         local.serve(deployment)
-    assert time.monotonic() - begun < 2
+    assert patience.now_s in (0, 0.5)  # it may have ended before the first look
     assert caught.value.message.startswith("The server did not start: ")
     told = capsys.readouterr().err.splitlines()
     assert told[told.index(f"serve: the last lines of its log ({len(last)}):") + 1 :] == [
@@ -258,17 +267,13 @@ def test_a_server_that_says_200_and_generates_nothing_is_hung(
         local.serve(deployment)
 
 
-def test_starting_and_an_interrupted_start(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starting_and_an_interrupted_start(
+    deployment: Deployment, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ctrl-C while it loads: the server goes with it, though it ignores SIGTERM by then."""
     monkeypatch.setenv("STUB", "loads-for-ever")
     deployment.write(folder(deployment.name) / "deployment.json")
-    corral = subprocess.Popen(
-        [sys.executable, "-c", "from deploy.cli.main import main; main()", "serve", deployment.name],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert corral.stderr is not None
-    until(lambda: "the weights are loaded" in corral.stderr.readline())  # type: ignore[union-attr]
+    corral = start("serve", deployment.name, says="the weights are loaded")
     found = local.status(deployment)
     assert (found.state, found.detail) == ("starting", "the weights are loaded, in 0.02 s")
     with pytest.raises(UsageError, match=f"Another corral is starting {deployment.name} now"):
@@ -281,19 +286,13 @@ def test_starting_and_an_interrupted_start(deployment: Deployment, monkeypatch: 
 
 
 def test_corral_killed_while_it_waits_leaves_a_server_that_can_be_found_and_ended(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STUB", "loads-for-ever")
     deployment.write(folder(deployment.name) / "deployment.json")
-    corral = subprocess.Popen(
-        [sys.executable, "-c", "from deploy.cli.main import main; main()", "serve", deployment.name],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert corral.stderr is not None
-    until(lambda: "the weights are loaded" in corral.stderr.readline())  # type: ignore[union-attr]
+    corral = start("serve", deployment.name, says="the weights are loaded")
     corral.kill()
-    corral.communicate()
+    corral.wait()
     assert local.status(deployment).state == "starting"
     monkeypatch.setattr("serving.stopping.WHILE_STARTING_S", 0.2)
     monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
@@ -312,15 +311,11 @@ def test_a_port_in_use_is_refused_before_anything_starts(deployment: Deployment)
 def test_a_server_for_the_network_or_without_a_kv_size_is_refused(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def changed(**update: object) -> Deployment:
-        serve = deployment.plan.serve.model_copy(update=update)
-        return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
-
     with pytest.raises(UsageError, match=r"would listen on 0\.0\.0\.0"):
-        local.serve(changed(host="0.0.0.0"))
+        local.serve(with_options(deployment, host="0.0.0.0"))
     (tmp_path / "lib" / "python3.11" / "site-packages" / "vllm-0.32.0+cpu.dist-info").mkdir(parents=True)
     with pytest.raises(UsageError, match="gives no KV cache size"):
-        local.serve(changed(kv_cache_memory_bytes=None))
+        local.serve(with_options(deployment, kv_cache_memory_bytes=None))
     assert server.load(folder(deployment.name)) is None
 
 

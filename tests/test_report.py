@@ -189,7 +189,6 @@ def test_a_browser_lays_the_page_out_within_its_window(
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
     )
     title = re.search(r"<title>([0-9]+)</title>", done.stdout)
     assert title is not None

@@ -2,7 +2,6 @@
 
 import os
 import stat
-import time
 from pathlib import Path
 from typing import IO
 
@@ -134,10 +133,8 @@ def test_a_command_that_fails_over_there_is_no_connection_problem(fake_ssh: Path
 
 def test_a_host_that_does_not_answer_in_time_is_given_up(fake_ssh: Path) -> None:
     write(fake_ssh, "#!/bin/sh\nexec sleep 60\n")
-    begun = time.monotonic()
     with pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
         Host("gpu-1").run(["true"], timeout_s=0.2)
-    assert time.monotonic() - begun < 30
 
 
 def test_without_root_commands_go_through_sudo(fake_ssh: Path) -> None:

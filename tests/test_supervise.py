@@ -2,25 +2,23 @@
 
 import os
 import signal
-import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stubbed
+from stubbed import Patience, members
 
-from deploy.deployment import Deployment, folder, make
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
+from deploy.deployment import Deployment, folder
+from deploy.plan import Plan
 from deploy.supervise import supervise
 from deploy.targets import local
 from infra.errors import ServerError, UsageError
-from serving import server, tiny
+from serving import server
 from serving.endpoint import Endpoint
 from serving.health import CANARY_DEADLINE_S
 from serving.supervise import Policy, delay_s
 
-STUB = Path(__file__).parent / "data" / "stub_vllm.py"
 POLICY = Policy()
 
 
@@ -44,21 +42,18 @@ def test_a_delay_has_a_limit() -> None:
     assert delay_s([0.0] * 9, 0.0, POLICY.model_copy(update={"most_deaths": 10})) == 300
 
 
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    return stubbed.a_plan(tmp_path_factory.mktemp("plan"))
+
+
 @pytest.fixture
-def deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+def deployment(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
     """A tiny model's deployment whose vLLM is the stub; whatever the test leaves running is ended."""
-    vllm = tmp_path / "bin" / "vllm"
-    vllm.parent.mkdir()
-    vllm.write_text(f"#!{sys.executable}\n{STUB.read_text()}")
-    vllm.chmod(0o755)
-    monkeypatch.setenv("CORRAL_VLLM", str(vllm))
-    plan = plan_checkpoint(tiny.make(tmp_path / "tiny"), options=Options(kv_cache_memory_bytes=2**26))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serve = plan.serve.model_copy(update={"port": listener.getsockname()[1], "shutdown_timeout": 1})
-    made = make(plan.model_copy(update={"serve": serve}), "local")
+    made = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    Patience(made, monkeypatch)
     yield made
-    for pid in server.members(folder(made.name)):
-        os.kill(pid, signal.SIGKILL)
+    stubbed.kill(made)
 
 
 class Days:
@@ -88,7 +83,7 @@ def test_a_killed_server_is_started_again_until_somebody_stops_it(deployment: De
     supervise(deployment, told.append, POLICY, days.sleep, days)
     assert days.slept == [30, 30, 10, 30]
     assert len(told) == 2
-    assert server.members(folder(deployment.name)) == ()
+    assert members(deployment) == ()
 
 
 def test_patience_ends_with_the_cause(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,7 +119,7 @@ def test_ctrl_c_ends_the_server_too(deployment: Deployment) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         supervise(deployment, lambda _: None, POLICY, interrupt)
-    assert server.members(folder(deployment.name)) == ()
+    assert members(deployment) == ()
 
 
 def test_elsewhere_it_is_not_ours_to_supervise(deployment: Deployment) -> None:
