@@ -2,21 +2,26 @@
 
 import hashlib
 import re
-import time
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Knows `repo` as the content of `folder`. `mood`: well, gated, missing, broken or slow."""
+    """Knows `repo` as the content of `folder`. `mood`: well, gated, missing, broken or silent."""
 
     def __init__(self, repo: str, folder: Path, mood: str = "well") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repo, self.folder, self.mood = repo, folder, mood
         self.bytes_sent = 0
+        self.over = Event()
         Thread(target=self.serve_forever, daemon=True).start()
+
+    def shutdown(self) -> None:
+        """Serve nobody any more."""
+        self.over.set()
+        super().shutdown()
 
     @property
     def url(self) -> str:
@@ -39,8 +44,8 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, body: bool) -> None:
         """The file, the range of it, or the Hub's own way to refuse."""
         match = re.fullmatch(rf"/{self.server.repo}/resolve/[^/]+/([^?]+)(\?.*)?", self.path)
-        if self.server.mood == "slow":
-            time.sleep(30)
+        if self.server.mood == "silent":
+            self.server.over.wait()
         if self.server.mood == "gated":
             return self.refuse(403, "GatedRepo")
         if self.server.mood == "broken":
@@ -82,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def handle(self) -> None:
-        """A client that went away while we were slow is no news."""
+        """A client that went away while we were silent is no news."""
         with suppress(BrokenPipeError, ConnectionResetError):
             super().handle()
 
