@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -147,32 +148,179 @@ def test_regions_are_known_without_asking() -> None:
     assert error.value.hint == "Did you mean us-west-1 or us-east-1 or us-west-2?"
 
 
+# As AWS sends them: the EC2 API's "Error codes", and the exceptions of IAM, Scheduler, SSM and Service Quotas.
+SENT = {
+    "capacity": """InsufficientInstanceCapacity InsufficientHostCapacity InsufficientReservedInstanceCapacity
+        InsufficientCapacity UnfulfillableCapacity SpotMaxPriceTooLow ReservationCapacityExceeded Unsupported""",
+    "quota": """VcpuLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded VolumeLimitExceeded
+        MaxIOPSLimitExceeded SecurityGroupLimitExceeded PlacementGroupLimitExceeded ServiceQuotaExceededException""",
+    "auth": """NoCredentials UnauthorizedOperation AccessDenied AccessDeniedException UnauthorizedAccess AuthFailure
+        AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired PendingVerification ExpiredToken
+        ExpiredTokenException InvalidClientTokenId UnrecognizedClientException RequestExpired RequestTimeTooSkewed
+        SignatureDoesNotMatch InvalidSignatureException MissingAuthenticationToken Blocked""",
+    "throttle": """RequestLimitExceeded Throttling ThrottlingException TooManyRequestsException
+        EC2ThrottledException""",
+    "server": """ServiceUnavailable ServiceUnavailableException InternalError InternalFailure InternalServerException
+        ServerInternal ServiceFailureException Unavailable Unreachable 500 502 503 504""",
+    "lost": "LostResponse",
+    "eventual": "InvalidInstanceID.NotFound InvalidGroup.NotFound NotYetSpread",
+    "exists": """InvalidGroup.Duplicate InvalidPermission.Duplicate InvalidPlacementGroup.Duplicate
+        EntityAlreadyExists EntityAlreadyExistsException ConflictException""",
+    "gone": """NoSuchEntity NoSuchEntityException ResourceNotFoundException ParameterNotFound InvalidVolume.NotFound
+        InvalidPlacementGroup.Unknown""",
+    "in use": """DependencyViolation DeleteConflict DeleteConflictException VolumeInUse StillInUse
+        InvalidPlacementGroup.InUse""",
+    "input": """InvalidAMIID.Malformed InvalidParameterValue MissingParameter ValidationError ValidationException
+        MalformedPolicyDocument MalformedPolicyDocumentException IdempotentParameterMismatch OperationNotPermitted""",
+    "other": "SomethingNew",
+}
+
+
+def test_every_code_has_its_meaning() -> None:
+    assert {
+        kind: [code for code in codes.split() if kind_of(code) != kind] for kind, codes in SENT.items()
+    } == (dict.fromkeys(SENT, []))
+
+
+def told(code: str, words: str = "Words.") -> tuple[type[Exception], str, str]:
+    """The error, its sentence and its hint."""
+    request = Request(service="ec2", operation="RunInstances", region="us-east-1", parameters={})
+    error = translated(Refused(request, code, words))
+    return type(error), error.message, error.hint
+
+
 @pytest.mark.parametrize(
-    ("code", "kind", "error"),
+    ("code", "error", "begin", "hint"),
     [
-        ("InsufficientInstanceCapacity", "capacity", CapacityError),
-        ("Unsupported", "capacity", CapacityError),
-        ("VcpuLimitExceeded", "quota", CapacityError),
-        ("UnauthorizedOperation", "auth", AuthError),
-        ("AccessDeniedException", "auth", AuthError),
-        ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", "auth", AuthError),
-        ("ExpiredTokenException", "auth", AuthError),
-        ("OptInRequired", "auth", AuthError),
-        ("ThrottlingException", "throttle", CloudError),
-        ("InternalError", "server", CloudError),
-        ("LostResponse", "lost", CloudError),
-        ("InvalidAMIID.Malformed", "input", CloudError),
-        ("IdempotentParameterMismatch", "input", CloudError),
-        ("InvalidVolume.NotFound", "gone", CloudError),
-        ("DependencyViolation", "in use", CloudError),
-        ("SomethingNew", "other", CloudError),
+        (
+            "Unsupported",
+            CapacityError,
+            "AWS has no capacity",
+            "Allow more: --region, --zone, --instance-type or --purchase, each repeatable.",
+        ),
+        (
+            "VcpuLimitExceeded",
+            CapacityError,
+            "AWS holds to a quota",
+            "Ask for more: https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas",
+        ),
+        (
+            "UnauthorizedOperation",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "Check who you are and that ec2:RunInstances is allowed: aws sts get-caller-identity; corral iam-policy",
+        ),
+        (
+            "ExpiredTokenException",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "Log in again (aws sso login), then run the same command again: what was begun is kept track of.",
+        ),
+        (
+            "RequestExpired",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "This machine's clock is probably wrong: compare date -u with the true time, and set it.",
+        ),
+        (
+            "RequestTimeTooSkewed",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "This machine's clock is wrong: compare date -u with the true time, and set it.",
+        ),
+        (
+            "SignatureDoesNotMatch",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "The secret key is wrong, or this machine's clock: aws sts get-caller-identity; date -u",
+        ),
+        (
+            "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "Once for the account: aws iam create-service-linked-role --aws-service-name spot.amazonaws.com",
+        ),
+        (
+            "OptInRequired",
+            AuthError,
+            "AWS does not accept these credentials for this",
+            "Subscribe the account to the service, or have its region enabled.",
+        ),
+        (
+            "Throttling",
+            CloudError,
+            "AWS throttled the call until we gave up",
+            "Try again in some minutes; whatever was begun is kept track of.",
+        ),
+        (
+            "InternalError",
+            CloudError,
+            "AWS failed on its side until we gave up",
+            "Try again; see https://health.aws.amazon.com for the region.",
+        ),
+        (
+            "Unreachable",
+            CloudError,
+            "AWS cannot be reached",
+            "Check this machine's network, its proxy and AWS_ENDPOINT_URL, then run the same command again.",
+        ),
+        (
+            "LostResponse",
+            CloudError,
+            "AWS did not answer",
+            "Check the network, then run the same command again: nothing is made twice.",
+        ),
+        (
+            "NotYetSpread",
+            CloudError,
+            "AWS refused",
+            "Try again in a minute: AWS had not yet spread what was just made.",
+        ),
+        (
+            "InvalidAMIID.Malformed",
+            CloudError,
+            "AWS refused",
+            "The parameter AWS names is the one to change; corral provision --dry-run shows them all.",
+        ),
+        (
+            "DependencyViolation",
+            CloudError,
+            "AWS refused",
+            "Something else still uses it; remove that first.",
+        ),
+        ("SomethingNew", CloudError, "AWS refused", "Look the code up in the EC2 API error codes."),
     ],
 )
-def test_every_code_has_its_meaning(code: str, kind: str, error: type[Exception]) -> None:
-    request = Request(service="ec2", operation="RunInstances", region="us-east-1", parameters={})
-    told = translated(Refused(request, code, "words."))
-    assert (kind_of(code), type(told)) == (kind, error)
-    assert f"ec2:RunInstances in us-east-1: {code}: words." in told.message
+def test_a_refusal_is_awss_own_code_and_words_and_the_next_step(
+    code: str, error: type[Exception], begin: str, hint: str
+) -> None:
+    assert told(code) == (error, f"{begin}: ec2:RunInstances in us-east-1: {code}: Words.", hint)
+    assert told(code, "")[1] == f"{begin}: ec2:RunInstances in us-east-1: {code}."
+
+
+class Refusing:
+    """Answers with one code so many times, then well."""
+
+    def __init__(self, code: str, times: int) -> None:
+        self.left = [code] * times
+
+    def send(self, request: Request) -> dict[str, Any]:
+        if self.left:
+            raise ApiFailure(self.left.pop(), "m")
+        return {"Regions": []}
+
+
+def test_what_was_just_made_is_given_a_minute_to_spread(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
+    clock = Clock(0.0)
+    assert door(Refusing("InvalidGroup.NotFound", 7), clock, tmp_path).call(ASKED) == {"Regions": []}
+    assert clock() == 7 * 8.0
+    clock = Clock(0.0)
+    with pytest.raises(Refused, match=r"InvalidGroup\.NotFound"):
+        door(Refusing("InvalidGroup.NotFound", 8), clock, tmp_path).call(ASKED)
+    assert clock() == 7 * 8.0
 
 
 def test_no_code_is_listed_twice() -> None:

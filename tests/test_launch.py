@@ -217,6 +217,22 @@ def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture
     assert [one["name"] for one in json.loads(capsys.readouterr().out)] == ["one", "two"]
 
 
+def test_stop_says_how_it_stands_then(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
+    keep(make(plan, "local", "mine"))
+    assert run(["stop", "mine"]) == 0
+    assert capsys.readouterr().out == "mine (local): provisioned: it was never started\n"
+    assert run(["stop", "mine", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "mine",
+        "target": "local",
+        "state": "provisioned",
+        "detail": "it was never started",
+        "endpoint": None,
+        "expires_at": None,
+        "usd_so_far": None,
+    }
+
+
 def test_a_folder_named_from_here_is_planned_by_its_whole_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

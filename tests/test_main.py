@@ -76,6 +76,16 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(stdout: str, code: int, say
     assert done.stderr.count("error:") == (1 if code else 0)
 
 
+@pytest.mark.parametrize("stdout", [">&-", "> /dev/full"])
+def test_an_error_is_told_where_stdout_takes_nothing(stdout: str) -> None:
+    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' nope --json {stdout}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: No such command 'nope'.\nhint: See: corral --help\n",
+    )
+
+
 def test_a_reader_that_went_away_is_no_failure() -> None:
     ours, theirs = os.pipe()
     os.close(ours)

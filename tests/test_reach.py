@@ -1,0 +1,154 @@
+"""How the server of a rented box is reached from here, and what the box's own words come to."""
+
+from pathlib import Path
+
+import pytest
+from fake_aws import Clock, FakeAws
+from renting import START, an_order, door
+
+from deploy.deployment import Deployment, folder, make
+from deploy.ec2 import reach
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
+from infra.aws import launch, session
+from infra.aws.rented import Rented
+from infra.aws.session import Tunnel
+from infra.errors import HostError, ServerError
+from infra.processes import Birth
+from serving.endpoint import Endpoint
+
+BOX = Rented(
+    instance_id="i-1",
+    deployment="t1",
+    region="us-east-1",
+    zone="us-east-1a",
+    instance_type="g5.12xlarge",
+    purchase="on-demand",
+    state="running",
+    launched_at=START,
+    public_name="ec2-203-0-113-7.compute-1.amazonaws.com",
+)
+SECRETS = "HF_TOKEN=hf_x\nVLLM_API_KEY=sk-1\n"
+
+
+@pytest.fixture(scope="module")
+def deployment() -> Deployment:
+    return make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
+    """What Session Manager was asked for: the key, and tunnels, which are open at once."""
+    calls: list[tuple[object, ...]] = []
+
+    def run(*arguments: object) -> str:
+        calls.append(arguments)
+        return SECRETS
+
+    def open_tunnel(path: Path, instance: str, region: str, port: int, local_port: int) -> Tunnel:
+        calls.append((path, instance, region, port, local_port))
+        return Tunnel(
+            instance_id=instance, local_port=9999, holder=Birth(pid=1, start_ticks=0, boot_id="another")
+        )
+
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setattr(session, "open_tunnel", open_tunnel)
+    monkeypatch.setattr(reach, "free_port", lambda wanted: wanted + 7)
+    monkeypatch.setattr(reach, "wait_open", lambda port: calls.append(("open", port)))
+    return calls
+
+
+def test_a_network_that_is_let_in_asks_the_box_by_its_own_name(
+    deployment: Deployment, asked: list[tuple[object, ...]]
+) -> None:
+    found = reach.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX)
+    key = folder("t1") / "api-key-i-1"
+    assert found == Endpoint(
+        base_url="http://ec2-203-0-113-7.compute-1.amazonaws.com:8123",
+        served_model_name=deployment.plan.serve.served_model_name,
+        api_key_file=key,
+    )
+    assert (key.read_text(), asked) == (
+        "sk-1\n",
+        [("i-1", "us-east-1", "sudo cat /opt/corral/t1/secrets.env")],
+    )
+    assert reach.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX) == found
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("cidr", "name"), [(None, "ec2-203-0-113-7.compute-1.amazonaws.com"), ("203.0.113.0/24", "")]
+)
+def test_nobody_let_in_and_a_box_without_a_name_are_reached_through_a_tunnel(
+    cidr: str | None, name: str, deployment: Deployment, asked: list[tuple[object, ...]]
+) -> None:
+    box = BOX.model_copy(update={"public_name": name})
+    assert reach.base_url(deployment, an_order(cidr=cidr, port=8123), box) == "http://127.0.0.1:9999"
+    tunnel = folder("t1") / "tunnel.json"
+    assert asked == [(tunnel, "i-1", "us-east-1", 8123, 8130), ("open", 9999)]
+
+
+def test_a_box_without_a_key_yet_is_asked_again_later(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "run", lambda *arguments: "HF_TOKEN=hf_x\n")
+    with pytest.raises(HostError, match="i-1 has no key for its server yet"):
+        reach.key_file(deployment, BOX)
+    assert not (folder("t1") / "api-key-i-1").exists()
+
+
+CONSOLE = "[ 1.0] cloud-init: corral: t1: engine\ncorral: other: failed: x\n[ 2.0] corral: t1: {}  \r\n"
+
+
+@pytest.mark.parametrize(
+    ("phase", "sentence", "hint"),
+    [
+        (
+            "failed: pip",
+            "The box could not prepare itself: failed: pip.",
+            "Read all: corral logs t1",
+        ),
+        (
+            "interrupted: EC2 takes it back",
+            "i-1: interrupted: EC2 takes it back.",
+            "When it is gone, rent anew with the same options: corral up PLAN --target ec2 --name t1",
+        ),
+        # Half an hour for the engine, and for its 65 GB of weights at 100 MB a second.
+        (
+            "weights",
+            "The box was not prepared after 41 minutes; last: weights.",
+            "Read why: corral logs t1; it still costs: corral down t1",
+        ),
+    ],
+)
+def test_a_box_that_does_not_get_ready_is_told_by_its_own_last_word(
+    phase: str,
+    sentence: str,
+    hint: str,
+    deployment: Deployment,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(launch, "console", lambda aws, region, instance: CONSOLE.format(phase))
+    aws = door(FakeAws(clock), clock, tmp_path)
+    told: list[str] = []
+    aws.say = told.append
+    with pytest.raises(ServerError) as error:
+        reach.wait_prepared(aws, deployment, BOX)
+    assert (error.value.message, error.value.hint) == (sentence, hint)
+    assert told == [f"serve: i-1: {phase}"]
+
+
+def test_a_box_is_prepared_when_it_says_so(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(0.0)
+    said = iter(["", "engine", "engine", "prepared"])
+    monkeypatch.setattr(launch, "console", lambda *asked: f"corral: t1: {next(said)}\n")
+    aws = door(FakeAws(clock), clock, tmp_path)
+    told: list[str] = []
+    aws.say = told.append
+    reach.wait_prepared(aws, deployment, BOX)
+    assert (told, clock()) == (["serve: i-1: engine", "serve: i-1: prepared"], 3 * 15.0)
+    assert next(said, None) is None

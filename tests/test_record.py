@@ -1,0 +1,123 @@
+"""Documents: written whole or not at all, read back equal, and refused in one sentence."""
+
+import os
+import stat
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pytest
+
+from infra.errors import DocumentError, HostError
+from infra.record import Document, write_text_atomically
+
+
+class Note(Document):
+    kind: ClassVar[str] = "note"
+    document: Literal["note"] = "note"
+    schema_version: Literal[2] = 2
+
+    count: int
+
+
+def test_a_document_is_read_back_equal_and_is_its_owners_alone(tmp_path: Path) -> None:
+    place = tmp_path / "made" / "on the way" / "note.json"
+    Note(count=3).write(place)
+    assert Note.read(place) == Note(count=3)
+    assert place.read_text() == '{\n  "document": "note",\n  "schema_version": 2,\n  "count": 3\n}\n'
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert os.listdir(place.parent) == ["note.json"]
+
+
+AGAIN = "Make it again with the command that wrote it, or look at it: head {0}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence", "hint"),
+    [
+        (None, "There is no note at {0}.", "Check the path: ls -l {0.parent}"),
+        (b"\xff", "{0} is not text, so it is no note.", "See what it is: file {0}"),
+        (
+            b"{",
+            "{0} is not a note this version can read: "
+            "Invalid JSON: EOF while parsing an object at line 1 column 1.",
+            AGAIN,
+        ),
+        (
+            b'{"count": "many"}',
+            "{0} is not a note this version can read: "
+            "count: Input should be a valid integer, unable to parse string as an integer.",
+            AGAIN,
+        ),
+        (
+            b'{"schema_version": 1, "counts": 3}',
+            "{0} was written by another version of corral (schema 1, this one reads 2).",
+            AGAIN,
+        ),
+        (
+            b'{"document": "plan", "schema_version": 1}',
+            "{0} is not a note this version can read: document: Input should be 'note'.",
+            AGAIN,
+        ),
+        (
+            b'{"schema_version": "new"}',
+            "{0} is not a note this version can read: schema_version: Input should be 2.",
+            AGAIN,
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_one_sentence_and_a_next_step(
+    text: bytes | None, sentence: str, hint: str, tmp_path: Path
+) -> None:
+    place = tmp_path / "note.json"
+    if text is not None:
+        place.write_bytes(text)
+    with pytest.raises(DocumentError) as error:
+        Note.read(place)
+    assert (error.value.message, error.value.hint) == (sentence.format(place), hint.format(place))
+
+
+def test_a_folder_is_no_document(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError) as error:
+        Note.read(tmp_path)
+    assert (error.value.message, error.value.hint) == (
+        f"{tmp_path} is a folder, not a note.",
+        f"Name the file: ls {tmp_path}",
+    )
+
+
+def test_what_replaces_the_file_is_on_the_disk_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, done = tmp_path / "file", []
+    place.write_text("old")
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: done.append(("fsync", os.pread(handle, 9, 0), place.read_text()))
+    )
+    write_text_atomically(place, "new")
+    assert done == [("fsync", b"new", "old")]
+    assert place.read_text() == "new"
+
+
+@pytest.mark.parametrize("fails", ["fsync", "chmod", "replace"])
+def test_a_disk_that_refuses_leaves_the_old_file_alone(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    place = tmp_path / "file"
+    place.write_text("old")
+    monkeypatch.setattr(os, fails, full)
+    with pytest.raises(HostError) as error:
+        write_text_atomically(place, "new")
+    assert error.value.message == f"{place} cannot be written: No space left on device."
+    assert (os.listdir(tmp_path), place.read_text()) == (["file"], "old")
+
+
+def test_what_is_there_and_no_file_is_written_to(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text_atomically(pipe, "new")
+    assert (os.read(reader, 9), stat.S_ISFIFO(pipe.stat().st_mode)) == (b"new", True)
+    os.close(reader)
