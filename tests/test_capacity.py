@@ -6,6 +6,7 @@ from math import ceil
 from pathlib import Path
 
 import pytest
+import refusals
 
 from deploy.cli.main import run
 from deploy.plan import Plan
@@ -173,9 +174,14 @@ def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> N
     ],
 )
 def test_a_wrong_question_is_one_sentence(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(["capacity", "scout", *arguments]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"error: {message}")
+    refusals.hold(err, request, tmp_path)

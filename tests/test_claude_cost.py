@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import refusals
 
 from deploy.cli.main import run
 from deploy.costs.claude import claude
@@ -165,11 +166,18 @@ def test_what_has_no_published_price_is_refused(name: str, way: Way, day: date, 
         ),
     ],
 )
-def test_bad_input_is_one_sentence(changed: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_one_sentence(
+    changed: str,
+    says: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     usual = "--model claude-sonnet-5-5 --input-tokens 10 --output-tokens 10"
     assert run(["claude-cost", *usual.split(), *changed.split()]) == 2
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"error: {says}")
+    refusals.hold(err, request, tmp_path)
 
 
 def test_an_unknown_model_names_the_near_ones() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import refusals
 import yaml
 
 from deploy import deployment as deployments
@@ -262,12 +263,19 @@ def test_the_engines_own_parser_takes_every_flag(name: str, engine: Path) -> Non
     ],
 )
 def test_what_a_format_cannot_carry_is_refused(
-    to: str, name: str, changes: dict[str, Any], code: int, sentence: str, hint: str
+    to: str,
+    name: str,
+    changes: dict[str, Any],
+    code: int,
+    sentence: str,
+    hint: str,
+    request: pytest.FixtureRequest,
 ) -> None:
     with pytest.raises(CorralError) as caught:
         rendered(to, name, **changes)
     assert (caught.value.exit_code, caught.value.message[: len(sentence)]) == (code, sentence)
     assert hint in caught.value.hint
+    refusals.hold(f"{caught.value.message}\n{caught.value.hint}", request, DATA)
 
 
 def test_json_prints_and_a_different_file_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

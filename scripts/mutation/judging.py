@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import sys
-from bisect import bisect
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import accumulate
@@ -18,7 +17,7 @@ from reach import Measuring, Test, chosen, passing
 from trees import Tree, import_slow
 
 KEPT = Path(".mutants/reach.json")
-FIRST_S = 5.0  # of tests are run before the others are even collected
+FIRST_S = 5.0  # of tests of one file are run before the others are even collected
 MEASURING_S = 1800.0  # one test file takes at most
 
 TREES: list[Tree] = []
@@ -64,7 +63,7 @@ def judged(
     asked = [(mutant, chosen(tests, mutant.path, mutant.scope, budget_s)) for mutant in mutants]
     for (mutant, _), killer in each(pool, judge, asked):
         killers[mutant] = killer
-        fate = f"killed by {killer}" if killer else "SURVIVED"
+        fate = f"killed by {killer}" if killer else f"SURVIVED: {mutant.now}"
         progress(f"{len(killers)}/{len(mutants)} {mutant.path}:{mutant.line} {fate}")
     return killers
 
@@ -88,17 +87,22 @@ def progress(text: str) -> None:
 
 
 def judge(asked: tuple[Mutant, list[Test]]) -> str:
-    """What killed a mutant; "" when it survives. The likeliest tests are run before the others are even collected."""
+    """What killed a mutant; "" when it survives. The likeliest file is tried before the others are even loaded."""
     mutant, tests = asked
-    spent = list(accumulate(test.seconds for test in tests))
-    first = bisect(spent, FIRST_S) + 1
+    spent = accumulate(test.seconds for test in tests)
+    first = [
+        test
+        for test, s in zip(tests, spent, strict=True)
+        if test is tests[0] or (s < FIRST_S and test.file == tests[0].file)
+    ]
+    others = [test for test in tests if test not in first]
     with TREES[0].changed(mutant.path, mutant.text):
-        return next((killer for part in (tests[:first], tests[first:]) if part and (killer := run(part))), "")
+        return next((killer for part in (first, others) if part and (killer := run(part))), "")
 
 
 def run(tests: list[Test]) -> str:
     """Run tests in the tree as it is; the first that failed, or how it ended otherwise, "" when all passed."""
-    files = dict.fromkeys(test.name.partition("::")[0] for test in tests)
+    files = dict.fromkeys(test.file for test in tests)
     answer = TREES[0].pytest(["-x", *files], Killing(tests), 30 + 5 * sum(test.seconds for test in tests))
     return "no end" if answer is None else str(answer)
 
