@@ -15,12 +15,13 @@ from typing import NoReturn
 import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
 
-from deploy.bundle import media
+from deploy.bundle import media, wheels
 from deploy.bundle.manifest import Bundle, read
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from deploy.plan import Plan
-from infra.errors import DocumentError, HostError
+from infra import offline
+from infra.errors import DocumentError, HostError, UsageError
 
 
 def test_the_bundle_holds_everything_and_its_manifest_says_so(tmp_path: Path) -> None:
@@ -247,6 +248,18 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     assert "error: corral's own wheels cannot be had here: " in said
     assert "hint: Leave it out (--without-corral)" in said
     assert not (tmp_path / "bundle").exists()
+
+
+def test_wheels_are_not_asked_of_an_index_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(offline.VARIABLE, "1")
+    said: list[str] = []
+    with pytest.raises(UsageError) as error:
+        wheels.make(Path("python"), tmp_path, said.append)
+    assert error.value.message == (
+        "This would ask a package index for corral's own wheels (leave them out: --without-corral), "
+        "and --offline forbids it."
+    )
+    assert said == []
 
 
 def test_the_manifest_reads_back_equal(tmp_path: Path) -> None:

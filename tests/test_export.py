@@ -278,6 +278,35 @@ def test_what_a_format_cannot_carry_is_refused(
     refusals.hold(f"{caught.value.message}\n{caught.value.hint}", request, DATA)
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--to compose --region us-east-1", "--region is for --to terraform only."),
+        ("--to compose --weights s3://bucket/scout/", "--weights is for --to terraform only."),
+        ("--to compose --hf-token-parameter /hf/t", "--hf-token-parameter is for --to terraform only."),
+        ("--to litellm --endpoint 10.0.0.5:8000", "'10.0.0.5:8000' is no URL of a server."),
+        ("--to litellm --endpoint http://:8000", "'http://:8000' is no URL of a server."),
+        ("--to litellm --endpoint http://a:0", "'http://a:0' is no URL of a server."),
+        ("--to litellm --endpoint http://a:99999", "'http://a:99999' is no URL of a server."),
+        ("--to litellm --endpoint http://me@a", "--endpoint has more than an address in it."),
+        ("--to litellm --endpoint http://:sk-1@a", "--endpoint has more than an address in it."),
+        ("--to litellm --endpoint http://a/?key=1", "--endpoint has more than an address in it."),
+        ("--to litellm --endpoint http://a/#x", "--endpoint has more than an address in it."),
+    ],
+)
+def test_what_a_format_would_ignore_or_keep_in_the_clear_is_refused(
+    words: str,
+    sentence: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["export", str(DATA / "scout-int4.json"), *words.split()]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == ("", f"error: {sentence}")
+    refusals.hold(err, request, tmp_path)
+
+
 def test_json_prints_and_a_different_file_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["export", str(DATA / "scout-int4.json"), "--to", "compose"]
     assert run([*words, "--json"]) == 0

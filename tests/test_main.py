@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.main import run
+from deploy.cli.main import app, run
 from infra import errors
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_an_unknown_verb_is_one_sentence_and_a_hint(capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,6 +30,12 @@ def test_with_json_the_error_is_an_object_too(capsys: pytest.CaptureFixture[str]
             "exit_code": 2,
         }
     }
+
+
+def test_every_file_of_a_verb_is_a_verb() -> None:
+    shown = [*app.registered_commands, *app.registered_groups]
+    files = {path.stem.replace("_", "-") for path in (ROOT / "deploy" / "cli").glob("*.py")}
+    assert {one.name for one in shown} == files - {"--init--", "ec2-flags", "main", "output", "run"}
 
 
 def test_help_imports_no_slow_module() -> None:
@@ -51,7 +59,7 @@ def test_every_error_has_its_own_documented_exit_code() -> None:
 
 
 def test_the_readme_lists_the_same_exit_codes() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (listed,) = re.findall(r"^Exit codes: (.+?)\.$", readme, re.MULTILINE | re.DOTALL)
     codes = [int(item.split()[0]) for item in re.split(r";\s+", listed)]
     assert codes == [0, 1, *sorted(cls.exit_code for cls in errors.CorralError.__subclasses__())]

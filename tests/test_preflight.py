@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import refusals
 
 from deploy import preflight
 from deploy.plan import Plan, PlanMachine
@@ -32,18 +33,27 @@ def judged(machine: facts.HostFacts, wanted: Plan, disk_gib: float = 60) -> dict
 
 
 def failures(found: dict[str, Check]) -> list[str]:
-    assert all(check.fix for check in found.values() if check.outcome != "ok")
     return [f"{check.name}: {check.found}" for check in found.values() if check.outcome == "failed"]
 
 
+def mends(found: dict[str, Check]) -> str:
+    """What is said of everything that is not well, on one line, and what to do about it on the next."""
+    wrong = [check for check in found.values() if check.outcome != "ok"]
+    return (
+        "; ".join(f"{one.name}: {one.found}" for one in wrong) + "\n" + " | ".join(one.fix for one in wrong)
+    )
+
+
 @pytest.mark.parametrize("case", GPU_CASES, ids=lambda case: case["situation"])
-def test_gpus(case: dict[str, Any]) -> None:
+def test_gpus(case: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path) -> None:
     machine = host(
         gpu=facts.gpu_report(case["gpus"], case["driver"]),
         nvidia_device=case["driver"] is not None,
         tools=frozenset(),
     )
-    assert failures(judged(machine, plan())) == case["failed"]
+    found = judged(machine, plan())
+    assert failures(found) == case["failed"]
+    refusals.hold(mends(found), request, tmp_path)
 
 
 def test_a_gpu_that_fell_off_the_bus_is_a_warning_though_enough_are_left() -> None:
@@ -54,15 +64,15 @@ def test_a_gpu_that_fell_off_the_bus_is_a_warning_though_enough_are_left() -> No
 
 
 def test_a_good_host_passes_every_check() -> None:
-    assert [(name, check.outcome) for name, check in judged(host(), plan()).items()] == [
-        ("system", "ok"),
-        ("gpu", "ok"),
-        ("driver", "ok"),
-        ("fabric manager", "ok"),
-        ("link", "ok"),
-        ("memory", "ok"),
-        ("disk", "ok"),
-        ("port", "ok"),
+    assert [(check.name, check.outcome, check.found) for check in judged(host(), plan()).values()] == [
+        ("system", "ok", "Debian GNU/Linux 12 (bookworm), Linux 6.1.0-40-amd64, x86_64"),
+        ("gpu", "ok", "2x NVIDIA H100 80GB HBM3; the plan needs 2xH100"),
+        ("driver", "ok", "NVIDIA 580.95.05"),
+        ("fabric manager", "ok", "active"),
+        ("link", "ok", "NVLink between the GPUs"),
+        ("memory", "ok", "500.0 of 503.9 GiB RAM available"),
+        ("disk", "ok", "100.0 GiB free at /opt/corral, 60.0 needed"),
+        ("port", "ok", "8001 is free"),
     ]
 
 
@@ -88,8 +98,12 @@ def test_each_host_of_several_needs_its_share_of_the_gpus() -> None:
         ),
     ],
 )
-def test_one_thing_wrong(changes: dict[str, Any], failure: str) -> None:
-    assert failures(judged(host(**changes), plan())) == [failure]
+def test_one_thing_wrong(
+    changes: dict[str, Any], failure: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    found = judged(host(**changes), plan())
+    assert failures(found) == [failure]
+    refusals.hold(mends(found), request, tmp_path)
 
 
 def test_gpus_over_pcie_are_a_warning() -> None:
@@ -106,7 +120,7 @@ def test_a_machine_without_a_gpu_is_told_what_it_can_do() -> None:
     assert "--target ssh" in check.fix
 
 
-def test_the_cpu_engine_wants_avx2_libnuma_and_memory() -> None:
+def test_the_cpu_engine_wants_avx2_libnuma_and_memory(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     bare = host(gpu=facts.GpuReport(), nvidia_device=False, tools=frozenset({"libnuma"}))
     assert failures(judged(bare, plan("cpu", 0))) == []
     poor = bare.model_copy(
@@ -117,6 +131,7 @@ def test_the_cpu_engine_wants_avx2_libnuma_and_memory() -> None:
         "libnuma: libnuma.so.1 is missing",
         "memory: 9.0 of 503.9 GiB RAM available; the server needs 10.0 GiB",
     ]
+    refusals.hold(mends(judged(poor, plan("cpu", 0))), request, tmp_path)
 
 
 def test_what_is_compiled_at_the_start_needs_a_compiler() -> None:
@@ -143,10 +158,16 @@ def test_what_is_compiled_at_the_start_needs_a_compiler() -> None:
     ],
 )
 def test_what_an_owned_host_needs(
-    changes: dict[str, Any], archive_python: str | None, failed: list[str]
+    changes: dict[str, Any],
+    archive_python: str | None,
+    failed: list[str],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
-    found = preflight.owned_host_checks(host(**changes), 1795486910.0, archive_python)
-    assert failures({check.name: check for check in found}) == failed
+    checks = preflight.owned_host_checks(host(**changes), 1795486910.0, archive_python)
+    found = {check.name: check for check in checks}
+    assert failures(found) == failed
+    refusals.hold(mends(found), request, tmp_path)
 
 
 def test_a_small_clock_skew_is_reported_as_a_warning() -> None:

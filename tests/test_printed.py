@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
+from infra import local
+from infra.facts import GpuReport, parse
+from serving import gpus, tiny
 
 DATA = Path(__file__).parent / "data"
 A_DAY = "1795521600"  # 2026-11-24, noon: prices have an age, and models of Claude an end
@@ -35,6 +38,10 @@ COMMANDS = {
     "size-data-parallel-explained": "size maverick --precision fp8 --on 8xH100 --data-parallel-size 8 "
     "--tensor-parallel-size 1 --enable-expert-parallel --explain",
     "size-elsewhere": "size scout --precision int4 --on g6.12xlarge --region eu-west-1",
+    "size-cpu": "size tiny --on local",
+    "size-cpu-explained": "size tiny --on local --dtype float32 --tensor-parallel-size 2 --explain",
+    "size-cpu-json": "size scout --on local --json",
+    "size-cpu-no-fit": "size maverick --on local --precision bf16",
     "capacity-explained": "capacity scout --requests-per-s 2 --on p5.48xlarge --on g6e.12xlarge --spare 2 --explain",
     "capacity-json": "capacity scout --requests-per-s 5 --on p5.48xlarge --precision fp8 --json",
     "capacity-tokens": "capacity maverick --tokens-per-month 2e9 --on p5en.48xlarge --on p6-b200.48xlarge "
@@ -72,12 +79,16 @@ def test_what_is_printed(
 ) -> None:
     for document in (DATA / "compare").iterdir():
         shutil.copy(document, tmp_path)
+    tiny.make(tmp_path / "tiny")
+    this_machine = parse((DATA / "hosts" / "debian.txt").read_text(encoding="utf-8"))
+    monkeypatch.setattr(local, "facts", lambda: this_machine)
+    monkeypatch.setattr(gpus, "report", GpuReport)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", A_DAY)
     monkeypatch.setenv("COLUMNS", "100")
     code = run(COMMANDS[name].split())
     out, err = capsys.readouterr()
-    said = f"$ corral {COMMANDS[name]}\n{out}{err}exit code {code}\n"
+    said = f"$ corral {COMMANDS[name]}\n{out}{err}exit code {code}\n".replace(str(tmp_path), "FOLDER")
     kept = DATA / "printed" / f"{name}.txt"
     if os.environ.get("CORRAL_TEST_KEEP"):
         kept.write_text(said, encoding="utf-8")

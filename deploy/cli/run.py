@@ -59,7 +59,7 @@ def why_not(cause: BaseException | None) -> str:
     problem = cause.errors(include_url=False)[0]
     value, limits = problem["input"], problem.get("ctx", {})
     match problem["type"]:
-        case "int_parsing" | "int_from_float" | "int_type" | "int_parsing_size":
+        case "int_parsing" | "int_parsing_size":
             return f"{value!r} is no whole number."
         case "float_parsing" | "float_type":
             return f"{value!r} is no number."

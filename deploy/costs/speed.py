@@ -101,7 +101,7 @@ def toy(plan: Plan) -> str:
 
 def no_gpu(plan: Plan) -> str:
     """That the machine is none anybody would serve from."""
-    if plan.machine.gpu_count > 0 and plan.machine.gpu != "cpu":
+    if plan.machine.gpu_count:
         return ""
     return "NO GPU: the machine is a CPU. Its speed says nothing about a machine you would rent."
 

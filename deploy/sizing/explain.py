@@ -6,7 +6,8 @@ from deploy.sizing.show import NAMES
 
 def explained(plan: Plan) -> str:
     """Memory, KV cache and speed, line by line."""
-    blocks = [memory(plan), kv(plan), speed(plan), cost(plan)]
+    # Without a GPU there is no budget to derive: the table of the RAM is all.
+    blocks = [memory(plan) if plan.machine.gpu_count else "", kv(plan), speed(plan), cost(plan)]
     return "\n\n".join(block for block in blocks if block)
 
 
