@@ -33,9 +33,9 @@ def test_with_json_the_error_is_an_object_too(capsys: pytest.CaptureFixture[str]
 
 
 def test_every_file_of_a_verb_is_a_verb() -> None:
-    shown = [*app.registered_commands, *app.registered_groups]
+    shown = {one.name for one in app.registered_commands} | {one.name for one in app.registered_groups}
     files = {path.stem.replace("_", "-") for path in (ROOT / "deploy" / "cli").glob("*.py")}
-    assert {one.name for one in shown} == files - {"--init--", "ec2-flags", "main", "output", "run"}
+    assert files - {"--init--", "ec2-flags", "main", "output", "run"} - shown == set()
 
 
 def test_help_imports_no_slow_module() -> None:
