@@ -12,7 +12,7 @@ from deploy.sizing.fit import Options
 from deploy.sizing.size import answer_for
 from infra.aws import launch, session
 from infra.aws.rented import Rented
-from infra.aws.session import Tunnel
+from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.processes import Birth
 from serving.endpoint import Endpoint
@@ -41,9 +41,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     """What Session Manager was asked for: the key, and tunnels, which are open at once."""
     calls: list[tuple[object, ...]] = []
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object) -> Answer:
         calls.append(arguments)
-        return SECRETS
+        return Answer(text=SECRETS, exit_code=0)
 
     def open_tunnel(path: Path, instance: str, region: str, port: int, local_port: int) -> Tunnel:
         calls.append((path, instance, region, port, local_port))
@@ -91,7 +91,7 @@ def test_nobody_let_in_and_a_box_without_a_name_are_reached_through_a_tunnel(
 def test_a_box_without_a_key_yet_is_asked_again_later(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "run", lambda *arguments: "HF_TOKEN=hf_x\n")
+    monkeypatch.setattr(session, "run", lambda *asked: Answer(text="HF_TOKEN=hf_x\n", exit_code=0))
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
         reach.key_file(deployment, BOX)
     assert not (folder("t1") / "api-key-i-1").exists()
@@ -137,18 +137,27 @@ def test_a_box_that_does_not_get_ready_is_told_by_its_own_last_word(
     with pytest.raises(ServerError) as error:
         reach.wait_prepared(aws, deployment, BOX)
     assert (error.value.message, error.value.hint) == (sentence, hint)
-    assert told == [f"serve: i-1: {phase}"]
+    # What does not move is said again every half minute, until 41 minutes are over.
+    waited = [0.5 * turn for turn in range(83)] if phase == "weights" else [0]
+    assert told == [f"serve: i-1: {phase} ({minutes:.0f} of at most 41 minutes)" for minutes in waited]
 
 
 def test_a_box_is_prepared_when_it_says_so(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(0.0)
-    said = iter(["", "engine", "engine", "prepared"])
+    said = iter(["", "", "", "engine", "engine", "prepared"])
     monkeypatch.setattr(launch, "console", lambda *asked: f"corral: t1: {next(said)}\n")
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []
     aws.say = told.append
     reach.wait_prepared(aws, deployment, BOX)
-    assert (told, clock()) == (["serve: i-1: engine", "serve: i-1: prepared"], 3 * 15.0)
+    assert (told, clock()) == (
+        [
+            "serve: i-1: booting (0 of at most 41 minutes)",
+            "serve: i-1: engine (1 of at most 41 minutes)",
+            "serve: i-1: prepared (1 of at most 41 minutes)",
+        ],
+        5 * 15.0,
+    )
     assert next(said, None) is None
