@@ -15,7 +15,7 @@ DOORS = {
     "botocore": {"infra/aws/ec2.py"},
     "huggingface_hub": {"serving/hub.py"},
     "pynvml": {"serving/gpus.py"},
-    "uvloop": {"serving/probe/attack.py"},
+    "uvloop": {"serving/probe/process.py"},
     "vllm": set[str](),
 }
 

@@ -409,7 +409,7 @@ def test_whoever_must_stop_it_is_asked_after_each_lot_of_results(world: World) -
 def test_a_signal_ends_it_with_what_was_measured(world: World) -> None:
     made = world.attack(CLOSED, shots(100), connections=2)
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    world.loop.at(26 * MS, signal.raise_signal, signal.SIGINT)
+    world.loop.at(26 * MS, signal.raise_signal, signal.SIGTERM)
     side = made.run()
     assert (made.interrupted, made.unfinished, len(world.results)) == (True, 2, 4)
     assert side.wall_s == 0.024
@@ -419,7 +419,7 @@ def test_a_signal_ends_it_with_what_was_measured(world: World) -> None:
 def test_a_signal_before_its_first_request_ends_it_at_once(world: World) -> None:
     world.connect_ms = 50
     made = world.attack(CLOSED, shots(9), connections=2)
-    world.loop.at(10 * MS, signal.raise_signal, signal.SIGINT)
+    world.loop.at(10 * MS, signal.raise_signal, signal.SIGTERM)
     side = made.run()
     assert (made.interrupted, world.sent, side.wall_s) == (True, [], 0.0)
 

@@ -206,13 +206,13 @@ def test_a_clean_up_is_not_interrupted_and_what_follows_can_be() -> None:
 
 
 def test_a_thread_leaves_the_signals_to_the_main_one() -> None:
-    found: list[object] = []
+    before, found = signal.getsignal(signal.SIGTERM), list[object]()
 
     def clean_up() -> None:
         with stopping.uninterrupted():
-            found.append(signal.getsignal(signal.SIGINT))
+            found.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=clean_up)
     thread.start()
     thread.join()
-    assert found == [signal.getsignal(signal.SIGINT)] != [signal.SIG_IGN]
+    assert found == [before] != [signal.SIG_IGN]
