@@ -6,17 +6,18 @@ import socket
 import stat
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serving.probe import ask, compiled
 from serving.probe.answer import Answer, Shot, Tally, around
 from serving.probe.api import DELTAS, Api
-from serving.probe.clock import realtime_offset_ns
+from serving.probe.clock import CONTROL_BYTES, ask_kernel_stamps, realtime_offset_ns
 from serving.probe.connection import Connection, Peer
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
 from serving.probe.run import run
@@ -28,9 +29,18 @@ FRAMES: dict[Api, str] = {
     "chat": '{{"id": "c", "choices": [{{"index": 0, "delta": {{"content": {}}}, "finish_reason": null}}]}}',
     "messages": '{{"type": "content_block_delta", "index": 0, "delta": {{"type": "text_delta", "text": {}}}}}',
 }
+CLOCKS_NS = 10_000
+UNHURRIED: dict[str, Any] = {
+    "max_examples": 100,
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
 TEXTS = st.text(min_size=1, max_size=8) | st.sampled_from(
     [" a", "text", "c", '"', "\\", '\\"', "\n", "é", "\x7f"]
 )
+
+
+Span = tuple[int, int]
 
 
 class Desk:
@@ -44,6 +54,10 @@ class Desk:
         self.use_kernel_stamps = stamps
         self.reader = PythonReader(self) if reader == "python" else CompiledReader(self)
         self.answer: Answer | None = None
+        self.sent_ns: list[Span] = []
+        """Before and after each piece was sent."""
+        self.read_ns: list[Span] = []
+        """Before and after it was read."""
 
     def idle(self, connection: Connection) -> None:
         """Nobody asks."""
@@ -60,6 +74,11 @@ class Desk:
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
 
+    def turn_until_read(self, before: int) -> None:
+        """Turn until one more read is done."""
+        while self.tally.reads == before:
+            self.turn()
+
     def hear(
         self, pieces: list[bytes], server: socket.socket, texts: list[str] | None = None, late_s: float = 0.0
     ) -> Answer:
@@ -69,21 +88,28 @@ class Desk:
             Shot(0, b"GET", 10_000, follow=None if texts is None else (lambda text: Shot(0, b"", 1)))
         )
         peer, _ = server.accept()
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with peer:
             while self.answer is None and connection.answer and not connection.answer.sent_ns:
                 self.turn()
             for piece in pieces:
                 before = self.tally.reads
-                peer.sendall(piece)
+                self.sent_ns.append(span_of(partial(peer.sendall, piece)))
                 time.sleep(late_s)
-                while self.tally.reads == before:
-                    self.turn()
+                self.read_ns.append(span_of(partial(self.turn_until_read, before)))
         while self.answer is None:
             self.turn()
         connection.close()
         self.reader.close()
         self.loop.close()
         return self.answer
+
+
+def span_of(step: Callable[[], object]) -> Span:
+    """From when to when it took."""
+    before_ns = time.monotonic_ns()
+    step()
+    return before_ns, time.monotonic_ns()
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +126,22 @@ def compiler(need: Any) -> None:
         compiled.library()
     except compiled.NotCompiled as reason:
         need("cc", f"{reason}; on Debian: apt-get install gcc libc6-dev")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def stamping() -> Iterator[None]:
+    """The kernel begins to stamp a moment after a socket asks for it, and goes on while that is open."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as asks,
+    ):
+        peer, _ = server.accept()
+        with peer:
+            control: list[tuple[int, int, bytes]] = []
+            while ask_kernel_stamps(asks) and not control:
+                peer.sendall(b"x")
+                _, control, _, _ = asks.recvmsg(1, CONTROL_BYTES)
+            yield
 
 
 def chunk(payload: bytes) -> bytes:
@@ -122,9 +164,8 @@ def told(answer: Answer, tally: Tally) -> dict[str, object]:
         "uncertain": answer.uncertain,
         "events": tally.events,
         "reads": tally.reads,
-        # The kernel begins to stamp a moment after the first socket asks, and a late read of several events has the lag
-        # of each: how many there are is chance.
-        "each has its lag": len(tally.lags_us) + tally.unstamped >= tally.reads,
+        "unstamped": tally.unstamped,
+        "each has its lag": len(tally.lags_us) == tally.reads - tally.unstamped + tally.late_uncertain,
     }
 
 
@@ -139,7 +180,7 @@ def by_both(
     return said[0], said[1]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(**UNHURRIED)
 @given(
     api=st.sampled_from(sorted(FRAMES)), texts=st.lists(TEXTS), escaped=st.booleans(), stamps=st.booleans()
 )
@@ -153,7 +194,7 @@ def test_a_stream_is_read_as_json_would_be(
     assert (c["chunks"], c["chars"], c["events"]) == (len(texts), sum(map(len, texts)), len(texts))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(**UNHURRIED)
 @given(
     events=st.lists(
         st.sampled_from(
@@ -200,26 +241,42 @@ def test_the_compiled_reader_counts_without_python(server: socket.socket) -> Non
 
 
 @pytest.mark.parametrize("step_s", [-3600, 3600])
-def test_stamps_of_a_clock_that_was_set_are_not_believed(server: socket.socket, step_s: int) -> None:
+@pytest.mark.parametrize("reader", ["c", "python"])
+def test_stamps_of_a_clock_that_was_set_are_not_believed(
+    server: socket.socket, reader: str, step_s: int
+) -> None:
     plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
-    for reader in ("c", "python"):
-        desk = Desk("completions", reader)
-        desk.offset_ns += step_s * 1_000_000_000
-        answer = desk.hear([HEAD, plain, plain, plain, END], server)
-        assert (desk.tally.unstamped, len(desk.tally.lags_us)) == (5, 0)
-        assert 0 < answer.stamps_ns[-1] - answer.sent_ns < 60e9
+    desk = Desk("completions", reader)
+    desk.offset_ns += step_s * 1_000_000_000
+    answer = desk.hear([HEAD, plain, plain, plain, END], server)
+    assert (desk.tally.unstamped, len(desk.tally.lags_us)) == (5, 0)
+    assert_within(answer.stamps_ns, desk.read_ns[1:4])
 
 
 @pytest.mark.parametrize("reader", ["c", "python"])
-def test_a_late_read_has_its_lag_and_the_kernels_time(server: socket.socket, reader: str) -> None:
+@pytest.mark.parametrize("stamps", [True, False])
+def test_a_late_read_has_its_lag_and_the_kernels_time(
+    server: socket.socket, reader: str, stamps: bool
+) -> None:
+    """Without the kernel's stamps it has the time of its reading, and no lag."""
     plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
-    desk = Desk("completions", reader)
+    desk = Desk("completions", reader, stamps)
     pieces = [HEAD, *[plain] * 3, plain * 3, chunk(b"[DONE]") + END]
-    answer, tally = desk.hear(pieces, server, late_s=0.05), desk.tally
-    assert (tally.events, tally.uncertain, tally.late_uncertain) == (6, 2, 2)
-    assert len(tally.lags_us) + tally.unstamped == tally.reads + tally.late_uncertain
-    assert min(tally.lags_us) >= 50_000
-    assert answer.stamps_ns[-1] - answer.stamps_ns[0] >= 3 * 50_000_000
+    answer, tally = desk.hear(pieces, server, late_s=0.005), desk.tally
+    late = 2 if stamps else 0
+    assert (tally.events, tally.uncertain, tally.late_uncertain) == (6, 2, late)
+    assert (len(tally.lags_us), tally.unstamped) == ((6 + late, 0) if stamps else (0, 6))
+    assert all(lag_us >= 5_000 for lag_us in tally.lags_us)
+    spans_ns = desk.sent_ns if stamps else desk.read_ns
+    assert_within(answer.stamps_ns, [*spans_ns[1:4], *spans_ns[4:5] * 3])
+    assert_within([answer.done_ns], spans_ns[5:])
+
+
+def assert_within(moments_ns: list[int], spans_ns: list[Span]) -> None:
+    """Each lies in its span, as far as the two clocks' distance is known."""
+    pairs = list(zip(moments_ns, spans_ns, strict=True))
+    outside = [(at, span) for at, span in pairs if not span[0] - CLOCKS_NS <= at <= span[1] + CLOCKS_NS]
+    assert outside == []
 
 
 def test_a_conversation_keeps_every_text(server: socket.socket) -> None:

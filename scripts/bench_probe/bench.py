@@ -11,31 +11,42 @@ two lengths of output, so that start-up cancels out; what is left at no event is
 Error: what a client said minus what the server's log of the same requests says, for the same statistic. The true
 TTFT runs from the kernel's receive stamp of the request at the server to the sending of the first token. What
 GuideLLM and AIPerf said is in the records they export of each request, under their own names.
+Judged: what must hold where nothing else runs (bounds.py) is printed beside its bound, ok or MISSED.
 """
 
 import argparse
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import bounds
 import clients
 import numpy
+from bounds import judged
 from clients import ClientFailed, Said, running
+from numpy.typing import NDArray
 
 from serving import tiny_tokenizer
 
 Row = dict[str, float]
+Floats = NDArray[numpy.float64]
 Client = Callable[[Path, int, int, int, int], Said]
 
 PEERS = ("vllm", "guidellm", "aiperf")
+FOUR_TOKENS = "64 streams of four tokens a chunk every 80 ms: 3,200 tokens/s at most"
+PEAK_PER_S = 64 * 4 / 0.08
 ERRORS = (
     ("ttft_mean_true", "TTFT mean, true ms", 1.0, 2),
     ("ttft_mean_error", "error", 1.0, 3),
@@ -86,6 +97,8 @@ def main() -> None:
     print(text)
     if options.output:
         options.output.write_text(text)
+    if bounds.MISSED in text:
+        sys.exit("A bound was missed: see above. Was anything else at work on this machine?")
 
 
 def found(options: argparse.Namespace) -> dict[str, Client]:
@@ -131,9 +144,19 @@ def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> st
             (64, 128, 200),
             ("corral", "vllm"),
         ),
+        (
+            "64 streams that start 10 ms apart, 16 at a time",
+            (200, 10, 0, 0, 10),
+            (64, 128, 20),
+            ("corral", "corral without kernel stamps"),
+        ),
+        (FOUR_TOKENS, (200, 80, 0, 0, 0, 4), (64, 64, 80), ("corral",)),
     ):
         rows = measure(built, server, load, some(here, wanted), rounds)
-        lines += [f"## {title}", "", *table(rows), ""]
+        if title == FOUR_TOKENS:
+            for row in rows["corral"]:
+                row["peak_error"] = row["peak"] - PEAK_PER_S
+        lines += [f"## {title}", "", *table(rows, judge_cpu=load[0] == 256), ""]
     peers = some(here, ("corral", "guidellm", "aiperf"))
     for title, server, load, longer in (
         ("256 streams x 50 tokens/s, aligned", (200, 20, 0, 0), (256, 512, 200), 600),
@@ -143,7 +166,8 @@ def figures(built: Path, rounds: int, here: dict[str, Client], hour: bool) -> st
             rows = measure(built, server, load, peers, rounds, longer)
             lines += [f"## Beside GuideLLM and AIPerf as installed: {title}", "", *peer_table(rows), ""]
     lines += ["## 256 requests at one moment (`--request-rate inf`)", "", *bursts(built, rounds), ""]
-    lines += ["## Poisson, 200 requests a second for 10 s", "", *open_loop(built), ""]
+    lines += ["## Poisson, 200 requests a second for 20 s", "", *open_loop(built), ""]
+    lines += ["## Seconds until a server that hangs ends the probe", "", *hangs(built), ""]
     lines += ["## Memory", "", *memory(built, hour)]
     return "\n".join(lines) + "\n"
 
@@ -232,20 +256,24 @@ def compared(said: Said, log: list[list[int]]) -> Row:
             )
         row[f"{name}_mean_true"] = float(values.mean())
         row[f"{name}_mean_error"] = float(told.mean() - values.mean())
-    more = ("lag_p99_ms", "uncertain", "stalls", "failed", "tree_cpu_s")
+    more = ("lag_p99_ms", "uncertain", "stalls", "failed", "tree_cpu_s", "peak")
     row |= {name: said[name] for name in more if name in said}
-    row["stalls_true"] = float((true["itl"] > 100).sum())
+    row["stalls_true"] = float((true["itl"] > max(5 * numpy.median(true["itl"]), 50)).sum())
+    if "stalls" in row:
+        row["stalls_error"] = row["stalls"] - row["stalls_true"]
     return row
 
 
-def table(rows: dict[str, list[Row]]) -> list[str]:
-    """Medians over the rounds, a client a row; how corral's CPU compares; the stalls."""
+def table(rows: dict[str, list[Row]], judge_cpu: bool) -> list[str]:
+    """Medians over the rounds, a client a row; how corral's CPU compares; the stalls; what is judged."""
     stalls = [
         f"stalls found {row['stalls']:.0f} of {row['stalls_true']:.0f}"
         for row in rows["corral"]
         if row["stalls_true"]
     ]
-    return [*medians(rows, FIGURES), *stalls[:1]]
+    middle = {client: median(each) for client, each in rows.items()}
+    figures = bounds.of_clients(middle) | (bounds.of_cpu(middle) if judge_cpu else {})
+    return [*medians(rows, FIGURES), *stalls[:1], *judged(figures)]
 
 
 def peer_table(rows: dict[str, list[Row]]) -> list[str]:
@@ -287,27 +315,70 @@ def median(rows: list[Row]) -> Row:
 def bursts(built: Path, rounds: int) -> list[str]:
     """How far apart a burst's requests reach the server, and the error of their TTFT."""
     lines = ["| round | spread at the server ms | TTFT mean error ms | p99 error ms |", "|---|---|---|---|"]
+    rows = []
     for number in range(rounds):
         with running(built, 200, 20, 0, 0) as port:
             said = clients.corral(built, port, 256, 256, 50, "--request-rate", "inf")
             log = truth(port, 256)
         row = compared(said, log)
-        spread_ms = (max(each[0] for each in log) - min(each[0] for each in log)) / 1e6
+        row["spread_ms"] = (max(each[0] for each in log) - min(each[0] for each in log)) / 1e6
+        rows.append(row)
         lines.append(
-            f"| {number + 1} | {spread_ms:.2f} | {row['ttft_mean_error']:.3f} | {row['ttft_p99_error']:.3f} |"
+            f"| {number + 1} | {row['spread_ms']:.2f} | {row['ttft_mean_error']:.3f} | {row['ttft_p99_error']:.3f} |"
         )
-    return lines
+    middle = median(rows)
+    spread = {"spread at the server, ms": (middle["spread_ms"], bounds.SPREAD_MS)}
+    return [*lines, *judged(spread | bounds.of_clients({"corral": middle}))]
 
 
 def open_loop(built: Path) -> list[str]:
-    """How late requests leave, and the error of their TTFT."""
+    """How late requests leave and come, whether as a Poisson process, and the error of their TTFT."""
     with running(built, 50, 10, 0, 0) as port:
-        said = clients.corral(built, port, 0, 2000, 10, "--request-rate", "200")
-        row = compared(said, truth(port, 2000))
-    late = f"sent late by p99 {said['late_sends_p99_ms']:.2f} ms"
+        said = clients.corral(built, port, 0, 8000, 10, "--request-rate", "200", "--duration-s", "20")
+        log = truth(port, len(said["scheduled_us"]))
+    row, received_s = compared(said, log), numpy.array([each[0] for each in log]) / 1e9
+    late_s = received_s - numpy.array(said["scheduled_us"]) / 1e6
+    by_server_ms = float(numpy.percentile(late_s, 99) - late_s.min()) * 1e3
+    late_ms = {"by the probe": said["late_sends_p99_ms"], "by the server": by_server_ms}
+    distance = kolmogorov_smirnov(numpy.diff(received_s), 200.0)
     return [
-        f"{late}; TTFT mean error {row['ttft_mean_error']:.3f} ms, p99 error {row['ttft_p99_error']:.3f} ms"
+        f"sent late by p99 {said['late_sends_p99_ms']:.2f} ms; TTFT mean error {row['ttft_mean_error']:.3f} ms,"
+        f" p99 error {row['ttft_p99_error']:.3f} ms",
+        *judged(bounds.of_poisson(len(log), 200.0, 20.0, distance, late_ms)),
     ]
+
+
+def kolmogorov_smirnov(gaps_s: Floats, rate: float) -> float:
+    """The largest distance between the gaps' distribution and the exponential's of that rate."""
+    expected = 1 - numpy.exp(-rate * numpy.sort(gaps_s))
+    steps = numpy.arange(len(gaps_s) + 1) / len(gaps_s)
+    return float(max((steps[1:] - expected).max(), (expected - steps[:-1]).max()))
+
+
+def hangs(built: Path) -> list[str]:
+    """How long a probe lasts whose server stops as a whole, in the middle of the load or from the first token on."""
+    folder, stopped_s = built / "hangs", list[float]()
+    with clients.serving(built, 20, 5, 0, 0) as server:
+        port, shape = clients.port_of(server), ("--concurrency", "8", "--stall-timeout-s", "2.2")
+        threading.Thread(target=stop_in_the_middle, args=(server, folder, stopped_s), daemon=True).start()
+        report, _ = clients.probe(folder, port, 5000, 20, *shape)
+        ended_s = time.monotonic() - stopped_s[0]
+    with running(built, 20, 5, 1, 10**9) as port, suppress(ClientFailed):
+        begun_s = time.monotonic()
+        clients.probe(built, port, 10, 10, "--stall-timeout-s", "1.1")
+    refused_s = time.monotonic() - begun_s
+    return [
+        f"{report['succeeded']} of {report['sent']} requests had ended before.",
+        *judged({"in the load": (ended_s, bounds.HUNG_S), "from the start": (refused_s, bounds.REFUSED_S)}),
+    ]
+
+
+def stop_in_the_middle(server: clients.Server, folder: Path, stopped_s: list[float]) -> None:
+    """Stop the server when fifty requests are done; note when."""
+    while not any(path.read_bytes().count(b"\n") > 50 for path in folder.glob("*/results.jsonl")):
+        time.sleep(0.01)
+    server.send_signal(signal.SIGSTOP)
+    stopped_s.append(time.monotonic())
 
 
 def memory(built: Path, hour: bool) -> list[str]:
@@ -316,16 +387,18 @@ def memory(built: Path, hour: bool) -> list[str]:
     if hour:
         loads.append(("over an hour", (200, 23, 0, 0), (64, 10000, 1000)))
     lines = ["| load | events | seconds | events/s | peak MiB |", "|---|---|---|---|---|"]
+    peaks = {}
     for title, server, (slots, requests, tokens) in loads:
         with running(built, *server) as port:
             shape = ("--concurrency", str(slots))
             report, _ = clients.probe(built, port, requests, tokens, *shape, limit_s=2 * 3600)
         events, took_s = report["output_tokens"], report["duration_s"]
+        peaks[f"peak MiB, {title}"] = (report["peak_mib"], bounds.MEMORY_MIB)
         lines.append(
             f"| {slots} streams, {title} | {events:,} | {took_s:,.0f} | {events / took_s:,.0f}"
             f" | {report['peak_mib']:.0f} |"
         )
-    return lines
+    return [*lines, *judged(peaks)]
 
 
 def machine() -> str:

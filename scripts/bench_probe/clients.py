@@ -3,12 +3,14 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 HERE = Path(__file__).parent
@@ -19,6 +21,7 @@ LIMIT_S = 400.0
 INVALID = 9
 
 Said = dict[str, Any]
+Server = subprocess.Popen[str]
 
 
 class ClientFailed(Exception):
@@ -28,13 +31,25 @@ class ClientFailed(Exception):
 @contextmanager
 def running(built: Path, *arguments: int) -> Iterator[int]:
     """The fake server on core 0; gives its port."""
+    with serving(built, *arguments) as server:
+        yield port_of(server)
+
+
+@contextmanager
+def serving(built: Path, *arguments: int) -> Iterator[Server]:
+    """The same as a process."""
     command = [*pinned(0, "chrt", "-f", "1"), str(built / "fake_llm"), *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            yield int(process.stdout.readline())
+            yield process
         finally:
             process.kill()
+
+
+def port_of(server: Server) -> int:
+    """What it prints first."""
+    assert server.stdout is not None
+    return int(server.stdout.readline())
 
 
 def pinned(core: int, *first: str) -> list[str]:
@@ -45,20 +60,24 @@ def pinned(core: int, *first: str) -> list[str]:
 def watched(command: list[str], limit_s: float = LIMIT_S, **environment: str) -> tuple[str, dict[str, float]]:
     """The standard output of a command on core 1, and what its whole tree of processes took."""
     words = [sys.executable, str(HERE / "watched.py"), *pinned(1, "nice", "-n", "-20"), *command]
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, env=os.environ | environment, timeout=limit_s
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ClientFailed(f"not done after {limit_s:.0f} s") from error
-    said, _, took = done.stderr.rstrip().rpartition("\n")
-    if done.returncode not in (0, INVALID):
-        raise ClientFailed(f"exit code {done.returncode}: {(said.strip() or done.stdout.strip())[-200:]}")
-    return done.stdout, json.loads(took)
+    with subprocess.Popen(
+        words, stdout=PIPE, stderr=PIPE, text=True, env=os.environ | environment, start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=limit_s)
+        except subprocess.TimeoutExpired as error:
+            raise ClientFailed(f"not done after {limit_s:.0f} s") from error
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # of one that does not end, nothing is left
+    said, _, took = err.rstrip().rpartition("\n")
+    if process.returncode not in (0, INVALID):
+        raise ClientFailed(f"exit code {process.returncode}: {(said.strip() or out.strip())[-200:]}")
+    return out, json.loads(took)
 
 
 def probe(
-    built: Path, port: int, requests: int, tokens: int, *shape: str, limit_s: float = LIMIT_S
+    built: Path, port: int, requests: int, tokens: int | str, *shape: str, limit_s: float = LIMIT_S
 ) -> tuple[Said, Path]:
     """Ours, as a user runs it: the report, with what the process took, and the folder of its results."""
     folder = built / f"probe-{time.time_ns()}"
@@ -85,6 +104,8 @@ def corral(built: Path, port: int, slots: int, requests: int, tokens: int, *more
         "lag_p99_ms": side["lag_us"].get("p99", 0) / 1e3,
         "uncertain": side["uncertain"] / side["events"],
         "stalls": report["stalls"]["count"],
+        "peak": report["peak_output_tokens_per_s"],
+        "scheduled_us": sorted(each["scheduled_us"] for each in results[1:-1]),
         "late_sends_p99_ms": report["client"]["late_sends_p99_s"] * 1e3,
     }
 
