@@ -18,9 +18,12 @@ from serving.probe import attack
 from serving.probe.answer import Answer, Shot
 from serving.probe.attack import Attack
 from serving.probe.connection import Peer
+from serving.probe.lengths import Lengths
+from serving.probe.metrics import report
+from serving.probe.pacing import schedule_s
 from serving.probe.progress import Progress
-from serving.probe.results import ClientSide, Result
-from serving.probe.spec import Load
+from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts
+from serving.probe.spec import Load, Slo, Target, Workload
 
 PEER = Peer(socket.AF_INET, ("127.0.0.1", 9), None, "")
 MS = 1_000_000
@@ -105,7 +108,9 @@ class World:
         self.loop = Loop()
         self.connect_ms = 1
         self.takes_ms: Callable[[Shot], float | None] = lambda shot: 10
-        """None: no answer ever."""
+        """To the first token. None: no answer ever."""
+        self.gap_ms: Callable[[], float] = lambda: 10
+        """Before each token after it."""
         self.failure: Callable[[Shot], tuple[str, str] | None] = lambda shot: None
         self.stays_open = True
         self.hears_each_ms = 0
@@ -173,8 +178,12 @@ class Wire:
     def _answered(self, answer: Answer, failure: tuple[str, str] | None) -> None:
         if self.answer is answer:
             self._owner.tally.reads += 1
+            if not failure:
+                answer.stamps_ns.append(self._world.loop.now_ns)
+                if len(answer.stamps_ns) < answer.shot.output_asked:
+                    self._world.loop.call_later(self._world.gap_ms() / 1e3, self._answered, answer, None)
+                    return
             self.is_open = self._world.stays_open
-            answer.stamps_ns = [] if failure else [self._world.loop.now_ns]
             self._end(answer, failure)
 
     def _end(self, answer: Answer, failure: tuple[str, str] | None) -> None:
@@ -326,6 +335,67 @@ def test_each_is_sent_when_it_is_due_over_what_is_free(world: World) -> None:
     assert (side.connections, side.late_us["max"]) == (3, 0.0)
 
 
+@pytest.mark.parametrize(
+    "load",
+    [
+        Load(shape="poisson", request_rate=200.0, requests=500),
+        Load(shape="gamma", request_rate=200.0, burstiness=0.3, requests=500),
+        Load(shape="constant", request_rate=50.0, requests=250),
+        Load(shape="ramp", request_rate=10.0, end_request_rate=90.0, duration_s=5.0),
+        Load(shape="burst", requests=256),
+        Load(shape="replay", trace=(0.0, 0.0, 1.5, 1.500001, 900.0)),
+    ],
+    ids=lambda load: load.shape,
+)
+def test_each_is_sent_at_its_very_time_whatever_the_server_does(world: World, load: Load) -> None:
+    """It answers nobody before two seconds are over."""
+    world.takes_ms = lambda shot: max(10, 2000 - world.loop.now_ns / MS)
+    due_s = list(schedule_s(load))
+    due = scheduled(*(time_s * 1e3 for time_s in due_s))
+    side = world.attack(load, due, connections=len(due_s)).run()
+    times_us = {each.index: (each.scheduled_us, each.sent_us) for each in world.results}
+    due_us = [round(time_s * 1e9) // 1000 for time_s in due_s]
+    assert [times_us[index] for index in range(len(due_us))] == [(each, each) for each in due_us]
+    assert side.late_us["max"] == 0.0
+
+
+def test_nobody_who_would_have_waited_is_left_out(world: World) -> None:
+    """50 requests a second for 20 s, of which the server stands still for 2: no coordinated omission."""
+
+    def takes_ms(shot: Shot) -> float:
+        sent_ms = (world.loop.now_ns - made.zero_ns) / MS
+        taken_up_ms = 10_000 if 8000 <= sent_ms < 10_000 else sent_ms
+        answered_ms = 10_000 if 8000 <= taken_up_ms + 100 < 10_000 else taken_up_ms + 100
+        return answered_ms - sent_ms
+
+    world.takes_ms = takes_ms
+    made = world.attack(OPEN, scheduled(*range(0, 20_000, 20)), connections=200)
+    made.run()
+    waited_ms = {each.index: (each.done_us - each.scheduled_us) // 1000 for each in world.results}
+    taken_up_before, sent_within = range(2100, 2000, -20), range(2100, 100, -20)
+    assert [waited_ms[index] for index in range(1000)] == (
+        [100] * 395 + [*taken_up_before] + [*sent_within] + [100] * 500
+    )
+
+
+def test_the_steady_rate_is_the_servers_after_a_slow_start(world: World) -> None:
+    """8 streams of a token every 10 ms are 800 a second, after 5 s at a quarter of it."""
+    world.gap_ms = lambda: 40 if world.loop.now_ns < 5000 * MS else 10
+    load = Load(shape="concurrency", concurrency=8, duration_s=12.0)
+    made = world.attack(load, (Shot(index, b"", 100) for index in count()), connections=8)
+    side = made.run()
+    tokens = Workload(input_tokens=Lengths(low=1), output_tokens=Lengths(low=100))
+    run = Run(
+        target=Target(base_url="http://127.0.0.1:9"), model="m", load=load, workload=tokens, slo=Slo(),
+        server=ServerFacts(), started_at="2026-11-28T00:00:00+00:00",
+    )  # fmt: skip
+    told = report(run, [*world.results, Ending(duration_us=made.last_done_us, clients=[side])])
+    assert told.steady
+    assert told.steady.output_tokens_per_s == pytest.approx(800, rel=0.01)
+    assert 4 <= told.steady.start_s <= 6
+    assert told.output_tokens_per_s < 0.8 * 800  # the whole run's, beside it
+
+
 def test_a_connection_that_closed_is_not_used_again(world: World) -> None:
     world.stays_open = False
     world.attack(OPEN, scheduled(0, 20), connections=1).run()
@@ -389,6 +459,11 @@ def test_a_server_that_falls_silent_ends_the_run(world: World) -> None:
     assert sorted(world.ended[4:]) == [(4, 67_000, "stalled"), (5, 67_000, "stalled")]
     assert (side.gave_up, len(world.sent)) == (True, 6)
     assert {each.message for each in world.results[4:]} == {"nothing came for 66 s"}
+
+
+@pytest.mark.parametrize(("asked_s", "limit_s"), [(3.0, 3.0), (120.0, 66.0), (600.0, 330.0)])
+def test_how_long_all_may_hear_nothing(asked_s: float, limit_s: float) -> None:
+    assert OPEN.model_copy(update={"stall_timeout_s": asked_s}).silence_limit_s == limit_s
 
 
 def test_who_waits_for_nothing_hears_no_silence(world: World) -> None:
