@@ -57,7 +57,6 @@ class Tree:
     """A copy of a source tree in which nobody else works."""
 
     def __init__(self, source: Path, place: Path) -> None:
-        self.source = source
         self.place = place / str(os.getpid())
         self.root = self.place / "tree"
         shutil.copytree(source, self.root, ignore=NOT_COPIED, symlinks=True)
@@ -70,9 +69,11 @@ class Tree:
     def changed(self, path: str, text: bytes) -> Iterator[None]:
         """The tree with that text in one of its files."""
         file = self.root / path
+        before, times = file.read_bytes(), file.stat()
         file.write_bytes(text)
         yield
-        shutil.copy2(self.source / path, file)
+        file.write_bytes(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
         for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
             compiled.unlink()
 
