@@ -93,6 +93,26 @@ def tunnels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         tunnel.wait()
 
 
+@pytest.fixture
+def fixes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a look at AWS finds wrong in a test is held against what is kept, with what to do about it."""
+    import refusals
+
+    from infra.aws import preflight
+
+    said: list[str] = []
+    survey = preflight.survey
+
+    def noted(*asked: Any) -> preflight.Survey:
+        found = survey(*asked)
+        said.extend(f"{one.topic}: {one.found}\n  {one.fix}" for one in found.findings if one.outcome != "ok")
+        return found
+
+    monkeypatch.setattr(preflight, "survey", noted)
+    yield
+    refusals.hold("\n".join(dict.fromkeys(said)), request, tmp_path)
+
+
 # Read before any test moves CORRAL_HOME: the engine is large, so all tests share the one that is installed.
 ENGINE_HOME = Path(os.environ.get("CORRAL_HOME") or Path.home() / ".corral")
 TEST_ENGINE = os.environ.get("CORRAL_TEST_ENGINE")

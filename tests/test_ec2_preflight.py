@@ -15,6 +15,8 @@ from infra.aws.rent import told
 from infra.aws.request import Request
 from infra.errors import AuthError, CapacityError, CloudError
 
+pytestmark = pytest.mark.usefixtures("fixes")
+
 
 def look(aws: Any, order: Order, folder: Path, fake: FakeAws | None = None) -> Survey:
     clock = (fake or aws).clock

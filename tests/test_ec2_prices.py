@@ -26,6 +26,9 @@ DENIED = "AWS's price list does not answer: AccessDenied"
 PLACE = ("g5.12xlarge", "us-east-1")
 
 
+pytestmark = pytest.mark.usefixtures("fixes")
+
+
 def look(aws: FakeAws, order: Order, folder: Path) -> Survey:
     return preflight.survey(door(aws, aws.clock, folder), order)
 
