@@ -58,7 +58,20 @@ def test_a_purchase_whose_answer_is_lost_is_not_repeated(tmp_path: Path) -> None
     block = offers(aws, tmp_path)[0]
     with pytest.raises(Refused, match="LostResponse"):
         capacity_blocks.purchase(door(Faulty(aws, "lost", 1), clock, tmp_path), block)
-    assert [call.operation for call in aws.calls].count("PurchaseCapacityBlock") == 1
+    (asked,) = (call for call in aws.calls if call.operation == "PurchaseCapacityBlock")
+    assert (asked.region, asked.parameters) == (
+        "us-east-1",
+        {
+            "CapacityBlockOfferingId": "cb-0000000000000000b",
+            "InstancePlatform": "Linux/UNIX",
+            "TagSpecifications": [
+                {
+                    "ResourceType": "capacity-reservation",
+                    "Tags": [{"Key": "corral:capacity-block", "Value": "cb-0000000000000000b"}],
+                }
+            ],
+        },
+    )
     assert capacity_blocks.purchase(door(aws, clock, tmp_path), block) == "cr-00000000000000001"
 
 

@@ -31,6 +31,42 @@ def machine(**changes: Any) -> Rented:
     )
 
 
+ROW = {
+    "InstanceId": "i-1",
+    "Placement": {"AvailabilityZone": "us-east-1a"},
+    "InstanceType": "g5.12xlarge",
+    "State": {"Name": "running"},
+    "LaunchTime": START,
+}
+
+
+def test_an_instance_as_ec2_describes_it() -> None:
+    assert rented.rented(ROW, "us-east-1") == machine(deployment="")
+    all_said = ROW | {
+        "Tags": [
+            {"Key": "corral:deployment", "Value": "t1"},
+            {"Key": "corral:expires-at", "Value": "2026-09-22T00:00:00Z"},
+        ],
+        "InstanceLifecycle": "spot",
+        "State": {"Name": "terminated"},
+        "StateTransitionReason": "User initiated (2026-09-21 15:00:00 GMT)",
+        "StateReason": {"Code": "Server.SpotInstanceTermination", "Message": "m"},
+        "PublicDnsName": "ec2-203-0-113-7.compute-1.amazonaws.com",
+        "PrivateIpAddress": "10.0.0.7",
+        "AmiLaunchIndex": 1,
+    }
+    assert rented.rented(all_said, "us-east-1") == machine(
+        purchase="spot",
+        state="terminated",
+        ended_at=datetime(2026, 9, 21, 15, tzinfo=UTC),
+        expires_at=datetime(2026, 9, 22, tzinfo=UTC),
+        end_reason="Server.SpotInstanceTermination",
+        public_name="ec2-203-0-113-7.compute-1.amazonaws.com",
+        private_address="10.0.0.7",
+        launch_index=1,
+    )
+
+
 @pytest.mark.parametrize(
     ("found", "seconds"),
     [

@@ -4,6 +4,7 @@ CORRAL_TEST_KEEP=1 keeps what is printed now: read the difference before it is c
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -42,6 +43,7 @@ COMMANDS = {
     "size-cpu-explained": "size tiny --on local --dtype float32 --tensor-parallel-size 2 --explain",
     "size-cpu-json": "size scout --on local --json",
     "size-cpu-no-fit": "size maverick --on local --precision bf16",
+    "size-two-owned-hosts": "size maverick --precision bf16 --on 16xH100",
     "capacity-explained": "capacity scout --requests-per-s 2 --on p5.48xlarge --on g6e.12xlarge --spare 2 --explain",
     "capacity-json": "capacity scout --requests-per-s 5 --on p5.48xlarge --precision fp8 --json",
     "capacity-tokens": "capacity maverick --tokens-per-month 2e9 --on p5en.48xlarge --on p6-b200.48xlarge "
@@ -88,8 +90,32 @@ def test_what_is_printed(
     monkeypatch.setenv("COLUMNS", "100")
     code = run(COMMANDS[name].split())
     out, err = capsys.readouterr()
-    said = f"$ corral {COMMANDS[name]}\n{out}{err}exit code {code}\n".replace(str(tmp_path), "FOLDER")
+    said = f"$ corral {COMMANDS[name]}\n{out}{err}exit code {code}\n"
+    hold(name, said.replace(str(tmp_path), "FOLDER"))
+
+
+def hold(name: str, said: str) -> None:
+    """Compare with what is kept."""
     kept = DATA / "printed" / f"{name}.txt"
     if os.environ.get("CORRAL_TEST_KEEP"):
         kept.write_text(said, encoding="utf-8")
     assert said == kept.read_text(encoding="utf-8")
+
+
+def test_every_call_of_a_dry_run_on_ec2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The prepared box itself is tests/data/export/systemd's; times, ids and tokens are each order's own."""
+    monkeypatch.setenv("USER", "ann")
+    monkeypatch.setattr("socket.gethostname", lambda: "desk")
+    plan = str(tmp_path / "plan.json")
+    assert run(f"size maverick --precision fp8 --on p5en.48xlarge -o {plan}".split()) == 0
+    capsys.readouterr()
+    command = f"provision {plan} --target ec2 --name t1 --region us-east-1 --region us-west-2 --dry-run"
+    more = (
+        "--cidr 203.0.113.7/32 --purchase spot --max-usd-per-hour 50 --hf-token-parameter /hf/t --tag team=ml"
+    )
+    assert run([*command.split(), *more.split(), "--weights", "s3://bucket/w/"]) == 0
+    said = re.sub(r'"UserData": ".*"', '"UserData": ...', capsys.readouterr().out)
+    said = re.sub(r"\b[0-9a-f]{16,}\b", "ID", said)
+    hold("provision-ec2-dry-run", re.sub(r"20\d\d-\d\d-\d\dT[\d:]+Z?", "TIME", said))
