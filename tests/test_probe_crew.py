@@ -272,3 +272,99 @@ def test_a_process_says_what_it_lacks_and_ends_quietly_without_the_first(
         assert ours.poll(0) == isinstance(error, HostError)
         if isinstance(error, HostError):
             assert ours.recv().message == "no sockets"
+
+
+# Several together
+
+
+class Worker:
+    """A process that is a thread."""
+
+    def __init__(self, target: Any, args: tuple[Any, ...], daemon: bool) -> None:
+        assert daemon
+        self.pid, self.killed = 1000 + args[2], 0
+        pipe = Connection(os.dup(args[4].fileno()))  # the first process closes its own
+        self._thread = Thread(target=target, args=(*args[:4], pipe))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, limit_s: float | None = None) -> None:
+        self._thread.join()
+
+    def is_alive(self) -> bool:
+        return False
+
+    def kill(self) -> None:
+        self.killed += 1
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
+    """The processes that are started."""
+    made: list[Worker] = []
+
+    def process(**words: Any) -> Worker:
+        made.append(Worker(**words))
+        return made[-1]
+
+    context = SimpleNamespace(Pipe=Pipe, Process=process)
+    monkeypatch.setattr("multiprocessing.get_context", {"spawn": context}.get)
+    monkeypatch.setattr("multiprocessing.resource_tracker.ensure_running", lambda: None)
+    return made
+
+
+LINE = b'{"index":%d,"scheduled_us":0,"sent_us":0,"done_us":9,"gaps_us":[1],"process":%d}\n'
+
+
+def writer_in(folder: Path) -> Writer:
+    made = Writer(folder / "results.jsonl")
+    made._file.write(b"first\n")
+    return made
+
+
+def test_each_process_writes_its_part_and_all_are_put_into_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[Worker]
+) -> None:
+    kept = Result(9, 0, 0, 9, gaps_us=[1])
+
+    def work(maker: Any, load: Load, process: int, part: Path, pipe: Connection) -> None:
+        with pipe:
+            pipe.send("ready")
+            pipe.recv()
+            part.write_bytes(LINE % (process, process))
+            lost = {"failure": "full", "kept": (kept,)} if process else {}
+            pipe.send(share(1.0 + process, process, **lost))
+
+    monkeypatch.setattr(crew, "work", work)
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    writer, load = writer_in(tmp_path), Load(shape="concurrency", concurrency=2, processes=2)
+    anything: Any = None
+    found = crew.attack_together(anything, load, writer, None)
+    writer.give_up()
+    assert sorted(each.side.wall_s for each in found) == [1.0, 2.0]
+    assert (tmp_path / "results.jsonl").read_bytes() == b"first\n" + LINE % (0, 0) + LINE % (1, 1)
+    assert (writer.kept, writer.failure, [worker.killed for worker in workers]) == ([kept], "full", [0, 0])
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
+
+
+def test_when_one_fails_all_are_killed_and_what_was_measured_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[Worker]
+) -> None:
+    def work(maker: Any, load: Load, process: int, part: Path, pipe: Connection) -> None:
+        with pipe:
+            part.write_bytes(LINE % (process, process))
+            pipe.send(HostError("no sockets") if process else "ready")
+
+    monkeypatch.setattr(crew, "work", work)
+    before = [signal.getsignal(number) for number in interrupts.SIGNALS]
+    writer, load = writer_in(tmp_path), Load(shape="concurrency", concurrency=2, processes=2)
+    anything: Any = None
+    with pytest.raises(HostError, match="no sockets"):
+        crew.attack_together(anything, load, writer, None)
+    writer.give_up()
+    assert (tmp_path / "results.jsonl").read_bytes().count(b"\n") == 3
+    assert [worker.killed for worker in workers] == [1, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
+    assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before

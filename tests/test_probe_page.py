@@ -9,6 +9,7 @@ import numpy
 import pytest
 from matplotlib.figure import Figure
 
+from infra.errors import UsageError
 from serving.probe import page
 from serving.probe.again import again
 from serving.probe.lengths import Lengths
@@ -231,3 +232,15 @@ def test_the_forms_of_a_run_can_be_read_by_all(tmp_path: Path) -> None:
     assert forms[2].read_text().endswith("}\n")
     assert len(forms[1].read_text().splitlines()) == 3
     assert forms[0].read_text().startswith("<!doctype html>")
+
+
+def test_a_form_is_not_written_over_the_results_or_another_form(tmp_path: Path) -> None:
+    results, one = tmp_path / "results.jsonl", tmp_path / "one"
+    results.touch()
+    (tmp_path / "way").symlink_to(one)
+    for forms in ({"csv": results}, {"html": one, "csv": one}, {"bench": tmp_path / "way", "csv": one}):
+        with pytest.raises(UsageError) as caught:
+            again(tmp_path, **forms)
+        assert caught.value.message in {f"{path} would be written over." for path in forms.values()}
+        assert caught.value.hint == "Give each form a file of its own."
+    assert not one.exists()

@@ -14,7 +14,7 @@ from serving.probe.answer import Shot
 from serving.probe.dataset import Lexicon
 from serving.probe.lengths import Lengths
 from serving.probe.maker import Maker
-from serving.probe.results import Ending, Result, ServerFacts, Writer
+from serving.probe.results import ClientSide, Ending, Result, ServerFacts, Writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
 TARGET = Target(base_url="http://host", api="chat")
@@ -422,3 +422,130 @@ def test_a_report_that_cannot_be_written_is_no_loss_where_the_disk_was_full_befo
         running.finish(tmp_path / "file", writer)
     writer.failure = "x: full"
     assert running.finish(tmp_path / "file", writer).results_lost
+
+
+# A run from beginning to end
+
+
+class Steps:
+    """What a run does, in its order; a test bends what it needs."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.did: list[str] = []
+        self.fails: dict[str, BaseException] = {}
+        self.sides = [ClientSide()]
+        self.counted = iter([{"a": 1.0}, {"a": 5.0}, {"a": 5.0}])
+        steps = {
+            "Server": lambda target, timeout_s: self.step(f"ask within {timeout_s:g} s") or self,
+            "prepare": lambda server, workload, say: self.step("prepare") or (maker(), None),
+            "warm_up": lambda maker, load, say: self.step("warm up"),
+            "attack": self.attack,
+            "time": SimpleNamespace(sleep=lambda seconds: None),
+        }
+        for name, step in steps.items():
+            monkeypatch.setattr(running, name, step)
+
+    def step(self, name: str) -> bool:
+        self.did.append(name)
+        if name in self.fails:
+            raise self.fails[name]
+        return False
+
+    def attack(self, maker: Maker, load: Load, composer: object, writer: Writer, watch: object) -> Ending:
+        self.step("attack")
+        writer.result(OK)
+        return Ending(duration_us=9, clients=self.sides)
+
+    def counters(self) -> dict[str, float]:
+        self.step("count")
+        return next(self.counted)
+
+    def close(self) -> None:
+        self.step("close")
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+    return Steps(monkeypatch)
+
+
+LOAD = Load(shape="concurrency", concurrency=1, timeout_s=5.0)
+
+
+def test_a_run_asks_prepares_warms_up_loads_and_counts(steps: Steps, tmp_path: Path) -> None:
+    made = running.run(TARGET, LOAD, WORKLOAD, tmp_path / "out")
+    assert steps.did == [
+        "ask within 5 s", "prepare", "warm up", "count", "attack", "count", "count", "close",
+    ]  # fmt: skip
+    assert (made.succeeded, made.interrupted) == (1, False)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["probe.json", "results.jsonl"]
+    last = (tmp_path / "out" / "results.jsonl").read_text().splitlines()[-1]
+    assert '"counters":{"a":4.0}' in last
+
+
+def test_a_server_that_hangs_is_not_asked_for_its_counters(steps: Steps, tmp_path: Path) -> None:
+    steps.sides = [ClientSide(), ClientSide(gave_up=True)]
+    running.run(TARGET, LOAD, WORKLOAD, tmp_path)
+    assert steps.did.count("count") == 1
+
+
+def test_a_ctrl_c_while_counting_loses_no_result(steps: Steps, tmp_path: Path) -> None:
+    def counters() -> dict[str, float]:
+        if "attack" in steps.did:
+            raise KeyboardInterrupt
+        return {"a": 1.0}
+
+    steps.counters = counters  # type: ignore[method-assign]
+    made = running.run(TARGET, LOAD, WORKLOAD, tmp_path)
+    assert (made.succeeded, made.interrupted, steps.did[-1]) == (1, True, "close")
+
+
+@pytest.mark.parametrize("name", ["prepare", "warm up", "count", "attack"])
+def test_a_run_that_fails_leaves_nothing_and_lets_the_server_go(
+    steps: Steps, tmp_path: Path, name: str
+) -> None:
+    steps.fails[name] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        running.run(TARGET, LOAD, WORKLOAD, tmp_path / "out")
+    assert (steps.did[-2:], (tmp_path / "out").exists()) == ([name, "close"], False)
+
+
+def test_the_users_prompts_and_the_folder_are_looked_at_before_anything_is_asked(
+    steps: Steps, tmp_path: Path
+) -> None:
+    (tmp_path / "talk").write_text('{"messages": [{"role": "system", "content": "x"}]}')
+    own = WORKLOAD.model_copy(update={"prompts_file": tmp_path / "talk"})
+    with pytest.raises(UsageError, match="is a conversation"):
+        running.run(TARGET.model_copy(update={"api": "completions"}), LOAD, own, tmp_path / "out")
+    assert steps.did == []
+    (tmp_path / "results.jsonl").touch()
+    with pytest.raises(UsageError, match="is not overwritten"):
+        running.run(TARGET, LOAD, WORKLOAD, tmp_path)
+    assert steps.did == ["ask within 5 s", "close"]
+
+
+def test_requests_before_the_load_are_an_attack_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Attack:
+        interrupted = False
+
+        def __init__(
+            self, peer: object, api: str, load: Load, shots: Iterator[Shot], sink: Any, connections: int
+        ):
+            asked.extend([peer, api, load, [shot.index for shot in shots], connections])
+            self._sink = sink
+
+        def run(self) -> None:
+            self._sink(OK)
+
+    monkeypatch.setattr(running, "resolve", lambda target: "peer")
+    monkeypatch.setattr(running, "Attack", Attack)
+    load = Load(shape="concurrency", concurrency=3)
+    assert running.results_of(maker(), load, [Shot(4, b"", 1)]) == [OK]
+    assert asked == ["peer", "chat", load, [4], 3]
+    assert running.results_of(maker(), load.model_copy(update={"concurrency": None}), []) == [OK]
+    assert asked[-1] == 1
+    Attack.interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        running.results_of(maker(), load, [])
