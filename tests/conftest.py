@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -67,6 +69,17 @@ def skip_or_fail(need: str, why: str) -> NoReturn:
     if need in os.environ.get("CORRAL_TEST_REQUIRE", "").split(","):
         pytest.fail(f"needs {need}: {why}")
     pytest.skip(f"needs {need}: {why}")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """After all that is said of each test, one line of what was missing here; pytest's own closing line follows."""
+    yield
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    missing = Counter(found[1] for why in skipped if (found := re.search(r"Skipped: needs (\S+): ", why)))
+    if missing:
+        tests = [f"{need} ({count} test{'s' * (count > 1)})" for need, count in sorted(missing.items())]
+        terminalreporter.line(f"needs that were missing: {', '.join(tests)}")
 
 
 @pytest.fixture(scope="session")

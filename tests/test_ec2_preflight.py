@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 from fake_aws import FakeAws
-from renting import an_order, door, fresh, up
+from renting import an_order, door, down, fresh, up
 
-from infra.aws import permissions, preflight
+from infra.aws import permissions, preflight, rented
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.preflight import Survey
@@ -130,7 +130,46 @@ def test_what_is_denied_is_named_before_anything_is_made(action: str, code: str,
     assert aws.live() == []
 
 
-@pytest.mark.parametrize("action", permissions.UNTRIED)
+# What a rented machine's life asks of services that know no dry run, by its calls...
+CALLED = (
+    "iam:CreateRole",
+    "iam:PutRolePolicy",
+    "iam:CreateInstanceProfile",
+    "iam:AddRoleToInstanceProfile",
+    "iam:RemoveRoleFromInstanceProfile",
+    "iam:DeleteInstanceProfile",
+    "iam:DeleteRolePolicy",
+    "iam:DeleteRole",
+    "scheduler:CreateScheduleGroup",
+    "scheduler:CreateSchedule",
+    "scheduler:UpdateSchedule",
+    "scheduler:DeleteScheduleGroup",
+)
+# ... and what AWS's Service Authorization Reference says that those calls need beside the action of their own name:
+# Tags of CreateRole, CreateInstanceProfile and CreateScheduleGroup; the role that RunInstances and CreateSchedule hand
+# on; the schedules that go with their group.
+DEPENDENT = (
+    "iam:TagRole",
+    "iam:TagInstanceProfile",
+    "scheduler:TagResource",
+    "iam:PassRole",
+    "scheduler:DeleteSchedule",
+)
+
+
+def test_all_that_cannot_be_tried_is_asked_about_and_no_more(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    at = door(aws, clock, tmp_path)
+    up(at, an_order())
+    (asked,) = [call.parameters for call in aws.calls if call.operation == "SimulatePrincipalPolicy"]
+    assert sorted(asked["ActionNames"]) == sorted((*CALLED, *DEPENDENT))
+    rented.extend(at, an_order(), 600)
+    down(at)
+    made = {call.action for call in aws.calls if call.service in ("iam", "scheduler") and call.changes}
+    assert made == set(CALLED)
+
+
+@pytest.mark.parametrize("action", [*CALLED, *DEPENDENT])
 def test_what_iam_expects_to_deny_is_a_warning_that_names_it(action: str, tmp_path: Path) -> None:
     aws, _ = fresh()
     aws.iam.simulated_denials = {action}
