@@ -9,8 +9,10 @@ its input ends, "Cannot perform start session: EOF" in place of an answer (amazo
 #59).
 """
 
+import argparse
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -70,7 +72,7 @@ def main() -> None:
     log = Path(os.environ["FAKE_AWS_LOG"])
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(sys.argv[1:]) + "\n")
-    parameters = json.loads(sys.argv[sys.argv.index("--parameters") + 1])
+    target, parameters = parsed(sys.argv[1:])
     if "localPortNumber" in parameters:
         ThreadingHTTPServer(("127.0.0.1", int(parameters["localPortNumber"][0])), Box).serve_forever()
     print("\nStarting session with SessionId: ann-0123", flush=True)
@@ -79,17 +81,40 @@ def main() -> None:
         return
     box = os.environ | {
         "PATH": f"{log.parent / 'box'}:{os.environ['PATH']}",
-        "FAKE_TARGET": sys.argv[sys.argv.index("--target") + 1],
+        "FAKE_TARGET": target,
     }
     command = ["sh", "-c", parameters["command"][0]]
     subprocess.run(command, env=box, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False)
     print("\n\nExiting session with sessionId: ann-0123.")
 
 
+PARAMETERS = {
+    "AWS-StartNonInteractiveCommand": {"command"},
+    "AWS-StartPortForwardingSession": {"portNumber", "localPortNumber"},
+}
+
+
+def parsed(arguments: list[str]) -> tuple[str, dict[str, list[str]]]:
+    """The target and the document's parameters. Leaves, as the AWS CLI does, where it does not know a word."""
+    parser = argparse.ArgumentParser("aws", allow_abbrev=False)
+    parser.add_argument("service", choices=["ssm"])
+    parser.add_argument("operation", choices=["start-session"])
+    for option in ("--region", "--target", "--document-name", "--parameters"):
+        parser.add_argument(option, required=True)
+    given = parser.parse_args(arguments)
+    parameters: dict[str, list[str]] = json.loads(given.parameters)
+    if parameters.keys() != PARAMETERS[given.document_name]:
+        sys.exit("An error occurred (InvalidParameters) when calling the StartSession operation")
+    return given.target, parameters
+
+
 def on_the_box(words: list[str]) -> int:
     """Run one command as root on the box; its exit code."""
     match words:
-        case ["cat", path] if path.endswith("/secrets.env"):
+        case ["cat", path] if re.fullmatch(r"/opt/corral/[a-z0-9-]+/secrets\.env", path):
+            if "FAKE_NO_KEY" in os.environ:
+                print(f"cat: {path}: No such file or directory")
+                return 1
             print(f"VLLM_API_KEY={KEY}")
         case ["systemctl", "is-active", _]:
             print(os.environ["FAKE_UNIT"])
