@@ -18,7 +18,7 @@ import pytest
 from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
-from deploy.deployment import folder
+from deploy.deployment import Target, folder, make
 from deploy.plan import Plan
 from infra.errors import AuthError
 from infra.onhost import egress as onhost
@@ -276,21 +276,26 @@ def test_nothing_is_shown_of_a_server_that_does_not_run_or_does_not_answer(
     assert (code, said) == (8, ""), complaint
 
 
+@pytest.mark.parametrize(
+    ("target", "given", "message"),
+    [
+        (
+            "ssh",
+            ["--target", "1.1.1.1"],
+            "error: '1.1.1.1' is not HOST:PORT.\nhint: Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443\n",
+        ),
+        (
+            "ec2",
+            [],
+            "error: scout is rented, and corral proves egress over SSH only.\n"
+            "hint: The same lock is on it; see it there: nft list table inet corral-scout\n",
+        ),
+    ],
+)
 def test_a_wrong_target_or_place_is_refused_before_any_host_is_asked(
-    provisioned: Box, corral: Corral
+    target: Target, given: list[str], message: str, box: Box, corral: Corral
 ) -> None:
-    provisioned.forget()
-    code, _, complaint = corral("egress", "scout", "--target", "1.1.1.1")
-    assert (code, complaint) == (
-        2,
-        "error: '1.1.1.1' is not HOST:PORT.\nhint: Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443\n",
-    )
-    path = folder("scout") / "deployment.json"
-    path.write_text(path.read_text().replace('"target": "ssh"', '"target": "ec2"'))
-    code, _, complaint = corral("egress", "scout")
-    assert (code, complaint) == (
-        2,
-        "error: scout is rented, and corral proves egress over SSH only.\n"
-        "hint: The same lock is on it; see it there: nft list table inet corral-scout\n",
-    )
-    assert provisioned.calls == []
+    made = make(Plan.read(DATA / "hosts/plan.json"), target, "scout")
+    made.model_copy(update={"hosts": ("gpu-1",)}).write(folder("scout") / "deployment.json")
+    assert corral("egress", "scout", *given) == (2, "", message)
+    assert list(box.folder.glob("ssh-*")) == []
