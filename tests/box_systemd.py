@@ -27,6 +27,9 @@ def main() -> None:
     box_tools.note(BOX, name, arguments)
     if name == "journalctl":
         journal(arguments)
+    elif arguments[0] == "is-active":
+        print("active" if main_pid(arguments[1]) else "inactive")
+        sys.exit(0 if main_pid(arguments[1]) else 3)
     elif arguments[0] == "show":
         show(arguments[1:])
     else:

@@ -1,6 +1,7 @@
 """Capacity Blocks: what is on offer, and that money is spent only when its exact amount was typed."""
 
 import io
+import json
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from fake_aws import FakeAws, Faulty
 from renting import door, fresh
 
+from deploy.cli.main import run
 from deploy.ec2 import blocks
 from infra.aws import capacity_blocks
 from infra.aws.capacity_blocks import Offering, checked_hours
@@ -98,3 +100,61 @@ def test_what_was_bought_says_how_to_use_it() -> None:
         usd=Decimal("998.40"),
     )
     assert "--zone us-east-1b --capacity-reservation-id cr-1" in blocks.bought(block, "cr-1", as_json=False)
+
+
+# --- the verb
+
+
+@pytest.fixture
+def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    """The account that corral talks to."""
+    found, clock = fresh()
+    monkeypatch.setattr(blocks, "Boto", lambda: found)
+    monkeypatch.setattr(blocks, "Aws", lambda *_, **__: door(found, clock, tmp_path))
+    return found
+
+
+def purchases(aws: FakeAws) -> int:
+    return [call.operation for call in aws.calls].count("PurchaseCapacityBlock")
+
+
+CHEAPEST = "cb-0000000000000000b"
+WORDS = "1x p5.48xlarge in us-east-1b, 2026-11-25 11:30 to 2026-11-26 11:30 UTC: 998.40 USD (41.60 an hour)"
+
+
+def test_what_is_on_offer_is_listed(aws: FakeAws, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["capacity-block", "list", "p5.48xlarge"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert (first, second[:20]) == (f"{CHEAPEST}  {WORDS}", "cb-0000000000000000a")
+    assert run(["capacity-block", "list", "p5.48xlarge", "--json"]) == 0
+    assert [one["usd"] for one in json.loads(capsys.readouterr().out)] == ["998.40", "1200.00"]
+    assert purchases(aws) == 0
+
+
+def test_one_is_bought_for_its_exact_price(aws: FakeAws, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["capacity-block", "buy", "p5.48xlarge", CHEAPEST, "--yes-i-pay"]
+    assert run([*command, "998.41"]) == 2
+    assert run(["capacity-block", "buy", "p5.48xlarge", "cb-0123456789abcdef0", "--yes-i-pay", "998.40"]) == 6
+    assert purchases(aws) == 0
+    capsys.readouterr()
+    assert run([*command, "998.40"]) == 0
+    said = capsys.readouterr()
+    assert said.err.endswith(f"{WORDS}\nIt is paid whole, now, and cannot be given back.\n")
+    assert said.out == (
+        "Bought: cr-00000000000000000, paid until 2026-11-26 11:30 UTC.\nFrom 2026-11-25 11:30 on: corral up PLAN "
+        "--target ec2 --purchase capacity-block --zone us-east-1b --capacity-reservation-id cr-00000000000000000\n"
+    )
+    assert purchases(aws) == 1
+
+
+@pytest.mark.parametrize(("typed", "code"), [("998.40\n", 0), ("y\n", 2), ("", 2)])
+def test_the_price_may_be_typed_at_the_terminal(
+    typed: str, code: int, aws: FakeAws, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(blocks, "is_somebody_there", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+    assert run(["capacity-block", "buy", "p5.48xlarge", CHEAPEST, "--json"]) == code
+    said = capsys.readouterr()
+    assert "\nType the price in USD to buy it: " in said.err
+    assert purchases(aws) == (code == 0)
+    assert code or json.loads(said.out)["capacity_reservation_id"] == "cr-00000000000000000"

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from deploy.cli.main import run
+from deploy.deployment import home
 from infra.errors import HostError, ServerError, UsageError
 from serving import engine as engines
 from serving import fixups
@@ -358,3 +361,64 @@ def test_the_installed_engine_has_both_fixups(engine: Path) -> None:
     code = "import importlib.metadata as m, torchvision; print(m.version('vllm'))"
     done = subprocess.run([engine.parent / "python", "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "0.32.0+cpu\n", done.stderr
+
+
+# --- the verbs
+
+
+@pytest.fixture
+def corral(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command: its exit code, and what it said."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = run(list(arguments))
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+Corral = Callable[..., tuple[int, str, str]]
+
+
+def test_engine_show_names_what_would_be_started(
+    corral: Corral, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vllm = a_vllm(tmp_path / "named", "0.33.0")
+    monkeypatch.setenv("CORRAL_VLLM", str(vllm))
+    assert corral("engine", "show") == (0, f"vLLM 0.33.0 at {vllm} (CORRAL_VLLM)\n", "")
+    code, said, _ = corral("engine", "show", "--json")
+    assert (code, json.loads(said)) == (0, {"vllm": str(vllm), "version": "0.33.0", "origin": "CORRAL_VLLM"})
+    monkeypatch.delenv("CORRAL_VLLM")
+    monkeypatch.setenv("PATH", "/nowhere")
+    code, said, complaint = corral("engine", "show")
+    assert (code, said, complaint.splitlines()[0]) == (7, "", "error: There is no vLLM on this machine.")
+
+
+def test_engine_install_finds_the_work_done(corral: Corral) -> None:
+    vllm = a_vllm(engines.folder(home()), "0.32.0+cpu")
+    engines.stamp(home()).write_text(engines.recipe().model_dump_json())
+    assert corral("engine", "install") == (0, f"vLLM 0.32.0+cpu is at {vllm}\n", "")
+    code, said, _ = corral("engine", "install", "--json")
+    assert (code, json.loads(said)["origin"]) == (0, "installed by corral")
+
+
+def test_engine_pack_writes_a_file_and_says_for_which_python(
+    corral: Corral, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vllm = a_vllm(tmp_path / "named", "0.33.0")
+    (tmp_path / "named/pyvenv.cfg").touch()
+    monkeypatch.setenv("CORRAL_VLLM", str(vllm))
+    packed = tmp_path / "engine.tar"
+    assert corral("engine", "pack", str(packed)) == (
+        0,
+        f"{packed}: vLLM 0.33.0 for Python 3.11 (0.0 GiB)\n",
+        "",
+    )
+    with tarfile.open(packed) as tar:
+        assert tar.getnames()[0] == "lib"
+    code, said, _ = corral("engine", "pack", str(packed), "--json")
+    assert (code, json.loads(said)) == (
+        0,
+        {"path": str(packed), "version": "0.33.0", "python": "3.11", "gib": packed.stat().st_size / 2**30},
+    )

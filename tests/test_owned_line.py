@@ -150,6 +150,54 @@ def test_the_key_goes_from_the_host_to_the_requests_and_nowhere_else(
     assert not endpoint.api_key_file.exists()
 
 
+def test_another_machine_learns_of_a_deployment_from_its_host(
+    provisioned: Box, corral: Corral, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = (folder("scout") / "deployment.json").read_text()
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "another machine"))
+    code, said, _ = corral("hosts", "show", "gpu-1")
+    assert code == 0
+    assert said.splitlines() == [
+        "gpu-1",
+        "  system  Debian GNU/Linux 12 (bookworm), Linux 6.1.0-40-amd64, x86_64, 64 CPUs",
+        "  gpus    NVIDIA H100 80GB HBM3, NVIDIA H100 80GB HBM3",
+        "  driver  580.95.05",
+        "  memory  500.0 of 503.9 GiB available",
+        "  disk    862.9 GiB free for /opt/corral",
+        "  tools   gcc, nvidia-smi, python3-dev, python3-venv, tar",
+        "  root    by sudo",
+        "  scout: inactive",
+    ]
+    code, said, complaint = corral("hosts", "adopt", "gpu-1", "scout")
+    assert (code, said) == (0, "scout on gpu-1 is known here now: corral status scout\n"), complaint
+    assert (folder("scout") / "deployment.json").read_text() == here
+    assert json.loads(corral("status", "scout", "--json")[1])["state"] == "provisioned"
+
+    code, _, complaint = corral("hosts", "adopt", "gpu-1", "sco")
+    assert (code, complaint) == (
+        4,
+        "error: gpu-1 carries no deployment called sco.\nhint: See which: corral hosts show gpu-1\n",
+    )
+    other = json.loads(here) | {"created_at": "2026-01-01T00:00:00Z"}
+    (folder("scout") / "deployment.json").write_text(json.dumps(other))
+    code, _, complaint = corral("hosts", "adopt", "gpu-1", "scout")
+    assert (code, complaint) == (
+        2,
+        "error: Another deployment called scout is known here.\nhint: Look at it: corral status scout\n",
+    )
+    assert json.loads((folder("scout") / "deployment.json").read_text()) == other
+
+
+def test_a_host_that_carries_nothing_and_one_that_cannot_be_reached(box: Box, corral: Corral) -> None:
+    code, said, _ = corral("hosts", "show", "gpu-1", "--json")
+    (found,) = json.loads(said)["hosts"]
+    assert (code, found["host"], found["deployments"]) == (0, "gpu-1", {})
+    assert corral("hosts", "show", "gpu-1")[1].endswith("\n  no deployment of ours\n")
+    (box.folder / "facts").write_text("Welcome to the switch\n")
+    code, _, complaint = corral("hosts", "show", "gpu-1")
+    assert (code, complaint.startswith("error: What the host says about itself cannot be read")) == (11, True)
+
+
 # --- corral egress
 
 
