@@ -1,8 +1,7 @@
-"""How the server on a rented box is reached: the key's way from the box to a file here and on to the requests."""
+"""The key's way from a rented box to a file here and on to the requests, through Session Manager and its tunnel."""
 
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +40,7 @@ def deployment() -> Iterator[Deployment]:
     session.close_tunnel(folder("t1") / "tunnel.json")
 
 
-def machine(instance_id: str = "i-1", public_name: str = "") -> Rented:
+def machine(instance_id: str = "i-1") -> Rented:
     return Rented(
         instance_id=instance_id,
         deployment="t1",
@@ -51,7 +50,6 @@ def machine(instance_id: str = "i-1", public_name: str = "") -> Rented:
         purchase="on-demand",
         state="running",
         launched_at=START,
-        public_name=public_name,
     )
 
 
@@ -96,22 +94,6 @@ def test_a_box_that_has_made_no_key_yet_leaves_no_file(
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
         reach.key_file(deployment, machine())
     assert list(folder("t1").glob("api-key*")) == []
-
-
-@pytest.mark.parametrize(
-    ("cidr", "public_name", "url"),
-    [
-        ("203.0.113.7/32", "ec2-1.amazonaws.com", "http://ec2-1.amazonaws.com:9000"),
-        ("203.0.113.7/32", "", "http://127.0.0.1:"),  # several network cards have no public name
-        (None, "ec2-1.amazonaws.com", "http://127.0.0.1:"),
-    ],
-)
-def test_only_where_a_network_was_let_in_the_box_is_asked_by_its_own_name(
-    cidr: str | None, public_name: str, url: str, log: Path, deployment: Deployment
-) -> None:
-    found = reach.base_url(deployment, an_order(cidr=cidr, port=9000), machine(public_name=public_name))
-    assert re.sub(r"(?<=127\.0\.0\.1:)\d+$", "", found) == url
-    assert log.exists() == url.endswith(":")
 
 
 def test_the_next_free_port_is_taken(deployment: Deployment) -> None:
