@@ -218,9 +218,10 @@ def nft(box: Path, arguments: list[str]) -> None:
     loaded = box / "nft.loaded"
     if arguments == ["-f", "-"]:
         rules = sys.stdin.read()
-        if not re.match(r"define server = \d+\ntable inet ", rules):
-            sys.exit("Error: Could not resolve the user, or there is no table")
-        loaded.write_text(rules)
+        if not re.match(r"define server = \d+\n", rules):
+            sys.exit("Error: User does not exist")
+        if "\ntable inet " in rules:  # a file that only defines is no error
+            loaded.write_text(rules)
         return
     words = [word for word in arguments if word not in ("--stateless", "--json")]
     match words:

@@ -23,7 +23,8 @@ rules() { # the peers are known after a join
 }
 
 if [ "$1" = on ]; then
-    # Not piped into nft, which would load half a file, or none over what an earlier start left.
+    nft delete table inet "$table" 2>/dev/null || true # an earlier start's is none of this one
+    # Not piped into nft, which would load what there is of a file that cannot be read.
     rules=$(rules) && printf '%s\n' "$rules" | nft -f - && nft --stateless list table inet "$table" >"$loaded" && exit
     echo "corral: the egress lock cannot be loaded, so the server is not started" >&2
     exit 1
