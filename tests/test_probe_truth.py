@@ -75,7 +75,7 @@ def test_a_burst_of_256_is_one_moment(c_server: Path, tmp_path: Path) -> None:
 
 def test_a_poisson_load_reaches_the_server_as_one(c_server: Path, tmp_path: Path) -> None:
     """It is the schedule, judged in test_probe_pacing; each request left when it says, and none before its time."""
-    asked: dict[str, Any] = {"request_rate": 200.0, "duration_s": 3.0, "seed": 5}
+    asked: dict[str, Any] = {"request_rate": 200.0, "requests": 250, "seed": 5}
     ran = probed(c_server, (20, 5), asked, 4, tmp_path)
     assert_fits(ran.said, ran.log)
     due_us = [round(time_s * 1e9) // 1000 for time_s in schedule_s(load_of(**asked))]

@@ -50,6 +50,18 @@ static int64_t clock_ns(clockid_t clock) {
     return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+// CLOCK_REALTIME - CLOCK_MONOTONIC, the best of three tries: between two readings another process may run.
+static int64_t clocks_apart_ns(void) {
+    int64_t best_ns = INT64_MAX, apart_ns = 0;
+    for (int i = 0; i < 3; i++) {
+        int64_t before = clock_ns(CLOCK_MONOTONIC), real = clock_ns(CLOCK_REALTIME), after = clock_ns(CLOCK_MONOTONIC);
+        if (after - before >= best_ns) continue;
+        best_ns = after - before;
+        apart_ns = real - (before + after) / 2;
+    }
+    return apart_ns;
+}
+
 static void put(int fd, const char *bytes, size_t size) {
     while (size > 0) {
         ssize_t sent = send(fd, bytes, size, MSG_NOSIGNAL);
@@ -224,7 +236,7 @@ int main(int count, char **arguments) {
         int64_t left_ns = step_ns > now_ns ? step_ns - now_ns : 0;
         struct timespec left = {left_ns / 1000000000, left_ns % 1000000000};
         int found = epoll_pwait2(poller, ready, 256, &left, NULL);
-        int64_t offset_ns = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
+        int64_t offset_ns = clocks_apart_ns();
         for (int i = 0; i < found; i++) {
             if (ready[i].data.fd == listener) accept_all(listener, poller);
             else if (connections[ready[i].data.fd]) readable(ready[i].data.fd, offset_ns);
