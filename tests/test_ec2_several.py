@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -71,6 +72,9 @@ def plan_on(
 ) -> list[str]:
     """The arguments that rent for a plan."""
     plan = answer_for(model, precision, machine, Options())
+    with socket.create_server(("127.0.0.1", 0)) as free:  # a tunnel's port is this one, or one after it
+        serve = plan.serve.model_copy(update={"port": free.getsockname()[1]})
+    plan = plan.model_copy(update={"serve": serve})
     monkeypatch.setenv("FAKE_MODEL", plan.serve.served_model_name)
     plan.write(folder / "plan.json")
     return [str(folder / "plan.json"), "--target", "ec2", "--name", "t1", "--yes"]
