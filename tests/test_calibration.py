@@ -86,6 +86,20 @@ def test_one_probe_moves_the_prediction_onto_it(tmp_path: Path, plan_file: Path)
     assert prediction("8xH200") == elsewhere
 
 
+def test_what_was_predicted_and_measured_is_one_table(
+    tmp_path: Path, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = prediction()
+    assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2), plan_file) == 0
+    assert capsys.readouterr().out == (
+        "Calibrated: scout fp8 on H100, tensor parallel 8\n"
+        "  concurrency  in    out   TPOT ms  TTFT s  measured at\n"
+        "  16           1000  1000  20.00    0.200   2026-11-24T02:00:00+00:00\n\n"
+        f"The plan predicted {before.tpot_s * 1000:.2f} ms at 16 ({before.basis}).\n\n"
+        "Next: corral size scout --precision fp8 --on 8xH100\n"
+    )
+
+
 def test_two_loads_tell_kernels_from_overhead(tmp_path: Path, plan_file: Path) -> None:
     """Truth: kernels 1.3 times as slow, 2 ms of overhead instead of 4."""
     plain = {n: prediction(concurrency=n).tpot_s for n in (1, 64, 256)}

@@ -166,10 +166,17 @@ def test_a_price_list_that_says_nothing_is_an_error_and_leaves_what_is_stored(tm
     keep([price("6.1")])
     at = door(aws, clock, tmp_path)
     aws.prices.usd = {}
-    with pytest.raises(
-        CloudError, match=r"AWS named no price that may be used: g5.12xlarge in us-east-1: .*0 products"
-    ):
-        refreshed(at, ("g5.12xlarge",), "us-east-1", TODAY)
+    types = ("g5.12xlarge", "g5.24xlarge", "g5.48xlarge", "g6.12xlarge", "g6.48xlarge")
+    with pytest.raises(CloudError) as error:
+        refreshed(at, types, "us-east-1", TODAY)
+    none = "AWS's price list has 0 products for it where 1 is expected"
+    assert error.value.message == (
+        f"AWS named no price that may be used: g5.12xlarge in us-east-1: {none}; "
+        f"g5.24xlarge in us-east-1: {none}; g5.48xlarge in us-east-1: {none}; and 2 more."
+    )
+    assert error.value.hint == (
+        "What was stored stays in use: corral prices. Is the type sold on demand in that --region?"
+    )
     aws.denied = {"pricing:GetProducts"}
     with pytest.raises(AuthError, match="pricing:GetProducts in us-east-1: AccessDenied"):
         refreshed(at, ("g5.12xlarge",), "us-east-1", TODAY)
