@@ -87,7 +87,6 @@ class Box:
             input=stdin,
             env={"PATH": f"{self.folder}/tools:/usr/bin:/bin", "BOX": str(self.folder)},
             capture_output=True,
-            timeout=60,
             check=False,
         )
         said = (done.stdout.decode(), done.stderr.decode())

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore_once import models_read_once
 from fake_aws import Clock
 from renting import door
 
@@ -20,6 +21,12 @@ from infra.aws.request import Request, ec2
 from infra.errors import AuthError, CapacityError, CloudError, UsageError
 
 ASKED = ec2("us-east-1", "DescribeRegions")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def models() -> Iterator[None]:
+    with models_read_once():
+        yield
 
 
 class Answering(BaseHTTPRequestHandler):

@@ -101,7 +101,7 @@ def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> No
         "import sys, time; from deploy.bundle import media; from deploy.cli.main import main\n"
         "one = media.store_one\n"
         "def slow(stream, folder, name, *rest):\n"
-        f"    if '{weights.name}' in name: print('there', flush=True); time.sleep(60)\n"
+        f"    if '{weights.name}' in name: print('there', flush=True); time.sleep(600)\n"
         "    return one(stream, folder, name, *rest)\n"
         "media.store_one = slow; main(sys.argv[1:])"
     )
@@ -115,10 +115,13 @@ def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> No
             stderr=subprocess.PIPE,
             env=environ,
         ) as create:
-            assert create.stdout is not None
-            assert create.stdout.readline() == b"there\n"
-            create.send_signal(number)
-            assert create.wait() == exit_code
+            try:
+                assert create.stdout is not None
+                assert create.stdout.readline() == b"there\n"
+                create.send_signal(number)
+                assert create.wait() == exit_code
+            finally:
+                create.kill()
         with pytest.raises(DocumentError, match="is not finished"):
             verify(tmp_path / "bundle", None, print)
     assert run(arguments) == 0

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -91,7 +92,7 @@ def test_a_good_canary(serve: Serve) -> None:
 def test_a_bad_canary(serve: Serve, status: int, body: str, kind: type[CorralError], says: str) -> None:
     endpoint = serve(status, body)
     with pytest.raises(kind) as caught:
-        client.canary(endpoint, 0.2 if status == 0 else 5)
+        client.canary(endpoint, 0.2 if status == 0 else 60)
     assert says in caught.value.message
     assert caught.value.hint
 
@@ -254,3 +255,7 @@ def test_a_canary_of_more_than_was_asked(asked: Asked, answer: dict[str, object]
     asked(200, json.dumps(answer))
     with pytest.raises(EndpointError, match="something else than the OpenAI API says"):
         client.canary(THERE, 1.0)
+
+
+def test_certificates_are_verified() -> None:
+    assert (client.trusted().verify_mode, client.trusted().check_hostname) == (ssl.CERT_REQUIRED, True)

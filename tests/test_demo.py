@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,27 +141,42 @@ def test_where_no_engine_can_be_had_the_demo_says_what_to_do_instead(
 def test_the_line_against_an_endpoint_that_is_there(
     fake_llm: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["demo", "--endpoint", fake_llm()]) == 0
+    assert run(["demo", "--endpoint", fake_llm(ttft_ms=1, itl_ms=0.1)]) == 0
     out = capsys.readouterr().out
     assert "Measured here, on your endpoint:\n- 48 of 48 requests succeeded; " in out
     assert "KV cache" not in out.partition("From the catalogue")[0]
     assert not (deployments.folder("demo") / "server.json").exists()
 
 
+@pytest.fixture
+def start(tmp_path: Path, engine: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Start the demo with the real engine, in a home of its own; it and its server are ended with the test."""
+    begun: list[subprocess.Popen[str]] = []
+    home = tmp_path / "home"
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
+        command = [sys.executable, "-c", MAIN, "demo", *options]
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
+        return begun[-1]
+
+    yield start
+    for corral in begun:
+        corral.kill()
+        corral.communicate()
+    processes.send(server.members(home / "demo"), signal.SIGKILL)
+
+
 @pytest.mark.engine
 @pytest.mark.slow
-def test_the_line_runs_end_to_end_and_leaves_no_process(tmp_path: Path, engine: Path) -> None:
-    home = tmp_path / "home"
-    environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
-    done = subprocess.run(
-        [sys.executable, "-c", MAIN, "demo", "--json"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = Demo.model_validate_json(done.stdout)
+def test_the_line_runs_end_to_end_and_leaves_no_process(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path
+) -> None:
+    home, corral = tmp_path / "home", start("--json")
+    out, err = corral.communicate()
+    assert corral.returncode == 0, err
+    found = Demo.model_validate_json(out)
     assert found.planned_kv_tokens == found.engine_kv_tokens == 97541
     assert (found.probe.sent, found.probe.succeeded) == (48, 48)
     assert [step.exit_code for step in found.steps if "corral probe" not in step.command] == [0] * 10
@@ -172,18 +188,11 @@ def test_the_line_runs_end_to_end_and_leaves_no_process(tmp_path: Path, engine: 
 @pytest.mark.engine
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["the engine (vLLM", "== Probe"])
-def test_ctrl_c_leaves_no_process(tmp_path: Path, engine: Path, stage: str) -> None:
+def test_ctrl_c_leaves_no_process(
+    start: Callable[..., "subprocess.Popen[str]"], tmp_path: Path, stage: str
+) -> None:
     """While vLLM's engine starts it swallows signals; while it is probed it is busy."""
-    home = tmp_path / "home"
-    environment = os.environ | {"CORRAL_HOME": str(home), "CORRAL_VLLM": str(engine)}
-    corral = subprocess.Popen(
-        [sys.executable, "-c", MAIN, "demo"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    home, corral = tmp_path / "home", start()
     assert corral.stderr is not None
     while stage not in corral.stderr.readline():
         assert corral.poll() is None

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
@@ -206,6 +207,9 @@ def test_up_serves_through_session_manager_with_no_port_open(
     extended = corral("extend", "t3", "2d", "--json")
     until = json.loads(extended.stdout)["expires_at"]
     (machine,) = aws.instances()
+    lived_s = (datetime.now(UTC) - machine["LaunchTime"]).total_seconds()
+    billed_s = json.loads(status.stdout)["usd_so_far"] / 5.672 * 3600
+    assert 60 <= round(billed_s) <= max(60, lived_s)
     assert {tag["Key"]: tag["Value"] for tag in machine["Tags"]}["corral:expires-at"] == until
     schedule = aws.client("scheduler").get_schedule(Name="end", GroupName="corral-t3")
     assert schedule["ScheduleExpression"] == f"at({until.removesuffix('Z')})"
@@ -297,18 +301,17 @@ def test_ctrl_c_while_waiting_for_the_machine_leaves_nothing(
 def test_two_zones_without_room_are_two_calls_and_not_a_retry_more(
     aws: "MotoAws", plan: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from moto.ec2.exceptions import EC2ClientError
+    """EC2 says so with a 500, which botocore would ask again by itself."""
     from moto.ec2.models.instances import InstanceBackend
+    from werkzeug.exceptions import InternalServerError
 
     launch, calls = InstanceBackend.run_instances, []
-
-    class NoRoom(EC2ClientError):  # type: ignore[misc]
-        code = 500
+    error = "<Error><Code>InsufficientInstanceCapacity</Code><Message>We have not sufficient capacity</Message></Error>"
 
     def full(self: Any, *args: Any, **kwargs: Any) -> Any:
         calls.append(kwargs["client_token"])
         if len(calls) <= 2:
-            raise NoRoom("InsufficientInstanceCapacity", "We currently do not have sufficient capacity")
+            raise InternalServerError(f"<Response><Errors>{error}</Errors></Response>")
         return launch(self, *args, **kwargs)
 
     monkeypatch.setattr(InstanceBackend, "run_instances", full)

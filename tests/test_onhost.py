@@ -408,13 +408,14 @@ def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: Mak
             (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n")
         made.path("/var/lib/private/corral-scout").mkdir()
         made.path("/var/lib/private/corral-scout/uid").write_text(f"{os.getuid()}\n")
-        done = made.run([f"{ROOT}/bin/lock", "off", "scout"])
-        theirs.kill()
-        if os.getuid():
-            assert ours.wait(30) == -9
-        else:  # of root nothing is ended: its number is no server's
+        try:
+            assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
+            assert theirs.poll() is None
+            if os.getuid():  # of root nothing is ended: its number is no server's
+                assert ours.wait() == -9
+        finally:
             ours.kill()
-    assert done.returncode == 0
+            theirs.kill()
 
 
 # --- what is taken away

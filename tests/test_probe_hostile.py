@@ -201,10 +201,10 @@ def test_a_server_that_does_not_get_ready_is_not_waited_for_long(
 def test_a_trial_that_is_refused_waits_for_nothing(
     scripted: Serve, clock: Clock, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = repeat(answer(b'{"error": "slow down"}', 429, "retry-after: 90"), 1)
+    answers = repeat(answer(b'{"error": "slow down"}', 429, "retry-after: 2"), 1)
     assert refused(scripted(post=lambda: next(answers)), tmp_path, capsys) == (
         "URL/v1/completions is rate-limited: HTTP 429: slow down.",
-        "Wait 90 s and try again, or measure with a key that has a higher limit.",
+        "Wait 2 s and try again, or measure with a key that has a higher limit.",
     )
     assert clock() == 0
 
@@ -238,7 +238,7 @@ def test_a_tokenizer_that_takes_its_time_is_not_waited_for(
     prompts: str,
     says: list[str],
 ) -> None:
-    """129 questions are asked of it before any prompt is made; only its answers move the clock."""
+    """129 questions are to be asked of it before any prompt is made; only its answers move the clock."""
     clock, count = Clock(0), Server.count_tokens
 
     def slowly(server: Server, *asked: Any) -> int | None:
@@ -253,6 +253,7 @@ def test_a_tokenizer_that_takes_its_time_is_not_waited_for(
     assert report.succeeded == 2
     assert said == [f"{target.base_url} serves fake with vLLM 0.0-fake", *says, "trying one request"]
     assert report.notes[0].startswith(prompts)
+    assert clock() < 15 + 2 * takes_s
 
 
 def test_a_port_that_speaks_no_tls_is_named_at_once(

@@ -30,6 +30,7 @@ class Corral:
 
     def __init__(self, home: Path, engine: Path) -> None:
         self.home = home
+        self.begun: list[subprocess.Popen[str]] = []
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "HF_"))
         }
@@ -37,13 +38,16 @@ class Corral:
 
     def start(self, *words: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command."""
-        return subprocess.Popen(
-            [sys.executable, "-c", MAIN, *words],
-            env=self.environment | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+        self.begun.append(
+            subprocess.Popen(
+                [sys.executable, "-c", MAIN, *words],
+                env=self.environment | environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
         )
+        return self.begun[-1]
 
     def __call__(self, *words: str, **environment: str) -> tuple[int, str, str]:
         """Run a command to its end; its exit code, stdout and stderr."""
@@ -92,8 +96,18 @@ def corral(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[C
     """corral in a home of its own, and nothing of any server left afterwards."""
     corral = Corral(tmp_path_factory.mktemp("home"), engine)
     yield corral
-    for path in corral.home.glob("*/server.json"):
+    for path in corral.home.glob("*/deployment.json"):
         processes.send(server.members(path.parent), signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def no_command_left(corral: Corral) -> Iterator[None]:
+    """A command ends with its test."""
+    yield
+    while corral.begun:
+        process = corral.begun.pop()
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")
