@@ -19,6 +19,7 @@ import pytest
 from witness import Process, assert_fits, loaded, port_of, probed, process, said_in, stop
 
 from deploy.cli.main import run as corral
+from serving.probe import spec
 from serving.probe.connection import Connection
 from serving.probe.progress import Progress
 
@@ -100,13 +101,18 @@ def test_a_probe_that_is_held_up_says_how_late_it_read(
     assert any(reason.startswith("client-limited: ") for reason in ran.report.invalid_because)
 
 
-def test_a_hung_server_ends_the_run(c_server: Path, tmp_path: Path) -> None:
+def test_a_hung_server_ends_the_run(c_server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is stopped as a whole, in the middle of the load; the limit is made thirty times shorter."""
+    monkeypatch.setattr(spec, "SILENT_S", 2.2)
+    monkeypatch.setattr(spec, "SILENT_SHARE", 0.0)
+    load = {"concurrency": 8, "requests": 5000}
     with process(str(c_server / "fake_llm"), "20", "5") as server:
-        load = {"concurrency": 8, "requests": 5000, "stall_timeout_s": 2.2}
-        report = loaded(
-            f"http://127.0.0.1:{port_of(server)}", load, 20, tmp_path, lambda progress: stop(server)
-        )
+
+        def stand_still(progress: Progress) -> None:
+            if progress.done:
+                stop(server)
+
+        report = loaded(f"http://127.0.0.1:{port_of(server)}", load, 20, tmp_path, stand_still)
     assert report.errors == {"stalled": 8}
     assert report.error_examples == {"stalled": "nothing came for 2.2 s"}
     assert 0 < report.succeeded == report.sent - 8 < 5000 - 8
