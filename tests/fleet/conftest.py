@@ -271,10 +271,7 @@ def machines_folder(cache: Path) -> Iterator[Path]:
         for base in (cache / "machines", MEMORY):
             for old in base.glob("*/*"):
                 kill(f"ct{old.parent.name}-{old.name}")
-                with suppress(
-                    OSError
-                ):  # where the kernel still counts a process that is gone, nobody needs the name
-                    remove_groups(f"ct{old.parent.name}-{old.name}")
+                remove_groups(f"ct{old.parent.name}-{old.name}")
                 subprocess.run(
                     ["ip", "link", "delete", f"vz-ct{old.parent.name}"], capture_output=True, check=False
                 )
