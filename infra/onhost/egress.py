@@ -124,7 +124,8 @@ def join_groups(pid: int) -> None:
         for base in (controllers.removeprefix("name="), "unified" if not controllers else ""):
             file = Path("/sys/fs/cgroup", base, path.lstrip("/"), "cgroup.procs")
             try:
-                file.write_text(str(os.getpid()))
+                with file.open("r+") as group:  # never made: a file of that name would pass for a group's
+                    group.write(str(os.getpid()))
                 break
             except OSError:
                 continue
