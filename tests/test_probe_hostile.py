@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import repeat
@@ -169,6 +171,30 @@ def test_a_server_that_starts_is_waited_for_and_that_is_said(scripted: Serve, cl
     server.close()
     assert said == ["HTTP 503: it may be starting; asking again for 10 s"]
     assert clock() == 0.5 + 3 + 1
+
+
+def test_each_question_has_a_connection_of_its_own(clock: Clock) -> None:
+    """A kept one, which the server closes just as the next question leaves, would lose that question."""
+    asked: list[int] = []
+
+    def listed(sock: socket.socket) -> None:
+        with sock:
+            asked.append(sock.getpeername()[1])
+            while b"\r\n\r\n" not in sock.recv(4096):
+                pass
+            sock.sendall(answer(b'{"data": [{"id": "m"}]}'))
+            closed.append(sock.recv(4096))  # nothing more is asked here
+
+    closed: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(ask.target_of(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        for _ in range(3):
+            answering = threading.Thread(target=lambda: listed(listener.accept()[0]))
+            answering.start()
+            assert server.models() == [{"id": "m"}]
+            answering.join()
+        server.close()
+    assert (len(set(asked)), closed) == (3, [b""] * 3)
 
 
 @pytest.mark.parametrize(

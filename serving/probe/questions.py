@@ -57,6 +57,9 @@ class Server:
             timeout=self._timeout_s,
             trust_env=False,
             verify=tls_context(target),
+            # Each question on a connection of its own: one kept is closed by the server sooner or later (uvicorn:
+            # after 5 s), and a question that meets that moment is lost.
+            limits=httpx2.Limits(max_keepalive_connections=0),
         )
 
     def close(self) -> None:

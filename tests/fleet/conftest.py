@@ -73,6 +73,14 @@ PATIENCE_WITH_NSPAWN = 600
 """How often it is looked for, twenty times a second at most, before it is killed too."""
 
 
+UNREACHED = 255
+"""What ssh ends with when there is no connection."""
+
+
+class Unreached(AssertionError):
+    """A host let nobody in: while it boots cloud-init starts sshd anew, to have no passwords."""
+
+
 class Machine:
     """One test host. `power_on` and `power_off` as often as you like; the disk stays."""
 
@@ -131,7 +139,15 @@ class Machine:
         """Run a script there, past everything of ours, for what a test wants to see with its own eyes."""
         config = self.ssh_folder / "config"
         command = ["ssh", "-F", str(config), self.name, script]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        failure = Unreached if done.returncode == UNREACHED else AssertionError
+        if done.returncode:
+            raise failure(f"{command} ended with {done.returncode}: {done.stderr}\n{self.console()}")
+        return done.stdout
+
+    def console(self) -> str:
+        """The end of what it said on its console."""
+        return (self.folder / "console").read_text(errors="replace")[-2000:]
 
     def _connected(self) -> bool:
         if not Path(f"/sys/class/net/vz-{ZONE}").exists():
@@ -148,10 +164,7 @@ class Machine:
             return False
 
     def _wait(self, seen: Callable[[], bool], what: str) -> None:
-        def look() -> str:
-            return (self.folder / "console").read_text(errors="replace")[-2000:]
-
-        with told(f"{self.name}: waited for {what}; its console says:\n", look):
+        with told(f"{self.name}: waited for {what}; its console says:\n", self.console):
             while not seen():
                 assert self.process is None or self.process.poll() is None, "the host has ended"
                 time.sleep(0.05)
@@ -163,7 +176,11 @@ def told(words: str, look: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except BaseException as failure:
-        failure.add_note(f"{words}{look()}")
+        try:
+            seen = look()
+        except Exception as blind:
+            seen = str(blind)
+        failure.add_note(f"{words}{seen}")
         raise
 
 
@@ -424,7 +441,12 @@ def wait() -> Callable[[Callable[[], bool], Callable[[], str]], None]:
 
     def until(so: Callable[[], bool], look: Callable[[], str]) -> None:
         with told("seen last: ", look):
-            while not so():
+            while not reached(so):
                 time.sleep(0.5)
+
+    def reached(so: Callable[[], bool]) -> bool:
+        with suppress(Unreached):
+            return so()
+        return False
 
     return until

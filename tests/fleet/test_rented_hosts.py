@@ -115,7 +115,7 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
     monkeypatch.setenv("FAKE_HOSTS", json.dumps({id: machine.name for id, machine in boxes.items()}))
     phase = "cat /opt/corral/wide/phase 2>/dev/null || true"
     for machine in boxes.values():
-        wait(lambda host=machine: host.ssh(phase) == "prepared\n", lambda host=machine: host.ssh(phase))
+        wait(lambda host=machine: host.ssh(phase) == "prepared\n", machine.console)
         assert machine.ssh(
             "systemctl start corral-wide.service; systemctl is-active corral-wide || true"
         ) == (
