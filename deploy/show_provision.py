@@ -33,7 +33,8 @@ def teardown(found: Teardown) -> str:
     width = max(map(len, found.counts), default=0)
     rows = [f"{kind:{width}}  {count}" for kind, count in found.counts.items()]
     left = [f"left: {line}" for line in found.left]
-    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left."])])
+    where = f" in account {found.account}" if found.account else ""
+    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left{where}."])])
 
 
 def leftover(found: Teardown) -> LeftoverError:

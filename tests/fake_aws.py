@@ -25,6 +25,14 @@ ACCOUNT = "123456789012"
 REGIONS = ("eu-west-1", "us-east-1", "us-east-2", "us-west-2")
 
 
+# As EC2 says it of a service control policy.
+DENIED = (
+    f"You are not authorized to perform this operation. User: arn:aws:iam::{ACCOUNT}:user/ann is not authorized to "
+    "perform this with an explicit deny in a service control policy. Encoded authorization failure message: 4GIoh-ZQ_x"
+)
+DENIED_TOLD = DENIED.partition(". Encoded")[0]
+
+
 class Clock:
     """A clock that sleeping moves."""
 
@@ -46,7 +54,12 @@ class FakeAws:
         self.iam = FakeIam(self.clock)
         self.regions = {name: FakeEc2(name, self.clock, self.iam) for name in REGIONS}
         self.schedulers = {name: FakeScheduler(self.clock, self.iam, self.regions[name]) for name in REGIONS}
+        self.account = ACCOUNT
+        """Whose it is, as it says itself; what is made is ACCOUNT's."""
+        self.silent: set[str] = set()
+        """Services that never answer."""
         self.denied: set[str] = set()
+        """Actions, each everywhere or as REGION/ACTION."""
         self.denied_code = "UnauthorizedOperation"
         self.quotas: dict[str, float] = {"L-DB2E81BA": 192.0, "L-417A185B": 768.0, "L-3819A6DF": 192.0}
         self.prices = FakePrices()
@@ -56,10 +69,15 @@ class FakeAws:
         """Answer one request."""
         self.calls.append(request)
         check_shape(request)
+        if request.service in self.silent:
+            raise LostResponse("silence")
         for scheduler in self.schedulers.values():
             scheduler.fire()
-        if request.action in self.denied:
-            raise ApiFailure(self.denied_code if request.service == "ec2" else "AccessDenied", "denied")
+        if self.denied & {request.action, f"{request.region}/{request.action}"}:
+            code = {"ec2": self.denied_code, "sts": "InvalidClientTokenId"}.get(
+                request.service, "AccessDenied"
+            )
+            raise ApiFailure(code, DENIED)
         if request.parameters.get("DryRun"):
             raise ApiFailure("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
         parameters = {key: value for key, value in request.parameters.items() if key != "DryRun"}
@@ -76,7 +94,7 @@ class FakeAws:
         return handler
 
     def get_caller_identity(self) -> dict[str, Any]:
-        return {"Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:user/ann", "UserId": "AIDA"}
+        return {"Account": self.account, "Arn": f"arn:aws:iam::{self.account}:user/ann", "UserId": "AIDA"}
 
     def get_parameter(self, Name: str) -> dict[str, Any]:  # noqa: N803
         return {"Parameter": {"Name": Name, "Value": "ami-0123456789abcdef0"}}

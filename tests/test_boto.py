@@ -14,7 +14,7 @@ from botocore_once import models_read_once
 from fake_aws import Clock
 from renting import door
 
-from infra.aws.api import ASK_FOR_S
+from infra.aws.api import FIRST_ANSWER_FOR_S
 from infra.aws.ec2 import Boto, checked_regions
 from infra.aws.failures import CODES, ApiFailure, LostResponse, Refused, kind_of, plain_code, translated
 from infra.aws.request import Request, ec2
@@ -128,9 +128,11 @@ def test_no_route_to_aws_is_told_within_seconds_until_it_was_reached_once(
         begun = clock()
         with pytest.raises(Refused) as refused:
             aws.call(ASKED)
-        assert translated(refused.value).message.startswith("AWS cannot be reached: ec2:DescribeRegions in")
+        assert translated(refused.value).message == (
+            'AWS cannot be reached: Could not connect to the endpoint URL: "http://127.0.0.1:9/".'
+        )
         waited[reached] = clock() - begun
-    assert waited[False] < ASK_FOR_S < waited[True]
+    assert waited[False] < FIRST_ANSWER_FOR_S < waited[True]
 
 
 def test_no_credentials_are_told_with_where_they_are_looked_for(tmp_path: Path) -> None:
@@ -161,14 +163,15 @@ SENT = {
         InsufficientCapacity UnfulfillableCapacity SpotMaxPriceTooLow ReservationCapacityExceeded Unsupported""",
     "quota": """VcpuLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded VolumeLimitExceeded
         MaxIOPSLimitExceeded SecurityGroupLimitExceeded PlacementGroupLimitExceeded ServiceQuotaExceededException""",
-    "auth": """NoCredentials UnauthorizedOperation AccessDenied AccessDeniedException UnauthorizedAccess AuthFailure
+    "local": "NoCredentials BadProxy BrokenBoto3",
+    "auth": """UnauthorizedOperation AccessDenied AccessDeniedException UnauthorizedAccess AuthFailure
         AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired PendingVerification ExpiredToken
         ExpiredTokenException InvalidClientTokenId UnrecognizedClientException RequestExpired RequestTimeTooSkewed
         SignatureDoesNotMatch InvalidSignatureException MissingAuthenticationToken Blocked""",
     "throttle": """RequestLimitExceeded Throttling ThrottlingException TooManyRequestsException
         EC2ThrottledException""",
     "server": """ServiceUnavailable ServiceUnavailableException InternalError InternalFailure InternalServerException
-        ServerInternal ServiceFailureException Unavailable Unreachable 500 502 503 504""",
+        ServerInternal ServiceFailureException Unavailable Unreachable NotAws 500 502 503 504""",
     "lost": "LostResponse",
     "eventual": "InvalidInstanceID.NotFound InvalidGroup.NotFound NotYetSpread",
     "exists": """InvalidGroup.Duplicate InvalidPermission.Duplicate InvalidPlacementGroup.Duplicate
@@ -264,12 +267,6 @@ def told(code: str, words: str = "Words.") -> tuple[type[Exception], str, str]:
             CloudError,
             "AWS failed on its side until we gave up",
             "Try again; see https://health.aws.amazon.com for the region.",
-        ),
-        (
-            "Unreachable",
-            CloudError,
-            "AWS cannot be reached",
-            "Check this machine's network, its proxy and AWS_ENDPOINT_URL, then run the same command again.",
         ),
         (
             "LostResponse",

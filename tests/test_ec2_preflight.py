@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_aws import FakeAws
+from fake_aws import DENIED_TOLD, FakeAws
 from renting import an_order, door, down, fresh, up
 
 from infra.aws import permissions, preflight, rented
@@ -114,7 +114,7 @@ def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, hint: 
     refusing = Refusing()
     with pytest.raises(AuthError) as error:
         told(preflight.survey)(door(refusing, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
-    assert refusing.calls == 1
+    assert refusing.calls == (2 if code == "InvalidClientTokenId" else 1)
     assert hint in error.value.hint
 
 
@@ -124,10 +124,43 @@ def test_what_is_denied_is_named_before_anything_is_made(action: str, code: str,
     aws, _ = fresh()
     aws.denied, aws.denied_code = {action}, code
     survey = look(aws, an_order(), tmp_path)
-    assert found(survey, "permission") == [("failed", f"{action} is denied")]
-    with pytest.raises(AuthError, match=f"{action} is denied"):
+    denied = f"{action} is denied: {code}: {DENIED_TOLD}"
+    assert found(survey, "permission") == [("failed", denied)]
+    with pytest.raises(AuthError) as error:
         preflight.checked(survey, an_order())
+    assert error.value.message == f"This cannot be launched. permission: us-east-1: {denied}."
     assert aws.live() == []
+
+
+@pytest.mark.parametrize("action", ["ec2:DescribeInstances", "ec2:DescribeSubnets", "ec2:RunInstances"])
+def test_what_one_region_denies_keeps_nobody_from_another(action: str, tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.denied = {f"us-east-1/{action}"}
+    order = an_order(regions=("us-east-1", "us-west-2"))
+    assert up(door(aws, clock, tmp_path), order).spot.region == "us-west-2"
+    survey = look(aws, an_order(name="t2", regions=order.regions), tmp_path / "2")
+    assert found(survey, "permission") == [
+        ("failed", f"{action} is denied: UnauthorizedOperation: {DENIED_TOLD}")
+    ]
+
+
+def test_a_region_that_is_not_enabled_does_not_know_the_keys(tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.denied = {"us-east-1/sts:GetCallerIdentity", "us-east-1/ec2:DescribeInstances"}
+    aws.denied_code = "AuthFailure"
+    order = an_order(regions=("us-east-1", "us-west-2"))
+    assert up(door(aws, clock, tmp_path), order).spot.region == "us-west-2"
+    with pytest.raises(AuthError) as error:
+        up(door(aws, clock, tmp_path / "2"), an_order(name="t2"))
+    assert error.value.hint == "Check who you are and that sts:GetCallerIdentity is allowed: " + (
+        "aws sts get-caller-identity; corral iam-policy"
+    )
+    aws.denied.discard("us-east-1/sts:GetCallerIdentity")
+    with pytest.raises(AuthError) as error:
+        up(door(aws, clock, tmp_path / "2"), an_order(name="t2"))
+    assert error.value.hint == (
+        "The keys are wrong, or us-east-1 is not enabled for the account: aws account list-regions"
+    )
 
 
 # What a rented machine's life asks of services that know no dry run, by its calls...

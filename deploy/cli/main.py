@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from typing import Annotated
 
 import typer
@@ -64,10 +65,18 @@ def corral(
             help="Ask nobody on the internet: no model hub, no AWS, no package index.",
         ),
     ] = False,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="The AWS profile to use, whatever keys the environment holds."),
+    ] = None,
 ) -> None:
-    """Exists so that `corral` is always a group of verbs; keeps the switch where every door looks."""
+    """Exists so that `corral` is always a group of verbs; keeps the switches where every door looks."""
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"
+    if profile is not None:
+        from infra.aws.profile import use
+
+        use(profile)
 
 
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
@@ -112,4 +121,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line of corral; return its exit code."""
-    return running.run(app, arguments)
+    return running.run(app, fronted(arguments))
+
+
+def fronted(arguments: Sequence[str]) -> list[str]:
+    """The command line with corral's own options before the verb, wherever they stand, as AWS's CLI takes them."""
+    front: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for word in left:
+        if word == "--":
+            return [*front, *rest, word, *left]
+        if word == "--profile":
+            front += [word, *islice(left, 1)]
+        elif word == "--offline" or word.startswith("--profile="):
+            front.append(word)
+        else:
+            rest.append(word)
+    return [*front, *rest]

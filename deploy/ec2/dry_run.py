@@ -43,7 +43,7 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
     quota = quotas.quota_of(spot.instance_type, spot.purchase)
     image = [] if order.ami else [site.parameter_request(here.region)]
     return [
-        preflight.identity_request(order),
+        preflight.identity_request(here.region),
         site.instances_request(here.region),
         site.offerings_request(order, here.region),
         site.subnets_request(order, here.region),

@@ -23,6 +23,8 @@ LONGEST_SPOT_DRAIN_S = 75
 
 # What two orders under one name may differ in and still be the same wish.
 PER_ORDER = {
+    "account",
+    "profile",
     "order_id",
     "created_by",
     "created_at",

@@ -6,7 +6,8 @@ from infra.aws.rates import Rate
 
 
 def priced(order: Order, found: Survey) -> Order:
-    """The order with what it costs an hour at the dearest place; as it was where nothing is to be launched or known."""
+    """The order with its account, and what it costs an hour at the dearest place where that is known."""
+    order = order.model_copy(update={"account": found.account})
     rate = dearest(found)
     if rate is None:
         return order

@@ -75,6 +75,8 @@ class Teardown(Record):
     counts: dict[str, int]
     """Resource type -> how many are still there (all zero when clean)."""
     left: tuple[str, ...]
+    account: str = ""
+    """The AWS account that was searched, for target ec2."""
 
 
 class Target(Protocol):

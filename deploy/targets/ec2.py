@@ -20,22 +20,27 @@ from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
 from infra import prices
 from infra.aws import preflight as look
-from infra.aws import rent, rented, session
+from infra.aws import profile, rent, rented, session
 from infra.aws.api import Aws
 from infra.aws.ec2 import Boto, checked_regions, default_region
+from infra.aws.failures import Refused
 from infra.aws.launch import Launched, console
 from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
 from infra.aws.rent import told
 from infra.aws.teardown import enabled_regions
-from infra.errors import CloudError, DocumentError, HostError, Interrupted, UsageError
+from infra.errors import AuthError, CloudError, DocumentError, HostError, Interrupted, UsageError
 from serving.endpoint import Endpoint
 
 Approve = Callable[[tuple[Check, ...], str], None]
 
 
 def aws_for(name: str) -> Aws:
-    """AWS with the ledger of that deployment."""
+    """AWS with the ledger of that deployment, by the profile it was made with where none is named now."""
+    with suppress(DocumentError):
+        order = begun(name)
+        if order and order.profile and not profile.is_chosen():
+            profile.use(order.profile)
     return Aws(Boto(), Ledger(folder(name) / "ledger.jsonl"), say=progress)
 
 
@@ -89,9 +94,10 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
     with alone(deployment.name):
         aws = aws_for(deployment.name)
         found = survey(aws, order)
+        refuse_another_account(order, found.account)
         approve(checks(found), question(order, found))
         prices.keep(found.prices)
-        order = priced(order, found)
+        order = priced(order, found).model_copy(update={"profile": profile.named()})
         order.write(order_file(deployment.name))
         deployment.write(folder(deployment.name) / "deployment.json")
         return rent.rent(aws, order, found, keep)
@@ -263,13 +269,40 @@ def remove(name: str, region: str | None = None) -> Teardown:
         aws = aws_for(name)
         assert aws.ledger is not None
         known = dict.fromkeys((*ordered_regions(name), *aws.ledger.regions()))
-        progress(f"down: looking for what carries the name {name} on EC2")
+        account = account_of(aws, name)
+        progress(f"down: looking for what carries the name {name} on EC2 in account {account or 'unknown'}")
         session.close_tunnel(folder(name) / "tunnel.json")
         search = () if known else (region or default_region(),)
         remains = rent.take_away(aws, name, tuple(known), search)
         if not remains.left:
             forget(name)
-        return Teardown(name=name, counts=remains.counts, left=remains.left)
+        return Teardown(name=name, counts=remains.counts, left=remains.left, account=account)
+
+
+def account_of(aws: Aws, name: str) -> str:
+    """The account these credentials are of; empty where AWS does not say.
+
+    Raises AuthError where the deployment was made in another: there nothing of it would be found.
+    """
+    try:
+        account = look.identity_in(aws, default_region()).account
+    except Refused as refused:
+        if refused.kind in ("auth", "local"):
+            raise
+        return ""
+    with suppress(DocumentError):
+        refuse_another_account(begun(name), account)
+    return account
+
+
+def refuse_another_account(order: Order | None, account: str) -> None:
+    """Raise AuthError for an order that was placed in another account than this one."""
+    if order and order.account not in ("", account):
+        by = f"--profile {order.profile}" if order.profile else "--profile NAME, the one that leads there"
+        raise AuthError(
+            f"{order.name!r} stands in AWS account {order.account}; these credentials are of {account}.",
+            f"Use those of that account: {by}",
+        )
 
 
 def ordered_regions(name: str) -> tuple[str, ...]:

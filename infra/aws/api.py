@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from infra.aws.failures import LOST, UNREACHABLE, ApiFailure, LostResponse, Refused, kind_of, plain_code
+from infra.aws.failures import ApiFailure, LostResponse, Refused, kind_of, plain_code
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request
+from infra.aws.unsent import LOST, NOT_AWS, UNREACHABLE
 from infra.errors import HostError
 
 Answer = dict[str, Any]
@@ -21,6 +22,7 @@ RETRY_FOR_S = 120.0
 EVENTUAL_FOR_S = 60.0
 EVENTUAL_WAIT_S = 8.0
 ASK_FOR_S = 5.0
+FIRST_ANSWER_FOR_S = 2.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 15.0
 
@@ -97,14 +99,14 @@ class Aws:
                 return answer
             except ApiFailure as failure:
                 code, message = plain_code(failure), failure.message
-                self.answered |= code != UNREACHABLE
+                self.answered |= code not in (UNREACHABLE, NOT_AWS)
             except LostResponse as lost:
                 code, message = LOST, str(lost)
             eventual = kind_of(code) == "eventual"
             wait_s = EVENTUAL_WAIT_S if eventual else backoff_s
             patience_s = EVENTUAL_FOR_S if eventual else retry_for_s
-            if code == UNREACHABLE and not self.answered:
-                patience_s = ASK_FOR_S
+            if code in (UNREACHABLE, NOT_AWS) and not self.answered:
+                patience_s = FIRST_ANSWER_FOR_S
             over = self.clock() + wait_s - started > patience_s
             if kind_of(code) not in RETRIED or over or request.operation in NEVER_REPEATED:
                 raise Refused(request, code, message)

@@ -1,17 +1,24 @@
 """The door to AWS: boto3, and nothing else of ours imports it."""
 
 import os
+import sys
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from infra import offline
-from infra.aws.failures import NO_CREDENTIALS, UNREACHABLE, ApiFailure, LostResponse
+from infra.aws import unsent
+from infra.aws.failures import ApiFailure, LostResponse
+from infra.aws.partitions import iam_region
 from infra.aws.request import Request
-from infra.errors import AuthError, UsageError
+from infra.errors import UsageError
 from infra.host import packed
 
-CONNECT_TIMEOUT_S = 5
+CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
+# Where the AWS CLI keeps the credentials of roles it assumed.
+CLI_CACHE = Path("~/.aws/cli/cache")
 
 
 class Boto:
@@ -23,6 +30,7 @@ class Boto:
         offline.refuse("AWS")
         self.session = new_session()
         self.clients: dict[tuple[str, str], Any] = {}
+        self.iam_region = iam_region(named_region())
 
     def send(self, request: Request) -> dict[str, Any]:
         """Send one request, once. Raises ApiFailure or LostResponse."""
@@ -31,7 +39,7 @@ class Boto:
         from botocore.parsers import ResponseParserError
 
         try:
-            client = self.client(request.service, request.region)
+            client = self.client(request.service, self.where(request))
             answer: dict[str, Any] = getattr(client, xform_name(request.operation))(
                 **as_sent(request.parameters)
             )
@@ -41,8 +49,17 @@ class Boto:
             raise failure(error) from None
         except ValueError as error:  # so botocore says it of an endpoint that is no URL
             raise UsageError(f"AWS cannot be asked: {error}.", "Correct or unset AWS_ENDPOINT_URL.") from None
+        except EOFError:
+            raise ApiFailure(unsent.MFA, "nobody can be asked") from None
         answer.pop("ResponseMetadata", None)
         return answer
+
+    def where(self, request: Request) -> str:
+        """The region to ask: of IAM, the one of the partition the other requests are in."""
+        if request.service == "iam":
+            return self.iam_region
+        self.iam_region = iam_region(request.region)
+        return request.region
 
     def client(self, service: str, region: str) -> Any:
         """One client a service and region; making one costs tens of milliseconds."""
@@ -69,25 +86,9 @@ def as_sent(parameters: dict[str, Any]) -> dict[str, Any]:
 
 def failure(error: Exception) -> ApiFailure | LostResponse:
     """What an error of botocore itself means."""
-    from botocore import exceptions
-
-    no_credentials = (
-        exceptions.NoCredentialsError,
-        exceptions.PartialCredentialsError,
-        exceptions.CredentialRetrievalError,
-        exceptions.TokenRetrievalError,
-        exceptions.SSOError,
-    )
-    if isinstance(error, no_credentials):
-        return ApiFailure(NO_CREDENTIALS, str(error))
-    if isinstance(error, exceptions.ConnectTimeoutError | exceptions.EndpointConnectionError):
-        return ApiFailure(UNREACHABLE, str(error))
-    if isinstance(error, exceptions.HTTPClientError):
-        return LostResponse(str(error))
-    if isinstance(error, exceptions.ParamValidationError):
-        return ApiFailure("InvalidParameter", str(error))
-    # A body that is not what the service speaks: a proxy's page, or a server that fell over.
-    return ApiFailure("InternalFailure", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+    words = " ".join(str(error).split())[:300]
+    code = unsent.code_of(error)
+    return LostResponse(words) if code == unsent.LOST else ApiFailure(code, words)
 
 
 def checked_regions(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -106,10 +107,16 @@ def checked_regions(names: tuple[str, ...]) -> tuple[str, ...]:
 
 @cache
 def known_regions() -> tuple[str, ...]:
-    """Every region of the aws partition botocore knows."""
-    import boto3
+    """Every region botocore knows, in all of AWS's partitions; what AWS is configured to here is not looked at."""
+    from botocore.loaders import create_loader
 
-    return tuple(boto3.Session().get_available_regions("ec2"))
+    partitions = create_loader().load_data("endpoints")["partitions"]
+    return tuple(
+        name
+        for partition in partitions
+        for name in partition["services"].get("ec2", {}).get("endpoints", {})
+        if name in partition["regions"]
+    )
 
 
 def default_region() -> str:
@@ -145,6 +152,34 @@ def new_session() -> Any:
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.Session()
-    except BotoCoreError as error:
-        raise AuthError(f"AWS credentials: {error}.", "Check AWS_PROFILE and ~/.aws/config.") from None
+        session = boto3.Session()
+        as_the_cli_assumes(session)  # which reads the configuration
+    except (BotoCoreError, OSError) as error:
+        code = unsent.BAD_CONFIGURATION if isinstance(error, OSError) else unsent.code_of(error)
+        raise unsent.told(code, str(error)) or error from None
+    return session
+
+
+def as_the_cli_assumes(session: Any) -> None:
+    """Keep the credentials of assumed roles where the AWS CLI keeps them: an MFA code is asked once for both."""
+    from botocore.utils import JSONFileCache
+
+    class Cache(JSONFileCache):
+        """The CLI's; a disk that is full keeps nobody from ending a machine."""
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            with suppress(OSError):
+                super().__setitem__(key, value)
+
+    provider = session._session.get_component("credential_provider").get_provider("assume-role")
+    provider.cache = Cache(str(CLI_CACHE.expanduser()))
+    provider._prompter = mfa_code
+
+
+def mfa_code(prompt: str) -> str:
+    """What the user types. Raises EOFError where nobody sits."""
+    from getpass import getpass
+
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise EOFError
+    return getpass(prompt)

@@ -1,12 +1,16 @@
 """What AWS can answer instead of a result, and what each code means to us: the one table of translation."""
 
+import re
 from functools import cache
 from typing import Literal
 
+from infra.aws import unsent
 from infra.aws.request import Request
+from infra.aws.unsent import LOST, NOT_AWS, UNREACHABLE
 from infra.errors import AuthError, CapacityError, CloudError, CorralError
 
 Kind = Literal[
+    "local",
     "capacity",
     "quota",
     "auth",
@@ -50,14 +54,12 @@ class Refused(Exception):
         return kind_of(self.code)
 
 
-LOST = "LostResponse"
-NO_CREDENTIALS = "NoCredentials"
-UNREACHABLE = "Unreachable"
 NOT_SPREAD = "NotYetSpread"
 
 # The codes of each kind; a name that ends in * stands for all that begin so.
 # capacity: the fast-failover set of aws-parallelcluster-node PR #673; the rest: EC2 API error codes.
 CODES: dict[Kind, tuple[str, ...]] = {
+    "local": tuple(code for code in unsent.CAUSES if code not in (UNREACHABLE, NOT_AWS)),
     "capacity": (
         "InsufficientInstanceCapacity",
         "InsufficientHostCapacity",
@@ -80,7 +82,6 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "ServiceQuotaExceeded*",
     ),
     "auth": (
-        NO_CREDENTIALS,
         "UnauthorizedOperation",
         "AccessDenied*",
         "UnauthorizedAccess",
@@ -107,6 +108,7 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "ServiceFailure*",
         "Unavailable",
         UNREACHABLE,
+        NOT_AWS,
         "500",
         "502",
         "503",
@@ -171,24 +173,24 @@ def matches(code: str, pattern: str) -> bool:
 def translated(refused: Refused) -> CorralError:
     """The error a user sees: AWS's own code and words, and the next step."""
     request, code = refused.request, refused.code
+    if error_here := unsent.told(code, refused.message or request.operation):
+        return error_here
     said = f"{request.service}:{request.operation} in {request.region}: {code}"
-    words = f"{said}: {refused.message.rstrip('.')}." if refused.message else f"{said}."
-    if code == NO_CREDENTIALS:
-        return AuthError(
-            "No AWS credentials were found: not in the environment, ~/.aws, or a role of this machine.",
-            "Log in (aws sso login, or aws configure), or name a profile: AWS_PROFILE=NAME corral ...",
-        )
-    if code == UNREACHABLE:
-        return CloudError(
-            f"AWS cannot be reached: {words}",
-            "Check this machine's network, its proxy and AWS_ENDPOINT_URL, then run the same command again.",
-        )
+    words = f"{said}: {plain_words(refused.message)}." if refused.message else f"{said}."
     error, hint = TRANSLATIONS.get(refused.kind, (CloudError, "Look the code up in the EC2 API error codes."))
     hint = next((better for part, better in HINTS.items() if part in code), hint)
-    return error(f"AWS {SAYS.get(refused.kind, 'refused')}: {words}", hint.format(action=request.action))
+    return error(
+        f"AWS {SAYS.get(refused.kind, 'refused')}: {words}",
+        hint.format(action=request.action, region=request.region),
+    )
 
 
-# Codes with a remedy of their own.
+def plain_words(message: str) -> str:
+    """AWS's words without the blob that only AWS can read."""
+    return re.sub(r"\s*Encoded authorization failure message: \S+", "", message).strip().rstrip(".")
+
+
+# Codes with a remedy of their own; the first that is part of the code.
 HINTS = {
     "ExpiredToken": "Log in again (aws sso login), then run the same command again: what was begun is kept track of.",
     "RequestExpired": "This machine's clock is probably wrong: compare date -u with the true time, and set it.",
@@ -196,6 +198,7 @@ HINTS = {
     "Signature": "The secret key is wrong, or this machine's clock: aws sts get-caller-identity; date -u",
     "ServiceLinkedRoleCreation": "Once for the account: aws iam create-service-linked-role --aws-service-name "
     "spot.amazonaws.com",
+    "AuthFailure": "The keys are wrong, or {region} is not enabled for the account: aws account list-regions",
     "OptInRequired": "Subscribe the account to the service, or have its region enabled.",
 }
 

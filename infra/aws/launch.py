@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from infra.aws import parts, quotas, site
 from infra.aws.api import Aws
-from infra.aws.failures import TRANSLATIONS, Refused, kind_of
+from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
 from infra.aws.order import Order
 from infra.aws.preflight import Survey
 from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
@@ -49,9 +49,15 @@ def launch(aws: Aws, order: Order, found: Survey) -> Launched:
     while spots:
         spot, spots = spots[0], spots[1:]
         here = next(place for place in found.sites if place.region == spot.region)
-        if spot.region not in groups:
-            groups[spot.region] = prepared(aws, order, here, spots_in(found, spot.region))
-        outcome = attempt(aws, order, here, spot, groups[spot.region])
+        outcome: tuple[str, ...] | Attempt
+        try:
+            if spot.region not in groups:
+                groups[spot.region] = prepared(aws, order, here, spots_in(found, spot.region))
+            outcome = attempt(aws, order, here, spot, groups[spot.region])
+        except Refused as refused:
+            if refused.kind != "auth" or all(other.region == spot.region for other in spots):
+                raise
+            outcome = Attempt(spot=spot, code=refused.code, reason=plain_words(refused.message))
         if isinstance(outcome, Attempt):
             aws.say(f"{where(spot)}: {outcome.code}: {outcome.reason}")
             tried.append(outcome)
@@ -197,9 +203,11 @@ def reasons(dead: list[dict[str, Any]]) -> str:
 
 
 def hopeless(spot: Spot, failed: Attempt) -> bool:
-    """Whether the failure of one attempt decides another: a quota holds for a region and way of buying."""
-    same = (spot.region, spot.purchase) == (failed.spot.region, failed.spot.purchase)
-    return same and kind_of(failed.code) == "quota"
+    """Whether the failure of one attempt decides another: a quota holds for a region and way of buying, a denial for
+    a region.
+    """
+    kind, same_region = kind_of(failed.code), spot.region == failed.spot.region
+    return same_region and (kind == "auth" or (kind == "quota" and spot.purchase == failed.spot.purchase))
 
 
 def nowhere(tried: list[Attempt]) -> CapacityError:

@@ -27,6 +27,10 @@ class Order(Document):
     version: str
     """The version of corral that made the order."""
 
+    account: str = ""
+    """The AWS account it was approved for, and """
+    profile: str = ""
+    """the profile of the AWS configuration that named it; empty for none."""
     regions: tuple[str, ...]
     instance_types: tuple[str, ...]
     purchases: tuple[Purchase, ...] = ("on-demand",)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from infra.aws.api import Aws
-from infra.aws.failures import Refused
+from infra.aws.failures import Refused, plain_words, translated
 from infra.aws.findings import Finding, failed, warning
 from infra.aws.order import Order
+from infra.aws.partitions import partition_of
 from infra.aws.request import Request, Site, Spot, create_security_group, dry, ec2, run_instances
 
 
@@ -18,11 +19,15 @@ def dry_runs(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> list[Find
     for request in requests:
         refused = refusal(aws, request)
         if refused and refused.kind == "auth":
-            fix = f"Have {request.action} allowed; the whole policy: corral iam-policy"
-            findings.append(failed("permission", here.region, f"{request.action} is denied", fix))
+            findings.append(failed("permission", here.region, denial(refused), translated(refused).hint))
         elif refused:
             raise refused
     return findings
+
+
+def denial(refused: Refused) -> str:
+    """What is denied, in AWS's words: they name the kind of policy that does."""
+    return f"{refused.request.action} is denied: {refused.code}: {plain_words(refused.message)}"
 
 
 def launch_dry_run(order: Order, here: Site, spot: Spot) -> Request:
@@ -62,8 +67,9 @@ def simulated(aws: Aws, order: Order, arn: str, account: str) -> list[Finding]:
 
 def simulation_request(order: Order, arn: str, account: str) -> Request:
     """Ask about every action that is needed and cannot be tried, on the resources it will be used on."""
-    base = f"arn:aws:iam::{account}"
-    schedules = f"arn:aws:scheduler:{order.regions[0]}:{account}"
+    partition = partition_of(order.regions[0])
+    base = f"arn:{partition}:iam::{account}"
+    schedules = f"arn:{partition}:scheduler:{order.regions[0]}:{account}"
     return Request(
         service="iam",
         operation="SimulatePrincipalPolicy",
@@ -77,7 +83,7 @@ def simulation_request(order: Order, arn: str, account: str) -> Request:
                 f"{base}:instance-profile/{order.resource_name}-box",
                 f"{schedules}:schedule-group/{order.resource_name}",
                 f"{schedules}:schedule/{order.resource_name}/end",
-                f"arn:aws:ec2:{order.regions[0]}:{account}:instance/*",
+                f"arn:{partition}:ec2:{order.regions[0]}:{account}:instance/*",
             ],
         },
     )

@@ -6,10 +6,10 @@ from typing import Any
 from infra import catalog
 from infra.aws import quotas, site
 from infra.aws.api import Aws
-from infra.aws.failures import Refused
+from infra.aws.failures import Refused, translated
 from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
-from infra.aws.permissions import dry_runs, simulated
+from infra.aws.permissions import denial, dry_runs, simulated
 from infra.aws.rates import Rate, Rates
 from infra.aws.rates import rates as rates_of
 from infra.aws.request import Request, Site, Spot
@@ -17,6 +17,9 @@ from infra.aws.types import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 from infra.prices import HourlyPrice
 from infra.record import Record
+
+# What a region says that is not enabled for the account, to keys that are right.
+NOT_ENABLED = ("AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException")
 
 
 class Survey(Record):
@@ -38,23 +41,30 @@ class Survey(Record):
 
 def survey(aws: Aws, order: Order) -> Survey:
     """Look at every region of the order. Raises AuthError without credentials; what else fails is a finding."""
-    me = aws.call(identity_request(order))
-    findings = [ok("identity", order.regions[0], f"{me['Arn']} in account {me['Account']}")]
+    me = identity(aws, order.regions)
+    findings = [ok("identity", order.regions[0], f"{me.arn} in account {me.account}")]
     sites, spots, rates, prices, running = [], [], [], [], []
     for region in order.regions:
-        seen = site.instances(aws, site.instances_request(region))
-        running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
-        here, found = look(aws, order, region, str(me["Account"]), seen)
+        try:
+            seen = site.instances(aws, site.instances_request(region))
+            running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
+            here, found = look(aws, order, region, me.account, seen)
+        except Refused as refused:
+            if refused.kind != "auth":
+                raise
+            # What one region denies (not enabled, or a policy of its own) says nothing of the others.
+            findings.append(failed("permission", region, denial(refused), translated(refused).hint))
+            continue
         findings += found.findings
         prices += found.prices
         if here:
             sites.append(here)
             spots += found.spots
             rates += found.rates
-    findings += simulated(aws, order, str(me["Arn"]), str(me["Account"]))
+    findings += simulated(aws, order, me.arn, me.account)
     return Survey(
-        account=str(me["Account"]),
-        arn=str(me["Arn"]),
+        account=me.account,
+        arn=me.arn,
         sites=tuple(sites),
         spots=tuple(sorted(spots, key=lambda spot: rank(order, spot))),
         findings=tuple(findings),
@@ -64,9 +74,33 @@ def survey(aws: Aws, order: Order) -> Survey:
     )
 
 
-def identity_request(order: Order) -> Request:
+class Identity(Record):
+    """Who we are to AWS."""
+
+    account: str
+    arn: str
+
+
+def identity(aws: Aws, regions: tuple[str, ...]) -> Identity:
+    """Ask who we are, in the first of the regions that knows us: one that is not enabled does not. Raises Refused."""
+    for region in regions[:-1]:
+        try:
+            return identity_in(aws, region)
+        except Refused as refused:
+            if refused.code not in NOT_ENABLED:
+                raise
+    return identity_in(aws, regions[-1])
+
+
+def identity_in(aws: Aws, region: str) -> Identity:
+    """Ask one region who we are. Raises Refused."""
+    me = aws.call(identity_request(region))
+    return Identity(account=str(me["Account"]), arn=str(me["Arn"]))
+
+
+def identity_request(region: str) -> Request:
     """Ask who we are."""
-    return Request(service="sts", operation="GetCallerIdentity", region=order.regions[0], parameters={})
+    return Request(service="sts", operation="GetCallerIdentity", region=region, parameters={})
 
 
 def rank(order: Order, spot: Spot) -> tuple[int, int, int, str]:

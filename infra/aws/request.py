@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.aws import policy
 from infra.aws.order import TAG, Order, Purchase, utc
+from infra.aws.partitions import partition_of
 from infra.aws.types import limits
 from infra.record import Record
 
@@ -289,6 +290,7 @@ def update_schedule(
 
 def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) -> dict[str, Any]:
     """The schedule itself."""
+    partition = partition_of(order.regions[0])
     return {
         "GroupName": order.resource_name,
         "Name": "end",
@@ -297,8 +299,8 @@ def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) 
         "FlexibleTimeWindow": {"Mode": "OFF"},
         "ActionAfterCompletion": "DELETE",
         "Target": {
-            "Arn": "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances",
-            "RoleArn": f"arn:aws:iam::{account}:role/{order.resource_name}-end",
+            "Arn": f"arn:{partition}:scheduler:::aws-sdk:ec2:terminateInstances",
+            "RoleArn": f"arn:{partition}:iam::{account}:role/{order.resource_name}-end",
             "Input": json.dumps({"InstanceIds": instance_ids}),
         },
     }
@@ -334,7 +336,7 @@ def ec2(region: str, operation: str, **parameters: Any) -> Request:
 
 
 def iam(operation: str, **parameters: Any) -> Request:
-    """A call to IAM, which has one endpoint for all regions."""
+    """A call to IAM, which has one endpoint for all regions: this one, or that of the partition we are in."""
     return Request(service="iam", operation=operation, region="us-east-1", parameters=parameters)
 
 

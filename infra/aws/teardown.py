@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.aws import site
 from infra.aws.api import Aws
-from infra.aws.failures import NO_CREDENTIALS, Refused, kind_of
+from infra.aws.failures import Refused, kind_of
 from infra.aws.kinds import KINDS, TYPES, Kind
 from infra.aws.order import ORDER_TAG, TAG
 from infra.aws.request import Request, ec2, iam, marked
@@ -24,7 +24,7 @@ GLOBAL = "every region"
 KEPT = "kept, as it ends in time what is left"
 
 # With these there is no use in going on to the next thing.
-HOPELESS = ("throttle", "server", "lost")
+HOPELESS = ("throttle", "server", "lost", "local")
 
 
 class Resource(Record):
@@ -346,9 +346,7 @@ def scheduler(region: str, operation: str, **parameters: Any) -> Request:
 
 def stops_everything(refused: Refused) -> bool:
     """Whether the next call would fare no better."""
-    return (
-        refused.kind in HOPELESS or refused.code == NO_CREDENTIALS or refused.code.startswith("ExpiredToken")
-    )
+    return refused.kind in HOPELESS or refused.code.startswith("ExpiredToken")
 
 
 def why(refused: Refused) -> str:
