@@ -131,7 +131,12 @@ def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left
 
     down = process("down", "t1", "--json")
     assert down.returncode == 0, down.stderr
-    assert json.loads(down.stdout) == {"name": "t1", "counts": dict.fromkeys(TYPES, 0), "left": []}
+    assert json.loads(down.stdout) == {
+        "name": "t1",
+        "counts": dict.fromkeys(TYPES, 0),
+        "left": [],
+        "account": "123456789012",
+    }
     assert aws.instances() == []
     assert corral("down", "t1", "--json").returncode == 0
 

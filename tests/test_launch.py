@@ -247,6 +247,11 @@ def test_a_folder_named_from_here_is_planned_by_its_whole_path(
 def test_down_leaves_no_folder(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     keep(make(plan, "local", "mine"))
     assert run(["down", "mine", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"name": "mine", "counts": {"processes": 0}, "left": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "name": "mine",
+        "counts": {"processes": 0},
+        "left": [],
+        "account": "",
+    }
     assert not deployments.folder("mine").exists()
     assert run(["down", "mine"]) == 4
