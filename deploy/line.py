@@ -45,12 +45,19 @@ def dry_run(deployment: Deployment, options: Ec2Options) -> list[dict[str, objec
 
 
 def provision(
-    deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False
+    deployment: Deployment,
+    options: Ec2Options,
+    approve: Approve,
+    keep: bool = False,
+    to_serve: bool = False,
 ) -> Deployment:
-    """Make the machine ready, after what would be done has been approved."""
+    """Make the machine ready, after what would be done has been approved.
+
+    What is to serve next needs Session Manager on EC2: better told before a machine is rented.
+    """
     refuse_another_place(deployment)
     if deployment.target == "ec2":
-        return provision_ec2(deployment, options, approve, keep)
+        return provision_ec2(deployment, options, approve, keep, to_serve)
     target = target_of(deployment)
     checks = target.preflight(deployment)
     approve(deployment, checks, "")
@@ -70,12 +77,17 @@ def refuse_another_place(deployment: Deployment) -> None:
             )
 
 
-def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool) -> Deployment:
+def provision_ec2(
+    deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool, to_serve: bool
+) -> Deployment:
     """Rent it."""
+    from deploy.ec2.needs import require
     from deploy.ec2.order import order, renewed
     from deploy.targets import ec2
 
     wanted = renewed(ec2.begun(deployment.name), order(deployment, options))
+    if to_serve:
+        require()
     placed = deployment.model_copy(update={"region": wanted.regions[0]})
     ec2.launch(placed, wanted, lambda checks, cost: approve(placed, checks, cost), keep)
     return placed
@@ -83,12 +95,7 @@ def provision_ec2(deployment: Deployment, options: Ec2Options, approve: Approve,
 
 def up(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False) -> Endpoint:
     """Provision and serve."""
-    if deployment.target == "ec2":
-        from infra.aws.session import require_plugin
-
-        # The server's key can be fetched in no other way: better told before a machine is rented.
-        require_plugin()
-    placed = provision(deployment, options, approve, keep)
+    placed = provision(deployment, options, approve, keep, to_serve=True)
     return target_of(placed).serve(placed)
 
 

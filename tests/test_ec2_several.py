@@ -41,6 +41,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     aws.quotas |= {"L-417A185B": 1000.0, "by name": 1000.0}
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
     monkeypatch.setattr(ec2, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress))
     return aws
 

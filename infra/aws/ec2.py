@@ -154,10 +154,26 @@ def new_session() -> Any:
     try:
         session = boto3.Session()
         as_the_cli_assumes(session)  # which reads the configuration
-    except (BotoCoreError, OSError) as error:
-        code = unsent.BAD_CONFIGURATION if isinstance(error, OSError) else unsent.code_of(error)
-        raise unsent.told(code, str(error)) or error from None
+    except BotoCoreError as error:
+        raise unsent.error_of(error) from None
+    except OSError as error:
+        raise unsent.said_of(unsent.BAD_CONFIGURATION, str(error)) from None
     return session
+
+
+def has_credentials() -> bool:
+    """Whether credentials are found here; whether they hold, AWS will say.
+
+    Raises AuthError and its like for a configuration that cannot be used.
+    """
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        return new_session().get_credentials() is not None
+    except BotoCoreError as error:
+        raise unsent.error_of(error) from None
+    except EOFError:
+        raise unsent.said_of(unsent.MFA, "nobody can be asked") from None
 
 
 def as_the_cli_assumes(session: Any) -> None:

@@ -74,15 +74,24 @@ def start_session(
     return [*shell(instance_id, region), *asked]
 
 
+def missing_programs() -> tuple[str, ...]:
+    """What holds a session, and is not on this machine."""
+    return tuple(name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None)
+
+
+def lacks(programs: tuple[str, ...]) -> HostError:
+    """The error for programs that are missing."""
+    return HostError(
+        f"Session Manager needs {' and '.join(programs)} on this machine.",
+        "Install the AWS CLI and the plugin: "
+        "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html",
+    )
+
+
 def require_plugin() -> None:
     """Raise HostError when this machine lacks what holds a session."""
-    missing = [name for name in ("aws", "session-manager-plugin") if shutil.which(name) is None]
-    if missing:
-        raise HostError(
-            f"Session Manager needs {' and '.join(missing)} on this machine.",
-            "Install the AWS CLI and the plugin: "
-            "https://docs.aws.amazon.com/systems-manager/latest/userguide/session-manager-working-with-install-plugin.html",
-        )
+    if programs := missing_programs():
+        raise lacks(programs)
 
 
 def run(instance_id: str, region: str, words: str, timeout_s: float = COMMAND_TIMEOUT_S) -> Answer:

@@ -173,7 +173,18 @@ def code_of(error: Exception) -> str:
     return BAD_PROXY if code == LOST and is_no_address else code
 
 
+def error_of(error: Exception) -> CorralError:
+    """The error a user sees for one that boto3 raised before anything was asked of AWS."""
+    code = code_of(error)
+    return said_of(code if code in CAUSES else UNREACHABLE, str(error))
+
+
 def told(code: str, words: str) -> CorralError | None:
     """The error a user sees for a code of ours; None for one of AWS's."""
-    cause = CAUSES.get(code)
-    return cause and cause.error(cause.sentence.format(said=words.rstrip(".")), cause.hint)
+    return said_of(code, words) if code in CAUSES else None
+
+
+def said_of(code: str, words: str) -> CorralError:
+    """The error of one of the causes."""
+    cause = CAUSES[code]
+    return cause.error(cause.sentence.format(said=" ".join(words.split()).rstrip(".")), cause.hint)
