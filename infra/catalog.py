@@ -6,10 +6,11 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from infra.errors import UsageError
+from infra.errors import HostError, UsageError
 from infra.hardware import Gpu, Machine, owned
 
 MAX_GPUS = 64
+VENDOR = re.compile(r"^(nvidia\s+)?(tesla\s+)?", re.IGNORECASE)
 
 
 def machine(name: str) -> Machine:
@@ -42,6 +43,27 @@ def ec2_types_with(family: str) -> tuple[Machine, ...]:
 def gpu_called(name: str) -> Gpu | None:
     """Find a GPU by its name or an alias, in any case and with spaces or hyphens."""
     return by_alias().get(plain(name))
+
+
+def gpu_reported(name: str, memory_mib: int | None) -> Gpu:
+    """The GPU that NVML or nvidia-smi reports: known by its whole name, and by a memory that agrees with it.
+
+    Raises HostError for any other: a name that only contains a known one, a slice, a part of a card.
+    """
+    gpu = by_nvml_name().get(bare(name))
+    reported = "no memory" if memory_mib is None else f"{memory_mib:,} MiB"
+    if gpu is None:
+        raise HostError(
+            f"{name}, which reports {reported}, is no whole GPU that corral knows.",
+            f"Plan for one of about its memory and speed by name (--on 1xL40S). GPUs: {', '.join(gpus())}.",
+        )
+    least, most = nvml_memory()
+    if memory_mib is None or not least * gpu.memory_mib <= memory_mib <= most * gpu.memory_mib:
+        raise HostError(
+            f"{name} reports {reported}, and a whole {gpu.name} has {gpu.memory_mib:,} MiB.",
+            "Look for a slice (MIG, vGPU), or a container that was given a part of it: nvidia-smi -L",
+        )
+    return gpu
 
 
 def several(name: str, count: int, what: str) -> Machine:
@@ -115,6 +137,24 @@ def ec2_type(name: str, row: dict[str, Any], gpu_models: dict[str, Gpu]) -> Mach
 def by_alias() -> dict[str, Gpu]:
     """Every way to write a GPU's name."""
     return {plain(alias): gpu for gpu in loaded()[0].values() for alias in (gpu.name, *gpu.aliases)}
+
+
+@cache
+def by_nvml_name() -> dict[str, Gpu]:
+    """Every GPU by the names NVML has for it."""
+    return {bare(name): gpu for gpu in loaded()[0].values() for name in gpu.nvml_names}
+
+
+@cache
+def nvml_memory() -> tuple[float, float]:
+    """The least and the most of a GPU's memory_mib that NVML may report of a whole one."""
+    table = tomllib.loads(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))["nvml"]
+    return table["least_memory"], table["most_memory"]
+
+
+def bare(name: str) -> str:
+    """NVML's name without the vendor, in lower case; nothing else is taken from it."""
+    return VENDOR.sub("", name.strip()).lower()
 
 
 def plain(name: str) -> str:

@@ -19,6 +19,8 @@ class Gpu(Record):
     family: str
     """The name people use for it, whatever its memory: A100-40GB and A100-80GB are both A100."""
     aliases: tuple[str, ...] = ()
+    nvml_names: tuple[str, ...] = ()
+    """What NVML calls it, whole, without the vendor."""
     memory_mib: int
     """What nvidia-smi or EC2 DescribeInstanceTypes reports."""
     torch_gib: float

@@ -6,7 +6,7 @@ from deploy.sizing.fit import Options
 from deploy.sizing.subject import Subject, rank_weights
 from infra import catalog
 from infra.errors import HostError
-from infra.hardware import GIB, Gpu, Machine
+from infra.hardware import GIB, Machine
 from serving.kv import Layout, layout
 from serving.memory import constants
 from serving.options import ServeOptions
@@ -21,7 +21,7 @@ DTYPE_BYTES: dict[str, int] = {"auto": 2, "bfloat16": 2, "float16": 2, "half": 2
 
 
 def local_machine() -> Machine:
-    """This machine as the planner sees it. Raises HostError when its GPUs are of different models."""
+    """This machine as the planner sees it. Raises HostError when its GPUs are of different models or none of ours."""
     from infra.local import facts
     from serving.gpus import report
 
@@ -36,22 +36,15 @@ def local_machine() -> Machine:
             f"This machine has GPUs of different models: {', '.join(gpu.name for gpu in found)}.",
             "Plan for one kind by name: --on 1xH100",
         )
-    gpu = gpu_like(found[0].name, found[0].memory_total_mib)
+    if any(gpu.mig_enabled for gpu in found):
+        raise HostError(
+            "MIG is on: these GPUs are cut into slices, and vLLM wants whole ones.",
+            "Switch it off (sudo nvidia-smi -mig 0), or plan for whole ones by name: --on 1xH100",
+        )
+    gpu = [catalog.gpu_reported(each.name, each.memory_total_mib) for each in found][0]
     return Machine(
         name="local", kind="local", gpu=gpu, gpus_per_host=len(found), vcpus=host.cpu_count, ram_gib=ram_gib
     )
-
-
-def gpu_like(name: str, memory_mib: int | None) -> Gpu:
-    """The catalogue's row for a GPU as NVML names it. Raises HostError when there is none."""
-    words = name.removeprefix("NVIDIA").strip()
-    rows = [gpu for gpu in catalog.gpus().values() if gpu.family.lower() in words.lower()]
-    if not rows:
-        raise HostError(
-            f"{name} is not in corral's catalogue.",
-            "Plan for a GPU of the same memory by name (--on 1xL40S), or add a row to infra/catalog.toml.",
-        )
-    return min(rows, key=lambda gpu: abs(gpu.memory_mib - (memory_mib or gpu.memory_mib)))
 
 
 def plan_cpu(subject: Subject, machine: Machine, options: Options) -> Plan:
