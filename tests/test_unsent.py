@@ -2,11 +2,13 @@
 
 import inspect
 import io
+import socket
 import ssl
 import string
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,28 @@ def test_what_is_wrong_here_is_told_at_once(
         monkeypatch.setenv(name, value)
     error = asked_once(Clock(), tmp_path)
     assert (type(error), error.message[: len(begin)], error.hint[: len(hint)]) == (kind, begin, hint)
+
+
+@pytest.mark.parametrize("refusal", ["403 Forbidden", "407 Proxy Authentication Required"])
+def test_a_proxy_that_lets_nothing_through_is_told_at_once(
+    refusal: str, keys: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                with listener.accept()[0] as asking:
+                    asking.recv(4096)
+                    asking.sendall(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse, args=[listener], daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        error = asked_once(Clock(), tmp_path)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert type(error) is HostError
+    assert error.message.startswith(
+        "The proxy on the way to AWS cannot be used: Failed to connect to proxy URL"
+    )
 
 
 @pytest.mark.parametrize(
