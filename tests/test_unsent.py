@@ -152,12 +152,12 @@ SEEN: dict[str, tuple[dict[str, str], type[CorralError], str, str]] = {
 
 
 def asked_once(clock: Clock, folder: Path) -> CorralError:
-    """What a user is told of one call, and no more waiting than two seconds of retries."""
+    """What a user is told of one call, and no more waiting than a second of retries."""
     begun = clock()
     try:
         door(Boto(), clock, folder).call(ASKED)
     except Refused as refused:
-        assert clock() - begun <= 2
+        assert clock() - begun <= 1
         return translated(refused)
     except CorralError as error:
         assert clock() == begun
