@@ -11,7 +11,8 @@ import refusals
 from deploy.cli.main import run
 from deploy.plan import Plan
 from deploy.sizing.capacity import Capacity, Choice, Question, capacity
-from deploy.sizing.traffic import Promise, Traffic, promise, traffic
+from deploy.sizing.traffic import Promise, Traffic, positive, promise, traffic
+from infra.errors import UsageError
 
 FIVE = traffic(5, None, 2.0, "1000", "300")
 
@@ -185,3 +186,18 @@ def test_a_wrong_question_is_one_sentence(
     assert out == ""
     assert err.startswith(f"error: {message}")
     refusals.hold(err, request, tmp_path)
+
+
+def test_a_number_has_its_bounds_and_they_are_numbers_too() -> None:
+    assert [positive("--x", value) for value in (1e-9, 1e15)] == [1e-9, 1e15]
+    assert positive("--x", 1.0, at_least=1.0) == 1.0
+    told = []
+    for value, at_least in ((1.1e15, 0.0), (0.99, 1.0), (0.0, 0.0)):
+        with pytest.raises(UsageError) as error:
+            positive("--x", value, at_least)
+        told.append((error.value.message, error.value.hint))
+    assert told == [
+        ("--x 1.1e+15 makes no sense.", "Give a number above zero."),
+        ("--x 0.99 makes no sense.", "Give a number 1 or more."),
+        ("--x 0 makes no sense.", "Give a number above zero."),
+    ]

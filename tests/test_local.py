@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stubbed
@@ -19,7 +20,7 @@ from deploy.plan import Plan
 from deploy.targets import local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
-from serving import server
+from serving import engine, server
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -105,6 +106,57 @@ def test_a_server_with_other_options_is_not_silently_kept(deployment: Deployment
     local.serve(deployment)
     with pytest.raises(UsageError, match="is being served with other options"):
         local.serve(with_options(deployment, port=1))
+
+
+@pytest.mark.parametrize(("host", "allowed"), [("0.0.0.0", ""), ("0.0.0.0", "0"), ("::", "")])
+def test_a_server_that_others_could_reach_is_not_started(
+    host: str, allowed: str, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", allowed)
+    with pytest.raises(UsageError) as error:
+        local.serve(with_options(deployment, host=host))
+    assert error.value.message == (
+        f"The server would listen on {host}, where others can reach it without TLS."
+    )
+    assert members(deployment) == ()
+
+
+def test_a_server_that_others_may_reach_is_started(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", "1")
+    local.refuse_unsafe_start(
+        deployment.plan.serve.model_copy(update={"host": "0.0.0.0"}), stubbed_engine(deployment)
+    )
+
+
+def stubbed_engine(deployment: Deployment) -> engine.Engine:
+    """The engine a start would find."""
+    return engine.find(folder(deployment.name).parent, os.environ)
+
+
+def test_a_start_that_fails_half_way_leaves_no_process(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = server.start
+
+    def broken(*arguments: Any) -> server.Server:
+        start(*arguments)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(server, "start", broken)
+    with pytest.raises(OSError, match="No space"):
+        local.serve(deployment)
+    assert members(deployment) == ()
+
+
+def test_down_ends_a_server_and_removes_what_it_wrote(deployment: Deployment) -> None:
+    local.serve(deployment)
+    written = {path.name for path in folder(deployment.name).iterdir()}
+    gone = local.down(deployment)
+    assert (gone.counts, gone.left, members(deployment)) == ({"processes": 0}, (), ())
+    left = {path.name for path in folder(deployment.name).iterdir()}
+    assert {"vllm.log", "server.json"} <= written - left
 
 
 def test_whoever_waits_knows_of_a_stop_before_the_server_ends(
