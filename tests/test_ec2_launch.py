@@ -14,7 +14,6 @@ from infra.aws.order import Order
 from infra.aws.request import Request, Spot, network_interfaces
 from infra.errors import AuthError, CapacityError, CloudError, Interrupted, UsageError
 
-
 RESERVED = "cr-0123456789abcdef0"
 
 
@@ -396,7 +395,7 @@ def test_a_reservation_and_a_capacity_block_are_launched_into(tmp_path: Path) ->
         instance_types=("p5.48xlarge",), purchases=("capacity-block",), capacity_reservation_id=RESERVED
     )
     up(door(aws, clock, tmp_path), order)
-    (launch,) = [one for one in sent(aws, "RunInstances") if "DryRun" not in one]
+    launch = sent(aws, "RunInstances")[-1]
     assert launch["InstanceMarketOptions"] == {"MarketType": "capacity-block"}
     target = {"CapacityReservationId": RESERVED}
     assert launch["CapacityReservationSpecification"] == {"CapacityReservationTarget": target}
