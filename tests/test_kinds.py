@@ -1,11 +1,13 @@
 """Every type of resource is found and removed by calls that EC2 has, held against botocore's model of it."""
 
+from typing import Any
+
 import botocore.session
 import pytest
 
 from infra.aws.kinds import KINDS, TYPES, Kind
 
-EC2 = botocore.session.Session().get_service_model("ec2")
+EC2: Any = botocore.session.Session().get_service_model("ec2")
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.type)
