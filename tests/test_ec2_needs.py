@@ -79,3 +79,32 @@ def test_a_machine_is_rented_without_session_manager(plan: str, capsys: pytest.C
     capsys.readouterr()
     assert run(["provision", plan, "--target", "ec2", "--yes"]) == 5
     assert capsys.readouterr().err.splitlines()[-2] == f"error: {NO_KEYS}"
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [
+        (
+            "[profile p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = q\n"
+            "[profile q]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = p\n",
+            "error: The AWS configuration cannot be used: Infinite loop in credential configuration detected.",
+        ),
+        (
+            "[profile p]\ncredential_process = /bin/false\n",
+            "error: What should give the AWS credentials did not: Error when retrieving credentials from custom-process",
+        ),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_told_as_what_they_are(
+    config: str,
+    error: str,
+    plan: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "config").write_text(config)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "p")
+    code, said = told(capsys, plan)
+    assert (code, said[: len(error)]) == (5, error)
