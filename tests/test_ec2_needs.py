@@ -91,7 +91,7 @@ def test_a_machine_is_rented_without_session_manager(plan: str, capsys: pytest.C
         ),
         (
             "[profile p]\ncredential_process = /bin/false\n",
-            "error: What should give the AWS credentials did not: Error when retrieving credentials from custom-process",
+            "error: What should give the AWS credentials did not: Error when retrieving credentials from",
         ),
     ],
 )
