@@ -52,6 +52,8 @@ class HostSetup(Record):
     weights: str = ""
     """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it
     lies; empty when the model is brought by other means."""
+    weights_bytes: int = 0
+    """How much is fetched, so that the host can say how far it is; 0 where that is not known."""
     read_only_paths: tuple[str, ...] = ()
     """What else the server may read although it lies in a home folder: a model the owner keeps there."""
     hf_token_parameter: str = ""
@@ -100,13 +102,18 @@ def spot_unit(name: str) -> str:
     return f"corral-{name}.spot.service"
 
 
+def prepare_unit(name: str) -> str:
+    """The systemd unit that prepares a rented box at a later boot: after a stop its own disk is empty."""
+    return f"corral-{name}.prepare.service"
+
+
 def is_watched(setup: HostSetup) -> bool:
     """Whether the host ends its deployment by itself."""
     return bool(setup.ttl_minutes or setup.idle_minutes)
 
 
 def guards(setup: HostSetup) -> tuple[str, ...]:
-    """The units that run beside the server, from before it is prepared."""
+    """The units that run beside the server, from before the host is prepared."""
     watch = (f"corral-{setup.name}.watch.timer",) if is_watched(setup) else ()
     return (*watch, *((spot_unit(setup.name),) if setup.spot else ()))
 
@@ -124,6 +131,7 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),
         *(watch_units(setup) if is_watched(setup) else ()),
         *((spot_watch(setup),) if setup.spot else ()),
+        *((boot_preparation(setup),) if setup.rented else ()),
     )
 
 
@@ -194,6 +202,8 @@ def _first_boot(setup: HostSetup) -> list[list[str]]:
         minutes = str(setup.ttl_minutes)
         limit = [["shutdown", "-P", f"+{minutes}"], [f"{here}/bin/extend", minutes]]
     beside = [["systemctl", "enable", "--now", name] for name in guards(setup)]
+    at_boot = [prepare_unit(setup.name), *([unit(setup.name)] if setup.nodes == 1 else [])]
+    beside.append(["systemctl", "enable", *at_boot])
     prepare = f"{here}/bin/prepare"
     then = f" && systemctl enable --now {unit(setup.name)}" if setup.nodes == 1 else ""
     return [*limit, *beside, ["bash", "-c", prepare + then]]
@@ -214,6 +224,7 @@ def setup_env(setup: HostSetup) -> str:
         "ENGINE_WHEELHOUSE": setup.engine.wheelhouse,
         "ENGINE_ARCHIVE": setup.engine.archive,
         "WEIGHTS": setup.weights,
+        "WEIGHTS_BYTES": str(setup.weights_bytes),
         "HF_TOKEN_PARAMETER": setup.hf_token_parameter,
         "REGION": setup.region,
         "API_KEY": setup.api_key,
@@ -233,6 +244,7 @@ def server_unit(setup: HostSetup) -> str:
         root=here,
         conditions="".join(f"ConditionPathExists={path}\n" for path in conditions),
         command=" ".join(map(systemd_quoted, command)) + rank,
+        prepared=AFTER_PREPARATION.format(unit=prepare_unit(setup.name)) if setup.rented else "",
         stop_s=stop_s(setup.shutdown_timeout_s),
         network=CLOSED_NETWORK if is_closed(setup) else "",
         readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
@@ -255,6 +267,12 @@ def spot_watch(setup: HostSetup) -> HostFile:
     command = ["/usr/bin/python3", f"{here}/bin/spot", "--root", here, "--unit", unit(setup.name)]
     content = SPOT_SERVICE.format(name=setup.name, command=" ".join(map(systemd_quoted, command)))
     return HostFile(path=f"{UNIT_FOLDER}/{spot_unit(setup.name)}", content=content)
+
+
+def boot_preparation(setup: HostSetup) -> HostFile:
+    """The unit that prepares the box again at every boot: what is there is not fetched twice."""
+    content = PREPARE_SERVICE.format(name=setup.name, root=root(setup.name))
+    return HostFile(path=f"{UNIT_FOLDER}/{prepare_unit(setup.name)}", content=content)
 
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
@@ -317,7 +335,7 @@ SERVER_UNIT = """\
 Description=vLLM server of corral deployment {name}
 Wants=network-online.target
 After=network-online.target
-ConditionPathExists={root}/engine/.complete
+{prepared}ConditionPathExists={root}/engine/.complete
 {conditions}# Five failed starts within an hour are no accident; `corral status` says so.
 StartLimitIntervalSec=3600
 StartLimitBurst=5
@@ -368,6 +386,45 @@ LimitCORE=0
 LimitNOFILE=1048576
 LimitMEMLOCK=infinity
 {network}
+[Install]
+WantedBy=multi-user.target
+"""
+
+AFTER_PREPARATION = """\
+Requires={unit}
+After={unit}
+"""
+
+# As root and with leave to install, as at the first boot; the two services are those that may bring the box's own disk.
+PREPARE_SERVICE = """\
+[Unit]
+Description=Preparation of corral deployment {name}
+Wants=network-online.target
+After=network-online.target rc-local.service dlami-nvme.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+TimeoutStartSec=infinity
+ExecStart={root}/bin/prepare
+NoNewPrivileges=yes
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID
+PrivateTmp=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
 [Install]
 WantedBy=multi-user.target
 """

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,8 @@ def download(box: Path, arguments: list[str]) -> None:
         asked = {"repo_id": repo_id, "revision": revision, "token": os.environ.get("HF_TOKEN")}
         (box / "hub.json").write_text(json.dumps(asked))
         Path(local_dir).mkdir(exist_ok=True)
+        if (box / "slow").exists():
+            come_slowly(box, Path(local_dir))
         (Path(local_dir) / "config.json").write_text("{}")
 
     hub = types.ModuleType("huggingface_hub")
@@ -111,6 +114,33 @@ def download(box: Path, arguments: list[str]) -> None:
     sys.modules["huggingface_hub"] = hub
     sys.argv = arguments[:1] + arguments[2:]
     exec(arguments[1], {"__name__": "__main__"})
+
+
+def come_slowly(box: Path, folder: Path) -> None:
+    """Bring so many MiB, let a minute go by, and wait until the words that are awaited are said."""
+    mib, _, words = (box / "slow").read_text().partition(" ")
+    with (folder / "part.incomplete").open("wb") as part:
+        os.posix_fallocate(part.fileno(), 0, int(mib) << 20)
+    (box / "minute").touch()
+    wait_until(lambda: f"{words}\n" in (box / "dev/console").read_text())
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    """Wait for something of another process, for half a minute at most."""
+    until = time.monotonic() + 30
+    while not true():
+        if time.monotonic() > until:
+            sys.exit("it did not come")
+        time.sleep(0.01)
+
+
+def sleep(box: Path, arguments: list[str]) -> None:
+    """A minute, which is over when the test says so, or whoever sleeps is gone."""
+    if arguments != ["60"]:
+        sys.exit(f"sleep: invalid time interval {arguments}")
+    sleeper = os.getppid()
+    wait_until(lambda: (box / "minute").exists() or os.getppid() != sleeper)
+    (box / "minute").unlink(missing_ok=True)
 
 
 def aws(box: Path, arguments: list[str]) -> None:
@@ -301,6 +331,7 @@ TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "apt-get": apt_get,
     "mountpoint": mountpoint,
     "ip": ip,
+    "sleep": sleep,
     "id": user,
 }
 

@@ -139,6 +139,24 @@ def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corr
     assert aws.live() == []
 
 
+def test_a_box_that_fetches_says_how_far_it_is(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral
+) -> None:
+    region = aws.regions["us-east-1"]
+    assert corral("provision", *one)[0] == 0
+    region.console = "corral: {name}: fetching the weights: 41 % of 61 GiB\r\n"
+    aws.clock.sleep(300)
+    (instance,) = region.instances
+    box = f"{instance}, spot g5.12xlarge in us-east-1a"
+    code, out, _ = corral("status", "t1", "--json")
+    status = Status.model_validate_json(out)
+    assert (code, status.state) == (0, "starting")
+    assert status.detail == f"{box}: fetching the weights: 41 % of 61 GiB (6 of at most 41 minutes)"
+    region.console = "corral: {name}: failed: weights, line 9\r\n"
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.detail) == ("dead", f"{box}: failed: weights, line 9")
+
+
 def test_a_machine_that_takes_no_rank_is_named(
     aws: FakeAws, log: Path, two: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
 ) -> None:

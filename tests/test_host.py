@@ -38,6 +38,7 @@ def test_the_user_data_is_every_file_and_the_limit_first() -> None:
         ["shutdown", "-P", "+480"],
         ["/opt/corral/scout/bin/extend", "480"],
         ["systemctl", "enable", "--now", "corral-scout.watch.timer"],
+        ["systemctl", "enable", "corral-scout.prepare.service", "corral-scout.service"],
         ["bash", "-c", "/opt/corral/scout/bin/prepare && systemctl enable --now corral-scout.service"],
     ]
 
@@ -127,12 +128,24 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         assert line in lines
 
 
+def test_a_rented_box_is_prepared_at_every_boot_before_its_server_starts() -> None:
+    """A stop empties the box's own disk."""
+    unit = {file.path: file.content for file in host.host_files(setup())}[
+        "/etc/systemd/system/corral-scout.prepare.service"
+    ]
+    for line in ("Type=oneshot", "RemainAfterExit=yes", "TimeoutStartSec=infinity"):
+        assert line in unit.splitlines()
+    assert "ExecStart=/opt/corral/scout/bin/prepare" in unit.splitlines()
+    order = ["Requires=corral-scout.prepare.service", "After=corral-scout.prepare.service"]
+    assert [line for line in host.server_unit(setup()).splitlines() if ".prepare." in line] == order
+    assert ".prepare." not in host.server_unit(setup(rented=False))
+
+
 def test_one_rank_of_several_starts_when_it_has_joined_the_others() -> None:
     several = setup(nodes=2)
-    assert yaml.safe_load(host.user_data(several))["runcmd"][-1] == [
-        "bash",
-        "-c",
-        "/opt/corral/scout/bin/prepare",
+    assert yaml.safe_load(host.user_data(several))["runcmd"][-2:] == [
+        ["systemctl", "enable", "corral-scout.prepare.service"],
+        ["bash", "-c", "/opt/corral/scout/bin/prepare"],
     ]
     lines = host.server_unit(several).splitlines()
     assert "ConditionPathExists=/opt/corral/scout/node.env" in lines
@@ -283,4 +296,5 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "spot",
         "ttl_minutes",
         "weights",
+        "weights_bytes",
     ]

@@ -1,5 +1,6 @@
 """What root runs on a host, run for real in a folder, with stand-ins that refuse what the real programs refuse."""
 
+import contextlib
 import os
 import re
 import stat
@@ -76,6 +77,7 @@ def test_the_first_boot_of_a_rented_box_runs_whole(box: MakeBox) -> None:
         "shutdown -P +480 corral: the time limit of scout",
         "systemctl enable --now corral-scout.watch.timer",
         "systemctl enable --now corral-scout.spot.service",
+        "systemctl enable corral-scout.prepare.service corral-scout.service",
         "python3 -c import ensurepip, venv",
         f"python3 -m venv --clear {ROOT}/engine",
         f"{PIP} vllm==0.33.0",
@@ -253,6 +255,70 @@ def test_the_fast_disk_of_the_box_holds_the_weights_where_there_is_one(box: Make
     assert (model / "config.json").exists()
 
 
+def test_a_disk_that_a_stop_has_emptied_gets_the_weights_again(box: MakeBox) -> None:
+    made = box(hf_token_parameter="")
+    disk = made.path("/opt/dlami/nvme")
+    disk.mkdir(parents=True)
+    assert prepare(made).returncode == 0
+    made.forget()
+    assert prepare(made).returncode == 0
+    assert made.calls == ["systemctl daemon-reload"]
+    (disk / "corral-scout/config.json").unlink()
+    (disk / "corral-scout").rmdir()
+    made.forget()
+    assert prepare(made).returncode == 0
+    assert made.calls == ["mountpoint -q /opt/dlami/nvme", HUB, "systemctl daemon-reload"]
+    assert made.path(f"{ROOT}/model").resolve() == (disk / "corral-scout").resolve()
+    assert (disk / "corral-scout/config.json").exists()
+
+
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("weights_bytes", "mib", "words"),
+    [
+        (2 * GIB, 512, "fetching the weights: 25 % of 2 GiB"),
+        (60 * GIB + GIB // 2, 1, "fetching the weights: 0 % of 61 GiB"),
+        # The plan counts the weights; a tokenizer comes beside them.
+        (GIB // 1024, 2, "fetching the weights: 99 % of 0 GiB"),
+    ],
+)
+def test_once_a_minute_the_box_says_how_much_of_the_weights_has_come(
+    weights_bytes: int, mib: int, words: str, box: MakeBox
+) -> None:
+    made = box(hf_token_parameter="", weights_bytes=weights_bytes)
+    made.tool("sleep")
+    (made.folder / "slow").write_text(f"{mib} {words}")
+    assert prepare(made).returncode == 0
+    assert made.console.splitlines()[1:] == [
+        "corral: scout: fetching the weights",
+        f"corral: scout: {words}",
+        "corral: scout: prepared",
+    ]
+    assert "sleep 60" in made.calls
+    assert preparing(made) == []  # nobody is left to say it once more
+
+
+def preparing(box: Box) -> list[str]:
+    """The processes that run the prepare script of that host."""
+    script = str(box.path(f"{ROOT}/bin/prepare")).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if script in (process / "cmdline").read_bytes().split(b"\0"):
+                found.append(process.name)
+    return found
+
+
+def test_a_download_that_fails_is_the_last_that_is_said(box: MakeBox) -> None:
+    made = box(hf_token_parameter="", weights_bytes=GIB)
+    made.tool("sleep")
+    made.fail("python -c SCRIPT")
+    assert prepare(made).returncode != 0
+    assert reach.last_phase(made.console, "scout").startswith("failed: weights, line ")
+
+
 def test_weights_of_the_image_are_used_where_they_lie(box: MakeBox, tmp_path: Path) -> None:
     place = tmp_path / "it's the model"
     place.mkdir()
@@ -423,7 +489,7 @@ def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: Mak
 
 def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -> None:
     names = ("scout", "corral-scout", "scout-2", "sco")
-    setups = [setup(name=name, nodes=2) for name in names]
+    setups = [setup(name=name, nodes=2, rented=False) for name in names]
     box = Box(tmp_path / "box", [file for one in setups for file in host.host_files(one)])
     for number, name in enumerate(names, 1):
         box.path(f"/var/lib/private/corral-{name}").mkdir()
@@ -483,7 +549,7 @@ def test_the_end_that_is_moved_is_the_one_the_watch_sees(box: MakeBox) -> None:
     options = watch.parsed(
         ["--root", str(made.path(ROOT)), "--unit", "u", "--metrics", "http://127.0.0.1:9/"]
     )
-    assert [watch.reason_to_end(options, now_s) for now_s in (ends_at - 1, ends_at)] == [
+    assert [watch.reason_to_end(options, now_s, 1e9) for now_s in (ends_at - 1, ends_at)] == [
         "",
         "its time limit is reached",
     ]

@@ -167,7 +167,7 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
         [f"{ROOT}/bin/lock", "on", "scout"],
         [f"{ROOT}/bin/lock", "off", "scout"],
     ]
-    starting = {"corral-scout.service", "corral-scout.watch.service", "corral-scout.spot.service"}
+    starting = {f"corral-scout{part}.service" for part in ("", ".prepare", ".watch", ".spot")}
     assert {name for name, text in units(given).items() if "ExecStart=" in text} <= starting
 
 

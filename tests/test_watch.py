@@ -1,5 +1,6 @@
 """The watch on the host: time limit and idle stop, judged by the server's own counters and a clock of ours."""
 
+import os
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,6 +21,7 @@ vllm:generation_tokens_total{{engine="0",model_name="a b"}} 7.0
 """
 
 
+UP_S = 1e9  # it has never been stopped
 NOBODY = "http://127.0.0.1:9/metrics"
 
 
@@ -38,12 +40,31 @@ def test_idle_time_counts_from_the_last_change(tmp_path: Path) -> None:
         (1240.0, "busy"),
         (1300.0, "busy"),
     ]
-    assert [watch.idle_for(note, what, now_s) for now_s, what in seen] == [0, 60, 0, 60, 0, 0]
+    assert [watch.idle_for(note, what, now_s, UP_S) for now_s, what in seen] == [0, 60, 0, 60, 0, 0]
 
 
 def test_a_clock_set_back_begins_the_count_again(tmp_path: Path) -> None:
     note = tmp_path / "activity"
-    assert [watch.idle_for(note, "1,1", now_s) for now_s in (5000.0, 1000.0, 1060.0)] == [0, 0, 60]
+    assert [watch.idle_for(note, "1,1", now_s, UP_S) for now_s in (5000.0, 1000.0, 1060.0)] == [0, 0, 60]
+
+
+@pytest.mark.parametrize("seen", ["12,7", "failed", "not started"])
+def test_a_host_that_was_stopped_begins_to_count_when_it_has_booted(seen: str, tmp_path: Path) -> None:
+    note = tmp_path / "activity"
+    moments = [(1000.0, 500.0), (1060.0, 560.0), (90000.0, 30.0), (90060.0, 90.0)]
+    assert [watch.idle_for(note, seen, now_s, up_s) for now_s, up_s in moments] == [0, 60, 0, 60]
+
+
+def test_a_limit_from_before_a_stop_waits_to_be_told_of_a_later_one(tmp_path: Path) -> None:
+    given = watch.parsed(options(tmp_path, NOBODY, 0))
+    limit = tmp_path / "expires-at"
+    limit.write_text("5000\n")
+    os.utime(limit, (1000.0, 1000.0))
+    moments = [(5000.0, 4000.0), (9000.0, 30.0), (9869.0, 899.0), (9870.0, 900.0)]
+    reached = "its time limit is reached"
+    assert [watch.reason_to_end(given, *moment) for moment in moments] == [reached, "", "", reached]
+    os.utime(limit, (9100.0, 9100.0))  # it was told, and that is the end it has
+    assert watch.reason_to_end(given, 9200.0, 230.0) == reached
 
 
 def options(root: Path, metrics: str, idle_minutes: int) -> list[str]:
@@ -80,14 +101,14 @@ def metrics_url() -> Iterator[str]:
 
 def test_an_idle_server_is_ended_after_its_minutes(tmp_path: Path, metrics_url: str) -> None:
     given = watch.parsed(options(tmp_path, metrics_url, 30))
-    reasons = [watch.reason_to_end(given, now_s) for now_s in (0.0, 1799.0, 1800.0)]
+    reasons = [watch.reason_to_end(given, now_s, UP_S) for now_s in (0.0, 1799.0, 1800.0)]
     assert reasons == ["", "", "no request for 30 minutes"]
 
 
 def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
     given = watch.parsed(options(tmp_path, NOBODY, 0))
     (tmp_path / "expires-at").write_text("5000\n")
-    assert [watch.reason_to_end(given, now_s) for now_s in (4999.0, 5000.0)] == [
+    assert [watch.reason_to_end(given, now_s, UP_S) for now_s in (4999.0, 5000.0)] == [
         "",
         "its time limit is reached",
     ]
@@ -132,5 +153,5 @@ def test_a_box_that_works_for_another_is_idle_when_that_one_is_gone(
 
 def test_without_limits_it_never_ends_anything(tmp_path: Path) -> None:
     given = watch.parsed(options(tmp_path, NOBODY, 0))
-    assert watch.reason_to_end(given, 1e12) == ""
+    assert watch.reason_to_end(given, 1e12, UP_S) == ""
     assert list(tmp_path.iterdir()) == []

@@ -51,8 +51,10 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     if phase.startswith("interrupted"):
         return said(deployment, "interrupted", f"{where}: {phase}. {reach.again(deployment)}")
     if phase != "prepared":
-        state: State = "dead" if phase.startswith("failed") else "starting"
-        return said(deployment, state, f"{where}: {phase or 'booting'}")
+        if phase.startswith("failed"):
+            return said(deployment, "dead", f"{where}: {phase}")
+        elapsed_s = (aws.now() - machine.launched_at).total_seconds()
+        return said(deployment, "starting", f"{where}: {reach.so_far(deployment, phase, elapsed_s)}")
     try:
         return of_server(deployment, order, machine, leads, where)
     except HostError as error:

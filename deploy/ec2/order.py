@@ -169,6 +169,7 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
             requirement=f"vllm=={deployment.plan.vllm_version}", archive=options.engine or ""
         ),
         weights=weights(deployment, options),
+        weights_bytes=deployment.plan.weights_bytes,
         hf_token_parameter=options.hf_token_parameter or "",
         region=region,
         api_key="generated",

@@ -37,14 +37,13 @@ def last_phase(console: str, name: str) -> str:
 
 def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
     """Wait until the box has engine and weights. Raises ServerError when it says it failed, or time is over."""
-    limit_s = ENGINE_WITHIN_S + deployment.plan.weights_bytes / DOWNLOAD_BYTES_PER_S
+    limit_s = prepared_within_s(deployment)
     begun_s, last = aws.clock(), ""
     until, said_s = begun_s + limit_s, begun_s
     while True:
         now = phase(aws, deployment, machine)
         if now != last or aws.clock() >= said_s + SAY_EVERY_S:
-            minutes = f"{(aws.clock() - begun_s) / 60:.0f} of at most {limit_s / 60:.0f} minutes"
-            aws.say(f"serve: {machine.instance_id}: {now or 'booting'} ({minutes})")
+            aws.say(f"serve: {machine.instance_id}: {so_far(deployment, now, aws.clock() - begun_s)}")
             said_s = aws.clock()
         last = now
         if now == "prepared":
@@ -61,6 +60,17 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
                 next_step(deployment),
             )
         aws.sleep(POLL_S)
+
+
+def prepared_within_s(deployment: Deployment) -> float:
+    """How long a box may take until it has engine and weights."""
+    return ENGINE_WITHIN_S + deployment.plan.weights_bytes / DOWNLOAD_BYTES_PER_S
+
+
+def so_far(deployment: Deployment, phase: str, elapsed_s: float) -> str:
+    """How far a box is with its preparation, and how long that may take."""
+    minutes = f"{elapsed_s / 60:.0f} of at most {prepared_within_s(deployment) / 60:.0f} minutes"
+    return f"{phase or 'booting'} ({minutes})"
 
 
 def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], found: Endpoint) -> None:

@@ -71,6 +71,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
         nodes=deployment.plan.machine.hosts,
         engine=_engine_there(deployment.name, bring),
         weights=f"hf://{deployment.plan.serve.model}" if _is_repository(deployment.plan, bring) else "",
+        weights_bytes=deployment.plan.weights_bytes,
         read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,

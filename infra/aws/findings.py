@@ -4,18 +4,7 @@ from typing import Literal
 
 from infra.record import Record
 
-Topic = Literal[
-    "identity",
-    "zones",
-    "network",
-    "image",
-    "quota",
-    "price",
-    "permission",
-    "volume",
-    "running",
-    "reservation",
-]
+Topic = Literal["identity", "zones", "network", "image", "quota", "price", "permission", "volume", "running"]
 
 
 class Finding(Record):

@@ -8,7 +8,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/setup.env"
 
 phase() { "$root/bin/phase" "$@"; }
-trap 'phase "failed: ${step:-start}, line $LINENO"' ERR
+trap 'no_more_percent; phase "failed: ${step:-start}, line $LINENO"' ERR
 
 secret() { # a SecureString of SSM, or a secret of Secrets Manager, by its name
     if [[ $1 == arn:*:secretsmanager:* ]]; then
@@ -48,6 +48,28 @@ installed_engine() {
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
 }
 
+tell_percent() { # say once a minute how much of the weights is there, until this is ended
+    local bytes sleeper
+    trap 'kill "$sleeper"; exit' TERM
+    while true; do
+        sleep 60 &
+        sleeper=$!
+        wait "$sleeper"
+        bytes=$(du -sDB1 "$root/model" | cut -f1) || continue
+        # What is not counted in the plan, such as a tokenizer, comes too.
+        phase "fetching the weights: $((bytes < WEIGHTS_BYTES ? 100 * bytes / WEIGHTS_BYTES : 99)) %" \
+            "of $(((WEIGHTS_BYTES + (1 << 29)) >> 30)) GiB"
+    done
+}
+
+teller=
+no_more_percent() { # the last word is ours
+    [[ -n $teller ]] || return 0
+    kill "$teller" 2>/dev/null || :
+    wait "$teller" || :
+    teller=
+}
+
 step=engine
 wanted="$ENGINE_PYTHON $ENGINE_REQUIREMENT $ENGINE_WHEELHOUSE $ENGINE_ARCHIVE"
 if [[ $(cat "$root/engine/.complete" 2>/dev/null) != "$wanted" ]]; then
@@ -59,6 +81,8 @@ if [[ $(cat "$root/engine/.complete" 2>/dev/null) != "$wanted" ]]; then
 fi
 
 step=weights
+# After a stop the disk that the link leads to is empty.
+if [[ -L $root/model && ! -e $root/model ]]; then rm -f "$root/model" "$root/model.complete"; fi
 if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]]; then
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
@@ -66,6 +90,7 @@ if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]];
         mkdir -p "/opt/dlami/nvme/corral-$NAME"
         ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
     fi
+    if [[ $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 & teller=$!; fi
     case $WEIGHTS in
     s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
     hf://*)
@@ -79,6 +104,7 @@ download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository
         ;;
     *) ln -sfn "$WEIGHTS" "$root/model"; test -e "$root/model/config.json" ;;
     esac
+    no_more_percent
     printf '%s\n' "$WEIGHTS" >"$root/model.complete"
 fi
 

@@ -18,12 +18,14 @@ GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 # The last words of a preparation: from then on a server that is not started is not on its way.
 FINAL = ("prepared", "failed", "interrupted")
 DISCARD_PORT = 9
+# A box that was stopped may have been given more time meanwhile; it is told so when it runs again.
+TOLD_WITHIN_S = 900.0
 
 
 def main() -> None:
     """Look once; act when it is time."""
     options = parsed(sys.argv[1:])
-    reason = reason_to_end(options, time.time())
+    reason = reason_to_end(options, time.time(), time.clock_gettime(time.CLOCK_BOOTTIME))
     if reason:
         print(f"corral: ending: {reason}", flush=True)
         command = (
@@ -43,23 +45,30 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def reason_to_end(options: argparse.Namespace, now_s: float) -> str:
-    """Why the deployment is to end now, or nothing."""
-    expires = options.root / "expires-at"
-    if expires.exists() and now_s >= float(expires.read_text()):
+def reason_to_end(options: argparse.Namespace, now_s: float, up_s: float) -> str:
+    """Why the deployment is to end now, or nothing. `up_s` is how long ago the host has booted."""
+    if is_over(options.root / "expires-at", now_s, up_s):
         return "its time limit is reached"
     if not options.idle_minutes:
         return ""
     seen = activity(options.metrics, options.unit, options.root)
-    idle_s = idle_for(options.root / "activity", seen, now_s)
+    idle_s = idle_for(options.root / "activity", seen, now_s, up_s)
     return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
 
 
-def idle_for(note: Path, seen: str, now_s: float) -> float:
+def is_over(limit: Path, now_s: float, up_s: float) -> bool:
+    """Whether the time limit is reached; one that was set before the host has booted counts a little later."""
+    if not limit.exists() or now_s < float(limit.read_text()):
+        return False
+    return limit.stat().st_mtime >= now_s - up_s or up_s >= TOLD_WITHIN_S
+
+
+def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
     """Seconds since the activity last changed. The note on the disk holds when that was, and what was seen."""
     old_s, _, old_seen = note.read_text().partition(" ") if note.exists() else ("", "", "")
-    # A note from the future means that the clock was set back: counting begins again.
-    if old_seen == seen and seen != "busy" and float(old_s) <= now_s:
+    # A note from the future means that the clock was set back, one from before the boot that the host was stopped:
+    # counting begins again.
+    if old_seen == seen and seen != "busy" and now_s - up_s <= float(old_s) <= now_s:
         return now_s - float(old_s)
     note.write_text(f"{now_s} {seen}")
     return 0.0
