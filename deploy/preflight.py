@@ -8,8 +8,10 @@ from typing import Any
 
 from deploy.plan import Plan
 from deploy.targets.base import Check
+from infra import catalog
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport, HostFacts
+from infra.hardware import Gpu
 
 # Two GPUs of one model differ by less than this in the memory they report; another model by more.
 SAME_MEMORY = 0.97
@@ -148,7 +150,27 @@ def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
         return _failed(
             "gpu", f"{found}; they are mixed", "Tensor parallelism needs equal GPUs; use one kind."
         )
-    return _ok("gpu", found)
+    return _model(gpus[0], plan, found)
+
+
+def _model(gpu: GpuFacts, plan: Plan, found: str) -> Check:
+    """A plan holds for one model of GPU: another has other memory, another speed, other kernels."""
+    try:
+        there = _known(gpu)
+    except HostError as error:
+        return _failed("gpu", f"{found}. {error.message.rstrip('.')}", error.hint)
+    if there == catalog.gpu_called(plan.machine.gpu):
+        return _ok("gpu", found)
+    on = f"{gpus_per_host(plan)}x{there.name}"
+    return _failed("gpu", found, f"Plan for what is there: corral size {plan.model} --on {on}")
+
+
+def _known(gpu: GpuFacts) -> Gpu:
+    """The catalogue's row. A driver that does not say the memory (N/A) is taken at the name's word."""
+    named = catalog.by_nvml_name().get(catalog.bare(gpu.name))
+    if named and gpu.memory_total_mib is None:
+        return named
+    return catalog.gpu_reported(gpu.name, gpu.memory_total_mib)
 
 
 def _inventory(gpus: tuple[GpuFacts, ...]) -> str:

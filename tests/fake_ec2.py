@@ -52,6 +52,8 @@ class FakeEc2:
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.spot_usd = dict.fromkeys(self.zones, "2.050000")
         self.blocks = 0
+        self.reservations: dict[str, dict[str, Any]] = {}
+        """The user's own, as DescribeCapacityReservations tells them."""
         self.numbers = itertools.count(1)
         self.console = "corral: {name}: prepared\n"
 
@@ -145,6 +147,7 @@ class FakeEc2:
             )
         if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
+        self.check_reservation(asked, zone)
 
     def launch(self, asked: dict[str, Any], index: int) -> str:
         number = next(self.numbers)
@@ -480,8 +483,48 @@ class FakeEc2:
             self.spot_requests[key]["State"] = "cancelled"
         return {}
 
-    def describe_capacity_reservations(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
-        return {"CapacityReservations": []}
+    def describe_capacity_reservations(
+        self,
+        Filters: Any = (),  # noqa: N803
+        CapacityReservationIds: Any = (),  # noqa: N803
+    ) -> dict[str, Any]:
+        if unknown := [key for key in CapacityReservationIds if key not in self.reservations]:
+            raise ApiFailure("InvalidCapacityReservationId.NotFound", unknown[0])
+        return {"CapacityReservations": [self.reservations[key] for key in CapacityReservationIds]}
+
+    def reserve(self, key: str, instance_type: str, zone: str, count: int, **more: Any) -> None:
+        """A reservation of the user's own."""
+        self.reservations[key] = {
+            "CapacityReservationId": key,
+            "InstanceType": instance_type,
+            "AvailabilityZone": zone,
+            "TotalInstanceCount": count,
+            "AvailableInstanceCount": count,
+            "State": "active",
+            "ReservationType": "default",
+            **more,
+        }
+
+    def check_reservation(self, asked: dict[str, Any], zone: str) -> None:
+        """A launch into one must be of its kind, type and zone, and find room. The code for a misfit is not public."""
+        target = asked.get("CapacityReservationSpecification", {}).get("CapacityReservationTarget")
+        if not target:
+            return
+        key = target["CapacityReservationId"]
+        if key not in self.reservations:
+            raise ApiFailure("InvalidCapacityReservationId.NotFound", key)
+        its = self.reservations[key]
+        kind = "capacity-block" if purchase_of(asked) == "capacity-block" else "default"
+        if (its["InstanceType"], its["AvailabilityZone"], its["ReservationType"], its["State"]) != (
+            asked["InstanceType"],
+            zone,
+            kind,
+            "active",
+        ):
+            raise ApiFailure("InvalidParameterCombination", f"The launch does not match {key}")
+        if its["AvailableInstanceCount"] < asked["MinCount"]:
+            raise ApiFailure("ReservationCapacityExceeded", f"{key} has no room for it")
+        its["AvailableInstanceCount"] -= asked["MinCount"]
 
 
 def tagged(

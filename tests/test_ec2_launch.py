@@ -14,6 +14,8 @@ from infra.aws.order import Order
 from infra.aws.request import Request, Spot, network_interfaces
 from infra.errors import AuthError, CapacityError, CloudError, Interrupted, UsageError
 
+RESERVED = "cr-0123456789abcdef0"
+
 
 def sent(aws: FakeAws, operation: str) -> list[dict[str, Any]]:
     """The parameters of every call of an operation that was not a dry run."""
@@ -295,10 +297,11 @@ def test_the_nodes_of_a_capacity_block_get_no_placement_group(tmp_path: Path) ->
     aws, clock = fresh()
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
+    region.reserve(RESERVED, "p5.48xlarge", "us-east-1b", 2, ReservationType="capacity-block")
     order = an_order(
         instance_types=("p5.48xlarge",),
         purchases=("capacity-block",),
-        capacity_reservation_id="cr-0123456789abcdef0",
+        capacity_reservation_id=RESERVED,
         nodes=2,
     )
     up(door(aws, clock, tmp_path), order)
@@ -385,15 +388,16 @@ def test_the_first_card_of_a_p6_b300_carries_no_efa() -> None:
 def test_a_reservation_and_a_capacity_block_are_launched_into(tmp_path: Path) -> None:
     aws, clock = fresh()
     aws.regions["us-east-1"].vcpu_limit = 1000
+    aws.regions["us-east-1"].reserve(
+        RESERVED, "p5.48xlarge", "us-east-1c", 1, ReservationType="capacity-block"
+    )
     order = an_order(
-        instance_types=("p5.48xlarge",),
-        purchases=("capacity-block",),
-        capacity_reservation_id="cr-0123456789abcdef0",
+        instance_types=("p5.48xlarge",), purchases=("capacity-block",), capacity_reservation_id=RESERVED
     )
     up(door(aws, clock, tmp_path), order)
     launch = sent(aws, "RunInstances")[-1]
     assert launch["InstanceMarketOptions"] == {"MarketType": "capacity-block"}
-    target = {"CapacityReservationId": "cr-0123456789abcdef0"}
+    target = {"CapacityReservationId": RESERVED}
     assert launch["CapacityReservationSpecification"] == {"CapacityReservationTarget": target}
 
 

@@ -250,10 +250,14 @@ def test_a_spot_machine_without_a_ceiling_says_that_its_price_may_rise(tmp_path:
 
 def test_a_capacity_block_is_not_paid_by_the_hour(tmp_path: Path) -> None:
     aws, _ = fresh()
+    reserved = "cr-0123456789abcdef0"
+    aws.regions["us-east-1"].reserve(
+        reserved, "p5.48xlarge", "us-east-1a", 1, ReservationType="capacity-block"
+    )
     order = an_order(
         instance_types=("p5.48xlarge",),
         purchases=("capacity-block",),
-        capacity_reservation_id="cr-0123456789abcdef0",
+        capacity_reservation_id=reserved,
         max_usd_per_hour=1.0,
     )
     survey = look(aws, order, tmp_path)

@@ -26,8 +26,10 @@ for line in "$@"; do :; done
 [ ! -s "$HOST/complaint" ] || { cat "$HOST/complaint" >&2; exit 255; }
 [ ! -e "$HOST/slow" ] || exec sleep 60
 printf '%s\\n' 'Wartung heute um 12:00 Uhr' "$(echo "$line" | sed 's/^echo \\([0-9a-f]*\\);.*/\\1/')"
+facts=$HOST/facts
+case "$*" in *gpu-2*) [ ! -e "$facts-2" ] || facts=$facts-2 ;; esac
 case $line in
-*"exec sh -s") cat >/dev/null; cat "$HOST/facts"; exit ;;
+*"exec sh -s") cat >/dev/null; cat "$facts"; exit ;;
 *"sudo -n "*) [ ! -e "$HOST/no-sudo" ] || { echo 'sudo: a password is required' >&2; exit 1; } ;;
 esac
 case $line in
@@ -234,3 +236,17 @@ def test_what_is_no_obstacle(change: Change, host: Path, plan: Plan) -> None:
     (host / "facts").write_text(change((host / "facts").read_text()))
     deployment: Deployment = make(plan, "ssh", "t1").model_copy(update={"hosts": ("gpu-1",)})
     assert [check for check in ssh.preflight(deployment) if check.outcome == "failed"] == []
+
+
+def test_a_fleet_in_which_one_host_has_other_gpus_is_refused_and_says_which(host: Path, plan: Plan) -> None:
+    facts = (host / "facts").read_text()
+    (host / "facts-2").write_text(
+        facts.replace("NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB").replace("81559,", "81920,")
+    )
+    fleet: Deployment = make(plan, "ssh", "t1").model_copy(update={"hosts": ("gpu-1", "gpu-2")})
+    (failed,) = [check for check in ssh.preflight(fleet) if check.outcome == "failed"]
+    assert (failed.name, failed.found, failed.fix) == (
+        "gpu-2: gpu",
+        "2x NVIDIA A100-SXM4-80GB; the plan needs 2xH100",
+        "Plan for what is there: corral size scout --on 2xA100-80GB",
+    )

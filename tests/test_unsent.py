@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.exceptions
@@ -22,7 +23,7 @@ from fake_aws import Clock
 from renting import door
 
 from infra.aws import unsent
-from infra.aws.ec2 import Boto, failure, new_session
+from infra.aws.ec2 import Boto, failure, mfa_code, new_session
 from infra.aws.failures import LostResponse, Refused, kind_of, translated
 from infra.aws.request import Request, ec2
 from infra.errors import AuthError, CloudError, CorralError, HostError, UsageError
@@ -342,3 +343,13 @@ def test_an_assumed_role_is_kept_where_the_aws_cli_keeps_it(
 def test_an_address_of_a_proxy_that_is_none_is_no_lost_answer() -> None:
     met: dict[Any, str] = {ValueError("x"): unsent.BAD_PROXY, RuntimeError("x"): unsent.LOST}
     assert {cause: unsent.code_of(HTTPClientError(error=cause)) for cause in met} == met
+
+
+def test_the_code_is_asked_for_at_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("getpass.getpass", lambda prompt: f"typed after {prompt}")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    assert mfa_code("Code: ") == "typed after Code: "
+    for nobody in (SimpleNamespace(isatty=lambda: False), None):
+        monkeypatch.setattr("sys.stdin", nobody)
+        with pytest.raises(EOFError):
+            mfa_code("Code: ")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.aws import permissions, preflight, price_list, quotas, request, site
+from infra.aws import permissions, preflight, price_list, quotas, request, reservation, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -48,6 +48,7 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
         site.offerings_request(order, here.region),
         site.subnets_request(order, here.region),
         *image,
+        *([reservation.reservation_request(order, here.region)] if order.capacity_reservation_id else []),
         site.by_id(here.region, here.image_id),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         *prices(order, spot),

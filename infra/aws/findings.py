@@ -4,7 +4,18 @@ from typing import Literal
 
 from infra.record import Record
 
-Topic = Literal["identity", "zones", "network", "image", "quota", "price", "permission", "volume", "running"]
+Topic = Literal[
+    "identity",
+    "zones",
+    "network",
+    "image",
+    "quota",
+    "price",
+    "permission",
+    "volume",
+    "running",
+    "reservation",
+]
 
 
 class Finding(Record):

@@ -4,7 +4,7 @@ from itertools import product
 from typing import Any
 
 from infra import catalog
-from infra.aws import quotas, site
+from infra.aws import quotas, reservation, site
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, translated
 from infra.aws.findings import Finding, failed, ok, warning
@@ -121,8 +121,12 @@ def look(
     subnets = site.subnets(aws, order, region)
     nets = {subnet.zone: subnet for subnet in subnets if subnet.free_addresses >= order.nodes}
     image = site.image(aws, order, region)
+    reserved = reservation.reservation(aws, order, region) if order.capacity_reservation_id else None
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
     findings += full_found(order, region, subnets)
+    if order.capacity_reservation_id:
+        ours = sum(tags(row).get(TAG) == order.name for row in seen)
+        findings.append(reservation.found(order, region, reserved, ours))
     findings += [*several_found(order, region), *image_found(order, region, image)]
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, Rates([], [], [], findings)
@@ -139,7 +143,8 @@ def look(
         room = quota_found(aws, order, region, instance_type, purchase, seen)
         findings.append(room)
         if room.outcome != "failed":
-            spots += spots_of(order, region, instance_type, purchase, sold[instance_type], nets)
+            there = spots_of(order, region, instance_type, purchase, sold[instance_type], nets)
+            spots += [spot for spot in there if reservation.is_in(reserved, spot.zone, spot.instance_type)]
     costs = rates_of(aws, order, region, spots)
     denied = dry_runs(aws, order, here, costs.spots)
     return None if denied else here, costs._replace(findings=findings + costs.findings + denied)
@@ -315,8 +320,9 @@ def verdict(problems: list[Finding]) -> CorralError:
         "price": UsageError,
         "quota": CapacityError,
         "zones": CapacityError,
+        "reservation": CapacityError,
     }
-    for topic in ("permission", "volume", "network", "image", "price", "quota", "zones"):
+    for topic in ("permission", "reservation", "volume", "network", "image", "price", "quota", "zones"):
         of_topic = [finding for finding in problems if finding.topic == topic]
         if of_topic:
             said = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)
