@@ -87,6 +87,11 @@ def model_folder(name: str) -> str:
     return f"{root(name)}/model"
 
 
+def from_hub(repository: str, revision: str | None) -> str:
+    """The address of a repository of the Hub at a commit; without one nothing is fetched."""
+    return f"hf://{repository}@{revision}" if revision else f"hf://{repository}"
+
+
 def state_folder(name: str) -> str:
     """The one folder the server may write: systemd makes it for the unit's own user, and removes it."""
     return f"/var/lib/corral-{name}"

@@ -27,6 +27,8 @@ class Contents:
     nested_config: bool
     """The text model's settings are under `text_config`, as overrides of them must be."""
     weights: tuple[Part, ...]
+    revision: str | None = None
+    """The commit of a repository; a folder has none."""
 
 
 def read(folder: Path) -> Contents:
@@ -39,7 +41,9 @@ def read(folder: Path) -> Contents:
     return contents(str(folder.absolute()), config, tensors(folder))
 
 
-def contents(where: str, config: dict[str, Any], found: Iterable[Tensor]) -> Contents:
+def contents(
+    where: str, config: dict[str, Any], found: Iterable[Tensor], revision: str | None = None
+) -> Contents:
     """Config and tensors as one value."""
     return Contents(
         where=where,
@@ -48,6 +52,7 @@ def contents(where: str, config: dict[str, Any], found: Iterable[Tensor]) -> Con
         precision=precision_of(config),
         nested_config="text_config" in config,
         weights=parts_of(found),
+        revision=revision,
     )
 
 

@@ -62,6 +62,10 @@ class Checkpoint(Record):
     """One published repository, or a folder, of a model."""
 
     repo: str
+    revision: str | None = None
+    """The full commit that is fetched; None where the Hub is to be asked."""
+    gated: bool | None = None
+    """Whether the Hub lets only those fetch it who accepted its licence; None where nobody looked."""
     scheme: Scheme
     source: str
     extra_bytes_at_most: int = 0
@@ -73,6 +77,9 @@ class Model(Record):
 
     name: str
     title: str
+    maker: str = ""
+    """The owner, on the Hub, of the weights as their maker released them."""
+    licence: str = ""
     architecture: Architecture
     checkpoints: dict[str, Checkpoint]
 
@@ -109,7 +116,17 @@ def one_model(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Mod
         precision: Checkpoint(**(spec | {"scheme": schemes[spec["scheme"]]}))
         for precision, spec in row["checkpoint"].items()
     }
-    return Model(name=name, title=row["title"], architecture=architecture(row), checkpoints=checkpoints)
+    told = {key: row[key] for key in ("title", "maker", "licence") if key in row}
+    return Model(name=name, **told, architecture=architecture(row), checkpoints=checkpoints)
+
+
+def published(repo: str) -> tuple[Model, Checkpoint] | None:
+    """The model and checkpoint of our table that a repository of the Hub holds; None for any other."""
+    for known in models().values():
+        for checkpoint in known.checkpoints.values():
+            if checkpoint.repo == repo:
+                return known, checkpoint
+    return None
 
 
 def architecture(row: dict[str, Any]) -> Architecture:

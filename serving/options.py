@@ -79,6 +79,8 @@ class ServeOptions(Record):
 
     model: str
     """A Hugging Face repository or a local checkpoint folder."""
+    revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
+    """The commit of the repository, in full: a branch moves. None for a folder, or until the Hub was asked."""
     served_model_name: str
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)

@@ -13,7 +13,7 @@ FLOORS = ("infra", "serving", "deploy")
 DOORS = {
     "boto3": {"infra/aws/ec2.py"},
     "botocore": {"infra/aws/ec2.py"},
-    "huggingface_hub": {"serving/hub.py"},
+    "huggingface_hub": {"serving/hub.py", "infra/onhost/fetch.py"},
     "pynvml": {"serving/gpus.py"},
     "uvloop": {"serving/probe/process.py"},
     "vllm": set[str](),

@@ -11,18 +11,29 @@ from typing import Any
 
 import pytest
 
+from infra.errors import AuthError, DocumentError, UsageError
+from serving import hub as door
 from serving import tiny
+from serving.hub_token import Token
 
 REPO = "someone/Tiny-Llama-4"
+WRONG = Token("hf_revoked_CANARY", "HF_TOKEN")
 
 
-def fake_hub_class() -> Any:
+def fake_hub() -> Any:
     spec = spec_from_file_location("fake_hub", Path(__file__).parent / "data" / "fake_hub.py")
     assert spec is not None
     assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.FakeHub
+    return module
+
+
+GRANTED, STRANGER = fake_hub().GRANTED, fake_hub().STRANGER
+
+
+def fake_hub_class() -> Any:
+    return fake_hub().FakeHub
 
 
 @pytest.fixture
@@ -55,6 +66,70 @@ def test_a_repository_is_sized_from_its_headers_without_a_download(hub: Any, tmp
     shards = sum(path.stat().st_size for path in hub.folder.glob("*.safetensors"))
     assert plan["serve"]["model"] == REPO
     assert shards * 0.9 < plan["weights_bytes"] < shards
+
+
+def test_the_plan_carries_the_commit_that_was_read(hub: Any, tmp_path: Path) -> None:
+    plan = json.loads(size(hub.url, tmp_path, "--json").stdout)
+    assert plan["serve"]["revision"] == hub.commit
+    asked = [path for _, path, _ in hub.asked if "/resolve/" in path]
+    assert asked
+    assert all(f"/resolve/{hub.commit}/" in path for path in asked)
+
+
+@pytest.fixture
+def client(hub: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Corral's own process asks this Hub."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    return hub
+
+
+def test_a_repository_is_described_by_its_commit_its_licence_and_what_is_fetched(client: Any) -> None:
+    (client.folder / "pytorch_model.bin").write_bytes(b"pickle" * 1000)
+    (client.folder / "original").mkdir()
+    (client.folder / "original" / "params.json").write_text("{}")
+    fetched = [path for path in client.folder.iterdir() if path.is_file() and path.suffix != ".bin"]
+    described = door.describe(REPO, None, None)
+    assert described == door.Repository(
+        repo=REPO,
+        revision=client.commit,
+        gated=False,
+        licence="llama4",
+        fetched_bytes=sum(path.stat().st_size for path in fetched),
+    )
+    assert door.describe(REPO, client.commit, None) == described
+    with pytest.raises(DocumentError, match="There is no repository"):
+        door.describe("someone/Other", None, None)
+    with pytest.raises(DocumentError, match="has no commit"):
+        door.describe(REPO, "f" * 40, None)
+
+
+@pytest.mark.parametrize("hub", ["gated"], indirect=True)
+def test_a_gated_repository_is_described_to_everybody_and_open_to_who_was_let_in(client: Any) -> None:
+    granted, stranger = Token(GRANTED, "here"), Token(STRANGER, "here")
+    for token in (None, granted, stranger):
+        assert door.describe(REPO, None, token).gated
+    door.check_access(REPO, granted)
+    for token in (None, stranger):
+        with pytest.raises(AuthError) as caught:
+            door.check_access(REPO, token)
+        assert caught.value.message.startswith(f"{REPO} is gated: its licence must be accepted by")
+
+
+@pytest.mark.parametrize("hub", ["well", "gated"], indirect=True)
+def test_a_token_the_hub_does_not_know_is_told_as_that(client: Any) -> None:
+    for ask in (lambda: door.describe(REPO, None, WRONG), lambda: door.check_access(REPO, WRONG)):
+        with pytest.raises(AuthError) as caught:
+            ask()
+        assert caught.value.message == "The Hugging Face Hub does not know the token it was given."
+        assert WRONG.value not in caught.value.hint
+
+
+def test_offline_the_hub_is_not_asked(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    with pytest.raises(UsageError, match="This would ask the model hub"):
+        door.describe(REPO, None, None)
+    assert client.asked == []
 
 
 def test_only_headers_travel(tmp_path: Path) -> None:

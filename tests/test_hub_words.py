@@ -10,6 +10,7 @@ from huggingface_hub import errors
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from serving import hub
 from serving.hub import asked, file, tensors
+from serving.hub_token import Token
 from serving.safetensors import Tensor
 from serving.weights import Part
 
@@ -37,9 +38,14 @@ def caused(error: Exception, cause: Exception) -> Exception:
             (error, *MISSING, "Check the name; for a folder write its path: ./NAME")
             for error in (
                 errors.RepositoryNotFoundError("no", response=REFUSED),
-                errors.RevisionNotFoundError("no", response=REFUSED),
                 errors.HFValidationError("no"),
             )
+        ),
+        (
+            errors.RevisionNotFoundError("no", response=REFUSED),
+            DocumentError,
+            "a/b has no commit of the name that the plan gives.",
+            "Plan again, or set revision (under serve in the plan) to one of its commits.",
         ),
         *(
             (error, *NO_WEIGHTS, "corral sizes safetensors checkpoints.")
@@ -110,14 +116,16 @@ def test_a_small_file_is_asked_for_once_and_its_refusal_is_raised(monkeypatch: p
 
     session = httpx2.Client(transport=httpx2.MockTransport(answer))
     monkeypatch.setattr("huggingface_hub.utils.get_session", lambda: session)
-    assert file("a/b", "config.json") == b"{}"
+    assert file("a/b", "config.json", "c" * 40, None) == b"{}"
     (request,) = asked
-    assert request.url.path == "/a/b/resolve/main/config.json"
+    assert request.url.path == f"/a/b/resolve/{'c' * 40}/config.json"
+    assert "authorization" not in request.headers
     assert request.extensions["timeout"]["read"] == 10.0
     status = 500
     with pytest.raises(errors.HfHubHTTPError):
-        file("a/b", "config.json")
+        file("a/b", "config.json", "c" * 40, Token("hf_12345678", "HF_TOKEN"))
     assert len(asked) == 2
+    assert asked[1].headers["authorization"] == "Bearer hf_12345678"
 
 
 CONFIG = b"""{"architectures": ["Llama4ForCausalLM"], "hidden_size": 8, "num_hidden_layers": 4,
@@ -125,26 +133,40 @@ CONFIG = b"""{"architectures": ["Llama4ForCausalLM"], "hidden_size": 8, "num_hid
 "max_position_embeddings": 99, "torch_dtype": "float16"}"""
 
 
-def test_a_repository_is_read_from_its_config_and_its_headers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_repository_is_read_from_its_config_and_its_headers_at_one_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[object] = []
 
-    def metadata(hub: object, repo: str, timeout: float) -> Any:
-        told.append((repo, timeout))
+    def metadata(hub: object, repo: str, revision: str, timeout: float, token: object) -> Any:
+        told.append((repo, revision, timeout, token))
         row = {"dtype": "BF16", "shape": [9, 8], "data_offsets": (0, 144)}
         return found(**{"lm_head.weight": row})
 
     monkeypatch.setattr("infra.offline.is_offline", lambda: False)
 
-    def small(repo: str, name: str) -> bytes:
-        told.append((repo, name))
+    def small(repo: str, name: str, revision: str, token: object) -> bytes:
+        told.append((repo, name, revision, token))
         return CONFIG
 
+    def described(repo: str, revision: str | None, token: object) -> hub.Repository:
+        told.append((repo, revision, token))
+        return hub.Repository(repo=repo, revision="c" * 40, gated=False, fetched_bytes=144)
+
+    monkeypatch.setattr("serving.hub.describe", described)
     monkeypatch.setattr("serving.hub.file", small)
     monkeypatch.setattr("huggingface_hub.HfApi.get_safetensors_metadata", metadata)
+    monkeypatch.setenv("HF_TOKEN", "hf_12345678")
     read = hub.read("a/b")
-    assert told == [("a/b", "config.json"), ("a/b", 10.0)]
+    token = Token("hf_12345678", "HF_TOKEN")
+    assert told == [
+        ("a/b", None, token),
+        ("a/b", "config.json", "c" * 40, token),
+        ("a/b", "c" * 40, 10.0, "hf_12345678"),
+    ]
     assert (read.where, read.dtype, read.precision, read.nested_config) == ("a/b", "float16", "bf16", False)
+    assert read.revision == "c" * 40
     assert (read.architecture.vocab_size, read.weights) == (9, (Part("lm_head", None, 72, bytes=144),))
-    monkeypatch.setattr("serving.hub.file", lambda repo, name: b"[]")
+    monkeypatch.setattr("serving.hub.file", lambda *_: b"[]")
     with pytest.raises(DocumentError, match="config.json of a/b is not a JSON object"):
         hub.read("a/b")

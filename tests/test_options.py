@@ -54,6 +54,7 @@ def test_what_is_vllms_default_is_left_out() -> None:
 def test_what_a_plan_does_not_say_is_left_to_vllm() -> None:
     assert ServeOptions(model="m", served_model_name="m").model_dump() == {
         "model": "m", "served_model_name": "m", "host": "127.0.0.1", "port": 8000, "tensor_parallel_size": 1,
+        "revision": None,
         "pipeline_parallel_size": 1, "data_parallel_size": 1, "enable_expert_parallel": False, "max_model_len": None,
         "max_num_seqs": None, "max_num_batched_tokens": None, "gpu_memory_utilization": None, "kv_cache_dtype": "auto",
         "kv_cache_memory_bytes": None, "disable_hybrid_kv_cache_manager": False, "dtype": "auto", "quantization": None,

@@ -201,7 +201,7 @@ def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
             "Put it beside the weights, and plan without it.",
         )
     return deployment.plan.serve.model_copy(
-        update={"host": listen, "model": hosts.model_folder(deployment.name)}
+        update={"host": listen, "model": hosts.model_folder(deployment.name), "revision": None}
     )
 
 
@@ -215,7 +215,7 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
             f"EC2 cannot see the folder {model} of this machine.",
             f"Put it in S3 (aws s3 sync {model} s3://BUCKET/PREFIX/) and say so: --weights s3://BUCKET/PREFIX/",
         )
-    return f"hf://{model}"
+    return hosts.from_hub(model, deployment.plan.serve.revision)
 
 
 def stored(setup: hosts.HostSetup) -> tuple[str, ...]:

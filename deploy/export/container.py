@@ -42,6 +42,8 @@ class Container(Record):
     """How long it may take to end: the drain, and half a minute."""
     model: str
     """A repository of the Hub, or a folder."""
+    revision: str | None = None
+    """The commit of the repository, where the plan names one."""
     weights_gib: int
 
     @property
@@ -60,9 +62,14 @@ class Container(Record):
         return not self.model.startswith("/")
 
     @property
+    def at_commit(self) -> tuple[str, ...]:
+        """The options of `hf download` that name the commit."""
+        return ("--revision", self.revision) if self.revision else ()
+
+    @property
     def fetch(self) -> tuple[str, ...]:
         """What brings the weights, where they come from the Hub; a token is read from HF_TOKEN."""
-        return ("hf", "download", self.model, "--local-dir", MODEL)
+        return ("hf", "download", self.model, *self.at_commit, "--local-dir", MODEL)
 
     @property
     def fetch_online(self) -> str:
@@ -78,7 +85,7 @@ class Container(Record):
 def container(ask: Ask, listen: str) -> Container:
     """The plan's server in vLLM's own image, of the plan's version."""
     plan = ask.plan
-    options = plan.serve.model_copy(update={"model": MODEL, "host": listen})
+    options = plan.serve.model_copy(update={"model": MODEL, "revision": None, "host": listen})
     budget_s = load_budget_s(plan.weights_bytes)
     given = environment(options, HOME, budget_s)
     if plan.machine.hosts > 1:
@@ -96,6 +103,7 @@ def container(ask: Ask, listen: str) -> Container:
         load_budget_s=budget_s,
         stop_s=options.shutdown_timeout + 30,
         model=plan.serve.model,
+        revision=plan.serve.revision,
         weights_gib=ceil(plan.weights_bytes / GIB),
     )
 
@@ -123,5 +131,5 @@ def bring_weights(box: Container, place: str) -> str:
     """How the weights get to their place, as a note."""
     if not box.is_repository:
         return f"The weights are expected at {place}, readable for user {USER}; they are mounted read-only."
-    fetch = shlex.join(("hf", "download", box.model, "--local-dir", place))
+    fetch = shlex.join(("hf", "download", box.model, *box.at_commit, "--local-dir", place))
     return f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."

@@ -145,6 +145,7 @@ def serve(subject: Subject, outcome: Outcome, options: Options) -> ServeOptions:
     images = not knobs.text_only
     return ServeOptions(
         model=subject.repo,
+        revision=subject.revision,
         served_model_name=subject.served_name,
         tensor_parallel_size=outcome.split.tensor,
         pipeline_parallel_size=outcome.split.pipeline,

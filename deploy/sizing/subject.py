@@ -17,6 +17,8 @@ class Subject:
     title: str
     repo: str
     """What `vllm serve` is given."""
+    revision: str | None
+    """The commit of it, where one is known."""
     served_name: str
     precision: str
     architecture: Architecture
@@ -57,6 +59,7 @@ def of_model(known: Model, precision: str) -> Subject:
         name=known.name,
         title=known.title,
         repo=checkpoint.repo,
+        revision=checkpoint.revision,
         served_name=f"llama-4-{known.name}",
         precision=precision,
         architecture=known.architecture,
@@ -73,6 +76,7 @@ def from_contents(contents: Contents, name: str) -> Subject:
         name=name,
         title=name,
         repo=contents.where,
+        revision=contents.revision,
         served_name=name,
         precision=contents.precision,
         architecture=contents.architecture,

@@ -70,7 +70,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
         port=options.port,
         nodes=deployment.plan.machine.hosts,
         engine=_engine_there(deployment.name, bring),
-        weights=f"hf://{deployment.plan.serve.model}" if _is_repository(deployment.plan, bring) else "",
+        weights=_weights(deployment.plan, bring),
         weights_bytes=deployment.plan.weights_bytes,
         read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),
         api_key="generated",
@@ -128,12 +128,17 @@ def _is_repository(plan: Plan, bring: Brought) -> bool:
     return bring.model is None and not plan.serve.model.startswith("/")
 
 
+def _weights(plan: Plan, bring: Brought) -> str:
+    """What the host fetches from the Hub; empty where the model is brought or lies there."""
+    return hosts.from_hub(plan.serve.model, plan.serve.revision) if _is_repository(plan, bring) else ""
+
+
 def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
     """The plan's options with the paths the host will have."""
     serve = deployment.plan.serve
     update: dict[str, object] = {}
     if bring.model or _is_repository(deployment.plan, bring):
-        update["model"] = hosts.model_folder(deployment.name)
+        update |= {"model": hosts.model_folder(deployment.name), "revision": None}
     if bring.chat_template:
         update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"
     return serve.model_copy(update=update)
