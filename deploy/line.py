@@ -10,6 +10,7 @@ from deploy.plan import Plan
 from deploy.targets.base import Check, Status, Teardown
 from deploy.targets.choose import target_of
 from infra.errors import CorralError, DocumentError, DoesNotFit, UsageError
+from infra.record import removed
 from serving import server
 from serving.endpoint import Endpoint
 
@@ -107,11 +108,12 @@ def down(name: str, target: Target | None = None, region: str | None = None) -> 
 
         return ec2.remove(name, region)
     found = taken_away(name, target)
-    if not found.left:
-        (place / "deployment.json").unlink(missing_ok=True)
-        with suppress(OSError):  # the user may keep files of his own there
-            place.rmdir()
-    return found
+    if found.left:
+        return found
+    left = removed([place / "deployment.json"])
+    with suppress(OSError):  # the user may keep files of his own there
+        place.rmdir()
+    return found.model_copy(update={"left": left})
 
 
 def taken_away(name: str, target: Target | None) -> Teardown:

@@ -52,7 +52,7 @@ def one_life(
         hung = hung + 1 if found.state == "hung" else 0
         if found.state == "stopped":
             return ""
-        if found.state == "dead" or hung >= policy.hung_looks:
+        if found.state in ("dead", "unknown") or hung >= policy.hung_looks:
             local.stop(deployment)
             return f"The server {'hung' if hung else 'died'}: {found.detail}"
 

@@ -1,13 +1,18 @@
 """Records: the frozen values the steps hand to each other, and the documents they are stored as."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.errors import DocumentError, HostError
+
+# What st_blocks counts in.
+BLOCK = 512
 
 
 class Record(BaseModel):
@@ -30,7 +35,11 @@ class Document(Record):
 
         Raises HostError when the disk refuses.
         """
-        write_text_atomically(path, self.model_dump_json(indent=2) + "\n")
+        write_text_atomically(path, self.text())
+
+    def text(self) -> str:
+        """The document as it is stored."""
+        return self.model_dump_json(indent=2) + "\n"
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -48,6 +57,46 @@ class Document(Record):
                 or f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
                 f"Make it again with the command that wrote it, or look at it: head {where}",
             ) from None
+
+
+def write_over(path: Path, text: str) -> None:
+    """Write a file's text over the one it holds, into the room it has: a full disk takes that too.
+
+    Raises HostError where the room is too small, or the disk refuses.
+    """
+    data = text.encode()
+    try:
+        with path.open("r+b", buffering=0) as file:
+            if os.fstat(file.fileno()).st_blocks * BLOCK < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            file.write(data)
+            file.truncate()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise refused(path, error) from None
+
+
+def removed(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Remove files; those that could not be, each with the reason."""
+    left = []
+    for path in paths:
+        try:
+            if not is_missing(path):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            left.append(f"file {path}: {error.strerror}")
+    return tuple(left)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is surely nothing; a place that cannot be looked at may hold something."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def other_version(error: ValidationError, document: type[Document], where: str) -> str:
@@ -109,7 +158,12 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
             Path(temporary).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise HostError(
-            f"{path} cannot be written: {error.strerror or error}.",
-            "Check the free space and the owner of that folder: df -h, ls -ld",
-        ) from None
+        raise refused(path, error) from None
+
+
+def refused(path: Path, error: OSError) -> HostError:
+    """What to say of a disk that does not take a file."""
+    return HostError(
+        f"{path} cannot be written: {error.strerror or error}.",
+        "Check the free space and the owner of that folder: df -h, ls -ld",
+    )

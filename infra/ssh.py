@@ -10,7 +10,6 @@ import secrets
 import shlex
 import subprocess
 import tarfile
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO
@@ -130,7 +129,7 @@ class Host:
         """Run a command as root with what `pack` writes as its input; for what is too large to hold in memory."""
         marker = secrets.token_hex(8)
         with (
-            tempfile.TemporaryFile() as said,
+            scratch() as said,
             subprocess.Popen(
                 self._argv(self._as_root(command), marker),
                 stdin=subprocess.PIPE,
@@ -159,7 +158,7 @@ class Host:
         """
         marker = secrets.token_hex(8)
         with (
-            tempfile.TemporaryFile() as said,
+            scratch() as said,
             subprocess.Popen(
                 self._argv(self._as_root(command), marker),
                 stdin=subprocess.DEVNULL,
@@ -203,7 +202,7 @@ class Host:
         ]
         try:
             # Its output goes to a file: a pipe would stay open with the client that goes on in the background.
-            with tempfile.TemporaryFile() as said:
+            with scratch() as said:
                 done = subprocess.run(
                     argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60, check=False
                 )
@@ -324,13 +323,30 @@ def client(socket: Path) -> list[str]:
 
 
 def sockets() -> Path:
-    """The folder of the connections' sockets: short, since a socket's path may have 107 characters, and private."""
-    folder = Path(tempfile.gettempdir()) / f"corral-ssh-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    """The folder of the connections' sockets: short, since a socket's path may have 107 characters, and private.
+
+    In memory where the disk takes none.
+    """
+    try:
+        folder = private(Path(os.environ.get("TMPDIR") or "/tmp"))
+    except OSError:
+        folder = private(Path("/dev/shm"))
     if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
         raise HostError(
             f"{folder} belongs to somebody else.", "Remove it, or set TMPDIR to a folder of yours."
         )
+    return folder
+
+
+def scratch() -> IO[bytes]:
+    """A file in memory for what a client says: where the disk is full, it can be read all the same."""
+    return os.fdopen(os.memfd_create("corral-ssh"), "w+b")
+
+
+def private(parent: Path) -> Path:
+    """The folder of that name there, made if need be. Raises OSError."""
+    folder = parent / f"corral-ssh-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
     return folder
 
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -17,7 +18,7 @@ from typing import ClassVar, Literal
 from infra import processes
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
-from infra.record import Document, write_text_atomically
+from infra.record import Document, is_missing, removed, write_over, write_text_atomically
 from serving.endpoint import Endpoint
 from serving.engine import Engine
 from serving.options import NOT_INHERITED, ServeOptions, argv, environment, folders, temporary_folder
@@ -158,11 +159,11 @@ def turn_log(folder: Path) -> None:
 
 def load(folder: Path) -> Server | None:
     """The record of the server last started in a folder; None when none was. Raises DocumentError when corrupt."""
-    if not record_file(folder).exists():
-        return None
     try:
         return Server.read(record_file(folder))
     except DocumentError as error:
+        if is_missing(record_file(folder)):
+            return None
         error.hint = f"Its processes are found without it: corral stop {folder.name}"
         raise
 
@@ -172,16 +173,32 @@ def load_or_remove(folder: Path) -> Server | None:
     try:
         return load(folder)
     except DocumentError:
-        record_file(folder).unlink(missing_ok=True)
+        removed([record_file(folder)])
         return None
+
+
+def known(folder: Path) -> Server | None:
+    """The record, if there is one that can be read."""
+    with suppress(DocumentError):
+        return load(folder)
+    return None
+
+
+def note(folder: Path, server: Server) -> str:
+    """Write the record as well as the disk allows: in one step, else over the old one; else why not. Never raises."""
+    try:
+        server.write(record_file(folder))
+    except HostError as error:
+        try:
+            write_over(record_file(folder), server.text())
+        except HostError:
+            return error.message
+    return ""
 
 
 def members(folder: Path) -> tuple[int, ...]:
     """The living processes of the server of that folder, orphans of a killed one included."""
-    try:
-        server = load(folder)
-    except DocumentError:
-        server = None
+    server = known(folder)
     session = server.leader.pid if server and server.leader.boot_id == processes.boot_id() else 0
     if server and session and number_was_reused(server.leader):
         session = 0
@@ -207,15 +224,12 @@ def age_s(server: Server) -> float:
     return (datetime.now(UTC) - server.started_at).total_seconds()
 
 
-def remove_files(folder: Path) -> None:
-    """Remove what a server that has ended leaves: record, key, logs, caches. Documents stay."""
-    for path in (
-        record_file(folder),
-        key_file(folder),
-        log_file(folder),
-        folder / "vllm.log.1",
-        folder / ".lock",
-    ):
-        path.unlink(missing_ok=True)
-    for place in folders(str(folder)).values():
+def remove_files(folder: Path) -> tuple[str, ...]:
+    """Remove what a server that has ended leaves: record, key, logs, caches. Documents stay. Says what is left."""
+    places = [Path(place) for place in folders(str(folder)).values()]
+    for place in places:
         shutil.rmtree(place, ignore_errors=True)
+    left = removed(
+        (record_file(folder), key_file(folder), log_file(folder), folder / "vllm.log.1", folder / ".lock")
+    )
+    return (*left, *(f"folder {place}" for place in places if not is_missing(place)))

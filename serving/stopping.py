@@ -11,6 +11,7 @@ from pathlib import Path
 
 from infra import processes
 from infra.errors import LeftoverError
+from infra.record import removed
 from serving import server as server_of
 from serving.server import Server
 
@@ -31,14 +32,15 @@ def stop(
 ) -> None:
     """End the server and everything it started: ask, let it drain, ask again, then kill the group.
 
-    Safe to repeat, also after a Ctrl-C, and without a record that can be read. Raises LeftoverError when something
-    survives even SIGKILL.
+    Safe to repeat, also after a Ctrl-C, without a record that can be read, and on a disk that takes none. Raises
+    LeftoverError when something survives even SIGKILL.
     """
     server = server_of.load_or_remove(folder)
     shared = processes.shared_memory(server_of.members(folder))
     if server and server.stopped_at is None:
         # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
-        server.model_copy(update={"stopping_at": datetime.now(UTC)}).write(server_of.record_file(folder))
+        server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
+        server_of.note(folder, server)
     for patience_s, words in asks(server, is_ready):
         if server and ours(folder):
             progress(words)
@@ -47,7 +49,7 @@ def stop(
     if ours(folder):
         progress("stop: killing what is left of it")
         kill_all(folder, sleep, clock)
-    tidy(folder, server, shared)
+    tidy(folder, server, shared, progress)
 
 
 def kill(folder: Path) -> None:
@@ -56,7 +58,7 @@ def kill(folder: Path) -> None:
         server = server_of.load_or_remove(folder)
         shared = processes.shared_memory(server_of.members(folder))
         kill_all(folder, time.sleep, time.monotonic)
-        tidy(folder, server, shared)
+        tidy(folder, server, shared, lambda text: None)
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def wait_until_gone(
     folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
 ) -> None:
     """Wait until no process of the server is left, or the patience is over; without a leader it is soon."""
-    server = server_of.load(folder)
+    server = server_of.known(folder)
     end = clock() + patience_s
     while ours(folder) and clock() < end:
         if server and not processes.is_alive(server.leader):
@@ -113,13 +115,15 @@ def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], f
 
 def ours(folder: Path) -> tuple[int, ...]:
     """The living processes of the server, after taking note of a child of this very process that ended."""
-    server = server_of.load(folder)
+    server = server_of.known(folder)
     if server:
         processes.reap(server.leader.pid)
     return server_of.members(folder)
 
 
-def tidy(folder: Path, server: Server | None, shared: tuple[Path, ...]) -> None:
+def tidy(
+    folder: Path, server: Server | None, shared: tuple[Path, ...], progress: Callable[[str], None]
+) -> None:
     """Once all are gone, remove the shared memory and sockets that killed processes leave, and note the stop."""
     left = server_of.members(folder)
     if left:
@@ -128,8 +132,11 @@ def tidy(folder: Path, server: Server | None, shared: tuple[Path, ...]) -> None:
             "They do not die of SIGKILL; look at them: ps -o pid,stat,wchan,cmd -p "
             + ",".join(map(str, left)),
         )
-    for path in shared:
-        path.unlink(missing_ok=True)
+    removed(shared)
     shutil.rmtree(server_of.temporary(folder), ignore_errors=True)
+    # Another corral may have noted whose wish it was meanwhile.
+    server = server_of.known(folder) or server
     if server and server.stopped_at is None:
-        server.model_copy(update={"stopped_at": datetime.now(UTC)}).write(server_of.record_file(folder))
+        why = server_of.note(folder, server.model_copy(update={"stopped_at": datetime.now(UTC)}))
+        if why:
+            progress(f"stop: it has ended, which could not be noted: {why}")

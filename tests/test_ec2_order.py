@@ -456,7 +456,7 @@ def test_a_folder_that_cannot_be_and_what_is_no_address_are_told_before_aws_is_a
     with monkeypatch.context() as patched:
         patched.setenv("CORRAL_HOME", str(plan_file))
         assert run(command) == 11
-    assert f"error: {plan_file}/scout-int4 cannot be made: Not a directory.\n" in capsys.readouterr().err
+    assert f"error: {plan_file}/scout-int4 cannot be written: Not a directory.\n" in capsys.readouterr().err
     monkeypatch.setenv("AWS_ENDPOINT_URL", "nonsense")
     assert run(command) == 2
     assert "error: AWS cannot be asked: Invalid endpoint: nonsense." in capsys.readouterr().err

@@ -154,7 +154,7 @@ def test_down_ends_a_server_and_removes_what_it_wrote(deployment: Deployment) ->
     local.serve(deployment)
     written = {path.name for path in folder(deployment.name).iterdir()}
     gone = local.down(deployment)
-    assert (gone.counts, gone.left, members(deployment)) == ({"processes": 0}, (), ())
+    assert (gone.counts, gone.left, members(deployment)) == ({"processes": 0, "files": 0}, (), ())
     left = {path.name for path in folder(deployment.name).iterdir()}
     assert {"vllm.log", "server.json"} <= written - left
 

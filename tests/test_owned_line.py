@@ -1,6 +1,7 @@
 """The line on an owned host from provision to down, over SSH to a host that is a folder: the real scripts, a strict
 client, a server's unit that is really started, and the key's way from the host to the requests."""
 
+import errno
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_disk import CLOSED, FULL, Disk
 from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
@@ -120,6 +122,31 @@ def test_an_owned_host_from_provision_to_down(provisioned: Box, corral: Corral) 
     assert (code, json.loads(said)["left"]) == (0, []), complaint
     assert not box.path(ROOT).exists()
     assert not (folder("scout") / "deployment.json").exists()
+
+
+@pytest.mark.parametrize(("number", "calls"), [(errno.ENOSPC, FULL), (errno.EROFS, CLOSED)])
+def test_an_owned_host_is_seen_stopped_and_cleared_where_nothing_can_be_written_here(
+    number: int,
+    calls: tuple[str, ...],
+    provisioned: Box,
+    corral: Corral,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box = provisioned
+    assert corral("serve", "scout")[0] == 0
+    (folder("scout") / "tunnels.json").unlink()
+    with monkeypatch.context() as patch:
+        Disk(tmp_path / "corral-home", number, calls).patched(patch)
+        status = json.loads(corral("status", "scout", "--json")[1])
+        assert status["state"] == "serving"
+        assert corral("logs", "scout")[1] == (box.folder / "journal").read_text()
+        code, said, complaint = corral("stop", "scout", "--json")
+        assert (code, json.loads(said)["state"]) == (0, "stopped"), complaint
+        code, said, complaint = corral("down", "scout", "--json")
+    left = [f"file {folder('scout') / 'api-key'}: {os.strerror(number)}"] if "unlink" in calls else []
+    assert (code, json.loads(said)["left"]) == (10 if left else 0, left), complaint
+    assert not box.path(ROOT).exists()
 
 
 def test_the_key_goes_from_the_host_to_the_requests_and_nowhere_else(

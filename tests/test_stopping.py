@@ -1,5 +1,7 @@
 """How a server is ended: asked, asked again, killed; on a clock that moves by waiting, with processes that are none."""
 
+import errno
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_disk import CLOSED, FULL, Disk
 
 from infra import processes
 from infra.errors import LeftoverError
@@ -112,7 +115,8 @@ def test_a_server_that_drains_is_asked_once_and_nothing_is_left_of_it(world: Mak
     assert made.now_s == pytest.approx(61.9, abs=0.11)
     found = server.load(made.folder)
     assert found is not None
-    assert found == record(stopped_at=found.stopped_at)
+    assert found == record(stopping_at=found.stopping_at, stopped_at=found.stopped_at)
+    assert found.stopping_at is not None
     assert found.stopped_at is not None
     assert left(made.folder) == ["server.json"]
     made.stop()
@@ -216,3 +220,83 @@ def test_a_thread_leaves_the_signals_to_the_main_one() -> None:
     thread.start()
     thread.join()
     assert found == [before] != [signal.SIG_IGN]
+
+
+ERRORS = [
+    (errno.ENOSPC, FULL),
+    (errno.EDQUOT, FULL),
+    (errno.EROFS, CLOSED),
+    (errno.EACCES, CLOSED),
+    (errno.EIO, CLOSED),
+]
+
+
+@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize(("number", "calls"), ERRORS)
+def test_a_disk_that_refuses_any_write_keeps_no_server_alive(
+    number: int, calls: tuple[str, ...], once: bool, world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write of a stop is refused in turn, alone or with all that follow."""
+    reached, at = True, 0
+    while reached:
+        at += 1
+        made = world({LEADER: {"second": 1}, CHILD: {"kill": 0.2}})
+        with monkeypatch.context() as patch:
+            disk = Disk(made.folder, number, calls, at, once).patched(patch)
+            made.stop(is_ready=False)
+            reached = len(disk.asked) >= at
+        told = [words[:2] for words in made.told if isinstance(words, tuple)]
+        assert told == [((LEADER,), "SIGTERM"), ((LEADER,), "SIGTERM"), ((CHILD,), "SIGKILL")], at
+        assert made.members() == (), at
+        found = server.load(made.folder)
+        unnoted = [words for words in made.told if "it has ended, which could not be noted" in str(words)]
+        assert found is not None
+        assert (found.stopped_at is None) == bool(unnoted), at
+        for path in made.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert at > 4
+
+
+def test_a_full_disk_has_the_end_noted_over_the_old_record(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world({LEADER: {"first": 1}, CHILD: {"first": 1}})
+    with monkeypatch.context() as patch:
+        Disk(made.folder, errno.ENOSPC, ("mkstemp",)).patched(patch)
+        made.stop()
+    found = server.load(made.folder)
+    assert found is not None
+    assert made.told == [ASKING, TERM]
+    assert found == record(stopping_at=found.stopping_at, stopped_at=found.stopped_at)
+    assert None not in (found.stopping_at, found.stopped_at)
+
+
+def test_a_corrupt_record_that_cannot_be_removed_is_no_obstacle(
+    world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world({LEADER: {}, CHILD: {}})
+    server.record_file(made.folder).write_text("{")
+    killed: list[int] = []
+
+    def kill(pids: tuple[int, ...], number: signal.Signals) -> None:
+        killed.extend(pids)
+        made.ends_s = dict.fromkeys(made.ends_s, made.now_s)
+
+    monkeypatch.setattr(processes, "send", kill)
+    Disk(made.folder, errno.EROFS, CLOSED).patched(monkeypatch)
+    made.stop()
+    assert (made.told, killed, made.members()) == ([KILLING], [LEADER, CHILD], ())
+
+
+def test_whose_wish_it_was_is_kept_whoever_notes_it(world: Make) -> None:
+    """Another corral notes it while this one waits: what is written last is not the copy from before."""
+    made = world({LEADER: {"first": 5}, CHILD: {"first": 5}})
+
+    def sleep(seconds: float) -> None:
+        record(stopping_at=THEN).write(server.record_file(made.folder))
+        made.sleep(seconds)
+
+    stopping.stop(made.folder, True, made.told.append, sleep, made.clock)
+    found = server.load(made.folder)
+    assert found is not None
+    assert found == record(stopping_at=THEN, stopped_at=found.stopped_at)

@@ -85,9 +85,10 @@ def unexpected(error: Exception) -> CorralError:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile("w", prefix="corral-crash-", suffix=".log", delete=False) as file:
-        traceback.print_exception(error, file=file)
-    return CorralError(
-        f"Something went wrong that corral does not expect: {type(error).__name__}: {error}.",
-        f"The details are in {file.name}; please report them.",
-    )
+    said = f"Something went wrong that corral does not expect: {type(error).__name__}: {error}."
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="corral-crash-", suffix=".log", delete=False) as file:
+            traceback.print_exception(error, file=file)
+    except OSError as full:
+        return CorralError(said, f"The details could not be kept ({full.strerror}); make room and try again.")
+    return CorralError(said, f"The details are in {file.name}; please report them.")

@@ -1,13 +1,11 @@
 """The target `ec2`: machines rented by the hour. The truth is in EC2's tags; our documents only remember the order."""
 
-import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, home, load
@@ -18,7 +16,7 @@ from deploy.ec2.condition import condition
 from deploy.ec2.question import priced, question
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
-from infra import prices
+from infra import locks, prices
 from infra.aws import preflight as look
 from infra.aws import profile, rent, rented, session
 from infra.aws.api import Aws
@@ -30,6 +28,7 @@ from infra.aws.order import Order, utc
 from infra.aws.rent import told
 from infra.aws.teardown import enabled_regions
 from infra.errors import AuthError, CloudError, DocumentError, HostError, Interrupted, UsageError
+from infra.record import removed
 from serving.endpoint import Endpoint
 
 Approve = Callable[[tuple[Check, ...], str], None]
@@ -265,7 +264,7 @@ def down(deployment: Deployment) -> Teardown:
 def remove(name: str, region: str | None = None) -> Teardown:
     """Take away whatever carries the name, with or without our documents."""
     checked_regions((region,) if region else ())
-    with alone(name):
+    with alone(name, without=lambda why: progress(f"down: going on without a lock: {why}")):
         aws = aws_for(name)
         assert aws.ledger is not None
         known = dict.fromkeys((*ordered_regions(name), *aws.ledger.regions()))
@@ -274,9 +273,8 @@ def remove(name: str, region: str | None = None) -> Teardown:
         session.close_tunnel(folder(name) / "tunnel.json")
         search = () if known else (region or default_region(),)
         remains = rent.take_away(aws, name, tuple(known), search)
-        if not remains.left:
-            forget(name)
-        return Teardown(name=name, counts=remains.counts, left=remains.left, account=account)
+        left = remains.left or forget(name)
+        return Teardown(name=name, counts=remains.counts, left=left, account=account)
 
 
 def account_of(aws: Aws, name: str) -> str:
@@ -313,45 +311,30 @@ def ordered_regions(name: str) -> tuple[str, ...]:
     return ()
 
 
-def forget(name: str) -> None:
-    """Remove the documents of what is gone; the ledger stays as its history."""
-    for document in ("order.json", "deployment.json"):
-        (folder(name) / document).unlink(missing_ok=True)
-    for key in folder(name).glob("api-key-*"):
-        key.unlink()
+def forget(name: str) -> tuple[str, ...]:
+    """Remove the documents of what is gone; the ledger stays as its history. Says what could not be removed."""
+    documents = [folder(name) / document for document in ("order.json", "deployment.json")]
+    return removed([*documents, *folder(name).glob("api-key-*")])
 
 
 @contextmanager
-def alone(name: str) -> Iterator[None]:
+def alone(name: str, without: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the deployment against another corral on this machine. Raises UsageError when one is at work on it.
 
-    A folder that holds nothing else afterwards, such as one of an unknown name, is removed.
+    A folder that holds nothing else afterwards, such as one of an unknown name, is removed. Where no lock can be had:
+    raises HostError, or tells `without` and goes on.
     """
     place = folder(name)
     was_here = home().exists()
-    with locked(place) as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"Another corral is at work on {name!r}.", "Wait for it, or see what it does: corral status"
-            ) from None
+    busy = UsageError(
+        f"Another corral is at work on {name!r}.", "Wait for it, or see what it does: corral status"
+    )
+    with locks.held(place / ".lock", busy, without):
         try:
             yield
         finally:
-            if os.listdir(place) == [".lock"]:
-                shutil.rmtree(place)
-                if not was_here:
-                    with suppress(OSError):  # somebody else may be at work there by now
+            with suppress(OSError):  # nothing is there, or somebody else is at work there by now
+                if os.listdir(place) == [".lock"]:
+                    shutil.rmtree(place)
+                    if not was_here:
                         home().rmdir()
-
-
-def locked(place: Path) -> IO[str]:
-    """The open lock file of a deployment's folder. Raises HostError where there can be none."""
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        return (place / ".lock").open("w")
-    except OSError as error:
-        raise HostError(
-            f"{place} cannot be made: {error.strerror}.", "Set CORRAL_HOME to a folder that is yours."
-        ) from None

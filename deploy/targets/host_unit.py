@@ -7,7 +7,7 @@ from deploy.deployment import Deployment
 from deploy.targets import tunnels
 from deploy.targets.base import State, Status
 from infra import host as hosts
-from infra.errors import ServerError
+from infra.errors import HostError, ServerError
 from infra.record import Record
 from infra.ssh import Host
 from serving import diagnosis, health
@@ -101,7 +101,14 @@ def status(deployment: Deployment, host: Host) -> Status:
     if unit.has_died:
         return said(deployment, "dead", diagnosis.explain(log(host, deployment.name)).cause)
     if unit.active in ("active", "activating"):
-        endpoint = tunnels.endpoint(deployment, host)
+        try:
+            endpoint = tunnels.endpoint(deployment, host)
+        except HostError as error:
+            return said(
+                deployment,
+                "unknown",
+                f"its unit is {unit.active}; it cannot be asked from here: {error.message}",
+            )
         found = verdict(endpoint)
         detail = f"{found.detail}; {unit.restarts} restarts" if unit.restarts else found.detail
         return said(deployment, found.state, detail, endpoint)

@@ -1,6 +1,5 @@
 """The target `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
 
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, home
 from deploy.targets.base import Check, Status, Teardown
 from infra import local as machine
-from infra import processes
+from infra import locks, processes
 from infra.errors import ServerError, UsageError
 from serving import diagnosis, engine, gpus, health, precheck, server, startup, stopping
 from serving.endpoint import Endpoint
@@ -201,6 +200,12 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
     if running.stopped_at:
         return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
     found = diagnosis.explain(server.log_text(place))
+    if not os.access(place, os.W_OK):
+        return said(
+            deployment,
+            "unknown",
+            f"it has ended; {place} cannot be written, so nobody noted how; {found.cause}",
+        )
     return said(deployment, "dead", f"{found.cause}; {found.next}".replace("NAME", deployment.name))
 
 
@@ -256,21 +261,17 @@ def remove(name: str) -> Teardown:
     """Take away whatever of that name is here, with or without documents that can be read."""
     place = folder(name)
     end(place)
-    server.remove_files(place)
-    left = server.members(place)
-    return Teardown(name=name, counts={"processes": len(left)}, left=tuple(f"process {pid}" for pid in left))
+    files = server.remove_files(place)
+    alive = server.members(place)
+    left = (*(f"process {pid}" for pid in alive), *files)
+    return Teardown(name=name, counts={"processes": len(alive), "files": len(files)}, left=left)
 
 
 @contextmanager
 def one_at_a_time(place: Path) -> Iterator[None]:
     """Hold the deployment while it is started. Raises UsageError when another corral does so now."""
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"Another corral is starting {place.name} now.",
-                f"See how far it is: corral status {place.name}",
-            ) from None
+    busy = UsageError(
+        f"Another corral is starting {place.name} now.", f"See how far it is: corral status {place.name}"
+    )
+    with locks.held(place / ".lock", busy):
         yield

@@ -112,12 +112,12 @@ def stop(deployment: Deployment) -> None:
 def down(deployment: Deployment) -> Teardown:
     """Take away what we put on every host, and prove it by asking again."""
     left = on_each(deployment, lambda host: remove(deployment, host))
-    tunnels.forget(deployment)
+    files = tunnels.forget(deployment)
     counts = {
         kind: sum(item.startswith(f"{kind} ") for items in left for item in items) for kind in LEFTOVERS
     }
     named = [f"{host}: {item}" for host, items in zip(deployment.hosts, left, strict=True) for item in items]
-    return Teardown(name=deployment.name, counts=counts, left=tuple(named))
+    return Teardown(name=deployment.name, counts=counts, left=(*named, *files))
 
 
 def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:

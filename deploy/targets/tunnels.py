@@ -1,6 +1,7 @@
 """How the server of an SSH host is reached from here: the key's file, the tunnel's port, the endpoint."""
 
 import socket
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import ClassVar, Literal
@@ -8,7 +9,7 @@ from typing import ClassVar, Literal
 from deploy.deployment import Deployment, folder
 from infra import host as hosts
 from infra.errors import DocumentError, HostError
-from infra.record import Document, write_text_atomically
+from infra.record import Document, removed, write_text_atomically
 from infra.ssh import Host
 from serving.endpoint import Endpoint
 
@@ -54,14 +55,13 @@ def close(deployment: Deployment) -> None:
     """End the tunnels of a deployment; nothing happens where there is none."""
     for destination, port in _kept(deployment).items():
         Host(destination).close_forward(port)
-    _file(deployment).unlink(missing_ok=True)
+    removed([_file(deployment)])  # one that stays keeps a port that is free
 
 
-def forget(deployment: Deployment) -> None:
-    """Close the tunnels and remove the keys: the servers they are for are gone."""
+def forget(deployment: Deployment) -> tuple[str, ...]:
+    """Close the tunnels and remove the keys: the servers they are for are gone. Says what could not be removed."""
     close(deployment)
-    for file in folder(deployment.name).glob("api-key*"):
-        file.unlink()
+    return removed(folder(deployment.name).glob("api-key*"))
 
 
 def _key_file(deployment: Deployment, host: Host) -> Path:
@@ -85,7 +85,8 @@ def _local_port(deployment: Deployment, host: Host) -> int:
         kept = _kept(deployment)
         if host.destination not in kept:
             kept[host.destination] = _free_port(deployment.plan.serve.port, set(kept.values()))
-            Tunnels(local_ports=kept).write(_file(deployment))
+            with suppress(HostError):  # a full disk: the next time it may be another port
+                Tunnels(local_ports=kept).write(_file(deployment))
         return kept[host.destination]
 
 

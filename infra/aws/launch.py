@@ -1,5 +1,6 @@
 """Launch an order: zone by zone, type by type, region by region, way of buying by way of buying, until it runs."""
 
+from contextlib import suppress
 from typing import Any, Literal
 
 from infra.aws import parts, quotas, site
@@ -8,7 +9,7 @@ from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
 from infra.aws.order import Order
 from infra.aws.preflight import Survey
 from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
-from infra.errors import CapacityError, CloudError
+from infra.errors import CapacityError, CloudError, HostError
 from infra.record import Record, write_text_atomically
 
 POLL_S = 15.0
@@ -141,7 +142,8 @@ def keep_console(aws: Aws, region: str, instance_id: str) -> None:
     """Write a machine's console output beside the ledger."""
     text = console(aws, region, instance_id)
     if text:
-        write_text_atomically(aws.folder / f"console-{instance_id}.txt", text)
+        with suppress(HostError):  # a full disk: the machine is taken away all the same
+            write_text_atomically(aws.folder / f"console-{instance_id}.txt", text)
 
 
 def console(aws: Aws, region: str, instance_id: str) -> str:

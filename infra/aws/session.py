@@ -16,11 +16,11 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import IO, ClassVar, Literal
 
 from infra.errors import DocumentError, HostError
 from infra.processes import Birth, birth, is_alive
-from infra.record import Document, Record
+from infra.record import Document, Record, removed
 
 COMMAND_TIMEOUT_S = 60
 
@@ -238,7 +238,7 @@ def held(path: Path, instance_id: str) -> Tunnel | None:
 def open_tunnel(path: Path, instance_id: str, region: str, port: int, local_port: int) -> Tunnel:
     """Hold a tunnel in a process of its own, which outlives us; `close_tunnel` ends it."""
     require_plugin()
-    with (path.parent / "tunnel.log").open("wb") as log:
+    with said_in(path.parent / "tunnel.log") as log:
         process = subprocess.Popen(
             forward(instance_id, region, port, local_port),
             stdin=subprocess.DEVNULL,
@@ -252,8 +252,20 @@ def open_tunnel(path: Path, instance_id: str, region: str, port: int, local_port
             f"The tunnel to {instance_id} ended at once.", f"Read why: cat {path.parent}/tunnel.log"
         )
     tunnel = Tunnel(instance_id=instance_id, local_port=local_port, holder=holder)
-    tunnel.write(path)
+    try:
+        tunnel.write(path)
+    except HostError:
+        os.killpg(process.pid, signal.SIGTERM)  # nobody would find it again
+        raise
     return tunnel
+
+
+def said_in(path: Path) -> IO[bytes]:
+    """The file for what a tunnel says; nothing keeps it where the disk takes none."""
+    try:
+        return path.open("wb")
+    except OSError:
+        return open(os.devnull, "wb")
 
 
 def close_tunnel(path: Path) -> None:
@@ -267,4 +279,4 @@ def close_tunnel(path: Path) -> None:
     if holder and is_alive(holder):
         # The CLI leads the process group; the plugin that holds the socket is its child.
         os.killpg(holder.pid, signal.SIGTERM)
-    path.unlink(missing_ok=True)
+    removed([path])  # one that stays names a process that is gone

@@ -1,0 +1,47 @@
+"""Locks between the corrals of one machine: a file each, held while one is at work."""
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from infra.errors import CorralError, HostError
+
+
+@contextmanager
+def held(path: Path, busy: CorralError, without: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Hold the lock. Raises `busy` when another corral does.
+
+    Where there can be no such file: raises HostError, or with `without` tells it why and goes on, for what ends a thing
+    that costs or runs must not wait for a disk.
+    """
+    try:
+        file = opened(path)
+    except OSError as error:
+        refused = HostError(
+            f"{path.parent} cannot be written: {error.strerror}.",
+            "Check its free space and owner (df -h, ls -ld), or set CORRAL_HOME to a folder that is yours.",
+        )
+        if without is None:
+            raise refused from None
+        without(refused.message)
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise busy from None
+        yield
+
+
+def opened(path: Path) -> IO[str]:
+    """The lock's file, made if need be; one that is there can be locked on a read-only disk too. Raises OSError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a")
+    except OSError:
+        if not path.exists():
+            raise
+        return path.open("r")
