@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,33 @@ def no_home_of_yours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CORRAL_HOME", str(tmp_path_factory.mktemp("corral-home")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A process of a test's that is there when all fixtures are done, of one that timed out say, is ended and told."""
+    yield
+    if left := left_behind(str(tmp_path_factory.getbasetemp())):
+        for number in left:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        raise AssertionError(f"left behind: {left}")
+
+
+def left_behind(folder: str) -> dict[int, str]:
+    """The living processes that know a folder by their command line or environment, but for this one.
+
+    And for multiprocessing's helper, which ends with this one.
+    """
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended since, or is not ours
+            state = (place / "stat").read_text().rpartition(")")[2].split()[0]
+            words, environment = (place / "cmdline").read_bytes(), (place / "environ").read_bytes()
+            ours = int(place.name) == os.getpid() or b"multiprocessing.resource_tracker" in words
+            if state != "Z" and not ours and folder.encode() in words + environment:
+                found[int(place.name)] = words.replace(b"\0", b" ").decode(errors="replace")
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)

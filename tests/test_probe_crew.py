@@ -7,7 +7,7 @@ from itertools import count
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -214,6 +214,29 @@ def test_signals_wait_until_the_processes_are_started() -> None:
     with held_back():
         assert set(interrupts.SIGNALS) <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert not set(interrupts.SIGNALS) & signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_ctrl_c_waits_though_another_thread_takes_it() -> None:
+    """A library's own thread does, with nothing blocked: Python would then interrupt this one."""
+    taking, over = Event(), Event()
+    other = Thread(target=lambda: (taking.set(), over.wait()))
+    other.start()
+    taking.wait()
+    went_on = []
+
+    def interrupted() -> None:
+        with held_back():
+            os.kill(os.getpid(), signal.SIGINT)
+            while signal.SIGINT in signal.sigpending():
+                """Nobody has taken it yet."""
+            went_on.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    over.set()
+    other.join()
+    assert went_on == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 # A process's own side

@@ -126,7 +126,7 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
                 worker.start()
                 theirs.close()
                 crew.append((worker, ours))
-            previous = interrupts.handle(passing_on([worker.pid for worker, _ in crew]))
+        previous = interrupts.handle(passing_on([worker.pid for worker, _ in crew]))
         shares = conduct([ours for _, ours in crew], watch)
     except BaseException:
         for worker, _ in crew:
@@ -154,11 +154,17 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
 def held_back() -> Iterator[None]:
     """Ctrl-C waits until this is over; a process started meanwhile holds it back until it loads."""
     resource_tracker.ensure_running()  # which would let it through when it is started later
+    asked: list[int] = []
+    # The mask is for those who are started. Of us it holds for this thread alone: a library's own may take the signal.
+    previous = interrupts.handle(lambda number, _: asked.append(number))
     signal.pthread_sigmask(signal.SIG_BLOCK, interrupts.SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, interrupts.SIGNALS)
+        interrupts.restore(previous)
+    for number in asked[:1]:
+        signal.raise_signal(number)
 
 
 def passing_on(pids: list[int | None]) -> Callable[..., None]:
