@@ -24,6 +24,7 @@ PLURAL = {
     "instance_type": "instance_types",
     "purchase": "purchases",
     "subnet_id": "subnet_ids",
+    "security_group_id": "security_group_ids",
     "tag": "tags",
 }
 

@@ -89,6 +89,7 @@ class FakeAws:
             "ec2": self.regions.get(request.region),
             "scheduler": self.schedulers.get(request.region),
             "iam": self.iam,
+            "kms": region.keys if (region := self.regions.get(request.region)) else None,
         }.get(request.service, self)
         handler: Callable[..., dict[str, Any]] = getattr(place, xform_name(request.operation))
         return handler

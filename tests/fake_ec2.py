@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from fake_kms import FakeKms
+
 from infra import catalog
 from infra.aws.failures import ApiFailure
 from infra.host import packed
@@ -49,6 +51,7 @@ class FakeEc2:
         self.stop_at_start = False
         """The next instance stops right after its launch, as a full account's encrypted volume makes it."""
         self.never_healthy = False
+        self.keys = FakeKms(name)
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.spot_usd = dict.fromkeys(self.zones, "2.050000")
         self.blocks = 0
@@ -115,10 +118,10 @@ class FakeEc2:
             for group in interface["Groups"]:
                 if group not in self.groups:
                     raise ApiFailure("InvalidGroup.NotFound", group)
-        profile = asked["IamInstanceProfile"]["Name"]
-        if not self.iam.spread(self.iam.profiles.get(profile)):
-            words = f"Value ({profile}) for parameter iamInstanceProfile.name is invalid."
-            raise ApiFailure("InvalidParameterValue", words)
+                if self.groups[group]["VpcId"] != "vpc-1":
+                    words = f"Security group {group} and subnet {interface['SubnetId']} belong to different networks."
+                    raise ApiFailure("InvalidParameter", words)
+        self.check_profile(asked["IamInstanceProfile"])
         placement = asked.get("Placement", {}).get("GroupName")
         if placement and purchase_of(asked) == "capacity-block":
             raise ApiFailure(
@@ -127,6 +130,22 @@ class FakeEc2:
         if placement and placement not in self.placement_groups:
             raise ApiFailure("InvalidPlacementGroup.Unknown", placement)
         self.check_room(asked)
+
+    def check_profile(self, given: dict[str, str]) -> None:
+        """EC2 takes a name or an ARN, of this account, of a profile that holds a role."""
+        if len(given) != 1:
+            words = "'iamInstanceProfile.name' may not be used in combination with 'iamInstanceProfile.arn'"
+            raise ApiFailure("InvalidParameterCombination", f"The parameter {words}")
+        ((kind, value),) = given.items()
+        begins = "arn:aws:iam::123456789012:instance-profile/" if kind == "Arn" else ""
+        profile = self.iam.profiles.get(value.rpartition("/")[2]) if value.startswith(begins) else None
+        if profile is None or not self.iam.spread(profile):
+            words = f"Value ({value}) for parameter iamInstanceProfile.{kind.lower()} is invalid."
+            raise ApiFailure("InvalidParameterValue", words)
+        if not profile["held"]:
+            raise ApiFailure(
+                "InvalidParameterValue", f"IAM Instance Profile {value} has no associated IAM Roles"
+            )
 
     def check_room(self, asked: dict[str, Any]) -> None:
         """Zone, quota, capacity."""
@@ -155,6 +174,10 @@ class FakeEc2:
         tags = {spec["ResourceType"]: spec["Tags"] for spec in asked["TagSpecifications"]}
         interfaces = asked["NetworkInterfaces"]
         reason = self.die_at_start.pop(0) if self.die_at_start else None
+        # EC2 looks at a key only when the volume is made: the call has succeeded by then.
+        keys = [mapping["Ebs"].get("KmsKeyId") for mapping in asked["BlockDeviceMappings"]]
+        if not all(key is None or self.keys.encrypts(key) for key in keys):
+            reason = "Client.InternalError: Client error on launch"
         self.instances[key] = {
             "InstanceId": key,
             "InstanceType": asked["InstanceType"],
@@ -362,6 +385,7 @@ class FakeEc2:
         self.groups[key] = {
             "GroupId": key,
             "GroupName": GroupName,
+            "VpcId": "vpc-1",
             "Tags": tags,
             "inbound": [],
             "outbound": [],
@@ -587,6 +611,10 @@ def check_volume(ebs: dict[str, Any]) -> None:
     if ebs["VolumeSize"] < SNAPSHOT_GIB:
         raise ApiFailure(
             "InvalidBlockDeviceMapping", f"smaller than snapshot, expect size >= {SNAPSHOT_GIB}GB"
+        )
+    if ebs.get("KmsKeyId") and not ebs.get("Encrypted"):
+        raise ApiFailure(
+            "InvalidParameterDependency", "The parameter KmsKeyId requires the parameter Encrypted to be set."
         )
     if not 3000 <= ebs["Iops"] <= 80000 or ebs["Throughput"] > ebs["Iops"] * 0.25 or ebs["Throughput"] > 2000:
         raise ApiFailure(

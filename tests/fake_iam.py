@@ -19,6 +19,8 @@ class FakeIam:
         self.clock = clock
         self.roles: dict[str, dict[str, Any]] = {}
         self.profiles: dict[str, dict[str, Any]] = {}
+        self.policies: dict[str, dict[str, Any]] = {}
+        """Managed policies by their ARNs, which a role may be bounded by."""
         self.simulated_denials: set[str] = set()
 
     def live(self) -> list[str]:
@@ -30,11 +32,26 @@ class FakeIam:
         if len(RoleName) > 64:
             raise ApiFailure("ValidationError", RoleName)
         json.loads(rest["AssumeRolePolicyDocument"])
-        self.roles[RoleName] = {"RoleName": RoleName, "Tags": Tags, "policies": {}, "made": self.clock()}
+        boundary = rest.get("PermissionsBoundary")
+        if boundary and not boundary.startswith("arn:"):
+            raise ApiFailure("ValidationError", f"ARN {boundary} is not valid.")
+        if boundary and boundary not in self.policies:
+            raise ApiFailure("NoSuchEntity", f"Scope ARN: {boundary} does not exist or is not attachable.")
+        self.roles[RoleName] = {
+            "RoleName": RoleName,
+            "Tags": Tags,
+            "policies": {},
+            "boundary": boundary,
+            "made": self.clock(),
+        }
         return {"Role": self.roles[RoleName]}
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803
         return {"Role": found(self.roles, RoleName)}
+
+    def get_policy(self, PolicyArn: str) -> dict[str, Any]:  # noqa: N803
+        found(self.policies, PolicyArn)
+        return {"Policy": {"Arn": PolicyArn}}
 
     def put_role_policy(self, RoleName: str, PolicyName: str, PolicyDocument: str) -> dict[str, Any]:  # noqa: N803
         found(self.roles, RoleName)["policies"][PolicyName] = json.loads(PolicyDocument)
@@ -96,6 +113,19 @@ class FakeIam:
                 for name in ActionNames
             ]
         }
+
+    def have(self, role: str, document: dict[str, Any], profile: str = "") -> None:
+        """Let the user have a role, and an instance profile that holds it, since long ago."""
+        self.roles[role] = {"RoleName": role, "policies": {"mine": document}, "boundary": None, "made": 0.0}
+        if profile:
+            self.profiles[profile] = {"Tags": [], "held": [role], "made": 0.0}
+
+    def may(self, role: str, action: str, resource: str, **context: str) -> bool:
+        """Whether a policy of the role allows it, and so does its boundary, if it has one."""
+        held = self.roles.get(role, {"policies": {}, "boundary": None})
+        bound = [self.policies[held["boundary"]]] if held["boundary"] else []
+        granted = any(allows(policy, action, resource, **context) for policy in held["policies"].values())
+        return granted and all(allows(policy, action, resource, **context) for policy in bound)
 
     def spread(self, thing: dict[str, Any] | None) -> bool:
         """Whether other services know it by now."""
@@ -168,14 +198,17 @@ class FakeScheduler:
         for key, schedule in list(self.schedules.items()):
             if when(schedule) <= self.clock():
                 del self.schedules[key]
-                if self.may_end(schedule):
-                    self.ec2.terminate_instances(json.loads(schedule["Target"]["Input"])["InstanceIds"])
+                ids = json.loads(schedule["Target"]["Input"])["InstanceIds"]
+                if all(self.may_end(schedule, key) for key in ids):
+                    self.ec2.terminate_instances(ids)
 
-    def may_end(self, schedule: dict[str, Any]) -> bool:
-        """Whether the schedule's role is there, and a policy of it allows what it is for."""
-        role = self.iam.roles.get(schedule["Target"]["RoleArn"].rpartition("/")[2], {"policies": {}})
-        statements = [one for policy in role["policies"].values() for one in policy["Statement"]]
-        return any("ec2:TerminateInstances" in one["Action"] for one in statements)
+    def may_end(self, schedule: dict[str, Any], key: str) -> bool:
+        """Whether the schedule's role is there, and may end that machine."""
+        role = schedule["Target"]["RoleArn"].rpartition("/")[2]
+        resource = f"arn:aws:ec2:{self.ec2.name}:123456789012:instance/{key}"
+        tags = self.ec2.instances.get(key, {"Tags": []})["Tags"]
+        context = {normal(f"aws:ResourceTag/{tag['Key']}"): tag["Value"] for tag in tags}
+        return self.iam.may(role, "ec2:TerminateInstances", resource, **context)
 
 
 def when(schedule: dict[str, Any]) -> float:
@@ -192,12 +225,12 @@ def found(things: dict[str, Any], name: str) -> dict[str, Any]:
     return thing
 
 
-def allows(document: dict[str, Any], action: str, resource: str, **context: str) -> bool:
+def allows(document: dict[str, Any], action: str, resource: str, **context: str | list[str]) -> bool:
     """Whether a statement allows it. `context` holds the condition keys of the request, : and / written as _."""
     return any(
         statement["Effect"] == "Allow"
         and any(matches(one, action) for one in listed(statement["Action"]))
-        and any(matches(one, resource) for one in listed(statement["Resource"]))
+        and any(matches(one, resource, context) for one in listed(statement["Resource"]))
         and all(
             holds(operator, key, listed(wanted), context)
             for operator, keys in statement.get("Condition", {}).items()
@@ -211,18 +244,42 @@ def listed(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else value
 
 
-def matches(pattern: str, text: str) -> bool:
+def normal(key: str) -> str:
+    """A condition key as a keyword."""
+    return re.sub("[:/-]", "_", key)
+
+
+def resolved(text: str, context: dict[str, Any]) -> str | None:
+    """The text with its policy variables; None where the request lacks one: then the statement is of no use."""
+    names = [normal(name) for name in re.findall(r"\$\{(.*?)\}", text)]
+    if any(name not in context for name in names):
+        return None
+    return re.sub(r"\$\{(.*?)\}", lambda found: str(context[normal(found[1])]), text)
+
+
+def matches(pattern: str, text: str, context: dict[str, Any] | None = None) -> bool:
     """As IAM: * is any number of any characters, ? is one."""
-    return bool(re.fullmatch(re.escape(pattern).replace(r"\*", ".*").replace(r"\?", "."), text))
+    written = resolved(pattern, context or {})
+    if written is None:
+        return False
+    return bool(re.fullmatch(re.escape(written).replace(r"\*", ".*").replace(r"\?", "."), text))
 
 
-def holds(operator: str, key: str, wanted: list[str], context: dict[str, str]) -> bool:
-    """One condition; a key that the request lacks is none that holds."""
-    given = context.get(re.sub("[:/-]", "_", key))
-    values = [
-        re.sub(r"\$\{(.*?)\}", lambda found: context[re.sub("[:/-]", "_", found[1])], one) for one in wanted
-    ]
-    if operator == "StringEquals":
-        return given in values
-    assert operator == "StringLike", f"{operator} is not known here"
-    return given is not None and any(matches(value, given) for value in values)
+def holds(operator: str, key: str, wanted: list[str], context: dict[str, Any]) -> bool:
+    """One condition; a key that the request lacks is none that holds, unless the operator says so."""
+    given = context.get(normal(key))
+    every, _, operator = operator.rpartition(":")
+    if given is None:
+        return operator.endswith("IfExists") or every == "ForAllValues"
+    values = [one for one in (resolved(each, context) for each in wanted) if one is not None]
+    compare = COMPARISONS[operator.removesuffix("IfExists")]
+    fits = [any(compare(value, one) for value in values) for one in listed(given)]
+    return any(fits) if every == "ForAnyValue" else all(fits)
+
+
+COMPARISONS: dict[str, Callable[[str, str], bool]] = {
+    "StringEquals": str.__eq__,
+    "StringLike": matches,
+    "ArnLike": matches,
+    "Bool": str.__eq__,
+}

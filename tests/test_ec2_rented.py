@@ -157,8 +157,10 @@ WITHOUT_A_CALL = {
     "iam:TagRole",
     "scheduler:DeleteSchedule",
     "scheduler:TagResource",
+    "ssm:ResumeSession",
     "ssm:StartSession",
     "ssm:TerminateSession",
+    "ssmmessages:OpenDataChannel",
 }
 
 
@@ -175,7 +177,9 @@ def test_the_policy_allows_every_call_and_nothing_more(tmp_path: Path) -> None:
         subnet_ids=("subnet-us-east-1a",),
         purchases=("on-demand", "spot"),
         cidr="203.0.113.7/32",
+        permissions_boundary="arn:aws:iam::123456789012:policy/corral-boundary",
     )
+    aws.iam.policies[order.permissions_boundary] = {"Statement": []}
     at = door(aws, clock, tmp_path)
     with pytest.raises(CloudError):
         up(at, order, keep=True)

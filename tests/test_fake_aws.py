@@ -1,11 +1,13 @@
 """The fake account itself, held against what AWS documents. Each case names the page."""
 
+import json
 import secrets
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fake_aws import FakeAws, Faulty, Killed
+from fake_kms import KEY
 from renting import an_order, door, fresh, up
 
 from infra.aws.failures import ApiFailure, LostResponse
@@ -149,6 +151,72 @@ def test_roles_and_profiles_hold_on_to_each_other(ready: tuple[FakeAws, Request]
     add = iam("AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=name)
     assert code(aws, add) == "LimitExceeded"
     assert code(aws, iam("GetRole", RoleName="none")) == "NoSuchEntity"
+
+
+BOUNDARY = "arn:aws:iam::123456789012:policy/bound"
+
+
+def test_a_role_is_bounded_by_a_policy_that_exists(ready: tuple[FakeAws, Request]) -> None:
+    """IAM API reference: CreateRole, PermissionsBoundary; the words are IAM's."""
+    aws, _ = ready
+
+    def create(bound: str) -> Request:
+        given = {"RoleName": "r", "Tags": [], "AssumeRolePolicyDocument": "{}", "PermissionsBoundary": bound}
+        return Request(service="iam", operation="CreateRole", region="us-east-1", parameters=given)
+
+    assert code(aws, create(BOUNDARY)) == "NoSuchEntity"
+    assert code(aws, create("no ARN, but as long as one")) == "ValidationError"
+    aws.iam.policies[BOUNDARY] = {"Statement": []}
+    aws.send(create(BOUNDARY))
+    everything = {"Statement": [{"Effect": "Allow", "Action": ["*"], "Resource": "*"}]}
+    aws.iam.put_role_policy("r", "p", json.dumps(everything))
+    assert not aws.iam.may("r", "ec2:TerminateInstances", "*")
+
+
+def test_a_profile_is_known_by_its_name_or_its_arn_and_holds_a_role(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 API reference: IamInstanceProfileSpecification."""
+    aws, launch = ready
+    arn = "arn:aws:iam::123456789012:instance-profile/mine"
+    for given in ({"Arn": arn}, {"Arn": arn.replace("1234", "4321")}, {"Name": arn}, {"Arn": "mine"}):
+        assert code(aws, changed(launch, IamInstanceProfile=given)) == "InvalidParameterValue"
+    aws.iam.have("role", {"Statement": []}, profile="mine")
+    both = {"Arn": arn, "Name": "mine"}
+    assert code(aws, changed(launch, IamInstanceProfile=both)) == "InvalidParameterCombination"
+    aws.send(changed(launch, IamInstanceProfile={"Arn": arn}, ClientToken="one"))
+    aws.iam.profiles["mine"]["held"] = []
+    refused = changed(launch, IamInstanceProfile={"Name": "mine"}, ClientToken="two")
+    assert code(aws, refused) == "InvalidParameterValue"
+
+
+def test_a_group_of_another_vpc_is_refused(ready: tuple[FakeAws, Request]) -> None:
+    aws, launch = ready
+    (group,) = aws.regions["us-east-1"].groups.values()
+    group["VpcId"] = "vpc-2"
+    assert code(aws, launch) == "InvalidParameter"
+
+
+def test_a_key_is_looked_at_only_when_the_machine_starts(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 API reference, EbsBlockDevice and CreateVolume: the key is authenticated asynchronously."""
+    aws, launch = ready
+    (mapping,) = launch.parameters["BlockDeviceMappings"]
+
+    def with_key(key: str, **volume: Any) -> Request:
+        ebs = mapping["Ebs"] | {"KmsKeyId": key} | volume
+        return changed(launch, BlockDeviceMappings=[mapping | {"Ebs": ebs}], ClientToken=key)
+
+    assert code(aws, with_key("alias/a", Encrypted=False)) == "InvalidParameterDependency"
+    keys = aws.regions["us-east-1"].keys
+    keys.have()
+    keys.have("00000000-0000-0000-0000-000000000000", "alias/off", KeyState="Disabled")
+    for key, dies in (("alias/llm", False), (KEY, False), ("alias/none", True), ("alias/off", True)):
+        (row,) = aws.send(with_key(key))["Instances"]
+        aws.clock.sleep(2)
+        reason = aws.regions["us-east-1"].instances[row["InstanceId"]]["code"]
+        assert reason == ("Client.InternalError" if dies else ""), key
+    ask = Request(
+        service="kms", operation="DescribeKey", region="us-east-1", parameters={"KeyId": "alias/none"}
+    )
+    assert code(aws, ask) == "NotFoundException"
 
 
 def test_a_request_botocore_would_not_send_is_no_request() -> None:

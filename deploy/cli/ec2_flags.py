@@ -54,6 +54,36 @@ Reservation = Annotated[
     str | None,
     typer.Option("--capacity-reservation-id", help="ec2: a reservation or capacity block you own."),
 ]
+Boundary = Annotated[
+    str | None,
+    typer.Option(
+        "--permissions-boundary", metavar="ARN", help="ec2: the policy that bounds the roles corral makes."
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--instance-profile", metavar="NAME|ARN", help="ec2: your own for the machines. [one is made]"
+    ),
+]
+SchedulerRole = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler-role",
+        metavar="ARN",
+        help="ec2: your own role with which the schedule ends them. [one is made]",
+    ),
+]
+SecurityGroups = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--security-group-id", help="ec2: your own groups, left as they are; repeatable. [one is made]"
+    ),
+]
+KmsKey = Annotated[
+    str | None,
+    typer.Option("--kms-key-id", help="ec2: your own key for the volume: id, alias or ARN. [the account's]"),
+]
 Ami = Annotated[str | None, typer.Option("--ami", help="ec2: the image. [newest Deep Learning base image]")]
 VolumeGib = Annotated[int, typer.Option("--volume-gib", help="ec2: size of the encrypted gp3 root volume.")]
 VolumeSpeed = Annotated[int, typer.Option("--volume-mib-per-s", help="ec2: throughput of that volume.")]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.aws import permissions, preflight, price_list, quotas, request, reservation, site
+from infra.aws import own, permissions, preflight, price_list, quotas, request, reservation, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -44,15 +44,17 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
     image = [] if order.ami else [site.parameter_request(here.region)]
     return [
         preflight.identity_request(here.region),
+        *own.account_requests(order),
         site.instances_request(here.region),
         site.offerings_request(order, here.region),
         site.subnets_request(order, here.region),
         *image,
         *([reservation.reservation_request(order, here.region)] if order.capacity_reservation_id else []),
         site.by_id(here.region, here.image_id),
+        *own.region_requests(order, here.region),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         *prices(order, spot),
-        request.dry(request.create_security_group(order, here)),
+        *([] if order.security_group_ids else [request.dry(request.create_security_group(order, here))]),
         permissions.launch_dry_run(order, here, spot),
         permissions.simulation_request(order, ARN, ACCOUNT),
     ]
@@ -69,13 +71,15 @@ def prices(order: Order, spot: Spot) -> list[Request]:
 def changes(order: Order, here: Site, spot: Spot) -> list[Request]:
     """What would be made."""
     placement = [request.create_placement_group(order, here.region)] if order.nodes > 1 else []
-    return [
-        *request.box_role(order, here.account),
-        *request.schedule_role(order, here.account),
-        *placement,
-        request.create_schedule_group(order, here.region),
+    group = [
         request.create_security_group(order, here),
         *request.security_group_rules(order, here.region, GROUP),
+    ]
+    return [
+        *request.roles(order, here.account),
+        *placement,
+        request.create_schedule_group(order, here.region),
+        *([] if order.security_group_ids else group),
         request.run_instances(order, here, spot, GROUP),
         request.create_schedule(order, here.region, here.account, INSTANCES, order.expires_at),
         request.status_request(here.region, INSTANCES),

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 
+from deploy.ec2.own import check_own
 from deploy.ec2.tags import tags_from
 from infra.aws.order import Purchase
 from infra.errors import UsageError
@@ -30,6 +31,11 @@ class Ec2Options(Record):
     open_to_the_world: bool = False
     subnet_ids: tuple[str, ...] = ()
     capacity_reservation_id: str | None = None
+    permissions_boundary: str | None = None
+    instance_profile: str | None = None
+    scheduler_role: str | None = None
+    security_group_ids: tuple[str, ...] = ()
+    kms_key_id: str | None = None
     ami: str | None = None
     volume_gib: int = 150
     volume_mib_per_s: int = 500
@@ -58,6 +64,7 @@ def checked(options: Ec2Options) -> Ec2Options:
     matching(given(options.weights), STORED, "--weights", "s3://bucket/scout/")
     matching(given(options.engine), STORED, "--engine", "s3://bucket/engine.tar")
     checked_token_parameter(options)
+    check_own(options)
     checked_volume(options)
     tags_from(options.tags)
     return checked_purchase(options)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.deployment import Deployment
 from deploy.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
+from deploy.ec2.own import check_own_place
 from deploy.ec2.tags import tags_from
 from infra import catalog
 from infra import host as hosts
@@ -46,6 +47,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     types = instance_types(machine, options)
     regions = options.regions
     checked_zones(options.zones, regions)
+    check_own_place(options, regions, options.cidr)
     price = price_for(types[0], regions[0], options)
     check_affordable(types, regions, machine.hosts, options)
     setup = host_setup(deployment, options, regions[0])
@@ -70,6 +72,11 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         cidr=options.cidr,
         subnet_ids=options.subnet_ids,
         capacity_reservation_id=options.capacity_reservation_id,
+        permissions_boundary=options.permissions_boundary or "",
+        instance_profile=options.instance_profile or "",
+        scheduler_role=options.scheduler_role or "",
+        security_group_ids=options.security_group_ids,
+        kms_key_id=options.kms_key_id or "",
         ami=options.ami,
         volume_gib=options.volume_gib,
         volume_mib_per_s=options.volume_mib_per_s,

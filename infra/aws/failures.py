@@ -123,7 +123,14 @@ CODES: dict[Kind, tuple[str, ...]] = {
         "EntityAlreadyExists*",
         "ConflictException",
     ),
-    "gone": ("NoSuchEntity*", "ResourceNotFoundException", "ParameterNotFound", "*.NotFound", "*.Unknown"),
+    "gone": (
+        "NoSuchEntity*",
+        "NotFoundException",
+        "ResourceNotFoundException",
+        "ParameterNotFound",
+        "*.NotFound",
+        "*.Unknown",
+    ),
     "in use": ("DependencyViolation", "DeleteConflict*", "VolumeInUse", "StillInUse", "*.InUse"),
     "input": (
         "Invalid*",
@@ -179,6 +186,8 @@ def translated(refused: Refused) -> CorralError:
     words = f"{said}: {plain_words(refused.message)}." if refused.message else f"{said}."
     error, hint = TRANSLATIONS.get(refused.kind, (CloudError, "Look the code up in the EC2 API error codes."))
     hint = next((better for part, better in HINTS.items() if part in code), hint)
+    if refused.kind == "auth" and request.action in BOUNDED:
+        hint = BOUNDED_HINT
     return error(
         f"AWS {SAYS.get(refused.kind, 'refused')}: {words}",
         hint.format(action=request.action, region=request.region),
@@ -189,6 +198,13 @@ def plain_words(message: str) -> str:
     """AWS's words without the blob that only AWS can read."""
     return re.sub(r"\s*Encoded authorization failure message: \S+", "", message).strip().rstrip(".")
 
+
+# What many accounts allow only within a permissions boundary, or not at all.
+BOUNDED = ("iam:CreateRole", "iam:PutRolePolicy")
+BOUNDED_HINT = (
+    "Name the boundary that your administrator set (--permissions-boundary ARN), or roles of your own "
+    "(--instance-profile, --scheduler-role); what either needs: corral iam-policy --help"
+)
 
 # Codes with a remedy of their own; the first that is part of the code.
 HINTS = {

@@ -12,6 +12,7 @@ Topic = Literal[
     "quota",
     "price",
     "permission",
+    "roles",
     "volume",
     "running",
     "reservation",

@@ -54,6 +54,17 @@ class Order(Document):
     """Only these subnets; empty for those of the default VPC."""
     capacity_reservation_id: str | None = None
 
+    # What of the user's own is used in place of something of ours; never changed, never taken away. Empty for none.
+    permissions_boundary: str = ""
+    """The ARN of the policy that bounds the roles we make."""
+    instance_profile: str = ""
+    """The name or ARN of the instance profile of the machines."""
+    scheduler_role: str = ""
+    """The ARN of the role that the schedule ends them with."""
+    security_group_ids: tuple[str, ...] = ()
+    kms_key_id: str = ""
+    """The key of the root volume: its id, alias or ARN."""
+
     ami: str | None = None
     volume_gib: int = 150
     volume_mib_per_s: int = 500

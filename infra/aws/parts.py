@@ -12,7 +12,9 @@ from infra.errors import CloudError, UsageError
 
 
 def security_group(aws: Aws, order: Order, here: Site) -> str:
-    """The id of the security group, with its rules."""
+    """The id of the security group, with its rules; nothing where the user has groups, which stay as they are."""
+    if order.security_group_ids:
+        return ""
     try:
         group_id = str(aws.call(request.create_security_group(order, here))["GroupId"])
     except Refused as refused:
@@ -52,8 +54,8 @@ def placement_group(aws: Aws, order: Order, region: str) -> None:
 
 
 def roles(aws: Aws, order: Order, account: str) -> None:
-    """The box's instance profile and the scheduler's role."""
-    for asked in request.box_role(order, account) + request.schedule_role(order, account):
+    """The box's instance profile and the scheduler's role, where the user has none."""
+    for asked in request.roles(order, account):
         try:
             aws.call(asked)
         except Refused as refused:

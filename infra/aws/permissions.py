@@ -13,7 +13,7 @@ from infra.aws.request import Request, Site, Spot, create_security_group, dry, e
 def dry_runs(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> list[Finding]:
     """Ask EC2 whether it would allow what comes; only what it denies is a finding."""
     firsts = {spot.purchase: spot for spot in reversed(spots)}.values()
-    requests = [dry(create_security_group(order, here))] if spots else []
+    requests = [dry(create_security_group(order, here))] if spots and not order.security_group_ids else []
     requests += [launch_dry_run(order, here, spot) for spot in firsts]
     findings = []
     for request in requests:
@@ -34,11 +34,13 @@ def launch_dry_run(order: Order, here: Site, spot: Spot) -> Request:
     """The launch without what does not exist yet: security group, instance profile, placement group."""
     parameters = dict(run_instances(order, here, spot, "sg-0").parameters)
     for missing in ("IamInstanceProfile", "Placement", "ClientToken"):
-        parameters.pop(missing, None)
-    parameters["NetworkInterfaces"] = [
-        {key: value for key, value in interface.items() if key != "Groups"}
-        for interface in parameters["NetworkInterfaces"]
-    ]
+        if missing != "IamInstanceProfile" or not order.instance_profile:
+            parameters.pop(missing, None)
+    if not order.security_group_ids:
+        parameters["NetworkInterfaces"] = [
+            {key: value for key, value in interface.items() if key != "Groups"}
+            for interface in parameters["NetworkInterfaces"]
+        ]
     return dry(ec2(here.region, "RunInstances", **parameters))
 
 
@@ -67,40 +69,55 @@ def simulated(aws: Aws, order: Order, arn: str, account: str) -> list[Finding]:
 
 def simulation_request(order: Order, arn: str, account: str) -> Request:
     """Ask about every action that is needed and cannot be tried, on the resources it will be used on."""
-    partition = partition_of(order.regions[0])
+    partition, name = partition_of(order.regions[0]), order.resource_name
     base = f"arn:{partition}:iam::{account}"
     schedules = f"arn:{partition}:scheduler:{order.regions[0]}:{account}"
+    box = [] if order.instance_profile else [f"{base}:role/{name}-box", f"{base}:instance-profile/{name}-box"]
+    end = [] if order.scheduler_role else [f"{base}:role/{name}-end"]
+    bounded = [known("iam:PermissionsBoundary", order.permissions_boundary)] * bool(
+        order.permissions_boundary
+    )
+    parameters: dict[str, Any] = {
+        "PolicySourceArn": principal(arn),
+        "ActionNames": [*(UNTRIED_ROLE if box or end else ()), *(UNTRIED_PROFILE if box else ()), *UNTRIED],
+        "ResourceArns": [
+            *box,
+            *end,
+            *filter(None, [order.scheduler_role]),
+            f"{schedules}:schedule-group/{name}",
+            f"{schedules}:schedule/{name}/end",
+            f"arn:{partition}:ec2:{order.regions[0]}:{account}:instance/*",
+        ],
+    }
+    if bounded:
+        parameters["ContextEntries"] = bounded
     return Request(
-        service="iam",
-        operation="SimulatePrincipalPolicy",
-        region="us-east-1",
-        parameters={
-            "PolicySourceArn": principal(arn),
-            "ActionNames": list(UNTRIED),
-            "ResourceArns": [
-                f"{base}:role/{order.resource_name}-box",
-                f"{base}:role/{order.resource_name}-end",
-                f"{base}:instance-profile/{order.resource_name}-box",
-                f"{schedules}:schedule-group/{order.resource_name}",
-                f"{schedules}:schedule/{order.resource_name}/end",
-                f"arn:{partition}:ec2:{order.regions[0]}:{account}:instance/*",
-            ],
-        },
+        service="iam", operation="SimulatePrincipalPolicy", region="us-east-1", parameters=parameters
     )
 
 
-UNTRIED = (
+def known(key: str, value: str) -> dict[str, Any]:
+    """A condition key that the calls will have."""
+    return {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+
+
+# What making roles needs, a profile for the machines', and all else.
+UNTRIED_ROLE = (
     "iam:CreateRole",
     "iam:TagRole",
     "iam:PutRolePolicy",
-    "iam:PassRole",
+    "iam:DeleteRolePolicy",
+    "iam:DeleteRole",
+)
+UNTRIED_PROFILE = (
     "iam:CreateInstanceProfile",
     "iam:TagInstanceProfile",
     "iam:AddRoleToInstanceProfile",
     "iam:RemoveRoleFromInstanceProfile",
     "iam:DeleteInstanceProfile",
-    "iam:DeleteRolePolicy",
-    "iam:DeleteRole",
+)
+UNTRIED = (
+    "iam:PassRole",
     "scheduler:CreateScheduleGroup",
     "scheduler:TagResource",
     "scheduler:CreateSchedule",

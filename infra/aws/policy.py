@@ -20,53 +20,106 @@ def trust(service: str, account: str | None = None) -> PolicyDocument:
     return document(statement)
 
 
+def ec2_principal(partition: str) -> str:
+    """Who takes on the role of a machine; China's EC2 has a name of its own (AWS: Service principals in China)."""
+    return "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
+
+
 def box(order: Order, account: str) -> PolicyDocument:
-    """What the instance may do. AmazonSSMManagedInstanceCore would let it read every parameter of the account."""
-    statements, partition = [allow(SESSION_MANAGER, "*")], partition_of(order.regions[0])
-    if order.read_parameters:
-        statements += read_secrets(order.read_parameters, partition, account)
-    return document(*statements, *read_stored(order.read_s3, partition))
+    """What the instance may do."""
+    partition = partition_of(order.regions[0])
+    return document(*box_statements(partition, account, order.read_parameters, order.read_s3))
+
+
+def box_statements(
+    partition: str, account: str, parameters: tuple[str, ...], places: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Session Manager, the secrets and places that are named, and the keys these are encrypted with.
+
+    AmazonSSMManagedInstanceCore would let it read every parameter of the account.
+    """
+    return [
+        allow(SESSION_MANAGER, "*"),
+        *read_secrets(parameters, partition, account),
+        *read_stored(places, partition),
+        *decrypt(partition, account, parameters, places),
+    ]
 
 
 def end(order: Order, account: str) -> PolicyDocument:
     """What the scheduler may do: terminate what carries this deployment's tag."""
-    only_ours = {"StringEquals": {f"aws:ResourceTag/{TAG}": order.name}}
-    resource = f"arn:{partition_of(order.regions[0])}:ec2:*:{account}:instance/*"
-    return document(allow(["ec2:TerminateInstances"], resource) | {"Condition": only_ours})
+    ours = ("StringEquals", f"aws:ResourceTag/{TAG}", order.name)
+    return document(terminate(partition_of(order.regions[0]), account) | when(ours))
+
+
+def terminate(partition: str, account: str) -> dict[str, Any]:
+    """Terminate machines."""
+    return allow(["ec2:TerminateInstances"], f"arn:{partition}:ec2:*:{account}:instance/*")
+
+
+def decrypt(
+    partition: str, account: str, parameters: tuple[str, ...], places: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """Use a customer key of this account for what is named and nothing else: each service says of what it decrypts
+    (the encryption context). Parameters and secrets name themselves; S3 names the object, or its bucket (bucket keys).
+    """
+    secrets, named = secrets_in(parameters, partition, account), sorted(places)
+    contexts = {
+        "PARAMETER_ARN": secrets["ssm:GetParameter"],
+        "SecretARN": secrets["secretsmanager:GetSecretValue"],
+        "aws:s3:arn": sorted(
+            {arn for place in named for arn in (stored_arn(place, partition), bucket_arn(place, partition))}
+        ),
+    }
+    return [
+        allow(["kms:Decrypt"], f"arn:{partition}:kms:*:{account}:key/*")
+        | {"Condition": {"StringLike": {f"kms:EncryptionContext:{key}": arns}}}
+        for key, arns in contexts.items()
+        if arns
+    ]
 
 
 def read_secrets(names: tuple[str, ...], partition: str, account: str) -> list[dict[str, Any]]:
     """One statement for the parameters, one for the secrets."""
+    return [allow([action], arns) for action, arns in secrets_in(names, partition, account).items() if arns]
+
+
+def secrets_in(names: tuple[str, ...], partition: str, account: str) -> dict[str, list[str]]:
+    """The ARNs of the parameters and of the secrets, by the action that reads them."""
     secrets = [name for name in names if name.startswith("arn:")]
     parameters = [
         f"arn:{partition}:ssm:*:{account}:parameter/{name.lstrip('/')}"
         for name in names
         if name not in secrets
     ]
-    statements = []
-    if parameters:
-        statements.append(allow(["ssm:GetParameter"], parameters))
-    if secrets:
-        statements.append(allow(["secretsmanager:GetSecretValue"], secrets))
-    return statements
+    return {"ssm:GetParameter": parameters, "secretsmanager:GetSecretValue": secrets}
 
 
 def read_stored(places: tuple[str, ...], partition: str) -> list[dict[str, Any]]:
     """An object by its own key; what ends in / by what lies below it, and nothing that only begins alike."""
-    paths = sorted({place.removeprefix("s3://") for place in places})
-    if not paths:
+    named = sorted(set(places))
+    if not named:
         return []
-    objects = [f"arn:{partition}:s3:::{path}{'*' if path.endswith('/') else ''}" for path in paths]
     return [
-        allow(["s3:GetObject"], objects),
-        *(list_below(path, partition) for path in paths if path.endswith("/")),
+        allow(["s3:GetObject"], [stored_arn(place, partition) for place in named]),
+        *(list_below(place, partition) for place in named if place.endswith("/")),
     ]
 
 
-def list_below(path: str, partition: str) -> dict[str, Any]:
-    """Leave to list BUCKET/PREFIX/, and nothing else of the bucket."""
-    bucket, _, prefix = path.partition("/")
-    listing = allow(["s3:ListBucket"], f"arn:{partition}:s3:::{bucket}")
+def stored_arn(place: str, partition: str) -> str:
+    """The object, or all below what ends in /."""
+    return f"arn:{partition}:s3:::{place.removeprefix('s3://')}{'*' if place.endswith('/') else ''}"
+
+
+def bucket_arn(place: str, partition: str) -> str:
+    """The bucket it lies in."""
+    return f"arn:{partition}:s3:::{place.removeprefix('s3://').partition('/')[0]}"
+
+
+def list_below(place: str, partition: str) -> dict[str, Any]:
+    """Leave to list s3://BUCKET/PREFIX/, and nothing else of the bucket."""
+    prefix = place.removeprefix("s3://").partition("/")[2]
+    listing = allow(["s3:ListBucket"], bucket_arn(place, partition))
     return listing | {"Condition": {"StringLike": {"s3:prefix": f"{prefix}*"}}} if prefix else listing
 
 
@@ -83,6 +136,15 @@ SESSION_MANAGER = [
 def allow(actions: list[str], resource: str | list[str]) -> dict[str, Any]:
     """One statement."""
     return {"Effect": "Allow", "Action": actions, "Resource": resource}
+
+
+def when(*conditions: tuple[str, str, str | list[str]]) -> dict[str, Any]:
+    """The condition of a statement: operator, key and values, each; those without a value are left out."""
+    asked: dict[str, dict[str, str | list[str]]] = {}
+    for operator, key, values in conditions:
+        if values:
+            asked.setdefault(operator, {})[key] = values
+    return {"Condition": asked} if asked else {}
 
 
 def document(*statements: dict[str, Any]) -> PolicyDocument:

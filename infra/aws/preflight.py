@@ -4,7 +4,7 @@ from itertools import product
 from typing import Any
 
 from infra import catalog
-from infra.aws import quotas, reservation, site
+from infra.aws import own, quotas, reservation, site
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, translated
 from infra.aws.findings import Finding, failed, ok, warning
@@ -44,10 +44,14 @@ def survey(aws: Aws, order: Order) -> Survey:
     me = identity(aws, order.regions)
     findings = [ok("identity", order.regions[0], f"{me.arn} in account {me.account}")]
     sites, spots, rates, prices, running = [], [], [], [], []
+    findings += own.of_account(aws, order, me.account)
+    lacking = any(finding.outcome == "failed" for finding in findings)
     for region in order.regions:
         try:
             seen = site.instances(aws, site.instances_request(region))
             running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
+            if lacking:
+                continue
             here, found = look(aws, order, region, me.account, seen)
         except Refused as refused:
             if refused.kind != "auth":
@@ -128,6 +132,7 @@ def look(
         ours = sum(tags(row).get(TAG) == order.name for row in seen)
         findings.append(reservation.found(order, region, reserved, ours))
     findings += [*several_found(order, region), *image_found(order, region, image)]
+    findings += own.of_region(aws, order, region, {subnet.vpc_id for subnet in nets.values()})
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, Rates([], [], [], findings)
     here = Site(
@@ -317,12 +322,23 @@ def verdict(problems: list[Finding]) -> CorralError:
     """The error for what was found: a denied action before a missing quota before all else."""
     errors: dict[str, type[CorralError]] = {
         "permission": AuthError,
+        "roles": UsageError,
         "price": UsageError,
         "quota": CapacityError,
         "zones": CapacityError,
         "reservation": CapacityError,
     }
-    for topic in ("permission", "reservation", "volume", "network", "image", "price", "quota", "zones"):
+    for topic in (
+        "permission",
+        "roles",
+        "reservation",
+        "volume",
+        "network",
+        "image",
+        "price",
+        "quota",
+        "zones",
+    ):
         of_topic = [finding for finding in problems if finding.topic == topic]
         if of_topic:
             said = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)

@@ -121,8 +121,9 @@ def box_role(order: Order, account: str) -> list[Request]:
     """The instance profile of least privilege: Session Manager, and the weights and secrets that were named."""
     name = f"{order.resource_name}-box"
     document = policy.box(order, account)
+    trusted = policy.trust(policy.ec2_principal(partition_of(order.regions[0])))
     return [
-        iam("CreateRole", **role(order, name, policy.trust("ec2.amazonaws.com"))),
+        iam("CreateRole", **role(order, name, trusted)),
         iam("PutRolePolicy", RoleName=name, PolicyName="corral", PolicyDocument=json.dumps(document)),
         iam("CreateInstanceProfile", InstanceProfileName=name, Tags=tag_list(order.tags)),
         iam("AddRoleToInstanceProfile", InstanceProfileName=name, RoleName=name),
@@ -141,12 +142,26 @@ def schedule_role(order: Order, account: str) -> list[Request]:
 
 def role(order: Order, name: str, trust: dict[str, Any]) -> dict[str, Any]:
     """The parameters of CreateRole."""
+    bounded = {"PermissionsBoundary": order.permissions_boundary} if order.permissions_boundary else {}
     return {
         "RoleName": name,
         "AssumeRolePolicyDocument": json.dumps(trust),
         "Description": f"corral deployment {order.name}",
         "Tags": tag_list(order.tags),
+        **bounded,
     }
+
+
+def roles(order: Order, account: str) -> list[Request]:
+    """The roles that are made: none where the user has them."""
+    box = [] if order.instance_profile else box_role(order, account)
+    return box + ([] if order.scheduler_role else schedule_role(order, account))
+
+
+def instance_profile(order: Order) -> dict[str, str]:
+    """The machines' instance profile, as EC2 is told it: by its name, or by its ARN."""
+    name = order.instance_profile or f"{order.resource_name}-box"
+    return {"Arn" if name.startswith("arn:") else "Name": name}
 
 
 def create_schedule_group(order: Order, region: str) -> Request:
@@ -176,7 +191,7 @@ def run_instances(order: Order, site: Site, spot: Spot, group_id: str, generatio
         "MinCount": order.nodes,
         "MaxCount": order.nodes,
         "UserData": order.user_data,
-        "IamInstanceProfile": {"Name": f"{order.resource_name}-box"},
+        "IamInstanceProfile": instance_profile(order),
         "InstanceInitiatedShutdownBehavior": "terminate",
         "MetadataOptions": {
             "HttpTokens": "required",
@@ -215,12 +230,16 @@ def root_volume(order: Order) -> dict[str, Any]:
         "Throughput": order.volume_mib_per_s,
         "Encrypted": True,
         "DeleteOnTermination": True,
+        **({"KmsKeyId": order.kms_key_id} if order.kms_key_id else {}),
     }
 
 
 def network_interfaces(order: Order, spot: Spot, group_id: str) -> list[dict[str, Any]]:
-    """One interface; for several nodes one EFA a network card, as the type has them."""
-    common = {"SubnetId": spot.subnet_id, "Groups": [group_id], "DeleteOnTermination": True}
+    """One interface; for several nodes one EFA a network card, as the type has them. In the group that was made, or
+    in the user's own.
+    """
+    groups = list(order.security_group_ids) or [group_id]
+    common = {"SubnetId": spot.subnet_id, "Groups": groups, "DeleteOnTermination": True}
     type_limits = limits(spot.instance_type)
     if order.nodes == 1 or not type_limits.efa_interfaces:
         return [{"DeviceIndex": 0, **common}]
@@ -291,6 +310,7 @@ def update_schedule(
 def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) -> dict[str, Any]:
     """The schedule itself."""
     partition = partition_of(order.regions[0])
+    own = f"arn:{partition}:iam::{account}:role/{order.resource_name}-end"
     return {
         "GroupName": order.resource_name,
         "Name": "end",
@@ -300,7 +320,7 @@ def schedule(order: Order, account: str, instance_ids: list[str], at: datetime) 
         "ActionAfterCompletion": "DELETE",
         "Target": {
             "Arn": f"arn:{partition}:scheduler:::aws-sdk:ec2:terminateInstances",
-            "RoleArn": f"arn:{partition}:iam::{account}:role/{order.resource_name}-end",
+            "RoleArn": order.scheduler_role or own,
             "Input": json.dumps({"InstanceIds": instance_ids}),
         },
     }
