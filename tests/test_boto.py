@@ -17,6 +17,7 @@ from renting import door
 from infra.aws.api import FIRST_ANSWER_FOR_S
 from infra.aws.ec2 import Boto, checked_regions
 from infra.aws.failures import CODES, ApiFailure, LostResponse, Refused, kind_of, plain_code, translated
+from infra.aws.ledger import Ledger
 from infra.aws.request import Request, ec2
 from infra.errors import AuthError, CapacityError, CloudError, UsageError
 
@@ -354,12 +355,25 @@ def test_words_tell_apart_what_one_code_means(message: str, code: str) -> None:
 def test_the_ledger_keeps_what_was_asked_and_what_came_of_it(tmp_path: Path) -> None:
     class Saying:
         def send(self, request: Request) -> dict[str, Any]:
+            if request.operation == "TerminateInstances":
+                raise ApiFailure("OperationNotPermitted", "it is protected")
             return {"Instances": [{"InstanceId": "i-1"}]}
 
-    asked = ec2("us-east-1", "RunInstances", ClientToken="t", UserData="long")
-    door(Saying(), Clock(), tmp_path).call(asked)
-    lines = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
-    assert [(line["event"], line.get("parameters"), line.get("answer")) for line in lines] == [
-        ("intent", {"ClientToken": "t"}, None),
-        ("done", None, {"Instances": [{"InstanceId": "i-1"}]}),
+    aws = door(Saying(), Clock(), tmp_path)
+    aws.call(ec2("us-east-1", "RunInstances", ClientToken="t", UserData="long"))
+    with pytest.raises(Refused):
+        aws.call(ec2("us-west-2", "TerminateInstances", InstanceIds=["i-1"]))
+    shared = {"at": "2026-09-21T14:13:20Z", "service": "ec2"}
+    launch = shared | {"operation": "RunInstances", "region": "us-east-1", "number": 1}
+    end = shared | {"operation": "TerminateInstances", "region": "us-west-2", "number": 2}
+    wanted = [
+        launch | {"event": "intent", "parameters": {"ClientToken": "t"}},
+        launch | {"event": "done", "answer": {"Instances": [{"InstanceId": "i-1"}]}},
+        end | {"event": "intent", "parameters": {"InstanceIds": ["i-1"]}},
+        end | {"event": "failed", "code": "OperationNotPermitted"},
     ]
+    written = (tmp_path / "ledger.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in written] == wanted
+    empty: dict[str, Any] = {"parameters": {}, "answer": {}, "code": ""}
+    read = [entry.model_dump(mode="json") for entry in Ledger(tmp_path / "ledger.jsonl").entries()]
+    assert read == [empty | one for one in wanted]
