@@ -225,7 +225,12 @@ class FakeEc2:
                 raise ApiFailure("OperationNotPermitted", "Modify its 'disableApiTermination' attribute")
         for key in InstanceIds:
             if self.instances[key]["ended"] is None:
-                self.instances[key]["ended"] = self.clock()
+                words = "Client.UserInitiatedShutdown: User initiated shutdown"
+                self.instances[key] |= {
+                    "ended": self.clock(),
+                    "reason": words,
+                    "code": words.partition(":")[0],
+                }
         return {}
 
     # --- looking

@@ -9,6 +9,7 @@ import pytest
 from fake_aws import Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
+from infra.aws import launch
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.request import Request, Spot, network_interfaces
@@ -272,6 +273,32 @@ def test_a_machine_that_dies_of_the_accounts_own_key_ends_the_launch_with_the_re
     assert "aws ec2 get-ebs-default-kms-key-id --region us-east-1" in caught.value.hint
     assert len(aws.regions["us-east-1"].die_at_start) == 2  # no second machine was asked for
     assert aws.live() == []
+
+
+@pytest.mark.parametrize("code", [*launch.OWN_FAULTS, "Client.SomethingNew"])
+def test_what_ec2_lays_to_the_account_is_not_tried_elsewhere(code: str, tmp_path: Path) -> None:
+    aws, clock = fresh()
+    aws.regions["us-east-1"].die_at_start = [f"{code}: why"] * 3
+    with pytest.raises(CloudError) as caught:
+        up(door(aws, clock, tmp_path), an_order())
+    assert caught.value.message == (
+        f"on-demand g5.12xlarge in us-east-1a ended as it was launched: {code}: why."
+    )
+    assert caught.value.hint == launch.OWN_FAULTS.get(code, launch.UNKNOWN_FAULT).format(region="us-east-1")
+    assert len(aws.regions["us-east-1"].die_at_start) == 2
+    assert aws.live() == []
+
+
+def test_machines_of_an_earlier_run_that_somebody_ended_are_launched_anew(tmp_path: Path) -> None:
+    """The same order has the same token, which brings them back as they are."""
+    aws, clock = fresh()
+    at = door(aws, clock, tmp_path)
+    first = up(at, an_order())
+    aws.regions["us-east-1"].terminate_instances(list(first.instance_ids))
+    clock.sleep(600)
+    again = up(at, an_order())
+    assert set(again.instance_ids).isdisjoint(first.instance_ids)
+    assert (again.spot, again.attempts) == (first.spot, ())
 
 
 def test_a_subnet_without_a_free_address_is_not_tried_and_one_that_fills_up_is_left(tmp_path: Path) -> None:

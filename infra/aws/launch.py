@@ -101,9 +101,9 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tu
             raise late(aws, spot.region, ids)
         dead = described(aws, spot.region, ids)
         terminate(aws, spot.region, ids)
-        refuse_own_fault(dead, spot)
         launched_at = [instance["LaunchTime"] for instance in dead if "LaunchTime" in instance]
         if not launched_at or min(launched_at) >= started:
+            refuse_own_fault(dead, spot)
             return Attempt(spot=spot, code=died_of(dead), reason=reasons(dead))
         # The client token brought back machines of an earlier run that are gone: ask for new ones.
     raise CloudError(
@@ -172,20 +172,29 @@ def terminate(aws: Aws, region: str, instance_ids: list[str]) -> None:
     aws.call(ec2(region, "TerminateInstances", InstanceIds=instance_ids))
 
 
-# Why EC2 ends a machine for a cause of the account's own: no other place cures it (EC2's StateReason codes).
+# Why EC2 ends a machine for a cause of the account's own, which no other place cures: all of EC2's StateReason codes
+# that begin with Client (EC2 API reference, StateReason), but for limits.
 OWN_FAULTS = {
     "Client.InternalError": "Most often the KMS key that the account's volumes are encrypted with may not be used by "
     "who launches: aws ec2 get-ebs-default-kms-key-id --region {region}; have kms:CreateGrant and kms:Decrypt on it "
     "allowed.",
     "Client.InvalidSnapshot.NotFound": "The image's snapshot is gone: name another image (--ami ami-...).",
+    "Client.InstanceInitiatedShutdown": "It shut itself down: another image may not (--ami), or a policy of the "
+    "account's for new machines does it.",
+    "Client.InstanceTerminated": "Somebody ended it, or a rule of the account's that ends such machines: ask "
+    "CloudTrail who called TerminateInstances in {region}.",
+    "Client.UserInitiatedShutdown": "Somebody stopped it, or a rule of the account's that stops such machines: ask "
+    "CloudTrail who called StopInstances in {region}.",
+    "Client.UserInitiatedHibernate": "Somebody hibernated it: ask CloudTrail who called StopInstances in {region}.",
 }
+UNKNOWN_FAULT = "EC2 lays it to the account: look the code up among EC2's StateReason codes."
 
 
 def refuse_own_fault(dead: list[dict[str, Any]], spot: Spot) -> None:
     """Raise CloudError for machines that ended at their launch for a cause no other place would cure."""
     code = died_of(dead)
-    if code in OWN_FAULTS:
-        hint = OWN_FAULTS[code].format(region=spot.region)
+    if code.startswith("Client."):
+        hint = OWN_FAULTS.get(code, UNKNOWN_FAULT).format(region=spot.region)
         raise CloudError(f"{where(spot)} ended as it was launched: {reasons(dead)}.", hint)
 
 
