@@ -118,6 +118,16 @@ def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, hint: 
     assert hint in error.value.hint
 
 
+def test_an_open_port_is_said_to_speak_plain_http(tmp_path: Path) -> None:
+    aws, _ = fresh()
+    said = found(look(aws, an_order(cidr="203.0.113.0/24"), tmp_path), "network")
+    assert said[1] == (
+        "warning",
+        "port 8000 is opened to 203.0.113.0/24 by plain HTTP: prompts, answers and the key in the clear",
+    )
+    assert [outcome for outcome, _ in found(look(aws, an_order(), tmp_path / "2"), "network")] == ["ok"]
+
+
 @pytest.mark.parametrize("code", ["UnauthorizedOperation", "AccessDenied"])
 @pytest.mark.parametrize("action", ["ec2:RunInstances", "ec2:CreateSecurityGroup"])
 def test_what_is_denied_is_named_before_anything_is_made(action: str, code: str, tmp_path: Path) -> None:

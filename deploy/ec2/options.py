@@ -13,6 +13,8 @@ SHORTEST_MINUTES = 10
 LONGEST_MINUTES = 30 * 24 * 60
 UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 
+# By version: a private /16 holds a VPC (EC2's largest), and a site has a /48 (RFC 6177).
+WIDEST = {4: 16, 6: 48}
 STORED = r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+"
 PARAMETER = r"(/?[\w./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)"
 
@@ -87,7 +89,7 @@ def idle_minutes(options: Ec2Options) -> int | None:
 
 
 def checked_cidr(options: Ec2Options) -> None:
-    """One network; the whole world only when that is said in so many words."""
+    """One network; one wider than a company's own only when that is said in so many words."""
     if options.cidr is None:
         return
     try:
@@ -96,9 +98,9 @@ def checked_cidr(options: Ec2Options) -> None:
         raise UsageError(
             f"--cidr {options.cidr} is no network: {error}.", "For example: --cidr 203.0.113.7/32"
         ) from None
-    if network.prefixlen < 8 and not options.open_to_the_world:
+    if network.prefixlen < WIDEST[network.version] and not options.open_to_the_world:
         raise UsageError(
-            f"--cidr {options.cidr} would let the world in.",
+            f"--cidr {options.cidr} is wider than /{WIDEST[network.version]}: it would let strangers in.",
             "Name your own network, or leave it out and use Session Manager; else add --open-to-the-world.",
         )
 

@@ -127,7 +127,7 @@ def look(
     image = site.image(aws, order, region)
     reserved = reservation.reservation(aws, order, region) if order.capacity_reservation_id else None
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
-    findings += full_found(order, region, subnets)
+    findings += [*open_found(order, region), *full_found(order, region, subnets)]
     if order.capacity_reservation_id:
         ours = sum(tags(row).get(TAG) == order.name for row in seen)
         findings.append(reservation.found(order, region, reserved, ours))
@@ -221,6 +221,15 @@ def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> li
         fix = "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3."
         return [warning("network", region, "the subnets give no public address", fix)]
     return [ok("network", region, f"{len(nets)} subnets")]
+
+
+def open_found(order: Order, region: str) -> list[Finding]:
+    """Whom the port is opened to, and that nothing on the way is encrypted."""
+    if not order.cidr:
+        return []
+    found = f"port {order.port} is opened to {order.cidr} by plain HTTP: prompts, answers and the key in the clear"
+    fix = "Leave out --cidr: Session Manager encrypts. Or put a proxy with TLS before it."
+    return [warning("network", region, found, fix)]
 
 
 def full_found(order: Order, region: str, subnets: tuple[site.Subnet, ...]) -> list[Finding]:
