@@ -16,8 +16,9 @@ Target = Literal["local", "ec2", "ssh"]
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
-# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`.
-RESERVED = ("engine", "bundles", "cache", "probes")
+# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`; on a
+# host the weights that deployments share.
+RESERVED = ("engine", "bundles", "cache", "probes", "weights")
 
 
 class Deployment(Document):
@@ -38,6 +39,8 @@ class Deployment(Document):
     engine: str = ""
     """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
     empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
+    hf_token_file: str = ""
+    """Where the Hub's token lies on this machine; empty: where `hf` looks for it. Never the token."""
 
 
 def folder(name: str) -> Path:

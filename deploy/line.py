@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from deploy import deployment as deployments
+from deploy import weights
 from deploy.deployment import Deployment, Target
 from deploy.ec2.options import Ec2Options
 from deploy.plan import Plan
@@ -86,12 +87,26 @@ def provision_ec2(
     from deploy.ec2.order import order, renewed
     from deploy.targets import ec2
 
-    wanted = renewed(ec2.begun(deployment.name), order(deployment, options))
+    deployment = weights.kept(deployment)
+    renewed(ec2.begun(deployment.name), order(deployment, options))  # what is asked for wrongly is told first
     if to_serve:
         require()
+    deployment, about = ec2_weights(deployment, options)
+    wanted = renewed(ec2.begun(deployment.name), order(deployment, options))
     placed = deployment.model_copy(update={"region": wanted.regions[0]})
-    ec2.launch(placed, wanted, lambda checks, cost: approve(placed, checks, cost), keep)
+    ec2.launch(placed, wanted, lambda checks, cost: approve(placed, (about, *checks), cost), keep)
     return placed
+
+
+def ec2_weights(deployment: Deployment, options: Ec2Options) -> tuple[Deployment, Check]:
+    """The deployment at the commit its boxes will fetch, and what there is to say of it before anything is paid for."""
+    plan = deployment.plan
+    if options.weights:
+        return deployment, weights.stored(options.weights, plan.weights_bytes)
+    token = weights.token_of(deployment)
+    found = weights.look(plan, token, parameter=options.hf_token_parameter or "")
+    weights.require(found)
+    return weights.pinned(deployment, found.revision), weights.check(found)
 
 
 def up(deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool = False) -> Endpoint:

@@ -75,6 +75,24 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+COMMIT = "5c0c7a3e" * 5
+
+
+@pytest.fixture(autouse=True)
+def the_hub_is_not_asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a repository is, is answered here: open to everybody, at one commit. The tests of the door have a Hub."""
+    if request.path.name.startswith("test_hub"):
+        return
+    from serving import hub
+
+    def described(repo: str, revision: str | None, token: object) -> hub.Repository:
+        return hub.Repository(
+            repo=repo, revision=revision or COMMIT, gated=False, licence="llama4", fetched_bytes=0
+        )
+
+    monkeypatch.setattr(hub, "describe", described)
+
+
 @pytest.fixture(autouse=True)
 def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""

@@ -79,7 +79,8 @@ def plan_on(
     plan = plan.model_copy(update={"serve": serve})
     monkeypatch.setenv("FAKE_MODEL", plan.serve.served_model_name)
     plan.write(folder / "plan.json")
-    return [str(folder / "plan.json"), "--target", "ec2", "--name", "t1", "--yes"]
+    token = ["--hf-token-parameter", "/hf/token"]
+    return [str(folder / "plan.json"), "--target", "ec2", "--name", "t1", "--yes", *token]
 
 
 @pytest.fixture

@@ -55,7 +55,10 @@ def aws(server: "MotoAws", monkeypatch: pytest.MonkeyPatch) -> "MotoAws":
 
 @pytest.fixture
 def plan(tmp_path: Path) -> str:
-    answer_for("scout", "int4", "g5.12xlarge", Options()).write(tmp_path / "plan.json")
+    """Its commit is in it, so that no process asks the Hub."""
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    serve = plan.serve.model_copy(update={"revision": "5c0c7a3e" * 5})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
     return str(tmp_path / "plan.json")
 
 

@@ -6,6 +6,7 @@ import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 
+from deploy import preflight
 from deploy.deployment import Deployment
 from deploy.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
 from deploy.ec2.own import check_own_place
@@ -34,6 +35,8 @@ PER_ORDER = {
     "price_source",
     "document",
     "user_data",
+    "weights_bytes",
+    "engine_gib",
 }
 
 
@@ -80,6 +83,8 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         ami=options.ami,
         volume_gib=options.volume_gib,
         volume_mib_per_s=options.volume_mib_per_s,
+        weights_bytes=0 if setup.weights.startswith("/") else deployment.plan.weights_bytes,
+        engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
         user_data=hosts.user_data(setup),
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),

@@ -14,6 +14,7 @@ Topic = Literal[
     "permission",
     "roles",
     "volume",
+    "disk",
     "running",
     "reservation",
 ]

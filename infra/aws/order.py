@@ -68,6 +68,10 @@ class Order(Document):
     ami: str | None = None
     volume_gib: int = 150
     volume_mib_per_s: int = 500
+    weights_bytes: int = 0
+    """What each box fetches; 0 where the weights lie on its image."""
+    engine_gib: float = 0.0
+    """What the engine takes on its root volume."""
     user_data: str
     read_parameters: tuple[str, ...] = ()
     """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""

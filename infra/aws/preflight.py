@@ -6,6 +6,7 @@ from typing import Any
 from infra import catalog
 from infra.aws import own, quotas, reservation, site
 from infra.aws.api import Aws
+from infra.aws.disk import disk_found
 from infra.aws.failures import Refused, translated
 from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
@@ -265,7 +266,11 @@ def image_found(order: Order, region: str, image: site.Image | None) -> list[Fin
     if order.volume_gib < image.snapshot_gib:
         found = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
         return [failed("volume", region, found, f"Use --volume-gib {2 * image.snapshot_gib}")]
-    return [ok("image", region, f"{image.image_id} {image.name}"), *slow_volume(order, region)]
+    return [
+        ok("image", region, f"{image.image_id} {image.name}"),
+        *disk_found(order, region, image),
+        *slow_volume(order, region),
+    ]
 
 
 def slow_volume(order: Order, region: str) -> list[Finding]:
@@ -333,6 +338,7 @@ def verdict(problems: list[Finding]) -> CorralError:
         "permission": AuthError,
         "roles": UsageError,
         "price": UsageError,
+        "disk": UsageError,
         "quota": CapacityError,
         "zones": CapacityError,
         "reservation": CapacityError,
@@ -342,6 +348,7 @@ def verdict(problems: list[Finding]) -> CorralError:
         "roles",
         "reservation",
         "volume",
+        "disk",
         "network",
         "image",
         "price",

@@ -23,6 +23,11 @@ class Image(Record):
     snapshot_gib: int
     architecture: str
 
+    @property
+    def mounts_nvme(self) -> bool:
+        """Whether it mounts the instance's own NVMe at /opt/dlami/nvme, as all of Amazon's Deep Learning images do."""
+        return self.name.startswith(images()["deep-learning-base"]["family"])
+
 
 class Subnet(Record):
     """A subnet we may launch into."""

@@ -1,0 +1,125 @@
+"""Before a machine is rented: which weights it will fetch, whether it may, and whether they have room."""
+
+import gzip
+from base64 import b64decode
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fake_aws import FakeAws
+from renting import door, fresh
+
+from deploy.cli.main import run
+from deploy.cli.output import progress
+from deploy.deployment import folder, load
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
+from deploy.targets import ec2
+from infra.aws.order import Order
+
+COMMIT = "5c0c7a3e" * 5
+"""What the tests' Hub says of every repository (conftest)."""
+SCOUT = "92f3b1597a195b523d8d9e5700e57e4fbb8f20d3"
+PLAIN = {"ImageId": "ami-00000000000000aa", "Name": "ubuntu-noble-24.04-amd64-server"}
+
+Corral = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
+    """An account with room for every type, which corral talks to."""
+    aws, clock = fresh()
+    aws.regions["us-east-1"].vcpu_limit = 1000
+    aws.quotas |= {"L-DB2E81BA": 1000.0}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    monkeypatch.setattr(ec2, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress))
+    return aws
+
+
+@pytest.fixture
+def provision(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Corral:
+    """Rent for Scout at a precision: the exit code, and what was said."""
+
+    def call(precision: str, machine: str, *options: str) -> tuple[int, str]:
+        plan = tmp_path / "plan.json"
+        answer_for("scout", precision, machine, Options()).write(plan)
+        code = run(["provision", str(plan), "--target", "ec2", "--name", "t1", "--yes", *options])
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def fetched(name: str) -> str:
+    """What the box is told to fetch, in its user data."""
+    data = Order.read(folder(name) / "order.json").user_data
+    text = data if data.startswith("#") else gzip.decompress(b64decode(data)).decode()
+    return next(line.strip() for line in text.splitlines() if line.strip().startswith("WEIGHTS="))
+
+
+def test_what_will_be_fetched_is_said_first_and_pinned_in_all_that_is_kept(
+    aws: FakeAws, provision: Corral
+) -> None:
+    code, said = provision("int4", "g5.12xlarge")
+    assert code == 0, said
+    repo = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16"
+    first, *others = [line for line in said.splitlines() if line.startswith(("ok ", "warning ", "failed "))]
+    assert first == (
+        f"ok       weights: {repo} (a third party's, not meta-llama's) at {COMMIT}, 60.4 GiB, "
+        "licence Llama 4 Community License, not gated"
+    )
+    (disk,) = [line for line in others if " disk us-east-1: " in line]
+    assert "60.4 GiB of weights on the instance's own NVMe (3539 GiB)" in disk
+    (price,) = [line for line in others if " price us-east-1: " in line]
+    assert others.index(disk) < others.index(price)
+    assert load("t1").plan.serve.revision == COMMIT
+    assert fetched("t1") == f"WEIGHTS=hf://{repo}@{COMMIT}"
+
+
+def test_a_gated_repository_without_a_token_is_refused_before_aws_hears_of_it(
+    aws: FakeAws, provision: Corral
+) -> None:
+    """It was rented at $16.57/h and found out there."""
+    code, said = provision("bf16", "g7e.24xlarge")
+    assert code == 5
+    assert said.splitlines()[-2:] == [
+        "error: meta-llama/Llama-4-Scout-17B-16E-Instruct is gated: without a token of somebody who accepted its "
+        "licence nothing is fetched.",
+        "hint: Accept its licence at https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E-Instruct; then put a "
+        "token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE) and name it: "
+        "--hf-token-parameter /hf/token",
+    ]
+    assert aws.calls == []
+    assert not folder("t1").exists()
+
+
+def test_with_the_name_of_one_it_is_rented_at_metas_commit(aws: FakeAws, provision: Corral) -> None:
+    code, said = provision("bf16", "g7e.24xlarge", "--hf-token-parameter", "/hf/token")
+    assert code == 0, said
+    assert f"at {SCOUT}, 202.4 GiB" in said
+    assert "gated, token from /hf/token (not tried)" in said
+    assert fetched("t1") == f"WEIGHTS=hf://meta-llama/Llama-4-Scout-17B-16E-Instruct@{SCOUT}"
+
+
+def test_a_plain_image_without_room_for_the_weights_is_refused_before_anything_is_made(
+    aws: FakeAws, provision: Corral
+) -> None:
+    aws.regions["us-east-1"].other_images = [PLAIN]
+    image = ["--hf-token-parameter", "/hf/token", "--ami", PLAIN["ImageId"]]
+    code, said = provision("bf16", "g7e.24xlarge", *image)
+    assert code == 2
+    assert said.splitlines()[-2:] == [
+        "error: This cannot be launched. disk: us-east-1: image, engine and weights need up to 289 of the root "
+        "volume's 150 GiB.",
+        "hint: Use --volume-gib 290",
+    ]
+    assert [call.operation for call in aws.calls if call.changes] == []
+
+
+def test_weights_of_ones_own_bucket_are_told_and_need_no_token(aws: FakeAws, provision: Corral) -> None:
+    code, said = provision("bf16", "g7e.24xlarge", "--weights", "s3://models/scout/")
+    assert code == 0, said
+    assert (
+        "ok       weights: s3://models/scout/, 202.4 GiB as planned; what lies there is not looked at" in said
+    )
