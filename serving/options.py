@@ -153,9 +153,10 @@ def refuse_unsafe(extra_args: tuple[str, ...]) -> None:
             )
 
 
-def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[str, str]:
+def environment(options: ServeOptions, home: str, load_budget_s: int, cache: str = "") -> dict[str, str]:
     """The environment of the server, on top of PATH and the like: nothing leaves the machine, all files in `home`.
 
+    But for vLLM's own cache where servers share one: what it found out of a model's code, and what it compiled.
     It is that of an engine on one host; where it spans several, each says its own in place of WITHIN_ONE_HOST.
     `load_budget_s` is how long loading may take; vLLM's own default of 600 s is too short for a big checkpoint.
     """
@@ -165,6 +166,7 @@ def environment(options: ServeOptions, home: str, load_budget_s: int) -> dict[st
         | WITHIN_ONE_HOST
         | offline
         | folders(home)
+        | ({"VLLM_CACHE_ROOT": f"{cache}/vllm"} if cache else {})
         | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}
     )
 

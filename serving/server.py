@@ -46,10 +46,13 @@ class Server(Document):
 
 def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: int) -> Server:
     """Start the process group and return at once. Raises ServerError when the executable cannot be run."""
-    given = environment(options, str(folder), load_budget_s) | {"VLLM_API_KEY": api_key(folder)}
+    given = environment(options, str(folder), load_budget_s, str(shared_cache(folder)))
+    given |= {"VLLM_API_KEY": api_key(folder)}
     turn_log(folder)
-    folder.chmod(0o700)  # vLLM's compile cache is code, and the key is here
+    folder.chmod(0o700)  # the key is here
     make_private(temporary(folder))
+    shared_cache(folder).mkdir(exist_ok=True)
+    make_private(shared_cache(folder) / "vllm")  # what is compiled is code
     pid = spawn(
         (str(engine.vllm), *argv(options)), process_environment(os.environ, given, folder), log_file(folder)
     )
@@ -134,6 +137,11 @@ def api_key(folder: Path) -> str:
     if not path.exists() or not path.read_text().strip():
         write_text_atomically(path, f"sk-{secrets.token_urlsafe(32)}\n", mode=0o600)
     return path.read_text().strip()
+
+
+def shared_cache(folder: Path) -> Path:
+    """Where the servers of this home keep what the next one need not find out or compile again; `down` leaves it."""
+    return folder.parent / "cache"
 
 
 def key_file(folder: Path) -> Path:

@@ -92,6 +92,20 @@ def test_serve_returns_when_it_answers_and_stop_leaves_nothing(deployment: Deplo
     assert not key.exists()
 
 
+def test_what_a_server_compiled_is_there_for_the_next_one_and_nobody_elses(deployment: Deployment) -> None:
+    cache = folder(deployment.name).parent / "cache" / "vllm"
+    (requested,) = local.requests(deployment)
+    local.serve(deployment)
+    record = server.load(folder(deployment.name))
+    assert record is not None
+    given = Path(f"/proc/{record.leader.pid}/environ").read_bytes().split(b"\0")
+    assert f"VLLM_CACHE_ROOT={cache}".encode() in given
+    assert requested["environment"]["VLLM_CACHE_ROOT"] == str(cache)  # type: ignore[index]
+    (cache / "compiled").touch()
+    assert local.down(deployment).left == ()
+    assert ((cache / "compiled").exists(), cache.stat().st_mode & 0o777) == (True, 0o700)
+
+
 def test_the_way_to_a_server_here_is_where_it_listens(deployment: Deployment) -> None:
     with pytest.raises(ServerError, match=f"{deployment.name} is not served"):
         local.endpoint(deployment)

@@ -153,6 +153,14 @@ def test_environment_is_offline_and_inside_the_home() -> None:
     }
 
 
+def test_servers_may_share_what_vllm_keeps_of_a_model() -> None:
+    alone, shared = (
+        environment(TINY, "/home/of/it", 900),
+        environment(TINY, "/home/of/it", 900, "/home/cache"),
+    )
+    assert shared == alone | {"VLLM_CACHE_ROOT": "/home/cache/vllm"}
+
+
 def test_a_model_of_the_hub_may_be_fetched_from_it() -> None:
     of_the_hub = environment(TINY.model_copy(update={"model": "meta-llama/Scout"}), "/home/of/it", 900)
     assert set(environment(TINY, "/home/of/it", 900)) - set(of_the_hub) == {

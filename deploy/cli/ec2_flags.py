@@ -46,7 +46,9 @@ Cidr = Annotated[
         "--cidr", help="ec2: the one network that may reach the port, by plain HTTP. [none: Session Manager]"
     ),
 ]
-World = Annotated[bool, typer.Option("--open-to-the-world", help="ec2: allow a --cidr wider than /16, or /48 of IPv6.")]
+World = Annotated[
+    bool, typer.Option("--open-to-the-world", help="ec2: allow a --cidr wider than /16, or /48 of IPv6.")
+]
 Subnets = Annotated[
     list[str] | None, typer.Option("--subnet-id", help="ec2: only these subnets; repeatable. [default VPC]")
 ]

@@ -35,7 +35,7 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
     budget_s = startup.load_budget_s(deployment.plan.weights_bytes or 0)
-    given = environment(deployment.plan.serve, str(place), budget_s)
+    given = environment(deployment.plan.serve, str(place), budget_s, str(server.shared_cache(place)))
     return [
         {
             "argv": ["vllm", *argv(deployment.plan.serve)],
