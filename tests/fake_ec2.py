@@ -16,6 +16,7 @@ SHOWN_AFTER_S = 6.0
 RUNNING_AFTER_S = 20.0
 HEALTHY_AFTER_S = 50.0
 TERMINATED_AFTER_S = 25.0
+STOPPED_AFTER_S = 40.0
 FORGOTTEN_AFTER_S = 3600.0
 SNAPSHOT_GIB = 75
 IMAGE = "ami-0123456789abcdef0"
@@ -55,6 +56,8 @@ class FakeEc2:
         self.spot_requests: dict[str, dict[str, Any]] = {}
         self.spot_usd = dict.fromkeys(self.zones, "2.050000")
         self.blocks = 0
+        self.addresses: list[dict[str, Any]] = []
+        """Elastic IPs of the account's own."""
         self.reservations: dict[str, dict[str, Any]] = {}
         """The user's own, as DescribeCapacityReservations tells them."""
         self.numbers = itertools.count(1)
@@ -82,9 +85,9 @@ class FakeEc2:
         now = self.clock()
         if row["ended"] is not None:
             return "shutting-down" if now < row["ended"] + TERMINATED_AFTER_S else "terminated"
-        if row["stopped"]:
-            return "stopped"
-        return "pending" if now < row["made"] + RUNNING_AFTER_S else "running"
+        if row["stopped"] is not None:
+            return "stopping" if now < row["stopped"] + STOPPED_AFTER_S else "stopped"
+        return "pending" if now < row["started"] + RUNNING_AFTER_S else "running"
 
     def shown(self, row: dict[str, Any]) -> bool:
         return self.clock() >= float(row["made"]) + SHOWN_AFTER_S
@@ -152,9 +155,7 @@ class FakeEc2:
         zone = zone_of(asked["NetworkInterfaces"][0]["SubnetId"])
         if zone in self.not_sold_in:
             raise ApiFailure("Unsupported", f"{asked['InstanceType']} is not supported in {zone}")
-        used = sum(vcpus(row["InstanceType"]) for row in self.instances.values() if row["ended"] is None)
-        if used + vcpus(asked["InstanceType"]) * asked["MinCount"] > self.vcpu_limit:
-            raise ApiFailure("VcpuLimitExceeded", f"limit {self.vcpu_limit}")
+        self.check_quota(vcpus(asked["InstanceType"]) * asked["MinCount"])
         most = asked.get("InstanceMarketOptions", {}).get("SpotOptions", {}).get("MaxPrice")
         if most and Decimal(most) < Decimal(self.spot_usd[zone]):
             raise ApiFailure(
@@ -167,6 +168,12 @@ class FakeEc2:
         if (purchase_of(asked), asked["InstanceType"], zone) in self.no_capacity:
             raise ApiFailure("InsufficientInstanceCapacity", f"no {asked['InstanceType']} in {zone}")
         self.check_reservation(asked, zone)
+
+    def check_quota(self, more: int) -> None:
+        """What is stopped counts for nothing."""
+        used = [row for row in self.instances.values() if row["ended"] is None and row["stopped"] is None]
+        if sum(vcpus(row["InstanceType"]) for row in used) + more > self.vcpu_limit:
+            raise ApiFailure("VcpuLimitExceeded", f"limit {self.vcpu_limit}")
 
     def launch(self, asked: dict[str, Any], index: int) -> str:
         number = next(self.numbers)
@@ -189,18 +196,32 @@ class FakeEc2:
             "placement": asked.get("Placement", {}).get("GroupName"),
             "purchase": purchase_of(asked),
             "made": self.clock(),
+            "started": self.clock(),
             "ended": self.clock() + 1 if reason else None,
             "reason": reason or "",
             "code": reason.partition(":")[0] if reason else "",
             "index": index,
+            "host": 1,
             "address": f"10.0.0.{number}",
-            "stopped": self.stop_at_start,
+            # As if it had been some time ago: EC2 shows it stopped at once.
+            "stopped": self.clock() - STOPPED_AFTER_S if self.stop_at_start else None,
+            "by_user": False,
             "protected": False,
+            "stop_protected": False,
+            "root_device": "ebs",
         }
         self.stop_at_start = False
         for mapping in asked["BlockDeviceMappings"]:
-            volume = {"of": key, "stays": not mapping["Ebs"]["DeleteOnTermination"], "Tags": tags["volume"]}
-            self.volumes[f"vol-{next(self.numbers):017x}"] = volume
+            ebs = mapping["Ebs"]
+            volume = {"of": key, "stays": not ebs["DeleteOnTermination"], "Tags": tags["volume"]}
+            shape = {
+                "Size": ebs["VolumeSize"],
+                "VolumeType": ebs["VolumeType"],
+                "Iops": ebs["Iops"],
+                "Throughput": ebs["Throughput"],
+                "Attachments": [{"InstanceId": key, "State": "attached"}],
+            }
+            self.volumes[f"vol-{next(self.numbers):017x}"] = volume | shape
         if purchase_of(asked) == "spot":
             request = {"State": "active", "Tags": tags["spot-instances-request"], "of": key}
             self.spot_requests[f"sir-{next(self.numbers):08x}"] = request
@@ -233,6 +254,56 @@ class FakeEc2:
                 }
         return {}
 
+    # --- stopping and starting
+
+    def stop_instances(self, InstanceIds: list[str]) -> dict[str, Any]:  # noqa: N803
+        for key in InstanceIds:
+            self.check_stop(key)
+        for key in InstanceIds:
+            row = self.instances[key]
+            if row["stopped"] is None:
+                row |= {"stopped": self.clock(), "by_user": True, "code": "Client.UserInitiatedShutdown"}
+        return {}
+
+    def check_stop(self, key: str) -> None:
+        """What EC2 does not stop."""
+        row = self.known(key)
+        if row["purchase"] == "spot":
+            words = f"You can't stop the Spot Instance '{key}' because it is associated with a one-time Spot"
+            raise ApiFailure("UnsupportedOperation", f"{words} Instance request.")
+        if row["root_device"] == "instance-store":
+            words = f"The instance '{key}' does not have an 'ebs' root device type and cannot be stopped."
+            raise ApiFailure("UnsupportedOperation", words)
+        if row["stop_protected"]:
+            words = f"The instance '{key}' may not be stopped. Modify its 'disableApiStop' instance attribute"
+            raise ApiFailure("OperationNotPermitted", f"{words} and try again.")
+        if self.state(row) not in ("running", "stopping", "stopped"):
+            words = f"This instance '{key}' is not in a state from which it can be stopped."
+            raise ApiFailure("IncorrectInstanceState", words)
+
+    def start_instances(self, InstanceIds: list[str]) -> dict[str, Any]:  # noqa: N803
+        rows = [self.known(key) for key in InstanceIds]
+        for row in rows:
+            if self.state(row) not in ("pending", "running", "stopped"):
+                words = f"The instance '{row['InstanceId']}' is not in a state from which it can be started."
+                raise ApiFailure("IncorrectInstanceState", words)
+        stopped = [row for row in rows if row["stopped"] is not None]
+        self.check_quota(sum(vcpus(row["InstanceType"]) for row in stopped))
+        for row in stopped:
+            if (row["purchase"], row["InstanceType"], row["zone"]) in self.no_capacity:
+                words = f"Insufficient capacity of {row['InstanceType']} in {row['zone']}."
+                raise ApiFailure("InsufficientInstanceCapacity", words)
+        for row in stopped:
+            changes = {"stopped": None, "by_user": False, "code": "", "started": self.clock()}
+            row |= changes | {"host": row["host"] + 1}
+        return {}
+
+    def known(self, key: str) -> dict[str, Any]:
+        """An instance, if there is one of that id."""
+        if key not in self.instances:
+            raise ApiFailure("InvalidInstanceID.NotFound", f"The instance ID '{key}' does not exist")
+        return self.instances[key]
+
     # --- looking
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -247,13 +318,30 @@ class FakeEc2:
             "AmiLaunchIndex": row["index"],
             # What is terminated has no address any more.
             **({} if self.state(row) == "terminated" else {"PrivateIpAddress": row["address"]}),
-            "LaunchTime": datetime.fromtimestamp(row["made"], UTC),
+            # Of its last start, in whole seconds.
+            "LaunchTime": datetime.fromtimestamp(int(row["started"]), UTC),
+            "StateTransitionReason": self.transition(row),
+            "RootDeviceType": row["root_device"],
             "Placement": {"AvailabilityZone": row["zone"]},
             "CpuOptions": {"CoreCount": vcpus(row["InstanceType"]) // 2, "ThreadsPerCore": 2},
-            "PublicDnsName": "",
+            "PublicDnsName": self.public_name(row),
             "ClientToken": row["ClientToken"],
             **lifecycle,
         }
+
+    def transition(self, row: dict[str, Any]) -> str:
+        """When a user ended or stopped it, in EC2's words."""
+        at = row["ended"] if row["ended"] is not None else row["stopped"] if row["by_user"] else None
+        return (
+            "" if at is None else f"User initiated ({datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} GMT)"
+        )
+
+    def public_name(self, row: dict[str, Any]) -> str:
+        """A public address is another at every start, and none between."""
+        if not self.public_subnets or self.state(row) not in ("pending", "running"):
+            return ""
+        numbers = row["address"].rpartition(".")[2]
+        return f"ec2-203-0-{row['host']}-{numbers}.compute-1.amazonaws.com"
 
     def describe_instances(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
@@ -278,7 +366,7 @@ class FakeEc2:
         return {"InstanceStatuses": [self.status_row(row) for row in rows]}
 
     def status_row(self, row: dict[str, Any]) -> dict[str, Any]:
-        healthy = self.clock() >= row["made"] + HEALTHY_AFTER_S and not self.never_healthy
+        healthy = self.clock() >= row["started"] + HEALTHY_AFTER_S and not self.never_healthy
         check = {"Status": "ok" if healthy else "initializing"}
         state = {"Name": self.state(row)}
         return {
@@ -452,7 +540,9 @@ class FakeEc2:
 
     def describe_volumes(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
         self.settle()
-        return {"Volumes": tagged("VolumeId", self.volumes, Filters)}
+        rows = [{"VolumeId": key, **volume} for key, volume in self.volumes.items()]
+        flat = {"attachment.instance-id": lambda row: row["of"]}
+        return {"Volumes": [row for row in rows if all(matches(row, one, flat) for one in Filters)]}
 
     def delete_volume(self, VolumeId: str) -> dict[str, Any]:  # noqa: N803
         self.settle()
@@ -496,7 +586,10 @@ class FakeEc2:
         return {"CapacityReservation": {"CapacityReservationId": f"cr-{self.blocks - 1:017x}"}}
 
     def describe_addresses(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
-        return {"Addresses": []}
+        flat = {"instance-id": lambda row: row["InstanceId"]}
+        return {
+            "Addresses": [row for row in self.addresses if all(matches(row, one, flat) for one in Filters)]
+        }
 
     def describe_key_pairs(self, Filters: Any) -> dict[str, Any]:  # noqa: N803
         return {"KeyPairs": []}

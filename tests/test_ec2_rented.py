@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from renting import START, an_order, door, down, fresh, up
 
-from infra.aws import rented
+from infra.aws import power, rented
 from infra.aws.rented import Rented, ended_at
 from infra.aws.user_policy import policy
 from infra.errors import CloudError
@@ -186,6 +186,8 @@ def test_the_policy_allows_every_call_and_nothing_more(tmp_path: Path) -> None:
     region.never_healthy = False
     up(at, order)
     rented.extend(at, order, 600)
+    power.stop(at, order)
+    power.start(at, order)
     rented.usd_so_far(at, (machine(purchase="spot"),))
     rented.expired(at, REGIONS)
     for volume in region.volumes.values():

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,164 @@ def test_a_shell_on_the_box_is_a_session_with_it(
     (machine,) = aws.regions["us-east-1"].instances
     session = ("aws", "ssm", "start-session", "--region", "us-east-1", "--target", machine)
     assert ran == [("aws", *session)]
+
+
+# --- stopped and started
+
+
+@pytest.fixture
+def kept(one: list[str]) -> list[str]:
+    """The arguments that rent what can be stopped."""
+    return one[:-2]
+
+
+def told_ends(log: Path) -> list[str]:
+    """What the boxes were told of their end, in order."""
+    return [words.split("/")[-1] for _, words in commands(log) if "bin/extend" in words]
+
+
+def test_a_machine_is_stopped_costs_its_volume_and_is_started_again(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral
+) -> None:
+    assert corral("up", *kept, "--ttl", "8h")[0] == 0
+    region = aws.regions["us-east-1"]
+    ((key, row),) = region.instances.items()
+    held = Tunnel.read(folder("t1") / "tunnel.json").holder
+    code, out, _ = corral("stop", "t1", "--json")
+    status = Status.model_validate_json(out)
+    ends = status.expires_at
+    assert (code, status.state, status.endpoint) == (0, "stopped", None)
+    assert status.detail == (
+        f"{key}, on-demand g5.12xlarge in us-east-1a: stopped; its 150 GiB of volumes still cost 27.00 USD a month "
+        f"(AWS EBS and VPC pricing as quoted by others, unverified, 2026-11-28) until {ends}, when it ends; "
+        "start it: corral serve t1"
+    )
+    assert not (folder("t1") / "tunnel.json").exists()
+    assert not is_alive(held)
+    assert corral("status", "t1")[0] == 0
+    assert corral("stop", "t1")[0] == 0
+
+    # What needs it to run says how it is started.
+    for verb in ("logs", "ssh", "connect"):
+        code, _, err = corral(verb, "t1")
+        assert (code, err.splitlines()[-2:]) == (
+            12,
+            ["error: No machine of t1 runs.", "hint: It is stopped; start it: corral serve t1"],
+        )
+
+    cost = status.usd_so_far
+    aws.clock.sleep(3600)
+    assert Status.model_validate_json(corral("status", "t1", "--json")[1]).usd_so_far == cost
+    assert told_ends(log) == []
+    code, out, err = corral("serve", "t1", "--json")
+    assert code == 0, err
+    assert json.loads(out)["base_url"].startswith("http://127.0.0.1:")
+    # Its own timer went with the stop, and is set anew.
+    assert ends is not None
+    (told,) = told_ends(log)
+    left_s = datetime.fromisoformat(ends).timestamp() - aws.clock()
+    assert float(told.removeprefix("extend ")) == pytest.approx(left_s / 60, abs=1)
+    assert (list(region.instances), region.state(row)) == ([key], "running")
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.expires_at) == ("serving", ends)
+    assert status.usd_so_far is not None
+    assert cost is not None
+    assert status.usd_so_far > cost
+    assert corral("stop", "t1")[0] == 0
+    assert corral("down", "t1")[0] == 0
+    assert aws.live() == []
+
+
+def test_up_starts_what_is_stopped_and_says_its_later_end(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral
+) -> None:
+    assert corral("up", *kept, "--ttl", "8h")[0] == 0
+    region = aws.regions["us-east-1"]
+    (key,) = region.instances
+    assert corral("stop", "t1")[0] == 0
+    code, out, _ = corral("extend", "t1", "2d", "--json")
+    assert (code, told_ends(log)) == (0, [])
+    aws.clock.sleep(24 * 3600)
+    code, _, err = corral("serve", "t1")
+    assert code == 0, err
+    assert (list(region.instances), told_ends(log)) == ([key], ["extend 1439"])
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.expires_at) == ("serving", json.loads(out)["expires_at"])
+    assert corral("down", "t1")[0] == 0
+
+
+def test_up_again_starts_the_same_machine(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("up", *kept)[0] == 0
+    region = aws.regions["us-east-1"]
+    (key,) = region.instances
+    # The order was placed at the time of the real clock, the machine at that of the fake one.
+    monkeypatch.setattr("deploy.ec2.order.renewed", lambda old, new: old)
+    assert corral("stop", "t1")[0] == 0
+    code, _, err = corral("up", *kept)
+    assert code == 0, err
+    assert f"stopped: {key}: started again\n" in err
+    assert list(region.instances) == [key]
+
+
+def test_a_box_that_cannot_be_told_its_end_is_named(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("up", *kept)[0] == 0
+    (key,) = aws.regions["us-east-1"].instances
+    assert corral("stop", "t1")[0] == 0
+    monkeypatch.setenv("FAKE_STRANGER", key)
+    code, _, err = corral("serve", "t1")
+    error, hint = err.splitlines()[-2:]
+    assert (code, error) == (
+        11,
+        f"error: {key} did not move its own end: Failed to set wall message, ignoring: Access denied.",
+    )
+    assert hint.startswith("hint: It ends itself soon unless it is told: corral extend t1 ")
+    monkeypatch.delenv("FAKE_STRANGER")
+    # It runs by now, and is told all the same.
+    assert corral("serve", "t1")[0] == 0
+    assert len(told_ends(log)) > 1
+
+
+def test_where_there_is_no_room_serve_says_so(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral
+) -> None:
+    assert corral("up", *kept)[0] == 0
+    region = aws.regions["us-east-1"]
+    assert corral("stop", "t1")[0] == 0
+    region.no_capacity = {("on-demand", "g5.12xlarge", "us-east-1a")}
+    code, _, err = corral("serve", "t1")
+    assert (code, "stays stopped." in err) == (6, True)
+    assert json.loads(corral("status", "t1", "--json")[1])["state"] == "stopped"
+
+
+def test_a_spot_machine_is_not_stopped(aws: FakeAws, log: Path, one: list[str], corral: Corral) -> None:
+    assert corral("up", *one)[0] == 0
+    code, _, err = corral("stop", "t1")
+    assert code == 2
+    assert err.splitlines()[-2] == "error: A one-time spot machine cannot be stopped: EC2 only ends it."
+    assert json.loads(corral("status", "t1", "--json")[1])["state"] == "serving"
+
+
+def test_an_interrupted_stop_says_that_it_goes_on(
+    aws: FakeAws, log: Path, kept: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("up", *kept)[0] == 0
+
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(aws.clock, "sleep", interrupted)
+    code, _, err = corral("stop", "t1")
+    assert (code, err.splitlines()[-2:]) == (
+        130,
+        [
+            "error: Interrupted while t1 stops: what EC2 was asked for, it goes on with.",
+            "hint: See how it is: corral status t1; again: corral stop t1",
+        ],
+    )
 
 
 WORDS = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"

@@ -251,3 +251,93 @@ def test_a_fault_happens_before_or_after_the_call(
     with pytest.raises(error):
         Faulty(aws, fault, 1).send(launch)
     assert len(aws.regions["us-east-1"].instances) == before + launched
+
+
+# --- stop and start
+
+
+def machine(aws: FakeAws) -> str:
+    (key,) = aws.regions["us-east-1"].instances
+    return key
+
+
+def power(aws: FakeAws, operation: str) -> Request:
+    return ec2("us-east-1", operation, InstanceIds=[machine(aws)])
+
+
+def shown(aws: FakeAws) -> dict[str, Any]:
+    """The instance as EC2 describes it."""
+    ids = [{"Name": "instance-id", "Values": [machine(aws)]}]
+    (reservation,) = aws.send(ec2("us-east-1", "DescribeInstances", Filters=ids))["Reservations"]
+    row: dict[str, Any] = reservation["Instances"][0]
+    return row
+
+
+def test_a_machine_stops_and_starts_with_another_public_address(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 user guide, How EC2 instance stop and start works; API reference, Instance (LaunchTime)."""
+    aws, _ = ready
+    before = shown(aws)
+    aws.send(power(aws, "StopInstances"))
+    stopping = shown(aws)
+    assert (stopping["State"]["Name"], stopping["PublicDnsName"]) == ("stopping", "")
+    assert code(aws, power(aws, "StartInstances")) == "IncorrectInstanceState"
+    aws.clock.sleep(60)
+    stopped = shown(aws)
+    assert (stopped["State"]["Name"], stopped["LaunchTime"]) == ("stopped", before["LaunchTime"])
+    assert stopped["StateTransitionReason"].startswith("User initiated (2026-09-21 ")
+    assert stopped["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
+    aws.send(power(aws, "StopInstances"))
+    aws.send(power(aws, "StartInstances"))
+    started = shown(aws)
+    assert (started["State"]["Name"], started["StateTransitionReason"]) == ("pending", "")
+    assert started["LaunchTime"] > before["LaunchTime"]
+    assert started["PublicDnsName"] != before["PublicDnsName"] != ""
+    assert started["PrivateIpAddress"] == before["PrivateIpAddress"]
+    assert code(aws, power(aws, "StopInstances")) == "IncorrectInstanceState"
+    aws.send(power(aws, "StartInstances"))
+    aws.send(power(aws, "TerminateInstances"))
+    assert [code(aws, power(aws, f"{verb}Instances")) for verb in ("Stop", "Start")] == [
+        "IncorrectInstanceState"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        # "You can't stop the Spot Instance because it is associated with a one-time Spot Instance request."
+        ({"purchase": "spot"}, "UnsupportedOperation"),
+        ({"root_device": "instance-store"}, "UnsupportedOperation"),
+        ({"stop_protected": True}, "OperationNotPermitted"),
+    ],
+)
+def test_what_ec2_does_not_stop(
+    changes: dict[str, Any], expected: str, ready: tuple[FakeAws, Request]
+) -> None:
+    """EC2 user guide, Stop a Spot Instance, Root device type, Enable stop protection."""
+    aws, _ = ready
+    aws.regions["us-east-1"].instances[machine(aws)] |= changes
+    assert code(aws, power(aws, "StopInstances")) == expected
+    assert shown(aws)["State"]["Name"] == "running"
+
+
+def test_a_capacity_block_stops(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 user guide, Launch instances using Capacity Blocks: "When you stop or terminate an instance in ..."."""
+    aws, _ = ready
+    aws.regions["us-east-1"].instances[machine(aws)]["purchase"] = "capacity-block"
+    aws.send(power(aws, "StopInstances"))
+
+
+def test_a_stopped_machine_has_no_claim_to_come_back(ready: tuple[FakeAws, Request]) -> None:
+    """EC2 user guide, Troubleshoot instance launch issues (InsufficientInstanceCapacity on a start); vCPU limits."""
+    aws, _ = ready
+    region = aws.regions["us-east-1"]
+    aws.send(power(aws, "StopInstances"))
+    aws.clock.sleep(60)
+    region.no_capacity = {("on-demand", "g5.12xlarge", shown(aws)["Placement"]["AvailabilityZone"])}
+    assert code(aws, power(aws, "StartInstances")) == "InsufficientInstanceCapacity"
+    region.no_capacity, region.vcpu_limit = set(), 40
+    assert code(aws, power(aws, "StartInstances")) == "VcpuLimitExceeded"
+    region.vcpu_limit = 192
+    assert shown(aws)["State"]["Name"] == "stopped"
+    stranger = ec2("us-east-1", "StartInstances", InstanceIds=["i-00000000000000009"])
+    assert code(aws, stranger) == "InvalidInstanceID.NotFound"

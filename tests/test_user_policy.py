@@ -11,7 +11,7 @@ from fake_kms import KEY
 from iam_judge import Asked, Policed, is_allowed
 from renting import an_order, door, down, fresh, up
 
-from infra.aws import capacity_blocks, policy, rented, user_policy
+from infra.aws import capacity_blocks, policy, power, rented, standing, user_policy
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.request import Request
@@ -84,6 +84,11 @@ def test_who_holds_the_policy_rents_extends_and_takes_away(
     asked = an_order(**order, **READS)
     up(at, asked)
     rented.extend(at, asked, 600)
+    if "spot" not in asked.purchases:
+        power.stop(at, asked)
+        power.start(at, asked)
+        for machine in rented.machines(at, "t1", ("us-east-1",)):
+            standing.told(at, machine)
     rented.expired(at, ("us-east-1",))
     at.call(
         Request(

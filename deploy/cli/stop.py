@@ -1,4 +1,4 @@
-"""`corral stop`: end the server, keep the machine."""
+"""`corral stop`: end the server, keep the machine; a rented one is stopped, too."""
 
 from typing import Annotated
 
@@ -11,7 +11,10 @@ def stop(
         bool, typer.Option("--json", help="Print its status afterwards as one JSON object.")
     ] = False,
 ) -> None:
-    """End a deployment's server: its requests finish first, then nothing of it is left. Safe to repeat."""
+    """End a deployment's server: its requests finish first, then nothing of it is left. Safe to repeat.
+
+    A rented machine stops, too: no hours of it are billed then, its volumes are. `corral serve NAME` starts it again.
+    """
     from deploy.cli.output import emit
     from deploy.deployment import load
     from deploy.show_server import status

@@ -4,7 +4,7 @@ from deploy.deployment import Deployment
 from deploy.ec2 import reach
 from deploy.targets.base import State, Status, together
 from infra import host as hosts
-from infra.aws import session
+from infra.aws import power, session, standing
 from infra.aws.api import Aws
 from infra.aws.order import Order
 from infra.aws.rented import Rented
@@ -44,9 +44,13 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
     if machine.end_reason == TAKEN_BACK:
         return said(deployment, "interrupted", f"{where}: interrupted by EC2. {reach.again(deployment)}")
+    if machine.state in power.DOWN:
+        start = f"start it: corral serve {deployment.name}"
+        return said(
+            deployment, "stopped", f"{where}: {machine.state}; {standing.told(aws, machine)}; {start}"
+        )
     if machine.state != "running":
-        ends = machine.state in ("stopping", "stopped")
-        return said(deployment, "stopped" if ends else "provisioned", where)
+        return said(deployment, "provisioned", where)
     phase = reach.phase(aws, deployment, machine)
     if phase.startswith("interrupted"):
         return said(deployment, "interrupted", f"{where}: {phase}. {reach.again(deployment)}")

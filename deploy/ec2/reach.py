@@ -19,6 +19,8 @@ from serving.startup import load_budget_s
 
 POLL_S = 15.0
 SAY_EVERY_S = 30.0
+# Less than a box that was stopped waits to be told its end (onhost/watch.py).
+TOLD_WITHIN_S = 600.0
 # Boot, and pip or a packed engine; the weights come on top.
 ENGINE_WITHIN_S = 1800.0
 DOWNLOAD_BYTES_PER_S = 100e6
@@ -59,6 +61,30 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
                 f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last or 'nothing'}.",
                 next_step(deployment),
             )
+        aws.sleep(POLL_S)
+
+
+def tell_end(name: str, machine: Rented, minutes: int) -> None:
+    """Have a box end itself in so many minutes. Raises HostError when it cannot be told, or does not do it."""
+    answer = session.run(machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}")
+    if answer.exit_code:
+        raise HostError(
+            f"{machine.instance_id} did not move its own end: {answer.last_line}.",
+            f"It ends when it was to end before. Read why: corral logs {name}",
+        )
+
+
+def wait_told(aws: Aws, name: str, machine: Rented, minutes: int) -> None:
+    """The same of a box that has just started and may not be reached yet. Raises HostError when it never is."""
+    until = aws.clock() + TOLD_WITHIN_S
+    while True:
+        try:
+            return tell_end(name, machine, minutes)
+        except HostError as error:
+            if aws.clock() >= until:
+                error.hint = f"It ends itself soon unless it is told: corral extend {name} {minutes}m"
+                raise
+            aws.say(f"{machine.instance_id}: {error.message}")
         aws.sleep(POLL_S)
 
 

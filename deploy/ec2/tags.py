@@ -12,6 +12,7 @@ OURS = (
     "corral:expires-at",
     "corral:created-by",
     "corral:version",
+    "corral:billed",
 )
 LONGEST_KEY = 128
 LONGEST_VALUE = 256

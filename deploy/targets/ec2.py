@@ -1,5 +1,6 @@
 """The target `ec2`: machines rented by the hour. The truth is in EC2's tags; our documents only remember the order."""
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ from deploy.ec2.question import priced, question
 from deploy.targets.base import Check, Status, Teardown
 from infra import host as hosts
 from infra import locks, prices
+from infra.aws import power, profile, rent, rented, session
 from infra.aws import preflight as look
-from infra.aws import profile, rent, rented, session
 from infra.aws.api import Aws
 from infra.aws.ec2 import Boto, checked_regions, default_region
 from infra.aws.failures import Refused
@@ -99,12 +100,14 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
         order = priced(order, found).model_copy(update={"profile": profile.named()})
         order.write(order_file(deployment.name))
         deployment.write(folder(deployment.name) / "deployment.json")
-        return rent.rent(aws, order, found, keep)
+        launched = rent.rent(aws, order, found, keep)
+        tell_ends(aws, deployment, order)
+        return launched
 
 
 @told
 def serve(deployment: Deployment) -> Endpoint:
-    """Wait until the boxes have prepared themselves and the server has answered a real completion.
+    """Start what is stopped, wait until the boxes have prepared themselves and the server has answered a completion.
 
     One box starts its server by itself; of several each is told its rank. Raises ServerError with a box's own words
     when it failed; Interrupted, which says what is still rented.
@@ -129,6 +132,11 @@ def still_rented(order: Order) -> Interrupted:
 
 def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     """Wait for the machines and their server, whoever waits."""
+    if power.is_stopped(rented.machines(aws, deployment.name, order.regions)):
+        with alone(deployment.name):
+            session.close_tunnel(folder(deployment.name) / "tunnel.json")
+            power.start(aws, order)
+    tell_ends(aws, deployment, order)
     machines = running(aws, deployment, order)
     if len(machines) < order.nodes:
         raise CloudError(
@@ -144,15 +152,23 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     return found
 
 
+def tell_ends(aws: Aws, deployment: Deployment, order: Order) -> None:
+    """Tell each box that was stopped when it ends: what it was told before may be over. Safe to repeat."""
+    for machine in rented.machines(aws, deployment.name, order.regions):
+        if machine.state == "running" and machine.billed_until_start:
+            left_s = (power.end_of(order, [machine]) - aws.now()).total_seconds()
+            ec2_reach.wait_told(aws, deployment.name, machine, max(1, math.ceil(left_s / 60)))
+
+
 def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[rented.Rented, ...]:
     """The machines that run, the one that leads first. Raises CloudError when none does."""
     found = rented.machines(aws, deployment.name, order.regions)
     alive = tuple(machine for machine in found if machine.state == "running")
     if not alive:
-        raise CloudError(
-            f"No machine of {deployment.name} runs.",
-            f"Rent one: corral up PLAN --target ec2 --name {deployment.name}",
-        )
+        hint = f"Rent one: corral up PLAN --target ec2 --name {deployment.name}"
+        if power.is_stopped(found):
+            hint = f"It is stopped; start it: corral serve {deployment.name}"
+        raise CloudError(f"No machine of {deployment.name} runs.", hint)
     return alive
 
 
@@ -221,19 +237,16 @@ def journal(deployment: Deployment) -> str:
 
 @told
 def extend(name: str, minutes: int) -> datetime:
-    """Let a deployment live that long from now: schedule, tags, and the limit in the boxes themselves."""
+    """Let a deployment live that long from now: schedule, tags, and the limit in the boxes themselves.
+
+    A box that is stopped is told when it is started.
+    """
     deployment = load(name)
     aws, order = aws_for(name), order_of(deployment)
     # The boxes first: each ends itself when all else fails to.
-    for machine in running(aws, deployment, order):
-        answer = session.run(
-            machine.instance_id, machine.region, f"sudo {hosts.root(name)}/bin/extend {minutes}"
-        )
-        if answer.exit_code:
-            raise HostError(
-                f"{machine.instance_id} did not move its own end: {answer.last_line}.",
-                f"It ends when it was to end before. Read why: corral logs {name}",
-            )
+    for machine in rented.machines(aws, name, order.regions):
+        if machine.state == "running":
+            ec2_reach.tell_end(name, machine, minutes)
     return rented.extend(aws, order, minutes)
 
 
@@ -247,12 +260,23 @@ def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented.Rented], 
     return list(over), [] if dry_run else [remove(name) for name in names]
 
 
+@told
 def stop(deployment: Deployment) -> None:
-    """There is nothing between serving and gone on a rented machine."""
-    raise UsageError(
-        "A rented machine costs the same with its server stopped.",
-        f"Take it away: corral down {deployment.name}",
-    )
+    """Stop the machines: their requests end first, then no hours of them are billed; what still costs, status says.
+
+    Raises UsageError for what EC2 does not stop.
+    """
+    name = deployment.name
+    with alone(name, without=lambda why: progress(f"stop: going on without a lock: {why}")):
+        aws, order = aws_for(name), order_of(deployment)
+        try:
+            power.stop(aws, order)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"Interrupted while {name} stops: what EC2 was asked for, it goes on with.",
+                f"See how it is: corral status {name}; again: corral stop {name}",
+            ) from None
+        session.close_tunnel(folder(name) / "tunnel.json")
 
 
 def down(deployment: Deployment) -> Teardown:

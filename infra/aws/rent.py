@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from infra.aws import launch, parts
+from infra.aws import launch, parts, power, rented
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, translated
 from infra.aws.launch import Launched
@@ -33,10 +33,13 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
-    """Launch the order, or adopt what already runs of it. `keep` leaves a failed launch for looking at.
+    """Launch the order, or adopt what already runs of it, or was stopped. `keep` leaves a failed launch for looking at.
 
-    Raises CapacityError, AuthError, CloudError, Interrupted; nothing is left then unless the error says so.
+    Raises CapacityError, AuthError, CloudError, Interrupted; nothing is left then unless the error says so, or it was
+    there before, stopped.
     """
+    if back := started(aws, order, found):
+        return back
     try:
         return adopted(aws, order, found) or launch.launch(aws, order, found)
     except (Refused, CorralError) as error:
@@ -44,6 +47,21 @@ def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
         raise failure if keep else rolled_back(aws, order, failure) from None
     except KeyboardInterrupt:
         raise rolled_back(aws, order, Interrupted("Interrupted while launching.")) from None
+
+
+def started(aws: Aws, order: Order, found: Survey) -> Launched | None:
+    """The machines of this very order, started again, when some of them are stopped and none is gone."""
+    machines = [row for row in found.running if row["State"]["Name"] in (*power.UP, *power.DOWN)]
+    stopped = any(row["State"]["Name"] in power.DOWN for row in machines)
+    if not stopped or len(machines) != order.nodes:
+        return None
+    ids = tuple(str(row["InstanceId"]) for row in machines)
+    aws.say(f"stopped: {', '.join(ids)}: started again")
+    try:
+        power.start(aws, order)
+    except Refused as refused:
+        raise translated(refused) from None
+    return Launched(spot=spot_of(machines[0]), instance_ids=ids, attempts=())
 
 
 def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
@@ -55,7 +73,8 @@ def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
     spot = spot_of(alive[0])
     if len(ids) == order.nodes:
         aws.say(f"already launched: {', '.join(ids)}")
-        parts.schedule(aws, order, spot.region, found.account, ids, order.expires_at)
+        end = power.end_of(order, [rented.rented(row, spot.region) for row in alive])
+        parts.schedule(aws, order, spot.region, found.account, ids, end)
         state = launch.wait(aws, spot.region, ids)
         if state == "ready":
             return Launched(spot=spot, instance_ids=tuple(ids), attempts=())

@@ -6,7 +6,7 @@ from typing import Any
 from infra.aws import parts, site
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase
+from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase, utc
 from infra.aws.quotas import bought
 from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices
 from infra.catalog import ec2_types
@@ -14,6 +14,8 @@ from infra.errors import CloudError
 from infra.prices import price_of
 from infra.record import Record
 
+# What was billed before a start, and the start that was the last of those: EC2 only tells the last one.
+BILLED_TAG = "corral:billed"
 # EC2 bills by the second, and at least this long.
 LEAST_BILLED_S = 60.0
 
@@ -29,7 +31,12 @@ class Rented(Record):
     purchase: Purchase
     state: str
     launched_at: datetime
+    """Its last start."""
     ended_at: datetime | None = None
+    """When it was ended, or stopped."""
+    billed_before_s: float = 0.0
+    billed_until_start: datetime | None = None
+    """The start up to whose end that was billed; None for a machine that was never stopped."""
     expires_at: datetime | None = None
     end_reason: str = ""
     """EC2's code for why it ended, such as Server.SpotInstanceTermination."""
@@ -62,6 +69,7 @@ def rented(row: dict[str, Any], region: str) -> Rented:
         state=row["State"]["Name"],
         launched_at=row["LaunchTime"],
         ended_at=ended_at(row.get("StateTransitionReason", "")),
+        **billed_before(tags.get(BILLED_TAG, "")),
         expires_at=moment(tags.get(EXPIRES_TAG, "")),
         end_reason=row.get("StateReason", {}).get("Code", ""),
         public_name=row.get("PublicDnsName") or "",
@@ -78,6 +86,13 @@ def ended_at(reason: str) -> datetime | None:
     except ValueError:
         return None
     return parsed.replace(tzinfo=UTC) if parsed else None
+
+
+def billed_before(tag: str) -> dict[str, Any]:
+    """What the tag says, such as "7200 2026-11-24T05:00:00Z"; nothing for one that is not ours to read."""
+    seconds, _, start = tag.partition(" ")
+    at = moment(start)
+    return {"billed_before_s": float(seconds), "billed_until_start": at} if at and seconds.isdecimal() else {}
 
 
 def moment(text: str) -> datetime | None:
@@ -104,9 +119,19 @@ def usd_so_far(aws: Aws, found: tuple[Rented, ...]) -> float | None:
 
 def billed_s(machine: Rented, now: datetime) -> float | None:
     """The seconds EC2 bills: none while it is stopped. None for a stopped one that does not say since when."""
+    if machine.billed_until_start and machine.launched_at <= machine.billed_until_start:
+        return machine.billed_before_s
     if machine.state == "stopped" and machine.ended_at is None:
         return None
-    return max(LEAST_BILLED_S, ((machine.ended_at or now) - machine.launched_at).total_seconds())
+    last_s = ((machine.ended_at or now) - machine.launched_at).total_seconds()
+    return machine.billed_before_s + max(LEAST_BILLED_S, last_s)
+
+
+def remember_billed(aws: Aws, machine: Rented) -> None:
+    """Write on a stopped machine what was billed of it: after its next start EC2 tells no more of this one."""
+    seconds = billed_s(machine, aws.now()) or machine.billed_before_s
+    tag = {"Key": BILLED_TAG, "Value": f"{seconds:.0f} {utc(machine.launched_at)}"}
+    aws.call(ec2(machine.region, "CreateTags", Resources=[machine.instance_id], Tags=[tag]))
 
 
 def price(aws: Aws, machine: Rented) -> float | None:
@@ -134,17 +159,23 @@ def spot_price(aws: Aws, machine: Rented) -> float | None:
 def extend(aws: Aws, order: Order, minutes: int) -> datetime:
     """Let a deployment live that long from now: the schedule and the tags. The box's own limit is the caller's.
 
-    Raises CloudError when nothing of it runs.
+    A stopped machine has an end, too. Raises CloudError when nothing of it is left.
     """
-    running = [one for one in machines(aws, order.name, order.regions) if one.state in ("pending", "running")]
-    if not running:
+    found = machines(aws, order.name, order.regions)
+    left = [one for one in found if one.state in ("pending", "running", "stopping", "stopped")]
+    if not left:
         raise CloudError(f"Nothing of {order.name!r} runs.", f"Begin anew: corral down {order.name}")
-    region, ids = running[0].region, [one.instance_id for one in running]
+    region, ids = left[0].region, [one.instance_id for one in left]
     at = aws.now() + timedelta(minutes=minutes)
-    identity = Request(service="sts", operation="GetCallerIdentity", region=region, parameters={})
-    parts.schedule(aws, order, region, str(aws.call(identity)["Account"]), ids, at)
+    parts.schedule(aws, order, region, account(aws, region), ids, at)
     aws.call(move_expiry(region, ids, at))
     return at
+
+
+def account(aws: Aws, region: str) -> str:
+    """The account these credentials are of."""
+    identity = Request(service="sts", operation="GetCallerIdentity", region=region, parameters={})
+    return str(aws.call(identity)["Account"])
 
 
 def expired(aws: Aws, regions: tuple[str, ...]) -> tuple[Rented, ...]:

@@ -36,8 +36,8 @@ class Request(Record):
 
     @property
     def removes(self) -> bool:
-        """Whether the call only takes something away."""
-        return self.operation.startswith(("Terminate", "Delete", "Release", "Cancel", "Remove"))
+        """Whether the call only takes something away, or stops what costs."""
+        return self.operation.startswith(("Terminate", "Delete", "Release", "Cancel", "Remove", "Stop"))
 
     @property
     def action(self) -> str:

@@ -74,11 +74,13 @@ ON_OURS = [
     "ec2:DeleteVolume",
     "ec2:GetConsoleOutput",
     "ec2:ReleaseAddress",
+    "ec2:StartInstances",
+    "ec2:StopInstances",
     "ec2:TerminateInstances",
     "ssm:StartSession",
 ]
 # The tags that corral moves after a launch.
-MOVED_TAGS = ["corral:expires-at"]
+MOVED_TAGS = ["corral:billed", "corral:expires-at"]
 # With a shell's own document `corral ssh` is asked for; the other two are the tunnel and one command.
 SESSION_DOCUMENTS = ["AWS-StartNonInteractiveCommand", "AWS-StartPortForwardingSession"]
 LOOK_AT_ROLES = ["iam:GetInstanceProfile", "iam:GetRole"]

@@ -1,0 +1,175 @@
+"""Stop the machines of a deployment and start them again.
+
+While a machine is stopped EC2 bills no hours of it; its volumes cost, and no timer of its own runs. So what ends it is
+seen to be scheduled before anything changes.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+
+from infra.aws import launch, parts, rented
+from infra.aws.api import Aws
+from infra.aws.failures import Refused
+from infra.aws.order import Order, Purchase, utc
+from infra.aws.rented import Rented
+from infra.aws.request import ec2
+from infra.errors import CapacityError, CloudError, CorralError, HostError, UsageError
+
+# EC2 gives the system some minutes to end by itself, and ends it then.
+STOPPED_WITHIN_S = 900.0
+UP = ("pending", "running")
+DOWN = ("stopping", "stopped")
+
+NEVER: dict[Purchase, str] = {
+    "spot": "A one-time spot machine cannot be stopped: EC2 only ends it.",
+    "capacity-block": "A capacity block is paid until it ends: to stop its machine saves nothing.",
+}
+
+
+def stop(aws: Aws, order: Order) -> None:
+    """Stop all machines, and return when they are, or EC2 takes too long to say so. Safe to repeat.
+
+    Raises UsageError for what cannot be stopped or whose time is over, CloudError when there is nothing, Refused.
+    """
+    found = there(aws, order)
+    refuse_unstoppable(order, found)
+    if any(one.state in UP for one in found):
+        # A disk of ours that is full keeps nothing running: the end that was scheduled at the launch holds.
+        with suppress(HostError):
+            keep_end(aws, order, found)
+        found = settled(aws, order, "pending")
+        up = [one for one in found if one.state in UP]
+        try:
+            aws.call(ec2(found[0].region, "StopInstances", InstanceIds=ids(up)))
+        except Refused as refused:
+            raise unstopped(up, refused) from None
+    settled(aws, order, *UP, "stopping")
+
+
+def start(aws: Aws, order: Order) -> None:
+    """Start the machines that are stopped, and return when EC2 says that all are healthy. Safe to repeat.
+
+    Raises CapacityError where EC2 has no room now, CloudError for what does not come up, UsageError when its time is
+    over, Refused. What does not start stays stopped.
+    """
+    found = there(aws, order)
+    keep_end(aws, order, found)
+    found = settled(aws, order, "stopping")
+    stopped = [one for one in found if one.state == "stopped"]
+    for one in stopped:
+        rented.remember_billed(aws, one)
+    if stopped:
+        try:
+            aws.call(ec2(found[0].region, "StartInstances", InstanceIds=ids(stopped)))
+        except Refused as refused:
+            if refused.kind != "capacity":
+                raise
+            raise no_room(order, stopped, refused) from None
+        aws.sleep(launch.POLL_S)  # EC2 may go on showing them stopped for a moment
+    see_healthy(aws, found)
+
+
+def is_stopped(found: Iterable[Rented]) -> bool:
+    """Whether one of the machines is stopped, or on its way there."""
+    return any(one.state in DOWN for one in found)
+
+
+def see_healthy(aws: Aws, found: tuple[Rented, ...]) -> None:
+    """Wait until EC2's checks pass. Raises CloudError when they do not."""
+    region, all_ids = found[0].region, ids(found)
+    state = launch.wait(aws, region, all_ids)
+    if state == "late":
+        raise launch.late(aws, region, all_ids)
+    if state == "died":
+        rows = launch.described(aws, region, all_ids)
+        code, name = launch.died_of(rows), found[0].deployment
+        hint = launch.OWN_FAULTS.get(code, f"Take it away and rent anew: corral down {name}")
+        raise CloudError(
+            f"{', '.join(all_ids)} did not start: {launch.reasons(rows)} ({code}).",
+            hint.format(region=region),
+        )
+
+
+def there(aws: Aws, order: Order) -> tuple[Rented, ...]:
+    """The machines that are not gone. Raises CloudError when there is none."""
+    found = rented.machines(aws, order.name, order.regions)
+    left = tuple(one for one in found if one.state in (*UP, *DOWN))
+    if not left:
+        raise CloudError(
+            f"No machine of {order.name} is there.",
+            f"Rent one: corral up PLAN --target ec2 --name {order.name}",
+        )
+    return left
+
+
+def settled(aws: Aws, order: Order, *passing: str) -> tuple[Rented, ...]:
+    """The machines once none is in one of these states any more, or after the longest EC2 takes."""
+    until = aws.clock() + STOPPED_WITHIN_S
+    while True:
+        found = there(aws, order)
+        going = [one for one in found if one.state in passing]
+        if not going or aws.clock() >= until:
+            return found
+        aws.say(f"waiting for {', '.join(ids(going))}: {', '.join(one.state for one in going)}")
+        aws.sleep(launch.POLL_S)
+
+
+def keep_end(aws: Aws, order: Order, found: tuple[Rented, ...]) -> None:
+    """See that the end of the machines is scheduled. Raises UsageError when their time is over."""
+    at = end_of(order, found)
+    if at <= aws.now():
+        raise UsageError(
+            f"The time of {order.name} is over since {utc(at)}.",
+            f"Give it more: corral extend {order.name} 8h; or take it away: corral down {order.name}",
+        )
+    region = found[0].region
+    parts.schedule(aws, order, region, rented.account(aws, region), ids(found), at)
+
+
+def end_of(order: Order, found: Iterable[Rented]) -> datetime:
+    """When they end: as their tags say, which `extend` moves, else as it was ordered."""
+    return max((one.expires_at for one in found if one.expires_at), default=order.expires_at)
+
+
+def ids(found: Iterable[Rented]) -> list[str]:
+    """Their ids."""
+    return [one.instance_id for one in found]
+
+
+# --- what cannot be
+
+
+def refuse_unstoppable(order: Order, found: tuple[Rented, ...]) -> None:
+    """Raise UsageError for machines of a kind that is not stopped."""
+    for one in found:
+        if one.purchase in NEVER:
+            raise UsageError(
+                NEVER[one.purchase],
+                f"Take it away: corral down {order.name}. What stops and starts is rented on demand.",
+            )
+
+
+def unstopped(found: list[Rented], refused: Refused) -> CorralError | Refused:
+    """Why EC2 did not stop them, where there is a remedy."""
+    if refused.code == "OperationNotPermitted":
+        return CloudError(
+            f"{', '.join(ids(found))} cannot be stopped: stop protection is on.",
+            "Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
+        )
+    if refused.code == "UnsupportedOperation":
+        return CloudError(
+            f"EC2 does not stop {', '.join(ids(found))}: {refused.message}",
+            f"It can only be taken away: corral down {found[0].deployment}",
+        )
+    return refused
+
+
+def no_room(order: Order, found: list[Rented], refused: Refused) -> CapacityError:
+    """EC2 gives a stopped machine no claim to come back."""
+    return CapacityError(
+        f"EC2 has no room for {found[0].instance_type} in {found[0].zone} now ({refused.code}): "
+        f"{', '.join(ids(found))} stays stopped.",
+        f"Try again later: corral serve {order.name}; or rent elsewhere: corral down {order.name}, then corral up PLAN "
+        f"--target ec2 --name {order.name} --zone ZONE",
+    )
