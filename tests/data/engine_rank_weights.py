@@ -1,8 +1,8 @@
 # mypy: ignore-errors
 """Run by the engine's own Python: build vLLM's own modules for one rank on the meta device and add up their bytes.
 
-argv[1] is a checkpoint folder (config and tokenizer); argv[2] a JSON list of {tensor, pipeline, stage, text_only}.
-stdout: the bytes of each.
+argv[1] is a JSON list of {folder, tensor, pipeline, stage, text_only}, each folder a checkpoint's (config and
+tokenizer); argv[2] a free port. stdout: the bytes of each.
 """
 
 import json
@@ -22,7 +22,8 @@ def pretend(group, size, rank):
 
 def rank_bytes(case):
     """Bytes of the parameters that vLLM's modules allocate on that rank."""
-    args = EngineArgs(model=sys.argv[1], kv_cache_memory_bytes=1 << 20, language_model_only=case["text_only"])
+    text_only = case["text_only"]
+    args = EngineArgs(model=case["folder"], kv_cache_memory_bytes=1 << 20, language_model_only=text_only)
     config = args.create_engine_config()
     with set_current_vllm_config(config):
         pretend(state._TP, case["tensor"], 0)
@@ -33,9 +34,10 @@ def rank_bytes(case):
 
 
 torch.set_default_dtype(torch.bfloat16)
-first = EngineArgs(model=sys.argv[1], kv_cache_memory_bytes=1 << 20).create_engine_config()
+cases = json.loads(sys.argv[1])
+first = EngineArgs(model=cases[0]["folder"], kv_cache_memory_bytes=1 << 20).create_engine_config()
 with set_current_vllm_config(first):
-    rendezvous = "tcp://127.0.0.1:" + sys.argv[3]
+    rendezvous = "tcp://127.0.0.1:" + sys.argv[2]
     state.init_distributed_environment(1, 0, rendezvous, 0, "gloo")
     state.initialize_model_parallel(1, 1)
-print(json.dumps([rank_bytes(case) for case in json.loads(sys.argv[2])]))
+print(json.dumps([rank_bytes(case) for case in cases]))
