@@ -3,10 +3,10 @@
 Every call's arguments are appended to $FAKE_AWS_LOG. A port forwarding session is the server itself. Its unit is in
 the state $FAKE_UNIT; the box $FAKE_STRANGER does not have the addresses it is told.
 
-A command is run by a shell, as the box does it, and the session is what the real plugin makes of it (seen with
-session-manager-plugin on 2026-11-28): its words before and after, exit code 0 whatever the command's was, and where
-its input ends, "Cannot perform start session: EOF" in place of an answer (amazon-ssm-agent #354, session-manager-plugin
-#59).
+A command is run by a shell, as the box does it, and the session is what the real plugin makes of it (held against
+what that printed by test_session_plugin.py): its words before and after, exit code 0 whatever the command's was, and
+wherever its input ends, "Cannot perform start session: EOF" in place of what was still to come (amazon-ssm-agent #354,
+session-manager-plugin #59).
 """
 
 import argparse
@@ -17,6 +17,7 @@ import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -76,16 +77,41 @@ def main() -> None:
     if "localPortNumber" in parameters:
         ThreadingHTTPServer(("127.0.0.1", int(parameters["localPortNumber"][0])), Box).serve_forever()
     print("\nStarting session with SessionId: ann-0123", flush=True)
-    if select.select([0], [], [], 0)[0] and not os.read(0, 1):
-        print("Cannot perform start session: EOF")
-        return
     box = os.environ | {
         "PATH": f"{log.parent / 'box'}:{os.environ['PATH']}",
         "FAKE_TARGET": target,
     }
-    command = ["sh", "-c", parameters["command"][0]]
-    subprocess.run(command, env=box, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, check=False)
-    print("\n\nExiting session with sessionId: ann-0123.")
+    whole = relayed(["sh", "-c", parameters["command"][0]], box)
+    print("\n\nExiting session with sessionId: ann-0123.\n" if whole else "Cannot perform start session: EOF")
+
+
+def relayed(command: list[str], environ: dict[str, str]) -> bool:
+    """Whether our input stayed open until the command had ended; nothing of it is left either way."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    process = subprocess.Popen(
+        command,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    assert process.stdout
+    output = process.stdout.fileno()
+    try:
+        while True:
+            ready = select.select([0, output], [], [])[0]
+            if 0 in ready and not os.read(0, 1024):
+                return False
+            if output in ready:
+                said = os.read(output, 1024)
+                if not said:
+                    return True
+                os.write(1, said)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 PARAMETERS = {
