@@ -290,8 +290,8 @@ def _python(facts: HostFacts, archive_python: str | None) -> Check:
 def _lock(facts: HostFacts) -> Check:
     if "nft" in facts.tools:
         return _ok("egress lock", "nftables")
-    fix = "Install nftables: apt-get install nftables (or dnf). systemd's IPAddressDeny is all there is until then."
-    return _warning("egress lock", "nft is missing: nothing counts what the server sends", fix)
+    fix = "apt-get install nftables (or dnf): without its egress lock the server does not start."
+    return _failed("egress lock", "nft is missing", fix)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -248,6 +248,8 @@ def server_unit(setup: HostSetup) -> str:
         name=setup.name,
         root=here,
         conditions="".join(f"ConditionPathExists={path}\n" for path in conditions),
+        # Without the dash: where the file is lost, a server without a key is none.
+        key=f"EnvironmentFile={here}/secrets.env\n" if setup.api_key == "generated" else "",
         command=" ".join(map(systemd_quoted, command)) + rank,
         prepared=AFTER_PREPARATION.format(unit=prepare_unit(setup.name)) if setup.rented else "",
         stop_s=stop_s(setup.shutdown_timeout_s),
@@ -261,6 +263,11 @@ def is_closed(setup: HostSetup) -> bool:
     return setup.host in ("127.0.0.1", "::1", "localhost")
 
 
+def asks_loopback(setup: HostSetup) -> bool:
+    """Whether the server's metrics are asked for at a loopback address."""
+    return is_closed(setup) or setup.host == "0.0.0.0"
+
+
 def stop_s(shutdown_timeout_s: int) -> int:
     """How long a stop of the unit takes at most: systemd must wait longer than the server drains."""
     return shutdown_timeout_s + 30
@@ -270,7 +277,11 @@ def spot_watch(setup: HostSetup) -> HostFile:
     """The unit that waits for EC2's notice."""
     here = root(setup.name)
     command = ["/usr/bin/python3", f"{here}/bin/spot", "--root", here, "--unit", unit(setup.name)]
-    content = SPOT_SERVICE.format(name=setup.name, command=" ".join(map(systemd_quoted, command)))
+    content = SPOT_SERVICE.format(
+        name=setup.name,
+        command=" ".join(map(systemd_quoted, command)),
+        sandbox=HELPER_SANDBOX.format(root=here),
+    )
     return HostFile(path=f"{UNIT_FOLDER}/{spot_unit(setup.name)}", content=content)
 
 
@@ -296,7 +307,13 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
         *(["--poweroff"] if setup.rented else []),
     ]
     base = f"{UNIT_FOLDER}/corral-{setup.name}.watch"
-    service = WATCH_SERVICE.format(name=setup.name, command=" ".join(map(systemd_quoted, command)))
+    service = WATCH_SERVICE.format(
+        name=setup.name,
+        command=" ".join(map(systemd_quoted, command)),
+        sandbox=HELPER_SANDBOX.format(root=here),
+        # One of several asks after the first, whose address is known only after a join.
+        network=CLOSED_NETWORK if setup.nodes == 1 and asks_loopback(setup) else "",
+    )
     return (
         HostFile(path=f"{base}.service", content=service),
         HostFile(path=f"{base}.timer", content=WATCH_TIMER.format(name=setup.name)),
@@ -330,7 +347,7 @@ def _script(here: str, file_name: str) -> HostFile:
 
 
 CLOSED_NETWORK = """\
-# It listens on loopback, so it has no business with any address but its peers', which bin/join adds.
+# It has no business with any address but loopback's; bin/join adds a server's peers.
 IPAddressDeny=any
 IPAddressAllow=localhost
 """
@@ -355,8 +372,7 @@ ExecStartPre=+{root}/bin/lock on {name}
 ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
 EnvironmentFile={root}/server.env
-EnvironmentFile=-{root}/secrets.env
-Environment=HOME=/var/lib/corral-{name}
+{key}Environment=HOME=/var/lib/corral-{name}
 WorkingDirectory=/var/lib/corral-{name}
 
 # vLLM leaves with code 0 when its engine dies: any end that nobody asked for is a failure.
@@ -434,6 +450,37 @@ SystemCallFilter=@system-service
 WantedBy=multi-user.target
 """
 
+# What reads the network is root without a right of root's: it may write its notes, and ask systemd to stop the server
+# or the box, which systemd allows to root's number alone. /dev/console is where the phase is said.
+HELPER_SANDBOX = """\
+CapabilityBoundingSet=
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={root}
+ReadOnlyPaths={root}/bin -{root}/engine -{root}/model {root}/setup.env {root}/server.env {root}/egress.nft
+InaccessiblePaths=-{root}/secrets.env
+ProtectHome=yes
+PrivateTmp=yes
+DevicePolicy=closed
+DeviceAllow=/dev/console rw
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+RestrictSUIDSGID=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @resources
+SystemCallErrorNumber=EPERM
+"""
+
 WATCH_SERVICE = """\
 [Unit]
 Description=Time limit and idle stop of corral deployment {name}
@@ -441,7 +488,7 @@ Description=Time limit and idle stop of corral deployment {name}
 [Service]
 Type=oneshot
 ExecStart={command}
-"""
+{sandbox}{network}"""
 
 WATCH_TIMER = """\
 [Unit]
@@ -464,7 +511,7 @@ Description=Spot notices for corral deployment {name}
 ExecStart={command}
 Restart=on-failure
 RestartSec=5
-IPAddressDeny=any
+{sandbox}IPAddressDeny=any
 IPAddressAllow=169.254.169.254
 
 [Install]

@@ -291,8 +291,13 @@ def apt_get(box: Path, arguments: list[str]) -> None:
     install.add_argument("-q", action="store_true")
     install.add_argument("-y", action="store_true", required=True)
     install.add_argument("packages", nargs="+")
-    if parser.parse_args(arguments).verb == "install":
+    given = parser.parse_args(arguments)
+    if given.verb == "install" and "python3-venv" in given.packages:
         (box / "no-venv").unlink(missing_ok=True)
+    if given.verb == "install" and "nftables" in given.packages:
+        tool = box / "tools/nft"
+        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {__file__} nft "$@"\n')
+        tool.chmod(0o755)
 
 
 def mountpoint(box: Path, arguments: list[str]) -> NoReturn:

@@ -335,6 +335,7 @@ def test_weights_of_the_image_are_used_where_they_lie(box: MakeBox, tmp_path: Pa
 # --- what fails is told, and is not taken for done
 
 FAILS = [
+    ("apt-get install -qy nftables", "lock", {}),
     ("python3 -m venv", "engine", {}),
     ("python -m pip", "engine", {}),
     ("python -c import vllm", "engine", {}),
@@ -364,7 +365,9 @@ def test_whatever_fails_ends_the_preparation_and_is_named(
 ) -> None:
     made = box(**changes)
     secret(made, "/corral/hf-token", "hf_CANARY")
-    if call.startswith("apt-get"):
+    if "nftables" in call:
+        (made.folder / "tools/nft").unlink()
+    elif call.startswith("apt-get"):
         (made.folder / "no-venv").touch()
     if call in ("mkdir -p", "ln -s"):
         made.path("/opt/dlami/nvme").mkdir(parents=True)
@@ -462,6 +465,68 @@ def test_a_lock_that_cannot_be_loaded_whole_starts_no_server(
     done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
     assert done.returncode == 1
     assert done.stderr.endswith("corral: the egress lock cannot be loaded, so the server is not started\n")
+
+
+NO_NFT = "nft is missing"
+NO_KEY = "the server's key is missing"
+
+
+@pytest.mark.parametrize(
+    ("lost", "why"),
+    [
+        (lambda box: (box.folder / "tools/nft").unlink(), NO_NFT),
+        (lambda box: box.path(f"{ROOT}/secrets.env").unlink(), NO_KEY),
+        (lambda box: box.path(f"{ROOT}/secrets.env").write_text(""), NO_KEY),
+        (lambda box: box.path(f"{ROOT}/secrets.env").write_text("VLLM_API_KEY=\n"), NO_KEY),
+        (lambda box: box.fail("nft -f"), "the egress lock cannot be loaded"),
+    ],
+    ids=["no nft", "no key file", "empty key file", "empty key", "not loaded"],
+)
+def test_a_server_never_starts_without_its_lock_or_its_key_and_that_is_told(
+    lost: Callable[[Box], Any], why: str, box: MakeBox
+) -> None:
+    made = box(api_key="generated", weights="")
+    assert prepare(made).returncode == 0
+    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    lost(made)
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1,
+        f"corral: {why}, so the server is not started",
+    )
+    # On EC2 the console is where it is seen, on a host of one's own the phase.
+    assert reach.last_phase(made.console, "scout") == f"failed: start: {why}"
+    assert made.path(f"{ROOT}/phase").read_text() == f"failed: start: {why}\n"
+    # The end of what there was goes on without nft, too.
+    assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
+
+
+def test_once_it_is_mended_the_server_starts_and_nothing_is_said_to_fail(box: MakeBox) -> None:
+    made = box(api_key="generated", weights="")
+    assert prepare(made).returncode == 0
+    made.path(f"{ROOT}/secrets.env").unlink()
+    assert start_of(made, setup(api_key="generated")) == [0, 1]
+    assert prepare(made).returncode == 0
+    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    made.path(f"{ROOT}/phase").write_text("failed: start: nft is missing\n")
+    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert reach.last_phase(made.console, "scout") == "prepared"
+    # What else failed is not told away.
+    made.path(f"{ROOT}/phase").write_text("failed: weights, line 9\n")
+    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert made.path(f"{ROOT}/phase").read_text() == "failed: weights, line 9\n"
+
+
+def test_a_rented_box_without_nft_installs_it_and_an_owned_host_is_told(box: MakeBox) -> None:
+    made = box(weights="")
+    (made.folder / "tools/nft").unlink()
+    assert prepare(made).returncode == 0
+    assert made.calls[:2] == ["apt-get update -q", "apt-get install -qy nftables"]
+    owned = box(weights="", rented=False)
+    (owned.folder / "tools/nft").unlink()
+    done = prepare(owned)
+    assert (done.returncode, done.stderr) == (1, "nftables is missing: apt-get install nftables\n")
+    assert owned.path(f"{ROOT}/phase").read_text().startswith("failed: lock, line ")
 
 
 def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: MakeBox) -> None:

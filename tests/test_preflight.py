@@ -147,8 +147,9 @@ def test_what_is_compiled_at_the_start_needs_a_compiler() -> None:
     [
         ({}, None, []),
         ({}, "3.11", []),
-        ({"tools": frozenset()}, "3.11", []),
-        ({"tools": frozenset()}, None, ["python: Python 3.11 without venv"]),
+        ({"tools": frozenset({"nft"})}, "3.11", []),
+        ({"tools": frozenset({"nft"})}, None, ["python: Python 3.11 without venv"]),
+        ({"tools": frozenset({"python3-venv"})}, None, ["egress lock: nft is missing"]),
         ({"python": "3.12"}, "3.11", ["python: Python 3.12; the engine was packed for 3.11"]),
         ({"python": "3.9"}, None, ["python: Python 3.9"]),
         ({"python": None}, None, ["python: Python missing"]),
@@ -175,16 +176,15 @@ def test_a_small_clock_skew_is_reported_as_a_warning() -> None:
     assert (clock.outcome, clock.found) == ("warning", "+10.5 s against this machine")
 
 
-def test_a_host_without_nft_is_told_that_nothing_counts_what_leaves() -> None:
-    found = {check.name: check for check in preflight.owned_host_checks(host(), 1795486910.0)}
+def test_a_host_without_nft_gets_no_server() -> None:
+    bare = host(tools=frozenset({"python3-venv"}))
+    found = {check.name: check for check in preflight.owned_host_checks(bare, 1795486910.0)}
     assert found["egress lock"] == Check(
         name="egress lock",
-        outcome="warning",
-        found="nft is missing: nothing counts what the server sends",
-        fix="Install nftables: apt-get install nftables (or dnf). systemd's IPAddressDeny is all there is until then.",
+        outcome="failed",
+        found="nft is missing",
+        fix="apt-get install nftables (or dnf): without its egress lock the server does not start.",
     )
-    has = host(tools=frozenset({"nft", "python3-venv"}))
-    assert preflight.owned_host_checks(has, 1795486910.0)[3].outcome == "ok"
 
 
 def test_a_failed_check_stops_with_its_mend() -> None:

@@ -1,11 +1,14 @@
 """What a host's units start is read by the parser of what they start; a name that one side says the other knows."""
 
 import re
+import shutil
+import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from fake_box import Box, commands, setup
@@ -102,6 +105,7 @@ def vllm(arguments: list[str]) -> Namespace:
 
 FULL: dict[str, Any] = {
     "model": "/models/scout",
+    "revision": "abc",
     "served_model_name": "scout",
     "host": "0.0.0.0",
     "port": 9000,
@@ -191,7 +195,8 @@ def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(g
     made = {
         path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
     }
-    assert named <= installed | made
+    folders = {str(parent) for path in installed for parent in Path(path).parents}
+    assert named <= installed | made | folders
     assert {f"{ROOT}/server.env", f"{ROOT}/engine/.complete"} <= named
 
 
@@ -228,7 +233,7 @@ def test_the_names_in_setup_env_are_those_that_the_scripts_read() -> None:
     assert set().union(*map(read, sourcing)) == written(host.setup_env(EVERYTHING))
     others = [script for script in scripts if script not in sourcing and script.startswith("#!/bin/")]
     assert set().union(*map(read, others)) == set()
-    assert len(sourcing) == 4
+    assert len(sourcing) == 5
 
 
 def test_what_a_host_says_of_itself_is_what_is_read_of_it() -> None:
@@ -244,3 +249,69 @@ def test_what_a_host_says_of_itself_is_what_is_read_of_it() -> None:
 def test_what_the_removal_finds_left_is_what_is_counted() -> None:
     script = (files("infra.onhost") / "remove.sh").read_text()
     assert set(re.findall(r"\bleft (\w+) ", code(script))) == set(ssh.LEFTOVERS)
+
+
+# --- how little each may do
+
+# What may be said of a service at most, of 10 (systemd-analyze security: below 5 is "OK").
+MOST_EXPOSED = 5.0
+
+
+@each_setup
+def test_every_service_is_kept_to_what_it_needs(
+    given: host.HostSetup, tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    if not shutil.which("systemd-analyze"):
+        need("systemd-analyze", "systemd is not installed")
+    for name, text in units(given).items():
+        (tmp_path / name).write_text(text)
+    services = sorted(tmp_path.glob("*.service"))
+    assert [one.name for one in services] == [
+        name for name in sorted(units(given)) if name.endswith(".service")
+    ]
+    for service in services:
+        done = subprocess.run(
+            ["systemd-analyze", "security", "--offline=true", "--no-pager", "--json=off", str(service)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        found = re.search(r"exposure level for \S+: ([\d.]+)", done.stdout)
+        assert found, done.stdout + done.stderr
+        assert float(found[1]) < MOST_EXPOSED, service.name
+
+
+@pytest.mark.parametrize("name", ["corral-scout.watch.service", "corral-scout.spot.service"])
+def test_what_reads_the_network_has_no_right_of_roots_and_never_sees_the_key(name: str) -> None:
+    lines = units(setup(spot=True, api_key="generated"))[name].splitlines()
+    for line in (
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        f"ReadWritePaths={ROOT}",
+        f"InaccessiblePaths=-{ROOT}/secrets.env",
+        # systemd is asked over its socket, the server and EC2 over the Internet's addresses.
+        "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+        "IPAddressDeny=any",
+    ):
+        assert line in lines, line
+    # What it may write is no program that root runs.
+    (readonly,) = [line for line in lines if line.startswith("ReadOnlyPaths=")]
+    assert f"{ROOT}/bin" in readonly.partition("=")[2].split()
+
+
+@pytest.mark.parametrize(
+    ("changes", "closed"),
+    [({}, True), ({"host": "0.0.0.0"}, True), ({"host": "10.0.0.5"}, False), ({"nodes": 2}, False)],
+)
+def test_the_watch_is_kept_to_loopback_where_it_asks_nowhere_else(
+    changes: dict[str, Any], closed: bool
+) -> None:
+    assert ("IPAddressAllow=localhost" in units(setup(**changes))["corral-scout.watch.service"]) == closed
+
+
+@pytest.mark.parametrize(("api_key", "named"), [("generated", True), ("none", False)])
+def test_a_server_that_is_to_have_a_key_is_not_started_without_its_file(api_key: str, named: bool) -> None:
+    text = host.server_unit(setup(api_key=api_key))
+    assert (f"EnvironmentFile={ROOT}/secrets.env" in text.splitlines()) == named
+    assert "EnvironmentFile=-" not in text

@@ -36,13 +36,15 @@ unpacked_engine() { # a packed engine brings every package: no pip, no network
     [[ $archive != - || -e $1/.whole ]] || { echo "the engine came in short" >&2; return 1; }
 }
 
+packages() { # install the first, which is missing, and the others; a host that is somebody's gets none
+    [[ $RENTED == yes ]] || { echo "$1 is missing: apt-get install $1" >&2; return 1; }
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -qy "$@"
+}
+
 installed_engine() {
     local source=()
-    if ! "$ENGINE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null; then
-        [[ $RENTED == yes ]] || { echo "python3-venv is missing: apt-get install python3-venv" >&2; return 1; }
-        apt-get update -q
-        DEBIAN_FRONTEND=noninteractive apt-get install -qy python3-venv python3-dev gcc
-    fi
+    "$ENGINE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv python3-dev gcc
     [[ -z $ENGINE_WHEELHOUSE ]] || source=(--no-index --find-links "$(local_copy "$ENGINE_WHEELHOUSE")")
     "$ENGINE_PYTHON" -m venv --clear "$1"
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
@@ -69,6 +71,9 @@ no_more_percent() { # the last word is ours
     wait "$teller" || :
     teller=
 }
+
+step=lock
+command -v nft >/dev/null || packages nftables
 
 step=engine
 wanted="$ENGINE_PYTHON $ENGINE_REQUIREMENT $ENGINE_WHEELHOUSE $ENGINE_ARCHIVE"
