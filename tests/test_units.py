@@ -105,7 +105,7 @@ def vllm(arguments: list[str]) -> Namespace:
 
 FULL: dict[str, Any] = {
     "model": "/models/scout",
-    "revision": "abc",
+    "revision": "a" * 40,
     "served_model_name": "scout",
     "host": "0.0.0.0",
     "port": 9000,
