@@ -5,6 +5,7 @@ from contextlib import suppress
 
 from deploy import deployment as deployments
 from deploy import weights
+from deploy.cli.output import progress
 from deploy.deployment import Deployment, Target
 from deploy.ec2.options import Ec2Options
 from deploy.plan import Plan
@@ -12,7 +13,7 @@ from deploy.targets.base import Check, Status, Teardown
 from deploy.targets.choose import target_of
 from infra.errors import CorralError, DocumentError, DoesNotFit, UsageError
 from infra.record import removed
-from serving import server
+from serving import server, vllm_versions
 from serving.endpoint import Endpoint
 
 Approve = Callable[[Deployment, tuple[Check, ...], str], None]
@@ -32,6 +33,9 @@ def deployment_for(
             "The target ssh needs hosts, and the others have none.",
             "For example: --target ssh --host gpu@10.0.0.5",
         )
+    # Here it is the engine that is found that counts, and it is told of when it starts.
+    warn: Callable[[str], None] = (lambda text: None) if target == "local" else progress
+    vllm_versions.check_planned(plan.vllm_version, warn, plan.serve)
     made = deployments.make(plan, target, name)
     return made.model_copy(update={"hosts": hosts, "engine": engine})
 

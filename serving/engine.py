@@ -5,7 +5,6 @@ corral never imports vLLM: the engine lives in an environment of its own and is 
 
 import fcntl
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from infra.errors import HostError, ServerError, UsageError
+from infra.errors import HostError, ServerError
 from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
 from serving import fixups
@@ -90,25 +89,6 @@ def version_of(vllm: Path) -> str:
         for metadata in sorted(root.glob("lib/python3*/*-packages/vllm-*.dist-info")):
             return metadata.name.removeprefix("vllm-").removesuffix(".dist-info")
     return "unknown"
-
-
-def check_advisories(version: str, progress: Callable[[str], None]) -> None:
-    """Raise UsageError for a vLLM whose API key can be bypassed; warn of one with lesser advisories."""
-    rules = table()["advisories"]
-    numbers = release(version)
-    if numbers and numbers < release(rules["refuse_below"]):
-        raise UsageError(
-            f"vLLM {version} is not started: {rules['refuse_reason']}.",
-            f"Use {rules['refuse_below']} or newer.",
-        )
-    if numbers and numbers < release(rules["warn_below"]):
-        progress(f"warning: vLLM {version}: {rules['warn_reason']} (advisories of {rules['checked_on']})")
-
-
-def release(version: str) -> tuple[int, ...]:
-    """The numbers of a version; () for one that has none, such as "unknown" or a development build."""
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    return tuple(int(number) for number in match.groups()) if match else ()
 
 
 def table() -> dict[str, Any]:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from infra.errors import UsageError
 from infra.record import Record
+from serving import extra_args
 
 # Given to every server, whatever the plan says. Each parses in vLLM 0.32 and 0.33.
 SAFE_FLAGS = (
@@ -21,19 +21,6 @@ SAFE_FLAGS = (
 )
 # An empty list of domains would allow them all; this one exists nowhere (RFC 6761).
 NO_MEDIA_FROM_THE_NETWORK = ("--allowed-media-domains", "none.invalid")
-
-# Not to be passed through: they would undo what corral promises, or hide the server from it.
-REFUSED_FLAGS = {
-    "--api-key": "an argument is visible to every user of the machine; corral keeps the key in a file of its own",
-    "--trust-remote-code": "it runs code that came with the weights",
-    "--profiler-config": "it lets callers write files",
-    "--tool-server": "it lets the server call out",
-    "--grpc-port": "it opens a second, unguarded port",
-    "--host": "the plan's own field says it",
-    "--port": "the plan's own field says it",
-    "--uds": "corral asks the server over TCP",
-    "--served-model-name": "the plan's own field says it",
-}
 
 # vLLM takes exactly "1" for its switches, and Ray exactly "0" or "1": "true" would do nothing.
 QUIET = {
@@ -113,9 +100,15 @@ def argv(options: ServeOptions) -> tuple[str, ...]:
 
     Raises UsageError for an extra argument that would undo them.
     """
-    refuse_unsafe(options.extra_args)
+    refuse_unsafe(options)
     media = () if options.language_model_only else NO_MEDIA_FROM_THE_NETWORK
     return ("serve", options.model, *flags(options), *media, *SAFE_FLAGS, *options.extra_args)
+
+
+def refuse_unsafe(options: ServeOptions) -> None:
+    """Raise UsageError for an extra argument that would undo what corral promises or the plan says."""
+    fields = tuple(name for name in ServeOptions.model_fields if name != "extra_args")
+    extra_args.refuse(options.extra_args, fields)
 
 
 def flags(options: ServeOptions) -> tuple[str, ...]:
@@ -141,16 +134,6 @@ def across_nodes(count: int, rank: str, master: str, headless: bool) -> tuple[st
     """vLLM's own way over several nodes (no Ray): all get the same options and these; only the first has an API."""
     where = ("--nnodes", str(count), "--node-rank", rank, "--master-addr", master)
     return (*where, "--headless") if headless else where
-
-
-def refuse_unsafe(extra_args: tuple[str, ...]) -> None:
-    """Raise UsageError for an argument corral does not pass on."""
-    for argument in extra_args:
-        name = argument.split("=")[0].replace("_", "-")
-        if name in REFUSED_FLAGS:
-            raise UsageError(
-                f"{name} is not passed on to vLLM: {REFUSED_FLAGS[name]}.", "Leave it out of extra_args."
-            )
 
 
 def environment(options: ServeOptions, home: str, load_budget_s: int, cache: str = "") -> dict[str, str]:

@@ -13,10 +13,10 @@ import pytest
 
 from deploy.cli.main import run
 from deploy.deployment import home
-from infra.errors import HostError, ServerError, UsageError
+from infra.errors import HostError, ServerError
 from serving import engine as engines
 from serving import fixups
-from serving.engine import Engine, attempts, check_advisories, find, is_installed, reason, uv_environment
+from serving.engine import Engine, attempts, find, is_installed, reason, uv_environment
 
 
 def a_vllm(root: Path, version: str = "") -> Path:
@@ -180,33 +180,6 @@ def test_the_disk_must_hold_the_engine(
         engines.check_disk(home)
     assert caught.value.message == f"The engine needs 6 GiB of disk, and {home} has 6.0 GiB free."
     assert caught.value.hint == "Free some, or set CORRAL_HOME to a folder on a larger disk."
-
-
-OTHERS_OUTPUT = "CVE-2026-73558 can show one user another user's output (advisories of 2026-11-23)"
-
-
-@pytest.mark.parametrize(
-    ("version", "said"),
-    [
-        ("0.33.0", []),
-        ("0.27.0", []),
-        ("0.32.0+cpu", []),
-        ("unknown", []),
-        ("0.26.9", [f"warning: vLLM 0.26.9: {OTHERS_OUTPUT}"]),
-        ("0.22.0", [f"warning: vLLM 0.22.0: {OTHERS_OUTPUT}"]),
-    ],
-)
-def test_an_engine_with_lesser_advisories_is_warned_of(version: str, said: list[str]) -> None:
-    told: list[str] = []
-    check_advisories(version, told.append)
-    assert told == said
-
-
-def test_an_engine_whose_key_can_be_passed_by_is_refused() -> None:
-    with pytest.raises(UsageError) as caught:
-        check_advisories("0.21.9", print)
-    assert caught.value.message == "vLLM 0.21.9 is not started: CVE-2026-48746 lets anyone past --api-key."
-    assert caught.value.hint == "Use 0.22.0 or newer."
 
 
 # The install, with a uv of our own

@@ -249,7 +249,7 @@ def test_down_leaves_no_folder(plan: Plan, capsys: pytest.CaptureFixture[str]) -
     assert run(["down", "mine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": "mine",
-        "counts": {"processes": 0},
+        "counts": {"processes": 0, "files": 0},
         "left": [],
         "account": "",
     }

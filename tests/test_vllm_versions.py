@@ -1,13 +1,23 @@
 """What changes with vLLM's version, against the matrix read from its wheels."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from deploy.cli.main import run
+from deploy.deployment import home
+from deploy.plan import Plan
 from infra.errors import UsageError
+from serving.extra_args import records
 from serving.kv import layout
 from serving.models import model
-from serving.vllm_versions import Rules, number, rules, version_note
+from serving.options import ServeOptions, across_nodes, argv
+from serving.vllm_versions import Rules, check, check_planned, number, rules, version_note
 from serving.weights import Split
 
+PLAIN = ServeOptions(model="/m", served_model_name="m")
+MONO = PLAIN.model_copy(update={"extra_args": ("--monokernel",)})
 SCOUT = model("scout").architecture
 
 
@@ -101,6 +111,95 @@ def test_what_must_be_known_of_a_version(version: str, note: str | None) -> None
     assert version_note(version) == note
 
 
+OLDER = "has published security advisories"
+OTHERS = "CVE-2026-73558 can show one user another user's output"
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        ("0.33.0", []),
+        ("0.32.0+cpu", [f"warning: vLLM 0.32.0+cpu {OLDER}; serve with 0.33.0 or newer."]),
+        ("0.27.0", [f"warning: vLLM 0.27.0 {OLDER}; serve with 0.33.0 or newer."]),
+        ("0.26.9", [f"warning: vLLM 0.26.9 {OLDER} ({OTHERS}); serve with 0.33.0 or newer."]),
+        ("0.22.0", [f"warning: vLLM 0.22.0 {OLDER} ({OTHERS}); serve with 0.33.0 or newer."]),
+        (
+            "0.99.0",
+            [
+                "warning: vLLM 0.99.0 is newer than the newest corral has examined (0.33.0), whose rules are used."
+            ],
+        ),
+        *(
+            (
+                none,
+                [
+                    f"warning: Nothing is known of vLLM {none!r}: neither its advisories nor its options were checked.",
+                ],
+            )
+            for none in ("unknown", "", "dev", "main-3f1c", "0.x")
+        ),
+    ],
+)
+def test_what_is_served_with_is_told_of_where_it_is_not_the_safe_one(version: str, said: list[str]) -> None:
+    told: list[str] = []
+    check(version, told.append)
+    assert told == said
+
+
+@pytest.mark.parametrize("version", ["0.21.9", "0.10.0", "0.8.3", "0.1.0", "v0.21.9", "0.21.9.dev3+cu129"])
+def test_a_version_whose_key_can_be_passed_by_is_refused(version: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check(version, print)
+    assert (
+        caught.value.message == f"vLLM {version} is not started: CVE-2026-48746 lets anyone past --api-key."
+    )
+    assert caught.value.hint == "Use 0.33.0 or newer."
+
+
+def test_a_plan_has_a_version_and_an_option_that_it_lacks_is_told() -> None:
+    with pytest.raises(UsageError, match="'unknown' is not a vLLM version"):
+        check_planned("unknown", print, PLAIN)
+    with pytest.raises(UsageError, match=r"vLLM 0\.32\.0 has no option '--monokernel'"):
+        check_planned("0.32.0", print, MONO)
+    with pytest.raises(UsageError, match="has no option"):
+        check("0.32.0+cpu", print, ("--monokernel",))
+    check_planned("0.33.0", print, MONO)
+
+
+def test_a_version_that_is_served_with_has_every_option_that_corral_says() -> None:
+    """Whatever the plan says: all its fields, and what corral adds to them."""
+    full = ServeOptions(
+        model="/m",
+        served_model_name="m",
+        tensor_parallel_size=2,
+        pipeline_parallel_size=2,
+        data_parallel_size=2,
+        enable_expert_parallel=True,
+        max_model_len=1,
+        max_num_seqs=1,
+        max_num_batched_tokens=1,
+        gpu_memory_utilization=0.5,
+        kv_cache_dtype="fp8",
+        kv_cache_memory_bytes=1,
+        disable_hybrid_kv_cache_manager=True,
+        dtype="bfloat16",
+        quantization="fp8",
+        enforce_eager=True,
+        limit_mm_per_prompt={"image": 1},
+        hf_overrides={},
+        generation_config="vllm",
+        chat_template="/t",
+    )
+    said = {
+        word
+        for options in (full, full.model_copy(update={"language_model_only": True}))
+        for word in (*argv(options), *across_nodes(2, "0", "10.0.0.5", headless=True))
+        if word.startswith("--")
+    }
+    served = [kept for version, kept in records().items() if version >= (0, 22, 0)]
+    assert [said - set(options) for options in served] == [set()] * len(served)
+
+
 def test_a_version_is_its_three_numbers() -> None:
     assert [number(text) for text in ("0.33", "v0.33.1", "0.33.1.2", "0.33.1rc1", "0.33.1+cpu")] == [
         (0, 33, 0), (0, 33, 1), (0, 33, 1), (0, 33, 1), (0, 33, 1),
@@ -124,3 +223,78 @@ def test_a_version_from_before_llama_4_and_none_at_all() -> None:
 def test_what_is_no_version_is_refused(version: str) -> None:
     with pytest.raises(UsageError):
         rules(version or "x")
+
+
+VERBS = [
+    ["serve", "plan.json"],
+    ["serve", "plan.json", "--dry-run"],
+    ["provision", "plan.json", "--target", "ec2", "--name", "t1", "--yes"],
+    ["provision", "plan.json", "--target", "ec2", "--name", "t1", "--dry-run"],
+    ["provision", "plan.json", "--target", "ssh", "--host", "gpu-1", "--name", "t1", "--yes"],
+    ["up", "plan.json", "--target", "ec2", "--name", "t1", "--yes"],
+    *(
+        ["export", "plan.json", "--to", to]
+        for to in ("compose", "quadlet", "systemd", "kubernetes", "terraform")
+    ),
+]
+SIZE = ["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "-o", "plan.json"]
+
+
+@pytest.fixture
+def plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Make plan.json; what `size` said of it."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*options: str, **serve: object) -> str:
+        assert run([*SIZE, *options]) in (0, 3)
+        made = Plan.read(Path("plan.json"))
+        made.model_copy(update={"serve": made.serve.model_copy(update=serve), "fits": True}).write(
+            Path("plan.json")
+        )
+        return " ".join(capsys.readouterr().out.split())
+
+    return make
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_no_verb_serves_with_an_old_version_and_nothing_is_done(
+    verb: list[str], plan: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = plan("--vllm-version", "0.10.0")
+    assert "vLLM 0.10.0 has published security advisories (CVE-2026-48746 lets anyone past --api-key)" in said
+    assert run(verb) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "error: vLLM 0.10.0 is not started: CVE-2026-48746 lets anyone past --api-key.",
+        "hint: Use 0.33.0 or newer.",
+    ]
+    assert not home().exists()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("--api-ke", "--api-key (as '--api-ke') is not passed on to vLLM: "),
+        ("--hf_token=hf_x", "--hf-token (as '--hf_token') is not passed on to vLLM: "),
+        ("--no-enable-prefix-caching", "vLLM 0.33.0 has no option '--no-enable-prefix-caching'."),
+    ],
+)
+def test_no_verb_passes_on_what_is_refused_or_unknown_and_nothing_is_done(
+    verb: list[str], given: str, said: str, plan: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan(extra_args=(given,))
+    assert run(verb) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+    assert not home().exists()
+
+
+def test_a_newer_version_is_said_to_be_one(
+    plan: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = "vLLM 0.99.0 is newer than the newest corral has examined (0.33.0), whose rules are used."
+    assert newer in plan("--vllm-version", "0.99.0")
+    assert run(["export", "plan.json", "--to", "compose", "--output", "out"]) == 0
+    assert f"warning: {newer}" in capsys.readouterr().err

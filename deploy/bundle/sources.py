@@ -9,7 +9,7 @@ from deploy.deployment import home
 from deploy.line import deployment_for
 from deploy.plan import Plan
 from infra.errors import UsageError
-from serving import checkpoint, engine, precheck
+from serving import checkpoint, engine, precheck, vllm_versions
 from serving.config import precision_of
 from serving.engine import Engine
 from serving.pack import LEFT_HERE, prefix_of
@@ -38,7 +38,7 @@ def sources(
     """
     made = deployment_for(Plan.read(plan_file), "local", None)
     found = engine_for(made.plan, environment)
-    engine.check_advisories(found.version, progress)
+    vllm_versions.check(found.version, progress, made.plan.serve.extra_args)
     template = Path(made.plan.serve.chat_template) if made.plan.serve.chat_template else None
     if template and not template.is_file():
         raise UsageError(f"The plan's chat template is not here: {template}.", "Correct the plan's path.")
@@ -113,7 +113,7 @@ def warn(
     plan: Plan, found: Engine, prefix: Path, licence_files: tuple[str, ...], progress: Callable[[str], None]
 ) -> None:
     """Say what will only be noticed on the other side."""
-    if engine.release(found.version) != engine.release(plan.vllm_version):
+    if vllm_versions.release(found.version) != vllm_versions.release(plan.vllm_version):
         progress(f"warning: the plan counts with vLLM {plan.vllm_version}, the engine is {found.version}")
     if not licence_files:
         progress("warning: no licence file lies with the model; Llama 4's licence asks for a copy of it")

@@ -4,10 +4,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from deploy import deployment as deployments
+from deploy.cli.output import progress
 from deploy.ec2.options import Ec2Options
 from deploy.export.base import Ask
 from deploy.plan import Plan
 from infra.errors import UsageError
+from serving import vllm_versions
 
 ONLY_TERRAFORM = ("region", "weights", "hf_token_parameter")
 
@@ -15,6 +17,7 @@ ONLY_TERRAFORM = ("region", "weights", "hf_token_parameter")
 def ask_from(flags: dict[str, Any]) -> Ask:
     """Read the flags, by their names. Raises UsageError or DocumentError; asks nobody."""
     plan = Plan.read(flags["plan"])
+    vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     name = flags["name"] if flags["name"] is not None else deployments.default_name(plan)
     return Ask(
         plan=plan,

@@ -13,7 +13,7 @@ from deploy.targets.base import Check, Status, Teardown
 from infra import local as machine
 from infra import locks, processes
 from infra.errors import ServerError, UsageError
-from serving import diagnosis, engine, gpus, health, precheck, server, startup, stopping
+from serving import diagnosis, engine, gpus, health, precheck, server, startup, stopping, vllm_versions
 from serving.endpoint import Endpoint
 from serving.logs import Tail
 from serving.options import ServeOptions, argv, environment
@@ -110,7 +110,7 @@ def refuse_unsafe_start(options: ServeOptions, found: engine.Engine) -> None:
             "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
             "Plan for this machine: corral size MODEL --on local --json",
         )
-    engine.check_advisories(found.version, progress)
+    vllm_versions.check(found.version, progress, options.extra_args)
 
 
 def wait(name: str, place: Path, running: server.Server) -> None:

@@ -19,7 +19,7 @@ from infra import host as hosts
 from infra.errors import UsageError
 from infra.ssh import Host, checked_destination
 from infra.transfer import PATIENCE_S, copy_folder
-from serving import engine
+from serving import vllm_versions
 from serving.endpoint import Endpoint
 from serving.pack import pack
 
@@ -62,7 +62,7 @@ def provision(deployment: Deployment) -> None:
     judge.require(found, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     # Before anything is there, so that `down` knows where to look whatever happens next.
     deployment.write(folder(deployment.name) / "deployment.json")
-    engine.check_advisories(bring.version, progress)
+    vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
     on_each(deployment, lambda host: prepare(deployment, bring, host))
 
 
