@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from deploy import deployment as deployments
+from deploy import weights
+from deploy.cli.output import progress
 from deploy.deployment import Deployment
 from deploy.line import deployment_for, refuse_another_place
 from deploy.plan import Plan
@@ -50,8 +52,12 @@ def launch(deployment: Deployment) -> Endpoint:
     refuse_another_place(deployment)
     target = target_of(deployment)
     if deployment.target == "local":
+        deployment = weights.kept(deployment)
         local.refuse_other_options(deployment)
         if not local.is_running(deployment):
+            deployment, about = local.settled(deployment)
+            for check in about:
+                progress(f"{check.name}: {check.found}")
             target.provision(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
     return target.serve(deployment)

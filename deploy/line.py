@@ -65,8 +65,8 @@ def provision(
     if deployment.target == "ec2":
         return provision_ec2(deployment, options, approve, keep, to_serve)
     target = target_of(deployment)
-    checks = target.preflight(deployment)
-    approve(deployment, checks, "")
+    deployment, about = target.settled(deployment)
+    approve(deployment, (*about, *target.preflight(deployment)), "")
     target.provision(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
     return deployment

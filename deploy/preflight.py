@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from deploy.plan import Plan
 from deploy.targets.base import Check
@@ -18,16 +18,32 @@ SAME_MEMORY = 0.97
 BUSY_FRACTION = 0.05
 
 
+class Room(NamedTuple):
+    """What is to be written below a path."""
+
+    path: str
+    gib: float
+
+
 def checks(
-    facts: HostFacts, gpu: GpuReport, plan: Plan, *, disk_path: str, disk_gib: float
+    facts: HostFacts,
+    gpu: GpuReport,
+    plan: Plan,
+    *,
+    disk_path: str,
+    disk_gib: float,
+    weights: Room | None = None,
 ) -> tuple[Check, ...]:
-    """Judge one machine for one plan; `disk_gib` is what is to be written below `disk_path`."""
+    """Judge one machine for one plan; `disk_gib` is what is to be written below `disk_path`.
+
+    `weights` is what is fetched besides, and where to: most often to the same file system, which must hold both.
+    """
     hardware = _gpu_checks(facts, gpu, plan) if plan.machine.gpu_count else _cpu_checks(facts, gpu, plan)
     return (
         _system(facts),
         *hardware,
         _memory(facts, plan),
-        _disk(facts, disk_path, disk_gib),
+        *_disks(facts, Room(disk_path, disk_gib), weights),
         _port(facts, plan.serve.port),
     )
 
@@ -238,6 +254,15 @@ def _memory(facts: HostFacts, plan: Plan) -> Check:
     return _failed(
         "memory", f"{found}; the server needs {need_gib:.1f} GiB", "Stop something, or plan smaller."
     )
+
+
+def _disks(facts: HostFacts, own: Room, weights: Room | None) -> tuple[Check, ...]:
+    """One check a file system."""
+    if weights is None or not weights.gib:
+        return (_disk(facts, *own),)
+    if facts.mount_of(own.path) == facts.mount_of(weights.path):
+        return (_disk(facts, weights.path, own.gib + weights.gib),)
+    return (_disk(facts, *own), _disk(facts, *weights))
 
 
 def _disk(facts: HostFacts, path: str, need_gib: float) -> Check:

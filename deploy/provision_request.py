@@ -15,6 +15,7 @@ from deploy.line import Approve, deployment_for
 from deploy.plan import Plan
 from deploy.show_provision import checked_target
 from deploy.targets.base import Check
+from deploy.weights import with_token_file
 from infra.errors import UsageError
 from infra.record import first_problem
 
@@ -51,6 +52,7 @@ def wish_from(flags: dict[str, Any]) -> Wish:
         tuple(flags["host"] or ()),
         (options.engine or "") if target == "ssh" else "",
     )
+    deployment = with_token_file(deployment, flags["hf_token_file"])
     return Wish(deployment, located(options, plan) if target == "ec2" else options)
 
 

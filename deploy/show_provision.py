@@ -34,7 +34,8 @@ def teardown(found: Teardown) -> str:
     rows = [f"{kind:{width}}  {count}" for kind, count in found.counts.items()]
     left = [f"left: {line}" for line in found.left]
     where = f" in account {found.account}" if found.account else ""
-    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left{where}."])])
+    kept = [f"Kept, as other deployments may share it: {line}" for line in found.kept]
+    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left{where}."]), *kept])
 
 
 def leftover(found: Teardown) -> LeftoverError:

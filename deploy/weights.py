@@ -1,13 +1,14 @@
 """What a deployment fetches from the model hub: which commit, how much, under which licence, and whether it may."""
 
 import os
+from pathlib import Path
 from typing import Literal
 
 from deploy.deployment import Deployment, folder
 from deploy.plan import Plan
 from deploy.targets.base import Check
 from infra import offline
-from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.errors import AuthError, CorralError, DocumentError, EndpointError, UsageError
 from infra.record import Record
 from serving import hub, hub_token, models
 from serving.hub_token import Token
@@ -176,6 +177,11 @@ def stored(place: str, weights_bytes: int) -> Check:
     return Check(name="weights", outcome="ok", found=found)
 
 
+def kept_line(folder: str, size_bytes: int) -> str:
+    """What `down` says of weights that stay."""
+    return f"weights {folder} ({size_bytes / GIB:.1f} GiB)"
+
+
 # --- the commit, once for a deployment
 
 
@@ -200,6 +206,38 @@ def pinned(deployment: Deployment, revision: str | None) -> Deployment:
     """The deployment at that commit."""
     serve = deployment.plan.serve.model_copy(update={"revision": revision})
     return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
+
+
+def settled(deployment: Deployment, at: str = "") -> tuple[Deployment, Weights]:
+    """The deployment at its commit, and what is known of its weights; `at` is where they lie already, whole.
+
+    What lies there is asked of nobody. Raises UsageError where the internet is forbidden and it does not; AuthError,
+    DocumentError and EndpointError for what cannot be fetched.
+    """
+    plan = deployment.plan
+    if at:
+        return deployment, told(plan).model_copy(update={"at": at})
+    offline.refuse(f"the model hub for {plan.serve.model}")
+    found = look(plan, token_of(deployment))
+    require(found)
+    return pinned(deployment, found.revision), found
+
+
+def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
+    """The deployment with the place of the token, wherever corral runs next.
+
+    Raises UsageError for a file that holds none, and on EC2, where a box gets its token from AWS.
+    """
+    if path is None:
+        return deployment
+    if deployment.target == "ec2":
+        raise UsageError(
+            "--hf-token-file is for this machine and hosts over SSH; a rented box reads its token from AWS.",
+            "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
+            "--hf-token-parameter /hf/token",
+        )
+    hub_token.find({}, path)
+    return deployment.model_copy(update={"hf_token_file": str(Path(path).expanduser().absolute())})
 
 
 def token_of(deployment: Deployment) -> Token | None:

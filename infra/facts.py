@@ -70,10 +70,14 @@ class HostFacts(Record):
 
     def disk_free_at(self, path: str) -> int:
         """MiB free on the file system that holds that path (0 when no mount is known)."""
+        return self.disk_free_mib.get(self.mount_of(path), 0)
+
+    def mount_of(self, path: str) -> str:
+        """The mount point of the file system that holds that path; empty when none is known."""
         mounts = [
             mount for mount in self.disk_free_mib if path == mount or path.startswith(mount.rstrip("/") + "/")
         ]
-        return self.disk_free_mib[max(mounts, key=len)] if mounts else 0
+        return max(mounts, key=len, default="")
 
 
 def script() -> str:

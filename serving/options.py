@@ -36,6 +36,9 @@ QUIET = {
     "VLLM_MAX_N_SEQUENCES": "64",
 }
 
+# A server is given a folder: there is nothing that it has to ask the Hub.
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
 # How the processes of an engine on one host find each other. NCCL would take the first interface that is not loopback,
 # and gloo the one of the host's name: addresses that the server's address filter denies, own ones too.
 WITHIN_ONE_HOST = {"VLLM_HOST_IP": "127.0.0.1", "NCCL_SOCKET_IFNAME": "lo", "GLOO_SOCKET_IFNAME": "lo"}
@@ -44,6 +47,9 @@ WITHIN_ONE_HOST = {"VLLM_HOST_IP": "127.0.0.1", "NCCL_SOCKET_IFNAME": "lo", "GLO
 NOT_INHERITED = (
     "HF_TOKEN",
     "HUGGING_FACE_HUB_TOKEN",
+    "HF_TOKEN_PATH",
+    "HF_HUB_CACHE",
+    "HUGGINGFACE_HUB_CACHE",
     "VLLM_SERVER_DEV_MODE",
     "VLLM_ALLOW_INSECURE_SERIALIZATION",
     "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
@@ -143,11 +149,10 @@ def environment(options: ServeOptions, home: str, load_budget_s: int, cache: str
     It is that of an engine on one host; where it spans several, each says its own in place of WITHIN_ONE_HOST.
     `load_budget_s` is how long loading may take; vLLM's own default of 600 s is too short for a big checkpoint.
     """
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"} if options.model.startswith("/") else {}
     return (
         QUIET
         | WITHIN_ONE_HOST
-        | offline
+        | OFFLINE
         | folders(home)
         | ({"VLLM_CACHE_ROOT": f"{cache}/vllm"} if cache else {})
         | {"VLLM_ENGINE_READY_TIMEOUT_S": str(load_budget_s)}

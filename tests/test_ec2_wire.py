@@ -139,6 +139,7 @@ def test_provision_rents_one_tagged_machine_and_down_proves_that_nothing_is_left
         "counts": dict.fromkeys(TYPES, 0),
         "left": [],
         "account": "123456789012",
+        "kept": [],
     }
     assert aws.instances() == []
     assert corral("down", "t1", "--json").returncode == 0

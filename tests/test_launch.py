@@ -252,6 +252,7 @@ def test_down_leaves_no_folder(plan: Plan, capsys: pytest.CaptureFixture[str]) -
         "counts": {"processes": 0, "files": 0},
         "left": [],
         "account": "",
+        "kept": [],
     }
     assert not deployments.folder("mine").exists()
     assert run(["down", "mine"]) == 4

@@ -108,6 +108,13 @@ HfToken = Annotated[
         "--hf-token-parameter", help="ec2: NAME of the SSM parameter, or ARN of the secret, with the token."
     ),
 ]
+HfTokenFile = Annotated[
+    str | None,
+    typer.Option(
+        "--hf-token-file",
+        help="local, ssh: a file here with the Hub's token. [HF_TOKEN, HF_TOKEN_PATH, hf auth login]",
+    ),
+]
 Tags = Annotated[
     list[str] | None,
     typer.Option(

@@ -35,6 +35,7 @@ def provision(
     weights: flags.Weights = None,
     engine: flags.Engine = None,
     hf_token_parameter: flags.HfToken = None,
+    hf_token_file: flags.HfTokenFile = None,
     tag: flags.Tags = None,
     max_usd_per_hour: flags.MaxPrice = None,
     allow_unknown_price: flags.UnknownPrice = False,

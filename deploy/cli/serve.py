@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.ec2_flags import HfTokenFile
+
 
 def serve(
     what: Annotated[
@@ -16,6 +18,7 @@ def serve(
     port: Annotated[
         int | None, typer.Option("--port", min=1, max=65535, help="Another port than the plan's.")
     ] = None,
+    hf_token_file: HfTokenFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the command and its environment.")
     ] = False,
@@ -28,8 +31,9 @@ def serve(
     from deploy.cli.output import emit, say
     from deploy.launch import deployment_of, launch, shown
     from deploy.show_server import command, endpoint
+    from deploy.weights import with_token_file
 
-    deployment = deployment_of(what, name, port)
+    deployment = with_token_file(deployment_of(what, name, port), hf_token_file)
     if dry_run:
         say(command(shown(deployment), as_json))
         return

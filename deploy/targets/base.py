@@ -77,10 +77,16 @@ class Teardown(Record):
     left: tuple[str, ...]
     account: str = ""
     """The AWS account that was searched, for target ec2."""
+    kept: tuple[str, ...] = ()
+    """What stays on purpose, with its size: weights that other deployments may share."""
 
 
 class Target(Protocol):
     """A module with these functions is a target."""
+
+    def settled(self, deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+        """The deployment at the commit of its weights, and the check of them. Raises what forbids their fetching."""
+        ...
 
     def preflight(self, deployment: Deployment) -> tuple[Check, ...]:
         """Look before anything is changed or paid for; changes nothing."""

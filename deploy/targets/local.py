@@ -7,13 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deploy import preflight as rules
+from deploy import weights
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder, home
 from deploy.targets.base import Check, Status, Teardown
 from infra import local as machine
-from infra import locks, processes
+from infra import locks, offline, processes
 from infra.errors import ServerError, UsageError
-from serving import diagnosis, engine, gpus, health, precheck, server, startup, stopping, vllm_versions
+from serving import (
+    diagnosis,
+    engine,
+    fetching,
+    gpus,
+    health,
+    precheck,
+    server,
+    startup,
+    stopping,
+    vllm_versions,
+)
 from serving.endpoint import Endpoint
 from serving.logs import Tail
 from serving.options import ServeOptions, argv, environment
@@ -22,32 +34,97 @@ LAST_LINES = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
+GIB = 2**30
+
+
+def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
+    deployment = weights.kept(deployment)
+    serve = deployment.plan.serve
+    if not weights.is_fetched(deployment.plan):
+        return deployment, ()
+    if serve.revision is None and offline.is_offline():
+        deployment = weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
+    deployment, found = weights.settled(deployment, str(whole(deployment) or ""))
+    return deployment, (weights.check(found),)
+
+
+def whole(deployment: Deployment) -> Path | None:
+    """Where the weights of a repository lie on this machine, if they all do."""
+    serve = deployment.plan.serve
+    if not weights.is_fetched(deployment.plan) or serve.revision is None:
+        return None
+    found = fetching.snapshot(serve.model, serve.revision, os.environ)
+    return found if fetching.is_whole(found) else None
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
     """Look at this machine's GPUs, driver, memory, disk and port; changes nothing."""
     return rules.checks(
-        machine.facts(), gpus.report(), deployment.plan, disk_path=str(Path.home()), disk_gib=DISK_GIB
+        machine.facts(),
+        gpus.report(),
+        deployment.plan,
+        disk_path=str(home().resolve()),
+        disk_gib=DISK_GIB,
+        weights=to_fetch(deployment),
     )
+
+
+def to_fetch(deployment: Deployment) -> rules.Room | None:
+    """What of the weights is still to come, and where to."""
+    plan = deployment.plan
+    if not weights.is_fetched(plan) or whole(deployment):
+        return None
+    folder = fetching.repository(plan.serve.model, os.environ)
+    there = fetching.size_bytes(folder / "blobs")
+    return rules.Room(str(folder), max(0, plan.weights_bytes - there) / GIB)
+
+
+def here(options: ServeOptions) -> ServeOptions:
+    """The options with the folder that the Hub's own cache has for the commit of a repository."""
+    if options.revision is None or options.model.startswith("/"):
+        return options
+    folder = fetching.snapshot(options.model, options.revision, os.environ)
+    return options.model_copy(update={"model": str(folder), "revision": None})
 
 
 def requests(deployment: Deployment) -> list[dict[str, object]]:
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
     budget_s = startup.load_budget_s(deployment.plan.weights_bytes or 0)
-    given = environment(deployment.plan.serve, str(place), budget_s, str(server.shared_cache(place)))
+    options = here(weights.kept(deployment).plan.serve)
+    given = environment(options, str(place), budget_s, str(server.shared_cache(place)))
     return [
         {
-            "argv": ["vllm", *argv(deployment.plan.serve)],
+            "argv": ["vllm", *argv(options)],
             "environment": given | {"VLLM_API_KEY": f"(from {server.key_file(place)})"},
         }
     ]
 
 
 def provision(deployment: Deployment) -> None:
-    """Check the machine and the engine; there is nothing to rent. Raises HostError or ServerError."""
+    """Check the machine and the engine, and fetch what is missing of the weights; there is nothing to rent.
+
+    Raises HostError or ServerError; AuthError or EndpointError for weights that cannot be fetched.
+    """
     rules.require(preflight(deployment), "This machine")
     engine.find(home(), os.environ)
+    if weights.is_fetched(deployment.plan) and not whole(deployment):
+        fetch(deployment)
+
+
+def fetch(deployment: Deployment) -> None:
+    """Fetch the weights into the Hub's own cache, where every deployment finds them."""
+    serve, total = deployment.plan.serve, deployment.plan.weights_bytes
+    assert serve.revision, "settled before"
+    folder = fetching.repository(serve.model, os.environ)
+    progress(f"weights: fetching {serve.model} at {serve.revision} into {folder}")
+
+    def tell(there: int) -> None:
+        percent = f" ({min(99, 100 * there // total)} %)" if total else ""
+        progress(f"weights: {there / GIB:.1f} of {total / GIB:.1f} GiB{percent}")
+
+    fetching.fetch(serve.model, serve.revision, weights.token_of(deployment), tell)
 
 
 def serve(deployment: Deployment) -> Endpoint:
@@ -75,7 +152,7 @@ def is_running(deployment: Deployment) -> bool:
 def refuse_other_options(deployment: Deployment) -> None:
     """Raise UsageError when its server runs already, with options that are not these."""
     running = server.load(folder(deployment.name))
-    if running and is_running(deployment) and running.arguments != argv(deployment.plan.serve):
+    if running and is_running(deployment) and running.arguments != argv(here(deployment.plan.serve)):
         raise UsageError(
             f"{deployment.name} is being served with other options.",
             f"End it first: corral stop {deployment.name}",
@@ -84,7 +161,7 @@ def refuse_other_options(deployment: Deployment) -> None:
 
 def start(deployment: Deployment, place: Path) -> server.Server:
     """Check what can be checked without starting anything, then start."""
-    options = deployment.plan.serve
+    options = here(deployment.plan.serve)
     found = engine.find(home(), os.environ)
     refuse_unsafe_start(options, found)
     if server.members(place):
@@ -253,8 +330,12 @@ def end(place: Path) -> None:
 
 
 def down(deployment: Deployment) -> Teardown:
-    """End the server and remove what it wrote; the deployment's documents stay."""
-    return remove(deployment.name)
+    """End the server and remove what it wrote; documents stay, and so do weights in the Hub's cache."""
+    kept = whole(deployment)
+    gone = remove(deployment.name)
+    if kept is None:
+        return gone
+    return gone.model_copy(update={"kept": (weights.kept_line(str(kept), fetching.size_bytes(kept)),)})
 
 
 def remove(name: str) -> Teardown:

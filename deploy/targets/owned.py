@@ -52,7 +52,7 @@ def brought(deployment: Deployment) -> Brought:
 
 def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
     """Raise UsageError when the internet is forbidden and the host would fetch weights or an engine from it."""
-    if _is_repository(deployment.plan, bring):
+    if is_repository(deployment.plan, bring):
         offline.refuse(f"the model hub for {deployment.plan.serve.model}")
     if not (bring.engine or bring.wheelhouse):
         offline.refuse("a package index for vLLM (bring it: --engine)")
@@ -124,20 +124,21 @@ def _engine_there(name: str, bring: Brought) -> hosts.Engine:
     return hosts.Engine(requirement=requirement, wheelhouse=wheelhouse)
 
 
-def _is_repository(plan: Plan, bring: Brought) -> bool:
+def is_repository(plan: Plan, bring: Brought) -> bool:
+    """Whether the host fetches the model from the Hub: it is not brought, and no path of the host's."""
     return bring.model is None and not plan.serve.model.startswith("/")
 
 
 def _weights(plan: Plan, bring: Brought) -> str:
     """What the host fetches from the Hub; empty where the model is brought or lies there."""
-    return hosts.from_hub(plan.serve.model, plan.serve.revision) if _is_repository(plan, bring) else ""
+    return hosts.from_hub(plan.serve.model, plan.serve.revision) if is_repository(plan, bring) else ""
 
 
 def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
     """The plan's options with the paths the host will have."""
     serve = deployment.plan.serve
     update: dict[str, object] = {}
-    if bring.model or _is_repository(deployment.plan, bring):
+    if bring.model or is_repository(deployment.plan, bring):
         update |= {"model": hosts.model_folder(deployment.name), "revision": None}
     if bring.chat_template:
         update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"

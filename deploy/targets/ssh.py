@@ -9,12 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from deploy import preflight as judge
+from deploy import weights
 from deploy.cli.output import progress
 from deploy.deployment import Deployment, folder
 from deploy.targets import host_unit, tunnels
 from deploy.targets.base import Check, Status, Teardown, together
 from deploy.targets.host_checks import checks
-from deploy.targets.owned import Brought, brought, host_setup, refuse_downloads, removal_script
+from deploy.targets.owned import Brought, brought, host_setup, is_repository, refuse_downloads, removal_script
 from infra import host as hosts
 from infra.errors import UsageError
 from infra.ssh import Host, checked_destination
@@ -26,6 +27,17 @@ from serving.pack import pack
 T = TypeVar("T")
 
 LEFTOVERS = ("path", "unit", "table", "process")
+
+
+def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
+    deployment = weights.kept(deployment)
+    bring = brought(deployment)
+    if not is_repository(deployment.plan, bring):
+        return deployment, ()
+    refuse_downloads(deployment, bring)
+    deployment, found = weights.settled(deployment)
+    return deployment, (weights.check(found),)
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:

@@ -154,7 +154,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "EntryNotFound")
         if is_large(path):
             self.send_response(302)
-            self.send_header("Location", f"{self.server.url}/cdn/{match[2]}")
+            place = self.server.url.replace("127.0.0.1", "localhost")  # another host, as the Hub's is
+            self.send_header("Location", f"{place}/cdn/{match[2]}")
             self.send_header("X-Repo-Commit", self.server.commit)
             self.send_header("X-Linked-Etag", f'"{sha256(path)}"')
             self.send_header("X-Linked-Size", str(path.stat().st_size))

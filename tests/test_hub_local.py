@@ -1,0 +1,234 @@
+"""Weights of the Hub on this machine: one copy in the user's own cache, a gated one too; then the Hub is asked no more.
+
+The Hub is the stand-in on loopback; what fetches is the real client library, what serves is the stub of vLLM.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stubbed
+from stubbed import Patience
+from test_hub import GRANTED, REPO, STRANGER, WRONG, fake_hub_class
+
+from deploy import launch as door
+from deploy.cli.main import run
+from deploy.deployment import Deployment, folder, load, make
+from deploy.plan import Plan
+from deploy.targets import local
+from infra.errors import AuthError, EndpointError, UsageError
+from serving import fetching, server, tiny
+
+Served = Callable[..., Deployment]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, and what a repository may hold besides."""
+    found = tiny.make(tmp_path_factory.mktemp("hub") / "tiny")
+    (found / "pytorch_model.bin").write_bytes(b"pickle" * 100)
+    (found / "original").mkdir()
+    (found / "original" / "consolidated.00.safetensors").write_bytes(b"again" * 100)
+    return found
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Of the same model by the name it has on the Hub; nobody has said which commit."""
+    found = stubbed.a_plan(tmp_path_factory.mktemp("plan"))
+    return found.model_copy(update={"serve": found.serve.model_copy(update={"model": REPO})})
+
+
+@pytest.fixture
+def hub(
+    checkpoint: Path, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Any]:
+    """The Hub, and a user whose cache is empty."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with fake_hub_class()(REPO, checkpoint, getattr(request, "param", "well")) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+        hub.shutdown()
+
+
+@pytest.fixture
+def deployment(plan: Plan, hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    made = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    Patience(made, monkeypatch)
+    yield made
+    stubbed.kill(made)
+
+
+def snapshot(hub: Any, tmp_path: Path) -> Path:
+    """Where the user's own cache has the one commit."""
+    found: Path = tmp_path / "hf" / "hub" / "models--someone--Tiny-Llama-4" / "snapshots" / hub.commit
+    return found
+
+
+def environ(deployment: Deployment) -> dict[str, str]:
+    """The environment of the server as the kernel has it."""
+    record = server.load(folder(deployment.name))
+    assert record
+    found = Path(f"/proc/{record.leader.pid}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in found if word)
+
+
+def argument(deployment: Deployment) -> str:
+    """The model the server was given."""
+    record = server.load(folder(deployment.name))
+    assert record
+    return record.arguments[1]
+
+
+def test_it_is_fetched_once_into_the_users_cache_and_served_without_the_hub(
+    deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    door.launch(deployment)
+    here = snapshot(hub, tmp_path)
+    said = capsys.readouterr().err
+    assert f"weights: {REPO} at {hub.commit}, 0.0 GiB, licence llama4, not gated" in said
+    names = {path.name for path in hub.folder.iterdir() if path.is_file()}
+    assert {path.name for path in here.iterdir()} == names - {"pytorch_model.bin"}
+    assert argument(deployment) == str(here)
+    assert load(deployment.name).plan.serve.revision == hub.commit
+    given = environ(deployment)
+    assert (given["HF_HUB_OFFLINE"], given["TRANSFORMERS_OFFLINE"]) == ("1", "1")
+    assert given["HF_HOME"] == str(folder(deployment.name) / "huggingface")
+
+    # Started again, and by another deployment: nobody is asked.
+    local.stop(deployment)
+    hub.asked.clear()
+    door.launch(load(deployment.name))
+    local.stop(deployment)
+    other = make(load(deployment.name).plan, "local", "another")
+    Patience(other, pytest.MonkeyPatch())
+    try:
+        door.launch(other)
+        assert f"weights: {REPO} at {hub.commit}" in capsys.readouterr().err
+    finally:
+        local.stop(other)
+    assert hub.asked == []
+
+    assert run(["down", "another"]) == 0
+    assert here.is_dir()
+    assert f"Kept, as other deployments may share it: weights {here} (0.0 GiB)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("hub", ["gated"], indirect=True)
+@pytest.mark.parametrize("place", ["HF_TOKEN", "HF_TOKEN_PATH", "login", "file"])
+def test_a_gated_one_is_served_and_the_token_reaches_the_fetching_process_alone(
+    place: str,
+    deployment: Deployment,
+    hub: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept = tmp_path / "kept-token"
+    if place == "HF_TOKEN":
+        monkeypatch.setenv("HF_TOKEN", GRANTED)
+    else:
+        kept.write_text(f"{GRANTED}\n")
+    if place == "HF_TOKEN_PATH":
+        monkeypatch.setenv("HF_TOKEN_PATH", str(kept))
+    if place == "login":
+        (tmp_path / "hf").mkdir()
+        (tmp_path / "hf" / "token").symlink_to(kept)
+    if place == "file":
+        deployment = deployment.model_copy(update={"hf_token_file": str(kept)})
+    door.launch(deployment)
+    assert "gated, token from " in (said := capsys.readouterr().err)
+    assert environ(deployment).get("HF_TOKEN") is None
+    assert GRANTED not in said + "".join(environ(deployment).values())
+    holding = [
+        path for path in tmp_path.rglob("*") if path.is_file() and GRANTED in path.read_text("latin-1")
+    ]
+    assert {path.resolve() for path in holding} == ({kept} if kept.exists() else set())
+    files = [token for _, path, token in hub.asked if "/resolve/" in path]
+    assert set(files) == {GRANTED}
+    assert {token for _, path, token in hub.asked if path.startswith("/cdn/")} == {""}
+
+
+@pytest.mark.parametrize("hub", ["gated"], indirect=True)
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (None, f"{REPO} is gated: without a token of somebody who accepted its licence nothing is fetched."),
+        (STRANGER, f"{REPO} is gated: its licence must be accepted by the owner of your Hugging Face token."),
+        (WRONG.value, "The Hugging Face Hub does not know the token it was given."),
+    ],
+)
+def test_without_a_token_that_is_let_in_nothing_is_fetched_or_started(
+    token: str | None,
+    message: str,
+    deployment: Deployment,
+    hub: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(AuthError) as caught:
+        door.launch(deployment)
+    assert caught.value.message == message
+    assert not folder(deployment.name).exists()
+    assert not (tmp_path / "hf").exists()
+
+
+def test_offline_what_is_here_is_served_and_what_is_not_is_refused(
+    deployment: Deployment, hub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    with pytest.raises(
+        UsageError, match=f"This would ask the model hub for {REPO}, and --offline forbids it"
+    ):
+        door.launch(deployment)
+    assert hub.asked == []
+    monkeypatch.delenv("CORRAL_OFFLINE")
+    fetching.fetch(REPO, hub.commit, None, lambda _: None)  # as `hf download` would
+    refs = fetching.repository(REPO, os.environ) / "refs"
+    refs.mkdir(exist_ok=True)
+    (refs / "main").write_text(hub.commit)
+    hub.asked.clear()
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    door.launch(deployment)
+    assert hub.asked == []
+    assert environ(deployment)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_a_fetch_that_ends_early_is_told_and_goes_on_where_it_ended(
+    deployment: Deployment, hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = hub.commit
+    hub.mood = "broken"
+    with pytest.raises(EndpointError, match=f"The weights of {REPO} could not be fetched"):
+        fetching.fetch(REPO, commit, None, lambda _: None)
+    hub.mood = "well"
+    told: list[int] = []
+    here = fetching.fetch(REPO, commit, None, told.append, every_s=0.0)
+    assert fetching.is_whole(here)
+    assert max(told) <= fetching.size_bytes(here)
+    assert here == snapshot(hub, tmp_path)
+    shard = next(here.glob("*.safetensors"))
+    shard.unlink()
+    assert not fetching.is_whole(here)
+
+
+@pytest.mark.parametrize("hub", ["gated"], indirect=True)
+def test_the_file_is_named_on_the_command_line_and_only_its_place_is_kept(
+    deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan, token = tmp_path / "plan.json", tmp_path / "token"
+    deployment.plan.write(plan)
+    token.write_text(GRANTED)
+    words = ["serve", str(plan), "--name", deployment.name, "--hf-token-file"]
+    assert run([*words, str(tmp_path / "none")]) == 2
+    assert f"error: --hf-token-file {tmp_path}/none cannot be read: No such file" in capsys.readouterr().err
+    assert run([*words, str(token)]) == 0
+    assert load(deployment.name).hf_token_file == str(token)
+    assert run(["provision", str(plan), "--target", "ec2", "--hf-token-file", str(token)]) == 2
+    assert "a rented box reads its token from AWS." in capsys.readouterr().err
