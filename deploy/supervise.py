@@ -4,10 +4,11 @@ import time
 from collections.abc import Callable
 
 from deploy.cli.output import progress
-from deploy.deployment import Deployment
+from deploy.deployment import Deployment, folder
 from deploy.launch import launch
 from deploy.targets import local
 from infra.errors import ServerError, UsageError
+from serving import server
 from serving.endpoint import Endpoint
 from serving.supervise import Policy, delay_s
 
@@ -32,7 +33,9 @@ def supervise(
             if not trouble:
                 return
             deaths.append(clock())
-            again_or_give_up(trouble, deaths, clock(), policy, sleep)
+            if len(deaths) == 1:
+                server.keep_first_death(folder(deployment.name))
+            again_or_give_up(deployment.name, trouble, deaths, clock(), policy, sleep)
     finally:
         local.stop(deployment)
 
@@ -58,7 +61,12 @@ def one_life(
 
 
 def again_or_give_up(
-    trouble: str, deaths: list[float], now_s: float, policy: Policy, sleep: Callable[[float], None]
+    name: str,
+    trouble: str,
+    deaths: list[float],
+    now_s: float,
+    policy: Policy,
+    sleep: Callable[[float], None],
 ) -> None:
     """Wait for the next start, or raise ServerError when there is to be none."""
     wait_s = delay_s(deaths, now_s, policy)
@@ -66,7 +74,7 @@ def again_or_give_up(
         minutes = policy.within_s / 60
         raise ServerError(
             f"Gave up after {policy.most_deaths} deaths in {minutes:g} minutes. The last: {trouble}",
-            "Mend the cause and serve again; the last two logs are vllm.log and vllm.log.1 in its folder.",
+            f"Mend the cause and serve again. The first log: {folder(name)}/first-death; the last: corral logs {name}",
         )
     progress(f"supervise: {trouble}")
     progress(

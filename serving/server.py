@@ -9,8 +9,9 @@ import secrets
 import shutil
 import signal
 import stat
-from collections.abc import Mapping
-from contextlib import suppress
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -19,9 +20,15 @@ from infra import processes
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, is_missing, removed, write_over, write_text_atomically
+from serving import log_writer, logs
 from serving.endpoint import Endpoint
 from serving.engine import Engine
 from serving.options import NOT_INHERITED, ServeOptions, argv, environment, folders, temporary_folder
+
+# The folders of earlier logs, and what marks the process that writes the log.
+LAST_LOG = "last-log"
+FIRST_DEATH = "first-death"
+WRITES_LOG = "CORRAL_WRITES_LOG"
 
 
 class Server(Document):
@@ -53,9 +60,10 @@ def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: in
     make_private(temporary(folder))
     shared_cache(folder).mkdir(exist_ok=True)
     make_private(shared_cache(folder) / "vllm")  # what is compiled is code
-    pid = spawn(
-        (str(engine.vllm), *argv(options)), process_environment(os.environ, given, folder), log_file(folder)
-    )
+    with log_pipe(folder) as output:
+        pid = spawn(
+            (str(engine.vllm), *argv(options)), process_environment(os.environ, given, folder), output
+        )
     server = Server(
         leader=processes.birth(pid) or Birth(pid=pid, start_ticks=0, boot_id=processes.boot_id()),
         started_at=datetime.now(UTC),
@@ -89,13 +97,38 @@ def make_private(path: Path) -> None:
         )
 
 
-def spawn(command: tuple[str, ...], environ: Mapping[str, str], log: Path) -> int:
-    """Run a command in a session of its own, its output appended to the log. Raises ServerError."""
-    output = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+@contextmanager
+def log_pipe(folder: Path) -> Iterator[int]:
+    """The end of a pipe whose other end a process of its own writes into the log. Raises ServerError without one."""
+    theirs, ours = os.pipe()
+    try:
+        name, _, value = marker(folder).partition("=")
+        command = (sys.executable, "-I", "-S", log_writer.__file__, str(log_file(folder)))
+        writer = os.posix_spawn(
+            command[0],
+            command,
+            {name: value, WRITES_LOG: "1"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, theirs, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
+        if os.waitpid(writer, 0)[1]:
+            raise ServerError(f"{log_file(folder)} cannot be written.", "Look at the disk: df -h, ls -ld")
+        yield ours
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def spawn(command: tuple[str, ...], environ: Mapping[str, str], output: int) -> int:
+    """Run a command in a session of its own, its output to a descriptor. Raises ServerError."""
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-        (os.POSIX_SPAWN_OPEN, 1, str(log), output, 0o600),
-        (os.POSIX_SPAWN_DUP2, 1, 2),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
     ]
     # A shell's background job ignores SIGINT, and would hand that down.
     plain = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -155,14 +188,27 @@ def record_file(folder: Path) -> Path:
 
 
 def log_file(folder: Path) -> Path:
-    """Where the server's log is; the one before is beside it, with .1 at the end."""
+    """Where the beginning of the server's log is; what follows is beside it (serving/logs.py)."""
     return folder / "vllm.log"
 
 
 def turn_log(folder: Path) -> None:
-    """Put the log of the last run aside."""
-    if log_file(folder).exists():
-        os.replace(log_file(folder), folder / "vllm.log.1")
+    """Put the log of the last run aside, in place of the one before it."""
+    shutil.rmtree(folder / LAST_LOG, ignore_errors=True)
+    for _, part in logs.parts(log_file(folder)):
+        if part.exists():
+            (folder / LAST_LOG).mkdir(mode=0o700, exist_ok=True)
+            os.replace(part, folder / LAST_LOG / part.name)
+
+
+def keep_first_death(folder: Path) -> None:
+    """Keep the log as it is beside those of later runs, which push each other out; it takes no room of its own."""
+    shutil.rmtree(folder / FIRST_DEATH, ignore_errors=True)
+    with suppress(OSError):  # a full disk: what is wrong is said all the same
+        (folder / FIRST_DEATH).mkdir(mode=0o700, exist_ok=True)
+        for _, part in logs.parts(log_file(folder)):
+            if part.exists():
+                os.link(part, folder / FIRST_DEATH / part.name)
 
 
 def load(folder: Path) -> Server | None:
@@ -219,12 +265,14 @@ def number_was_reused(leader: Birth) -> bool:
     return now is not None and now != leader
 
 
+def workers(folder: Path) -> tuple[int, ...]:
+    """The members without the process that writes their log, which ends after them."""
+    return tuple(pid for pid in members(folder) if not processes.carries(pid, f"{WRITES_LOG}=1"))
+
+
 def log_text(folder: Path) -> str:
     """The log of the last run; "" when there is none."""
-    try:
-        return log_file(folder).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return ""
+    return logs.text(log_file(folder))
 
 
 def age_s(server: Server) -> float:
@@ -235,9 +283,9 @@ def age_s(server: Server) -> float:
 def remove_files(folder: Path) -> tuple[str, ...]:
     """Remove what a server that has ended leaves: record, key, logs, caches. Documents stay. Says what is left."""
     places = [Path(place) for place in folders(str(folder)).values()]
+    places += [folder / LAST_LOG, folder / FIRST_DEATH]
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
-    left = removed(
-        (record_file(folder), key_file(folder), log_file(folder), folder / "vllm.log.1", folder / ".lock")
-    )
+    parts = [part for _, part in logs.parts(log_file(folder))]
+    left = removed([record_file(folder), key_file(folder), *parts, folder / ".lock"])
     return (*left, *(f"folder {place}" for place in places if not is_missing(place)))

@@ -17,6 +17,7 @@ from serving.server import Server
 
 AFTER_SECOND_TERM_S = 10.0
 AFTER_KILL_S = 30.0
+AFTER_LAST_LINE_S = 5.0
 # A server that is still starting swallows the first SIGTERM; it is not worth a long wait.
 WHILE_STARTING_S = 3.0
 # What a leader leaves behind ends by itself within half a second, or never.
@@ -47,7 +48,8 @@ def stop(
             processes.send((server.leader.pid,), signal.SIGTERM)
             wait_until_gone(folder, patience_s, sleep, clock)
     if ours(folder):
-        progress("stop: killing what is left of it")
+        if server_of.workers(folder):
+            progress("stop: killing what is left of it")
         kill_all(folder, sleep, clock)
     tidy(folder, server, shared, progress)
 
@@ -106,10 +108,17 @@ def wait_until_gone(
 
 
 def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
-    """Kill until none is left: one may be born while others are killed, and a large one takes its time to die."""
+    """Kill until none is left: one may be born while others are killed, and a large one takes its time to die.
+
+    What writes their log ends by itself, with the last line; it is killed only where it does not.
+    """
     end = clock() + AFTER_KILL_S
+    last = clock() + AFTER_LAST_LINE_S
     while (alive := ours(folder)) and clock() < end:
-        processes.send(alive, signal.SIGKILL)
+        workers = server_of.workers(folder)
+        if workers:
+            last = clock() + AFTER_LAST_LINE_S
+        processes.send(workers or (alive if clock() >= last else ()), signal.SIGKILL)
         sleep(0.05)
 
 

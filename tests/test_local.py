@@ -20,7 +20,7 @@ from deploy.plan import Plan
 from deploy.targets import local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
-from serving import engine, server
+from serving import engine, log_writer, logs, server
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -182,7 +182,8 @@ def test_whoever_waits_knows_of_a_stop_before_the_server_ends(
     said: list[str] = []
 
     def send(pids: tuple[int, ...], number: int) -> None:
-        said.append(str(local.explained(deployment.name, place, ServerError("it died", ""))))
+        died = ServerError("it died", "")
+        said.append(str(local.explained(deployment.name, place, died, server.load(place))))
         for pid in pids:
             os.kill(pid, number)
 
@@ -225,7 +226,7 @@ def test_orphans_of_a_killed_leader_are_seen_and_ended(
 def test_a_server_whose_record_was_never_written_is_found_by_its_marker(deployment: Deployment) -> None:
     local.serve(deployment)
     server.record_file(folder(deployment.name)).unlink()
-    assert len(members(deployment)) == 1
+    assert len(server.workers(folder(deployment.name))) == 1
     local.stop(deployment)
     assert members(deployment) == ()
 
@@ -420,3 +421,31 @@ def test_here_egress_is_only_observed(deployment: Deployment) -> None:
     assert found.problems == ("on this machine corral loads no lock: its connections were only looked at",)
     with pytest.raises(UsageError, match="over SSH only"):
         prove(deployment.model_copy(update={"target": "ec2"}), ())
+
+
+def test_a_server_that_talks_does_not_fill_the_disk_and_its_log_is_read_across_its_files(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", "talks")
+    local.serve(deployment)
+    place = folder(deployment.name)
+    until(lambda: server.log_text(place).endswith("talked\n"))
+    local.stop(deployment)
+    said = list(local.logs(deployment, follow=False))
+    assert len(logs.parts(server.log_file(place))) == 1 + log_writer.PARTS
+    assert said[0].endswith("Loading weights took 0.02 seconds")
+    assert said[-1] == "talked"
+    written = sum(part.stat().st_size for _, part in logs.parts(server.log_file(place)))
+    assert written <= log_writer.BEGINNING_BYTES + log_writer.PARTS * log_writer.PART_BYTES
+    assert server.log_text(place).splitlines() == said
+    assert local.down(deployment).left == ()
+    assert [path.name for path in place.glob("*log*")] == []
+
+
+def test_the_last_words_of_a_server_that_dies_are_read_though_they_come_by_a_pipe(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", "dies-at-length")
+    with pytest.raises(ServerError, match="a GPU ran out of memory"):
+        local.serve(deployment)
+    assert server.log_text(folder(deployment.name)).count("\n") == 20_001

@@ -16,7 +16,7 @@ def test_whole_lines_once_across_parts_rotation_and_truncation(tmp_path: Path) -
         file.write("ee\n")
     assert list(tail.lines()) == ["three"]
     assert list(tail.lines()) == []
-    os.replace(path, tmp_path / "log.1")
+    os.replace(path, tmp_path / "log.old")
     path.write_text("after the rotation\n")
     assert list(tail.lines()) == ["after the rotation"]
     path.write_text("cut\n")

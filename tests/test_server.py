@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stubbed import until
 
 from infra import interrupts
 from infra.errors import DocumentError, HostError, ServerError
@@ -70,7 +71,7 @@ def test_a_key_is_made_once_and_an_empty_one_is_replaced(tmp_path: Path) -> None
 
 def test_what_cannot_be_run_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="/nonexistent/vllm cannot be run: No such file or directory"):
-        server.spawn(("/nonexistent/vllm",), {}, tmp_path / "log")
+        server.spawn(("/nonexistent/vllm",), {}, 2)
 
 
 def test_a_temporary_folder_of_somebody_else_is_refused(tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, server.
     started = server.start(folder, Engine(vllm=vllm, version="0.33.0", origin="PATH"), OPTIONS, 900)
     interrupts.restore(handlers)
     assert os.waitpid(started.leader.pid, 0)[1] == 0, (folder / "vllm.log").read_text()
+    until(lambda: server.members(folder) == ())  # the last line is written
     return folder, started
 
 
@@ -155,7 +157,7 @@ def test_a_server_is_the_leader_of_a_session_whose_folder_is_its_users_alone(
     assert (folder / "modes").read_text().split() == ["700", "700", "600"]
     assert (folder / "input").read_text() == ""
     assert (folder / "vllm.log").read_text() == "to stdout\nto stderr\n"
-    assert (folder / "vllm.log.1").read_text() == "of the last run\n"
+    assert (folder / "last-log" / "vllm.log").read_text() == "of the last run\n"
 
 
 def test_a_server_is_recorded_without_its_key(told: tuple[Path, server.Server]) -> None:

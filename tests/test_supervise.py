@@ -95,6 +95,12 @@ def test_patience_ends_with_the_cause(deployment: Deployment, monkeypatch: pytes
         "Gave up after 3 deaths in 10 minutes. The last: The server did not start: a GPU ran out of memory"
     )
     assert [each for each in days.slept if each >= 1] == [10, 20]
+    place = folder(deployment.name)
+    assert caught.value.hint == (
+        f"Mend the cause and serve again. The first log: {place}/first-death; the last: corral logs {deployment.name}"
+    )
+    assert (place / "first-death" / "vllm.log").read_text() == (place / "vllm.log").read_text()
+    assert len({(place / name / "vllm.log").stat().st_ino for name in ("", "first-death", "last-log")}) == 3
 
 
 def test_a_server_that_hangs_is_ended_within_seventy_seconds(

@@ -204,10 +204,10 @@ def wait(name: str, place: Path, running: server.Server) -> None:
     try:
         health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
     except ServerError as error:
-        cause = explained(name, place, error)
+        known = server.load(place)
+        stopping.kill(place)  # and the log is whole
         tell_the_end(server.log_text(place))
-        stopping.kill(place)
-        raise cause from None
+        raise explained(name, place, error, known) from None
     except BaseException:
         progress("serve: interrupted; ending the server")
         stopping.kill(place)
@@ -227,9 +227,8 @@ def judged(running: server.Server) -> health.Verdict:
     return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)
 
 
-def explained(name: str, place: Path, error: ServerError) -> ServerError:
-    """The failure with the cause its log gives, and the next step."""
-    running = server.load(place)
+def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
+    """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
     if running and (running.stopping_at or running.stopped_at):
         return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     found = diagnosis.explain(server.log_text(place))
@@ -259,7 +258,7 @@ def status(deployment: Deployment) -> Status:
     running = server.load(place)
     if running is None:
         return said(deployment, "provisioned", "it was never started")
-    alive = server.members(place)
+    alive = server.workers(place)
     if not alive:
         return ended(deployment, place, running)
     if not processes.is_alive(running.leader):

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -47,7 +48,17 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def talk() -> None:
+    """More than a log may hold, and a last word."""
+    for _ in range(30):
+        sys.stdout.write("0123456789abcde\n" * (1 << 16))
+    print("talked", flush=True)
+
+
 def main() -> None:
+    if HOW == "dies-at-length":
+        print("words\n" * 20_000 + "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
+        sys.exit(1)
     if HOW == "dies":
         print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.")
         sys.exit(0)
@@ -62,6 +73,8 @@ def main() -> None:
         "(Worker pid=1) INFO 11-24 02:40:39 [default_loader.py:501] Loading weights took 0.02 seconds",
         flush=True,
     )
+    if HOW == "talks":
+        threading.Thread(target=talk, daemon=True).start()
     while HOW == "loads-for-ever":
         time.sleep(1)
     ThreadingHTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
