@@ -87,6 +87,8 @@ class FakeEc2:
             return "shutting-down" if now < row["ended"] + TERMINATED_AFTER_S else "terminated"
         if row["stopped"] is not None:
             return "stopping" if now < row["stopped"] + STOPPED_AFTER_S else "stopped"
+        if row["host"] > 1 and now < row["started"] + SHOWN_AFTER_S:
+            return "stopped"  # as what was just made is not shown yet
         return "pending" if now < row["started"] + RUNNING_AFTER_S else "running"
 
     def shown(self, row: dict[str, Any]) -> bool:

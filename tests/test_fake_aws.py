@@ -288,6 +288,8 @@ def test_a_machine_stops_and_starts_with_another_public_address(ready: tuple[Fak
     assert stopped["StateReason"]["Code"] == "Client.UserInitiatedShutdown"
     aws.send(power(aws, "StopInstances"))
     aws.send(power(aws, "StartInstances"))
+    assert shown(aws)["State"]["Name"] == "stopped"
+    aws.clock.sleep(10)
     started = shown(aws)
     assert (started["State"]["Name"], started["StateTransitionReason"]) == ("pending", "")
     assert started["LaunchTime"] > before["LaunchTime"]
