@@ -50,6 +50,7 @@ def printed() -> dict[str, Any]:
     from deploy.sizing.size import Ranking
     from deploy.stored_prices import PriceTable
     from deploy.targets.base import Status, Teardown
+    from deploy.weights_push import Pushed
     from infra.aws.capacity_blocks import Offering
     from serving.calibration import Calibration
     from serving.egress import Egress
@@ -97,4 +98,5 @@ def printed() -> dict[str, Any]:
         "status": Status | list[Status],
         "stop": Status,
         "up": Endpoint,
+        "weights push": Pushed,
     }

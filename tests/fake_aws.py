@@ -17,6 +17,7 @@ from botocore.validate import ParamValidator
 from fake_ec2 import FakeEc2
 from fake_iam import FakeIam, FakeScheduler
 from fake_prices import FakePrices
+from fake_s3 import FakeS3
 
 from infra.aws.failures import ApiFailure, LostResponse
 from infra.aws.request import Request
@@ -63,6 +64,7 @@ class FakeAws:
         self.denied_code = "UnauthorizedOperation"
         self.quotas: dict[str, float] = {"L-DB2E81BA": 192.0, "L-417A185B": 768.0, "L-3819A6DF": 192.0}
         self.prices = FakePrices()
+        self.s3 = FakeS3(ACCOUNT)
         self.calls: list[Request] = []
 
     def send(self, request: Request) -> dict[str, Any]:
@@ -89,6 +91,7 @@ class FakeAws:
             "ec2": self.regions.get(request.region),
             "scheduler": self.schedulers.get(request.region),
             "iam": self.iam,
+            "s3": self.s3,
             "kms": region.keys if (region := self.regions.get(request.region)) else None,
         }.get(request.service, self)
         handler: Callable[..., dict[str, Any]] = getattr(place, xform_name(request.operation))

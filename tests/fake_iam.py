@@ -282,4 +282,5 @@ COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "StringLike": matches,
     "ArnLike": matches,
     "Bool": str.__eq__,
+    "DateLessThan": lambda limit, moment: moment < limit,
 }

@@ -37,7 +37,7 @@ def iam_policy(
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="boundary, box: what of S3 the machines may read, s3://BUCKET/PREFIX/; repeatable."
+            help="What of S3 the machines may read, s3://BUCKET/PREFIX/, and `weights push` fill; repeatable."
         ),
     ] = None,
     engine: Annotated[

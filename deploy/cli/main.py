@@ -37,6 +37,7 @@ from deploy.cli import (
     stop,
     up,
     version,
+    weights,
 )
 from deploy.cli import run as running
 from infra import interrupts
@@ -82,6 +83,7 @@ def corral(
 # Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
 app.add_typer(engine.engine, name="engine")
 app.add_typer(bundle.bundle, name="bundle")
+app.add_typer(weights.weights, name="weights")
 app.command("size")(size.size)
 app.command("capacity")(capacity.capacity)
 app.command("calibrate")(calibrate.calibrate)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from infra.aws import site
+from infra.aws import push_grant, site
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, kind_of
 from infra.aws.kinds import KINDS, TYPES, Kind
@@ -322,8 +322,9 @@ class Teardown:
         self.delete(resource, iam("DeleteInstanceProfile", **name))
 
     def remove_role(self, resource: Resource) -> None:
-        """A role lets go of its policy first."""
-        self.delete(resource, iam("DeleteRolePolicy", RoleName=resource.id, PolicyName="corral"))
+        """A role lets go of its policies first; the second is one that a push of weights was cut off with."""
+        for policy in ("corral", push_grant.NAME):
+            self.delete(resource, iam("DeleteRolePolicy", RoleName=resource.id, PolicyName=policy))
         self.delete(resource, iam("DeleteRole", RoleName=resource.id))
 
 

@@ -13,11 +13,15 @@ from infra.aws.policy import (
     PolicyDocument,
     allow,
     box_statements,
+    bucket_arn,
     document,
     ec2_principal,
+    list_below,
+    stored_arn,
     terminate,
     when,
 )
+from infra.aws.push_grant import WRITES
 from infra.record import Record
 
 # What a managed policy may have in characters, white space not counted (IAM quotas).
@@ -149,6 +153,7 @@ def policy(scope: Scope = CORRALS) -> PolicyDocument:
             [f"{arn(scope, 'scheduler')}:schedule{kind}" for kind in ("-group/corral-*", "/corral-*/*")],
         ),
         *volume_key(scope),
+        *looked_into(scope),
     )
 
 
@@ -164,8 +169,24 @@ def scheduler(scope: Scope) -> PolicyDocument:
 
 
 def boundary(scope: Scope) -> PolicyDocument:
-    """The permissions boundary: the most that any role corral makes may do, whatever is written into it."""
-    return document(*box(scope)["Statement"], *scheduler(scope)["Statement"])
+    """The permissions boundary: the most that any role corral makes may do, whatever is written into it.
+
+    Of the folders of weights that is also to write, which `corral weights push` lets a machine do while it lasts.
+    """
+    pushed = [allow(WRITES, stored_arn(place, scope.partition)) for place in folders(scope)]
+    return document(*box(scope)["Statement"], *scheduler(scope)["Statement"], *pushed)
+
+
+def looked_into(scope: Scope) -> list[dict[str, Any]]:
+    """Look where a bucket is and count what lies in its folder: `corral weights push`."""
+    buckets = sorted({bucket_arn(place, scope.partition) for place in folders(scope)})
+    listed = [list_below(place, scope.partition) for place in folders(scope)]
+    return [*([allow(["s3:GetBucketLocation"], buckets)] if buckets else []), *listed]
+
+
+def folders(scope: Scope) -> list[str]:
+    """The folders of S3 that are named."""
+    return sorted({place for place in scope.read_s3 if place.endswith("/")})
 
 
 def arn(scope: Scope, service: str, region: str = "*", account: str = "*") -> str:

@@ -1,0 +1,46 @@
+"""`corral weights`: where the weights of a rented machine come from."""
+
+from typing import Annotated
+
+import typer
+
+weights = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
+
+
+@weights.callback()
+def group() -> None:
+    """Exists so that `push` stays a verb of its own."""
+
+
+@weights.command("push")
+def push(
+    what: Annotated[
+        str, typer.Argument(metavar="NAME|FOLDER", help="A deployment on EC2, or a checkpoint's folder here.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="s3://BUCKET/PREFIX/", help="A folder of a bucket.")],
+    region: Annotated[
+        str | None,
+        typer.Option(
+            "--region", help="For a FOLDER: where the machines will be. [as AWS is configured here]"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Keep the weights in a bucket: from the rented machine that has them, or from a folder of this one.
+
+    The machine's role may write that folder while it uploads, and no longer. What is there is not sent twice.
+    """
+    from pathlib import Path
+
+    from deploy.cli.output import emit
+    from deploy.deployment import load
+    from deploy.weights_push import push_from_box, push_from_here, shown
+    from infra.errors import UsageError
+
+    if Path(what).is_dir() or "/" in what:
+        found = push_from_here(Path(what), to, region)
+    elif region is not None:
+        raise UsageError("A deployment has its region.", "Leave out --region.")
+    else:
+        found = push_from_box(load(what), to)
+    emit(found, shown(found), as_json)

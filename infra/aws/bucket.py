@@ -1,0 +1,98 @@
+"""A folder in S3: whether machines of a region may use it without a bill for that, and what lies in it."""
+
+import re
+from typing import Any
+
+from infra.aws.api import Aws
+from infra.aws.failures import Refused, plain_words
+from infra.aws.request import Request
+from infra.errors import AuthError, UsageError
+from infra.record import Record
+
+ADDRESS = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([\w.=-][\w.=/-]*?)/*"
+EXAMPLE = "It looks like s3://BUCKET/scout/"
+
+
+class Place(Record):
+    """A folder in a bucket."""
+
+    bucket: str
+    prefix: str
+    """It ends in /: nothing that only begins alike is meant."""
+
+    @property
+    def address(self) -> str:
+        """As the AWS CLI takes it."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+class Contents(Record):
+    """How much lies in a folder."""
+
+    files: int
+    bytes: int
+
+
+def place_of(address: str) -> Place:
+    """The folder that is meant. Raises UsageError for what is no address, or a whole bucket."""
+    found = re.fullmatch(ADDRESS, address)
+    if not found:
+        raise UsageError(f"--to {address!r} is no folder in a bucket.", EXAMPLE)
+    return Place(bucket=found[1], prefix=f"{found[2]}/")
+
+
+def check(aws: Aws, place: Place, region: str, account: str, crossing: str) -> None:
+    """Raise UsageError for a bucket that is not there or in another region, AuthError for another account's.
+
+    `crossing` says what it would cost to have it in another region.
+    """
+    try:
+        answer = aws.call(s3(region, "GetBucketLocation", Bucket=place.bucket, ExpectedBucketOwner=account))
+    except Refused as refused:
+        raise unusable(place, region, account, refused) from None
+    there = located(answer)
+    if there != region:
+        raise UsageError(
+            f"The bucket {place.bucket} is in {there} and the machine in {region}: {crossing}.",
+            f"Use one in {region}, or make it: aws s3 mb s3://NAME --region {region}",
+        )
+
+
+def located(answer: dict[str, Any]) -> str:
+    """The region GetBucketLocation means: the first of all has no name there, and one an old one."""
+    name = answer.get("LocationConstraint") or "us-east-1"
+    return "eu-west-1" if name == "EU" else str(name)
+
+
+def unusable(place: Place, region: str, account: str, refused: Refused) -> Exception:
+    """Why the bucket cannot be used, where that can be told."""
+    if refused.code == "NoSuchBucket":
+        return UsageError(
+            f"There is no bucket {place.bucket}.", f"Make it: aws s3 mb s3://{place.bucket} --region {region}"
+        )
+    if refused.code.startswith("AccessDenied"):
+        return AuthError(
+            f"The bucket {place.bucket} is not account {account}'s, or you may not look at it: "
+            f"{plain_words(refused.message)}.",
+            f"Use one of your own; have s3:GetBucketLocation and s3:ListBucket allowed on {place.bucket}.",
+        )
+    return refused
+
+
+def contents(aws: Aws, place: Place, region: str) -> Contents:
+    """What lies there, counted by S3. Raises Refused."""
+    files = size = 0
+    more: dict[str, str] = {}
+    while True:
+        asked = s3(region, "ListObjectsV2", Bucket=place.bucket, Prefix=place.prefix, **more)
+        answer = aws.call(asked)
+        files += len(answer.get("Contents", []))
+        size += sum(row["Size"] for row in answer.get("Contents", []))
+        if not answer.get("NextContinuationToken"):
+            return Contents(files=files, bytes=size)
+        more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+
+def s3(region: str, operation: str, **parameters: Any) -> Request:
+    """A call to S3."""
+    return Request(service="s3", operation=operation, region=region, parameters=parameters)
