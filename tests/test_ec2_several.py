@@ -500,19 +500,30 @@ def test_a_spot_machine_that_ec2_takes_back_is_told_and_replaced(
     assert aws.live() == []
 
 
-def test_an_interruption_while_the_server_loads_ends_the_wait(
-    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [(WORDS, "rent anew"), ("failed: start: the egress lock cannot be loaded", "corral logs t1")],
+    ids=["taken back", "no lock"],
+)
+def test_what_a_box_says_while_its_server_loads_ends_the_wait(
+    words: str,
+    step: str,
+    aws: FakeAws,
+    log: Path,
+    one: list[str],
+    corral: Corral,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("FAKE_MODEL", "another, so it is never ready")
     region = aws.regions["us-east-1"]
     asked, prepared_at = region.get_console_output, list[float]()
 
     def console(**parameters: Any) -> dict[str, Any]:
-        late = f"corral: t1: {WORDS}\n" if prepared_at else ""
+        late = f"corral: t1: {words}\n" if prepared_at else ""
         prepared_at.append(aws.clock())
         return {"Output": asked(**parameters)["Output"] + late}
 
     monkeypatch.setattr(region, "get_console_output", console)
     code, _, err = corral("up", *one)
-    assert (code, WORDS in err) == (7, True), err
+    assert (code, words in err, step in err) == (7, True, True), err
     assert [at - prepared_at[0] for at in prepared_at] == [0, 15]

@@ -58,11 +58,19 @@ def test_what_is_there_is_well(aws: FakeAws, tmp_path: Path) -> None:
         (
             "roles",
             "warning",
-            f"{profile} is yours: whether it lets the machine read its weights is not looked at",
+            f"{profile} is yours: whether it lets the machine read its weights and token is not looked at",
         ),
         ("network", "ok", f"your own {GROUP}, left as it is"),
         ("volume", "ok", f"encrypted with {KEY}"),
     ]
+
+
+def test_what_a_boundary_lets_the_machine_read_is_not_known_and_that_is_said(
+    aws: FakeAws, tmp_path: Path
+) -> None:
+    order = {"permissions_boundary": BOUNDARY, "read_parameters": ("/hf/token",)}
+    ((topic, outcome, said),) = found(aws, tmp_path, **order)
+    assert (topic, outcome, said.partition(" ")[0]) == ("roles", "warning", BOUNDARY)
 
 
 def no_role(aws: FakeAws) -> None:

@@ -101,30 +101,33 @@ def so_far(deployment: Deployment, phase: str, elapsed_s: float) -> str:
 
 def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], found: Endpoint) -> None:
     """Wait until the server has answered a real completion. Raises ServerError when it does not."""
-    asked_at, taken = aws.clock(), ""
+    asked_at = aws.clock()
+    ended: ServerError | None = None
 
     def check() -> health.Verdict:
-        nonlocal asked_at, taken
+        nonlocal asked_at, ended
         if aws.clock() >= asked_at + POLL_S:
-            asked_at, taken = aws.clock(), interruption(aws, deployment, machines)
-        return health.DEAD if taken else health.judge(health.look(found), found.served_model_name)
+            asked_at, ended = aws.clock(), ending(aws, deployment, machines)
+        return health.DEAD if ended else health.judge(health.look(found), found.served_model_name)
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
         health.wait_until_ready(check, budget_s, aws.sleep, aws.clock)
     except ServerError as error:
-        if taken:
-            raise ServerError(taken, again(deployment)) from None
-        raise ServerError(error.message, next_step(deployment)) from None
+        raise (ended or ServerError(error.message, next_step(deployment))) from None
 
 
-def interruption(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> str:
-    """What the first of the machines says that EC2 takes back; nothing while it takes none."""
+def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> ServerError | None:
+    """What the first of the machines says that ends the wait: EC2 takes it back, or its server was not started, without
+    its lock or its key. None while no machine says so.
+    """
     for machine in machines:
-        said = phase(aws, deployment, machine) if machine.purchase == "spot" else ""
+        said = phase(aws, deployment, machine)
         if said.startswith("interrupted"):
-            return f"{machine.instance_id}: {said}."
-    return ""
+            return ServerError(f"{machine.instance_id}: {said}.", again(deployment))
+        if said.startswith("failed"):
+            return ServerError(f"{machine.instance_id}: {said}.", next_step(deployment))
+    return None
 
 
 def again(deployment: Deployment) -> str:

@@ -16,10 +16,12 @@ def of_account(aws: Aws, order: Order, account: str) -> list[Finding]:
     findings = [
         finding for asked in account_requests(order) for finding in role_found(aws, order, asked, account)
     ]
-    if order.instance_profile and (order.read_s3 or order.read_parameters):
-        found = f"{order.instance_profile} is yours: whether it lets the machine read its weights is not looked at"
+    bound = order.instance_profile or order.permissions_boundary
+    if bound and (order.read_s3 or order.read_parameters):
+        found = f"{bound} is yours: whether it lets the machine read its weights and token is not looked at"
+        form = "box" if order.instance_profile else "boundary"
         findings.append(
-            warning("roles", order.regions[0], found, "What it needs: corral iam-policy --for box")
+            warning("roles", order.regions[0], found, f"It needs: corral iam-policy --for {form}")
         )
     return findings
 
