@@ -1,6 +1,7 @@
 """A bundle made: what is in it, and what an interrupted, a repeated and a refused create leave."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -269,3 +270,27 @@ def test_wheels_are_not_asked_of_an_index_offline(tmp_path: Path, monkeypatch: p
 def test_the_manifest_reads_back_equal(tmp_path: Path) -> None:
     folder = a_bundle(tmp_path).folder
     assert Bundle.parse(read(folder).bundle.model_dump_json(), "here") == read(folder).bundle
+
+
+@pytest.mark.parametrize("said", [None, '{"url": "file:///nowhere/corral"}'])
+def test_a_corral_whose_folder_is_gone_cannot_be_bundled(
+    said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels, "distribution", lambda name: SimpleNamespace(read_text=lambda file: said))
+    with pytest.raises(HostError) as error:
+        wheels.source()
+    assert (error.value.message, error.value.hint) == (
+        "This corral was not installed from a folder that is still there.",
+        wheels.WITHOUT,
+    )
+
+
+def test_the_folder_of_a_corral_is_where_it_was_installed_from(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "pyproject.toml").touch()
+    url = json.dumps({"url": folder.as_uri()})
+    monkeypatch.setattr(wheels, "distribution", lambda name: SimpleNamespace(read_text=lambda file: url))
+    assert wheels.source() == folder

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,22 @@ def test_everything_that_is_wrong_is_said(
     said = capsys.readouterr()
     assert json.loads(said.out)["problems"] == list(wanted)
     assert f"error: {folder} must not be used: {len(wanted)} problem(s).\n" in said.err
+
+
+def test_a_file_that_cannot_be_read_is_one_of_the_problems(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worn disk, say."""
+    module = import_module("deploy.bundle.verify")
+    whole = module.blocks
+
+    def blocks(place: Path, files: Any, meter: Any) -> Iterator[bytes]:
+        if files[0].path == SMALL:
+            raise OSError(5, "Input/output error")
+        yield from whole(place, files, meter)
+
+    monkeypatch.setattr(module, "blocks", blocks)
+    assert problems(folder) == (f"{SMALL} cannot be read: Input/output error",)
 
 
 def test_a_good_bundle_and_the_checksum_told_on_another_way(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import app, run
+from deploy.cli.output import fail
 from infra import errors
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,14 @@ def test_with_json_the_error_is_an_object_too(capsys: pytest.CaptureFixture[str]
             "exit_code": 2,
         }
     }
+
+
+def test_an_error_has_its_exit_code_where_nobody_can_be_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever started it closed both."""
+    monkeypatch.setattr("sys.stdout", None)
+    assert fail(errors.HostError("No disk.", "Buy one."), as_json=False) == 11
 
 
 def test_every_file_of_a_verb_is_a_verb() -> None:

@@ -32,7 +32,8 @@ def make(python: Path, folder: Path, progress: Callable[[str], None]) -> None:
 def source() -> Path:
     """The folder this corral was installed from. Raises HostError when there is none any more."""
     said = json.loads(distribution("corral").read_text("direct_url.json") or "{}")
-    folder = Path(unquote(urlsplit(said.get("url", "")).path))
-    if not (folder / "pyproject.toml").is_file():
+    url = urlsplit(said.get("url", ""))
+    folder = Path(unquote(url.path))
+    if url.scheme != "file" or not (folder / "pyproject.toml").is_file():
         raise HostError("This corral was not installed from a folder that is still there.", WITHOUT)
     return folder

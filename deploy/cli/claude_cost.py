@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-Share = "Shares of the prompt"
-
 
 def claude_cost(
     model: Annotated[str, typer.Option(help="claude-sonnet-5-5, haiku-5.5, ...")],
@@ -14,11 +12,9 @@ def claude_cost(
     ],
     output_tokens: Annotated[int, typer.Option(help="Of one request; thinking counts as output.")],
     requests: Annotated[int, typer.Option(help="How many such requests.")] = 1,
-    cache_read_fraction: Annotated[float, typer.Option(rich_help_panel=Share)] = 0.0,
-    cache_write_fraction: Annotated[
-        float, typer.Option(help="Written to the five-minute cache.", rich_help_panel=Share)
-    ] = 0.0,
-    cache_write_1h_fraction: Annotated[float, typer.Option(rich_help_panel=Share)] = 0.0,
+    cache_read_fraction: float = 0.0,
+    cache_write_fraction: Annotated[float, typer.Option(help="Written to the five-minute cache.")] = 0.0,
+    cache_write_1h_fraction: float = 0.0,
     batch: Annotated[bool, typer.Option("--batch", help="Through the Batches API.")] = False,
     us_only: Annotated[bool, typer.Option("--us-only", help='inference_geo "us".')] = False,
     fast: Annotated[bool, typer.Option("--fast", help='speed "fast".')] = False,

@@ -45,7 +45,7 @@ OPERATORS: dict[type[ast.AST], tuple[str, tuple[str, ...]]] = {
     ast.RShift: (">>", ("<<",)),
 }
 TYPES = {"Literal", "Annotated", "Callable", "TypeVar", "NewType"}
-SHOWN_BY_HELP = {"help", "metavar", "rich_help_panel"}
+SHOWN_BY_HELP = {"help", "metavar"}
 ONE_MORE_WORD = "XX"
 
 
