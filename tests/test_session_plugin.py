@@ -44,12 +44,16 @@ def had(case: str) -> dict[str, Any]:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        if last != "never":
-            while last.encode() not in said:
-                said += os.read(process.stdout.fileno(), 1024)
-            process.stdin.close()
-        said += process.stdout.read()
-        errors = process.stderr.read()
+        try:
+            if last != "never":
+                while last.encode() not in said:
+                    said += os.read(process.stdout.fileno(), 1024)
+                process.stdin.close()
+            said += process.stdout.read()
+            errors = process.stderr.read()
+        except BaseException:
+            process.terminate()
+            raise
     out, err = (re.sub(r"ann-\w+", "ann-0123", text.decode()) for text in (said, errors))
     return {"command": words, "stdout": out, "stderr": err, "exit_code": process.returncode}
 
