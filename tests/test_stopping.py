@@ -300,3 +300,27 @@ def test_whose_wish_it_was_is_kept_whoever_notes_it(world: Make) -> None:
     found = server.load(made.folder)
     assert found is not None
     assert found == record(stopping_at=THEN, stopped_at=found.stopped_at)
+
+
+WRITER = 9
+"""What writes the server's log: it ends by itself, a moment after the last of them."""
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_writes_the_log_is_left_to_write_the_last_line_and_killed_only_if_it_does_not_end(
+    ends: bool, world: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = world({LEADER: {"kill": 0.1}, CHILD: {"kill": 0.1}, WRITER: {"kill": 0.4} if ends else {}})
+    made.ends_s[WRITER] = float("inf")
+    monkeypatch.setattr(
+        processes, "carries", lambda pid, marker: (pid, marker) == (WRITER, "CORRAL_WRITES_LOG=1")
+    )
+    made.terms = 2
+    monkeypatch.setattr(stopping, "asks", lambda *given: ())
+    if ends:
+        made.stop()
+    else:
+        with pytest.raises(LeftoverError, match="9"):
+            made.stop()
+    killed = [words[0] for words in made.told if isinstance(words, tuple) and words[0]]
+    assert killed == [(LEADER, CHILD), *([] if ends else [(WRITER,)])]
