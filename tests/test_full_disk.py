@@ -28,9 +28,10 @@ from infra.errors import HostError
 
 CORRAL = f"{sys.executable} -c 'from deploy.cli.main import main; main()'"
 SCRIPT = """
-mount -t tmpfs -o size=2m none "$CORRAL_HOME" || exit 99
+mount -t tmpfs -o size=9g none "$CORRAL_HOME" || exit 99
 corral() { echo "== $*"; %(corral)s "$@" 2>&1; echo "rc $?"; }
 corral serve plan.json --name t >/dev/null
+mount -o remount,size=2m "$CORRAL_HOME" || exit 96
 pid=$(sed -n 's/.*"pid": \\([0-9]*\\),.*/\\1/p' "$CORRAL_HOME/t/server.json")
 %(spoil)s
 echo x > "$CORRAL_HOME/t/one-more" && [ -s "$CORRAL_HOME/t/one-more" ] && exit 98
@@ -167,6 +168,9 @@ def test_a_rented_machine_is_seen_and_taken_away_where_nothing_can_be_written(
         assert "tunnel.json cannot be written" in json.loads(capsys.readouterr().out)["detail"]
         assert run(["logs", "t1"]) == 0
         assert capsys.readouterr().out == "VLLM_API_KEY=sk-1\n"
+        assert run(["stop", "t1", "--json"]) == 0
+        said, told = capsys.readouterr()
+        assert (json.loads(said)["state"], "stop: going on without a lock: " in told) == ("stopped", True)
         code = run(["down", "t1", "--json"])
     said, told = capsys.readouterr()
     found = json.loads(said)
