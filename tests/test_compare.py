@@ -297,6 +297,20 @@ def test_a_large_checkpoint_folder_is_no_toy() -> None:
     assert not [text for text in compared(plan=folder).warnings if text.startswith("TOY")]
 
 
+@pytest.mark.parametrize(
+    ("model", "weights_bytes", "is_toy"),
+    [
+        ("scout", 0, False),  # a plan of an older corral does not say how large
+        ("scout", 19_999_999_999, True),
+        ("scout", 20_000_000_000, False),
+        ("mine", 0, True),
+    ],
+)
+def test_what_is_small_is_a_toy(model: str, weights_bytes: int, is_toy: bool) -> None:
+    found = compared(plan=changed(PLAN, model=model, weights_bytes=weights_bytes)).warnings
+    assert any(text.startswith("TOY") for text in found) == is_toy
+
+
 def test_an_invalid_probe_is_refused_unless_asked_for_and_then_marked() -> None:
     invalid = changed(PROBE, valid=False, invalid_because=("the client used 98% of its core",))
     with pytest.raises(ProbeInvalid, match=r"must not be used: the client used 98% of its core\."):
