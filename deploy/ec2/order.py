@@ -225,7 +225,8 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
     if model.startswith(("/", ".", "~")):
         raise UsageError(
             f"EC2 cannot see the folder {model} of this machine.",
-            f"Put it in S3 (aws s3 sync {model} s3://BUCKET/PREFIX/) and say so: --weights s3://BUCKET/PREFIX/",
+            f"Put it in S3 (corral weights push {model} --to s3://BUCKET/PREFIX/), and say so: --weights "
+            "s3://BUCKET/PREFIX/",
         )
     return hosts.from_hub(model, deployment.plan.serve.revision)
 

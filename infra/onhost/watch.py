@@ -60,15 +60,21 @@ def is_over(limit: Path, now_s: float, up_s: float) -> bool:
     """Whether the time limit is reached; one that was set before the host has booted counts a little later."""
     if not limit.exists() or now_s < float(limit.read_text()):
         return False
-    return limit.stat().st_mtime >= now_s - up_s or up_s >= TOLD_WITHIN_S
+    return is_since_boot(limit, now_s, up_s) or up_s >= TOLD_WITHIN_S
+
+
+def is_since_boot(note: Path, now_s: float, up_s: float) -> bool:
+    """Whether it was written since the host has booted."""
+    return note.stat().st_mtime >= now_s - up_s
 
 
 def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
     """Seconds since the activity last changed. The note on the disk holds when that was, and what was seen."""
-    old_s, _, old_seen = note.read_text().partition(" ") if note.exists() else ("", "", "")
-    # A note from the future means that the clock was set back, one from before the boot that the host was stopped:
+    # A note from before the boot means that the host was stopped, one from the future that the clock was set back:
     # counting begins again.
-    if old_seen == seen and seen != "busy" and now_s - up_s <= float(old_s) <= now_s:
+    is_ours = note.exists() and is_since_boot(note, now_s, up_s)
+    old_s, _, old_seen = note.read_text().partition(" ") if is_ours else ("", "", "")
+    if old_seen == seen and seen != "busy" and float(old_s) <= now_s:
         return now_s - float(old_s)
     note.write_text(f"{now_s} {seen}")
     return 0.0
