@@ -330,3 +330,11 @@ def test_a_plan_that_does_not_fit_is_not_rendered(tmp_path: Path, capsys: pytest
     plan("scout-int4").model_copy(update={"fits": False}).write(tmp_path / "plan.json")
     assert run(["export", str(tmp_path / "plan.json"), "--to", "compose"]) == 3
     assert "This plan does not fit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("to", "name"), [(to, name) for to in FORMATS for name in carried(to)])
+def test_what_is_said_beside_the_files_is_kept(
+    to: str, name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """What was run and what was not, what must be there, and the next step."""
+    refusals.hold("\n".join(rendered(to, name).notes), request, tmp_path)

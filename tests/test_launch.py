@@ -256,3 +256,24 @@ def test_down_leaves_no_folder(plan: Plan, capsys: pytest.CaptureFixture[str]) -
     }
     assert not deployments.folder("mine").exists()
     assert run(["down", "mine"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "name"),
+    [
+        ("scout", "int4", "scout-int4"),
+        ("meta-llama/Llama-4_Scout 17B", "BF16", "meta-llama-llama-4-scout-17b-bf16"),
+        (
+            "/models/a-folder-whose-name-is-longer-than-40-characters",
+            "bf16",
+            "models-a-folder-whose-name-is-longer-tha",
+        ),
+        ("x" * 39 + "/y", "bf16", "x" * 39),
+        ("模型", "", "model"),
+    ],
+)
+def test_a_deployment_without_a_name_is_called_by_its_model(
+    model: str, precision: str, name: str, plan: Plan
+) -> None:
+    made = plan.model_copy(update={"model": model, "precision": precision})
+    assert make(made, "local").name == name
