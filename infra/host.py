@@ -87,6 +87,11 @@ def model_folder(name: str) -> str:
     return f"{root(name)}/model"
 
 
+def shared_weights(repository: str, revision: str) -> str:
+    """Where an owned host keeps the weights of a commit, for every deployment that serves them."""
+    return f"/opt/corral/weights/{repository.replace('/', '--')}@{revision}"
+
+
 def from_hub(repository: str, revision: str | None) -> str:
     """The address of a repository of the Hub at a commit; without one nothing is fetched."""
     return f"hf://{repository}@{revision}" if revision else f"hf://{repository}"
@@ -144,7 +149,9 @@ def script_names(setup: HostSetup) -> tuple[str, ...]:
     """What the host gets to run, of the folder onhost."""
     join = ("join.sh",) if setup.nodes > 1 else ()
     watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
-    return ("prepare.sh", "phase.sh", "lock.sh", *join, *watch, *(("spot.py",) if setup.spot else ()))
+    # A rented box fetches without it: its user data has no room for more.
+    fetch = ("fetch.py",) if setup.weights.startswith("hf://") and not setup.rented else ()
+    return ("prepare.sh", "phase.sh", "lock.sh", *fetch, *join, *watch, *(("spot.py",) if setup.spot else ()))
 
 
 def join_command(name: str, rank: int, addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/prepare",
         "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
+        "/opt/corral/scout/bin/fetch",
         "/etc/systemd/system/corral-scout.service",
     ]
     assert host.guards(owned) == ()

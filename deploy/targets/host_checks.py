@@ -24,7 +24,7 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
             facts.gpu,
             deployment.plan,
             disk_path="/opt/corral",
-            disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment.name, host)),
+            disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment, host)),
         ),
         *judge.owned_host_checks(facts, clock_s, bring.python),
         *listen_check(deployment),
@@ -45,9 +45,16 @@ def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> Ho
     return facts.model_copy(update={"ports_in_use": facts.ports_in_use - ours})
 
 
-def on_disk_gib(name: str, host: Host) -> float:
-    """What an earlier run already brought."""
-    done = host.run(["du", "-sk", hosts.root(name)], check=False, as_root=True)
+def on_disk_gib(deployment: Deployment, host: Host) -> float:
+    """What an earlier run already brought, and what has come of the weights that deployments share."""
+    serve = deployment.plan.serve
+    shared = [hosts.shared_weights(serve.model, serve.revision)] if serve.revision else []
+    return sum(gib_at(path, host) for path in (hosts.root(deployment.name), *shared))
+
+
+def gib_at(path: str, host: Host) -> float:
+    """What a folder of the host takes; nothing where there is none."""
+    done = host.run(["du", "-sk", path], check=False, as_root=True)
     return int(done.stdout.split()[0]) / 2**20 if done.code == 0 else 0.0
 
 

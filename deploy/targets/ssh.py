@@ -17,6 +17,7 @@ from deploy.targets.base import Check, Status, Teardown, together
 from deploy.targets.host_checks import checks
 from deploy.targets.owned import Brought, brought, host_setup, is_repository, refuse_downloads, removal_script
 from infra import host as hosts
+from infra import offline
 from infra.errors import UsageError
 from infra.ssh import Host, checked_destination
 from infra.transfer import PATIENCE_S, copy_folder
@@ -35,9 +36,22 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     bring = brought(deployment)
     if not is_repository(deployment.plan, bring):
         return deployment, ()
-    refuse_downloads(deployment, bring)
-    deployment, found = weights.settled(deployment)
+    shared = shared_weights(deployment)
+    if not shared:
+        refuse_downloads(deployment, bring)
+    deployment, found = weights.settled(deployment, shared)
     return deployment, (weights.check(found),)
+
+
+def shared_weights(deployment: Deployment) -> str:
+    """Where every host has the weights already, whole; empty when one of them lacks them."""
+    serve = deployment.plan.serve
+    if serve.revision is None or offline.is_offline():
+        return ""
+    folder = hosts.shared_weights(serve.model, serve.revision)
+    mark = ["test", "-e", f"{folder}/.complete"]
+    whole = on_each(deployment, lambda host: host.run(mark, check=False).code == 0)
+    return folder if all(whole) else ""
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
@@ -123,13 +137,26 @@ def stop(deployment: Deployment) -> None:
 
 def down(deployment: Deployment) -> Teardown:
     """Take away what we put on every host, and prove it by asking again."""
-    left = on_each(deployment, lambda host: remove(deployment, host))
+    said = on_each(deployment, lambda host: remove(deployment, host))
+    left = [[line.removeprefix("left ") for line in lines if line.startswith("left ")] for lines in said]
     files = tunnels.forget(deployment)
     counts = {
         kind: sum(item.startswith(f"{kind} ") for items in left for item in items) for kind in LEFTOVERS
     }
     named = [f"{host}: {item}" for host, items in zip(deployment.hosts, left, strict=True) for item in items]
-    return Teardown(name=deployment.name, counts=counts, left=(*named, *files))
+    kept = [
+        f"{host}: {kept_weights(line)}"
+        for host, lines in zip(deployment.hosts, said, strict=True)
+        for line in lines
+        if line.startswith("kept ")
+    ]
+    return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
+
+
+def kept_weights(line: str) -> str:
+    """A line "kept KIB PATH" of the removal, for a person."""
+    _, kib, path = line.split(" ", 2)
+    return weights.kept_line(path, int(kib) * 1024)
 
 
 def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
@@ -179,15 +206,26 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
         copy_folder(host, bring.wheelhouse, f"{hosts.root(deployment.name)}/wheelhouse")
     if bring.model:
         progress(f"{host.destination}: bringing the model from {bring.model}")
+        # What an earlier plan fetched is shared, and only linked here.
+        unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", hosts.model_folder(deployment.name)]
+        host.run(unlink, as_root=True)
         copy_folder(host, bring.model, hosts.model_folder(deployment.name))
     if bring.engine and not engine_is_there(setup, host):
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")
-        host.send(lambda pipe: pack(prefix, pipe), prepare_command(deployment.name))
-    else:
-        progress(f"{host.destination}: preparing")
-        host.run(prepare_command(deployment.name), as_root=True, timeout_s=PATIENCE_S)
+        host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment.name), "engine"))
+    progress(f"{host.destination}: preparing")
+    line = token_line(deployment, bring)
+    host.run(prepare_command(deployment.name), stdin=line, as_root=True, timeout_s=PATIENCE_S)
     tunnels.fetch_key(deployment, host)
+
+
+def token_line(deployment: Deployment, bring: Brought) -> bytes:
+    """The input of the preparation: the Hub's token, where the host fetches what is gated or may be."""
+    if not is_repository(deployment.plan, bring) or weights.told(deployment.plan).gated is False:
+        return b"\n"
+    token = weights.token_of(deployment)
+    return f"{token.value if token else ''}\n".encode()
 
 
 def prepare_command(name: str) -> tuple[str, ...]:
@@ -214,9 +252,9 @@ def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.Hos
 
 
 def remove(deployment: Deployment, host: Host) -> list[str]:
-    """Run the removal there; what it says is left, as "TYPE ITEM"."""
+    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH"."""
     command = ["sh", "-s", "--", deployment.name]
     script = removal_script().encode()
     timeout_s = host_unit.stop_timeout_s(deployment) + PATIENCE_S
     said = host.run(command, stdin=script, as_root=True, timeout_s=timeout_s).stdout
-    return [line.removeprefix("left ") for line in said.splitlines() if line.startswith("left ")]
+    return said.splitlines()

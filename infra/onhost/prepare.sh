@@ -85,32 +85,51 @@ if [[ $(cat "$root/engine/.complete" 2>/dev/null) != "$wanted" ]]; then
     printf '%s\n' "$wanted" >"$root/engine/.complete"
 fi
 
+# A host that is brought its engine over SSH gets it by itself: what is read then is the archive, and no token.
+[[ ${1:-} != engine ]] || exit 0
+
 step=weights
 # After a stop the disk that the link leads to is empty.
 if [[ -L $root/model && ! -e $root/model ]]; then rm -f "$root/model" "$root/model.complete"; fi
-if [[ -n $WEIGHTS && $(cat "$root/model.complete" 2>/dev/null) != "$WEIGHTS" ]]; then
+fetched=$root/model.complete
+if [[ $RENTED == no && $WEIGHTS == hf://* ]]; then
+    # On a host of somebody's own there is one copy for every deployment that serves it; nobody's `down` takes it away.
+    shared=${WEIGHTS#hf://} shared=/opt/corral/weights/${shared//\//--} fetched=$shared/.complete
+    mkdir -p "$shared"
+    [[ -L $root/model ]] || rm -rf "$root/model"
+    ln -sfn "$shared" "$root/model"
+    exec 9>"$shared.lock"
+    flock 9 # two deployments may want them at once
+fi
+if [[ -n $WEIGHTS && $(cat "$fetched" 2>/dev/null) != "$WEIGHTS" ]]; then
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if [[ $WEIGHTS != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
         mkdir -p "/opt/dlami/nvme/corral-$NAME"
         ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
     fi
-    if [[ $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 & teller=$!; fi
+    if [[ $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 9>&- & teller=$!; fi
     case $WEIGHTS in
     s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
     hf://*)
         repository=${WEIGHTS#hf://} revision=main
         [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
-        # The token lives in this one process's environment and nowhere on the disk.
-        [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER"); export HF_TOKEN; }
-        "$root/engine/bin/python" -c 'import sys; from huggingface_hub import snapshot_download as download
+        if [[ $RENTED == no ]]; then
+            # The token is the first line of our input, and goes on as that: into no environment, nowhere on the disk.
+            IFS= read -r token || :
+            printf '%s\n' "$token" | "$root/engine/bin/python" "$root/bin/fetch" "$repository" "$revision" "$root/model"
+        else
+            # The token lives in this one process's environment and nowhere on the disk.
+            [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER"); export HF_TOKEN; }
+            "$root/engine/bin/python" -c 'import sys; from huggingface_hub import snapshot_download as download
 download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
-        unset HF_TOKEN
+            unset HF_TOKEN
+        fi
         ;;
     *) ln -sfn "$WEIGHTS" "$root/model"; test -e "$root/model/config.json" ;;
     esac
     no_more_percent
-    printf '%s\n' "$WEIGHTS" >"$root/model.complete"
+    printf '%s\n' "$WEIGHTS" >"$fetched"
 fi
 
 step=key

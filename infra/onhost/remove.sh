@@ -9,6 +9,8 @@ root=/opt/corral/$name
 units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
 node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit
 
+shared=$(readlink "$root/model" 2>/dev/null) # weights that other deployments may share
+
 for unit in $units; do
     [ -e "/etc/systemd/system/$unit" ] || continue
     systemctl disable --now "$unit" >/dev/null 2>&1
@@ -25,6 +27,9 @@ rm -rf --one-file-system "$root" "$node"
 rmdir /opt/corral 2>/dev/null
 systemctl daemon-reload
 
+case $shared in
+/opt/corral/weights/*) [ ! -d "$shared" ] || printf 'kept %s %s\n' "$(du -sk "$shared" | cut -f 1)" "$shared" ;;
+esac
 left() { printf 'left %s %s\n' "$1" "$2"; }
 for path in "$root" "$node" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
     [ ! -e "$path" ] || left path "$path"
