@@ -9,6 +9,7 @@ import ipaddress
 import json
 import shlex
 from collections.abc import Mapping
+from datetime import date
 from importlib.resources import files
 from typing import Literal
 
@@ -23,6 +24,20 @@ USER_DATA_LIMIT_BYTES = 16 * 1024
 UNIT_FOLDER = "/etc/systemd/system"
 
 
+class Lock(Record):
+    """Every package that pip installs, at its version, and what all of their files must be."""
+
+    python: str
+    """The minor version of Python it is for: 3.12"""
+    platform: str
+    locked_on: date
+    sha256: str
+    """Over the sorted SHA-256 of all wheels, a line each: one digest holds them all, and fits into user data."""
+    size_bytes: int
+    pins: str
+    """NAME==VERSION, a line each."""
+
+
 class Engine(Record):
     """Where the host gets vLLM from; the archive wins over pip."""
 
@@ -35,6 +50,8 @@ class Engine(Record):
     needs no pip and no network."""
     python: str = "python3"
     """The host's interpreter; a packed engine needs the minor version it was packed with."""
+    lock: Lock | None = None
+    """What pip may install, and nothing else; None for whatever the index has."""
 
 
 class HostSetup(Record):
@@ -134,6 +151,11 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     return (
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
         HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
+        *(
+            [HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins)]
+            if setup.engine.lock
+            else []
+        ),
         HostFile(
             path=f"{here}/egress.nft", content=lock.rules(setup.name, setup.nodes > 1, not is_closed(setup))
         ),
@@ -235,6 +257,8 @@ def setup_env(setup: HostSetup) -> str:
         "ENGINE_REQUIREMENT": setup.engine.requirement,
         "ENGINE_WHEELHOUSE": setup.engine.wheelhouse,
         "ENGINE_ARCHIVE": setup.engine.archive,
+        "ENGINE_LOCK_PYTHON": setup.engine.lock.python if setup.engine.lock else "",
+        "ENGINE_LOCK_SHA256": setup.engine.lock.sha256 if setup.engine.lock else "",
         "WEIGHTS": setup.weights,
         "WEIGHTS_BYTES": str(setup.weights_bytes),
         "HF_TOKEN_PARAMETER": setup.hf_token_parameter,

@@ -87,17 +87,30 @@ def environments_python(box: Path, arguments: list[str]) -> None:
         os.execv(sys.executable, [sys.executable, "-IS", stub, *arguments[2:]])
     parser = Strict("python")
     parser.add_argument("-m", choices=["pip"], required=True)
-    parser.add_argument("command", choices=["install"])
+    parser.add_argument("command", choices=["install", "download"])
+    parser.add_argument("--no-deps", action="store_true")
+    parser.add_argument("--only-binary", choices=[":all:"])
+    parser.add_argument("--dest", type=Path)
+    parser.add_argument("--requirement", type=Path)
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--disable-pip-version-check", action="store_true")
     parser.add_argument("--no-index", action="store_true")
     parser.add_argument("--find-links", type=Path)
-    parser.add_argument("requirement")
-    given = parser.parse_args(arguments)
+    parser.add_argument("wanted", nargs="*")
+    given = parser.parse_intermixed_args(arguments)
     if not (prefix / "pip").exists():
         sys.exit("No module named pip")
-    if given.no_index and not any(given.find_links.glob("*.whl")):
-        sys.exit(f"ERROR: No matching distribution found for {given.requirement}")
+    if given.command == "download":
+        wheels_of(box, given)
+        return
+    if given.no_index and not given.find_links:
+        if wrong := [name for name in given.wanted if not name.endswith(".whl") or not Path(name).is_file()]:
+            sys.exit(f"ERROR: No matching distribution found for {wrong[0]}")
+        (prefix / "installed").write_text("\n".join(Path(name).name for name in given.wanted))
+    if not given.wanted:
+        sys.exit("ERROR: You must give at least one requirement to install")
+    if given.no_index and given.find_links and not any(given.find_links.glob("*.whl")):
+        sys.exit(f"ERROR: No matching distribution found for {given.wanted[0]}")
     (prefix / "lib/vllm").mkdir(parents=True)
 
 
@@ -127,6 +140,19 @@ def fetch(box: Path, arguments: list[str]) -> None:
     sys.modules["huggingface_hub"] = hub
     sys.argv = arguments
     exec(Path(arguments[0]).read_text(), {"__name__": "__main__"})
+
+
+def wheels_of(box: Path, given: argparse.Namespace) -> None:
+    """The index's wheels of exactly those pins; one of them is another's where the test says so."""
+    if not given.no_deps or not given.only_binary or given.wanted:
+        sys.exit("ERROR: this index has wheels of pins alone")
+    given.dest.mkdir()
+    for pin in given.requirement.read_text().split():
+        name, equals, version = pin.partition("==")
+        if not equals or not version:
+            sys.exit(f"ERROR: Invalid requirement: {pin}")
+        spoiled = (box / "spoiled").exists() and name == (box / "spoiled").read_text()
+        (given.dest / f"{name}-{version}-py3-none-any.whl").write_text("another" if spoiled else pin)
 
 
 def download(box: Path, arguments: list[str]) -> None:

@@ -1,12 +1,15 @@
 """What root runs on a host, run for real in a folder, with stand-ins that refuse what the real programs refuse."""
 
 import contextlib
+import hashlib
 import os
 import re
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable
+from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -633,3 +636,57 @@ def test_after_the_notice_the_phase_is_the_notices_whatever_else_is_said(box: Ma
     assert made.run([f"{ROOT}/bin/phase", "prepared"]).returncode == 0
     assert made.path(f"{ROOT}/phase").read_text() == "interrupted by EC2: spot notice\n"
     assert reach.last_phase(made.console, "scout") == "interrupted by EC2: spot notice"
+
+
+PINS = "aiohttp==3.14.5\nvllm==0.33.0\n"
+
+
+def lock(python: str = f"{sys.version_info[0]}.{sys.version_info[1]}") -> host.Lock:
+    """A lock of two packages, whose wheels the stand-in for the index fills with their pins."""
+    hashes = sorted(hashlib.sha256(pin.encode()).hexdigest() for pin in PINS.split())
+    digest = hashlib.sha256("".join(f"{one}\n" for one in hashes).encode()).hexdigest()
+    return host.Lock(
+        python=python, platform="any", locked_on=date(2026, 11, 28), sha256=digest, size_bytes=2, pins=PINS
+    )
+
+
+def locked(box: MakeBox, **changes: Any) -> Any:
+    engine = host.Engine(requirement="vllm==0.33.0", lock=lock(**changes))
+    return box(hf_token_parameter="", engine=engine)
+
+
+def test_what_is_locked_is_installed_and_nothing_else(box: MakeBox) -> None:
+    made = locked(box)
+    done = prepare(made)
+    assert done.returncode == 0, done.stderr
+    wheels = ["aiohttp-3.14.5-py3-none-any.whl", "vllm-0.33.0-py3-none-any.whl"]
+    assert made.path(f"{ROOT}/engine/installed").read_text().split() == wheels
+    assert not made.path(f"{ROOT}/wheels").exists()
+    quiet = "--quiet --disable-pip-version-check --no-deps"
+    files = " ".join(f"{ROOT}/wheels/{name}" for name in wheels)
+    assert [call for call in made.calls if " pip " in call] == [
+        f"python -m pip download {quiet} --only-binary :all: --dest {ROOT}/wheels --requirement {ROOT}/engine.lock",
+        f"python -m pip install {quiet} --no-index {files}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "python", "said"),
+    [
+        ("vllm", {}, "the packages of the index are not those that were locked"),
+        ("", {"python": "3.2"}, "the lock is for Python 3.2; this is "),
+    ],
+)
+def test_another_package_than_the_locked_one_is_not_installed(
+    box: MakeBox, spoiled: str, python: dict[str, str], said: str
+) -> None:
+    made = locked(box, **python)
+    made.path("spoiled").write_text(spoiled)
+    done = prepare(made)
+    assert (done.returncode != 0, said in done.stderr) == (True, True)
+    assert not made.path(f"{ROOT}/engine/installed").exists()
+    assert not made.path(f"{ROOT}/engine/.complete").exists()
+    assert "failed: engine, line" in made.path("dev/console").read_text()
+    made.path("spoiled").unlink()
+    if not python:
+        assert prepare(made).returncode == 0

@@ -17,6 +17,7 @@ from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.hardware import Machine
 from infra.prices import HourlyPrice, on_demand_price, price_of
+from serving.engine_lock import lock_of
 from serving.options import ServeOptions, argv, environment
 from serving.startup import load_budget_s
 
@@ -35,6 +36,7 @@ PER_ORDER = {
     "price_source",
     "document",
     "user_data",
+    "engine_unlocked",
     "weights_bytes",
     "engine_gib",
 }
@@ -86,6 +88,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         weights_bytes=0 if setup.weights.startswith("/") else deployment.plan.weights_bytes,
         engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
         user_data=hosts.user_data(setup),
+        engine_unlocked="" if setup.engine.archive or setup.engine.lock else setup.engine.requirement,
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
         read_s3=stored(setup),
@@ -178,7 +181,9 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         host=serve.host,
         port=serve.port,
         engine=hosts.Engine(
-            requirement=f"vllm=={deployment.plan.vllm_version}", archive=options.engine or ""
+            requirement=f"vllm=={deployment.plan.vllm_version}",
+            archive=options.engine or "",
+            lock=None if options.engine else lock_of(deployment.plan.vllm_version),
         ),
         weights=weights(deployment, options),
         weights_bytes=deployment.plan.weights_bytes,

@@ -17,6 +17,7 @@ Topic = Literal[
     "disk",
     "running",
     "reservation",
+    "engine",
 ]
 
 

@@ -73,6 +73,8 @@ class Order(Document):
     engine_gib: float = 0.0
     """What the engine takes on its root volume."""
     user_data: str
+    engine_unlocked: str = ""
+    """What the box installs as the package index has it that day, for want of a lock; empty where nothing is."""
     read_parameters: tuple[str, ...] = ()
     """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""
     read_s3: tuple[str, ...] = ()

@@ -66,7 +66,7 @@ def survey(aws: Aws, order: Order) -> Survey:
             sites.append(here)
             spots += found.spots
             rates += found.rates
-    findings += simulated(aws, order, me.arn, me.account)
+    findings += [*unlocked_found(order), *simulated(aws, order, me.arn, me.account)]
     return Survey(
         account=me.account,
         arn=me.arn,
@@ -179,6 +179,15 @@ def spots_of(
 
 
 # --- each thing looked at
+
+
+def unlocked_found(order: Order) -> list[Finding]:
+    """What nobody has fixed beforehand of what the box will run."""
+    if not order.engine_unlocked:
+        return []
+    found = f"{order.engine_unlocked} has no lock: the box installs what the package index has that day"
+    fix = "Plan with a version that has one (README), or bring a packed engine: --engine"
+    return [warning("engine", order.regions[0], found, fix)]
 
 
 def zones_found(

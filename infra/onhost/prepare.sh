@@ -47,7 +47,29 @@ installed_engine() {
     "$ENGINE_PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv python3-dev gcc
     [[ -z $ENGINE_WHEELHOUSE ]] || source=(--no-index --find-links "$(local_copy "$ENGINE_WHEELHOUSE")")
     "$ENGINE_PYTHON" -m venv --clear "$1"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
+    if [[ -n $ENGINE_LOCK_SHA256 ]]; then
+        locked_packages "$1"
+    else
+        "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${source[@]}" "$ENGINE_REQUIREMENT"
+    fi
+}
+
+locked_packages() { # those of the lock and no others, held by one digest over the hashes of all files
+    local wheels=$root/wheels quiet=(--quiet --disable-pip-version-check --no-deps) found
+    found=$("$1/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    if [[ $found != "$ENGINE_LOCK_PYTHON" ]]; then
+        echo "the lock is for Python $ENGINE_LOCK_PYTHON; this is $found: bring a packed engine" >&2
+        return 1
+    fi
+    rm -rf "$wheels"
+    "$1/bin/python" -m pip download "${quiet[@]}" --only-binary :all: --dest "$wheels" --requirement "$root/engine.lock"
+    found=$(sha256sum "$wheels"/* | cut -d ' ' -f 1 | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1)
+    if [[ $found != "$ENGINE_LOCK_SHA256" ]]; then
+        echo "the packages of the index are not those that were locked" >&2
+        return 1
+    fi
+    "$1/bin/python" -m pip install "${quiet[@]}" --no-index "$wheels"/*
+    rm -rf "$wheels"
 }
 
 tell_percent() { # say once a minute how much of the weights is there, until this is ended
