@@ -1,5 +1,6 @@
 """How the server of a rented box is reached from here, and what the box's own words come to."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from infra.aws import launch, session
 from infra.aws.rented import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
-from infra.processes import Birth
+from infra.processes import Birth, birth
 from serving.endpoint import Endpoint
 
 BOX = Rented(
@@ -54,7 +55,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(session, "open_tunnel", open_tunnel)
     monkeypatch.setattr(reach, "free_port", lambda wanted: wanted + 7)
-    monkeypatch.setattr(reach, "wait_open", lambda port: calls.append(("open", port)))
+    monkeypatch.setattr(reach, "wait_open", lambda tunnel, path: calls.append(("open", tunnel.local_port)))
     return calls
 
 
@@ -161,3 +162,19 @@ def test_a_box_is_prepared_when_it_says_so(
         5 * 15.0,
     )
     assert next(said, None) is None
+
+
+def test_a_tunnel_whose_process_ended_is_not_waited_for(tmp_path: Path) -> None:
+    """It is known at once, whatever time there would have been."""
+    ended = subprocess.Popen(["true"])
+    holder = birth(ended.pid)
+    assert holder is not None
+    ended.wait()
+    tunnel = Tunnel(instance_id="i-1", local_port=1, holder=holder)
+    tunnel.write(tmp_path / "tunnel.json")
+    with pytest.raises(HostError) as error:
+        reach.wait_open(tunnel, tmp_path / "tunnel.json")
+    assert (error.value.message, error.value.hint) == (
+        "Session Manager opened no tunnel.",
+        f"Read why: cat {tmp_path}/tunnel.log; or check: aws ssm describe-instance-information",
+    )

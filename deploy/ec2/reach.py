@@ -19,6 +19,8 @@ from serving.startup import load_budget_s
 
 POLL_S = 15.0
 SAY_EVERY_S = 30.0
+# A busy machine takes its time to start the AWS CLI and its plugin.
+OPEN_WITHIN_S = 90.0
 # Less than a box that was stopped waits to be told its end (onhost/watch.py).
 TOLD_WITHIN_S = 600.0
 # Boot, and pip or a packed engine; the weights come on top.
@@ -159,7 +161,7 @@ def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
     if tunnel is None:
         port = free_port(session.last_port(path, machine.instance_id) or order.port)
         tunnel = session.open_tunnel(path, machine.instance_id, machine.region, order.port, port)
-        wait_open(tunnel.local_port)
+        wait_open(tunnel, path)
     return f"http://127.0.0.1:{tunnel.local_port}"
 
 
@@ -185,12 +187,15 @@ def free_port(wanted: int) -> int:
     raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
 
 
-def wait_open(port: int, within_s: float = 20.0) -> None:
-    """Wait until the tunnel listens."""
-    until = time.monotonic() + within_s
-    while time.monotonic() < until:
+def wait_open(tunnel: session.Tunnel, path: Path) -> None:
+    """Wait until the tunnel listens. Raises HostError when what holds it ends before, or it takes too long."""
+    until = time.monotonic() + OPEN_WITHIN_S
+    while time.monotonic() < until and session.held(path, tunnel.instance_id):
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
+            if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0:
                 return
         time.sleep(0.2)
-    raise HostError("Session Manager opened no tunnel.", "Check: aws ssm describe-instance-information")
+    raise HostError(
+        "Session Manager opened no tunnel.",
+        f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
+    )

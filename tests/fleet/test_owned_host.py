@@ -90,6 +90,7 @@ def test_a_server_is_brought_survives_a_power_cut_and_leaves_nothing(
         "counts": {"path": 0, "unit": 0, "table": 0, "process": 0},
         "left": [],
         "account": "",
+        "kept": [],
     }
     assert files_of(machine) == before
     assert machine.ssh("cat /etc/passwd") == users
