@@ -11,6 +11,7 @@ import pytest
 from deploy.deployment import Deployment, folder
 from deploy.plan import Plan
 from deploy.targets import host_checks, owned, ssh
+from deploy.targets.owned import Brought
 from infra.errors import CorralError, ServerError, UsageError
 
 DATA = Path(__file__).parent / "data" / "hosts"
@@ -65,6 +66,7 @@ def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, e
         "wheelhouse": "",
         "archive": "-",
         "python": "python3.11",
+        "lock": None,
     }
     assert str(model) not in setup.model_dump_json()
 
@@ -195,3 +197,25 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/etc/systemd/system/corral-scout.service",
     ]
     assert "VLLM_API_KEY=s" not in json.dumps(requests)
+
+
+@pytest.mark.parametrize(
+    ("model", "bring", "refused"),
+    [
+        ("/models/scout", {"engine": Path("/engine")}, ""),
+        ("/models/scout", {"wheelhouse": Path("/wheels")}, ""),
+        ("/models/scout", {}, "a package index for vLLM (bring it: --engine)"),
+        ("org/model", {"engine": Path("/engine")}, "the model hub for org/model"),
+    ],
+)
+def test_offline_a_host_fetches_nothing_from_the_internet(
+    model: str, bring: dict[str, Path], refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    brought = Brought.model_validate({"version": "0.33.0"} | bring)
+    if not refused:
+        owned.refuse_downloads(deployment(model=model), brought)
+        return
+    with pytest.raises(UsageError) as error:
+        owned.refuse_downloads(deployment(model=model), brought)
+    assert refused in error.value.message

@@ -1,0 +1,82 @@
+"""What the plots show: every line, mark, colour and word they are drawn with, held against what is kept."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import refusals
+from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
+
+from deploy.plan import Plan
+from deploy.report import plots
+from deploy.sizing import plot
+from deploy.sizing.fit import Options
+from deploy.sizing.size import answer_for
+
+
+class Drawn:
+    """Stands for matplotlib's axes: notes what it is asked for, a line a call."""
+
+    def __init__(self, lines: list[str], name: str = "") -> None:
+        self._lines, self._name = lines, name
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("xaxis", "yaxis"):
+            return Drawn(self._lines, f"{name}.")
+
+        def call(*values: object, **named: object) -> None:
+            words = [shown(value) for value in values]
+            words += [f"{key}={shown(value)}" for key, value in named.items()]
+            self._lines.append(f"{self._name}{name} {' '.join(words)}")
+
+        return call
+
+
+def shown(value: Any) -> str:
+    """A value in few words: of many numbers the ends, how many there are, and what they come to."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, str | int | dict) or value is None or not isinstance(value, Iterable):
+        return repr(value)
+    each = [shown(one) for one in value]
+    if len(each) <= 8:
+        return f"[{', '.join(each)}]"
+    return f"[{each[0]} .. {each[-1]}; {len(each)} come to {sum(map(float, value)):.5g}]"
+
+
+def a_plan(model: str, precision: str, machine: str) -> Plan:
+    return answer_for(model, precision, machine, Options())
+
+
+BOTH = compared(claude_models=(SONNET, HAIKU))
+PLOTS: dict[str, Callable[[Any], None]] = {
+    "volume": plots.volume(BOTH),
+    "utilisation": plots.utilisation(BOTH),
+    "memory": plots.memory(PLAN),
+    "memory of Scout": plots.memory(a_plan("scout", "bf16", "8xH100")),
+    "throughput": plots.throughput(a_plan("scout", "int4", "g5.12xlarge")),
+    "latency": plots.latency(PROBE),
+    "memory bar": lambda axes: plot.memory_bar(axes, a_plan("scout", "int4", "g5.12xlarge")),
+    "throughput curve": lambda axes: plot.throughput_curve(axes, a_plan("maverick", "fp8", "8xH200")),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_shows_what_is_kept(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    lines: list[str] = []
+    PLOTS[name](Drawn(lines))
+    refusals.hold("\n".join(lines), request, tmp_path)
+
+
+def test_only_what_there_is_data_for_is_drawn() -> None:
+    both, bare = ["volume", "utilisation"], PLAN.model_copy(update={"curve": (), "throughput": None})
+    assert list(plots.every(PLAN, PROBE, BOTH)) == [*both, "memory", "throughput", "latency"]
+    assert list(plots.every(PLAN, None, BOTH)) == [*both, "memory", "throughput"]
+    assert list(plots.every(bare, PROBE, BOTH)) == [*both, "memory", "latency"]
+
+
+def test_points_are_at_equal_ratios_with_both_ends() -> None:
+    found = plots.spaced(2.0, 32.0)
+    ratios = {round(after / before, 9) for before, after in zip(found, found[1:], strict=False)}
+    assert (len(found), found[0], round(found[-1], 9), len(ratios)) == (60, 2.0, 32.0, 1)
