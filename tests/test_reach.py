@@ -166,9 +166,10 @@ def test_a_box_is_prepared_when_it_says_so(
 
 def test_a_tunnel_whose_process_ended_is_not_waited_for(tmp_path: Path) -> None:
     """It is known at once, whatever time there would have been."""
-    ended = subprocess.Popen(["true"])
+    ended = subprocess.Popen(["sleep", "1000"])
     holder = birth(ended.pid)
     assert holder is not None
+    ended.kill()
     ended.wait()
     tunnel = Tunnel(instance_id="i-1", local_port=1, holder=holder)
     tunnel.write(tmp_path / "tunnel.json")
