@@ -1,6 +1,7 @@
 """What owned hosts are brought and told, as values: nothing here connects to anything."""
 
 import json
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 
 from deploy.deployment import Deployment, folder
 from deploy.plan import Plan
-from deploy.targets import host_checks, owned, ssh
+from deploy.targets import host_checks, owned, ssh, tunnels
 from deploy.targets.owned import Brought
-from infra.errors import CorralError, ServerError, UsageError
+from deploy.targets.tunnels import Tunnels
+from infra.errors import CorralError, HostError, ServerError, UsageError
 
 DATA = Path(__file__).parent / "data" / "hosts"
 
@@ -219,3 +221,33 @@ def test_offline_a_host_fetches_nothing_from_the_internet(
     with pytest.raises(UsageError) as error:
         owned.refuse_downloads(deployment(model=model), brought)
     assert refused in error.value.message
+
+
+def test_a_port_that_another_has_by_now_is_given_up_for_the_next(tmp_path: Path) -> None:
+    """And kept instead; a host that cannot be reached keeps its port."""
+    asked: list[int] = []
+    away: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        made = deployment(port=port)
+        (folder("scout")).mkdir(parents=True)
+        Tunnels(local_ports={"gpu-1": port}).write(folder("scout") / "tunnels.json")
+        (folder("scout") / "api-key").write_text("k\n")
+
+        class Forwarding:
+            destination = "gpu-1"
+
+            def forward(self, local_port: int, host: str, there: int) -> None:
+                asked.append(local_port)
+                if away:
+                    raise HostError("gpu-1 is away.")
+                if local_port == port:
+                    raise HostError("gpu-1 cannot be reached: Could not request local forwarding.")
+
+        found = tunnels.endpoint(made, Forwarding())  # type: ignore[arg-type]
+    assert (asked[0], len(asked), found.base_url) == (port, 2, f"http://127.0.0.1:{asked[1]}")
+    assert Tunnels.read(folder("scout") / "tunnels.json").local_ports == {"gpu-1": asked[1]}
+    away.append(True)
+    with pytest.raises(HostError, match="is away"):
+        tunnels.endpoint(made, Forwarding())  # type: ignore[arg-type]
+    assert Tunnels.read(folder("scout") / "tunnels.json").local_ports == {"gpu-1": asked[1]}

@@ -1,5 +1,7 @@
 """How the server of a rented box is reached from here, and what the box's own words come to."""
 
+import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -179,3 +181,36 @@ def test_a_tunnel_whose_process_ended_is_not_waited_for(tmp_path: Path) -> None:
         "Session Manager opened no tunnel.",
         f"Read why: cat {tmp_path}/tunnel.log; or check: aws ssm describe-instance-information",
     )
+
+
+def test_a_port_that_another_took_meanwhile_is_given_up_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first tunnel ends at once, as the plugin does where it cannot listen."""
+    path = tmp_path / "tunnel.json"
+    ports: list[int] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        mine = birth(os.getpid())
+        assert mine is not None
+
+        def open_tunnel(place: Path, instance: str, region: str, port: int, local_port: int) -> Tunnel:
+            ports.append(local_port)
+            gone = Birth(pid=1, start_ticks=0, boot_id="another")
+            tunnel = Tunnel(
+                instance_id=instance,
+                local_port=listening.getsockname()[1],
+                holder=gone if len(ports) == 1 else mine,
+            )
+            tunnel.write(place)
+            return tunnel
+
+        monkeypatch.setattr(session, "open_tunnel", open_tunnel)
+        monkeypatch.setattr(reach, "free_port", lambda wanted: wanted)
+        found = reach.opened(path, BOX, 8123)
+    assert (found.holder, ports) == (mine, [8123, 8124])
+
+
+def test_a_port_that_is_taken_is_passed_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert reach.free_port(port) > port

@@ -3,6 +3,7 @@
 import re
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from deploy.deployment import Deployment, folder
@@ -159,9 +160,7 @@ def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
     path = folder(deployment.name) / "tunnel.json"
     tunnel = session.held(path, machine.instance_id)
     if tunnel is None:
-        port = free_port(session.last_port(path, machine.instance_id) or order.port)
-        tunnel = session.open_tunnel(path, machine.instance_id, machine.region, order.port, port)
-        wait_open(tunnel, path)
+        tunnel = opened(path, machine, order.port)
     return f"http://127.0.0.1:{tunnel.local_port}"
 
 
@@ -181,10 +180,27 @@ def key_file(deployment: Deployment, machine: Rented) -> Path:
 def free_port(wanted: int) -> int:
     """The wanted port, or one of the hundred after it."""
     for port in range(wanted, wanted + 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port)):
+            return port
     raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
+
+
+def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
+    """A new tunnel, on the port of the last one where it is free; where it ends at once, one more on another.
+
+    Somebody else may take the port between our look at it and the plugin's.
+    """
+    local_port = free_port(session.last_port(path, machine.instance_id) or port)
+    tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
+    try:
+        wait_open(tunnel, path)
+    except HostError:
+        if session.held(path, machine.instance_id):
+            raise
+        local_port = free_port(local_port + 1)
+        tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
+        wait_open(tunnel, path)
+    return tunnel
 
 
 def wait_open(tunnel: session.Tunnel, path: Path) -> None:

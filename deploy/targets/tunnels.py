@@ -73,17 +73,23 @@ def _base_url(deployment: Deployment, host: Host) -> str:
     serve = deployment.plan.serve
     if serve.host in LOOPBACK:
         port = _local_port(deployment, host)
-        host.forward(port, serve.host, serve.port)
+        try:
+            host.forward(port, serve.host, serve.port)
+        except HostError:
+            if _is_free(port):
+                raise
+            port = _local_port(deployment, host, lost=port)  # somebody else has it by now
+            host.forward(port, serve.host, serve.port)
         return f"http://127.0.0.1:{port}"
     name = host.address() if serve.host in ("0.0.0.0", "::") else serve.host
     return f"http://{f'[{name}]' if ':' in name else name}:{serve.port}"
 
 
-def _local_port(deployment: Deployment, host: Host) -> int:
-    """The port kept for that host, else the plan's own where it is free, else any."""
+def _local_port(deployment: Deployment, host: Host, lost: int = 0) -> int:
+    """The port kept for that host, but for one that was lost; else the plan's own where it is free, else any."""
     with _one_at_a_time:
         kept = _kept(deployment)
-        if host.destination not in kept:
+        if kept.get(host.destination, lost) == lost:
             kept[host.destination] = _free_port(deployment.plan.serve.port, set(kept.values()))
             with suppress(HostError):  # a full disk: the next time it may be another port
                 Tunnels(local_ports=kept).write(_file(deployment))
@@ -104,10 +110,14 @@ def _file(deployment: Deployment) -> Path:
 def _free_port(wanted: int, taken: set[int]) -> int:
     """The wanted port, or one of the hundred after it: people remember those."""
     for port in range(wanted, wanted + 100):
-        try:
-            if port not in taken:
-                socket.create_server(("127.0.0.1", port)).close()
-                return port
-        except (OSError, OverflowError):
-            continue
+        if port not in taken and _is_free(port):
+            return port
     raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError):
+        return False
+    return True
