@@ -45,7 +45,7 @@ def test_a_version_without_a_lock_has_none_and_that_is_said(tmp_path: Path) -> N
 
 
 def wheel(name: str) -> dict[str, Any]:
-    return {"url": f"https://files.pythonhosted.org/packages/{name}"}
+    return {"url": f"https://index.invalid/packages/{name}"}
 
 
 def test_of_several_wheels_the_one_is_locked_that_pip_takes(monkeypatch: pytest.MonkeyPatch) -> None:
