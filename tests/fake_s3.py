@@ -22,9 +22,9 @@ class FakeS3:
         self.buckets[name] = {"region": region, "owner": owner or self.account, "objects": objects}
         return objects
 
-    def get_bucket_location(self, Bucket: str, ExpectedBucketOwner: str) -> dict[str, Any]:  # noqa: N803
+    def get_bucket_location(self, Bucket: str, ExpectedBucketOwner: str = "") -> dict[str, Any]:  # noqa: N803
         bucket = self.found(Bucket)
-        if ExpectedBucketOwner != bucket["owner"]:
+        if ExpectedBucketOwner not in ("", bucket["owner"]):
             raise ApiFailure("AccessDenied", "Access Denied")
         # The oldest region of all has no name here.
         return {"LocationConstraint": None if bucket["region"] == "us-east-1" else bucket["region"]}

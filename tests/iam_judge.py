@@ -67,6 +67,7 @@ def questions(aws: FakeAws, request: Request) -> Iterator[Asked]:
         "CreateTags": retagging,
         "GetParameter": parameter,
         "DescribeKey": key,
+        "GetBucketLocation": in_bucket,
     }
     if request.operation in special:
         yield from special[request.operation](aws, request)
@@ -80,6 +81,11 @@ def questions(aws: FakeAws, request: Request) -> Iterator[Asked]:
         yield Asked(request.action)
     else:
         yield from on_existing(aws, request)
+
+
+def in_bucket(aws: FakeAws, request: Request) -> Iterator[Asked]:
+    """S3 knows buckets by their names alone."""
+    yield Asked(request.action, f"arn:aws:s3:::{request.parameters['Bucket']}")
 
 
 def requested(specification: dict[str, Any]) -> dict[str, Any]:

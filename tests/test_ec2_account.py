@@ -101,6 +101,17 @@ def test_an_account_that_cannot_be_asked_for_keeps_nobody_from_taking_away(
     assert (aws.live(), "Nothing of t1 is left." in capsys.readouterr().out) == ([], True)
 
 
+def test_a_default_region_that_is_not_enabled_keeps_nobody_from_taking_away(
+    aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rented(tmp_path)
+    monkeypatch.setenv("AWS_REGION", "us-west-2")
+    aws.denied = {"us-west-2/sts:GetCallerIdentity"}
+    assert run(["down", "t1"]) == 0
+    assert "Nothing of t1 is left in account 123456789012." in capsys.readouterr().out
+    assert aws.live() == []
+
+
 def test_a_profile_means_what_it_says_whatever_keys_there_are(
     aws: FakeAws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_plain_image_without_room_for_the_weights_is_refused_before_anything_i
 
 
 def test_weights_of_ones_own_bucket_are_told_and_need_no_token(aws: FakeAws, provision: Corral) -> None:
+    aws.s3.have("models")
     code, said = provision("bf16", "g7e.24xlarge", "--weights", "s3://models/scout/")
     assert code == 0, said
     assert (

@@ -35,6 +35,7 @@ def account() -> tuple[FakeAws, Any]:
     aws.iam.policies[BOUNDARY] = user_policy.boundary(Scope(**READS))
     aws.iam.have("llm-box", user_policy.box(Scope(**READS)), profile="llm-box")
     aws.iam.have("llm-end", user_policy.scheduler(Scope()))
+    aws.s3.have("weights")
     region = aws.regions["us-east-1"]
     region.keys.have()
     region.groups["sg-00000000000000abc"] = {
@@ -79,7 +80,7 @@ def test_who_holds_the_policy_rents_extends_and_takes_away(
 ) -> None:
     aws, clock = account()
     before = aws.live()
-    held = Policed(aws, user_policy.policy(Scope(**scope)))
+    held = Policed(aws, user_policy.policy(Scope(**scope, read_s3=READS["read_s3"])))
     at = door(held, clock, tmp_path)
     asked = an_order(**order, **READS)
     up(at, asked)

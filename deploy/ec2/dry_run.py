@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from infra.aws import own, permissions, preflight, price_list, quotas, request, reservation, site
+from infra.aws import bucket, own, permissions, preflight, price_list, quotas, request, reservation, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -51,6 +51,7 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
         *image,
         *([reservation.reservation_request(order, here.region)] if order.capacity_reservation_id else []),
         site.by_id(here.region, here.image_id),
+        *bucket.location_requests(order, here.region),
         *own.region_requests(order, here.region),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         *prices(order, spot),

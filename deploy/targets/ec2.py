@@ -292,7 +292,7 @@ def remove(name: str, region: str | None = None) -> Teardown:
         aws = aws_for(name)
         assert aws.ledger is not None
         known = dict.fromkeys((*ordered_regions(name), *aws.ledger.regions()))
-        account = account_of(aws, name)
+        account = account_of(aws, name, tuple(known))
         progress(f"down: looking for what carries the name {name} on EC2 in account {account or 'unknown'}")
         session.close_tunnel(folder(name) / "tunnel.json")
         search = () if known else (region or default_region(),)
@@ -301,13 +301,13 @@ def remove(name: str, region: str | None = None) -> Teardown:
         return Teardown(name=name, counts=remains.counts, left=left, account=account)
 
 
-def account_of(aws: Aws, name: str) -> str:
-    """The account these credentials are of; empty where AWS does not say.
+def account_of(aws: Aws, name: str, regions: tuple[str, ...]) -> str:
+    """The account these credentials are of, asked in the deployment's regions; empty where AWS does not say.
 
     Raises AuthError where the deployment was made in another: there nothing of it would be found.
     """
     try:
-        account = look.identity_in(aws, default_region()).account
+        account = look.identity(aws, regions or (default_region(),)).account
     except Refused as refused:
         if refused.kind in ("auth", "local"):
             raise

@@ -5,6 +5,8 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, plain_words
+from infra.aws.findings import Finding, failed, ok, warning
+from infra.aws.order import Order
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
 from infra.record import Record
@@ -77,6 +79,36 @@ def unusable(place: Place, region: str, account: str, refused: Refused) -> Excep
             f"Use one of your own; have s3:GetBucketLocation and s3:ListBucket allowed on {place.bucket}.",
         )
     return refused
+
+
+def found(aws: Aws, order: Order, region: str) -> list[Finding]:
+    """Each bucket the machines of an order would read, looked at from one region. One that is not there is a failure.
+
+    Whose it is does not matter: another account's may be shared with the machines' role, which only they can try.
+    """
+    return [looked_at(aws, asked) for asked in location_requests(order, region)]
+
+
+def location_requests(order: Order, region: str) -> list[Request]:
+    """Ask where each of those buckets is."""
+    names = dict.fromkeys(place.removeprefix("s3://").split("/")[0] for place in order.read_s3)
+    return [s3(region, "GetBucketLocation", Bucket=name) for name in names]
+
+
+def looked_at(aws: Aws, asked: Request) -> Finding:
+    """Whether there is such a bucket, and where."""
+    name, region = asked.parameters["Bucket"], asked.region
+    try:
+        there = located(aws.ask(asked))
+    except Refused as refused:
+        if refused.code == "NoSuchBucket":
+            return failed("bucket", region, f"there is no bucket {name}", "See yours: aws s3 ls")
+        unseen = f"{name} is not looked at ({refused.code}): of another account, or not yours to look at"
+        return warning("bucket", region, unseen, "Its policy must let the machine's role read it.")
+    if there != region:
+        crossing = f"{name} is in {there}: each launch pays for what it brings over, and waits longer"
+        return warning("bucket", region, crossing, f"Keep the weights in a bucket in {region}.")
+    return ok("bucket", region, f"{name} is in {there}")
 
 
 def contents(aws: Aws, place: Place, region: str) -> Contents:

@@ -15,6 +15,7 @@ Topic = Literal[
     "roles",
     "volume",
     "disk",
+    "bucket",
     "running",
     "reservation",
     "engine",

@@ -4,7 +4,7 @@ from itertools import product
 from typing import Any
 
 from infra import catalog
-from infra.aws import own, quotas, reservation, site
+from infra.aws import bucket, own, quotas, reservation, site
 from infra.aws.api import Aws
 from infra.aws.disk import disk_found
 from infra.aws.failures import Refused, translated
@@ -133,6 +133,7 @@ def look(
         ours = sum(tags(row).get(TAG) == order.name for row in seen)
         findings.append(reservation.found(order, region, reserved, ours))
     findings += [*several_found(order, region), *image_found(order, region, image)]
+    findings += bucket.found(aws, order, region)
     findings += own.of_region(aws, order, region, {subnet.vpc_id for subnet in nets.values()})
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, Rates([], [], [], findings)
@@ -348,6 +349,7 @@ def verdict(problems: list[Finding]) -> CorralError:
         "roles": UsageError,
         "price": UsageError,
         "disk": UsageError,
+        "bucket": UsageError,
         "quota": CapacityError,
         "zones": CapacityError,
         "reservation": CapacityError,
@@ -358,6 +360,7 @@ def verdict(problems: list[Finding]) -> CorralError:
         "reservation",
         "volume",
         "disk",
+        "bucket",
         "network",
         "image",
         "price",

@@ -183,8 +183,9 @@ def answer_in(out: str, mark: str) -> Answer | None:
 def unreached(instance_id: str, out: str, err: str) -> HostError:
     """No session, or one that ended early, with the last words about it."""
     lines = [line.strip() for line in (*out.splitlines(), *err.splitlines()) if line.strip()]
+    reason = lines[-1].rstrip(".") if lines else "no reason given"
     return HostError(
-        f"Session Manager does not reach {instance_id}: {lines[-1] if lines else 'no reason given'}.",
+        f"Session Manager does not reach {instance_id}: {reason}.",
         "The box may still start; else check that its subnet reaches the endpoints ssm and ssmmessages.",
     )
 
