@@ -16,8 +16,15 @@ ROOT = Path(__file__).parent.parent
 LOCKS = sorted((ROOT / "serving" / "locks").glob("vllm-*.toml"))
 
 
-def test_the_newest_version_has_a_lock() -> None:
-    assert f"vllm-{data()['newest']}.toml" in [path.name for path in LOCKS]
+def test_every_version_that_keeps_users_apart_has_a_lock() -> None:
+    """From the one whose answers reach only who asked (vllm_versions.toml, CVE-2026-73558) to the newest."""
+    table = data()
+    since = max(advisory["below"] for advisory in table["advisory"])
+    assert [path.stem for path in LOCKS] == [
+        f"vllm-{version}"
+        for version in ("0.27.0", "0.27.1", "0.28.0", "0.29.0", "0.30.0", "0.31.0", "0.32.0", "0.33.0")
+    ]
+    assert (since, table["newest"]) == ("0.27.0", "0.33.0")
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=lambda path: path.stem)
