@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from deploy.deployment import Deployment
 from deploy.targets.choose import target_of
+from deploy.targets.deployment import Deployment
 from infra.errors import EndpointError, HostError
-from serving import client
-from serving.endpoint import Endpoint
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
 
 LOOK_EVERY_S = 60.0
 """Well below the twenty minutes after which Session Manager ends a session nobody uses."""

@@ -5,16 +5,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.resources import files
 
-from deploy.cli.output import progress
-from deploy.deployment import Deployment, folder
-from deploy.targets import host_unit, local, ssh, tunnels
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import place as local
+from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh import place as ssh
 from infra import host as hosts
+from infra.egress import LIMITS, Egress, Look, Proof, foreign, look, problems
 from infra.errors import ServerError, UsageError
 from infra.onhost import egress as onhost
+from infra.say import progress
 from infra.ssh import Host
-from serving import client, server
-from serving.egress import LIMITS, Egress, Look, Proof, foreign, look, problems
-from serving.endpoint import Endpoint
+from serving.vllm import client, server
+from serving.vllm.endpoint import Endpoint
 
 # Public name servers, which answer everybody everywhere; by address, so that no name must be asked first.
 TARGETS = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443")

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from deploy import deployment as deployments
-from deploy import weights
-from deploy.cli.output import progress
-from deploy.deployment import Deployment
-from deploy.line import deployment_for, refuse_another_place
-from deploy.plan import Plan
-from deploy.targets import local
+from deploy.line import refuse_another_place
+from deploy.targets import deployment as deployments
+from deploy.targets import weights
 from deploy.targets.choose import target_of
+from deploy.targets.deployment import Deployment, deployment_for
+from deploy.targets.local import place as local
 from infra.errors import UsageError
-from serving.endpoint import Endpoint
+from infra.say import progress
+from serving.sizing.plan import Plan
+from serving.vllm.endpoint import Endpoint
 
 
 def deployment_of(what: str, name: str | None = None, port: int | None = None) -> Deployment:

@@ -3,48 +3,26 @@
 from collections.abc import Callable
 from contextlib import suppress
 
-from deploy import deployment as deployments
-from deploy import weights
-from deploy.cli.output import progress
-from deploy.deployment import Deployment, Target
-from deploy.ec2.options import Ec2Options
-from deploy.plan import Plan
-from deploy.targets.base import Check, Status, Teardown
+from deploy.targets import deployment as deployments
+from deploy.targets import weights
 from deploy.targets.choose import target_of
-from infra.errors import CorralError, DocumentError, DoesNotFit, UsageError
+from deploy.targets.deployment import Deployment, Target
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.place import Check, Status, Teardown
+from infra.errors import CorralError, DocumentError, UsageError
 from infra.record import removed
-from serving import server, vllm_versions
-from serving.endpoint import Endpoint
+from serving.vllm import server
+from serving.vllm.endpoint import Endpoint
 
 Approve = Callable[[Deployment, tuple[Check, ...], str], None]
 """Told what was checked and, of what is rented, what it costs; raises when it is not to be."""
 
 
-def deployment_for(
-    plan: Plan, target: Target, name: str | None, hosts: tuple[str, ...] = (), engine: str = ""
-) -> Deployment:
-    """The deployment of a plan on a target. Raises DoesNotFit for a plan that cannot work, UsageError for no hosts."""
-    if not plan.fits:
-        raise DoesNotFit(
-            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
-        )
-    if (target == "ssh") != bool(hosts):
-        raise UsageError(
-            "The target ssh needs hosts, and the others have none.",
-            "For example: --target ssh --host gpu@10.0.0.5",
-        )
-    # Here it is the engine that is found that counts, and it is told of when it starts.
-    warn: Callable[[str], None] = (lambda text: None) if target == "local" else progress
-    vllm_versions.check_planned(plan.vllm_version, warn, plan.serve)
-    made = deployments.make(plan, target, name)
-    return made.model_copy(update={"hosts": hosts, "engine": engine})
-
-
 def dry_run(deployment: Deployment, options: Ec2Options) -> list[dict[str, object]]:
     """What provisioning would ask of the world; on EC2 every call, without making one."""
     if deployment.target == "ec2":
-        from deploy.ec2 import dry_run as ec2_dry_run
-        from deploy.ec2 import order as ec2_order
+        from deploy.targets.ec2 import dry_run as ec2_dry_run
+        from deploy.targets.ec2 import order as ec2_order
 
         return ec2_dry_run.requests(ec2_order.order(deployment, options))
     return target_of(deployment).requests(deployment)
@@ -87,9 +65,9 @@ def provision_ec2(
     deployment: Deployment, options: Ec2Options, approve: Approve, keep: bool, to_serve: bool
 ) -> Deployment:
     """Rent it."""
-    from deploy.ec2.needs import require
-    from deploy.ec2.order import order, renewed
-    from deploy.targets import ec2
+    from deploy.targets.ec2 import place as ec2
+    from deploy.targets.ec2.needs import require
+    from deploy.targets.ec2.order import order, renewed
 
     deployment = weights.kept(deployment)
     renewed(ec2.begun(deployment.name), order(deployment, options))  # what is asked for wrongly is told first
@@ -123,7 +101,7 @@ def down(name: str, target: Target | None = None, region: str | None = None) -> 
     """Take a deployment away and prove it. With target ec2, also one whose documents are on another machine."""
     place = deployments.folder(name)
     if target == "ec2" or (place / "ledger.jsonl").exists():
-        from deploy.targets import ec2
+        from deploy.targets.ec2 import place as ec2
 
         return ec2.remove(name, region)
     found = taken_away(name, target)
@@ -151,7 +129,7 @@ def taken_away(name: str, target: Target | None) -> Teardown:
                 f"corral provision PLAN --target ssh --host HOST --name {name}, then corral down {name}"
             )
             raise
-        from deploy.targets import local
+        from deploy.targets.local import place as local
 
         return local.remove(name)
     return target_of(deployment).down(deployment)
@@ -186,7 +164,7 @@ def extend(name: str, minutes: int) -> str:
             f"{name} is not rented: it has no time limit to move.",
             f"End it when you like: corral down {name}",
         )
-    from deploy.targets import ec2
+    from deploy.targets.ec2 import place as ec2
     from infra.aws.order import utc
 
     return utc(ec2.extend(name, minutes))

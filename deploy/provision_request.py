@@ -7,17 +7,17 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.cli.output import is_somebody_there, progress
-from deploy.deployment import Deployment
-from deploy.ec2.options import Ec2Options
-from deploy.ec2.region import located
-from deploy.line import Approve, deployment_for
-from deploy.plan import Plan
-from deploy.show_provision import checked_target
-from deploy.targets.base import Check
-from deploy.weights import with_token_file
+from deploy.line import Approve
+from deploy.targets.deployment import Deployment, deployment_for
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.region import located
+from deploy.targets.place import Check
+from deploy.targets.show_provision import checked_target
+from deploy.targets.weights import with_token_file
 from infra.errors import UsageError
 from infra.record import first_problem
+from infra.say import is_somebody_there, progress
+from serving.sizing.plan import Plan
 
 PLURAL = {
     "region": "regions",

@@ -39,27 +39,27 @@ def printed() -> dict[str, Any]:
     from deploy.bundle.verify import Verdict
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
-    from deploy.demo import Demo
-    from deploy.deployment import Deployment
-    from deploy.ec2.blocks import Bought
+    from deploy.demo.run import Demo
     from deploy.export.base import Export
-    from deploy.owned_hosts import Inventory
-    from deploy.plan import Plan
-    from deploy.show_provision import Extended, Reaped
-    from deploy.sizing.capacity import Capacity
-    from deploy.sizing.size import Ranking
-    from deploy.stored_prices import PriceTable
-    from deploy.targets.base import Status, Teardown
-    from deploy.weights_push import Pushed
+    from deploy.targets.deployment import Deployment
+    from deploy.targets.ec2.blocks import Bought
+    from deploy.targets.ec2.weights_push import Pushed
+    from deploy.targets.place import Status, Teardown
+    from deploy.targets.show_provision import Extended, Reaped
+    from deploy.targets.ssh.owned_hosts import Inventory
     from infra.aws.capacity_blocks import Offering
-    from serving.calibration import Calibration
-    from serving.egress import Egress
-    from serving.endpoint import Endpoint
-    from serving.engine import Engine
-    from serving.pack import Packed
+    from infra.aws.stored_prices import PriceTable
+    from infra.egress import Egress
+    from serving.model.calibration import Calibration
     from serving.probe.diff import Difference
     from serving.probe.report import ProbeReport
     from serving.probe.sweep_report import Sweep
+    from serving.sizing.capacity import Capacity
+    from serving.sizing.plan import Plan
+    from serving.sizing.size import Ranking
+    from serving.vllm.endpoint import Endpoint
+    from serving.vllm.engine import Engine
+    from serving.vllm.pack import Packed
 
     requests = list[dict[str, Any]]  # of --dry-run
     return {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from serving.egress import Egress, Proof, moved
+from infra.egress import Egress, Proof, moved
 
 
 def described(found: Egress) -> str:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable
 
-from deploy.cli.output import progress
-from deploy.deployment import Deployment, folder
 from deploy.launch import launch
-from deploy.targets import local
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import place as local
 from infra.errors import ServerError, UsageError
-from serving import server
-from serving.endpoint import Endpoint
-from serving.supervise import Policy, delay_s
+from infra.say import progress
+from serving.vllm import server
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.supervise import Policy, delay_s
 
 
 def supervise(

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 
 from deploy.bundle.create import Made
 from deploy.bundle.create import create as create_bundle
-from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
-from serving import tiny
+from serving.model import tiny
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import plan_checkpoint
 
 PYTHON = "{}.{}".format(*sys.version_info)
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"

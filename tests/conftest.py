@@ -83,7 +83,7 @@ def the_hub_is_not_asked(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
     """What a repository is, is answered here: open to everybody, at one commit. The tests of the door have a Hub."""
     if request.path.name.startswith("test_hub"):
         return
-    from serving import hub
+    from serving.model import hub
 
     def described(repo: str, revision: str | None, token: object) -> hub.Repository:
         return hub.Repository(
@@ -189,7 +189,7 @@ TEST_ENGINE = os.environ.get("CORRAL_TEST_ENGINE")
 @pytest.fixture(scope="session")
 def engine() -> Path:
     """The `vllm` executable of the real engine: $CORRAL_TEST_ENGINE, or the one `corral engine install` made."""
-    from serving.engine import executable, is_installed
+    from serving.vllm.engine import executable, is_installed
 
     if TEST_ENGINE:
         return Path(TEST_ENGINE)

@@ -11,12 +11,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from deploy.deployment import Deployment, folder, make
-from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
-from deploy.targets import local
-from serving import server, tiny
+from deploy.targets.deployment import Deployment, folder, make
+from deploy.targets.local import place as local
+from serving.model import tiny
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import plan_checkpoint
+from serving.vllm import server
 
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"
 

@@ -10,14 +10,14 @@ import fake_aws_cli
 import pytest
 from renting import START, an_order
 
-from deploy.deployment import Deployment, folder, make
-from deploy.ec2 import reach
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
+from deploy.targets.deployment import Deployment, folder, make
+from deploy.targets.ec2 import reach
 from infra.aws import session
 from infra.aws.rented import Rented
 from infra.errors import AuthError, HostError
-from serving import client
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
+from serving.vllm import client
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from deploy.bundle import media, wheels
 from deploy.bundle.manifest import Bundle, read
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
-from deploy.plan import Plan
 from infra import offline
 from infra.errors import DocumentError, HostError, UsageError
+from serving.sizing.plan import Plan
 
 
 def test_the_bundle_holds_everything_and_its_manifest_says_so(tmp_path: Path) -> None:

@@ -18,12 +18,12 @@ from deploy.bundle import install as installing
 from deploy.bundle.install import install
 from deploy.bundle.manifest import read
 from deploy.cli.main import run
-from deploy.deployment import home, make
-from deploy.plan import Plan
-from deploy.targets.owned import brought
+from deploy.targets.deployment import home, make
+from deploy.targets.ssh.owned import brought
 from infra.errors import DocumentError, HostError
-from serving import engine
-from serving.engine import Engine
+from serving.sizing.plan import Plan
+from serving.vllm import engine
+from serving.vllm.engine import Engine
 
 WEIGHTS = "model/model-00001-of-00002.safetensors.part-0002"
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from deploy.plan import Plan, Throughput
-from deploy.sizing.fit import Options
-from deploy.sizing.size import on, plan
-from deploy.sizing.subject import named
 from infra.catalog import gpus
-from serving import calibration
-from serving.models import model
+from serving.model import calibration
+from serving.model.models import model
+from serving.model.throughput import Engine, Load, kernels_s, prefill_s
+from serving.model.weights import Split
 from serving.probe.report import ProbeReport
-from serving.throughput import Engine, Load, kernels_s, prefill_s
-from serving.vllm_versions import rules
-from serving.weights import Split
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan, Throughput
+from serving.sizing.size import on, plan
+from serving.sizing.subject import named
+from serving.vllm.versions import rules
 
 PROBE = {
     "document": "probe",

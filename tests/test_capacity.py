@@ -9,10 +9,10 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.plan import Plan
-from deploy.sizing.capacity import Capacity, Choice, Question, capacity
-from deploy.sizing.traffic import Promise, Traffic, positive, promise, traffic
 from infra.errors import UsageError
+from serving.sizing.capacity import Capacity, Choice, Question, capacity
+from serving.sizing.plan import Plan
+from serving.sizing.traffic import Promise, Traffic, positive, promise, traffic
 
 FIVE = traffic(5, None, 2.0, "1000", "300")
 

@@ -11,7 +11,7 @@ from fake_aws import FakeAws, Faulty
 from renting import door, fresh
 
 from deploy.cli.main import run
-from deploy.ec2 import blocks
+from deploy.targets.ec2 import blocks
 from infra.aws import capacity_blocks
 from infra.aws.capacity_blocks import Offering, checked_hours
 from infra.aws.failures import Refused

@@ -2,11 +2,10 @@
 
 import pytest
 
-from deploy.sizing.size_cpu import local_machine
-from infra import catalog
+from infra import catalog, gpus
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport
-from serving import gpus
+from serving.sizing.size_cpu import local_machine
 
 WHOLE = [
     ("Tesla T4", 15_360, "T4"),

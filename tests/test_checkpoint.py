@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from deploy.plan import Plan
-from deploy.sizing.ask import checked
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan
-from deploy.sizing.subject import from_contents
 from infra.errors import DocumentError
 from infra.hardware import Machine
-from serving.checkpoint import read
+from serving.model.checkpoint import read
+from serving.sizing.ask import checked
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import plan
+from serving.sizing.subject import from_contents
 
 TINY: dict[str, object] = {
     "architectures": ["Llama4ForCausalLM"],

@@ -12,9 +12,9 @@ import httpx2
 import pytest
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
-from serving import client
-from serving.client import Canary, TooLate
-from serving.endpoint import Endpoint
+from serving.vllm import client
+from serving.vllm.client import Canary, TooLate
+from serving.vllm.endpoint import Endpoint
 
 GOOD = {
     "model": "m",

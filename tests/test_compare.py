@@ -14,9 +14,9 @@ from deploy.costs.claude_cost import Way
 from deploy.costs.compare import compare
 from deploy.costs.comparison import ClaudeSide, Comparison
 from deploy.costs.question import Question
-from deploy.plan import Plan, PlanMachine
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan, PlanMachine
 
 DATA = Path(__file__).parent / "data" / "compare"
 DAY = date(2026, 11, 24)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError
-from serving.config import architecture_of, dtype_of, precision_of
-from serving.models import Architecture, Vision
+from serving.model.config import architecture_of, dtype_of, precision_of
+from serving.model.models import Architecture, Vision
 
 TEXT: dict[str, Any] = {
     "hidden_size": 8,

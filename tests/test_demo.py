@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from deploy import demo
-from deploy import deployment as deployments
 from deploy.cli.main import run
-from deploy.demo import Demo, Done
-from deploy.plan import Plan
-from deploy.show_demo import summary
+from deploy.demo import run as demo
+from deploy.demo.run import Demo, Done
+from deploy.demo.show import summary
+from deploy.targets import deployment as deployments
 from infra import processes
 from infra.errors import CorralError, Interrupted, ServerError
-from serving import server
-from serving.endpoint import Endpoint
 from serving.probe.report import ProbeReport, Summary
+from serving.sizing.plan import Plan
+from serving.vllm import server
+from serving.vllm.endpoint import Endpoint
 
 MAIN = "from deploy.cli.main import main; main()"
 
@@ -79,8 +79,8 @@ def a_probe() -> ProbeReport:
 
 
 def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
-    from deploy.sizing.fit import Options
-    from deploy.sizing.size import answer_for
+    from serving.sizing.fit import Options
+    from serving.sizing.size import answer_for
 
     plan: Plan = answer_for("scout", "int4", "g5.12xlarge", Options())
     text = summary(

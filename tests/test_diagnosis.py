@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.diagnosis import Cause, Diagnosis, causes, explain
+from serving.vllm.diagnosis import Cause, Diagnosis, causes, explain
 
 LOGS = Path(__file__).parent / "data" / "vllm_logs"
 EXPECTED = tomllib.loads((LOGS / "expected.toml").read_text())

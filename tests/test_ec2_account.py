@@ -10,8 +10,8 @@ from fake_aws import ACCOUNT, FakeAws
 from renting import fresh
 
 from deploy.cli.main import fronted, run
-from deploy.deployment import folder
-from deploy.targets import ec2
+from deploy.targets.deployment import folder
+from deploy.targets.ec2 import place as ec2
 from infra.aws.api import Aws
 
 OTHER = "210987654321"

@@ -13,20 +13,20 @@ import refusals
 import yaml
 
 from deploy.cli.main import run
-from deploy.deployment import Deployment, folder, make
-from deploy.ec2 import order as ec2_order
-from deploy.ec2.nearest import nearest, said
-from deploy.ec2.options import Ec2Options, checked
-from deploy.ec2.tags import OURS
-from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
+from deploy.targets.deployment import Deployment, folder, make
+from deploy.targets.ec2 import order as ec2_order
+from deploy.targets.ec2.nearest import nearest, said
+from deploy.targets.ec2.options import Ec2Options, checked
+from deploy.targets.ec2.tags import OURS
 from infra import catalog
 from infra.aws import user_policy
 from infra.aws.order import Order
 from infra.aws.rented import BILLED_TAG
 from infra.errors import UsageError
 from infra.host import packed
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import answer_for
 
 
 def plan_on(machine: str, precision: str = "int4") -> Plan:

@@ -10,7 +10,7 @@ from fake_aws import ACCOUNT, FakeAws
 from fake_prices import item
 from renting import an_order, door, fresh, up
 
-from deploy.ec2.question import priced, question
+from deploy.targets.ec2.question import priced, question
 from infra import prices
 from infra.aws import preflight
 from infra.aws.order import Order

@@ -21,16 +21,16 @@ from fake_aws import FakeAws
 from renting import door, fresh
 
 from deploy.cli.main import run
-from deploy.cli.output import progress
 from deploy.connect import keep
-from deploy.deployment import folder, load
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
-from deploy.targets import ec2
-from deploy.targets.base import Status
+from deploy.targets.deployment import folder, load
+from deploy.targets.ec2 import place as ec2
+from deploy.targets.place import Status
 from infra.aws.session import Tunnel
 from infra.processes import is_alive
-from serving.endpoint import Endpoint
+from infra.say import progress
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
+from serving.vllm.endpoint import Endpoint
 
 Corral = Callable[..., tuple[int, str, str]]
 
@@ -398,7 +398,7 @@ def test_up_again_starts_the_same_machine(
     region = aws.regions["us-east-1"]
     (key,) = region.instances
     # The order was placed at the time of the real clock, the machine at that of the fake one.
-    monkeypatch.setattr("deploy.ec2.order.renewed", lambda old, new: old)
+    monkeypatch.setattr("deploy.targets.ec2.order.renewed", lambda old, new: old)
     assert corral("stop", "t1")[0] == 0
     code, _, err = corral("up", *kept)
     assert code == 0, err

@@ -11,12 +11,12 @@ from fake_aws import FakeAws
 from renting import door, fresh
 
 from deploy.cli.main import run
-from deploy.cli.output import progress
-from deploy.deployment import folder, load
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
-from deploy.targets import ec2
+from deploy.targets.deployment import folder, load
+from deploy.targets.ec2 import place as ec2
 from infra.aws.order import Order
+from infra.say import progress
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
 
 COMMIT = "5c0c7a3e" * 5
 """What the tests' Hub says of every repository (conftest)."""

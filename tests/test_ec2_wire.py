@@ -25,10 +25,10 @@ from botocore_once import models_read_once
 from fake_aws_cli import KEY
 
 from deploy.cli.main import run
-from deploy.plan import Plan
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
 from infra.aws.kinds import TYPES
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import answer_for
 
 if TYPE_CHECKING:
     from moto_aws import MotoAws

@@ -15,10 +15,10 @@ import pytest
 
 from deploy.egress import checked_target
 from infra import lock
+from infra.egress import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
 from infra.errors import DocumentError, HostError, UsageError
 from infra.lock import Count, Loaded
 from infra.onhost import egress as onhost
-from serving.egress import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
 
 RULES = """\
 table inet corral-scout {}

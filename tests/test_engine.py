@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.cli.main import run
-from deploy.deployment import home
+from deploy.targets.deployment import home
 from infra.errors import HostError, ServerError
-from serving import engine as engines
-from serving import fixups
-from serving.engine import Engine, attempts, find, is_installed, reason, uv_environment
+from serving.vllm import engine as engines
+from serving.vllm import fixups
+from serving.vllm.engine import Engine, attempts, find, is_installed, reason, uv_environment
 
 
 def a_vllm(root: Path, version: str = "") -> Path:
@@ -156,7 +156,7 @@ def test_an_engine_that_cannot_be_had_is_one_sentence_and_leaves_nothing_that_co
 def test_too_small_a_disk_is_said_before_anything_is_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.engine.recipe", lambda: engines.Recipe(
+    monkeypatch.setattr("serving.vllm.engine.recipe", lambda: engines.Recipe(
         version="1", requirement="nothing", disk_gib=10.0**9, excludes=()
     ))  # fmt: skip
     with pytest.raises(HostError, match="The engine needs 1000000000 GiB of disk"):

@@ -9,11 +9,11 @@ import pytest
 from renting import an_order, door, fresh
 
 from infra.aws import preflight
-from serving.engine_lock import lock_of
-from serving.vllm_versions import data
+from serving.vllm.engine_lock import lock_of
+from serving.vllm.versions import data
 
 ROOT = Path(__file__).parent.parent
-LOCKS = sorted((ROOT / "serving" / "locks").glob("vllm-*.toml"))
+LOCKS = sorted((ROOT / "serving" / "vllm" / "locks").glob("vllm-*.toml"))
 
 
 def test_every_version_that_keeps_users_apart_has_a_lock() -> None:

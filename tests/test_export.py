@@ -14,18 +14,18 @@ import pytest
 import refusals
 import yaml
 
-from deploy import deployment as deployments
 from deploy.cli.main import run
-from deploy.ec2.order import order
-from deploy.ec2.region import located
 from deploy.export.base import Ask, Export
 from deploy.export.formats import FORMATS, export
-from deploy.plan import Plan
-from deploy.targets.owned import Brought, host_setup
+from deploy.targets import deployment as deployments
+from deploy.targets.ec2.order import order
+from deploy.targets.ec2.region import located
+from deploy.targets.ssh.owned import Brought, host_setup
 from infra.errors import CorralError
 from infra.host import host_files
 from infra.record import Record
-from serving.options import argv
+from serving.sizing.plan import Plan
+from serving.vllm.options import argv
 
 DATA = Path(__file__).parent / "data" / "export"
 PLANS = ("scout-int4", "scout-bf16", "maverick-bf16")

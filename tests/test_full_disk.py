@@ -19,12 +19,13 @@ from renting import fresh
 from stubbed import Patience, members
 
 from deploy.cli.main import run
-from deploy.deployment import Deployment, folder, home
-from deploy.plan import Plan
-from deploy.targets import ec2, local
+from deploy.targets.deployment import Deployment, folder, home
+from deploy.targets.ec2 import place as ec2
+from deploy.targets.local import place as local
 from infra.aws import session
 from infra.aws.api import Aws
 from infra.errors import HostError
+from serving.sizing.plan import Plan
 
 CORRAL = f"{sys.executable} -c 'from deploy.cli.main import main; main()'"
 SCRIPT = """

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from infra import gpus
 from infra.facts import GpuFacts, GpuReport
-from serving import gpus
 
 
 class NVMLError(Exception):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from infra.errors import AuthError, EndpointError, ServerError
-from serving import client
-from serving.endpoint import Endpoint
-from serving.health import DEAD, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.health import DEAD, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
 
 GOOD = Seen(health=200, models=("scout", "alias"), canary="right")
 SERVING = Verdict(state="serving", detail="it answered a completion")

@@ -9,8 +9,8 @@ import pytest
 from fake_aws import Clock
 
 from infra.errors import ServerError
-from serving.endpoint import Endpoint
-from serving.health import CANARY_DEADLINE_S, Verdict, judge, look, wait_until_ready
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.health import CANARY_DEADLINE_S, Verdict, judge, look, wait_until_ready
 
 
 class Server:

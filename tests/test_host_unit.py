@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from test_owned import deployment
 
-from deploy.deployment import Deployment
-from deploy.targets import host_unit
-from deploy.targets.host_unit import UnitState
+from deploy.targets.deployment import Deployment
+from deploy.targets.ssh import host_unit
+from deploy.targets.ssh.host_unit import UnitState
 
 
 class Host:

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from infra.errors import AuthError, DocumentError, UsageError
-from serving import hub as door
-from serving import tiny
-from serving.hub_token import Token
+from serving.model import hub as door
+from serving.model import tiny
+from serving.model.hub_token import Token
 
 REPO = "someone/Tiny-Llama-4"
 WRONG = Token("hf_revoked_CANARY", "HF_TOKEN")

@@ -15,11 +15,12 @@ from test_hub import GRANTED, REPO, STRANGER, WRONG, fake_hub_class
 
 from deploy import launch as door
 from deploy.cli.main import run
-from deploy.deployment import Deployment, folder, load, make
-from deploy.plan import Plan
-from deploy.targets import local
+from deploy.targets.deployment import Deployment, folder, load, make
+from deploy.targets.local import place as local
 from infra.errors import AuthError, EndpointError, UsageError
-from serving import fetching, server, tiny
+from serving.model import fetching, tiny
+from serving.sizing.plan import Plan
+from serving.vllm import server
 
 Served = Callable[..., Deployment]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import UsageError
-from serving import hub_token
-from serving.hub_token import Token
+from serving.model import hub_token
+from serving.model.hub_token import Token
 
 ONE, TWO, THREE = "hf_one_CANARY", "hf_two_CANARY", "hf_three_CANARY"
 

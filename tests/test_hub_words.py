@@ -8,11 +8,11 @@ import pytest
 from huggingface_hub import errors
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
-from serving import hub
-from serving.hub import asked, file, tensors
-from serving.hub_token import Token
-from serving.safetensors import Tensor
-from serving.weights import Part
+from serving.model import hub
+from serving.model.hub import asked, file, tensors
+from serving.model.hub_token import Token
+from serving.model.safetensors import Tensor
+from serving.model.weights import Part
 
 REFUSED = httpx2.Response(400, request=httpx2.Request("GET", "http://hub"))
 MISSING = (DocumentError, "There is no repository 'a/b' on the Hub, or your token may not see it.")
@@ -153,8 +153,8 @@ def test_a_repository_is_read_from_its_config_and_its_headers_at_one_commit(
         told.append((repo, revision, token))
         return hub.Repository(repo=repo, revision="c" * 40, gated=False, fetched_bytes=144)
 
-    monkeypatch.setattr("serving.hub.describe", described)
-    monkeypatch.setattr("serving.hub.file", small)
+    monkeypatch.setattr("serving.model.hub.describe", described)
+    monkeypatch.setattr("serving.model.hub.file", small)
     monkeypatch.setattr("huggingface_hub.HfApi.get_safetensors_metadata", metadata)
     monkeypatch.setenv("HF_TOKEN", "hf_12345678")
     read = hub.read("a/b")
@@ -167,6 +167,6 @@ def test_a_repository_is_read_from_its_config_and_its_headers_at_one_commit(
     assert (read.where, read.dtype, read.precision, read.nested_config) == ("a/b", "float16", "bf16", False)
     assert read.revision == "c" * 40
     assert (read.architecture.vocab_size, read.weights) == (9, (Part("lm_head", None, 72, bytes=144),))
-    monkeypatch.setattr("serving.hub.file", lambda *_: b"[]")
+    monkeypatch.setattr("serving.model.hub.file", lambda *_: b"[]")
     with pytest.raises(DocumentError, match="config.json of a/b is not a JSON object"):
         hub.read("a/b")

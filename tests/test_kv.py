@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from serving.kv import Layout, group_size, grouped, held_tokens, layers_of, layout, most_on_a_stage
-from serving.models import model
-from serving.vllm_versions import rules
-from serving.weights import Split
+from serving.model.kv import Layout, group_size, grouped, held_tokens, layers_of, layout, most_on_a_stage
+from serving.model.models import model
+from serving.model.weights import Split
+from serving.vllm.versions import rules
 
 VECTORS = json.loads((Path(__file__).parent / "data" / "vllm033_kv_vectors.json").read_text())
 SCOUT = model("scout").architecture

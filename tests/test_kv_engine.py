@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from serving import tiny
-from serving.kv import Layout, layout
-from serving.models import Architecture, model
-from serving.vllm_versions import rules
-from serving.weights import Split, stage_of_layers
+from serving.model import tiny
+from serving.model.kv import Layout, layout
+from serving.model.models import Architecture, model
+from serving.model.weights import Split, stage_of_layers
+from serving.vllm.versions import rules
 
 pytestmark = pytest.mark.engine
 

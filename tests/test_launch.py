@@ -7,12 +7,12 @@ import pytest
 import refusals
 import stubbed
 
-from deploy import deployment as deployments
 from deploy.cli.main import run
-from deploy.deployment import Deployment, make
 from deploy.launch import deployment_of
-from deploy.plan import Plan
-from serving import tiny
+from deploy.targets import deployment as deployments
+from deploy.targets.deployment import Deployment, make
+from serving.model import tiny
+from serving.sizing.plan import Plan
 
 
 @pytest.fixture(scope="module")

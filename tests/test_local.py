@@ -14,13 +14,13 @@ import stubbed
 from fake_aws import Clock
 from stubbed import Patience, members, until
 
-from deploy.deployment import Deployment, folder
 from deploy.egress import prove
-from deploy.plan import Plan
-from deploy.targets import local
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import place as local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
-from serving import engine, log_writer, logs, server
+from serving.sizing.plan import Plan
+from serving.vllm import engine, log_writer, logs, server
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -197,11 +197,11 @@ def test_stop_leaves_nothing_of_a_server_that_resists(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     monkeypatch.setenv("STUB", how)
-    monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
-    monkeypatch.setattr("serving.stopping.ORPHANS_S", 0.2)
+    monkeypatch.setattr("serving.vllm.stopping.AFTER_SECOND_TERM_S", 0.2)
+    monkeypatch.setattr("serving.vllm.stopping.ORPHANS_S", 0.2)
     if how == "ignores-sigterm":  # it does so for as long as it is given, so that need not be long
         clock = Clock()
-        monkeypatch.setattr("serving.stopping.stop.__defaults__", (clock.sleep, clock))
+        monkeypatch.setattr("serving.vllm.stopping.stop.__defaults__", (clock.sleep, clock))
     local.serve(deployment)
     local.stop(deployment)
     assert members(deployment) == ()
@@ -315,7 +315,7 @@ def test_a_server_that_answers_something_else_is_not_ready(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str, detail: str
 ) -> None:
     monkeypatch.setenv("STUB", how)
-    monkeypatch.setattr("serving.startup.COMPILE_S", 1)
+    monkeypatch.setattr("serving.vllm.startup.COMPILE_S", 1)
     with pytest.raises(ServerError, match="was not ready after 1 s; it is degraded") as caught:
         local.serve(deployment)
     assert detail in caught.value.message
@@ -328,8 +328,8 @@ def test_a_server_that_says_200_and_generates_nothing_is_hung(
     local.serve(deployment)
     local.stop(deployment)
     monkeypatch.setenv("STUB", "canary-hangs")
-    monkeypatch.setattr("serving.health.look.__defaults__", (0.3,))
-    monkeypatch.setattr("serving.startup.COMPILE_S", 1)
+    monkeypatch.setattr("serving.vllm.health.look.__defaults__", (0.3,))
+    monkeypatch.setattr("serving.vllm.startup.COMPILE_S", 1)
     with pytest.raises(ServerError, match="not ready after 1 s; it is hung"):
         local.serve(deployment)
 
@@ -361,8 +361,8 @@ def test_corral_killed_while_it_waits_leaves_a_server_that_can_be_found_and_ende
     corral.kill()
     corral.wait()
     assert local.status(deployment).state == "starting"
-    monkeypatch.setattr("serving.stopping.WHILE_STARTING_S", 0.2)
-    monkeypatch.setattr("serving.stopping.AFTER_SECOND_TERM_S", 0.2)
+    monkeypatch.setattr("serving.vllm.stopping.WHILE_STARTING_S", 0.2)
+    monkeypatch.setattr("serving.vllm.stopping.AFTER_SECOND_TERM_S", 0.2)
     local.stop(deployment)
     assert members(deployment) == ()
 

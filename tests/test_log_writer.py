@@ -12,8 +12,8 @@ from typing import NoReturn
 import pytest
 from stubbed import until
 
-from serving import log_writer, logs
-from serving.log_writer import PARTS, Log
+from serving.vllm import log_writer, logs
+from serving.vllm.log_writer import PARTS, Log
 
 
 def sizes(folder: Path) -> dict[str, int]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import app, run
-from deploy.cli.output import fail
 from infra import errors
+from infra.say import fail
 
 ROOT = Path(__file__).parent.parent
 

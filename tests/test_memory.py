@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from infra.catalog import gpus
-from serving.memory import Budget, Sizes, Term, activations, budget, device_defaults
-from serving.models import model
-from serving.vllm_versions import rules
+from serving.model.memory import Budget, Sizes, Term, activations, budget, device_defaults
+from serving.model.models import model
+from serving.vllm.versions import rules
 
 SCOUT = model("scout").architecture
 GIB = 2**30

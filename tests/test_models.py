@@ -3,8 +3,8 @@
 import pytest
 
 from infra.errors import UsageError
-from serving import models
-from serving.models import Architecture, Checkpoint, Model, Scheme
+from serving.model import models
+from serving.model.models import Architecture, Checkpoint, Model, Scheme
 
 TABLE = """
 [family]

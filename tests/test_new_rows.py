@@ -2,13 +2,13 @@
 
 from importlib.resources import files
 
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan
-from deploy.sizing.subject import of_model
 from infra import catalog
 from infra.hardware import owned
-from serving import models
-from serving.weights import params
+from serving.model import models
+from serving.model.weights import params
+from serving.sizing.fit import Options
+from serving.sizing.size import plan
+from serving.sizing.subject import of_model
 
 QWEN3_235B = """
 [model.qwen3-235b]

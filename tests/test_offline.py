@@ -9,7 +9,7 @@ import pytest
 
 from deploy.cli.main import run
 from infra.offline import VARIABLE
-from serving import engine
+from serving.vllm import engine
 
 REPOSITORY = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
 

@@ -20,13 +20,13 @@ from fake_box import Box, commands, setup
 from fake_iam import allows
 from renting import an_order
 
-from deploy.ec2 import reach
-from deploy.ec2.order import stored
-from deploy.targets.owned import removal_script
+from deploy.targets.ec2 import reach
+from deploy.targets.ec2.order import stored
+from deploy.targets.ssh.owned import removal_script
 from infra import host
 from infra.aws import policy
 from infra.onhost import watch
-from serving.pack import pack
+from serving.vllm.pack import pack
 
 ROOT = "/opt/corral/scout"
 MakeBox = Callable[..., Box]

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from infra.errors import UsageError
-from serving.engine import recipe
-from serving.options import ServeOptions, across_nodes, argv, environment, flag
+from serving.vllm.engine import recipe
+from serving.vllm.options import ServeOptions, across_nodes, argv, environment, flag
 
 SCOUT = ServeOptions(
     model="/models/scout with a space",

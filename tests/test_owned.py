@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from deploy.deployment import Deployment, folder
-from deploy.plan import Plan
-from deploy.targets import host_checks, owned, ssh, tunnels
-from deploy.targets.owned import Brought
-from deploy.targets.tunnels import Tunnels
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ssh import host_checks, owned, tunnels
+from deploy.targets.ssh import place as ssh
+from deploy.targets.ssh.owned import Brought
+from deploy.targets.ssh.tunnels import Tunnels
 from infra.errors import CorralError, HostError, ServerError, UsageError
+from serving.sizing.plan import Plan
 
 DATA = Path(__file__).parent / "data" / "hosts"
 

@@ -12,10 +12,10 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.deployment import Deployment, make
-from deploy.plan import Plan
-from deploy.targets import ssh
+from deploy.targets.deployment import Deployment, make
+from deploy.targets.ssh import place as ssh
 from infra import ssh as door
+from serving.sizing.plan import Plan
 
 DATA = Path(__file__).parent / "data" / "hosts"
 GOOD = (DATA / "debian.txt").read_text()

@@ -20,13 +20,13 @@ from bad_disk import CLOSED, FULL, Disk
 from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
-from deploy.deployment import Target, folder, make
-from deploy.plan import Plan
+from deploy.targets.deployment import Target, folder, make
+from infra.egress import LIMITS, Egress
 from infra.errors import AuthError
 from infra.onhost import egress as onhost
-from serving import client
-from serving.egress import LIMITS, Egress
-from serving.endpoint import Endpoint
+from serving.sizing.plan import Plan
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
 
 DATA = Path(__file__).parent / "data"
 ROOT = "/opt/corral/scout"

@@ -6,9 +6,9 @@ import pytest
 from fake_box import Box
 from test_owned_line import DATA, Corral, box, corral, free_port
 
-from deploy.deployment import load
-from deploy.plan import Plan
-from serving import hub
+from deploy.targets.deployment import load
+from serving.model import hub
+from serving.sizing.plan import Plan
 
 __all__ = ["box", "corral"]  # the fixtures of the line
 META = "meta-llama/Llama-4-Scout-17B-16E-Instruct"

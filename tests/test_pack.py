@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import HostError, ServerError
-from serving import pack
-from serving.engine import Engine
+from serving.vllm import pack
+from serving.vllm.engine import Engine
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from serving.models import Architecture, model
-from serving.parts import parts_of
-from serving.safetensors import BITS, Tensor
-from serving.weights import Part, Split, params, parts, rank_bytes
+from serving.model.models import Architecture, model
+from serving.model.parts import parts_of
+from serving.model.safetensors import BITS, Tensor
+from serving.model.weights import Part, Split, params, parts, rank_bytes
 
 Stored = Callable[[str, tuple[int, ...]], Iterator[Tensor]]
 

@@ -8,11 +8,11 @@ import pytest
 import refusals
 from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
 
-from deploy.plan import Plan
 from deploy.report import plots
-from deploy.sizing import plot
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
+from serving.sizing import plot
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import answer_for
 
 
 class Drawn:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from infra.errors import CorralError, DocumentError, HostError, UsageError
-from serving import tiny
-from serving.options import ServeOptions
-from serving.precheck import check
+from serving.model import tiny
+from serving.model.precheck import check
+from serving.vllm.options import ServeOptions
 
 
 def options(folder: Path, **changed: Any) -> ServeOptions:

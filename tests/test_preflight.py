@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import refusals
 
-from deploy import preflight
-from deploy.plan import Plan, PlanMachine
-from deploy.targets.base import Check
+from deploy.targets import preflight
+from deploy.targets.place import Check
 from infra import facts
 from infra.errors import HostError
+from serving.sizing.plan import Plan, PlanMachine
 
 DATA = Path(__file__).parent / "data" / "hosts"
 GPU_CASES = json.loads((DATA / "gpus.json").read_text())

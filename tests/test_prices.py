@@ -10,9 +10,9 @@ from fake_prices import item
 from renting import door, fresh
 
 from deploy.cli.main import run
-from deploy.show_prices import text
-from deploy.stored_prices import NoPrice, checked_types, refreshed, table
 from infra import catalog, prices
+from infra.aws.show_prices import text
+from infra.aws.stored_prices import NoPrice, checked_types, refreshed, table
 from infra.errors import AuthError, CloudError, UsageError
 from infra.prices import HourlyPrice, keep, on_demand_price, price_of
 

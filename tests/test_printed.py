@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from infra import local
+from infra import gpus, local
 from infra.facts import GpuReport, parse
-from serving import gpus, tiny
+from serving.model import tiny
 
 DATA = Path(__file__).parent / "data"
 A_DAY = "1795521600"  # 2026-11-24, noon: prices have an age, and models of Claude an end

@@ -18,12 +18,12 @@ import pytest
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
-from deploy.targets.base import Status
+from deploy.targets.place import Status
 from infra.errors import EndpointError
-from serving.endpoint import Endpoint
 from serving.probe import ask, attack, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
+from serving.vllm.endpoint import Endpoint
 
 Fake = Callable[..., str]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -439,8 +439,8 @@ def test_a_deployment_is_probed_by_its_name(
                 name=deployment, target="local", state="serving", detail="stopped", endpoint=endpoint
             )
 
-    monkeypatch.setattr("deploy.deployment.names", lambda: ("scout-prod",))
-    monkeypatch.setattr("deploy.deployment.load", lambda name: name)
+    monkeypatch.setattr("deploy.targets.deployment.names", lambda: ("scout-prod",))
+    monkeypatch.setattr("deploy.targets.deployment.load", lambda name: name)
     monkeypatch.setattr("deploy.targets.choose.target_of", lambda deployment: Place)
     command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
     assert corral(command) == 0

@@ -13,8 +13,8 @@ import httpx2
 import pytest
 from probing import on_any_machine
 
-from deploy import demo
 from deploy.cli.main import run as corral
+from deploy.demo import run as demo
 from infra.errors import EndpointError
 from serving.probe import ask
 from serving.probe.questions import Server

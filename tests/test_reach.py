@@ -9,16 +9,16 @@ import pytest
 from fake_aws import Clock, FakeAws
 from renting import START, an_order, door
 
-from deploy.deployment import Deployment, folder, make
-from deploy.ec2 import reach
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
+from deploy.targets.deployment import Deployment, folder, make
+from deploy.targets.ec2 import reach
 from infra.aws import launch, session
 from infra.aws.rented import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.processes import Birth, birth
-from serving.endpoint import Endpoint
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
+from serving.vllm.endpoint import Endpoint
 
 BOX = Rented(
     instance_id="i-1",

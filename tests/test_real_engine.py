@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from deploy.deployment import Deployment, make
-from deploy.sizing.fit import Options
-from deploy.sizing.size import plan_checkpoint
+from deploy.targets.deployment import Deployment, make
 from infra import processes
-from serving import client, health, server, startup, tiny
-from serving.endpoint import Endpoint
-from serving.tiny import Layout
+from serving.model import tiny
+from serving.model.tiny import Layout
+from serving.sizing.fit import Options
+from serving.sizing.size import plan_checkpoint
+from serving.vllm import client, health, server, startup
+from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

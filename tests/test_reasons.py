@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import refusals
 
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
 from infra.errors import CorralError
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
 
 MODELS = (("scout", "bf16"), ("scout", "int4"), ("maverick", "bf16"), ("maverick", "fp8"))
 MACHINES = (

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.catalog import gpus
-from serving import recipes
+from serving.model import recipes
 
 FP8 = (
     "FP8 weights are used weight-only (Marlin W8A16) on compute capability {}: the memory is saved, but there is no "

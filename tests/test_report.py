@@ -16,10 +16,10 @@ from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.comparison import Comparison
 from deploy.costs.question import Question
-from deploy.plan import Plan
 from deploy.report.html import render
 from deploy.report.text import comparison_text
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
 
 DATA = Path(__file__).parent / "data" / "compare"
 PLAN = Plan.read(DATA / "plan.json")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError
-from serving.safetensors import Tensor, header_length, parse
+from serving.model.safetensors import Tensor, header_length, parse
 
 HINT = "Download it again, or copy it again."
 

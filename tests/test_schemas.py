@@ -11,7 +11,7 @@ from jsonschema import ValidationError
 
 from deploy.cli.main import app, run
 from deploy.schemas import printed
-from deploy.targets.base import Teardown
+from deploy.targets.place import Teardown
 from infra import errors
 
 
@@ -60,7 +60,7 @@ LEFT = Teardown(name="t1", counts={"volumes": 1}, left=("volumes: vol-1 in us-ea
     ("command", "answers"),
     [
         (["down", "t1"], ("deploy.line.down", LEFT)),
-        (["reap"], ("deploy.targets.ec2.reap", ([], [LEFT]))),
+        (["reap"], ("deploy.targets.ec2.place.reap", ([], [LEFT]))),
     ],
     ids=["down", "reap"],
 )

@@ -14,10 +14,10 @@ from infra import interrupts
 from infra.errors import DocumentError, HostError, ServerError
 from infra.interrupts import SIGNALS
 from infra.processes import Birth
-from serving import server
-from serving.endpoint import Endpoint
-from serving.engine import Engine
-from serving.options import ServeOptions, argv
+from serving.vllm import server
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.engine import Engine
+from serving.vllm.options import ServeOptions, argv
 
 
 def test_the_environment_is_the_users_without_secrets_and_switches_and_with_corrals_on_top(
@@ -111,7 +111,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, server.
     vllm.write_text(f"#!/bin/sh\ncd {folder}\n{TELLS}")
     vllm.chmod(0o755)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr("serving.server.datetime", At)
+    monkeypatch.setattr("serving.vllm.server.datetime", At)
     handlers = interrupts.handle(signal.SIG_IGN)  # type: ignore[arg-type]
     started = server.start(folder, Engine(vllm=vllm, version="0.33.0", origin="PATH"), OPTIONS, 900)
     interrupts.restore(handlers)
@@ -266,5 +266,5 @@ def test_a_log_is_text_whatever_is_in_it(tmp_path: Path) -> None:
 
 
 def test_a_servers_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.server.datetime", At)
+    monkeypatch.setattr("serving.vllm.server.datetime", At)
     assert server.age_s(record(OURS)) == 60.0

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from deploy.show_server import command, endpoint, status
-from deploy.targets.base import Status
-from serving.endpoint import Endpoint
+from deploy.targets.place import Status
+from deploy.targets.show_server import command, endpoint, status
+from serving.vllm.endpoint import Endpoint
 
 THERE = Endpoint(
     base_url="http://127.0.0.1:8000", served_model_name="scout", api_key_file=Path("/h/scout/api-key")

@@ -8,13 +8,13 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.plan import Plan
-from deploy.sizing.ask import bytes_typed
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer, on, plan, ranking
-from deploy.sizing.subject import named
 from infra.catalog import ec2_types
 from infra.errors import DocumentError
+from serving.sizing.ask import bytes_typed
+from serving.sizing.fit import Options
+from serving.sizing.plan import Plan
+from serving.sizing.size import answer, on, plan, ranking
+from serving.sizing.subject import named
 
 
 def sized(name: str, precision: str, machine: str, **options: object) -> Plan:

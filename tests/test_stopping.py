@@ -16,9 +16,9 @@ from bad_disk import CLOSED, FULL, Disk
 from infra import processes
 from infra.errors import LeftoverError
 from infra.processes import Birth
-from serving import server, stopping
-from serving.endpoint import Endpoint
-from serving.server import Server
+from serving.vllm import server, stopping
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.server import Server
 
 LEADER, CHILD = 7, 8
 THEN = datetime(2026, 11, 28, tzinfo=UTC)

@@ -9,15 +9,15 @@ import pytest
 import stubbed
 from stubbed import Patience, members
 
-from deploy.deployment import Deployment, folder
-from deploy.plan import Plan
 from deploy.supervise import supervise
-from deploy.targets import local
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import place as local
 from infra.errors import ServerError, UsageError
-from serving import server
-from serving.endpoint import Endpoint
-from serving.health import CANARY_DEADLINE_S
-from serving.supervise import Policy, delay_s
+from serving.sizing.plan import Plan
+from serving.vllm import server
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.health import CANARY_DEADLINE_S
+from serving.vllm.supervise import Policy, delay_s
 
 POLICY = Policy()
 
@@ -108,7 +108,7 @@ def test_a_server_that_hangs_is_ended_within_seventy_seconds(
 ) -> None:
     """It hangs right after a look. The looks are the real ones, but for how long they wait for a completion."""
     monkeypatch.setenv("STUB", "canary-hangs-later")
-    monkeypatch.setattr("serving.health.look.__defaults__", (0.3,))
+    monkeypatch.setattr("serving.vllm.health.look.__defaults__", (0.3,))
     days = Days(deployment, ["", "", "", "stop"])
     policy = POLICY.model_copy(update={"most_deaths": 1})
     with pytest.raises(

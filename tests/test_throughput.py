@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 
-from deploy.plan import Throughput
-from deploy.sizing.fit import Options
-from deploy.sizing.size import on, plan
-from deploy.sizing.subject import named
 from infra.catalog import gpus
 from infra.hardware import Gpu
-from serving.models import Architecture, Scheme, model
-from serving.throughput import (
+from serving.model.models import Architecture, Scheme, model
+from serving.model.throughput import (
     Engine,
     Fit,
     Load,
@@ -32,8 +28,12 @@ from serving.throughput import (
     step_s,
     tflops,
 )
-from serving.vllm_versions import rules
-from serving.weights import Split
+from serving.model.weights import Split
+from serving.sizing.fit import Options
+from serving.sizing.plan import Throughput
+from serving.sizing.size import on, plan
+from serving.sizing.subject import named
+from serving.vllm.versions import rules
 
 CELLS = tomllib.loads((Path(__file__).parent / "data" / "throughput_cells.toml").read_text())
 

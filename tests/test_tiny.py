@@ -9,9 +9,9 @@ import numpy
 import numpy.typing
 import pytest
 
-from serving import checkpoint, tiny
-from serving.tiny import Layout
-from serving.tiny_tokenizer import SPECIAL, merges, token_ids
+from serving.model import checkpoint, tiny
+from serving.model.tiny import Layout
+from serving.model.tiny_tokenizer import SPECIAL, merges, token_ids
 
 LAYOUTS: tuple[Layout, ...] = ("text", "multimodal")
 

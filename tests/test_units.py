@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import pytest
 from fake_box import Box, commands, setup
 
-from deploy.targets import ssh
+from deploy.targets.ssh import place as ssh
 from infra import facts, host
 from infra.onhost import spot, watch
-from serving.options import ServeOptions, argv
+from serving.vllm.options import ServeOptions, argv
 
 ROOT = "/opt/corral/scout"
 EVERYTHING = setup(nodes=2, spot=True)

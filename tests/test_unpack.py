@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import HostError
-from serving import unpack
+from serving.vllm import unpack
 
 OURS = "{}.{}".format(*sys.version_info)
 

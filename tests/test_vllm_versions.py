@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from deploy.deployment import home
-from deploy.plan import Plan
+from deploy.targets.deployment import home
 from infra.errors import UsageError
-from serving.extra_args import records
-from serving.kv import layout
-from serving.models import model
-from serving.options import ServeOptions, across_nodes, argv
-from serving.vllm_versions import Rules, check, check_planned, number, rules, version_note
-from serving.weights import Split
+from serving.model.kv import layout
+from serving.model.models import model
+from serving.model.weights import Split
+from serving.sizing.plan import Plan
+from serving.vllm.extra_args import records
+from serving.vllm.options import ServeOptions, across_nodes, argv
+from serving.vllm.versions import Rules, check, check_planned, number, rules, version_note
 
 PLAIN = ServeOptions(model="/m", served_model_name="m")
 MONO = PLAIN.model_copy(update={"extra_args": ("--monokernel",)})

@@ -2,8 +2,8 @@
 
 import pytest
 
-from serving.models import Architecture, Scheme, Vision, model
-from serving.weights import (
+from serving.model.models import Architecture, Scheme, Vision, model
+from serving.model.weights import (
     Part,
     Split,
     active_params,

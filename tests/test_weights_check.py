@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from deploy import weights
-from deploy.deployment import Deployment, folder
-from deploy.plan import Plan
-from deploy.targets.base import Check
+from deploy.targets import weights
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.place import Check
 from infra.errors import AuthError, EndpointError
-from serving import hub
-from serving.hub_token import Token
+from serving.model import hub
+from serving.model.hub_token import Token
+from serving.sizing.plan import Plan
 
 DATA = Path(__file__).parent / "data" / "hosts"
 META = "meta-llama/Llama-4-Scout-17B-16E-Instruct"

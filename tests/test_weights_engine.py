@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from serving import tiny
-from serving.models import model
-from serving.weights import Split, parts, rank_bytes
+from serving.model import tiny
+from serving.model.models import model
+from serving.model.weights import Split, parts, rank_bytes
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 

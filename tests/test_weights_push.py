@@ -13,20 +13,19 @@ from fake_aws import ACCOUNT, Clock, FakeAws
 from fake_iam import allows, normal
 from renting import an_order, door, down, fresh, up
 
-from deploy import weights_push
 from deploy.cli.main import run
-from deploy.deployment import folder, make
-from deploy.ec2 import push
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
-from deploy.targets import ec2
-from deploy.weights_push import Pushed
+from deploy.targets.deployment import folder, make
+from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import push, weights_push
+from deploy.targets.ec2.weights_push import Pushed
 from infra.aws import bucket, push_grant, session, user_policy
 from infra.aws.bucket import Contents, Place
 from infra.aws.order import utc
 from infra.aws.session import Answer
 from infra.aws.user_policy import Scope
 from infra.errors import AuthError, UsageError
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
 
 GIB = 2**30
 TO = "s3://models/scout/"

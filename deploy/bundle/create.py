@@ -25,11 +25,11 @@ from deploy.bundle.manifest import (
 from deploy.bundle.media import BLOCK, Meter, require_space, store
 from deploy.bundle.sources import Sources, engine_bytes, licences, model_files, sources
 from deploy.bundle.verify import entries
-from deploy.preflight import figures
+from deploy.targets.preflight import figures
 from infra.errors import HostError, UsageError
 from infra.record import Record
 from infra.transfer import sha256
-from serving.pack import pack, python_of
+from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
 WHEELS_BYTES = 100 * 2**20

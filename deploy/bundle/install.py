@@ -5,24 +5,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.bundle.manifest import (
-    CHAT_TEMPLATE,
-    ENGINE,
-    MODEL,
-    PLAN,
-    Bundle,
-    Stored,
-    read,
-    whole_files,
-)
+from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, Stored, read, whole_files
 from deploy.bundle.media import Meter, blocks, joined, require_space
 from deploy.bundle.verify import other_machine, other_manifest, verify
-from deploy.deployment import home
-from deploy.plan import Plan
+from deploy.targets.deployment import home
 from infra.errors import DocumentError, HostError
 from infra.record import Record
-from serving.engine import bundled, lock
-from serving.unpack import unpack
+from serving.sizing.plan import Plan
+from serving.vllm.engine import bundled, lock
+from serving.vllm.unpack import unpack
 
 
 class Installed(Record):

@@ -8,9 +8,9 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from deploy.plan import Plan
 from infra.errors import DocumentError, UsageError
 from infra.record import Document, Record
+from serving.sizing.plan import Plan
 
 MANIFEST = "manifest.json"
 ENGINE = "engine.tar"

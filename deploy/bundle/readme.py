@@ -1,7 +1,7 @@
 """PURE: the bundle's README.txt, with the commands for the other side."""
 
 from deploy.bundle.manifest import MANIFEST, WHEELS, Bundle
-from deploy.preflight import figures
+from deploy.targets.preflight import figures
 
 
 def text(bundle: Bundle, with_corral: bool) -> str:

@@ -5,14 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.deployment import home
-from deploy.line import deployment_for
-from deploy.plan import Plan
+from deploy.targets.deployment import deployment_for, home
 from infra.errors import UsageError
-from serving import checkpoint, engine, precheck, vllm_versions
-from serving.config import precision_of
-from serving.engine import Engine
-from serving.pack import LEFT_HERE, prefix_of
+from serving.model import checkpoint, precheck
+from serving.model.config import precision_of
+from serving.sizing.plan import Plan
+from serving.vllm import engine
+from serving.vllm import versions as vllm_versions
+from serving.vllm.engine import Engine
+from serving.vllm.pack import LEFT_HERE, prefix_of
 
 LICENCES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from infra import offline
 from infra.errors import HostError
-from serving.engine import run_uv
+from serving.vllm.engine import run_uv
 
 WITHOUT = "Leave it out (--without-corral) and bring corral to that machine another way."
 

@@ -45,7 +45,7 @@ def create(
 ) -> None:
     """Pack a plan's engine, its model and corral into a folder. Safe to repeat: an interrupted one goes on."""
     from deploy.bundle.create import create as run
-    from deploy.cli.output import emit, progress
+    from infra.say import emit, progress
 
     made = run(
         plan,
@@ -69,8 +69,8 @@ def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJs
     """Say everything that is wrong with a bundle; asks no network, changes nothing. Exit 4 when anything is."""
     from deploy.bundle.manifest import checked_sha256
     from deploy.bundle.verify import verify as run
-    from deploy.cli.output import Told, emit, fail, progress
     from infra.errors import DocumentError
+    from infra.say import Told, emit, fail, progress
 
     found = run(folder, checked_sha256(manifest_sha256), progress)
     whole = (
@@ -91,7 +91,7 @@ def install(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJ
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run
     from deploy.bundle.manifest import checked_sha256
-    from deploy.cli.output import emit, progress
+    from infra.say import emit, progress
 
     made = run(folder, checked_sha256(manifest_sha256), progress)
     emit(

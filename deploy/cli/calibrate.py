@@ -12,11 +12,11 @@ def calibrate(
     json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
 ) -> None:
     """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
-    from deploy.cli.output import emit
-    from deploy.plan import Plan
-    from deploy.sizing.calibrations import add
-    from deploy.sizing.show_calibration import calibration_text
+    from infra.say import emit
     from serving.probe.report import ProbeReport
+    from serving.sizing.calibrations import add
+    from serving.sizing.plan import Plan
+    from serving.sizing.show_calibration import calibration_text
 
     planned = Plan.read(plan)
     found = add(planned, ProbeReport.read(probe))

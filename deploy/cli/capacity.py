@@ -41,12 +41,12 @@ def capacity(
     json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> int:
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
-    from deploy.cli.output import emit, warn
-    from deploy.sizing.ask import price_typed
-    from deploy.sizing.capacity import Question, answer
-    from deploy.sizing.show_capacity import capacity_text
-    from deploy.sizing.traffic import promise, traffic
     from infra.prices import trouble
+    from infra.say import emit, warn
+    from serving.sizing.ask import price_typed
+    from serving.sizing.capacity import Question, answer
+    from serving.sizing.show_capacity import capacity_text
+    from serving.sizing.traffic import promise, traffic
 
     warn(trouble())
     price: Decimal | None = price_typed(usd_per_hour)

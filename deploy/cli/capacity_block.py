@@ -21,8 +21,8 @@ def list_offerings(
     instance_type: Type, region: Region = "us-east-1", count: Count = 1, days: Days = 1, as_json: Json = False
 ) -> None:
     """What is on offer, the cheapest first."""
-    from deploy.cli.output import say
-    from deploy.ec2.blocks import listed, offered
+    from deploy.targets.ec2.blocks import listed, offered
+    from infra.say import say
 
     say(listed(offered(instance_type, region, count, days), as_json))
 
@@ -40,9 +40,9 @@ def buy(
     as_json: Json = False,
 ) -> None:
     """Buy one: it cannot be given back. Asks for its exact price to be typed."""
-    from deploy.cli.output import say
-    from deploy.ec2.blocks import bought, chosen, confirm, offered, wanted
-    from deploy.ec2.blocks import buy as run
+    from deploy.targets.ec2.blocks import bought, chosen, confirm, offered, wanted
+    from deploy.targets.ec2.blocks import buy as run
+    from infra.say import say
 
     wanted(offering_id, yes_i_pay)
     block = chosen(offered(instance_type, region, count, days), offering_id)

@@ -21,11 +21,11 @@ def claude_cost(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
-    from deploy.cli.output import emit
     from deploy.costs import ask_cost
     from deploy.costs.claude import claude
     from deploy.costs.claude_cost import Way, claude_cost, cost_text
     from infra.clock import today
+    from infra.say import emit
 
     request = ask_cost.request_of(
         input_tokens, output_tokens, cache_read_fraction, cache_write_fraction, cache_write_1h_fraction

@@ -57,12 +57,12 @@ def compare(
 ) -> None:
     """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never."""
     given = dict(locals())
-    from deploy.cli.output import emit, progress
     from deploy.costs.ask_compare import question_of, read
     from deploy.costs.compare import compare
     from deploy.report import folder
     from deploy.report.text import comparison_text
     from infra.clock import today
+    from infra.say import emit, progress
 
     documents = read(plan, probe)
     found = compare(*documents, question_of(given), today())

@@ -13,11 +13,11 @@ def connect(name: Name, as_json: AsJson = False) -> None:
     import sys
     import time
 
-    from deploy.cli.output import emit, progress
     from deploy.connect import keep
-    from deploy.deployment import load
-    from deploy.show_server import endpoint
-    from serving.endpoint import Endpoint
+    from deploy.targets.deployment import load
+    from deploy.targets.show_server import endpoint
+    from infra.say import emit, progress
+    from serving.vllm.endpoint import Endpoint
 
     def opened(found: Endpoint) -> None:
         emit(found, endpoint(name, found), as_json)
@@ -31,8 +31,8 @@ def ssh(name: Name) -> None:
     import os
     import sys
 
-    from deploy.deployment import load
     from deploy.targets.choose import target_of
+    from deploy.targets.deployment import load
 
     deployment = load(name)
     words = target_of(deployment).shell(deployment)

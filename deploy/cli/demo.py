@@ -24,11 +24,11 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as one JSON object.")] = False,
 ) -> None:
     """Run size, provision, serve, probe, compare, report and stop here, with the real vLLM (CPU) and a toy Llama 4."""
-    from deploy import demo as line
     from deploy.cli import run
-    from deploy.cli.output import emit
-    from deploy.show_demo import summary
-    from serving.endpoint import Endpoint
+    from deploy.demo import run as line
+    from deploy.demo.show import summary
+    from infra.say import emit
+    from serving.vllm.endpoint import Endpoint
 
     corral = partial(run.run, context.find_root().command)
     if endpoint is None:

@@ -17,9 +17,9 @@ def down(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Take it away and count what is left, type by type. Exit code 10 when anything is."""
-    from deploy.cli.output import Told, emit, fail
     from deploy.line import down as run
-    from deploy.show_provision import checked_target, leftover, teardown
+    from deploy.targets.show_provision import checked_target, leftover, teardown
+    from infra.say import Told, emit, fail
 
     found = run(name, checked_target(target), region)
     emit(found, teardown(found), as_json)

@@ -24,11 +24,11 @@ def egress(
 
     Exit code 0 only when it is proved, which needs the lock of an SSH host; 11 otherwise.
     """
-    from deploy.cli.output import Told, emit, fail
-    from deploy.deployment import load
     from deploy.egress import prove
     from deploy.show_egress import described
+    from deploy.targets.deployment import load
     from infra.errors import HostError
+    from infra.say import Told, emit, fail
 
     found = prove(load(name), tuple(target or ()))
     if output:

@@ -13,9 +13,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @engine.command("install")
 def install(as_json: AsJson = False) -> None:
     """Install vLLM's CPU build into $CORRAL_HOME/engine: enough to try the whole line without a GPU."""
-    from deploy.cli.output import emit, progress
-    from deploy.deployment import home
-    from serving import engine as engines
+    from deploy.targets.deployment import home
+    from infra.say import emit, progress
+    from serving.vllm import engine as engines
 
     found = engines.install(home(), progress)
     emit(found, f"vLLM {found.version} is at {found.vllm}", as_json)
@@ -26,9 +26,9 @@ def show(as_json: AsJson = False) -> None:
     """Say which vLLM corral would start here, and where it was found."""
     import os
 
-    from deploy.cli.output import emit
-    from deploy.deployment import home
-    from serving import engine as engines
+    from deploy.targets.deployment import home
+    from infra.say import emit
+    from serving.vllm import engine as engines
 
     found = engines.find(home(), os.environ)
     emit(found, f"vLLM {found.version} at {found.vllm} ({found.origin})", as_json)
@@ -42,10 +42,10 @@ def pack(
     """Pack the engine of this machine for hosts without internet: provision --engine s3://BUCKET/FILE.tar."""
     import os
 
-    from deploy.cli.output import emit
-    from deploy.deployment import home
-    from serving import engine as engines
-    from serving.pack import pack_file
+    from deploy.targets.deployment import home
+    from infra.say import emit
+    from serving.vllm import engine as engines
+    from serving.vllm.pack import pack_file
 
     packed = pack_file(engines.find(home(), os.environ), file)
     emit(

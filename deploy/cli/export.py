@@ -44,10 +44,10 @@ def export(
 ) -> None:
     """Render a plan for another tool; nothing is run or asked. Secrets are named in the output, never contained."""
     given = dict(locals())
-    from deploy.cli.output import emit, progress
     from deploy.export.ask import ask_from
     from deploy.export.formats import export as render
     from deploy.export.write import shown, write
+    from infra.say import emit, progress
 
     made = render(to, ask_from(given))
     if output:

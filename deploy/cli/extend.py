@@ -11,10 +11,10 @@ def extend(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
-    from deploy.cli.output import emit
-    from deploy.ec2.options import minutes
     from deploy.line import extend as run
-    from deploy.show_provision import Extended
+    from deploy.targets.ec2.options import minutes
+    from deploy.targets.show_provision import Extended
+    from infra.say import emit
 
     until = run(name, minutes(ttl, "TIME"))
     emit(Extended(name=name, expires_at=until), f"{name} now ends itself at {until}.", as_json)

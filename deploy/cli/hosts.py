@@ -17,8 +17,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 @hosts.command("show")
 def show(destinations: Destinations, as_json: AsJson = False) -> None:
     """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing."""
-    from deploy.cli.output import emit
-    from deploy.owned_hosts import described, inventory
+    from deploy.targets.ssh.owned_hosts import described, inventory
+    from infra.say import emit
 
     found = inventory(destinations)
     emit(found, described(found), as_json)
@@ -33,8 +33,8 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Copy a deployment's document from its host, so that status, logs and down work from this machine too."""
-    from deploy.cli.output import emit
-    from deploy.owned_hosts import adopt
+    from deploy.targets.ssh.owned_hosts import adopt
+    from infra.say import emit
 
     made = adopt(destination, name)
     emit(

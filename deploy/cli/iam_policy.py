@@ -52,8 +52,8 @@ def iam_policy(
     """Print the least IAM policy: for who runs corral, or for roles of your own. Asks nobody."""
     import json
 
-    from deploy.cli.output import say
-    from deploy.ec2.policy_request import policy_for, stored
+    from deploy.targets.ec2.policy_request import policy_for, stored
+    from infra.say import say
 
     found = policy_for(
         form,

@@ -12,8 +12,8 @@ def logs(
     ] = False,
 ) -> None:
     """Print the server's log."""
-    from deploy.deployment import load
     from deploy.targets.choose import target_of
+    from deploy.targets.deployment import load
 
     deployment = load(name)
     for line in target_of(deployment).logs(deployment, follow):

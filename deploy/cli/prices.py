@@ -22,10 +22,10 @@ def prices(
 
     Exit code 12 when a TYPE has no price of today after --refresh: AWS names none or several, or it is no hourly price.
     """
-    from deploy.cli.output import Told, emit, fail, warn
-    from deploy.show_prices import text
-    from deploy.stored_prices import checked_types, fresh, nothing, table
+    from infra.aws.show_prices import text
+    from infra.aws.stored_prices import checked_types, fresh, nothing, table
     from infra.clock import today
+    from infra.say import Told, emit, fail, warn
 
     names = checked_types(types or [])
     found = fresh(names, region, today()) if refresh else table(names, region, today())

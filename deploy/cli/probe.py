@@ -114,7 +114,7 @@ def run(
     as_json: AsJson = False,
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
-    from deploy.cli.output import emit, progress
+    from infra.say import emit, progress
     from serving.probe import ask
     from serving.probe.run import run as probe
     from serving.probe.text import progress_line, report_text
@@ -171,7 +171,7 @@ def report(
     as_json: AsJson = False,
 ) -> int:
     """Compute the report again from raw results; only the files asked for are written."""
-    from deploy.cli.output import emit
+    from infra.say import emit
     from serving.probe.again import again
     from serving.probe.text import report_text
 
@@ -187,7 +187,7 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Compare two runs, and say which differences are real."""
-    from deploy.cli.output import emit
+    from infra.say import emit
     from serving.probe.diff import diff_text, difference
 
     found = difference(a, b)
@@ -228,7 +228,7 @@ def sweep(
     as_json: AsJson = False,
 ) -> int:
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
-    from deploy.cli.output import emit, progress
+    from infra.say import emit, progress
     from serving.probe import ask
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
@@ -268,8 +268,8 @@ def endpoint_of(
     url: str, model: str | None, api_key_file: Path | None
 ) -> tuple[str, str | None, Path | None]:
     """The same three or, where the URL is a deployment's name, what that deployment answers."""
-    from deploy.deployment import load, names
     from deploy.targets.choose import target_of
+    from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
 
     if "/" in url or url not in names():
@@ -289,7 +289,7 @@ def dated_folder() -> Path:
     """Where results go when the user named no folder: one that is not there yet."""
     from datetime import datetime
 
-    from deploy.deployment import home
+    from deploy.targets.deployment import home
 
     stem = home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S.%f")
     return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
@@ -297,8 +297,8 @@ def dated_folder() -> Path:
 
 def swept(found: "Sweep", folder: Path) -> int:
     """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
-    from deploy.cli.output import Told, fail
     from infra.errors import EndpointError, HostError, Interrupted, ProbeInvalid
+    from infra.say import Told, fail
     from serving.probe.sweep import keep
 
     try:
@@ -319,8 +319,8 @@ def swept(found: "Sweep", folder: Path) -> int:
 
 def holding(report: "ProbeReport", path: Path) -> int:
     """The exit code of a report made again: whether the file holds anything to report."""
-    from deploy.cli.output import Told, fail
     from infra.errors import ProbeInvalid
+    from infra.say import Told, fail
 
     if report.succeeded:
         return 0
@@ -330,8 +330,8 @@ def holding(report: "ProbeReport", path: Path) -> int:
 
 def judged(report: "ProbeReport") -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
-    from deploy.cli.output import Told, fail
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
+    from infra.say import Told, fail
 
     error: CorralError | None = None
     if report.interrupted and not report.results_lost:

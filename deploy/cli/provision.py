@@ -45,11 +45,11 @@ def provision(
     as_json: flags.Json = False,
 ) -> None:
     """Check everything first, show the price, ask, then make the machine ready. Safe to repeat."""
-    from deploy.cli.output import emit, say
     from deploy.line import dry_run as requests
     from deploy.line import provision as run
     from deploy.provision_request import asking, wish_from
-    from deploy.show_provision import provisioned, shown
+    from deploy.targets.show_provision import provisioned, shown
+    from infra.say import emit, say
 
     wish = wish_from(locals())
     if dry_run:

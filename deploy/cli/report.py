@@ -11,10 +11,10 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
-    from deploy.cli.output import emit, progress
     from deploy.costs.comparison import Comparison
     from deploy.report.folder import COMPARISON, again
     from deploy.report.text import comparison_text
+    from infra.say import emit, progress
 
     progress(f"report written to {again(folder)}")
     found = Comparison.read(folder / COMPARISON)

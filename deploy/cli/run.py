@@ -8,8 +8,8 @@ from typing import Any
 
 import typer
 
-from deploy.cli.output import Told, fail
 from infra.errors import CorralError, HostError, Interrupted, UsageError
+from infra.say import Told, fail
 
 REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 

@@ -28,10 +28,10 @@ def serve(
     as_json: Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")] = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
-    from deploy.cli.output import emit, say
     from deploy.launch import deployment_of, launch, shown
-    from deploy.show_server import command, endpoint
-    from deploy.weights import with_token_file
+    from deploy.targets.show_server import command, endpoint
+    from deploy.targets.weights import with_token_file
+    from infra.say import emit, say
 
     deployment = with_token_file(deployment_of(what, name, port), hf_token_file)
     if dry_run:
@@ -39,7 +39,7 @@ def serve(
         return
     if stay:
         from deploy.supervise import supervise
-        from serving.supervise import Policy
+        from serving.vllm.supervise import Policy
 
         supervise(deployment, lambda found: emit(found, endpoint(deployment.name, found), as_json), Policy())
         return

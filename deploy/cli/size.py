@@ -71,11 +71,11 @@ def size(
     The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
     """
     given = dict(locals())
-    from deploy.cli.output import emit, progress, warn
-    from deploy.sizing.ask import bytes_typed, check_ranking, options_of
-    from deploy.sizing.show import plan_text, ranking_text
-    from deploy.sizing.size import answer_for, ranking_for
     from infra.prices import trouble
+    from infra.say import emit, progress, warn
+    from serving.sizing.ask import bytes_typed, check_ranking, options_of
+    from serving.sizing.show import plan_text, ranking_text
+    from serving.sizing.size import answer_for, ranking_for
 
     options = options_of(given | {"kv_cache_memory_bytes": bytes_typed(kv_cache_memory_bytes)})
     precision = precision and precision.lower()
@@ -90,12 +90,12 @@ def size(
         plan.write(output)
         progress(f"plan written to {output}")
     if plot:
-        from deploy.sizing.plot import draw
+        from serving.sizing.plot import draw
 
         draw(plan, plot)
     text = plan_text(plan, output)
     if explain:
-        from deploy.sizing.explain import explained
+        from serving.sizing.explain import explained
 
         text += "\n\n" + explained(plan)
     emit(plan, text, json)

@@ -14,11 +14,11 @@ def status(
     ] = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
-    from deploy.cli.output import emit, progress, say
-    from deploy.deployment import home, load, names
     from deploy.line import status_of
-    from deploy.show_server import listed, status
     from deploy.targets.choose import target_of
+    from deploy.targets.deployment import home, load, names
+    from deploy.targets.show_server import listed, status
+    from infra.say import emit, progress, say
 
     if name is not None:
         deployment = load(name)

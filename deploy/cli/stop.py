@@ -15,10 +15,10 @@ def stop(
 
     A rented machine stops, too: no hours of it are billed then, its volumes are. `corral serve NAME` starts it again.
     """
-    from deploy.cli.output import emit
-    from deploy.deployment import load
-    from deploy.show_server import status
     from deploy.targets.choose import target_of
+    from deploy.targets.deployment import load
+    from deploy.targets.show_server import status
+    from infra.say import emit
 
     deployment = load(name)
     target = target_of(deployment)

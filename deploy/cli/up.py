@@ -44,10 +44,10 @@ def up(
     as_json: flags.Json = False,
 ) -> None:
     """Make the machine ready and serve on it; returns when it answers. Safe to repeat."""
-    from deploy.cli.output import emit
     from deploy.line import up as run
     from deploy.provision_request import asking, wish_from
-    from deploy.show_server import endpoint
+    from deploy.targets.show_server import endpoint
+    from infra.say import emit
 
     wish = wish_from(locals())
     found = run(wish.deployment, wish.options, asking(yes), keep)

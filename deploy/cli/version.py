@@ -5,6 +5,6 @@ def version() -> None:
     """Print the version of corral."""
     from importlib.metadata import version as version_of
 
-    from deploy.cli.output import say
+    from infra.say import say
 
     say(f"corral {version_of('corral')}")

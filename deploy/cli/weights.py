@@ -32,10 +32,10 @@ def push(
     """
     from pathlib import Path
 
-    from deploy.cli.output import emit
-    from deploy.deployment import load
-    from deploy.weights_push import push_from_box, push_from_here, shown
+    from deploy.targets.deployment import load
+    from deploy.targets.ec2.weights_push import push_from_box, push_from_here, shown
     from infra.errors import UsageError
+    from infra.say import emit
 
     if Path(what).is_dir() or "/" in what:
         found = push_from_here(Path(what), to, region)

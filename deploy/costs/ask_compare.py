@@ -9,9 +9,9 @@ from deploy.costs import knobs
 from deploy.costs.ask_cost import number
 from deploy.costs.claude_cost import Way
 from deploy.costs.question import Question
-from deploy.plan import Plan
 from infra.errors import UsageError
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
 
 # Least and most of what is not a knob. A ratio outside would be a typing error, not a text.
 RANGES: dict[str, tuple[Decimal, Decimal]] = {

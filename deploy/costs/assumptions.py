@@ -7,9 +7,9 @@ from deploy.costs.claude import price_list
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
-from deploy.costs.money import count, percent
 from deploy.costs.question import Question
-from deploy.plan import Plan
+from infra.money import count, percent
+from serving.sizing.plan import Plan
 
 ALWAYS = ("hours_per_month", "replicas", "ops_fte", "storage_gb", "egress_gb", "other_usd_per_month")
 # A rate is only said where there is something to multiply it with.

@@ -5,9 +5,9 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.claude import ClaudeModel, Rates, Status, price_list
-from deploy.costs.money import Number, Usd, dollars, rounded
 from deploy.costs.request import Request, warnings
 from infra.errors import UsageError
+from infra.money import Number, Usd, dollars, rounded
 from infra.record import Record
 
 MTOK = Decimal(1_000_000)

@@ -9,14 +9,14 @@ from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid, SelfHosted
 from deploy.costs.cost import cascade_share, hybrid_usd
 from deploy.costs.knobs import knobs
 from deploy.costs.machine_price import machine_price
-from deploy.costs.money import rounded
 from deploy.costs.own import self_hosted
 from deploy.costs.question import Question
 from deploy.costs.sensitivity import swings
 from deploy.costs.speed import doubts, speed_of
 from deploy.costs.there import cheapest, claude_side, hosted_sides
-from deploy.plan import Plan, check_probed
+from infra.money import rounded
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan, check_probed
 
 DEFAULT_MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5")
 

@@ -10,8 +10,8 @@ from deploy.costs.claude import Status
 from deploy.costs.cost import Bill
 from deploy.costs.hosted import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
-from deploy.costs.money import Number, Usd
 from deploy.costs.tokens import TokenRatio
+from infra.money import Number, Usd
 from infra.record import Document, Record
 
 Answer = Literal["cheaper", "not at this utilisation", "never"]

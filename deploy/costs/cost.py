@@ -7,7 +7,7 @@ lowers a bill; it only spreads it over fewer tokens (llm-d, inference cost propo
 from decimal import Decimal
 
 from deploy.costs.knobs import Knobs
-from deploy.costs.money import Usd
+from infra.money import Usd
 from infra.record import Record
 
 MTOK = Decimal(1_000_000)

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Literal
 
 from deploy.costs.ask_cost import number
-from deploy.costs.money import Number
+from infra.money import Number
 from infra.record import Record
 
 Standing = Literal["convention", "secondary", "unverified", "placeholder"]

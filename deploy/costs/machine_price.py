@@ -4,11 +4,11 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.knobs import Assumption, Whose
-from deploy.costs.money import dollars
-from deploy.plan import Plan
 from infra.errors import UsageError
+from infra.money import dollars
 from infra.prices import OLD_AFTER_DAYS
 from infra.record import Record
+from serving.sizing.plan import Plan
 
 
 class MachinePrice(Record):

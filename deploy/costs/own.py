@@ -7,8 +7,8 @@ from deploy.costs.comparison import AtUtilisation, SelfHosted, Speed
 from deploy.costs.cost import Bill, bill, capacity_mtok, usage_usd_per_mtok, usd_per_mtok
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
-from deploy.costs.money import count, rounded
 from infra.errors import UsageError
+from infra.money import count, rounded
 
 UTILISATIONS = (Decimal("0.1"), Decimal("0.3"), Decimal("0.6"), Decimal(1))
 LOWER_BOUND = "never idle: a lower bound, no forecast"

@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.claude import OLD_AFTER_DAYS, ClaudeModel, price_list
-from deploy.costs.money import count
+from infra.money import count
 from infra.record import Record
 
 RETIRING_SOON_DAYS = 60

@@ -6,7 +6,7 @@ from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed, Swing
 from deploy.costs.cost import bill
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
-from deploy.costs.money import count, dollars, rounded
+from infra.money import count, dollars, rounded
 
 # What one range is, where nothing was measured: our placeholders, and the report says so.
 MORE_PEOPLE_FTE = Decimal("0.5")

@@ -3,10 +3,10 @@
 from decimal import Decimal
 
 from deploy.costs.comparison import Speed
-from deploy.costs.money import rounded
-from deploy.plan import Plan
 from infra.errors import ProbeInvalid, UsageError
+from infra.money import rounded
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
 
 # Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
 TOY_BELOW_BYTES = 20_000_000_000

@@ -8,11 +8,11 @@ from deploy.costs.claude import ClaudeModel
 from deploy.costs.claude_cost import request_usd
 from deploy.costs.comparison import BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
 from deploy.costs.cost import MTOK
-from deploy.costs.money import count, rounded
 from deploy.costs.question import Question
 from deploy.costs.request import Request, warnings
 from deploy.costs.tokens import token_ratio
-from deploy.plan import Plan
+from infra.money import count, rounded
+from serving.sizing.plan import Plan
 
 
 def claude_side(

@@ -8,8 +8,8 @@ from importlib.resources import files
 
 from deploy.costs.claude import Tokenizer
 from deploy.costs.knobs import Whose
-from deploy.costs.money import Number
 from infra.errors import UsageError
+from infra.money import Number
 from infra.record import Record
 
 RANGE = ("low", "base", "high")

@@ -6,7 +6,7 @@ from decimal import Decimal
 from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
 from deploy.costs.cost import MTOK, SECONDS_PER_HOUR
 from deploy.costs.knobs import Knobs
-from deploy.costs.money import count, dollars, percent
+from infra.money import count, dollars, percent
 
 
 def answer_of(own: SelfHosted, even: BreakEven) -> Answer:

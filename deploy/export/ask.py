@@ -3,13 +3,13 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from deploy import deployment as deployments
-from deploy.cli.output import progress
-from deploy.ec2.options import Ec2Options
 from deploy.export.base import Ask
-from deploy.plan import Plan
+from deploy.targets import deployment as deployments
+from deploy.targets.ec2.options import Ec2Options
 from infra.errors import UsageError
-from serving import vllm_versions
+from infra.say import progress
+from serving.sizing.plan import Plan
+from serving.vllm import versions as vllm_versions
 
 ONLY_TERRAFORM = ("region", "weights", "hf_token_parameter")
 

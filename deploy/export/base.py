@@ -1,9 +1,9 @@
 """What every format is given, and what it answers."""
 
-from deploy.ec2.options import Ec2Options
-from deploy.plan import Plan
+from deploy.targets.ec2.options import Ec2Options
 from infra.host import HostFile
 from infra.record import Record
+from serving.sizing.plan import Plan
 
 
 class Ask(Record):

@@ -1,8 +1,8 @@
 """systemd: the very files that `corral provision --target ssh` puts on a host, for those who bring them otherwise."""
 
-from deploy import deployment as deployments
 from deploy.export.base import Ask, Export
-from deploy.targets.owned import Brought, host_setup
+from deploy.targets import deployment as deployments
+from deploy.targets.ssh.owned import Brought, host_setup
 from infra import host as hosts
 
 

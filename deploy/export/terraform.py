@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-from deploy import deployment as deployments
-from deploy.ec2.order import order as order_for
-from deploy.ec2.region import located
 from deploy.export.base import Ask, Export
+from deploy.targets import deployment as deployments
+from deploy.targets.ec2.order import order as order_for
+from deploy.targets.ec2.region import located
 from infra.aws import request, site
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot

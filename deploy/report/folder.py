@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from deploy.costs.comparison import Comparison
-from deploy.plan import Plan
 from deploy.report.html import render
 from infra.record import write_text_atomically
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
 
 PAGE, COMPARISON, PLAN, PROBE = "report.html", "comparison.json", "plan.json", "probe.json"
 

@@ -7,11 +7,11 @@ import jinja2
 from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
-from deploy.costs.money import count, dollars, percent
-from deploy.plan import Plan
 from deploy.report import plots
 from deploy.report.text import tie
+from infra.money import count, dollars, percent
 from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
 
 
 def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str:

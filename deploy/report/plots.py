@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
-from deploy.plan import Plan
-from deploy.report.figure import FAINT, HERE, INK, LEGEND, THERE, svg
+from infra.figure import FAINT, HERE, INK, LEGEND, THERE, svg
 from serving.probe.report import ProbeReport, Summary
+from serving.sizing.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -38,7 +38,7 @@ from bounds import judged
 from clients import ClientFailed, Said, running
 from numpy.typing import NDArray
 
-from serving import tiny_tokenizer
+from serving.model import tiny_tokenizer
 
 Row = dict[str, float]
 Floats = NDArray[numpy.float64]

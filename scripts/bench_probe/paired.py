@@ -25,7 +25,7 @@ from typing import Any
 from bench import machine
 from clients import ENGINES, ROOT
 
-from serving import tiny
+from serving.model import tiny
 from serving.probe.statistics import t_95
 
 SERVE = ("--served-model-name", "tiny", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager")

@@ -25,8 +25,8 @@ import pytest
 
 from deploy.cli.main import run
 from infra.ssh import Host
-from serving import tiny
-from serving.pack import prefix_of, python_of
+from serving.model import tiny
+from serving.vllm.pack import prefix_of, python_of
 
 PACKAGES = (
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "iproute2", "python3", "python3-venv"),

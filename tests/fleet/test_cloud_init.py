@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from deploy import deployment as deployments
-from deploy.ec2 import order, reach
-from deploy.ec2.options import Ec2Options
-from deploy.plan import Plan
+from deploy.targets import deployment as deployments
+from deploy.targets.ec2 import order, reach
+from deploy.targets.ec2.options import Ec2Options
 from infra import host as hosts
 from infra.errors import EndpointError
 from infra.ssh import Host
-from serving import client
-from serving.endpoint import Endpoint
-from serving.pack import pack
+from serving.sizing.plan import Plan
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.pack import pack
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy import owned_hosts
+from deploy.targets.ssh import owned_hosts
 from infra.errors import AuthError, HostError
 from infra.ssh import Host
 

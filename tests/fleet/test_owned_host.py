@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deploy.cli.main import run
-from serving import client
-from serving.egress import Egress
-from serving.endpoint import Endpoint
+from infra.egress import Egress
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -17,14 +17,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from deploy import deployment as deployments
-from deploy.ec2 import order
-from deploy.ec2.options import Ec2Options
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
+from deploy.targets import deployment as deployments
+from deploy.targets.ec2 import order
+from deploy.targets.ec2.options import Ec2Options
 from infra import host as hosts
-from serving import client
-from serving.endpoint import Endpoint
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -17,11 +17,11 @@ import pytest
 from fake_aws import FakeAws
 from renting import door, fresh
 
-from deploy.deployment import folder
-from deploy.sizing.fit import Options
-from deploy.sizing.size import answer_for
-from deploy.targets import ec2
+from deploy.targets.deployment import folder
+from deploy.targets.ec2 import place as ec2
 from infra import host as hosts
+from serving.sizing.fit import Options
+from serving.sizing.size import answer_for
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(1800)]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving import client
-from serving.endpoint import Endpoint
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(1800)]
 

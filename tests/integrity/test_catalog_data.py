@@ -12,7 +12,7 @@ import pytest
 from infra.catalog import ec2_types, gpus
 from infra.hardware import Machine
 from infra.prices import price_of, rows
-from serving.models import models
+from serving.model.models import models
 
 DESCRIBED: dict[str, Any] = json.loads(
     gzip.decompress(files("moto").joinpath("ec2/resources/instance_types.json.gz").read_bytes())

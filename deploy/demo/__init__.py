@@ -1,0 +1,1 @@
+"""The whole line on this machine: the real engine and a tiny model."""

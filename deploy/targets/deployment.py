@@ -1,0 +1,135 @@
+"""A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from infra import say
+from infra.errors import DocumentError, DoesNotFit, UsageError
+from infra.home import home as home
+from infra.record import Document
+from serving.sizing.plan import Plan
+from serving.vllm import versions as vllm_versions
+
+Target = Literal["local", "ec2", "ssh"]
+
+# Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
+NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`; on a
+# host the weights that deployments share.
+RESERVED = ("engine", "bundles", "cache", "probes", "weights")
+
+
+class Deployment(Document):
+    """What was asked for under one name. Its state is asked from the machine or the cloud, never stored here."""
+
+    kind: ClassVar[str] = "deployment"
+    document: Literal["deployment"] = "deployment"
+    schema_version: Literal[1] = 1
+
+    name: str
+    target: Target
+    plan: Plan
+    created_at: datetime
+    region: str | None = None
+    """The AWS region, for target ec2."""
+    hosts: tuple[str, ...] = ()
+    """The SSH destinations, for target ssh."""
+    engine: str = ""
+    """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
+    empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
+    hf_token_file: str = ""
+    """Where the Hub's token lies on this machine; empty: where `hf` looks for it. Never the token."""
+
+
+def folder(name: str) -> Path:
+    """The folder of one deployment. Raises UsageError for a name that cannot be used everywhere it must go."""
+    return home() / checked_name(name)
+
+
+def checked_name(name: str) -> str:
+    """Return the name, or raise UsageError when it is not 1 to 40 of a-z, 0-9 and inner hyphens, or reserved."""
+    if name in RESERVED:
+        raise UsageError(
+            f"{name!r} cannot be the name of a deployment: corral keeps its own files in {home() / name}.",
+            f"Choose another: --name {name}-1",
+        )
+    if not NAME_PATTERN.fullmatch(name):
+        shown = name if len(name) <= 40 else f"{name[:37]}..."
+        raise UsageError(
+            f"{shown!r} cannot be the name of a deployment.",
+            "Use 1 to 40 of a-z, 0-9 and hyphens, not first or last: --name scout-prod",
+        )
+    return name
+
+
+def make(plan: Plan, target: Target, name: str | None = None) -> Deployment:
+    """A new deployment of a plan, under the given name or one made of the model and its precision."""
+    return Deployment(
+        name=checked_name(name if name is not None else default_name(plan)),
+        target=target,
+        plan=plan,
+        created_at=datetime.now(UTC),
+    )
+
+
+def deployment_for(
+    plan: Plan, target: Target, name: str | None, hosts: tuple[str, ...] = (), engine: str = ""
+) -> Deployment:
+    """The deployment of a plan on a target. Raises DoesNotFit for a plan that cannot work, UsageError for no hosts."""
+    if not plan.fits:
+        raise DoesNotFit(
+            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
+        )
+    if (target == "ssh") != bool(hosts):
+        raise UsageError(
+            "The target ssh needs hosts, and the others have none.",
+            "For example: --target ssh --host gpu@10.0.0.5",
+        )
+    # Here it is the engine that is found that counts, and it is told of when it starts.
+    warn: Callable[[str], None] = (lambda text: None) if target == "local" else say.progress
+    vllm_versions.check_planned(plan.vllm_version, warn, plan.serve)
+    made = make(plan, target, name)
+    return made.model_copy(update={"hosts": hosts, "engine": engine})
+
+
+def default_name(plan: Plan) -> str:
+    """A name made of the model and its precision, such as scout-int4."""
+    return (
+        re.sub("[^a-z0-9]+", "-", f"{plan.model}-{plan.precision}".lower()).strip("-")[:40].strip("-")
+        or "model"
+    )
+
+
+def load(name: str) -> Deployment:
+    """Read the deployment of that name. Raises DocumentError when there is none, or it cannot be read."""
+    path = folder(name) / "deployment.json"
+    if not path.exists():
+        known = names()
+        raise DocumentError(
+            f"There is no deployment called {name!r} in {home()}.",
+            f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
+        )
+    try:
+        return Deployment.read(path)
+    except DocumentError as error:
+        error.hint = f"Take it away, then make it again: corral down {name}"
+        raise
+
+
+def stated_target(name: str) -> str:
+    """The target a document names, though this version cannot read the rest; "" where even that is unreadable."""
+    try:
+        found = json.loads((folder(name) / "deployment.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    return str(found.get("target", "")) if isinstance(found, dict) else ""
+
+
+def names() -> tuple[str, ...]:
+    """The names of the deployments whose documents are kept here."""
+    return tuple(sorted(path.parent.name for path in home().glob("*/deployment.json")))

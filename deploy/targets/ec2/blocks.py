@@ -1,0 +1,103 @@
+"""Capacity Blocks as the user meets them: a list, a typed price, a reservation."""
+
+import json
+import re
+import sys
+from decimal import Decimal, InvalidOperation
+
+from deploy.targets.deployment import home
+from deploy.targets.ec2.options import matching
+from infra import catalog
+from infra.aws import capacity_blocks
+from infra.aws.api import Aws
+from infra.aws.capacity_blocks import Offering, checked_hours
+from infra.aws.ec2 import Boto, checked_regions
+from infra.aws.ledger import Ledger
+from infra.aws.rent import told
+from infra.errors import CapacityError, UsageError
+from infra.say import is_somebody_there, progress
+
+
+class Bought(Offering):
+    """A block that was bought, and the reservation to launch into."""
+
+    capacity_reservation_id: str
+
+
+def wanted(offering_id: str, typed: str | None) -> None:
+    """Raise UsageError for an id that AWS could not know, or a typed price that is none; asks nobody."""
+    matching((offering_id,), r"cb-[0-9a-f]{8,17}", "The offering", "cb-0123456789abcdef0")
+    if typed is not None and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", typed):
+        raise UsageError(f"--yes-i-pay {typed!r} is no amount of USD.", "For example: --yes-i-pay 998.40")
+
+
+@told
+def offered(instance_type: str, region: str, count: int, days: int) -> tuple[Offering, ...]:
+    """What is on offer. Raises UsageError for a type, region or length that cannot be."""
+    checked_regions((region,))
+    if catalog.machine(instance_type).name not in catalog.ec2_types():
+        raise UsageError(f"{instance_type} is not an EC2 type.", "For example: p5.48xlarge")
+    hours = checked_hours(days)
+    return capacity_blocks.offerings(Aws(Boto(), say=progress), region, instance_type, count, hours)
+
+
+def chosen(found: tuple[Offering, ...], offering_id: str) -> Offering:
+    """The offering of that id. Raises CapacityError when it is no longer on offer."""
+    for one in found:
+        if one.offering_id == offering_id:
+            return one
+    raise CapacityError(
+        f"{offering_id} is not on offer (now).", "See what is: corral capacity-block list TYPE"
+    )
+
+
+def confirm(block: Offering, typed: str | None) -> None:
+    """Have the exact price typed. Raises UsageError for any other; --yes elsewhere never buys a block."""
+    progress(f"{words(block)}\nIt is paid whole, now, and cannot be given back.")
+    if typed is None:
+        if not is_somebody_there():
+            raise UsageError(
+                "Nobody is there to type the price.", f"Type it beforehand: --yes-i-pay {block.usd}"
+            )
+        print("Type the price in USD to buy it: ", end="", file=sys.stderr, flush=True)
+        typed = sys.stdin.readline().strip()
+    try:
+        right = Decimal(typed) == block.usd
+    except InvalidOperation:
+        right = False
+    if not right:
+        raise UsageError(f"{typed!r} is not its price; nothing was bought.", f"Its price: {block.usd}")
+
+
+@told
+def buy(block: Offering) -> str:
+    """Buy it, written down before and after."""
+    return capacity_blocks.purchase(
+        Aws(Boto(), Ledger(home() / "capacity-blocks.jsonl"), say=progress), block
+    )
+
+
+def listed(found: tuple[Offering, ...], as_json: bool) -> str:
+    """The offerings, a line each."""
+    if as_json:
+        return json.dumps([one.model_dump(mode="json") for one in found], indent=2)
+    return "\n".join(f"{one.offering_id}  {words(one)}" for one in found) or "Nothing is on offer there."
+
+
+def words(one: Offering) -> str:
+    """One offering in words."""
+    return (
+        f"{one.instance_count}x {one.instance_type} in {one.zone}, {one.starts_at:%Y-%m-%d %H:%M} to "
+        f"{one.ends_at:%Y-%m-%d %H:%M} UTC: {one.usd} USD ({one.usd_per_hour:.2f} an hour)"
+    )
+
+
+def bought(block: Offering, reservation: str, as_json: bool) -> str:
+    """What was bought, and the next step."""
+    if as_json:
+        return Bought(capacity_reservation_id=reservation, **block.model_dump()).model_dump_json(indent=2)
+    return (
+        f"Bought: {reservation}, paid until {block.ends_at:%Y-%m-%d %H:%M} UTC.\nFrom {block.starts_at:%Y-%m-%d %H:%M} "
+        f"on: corral up PLAN --target ec2 --purchase capacity-block --zone {block.zone} "
+        f"--capacity-reservation-id {reservation}"
+    )

@@ -1,0 +1,94 @@
+"""How a rented deployment is: EC2 asked by tag, each box by its console and its unit, the server by a completion."""
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import reach
+from deploy.targets.place import State, Status, together
+from infra import host as hosts
+from infra.aws import power, session, standing
+from infra.aws.api import Aws
+from infra.aws.order import Order
+from infra.aws.rented import Rented
+from infra.errors import HostError
+from serving.vllm import health
+from serving.vllm.endpoint import Endpoint
+
+TAKEN_BACK = "Server.SpotInstanceTermination"
+UNIT_STATES = ("active", "activating", "deactivating", "inactive", "failed")
+"""What systemd calls them; it ends with another code for each."""
+
+
+def condition(aws: Aws, deployment: Deployment, order: Order, found: tuple[Rented, ...]) -> Status:
+    """All machines as one: as well as the worst, reached at the first. One that is missing is the worst of all."""
+    alive = [one for one in found if one.state != "terminated"]
+    each = [of_machine(aws, deployment, order, one, leads=one == alive[0]) for one in alive]
+    names = [one.instance_id for one in alive]
+    if len(alive) < order.nodes:
+        each.append(gone(deployment, order, found, len(alive)))
+        names.append("missing")
+    return together(names, each)
+
+
+def gone(deployment: Deployment, order: Order, found: tuple[Rented, ...], left: int) -> Status:
+    """What is missing: all of it, or some of the machines one server spans; and whether EC2 took it back."""
+    what = f"{order.nodes - left} of {order.nodes} machines" if order.nodes > 1 else "its machine"
+    if any(one.end_reason == TAKEN_BACK for one in found):
+        detail = f"interrupted by EC2: {what} was taken back. {reach.again(deployment)}"
+        return said(deployment, "interrupted", detail)
+    if left:
+        return said(deployment, "dead", f"{what} ended. {reach.again(deployment)}")
+    return said(deployment, "absent", "no machine carries its tag")
+
+
+def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, leads: bool) -> Status:
+    """One machine and its part of the server, and the endpoint of the one that leads."""
+    where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
+    if machine.end_reason == TAKEN_BACK:
+        return said(deployment, "interrupted", f"{where}: interrupted by EC2. {reach.again(deployment)}")
+    if machine.state in power.DOWN:
+        start = f"start it: corral serve {deployment.name}"
+        return said(
+            deployment, "stopped", f"{where}: {machine.state}; {standing.told(aws, machine)}; {start}"
+        )
+    if machine.state != "running":
+        return said(deployment, "provisioned", where)
+    phase = reach.phase(aws, deployment, machine)
+    if phase.startswith("interrupted"):
+        return said(deployment, "interrupted", f"{where}: {phase}. {reach.again(deployment)}")
+    if phase != "prepared":
+        if phase.startswith("failed"):
+            return said(deployment, "dead", f"{where}: {phase}")
+        elapsed_s = (aws.now() - machine.launched_at).total_seconds()
+        return said(deployment, "starting", f"{where}: {reach.so_far(deployment, phase, elapsed_s)}")
+    try:
+        return of_server(deployment, order, machine, leads, where)
+    except HostError as error:
+        return said(deployment, "provisioned", f"{where}: {error.message}")
+
+
+def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool, where: str) -> Status:
+    """A prepared machine's part of the server; only the one that leads can be asked for a completion."""
+    if order.nodes > 1:
+        unit = unit_state(deployment, machine)
+        if unit == "inactive":
+            return said(deployment, "provisioned", f"{where}: start it: corral serve {deployment.name}")
+        if unit == "failed":
+            return said(deployment, "dead", f"{where}: its unit has failed")
+        if not leads:
+            return said(deployment, "serving", f"{where}: works for the first machine")
+    endpoint = reach.endpoint(deployment, order, machine)
+    verdict = health.judge(health.look(endpoint), deployment.plan.serve.served_model_name)
+    return said(deployment, verdict.state, f"{where}: {verdict.detail}", endpoint)
+
+
+def unit_state(deployment: Deployment, machine: Rented) -> str:
+    """What systemd says of the server's unit on one machine. Raises HostError when it does not tell."""
+    words = f"systemctl is-active {hosts.unit(deployment.name)}"
+    found = session.run(machine.instance_id, machine.region, words).text.strip()
+    if found not in UNIT_STATES:
+        raise HostError(f"{machine.instance_id} does not tell how its unit is.", "Try again in a minute.")
+    return found
+
+
+def said(deployment: Deployment, state: State, detail: str, endpoint: Endpoint | None = None) -> Status:
+    """A status of this target."""
+    return Status(name=deployment.name, target="ec2", state=state, detail=detail, endpoint=endpoint)

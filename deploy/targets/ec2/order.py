@@ -1,0 +1,258 @@
+"""PURE: from a deployment and the user's options to the order for EC2."""
+
+import getpass
+import re
+import socket
+import uuid
+from datetime import UTC, datetime, timedelta
+
+from deploy.targets import preflight
+from deploy.targets.deployment import Deployment
+from deploy.targets.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
+from deploy.targets.ec2.own import check_own_place
+from deploy.targets.ec2.tags import tags_from
+from infra import catalog
+from infra import host as hosts
+from infra.aws.order import Order
+from infra.errors import UsageError
+from infra.hardware import Machine
+from infra.prices import HourlyPrice, on_demand_price, price_of
+from serving.vllm.engine_lock import lock_of
+from serving.vllm.options import ServeOptions, argv, environment
+from serving.vllm.startup import load_budget_s
+
+# Two minutes of notice (AWS), less 15 s until it is seen and said and the 30 s systemd waits beyond the drain.
+LONGEST_SPOT_DRAIN_S = 75
+
+# What two orders under one name may differ in and still be the same wish.
+PER_ORDER = {
+    "account",
+    "profile",
+    "order_id",
+    "created_by",
+    "created_at",
+    "version",
+    "usd_per_hour",
+    "price_source",
+    "document",
+    "user_data",
+    "engine_unlocked",
+    "weights_bytes",
+    "engine_gib",
+}
+
+
+def order(deployment: Deployment, options: Ec2Options) -> Order:
+    """Everything EC2 will be asked for, in the regions of the options, of which there is one at least.
+
+    Raises UsageError for what EC2 does not sell or the user cannot mean.
+    """
+    checked(options)
+    machine = sold(deployment.plan.machine.name)
+    types = instance_types(machine, options)
+    regions = options.regions
+    checked_zones(options.zones, regions)
+    check_own_place(options, regions, options.cidr)
+    price = price_for(types[0], regions[0], options)
+    check_affordable(types, regions, machine.hosts, options)
+    setup = host_setup(deployment, options, regions[0])
+    return Order(
+        name=deployment.name,
+        order_id=uuid.uuid4().hex,
+        created_by=who(),
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        version=version(),
+        regions=regions,
+        zones=options.zones,
+        instance_types=types,
+        purchases=options.purchases,
+        nodes=machine.hosts,
+        usd_per_hour=float(price.usd_per_hour) * machine.hosts if price else None,
+        price_source=price.origin if price else "",
+        max_usd_per_hour=options.max_usd_per_hour,
+        allow_unknown_price=options.allow_unknown_price,
+        ttl_minutes=minutes(options.ttl, "--ttl"),
+        idle_minutes=idle_minutes(options),
+        port=deployment.plan.serve.port,
+        cidr=options.cidr,
+        subnet_ids=options.subnet_ids,
+        capacity_reservation_id=options.capacity_reservation_id,
+        permissions_boundary=options.permissions_boundary or "",
+        instance_profile=options.instance_profile or "",
+        scheduler_role=options.scheduler_role or "",
+        security_group_ids=options.security_group_ids,
+        kms_key_id=options.kms_key_id or "",
+        ami=options.ami,
+        volume_gib=options.volume_gib,
+        volume_mib_per_s=options.volume_mib_per_s,
+        weights_bytes=0 if setup.weights.startswith("/") else deployment.plan.weights_bytes,
+        engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
+        user_data=hosts.user_data(setup),
+        engine_unlocked="" if setup.engine.archive or setup.engine.lock else setup.engine.requirement,
+        user_tags=tags_from(options.tags),
+        read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
+        read_s3=stored(setup),
+    )
+
+
+def renewed(old: Order | None, new: Order) -> Order:
+    """The order to carry out: the one begun before when it still holds, else the new one.
+
+    Raises UsageError when something else was begun under this name.
+    """
+    if old is None or old.expires_at - timedelta(minutes=5) < new.created_at:
+        return new
+    if old.model_dump(exclude=PER_ORDER) != new.model_dump(exclude=PER_ORDER):
+        raise UsageError(
+            f"{new.name!r} was begun with other options.",
+            f"Take it away first (corral down {new.name}), or choose another --name.",
+        )
+    return old
+
+
+def sold(name: str) -> Machine:
+    """The machine as EC2 sells it. Raises UsageError with the nearest shapes where it does not."""
+    machine = catalog.machine(name)
+    if machine.kind == "ec2":
+        return machine
+    from deploy.targets.ec2.nearest import nearest, said
+
+    raise UsageError(
+        f"EC2 sells no {name}. Nearest: {said(nearest(machine))}.",
+        f"Plan for one of these (corral size MODEL --on TYPE), or use {name} that you own: --target ssh --host HOST",
+    )
+
+
+def instance_types(machine: Machine, options: Ec2Options) -> tuple[str, ...]:
+    """The types to try. Others than the plan's must carry the same GPUs, or the plan would not hold."""
+    own = machine.instance_type or machine.name
+    for name in options.instance_types:
+        other = catalog.machine(name)
+        if (other.gpu_name, other.gpus_per_host, other.kind) != (
+            machine.gpu_name,
+            machine.gpus_per_host,
+            "ec2",
+        ):
+            raise UsageError(
+                f"This plan is for {machine.gpus_per_host}x {machine.gpu_name} a host; {name} has "
+                f"{other.gpus_per_host}x {other.gpu_name}.",
+                f"Make a plan for it: corral size MODEL --on {name} --json > other.json",
+            )
+    return options.instance_types or (own,)
+
+
+def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPrice | None:
+    """The stored price. Raises UsageError for a type that is not sold this way."""
+    price = price_of(catalog.machine(instance_type), region)
+    on_demand_only = set(options.purchases) == {"on-demand"} and not options.capacity_reservation_id
+    if price and price.purchase == "capacity-block" and on_demand_only:
+        raise UsageError(
+            f"{instance_type} has no on-demand price in {region}: EC2 sells it as a capacity block or spot.",
+            f"Use --purchase spot, or see: corral capacity-block list {instance_type}",
+        )
+    return price
+
+
+def check_affordable(
+    types: tuple[str, ...], regions: tuple[str, ...], nodes: int, options: Ec2Options
+) -> None:
+    """Raise UsageError when even the cheapest stored price is above the user's limit; today's are asked for later."""
+    limit = options.max_usd_per_hour
+    known = [price for name in types for region in regions if (price := on_demand_price(name, region))]
+    if limit is None or set(options.purchases) != {"on-demand"} or len(known) < len(types) * len(regions):
+        return
+    least = nodes * min(float(price.usd_per_hour) for price in known)
+    if least > limit:
+        raise UsageError(
+            f"{least:.2f} USD per hour is more than --max-usd-per-hour {limit:g}.",
+            "Raise the limit, or plan for a cheaper machine (corral size MODEL); is that price old? corral prices",
+        )
+
+
+def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> hosts.HostSetup:
+    """How the rented box prepares itself at first boot."""
+    serve = serve_there(deployment, options)
+    return hosts.HostSetup(
+        name=deployment.name,
+        argv=argv(serve),
+        environment=environment(
+            serve, hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
+        ),
+        host=serve.host,
+        port=serve.port,
+        engine=hosts.Engine(
+            requirement=f"vllm=={deployment.plan.vllm_version}",
+            archive=options.engine or "",
+            lock=None if options.engine else lock_of(deployment.plan.vllm_version),
+        ),
+        weights=weights(deployment, options),
+        weights_bytes=deployment.plan.weights_bytes,
+        hf_token_parameter=options.hf_token_parameter or "",
+        region=region,
+        api_key="generated",
+        ttl_minutes=minutes(options.ttl, "--ttl"),
+        idle_minutes=idle_minutes(options),
+        rented=True,
+        spot="spot" in options.purchases,
+        shutdown_timeout_s=checked_drain(serve.shutdown_timeout, options),
+        nodes=deployment.plan.machine.hosts,
+    )
+
+
+def checked_drain(shutdown_timeout_s: int, options: Ec2Options) -> int:
+    """The plan's own, or UsageError where requests would not have ended before EC2 takes a spot machine back."""
+    if "spot" in options.purchases and shutdown_timeout_s > LONGEST_SPOT_DRAIN_S:
+        raise UsageError(
+            f"The plan gives running requests {shutdown_timeout_s} s to end; EC2 gives a spot machine 120 s in all.",
+            f"Set shutdown_timeout in the plan to {LONGEST_SPOT_DRAIN_S} or less, or leave out --purchase spot.",
+        )
+    return shutdown_timeout_s
+
+
+def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
+    """The plan's options with the box's own paths; it listens outside only where a network was let in."""
+    listen = "0.0.0.0" if options.cidr else "127.0.0.1"
+    if deployment.plan.serve.chat_template:
+        raise UsageError(
+            "A chat template file cannot be brought to EC2.",
+            "Put it beside the weights, and plan without it.",
+        )
+    return deployment.plan.serve.model_copy(
+        update={"host": listen, "model": hosts.model_folder(deployment.name), "revision": None}
+    )
+
+
+def weights(deployment: Deployment, options: Ec2Options) -> str:
+    """Where the box gets the weights from. Raises UsageError for a folder of this machine."""
+    model = deployment.plan.serve.model
+    if options.weights:
+        return options.weights
+    if model.startswith(("/", ".", "~")):
+        raise UsageError(
+            f"EC2 cannot see the folder {model} of this machine.",
+            f"Put it in S3 (corral weights push {model} --to s3://BUCKET/PREFIX/), and say so: --weights "
+            "s3://BUCKET/PREFIX/",
+        )
+    return hosts.from_hub(model, deployment.plan.serve.revision)
+
+
+def stored(setup: hosts.HostSetup) -> tuple[str, ...]:
+    """What the box reads from S3: the folder of the weights and the one object that is the engine."""
+    places = (f"{setup.weights.rstrip('/')}/", setup.engine.archive)
+    return tuple(place for place in places if place.startswith("s3://"))
+
+
+def who() -> str:
+    """Who orders, for the tag, in the characters a tag may have."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = "unknown"
+    return re.sub(r"[^\w.:/=+@-]", "-", f"{user}@{socket.gethostname()}")[:200]
+
+
+def version() -> str:
+    """The version of corral."""
+    from importlib.metadata import version as version_of
+
+    return version_of("corral")

@@ -1,0 +1,348 @@
+"""The target `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.targets import preflight as rules
+from deploy.targets import weights
+from deploy.targets.deployment import Deployment, folder, home
+from deploy.targets.place import Check, Status, Teardown
+from infra import gpus, locks, offline, processes
+from infra import local as machine
+from infra.errors import ServerError, UsageError
+from infra.say import progress
+from serving.model import fetching, precheck
+from serving.vllm import diagnosis, engine, health, server, startup, stopping
+from serving.vllm import versions as vllm_versions
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.logs import Tail
+from serving.vllm.options import ServeOptions, argv, environment
+
+LAST_LINES = 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What a server writes: its log and its compile cache.
+DISK_GIB = 1.0
+GIB = 2**30
+
+
+def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
+    deployment = weights.kept(deployment)
+    serve = deployment.plan.serve
+    if not weights.is_fetched(deployment.plan):
+        return deployment, ()
+    if serve.revision is None and offline.is_offline():
+        deployment = weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
+    deployment, found = weights.settled(deployment, str(whole(deployment) or ""))
+    return deployment, (weights.check(found),)
+
+
+def whole(deployment: Deployment) -> Path | None:
+    """Where the weights of a repository lie on this machine, if they all do."""
+    serve = deployment.plan.serve
+    if not weights.is_fetched(deployment.plan) or serve.revision is None:
+        return None
+    found = fetching.snapshot(serve.model, serve.revision, os.environ)
+    return found if fetching.is_whole(found) else None
+
+
+def preflight(deployment: Deployment) -> tuple[Check, ...]:
+    """Look at this machine's GPUs, driver, memory, disk and port; changes nothing."""
+    return rules.checks(
+        machine.facts(),
+        gpus.report(),
+        deployment.plan,
+        disk_path=str(home().resolve()),
+        disk_gib=DISK_GIB,
+        weights=to_fetch(deployment),
+    )
+
+
+def to_fetch(deployment: Deployment) -> rules.Room | None:
+    """What of the weights is still to come, and where to."""
+    plan = deployment.plan
+    if not weights.is_fetched(plan) or whole(deployment):
+        return None
+    folder = fetching.repository(plan.serve.model, os.environ)
+    there = fetching.size_bytes(folder / "blobs")
+    return rules.Room(str(folder), max(0, plan.weights_bytes - there) / GIB)
+
+
+def here(options: ServeOptions) -> ServeOptions:
+    """The options with the folder that the Hub's own cache has for the commit of a repository."""
+    if options.revision is None or options.model.startswith("/"):
+        return options
+    folder = fetching.snapshot(options.model, options.revision, os.environ)
+    return options.model_copy(update={"model": str(folder), "revision": None})
+
+
+def requests(deployment: Deployment) -> list[dict[str, object]]:
+    """The command that would be run and its environment, but for the key."""
+    place = folder(deployment.name)
+    budget_s = startup.load_budget_s(deployment.plan.weights_bytes or 0)
+    options = here(weights.kept(deployment).plan.serve)
+    given = environment(options, str(place), budget_s, str(server.shared_cache(place)))
+    return [
+        {
+            "argv": ["vllm", *argv(options)],
+            "environment": given | {"VLLM_API_KEY": f"(from {server.key_file(place)})"},
+        }
+    ]
+
+
+def provision(deployment: Deployment) -> None:
+    """Check the machine and the engine, and fetch what is missing of the weights; there is nothing to rent.
+
+    Raises HostError or ServerError; AuthError or EndpointError for weights that cannot be fetched.
+    """
+    rules.require(preflight(deployment), "This machine")
+    engine.find(home(), os.environ)
+    if weights.is_fetched(deployment.plan) and not whole(deployment):
+        fetch(deployment)
+
+
+def fetch(deployment: Deployment) -> None:
+    """Fetch the weights into the Hub's own cache, where every deployment finds them."""
+    serve, total = deployment.plan.serve, deployment.plan.weights_bytes
+    assert serve.revision, "settled before"
+    folder = fetching.repository(serve.model, os.environ)
+    progress(f"weights: fetching {serve.model} at {serve.revision} into {folder}")
+
+    def tell(there: int) -> None:
+        percent = f" ({min(99, 100 * there // total)} %)" if total else ""
+        progress(f"weights: {there / GIB:.1f} of {total / GIB:.1f} GiB{percent}")
+
+    fetching.fetch(serve.model, serve.revision, weights.token_of(deployment), tell)
+
+
+def serve(deployment: Deployment) -> Endpoint:
+    """Start vLLM and return once it has answered a real completion; at once when it does already.
+
+    Raises ServerError with the cause found in the log when it dies or is not ready in time; nothing is left then.
+    """
+    place = folder(deployment.name)
+    with one_at_a_time(place):
+        refuse_other_options(deployment)
+        running = server.load(place)
+        if running is None or not is_running(deployment):
+            running = start(deployment, place)
+        if judged(running).state != "serving":
+            wait(deployment.name, place, running)
+    return running.endpoint
+
+
+def is_running(deployment: Deployment) -> bool:
+    """Whether its server's leading process lives, ready or not."""
+    running = server.load(folder(deployment.name))
+    return running is not None and processes.is_alive(running.leader)
+
+
+def refuse_other_options(deployment: Deployment) -> None:
+    """Raise UsageError when its server runs already, with options that are not these."""
+    running = server.load(folder(deployment.name))
+    if running and is_running(deployment) and running.arguments != argv(here(deployment.plan.serve)):
+        raise UsageError(
+            f"{deployment.name} is being served with other options.",
+            f"End it first: corral stop {deployment.name}",
+        )
+
+
+def start(deployment: Deployment, place: Path) -> server.Server:
+    """Check what can be checked without starting anything, then start."""
+    options = here(deployment.plan.serve)
+    found = engine.find(home(), os.environ)
+    refuse_unsafe_start(options, found)
+    if server.members(place):
+        stopping.stop(place, is_ready=False, progress=progress)
+    weights_bytes = precheck.check(options)
+    progress(f"serve: vLLM {found.version} ({found.vllm}) with {options.model}")
+    try:
+        return server.start(place, found, options, startup.load_budget_s(weights_bytes))
+    except BaseException:
+        stopping.kill(place)
+        raise
+
+
+def refuse_unsafe_start(options: ServeOptions, found: engine.Engine) -> None:
+    """Raise UsageError for a start that would be open to the network, or take all of the memory."""
+    if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
+        raise UsageError(
+            f"The server would listen on {options.host}, where others can reach it without TLS.",
+            "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+        )
+    if found.is_cpu and options.kv_cache_memory_bytes is None:
+        raise UsageError(
+            "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
+            "Plan for this machine: corral size MODEL --on local --json",
+        )
+    vllm_versions.check(found.version, progress, options.extra_args)
+
+
+def wait(name: str, place: Path, running: server.Server) -> None:
+    """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
+    said = Tail(server.log_file(place))
+
+    def check() -> health.Verdict:
+        exit_code = processes.reap(running.leader.pid)
+        alive = exit_code is None and processes.is_alive(running.leader)
+        for words in startup.phases(said.lines()):
+            progress(f"serve: {words}")
+        return judged(running) if alive else health.DEAD
+
+    try:
+        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
+    except ServerError as error:
+        known = server.load(place)
+        stopping.kill(place)  # and the log is whole
+        tell_the_end(server.log_text(place))
+        raise explained(name, place, error, known) from None
+    except BaseException:
+        progress("serve: interrupted; ending the server")
+        stopping.kill(place)
+        raise
+
+
+def tell_the_end(log: str) -> None:
+    """Show the last lines of the log of a server that did not start."""
+    lines = log.splitlines()[-LAST_LINES:]
+    progress(f"serve: the last lines of its log ({len(lines)}):" if lines else "serve: its log is empty")
+    for line in lines:
+        progress(f"serve: | {line}")
+
+
+def judged(running: server.Server) -> health.Verdict:
+    """Look at a server whose leader lives, and judge."""
+    return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)
+
+
+def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
+    """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
+    if running and (running.stopping_at or running.stopped_at):
+        return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
+    found = diagnosis.explain(server.log_text(place))
+    if found.name == "unknown" and "died" not in error.message:
+        return ServerError(error.message, f"Read its log: corral logs {name}")
+    return ServerError(f"The server did not start: {found.cause}.", found.next.replace("NAME", name))
+
+
+def endpoint(deployment: Deployment) -> Endpoint:
+    """Where its server listens. Raises ServerError when none runs."""
+    running = server.load(folder(deployment.name))
+    if running is None or not is_running(deployment):
+        raise ServerError(f"{deployment.name} is not served.", f"Start it: corral serve {deployment.name}")
+    return running.endpoint
+
+
+def shell(deployment: Deployment) -> tuple[str, ...]:
+    """There is none to open: raises UsageError."""
+    raise UsageError(
+        f"{deployment.name} runs on this machine.", f"Its log and state: corral logs {deployment.name}"
+    )
+
+
+def status(deployment: Deployment) -> Status:
+    """Ask the kernel for its processes, then the server itself for a completion."""
+    place = folder(deployment.name)
+    running = server.load(place)
+    if running is None:
+        return said(deployment, "provisioned", "it was never started")
+    alive = server.workers(place)
+    if not alive:
+        return ended(deployment, place, running)
+    if not processes.is_alive(running.leader):
+        found = diagnosis.explain(server.log_text(place))
+        orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
+        return said(deployment, "dead", f"{found.cause}; {orphans}")
+    verdict = judged(running)
+    if verdict.state == "starting":
+        return starting(deployment, place, running)
+    return said(deployment, verdict.state, verdict.detail, running.endpoint)
+
+
+def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
+    """The status of a server without processes: it was stopped, or it died."""
+    if running.stopped_at:
+        return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
+    found = diagnosis.explain(server.log_text(place))
+    if not os.access(place, os.W_OK):
+        return said(
+            deployment,
+            "unknown",
+            f"it has ended; {place} cannot be written, so nobody noted how; {found.cause}",
+        )
+    return said(deployment, "dead", f"{found.cause}; {found.next}".replace("NAME", deployment.name))
+
+
+def starting(deployment: Deployment, place: Path, running: server.Server) -> Status:
+    """The status of a server that does not listen yet: how far it is, and whether its time is over."""
+    heard = startup.phases(server.log_text(place).splitlines())
+    phase = heard[-1] if heard else "vLLM is being imported"
+    if server.age_s(running) > running.load_budget_s:
+        return said(deployment, "hung", f"not ready after {running.load_budget_s} s; last: {phase}")
+    return said(deployment, "starting", phase)
+
+
+def said(deployment: Deployment, state: str, detail: str, endpoint: Endpoint | None = None) -> Status:
+    """A status of this target."""
+    return Status.model_validate(
+        {"name": deployment.name, "target": "local", "state": state, "detail": detail, "endpoint": endpoint}
+    )
+
+
+def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
+    """The server's log, line by line; with `follow`, until it ends."""
+    place = folder(deployment.name)
+    if server.load(place) is None:
+        name = deployment.name
+        raise ServerError(
+            f"{name} was never started here, so it has no log.", f"Start it: corral serve {name}"
+        )
+    tail = Tail(server.log_file(place))
+    yield from tail.lines()
+    while follow and server.members(place):
+        time.sleep(0.2)
+        yield from tail.lines()
+
+
+def stop(deployment: Deployment) -> None:
+    """End the server, letting its requests finish; safe to repeat."""
+    end(folder(deployment.name))
+
+
+def end(place: Path) -> None:
+    """End the server of that folder, whatever its record is."""
+    running = server.load_or_remove(place)
+    is_ready = running is not None and health.is_listening(running.endpoint)
+    stopping.stop(place, is_ready=is_ready, progress=progress)
+
+
+def down(deployment: Deployment) -> Teardown:
+    """End the server and remove what it wrote; documents stay, and so do weights in the Hub's cache."""
+    kept = whole(deployment)
+    gone = remove(deployment.name)
+    if kept is None:
+        return gone
+    return gone.model_copy(update={"kept": (weights.kept_line(str(kept), fetching.size_bytes(kept)),)})
+
+
+def remove(name: str) -> Teardown:
+    """Take away whatever of that name is here, with or without documents that can be read."""
+    place = folder(name)
+    end(place)
+    files = server.remove_files(place)
+    alive = server.members(place)
+    left = (*(f"process {pid}" for pid in alive), *files)
+    return Teardown(name=name, counts={"processes": len(alive), "files": len(files)}, left=left)
+
+
+@contextmanager
+def one_at_a_time(place: Path) -> Iterator[None]:
+    """Hold the deployment while it is started. Raises UsageError when another corral does so now."""
+    busy = UsageError(
+        f"Another corral is starting {place.name} now.", f"See how far it is: corral status {place.name}"
+    )
+    with locks.held(place / ".lock", busy):
+        yield

@@ -1,0 +1,333 @@
+"""PURE: can this plan run on that host? Facts and a plan in, named checks with a mend out."""
+
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from deploy.targets.place import Check
+from infra import catalog
+from infra.errors import HostError
+from infra.facts import GpuFacts, GpuReport, HostFacts
+from infra.hardware import Gpu
+from serving.sizing.plan import Plan
+
+# Two GPUs of one model differ by less than this in the memory they report; another model by more.
+SAME_MEMORY = 0.97
+BUSY_FRACTION = 0.05
+
+
+class Room(NamedTuple):
+    """What is to be written below a path."""
+
+    path: str
+    gib: float
+
+
+def checks(
+    facts: HostFacts,
+    gpu: GpuReport,
+    plan: Plan,
+    *,
+    disk_path: str,
+    disk_gib: float,
+    weights: Room | None = None,
+) -> tuple[Check, ...]:
+    """Judge one machine for one plan; `disk_gib` is what is to be written below `disk_path`.
+
+    `weights` is what is fetched besides, and where to: most often to the same file system, which must hold both.
+    """
+    hardware = _gpu_checks(facts, gpu, plan) if plan.machine.gpu_count else _cpu_checks(facts, gpu, plan)
+    return (
+        _system(facts),
+        *hardware,
+        _memory(facts, plan),
+        *_disks(facts, Room(disk_path, disk_gib), weights),
+        _port(facts, plan.serve.port),
+    )
+
+
+def owned_host_checks(
+    facts: HostFacts, our_clock_s: float, archive_python: str | None = None
+) -> tuple[Check, ...]:
+    """What an owned host needs beyond the hardware: systemd, root, Python, tar, the right time.
+
+    `archive_python` is the Python version of a packed engine, which must be the host's own.
+    """
+    return (
+        _privilege(facts),
+        _systemd(facts),
+        _python(facts, archive_python),
+        _lock(facts),
+        # The host tells whole seconds, cut off.
+        _clock(facts.clock_s + 0.5 - our_clock_s),
+    )
+
+
+def require(found: tuple[Check, ...], where: str) -> None:
+    """Raise HostError with the first failed check and its mend; warnings pass."""
+    failed = [check for check in found if check.outcome == "failed"]
+    if failed:
+        others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+        raise HostError(f"{where} is not ready: {failed[0].name}: {failed[0].found}{others}.", failed[0].fix)
+
+
+def gpus_per_host(plan: Plan) -> int:
+    """How many GPUs each of the plan's hosts must have; 0 for the CPU engine."""
+    return plan.machine.gpu_count // plan.machine.hosts
+
+
+@cache
+def figures() -> dict[str, dict[str, Any]]:
+    """The shipped minimums with their sources."""
+    return tomllib.loads((files("deploy.targets") / "preflight.toml").read_text(encoding="utf-8"))
+
+
+def _ok(name: str, found: str) -> Check:
+    return Check(name=name, outcome="ok", found=found)
+
+
+def _warning(name: str, found: str, fix: str) -> Check:
+    return Check(name=name, outcome="warning", found=found, fix=fix)
+
+
+def _failed(name: str, found: str, fix: str) -> Check:
+    return Check(name=name, outcome="failed", found=found, fix=fix)
+
+
+def _system(facts: HostFacts) -> Check:
+    found = f"{facts.os}, Linux {facts.kernel}, {facts.architecture}"
+    if facts.architecture in ("x86_64", "aarch64"):
+        return _ok("system", found)
+    return _failed("system", found, "vLLM has wheels for x86_64 and aarch64 only.")
+
+
+def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]:
+    if gpu.gpus:
+        found = f"{_inventory(gpu.gpus)} present, and not used by this plan"
+        yield _warning("gpu", found, "Plan for them: corral size MODEL --on COUNTxGPU")
+    else:
+        yield _ok(
+            "gpu", "none; the CPU engine runs the tiny model here (real Llama 4 needs EC2 or an SSH host)"
+        )
+    if facts.architecture != "x86_64" or "avx2" in facts.cpu_flags:
+        yield _ok("cpu", f"{facts.cpu_count} cores")
+    else:
+        yield _failed("cpu", "no AVX2", "The CPU build of vLLM needs AVX2: use a CPU of 2013 or later.")
+    lacking = {"g++", "python3-dev"} - facts.tools
+    if plan.serve.tensor_parallel_size > 1 and lacking:
+        fix = "vLLM's CPU build compiles C++ for tensor parallelism: apt-get install g++ python3-dev"
+        yield _failed("compiler", f"{' and '.join(sorted(lacking))} missing", fix)
+    if "libnuma" not in facts.tools:
+        fix = "vLLM's CPU build loads it: apt-get install libnuma1 (numactl-libs on Fedora)"
+        yield _failed("libnuma", "libnuma.so.1 is missing", fix)
+
+
+def _gpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]:
+    if not gpu.gpus:
+        yield _no_gpu(facts, gpu)
+        return
+    yield _count(gpu.gpus, plan)
+    if gpu.problem:
+        fix = "A GPU that is lost or broken can stop CUDA on all of them; look at it: nvidia-smi, dmesg"
+        yield _warning("nvidia-smi", gpu.problem, fix)
+    yield _driver(gpu.driver_version)
+    yield from _each_gpu(gpu.gpus, plan)
+    lacking = {"gcc", "python3-dev"} - facts.tools
+    if lacking:
+        fix = "Triton compiles when vLLM starts (not verified without): apt-get install gcc python3-dev"
+        yield _warning("compiler", f"{' and '.join(sorted(lacking))} missing", fix)
+    if facts.nvswitch:
+        yield _fabric_manager(facts)
+    if plan.parallel.tensor > 1 and facts.topology:
+        yield _link(facts)
+
+
+def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
+    if gpu.problem and (facts.nvidia_device or "nvidia-smi" in facts.tools):
+        return _failed(
+            "gpu", gpu.problem, "Mend the NVIDIA driver first; corral never changes it. See: nvidia-smi"
+        )
+    return _failed(
+        "gpu",
+        gpu.problem or "no NVIDIA GPU found",
+        "A machine without a GPU can run the CPU engine with the tiny model (corral demo), or point at GPUs "
+        "elsewhere: corral provision PLAN --target ec2, or --target ssh --host USER@HOST",
+    )
+
+
+def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
+    need = gpus_per_host(plan)
+    found = f"{_inventory(gpus)}; the plan needs {need}x{plan.machine.gpu}"
+    if len(gpus) < need:
+        return _failed("gpu", found, f"Plan for this machine: corral size {plan.model} --on {len(gpus)}xGPU")
+    if len({gpu.name for gpu in gpus}) > 1:
+        return _failed(
+            "gpu", f"{found}; they are mixed", "Tensor parallelism needs equal GPUs; use one kind."
+        )
+    return _model(gpus[0], plan, found)
+
+
+def _model(gpu: GpuFacts, plan: Plan, found: str) -> Check:
+    """A plan holds for one model of GPU: another has other memory, another speed, other kernels."""
+    try:
+        there = _known(gpu)
+    except HostError as error:
+        return _failed("gpu", f"{found}. {error.message.rstrip('.')}", error.hint)
+    if there == catalog.gpu_called(plan.machine.gpu):
+        return _ok("gpu", found)
+    on = f"{gpus_per_host(plan)}x{there.name}"
+    return _failed("gpu", found, f"Plan for what is there: corral size {plan.model} --on {on}")
+
+
+def _known(gpu: GpuFacts) -> Gpu:
+    """The catalogue's row. A driver that does not say the memory (N/A) is taken at the name's word."""
+    named = catalog.by_nvml_name().get(catalog.bare(gpu.name))
+    if named and gpu.memory_total_mib is None:
+        return named
+    return catalog.gpu_reported(gpu.name, gpu.memory_total_mib)
+
+
+def _inventory(gpus: tuple[GpuFacts, ...]) -> str:
+    names = [gpu.name for gpu in gpus]
+    return ", ".join(f"{names.count(name)}x {name}" for name in sorted(set(names)))
+
+
+def _driver(version: str | None) -> Check:
+    figure = figures()["cuda_driver"]
+    note = "" if figure["verified"] else ", a minimum not verified with NVIDIA"
+    major = int(version.split(".")[0]) if version and version.split(".")[0].isdigit() else 0
+    if major >= figure["minimum"]:
+        return _ok("driver", f"NVIDIA {version}")
+    return _failed(
+        "driver",
+        f"NVIDIA {version or 'unknown'}; this vLLM is built for CUDA 13, driver >= {figure['minimum']}{note}",
+        "Upgrade the driver (corral never does), or on a datacentre GPU use CUDA forward compatibility: "
+        "VLLM_ENABLE_CUDA_COMPATIBILITY=1",
+    )
+
+
+def _each_gpu(gpus: tuple[GpuFacts, ...], plan: Plan) -> Iterator[Check]:
+    for gpu in gpus[: gpus_per_host(plan)]:
+        problem = _gpu_problem(gpu, plan)
+        if problem:
+            yield _failed(f"gpu {gpu.index}", *problem)
+
+
+def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
+    minimum = figures()["compute_capability"]["minimum"]
+    total, used = gpu.memory_total_mib, gpu.memory_used_mib
+    if gpu.mig_enabled:
+        return "MIG is on", f"Switch it off: sudo nvidia-smi -i {gpu.index} -mig 0"
+    if gpu.compute_capability is not None and gpu.compute_capability < minimum:
+        return f"compute capability {gpu.compute_capability}", f"vLLM needs {minimum} or newer."
+    if total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
+        found = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
+        return found, f"Plan for the GPU that is there: corral size {plan.model} --on ..."
+    if total and used and used > total * BUSY_FRACTION:
+        return f"{used} MiB are in use by another program", "See which: nvidia-smi; stop it first."
+    return None
+
+
+def _fabric_manager(facts: HostFacts) -> Check:
+    if facts.fabric_manager == "active":
+        return _ok("fabric manager", "active")
+    found = f"{facts.fabric_manager or 'not running'}, on a machine with NVSwitch (CUDA error 802 follows)"
+    return _failed("fabric manager", found, "Start it: sudo systemctl enable --now nvidia-fabricmanager")
+
+
+def _link(facts: HostFacts) -> Check:
+    if any("NV" in line.split("GPU0", 1)[-1] for line in facts.topology if line.startswith("GPU")):
+        return _ok("link", "NVLink between the GPUs")
+    return _warning("link", "PCIe only", "Tensor parallelism is slower over PCIe; measure with corral probe.")
+
+
+def _memory(facts: HostFacts, plan: Plan) -> Check:
+    available_gib = facts.memory_available_mib / 1024
+    found = f"{available_gib:.1f} of {facts.memory_total_mib / 1024:.1f} GiB RAM available"
+    if plan.machine.gpu_count:
+        return _ok("memory", found)
+    need_gib = plan.memory.weights_gib + plan.memory.kv_cache_gib + figures()["cpu_server_gib"]["value"]
+    if available_gib >= need_gib:
+        return _ok("memory", found)
+    return _failed(
+        "memory", f"{found}; the server needs {need_gib:.1f} GiB", "Stop something, or plan smaller."
+    )
+
+
+def _disks(facts: HostFacts, own: Room, weights: Room | None) -> tuple[Check, ...]:
+    """One check a file system."""
+    if weights is None or not weights.gib:
+        return (_disk(facts, *own),)
+    if facts.mount_of(own.path) == facts.mount_of(weights.path):
+        return (_disk(facts, weights.path, own.gib + weights.gib),)
+    return (_disk(facts, *own), _disk(facts, *weights))
+
+
+def _disk(facts: HostFacts, path: str, need_gib: float) -> Check:
+    free_gib = facts.disk_free_at(path) / 1024
+    found = f"{free_gib:.1f} GiB free at {path}, {need_gib:.1f} needed"
+    if free_gib >= need_gib:
+        return _ok("disk", found)
+    return _failed("disk", found, "Make room, or mount a larger disk there: df -h")
+
+
+def _port(facts: HostFacts, port: int) -> Check:
+    if port in facts.ports_in_use:
+        return _failed(
+            "port", f"{port} is in use", f"See by what: ss -ltnp 'sport = :{port}'; or give --port"
+        )
+    return _ok("port", f"{port} is free")
+
+
+def _privilege(facts: HostFacts) -> Check:
+    if facts.privilege == "none":
+        return _failed(
+            "privilege", "not root, and sudo asks for a password", "Give this user sudo without one."
+        )
+    return _ok("privilege", facts.privilege)
+
+
+def _systemd(facts: HostFacts) -> Check:
+    if facts.systemd is None:
+        return _failed(
+            "systemd", "not running", "corral's server is a systemd unit; use a host with systemd."
+        )
+    return _ok("systemd", str(facts.systemd))
+
+
+def _python(facts: HostFacts, archive_python: str | None) -> Check:
+    low, high = figures()["python"]["minimum"], figures()["python"]["maximum"]
+    found = f"Python {facts.python or 'missing'}"
+    if facts.python is None or not _version(low) <= _version(facts.python) <= _version(high):
+        return _failed("python", found, f"vLLM needs {low} to {high}: install python3 with venv")
+    if archive_python and facts.python != archive_python:
+        fix = f"Pack the engine on a machine with Python {facts.python}, or install python{archive_python} there."
+        return _failed("python", f"{found}; the engine was packed for {archive_python}", fix)
+    if not archive_python and "python3-venv" not in facts.tools:
+        return _failed(
+            "python", f"{found} without venv", "On Debian and Ubuntu: apt-get install python3-venv"
+        )
+    return _ok("python", found)
+
+
+def _lock(facts: HostFacts) -> Check:
+    if "nft" in facts.tools:
+        return _ok("egress lock", "nftables")
+    fix = "apt-get install nftables (or dnf): without its egress lock the server does not start."
+    return _failed("egress lock", "nft is missing", fix)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split("."))
+
+
+def _clock(skew_s: float) -> Check:
+    limits = figures()["clock_skew_s"]
+    found = f"{skew_s:+.1f} s against this machine"
+    if abs(skew_s) > limits["failed"]:
+        return _failed("clock", found, "Set it: timedatectl set-ntp true. TLS and AWS refuse such a clock.")
+    if abs(skew_s) > limits["warning"]:
+        return _warning("clock", found, "Set it: timedatectl set-ntp true")
+    return _ok("clock", found)

@@ -1,0 +1,53 @@
+"""PURE: what serve and status say to a person."""
+
+import json
+import shlex
+from typing import cast
+
+from deploy.targets.place import Status
+from serving.vllm.endpoint import Endpoint
+
+
+def command(requests: list[dict[str, object]], as_json: bool) -> str:
+    """The requests of a dry run: as JSON, or as shell lines that can be read and pasted."""
+    if as_json:
+        return json.dumps(requests, indent=2)
+    return "\n".join(
+        shell(request) if "argv" in request else json.dumps(request, indent=2) for request in requests
+    )
+
+
+def shell(request: dict[str, object]) -> str:
+    """One command with its environment, as a shell would take it."""
+    settings = cast(dict[str, str], request["environment"])
+    given = [f"{name}={shlex.quote(value)} \\" for name, value in settings.items()]
+    return "\n".join([*given, shlex.join(cast(list[str], request["argv"]))])
+
+
+def endpoint(name: str, found: Endpoint) -> str:
+    """Where it answers, and what to do with it: lines to paste."""
+    secret = f' -H "Authorization: Bearer $(cat {found.api_key_file})"' if found.api_key_file else ""
+    key = f" --api-key-file {found.api_key_file}" if found.api_key_file else ""
+    body = json.dumps({"model": found.served_model_name, "messages": [{"role": "user", "content": "Hello"}]})
+    return (
+        f"{found.served_model_name} answers at {found.base_url}\n"
+        f"ask:      curl {found.base_url}/v1/chat/completions{secret} -H 'Content-Type: application/json' -d '{body}'\n"
+        f"measure:  corral probe {found.base_url} --concurrency 16 --requests 200{key}\n"
+        f"look:     corral status {name}; corral logs -f {name}\n"
+        f"end:      corral stop {name}"
+    )
+
+
+def status(found: Status) -> str:
+    """One line of status."""
+    where = f" at {found.endpoint.base_url}" if found.endpoint else ""
+    money = f", ${found.usd_so_far:.2f} so far" if found.usd_so_far is not None else ""
+    until = f", until {found.expires_at}" if found.expires_at else ""
+    return f"{found.name} ({found.target}): {found.state}{where}{money}{until}: {found.detail}"
+
+
+def listed(found: list[Status], as_json: bool) -> str:
+    """All deployments, a line each."""
+    if as_json:
+        return json.dumps([one.model_dump(mode="json") for one in found], indent=2)
+    return "\n".join(map(status, found)) or "No deployments. Make one: corral serve PLAN"

@@ -1,0 +1,1 @@
+"""Machines you own, over SSH."""

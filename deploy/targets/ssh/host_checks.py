@@ -1,0 +1,95 @@
+"""One owned host, looked at before anything is put on it, and the setup that follows from what it is."""
+
+import os
+import time
+
+from deploy.targets import preflight as judge
+from deploy.targets.deployment import Deployment
+from deploy.targets.place import Check
+from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh.owned import Brought
+from infra import host as hosts
+from infra.facts import HostFacts
+from infra.ssh import Host
+
+
+def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
+    """Every check of one host. With several hosts, each name begins with its host."""
+    asked_at_s = time.time()
+    facts = host.facts()
+    clock_s = (asked_at_s + time.time()) / 2
+    found = (
+        *judge.checks(
+            without_our_port(deployment, facts, host),
+            facts.gpu,
+            deployment.plan,
+            disk_path="/opt/corral",
+            disk_gib=max(0.1, bring.disk_gib - on_disk_gib(deployment, host)),
+        ),
+        *judge.owned_host_checks(facts, clock_s, bring.python),
+        *listen_check(deployment),
+        *model_check(deployment, bring, host),
+        *node_checks(deployment, facts, host),
+    )
+    if len(deployment.hosts) == 1:
+        return found
+    return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in found)
+
+
+def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
+    """The facts as they would be if our own server did not run: its port is no obstacle to it."""
+    if facts.systemd is None or facts.privilege == "none":
+        return facts  # nothing of ours can run there, and asking would fail before the check that says why
+    running = host_unit.state(deployment.name, host).active in ("active", "activating")
+    ours = {deployment.plan.serve.port} if running else set()
+    return facts.model_copy(update={"ports_in_use": facts.ports_in_use - ours})
+
+
+def on_disk_gib(deployment: Deployment, host: Host) -> float:
+    """What an earlier run already brought, and what has come of the weights that deployments share."""
+    serve = deployment.plan.serve
+    shared = [hosts.shared_weights(serve.model, serve.revision)] if serve.revision else []
+    return sum(gib_at(path, host) for path in (hosts.root(deployment.name), *shared))
+
+
+def gib_at(path: str, host: Host) -> float:
+    """What a folder of the host takes; nothing where there is none."""
+    done = host.run(["du", "-sk", path], check=False, as_root=True)
+    return int(done.stdout.split()[0]) / 2**20 if done.code == 0 else 0.0
+
+
+def listen_check(deployment: Deployment) -> tuple[Check, ...]:
+    """vLLM speaks no TLS of its own here, and its key does not guard every path."""
+    listen = deployment.plan.serve.host
+    if listen in tunnels.LOOPBACK or os.environ.get("CORRAL_ALLOW_REMOTE") == "1":
+        return ()
+    fix = (
+        "Keep 127.0.0.1, which is reached through SSH; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1."
+    )
+    return (Check(name="listen", outcome="failed", found=f"on {listen}, without TLS", fix=fix),)
+
+
+def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
+    """A model that is neither brought nor fetched must lie on the host."""
+    model = deployment.plan.serve.model
+    if bring.model or not model.startswith("/"):
+        return ()
+    as_root = host.privilege != "none"
+    if host.run(["test", "-e", f"{model}/config.json"], check=False, as_root=as_root).code == 0:
+        return (Check(name="model", outcome="ok", found=model),)
+    fix = "Plan with a folder that exists here (it is brought) or there, or with a repository of the Hub."
+    return (Check(name="model", outcome="failed", found=f"{model} is neither here nor there", fix=fix),)
+
+
+def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[Check, ...]:
+    """Of an engine over several hosts, each must have the address it is known by."""
+    if deployment.plan.machine.hosts == 1:
+        return ()
+    address = host.address()
+    if address not in facts.interfaces:
+        found = f"no interface has the address {address}"
+        fix = "Name the hosts by the IP addresses they have (HostName in ~/.ssh/config)."
+        return (Check(name="nodes", outcome="failed", found=found, fix=fix),)
+    found = f"{address} on {facts.interfaces[address]}"
+    fix = "The hosts talk in the clear: keep them on a network of their own."
+    return (Check(name="nodes", outcome="warning", found=found, fix=fix),)

@@ -1,0 +1,187 @@
+"""The server's systemd unit on one owned host: started, waited for, judged, stopped."""
+
+import time
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.place import State, Status
+from deploy.targets.ssh import tunnels
+from infra import host as hosts
+from infra.errors import HostError, ServerError
+from infra.record import Record
+from infra.say import progress
+from infra.ssh import Host
+from serving.vllm import diagnosis, health
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.startup import load_budget_s, phases
+
+# systemd makes the state folder at the first start.
+STATE_SCRIPT = """\
+[ ! -e "$1/record.json" ] || echo "Record=yes"
+[ ! -e "/var/lib/private/${2%.service}" ] || echo "HasRun=yes"
+printf 'Phase=%s\\n' "$(cat "$1/phase" 2>/dev/null)"
+systemctl show "$2" --property=ActiveState --property=SubState --property=NRestarts
+"""
+
+# Of the last start only: an earlier failure is not this one's cause.
+LOG_SCRIPT = """\
+invocation=$(systemctl show --value --property=InvocationID "$1") || exit
+[ -n "$invocation" ] || exit 0
+journalctl --no-pager --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
+"""
+
+# A unit that systemd gave up on does not start again before it is told to forget.
+START_SCRIPT = 'systemctl reset-failed "$1" 2>/dev/null; exec systemctl enable --now "$1"'
+
+# Beyond the drain, for systemd's own patience and a slow host.
+STOP_MARGIN_S = 120
+
+
+class UnitState(Record):
+    """What systemd says of the server's unit on one host."""
+
+    active: str
+    """systemd's ActiveState; `absent` when the host has nothing of that name."""
+    sub: str = ""
+    restarts: int = 0
+    has_run: bool = False
+    phase: str = ""
+    """The prepare script's own last word."""
+
+    @property
+    def has_died(self) -> bool:
+        """Whether the server ended without being asked to."""
+        return self.active == "failed" or self.sub == "auto-restart"
+
+
+def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
+    """What starts the unit, now and at every boot."""
+    if deployment.plan.machine.hosts == 1:
+        return ("sh", "-c", START_SCRIPT, "start", hosts.unit(deployment.name))
+    addresses = tuple(Host(one).address() for one in deployment.hosts)
+    return hosts.join_command(deployment.name, deployment.hosts.index(destination), addresses)
+
+
+def start(deployment: Deployment, host: Host) -> Endpoint | None:
+    """Start the server and wait until it serves; None on a host that only works for the first one.
+
+    Raises ServerError with the cause its journal gives; the unit is stopped then.
+    """
+    host.run(start_command(deployment, host.destination), as_root=True)
+    if is_headless(deployment, host):
+        return None
+    endpoint = tunnels.endpoint(deployment, host)
+    wait(deployment, host, endpoint)
+    return endpoint
+
+
+def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
+    """Wait until the server answers a completion, saying the phases of its load."""
+    heard: list[str] = []
+    restarts = state(deployment.name, host).restarts
+
+    def check() -> health.Verdict:
+        unit = state(deployment.name, host)
+        if unit.has_died or unit.restarts > restarts:
+            return health.DEAD
+        say_phases(host, deployment.name, heard)
+        return verdict(endpoint)
+
+    budget_s = load_budget_s(deployment.plan.weights_bytes)
+    try:
+        health.wait_until_ready(check, budget_s, time.sleep, time.monotonic)
+    except ServerError as error:
+        raise explained(deployment, host, error) from None
+
+
+def status(deployment: Deployment, host: Host) -> Status:
+    """The host's own answer, with a real completion when the unit runs."""
+    unit = state(deployment.name, host)
+    if unit.active == "active" and is_headless(deployment, host):
+        return said(deployment, "serving", "works for the first host")
+    if unit.has_died:
+        return said(deployment, "dead", diagnosis.explain(log(host, deployment.name)).cause)
+    if unit.active in ("active", "activating"):
+        try:
+            endpoint = tunnels.endpoint(deployment, host)
+        except HostError as error:
+            return said(
+                deployment,
+                "unknown",
+                f"its unit is {unit.active}; it cannot be asked from here: {error.message}",
+            )
+        found = verdict(endpoint)
+        detail = f"{found.detail}; {unit.restarts} restarts" if unit.restarts else found.detail
+        return said(deployment, found.state, detail, endpoint)
+    if unit.active == "absent":
+        return said(deployment, "absent", f"nothing of that name on {host.destination}")
+    return said(deployment, "stopped" if unit.has_run else "provisioned", unit.phase or "not prepared")
+
+
+def said(
+    deployment: Deployment,
+    state: State,
+    detail: str,
+    endpoint: Endpoint | None = None,
+) -> Status:
+    """A status of this target."""
+    return Status(name=deployment.name, target="ssh", state=state, detail=detail, endpoint=endpoint)
+
+
+def stop(deployment: Deployment, host: Host) -> None:
+    """Stop the server and keep it from starting at boot; engine and weights stay."""
+    command = ["systemctl", "disable", "--now", hosts.unit(deployment.name)]
+    host.run(command, as_root=True, timeout_s=stop_timeout_s(deployment))
+
+
+def stop_timeout_s(deployment: Deployment) -> float:
+    """How long a stop may take: the drain, and then some."""
+    return deployment.plan.serve.shutdown_timeout + STOP_MARGIN_S
+
+
+def state(name: str, host: Host) -> UnitState:
+    """Ask systemd."""
+    command = ["sh", "-c", STATE_SCRIPT, "state", hosts.root(name), hosts.unit(name)]
+    lines = host.run(command, as_root=True).stdout.splitlines()
+    found = dict(line.partition("=")[::2] for line in lines)
+    if "Record" not in found:
+        return UnitState(active="absent")
+    return UnitState(
+        active=found.get("ActiveState", ""),
+        sub=found.get("SubState", ""),
+        restarts=int(found.get("NRestarts") or 0),
+        has_run="HasRun" in found,
+        phase=found.get("Phase", ""),
+    )
+
+
+def is_headless(deployment: Deployment, host: Host) -> bool:
+    """Whether that host only works for the first one."""
+    return deployment.plan.machine.hosts > 1 and deployment.hosts.index(host.destination) > 0
+
+
+def say_phases(host: Host, name: str, heard: list[str]) -> None:
+    """Say the phases of the load that were not said yet."""
+    found = phases(log(host, name).splitlines())
+    for words in found[len(heard) :]:
+        progress(f"{host.destination}: {words}")
+    heard[:] = found
+
+
+def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerError:
+    """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
+    found = diagnosis.explain(log(host, deployment.name))
+    stop(deployment, host)
+    if found.name == "unknown" and "died" not in error.message:
+        return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
+    message = f"The server on {host.destination} did not start: {found.cause}."
+    return ServerError(message, found.next.replace("NAME", deployment.name))
+
+
+def log(host: Host, name: str) -> str:
+    """The journal of the unit since its last start."""
+    return host.run(["sh", "-c", LOG_SCRIPT, "log", hosts.unit(name)], as_root=True).stdout
+
+
+def verdict(endpoint: Endpoint) -> health.Verdict:
+    """Look at the server through its endpoint, and judge."""
+    return health.judge(health.look(endpoint), endpoint.served_model_name)

@@ -1,0 +1,267 @@
+"""Machines you own, over SSH: each serves the plan on its own, or all serve one plan that needs them all.
+
+Nothing of a host's drivers or packages is changed; everything we put there lies in /opt/corral/NAME and in units
+called corral-NAME, and `down` takes away exactly that. Each host carries the deployment's record.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from deploy.targets import preflight as judge
+from deploy.targets import weights
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.place import Check, Status, Teardown, together
+from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh.host_checks import checks
+from deploy.targets.ssh.owned import (
+    Brought,
+    brought,
+    host_setup,
+    is_repository,
+    refuse_downloads,
+    removal_script,
+)
+from infra import host as hosts
+from infra import offline
+from infra.errors import UsageError
+from infra.say import progress
+from infra.ssh import Host, checked_destination
+from infra.transfer import PATIENCE_S, copy_folder
+from serving.vllm import versions as vllm_versions
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.pack import pack
+
+T = TypeVar("T")
+
+LEFTOVERS = ("path", "unit", "table", "process")
+
+
+def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
+    deployment = weights.kept(deployment)
+    bring = brought(deployment)
+    if not is_repository(deployment.plan, bring):
+        return deployment, ()
+    shared = shared_weights(deployment)
+    if not shared:
+        refuse_downloads(deployment, bring)
+    deployment, found = weights.settled(deployment, shared)
+    return deployment, (weights.check(found),)
+
+
+def shared_weights(deployment: Deployment) -> str:
+    """Where every host has the weights already, whole; empty when one of them lacks them."""
+    serve = deployment.plan.serve
+    if serve.revision is None or offline.is_offline():
+        return ""
+    folder = hosts.shared_weights(serve.model, serve.revision)
+    mark = ["test", "-e", f"{folder}/.complete"]
+    whole = on_each(deployment, lambda host: host.run(mark, check=False).code == 0)
+    return folder if all(whole) else ""
+
+
+def preflight(deployment: Deployment) -> tuple[Check, ...]:
+    """Read every host and judge it; changes nothing. Raises HostError or AuthError for one that cannot be reached."""
+    bring = brought(deployment)
+    refuse_downloads(deployment, bring)
+    found = on_each(deployment, lambda host: checks(deployment, bring, host))
+    return tuple(check for one in found for check in one)
+
+
+def requests(deployment: Deployment) -> list[dict[str, object]]:
+    """Per host: what is brought, the files written, the commands run."""
+    checked_hosts(deployment)
+    bring = brought(deployment)
+    write = [file.model_dump() for file in files_for(deployment, host_setup(deployment, bring))]
+    return [
+        {
+            "host": destination,
+            "bring": bring.model_dump(mode="json"),
+            "write": write,
+            "run": [
+                list(prepare_command(deployment.name)),
+                list(host_unit.start_command(deployment, destination)),
+            ],
+        }
+        for destination in deployment.hosts
+    ]
+
+
+def provision(deployment: Deployment) -> None:
+    """Bring engine and weights to every host and prepare it. Safe to call again: what is there is not sent twice."""
+    bring = brought(deployment)
+    found = preflight(deployment)
+    judge.require(found, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
+    # Before anything is there, so that `down` knows where to look whatever happens next.
+    deployment.write(folder(deployment.name) / "deployment.json")
+    vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
+    on_each(deployment, lambda host: prepare(deployment, bring, host))
+
+
+def serve(deployment: Deployment) -> Endpoint:
+    """Start every host's server, and return the first one's endpoint once all have answered a real completion.
+
+    Raises ServerError with the cause in the log of one that did not.
+    """
+    first = on_each(deployment, lambda host: host_unit.start(deployment, host))[0]
+    assert first is not None  # only the hosts after the first are headless
+    return first
+
+
+def endpoint(deployment: Deployment) -> Endpoint:
+    """Where the first host's server answers from here."""
+    return tunnels.endpoint(deployment, connected(deployment.hosts[0]))
+
+
+def shell(deployment: Deployment) -> tuple[str, ...]:
+    """A shell on the first host."""
+    return Host(deployment.hosts[0]).shell()
+
+
+def status(deployment: Deployment) -> Status:
+    """Ask every host; the fleet is as well as its worst host."""
+    found = on_each(deployment, lambda host: host_unit.status(deployment, host))
+    return together(deployment.hosts, found)
+
+
+def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
+    """The journal of the server's unit. With several hosts each line begins with its host, and none is followed."""
+    command = ["journalctl", "--no-pager", "--output=cat", f"--unit={hosts.unit(deployment.name)}"]
+    if len(deployment.hosts) == 1:
+        yield from connected(deployment.hosts[0]).lines([*command, *(["--follow"] if follow else [])])
+        return
+    for destination in deployment.hosts:
+        for line in connected(destination).lines(command):
+            yield f"{destination}: {line}"
+
+
+def stop(deployment: Deployment) -> None:
+    """Stop the servers and keep them from starting at boot; engine and weights stay."""
+    on_each(deployment, lambda host: host_unit.stop(deployment, host))
+    tunnels.close(deployment)
+
+
+def down(deployment: Deployment) -> Teardown:
+    """Take away what we put on every host, and prove it by asking again."""
+    said = on_each(deployment, lambda host: remove(deployment, host))
+    left = [[line.removeprefix("left ") for line in lines if line.startswith("left ")] for lines in said]
+    files = tunnels.forget(deployment)
+    counts = {
+        kind: sum(item.startswith(f"{kind} ") for items in left for item in items) for kind in LEFTOVERS
+    }
+    named = [f"{host}: {item}" for host, items in zip(deployment.hosts, left, strict=True) for item in items]
+    kept = [
+        f"{host}: {kept_weights(line)}"
+        for host, lines in zip(deployment.hosts, said, strict=True)
+        for line in lines
+        if line.startswith("kept ")
+    ]
+    return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
+
+
+def kept_weights(line: str) -> str:
+    """A line "kept KIB PATH" of the removal, for a person."""
+    _, kib, path = line.split(" ", 2)
+    return weights.kept_line(path, int(kib) * 1024)
+
+
+def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
+    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done."""
+
+    def one(destination: str) -> T:
+        return do(connected(destination))
+
+    destinations = checked_hosts(deployment)
+    if len(destinations) == 1:
+        return [one(destinations[0])]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        try:
+            return list(pool.map(one, destinations))
+        except KeyboardInterrupt:
+            # What the threads wait for ends with their connections; else Ctrl-C would wait for a hundred gigabytes.
+            for destination in destinations:
+                Host(destination).close()
+            raise
+
+
+def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
+    """The hosts. Raises UsageError when they are not as many as the plan is for, or one is named twice."""
+    named, planned = deployment.hosts, deployment.plan.machine.hosts
+    if not named or (planned > 1 and len(named) != planned):
+        raise UsageError(
+            f"The plan is for {planned} hosts, and {len(named)} are named.", "Name each: --host USER@HOST"
+        )
+    if len(set(named)) < len(named):
+        raise UsageError("A host is named twice.", "Name each host once.")
+    return tuple(map(checked_destination, named))
+
+
+def connected(destination: str) -> Host:
+    """A host whose facts were read, so that it is known whether root needs sudo there."""
+    host = Host(destination)
+    host.facts()
+    return host
+
+
+def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
+    """The record comes first: whatever fails after it, `down` and `corral hosts` find what was begun."""
+    setup = host_setup(deployment, bring)
+    host.write(files_for(deployment, setup))
+    if bring.wheelhouse:
+        progress(f"{host.destination}: bringing the wheels from {bring.wheelhouse}")
+        copy_folder(host, bring.wheelhouse, f"{hosts.root(deployment.name)}/wheelhouse")
+    if bring.model:
+        progress(f"{host.destination}: bringing the model from {bring.model}")
+        # What an earlier plan fetched is shared, and only linked here.
+        unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", hosts.model_folder(deployment.name)]
+        host.run(unlink, as_root=True)
+        copy_folder(host, bring.model, hosts.model_folder(deployment.name))
+    if bring.engine and not engine_is_there(setup, host):
+        prefix = bring.engine
+        progress(f"{host.destination}: bringing the engine from {prefix}")
+        host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment.name), "engine"))
+    progress(f"{host.destination}: preparing")
+    line = token_line(deployment, bring)
+    host.run(prepare_command(deployment.name), stdin=line, as_root=True, timeout_s=PATIENCE_S)
+    tunnels.fetch_key(deployment, host)
+
+
+def token_line(deployment: Deployment, bring: Brought) -> bytes:
+    """The input of the preparation: the Hub's token, where the host fetches what is gated or may be."""
+    if not is_repository(deployment.plan, bring) or weights.told(deployment.plan).gated is False:
+        return b"\n"
+    token = weights.token_of(deployment)
+    return f"{token.value if token else ''}\n".encode()
+
+
+def prepare_command(name: str) -> tuple[str, ...]:
+    """The prepare script, which was written with the other files."""
+    return (f"{hosts.root(name)}/bin/prepare",)
+
+
+def engine_is_there(setup: hosts.HostSetup, host: Host) -> bool:
+    """Whether the prepare script would find that engine in place, and read nothing of what we send."""
+    path = f"{hosts.root(setup.name)}/engine/.complete"
+    return host.run(["cat", path], check=False, as_root=True).stdout == f"{hosts.engine_mark(setup.engine)}\n"
+
+
+def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.HostFile, ...]:
+    """The record first, then what the setup says, and the chat template if the plan names a file."""
+    here = hosts.root(deployment.name)
+    record = deployment.model_dump_json(indent=2) + "\n"
+    found = (hosts.HostFile(path=f"{here}/record.json", content=record), *hosts.host_files(setup))
+    template = brought(deployment).chat_template
+    if template is None:
+        return found
+    content = template.read_text(encoding="utf-8")
+    return (*found, hosts.HostFile(path=f"{here}/chat_template.jinja", content=content))
+
+
+def remove(deployment: Deployment, host: Host) -> list[str]:
+    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH"."""
+    command = ["sh", "-s", "--", deployment.name]
+    script = removal_script().encode()
+    timeout_s = host_unit.stop_timeout_s(deployment) + PATIENCE_S
+    said = host.run(command, stdin=script, as_root=True, timeout_s=timeout_s).stdout
+    return said.splitlines()

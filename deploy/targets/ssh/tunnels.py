@@ -1,0 +1,123 @@
+"""How the server of an SSH host is reached from here: the key's file, the tunnel's port, the endpoint."""
+
+import socket
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import ClassVar, Literal
+
+from deploy.targets.deployment import Deployment, folder
+from infra import host as hosts
+from infra.errors import DocumentError, HostError
+from infra.record import Document, removed, write_text_atomically
+from infra.ssh import Host
+from serving.vllm.endpoint import Endpoint
+
+# The hosts of a fleet are worked on at once, and share one list of ports.
+_one_at_a_time = Lock()
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Tunnels(Document):
+    """Which port of this machine leads to which host; kept so that an endpoint stays where it was."""
+
+    kind: ClassVar[str] = "list of tunnels"
+    document: Literal["tunnels"] = "tunnels"
+    schema_version: Literal[1] = 1
+
+    local_ports: dict[str, int]
+
+
+def endpoint(deployment: Deployment, host: Host) -> Endpoint:
+    """Where that host's server answers from here, by a tunnel that is opened if need be.
+
+    A server that listens on its loopback, which is the default, is reached through SSH; nothing listens outside.
+    """
+    key_file = _key_file(deployment, host)
+    if not key_file.exists():
+        fetch_key(deployment, host)
+    return Endpoint(
+        base_url=_base_url(deployment, host),
+        served_model_name=deployment.plan.serve.served_model_name,
+        api_key_file=key_file,
+    )
+
+
+def fetch_key(deployment: Deployment, host: Host) -> None:
+    """Keep the key the host made for itself in a file only its owner can read."""
+    said = host.run(["cat", f"{hosts.root(deployment.name)}/secrets.env"], as_root=True).stdout
+    key = said.strip().removeprefix("VLLM_API_KEY=")
+    write_text_atomically(_key_file(deployment, host), f"{key}\n")
+
+
+def close(deployment: Deployment) -> None:
+    """End the tunnels of a deployment; nothing happens where there is none."""
+    for destination, port in _kept(deployment).items():
+        Host(destination).close_forward(port)
+    removed([_file(deployment)])  # one that stays keeps a port that is free
+
+
+def forget(deployment: Deployment) -> tuple[str, ...]:
+    """Close the tunnels and remove the keys: the servers they are for are gone. Says what could not be removed."""
+    close(deployment)
+    return removed(folder(deployment.name).glob("api-key*"))
+
+
+def _key_file(deployment: Deployment, host: Host) -> Path:
+    index = deployment.hosts.index(host.destination)
+    return folder(deployment.name) / ("api-key" if index == 0 else f"api-key.{index + 1}")
+
+
+def _base_url(deployment: Deployment, host: Host) -> str:
+    serve = deployment.plan.serve
+    if serve.host in LOOPBACK:
+        port = _local_port(deployment, host)
+        try:
+            host.forward(port, serve.host, serve.port)
+        except HostError:
+            if _is_free(port):
+                raise
+            port = _local_port(deployment, host, lost=port)  # somebody else has it by now
+            host.forward(port, serve.host, serve.port)
+        return f"http://127.0.0.1:{port}"
+    name = host.address() if serve.host in ("0.0.0.0", "::") else serve.host
+    return f"http://{f'[{name}]' if ':' in name else name}:{serve.port}"
+
+
+def _local_port(deployment: Deployment, host: Host, lost: int = 0) -> int:
+    """The port kept for that host, but for one that was lost; else the plan's own where it is free, else any."""
+    with _one_at_a_time:
+        kept = _kept(deployment)
+        if kept.get(host.destination, lost) == lost:
+            kept[host.destination] = _free_port(deployment.plan.serve.port, set(kept.values()))
+            with suppress(HostError):  # a full disk: the next time it may be another port
+                Tunnels(local_ports=kept).write(_file(deployment))
+        return kept[host.destination]
+
+
+def _kept(deployment: Deployment) -> dict[str, int]:
+    try:
+        return Tunnels.read(_file(deployment)).local_ports
+    except DocumentError:
+        return {}
+
+
+def _file(deployment: Deployment) -> Path:
+    return folder(deployment.name) / "tunnels.json"
+
+
+def _free_port(wanted: int, taken: set[int]) -> int:
+    """The wanted port, or one of the hundred after it: people remember those."""
+    for port in range(wanted, wanted + 100):
+        if port not in taken and _is_free(port):
+            return port
+    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError):
+        return False
+    return True

@@ -1,0 +1,47 @@
+"""PURE: prices as a person reads them: a group for each source and day."""
+
+from itertools import groupby
+
+from infra.aws.stored_prices import PriceTable, StoredPrice
+
+
+def text(found: PriceTable) -> str:
+    """The table, then what AWS was asked for in vain."""
+    groups = [group(list(rows)) for _, rows in groupby(sorted(found.prices, key=origin), key=origin)]
+    refused = [f"- {one.instance_type} in {one.region}: {one.reason}" for one in found.refused]
+    if refused:
+        groups.append(
+            "\n".join(["AWS named no price that may be used; what is stored stays in use", *refused])
+        )
+    return (
+        "\n\n".join(groups) or "No price is stored for that. Ask AWS: corral prices --refresh --region REGION"
+    )
+
+
+def origin(price: StoredPrice) -> tuple[str, str, str, str]:
+    """What a group has in common: the region, the purchase, the newest first, whose it is."""
+    return (
+        price.region,
+        "" if price.purchase == "on-demand" else price.purchase,
+        f"{price.age_in_days:06}",
+        price.source,
+    )
+
+
+def group(rows: list[StoredPrice]) -> str:
+    """The prices of one source and day."""
+    first, width = rows[0], max(len(row.instance_type) for row in rows)
+    days = first.age_in_days
+    old = "today" if days < 1 else "1 day ago" if days == 1 else f"{days} days ago"
+    return "\n".join(
+        [
+            f"{first.region}, {first.purchase}, USD per hour, checked {first.checked_on} ({old})",
+            f"  {first.source}",
+            *(f"  {row.instance_type:{width}}  {row.usd_per_hour:>10f}{was(row)}" for row in rows),
+        ]
+    )
+
+
+def was(row: StoredPrice) -> str:
+    """What it was before it was asked for."""
+    return f"  was {row.was_usd_per_hour:f}" if row.was_usd_per_hour is not None else ""

@@ -1,0 +1,96 @@
+"""The one door to matplotlib: a figure drawn with the page's own colours and fonts, as an SVG to put into the page."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from infra.home import home
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.typing import RcKeyType
+
+# Drawn in colours nobody else uses, then replaced: so a plot follows the page from light to dark.
+INK, FAINT, HERE = "#010203", "#040506", "#070809"
+THERE = ("#0a0b0c", "#0d0e0f", "#101112", "#131415", "#161718")
+VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", HERE: "var(--here)"} | {
+    colour: f"var(--there-{number})" for number, colour in enumerate(THERE)
+}
+# A phone shows it at its own size, a desk at one and a half times that; the text must suit both.
+WIDTH_IN = 5.4
+LEGEND: "dict[str, Any]" = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+SETTINGS: "dict[RcKeyType, Any]" = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "corral",
+    "font.size": 10,
+    "font.family": "sans-serif",
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": FAINT,
+    "grid.alpha": 0.35,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+}
+
+
+def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.5) -> Markup:
+    """Draw one plot. `says` is what it shows, for those who cannot see it; `name` keeps its ids apart from others'."""
+    with matplotlib_at_home():
+        from matplotlib import rc_context
+        from matplotlib.figure import Figure
+
+        with rc_context(SETTINGS):
+            figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
+            draw(figure.add_subplot())
+            file = StringIO()
+            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Markup(for_page(file.getvalue(), name, says))
+
+
+@contextmanager
+def matplotlib_at_home() -> Iterator[None]:
+    """Matplotlib keeps a list of fonts; without this it would keep it outside of $CORRAL_HOME."""
+    if "MPLCONFIGDIR" in os.environ:
+        yield
+        return
+    os.environ["MPLCONFIGDIR"] = cache_folder()
+    try:
+        yield
+    finally:
+        del os.environ["MPLCONFIGDIR"]
+
+
+def cache_folder() -> str:
+    """$CORRAL_HOME/cache/matplotlib, or a temporary folder where that cannot be made."""
+    folder = home() / "cache" / "matplotlib"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return str(Path(tempfile.gettempdir()) / "corral-matplotlib")
+    return str(folder)
+
+
+def for_page(text: str, name: str, says: str) -> str:
+    """Matplotlib's file as a part of a page: no prologue, no fixed size, ids of its own, the page's colours."""
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\1{name}-", text)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(says)}"', 1)

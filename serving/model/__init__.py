@@ -1,0 +1,1 @@
+"""What a model needs: its checkpoint, weights, KV cache, memory and speed."""

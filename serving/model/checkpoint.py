@@ -1,0 +1,112 @@
+"""The door to a checkpoint folder: config.json and the headers of its safetensors files; no weight is read."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import DocumentError
+from serving.model.config import architecture_of, dtype_of, precision_of
+from serving.model.models import Architecture
+from serving.model.parts import parts_of
+from serving.model.safetensors import LENGTH_BYTES, Tensor, header_length, parse
+from serving.model.weights import Part
+
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a checkpoint holds, read from its own files."""
+
+    where: str
+    architecture: Architecture
+    dtype: str
+    precision: str
+    nested_config: bool
+    """The text model's settings are under `text_config`, as overrides of them must be."""
+    weights: tuple[Part, ...]
+    revision: str | None = None
+    """The commit of a repository; a folder has none."""
+
+
+def read(folder: Path) -> Contents:
+    """Read a Llama 4 checkpoint folder. Raises DocumentError when it is incomplete, broken or not Llama 4."""
+    if not folder.is_dir():
+        raise DocumentError(
+            f"There is no checkpoint folder at {folder}.", f"Check the path: ls {folder.parent}"
+        )
+    config = json_file(folder / "config.json")
+    return contents(str(folder.absolute()), config, tensors(folder))
+
+
+def contents(
+    where: str, config: dict[str, Any], found: Iterable[Tensor], revision: str | None = None
+) -> Contents:
+    """Config and tensors as one value."""
+    return Contents(
+        where=where,
+        architecture=architecture_of(config, where),
+        dtype=dtype_of(config),
+        precision=precision_of(config),
+        nested_config="text_config" in config,
+        weights=parts_of(found),
+        revision=revision,
+    )
+
+
+def tensors(folder: Path) -> Iterable[Tensor]:
+    """The tensors of every shard."""
+    for path in shards(folder):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = header_length(file.read(LENGTH_BYTES), size, str(path))
+            yield from parse(file.read(length), size, str(path))
+
+
+def shards(folder: Path) -> tuple[Path, ...]:
+    """The safetensors files, and every one the index names must be there."""
+    names: Iterable[str] = sorted(path.name for path in folder.glob("*.safetensors"))
+    if (folder / INDEX).exists():
+        names = shard_names(json_file(folder / INDEX), str(folder / INDEX))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing or not names:
+        what = f"{missing[0]} (and {len(missing) - 1} more)" if len(missing) > 1 else "".join(missing)
+        raise DocumentError(
+            f"{folder} lacks its weights: {what or 'no .safetensors file'}.",
+            "Finish the download; `hf download` starts the missing files again.",
+        )
+    return tuple(folder / name for name in names)
+
+
+def shard_names(index: dict[str, Any], where: str) -> tuple[str, ...]:
+    """The files an index names. Raises DocumentError when it is no index, or names files elsewhere."""
+    names = index.get("weight_map")
+    if not isinstance(names, dict) or not all(
+        isinstance(name, str) and "/" not in name for name in names.values()
+    ):
+        raise DocumentError(f"{where} is not a safetensors index.", "Download it again.")
+    return tuple(sorted(set(names.values())))
+
+
+def json_file(path: Path) -> dict[str, Any]:
+    """A JSON object of the folder. Raises DocumentError when it is missing or something else."""
+    try:
+        return json_object(path.read_bytes(), str(path))
+    except OSError as error:
+        raise DocumentError(
+            f"{path} cannot be read: {error.strerror}.",
+            "A checkpoint folder has config.json and *.safetensors.",
+        ) from None
+
+
+def json_object(text: bytes, where: str) -> dict[str, Any]:
+    """Parse a JSON object. Raises DocumentError when it is not one."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise DocumentError(f"{where} is not a JSON object.", "Download it again.")
+    return data

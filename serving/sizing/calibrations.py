@@ -1,0 +1,143 @@
+"""The calibrations kept in $CORRAL_HOME: one for each model, precision, split and kind of GPU."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from infra.catalog import gpus
+from infra.errors import ProbeInvalid, UsageError
+from infra.home import home
+from infra.record import Document
+from serving.model.calibration import Calibration, Point
+from serving.model.models import models
+from serving.model.throughput import least_step_s
+from serving.model.weights import Split
+from serving.sizing.plan import Plan, check_probed
+from serving.sizing.subject import named
+
+if TYPE_CHECKING:  # the planner reads calibrations each time, and a probe only when one is added
+    from serving.probe.report import ProbeReport
+
+Key = tuple[str, str, str, int, int, int]
+LEAST_REQUESTS = 16
+"""A mean over fewer says little."""
+
+
+class Calibrations(Document):
+    """Every calibration of this user."""
+
+    kind: ClassVar[str] = "set of calibrations"
+    document: Literal["calibrations"] = "calibrations"
+    schema_version: Literal[1] = 1
+
+    calibrations: tuple[Calibration, ...] = ()
+
+
+def add(plan: Plan, probe: "ProbeReport") -> Calibration:
+    """Add a probe of a plan's machine to its calibration and keep it.
+
+    Raises UsageError for a probe of another model, ProbeInvalid for one too short or faster than the machine can be.
+    """
+    check_probed(plan, probe.model)
+    point = point_of(probe)
+    if plan.throughput is None:
+        raise UsageError(
+            f"The plan for {plan.machine.name} predicts no speed, so there is nothing to calibrate.",
+            "Calibrate a plan for GPUs that fits.",
+        )
+    check_possible(plan, point)
+    kept = read()
+    old = next((one for one in kept if key_of(one) == key(plan)), None)
+    new = Calibration(
+        gpu=plan.machine.gpu,
+        model=plan.model,
+        precision=plan.precision,
+        tensor=plan.parallel.tensor,
+        pipeline=plan.parallel.pipeline,
+        data=plan.parallel.data,
+        vllm_version=plan.vllm_version,
+        points=(*(one for one in (old.points if old else ()) if one != point), point),
+        updated_at=datetime.now(UTC),
+    )
+    others = tuple(one for one in kept if key_of(one) != key(plan))
+    Calibrations(calibrations=(*others, new)).write(path())
+    return new
+
+
+def point_of(probe: "ProbeReport") -> Point:
+    """The means of a probe. Raises ProbeInvalid for one that is not valid or not a closed loop."""
+    concurrency = probe.load.get("concurrency")
+    if not probe.valid or not probe.succeeded or probe.tpot_s is None or probe.ttft_s is None:
+        raise ProbeInvalid(
+            "That probe is not valid, or measured no TTFT and TPOT.", "Probe again: corral probe URL"
+        )
+    if probe.succeeded < LEAST_REQUESTS:
+        raise ProbeInvalid(
+            f"That probe has {probe.succeeded} succeeded requests; a calibration needs {LEAST_REQUESTS} or more.",
+            f"Probe again: corral probe URL --requests {4 * LEAST_REQUESTS}",
+        )
+    if not isinstance(concurrency, int):
+        raise UsageError(
+            "Calibration needs a probe with a fixed concurrency.",
+            "Probe again: corral probe URL --concurrency 16",
+        )
+    return Point(
+        concurrency=concurrency,
+        input_tokens=round(probe.input_tokens / probe.succeeded),
+        output_tokens=round(probe.output_tokens / probe.succeeded),
+        tpot_s=probe.tpot_s.mean,
+        ttft_s=probe.ttft_s.mean,
+        measured_at=probe.started_at,
+    )
+
+
+def check_possible(plan: Plan, point: Point) -> None:
+    """Raise ProbeInvalid for a TPOT below what reading the weights takes at the GPU's full memory bandwidth.
+
+    Known models only: a plan does not hold the layers of another checkpoint.
+    """
+    if plan.model not in models():
+        return
+    subject, gpu = named(plan.model, plan.precision), gpus()[plan.machine.gpu]
+    split = Split(plan.parallel.tensor, plan.parallel.pipeline, plan.parallel.data)
+    least_s = least_step_s(gpu, subject.architecture, subject.scheme, split)
+    if point.tpot_s < least_s:
+        raise ProbeInvalid(
+            f"That probe's TPOT of {1e3 * point.tpot_s:.3g} ms is not possible on {plan.machine.name}: reading the "
+            f"weights of one token takes {1e3 * least_s:.3g} ms at the full memory bandwidth.",
+            "Give the plan of the server that was probed.",
+        )
+
+
+def find(wanted: Key) -> Calibration | None:
+    """The calibration of that model on that machine, if there is one."""
+    file = path()
+    return kept_at(file, file.stat().st_mtime_ns).get(wanted) if file.exists() else None
+
+
+@cache
+def kept_at(file: Path, changed_ns: int) -> dict[Key, Calibration]:
+    """The stored calibrations, parsed once for each state of the file."""
+    return {key_of(one): one for one in Calibrations.read(file).calibrations}
+
+
+def read() -> tuple[Calibration, ...]:
+    """Every stored calibration."""
+    return Calibrations.read(path()).calibrations if path().exists() else ()
+
+
+def path() -> Path:
+    """Where they are kept."""
+    return home() / "calibrations.json"
+
+
+def key(plan: Plan) -> Key:
+    """What a calibration of that plan is found by."""
+    split = plan.parallel
+    return (plan.machine.gpu, plan.model, plan.precision, split.tensor, split.pipeline, split.data)
+
+
+def key_of(one: Calibration) -> Key:
+    """What it is found by."""
+    return (one.gpu, one.model, one.precision, one.tensor, one.pipeline, one.data)

@@ -1,0 +1,95 @@
+"""PURE: every number of a plan as a readable derivation."""
+
+from serving.sizing.plan import Plan, Term
+from serving.sizing.show import NAMES
+
+
+def explained(plan: Plan) -> str:
+    """Memory, KV cache and speed, line by line."""
+    # Without a GPU there is no budget to derive: the table of the RAM is all.
+    blocks = [memory(plan) if plan.machine.gpu_count else "", kv(plan), speed(plan), cost(plan)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def memory(plan: Plan) -> str:
+    """The budget of one GPU, each term with its source."""
+    m = plan.memory
+    lines = [
+        "Memory of one GPU, GiB",
+        f"  usable = {m.total_gib:.2f} (torch's total_memory of {plan.machine.gpu}) x "
+        f"{plan.serve.gpu_memory_utilization} = {m.usable_gib:.3f}",
+        f"  checkpoint = {plan.weights_bytes:,} bytes over {gpus(plan)} GPUs, what is replicated counted on each",
+    ]
+    lines += [
+        f"  - {term.gib:.3f} {NAMES.get(term.name, term.name)}: {term.source}" for term in counted(plan)
+    ]
+    left = m.kv_cache_gib or m.usable_gib - sum(term.gib for term in counted(plan))
+    lines.append(
+        f"  = {left:.3f} for the KV cache, {m.kv_cache_less_gib:.2f} less if every term is at its worst"
+    )
+    outside = [term for term in plan.terms if term.name == "block_tables"]
+    lines += [f"  outside the budget: {term.gib:.3f} block tables: {term.source}" for term in outside]
+    return "\n".join(lines)
+
+
+def counted(plan: Plan) -> list[Term]:
+    """The terms inside the budget."""
+    return [term for term in plan.terms if term.name != "block_tables"]
+
+
+def gpus(plan: Plan) -> int:
+    """GPUs that share the weights."""
+    return plan.parallel.tensor * plan.parallel.pipeline
+
+
+def kv(plan: Plan) -> str:
+    """From GiB to blocks, tokens and requests."""
+    k, length = plan.kv, plan.serve.max_model_len or 0
+    return "\n".join(
+        [
+            "KV cache (vLLM v1/core/kv_cache_utils.py)",
+            f"  num_blocks = floor({plan.memory.kv_cache_gib:.3f} GiB / {k.bytes_per_block:,} B) = {k.num_blocks:,}",
+            f"  a request of {length:,} tokens reserves {k.blocks_per_request:,} blocks of {k.block_size} tokens: "
+            "all of it in the global layers, no more than a chunk and the tokens in flight in each group of local ones",
+            f"  maximum concurrency = {k.num_blocks:,} / {k.blocks_per_request:,} = {k.max_concurrency:.2f}x",
+            f"  KV cache size = {k.max_concurrency:.4f} x {length:,} = {k.tokens:,} tokens",
+            f"  longest request = {k.max_context_tokens:,} tokens",
+        ]
+    )
+
+
+def speed(plan: Plan) -> str:
+    """From seconds a step to tokens a second."""
+    s = plan.throughput
+    load = plan.workload
+    if s is None:
+        return ""
+    return "\n".join(
+        [
+            f"Speed at {s.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out",
+            f"  running = min({s.concurrency}, what the KV cache and --max-num-seqs allow) = {s.running}",
+            f"  TPOT = {s.tpot_s * 1000:.2f} ms: a decode step and its share of the prompts that ride along",
+            f"  output = {s.running} / TPOT = {s.output_tokens_per_s:,.1f} tokens/s, "
+            f"within a factor {s.band:g} either way",
+            f"  TTFT = {s.ttft_s:.3f} s: the step in progress, one prefill, and the wait if not all can run",
+            f"  basis: {s.basis}",
+            "  against concurrency:",
+            *(
+                f"    {point.concurrency:>6}: {point.output_tokens_per_s:>10,.1f} tokens/s, "
+                f"TTFT {point.ttft_s:8.3f} s, TPOT {point.tpot_s * 1000:7.2f} ms"
+                for point in plan.curve
+            ),
+        ]
+    )
+
+
+def cost(plan: Plan) -> str:
+    """From dollars an hour to dollars a million tokens."""
+    if plan.price is None or plan.throughput is None or plan.usd_per_mtok is None:
+        return ""
+    rate = plan.throughput.output_tokens_per_s
+    return (
+        "Cost\n"
+        f"  ${plan.price.usd_per_hour.normalize():f}/h / ({rate:,.1f} tokens/s x 3600 s / 1,000,000) "
+        f"= ${plan.usd_per_mtok:.2f} per million output tokens, the machine never idle"
+    )

@@ -1,0 +1,170 @@
+"""The plan: what one model needs on one machine, and how vLLM is to be started there."""
+
+from datetime import date
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from infra.errors import UsageError
+from infra.money import Usd
+from infra.record import Document, Record
+from serving.vllm.options import ServeOptions
+
+Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
+Verdict = Literal["fits", "tight", "does not fit"]
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Dollars = Annotated[Usd, Field(ge=0)]
+
+
+class PlanMachine(Record):
+    """The machine a plan is for: an EC2 type, a COUNTxGPU shape, or `local`."""
+
+    name: str
+    gpu: str
+    """The GPU's name in the catalogue, or `cpu`."""
+    gpu_count: int = Field(ge=0)
+    hosts: Count = 1
+    instance_type: str | None = None
+    """The EC2 type, for a machine that EC2 rents out."""
+
+
+class Parallel(Record):
+    """How the model is split; the product is the number of GPUs used."""
+
+    tensor: Count
+    pipeline: Count
+    data: Count
+    expert: bool = False
+
+
+class Memory(Record):
+    """GiB per GPU, as vLLM counts them. `usable_gib` = total as torch sees it x gpu_memory_utilization."""
+
+    total_gib: float = Field(ge=0)
+    usable_gib: float = Field(ge=0)
+    weights_gib: float = Field(ge=0)
+    rope_table_gib: float
+    activation_gib: float
+    cuda_graphs_gib: float
+    non_torch_gib: float
+    block_tables_gib: float
+    """Allocated after the profile, outside the budget."""
+    kv_cache_gib: float = Field(ge=0)
+    total_error_gib: float = 0.0
+    """How far off `usable_gib` may be either way: what torch will see is not always known exactly."""
+    kv_cache_less_gib: float = 0.0
+    """How much smaller the KV cache gets if every term is at its worst at once."""
+    kv_cache_more_gib: float = 0.0
+
+
+class Term(Record):
+    """One user of a GPU's memory, its error either way, and where the figure is from."""
+
+    name: str
+    gib: float
+    less_gib: float
+    more_gib: float
+    source: str
+
+
+class Kv(Record):
+    """The KV cache as vLLM's own planner would lay it out, per GPU."""
+
+    bytes_per_block: Count
+    num_blocks: int
+    blocks_per_request: Count
+    tokens: int
+    """As vLLM's "KV cache size" line will say it."""
+    max_concurrency: float
+    """Requests of max_model_len at once, as vLLM's "Maximum concurrency" line will say it."""
+    max_context_tokens: int
+    """The longest single request this KV cache can hold, no more than the model's own limit."""
+    block_size: Count = 16
+
+
+class Throughput(Record):
+    """Predicted speed at one concurrency; `basis` says how far it may be trusted."""
+
+    output_tokens_per_s: Positive
+    total_tokens_per_s: Positive
+    ttft_s: Positive
+    tpot_s: Positive
+    concurrency: Count
+    basis: str
+    running: int = 0
+    """Requests that run at once; the rest of the concurrency waits."""
+    band: float = 0.0
+    """The truth is thought to lie within this factor either way; 0 when nobody said."""
+
+
+class CurvePoint(Record):
+    """Predicted speed at another concurrency of the same workload."""
+
+    concurrency: Count
+    output_tokens_per_s: Positive
+    ttft_s: Positive
+    tpot_s: Positive
+
+
+class Price(Record):
+    """What the machine costs, where, how it is bought, and where that figure is from."""
+
+    usd_per_hour: Dollars
+    region: str
+    purchase: str
+    checked_on: date
+    source: str
+
+
+class Workload(Record):
+    """The requests a plan is judged by."""
+
+    input_tokens: Count
+    output_tokens: Count
+    concurrency: Count
+
+
+class Plan(Document):
+    """One model at one precision on one machine. Printed by `corral size --on M --json`, read by every later step."""
+
+    kind: ClassVar[str] = "plan"
+    document: Literal["plan"] = "plan"
+    schema_version: Literal[1] = 1
+
+    model: str
+    precision: str
+    machine: PlanMachine
+    vllm_version: str
+    workload: Workload
+    fits: bool
+    verdict: Verdict
+    reason: str
+    parallel: Parallel
+    memory: Memory
+    kv: Kv
+    throughput: Throughput | None
+    price: Price | None
+    usd_per_mtok: Dollars | None
+    serve: ServeOptions
+    notes: tuple[str, ...]
+    terms: tuple[Term, ...] = ()
+    """The memory terms behind `memory`, each with its error and source."""
+    curve: tuple[CurvePoint, ...] = ()
+    """The prediction against concurrency; empty in rankings and where no speed is predicted."""
+    region: str | None = None
+    """The AWS region that was asked for; a price has one even where none was."""
+    saturation_concurrency: int | None = None
+    """Beyond it more requests at once bring little, or only wait."""
+    weights_bytes: int = Field(default=0, ge=0)
+    """The whole checkpoint: what is downloaded and kept on disk."""
+
+
+def check_probed(plan: Plan, model: str) -> None:
+    """Raise UsageError for a probe of another model than the plan serves."""
+    if model not in (plan.serve.served_model_name, plan.serve.model):
+        raise UsageError(
+            f"The probe asked {model}, the plan serves {plan.serve.served_model_name}.",
+            "Give the plan of the server that was probed, or probe the server of this plan.",
+        )

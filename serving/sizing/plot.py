@@ -1,0 +1,93 @@
+"""A plan as a picture: memory of one GPU, and throughput against concurrency."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.errors import HostError, UsageError
+from infra.figure import matplotlib_at_home
+from serving.sizing.plan import Plan
+from serving.sizing.show import NAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg")
+COLOURS = ("#33658a", "#86bbd8", "#758e4f", "#f6ae2d", "#f26419", "#9c6644")
+KV_COLOUR = "#d9d9d9"
+
+
+def draw(plan: Plan, path: Path) -> None:
+    """Draw the plan into a PNG or SVG file. Raises UsageError for another kind of file."""
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"{path} is neither a .png nor a .svg file.", "Name one: --plot scout.svg")
+    try:
+        with matplotlib_at_home():
+            figure(plan).savefig(path, dpi=150)
+    except OSError as error:
+        raise HostError(
+            f"{path} cannot be written: {error.strerror or error}.", "Check that folder."
+        ) from None
+
+
+def figure(plan: Plan) -> "Figure":
+    """Both pictures side by side; only the first where no speed is predicted."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(11, 4.2), layout="constrained")
+    made.suptitle(
+        f"{plan.model} {plan.precision} on {plan.machine.name}, vLLM {plan.vllm_version}: {plan.verdict}"
+    )
+    left, right = made.subplots(1, 2, width_ratios=(1, 2))
+    memory_bar(left, plan)
+    if plan.curve:
+        throughput_curve(right, plan)
+    else:
+        right.set_axis_off()
+    return made
+
+
+def memory_bar(axes: "Axes", plan: Plan) -> None:
+    """One GPU's memory from the bottom up, with the budget and the card's end as lines."""
+    bottom = 0.0
+    terms = [(NAMES[term.name], term.gib) for term in plan.terms if term.name in NAMES]
+    for (name, gib), colour in zip(terms, COLOURS, strict=False):
+        axes.bar(0, gib, bottom=bottom, color=colour, label=f"{name} {gib:.2f}")
+        bottom += gib
+    if plan.memory.kv_cache_gib:
+        kv, error = plan.memory.kv_cache_gib, plan.memory.kv_cache_less_gib
+        axes.bar(0, kv, bottom=bottom, color=KV_COLOUR, label=f"KV cache {kv:.2f} (+-{error:.1f})")
+    axes.axhline(plan.memory.usable_gib, color="black", linestyle="--", linewidth=1)
+    axes.axhline(plan.memory.total_gib, color="black", linewidth=1)
+    axes.set_xlim(-0.6, 0.6)
+    axes.set_xticks([])
+    axes.set_ylabel("GiB per GPU (dashed: budget)")
+    axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.02), frameon=False)
+
+
+def throughput_curve(axes: "Axes", plan: Plan) -> None:
+    """Output tokens a second against concurrency, with its band, the plan's own point and the saturation."""
+    assert plan.throughput is not None
+    at = [point.concurrency for point in plan.curve]
+    rate = [point.output_tokens_per_s for point in plan.curve]
+    band = plan.throughput.band
+    axes.plot(at, rate, color=COLOURS[0], marker=".", label="output tokens/s")
+    axes.fill_between(at, [r / band for r in rate], [r * band for r in rate], color=COLOURS[1], alpha=0.4)
+    here = plan.throughput
+    axes.plot(
+        here.concurrency,
+        here.output_tokens_per_s,
+        "o",
+        color=COLOURS[4],
+        label=f"{here.concurrency} requests",
+    )
+    if plan.saturation_concurrency:
+        axes.axvline(plan.saturation_concurrency, color="grey", linestyle=":", label="saturation")
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel(
+        f"requests at once ({plan.workload.input_tokens:,} in, {plan.workload.output_tokens:,} out)"
+    )
+    axes.set_ylabel(f"tokens/s (band: factor {band:g})")
+    axes.legend(fontsize="small")
+    axes.set_title(here.basis, fontsize="x-small")

@@ -1,0 +1,193 @@
+"""PURE: why a plan fits or does not, and what its reader should know, in sentences with numbers."""
+
+from datetime import date
+
+from infra import clock
+from infra.catalog import ec2_types_with
+from infra.hardware import Gpu, Machine
+from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
+from serving.model import recipes
+from serving.sizing.fit import Options, Outcome, most_squeezed
+from serving.sizing.plan import Price
+from serving.sizing.subject import Subject
+from serving.vllm.versions import version_note
+
+COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
+
+
+def reason(gpu: Gpu, outcome: Outcome) -> str:
+    """One sentence: the numbers that decide."""
+    taken, length = outcome.budget, outcome.length
+    kv = f"{outcome.kv_gib:.1f} GiB per GPU for the KV cache"
+    if outcome.kv_fixed and outcome.verdict != "does not fit":
+        return fixed_reason(outcome)
+    if outcome.verdict == "fits":
+        return (
+            f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {kv} (at worst "
+            f"{outcome.kv_gib - taken.error_less_gib:.1f}): {length:,} tokens of context."
+        )
+    if outcome.verdict == "tight":
+        return (
+            f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {kv}, known only to "
+            f"-{taken.error_less_gib:.1f}/+{taken.error_more_gib:.1f} GiB: confirm it by starting it."
+        )
+    return why_not(gpu, outcome)
+
+
+def fixed_reason(outcome: Outcome) -> str:
+    """The same where --kv-cache-memory-bytes gave the KV cache: what is uncertain is whether it finds room."""
+    taken = outcome.budget
+    room = taken.total_gib - (taken.usable_gib - taken.kv_gib)
+    said = (
+        f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {room:.1f} GiB (at worst "
+        f"{room - taken.error_less_gib:.1f}); --kv-cache-memory-bytes takes {outcome.kv_gib:.1f} of them"
+    )
+    if outcome.verdict == "fits":
+        return f"{said}: {outcome.length:,} tokens of context."
+    return f"{said}: confirm it by starting it."
+
+
+def why_not(gpu: Gpu, outcome: Outcome) -> str:
+    """The first thing that makes it impossible."""
+    taken = outcome.budget
+    budget = (
+        f"of the {taken.total_gib:.1f} GiB that torch sees on {gpu.name} vLLM may use {taken.usable_gib:.1f} "
+        f"(--gpu-memory-utilization {outcome.knobs.gpu_memory_utilization})"
+    )
+    if taken.gib("weights") > taken.usable_gib:
+        return f"The weights alone are {taken.gib('weights'):.1f} GiB per GPU; {budget}."
+    others = taken.usable_gib - taken.kv_gib - taken.gib("weights")
+    if outcome.kv_fixed and outcome.kv_gib > taken.total_gib - others - taken.gib("weights"):
+        return (
+            f"--kv-cache-memory-bytes asks for {outcome.kv_gib:.1f} GiB per GPU; weights of "
+            f"{taken.gib('weights'):.1f} GiB and {others:.1f} GiB that vLLM itself needs leave "
+            f"{taken.total_gib - others - taken.gib('weights'):.1f} of {taken.total_gib:.1f}."
+        )
+    if outcome.kv_gib <= 0:
+        return (
+            f"Weights of {taken.gib('weights'):.1f} GiB per GPU and {others:.1f} GiB that vLLM itself needs leave "
+            f"no room for a KV cache; {budget}."
+        )
+    if taken.headroom_gib < 0:
+        return (
+            f"The block tables and graphs outside vLLM's budget need {-taken.headroom_gib:.1f} GiB more than "
+            f"--gpu-memory-utilization leaves: lower --max-num-seqs or --max-model-len."
+        )
+    needed = outcome.layout.blocks_per_request(outcome.length) + 1
+    return (
+        f"A request of {outcome.length:,} tokens needs {needed:,} KV blocks and {outcome.num_blocks:,} are left "
+        f"({outcome.kv_gib:.1f} GiB per GPU)."
+    )
+
+
+def notes(
+    subject: Subject,
+    machine: Machine,
+    gpu: Gpu,
+    outcome: Outcome,
+    options: Options,
+    fits: bool,
+    price: Price | None,
+    today: date | None = None,
+) -> tuple[str, ...]:
+    """Everything worth knowing, most important first."""
+    found = [
+        *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
+        *sold_notes(machine, gpu),
+        *recipes.notes(gpu, subject.precision, options.kv_cache_dtype, machine.kind == "owned"),
+        *price_notes(machine, price, options, today or clock.today()),
+        *idle_notes(machine, outcome),
+        *(hybrid_notes(subject, outcome, options) if fits else ()),
+    ]
+    about_version = version_note(outcome.rules.version)
+    return (*found, about_version) if about_version else tuple(found)
+
+
+def fitting_notes(subject: Subject, outcome: Outcome) -> list[str]:
+    """What the launch changes against vLLM's defaults, and why."""
+    said = []
+    if outcome.knobs.squeezed:
+        text = " It takes no images then." if "--language-model-only" in outcome.knobs.squeezed else ""
+        said.append(f"Fits with {', '.join(outcome.knobs.squeezed)} in place of vLLM's defaults.{text}")
+    full = subject.architecture.max_position_embeddings
+    saved = (full - outcome.max_position_embeddings) * subject.architecture.head_dim * 2 / 2**30
+    if saved > 0.005:
+        said.append(
+            f"--hf-overrides sets max_position_embeddings to {outcome.max_position_embeddings}: without it every GPU "
+            f"holds a rotary table for {full:,} positions, {saved:.2f} GiB more."
+        )
+    if subject.extra_bytes_at_most:
+        said.append(
+            f"{subject.repo} may be up to {subject.extra_bytes_at_most / 1e9:.1f} GB larger than planned "
+            f"({subject.weights_source})."
+        )
+    return said
+
+
+def hybrid_notes(subject: Subject, outcome: Outcome, options: Options) -> list[str]:
+    """Short requests pay for the hybrid KV manager and gain nothing; say what doing without it would hold."""
+    chunk = subject.architecture.attention_chunk_size or 0
+    groups = outcome.layout.full_groups + outcome.layout.local_groups
+    if groups < 2 or options.request_tokens > chunk or outcome.verdict != "fits":
+        return []
+    longest = (outcome.num_blocks // groups - 1) * outcome.layout.block_size
+    return [
+        f"Requests of up to {chunk:,} tokens gain nothing from the hybrid KV manager. "
+        f"--disable-hybrid-kv-cache-manager was measured 1 to 2 ms a token faster (vllm #21761, #46553), "
+        f"and requests could still be {min(longest, subject.architecture.max_position_embeddings):,} tokens long."
+    ]
+
+
+def failing_notes(subject: Subject, machine: Machine, gpu: Gpu, options: Options) -> list[str]:
+    """How far it is from fitting when squeezed."""
+    last = most_squeezed(subject, machine, gpu, options)
+    if last.knobs.squeezed and last.kv_gib < 0:
+        return [f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU."]
+    return []
+
+
+def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:
+    """For a shape that EC2 does not rent out: what it rents of that GPU."""
+    sold = ec2_types_with(gpu.family)
+    if (
+        machine.kind != "owned"
+        or not sold
+        or any(one.gpu == gpu and one.gpu_count == machine.gpu_count for one in sold)
+    ):
+        return []
+    counts = sorted({one.gpu_count for one in sold})
+    by = COUNTS.get(counts[0], "") if len(counts) == 1 else "by " + " or ".join(map(str, counts))
+    return [f"EC2 sells {gpu.family}s only {by}: {', '.join(offer(one) for one in sold)}."]
+
+
+def offer(machine: Machine) -> str:
+    """An EC2 type with its GPUs and price."""
+    price = price_of(machine)
+    cost = f"${price.usd_per_hour.normalize():f}/h" if price else "no on-demand price"
+    return f"{machine.name} ({machine.gpu_count}x{machine.gpu_name}, {cost})"
+
+
+def price_notes(machine: Machine, price: Price | None, options: Options, today: date) -> list[str]:
+    """An old price, or none."""
+    if machine.instance_type is None:
+        return []
+    if price is None:
+        region = options.region or DEFAULT_REGION
+        return [
+            f"corral has no price for {machine.name} in {region}; ask AWS: corral prices --refresh --region {region}"
+        ]
+    said = []
+    if price.purchase == "capacity-block":
+        said.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
+    age = (today - price.checked_on).days
+    if age > OLD_AFTER_DAYS:
+        said.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
+    return said
+
+
+def idle_notes(machine: Machine, outcome: Outcome) -> list[str]:
+    """GPUs that are paid for and not used."""
+    idle = machine.gpu_count - outcome.split.gpus
+    if idle <= 0:
+        return []
+    return [f"{idle} of {machine.gpu_count} GPUs stay idle: this plan uses {outcome.split.gpus}."]

@@ -1,0 +1,254 @@
+"""PURE: a plan and a ranking as text for a person: the verdict first, then the numbers behind it, then what to do."""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from infra.prices import ON_DEMAND
+from serving.model.models import models
+from serving.sizing.plan import Plan
+from serving.sizing.size import Ranking
+
+WIDTH = 100
+MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
+
+
+def plan_text(plan: Plan, written_to: Path | None = None) -> str:
+    """One plan, as `corral size --on` prints it."""
+    blocks = [headline(plan), memory_table(plan)]
+    if plan.fits:
+        blocks += [kv_lines(plan), speed_lines(plan), price_lines(plan)]
+    blocks += [note_lines(plan), next_step(plan, written_to)]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def headline(plan: Plan) -> str:
+    """The verdict and the sentence behind it."""
+    gpus = f" ({plan.machine.gpu_count}x {plan.machine.gpu})" if plan.machine.gpu_count else " (no GPU)"
+    where = plan.machine.name if plan.machine.name.endswith(plan.machine.gpu) else plan.machine.name + gpus
+    first = f"{MARKS[plan.verdict]}: {plan.model} {plan.precision} on {where}, vLLM {plan.vllm_version}"
+    return first + "\n" + wrapped(plan.reason)
+
+
+def memory_table(plan: Plan) -> str:
+    """GiB per GPU, term by term, as a subtraction that ends at the KV cache."""
+    memory = plan.memory
+    if not plan.terms:
+        return ram_table(plan)
+    rows: list[tuple[str, str, str]] = [
+        ("total as torch sees it", f"{memory.total_gib:8.2f}", ""),
+        (
+            f"usable at {utilization(plan)}",
+            f"{memory.usable_gib:8.2f}",
+            error(*2 * (memory.total_error_gib,)),
+        ),
+    ]
+    rows += [
+        (NAMES[term.name], f"{-term.gib:8.2f}", error(term.less_gib, term.more_gib))
+        for term in plan.terms
+        if term.name != "block_tables"
+    ]
+    left = memory.usable_gib - sum(term.gib for term in plan.terms if term.name != "block_tables")
+    fixed = plan.serve.kv_cache_memory_bytes is not None
+    either_way = error(memory.kv_cache_more_gib, memory.kv_cache_less_gib, "+", "-")
+    rows.append(("left of that" if fixed else "KV cache", f"{left:8.2f}", either_way))
+    if fixed:
+        rows.append(("KV cache, as asked for", f"{memory.kv_cache_gib:8.2f}", ""))
+    return "Memory, GiB per GPU\n" + table(rows)
+
+
+def ram_table(plan: Plan) -> str:
+    """GiB of RAM on a machine without a GPU."""
+    memory = plan.memory
+    rows = [
+        ("RAM", memory.total_gib),
+        ("weights", -memory.weights_gib),
+        ("rotary table", -memory.rope_table_gib),
+        ("vLLM's processes", -memory.activation_gib),
+        ("KV cache", -memory.kv_cache_gib),
+    ]
+    return "Memory, GiB\n" + table((name, f"{gib:8.2f}") for name, gib in rows)
+
+
+NAMES = {
+    "weights": "weights",
+    "rope_table": "rotary table",
+    "activation": "activations at peak",
+    "non_torch": "CUDA context, NCCL",
+    "cuda_graphs": "CUDA graphs",
+}
+
+
+def utilization(plan: Plan) -> str:
+    """The setting behind the budget."""
+    return f"--gpu-memory-utilization {plan.serve.gpu_memory_utilization}"
+
+
+def error(less: float, more: float, first: str = "-", second: str = "+") -> str:
+    """An error band, silent when there is none."""
+    if max(less, more) < 0.005:
+        return ""
+    return f"+-{less:.2f}" if abs(less - more) < 0.005 else f"{first}{less:.2f} {second}{more:.2f}"
+
+
+def kv_lines(plan: Plan) -> str:
+    """What the KV cache holds."""
+    kv, length = plan.kv, plan.serve.max_model_len or 0
+    on_each = " per GPU" if plan.machine.gpu_count else ""
+    return "KV cache\n" + table(
+        [
+            (
+                "blocks",
+                f"{kv.num_blocks:,} of {kv.block_size} tokens, {kv.bytes_per_block:,} bytes each{on_each}",
+            ),
+            (
+                "KV cache size",
+                f"{kv.tokens:,} tokens, {kv.max_concurrency:.2f}x {length:,} (vLLM's log line)",
+            ),
+            ("longest request", f"{kv.max_context_tokens:,} tokens, were --max-model-len raised to it"),
+        ]
+    )
+
+
+def speed_lines(plan: Plan) -> str:
+    """The predicted speed, and how far to trust it."""
+    speed, load = plan.throughput, plan.workload
+    if speed is None:
+        return ""
+    title = f"Speed at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out"
+    low, high = speed.output_tokens_per_s / speed.band, speed.output_tokens_per_s * speed.band
+    rows = [
+        ("output", f"{speed.output_tokens_per_s:,.0f} tokens/s (between {low:,.0f} and {high:,.0f})"),
+        ("TTFT, TPOT", f"{speed.ttft_s:.2f} s, {speed.tpot_s * 1000:.1f} ms"),
+        ("basis", speed.basis),
+    ]
+    if plan.saturation_concurrency:
+        rows.insert(
+            2, ("saturates", f"at about {plan.saturation_concurrency} requests at once{at_saturation(plan)}")
+        )
+    if speed.running < load.concurrency:
+        rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
+    return title + "\n" + table(rows)
+
+
+def at_saturation(plan: Plan) -> str:
+    """The speed at the saturation point."""
+    points = [point for point in plan.curve if point.concurrency == plan.saturation_concurrency]
+    return (
+        f": {points[0].output_tokens_per_s:,.0f} tokens/s, TPOT {points[0].tpot_s * 1000:.0f} ms"
+        if points
+        else ""
+    )
+
+
+def price_lines(plan: Plan) -> str:
+    """The price, when and where it was checked."""
+    price = plan.price
+    if price is None:
+        return ""
+    rows = [
+        (
+            "machine",
+            f"${price.usd_per_hour.normalize():f}/h {price.purchase} in {price.region}, checked {price.checked_on}",
+        ),
+        ("source", price.source),
+    ]
+    if plan.usd_per_mtok is not None:
+        rows.insert(1, ("output", f"${plan.usd_per_mtok:.2f} per million tokens at that load, never idle"))
+    return "Price\n" + table(rows)
+
+
+def note_lines(plan: Plan) -> str:
+    """The notes, one paragraph each."""
+    return "Notes\n" + "\n".join(wrapped(note, "- ") for note in plan.notes) if plan.notes else ""
+
+
+def next_step(plan: Plan, written_to: Path | None) -> str:
+    """The command to run next."""
+    known = plan.model in models()
+    if not plan.fits and not known:
+        return f"Next: try a larger machine: corral size {plan.serve.model} --on 8xH100"
+    if not plan.fits:
+        return f"Next: see every machine that holds it: corral size {plan.model} --precision {plan.precision}"
+    name = written_to or "plan.json"
+    what = f"{plan.model} --precision {plan.precision}" if known else plan.serve.model
+    save = "" if written_to else f"corral size {what} --on {plan.machine.name} -o {name} && "
+    target = "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else "ssh"
+    return f"Next: {save}corral up {name} --target {target}"
+
+
+def ranking_text(ranking: Ranking) -> str:
+    """Every machine that holds the model, one line each: what EC2 rents out, then what one may own."""
+    if not ranking.machines:
+        return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
+    load, shown = ranking.workload, one_each(ranking.machines)
+    title = (
+        f"{ranking.model}: machines that hold it, the cheapest first "
+        f"(speed at {load.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out; modelled)"
+    )
+    rented = [plan for plan in shown if plan.machine.instance_type]
+    own = [plan for plan in shown if not plan.machine.instance_type]
+    best = shown[0]
+    step = f"Next: corral size {ranking.model} --precision {best.precision} --on {best.machine.name}"
+    sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
+    blocks = [
+        title,
+        ranking_table("EC2", rented),
+        ranking_table("Owned: the smallest shape of each GPU", own),
+    ]
+    return "\n\n".join([*(block for block in blocks if block), "Prices: " + "; ".join(sources), step])
+
+
+def ranking_table(title: str, plans: Sequence[Plan]) -> str:
+    """One kind of machine, in order."""
+    head = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
+    return f"{title}\n" + table([head, *map(ranking_row, plans)]) if plans else ""
+
+
+def one_each(plans: Iterable[Plan]) -> list[Plan]:
+    """For each machine the most faithful precision that surely fits, else the first that may."""
+    best: dict[str, Plan] = {}
+    for plan in plans:
+        if plan.machine.name not in best or (plan.verdict == "fits") > (
+            best[plan.machine.name].verdict == "fits"
+        ):
+            best[plan.machine.name] = plan
+    return list(best.values())
+
+
+def ranking_row(plan: Plan) -> tuple[str, ...]:
+    """One machine of a ranking."""
+    speed = plan.throughput
+    return (
+        plan.machine.name,
+        f"{plan.machine.gpu_count}x {plan.machine.gpu}",
+        plan.precision,
+        plan.verdict,
+        hourly(plan),
+        f"{speed.output_tokens_per_s:,.0f}" if speed else "-",
+        f"{plan.usd_per_mtok:.2f}" if plan.usd_per_mtok else "-",
+        f"{plan.kv.max_context_tokens:,}",
+        f"{plan.memory.kv_cache_gib:.1f}",
+    )
+
+
+def hourly(plan: Plan) -> str:
+    """USD an hour, marked where it cannot be had by the hour."""
+    if plan.price is None:
+        return "-"
+    return f"{plan.price.usd_per_hour:.2f}" + (" ahead" if plan.price.purchase != ON_DEMAND else "")
+
+
+def table(rows: Iterable[Sequence[str]]) -> str:
+    """Columns that line up."""
+    lines = [tuple(row) for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def wrapped(text: str, lead: str = "  ") -> str:
+    """A paragraph of at most WIDTH columns."""
+    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,0 +1,30 @@
+"""PURE: a calibration as text: what was predicted, what was measured, what holds from now on."""
+
+from serving.model.calibration import Calibration
+from serving.sizing.plan import Plan
+from serving.sizing.show import table
+
+
+def calibration_text(found: Calibration, plan: Plan) -> str:
+    """The points, and the prediction that was made before."""
+    rows = [("concurrency", "in", "out", "TPOT ms", "TTFT s", "measured at")]
+    rows += [
+        (
+            str(point.concurrency),
+            str(point.input_tokens),
+            str(point.output_tokens),
+            f"{point.tpot_s * 1000:.2f}",
+            f"{point.ttft_s:.3f}",
+            point.measured_at,
+        )
+        for point in found.points
+    ]
+    speed = plan.throughput
+    before = (
+        f"\n\nThe plan predicted {speed.tpot_s * 1000:.2f} ms at {speed.concurrency} ({speed.basis})."
+        if speed
+        else ""
+    )
+    title = f"Calibrated: {found.model} {found.precision} on {found.gpu}, tensor parallel {found.tensor}"
+    step = f"Next: corral size {found.model} --precision {found.precision} --on {plan.machine.name}"
+    return f"{title}\n{table(rows)}{before}\n\n{step}"

@@ -1,0 +1,159 @@
+"""PURE: a capacity plan as text: what to rent, what it costs, what the others lack, what one notch more costs."""
+
+from decimal import Decimal
+
+from serving.sizing.capacity import Capacity, Choice, label
+from serving.sizing.explain import explained
+from serving.sizing.show import table, wrapped
+from serving.sizing.traffic import Promise
+
+SHOWN = 12
+
+
+def capacity_text(found: Capacity, explain: bool) -> str:
+    """The whole answer."""
+    if found.plan is None:
+        return "\n\n".join([asked(found), "Nothing corral knows carries it.", losers(found)])
+    best = found.choices[0]
+    blocks = [asked(found), chosen(best, found), ranking(found), front(found), losers(found), notches(found)]
+    if explain:
+        blocks += [arithmetic(best, found), explained(found.plan)]
+    blocks.append(
+        f"Next: corral size {found.model} --precision {best.precision} --on {best.machine} "
+        f"--tensor-parallel-size {best.tensor} --max-model-len {found.plan.serve.max_model_len} -o plan.json"
+    )
+    return "\n\n".join(block for block in blocks if block)
+
+
+def asked(found: Capacity) -> str:
+    """The question, as understood."""
+    traffic = found.traffic
+    return (
+        f"{found.model}: {traffic.requests_per_s:.3g} requests/s, {traffic.peak_requests_per_s:.3g} at peak, "
+        f"{traffic.input_tokens} tokens in, {traffic.output_tokens} out "
+        f"({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(found.promise)}"
+    )
+
+
+def promised(promise: Promise) -> str:
+    """The promise in words."""
+    said = [
+        f"TTFT {promise.ttft_s:g} s" if promise.ttft_s else "",
+        f"TPOT {promise.tpot_s * 1000:g} ms" if promise.tpot_s else "",
+        f"{promise.spare_machines} spare" if promise.spare_machines else "",
+    ]
+    return "; promised: " + ", ".join(word for word in said if word) if any(said) else ""
+
+
+def chosen(best: Choice, found: Capacity) -> str:
+    """The first choice."""
+    cost = f"{dollars(best.usd_per_month)} a month" if best.usd_per_month is not None else "no price known"
+    replicas = best.machines * best.replicas_per_machine
+    machines = f"{best.machines}x {best.machine} ({best.gpus_per_machine}x {best.gpu})"
+    lines = [
+        f"TAKE {machines}, {found.model} {best.precision}: {cost}",
+        f"  {replicas} replicas of tensor parallel {best.tensor}, each up to {best.concurrency} requests at once "
+        f"({best.requests_per_s:.2f} requests/s).",
+        f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
+        f"{best.tpot_s * 1000:.1f} ms a token.",
+        f"  If the speed is at the bad end of its band: {best.machines_at_worst} machines, "
+        f"{dollars(best.usd_per_month_at_worst)} a month.",
+        f"  Basis: {best.basis}.",
+    ]
+    if best.verdict == "tight":
+        lines.insert(1, "  It fits only tightly: confirm it by starting one.")
+    return "\n".join(lines)
+
+
+def ranking(found: Capacity) -> str:
+    """The best choice of each machine, one line each."""
+    head = (
+        "machines",
+        "precision",
+        "TP",
+        "$/month",
+        "at worst",
+        "TPOT ms",
+        "request s",
+        "verdict",
+        "why not",
+    )
+    return "Ranked\n" + table([head, *map(row, best_of_each(found)[:SHOWN])])
+
+
+def best_of_each(found: Capacity) -> list[Choice]:
+    """For each machine its best feasible choice, in order."""
+    best: dict[str, Choice] = {}
+    for choice in found.choices:
+        if choice.feasible:
+            best.setdefault(choice.machine, choice)
+    return list(best.values())
+
+
+def row(choice: Choice) -> tuple[str, ...]:
+    """One choice of the ranking."""
+    return (
+        f"{choice.machines}x {choice.machine}",
+        choice.precision,
+        str(choice.tensor),
+        dollars(choice.usd_per_month),
+        dollars(choice.usd_per_month_at_worst),
+        f"{choice.tpot_s * 1000:.1f}",
+        f"{choice.e2e_s:.1f}",
+        choice.verdict,
+        choice.why,
+    )
+
+
+def front(found: Capacity) -> str:
+    """The choices that nothing beats in both cost and time."""
+    best = sorted(
+        (one for one in found.choices if one.pareto), key=lambda one: one.usd_per_month or Decimal(0)
+    )
+    lines = [(dollars(one.usd_per_month), f"{one.e2e_s:.1f} s a request", label(one)) for one in best]
+    return "Nothing is both cheaper and faster than\n" + table(lines) if len(lines) > 1 else ""
+
+
+def losers(found: Capacity) -> str:
+    """Why the machines that carry nothing do not: the reason at the precision that came nearest."""
+    carrying = {choice.machine for choice in found.choices if choice.feasible}
+    last = {choice.machine: choice for choice in found.choices if choice.machine not in carrying}
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for name, choice in last.items():
+        reasons.setdefault((choice.precision, choice.why), []).append(name)
+    lines = [f"{', '.join(names)}, {precision}: {why}" for (precision, why), names in reasons.items()]
+    return "Cannot carry it\n" + "\n".join(wrapped(line, "- ") for line in lines) if lines else ""
+
+
+def notches(found: Capacity) -> str:
+    """What one step more of each costs."""
+    rows = [(one.change, difference(one.more_usd_per_month), one.choice) for one in found.notches]
+    return "One notch more\n" + table(rows) if rows else ""
+
+
+def arithmetic(best: Choice, found: Capacity) -> str:
+    """How the number of machines follows."""
+    traffic, promise = found.traffic, found.promise
+    per_machine = best.requests_per_s * best.replicas_per_machine * promise.fill
+    peak = f"{traffic.peak_requests_per_s:.4g}"
+    hourly = f" x ${best.usd_per_hour.normalize():f}/h x 730 h" if best.usd_per_hour is not None else ""
+    return "\n".join(
+        [
+            "How many machines",
+            f"  peak = {traffic.requests_per_s:.4g} x {traffic.peak_factor:g} = {peak} requests/s",
+            f"  one machine = {best.replicas_per_machine} replicas x {best.requests_per_s:.3f} x fill {promise.fill:g} "
+            f"= {per_machine:.3f} requests/s",
+            f"  machines = ceil({peak} / {per_machine:.3f}) + {promise.spare_machines} spare = {best.machines}",
+            f"  cost = {best.machines}{hourly} = {dollars(best.usd_per_month)} a month",
+        ]
+    )
+
+
+def dollars(amount: Decimal | None) -> str:
+    """Whole dollars."""
+    return f"${amount:,.0f}" if amount is not None else "-"
+
+
+def difference(amount: Decimal | None) -> str:
+    """A difference with its sign."""
+    return f"{'+' if amount >= 0 else '-'}${abs(amount):,.0f} a month" if amount is not None else "no price"

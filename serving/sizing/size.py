@@ -1,0 +1,196 @@
+"""`corral size`: a subject on a machine as a Plan, and the machines that hold it, ranked."""
+
+import re
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+
+from infra.catalog import ec2_types, gpus, machine
+from infra.errors import UsageError
+from infra.hardware import Machine, owned
+from infra.prices import ON_DEMAND
+from infra.record import Record
+from serving.model.checkpoint import Contents, read
+from serving.model.hub import read as read_repository
+from serving.model.models import model, models
+from serving.model.recipes import refusal
+from serving.sizing.ask import check_context, check_named, check_precision, checked
+from serving.sizing.assemble import assemble, workload
+from serving.sizing.fit import Options, best_outcome
+from serving.sizing.plan import Plan, Workload
+from serving.sizing.size_cpu import local_machine, plan_cpu
+from serving.sizing.subject import Subject, from_contents, named, precisions
+
+OWNED_COUNTS = (1, 2, 4, 8)
+
+
+class Ranking(Record):
+    """Every machine that holds the model, best first."""
+
+    model: str
+    precision: str
+    workload: Workload
+    machines: tuple[Plan, ...]
+
+
+def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | None = None) -> Plan:
+    """Plan a local Llama 4 checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
+
+    On a machine without a GPU the plan is for vLLM's CPU backend, and `kv.tokens` and `kv.max_concurrency` equal
+    the engine's "CPU KV cache size" line. `Options` (serving.sizing.fit) carries the vLLM knobs: `max_model_len`,
+    `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
+    """
+    return plan_contents(read(path), path.resolve().name, machine, options or Options())
+
+
+def plan_contents(contents: Contents, name: str, machine_name: str, options: Options) -> Plan:
+    """The plan of a checkpoint that was read."""
+    return plan(from_contents(contents, name), on(machine_name), checked(options), with_curve=True)
+
+
+def answer_for(model_name: str, precision: str | None, machine_name: str, options: Options) -> Plan:
+    """`corral size MODEL --on MACHINE`: MODEL is a known name, a checkpoint folder or a repository of the Hub."""
+    check_named(model_name)
+    if is_checkpoint(model_name):
+        contents = read(Path(model_name)) if is_folder(model_name) else read_repository(model_name)
+        check_stored(precision, contents)
+        return plan_contents(contents, Path(model_name).resolve().name, machine_name, options)
+    check_precision(precision, precisions(model(model_name).name))
+    return answer(model_name, precision, on(machine_name), checked(options))
+
+
+def ranking_for(model_name: str, precision: str | None, options: Options) -> Ranking:
+    """`corral size MODEL`: every machine that holds it."""
+    check_named(model_name)
+    if is_checkpoint(model_name):
+        raise UsageError(
+            "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
+        )
+    check_precision(precision, precisions(model(model_name).name))
+    return ranking(model_name, precision, checked(options))
+
+
+def is_checkpoint(model_name: str) -> bool:
+    """Whether MODEL is a folder or a repository rather than a name we know."""
+    return model_name not in models() and (is_folder(model_name) or is_repository(model_name))
+
+
+def is_folder(model_name: str) -> bool:
+    """Whether MODEL is meant as the path of a folder."""
+    return model_name.startswith((".", "/", "~")) or model_name.count("/") > 1 or Path(model_name).is_dir()
+
+
+def is_repository(model_name: str) -> bool:
+    """Whether MODEL is meant as a repository of the Hub: OWNER/NAME."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", model_name) is not None
+
+
+def check_stored(precision: str | None, contents: Contents) -> None:
+    """Raise UsageError when another precision was asked for than the checkpoint is stored in."""
+    if precision not in (None, contents.precision):
+        raise UsageError(
+            f"{contents.where} is stored in {contents.precision}, not {precision}.", "Leave out --precision."
+        )
+
+
+def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool = False) -> Plan:
+    """The plan of one subject on one machine, whether it fits or not."""
+    check_context(subject, options)
+    if machine.gpu is None:
+        return plan_cpu(subject, machine, options)
+    if options.dtype in ("float32", "float"):
+        raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
+    refused = refusal(machine.gpu, subject.precision)
+    outcome = best_outcome(subject, machine, machine.gpu, options)
+    return assemble(subject, machine, machine.gpu, outcome, options, refused, with_curve)
+
+
+def answer(model_name: str, precision: str | None, machine: Machine, options: Options) -> Plan:
+    """The plan of a model on a machine; one that does not fit also says what would."""
+    if precision is None:
+        found = best_plan(model_name, machine, options)
+    else:
+        found = plan(named(model_name, precision), machine, options)
+    if found.fits:
+        return plan(named(model_name, found.precision), machine, options, with_curve=True)
+    return found.model_copy(update={"notes": (*found.notes, *alternatives(found, machine, options))})
+
+
+def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str, ...]:
+    """What would fit instead: another precision here, more of the same GPU, or the cheapest EC2 types."""
+    subjects = {precision: named(failed.model, precision) for precision in precisions(failed.model)}
+    here = [p for p, subject in subjects.items() if fits(subject, machine, options)]
+    said = [
+        f"On {machine.name} fits: {', '.join(here)}." if here else f"On {machine.name} no precision fits."
+    ]
+    subject = subjects[failed.precision]
+    shapes = [owned(machine.gpu, count) for count in OWNED_COUNTS] if machine.gpu else []
+    more = next((shape.name for shape in shapes if fits(subject, shape, options)), None)
+    rented = [one for one in sorted(on_ec2(subject, options), key=order) if one.price][:3]
+    enough = [more] if more else []
+    enough += [
+        f"{one.machine.name} (${one.price.usd_per_hour.normalize():f}/h)" for one in rented if one.price
+    ]
+    return (*said, f"{failed.precision} fits on: {', '.join(enough) or 'no machine corral knows'}.")
+
+
+def fits(subject: Subject, machine: Machine, options: Options) -> bool:
+    """Whether the plan of a subject on a machine works."""
+    one = plan_or_none(subject, machine, options)
+    return one is not None and one.fits
+
+
+def best_plan(name: str, machine: Machine, options: Options) -> Plan:
+    """The most faithful precision of a known model that fits the machine, else the smallest one's refusal."""
+    plans = [plan(named(name, precision), machine, options) for precision in precisions(name)]
+    return next((one for one in plans if one.verdict == "fits"), None) or next(
+        (one for one in plans if one.fits), plans[-2]
+    )
+
+
+def ranking(name: str, precision: str | None, options: Options) -> Ranking:
+    """Every machine of the catalogue, and the smallest owned shape of each GPU, that holds the model."""
+    chosen = (precision,) if precision else precisions(name)
+    plans = [one for wanted in chosen for one in fitting(named(name, wanted), options)]
+    plans.sort(key=order)
+    return Ranking(
+        model=name, precision=precision or "any", workload=workload(options), machines=tuple(plans)
+    )
+
+
+def fitting(subject: Subject, options: Options) -> Iterable[Plan]:
+    """The plans of a subject that fit, on EC2 and on the smallest owned shapes."""
+    yield from on_ec2(subject, options)
+    for gpu in gpus().values():
+        shapes = (plan_or_none(subject, owned(gpu, count), options) for count in OWNED_COUNTS)
+        smallest = next((one for one in shapes if one and one.fits), None)
+        if smallest:
+            yield smallest
+
+
+def on_ec2(subject: Subject, options: Options) -> Iterable[Plan]:
+    """The plans of a subject that fit an EC2 type."""
+    plans = (plan_or_none(subject, candidate, options) for candidate in ec2_types().values())
+    return (one for one in plans if one and one.fits)
+
+
+def plan_or_none(subject: Subject, machine: Machine, options: Options) -> Plan | None:
+    """The plan, or None where the fixed parallelism does not suit the machine."""
+    try:
+        return plan(subject, machine, options)
+    except UsageError:
+        return None
+
+
+def order(one: Plan) -> tuple[bool, bool, Decimal, str, str]:
+    """What can be rented by the hour first, then what is paid ahead, then what has no price; the cheapest first."""
+    price = one.price.usd_per_hour if one.price else Decimal(0)
+    ahead = one.price is not None and one.price.purchase != ON_DEMAND
+    return one.price is None, ahead, price, one.machine.name, one.precision
+
+
+def on(name: str) -> Machine:
+    """The machine a user named. `local` is this one."""
+    if name != "local":
+        return machine(name)
+    return local_machine()

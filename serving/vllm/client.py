@@ -1,0 +1,154 @@
+"""The door to an endpoint: plain HTTP to health, models, metrics and one small completion."""
+
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import httpx2
+
+from infra.errors import AuthError, CorralError, EndpointError
+from infra.record import Record, read_text
+from serving.vllm.endpoint import Endpoint
+
+CANARY_PROMPT = "Hello"
+GAUGE = re.compile(r"^(?P<name>[a-z_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+class TooLate(EndpointError):
+    """An endpoint that was reached, and did not answer in time."""
+
+
+class Canary(Record):
+    """One real completion of one token: the only sign of life that proves the model generates."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def health(endpoint: Endpoint, timeout_s: float = 2.0) -> int:
+    """The status code of /health. Raises EndpointError when nothing answers."""
+    return get(endpoint, "/health", timeout_s).status_code
+
+
+def models(endpoint: Endpoint, timeout_s: float = 5.0) -> tuple[str, ...]:
+    """The names /v1/models lists. Raises EndpointError, or AuthError for a refused key."""
+    body = parsed(endpoint, "/v1/models", get(endpoint, "/v1/models", timeout_s))
+    try:
+        return tuple(str(model["id"]) for model in body["data"])
+    except (KeyError, TypeError):
+        raise not_openai(endpoint, "/v1/models", body) from None
+
+
+def canary(endpoint: Endpoint, timeout_s: float) -> Canary:
+    """Ask for one token and check the answer's shape. Raises EndpointError, or AuthError for a refused key."""
+    name = endpoint.served_model_name
+    request = {"model": name, "prompt": CANARY_PROMPT, "max_tokens": 1, "temperature": 0}
+    response = post(endpoint, "/v1/completions", request, timeout_s)
+    body = parsed(endpoint, "/v1/completions", response)
+    try:
+        (choice,) = body["choices"]
+        usage = body["usage"]
+        answer = Canary(
+            text=choice["text"],
+            prompt_tokens=usage["prompt_tokens"],
+            completion_tokens=usage["completion_tokens"],
+        )
+    except (KeyError, TypeError, ValueError):
+        raise not_openai(endpoint, "/v1/completions", body) from None
+    if body.get("model") != name or answer.completion_tokens != 1:
+        raise not_openai(endpoint, "/v1/completions", body)
+    return answer
+
+
+def metrics(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, float]:
+    """The values of /metrics, summed over their labels. Raises EndpointError."""
+    values: dict[str, float] = {}
+    for match in map(GAUGE.match, get(endpoint, "/metrics", timeout_s).text.splitlines()):
+        if match:
+            values[match["name"]] = values.get(match["name"], 0.0) + float(match["value"])
+    return values
+
+
+def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
+    """What vLLM itself says of its KV cache: the labels of vllm:cache_config_info. Raises EndpointError."""
+    for line in get(endpoint, "/metrics", timeout_s).text.splitlines():
+        if line.startswith("vllm:cache_config_info{"):
+            return dict(LABEL.findall(line))
+    raise EndpointError(f"{endpoint.base_url}/metrics says nothing of a KV cache.", "Is it a vLLM server?")
+
+
+def get(endpoint: Endpoint, path: str, timeout_s: float) -> httpx2.Response:
+    """One GET with the endpoint's key."""
+    with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
+        return http.get(path)
+
+
+def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> httpx2.Response:
+    """One POST with the endpoint's key."""
+    with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
+        return http.post(path, json=body)
+
+
+def client(endpoint: Endpoint, timeout_s: float) -> httpx2.Client:
+    """A client that asks the endpoint itself: no proxy of the environment, no redirect, no netrc."""
+    key = read_text(endpoint.api_key_file, "key file").strip() if endpoint.api_key_file else ""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx2.Client(
+        base_url=endpoint.base_url, headers=headers, timeout=timeout_s, trust_env=False, verify=trusted()
+    )
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted: read once, for that takes longer than a question."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+@contextmanager
+def errors_of(endpoint: Endpoint, timeout_s: float) -> Iterator[None]:
+    """Turn httpx2's errors into ours."""
+    try:
+        yield
+    except httpx2.TimeoutException:
+        raise TooLate(
+            f"{endpoint.base_url} did not answer within {timeout_s:g} s.", "Is it overloaded, or hung?"
+        ) from None
+    except httpx2.InvalidURL as error:
+        raise EndpointError(
+            f"{endpoint.base_url!r} is not a URL: {error}.", "Such as http://127.0.0.1:8000"
+        ) from None
+    except httpx2.RequestError as error:
+        raise EndpointError(
+            f"{endpoint.base_url} cannot be reached: {error}.", "Is the server up there, and the port right?"
+        ) from None
+
+
+def parsed(endpoint: Endpoint, path: str, response: httpx2.Response) -> Any:
+    """The JSON body of a good answer. Raises AuthError for 401 and 403, EndpointError for the rest."""
+    if response.status_code in (401, 403):
+        raise AuthError(
+            f"{endpoint.base_url} refused the API key.", "Name the file that holds it: --api-key-file"
+        )
+    if response.status_code != 200:
+        raise answered(endpoint, path, f"{response.status_code} {response.text[:200]}")
+    try:
+        return response.json()
+    except ValueError:
+        raise answered(endpoint, path, f"no JSON but {response.text[:60]!r}") from None
+
+
+def not_openai(endpoint: Endpoint, path: str, body: Any) -> CorralError:
+    """The error for JSON of another shape."""
+    return answered(endpoint, path, f"something else than the OpenAI API says: {str(body)[:120]}")
+
+
+def answered(endpoint: Endpoint, path: str, what: str) -> CorralError:
+    """The error for an answer that is of no use."""
+    return EndpointError(
+        f"{endpoint.base_url}{path} answered {what}.", "Is it an OpenAI-compatible endpoint?"
+    )

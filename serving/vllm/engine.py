@@ -1,0 +1,266 @@
+"""The engine: finding a `vllm` to start, and installing vLLM's CPU build where there is none.
+
+corral never imports vLLM: the engine lives in an environment of its own and is started as a process.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from infra.errors import HostError, ServerError
+from infra.offline import is_offline
+from infra.record import Record, write_text_atomically
+from serving.vllm import fixups
+from serving.vllm.options import folders
+
+WITHOUT_AN_ENGINE = (
+    "Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible endpoint instead: corral probe URL"
+)
+# uv does not read pip's settings; where the machine has them, they hold for uv too.
+PIP_SETTINGS = {
+    "PIP_FIND_LINKS": "UV_FIND_LINKS",
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_INDEX",
+    "PIP_CERT": "SSL_CERT_FILE",
+}
+UV_MILESTONES = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed", "Bytecode compiled")
+
+
+class Engine(Record):
+    """A `vllm` executable, the version its metadata gives, and where it was found."""
+
+    vllm: Path
+    version: str
+    origin: Literal["CORRAL_VLLM", "from a bundle", "installed by corral", "PATH"]
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether this is a CPU build, which takes nearly all memory for KV unless told a size."""
+        return self.version.endswith("+cpu")
+
+
+class Recipe(Record):
+    """What is installed as the CPU engine, from engine.toml."""
+
+    version: str
+    requirement: str
+    disk_gib: float
+    excludes: tuple[str, ...]
+
+
+def find(home: Path, environ: Mapping[str, str]) -> Engine:
+    """Find the engine to start: $CORRAL_VLLM, else a bundle's, else the one corral installed, else `vllm` on PATH.
+
+    Raises ServerError when there is none.
+    """
+    named = environ.get("CORRAL_VLLM")
+    if named:
+        path = Path(named)
+        if not os.access(path, os.X_OK) or path.is_dir():
+            raise ServerError(
+                f"CORRAL_VLLM names {path}, which is not an executable file.", "Correct or unset it."
+            )
+        return Engine(vllm=path, version=version_of(path), origin="CORRAL_VLLM")
+    carried = bundled(home) / "bin" / "vllm"
+    if carried.is_file():
+        return Engine(vllm=carried, version=version_of(carried), origin="from a bundle")
+    if is_installed(home):
+        return Engine(
+            vllm=executable(home), version=version_of(executable(home)), origin="installed by corral"
+        )
+    on_path = shutil.which("vllm", path=environ.get("PATH"))
+    if on_path:
+        return Engine(vllm=Path(on_path), version=version_of(Path(on_path)), origin="PATH")
+    raise ServerError(
+        "There is no vLLM on this machine.", f"Install one: corral engine install. {WITHOUT_AN_ENGINE}"
+    )
+
+
+def version_of(vllm: Path) -> str:
+    """Read a vLLM's version from the metadata beside its executable; "unknown" where there is none."""
+    for root in (vllm.parent.parent, vllm.resolve().parent.parent):
+        for metadata in sorted(root.glob("lib/python3*/*-packages/vllm-*.dist-info")):
+            return metadata.name.removeprefix("vllm-").removesuffix(".dist-info")
+    return "unknown"
+
+
+def table() -> dict[str, Any]:
+    """The shipped figures of engine.toml."""
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
+def recipe() -> Recipe:
+    """Read what to install from engine.toml."""
+    cpu = table()["cpu"]
+    return Recipe(**{name: cpu[name] for name in Recipe.model_fields})
+
+
+def folder(home: Path) -> Path:
+    """Where corral's own engine of this recipe lives."""
+    return home / "engine" / recipe().version
+
+
+def bundled(home: Path) -> Path:
+    """The environment of the air-gap bundle that was installed last: a link to where it is."""
+    return home / "engine" / "bundled"
+
+
+def executable(home: Path) -> Path:
+    """The `vllm` of corral's own engine."""
+    return folder(home) / "bin" / "vllm"
+
+
+def stamp(home: Path) -> Path:
+    """The file an install writes last: without it the folder is half an install and is made again."""
+    return folder(home) / "corral-engine.json"
+
+
+def is_installed(home: Path) -> bool:
+    """Whether corral's own engine is there, whole, and of today's recipe."""
+    path = stamp(home)
+    return path.is_file() and path.read_text(encoding="utf-8") == recipe().model_dump_json()
+
+
+def install(home: Path, progress: Callable[[str], None]) -> Engine:
+    """Install the CPU engine into `home`; returns at once when it is there. A half install is made again.
+
+    Raises HostError for a lack of disk, ServerError when the packages cannot be had or do not run.
+    """
+    with lock(home, progress):
+        if not is_installed(home):
+            check_disk(home)
+            progress(
+                f"engine: installing {recipe().requirement} into {folder(home)} (half a minute from a warm cache)"
+            )
+            make(home, progress)
+            progress("engine: installed")
+    return Engine(vllm=executable(home), version=version_of(executable(home)), origin="installed by corral")
+
+
+def make(home: Path, progress: Callable[[str], None]) -> None:
+    """Make the engine's folder: packages, fix-ups, a first run, and last the stamp."""
+    shutil.rmtree(folder(home), ignore_errors=True)
+    install_packages(home, progress)
+    (site_packages,) = folder(home).glob("lib/python3*/site-packages")
+    fixups.apply(site_packages, recipe().version)
+    progress("engine: asking it for its version (its first start takes ten seconds)")
+    first_run(home)
+    write_text_atomically(stamp(home), recipe().model_dump_json())
+
+
+def install_packages(home: Path, progress: Callable[[str], None]) -> None:
+    """Run uv until one way of getting a CPU build of torch works. Raises ServerError when none does."""
+    run_uv(("venv", "--quiet", "--no-project", "--python", sys.executable, str(folder(home))), progress)
+    complaint = ""
+    for arguments in attempts(home, os.environ):
+        complaint = run_uv(arguments, progress)
+        if not complaint:
+            return
+        progress(f"engine: that way did not work: {complaint}")
+    raise ServerError(f"The CPU engine cannot be installed here: {complaint}", WITHOUT_AN_ENGINE)
+
+
+def attempts(home: Path, environ: Mapping[str, str]) -> tuple[tuple[str, ...], ...]:
+    """The uv commands to try in turn: this machine's own wheels first, then PyTorch's CPU index."""
+    install_them = (
+        "pip", "install", "--no-config", "--no-progress", "--compile-bytecode",
+        "--python", str(folder(home) / "bin" / "python"), "--excludes", str(excludes_file(home)),
+        recipe().requirement,
+    )  # fmt: skip
+    from_pytorch = (*install_them, "--torch-backend", "cpu")
+    has_wheels = environ.get("UV_FIND_LINKS") or environ.get("PIP_FIND_LINKS")
+    return (install_them, from_pytorch) if has_wheels else (from_pytorch,)
+
+
+def excludes_file(home: Path) -> Path:
+    """The file that tells uv which packages to leave out."""
+    path = folder(home) / "excludes.txt"
+    write_text_atomically(path, "\n".join(recipe().excludes) + "\n")
+    return path
+
+
+def run_uv(arguments: tuple[str, ...], progress: Callable[[str], None]) -> str:
+    """Run the uv that came with corral, with pip's settings of this machine; return what it complains of, or ""."""
+    from uv import find_uv_bin
+
+    said = []
+    with subprocess.Popen(
+        [find_uv_bin(), *arguments],
+        env=uv_environment(os.environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        close_fds=False,
+    ) as uv:
+        try:
+            for line in uv.stderr or ():
+                said.append(line)
+                if line.lstrip().startswith(UV_MILESTONES):
+                    progress(f"engine: {line.strip()}")
+        except BaseException:
+            uv.kill()
+            raise
+    return reason(said) if uv.returncode else ""
+
+
+def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """This environment, with pip's settings under uv's names wherever uv has none of its own."""
+    settings = {
+        uv: environ[pip] for pip, uv in PIP_SETTINGS.items() if environ.get(pip) and not environ.get(uv)
+    }
+    kept = {name: value for name, value in environ.items() if name != "VIRTUAL_ENV"}
+    return kept | settings | ({"UV_OFFLINE": "1"} if is_offline() else {})
+
+
+def reason(said: Sequence[str]) -> str:
+    """What uv's error says, on one line and without its drawing."""
+    lines = [line.strip(" ╰─▶│├×\n") for line in said if not line.lstrip().startswith(UV_MILESTONES)]
+    text = " ".join(line for line in lines if line)
+    return text.split("hint:")[0].strip()[:400] or "uv failed without a word."
+
+
+def first_run(home: Path) -> None:
+    """Ask the new engine for its version. Raises ServerError with its last line when it does not start."""
+    written = folder(home) / "first-run"
+    written.mkdir(exist_ok=True)
+    environ = {**os.environ, **folders(str(written)), "TMPDIR": str(written)}
+    done = subprocess.run(
+        [executable(home), "--version"], env=environ, capture_output=True, text=True, check=False
+    )
+    shutil.rmtree(written, ignore_errors=True)
+    if done.returncode != 0 or recipe().version not in done.stdout:
+        lines = done.stderr.strip().splitlines() or ["it said nothing"]
+        raise ServerError(f"The engine was installed but does not start: {lines[-1]}", WITHOUT_AN_ENGINE)
+
+
+def check_disk(home: Path) -> None:
+    """Raise HostError when the disk cannot hold the engine."""
+    home.mkdir(parents=True, exist_ok=True)
+    free_gib = shutil.disk_usage(home).free / 2**30
+    if free_gib < recipe().disk_gib:
+        raise HostError(
+            f"The engine needs {recipe().disk_gib:.0f} GiB of disk, and {home} has {free_gib:.1f} GiB free.",
+            "Free some, or set CORRAL_HOME to a folder on a larger disk.",
+        )
+
+
+@contextmanager
+def lock(home: Path, progress: Callable[[str], None]) -> Iterator[None]:
+    """Let one install run at a time; a second one waits and then finds the work done."""
+    path = home / "engine" / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        # uv inherits the lock, so that it holds should corral be killed and uv go on.
+        os.set_inheritable(file.fileno(), True)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            progress("engine: another install is at work here; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

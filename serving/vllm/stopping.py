@@ -1,0 +1,151 @@
+"""Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infra import processes
+from infra.errors import LeftoverError
+from infra.record import removed
+from serving.vllm import server as server_of
+from serving.vllm.server import Server
+
+AFTER_SECOND_TERM_S = 10.0
+AFTER_KILL_S = 30.0
+AFTER_LAST_LINE_S = 5.0
+# A server that is still starting swallows the first SIGTERM; it is not worth a long wait.
+WHILE_STARTING_S = 3.0
+# What a leader leaves behind ends by itself within half a second, or never.
+ORPHANS_S = 3.0
+
+
+def stop(
+    folder: Path,
+    is_ready: bool,
+    progress: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """End the server and everything it started: ask, let it drain, ask again, then kill the group.
+
+    Safe to repeat, also after a Ctrl-C, without a record that can be read, and on a disk that takes none. Raises
+    LeftoverError when something survives even SIGKILL.
+    """
+    server = server_of.load_or_remove(folder)
+    shared = processes.shared_memory(server_of.members(folder))
+    if server and server.stopped_at is None:
+        # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
+        server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
+        server_of.note(folder, server)
+    for patience_s, words in asks(server, is_ready):
+        if server and ours(folder):
+            progress(words)
+            processes.send((server.leader.pid,), signal.SIGTERM)
+            wait_until_gone(folder, patience_s, sleep, clock)
+    if ours(folder):
+        if server_of.workers(folder):
+            progress("stop: killing what is left of it")
+        kill_all(folder, sleep, clock)
+    tidy(folder, server, shared, progress)
+
+
+def kill(folder: Path) -> None:
+    """End a server at once, with nothing to drain: one that never became ready."""
+    with uninterrupted():
+        server = server_of.load_or_remove(folder)
+        shared = processes.shared_memory(server_of.members(folder))
+        kill_all(folder, time.sleep, time.monotonic)
+        tidy(folder, server, shared, lambda text: None)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a second Ctrl-C, or SIGTERM, not cut a clean-up short; it takes seconds at most."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def asks(server: Server | None, is_ready: bool) -> tuple[tuple[float, str], ...]:
+    """How often the leader is asked to end, how long it is given each time, and what is said about it.
+
+    Only a leader that lives can be asked; it tells its children. While the engine starts it swallows the first
+    SIGTERM and a second one ends it; one that is ready drains its requests for --shutdown-timeout.
+    """
+    if server is None or not processes.is_alive(server.leader):
+        return ()
+    drain_s = server.shutdown_timeout_s + 2.0 if is_ready else WHILE_STARTING_S
+    words = (
+        f"for up to {server.shutdown_timeout_s} s while requests finish" if is_ready else "during its start"
+    )
+    return (
+        (drain_s, f"stop: asking the server to end, {words}"),
+        (AFTER_SECOND_TERM_S, "stop: asking again"),
+    )
+
+
+def wait_until_gone(
+    folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
+) -> None:
+    """Wait until no process of the server is left, or the patience is over; without a leader it is soon."""
+    server = server_of.known(folder)
+    end = clock() + patience_s
+    while ours(folder) and clock() < end:
+        if server and not processes.is_alive(server.leader):
+            end, server = min(end, clock() + ORPHANS_S), None
+        sleep(0.1)
+
+
+def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
+    """Kill until none is left: one may be born while others are killed, and a large one takes its time to die.
+
+    What writes their log ends by itself, with the last line; it is killed only where it does not.
+    """
+    end = clock() + AFTER_KILL_S
+    last = clock() + AFTER_LAST_LINE_S
+    while (alive := ours(folder)) and clock() < end:
+        workers = server_of.workers(folder)
+        if workers:
+            last = clock() + AFTER_LAST_LINE_S
+        processes.send(workers or (alive if clock() >= last else ()), signal.SIGKILL)
+        sleep(0.05)
+
+
+def ours(folder: Path) -> tuple[int, ...]:
+    """The living processes of the server, after taking note of a child of this very process that ended."""
+    server = server_of.known(folder)
+    if server:
+        processes.reap(server.leader.pid)
+    return server_of.members(folder)
+
+
+def tidy(
+    folder: Path, server: Server | None, shared: tuple[Path, ...], progress: Callable[[str], None]
+) -> None:
+    """Once all are gone, remove the shared memory and sockets that killed processes leave, and note the stop."""
+    left = server_of.members(folder)
+    if left:
+        raise LeftoverError(
+            f"Processes of the server are still there: {', '.join(map(str, left))}.",
+            "They do not die of SIGKILL; look at them: ps -o pid,stat,wchan,cmd -p "
+            + ",".join(map(str, left)),
+        )
+    removed(shared)
+    shutil.rmtree(server_of.temporary(folder), ignore_errors=True)
+    # Another corral may have noted whose wish it was meanwhile.
+    server = server_of.known(folder) or server
+    if server and server.stopped_at is None:
+        why = server_of.note(folder, server.model_copy(update={"stopped_at": datetime.now(UTC)}))
+        if why:
+            progress(f"stop: it has ended, which could not be noted: {why}")

@@ -1,0 +1,108 @@
+"""What changes with vLLM's version: the rules by which it counts memory for Llama 4."""
+
+import re
+import tomllib
+from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from infra.errors import UsageError
+from infra.record import Record
+from serving.vllm import extra_args
+from serving.vllm.options import ServeOptions, refuse_unsafe
+
+
+class Rules(Record):
+    """The rules of one range of versions; the fields are explained in vllm_versions.toml."""
+
+    version: str
+    from_version: str
+    hybrid: bool
+    gpu_memory_utilization: float
+    cuda_graphs_in_budget: bool
+    reserve: Literal["one", "batches"]
+    log: Literal["blocks", "blocks-per-group", "concurrency"]
+    second_runner: bool = False
+
+    def batches_in_flight(self, pipeline: int, cpu: bool = False) -> int:
+        """max_concurrent_batches: with async scheduling on a GPU one more than without, which is the CPU's case."""
+        if self.reserve == "one":
+            return 1
+        if cpu:
+            return pipeline
+        return pipeline + 1 if self.second_runner or pipeline == 1 else pipeline
+
+
+def rules(version: str | None = None) -> Rules:
+    """The rules of a version; without one, of the newest we opened. Raises UsageError for one without Llama 4."""
+    table = data()
+    asked = version or str(table["newest"])
+    if number(asked) < number(table["oldest"]):
+        raise UsageError(
+            f"vLLM {asked} has no Llama 4; it came with {table['oldest']}.",
+            f"Leave out --vllm-version to plan for {table['newest']}.",
+        )
+    row = [row for row in table["version"] if number(row["from"]) <= number(asked)][-1]
+    return Rules(version=asked, from_version=row["from"], **{key: row[key] for key in row if key != "from"})
+
+
+def check(version: str, warn: Callable[[str], None], given: tuple[str, ...] = ()) -> None:
+    """Raise UsageError for a vLLM that is not served with, or that lacks one of the extra arguments `given`.
+
+    What must be known of one that is served with is told; also of one that nothing is known of.
+    """
+    numbers = release(version)
+    refused = next((each for each in advisories(numbers) if each["refused"]), None)
+    if refused:
+        raise UsageError(
+            f"vLLM {version} is not started: {refused['what']}.", f"Use {data()['safe_from']} or newer."
+        )
+    if note := version_note(version):
+        warn(f"warning: {note}")
+    extra_args.refuse_unknown(given, numbers)
+
+
+def check_planned(version: str, warn: Callable[[str], None], options: ServeOptions) -> None:
+    """`check`, of what a plan says: a version, which an engine may lack, and options. Raises UsageError."""
+    number(version)
+    refuse_unsafe(options)
+    check(version, warn, options.extra_args)
+
+
+def version_note(version: str) -> str | None:
+    """What a user must know of that version, if anything."""
+    table, numbers = data(), release(version)
+    if not numbers:
+        return f"Nothing is known of vLLM {version!r}: neither its advisories nor its options were checked."
+    if numbers > number(table["newest"]):
+        return f"vLLM {version} is newer than the newest corral has examined ({table['newest']}), whose rules are used."
+    if numbers < number(table["safe_from"]):
+        worst = "".join(f" ({each['what']})" for each in advisories(numbers)[:1])
+        return f"vLLM {version} has published security advisories{worst}; serve with {table['safe_from']} or newer."
+    return None
+
+
+def advisories(numbers: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The named advisories of a version, the worst first; none for one that is unknown."""
+    return [each for each in data()["advisory"] if numbers and numbers < number(each["below"])]
+
+
+def number(version: str) -> tuple[int, ...]:
+    """A version as numbers. Raises UsageError when it is none."""
+    found = release(version)
+    if not found:
+        raise UsageError(f"{version!r} is not a vLLM version.", "Write it as 0.33.0.")
+    return found
+
+
+def release(version: str) -> tuple[int, ...]:
+    """The three numbers of a version; () for what is none, such as "unknown"."""
+    match = re.fullmatch(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[.+a-z].*)?", version)
+    return tuple(int(part or 0) for part in match.groups()) if match else ()
+
+
+@cache
+def data() -> dict[str, Any]:
+    """Parse vllm_versions.toml once."""
+    return tomllib.loads(files("serving.vllm").joinpath("versions.toml").read_text(encoding="utf-8"))
