@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 HANGING = """
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 def test_hangs(tmp_path):
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     Path(__file__).with_name("child").write_text(str(child.pid))
+    signal.setitimer(signal.ITIMER_REAL, 0.01)  # the alarm by which a test's time is over
     while True:
         time.sleep(1)
 """
@@ -21,7 +23,7 @@ def test_hangs(tmp_path):
 def test_a_test_that_times_out_leaves_no_process_behind(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--timeout", "1", "--rootdir", str(tmp_path)]
+    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--timeout", "300", "--rootdir", str(tmp_path)]
     done = subprocess.run(
         [*command, f"--basetemp={tmp_path / 't'}", "-p", "no:cacheprovider", str(tmp_path)],
         env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"},
