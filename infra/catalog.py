@@ -1,11 +1,10 @@
 """The catalogue: every GPU and EC2 type we know, and the reading of what a user calls a machine."""
 
 import re
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from infra.data import shipped_table
 from infra.errors import HostError, UsageError
 from infra.hardware import Gpu, Machine, owned
 
@@ -103,21 +102,19 @@ def unknown(name: str) -> UsageError:
 @cache
 def loaded() -> tuple[dict[str, Gpu], dict[str, Machine]]:
     """The shipped GPUs and EC2 types."""
-    return parse(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))
+    return parse(shipped_table("infra", "catalog.toml"))
 
 
 def refused_families() -> dict[str, str]:
     """EC2 families that are not planned for, and why."""
-    text = files("infra").joinpath("catalog.toml").read_text(encoding="utf-8")
-    return dict(tomllib.loads(text)["refused"])
+    return dict(shipped_table("infra", "catalog.toml")["refused"])
 
 
-def parse(text: str) -> tuple[dict[str, Gpu], dict[str, Machine]]:
+def parse(table: dict[str, Any]) -> tuple[dict[str, Gpu], dict[str, Machine]]:
     """The GPUs and EC2 types of a table like catalog.toml."""
-    data = tomllib.loads(text)
-    common = {"source": data["gpu_source"], "checked_on": data["checked_on"]}
-    gpu_models = {name: Gpu(name=name, **(common | row)) for name, row in data["gpu"].items()}
-    return gpu_models, {name: ec2_type(name, row, gpu_models) for name, row in data["ec2"].items()}
+    common = {"source": table["gpu_source"], "checked_on": table["checked_on"]}
+    gpu_models = {name: Gpu(name=name, **(common | row)) for name, row in table["gpu"].items()}
+    return gpu_models, {name: ec2_type(name, row, gpu_models) for name, row in table["ec2"].items()}
 
 
 def ec2_type(name: str, row: dict[str, Any], gpu_models: dict[str, Gpu]) -> Machine:
@@ -148,7 +145,7 @@ def by_nvml_name() -> dict[str, Gpu]:
 @cache
 def nvml_memory() -> tuple[float, float]:
     """The least and the most of a GPU's memory_mib that NVML may report of a whole one."""
-    table = tomllib.loads(files("infra").joinpath("catalog.toml").read_text(encoding="utf-8"))["nvml"]
+    table = shipped_table("infra", "catalog.toml")["nvml"]
     return table["least_memory"], table["most_memory"]
 
 

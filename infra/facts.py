@@ -1,9 +1,9 @@
 """What a host is: the script that reads it (the same here and over SSH), and the record of what it said."""
 
 from collections.abc import Iterator
-from importlib.resources import files
 from typing import Literal
 
+from infra.data import shipped_text
 from infra.errors import HostError
 from infra.record import Record
 
@@ -82,7 +82,7 @@ class HostFacts(Record):
 
 def script() -> str:
     """The POSIX shell script that prints the facts."""
-    return (files("infra.onhost") / "facts.sh").read_text(encoding="utf-8")
+    return shipped_text("infra.onhost", "facts.sh")
 
 
 def parse(output: str) -> HostFacts:

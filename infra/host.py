@@ -10,10 +10,10 @@ import json
 import shlex
 from collections.abc import Mapping
 from datetime import date
-from importlib.resources import files
 from typing import Literal
 
 from infra import lock
+from infra.data import shipped_text
 from infra.errors import HostError, UsageError
 from infra.record import Record
 from infra.yaml_text import dumped
@@ -373,7 +373,7 @@ def _path_quoted(path: str) -> str:
 
 
 def _script(here: str, file_name: str) -> HostFile:
-    content = (files("infra.onhost") / file_name).read_text(encoding="utf-8")
+    content = shipped_text("infra.onhost", file_name)
     return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
 
 

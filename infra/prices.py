@@ -4,17 +4,16 @@ What corral ships is prices.toml; what AWS answered since (`corral prices --refr
 taken where it is newer.
 """
 
-import tomllib
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from infra.data import shipped_table
 from infra.errors import DocumentError
 from infra.hardware import Machine
 from infra.home import home
@@ -91,7 +90,7 @@ def rows() -> tuple[HourlyPrice, ...]:
 @cache
 def shipped() -> tuple[HourlyPrice, ...]:
     """Parse prices.toml once."""
-    data = tomllib.loads(files("infra").joinpath("prices.toml").read_text(encoding="utf-8"))
+    data = shipped_table("infra", "prices.toml")
     return tuple(
         HourlyPrice(
             instance_type=name,

@@ -38,7 +38,9 @@ DOORS = {
     "botocore": {"infra/aws/ec2.py"},
     "huggingface_hub": {"serving/model/hub.py", "infra/onhost/fetch.py"},
     "pynvml": {"infra/gpus.py"},
+    "tomllib": {"infra/data.py"},
     "uvloop": {"serving/probe/process.py"},
+    "importlib.resources": {"infra/data.py"},
     "vllm": set[str](),
 }
 

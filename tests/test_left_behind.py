@@ -23,7 +23,17 @@ def test_hangs(tmp_path):
 def test_a_test_that_times_out_leaves_no_process_behind(tmp_path: Path) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     here = Path(__file__).parent
-    command = [sys.executable, "-m", "pytest", "-p", "conftest", "--timeout", "300", "--rootdir", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "conftest",
+        "--timeout",
+        "300",
+        "--rootdir",
+        str(tmp_path),
+    ]
     done = subprocess.run(
         [*command, f"--basetemp={tmp_path / 't'}", "-p", "no:cacheprovider", str(tmp_path)],
         env=os.environ | {"PYTHONPATH": f"{here}:{here.parent}"},

@@ -1,5 +1,7 @@
 """The table of models: what a row takes from its base, and a name nobody knows."""
 
+import tomllib
+
 import pytest
 
 from infra.errors import UsageError
@@ -36,7 +38,7 @@ bytes_per_row = 2.0
 
 
 def test_a_row_is_its_own_words_over_those_of_its_base() -> None:
-    assert models.parse(TABLE) == {
+    assert models.parse(tomllib.loads(TABLE)) == {
         "small": Model(
             name="small",
             title="Small",

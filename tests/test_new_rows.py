@@ -1,8 +1,9 @@
 """Another MoE model and another GPU are rows of the tables: nothing else has to change."""
 
-from importlib.resources import files
+import tomllib
 
 from infra import catalog
+from infra.data import shipped_text
 from infra.hardware import owned
 from serving.model import models
 from serving.model.weights import params
@@ -47,13 +48,11 @@ link_gb_per_s = 448
 """
 
 
-def shipped(package: str, name: str) -> str:
-    return files(package).joinpath(name).read_text(encoding="utf-8")
-
-
 def test_a_new_model_and_a_new_gpu_are_planned_from_their_rows() -> None:
-    qwen = models.parse(shipped("serving", "models.toml") + QWEN3_235B)["qwen3-235b"]
-    gpu = catalog.parse(shipped("infra", "catalog.toml") + MI300X)[0]["MI300X"]
+    qwen = models.parse(tomllib.loads(shipped_text("serving.model", "models.toml") + QWEN3_235B))[
+        "qwen3-235b"
+    ]
+    gpu = catalog.parse(tomllib.loads(shipped_text("infra", "catalog.toml") + MI300X))[0]["MI300X"]
     # Published: 235,093,634,560, of which 24,064 are the query and key norms that Llama 4 does not have.
     assert params(qwen.architecture) == 235_093_634_560 - 94 * 2 * 128
     found = plan(of_model(qwen, "bf16"), owned(gpu, 4), Options())

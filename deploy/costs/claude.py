@@ -1,14 +1,13 @@
 """The Claude API's price list: which models there are, what becomes of them, and what a token costs. Dated data."""
 
 import re
-import tomllib
 from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
-from typing import Any, Literal
+from typing import Literal
 
+from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 
@@ -123,8 +122,6 @@ def names() -> dict[str, str]:
 @cache
 def price_list() -> PriceList:
     """Parse claude.toml once."""
-    data = tomllib.loads(files("deploy.costs").joinpath("claude.toml").read_text(encoding="utf-8"))
-    models: dict[str, Any] = data.pop("model")
-    return PriceList(
-        **data, models={name: ClaudeModel.model_validate({"id": name, **row}) for name, row in models.items()}
-    )
+    table = shipped_table("deploy.costs", "claude.toml")
+    models = {name: ClaudeModel.model_validate({"id": name, **row}) for name, row in table["model"].items()}
+    return PriceList(**{key: value for key, value in table.items() if key != "model"}, models=models)

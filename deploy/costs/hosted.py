@@ -1,12 +1,11 @@
 """Llama 4 as others sell it: dated offers, and whether they still stand."""
 
-import tomllib
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
+from infra.data import shipped_table
 from infra.record import Record
 
 OfferStatus = Literal["live", "listed", "ended"]
@@ -49,6 +48,4 @@ class Offers(Record):
 @cache
 def offers() -> Offers:
     """Parse hosted.toml once."""
-    return Offers.model_validate(
-        tomllib.loads(files("deploy.costs").joinpath("hosted.toml").read_text(encoding="utf-8"))
-    )
+    return Offers.model_validate(shipped_table("deploy.costs", "hosted.toml"))

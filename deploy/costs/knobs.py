@@ -1,14 +1,13 @@
 """What a cost takes that no probe measures: the user's values where given, else ours with source and standing."""
 
-import tomllib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 from deploy.costs.ask_cost import number
+from infra.data import shipped_table
 from infra.money import Number
 from infra.record import Record
 
@@ -90,5 +89,5 @@ def assumption(name: str, knobs: Knobs, given: Mapping[str, object]) -> Assumpti
 @cache
 def table() -> dict[str, Knob]:
     """Parse knobs.toml once."""
-    rows = tomllib.loads(files("deploy.costs").joinpath("knobs.toml").read_text(encoding="utf-8"))
+    rows = shipped_table("deploy.costs", "knobs.toml")
     return {name: Knob.model_validate(row) for name, row in rows.items()}

@@ -1,13 +1,12 @@
 """How many Claude tokens one Llama 4 token's text is: prices per token are of different texts without it."""
 
-import tomllib
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from importlib.resources import files
 
 from deploy.costs.claude import Tokenizer
 from deploy.costs.knobs import Whose
+from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.money import Number
 from infra.record import Record
@@ -62,6 +61,4 @@ def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None
 @cache
 def table() -> Table:
     """Parse tokens.toml once."""
-    return Table.model_validate(
-        tomllib.loads(files("deploy.costs").joinpath("tokens.toml").read_text(encoding="utf-8"))
-    )
+    return Table.model_validate(shipped_table("deploy.costs", "tokens.toml"))

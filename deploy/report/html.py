@@ -1,7 +1,6 @@
 """A comparison as one HTML file: nothing is fetched, readable on a phone and on paper, in light and in dark."""
 
 from functools import cache
-from importlib.resources import files
 
 import jinja2
 from markupsafe import Markup
@@ -9,6 +8,7 @@ from markupsafe import Markup
 from deploy.costs.comparison import Comparison
 from deploy.report import plots
 from deploy.report.text import tie
+from infra.data import shipped_text
 from infra.money import count, dollars, percent
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
@@ -45,4 +45,4 @@ def environment() -> jinja2.Environment:
 
 def resource(name: str) -> str:
     """A file beside this one."""
-    return files("deploy.report").joinpath(name).read_text(encoding="utf-8")
+    return shipped_text("deploy.report", name)

@@ -1,13 +1,11 @@
 """PURE: can this plan run on that host? Facts and a plan in, named checks with a mend out."""
 
-import tomllib
 from collections.abc import Iterator
-from functools import cache
-from importlib.resources import files
 from typing import Any, NamedTuple
 
 from deploy.targets.place import Check
 from infra import catalog
+from infra.data import shipped_table
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport, HostFacts
 from infra.hardware import Gpu
@@ -78,10 +76,9 @@ def gpus_per_host(plan: Plan) -> int:
     return plan.machine.gpu_count // plan.machine.hosts
 
 
-@cache
 def figures() -> dict[str, dict[str, Any]]:
     """The shipped minimums with their sources."""
-    return tomllib.loads((files("deploy.targets") / "preflight.toml").read_text(encoding="utf-8"))
+    return shipped_table("deploy.targets", "preflight.toml")
 
 
 def _ok(name: str, found: str) -> Check:

@@ -1,14 +1,12 @@
 """The vCPU quotas: what one launch needs, what is used, and what the account is allowed."""
 
-import tomllib
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import Purchase
 from infra.aws.request import Request
+from infra.data import shipped_table
 from infra.record import Record
 
 
@@ -92,7 +90,6 @@ def vcpus(instance: dict[str, Any]) -> int:
     return int(options.get("CoreCount", 0)) * int(options.get("ThreadsPerCore", 1))
 
 
-@cache
 def quotas() -> dict[str, dict[str, dict[str, str]]]:
-    """Parse quotas.toml once."""
-    return tomllib.loads(files("infra.aws").joinpath("quotas.toml").read_text(encoding="utf-8"))
+    """What quotas.toml holds."""
+    return shipped_table("infra.aws", "quotas.toml")

@@ -1,14 +1,12 @@
 """What a region offers for an order: zones that sell the type, subnets, the image. Reads only."""
 
-import tomllib
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import Order
 from infra.aws.request import Request, ec2
+from infra.data import shipped_table
 from infra.record import Record
 
 LIVE = ["pending", "running", "stopping", "stopped", "shutting-down"]
@@ -151,7 +149,6 @@ def instances(aws: Aws, request: Request) -> list[dict[str, Any]]:
     return [row for reservation in aws.pages(request, "Reservations") for row in reservation["Instances"]]
 
 
-@cache
 def images() -> dict[str, dict[str, str]]:
-    """Parse images.toml once."""
-    return tomllib.loads(files("infra.aws").joinpath("images.toml").read_text(encoding="utf-8"))
+    """What images.toml holds."""
+    return shipped_table("infra.aws", "images.toml")

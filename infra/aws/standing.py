@@ -1,9 +1,6 @@
 """What a stopped machine still costs: its volumes by the month, and addresses of the user's own."""
 
-import tomllib
 from decimal import Decimal
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from infra.aws.api import Aws
@@ -11,6 +8,7 @@ from infra.aws.failures import Refused
 from infra.aws.order import utc
 from infra.aws.rented import Rented
 from infra.aws.request import ec2
+from infra.data import shipped_table
 
 
 def told(aws: Aws, machine: Rented) -> str:
@@ -62,7 +60,6 @@ def addresses_of(aws: Aws, machine: Rented) -> list[dict[str, Any]]:
     return list(aws.call(ec2(machine.region, "DescribeAddresses", Filters=[asked]))["Addresses"])
 
 
-@cache
 def prices() -> dict[str, Any]:
-    """Parse standing.toml once."""
-    return tomllib.loads(files("infra.aws").joinpath("standing.toml").read_text(encoding="utf-8"))
+    """What standing.toml holds."""
+    return shipped_table("infra.aws", "standing.toml")

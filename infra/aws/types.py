@@ -1,9 +1,8 @@
 """What EC2 says of a type beyond the catalogue: network cards, EFA interfaces, EBS throughput."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 
+from infra.data import shipped_table
 from infra.record import Record
 
 
@@ -24,5 +23,5 @@ def limits(instance_type: str) -> TypeLimits:
 @cache
 def listed() -> dict[str, TypeLimits]:
     """Parse types.toml once."""
-    data = tomllib.loads(files("infra.aws").joinpath("types.toml").read_text(encoding="utf-8"))
+    data = shipped_table("infra.aws", "types.toml")
     return {name: TypeLimits(**row) for name, row in data["type"].items()}

@@ -5,13 +5,11 @@
 vLLM 0.33.0 v1/worker/gpu_worker.py. Figures and their errors: memory.toml.
 """
 
-import tomllib
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from math import ceil
 from typing import Any
 
+from infra.data import shipped_table
 from infra.hardware import GIB, Gpu
 from serving.model.models import Architecture
 from serving.vllm.versions import Rules
@@ -158,7 +156,6 @@ def device_defaults(gpu: Gpu) -> tuple[int, int]:
     return row["max_num_batched_tokens"], row["max_num_seqs"]
 
 
-@cache
 def constants() -> dict[str, Any]:
-    """Parse memory.toml once."""
-    return tomllib.loads(files("serving.model").joinpath("memory.toml").read_text(encoding="utf-8"))
+    """What memory.toml holds."""
+    return shipped_table("serving.model", "memory.toml")

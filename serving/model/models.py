@@ -1,10 +1,9 @@
 """The models: architecture as data, and which checkpoint holds which precision."""
 
-import tomllib
 from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 
@@ -97,16 +96,15 @@ def model(name: str) -> Model:
 @cache
 def models() -> dict[str, Model]:
     """The shipped models."""
-    return parse(files("serving.model").joinpath("models.toml").read_text(encoding="utf-8"))
+    return parse(shipped_table("serving.model", "models.toml"))
 
 
-def parse(text: str) -> dict[str, Model]:
+def parse(table: dict[str, Any]) -> dict[str, Model]:
     """The models of a table like models.toml; a row may take what it does not say from a `base` table."""
-    data = tomllib.loads(text)
-    schemes = {name: Scheme(name=name, **row) for name, row in data["scheme"].items()}
+    schemes = {name: Scheme(name=name, **row) for name, row in table["scheme"].items()}
     return {
-        name: one_model(name, data.get(row.get("base", ""), {}) | row, schemes)
-        for name, row in data["model"].items()
+        name: one_model(name, table.get(row.get("base", ""), {}) | row, schemes)
+        for name, row in table["model"].items()
     }
 
 

@@ -1,10 +1,8 @@
 """What a precision needs of a GPU, and what is known about a model on it."""
 
-import tomllib
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
+from infra.data import shipped_table
 from infra.hardware import Gpu
 
 
@@ -41,7 +39,6 @@ def image_limit() -> int:
     return int(data()["images"]["limit"])
 
 
-@cache
 def data() -> dict[str, Any]:
-    """Parse recipes.toml once."""
-    return tomllib.loads(files("serving.model").joinpath("recipes.toml").read_text(encoding="utf-8"))
+    """What recipes.toml holds."""
+    return shipped_table("serving.model", "recipes.toml")

@@ -4,13 +4,12 @@ Each component takes the longer of reading its weights and multiplying by them; 
 they were validated on are in throughput.toml.
 """
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from math import ceil
 from typing import Any
 
+from infra.data import shipped_table
 from infra.hardware import Gpu
 from serving.model.kv import held_tokens, layers_of
 from serving.model.models import Architecture, Scheme
@@ -275,7 +274,6 @@ def totals(a: Architecture, scheme: Scheme) -> dict[str, tuple[float, int]]:
     return sums
 
 
-@cache
 def data() -> dict[str, Any]:
-    """Parse throughput.toml once."""
-    return tomllib.loads(files("serving.model").joinpath("throughput.toml").read_text(encoding="utf-8"))
+    """What throughput.toml holds."""
+    return shipped_table("serving.model", "throughput.toml")

@@ -1,6 +1,7 @@
 """A plan for this machine: its GPUs by NVML, or vLLM's CPU backend where there is none."""
 
 from infra import catalog
+from infra.data import shipped_table
 from infra.errors import HostError
 from infra.hardware import GIB, Machine
 from serving.model.kv import Layout, layout
@@ -186,8 +187,4 @@ def amount(gib: float) -> str:
 
 def engine_version() -> str:
     """The version of the CPU engine corral installs."""
-    import tomllib
-    from importlib.resources import files
-
-    data = tomllib.loads(files("serving.vllm").joinpath("engine.toml").read_text(encoding="utf-8"))
-    return str(data["cpu"]["version"])
+    return str(shipped_table("serving.vllm", "engine.toml")["cpu"]["version"])

@@ -1,10 +1,9 @@
 """Why a server died: known lines of vLLM's log, each with its cause and the next step. The table is diagnosis.toml."""
 
 import re
-import tomllib
 from functools import cache
-from pathlib import Path
 
+from infra.data import shipped_table
 from infra.record import Record
 
 # Engine failures end with a line that says nothing; their cause is the first exception with such a prefix.
@@ -38,7 +37,7 @@ class Diagnosis(Record):
 @cache
 def causes() -> tuple[Cause, ...]:
     """The table, in the order it is searched."""
-    rows = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))["cause"]
+    rows = shipped_table("serving.vllm", "diagnosis.toml")["cause"]
     return tuple(Cause(**row) for row in rows)
 
 

@@ -8,12 +8,12 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from infra.data import shipped_table
 from infra.errors import HostError, ServerError
 from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
@@ -91,14 +91,14 @@ def version_of(vllm: Path) -> str:
     return "unknown"
 
 
-def table() -> dict[str, Any]:
-    """The shipped figures of engine.toml."""
-    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+def figures() -> dict[str, Any]:
+    """What engine.toml holds."""
+    return shipped_table("serving.vllm", "engine.toml")
 
 
 def recipe() -> Recipe:
     """Read what to install from engine.toml."""
-    cpu = table()["cpu"]
+    cpu = figures()["cpu"]
     return Recipe(**{name: cpu[name] for name in Recipe.model_fields})
 
 

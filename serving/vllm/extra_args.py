@@ -6,11 +6,10 @@ underscores, by any beginning that is no other's, with `=`, and with a part of i
 """
 
 import re
-import tomllib
 from collections.abc import Iterator
 from functools import cache
-from importlib.resources import files
 
+from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 
@@ -192,7 +191,7 @@ def matching(name: str, known: dict[str, str]) -> tuple[str, ...]:
 @cache
 def records() -> dict[tuple[int, ...], dict[str, str]]:
     """By version, every option of its parser and the name the value is kept under."""
-    table = tomllib.loads(files("serving.vllm").joinpath("flags.toml").read_text(encoding="utf-8"))
+    table = shipped_table("serving.vllm", "flags.toml")
     options: dict[str, str] = {}
     found = {}
     for row in table["version"]:

@@ -1,12 +1,10 @@
 """What changes with vLLM's version: the rules by which it counts memory for Llama 4."""
 
 import re
-import tomllib
 from collections.abc import Callable
-from functools import cache
-from importlib.resources import files
 from typing import Any, Literal
 
+from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 from serving.vllm import extra_args
@@ -102,7 +100,6 @@ def release(version: str) -> tuple[int, ...]:
     return tuple(int(part or 0) for part in match.groups()) if match else ()
 
 
-@cache
 def data() -> dict[str, Any]:
-    """Parse vllm_versions.toml once."""
-    return tomllib.loads(files("serving.vllm").joinpath("versions.toml").read_text(encoding="utf-8"))
+    """What versions.toml holds."""
+    return shipped_table("serving.vllm", "versions.toml")

@@ -2,11 +2,8 @@
 
 import shutil
 import subprocess
-import tomllib
 from datetime import timedelta
 from decimal import Decimal
-from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from infra.aws.bucket import Contents, Place
 from infra.aws.ec2 import Boto, checked_regions, configured_region
 from infra.aws.push_grant import granted
 from infra.aws.rent import told
+from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
 from infra.record import Record
 from infra.say import progress
@@ -161,9 +159,6 @@ def shown(found: Pushed) -> str:
     )
 
 
-@cache
 def figures() -> dict[str, Any]:
-    """Parse weights_push.toml once."""
-    return tomllib.loads(
-        files("deploy.targets.ec2").joinpath("weights_push.toml").read_text(encoding="utf-8")
-    )
+    """What weights_push.toml holds."""
+    return shipped_table("deploy.targets.ec2", "weights_push.toml")

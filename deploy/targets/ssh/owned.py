@@ -1,13 +1,13 @@
 """PURE but for looking at this machine's files: what an owned host is brought, and how its server is set up."""
 
 import os
-from importlib.resources import files
 from pathlib import Path
 
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment, home
 from infra import host as hosts
 from infra import offline
+from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.record import Record
 from serving.sizing.plan import Plan
@@ -80,7 +80,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
 
 def removal_script() -> str:
     """What takes a deployment away from a host and says what is left."""
-    return (files("infra.onhost") / "remove.sh").read_text(encoding="utf-8")
+    return shipped_text("infra.onhost", "remove.sh")
 
 
 def _local(path: str) -> Path | None:
