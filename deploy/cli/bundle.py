@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-bundle = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
+app = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="What corral bundle create wrote.")]
 ManifestSha256 = Annotated[
@@ -17,7 +17,7 @@ ManifestSha256 = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@bundle.command("create")
+@app.command("create")
 def create(
     plan: Annotated[
         Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
@@ -64,7 +64,7 @@ def create(
     )
 
 
-@bundle.command("verify")
+@app.command("verify")
 def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJson = False) -> int:
     """Say everything that is wrong with a bundle; asks no network, changes nothing. Exit 4 when anything is."""
     from deploy.bundle.manifest import checked_sha256
@@ -86,7 +86,7 @@ def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJs
     return Told(fail(error, as_json=False))
 
 
-@bundle.command("install")
+@app.command("install")
 def install(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJson = False) -> None:
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run

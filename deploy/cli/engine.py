@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-engine = typer.Typer(no_args_is_help=True, help="The vLLM that corral starts on this machine.")
+app = typer.Typer(no_args_is_help=True, help="The vLLM that corral starts on this machine.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@engine.command("install")
+@app.command("install")
 def install(as_json: AsJson = False) -> None:
     """Install vLLM's CPU build into $CORRAL_HOME/engine: enough to try the whole line without a GPU."""
     from deploy.targets.deployment import home
@@ -21,7 +21,7 @@ def install(as_json: AsJson = False) -> None:
     emit(found, f"vLLM {found.version} is at {found.vllm}", as_json)
 
 
-@engine.command("show")
+@app.command("show")
 def show(as_json: AsJson = False) -> None:
     """Say which vLLM corral would start here, and where it was found."""
     import os
@@ -34,7 +34,7 @@ def show(as_json: AsJson = False) -> None:
     emit(found, f"vLLM {found.version} at {found.vllm} ({found.origin})", as_json)
 
 
-@engine.command("pack")
+@app.command("pack")
 def pack(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="Where to write it.")],
     as_json: AsJson = False,

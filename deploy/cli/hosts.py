@@ -4,9 +4,7 @@ from typing import Annotated
 
 import typer
 
-hosts = typer.Typer(
-    no_args_is_help=True, help="Machines you own: what they are, and what corral put on them."
-)
+app = typer.Typer(no_args_is_help=True, help="Machines you own: what they are, and what corral put on them.")
 
 Destinations = Annotated[
     list[str], typer.Argument(metavar="HOST...", help="USER@HOST, or a name of ~/.ssh/config.")
@@ -14,7 +12,7 @@ Destinations = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@hosts.command("show")
+@app.command("show")
 def show(destinations: Destinations, as_json: AsJson = False) -> None:
     """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing."""
     from deploy.targets.ssh.owned_hosts import described, inventory
@@ -24,7 +22,7 @@ def show(destinations: Destinations, as_json: AsJson = False) -> None:
     emit(found, described(found), as_json)
 
 
-@hosts.command("adopt")
+@app.command("adopt")
 def adopt(
     destination: Annotated[
         str, typer.Argument(metavar="HOST", help="USER@HOST, or a name of ~/.ssh/config.")

@@ -8,38 +8,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import (
-    bundle,
-    calibrate,
-    capacity,
-    capacity_block,
-    claude_cost,
-    compare,
-    connect,
-    demo,
-    down,
-    egress,
-    engine,
-    export,
-    extend,
-    hosts,
-    iam_policy,
-    logs,
-    prices,
-    probe,
-    provision,
-    reap,
-    report,
-    schema,
-    serve,
-    size,
-    status,
-    stop,
-    up,
-    version,
-    weights,
-)
 from deploy.cli import run as running
+from deploy.cli.verbs import Verbs
 from infra import interrupts
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
@@ -49,6 +19,7 @@ size -> provision -> serve -> probe -> compare; `up` and `down` run the line, `d
 
 app = typer.Typer(
     name="corral",
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -78,39 +49,6 @@ def corral(
         from infra.aws.profile import use
 
         use(profile)
-
-
-# Each verb's file holds its typer commands and imports what it needs when it runs, so --help stays instant.
-app.add_typer(engine.engine, name="engine")
-app.add_typer(bundle.bundle, name="bundle")
-app.add_typer(weights.weights, name="weights")
-app.command("size")(size.size)
-app.command("capacity")(capacity.capacity)
-app.command("calibrate")(calibrate.calibrate)
-app.add_typer(probe.app, name="probe")
-app.command("export")(export.export)
-app.command("provision")(provision.provision)
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("extend")(extend.extend)
-app.add_typer(capacity_block.app, name="capacity-block")
-app.command("reap")(reap.reap)
-app.command("prices")(prices.prices)
-app.command("iam-policy")(iam_policy.iam_policy)
-app.command("serve")(serve.serve)
-app.command("status")(status.status)
-app.command("egress")(egress.egress)
-app.add_typer(hosts.hosts, name="hosts")
-app.command("logs")(logs.logs)
-app.command("connect")(connect.connect)
-app.command("ssh")(connect.ssh)
-app.command("stop")(stop.stop)
-app.command("compare")(compare.compare)
-app.command("claude-cost")(claude_cost.claude_cost)
-app.command("report")(report.report)
-app.command("demo")(demo.demo)
-app.command("schema")(schema.schema)
-app.command("version")(version.version)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,15 +4,15 @@ from typing import Annotated
 
 import typer
 
-weights = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
+app = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
 
 
-@weights.callback()
+@app.callback()
 def group() -> None:
     """Exists so that `push` stays a verb of its own."""
 
 
-@weights.command("push")
+@app.command("push")
 def push(
     what: Annotated[
         str, typer.Argument(metavar="NAME|FOLDER", help="A deployment on EC2, or a checkpoint's folder here.")

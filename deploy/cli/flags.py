@@ -1,0 +1,110 @@
+"""From records to flags: a verb is a function whose parameters are records of what is asked, or typer's own."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import typer
+from typer.core import TyperCommand
+
+TYPED = (bool, int, float, Path)
+"""What the parser reads itself; all else is handed to the record as text."""
+
+
+class Command(TyperCommand):
+    """A command whose help lists the flags of each record under the record's heading."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the sections in the order of the verb's parameters."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if line := parameter.get_help_record(ctx):
+                option = parameter.param_type_name == "option"
+                heading = getattr(parameter, "rich_help_panel", None) or "Options" if option else "Arguments"
+                sections.setdefault(heading, []).append(line)
+        for heading, lines in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(lines)
+
+
+def verb(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as typer takes it: a flag for each field of a record, the record made of what was typed.
+
+    Raises UsageError, under the flag's name, for a value that its record refuses.
+    """
+    from infra.asked import Asked
+
+    parameters = inspect.signature(function, eval_str=True).parameters
+    records: dict[str, type[Asked]] = {
+        name: parameter.annotation
+        for name, parameter in parameters.items()
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Asked)
+    }
+    shown = [
+        each
+        for name, parameter in parameters.items()
+        for each in (
+            options(records[name])
+            if name in records
+            else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+        )
+    ]
+
+    def command(**typed: Any) -> Any:
+        made = {}
+        for name, record in records.items():
+            own = {field: typed.pop(field) for field in record.model_fields}
+            made[name] = record.of({field: value for field, value in own.items() if value is not None})
+        return function(**typed, **made)
+
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    command.__annotations__ = {each.name: each.annotation for each in shown}
+    return command
+
+
+def options(record: Any) -> list[inspect.Parameter]:
+    """The fields of a record as parameters that typer reads."""
+    from infra.asked import flag, flag_names
+
+    return [
+        inspect.Parameter(
+            field,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if info.is_required() else shown_default(info.default),
+            annotation=Annotated[
+                typed_as(info.annotation),
+                typer.Option(
+                    *flag_names(record, field),
+                    help=info.description,
+                    metavar=flag(info).metavar,
+                    hidden=flag(info).hidden,
+                    rich_help_panel=record.heading,
+                ),
+            ],
+        )
+        for field, info in record.model_fields.items()
+    ]
+
+
+def shown_default(default: Any) -> Any:
+    """A default as the help shows it; a flag that may be repeated says its own in its help."""
+    if isinstance(default, tuple):
+        return None
+    return default if default is None or isinstance(default, TYPED) else str(default)
+
+
+def typed_as(annotation: Any) -> Any:
+    """What the parser reads for a field's type: one of TYPED, else text; a list of it for a tuple."""
+    if get_origin(annotation) is tuple:
+        return list[read_as(get_args(annotation)[0])] | None  # type: ignore[misc]
+    inner = [each for each in get_args(annotation) if each is not type(None)]
+    optional = type(None) in get_args(annotation)
+    return read_as(inner[0]) | None if optional else read_as(annotation)
+
+
+def read_as(kind: Any) -> Any:
+    """One of TYPED, else str."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return kind if kind in TYPED else str

@@ -1,0 +1,101 @@
+"""The table of verbs: a file each, imported when its verb is asked for, so that `corral --help` is instant."""
+
+from collections.abc import Iterator, MutableMapping
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from deploy.cli.flags import Command, verb
+
+VERBS = {
+    "size": "Which machine holds the model, how fast, at what price.",
+    "capacity": "From traffic to machines and dollars a month.",
+    "calibrate": "Bend the throughput model to a probe of a real machine.",
+    "export": "Render a plan for another tool; nothing is run or asked.",
+    "provision": "Make a plan's machine ready: this, a rented or an own one.",
+    "up": "Provision and serve in one go.",
+    "down": "Take it away and count what is left, type by type.",
+    "extend": "Let a rented deployment live longer.",
+    "reap": "End what outlived its time in this account, and prove it.",
+    "prices": "Show each price with its source and age.",
+    "iam-policy": "Print the least IAM policy that corral or its roles need.",
+    "serve": "Start vLLM and return once it really answers.",
+    "status": "What a deployment is doing now.",
+    "egress": "The proof that nothing leaves.",
+    "logs": "Print the server's log.",
+    "connect": "Keep the way to a server open until Ctrl-C.",
+    "ssh": "Open a shell on a deployment's machine.",
+    "stop": "End the server, keep the machine.",
+    "compare": "What a million tokens costs here, next to the Claude API.",
+    "claude-cost": "What requests cost on the Claude API.",
+    "report": "Make a comparison's page again from its documents.",
+    "demo": "Run the whole line on this machine, on a toy model.",
+    "schema": "What a verb prints with --json, described for programs.",
+    "version": "Print the version of corral.",
+    "engine": "The vLLM that corral starts on this machine.",
+    "bundle": "A plan's engine and model for a machine without a network.",
+    "weights": "Weights in a bucket of your own, for the next launch.",
+    "probe": "Put a load on an endpoint and say what it delivers.",
+    "capacity-block": "See and buy GPUs that EC2 reserves by the day.",
+    "hosts": "Machines you own: what they are, and what is on them.",
+}
+"""Verb -> what it is for, in a line of 80 columns."""
+
+FILES = {"ssh": "connect"}
+"""Verb -> the file it is in, where that is another's."""
+
+
+class Commands(MutableMapping[str, Any]):
+    """The verbs as typer takes its commands: by name, each made when it is asked for."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(VERBS)
+
+    def __len__(self) -> int:
+        return len(VERBS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in VERBS
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in VERBS:
+            raise KeyError(name)
+        return command_of(name)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        raise TypeError("A verb is added to the table.")
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("A verb is taken from the table.")
+
+
+class Verbs(TyperGroup):
+    """The program's verbs."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = Commands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the table, for which no verb is imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@cache
+def command_of(name: str) -> Any:
+    """The command of a verb, from its file: a function of the verb's name, or a group of functions called `app`."""
+    word = name.replace("-", "_")
+    file = import_module(f"deploy.cli.{FILES.get(name, word)}")
+    program = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    if group := getattr(file, "app", None):
+        program.add_typer(group, name=name)
+    else:
+        program.command(name)(getattr(file, word))
+    commands: list[Any] = (group or program).registered_commands
+    for info in commands:
+        info.callback, info.cls = verb(info.callback), Command
+    return typer.main.get_group(program).commands[name]

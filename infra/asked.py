@@ -1,0 +1,129 @@
+"""PURE: records of what a user may ask for: a field is a flag, its default, its check and its help at once."""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin
+
+from pydantic import ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from infra.errors import UsageError
+from infra.record import Record
+
+
+class Flag(NamedTuple):
+    """How a field is typed, beside its annotation, where its name and type do not say it."""
+
+    names: str = ""
+    """As typer takes them: "--output -o", "--colour/--no-colour"; made of the field's name where it is empty."""
+    metavar: str | None = None
+    hidden: bool = False
+
+
+class Asked(Record):
+    """A record that is the flags of a verb.
+
+    A field's docstring is the help, `Field(ge=, le=, pattern=)` the check and `Field(examples=)` what a refusal
+    recommends, or the default. A tuple is a flag that may be repeated, a bool a switch. What several fields must
+    fulfil together is a validator of the record, which raises UsageError itself.
+    """
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    heading: ClassVar[str] = "Options"
+    """What stands above its flags in a verb's help."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The record of what was typed. Raises UsageError, under the flag's name, for what does not hold."""
+        try:
+            return cls.model_validate(dict(given))
+        except ValidationError as error:
+            raise refusal(cls, error) from None
+
+
+def flag_names(record: type[Asked], field: str) -> tuple[str, ...]:
+    """What is typed for a field; the first is its name in a sentence."""
+    info = record.model_fields[field]
+    if names := flag(info).names:
+        return tuple(names.split())
+    name = field.replace("_", "-")
+    return (f"--{name}/--no-{name}" if is_switch(info) and info.default is not False else f"--{name}",)
+
+
+def flag(info: FieldInfo) -> Flag:
+    """What a field says of how it is typed."""
+    return next((each for each in info.metadata if isinstance(each, Flag)), Flag())
+
+
+def is_switch(info: FieldInfo) -> bool:
+    """Whether a field is typed without a value."""
+    return info.annotation is bool or bool in get_args(info.annotation)
+
+
+def refusal(record: type[Asked], error: ValidationError) -> UsageError:
+    """What to say of the first value that does not hold."""
+    problem = error.errors(include_url=False)[0]
+    if not problem["loc"]:
+        return UsageError(f"{problem['msg'][:1].upper()}{problem['msg'][1:]}.", "")
+    field = str(problem["loc"][0])
+    info = record.model_fields[field]
+    name = flag_names(record, field)[0].partition("/")[0]
+    example = (info.examples or [info.default])[0]
+    hint = "" if example in (None, ()) else f"For example: {name} {example}"
+    value, why = problem["input"], problem["type"]
+    if why == "missing":
+        return UsageError(f"{name} is missing.", hint)
+    if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
+        return UsageError(f"{name} {value} is {outside(info)}.", hint)
+    if why == "string_pattern_mismatch":
+        return UsageError(f"{name} {value!r} cannot be right.", f"It looks like {example}")
+    if why == "literal_error":
+        choices = (choice for choice in literals(info.annotation) if choice is not None)
+        return UsageError(f"{name} {value!r} is unknown.", f"One of: {', '.join(map(str, choices))}")
+    if why.startswith("int_"):
+        return UsageError(f"{name} {value} is no whole number.", hint)
+    if why.startswith(("float_", "decimal_", "finite_")):
+        return UsageError(f"{name} {value} is no number.", hint)
+    return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
+
+
+def outside(info: FieldInfo) -> str:
+    """What a number is that a field's bounds refuse."""
+    bounds = {name: getattr(each, name) for each in checks(info) for name in BOUNDS if hasattr(each, name)}
+    match {name: number(bound) for name, bound in bounds.items()}:
+        case {"ge": low, "le": high}:
+            return f"not between {low} and {high}"
+        case {"gt": low, "le": high}:
+            return f"not above {low} and at most {high}"
+        case {"ge": low}:
+            return f"below {low}"
+        case {"gt": low}:
+            return f"not above {low}"
+        case limits:
+            return f"above {next(iter(limits.values()))}"
+
+
+BOUNDS = ("ge", "gt", "le", "lt")
+
+
+def checks(info: FieldInfo) -> Iterator[object]:
+    """What constrains a field, or the items of one that may be repeated."""
+    yield from info.metadata
+    for inner in get_args(info.annotation):
+        if get_origin(inner) is Annotated:
+            for each in get_args(inner)[1:]:
+                yield from each.metadata if isinstance(each, FieldInfo) else (each,)
+
+
+def literals(annotation: Any) -> Iterator[object]:
+    """The values that an annotation of Literals lists."""
+    for inner in get_args(annotation):
+        if get_args(inner):
+            yield from literals(inner)
+        elif inner is not Ellipsis and not isinstance(inner, type):
+            yield inner
+
+
+def number(bound: float) -> str:
+    """A limit as a person writes it."""
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:,.0f}" if abs(bound) >= 1000 else f"{bound:g}"

@@ -1,0 +1,207 @@
+"""Records as flags: every kind of field, what is refused and how, and what the help shows."""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+import pytest
+import typer
+from pydantic import Field, model_validator
+
+from deploy.cli import run as running
+from deploy.cli.flags import Command, verb
+from deploy.cli.main import app
+from deploy.cli.verbs import VERBS
+from infra.asked import Asked, Flag
+from infra.errors import UsageError
+
+
+class Boat(Asked):
+    """What is hired."""
+
+    heading: ClassVar[str] = "The boat"
+
+    length_m: Annotated[int, Field(ge=3, le=20_000, examples=[12])] = 8
+    """From bow to stern."""
+    draught_m: float | None = Field(None, gt=0, le=2.5)
+    """How deep it lies."""
+    harbours: Annotated[tuple[str, ...], Flag("--harbour"), Field(examples=["Kiel"])] = ()
+    """Where to look, in order; repeatable. [all]"""
+    berths: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Of each cabin; repeatable."""
+    name: Annotated[str | None, Field(pattern="^[A-Z][a-z]+$", examples=["Albatros"])] = None
+    """Only this one."""
+    rig: Literal["sloop", "ketch"] = "sloop"
+    """Its sails."""
+    usd_per_day: Annotated[Decimal | None, Flag(metavar="USD"), Field(gt=0, examples=["99.50"])] = None
+    """What it may cost."""
+    chart: Annotated[Path | None, Flag("--chart -c")] = None
+    """A file."""
+    motor: bool = False
+    """With one."""
+    crew: bool = True
+    """With people who know it."""
+    heated: bool | None = None
+    """Warm."""
+    colour: Annotated[str, Flag(hidden=True)] = "white"
+    """Nobody asks."""
+
+    @model_validator(mode="after")
+    def rigged(self) -> Self:
+        """A ketch is long."""
+        if self.rig == "ketch" and self.length_m < 10:
+            raise UsageError("A ketch is longer.", "Say --length-m 12")
+        return self
+
+
+class Trip(Asked):
+    """Where it goes."""
+
+    to: str
+    """Its end."""
+
+
+def corral(function: Any, arguments: Sequence[str]) -> int:
+    program = typer.Typer(rich_markup_mode=None, add_completion=False)
+    program.command("hire", cls=Command)(verb(function))
+    return running.run(program, arguments)
+
+
+def hired(arguments: Sequence[str]) -> tuple[int, list[tuple[Boat, bool]]]:
+    """What a verb was called with."""
+    calls = []
+
+    def hire(
+        boat: Boat, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+    ) -> None:
+        """Hire a boat."""
+        calls.append((boat, yes))
+
+    return corral(hire, arguments), calls
+
+
+@pytest.mark.parametrize(
+    ("typed", "asked"),
+    [
+        ("", {}),
+        ("--length-m 12 --draught-m 1.5", {"length_m": 12, "draught_m": 1.5}),
+        ("--harbour Kiel --harbour Bergen", {"harbours": ("Kiel", "Bergen")}),
+        ("--berths 2 --berths 1", {"berths": (2, 1)}),
+        ("--name Albatros --rig ketch --length-m 10", {"name": "Albatros", "rig": "ketch", "length_m": 10}),
+        ("--usd-per-day 0.10", {"usd_per_day": Decimal("0.10")}),
+        ("-c sea.txt", {"chart": Path("sea.txt")}),
+        ("--chart sea.txt --colour red", {"chart": Path("sea.txt"), "colour": "red"}),
+        ("--motor --no-crew --heated", {"motor": True, "crew": False, "heated": True}),
+        ("--no-heated", {"heated": False}),
+    ],
+)
+def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
+    assert hired(typed.split()) == (0, [(Boat(**asked), False)])
+    assert hired([*typed.split(), "-y"]) == (0, [(Boat(**asked), True)])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said", "hint"),
+    [
+        ("--length-m 2", "--length-m 2 is not between 3 and 20,000.", "For example: --length-m 12"),
+        ("--length-m 99999", "--length-m 99999 is not between 3 and 20,000.", "For example: --length-m 12"),
+        ("--draught-m 0", "--draught-m 0.0 is not above 0 and at most 2.5.", ""),
+        ("--draught-m nan", "--draught-m nan is no number.", ""),
+        ("--berths 2 --berths 0", "--berths 0 is below 1.", ""),
+        ("--name albatros", "--name 'albatros' cannot be right.", "It looks like Albatros"),
+        ("--rig dhow", "--rig 'dhow' is unknown.", "One of: sloop, ketch"),
+        ("--usd-per-day much", "--usd-per-day much is no number.", "For example: --usd-per-day 99.50"),
+        ("--usd-per-day -1", "--usd-per-day -1 is not above 0.", "For example: --usd-per-day 99.50"),
+        ("--usd-per-day nan", "--usd-per-day nan is no number.", "For example: --usd-per-day 99.50"),
+        ("--rig ketch", "A ketch is longer.", "Say --length-m 12"),
+        ("--length-m x", "Invalid value for '--length-m': 'x' is no whole number.", "See: hire --help"),
+        (
+            "--no-motor",
+            "No such option: --no-motor (Possible options: --motor, --no-crew)",
+            "See: hire --help",
+        ),
+    ],
+)
+def test_a_refusal_names_the_flag_and_calls_nothing(
+    typed: str, said: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hired(typed.split()) == (2, [])
+    told = capsys.readouterr().err.replace("corral --help", "hire --help")
+    assert told == f"error: {said}\n" + (f"hint: {hint}\n" if hint else "")
+
+
+def test_with_json_a_refusal_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    def hire(boat: Boat, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+        """Hire a boat."""
+
+    assert corral(hire, ["--length-m", "1", "--json"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"] == {
+        "type": "UsageError",
+        "message": "--length-m 1 is not between 3 and 20,000.",
+        "hint": "For example: --length-m 12",
+        "exit_code": 2,
+    }
+
+
+def test_a_field_without_a_default_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+
+    def hire(trip: Trip) -> None:
+        """Hire a boat."""
+        calls.append(trip)
+
+    assert (corral(hire, []), calls) == (2, [])
+    assert capsys.readouterr().err.splitlines()[0] == "error: Missing option '--to'."
+    assert (corral(hire, ["--to", "Oslo"]), calls) == (0, [Trip(to="Oslo")])
+    with pytest.raises(UsageError, match=r"--to is missing\."):
+        Trip.of({})
+
+
+def test_the_help_has_a_heading_a_record(capsys: pytest.CaptureFixture[str]) -> None:
+    assert hired(["--help"]) == (0, [])
+    assert capsys.readouterr().out == HELP
+
+
+HELP = """\
+Usage: corral [OPTIONS]
+
+  Hire a boat.
+
+The boat:
+  --length-m <int>        From bow to stern.  [default: 8]
+  --draught-m <float>     How deep it lies.
+  --harbour <list[str]>   Where to look, in order; repeatable. [all]
+  --berths <list[int]>    Of each cabin; repeatable.
+  --name <str>            Only this one.
+  --rig <str>             Its sails.  [default: sloop]
+  --usd-per-day USD       What it may cost.
+  -c, --chart <path>      A file.
+  --motor                 With one.
+  --crew / --no-crew      With people who know it.  [default: crew]
+  --heated / --no-heated  Warm.
+
+Options:
+  -y, --yes  Do not ask.
+  --help     Show this message and exit.
+"""
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_line_of_a_verb_fits_the_terminal(name: str) -> None:
+    indent = 2 + max(map(len, VERBS)) + 2
+    assert len(VERBS[name]) <= 78 - indent
+    assert VERBS[name].endswith(".")
+
+
+def commands(group: Any) -> list[Any]:
+    """All commands below a group."""
+    below = [commands(each) if hasattr(each, "commands") else [each] for each in group.commands.values()]
+    return [each for several in below for each in several]
+
+
+def test_no_verb_has_a_flag_twice() -> None:
+    for command in commands(typer.main.get_command(app)):
+        names = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
+        assert len(names) == len(set(names)), command.name
