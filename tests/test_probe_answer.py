@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from serving.probe.answer import Answer, Shot, Tally, around, empty_to_drop, gaps, http_text, token_chunks
-from serving.probe.api import completions_delta
+from serving.probe.api import completions_event
 from serving.probe.results import Result
 from serving.probe.wire import Response, State
 
@@ -29,7 +29,7 @@ def answer(
     """An answer after those reads: payloads, and milliseconds of their stamp."""
     made = Answer(SHOT, **fields)
     for payloads, stamp_ms in reads:
-        made.absorb(payloads, stamp_ms * MS, completions_delta, tally or Tally(), late)
+        made.absorb(payloads, stamp_ms * MS, completions_event, tally or Tally(), late)
     return made
 
 
@@ -66,12 +66,12 @@ def test_an_empty_chunk_is_noted_and_a_closing_one_is_no_event() -> None:
 
 def test_usage_without_a_chunk_is_of_the_whole_answer_and_with_one_of_the_chunk() -> None:
     made = answer(([event()], 1), ([event(usage=usage(9, 3)), event(usage=usage(9, 5))], 2), ([event()], 3))
-    assert (made.usage, made.chunk_tokens) == ((9, 5, None), [0, 3, 2])
+    assert (made.counts, made.chunk_tokens) == ((9, 5, None), [0, 3, 2])
     whole = orjson.dumps({"choices": [], "usage": usage(9, 4)})
     made = answer(([event()], 1), ([whole], 2))
-    assert (made.usage, made.chunk_tokens, made.stamps_ns) == ((9, 4, None), None, [1 * MS])
+    assert (made.counts, made.chunk_tokens, made.stamps_ns) == ((9, 4, None), None, [1 * MS])
     part = orjson.dumps({"choices": [], "usage": {"prompt_tokens_details": {"cached_tokens": 2}}})
-    assert answer(([whole], 1), ([part], 2)).usage == (9, 4, 2)
+    assert answer(([whole], 1), ([part], 2)).counts == (9, 4, 2)
 
 
 def test_texts_are_kept_only_for_a_conversation() -> None:
@@ -191,7 +191,7 @@ def test_a_result_has_times_from_the_start_in_microseconds() -> None:
         stamps_ns=[13_500_000, 15_000_000, 16_000_000],
         empty=[(2, True)],
         chunk_tokens=[4, 1],
-        usage=(9, 5, 2),
+        counts=(9, 5, 2),
         chars=11,
         finish_reason="st\nop",
         uncertain=1,

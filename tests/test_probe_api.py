@@ -1,30 +1,29 @@
 """The three APIs: what an event says, what a body asks, in whose words tokens and errors are told."""
 
-from typing import Any
+import ast
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from serving.probe.api import (
-    DELTAS,
-    StreamFailure,
-    auth_headers,
-    error_text,
-    headers,
-    request_body,
-    usage_tokens,
-    whole,
-)
+from serving.probe.api import APIS, ApiName, StreamFailure, error_text, whole
 
-USAGE = {"completion_tokens": 5}
+USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
+FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
 
 
 @pytest.mark.parametrize(
     ("api", "event", "delta"),
     [
         ("completions", {"choices": [{"text": "a", "finish_reason": None}]}, ("a", None, None, False)),
-        ("completions", {"choices": [{"finish_reason": "stop"}], "usage": USAGE}, ("", "stop", USAGE, False)),
-        ("completions", {"choices": [], "usage": USAGE}, (None, None, USAGE, False)),
-        ("completions", {"usage": USAGE, "message": "odd"}, (None, None, USAGE, False)),
+        (
+            "completions",
+            {"choices": [{"finish_reason": "stop"}], "usage": USAGE},
+            ("", "stop", COUNTS, False),
+        ),
+        ("completions", {"choices": [], "usage": USAGE}, (None, None, COUNTS, False)),
+        ("completions", {"usage": USAGE, "message": "odd"}, (None, None, COUNTS, False)),
         ("completions", {"choices": [], "message": "odd"}, (None, None, None, False)),
         ("chat", {"choices": [{"delta": {"content": "a"}}]}, ("a", None, None, False)),
         ("chat", {"choices": [{"delta": {"role": "assistant", "content": ""}}]}, (None, None, None, False)),
@@ -32,7 +31,7 @@ USAGE = {"completion_tokens": 5}
         (
             "chat",
             {"choices": [{"delta": None, "finish_reason": "stop"}], "usage": USAGE},
-            ("", "stop", USAGE, False),
+            ("", "stop", COUNTS, False),
         ),
         ("chat", {"choices": [{"delta": {"reasoning": "hm"}}]}, ("hm", None, None, False)),
         ("chat", {"choices": [{"delta": {"reasoning_content": "hm"}}]}, ("hm", None, None, False)),
@@ -45,18 +44,22 @@ USAGE = {"completion_tokens": 5}
             ("a", None, None, False),
         ),
         ("messages", {"type": "content_block_delta", "delta": {"signature": "a"}}, (None, None, None, False)),
-        ("messages", {"type": "message_start", "message": {"usage": USAGE}}, (None, None, USAGE, False)),
         (
             "messages",
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": USAGE},
-            (None, "end_turn", USAGE, False),
+            {"type": "message_start", "message": {"usage": FRESH}},
+            (None, None, FRESH_COUNTS, False),
+        ),
+        (
+            "messages",
+            {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": FRESH},
+            (None, "end_turn", FRESH_COUNTS, False),
         ),
         ("messages", {"type": "message_stop"}, (None, None, None, True)),
         ("messages", {"type": "ping"}, (None, None, None, False)),
     ],
 )
-def test_what_an_event_says(api: Any, event: dict[str, Any], delta: tuple[object, ...]) -> None:
-    assert DELTAS[api](event) == delta
+def test_what_an_event_says(api: ApiName, event: dict[str, Any], delta: tuple[object, ...]) -> None:
+    assert APIS[api].read_event(event) == delta
 
 
 @pytest.mark.parametrize(
@@ -79,9 +82,9 @@ def test_what_an_event_says(api: Any, event: dict[str, Any], delta: tuple[object
         ),
     ],
 )
-def test_an_error_inside_a_stream(api: Any, event: dict[str, Any], said: str) -> None:
+def test_an_error_inside_a_stream(api: ApiName, event: dict[str, Any], said: str) -> None:
     with pytest.raises(StreamFailure) as failure:
-        DELTAS[api](event)
+        APIS[api].read_event(event)
     assert str(failure.value) == said
 
 
@@ -102,19 +105,32 @@ def test_the_sentence_in_an_error(answer: object, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("usage", "tokens"),
+    ("words", "usage", "tokens"),
     [
-        ({"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}, (9, None, 3)),
-        ({"prompt_tokens": 9, "prompt_tokens_details": None}, (9, None, None)),
-        ({"input_tokens": 9, "output_tokens": 5}, (9, 5, None)),
-        ({"input_tokens": 9, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2}, (15, None, 4)),
-        ({"output_tokens": 5}, (None, 5, None)),
-        ({}, (None, None, None)),
+        ("openai", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None)),
+        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}, (9, None, 3)),
+        ("openai", {"prompt_tokens": 9, "prompt_tokens_details": None}, (9, None, None)),
+        ("openai", {"other": 1}, (None, None, None)),
+        ("openai", {}, None),
+        ("anthropic", {"input_tokens": 9, "output_tokens": 5}, (9, 5, None)),
+        (
+            "anthropic",
+            {"input_tokens": 9, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 2},
+            (15, None, 4),
+        ),
+        ("anthropic", {"output_tokens": 5}, (None, 5, None)),
+        ("anthropic", {}, None),
     ],
 )
-def test_tokens_in_either_ones_words(usage: dict[str, Any], tokens: tuple[int | None, ...]) -> None:
-    assert usage_tokens(usage) == tokens
+def test_tokens_in_each_ones_words(
+    words: str, usage: dict[str, Any], tokens: tuple[int | None, ...] | None
+) -> None:
+    events: dict[ApiName, dict[str, Any]] = (
+        {"completions": {"choices": [], "usage": usage}, "chat": {"choices": [{}], "usage": usage}}
+        if words == "openai"
+        else {"messages": {"type": "message_delta", "delta": {}, "usage": usage}}
+    )
+    assert {APIS[api].read_event(event)[2] for api, event in events.items()} == {tokens}
 
 
 def test_what_is_a_number_of_tokens() -> None:
@@ -133,10 +149,10 @@ TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
         ("messages", {"messages": TALK}),
     ],
 )
-def test_what_a_body_asks(api: Any, body: dict[str, Any]) -> None:
+def test_what_a_body_asks(api: ApiName, body: dict[str, Any]) -> None:
     common = {"model": "m", "max_tokens": 7, "stream": True}
-    assert request_body(api, "m", TALK, 7, {}) == common | body
-    assert request_body(api, "m", TALK, 7, {"stream": None, "top_p": 0.5, "model": "n"}) == {
+    assert APIS[api].body("m", TALK, 7, {}) == common | body
+    assert APIS[api].body("m", TALK, 7, {"stream": None, "top_p": 0.5, "model": "n"}) == {
         name: value
         for name, value in (common | body | {"top_p": 0.5, "model": "n"}).items()
         if name != "stream"
@@ -148,9 +164,9 @@ def test_the_headers_of_a_request() -> None:
         "host": "host:1", "content-type": "application/json", "accept": "text/event-stream",
         "user-agent": "corral-probe",
     }  # fmt: skip
-    assert headers("chat", "host:1", None) == common
-    assert headers("chat", "host:1", "k") == common | {"authorization": "Bearer k"}
-    assert headers("messages", "host:1", "k") == common | {
+    assert APIS["chat"].headers("host:1", None) == common
+    assert APIS["chat"].headers("host:1", "k") == common | {"authorization": "Bearer k"}
+    assert APIS["messages"].headers("host:1", "k") == common | {
         "anthropic-version": "2023-06-01",
         "authorization": "Bearer k",
     }
@@ -165,6 +181,32 @@ def test_the_headers_of_a_request() -> None:
         ("chat", "api.anthropic.com", "authorization"),
     ],
 )
-def test_whose_header_carries_the_key(api: Any, host: str, name: str) -> None:
-    assert auth_headers(api, host, "k") == {name: "k" if name == "x-api-key" else "Bearer k"}
-    assert auth_headers(api, host, "") == {}
+def test_whose_header_carries_the_key(api: ApiName, host: str, name: str) -> None:
+    version = {"anthropic-version": "2023-06-01"} if api == "messages" else {}
+    key = {name: "k" if name == "x-api-key" else "Bearer k"}
+    assert APIS[api].own_headers(host, "k") == version | key
+    assert APIS[api].own_headers(host, "") == version
+
+
+def names_in(nodes: Iterable[ast.expr | None]) -> set[Any]:
+    """The names of APIs among constants."""
+    return {node.value for node in nodes if isinstance(node, ast.Constant)} & set(APIS)
+
+
+def test_no_other_file_asks_which_api_it_is() -> None:
+    asking = []
+    for path in (Path(__file__).parent.parent / "serving/probe").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Compare(left=left, comparators=others):
+                    asks = bool(names_in((left, *others)))
+                case ast.Dict(keys=keys):
+                    asks = len(names_in(keys)) > 1
+                case ast.MatchValue(value=value):
+                    asks = bool(names_in((value,)))
+                case _:
+                    asks = False
+            if asks:
+                asking.append(f"{path.name}: {ast.unparse(node)}")
+    assert asking == []
+    assert tuple(APIS) == get_args(ApiName)

@@ -14,7 +14,7 @@ import pytest
 
 from serving.probe import connection as connections
 from serving.probe.answer import Answer, Shot, Tally
-from serving.probe.api import completions_delta
+from serving.probe.api import completions_event
 from serving.probe.connection import Connection, Peer
 
 MS = 1_000_000
@@ -79,7 +79,7 @@ class World:
         self.told: list[str] = []
         self.ended: list[Answer] = []
         self.tally, self.offset_ns, self.zero_ns = Tally(), 0, 0
-        self.delta_of, self.use_kernel_stamps = completions_delta, False
+        self.read_event, self.use_kernel_stamps = completions_event, False
         self.loop = SimpleNamespace(add_writer=self.add_writer, remove_writer=self.remove_writer)
         self.reader = SimpleNamespace(add=lambda listener, sock: None, remove=lambda sock, stream: None)
         monkeypatch.setattr(connections, "monotonic_ns", lambda: self.now_ns)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from serving.probe import ask, compiled
 from serving.probe.answer import Answer, Shot, Tally, around
-from serving.probe.api import DELTAS, Api
+from serving.probe.api import APIS, ApiName
 from serving.probe.clock import CONTROL_BYTES, ask_kernel_stamps, realtime_offset_ns
 from serving.probe.connection import Connection, Peer
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
@@ -24,7 +24,7 @@ from serving.probe.run import run
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"
-FRAMES: dict[Api, str] = {
+FRAMES: dict[ApiName, str] = {
     "completions": '{{"id": "cmpl-1", "choices": [{{"index": 0, "text": {}, "finish_reason": null}}]}}',
     "chat": '{{"id": "c", "choices": [{{"index": 0, "delta": {{"content": {}}}, "finish_reason": null}}]}}',
     "messages": '{{"type": "content_block_delta", "index": 0, "delta": {{"type": "text_delta", "text": {}}}}}',
@@ -46,11 +46,11 @@ Span = tuple[int, int]
 class Desk:
     """The owner of one connection to a server that says what it is told to."""
 
-    def __init__(self, api: Api, reader: str, stamps: bool = True) -> None:
+    def __init__(self, api: ApiName, reader: str, stamps: bool = True) -> None:
         self.loop = asyncio.new_event_loop()
         self.tally = Tally()
         self.offset_ns, self.zero_ns = realtime_offset_ns(), 0
-        self.delta_of = DELTAS[api]
+        self.read_event = APIS[api].read_event
         self.use_kernel_stamps = stamps
         self.reader = PythonReader(self) if reader == "python" else CompiledReader(self)
         self.answer: Answer | None = None
@@ -157,7 +157,7 @@ def told(answer: Answer, tally: Tally) -> dict[str, object]:
         "in order": sorted(answer.stamps_ns) == answer.stamps_ns,
         "chars": answer.chars,
         "empty": answer.empty,
-        "usage": answer.usage,
+        "counts": answer.counts,
         "chunk_tokens": answer.chunk_tokens,
         "finish_reason": answer.finish_reason,
         "failure": answer.failure,
@@ -170,7 +170,7 @@ def told(answer: Answer, tally: Tally) -> dict[str, object]:
 
 
 def by_both(
-    api: Api, pieces: list[bytes], server: socket.socket, stamps: bool = True
+    api: ApiName, pieces: list[bytes], server: socket.socket, stamps: bool = True
 ) -> tuple[dict[str, object], dict[str, object]]:
     """The same stream by both."""
     said = []
@@ -186,7 +186,7 @@ def by_both(
 )
 @example(api="chat", texts=["a", '"}}', '\\", "b": "'], escaped=False, stamps=True)
 def test_a_stream_is_read_as_json_would_be(
-    server: socket.socket, api: Api, texts: list[str], escaped: bool, stamps: bool
+    server: socket.socket, api: ApiName, texts: list[str], escaped: bool, stamps: bool
 ) -> None:
     events = [chunk(FRAMES[api].format(json.dumps(text, ensure_ascii=escaped)).encode()) for text in texts]
     c, python = by_both(api, [HEAD, *events, chunk(b"[DONE]"), END], server, stamps)
@@ -233,8 +233,8 @@ def test_a_chunk_of_another_size_is_no_event(server: socket.socket, size: bytes)
 def test_the_compiled_reader_counts_without_python(server: socket.socket) -> None:
     plain = chunk(b'{"choices": [{"text": "a", "finish_reason": null}]}')
     desk, looked = Desk("completions", "c"), []
-    absorb = desk.delta_of
-    desk.delta_of = lambda event: (looked.append(event), absorb(event))[1]  # type: ignore[func-returns-value]
+    absorb = desk.read_event
+    desk.read_event = lambda event: (looked.append(event), absorb(event))[1]  # type: ignore[func-returns-value]
     answer = desk.hear([HEAD, *[plain] * 600, chunk(b"[DONE]"), END], server)
     assert (len(answer.stamps_ns), answer.chars, len(looked)) == (600, 600, 1 + 2)  # 256 stamps at a time
     assert len({*answer.stamps_ns}) == 600

@@ -7,7 +7,7 @@ from typing import Any
 
 from orjson import loads
 
-from serving.probe.api import Delta, StreamFailure, error_text, usage_tokens
+from serving.probe.api import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.results import Result
 from serving.probe.said import body_line, one_line
 from serving.probe.wire import Response
@@ -76,7 +76,7 @@ class Answer:
     empty: list[tuple[int, bool]] = field(default_factory=list)
     """Which chunks held no text, and whether they closed the stream."""
     chunk_tokens: list[int] | None = None
-    usage: tuple[int | None, int | None, int | None] = (None, None, None)
+    counts: TokenCounts = (None, None, None)
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
@@ -89,7 +89,7 @@ class Answer:
         self,
         payloads: list[bytes],
         stamp_ns: int,
-        delta_of: Callable[[dict[str, Any]], Delta],
+        read_event: Callable[[dict[str, Any]], Delta],
         tally: Tally,
         late: bool,
     ) -> None:
@@ -101,10 +101,10 @@ class Answer:
                 self.ended = True
                 continue
             try:
-                text, finish_reason, usage, ended = delta_of(loads(payload))
+                text, finish_reason, counts, ended = read_event(loads(payload))
                 if text:
                     self.chars += len(text)
-                    if text.isascii() and not (finish_reason or usage or ended):
+                    if text.isascii() and not (finish_reason or counts or ended):
                         self.around = around(payload, text)
                     if self.texts is not None:
                         self.texts.append(text)
@@ -117,8 +117,8 @@ class Answer:
                     if not isinstance(finish_reason, str):
                         raise TypeError
                     self.finish_reason = finish_reason
-                if usage:
-                    self.take_usage(usage, text is not None)
+                if counts:
+                    self.take_counts(counts, text is not None)
             except StreamFailure as failure:
                 self.fail("stream_error", str(failure))
                 continue
@@ -136,10 +136,10 @@ class Answer:
                 tally.late_uncertain += chunks - 1
                 tally.held_up(chunks, (stamp_ns - stamps[before - 1]) // 1000 if before else 0)
 
-    def take_usage(self, usage: dict[str, Any], with_chunk: bool) -> None:
+    def take_counts(self, after: TokenCounts, with_chunk: bool) -> None:
         """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
-        before, after = self.usage, usage_tokens(usage)
-        self.usage = (
+        before = self.counts
+        self.counts = (
             before[0] if after[0] is None else after[0],
             before[1] if after[1] is None else after[1],
             before[2] if after[2] is None else after[2],
@@ -183,7 +183,7 @@ class Answer:
         """The result, with times from the start of the run."""
         zero_us = zero_ns // 1000
         sent_us = self.sent_ns // 1000 - zero_us
-        stamps, chunk_tokens = token_chunks(self.stamps_ns, self.chunk_tokens, self.empty, self.usage[1])
+        stamps, chunk_tokens = token_chunks(self.stamps_ns, self.chunk_tokens, self.empty, self.counts[1])
         error_class, message = self.failure or (None, None)
         return Result(
             index=self.shot.index,
@@ -197,10 +197,10 @@ class Answer:
             gaps_us=gaps(self.sent_ns, stamps),
             chunk_tokens=chunk_tokens,
             input_asked=self.shot.input_asked,
-            input_tokens=self.usage[0],
+            input_tokens=self.counts[0],
             output_asked=self.shot.output_asked,
-            output_tokens=self.usage[1],
-            cached_tokens=self.usage[2],
+            output_tokens=self.counts[1],
+            cached_tokens=self.counts[2],
             output_chars=self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
             uncertain=self.uncertain,

@@ -1,26 +1,26 @@
-"""PURE: the three streaming APIs a probe speaks: what is asked, and what one event of the answer says."""
+"""PURE: the three streaming APIs a probe speaks: what is asked, and what one event of the answer says.
+
+A fourth is one more row of `APIS`, its name, and the function that reads its events.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from serving.probe.said import one_line
 
-Api = Literal["completions", "chat", "messages"]
-
-PATHS: dict[Api, str] = {
-    "completions": "/v1/completions",
-    "chat": "/v1/chat/completions",
-    "messages": "/v1/messages",
-}
-ANTHROPIC_VERSION = "2023-06-01"
+ApiName = Literal["completions", "chat", "messages"]
 
 
 class StreamFailure(Exception):
     """The server reported an error inside the stream, after it had answered 200."""
 
 
-Delta = tuple[str | None, str | None, dict[str, Any] | None, bool]
-"""What one event adds: text, finish reason, usage, and whether it ends the stream.
+TokenCounts = tuple[int | None, int | None, int | None]
+"""Input, output and cached input tokens as the server says them; None for what it does not say."""
+
+Delta = tuple[str | None, str | None, TokenCounts | None, bool]
+"""What one event adds: text, finish reason, token counts, and whether it ends the stream.
 
 Text None: no token in it; "": a token whose text is withheld, or a closing event. A plain tuple, made per event.
 """
@@ -28,7 +28,7 @@ Text None: no token in it; "": a token whose text is withheld, or a closing even
 NOTHING: Delta = (None, None, None, False)
 
 
-def completions_delta(event: dict[str, Any]) -> Delta:
+def completions_event(event: dict[str, Any]) -> Delta:
     """Read an event of /v1/completions. Raises StreamFailure."""
     choices = event.get("choices")
     if not choices:
@@ -37,10 +37,11 @@ def completions_delta(event: dict[str, Any]) -> Delta:
     reason = choice.get("finish_reason")
     if reason == "error":
         raise StreamFailure(error_text(event))
-    return choice.get("text") or "", reason, event.get("usage"), False
+    usage = event.get("usage")
+    return choice.get("text") or "", reason, openai_counts(usage) if usage else None, False
 
 
-def chat_delta(event: dict[str, Any]) -> Delta:
+def chat_event(event: dict[str, Any]) -> Delta:
     """Read an event of /v1/chat/completions; reasoning and tool-call text count as output. Raises StreamFailure."""
     choices = event.get("choices")
     if not choices:
@@ -51,7 +52,8 @@ def chat_delta(event: dict[str, Any]) -> Delta:
     reason = choice.get("finish_reason")
     if reason == "error":
         raise StreamFailure(error_text(event))
-    return text, reason, event.get("usage"), False
+    usage = event.get("usage")
+    return text, reason, openai_counts(usage) if usage else None, False
 
 
 def chat_text(delta: dict[str, Any]) -> str | None:
@@ -62,7 +64,7 @@ def chat_text(delta: dict[str, Any]) -> str | None:
     return None if "role" in delta else ""
 
 
-def messages_delta(event: dict[str, Any]) -> Delta:
+def messages_event(event: dict[str, Any]) -> Delta:
     """Read an event of Anthropic's /v1/messages. Raises StreamFailure."""
     match event.get("type"):
         case "content_block_delta":
@@ -70,9 +72,9 @@ def messages_delta(event: dict[str, Any]) -> Delta:
             text = delta.get("text") or delta.get("thinking") or delta.get("partial_json")
             return (text, None, None, False) if text else NOTHING
         case "message_start":
-            return None, None, event["message"].get("usage"), False
+            return None, None, anthropic_counts(event["message"].get("usage")), False
         case "message_delta":
-            return None, event["delta"].get("stop_reason"), event.get("usage"), False
+            return None, event["delta"].get("stop_reason"), anthropic_counts(event.get("usage")), False
         case "message_stop":
             return None, None, None, True
         case "error":
@@ -85,14 +87,8 @@ def without_choices(event: dict[str, Any]) -> Delta:
     """An event without choices: the usage at the end, or an error in the middle, which some servers leave bare."""
     if "error" in event or ("choices" not in event and "usage" not in event and "message" in event):
         raise StreamFailure(error_text(event))
-    return None, None, event.get("usage"), False
-
-
-DELTAS: dict[Api, Callable[[dict[str, Any]], Delta]] = {
-    "completions": completions_delta,
-    "chat": chat_delta,
-    "messages": messages_delta,
-}
+    usage = event.get("usage")
+    return None, None, openai_counts(usage) if usage else None, False
 
 
 def error_text(answer: object) -> str:
@@ -105,17 +101,8 @@ def error_text(answer: object) -> str:
     return one_line(str(inner))
 
 
-def usage_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None, int | None]:
-    """Input, output and cached input tokens of a usage object, in OpenAI's or Anthropic's words."""
-    if "input_tokens" in usage or "output_tokens" in usage:
-        read, written = (
-            whole(usage.get("cache_read_input_tokens")),
-            whole(usage.get("cache_creation_input_tokens")),
-        )
-        fresh = whole(usage.get("input_tokens"))
-        # Anthropic counts what came from or went to the cache apart from input_tokens.
-        total = None if fresh is None else fresh + (read or 0) + (written or 0)
-        return total, whole(usage.get("output_tokens")), read
+def openai_counts(usage: dict[str, Any]) -> TokenCounts:
+    """The tokens of a usage object in OpenAI's words."""
     details = usage.get("prompt_tokens_details") or {}
     return (
         whole(usage.get("prompt_tokens")),
@@ -124,46 +111,125 @@ def usage_tokens(usage: dict[str, Any]) -> tuple[int | None, int | None, int | N
     )
 
 
+def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
+    """The tokens of a usage object in Anthropic's words; None for none."""
+    if not usage:
+        return None
+    read, written = (
+        whole(usage.get("cache_read_input_tokens")),
+        whole(usage.get("cache_creation_input_tokens")),
+    )
+    fresh = whole(usage.get("input_tokens"))
+    # Anthropic counts what came from or went to the cache apart from input_tokens.
+    total = None if fresh is None else fresh + (read or 0) + (written or 0)
+    return total, whole(usage.get("output_tokens")), read
+
+
 def whole(value: object) -> int | None:
     """The value when it is a whole number of tokens."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
-def request_body(
-    api: Api,
-    model: str,
-    messages: list[dict[str, Any]],
-    max_tokens: int,
-    extra: dict[str, Any],
-) -> dict[str, Any]:
-    """The JSON body of one streamed request. For completions the prompt is the last message's text."""
-    body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "stream": True}
-    if api == "completions":
-        body["prompt"] = messages[-1]["content"]
-    else:
-        body["messages"] = messages
-    if api != "messages":
-        body["stream_options"] = {"include_usage": True}
-    return {key: value for key, value in (body | extra).items() if value is not None}
-
-
-def headers(api: Api, host: str, api_key: str | None) -> dict[str, str]:
-    """The headers of every request, the key among them."""
-    common = {
-        "host": host,
-        "content-type": "application/json",
-        "accept": "text/event-stream",
-        "user-agent": "corral-probe",
-    }
-    if api == "messages":
-        common["anthropic-version"] = ANTHROPIC_VERSION
-    return common | auth_headers(api, host, api_key)
-
-
-def auth_headers(api: Api, host: str, api_key: str | None) -> dict[str, str]:
-    """vLLM takes only the bearer form, Anthropic its own header."""
-    if not api_key:
-        return {}
-    if api == "messages" and host.partition(":")[0].endswith("anthropic.com"):
-        return {"x-api-key": api_key}
+def bearer(host: str, api_key: str) -> dict[str, str]:
+    """The key as OpenAI and vLLM take it."""
     return {"authorization": f"Bearer {api_key}"}
+
+
+def anthropic_key(host: str, api_key: str) -> dict[str, str]:
+    """Anthropic's own header for its own host; vLLM takes only the bearer form."""
+    if host.partition(":")[0].endswith("anthropic.com"):
+        return {"x-api-key": api_key}
+    return bearer(host, api_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """One streaming API: its path, how a request is written and an event read, its headers, what it can be asked."""
+
+    name: ApiName
+    path: str
+    read_event: Callable[[dict[str, Any]], Delta]
+    """What an event adds. Raises StreamFailure; ValueError and its like for an event that is not as it should be."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """Of every request's body."""
+    version_headers: dict[str, str] = field(default_factory=dict)
+    key_header: Callable[[str, str], dict[str, str]] = bearer
+    """Of the host's name and the key."""
+    one_text: bool = False
+    """The prompt is one bare text: no conversation, no images."""
+    takes_images: bool = False
+    """In OpenAI's form, as the synthetic ones are."""
+    takes_vllm_fields: bool = True
+    """Whether vLLM heeds its own fields there: ignore_eos, cache_salt, continuous_usage_stats."""
+    count_path: str = "/tokenize"
+    """Where a prompt's tokens are counted, and the field of the answer that says them."""
+    count_field: str = "count"
+    bench_name: str
+    """What `vllm bench serve` calls it; our own name where it has none."""
+
+    def prompt(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        """The part of a body that says the prompt; a bare text is the last message's."""
+        return {"prompt": messages[-1]["content"]} if self.one_text else {"messages": messages}
+
+    def body(
+        self, model: str, messages: list[dict[str, Any]], max_tokens: int, extra: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The JSON body of one streamed request; what is None in `extra` takes a field away."""
+        body = {
+            "model": model,
+            "max_tokens": max_tokens,
+            "stream": True,
+            **self.prompt(messages),
+            **self.fields,
+        }
+        return {key: value for key, value in (body | extra).items() if value is not None}
+
+    def headers(self, host: str, api_key: str | None) -> dict[str, str]:
+        """The headers of every request, the key among them."""
+        common = {
+            "host": host,
+            "content-type": "application/json",
+            "accept": "text/event-stream",
+            "user-agent": "corral-probe",
+        }
+        return common | self.own_headers(host, api_key)
+
+    def own_headers(self, host: str, api_key: str | None) -> dict[str, str]:
+        """Those that any question to the API needs: its version and the key."""
+        return self.version_headers | (self.key_header(host, api_key) if api_key else {})
+
+
+WITH_USAGE = {"stream_options": {"include_usage": True}}
+
+APIS: dict[ApiName, Api] = {
+    api.name: api
+    for api in (
+        Api(
+            name="completions",
+            path="/v1/completions",
+            read_event=completions_event,
+            fields=WITH_USAGE,
+            one_text=True,
+            bench_name="openai",
+        ),
+        Api(
+            name="chat",
+            path="/v1/chat/completions",
+            read_event=chat_event,
+            fields=WITH_USAGE,
+            takes_images=True,
+            bench_name="openai-chat",
+        ),
+        Api(
+            name="messages",
+            path="/v1/messages",
+            read_event=messages_event,
+            version_headers={"anthropic-version": "2023-06-01"},
+            key_header=anthropic_key,
+            takes_vllm_fields=False,
+            count_path="/v1/messages/count_tokens",
+            count_field="input_tokens",
+            bench_name="messages",
+        ),
+    )
+}

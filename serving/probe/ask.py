@@ -10,7 +10,7 @@ import orjson
 
 from infra.errors import UsageError
 from serving.probe import lengths
-from serving.probe.api import PATHS, Api
+from serving.probe.api import APIS, ApiName
 from serving.probe.prompts import read, trace
 from serving.probe.said import one_line
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
@@ -45,7 +45,7 @@ def target_of(
     )
 
 
-def split_url(url: str) -> tuple[str, Api | None]:
+def split_url(url: str) -> tuple[str, ApiName | None]:
     """The base without /v1, and the API when the URL names its path."""
     try:
         parts = urlsplit(url)
@@ -69,9 +69,9 @@ def split_url(url: str) -> tuple[str, Api | None]:
             f"Say {parts._replace(query='', fragment='').geturl()}",
         )
     path = parts.path.rstrip("/")
-    named = next((api for api, end in PATHS.items() if path.endswith(end)), None)
-    path = path.removesuffix(PATHS[named]) if named else path.removesuffix("/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}", named
+    named = next((api for api in APIS.values() if path.endswith(api.path)), None)
+    path = path.removesuffix(named.path if named else "/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}", named.name if named else None
 
 
 def can_be_a_host(name: str) -> bool:
@@ -82,12 +82,12 @@ def can_be_a_host(name: str) -> bool:
         return False
 
 
-def known_api(api: str) -> Api:
-    """One of the three."""
-    for known in PATHS:
-        if api == known:
+def known_api(name: str) -> ApiName:
+    """One of those there are."""
+    for known in APIS:
+        if name == known:
             return known
-    raise UsageError(f"There is no API {api!r}.", f"One of: {', '.join(PATHS)}")
+    raise UsageError(f"There is no API {name!r}.", f"One of: {', '.join(APIS)}")
 
 
 def load_of(
@@ -187,7 +187,7 @@ def check_load(
 def workload_of(
     input_tokens: str = "512",
     output_tokens: str = "128",
-    api: Api = "completions",
+    api: ApiName = "completions",
     extra_body: str = "",
     image_size: str = "",
     **rest: Any,
@@ -209,9 +209,9 @@ def workload_of(
             "--prefix-tokens, --turns and --images make synthetic prompts; yours are sent as they are.",
             "Leave those out, or --prompts and --replay.",
         )
-    if api == "completions" and (turns > 1 or images):
+    if APIS[api].one_text and (turns > 1 or images):
         raise UsageError("Turns and images are for a chat.", "Add --api chat.")
-    if api == "messages" and images:
+    if images and not APIS[api].takes_images:
         raise UsageError("Synthetic images are in OpenAI's form only.", "Use --api chat.")
     return Workload(
         input_tokens=inputs,

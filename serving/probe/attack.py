@@ -12,7 +12,7 @@ from typing import Any
 from infra import interrupts
 from serving.probe.alarm import Alarm
 from serving.probe.answer import Answer, Shot, Tally
-from serving.probe.api import DELTAS, Api
+from serving.probe.api import APIS, ApiName
 from serving.probe.clock import realtime_offset_ns
 from serving.probe.connection import Connection, Peer
 from serving.probe.pacing import pause_s
@@ -34,7 +34,7 @@ class Attack:
     def __init__(
         self,
         peer: Peer,
-        api: Api,
+        api: ApiName,
         load: Load,
         shots: Iterator[Shot],
         sink: Callable[[Result], None],
@@ -51,7 +51,7 @@ class Attack:
         self._wanted = connections
         self._start_at_ns = start_at_ns
         self._must_stop = must_stop
-        self.delta_of = DELTAS[api]
+        self.read_event = APIS[api].read_event
         self.use_kernel_stamps = load.kernel_stamps
         self.tally = Tally()
         self.offset_ns = realtime_offset_ns()

@@ -55,7 +55,7 @@ class Owner(Protocol):
     offset_ns: int
     zero_ns: int
     reader: Reader
-    delta_of: Callable[[dict[str, Any]], Delta]
+    read_event: Callable[[dict[str, Any]], Delta]
     use_kernel_stamps: bool
 
     def idle(self, connection: "Connection") -> None:
@@ -257,7 +257,7 @@ class Connection:
             return
         if payloads:
             late = now_ns - stamp_ns > LATE_READ_NS
-            answer.absorb(payloads, stamp_ns, owner.delta_of, owner.tally, late)
+            answer.absorb(payloads, stamp_ns, owner.read_event, owner.tally, late)
         if stream is not None:
             stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
         if response.complete:

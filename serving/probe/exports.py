@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from serving.probe.api import APIS
 from serving.probe.metrics import Figures
 from serving.probe.results import Ending, Result
 from serving.probe.statistics import Floats
@@ -46,8 +47,8 @@ def vllm_bench(figures: Figures) -> dict[str, Any]:
     load = run.load
     result: dict[str, Any] = {
         "date": datetime.fromisoformat(report.started_at).strftime("%Y%m%d-%H%M%S"),
-        "endpoint_type": {"completions": "openai", "chat": "openai-chat"}.get(run.target.api, run.target.api),
-        "backend": {"completions": "openai", "chat": "openai-chat"}.get(run.target.api, run.target.api),
+        "endpoint_type": APIS[run.target.api].bench_name,
+        "backend": APIS[run.target.api].bench_name,
         "label": "corral",
         "model_id": report.model,
         "tokenizer_id": report.model,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from serving.probe.answer import Shot
-from serving.probe.api import PATHS, headers, request_body
+from serving.probe.api import APIS, Api
 from serving.probe.dataset import Composer, Lexicon, Prompt, message, synthetic
 from serving.probe.pacing import schedule_s
 from serving.probe.prompts import prompts, read
@@ -32,16 +32,21 @@ class Maker:
     """The run's own part of the prefix cache."""
 
     @property
+    def api(self) -> Api:
+        """The API its requests are written for."""
+        return APIS[self.target.api]
+
+    @property
     def ignores_eos(self) -> bool:
         """Whether the server is told to go on to the asked length."""
-        if self.target.api == "messages":
+        if not self.api.takes_vllm_fields:
             return False
         return self.facts.is_vllm if self.workload.ignore_eos is None else self.workload.ignore_eos
 
     @property
     def salted(self) -> bool:
         """Whether the server keeps this run's prefix cache apart."""
-        return self.facts.is_vllm and self.target.api != "messages"
+        return self.facts.is_vllm and self.api.takes_vllm_fields
 
     def composer(self, seed: str) -> Composer:
         """A composer of texts; equal seeds give equal texts."""
@@ -71,7 +76,7 @@ class Maker:
     def shot(self, prompt: Prompt, index: int, head: bytes, output_tokens: int | None = None) -> Shot:
         """One request, and the way to its conversation's next."""
         wanted = output_tokens or prompt.output_tokens
-        body = orjson.dumps(request_body(self.target.api, self.model, prompt.messages, wanted, self.extra()))
+        body = orjson.dumps(self.api.body(self.model, prompt.messages, wanted, self.extra()))
         request = head + b"content-length: %d\r\n\r\n" % len(body) + body
         shot = Shot(index, request, wanted, prompt.input_tokens)
         if prompt.later:
@@ -86,8 +91,8 @@ class Maker:
     def head(self) -> bytes:
         """The request line and headers, but for the length."""
         parts = urlsplit(self.target.base_url)
-        lines = headers(self.target.api, parts.netloc, self.api_key)
-        first = f"POST {parts.path}{PATHS[self.target.api]} HTTP/1.1\r\n"
+        lines = self.api.headers(parts.netloc, self.api_key)
+        first = f"POST {parts.path}{self.api.path} HTTP/1.1\r\n"
         return (first + "".join(f"{name}: {value}\r\n" for name, value in lines.items())).encode()
 
     def extra(self) -> dict[str, Any]:

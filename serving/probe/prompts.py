@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from infra.errors import DocumentError, UsageError
-from serving.probe.api import Api
+from serving.probe.api import APIS, ApiName
 from serving.probe.dataset import Composer, Prompt, message
 from serving.probe.lengths import MOST_TOKENS, Lengths
 
@@ -111,13 +111,13 @@ def prompts(
         yield Prompt(messages, wanted, line.input_tokens if exact else None)
 
 
-def check_sayable(lines: list[Line], api: Api, path: Path) -> None:
+def check_sayable(lines: list[Line], api: ApiName, path: Path) -> None:
     """Raises UsageError for a conversation where the API takes a bare text: a part of it would go unsaid."""
     for number, line in enumerate(lines, 1):
         spoken = line.messages
-        if api == "completions" and (len(spoken) > 1 or any(not is_text(each) for each in spoken)):
+        if APIS[api].one_text and (len(spoken) > 1 or any(not is_text(each) for each in spoken)):
             raise UsageError(
-                f"Prompt {number} of {path} is a conversation; the completions API takes one text.",
+                f"Prompt {number} of {path} is a conversation; the {api} API takes one text.",
                 "Add --api chat.",
             )
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from infra.errors import AuthError, DocumentError, EndpointError
-from serving.probe.api import ANTHROPIC_VERSION, auth_headers, error_text
+from serving.probe.api import APIS, error_text
 from serving.probe.peer import tls_context
 from serving.probe.protocol import other_protocol
 from serving.probe.said import body_line, one_line, wait_s, wait_text
@@ -48,12 +48,10 @@ class Server:
         self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
         self.target = target
         self.api_key = api_key(target)
-        headers = auth_headers(target.api, urlsplit(target.base_url).netloc, self.api_key)
-        if target.api == "messages":
-            headers["anthropic-version"] = ANTHROPIC_VERSION
+        self._api = APIS[target.api]
         self._http = httpx2.Client(
             base_url=target.base_url,
-            headers=headers,
+            headers=self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key),
             timeout=self._timeout_s,
             trust_env=False,
             verify=tls_context(target),
@@ -110,16 +108,8 @@ class Server:
 
     def count_tokens(self, model: str, messages: list[dict[str, Any]]) -> int | None:
         """The prompt's tokens by the server's own tokenizer, template included; None where it does not say."""
-        body: dict[str, Any] = {"model": model}
-        path, field = "/tokenize", "count"
-        if self.target.api == "completions":
-            body["prompt"] = messages[-1]["content"]
-        else:
-            body["messages"] = messages
-        if self.target.api == "messages":
-            path, field = "/v1/messages/count_tokens", "input_tokens"
-        answer = self._ask("POST", path, body)
-        count = answer.get(field) if isinstance(answer, dict) else None
+        answer = self._ask("POST", self._api.count_path, {"model": model, **self._api.prompt(messages)})
+        count = answer.get(self._api.count_field) if isinstance(answer, dict) else None
         return count if isinstance(count, int) and 0 < count < 2**31 else None
 
     def counters(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import Any
 from infra.errors import AuthError, EndpointError, HostError, UsageError
 from serving.probe import results
 from serving.probe.answer import Shot
-from serving.probe.api import PATHS
+from serving.probe.api import APIS
 from serving.probe.attack import Attack
 from serving.probe.crew import Watch, attack
 from serving.probe.dataset import Composer, Lexicon, learn, message
@@ -203,7 +203,7 @@ def loads_before(load: Load) -> tuple[Load, Load]:
 def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     """The canary's failure as an error."""
     said, wait = said_of(result)
-    where = f"{target.base_url}{PATHS[target.api]}"
+    where = f"{target.base_url}{APIS[target.api].path}"
     if result.status in (401, 403):
         return AuthError(
             f"{where} refuses the request: HTTP {result.status}.",
@@ -215,7 +215,8 @@ def refusal(target: Target, result: Result) -> EndpointError | AuthError:
     if redirects and not before:
         return redirected(where, location)
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
-    hint = "Try another API: --api chat, completions or messages." if result.status in (400, 404, 405) else ""
+    *most, last = sorted(APIS)
+    hint = f"Try another API: --api {', '.join(most)} or {last}." if result.status in (400, 404, 405) else ""
     if result.status == 404 and "model" in said:
         hint = "Leave --model out to take the first model the server lists."
     if result.status in STARTING:

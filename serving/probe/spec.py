@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from infra.record import Record
-from serving.probe.api import Api
+from serving.probe.api import ApiName
 from serving.probe.lengths import Lengths
 
 Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]
@@ -19,7 +19,7 @@ class Target(Record):
 
     base_url: str
     """Without the /v1, e.g. http://127.0.0.1:8000"""
-    api: Api = "completions"
+    api: ApiName = "completions"
     model: str | None = None
     """None: the first one the server lists."""
     api_key_file: Path | None = None
