@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serving.probe import attack, verdict
+from serving.probe import attack, validity
 
 
 def on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,6 +13,6 @@ def on_any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     before a run: that of pytest is large.
     """
     for limit in ("BUSY_FRACTION", "LATE_S", "LATE_FRACTION"):
-        monkeypatch.setattr(verdict, limit, math.inf)
+        monkeypatch.setattr(validity, limit, math.inf)
     nothing = dict.fromkeys(("collect", "freeze", "unfreeze", "disable", "enable"), lambda: None)
     monkeypatch.setattr(attack, "gc", SimpleNamespace(**nothing))

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from serving.probe import attack
-from serving.probe.answer import Answer, Shot
 from serving.probe.attack import Attack
 from serving.probe.connection import Peer
+from serving.probe.exchange import Answer, Shot
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import report
 from serving.probe.pacing import schedule_s

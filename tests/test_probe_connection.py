@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from serving.probe import connection as connections
-from serving.probe.answer import Answer, Shot, Tally
-from serving.probe.api import completions_event
+from serving.probe.apis import completions_event
 from serving.probe.connection import Connection, Peer
+from serving.probe.exchange import Answer, Shot, Tally
 
 MS = 1_000_000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

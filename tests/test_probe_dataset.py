@@ -16,7 +16,7 @@ from serving.probe import prompts
 from serving.probe.dataset import WORDS, Composer, learn, synthetic
 from serving.probe.images import png
 from serving.probe.lengths import Lengths, parse
-from serving.probe.maker import Maker
+from serving.probe.request_maker import RequestMaker
 from serving.probe.results import ServerFacts
 from serving.probe.run import cache_note
 from serving.probe.spec import Load, Target, Workload
@@ -75,9 +75,9 @@ def test_the_words_are_plain_and_different() -> None:
     assert all(word.isascii() and word.islower() for word in WORDS)
 
 
-def maker(**workload: Any) -> Maker:
+def maker(**workload: Any) -> RequestMaker:
     lengths = {"input_tokens": Lengths(low=10), "output_tokens": Lengths(low=7)}
-    return Maker(
+    return RequestMaker(
         Target(base_url="http://host:1/base", api=workload.pop("api", "chat")),
         "sesame",
         "scout",

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError, EndpointError, HostError
-from serving.probe import clock, peer, process, protocol
+from serving.probe import address, kernel_stamps, process, protocol
 from serving.probe.alarm import Alarm
 from serving.probe.images import data_url, png
 from serving.probe.spec import Load, Target
@@ -43,7 +43,7 @@ def test_the_address_behind_a_url(monkeypatch: pytest.MonkeyPatch, url: str, ask
         return [(socket.AF_INET6, 0, 0, "", ("addr", 1)), (socket.AF_INET, 0, 0, "", ("other", 1))]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    made = peer.resolve(Target(base_url=url))
+    made = address.resolve(Target(base_url=url))
     assert found == [(*asked, {"type": socket.SOCK_STREAM})]
     assert (made.family, made.address, made.server_hostname) == (socket.AF_INET6, ("addr", 1), asked[0])
     assert (made.tls is not None) == url.startswith("https")
@@ -55,7 +55,7 @@ def test_a_name_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(EndpointError) as caught:
-        peer.resolve(Target(base_url="http://nowhere"))
+        address.resolve(Target(base_url="http://nowhere"))
     assert caught.value.message == "nowhere cannot be resolved: Name or service not known."
     assert caught.value.hint == "Check the host's name."
 
@@ -75,13 +75,13 @@ def test_an_authority_that_is_none(tmp_path: Path, make: Callable[[Path], object
     path = tmp_path / "ca.pem"
     make(path)
     with pytest.raises(DocumentError) as caught:
-        peer.tls_context(Target(base_url="https://host", ca_file=path))
+        address.tls_context(Target(base_url="https://host", ca_file=path))
     assert caught.value.message.startswith(f"{path} holds no certificate that can be read: {why}")
     assert caught.value.hint == "Give a PEM file: --ca-file ca.pem"
 
 
 def test_the_system_is_trusted_unless_told_otherwise() -> None:
-    context = peer.tls_context(Target(base_url="https://host"))
+    context = address.tls_context(Target(base_url="https://host"))
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
@@ -250,23 +250,23 @@ def test_the_offset_of_the_clocks_is_that_of_the_quickest_look(monkeypatch: pyte
     looks = iter([(0, 1000, 90), (100, 2130, 110), (200, 3000, 290), (300, 4000, 390), (400, 5000, 490)])
     look = iter([number for before, real, after in looks for number in (before, real, after)])
     stepped = SimpleNamespace(monotonic_ns=lambda: next(look), time_ns=lambda: next(look))
-    monkeypatch.setattr(clock, "time", stepped)
-    assert clock.realtime_offset_ns() == 2130 - 105
+    monkeypatch.setattr(kernel_stamps, "time", stepped)
+    assert kernel_stamps.realtime_offset_ns() == 2130 - 105
 
 
 def test_kernel_stamps_are_asked_for_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
     sock: Any = SimpleNamespace(setsockopt=lambda *words: asked.append(words))
-    assert clock.ask_kernel_stamps(sock)
+    assert kernel_stamps.ask_kernel_stamps(sock)
     assert asked == [(socket.SOL_SOCKET, 35, 1)]
 
     def refuse(*words: object) -> None:
         raise OSError
 
     sock = SimpleNamespace(setsockopt=refuse)
-    assert not clock.ask_kernel_stamps(sock)
+    assert not kernel_stamps.ask_kernel_stamps(sock)
     monkeypatch.setattr("sys.platform", "darwin")
-    assert not clock.ask_kernel_stamps(SimpleNamespace())  # type: ignore[arg-type]
+    assert not kernel_stamps.ask_kernel_stamps(SimpleNamespace())  # type: ignore[arg-type]
 
 
 # Files

@@ -25,7 +25,7 @@ from serving.probe.statistics import (
     weighted_summary,
     wilson,
 )
-from serving.probe.verdict import reasons_to_reject, warnings
+from serving.probe.validity import reasons_to_reject, warnings
 
 RUN = Run(
     target=Target(base_url="http://127.0.0.1:1"),

@@ -11,9 +11,9 @@ import pytest
 
 from infra.errors import DocumentError
 from serving.probe import results
-from serving.probe.again import again
-from serving.probe.answer import empty_to_drop, gaps
 from serving.probe.diff import change, diff_text, difference
+from serving.probe.exchange import empty_to_drop, gaps
+from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
 from serving.probe.page import INK, page, sweep_page
@@ -473,7 +473,7 @@ VLLM_KINDS = "mean median std p50 p90 p95 p99"
 
 def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     folder = written(tmp_path / "run", 1, 100_000)
-    made, path = again(folder, tmp_path / "x.html", tmp_path / "x.csv", tmp_path / "x.json")
+    made, path = report_from_results(folder, tmp_path / "x.html", tmp_path / "x.csv", tmp_path / "x.json")
     assert path == folder / "results.jsonl"
     bench = json.loads((tmp_path / "x.json").read_text())
     assert (bench["completed"], bench["total_output_tokens"]) == (200, 600)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from infra.errors import UsageError
 from serving.probe import page
-from serving.probe.again import again
+from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures
 from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer
@@ -225,7 +225,7 @@ def test_the_forms_of_a_run_can_be_read_by_all(tmp_path: Path) -> None:
         writer.result(record)
     writer.close(Ending(duration_us=2_000_000, clients=[]))
     forms = [tmp_path / name for name in ("a.html", "a.csv", "a.json")]
-    made, path = again(tmp_path, *forms)
+    made, path = report_from_results(tmp_path, *forms)
     assert (made.succeeded, path) == (2, tmp_path / "results.jsonl")
     assert [form.stat().st_mode & 0o777 for form in forms] == [0o644] * 3
     assert forms[2].read_text().startswith('{\n  "date": "20261124-000000",\n')
@@ -240,7 +240,7 @@ def test_a_form_is_not_written_over_the_results_or_another_form(tmp_path: Path) 
     (tmp_path / "way").symlink_to(one)
     for forms in ({"csv": results}, {"html": one, "csv": one}, {"bench": tmp_path / "way", "csv": one}):
         with pytest.raises(UsageError) as caught:
-            again(tmp_path, **forms)
+            report_from_results(tmp_path, **forms)
         assert caught.value.message in {f"{path} would be written over." for path in forms.values()}
         assert caught.value.hint == "Give each form a file of its own."
     assert not one.exists()

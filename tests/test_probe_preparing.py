@@ -10,10 +10,10 @@ import pytest
 
 from infra.errors import AuthError, CorralError, EndpointError, HostError, UsageError
 from serving.probe import run as running
-from serving.probe.answer import Shot
 from serving.probe.dataset import Lexicon
+from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths
-from serving.probe.maker import Maker
+from serving.probe.request_maker import RequestMaker
 from serving.probe.results import ClientSide, Ending, Result, ServerFacts, Writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
@@ -149,11 +149,11 @@ def test_the_confirmations_have_a_time_of_their_own(clock: SimpleNamespace) -> N
 # The trial and the warm-up
 
 
-def maker(**fields: Any) -> Maker:
+def maker(**fields: Any) -> RequestMaker:
     facts = ServerFacts(is_vllm=fields.pop("is_vllm", True))
     common: dict[str, Any] = {"target": TARGET, "api_key": None, "model": "m", "workload": WORKLOAD}
     rest: dict[str, Any] = {"facts": facts, "lexicon": Lexicon(), "salt": "s"}
-    return Maker(**(common | rest | fields))
+    return RequestMaker(**(common | rest | fields))
 
 
 OK = Result(0, 0, 0, 9, status=200, gaps_us=[1])
@@ -168,7 +168,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Load, list[Shot], str]]:
     """What is sent before the load: how, which, and with whose salt; the answers are `fates`."""
     noted: list[tuple[Load, list[Shot], str]] = []
 
-    def results_of(maker: Maker, load: Load, shots: list[Shot]) -> list[Result]:
+    def results_of(maker: RequestMaker, load: Load, shots: list[Shot]) -> list[Result]:
         noted.append((load, shots, maker.salt))
         return [next(FATES, OK)]
 
@@ -451,7 +451,9 @@ class Steps:
             raise self.fails[name]
         return False
 
-    def attack(self, maker: Maker, load: Load, composer: object, writer: Writer, watch: object) -> Ending:
+    def attack(
+        self, maker: RequestMaker, load: Load, composer: object, writer: Writer, watch: object
+    ) -> Ending:
         self.step("attack")
         writer.result(OK)
         return Ending(duration_us=9, clients=self.sides)

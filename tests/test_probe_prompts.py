@@ -10,11 +10,11 @@ import pytest
 
 from infra.errors import DocumentError, UsageError
 from serving.probe import prompts
-from serving.probe.answer import Shot
 from serving.probe.dataset import Composer, Lexicon, Prompt, learn, message, synthetic
+from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths, parse
-from serving.probe.maker import Maker, times
 from serving.probe.prompts import Line
+from serving.probe.request_maker import RequestMaker, times
 from serving.probe.results import ServerFacts
 from serving.probe.spec import Load, Target, Workload
 
@@ -290,14 +290,14 @@ def test_a_synthetic_prompt_of_everything() -> None:
 # Requests
 
 
-def maker(**fields: Any) -> Maker:
+def maker(**fields: Any) -> RequestMaker:
     workload = {"input_tokens": Lengths(low=10), "output_tokens": Lengths(low=7)} | fields.pop("workload", {})
     common: dict[str, Any] = {
         "target": Target(base_url="https://host:1/base", api=fields.pop("api", "chat")), "api_key": "k", "model": "m",
         "workload": Workload(**workload), "facts": ServerFacts(is_vllm=fields.pop("is_vllm", True)),
         "lexicon": Lexicon(), "salt": "s",
     }  # fmt: skip
-    return Maker(**(common | fields))
+    return RequestMaker(**(common | fields))
 
 
 def body(shot: Shot) -> dict[str, Any]:

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from serving.probe import ask, compiled
-from serving.probe.answer import Answer, Shot, Tally, around
-from serving.probe.api import APIS, ApiName
-from serving.probe.clock import CONTROL_BYTES, ask_kernel_stamps, realtime_offset_ns
+from serving.probe.apis import APIS, ApiName
 from serving.probe.connection import Connection, Peer
+from serving.probe.exchange import Answer, Shot, Tally, around
+from serving.probe.kernel_stamps import CONTROL_BYTES, ask_kernel_stamps, realtime_offset_ns
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
 from serving.probe.run import run
 

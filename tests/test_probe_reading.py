@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from serving.probe import compiled, reader
-from serving.probe.answer import Tally
 from serving.probe.compiled import Batch, NotCompiled, Stream, compile_to
+from serving.probe.exchange import Tally
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
 from serving.probe.tls import Tls, TlsFault
 

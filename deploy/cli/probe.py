@@ -172,10 +172,10 @@ def report(
 ) -> int:
     """Compute the report again from raw results; only the files asked for are written."""
     from infra.say import emit
-    from serving.probe.again import again
+    from serving.probe.from_results import report_from_results
     from serving.probe.text import report_text
 
-    made, path = again(results, html, csv, vllm_bench)
+    made, path = report_from_results(results, html, csv, vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
     return holding(made, path)
 

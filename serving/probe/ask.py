@@ -10,9 +10,9 @@ import orjson
 
 from infra.errors import UsageError
 from serving.probe import lengths
-from serving.probe.api import APIS, ApiName
+from serving.probe.apis import APIS, ApiName
 from serving.probe.prompts import read, trace
-from serving.probe.said import one_line
+from serving.probe.server_words import one_line
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 
 MOST_CONCURRENCY = 100_000

@@ -11,10 +11,10 @@ from typing import Any
 
 from infra import interrupts
 from serving.probe.alarm import Alarm
-from serving.probe.answer import Answer, Shot, Tally
-from serving.probe.api import APIS, ApiName
-from serving.probe.clock import realtime_offset_ns
+from serving.probe.apis import APIS, ApiName
 from serving.probe.connection import Connection, Peer
+from serving.probe.exchange import Answer, Shot, Tally
+from serving.probe.kernel_stamps import realtime_offset_ns
 from serving.probe.pacing import pause_s
 from serving.probe.process import new_loop, raise_file_limit
 from serving.probe.progress import Progress

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
-from serving.probe.answer import Answer, Shot, Tally
-from serving.probe.api import Delta
-from serving.probe.clock import ask_kernel_stamps
+from serving.probe.apis import Delta
 from serving.probe.compiled import Stream
+from serving.probe.exchange import Answer, Shot, Tally
+from serving.probe.kernel_stamps import ask_kernel_stamps
 from serving.probe.reader import Reader
 from serving.probe.tls import Tls, TlsFault
 from serving.probe.wire import Response, WireFault

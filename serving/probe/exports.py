@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy
 
-from serving.probe.api import APIS
+from serving.probe.apis import APIS
 from serving.probe.metrics import Figures
 from serving.probe.results import Ending, Result
 from serving.probe.statistics import Floats

@@ -18,7 +18,7 @@ from serving.probe.statistics import (
     weighted_summary,
     wilson,
 )
-from serving.probe.verdict import reasons_to_reject, warnings
+from serving.probe.validity import reasons_to_reject, warnings
 
 STEADY_SHARE = 0.95
 STEADY_BATCHES = 50

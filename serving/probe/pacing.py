@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
-from serving.probe.said import wait_s
+from serving.probe.server_words import wait_s
 from serving.probe.spec import Load
 
 # A closed loop that meets an error waits before its next request, so that a dead server is not hammered.

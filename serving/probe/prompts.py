@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from infra.errors import DocumentError, UsageError
-from serving.probe.api import APIS, ApiName
+from serving.probe.apis import APIS, ApiName
 from serving.probe.dataset import Composer, Prompt, message
 from serving.probe.lengths import MOST_TOKENS, Lengths
 

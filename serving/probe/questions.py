@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import httpx2
 
 from infra.errors import AuthError, DocumentError, EndpointError
-from serving.probe.api import APIS, error_text
-from serving.probe.peer import tls_context
+from serving.probe.address import tls_context
+from serving.probe.apis import APIS, error_text
 from serving.probe.protocol import other_protocol
-from serving.probe.said import body_line, one_line, wait_s, wait_text
+from serving.probe.server_words import body_line, one_line, wait_s, wait_text
 from serving.probe.spec import Target
 
 LONGEST_ANSWER_S = 15.0

@@ -15,9 +15,9 @@ from struct import iter_unpack
 from time import monotonic_ns
 from typing import Protocol
 
-from serving.probe.answer import Tally
-from serving.probe.clock import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
 from serving.probe.compiled import Batch, Handed, NotCompiled, Stream, library
+from serving.probe.exchange import Tally
+from serving.probe.kernel_stamps import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
 
 READ_BYTES = 65536
 # Of 50 us and the timer's slack, so that a burst is read at a few calls and nothing waits for half a millisecond. Only

@@ -10,19 +10,19 @@ from typing import Any
 
 from infra.errors import AuthError, EndpointError, HostError, UsageError
 from serving.probe import results
-from serving.probe.answer import Shot
-from serving.probe.api import APIS
+from serving.probe.address import resolve
+from serving.probe.apis import APIS
 from serving.probe.attack import Attack
-from serving.probe.crew import Watch, attack
 from serving.probe.dataset import Composer, Lexicon, learn, message
-from serving.probe.maker import Maker
+from serving.probe.exchange import Shot
 from serving.probe.metrics import report
-from serving.probe.peer import resolve
 from serving.probe.prompts import check_sayable, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
+from serving.probe.request_maker import RequestMaker
 from serving.probe.results import REPORT, Result, Run, ServerFacts, Writer, new_writer
 from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.workers import Watch, attack
 
 CANARY_TIMEOUT_S = 120.0
 CANARY_TOKENS = 2
@@ -91,7 +91,7 @@ def finish(output: Path, writer: Writer) -> ProbeReport:
 # Before the load
 
 
-def prepare(server: Server, workload: Workload, say: Say) -> tuple[Maker, Composer]:
+def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker, Composer]:
     """Learn of the server what its requests need."""
     facts, model = meet(server, workload, say)
     target = server.target
@@ -109,7 +109,7 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[Maker, Compos
     end_s = time.monotonic() + LEARN_LIMIT_S
     facts = facts.model_copy(update={"exact_lengths": lexicon.known})
     salt = f"corral-{time.time_ns():x}"
-    maker = Maker(target, server.api_key, model, workload, facts, lexicon, salt)
+    maker = RequestMaker(target, server.api_key, model, workload, facts, lexicon, salt)
     composer = maker.composer(f"{workload.seed}")
     composer.count = count
     return maker, composer
@@ -144,7 +144,7 @@ def check_lengths(workload: Workload, facts: ServerFacts) -> None:
         )
 
 
-def warm_up(maker: Maker, load: Load, say: Say) -> None:
+def warm_up(maker: RequestMaker, load: Load, say: Say) -> None:
     """One short request, so that an endpoint that cannot work is found before the load; then those asked for.
 
     Raises EndpointError or AuthError for the first one's failure.
@@ -168,7 +168,7 @@ def warm_up(maker: Maker, load: Load, say: Say) -> None:
         results_of(maker, rest, shots[1:])
 
 
-def results_of(maker: Maker, load: Load, shots: list[Shot]) -> list[Result]:
+def results_of(maker: RequestMaker, load: Load, shots: list[Shot]) -> list[Result]:
     """Send those, and wait for what becomes of them. Raises KeyboardInterrupt."""
     found: list[Result] = []
     engine = Attack(
@@ -232,7 +232,7 @@ def said_of(result: Result) -> tuple[str, str | None]:
     return said.rstrip("."), wait.removesuffix(")") or None
 
 
-def record_of(maker: Maker, load: Load, slo: Slo) -> Run:
+def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:
     """The first line of the results."""
     return Run(
         target=maker.target,
@@ -246,7 +246,7 @@ def record_of(maker: Maker, load: Load, slo: Slo) -> Run:
     )
 
 
-def notes_of(maker: Maker) -> tuple[str, ...]:
+def notes_of(maker: RequestMaker) -> tuple[str, ...]:
     """How the requests were made."""
     lengths = (
         "prompt lengths: exact, by the server's own tokenizer"
@@ -263,7 +263,7 @@ def notes_of(maker: Maker) -> tuple[str, ...]:
     )
 
 
-def cache_note(maker: Maker) -> str:
+def cache_note(maker: RequestMaker) -> str:
     """What can have come from the server's prefix cache."""
     shared = maker.workload.prefix_tokens
     within = f"all prompts share {shared} tokens on purpose" if shared else "the prompts are random"

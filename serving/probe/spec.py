@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from infra.record import Record
-from serving.probe.api import ApiName
+from serving.probe.apis import ApiName
 from serving.probe.lengths import Lengths
 
 Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", "replay"]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from infra.errors import EndpointError, HostError, UsageError
 from infra.record import write_text_atomically
-from serving.probe.crew import Watch
 from serving.probe.page import sweep_page
 from serving.probe.report import ProbeReport
 from serving.probe.run import Say, run
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.sweep_report import Point, Sweep, point_text
+from serving.probe.workers import Watch
 
 SWEEP = "sweep.json"
 GROWTH = 4.0

@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from serving.probe.answer import Shot
-from serving.probe.api import APIS, Api
+from serving.probe.apis import APIS, Api
 from serving.probe.dataset import Composer, Lexicon, Prompt, message, synthetic
+from serving.probe.exchange import Shot
 from serving.probe.pacing import schedule_s
 from serving.probe.prompts import prompts, read
 from serving.probe.results import ServerFacts
@@ -19,7 +19,7 @@ from serving.probe.spec import Load, Target, Workload
 
 
 @dataclass
-class Maker:
+class RequestMaker:
     """Makes one process's shots; everything in it can be handed to another process."""
 
     target: Target

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from serving.probe.said import one_line
+from serving.probe.server_words import one_line
 
 ApiName = Literal["completions", "chat", "messages"]
 

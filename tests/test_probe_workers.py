@@ -15,12 +15,20 @@ import pytest
 
 from infra import interrupts
 from infra.errors import CorralError, HostError
-from serving.probe import crew
-from serving.probe.answer import Shot
-from serving.probe.crew import Share, conduct, connections_before, estimate, held_back, passing_on, prepared
+from serving.probe import workers
+from serving.probe.exchange import Shot
 from serving.probe.progress import Progress
 from serving.probe.results import ClientSide, Ending, Result, Writer
 from serving.probe.spec import Load
+from serving.probe.workers import (
+    Share,
+    conduct,
+    connections_before,
+    estimate,
+    held_back,
+    passing_on,
+    prepared,
+)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def made_on_demand(size: int, made: list[int]) -> Iterator[Shot]:
 
 
 def test_requests_are_made_beforehand_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "PREPARED_BYTES", 1000)
+    monkeypatch.setattr(workers, "PREPARED_BYTES", 1000)
     for load, size, beforehand in (
         (Load(shape="concurrency", requests=5), 10, 5),
         (Load(shape="concurrency", concurrency=2), 10, 32),
@@ -103,10 +111,10 @@ def share(wall_s: float, done_us: int, **fields: Any) -> Share:
 def test_an_interrupted_run_lasted_as_long_as_it_did_and_another_to_its_last_answer(
     monkeypatch: pytest.MonkeyPatch, shares: list[Share], ending: Ending
 ) -> None:
-    monkeypatch.setattr(crew, "attack_together", lambda *words: shares)
+    monkeypatch.setattr(workers, "attack_together", lambda *words: shares)
     anything: Any = None
     load = Load(shape="concurrency", concurrency=2, processes=2)
-    assert crew.attack(anything, load, anything, anything, None) == ending
+    assert workers.attack(anything, load, anything, anything, None) == ending
 
 
 def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +130,9 @@ def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(must_stop())
         return share(1.0, 5)
 
-    monkeypatch.setattr(crew, "run_share", run_share)
+    monkeypatch.setattr(workers, "run_share", run_share)
     composer: Any = None
-    found = crew.attack(maker, Load(shape="concurrency", requests=1), composer, writer, print)
+    found = workers.attack(maker, Load(shape="concurrency", requests=1), composer, writer, print)
     assert (asked, found) == ([[0], writer.result, False, print, True], Ending(5, [ClientSide(wall_s=1.0)]))
 
 
@@ -160,7 +168,7 @@ class Players:
 
 
 def test_all_start_at_one_moment_and_their_standings_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "time", SimpleNamespace(monotonic_ns=lambda: 5))
+    monkeypatch.setattr(workers, "time", SimpleNamespace(monotonic_ns=lambda: 5))
     watched: list[Progress] = []
     one, two = share(1.0, 5), share(2.0, 6)
     players = Players(
@@ -185,7 +193,7 @@ def test_a_process_that_fails_or_dies_or_is_not_ready_ends_it(monkeypatch: pytes
             conduct(players.ours, None)
         players.join()
         assert (caught.value.message, caught.value.hint) == (message, hint)
-    monkeypatch.setattr(crew, "READY_LIMIT_S", 0.0)
+    monkeypatch.setattr(workers, "READY_LIMIT_S", 0.0)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(CorralError) as caught:
         conduct([ours], None)
@@ -265,12 +273,12 @@ def test_a_process_marks_its_results_and_tells_what_it_did(
         shots=lambda load, composer, process: iter([Shot(process, b"", 1)]),
     )
     writer = Writer(tmp_path / "part")
-    monkeypatch.setattr(crew, "run_share", run_share)
-    monkeypatch.setattr(crew, "Writer", {tmp_path / "part": writer}.get)
+    monkeypatch.setattr(workers, "run_share", run_share)
+    monkeypatch.setattr(workers, "Writer", {tmp_path / "part": writer}.get)
     ours, theirs = Pipe()
     with ours, theirs:
         ours.send(77)
-        crew.load_and_tell(maker, Load(shape="concurrency", requests=1), 3, tmp_path / "part", theirs)
+        workers.load_and_tell(maker, Load(shape="concurrency", requests=1), 3, tmp_path / "part", theirs)
         writer.give_up()
         told = [ours.recv() for _ in range(3)]
     assert asked == ["6/3", [3], False, 3, 77]
@@ -287,13 +295,13 @@ def test_a_process_says_what_it_lacks_and_ends_quietly_without_the_first(
     def load_and_tell(*words: object) -> None:
         raise error
 
-    monkeypatch.setattr(crew, "load_and_tell", load_and_tell)
+    monkeypatch.setattr(workers, "load_and_tell", load_and_tell)
     handlers = interrupts.handle(lambda *_: None)
     ours, theirs = Pipe()
     anything: Any = None
     with ours, theirs:
         try:
-            crew.work(anything, anything, 0, anything, theirs)
+            workers.work(anything, anything, 0, anything, theirs)
         finally:
             interrupts.restore(handlers)
         assert ours.poll(0) == isinstance(error, HostError)
@@ -327,7 +335,7 @@ class Worker:
 
 
 @pytest.fixture
-def workers(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Worker]:
     """The processes that are started."""
     made: list[Worker] = []
 
@@ -351,7 +359,7 @@ def writer_in(folder: Path) -> Writer:
 
 
 def test_each_process_writes_its_part_and_all_are_put_into_one_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[Worker]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Worker]
 ) -> None:
     kept = Result(9, 0, 0, 9, gaps_us=[1])
 
@@ -363,35 +371,35 @@ def test_each_process_writes_its_part_and_all_are_put_into_one_file(
             lost = {"failure": "full", "kept": (kept,)} if process else {}
             pipe.send(share(1.0 + process, process, **lost))
 
-    monkeypatch.setattr(crew, "work", work)
+    monkeypatch.setattr(workers, "work", work)
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     writer, load = writer_in(tmp_path), Load(shape="concurrency", concurrency=2, processes=2)
     anything: Any = None
-    found = crew.attack_together(anything, load, writer, None)
+    found = workers.attack_together(anything, load, writer, None)
     writer.give_up()
     assert sorted(each.side.wall_s for each in found) == [1.0, 2.0]
     assert (tmp_path / "results.jsonl").read_bytes() == b"first\n" + LINE % (0, 0) + LINE % (1, 1)
-    assert (writer.kept, writer.failure, [worker.killed for worker in workers]) == ([kept], "full", [0, 0])
+    assert (writer.kept, writer.failure, [worker.killed for worker in started]) == ([kept], "full", [0, 0])
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before
 
 
 def test_when_one_fails_all_are_killed_and_what_was_measured_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: list[Worker]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Worker]
 ) -> None:
     def work(maker: Any, load: Load, process: int, part: Path, pipe: Connection) -> None:
         with pipe:
             part.write_bytes(LINE % (process, process))
             pipe.send(HostError("no sockets") if process else "ready")
 
-    monkeypatch.setattr(crew, "work", work)
+    monkeypatch.setattr(workers, "work", work)
     before = [signal.getsignal(number) for number in interrupts.SIGNALS]
     writer, load = writer_in(tmp_path), Load(shape="concurrency", concurrency=2, processes=2)
     anything: Any = None
     with pytest.raises(HostError, match="no sockets"):
-        crew.attack_together(anything, load, writer, None)
+        workers.attack_together(anything, load, writer, None)
     writer.give_up()
     assert (tmp_path / "results.jsonl").read_bytes().count(b"\n") == 3
-    assert [worker.killed for worker in workers] == [1, 1]
+    assert [worker.killed for worker in started] == [1, 1]
     assert [path.name for path in tmp_path.iterdir()] == ["results.jsonl"]
     assert [signal.getsignal(number) for number in interrupts.SIGNALS] == before

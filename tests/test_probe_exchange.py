@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from serving.probe.answer import Answer, Shot, Tally, around, empty_to_drop, gaps, http_text, token_chunks
-from serving.probe.api import completions_event
+from serving.probe.apis import completions_event
+from serving.probe.exchange import Answer, Shot, Tally, around, empty_to_drop, gaps, http_text, token_chunks
 from serving.probe.results import Result
 from serving.probe.wire import Response, State
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from serving.probe.api import APIS, ApiName, StreamFailure, error_text, whole
+from serving.probe.apis import APIS, ApiName, StreamFailure, error_text, whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
 FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)

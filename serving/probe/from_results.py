@@ -13,7 +13,7 @@ from serving.probe.results import read, results_path
 from serving.probe.samples import collect
 
 
-def again(
+def report_from_results(
     results: Path, html: Path | None = None, csv: Path | None = None, bench: Path | None = None
 ) -> tuple[ProbeReport, Path]:
     """The report of a results file or its folder, and the file it was made from. Writes the forms asked for.

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from infra import interrupts
 from infra.errors import CorralError
-from serving.probe.answer import Shot
+from serving.probe.address import resolve
 from serving.probe.attack import Attack
 from serving.probe.dataset import Composer
-from serving.probe.maker import Maker
-from serving.probe.peer import resolve
+from serving.probe.exchange import Shot
 from serving.probe.progress import Progress, together
+from serving.probe.request_maker import RequestMaker
 from serving.probe.results import ClientSide, Ending, Result, Writer
 from serving.probe.spec import Load
 
@@ -45,7 +45,9 @@ class Share:
     """Those that were not."""
 
 
-def attack(maker: Maker, load: Load, composer: Composer, writer: Writer, watch: Watch | None) -> Ending:
+def attack(
+    maker: RequestMaker, load: Load, composer: Composer, writer: Writer, watch: Watch | None
+) -> Ending:
     """Put the load on; every result goes to the writer."""
     if load.processes == 1:
         shots = prepared(maker.shots(load, composer), load)
@@ -64,7 +66,7 @@ def attack(maker: Maker, load: Load, composer: Composer, writer: Writer, watch: 
 
 
 def run_share(
-    maker: Maker,
+    maker: RequestMaker,
     load: Load,
     shots: Iterator[Shot],
     sink: Callable[[Result], None],
@@ -112,10 +114,10 @@ def connections_before(load: Load, process: int = 0) -> int:
     return wanted // load.processes + (process < wanted % load.processes)
 
 
-def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | None) -> list[Share]:
+def attack_together(maker: RequestMaker, load: Load, writer: Writer, watch: Watch | None) -> list[Share]:
     """Several processes; each writes its own part, which is put into the one file at the end."""
     context = multiprocessing.get_context("spawn")
-    crew = []
+    workers = []
     parts = [writer.path.with_name(f".{writer.path.name}.{process}") for process in range(load.processes)]
     previous: interrupts.Handlers = {}
     try:
@@ -125,17 +127,17 @@ def attack_together(maker: Maker, load: Load, writer: Writer, watch: Watch | Non
                 worker = context.Process(target=work, args=(maker, load, process, part, theirs), daemon=True)
                 worker.start()
                 theirs.close()
-                crew.append((worker, ours))
-        previous = interrupts.handle(passing_on([worker.pid for worker, _ in crew]))
-        shares = conduct([ours for _, ours in crew], watch)
+                workers.append((worker, ours))
+        previous = interrupts.handle(passing_on([worker.pid for worker, _ in workers]))
+        shares = conduct([ours for _, ours in workers], watch)
     except BaseException:
-        for worker, _ in crew:
+        for worker, _ in workers:
             worker.kill()
         raise
     finally:
         if previous:
             interrupts.handle(lambda *_: None)  # one more Ctrl-C must not leave the parts behind
-        for worker, ours in crew:
+        for worker, ours in workers:
             ours.close()
             worker.join(10)
             if worker.is_alive():
@@ -218,7 +220,7 @@ def hear(pipe: Connection) -> Share | Progress | str:
     return told
 
 
-def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
+def work(maker: RequestMaker, load: Load, process: int, part: Path, pipe: Connection) -> None:
     """The body of one process. Ctrl-C is held back until it loads, and means nothing after that."""
     interrupts.handle(lambda *_: None)  # to ignore it would lose one that waits
     with suppress(BrokenPipeError, ConnectionResetError, EOFError):  # the first process is gone
@@ -228,7 +230,7 @@ def work(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -
             pipe.send(error)
 
 
-def load_and_tell(maker: Maker, load: Load, process: int, part: Path, pipe: Connection) -> None:
+def load_and_tell(maker: RequestMaker, load: Load, process: int, part: Path, pipe: Connection) -> None:
     """Do this process's share; say when it is ready, how it stands, and what it did."""
     writer = Writer(part)
 

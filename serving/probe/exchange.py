@@ -7,9 +7,9 @@ from typing import Any
 
 from orjson import loads
 
-from serving.probe.api import Delta, StreamFailure, TokenCounts, error_text
+from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.results import Result
-from serving.probe.said import body_line, one_line
+from serving.probe.server_words import body_line, one_line
 from serving.probe.wire import Response
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
