@@ -29,7 +29,10 @@ def any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     on_any_machine(monkeypatch)
 
 
-VALID_ON_ANY_MACHINE = "from serving.probe import validity; validity.BUSY_FRACTION = validity.LATE_S = validity.LATE_FRACTION = 1e9"
+VALID_ON_ANY_MACHINE = (
+    "from serving.probe import validity as limits;"
+    " limits.BUSY_FRACTION = limits.LATE_S = limits.LATE_FRACTION = 1e9"
+)
 
 
 def asked(url: str) -> int:
