@@ -9,7 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from deploy.schemas import printed, schema
+from deploy.cli.printed import printed, schema
 
 
 @cache

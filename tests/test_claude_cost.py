@@ -10,9 +10,9 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.costs.claude import claude
 from deploy.costs.claude_cost import Way, claude_cost
-from deploy.costs.request import Request
+from deploy.costs.claude_prices import claude
+from deploy.costs.claude_request import Request
 from infra.errors import UsageError
 
 CASES = tomllib.loads((Path(__file__).parent / "data" / "claude_cost.toml").read_text())["case"]

@@ -12,8 +12,8 @@ import refusals
 from deploy.cli.main import run
 from deploy.costs.claude_cost import Way
 from deploy.costs.compare import compare
+from deploy.costs.compare_question import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
-from deploy.costs.question import Question
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan, PlanMachine

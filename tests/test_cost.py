@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from deploy.costs.cost import bill, capacity_mtok, cascade_share, hybrid_usd, usage_usd_per_mtok, usd_per_mtok
 from deploy.costs.knobs import Knobs, knobs, table
+from deploy.costs.monthly_bill import (
+    bill,
+    capacity_mtok,
+    cascade_share,
+    hybrid_usd,
+    usage_usd_per_mtok,
+    usd_per_mtok,
+)
 from infra.errors import UsageError
 
 G5 = Decimal("5.672")

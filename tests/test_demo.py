@@ -14,7 +14,7 @@ import pytest
 from deploy.cli.main import run
 from deploy.demo import run as demo
 from deploy.demo.run import Demo, Done
-from deploy.demo.show import summary
+from deploy.demo.summary import summary
 from deploy.targets import deployment as deployments
 from infra import processes
 from infra.errors import CorralError, Interrupted, ServerError

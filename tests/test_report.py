@@ -14,10 +14,10 @@ import pytest
 
 from deploy.cli.main import run
 from deploy.costs.compare import compare
+from deploy.costs.compare_question import Question
 from deploy.costs.comparison import Comparison
-from deploy.costs.question import Question
+from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
-from deploy.report.text import comparison_text
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 

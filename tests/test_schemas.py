@@ -10,7 +10,7 @@ import typer
 from jsonschema import ValidationError
 
 from deploy.cli.main import app, run
-from deploy.schemas import printed
+from deploy.cli.printed import printed
 from deploy.targets.place import Teardown
 from infra import errors
 

@@ -22,8 +22,8 @@ def claude_cost(
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
     from deploy.costs import ask_cost
-    from deploy.costs.claude import claude
     from deploy.costs.claude_cost import Way, claude_cost, cost_text
+    from deploy.costs.claude_prices import claude
     from infra.clock import today
     from infra.say import emit
 

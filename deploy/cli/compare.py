@@ -60,7 +60,7 @@ def compare(
     from deploy.costs.ask_compare import question_of, read
     from deploy.costs.compare import compare
     from deploy.report import folder
-    from deploy.report.text import comparison_text
+    from deploy.report.comparison_text import comparison_text
     from infra.clock import today
     from infra.say import emit, progress
 

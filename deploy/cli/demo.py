@@ -26,7 +26,7 @@ def demo(
     """Run size, provision, serve, probe, compare, report and stop here, with the real vLLM (CPU) and a toy Llama 4."""
     from deploy.cli import run
     from deploy.demo import run as line
-    from deploy.demo.show import summary
+    from deploy.demo.summary import summary
     from infra.say import emit
     from serving.vllm.endpoint import Endpoint
 

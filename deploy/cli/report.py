@@ -12,8 +12,8 @@ def report(
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
     from deploy.costs.comparison import Comparison
+    from deploy.report.comparison_text import comparison_text
     from deploy.report.folder import COMPARISON, again
-    from deploy.report.text import comparison_text
     from infra.say import emit, progress
 
     progress(f"report written to {again(folder)}")

@@ -14,7 +14,7 @@ def schema(
     """Print the JSON Schema of what a verb prints with --json; `error` is what any verb may print instead."""
     import json
 
-    from deploy.schemas import schema
+    from deploy.cli.printed import schema
     from infra.say import say
 
     say(json.dumps(schema(" ".join(verb)), indent=2))

@@ -8,7 +8,7 @@ from typing import Any
 from deploy.costs import knobs
 from deploy.costs.ask_cost import number
 from deploy.costs.claude_cost import Way
-from deploy.costs.question import Question
+from deploy.costs.compare_question import Question
 from infra.errors import UsageError
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan

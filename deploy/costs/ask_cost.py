@@ -2,7 +2,7 @@
 
 from decimal import Decimal, InvalidOperation
 
-from deploy.costs.request import Request
+from deploy.costs.claude_request import Request
 from infra.errors import UsageError
 
 MOST_TOKENS = 1_000_000_000

@@ -2,12 +2,13 @@
 
 from decimal import Decimal
 
-from deploy.costs import knobs as ours
-from deploy.costs.claude import price_list
+from deploy.costs import knobs
+from deploy.costs.claude_prices import price_list
+from deploy.costs.compare_question import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
-from deploy.costs.question import Question
+from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
 from serving.sizing.plan import Plan
 
@@ -24,22 +25,17 @@ OWNED = ("life_years", "residual_fraction", "power_kw", "hosting_usd_per_month")
 NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, thinking tokens, rate limits"
 
 
-def of(
-    plan: Plan,
-    speed: Speed,
-    values: Knobs,
-    price: MachinePrice,
-    question: Question,
-    chosen: ClaudeSide,
-    own: SelfHosted,
+def assumptions_of(
+    plan: Plan, ours: OurSide, question: Question, chosen: ClaudeSide
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
+    speed, values, price, own = ours
     return (
         price.assumption(),
         utilisation(values, question, own),
         token_ratio(chosen),
         *speed_lines(plan, speed),
-        *(ours.assumption(name, values, question.knobs) for name in said(values, price)),
+        *(knobs.assumption(name, values, question.knobs) for name in counted(values, price)),
         *claude_lines(question),
     )
 
@@ -47,7 +43,7 @@ def of(
 def utilisation(values: Knobs, question: Question, own: SelfHosted) -> Assumption:
     """How busy the machine is: said, or made of a volume."""
     if question.mtok_per_month is None:
-        return ours.assumption("utilisation", values, question.knobs)
+        return knobs.assumption("utilisation", values, question.knobs)
     return Assumption(
         name="utilisation",
         means=f"{question.mtok_per_month:,f} M tokens a month over what the machine could serve",
@@ -93,7 +89,7 @@ def speed_lines(plan: Plan, speed: Speed) -> tuple[Assumption, ...]:
     )
 
 
-def said(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
+def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     """The knobs that count in this comparison."""
     owned = OWNED if price.capex_usd else ("power_kw",) if values.power_kw else ()
     rates = tuple(name for name, amount in RATES.items() if getattr(values, amount))

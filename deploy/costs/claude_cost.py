@@ -4,8 +4,8 @@ import math
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs.claude import ClaudeModel, Rates, Status, price_list
-from deploy.costs.request import Request, warnings
+from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
+from deploy.costs.claude_request import Request, warnings
 from infra.errors import UsageError
 from infra.money import Number, Usd, dollars, rounded
 from infra.record import Record

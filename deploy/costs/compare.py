@@ -3,17 +3,20 @@
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs import assumptions, verdict
-from deploy.costs.claude import claude
+from deploy.costs.assumptions import assumptions_of
+from deploy.costs.claude_prices import claude
+from deploy.costs.claude_side import cheapest, claude_side
+from deploy.costs.compare_question import Question
 from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid, SelfHosted
-from deploy.costs.cost import cascade_share, hybrid_usd
+from deploy.costs.doubts import doubts
+from deploy.costs.hosted_side import hosted_sides
 from deploy.costs.knobs import knobs
 from deploy.costs.machine_price import machine_price
-from deploy.costs.own import self_hosted
-from deploy.costs.question import Question
+from deploy.costs.machine_speed import speed_of
+from deploy.costs.monthly_bill import cascade_share, hybrid_usd
+from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
-from deploy.costs.speed import doubts, speed_of
-from deploy.costs.there import cheapest, claude_side, hosted_sides
+from deploy.costs.verdict import hosted_note, what_would_change
 from infra.money import rounded
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan, check_probed
@@ -32,8 +35,8 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
     speed = speed_of(plan, probe, question.allow_invalid)
     values = knobs(question.knobs)
     price = machine_price(plan, question.price_per_hour, question.capex_usd)
-    own = self_hosted(speed, values, price, question.mtok_per_month)
-    sides = tuple(claude_side(claude(name), speed, own, question, on) for name in models_of(question))
+    ours = our_side(speed, values, price, question.mtok_per_month)
+    sides = tuple(claude_side(claude(name), ours, question, on) for name in models_of(question))
     chosen = cheapest(sides)
     others = hosted_sides(plan, speed, on)
     return Comparison(
@@ -43,7 +46,7 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         machine=plan.machine.name,
         speed=speed,
         knobs=values,
-        self_hosted=own,
+        self_hosted=ours.figures,
         claude=sides,
         hosted=others,
         break_even=chosen.break_even,
@@ -52,19 +55,19 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         what_would_change_it=tuple(
             text
             for text in (
-                *verdict.what_would_change(own, speed, values, chosen, sides),
-                verdict.hosted_note(own, others),
+                *what_would_change(ours, chosen, sides),
+                hosted_note(ours.figures, others),
             )
             if text
         ),
-        hybrid=hybrids(own, sides, question),
-        sensitivity=swings(speed, values, price, own, chosen),
+        hybrid=hybrids(ours.figures, sides, question),
+        sensitivity=swings(ours, chosen),
         warnings=(
             *doubts(plan, probe),
             *price.doubts(on),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
-        assumptions=assumptions.of(plan, speed, values, price, question, chosen, own),
+        assumptions=assumptions_of(plan, ours, question, chosen),
     )
 
 

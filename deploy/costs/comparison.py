@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from deploy.costs.claude import Status
-from deploy.costs.cost import Bill
+from deploy.costs.claude_prices import Status
 from deploy.costs.hosted import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
-from deploy.costs.tokens import TokenRatio
+from deploy.costs.monthly_bill import Bill
+from deploy.costs.token_ratio import TokenRatio
 from infra.money import Number, Usd
 from infra.record import Document, Record
 

@@ -3,9 +3,8 @@
 from decimal import Decimal
 
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed, Swing
-from deploy.costs.cost import bill
-from deploy.costs.knobs import Knobs
-from deploy.costs.machine_price import MachinePrice
+from deploy.costs.monthly_bill import bill
+from deploy.costs.self_hosted import OurSide
 from infra.money import count, dollars, rounded
 
 # What one range is, where nothing was measured: our placeholders, and the report says so.
@@ -13,16 +12,14 @@ MORE_PEOPLE_FTE = Decimal("0.5")
 PRICE_SPREAD = Decimal("0.2")
 
 
-def swings(
-    speed: Speed, values: Knobs, price: MachinePrice, own: SelfHosted, chosen: ClaudeSide
-) -> tuple[Swing, ...]:
+def swings(ours: OurSide, chosen: ClaudeSide) -> tuple[Swing, ...]:
     """One row a figure, low and high, the widest swing first."""
     even = chosen.break_even.required_utilisation
     rows = (
         ratio_swing(chosen, even),
-        speed_swing(speed, even),
-        people_swing(values, price, own, even),
-        price_swing(own, even),
+        speed_swing(ours.speed, even),
+        people_swing(ours, even),
+        price_swing(ours.figures, even),
     )
     return tuple(sorted(rows, key=lambda row: -abs(spread(row))))
 
@@ -62,8 +59,9 @@ def speed_swing(speed: Speed, even: Decimal) -> Swing:
     )
 
 
-def people_swing(values: Knobs, price: MachinePrice, own: SelfHosted, even: Decimal) -> Swing:
+def people_swing(ours: OurSide, even: Decimal) -> Swing:
     """From nobody's time to half a job more than was said."""
+    values, price, own = ours.knobs, ours.price, ours.figures
 
     def needed(fte: Decimal) -> Decimal:
         month = bill(values.model_copy(update={"ops_fte": fte}), price.usd_per_hour, price.capex_usd)

@@ -3,9 +3,9 @@
 import math
 from decimal import Decimal
 
-from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
-from deploy.costs.cost import MTOK, SECONDS_PER_HOUR
-from deploy.costs.knobs import Knobs
+from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted
+from deploy.costs.monthly_bill import MTOK, SECONDS_PER_HOUR
+from deploy.costs.self_hosted import OurSide
 from infra.money import count, dollars, percent
 
 
@@ -48,17 +48,15 @@ def caveat(own: SelfHosted, even: BreakEven) -> str:
     return f" Within the range of token ratios it takes {low} to {high}: measure the ratio on your own texts."
 
 
-def what_would_change(
-    own: SelfHosted, speed: Speed, knobs: Knobs, chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]
-) -> tuple[str, ...]:
+def what_would_change(ours: OurSide, chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> tuple[str, ...]:
     """What would have to be otherwise for self-hosting to be the cheaper one; nothing where it is."""
     if chosen.answer == "cheaper":
         return ()
     every = (
-        volume_needed(own, chosen),
-        speed_needed(own, speed, knobs, chosen),
-        price_needed(own, chosen),
-        machines_needed(own, knobs, chosen),
+        volume_needed(ours.figures, chosen),
+        speed_needed(ours, chosen),
+        price_needed(ours.figures, chosen),
+        machines_needed(ours, chosen),
         another_model(chosen, sides),
     )
     return tuple(text for text in every if text)
@@ -75,8 +73,9 @@ def volume_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
     )
 
 
-def speed_needed(own: SelfHosted, speed: Speed, knobs: Knobs, chosen: ClaudeSide) -> str:
+def speed_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """More tokens a second from the same machine: a better quantisation, another GPU, more requests at once."""
+    own, speed, knobs = ours.figures, ours.speed, ours.knobs
     seconds = SECONDS_PER_HOUR * knobs.hours_per_month * knobs.replicas
     total = own.usd_per_month / chosen.usd_per_mtok_blended * MTOK / seconds
     output = total / speed.tokens_per_output_token
@@ -96,10 +95,11 @@ def price_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
     )
 
 
-def machines_needed(own: SelfHosted, knobs: Knobs, chosen: ClaudeSide) -> str:
+def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """Whether more machines would spread the costs that do not grow with them."""
     if chosen.break_even.feasible:
         return ""
+    own, knobs = ours.figures, ours.knobs
     machine = own.bill.per_machine_usd / knobs.replicas
     fixed = own.usd_per_month - own.bill.per_machine_usd
     gain = own.capacity_mtok_per_month / knobs.replicas * chosen.usd_per_mtok_blended - machine

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from deploy.costs.claude import claude, price_list
+from deploy.costs.claude_prices import claude, price_list
 from deploy.export.base import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
 from deploy.report import plots
-from deploy.report.text import tie
+from deploy.report.comparison_text import tie
 from infra.data import shipped_text
 from infra.money import count, dollars, percent
 from serving.probe.report import ProbeReport
@@ -18,12 +18,12 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
     """The whole page."""
     return (
         environment()
-        .get_template("page.html.j2")
+        .get_template("report.html.j2")
         .render(
             plan=plan,
             probe=probe,
             found=comparison,
-            style=Markup(resource("page.css")),
+            style=Markup(resource("report.css")),
             plots=plots.every(plan, probe, comparison),
         )
     )

@@ -1,15 +1,14 @@
 """PURE: a plan and a ranking as text for a person: the verdict first, then the numbers behind it, then what to do."""
 
-import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from infra.columns import table, wrapped
 from infra.prices import ON_DEMAND
 from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.size import Ranking
 
-WIDTH = 100
 MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
 
 
@@ -237,18 +236,3 @@ def hourly(plan: Plan) -> str:
     if plan.price is None:
         return "-"
     return f"{plan.price.usd_per_hour:.2f}" + (" ahead" if plan.price.purchase != ON_DEMAND else "")
-
-
-def table(rows: Iterable[Sequence[str]]) -> str:
-    """Columns that line up."""
-    lines = [tuple(row) for row in rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
-
-
-def wrapped(text: str, lead: str = "  ") -> str:
-    """A paragraph of at most WIDTH columns."""
-    return textwrap.fill(text, WIDTH, initial_indent=lead, subsequent_indent="  ", break_on_hyphens=False)

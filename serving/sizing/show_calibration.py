@@ -1,8 +1,8 @@
 """PURE: a calibration as text: what was predicted, what was measured, what holds from now on."""
 
+from infra.columns import table
 from serving.model.calibration import Calibration
 from serving.sizing.plan import Plan
-from serving.sizing.show import table
 
 
 def calibration_text(found: Calibration, plan: Plan) -> str:

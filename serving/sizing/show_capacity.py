@@ -2,9 +2,9 @@
 
 from decimal import Decimal
 
+from infra.columns import table, wrapped
 from serving.sizing.capacity import Capacity, Choice, label
 from serving.sizing.explain import explained
-from serving.sizing.show import table, wrapped
 from serving.sizing.traffic import Promise
 
 SHOWN = 12

@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 from genai_prices import Usage, calc_price
 
-from deploy.costs.claude import ClaudeModel, Rates, claude, price_list
+from deploy.costs.claude_prices import ClaudeModel, Rates, claude, price_list
 from deploy.costs.hosted import Offer, offers
 from deploy.costs.knobs import table as knobs
-from deploy.costs.tokens import RANGE
-from deploy.costs.tokens import table as ratios
+from deploy.costs.token_ratio import RANGE
+from deploy.costs.token_ratio import table as ratios
 
 MODELS = list(price_list().models.values())
 SHORT, LONG = 1000, 150_000

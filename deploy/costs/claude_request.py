@@ -3,7 +3,7 @@
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs.claude import OLD_AFTER_DAYS, ClaudeModel, price_list
+from deploy.costs.claude_prices import OLD_AFTER_DAYS, ClaudeModel, price_list
 from infra.money import count
 from infra.record import Record
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid
 from deploy.costs.knobs import Assumption
+from infra.columns import table, wrapped
 from infra.money import count, dollars, percent
-from serving.sizing.show import table, wrapped
 
 
 def comparison_text(found: Comparison) -> str:

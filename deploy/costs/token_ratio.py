@@ -4,7 +4,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 
-from deploy.costs.claude import Tokenizer
+from deploy.costs.claude_prices import Tokenizer
 from deploy.costs.knobs import Whose
 from infra.data import shipped_table
 from infra.errors import UsageError

@@ -1,24 +1,23 @@
-"""PURE: the other side of a comparison: Claude on the same texts, and the same model served by others."""
+"""PURE: Claude's side of a comparison: the same texts at its prices, and the volume at which both cost the same."""
 
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs import hosted, verdict
-from deploy.costs.claude import ClaudeModel
 from deploy.costs.claude_cost import request_usd
-from deploy.costs.comparison import BreakEven, ClaudeSide, HostedSide, SelfHosted, Speed
-from deploy.costs.cost import MTOK
-from deploy.costs.question import Question
-from deploy.costs.request import Request, warnings
-from deploy.costs.tokens import token_ratio
+from deploy.costs.claude_prices import ClaudeModel
+from deploy.costs.claude_request import Request, warnings
+from deploy.costs.compare_question import Question
+from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted, Speed
+from deploy.costs.monthly_bill import MTOK
+from deploy.costs.self_hosted import OurSide
+from deploy.costs.token_ratio import token_ratio
+from deploy.costs.verdict import answer_of, verdict_of
 from infra.money import count, rounded
-from serving.sizing.plan import Plan
 
 
-def claude_side(
-    model: ClaudeModel, speed: Speed, own: SelfHosted, question: Question, on: date
-) -> ClaudeSide:
+def claude_side(model: ClaudeModel, ours: OurSide, question: Question, on: date) -> ClaudeSide:
     """One Claude model on the same texts, priced per request so that the tiers by prompt length are right."""
+    speed, own = ours.speed, ours.figures
     ratio = token_ratio(model.tokenizer, question.content, question.token_ratio)
 
     def per_mtok(tokens: Decimal) -> Decimal:
@@ -40,8 +39,8 @@ def claude_side(
         usd_per_month=rounded(base * own.mtok_per_month),
         token_ratio=ratio,
         break_even=even,
-        answer=verdict.answer_of(own, even),
-        verdict=verdict.verdict_of(own, model.name, base, even),
+        answer=answer_of(own, even),
+        verdict=verdict_of(own, model.name, base, even),
         warnings=(*warnings(model, request, on), *hidden_step(model, request)),
     )
 
@@ -93,22 +92,3 @@ def cheapest(sides: tuple[ClaudeSide, ...]) -> ClaudeSide:
     """The Claude model the answer is given against: the cheapest one that can still be bought."""
     sold = [side for side in sides if side.status != "retired"] or list(sides)
     return min(sold, key=lambda side: side.usd_per_mtok_blended)
-
-
-def hosted_sides(plan: Plan, speed: Speed, on: date) -> tuple[HostedSide, ...]:
-    """The same model at other hosts, by price. Its tokens are the same, so no ratio applies."""
-    rows = []
-    for offer in hosted.offers().offer:
-        price = offer.price_of(plan.model)
-        if price is not None:
-            usd = price.output + price.input * (speed.tokens_per_output_token - 1)
-            rows.append(
-                HostedSide(
-                    host=offer.host,
-                    status=offer.status_on(on),
-                    ends_on=offer.ends_on,
-                    usd_per_mtok_blended=rounded(usd / speed.tokens_per_output_token),
-                    note=offer.note,
-                )
-            )
-    return tuple(sorted(rows, key=lambda row: (row.status == "ended", row.usd_per_mtok_blended)))

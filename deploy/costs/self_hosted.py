@@ -2,11 +2,12 @@
 
 import math
 from decimal import Decimal
+from typing import NamedTuple
 
 from deploy.costs.comparison import AtUtilisation, SelfHosted, Speed
-from deploy.costs.cost import Bill, bill, capacity_mtok, usage_usd_per_mtok, usd_per_mtok
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
+from deploy.costs.monthly_bill import Bill, bill, capacity_mtok, usage_usd_per_mtok, usd_per_mtok
 from infra.errors import UsageError
 from infra.money import count, rounded
 
@@ -14,8 +15,25 @@ UTILISATIONS = (Decimal("0.1"), Decimal("0.3"), Decimal("0.6"), Decimal(1))
 LOWER_BOUND = "never idle: a lower bound, no forecast"
 
 
+class OurSide(NamedTuple):
+    """The machine's side, and what it follows from."""
+
+    speed: Speed
+    knobs: Knobs
+    price: MachinePrice
+    figures: SelfHosted
+
+
+def our_side(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | None) -> OurSide:
+    """The machine's side, at the given utilisation or at the one that so many millions of tokens a month make.
+
+    Raises UsageError for more tokens than the machines can serve.
+    """
+    return OurSide(speed, values, price, self_hosted(speed, values, price, mtok))
+
+
 def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | None) -> SelfHosted:
-    """The machine's side, at the given utilisation or at the one that so many tokens make."""
+    """What the machine costs and can serve."""
     month = bill(values, price.usd_per_hour, price.capex_usd)
     total, capacity = month.total_usd, capacity_mtok(speed.total_tokens_per_s, values)
     busy = values.utilisation if mtok is None else utilisation_of(mtok, capacity, values)

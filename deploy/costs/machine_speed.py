@@ -1,4 +1,4 @@
-"""PURE: how fast the machine is, from a probe, or from the plan where nothing was measured; and what to doubt."""
+"""PURE: how fast the machine is, from a probe, or from the plan where nothing was measured."""
 
 from decimal import Decimal
 
@@ -8,9 +8,6 @@ from infra.money import rounded
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
-# Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
-TOY_BELOW_BYTES = 20_000_000_000
-KNOWN_MODELS = ("scout", "maverick")
 CI_KEY = "steady.output_tokens_per_s"
 
 
@@ -80,60 +77,3 @@ def said_load(probe: ProbeReport) -> str:
     if rate is not None:
         return f"arriving at {rate}/s"
     return f"{at_once} at once" if at_once is not None else "load not said"
-
-
-def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
-    """What makes the dollars mean less than they look, the loudest first."""
-    every = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), *doubts_of_probe(probe))
-    return tuple(text for text in every if text)
-
-
-def toy(plan: Plan) -> str:
-    """That the model is none anybody would pay for."""
-    small = plan.weights_bytes < TOY_BELOW_BYTES
-    if not small or (plan.weights_bytes == 0 and plan.model in KNOWN_MODELS):
-        return ""
-    return (
-        f"TOY MODEL: {plan.model} is not Scout or Maverick. The speed was measured on a toy model; "
-        "the dollars below mean nothing but the arithmetic."
-    )
-
-
-def no_gpu(plan: Plan) -> str:
-    """That the machine is none anybody would serve from."""
-    if plan.machine.gpu_count:
-        return ""
-    return "NO GPU: the machine is a CPU. Its speed says nothing about a machine you would rent."
-
-
-def unmeasured(probe: ProbeReport | None) -> str:
-    """That the speed is a prediction."""
-    return "" if probe else "NOT MEASURED: the speed is the planner's prediction. Probe the real machine."
-
-
-def misfit(plan: Plan) -> str:
-    """That the plan itself says no."""
-    return "" if plan.fits else f"The plan says that the model does not fit this machine: {plan.reason}"
-
-
-def doubts_of_probe(probe: ProbeReport | None) -> tuple[str, ...]:
-    """What the probe itself gives to doubt."""
-    if probe is None:
-        return ()
-    failed = sum(probe.errors.values())
-    refused = "; ".join(probe.invalid_because) or "it says no more"
-    found = (
-        (not probe.valid, f"INVALID PROBE, used because of --allow-invalid: {refused}."),
-        (probe.interrupted, "The probe was interrupted; its figures are of a part of the run."),
-        (failed > 0, f"{failed} of {probe.sent} requests failed; only succeeded tokens are counted."),
-        (
-            probe.load.get("request_rate") is not None,
-            "The probe sent requests at a fixed rate, so it measured that rate, not the most the machine can do: "
-            "the real capacity may be higher. A closed loop (--concurrency) measures capacity.",
-        ),
-        (
-            probe.steady is None,
-            "The probe has no steady part; ramp and drain are in the speed, which is therefore low.",
-        ),
-    )
-    return tuple(text for holds, text in found if holds)
