@@ -14,7 +14,9 @@ from markupsafe import Markup, escape
 from infra.home import home
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure as Figure
     from matplotlib.typing import RcKeyType
 
 # Drawn in colours nobody else uses, then replaced: so a plot follows the page from light to dark.
@@ -26,7 +28,8 @@ VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", HERE: "var(--here)"} | {
 # A phone shows it at its own size, a desk at one and a half times that; the text must suit both.
 WIDTH_IN = 5.4
 LEGEND: "dict[str, Any]" = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
-SETTINGS: "dict[RcKeyType, Any]" = {
+Settings = dict["RcKeyType", Any]
+SETTINGS: Settings = {
     "svg.fonttype": "none",
     "svg.hashsalt": "corral",
     "font.size": 10,
@@ -49,16 +52,31 @@ SETTINGS: "dict[RcKeyType, Any]" = {
 
 def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.5) -> Markup:
     """Draw one plot. `says` is what it shows, for those who cannot see it; `name` keeps its ids apart from others'."""
+    with figure(WIDTH_IN, height, SETTINGS) as made:
+        draw(made.add_subplot())
+        file = StringIO()
+        made.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    return Markup(for_page(file.getvalue(), name, says))
+
+
+@contextmanager
+def figure(width_in: float, height_in: float, settings: "Settings | None" = None) -> Iterator["Figure"]:
+    """An empty figure, to draw and save while the settings hold."""
     with matplotlib_at_home():
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
-        with rc_context(SETTINGS):
-            figure = Figure(figsize=(WIDTH_IN, height), layout="constrained")
-            draw(figure.add_subplot())
-            file = StringIO()
-            figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Markup(for_page(file.getvalue(), name, says))
+        with rc_context(settings):
+            yield Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def plain_numbers(axis: "Axis") -> None:
+    """Numbers on a logarithmic axis as a person writes them: 1, 20, 500."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 @contextmanager

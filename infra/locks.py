@@ -1,6 +1,7 @@
 """Locks between the corrals of one machine: a file each, held while one is at work."""
 
 import fcntl
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,11 +30,32 @@ def held(path: Path, busy: CorralError, without: Callable[[str], None] | None = 
         yield
         return
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise busy from None
+        if not is_taken(file):
+            raise busy
         yield
+
+
+@contextmanager
+def in_turn(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock once nobody else does; `waiting` is called where somebody does. Raises OSError.
+
+    The programs that are started meanwhile inherit it, so that it holds should corral be killed and they go on.
+    """
+    with opened(path) as file:
+        os.set_inheritable(file.fileno(), True)
+        if not is_taken(file):
+            waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def is_taken(file: IO[str]) -> bool:
+    """Take the lock; False where another corral has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def opened(path: Path) -> IO[str]:

@@ -8,7 +8,7 @@ import pytest
 from infra.errors import AuthError, EndpointError, ServerError
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.health import DEAD, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
+from serving.vllm.health import DEAD, Died, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
 
 GOOD = Seen(health=200, models=("scout", "alias"), canary="right")
 SERVING = Verdict(state="serving", detail="it answered a completion")
@@ -142,7 +142,7 @@ def test_waiting_ends_when_it_serves() -> None:
 
 def test_waiting_ends_at_once_when_it_died() -> None:
     clock = Clock()
-    with pytest.raises(ServerError, match="The server died: its process has ended"):
+    with pytest.raises(Died, match="The server died: its process has ended"):
         wait_until_ready(lambda: DEAD, 10, clock.sleep, clock)
     assert clock.now == 0
 

@@ -34,6 +34,10 @@ FOLDERS = (
 
 # Module -> the files that may import it. A new file here is a new door: is the old one not enough?
 DOORS = {
+    "fcntl": {"infra/locks.py"},
+    # The probe asks by a wire of its own, the measuring instrument; hub.py catches what huggingface_hub lets through.
+    "httpx2": {"serving/vllm/client.py", "serving/probe/questions.py", "serving/model/hub.py"},
+    "matplotlib": {"infra/figure.py"},
     "boto3": {"infra/aws/ec2.py"},
     "botocore": {"infra/aws/ec2.py"},
     "huggingface_hub": {"serving/model/hub.py", "infra/onhost/fetch.py"},
@@ -100,6 +104,74 @@ def test_imports_make_no_circle(graph: dict[str, set[str]]) -> None:
             del left[leaf]
         left = {name: others - set(leaves) for name, others in left.items()}
     assert left == {}
+
+
+# What takes a text apart or looks into it.
+JUDGES = {
+    "startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "split", "rsplit",
+    "find", "index", "count", "match", "search", "fullmatch", "findall", "lower", "casefold",
+}  # fmt: skip
+
+
+def caught(tree: ast.AST) -> set[str]:
+    """The names that errors are caught under."""
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.name}
+
+
+def is_message(node: ast.expr, errors: set[str]) -> bool:
+    """Whether it is the text of an error: its message, its hint, or the error as a string."""
+    if isinstance(node, ast.Attribute):
+        return node.attr in ("message", "hint")
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "str"
+        and any(isinstance(part, ast.Name) and part.id in errors for part in node.args)
+    )
+
+
+def decided_by_wording(path: Path) -> Iterator[int]:
+    """The lines that compare an error's text with words, or look for words in it."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    errors = caught(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.expr):
+            continue
+        texts: list[ast.expr] = []
+        if isinstance(node, ast.Compare):
+            texts = [node.left, *node.comparators]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in JUDGES:
+            # split() without words only joins lines.
+            texts = [node.func.value, *node.args] if node.func.attr != "split" or node.args else []
+        if any(is_message(text, errors) for text in texts):
+            yield node.lineno
+
+
+# AWS has one code for several refusals: only its words tell them apart.
+THEIR_WORDS = {"infra/aws/failures.py"}
+
+
+def test_no_decision_hangs_on_the_wording_of_an_error() -> None:
+    deciding = {
+        path.relative_to(ROOT).as_posix(): lines
+        for path in modules().values()
+        if (lines := list(decided_by_wording(path)))
+    }
+    assert {name: lines for name, lines in deciding.items() if name not in THEIR_WORDS} == {}
+    assert set(deciding) == THEIR_WORDS
+
+
+def test_a_decision_by_wording_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "judging.py"
+    path.write_text(
+        "try:\n    act()\n"
+        "except CorralError as error:\n"
+        "    if 'died' in error.message:\n        raise\n"
+        "    if str(error).startswith('no'):\n        raise\n"
+        "    if re.search('late', error.hint):\n        raise\n"
+        "    raise Other(error.message, str(error)) from None\n"
+    )
+    assert list(decided_by_wording(path)) == [4, 6, 8]
 
 
 @pytest.mark.parametrize("outside", sorted(DOORS))

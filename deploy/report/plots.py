@@ -11,7 +11,7 @@ from serving.probe.report import ProbeReport, Summary
 from serving.sizing.plan import Plan
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from infra.figure import Axes
 
 POINTS = 60
 

@@ -14,6 +14,7 @@ from infra.aws.ledger import Ledger
 from infra.aws.request import Request
 from infra.aws.unsent import LOST, NOT_AWS, UNREACHABLE
 from infra.errors import HostError
+from infra.wait import Pace
 
 Answer = dict[str, Any]
 
@@ -61,6 +62,10 @@ class Aws:
     def now(self) -> datetime:
         """The time, to the second."""
         return datetime.fromtimestamp(int(self.clock()), UTC)
+
+    def pace(self, within_s: float, every_s: float) -> Pace:
+        """How long to wait for something there, and how often to look."""
+        return Pace(within_s, every_s, self.sleep, self.clock)
 
     def call(self, request: Request) -> Answer:
         """Send a request, again when that is safe and may help. Raises Refused when it comes to nothing."""

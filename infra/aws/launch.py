@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any, Literal
 
+from infra import wait
 from infra.aws import parts, quotas, site
 from infra.aws.api import Aws
 from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
@@ -18,6 +19,8 @@ READY_WITHIN_S = 1500.0
 MOST_GENERATIONS = 20
 
 State = Literal["ready", "died", "late"]
+Status = dict[str, Any]
+"""One row of DescribeInstanceStatus."""
 
 
 class Attempt(Record):
@@ -94,7 +97,7 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tu
         ids = [str(instance["InstanceId"]) for instance in answer["Instances"]]
         aws.say(f"{where(spot)}: launched {', '.join(ids)}")
         parts.schedule(aws, order, spot.region, here.account, ids, order.expires_at)
-        state = wait(aws, spot.region, ids)
+        state = awaited(aws, spot.region, ids)
         if state == "ready":
             return tuple(ids)
         if state == "late":
@@ -112,20 +115,30 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tu
     )
 
 
-def wait(aws: Aws, region: str, instance_ids: list[str]) -> State:
+def awaited(aws: Aws, region: str, instance_ids: list[str]) -> State:
     """Wait until EC2's own checks pass on every node, one is gone, or the time is over."""
-    until = aws.clock() + READY_WITHIN_S
-    while True:
-        statuses = list(aws.pages(status_request(region, instance_ids), "InstanceStatuses"))
-        states = [row["InstanceState"]["Name"] for row in statuses]
-        if any(state not in ("pending", "running") for state in states):
-            return "died"
-        if len(statuses) == len(instance_ids) and all(healthy(row) for row in statuses):
-            return "ready"
-        if aws.clock() + POLL_S > until:
-            return "late"
-        aws.say(f"waiting for {', '.join(instance_ids)}: {', '.join(states) or 'not shown yet'}")
-        aws.sleep(POLL_S)
+
+    def look() -> list[Status]:
+        return list(aws.pages(status_request(region, instance_ids), "InstanceStatuses"))
+
+    def tell(rows: list[Status]) -> None:
+        aws.say(f"waiting for {', '.join(instance_ids)}: {', '.join(map(state_of, rows)) or 'not shown yet'}")
+
+    pace = aws.pace(READY_WITHIN_S, POLL_S)
+    rows = wait.until(look, lambda rows: verdict(rows, len(instance_ids)) != "late", pace, tell)
+    return verdict(rows, len(instance_ids))
+
+
+def verdict(rows: list[Status], count: int) -> State:
+    """What has become of so many nodes by now."""
+    if any(state_of(row) not in ("pending", "running") for row in rows):
+        return "died"
+    return "ready" if len(rows) == count and all(map(healthy, rows)) else "late"
+
+
+def state_of(row: Status) -> str:
+    """The instance's state: pending, running, ..."""
+    return str(row["InstanceState"]["Name"])
 
 
 def late(aws: Aws, region: str, instance_ids: list[str]) -> CloudError:
@@ -155,10 +168,10 @@ def console(aws: Aws, region: str, instance_id: str) -> str:
     return str(answer.get("Output", ""))
 
 
-def healthy(row: dict[str, Any]) -> bool:
+def healthy(row: Status) -> bool:
     """Running, and both of EC2's checks passed; a machine can be `running` and hang."""
     checks = (row["InstanceStatus"]["Status"], row["SystemStatus"]["Status"])
-    return row["InstanceState"]["Name"] == "running" and checks == ("ok", "ok")
+    return state_of(row) == "running" and checks == ("ok", "ok")
 
 
 def described(aws: Aws, region: str, instance_ids: list[str]) -> list[dict[str, Any]]:

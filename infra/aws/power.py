@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime
 
+from infra import wait
 from infra.aws import launch, parts, rented
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
@@ -78,7 +79,7 @@ def is_stopped(found: Iterable[Rented]) -> bool:
 def see_healthy(aws: Aws, found: tuple[Rented, ...]) -> None:
     """Wait until EC2's checks pass. Raises CloudError when they do not."""
     region, all_ids = found[0].region, ids(found)
-    state = launch.wait(aws, region, all_ids)
+    state = launch.awaited(aws, region, all_ids)
     if state == "late":
         raise launch.late(aws, region, all_ids)
     if state == "died":
@@ -105,14 +106,16 @@ def there(aws: Aws, order: Order) -> tuple[Rented, ...]:
 
 def settled(aws: Aws, order: Order, *passing: str) -> tuple[Rented, ...]:
     """The machines once none is in one of these states any more, or after the longest EC2 takes."""
-    until = aws.clock() + STOPPED_WITHIN_S
-    while True:
-        found = there(aws, order)
-        going = [one for one in found if one.state in passing]
-        if not going or aws.clock() >= until:
-            return found
-        aws.say(f"waiting for {', '.join(ids(going))}: {', '.join(one.state for one in going)}")
-        aws.sleep(launch.POLL_S)
+
+    def going(machines: tuple[Rented, ...]) -> list[Rented]:
+        return [machine for machine in machines if machine.state in passing]
+
+    def tell(machines: tuple[Rented, ...]) -> None:
+        states = ", ".join(machine.state for machine in going(machines))
+        aws.say(f"waiting for {', '.join(ids(going(machines)))}: {states}")
+
+    pace = aws.pace(STOPPED_WITHIN_S, launch.POLL_S)
+    return wait.until(lambda: there(aws, order), lambda machines: not going(machines), pace, tell)
 
 
 def keep_end(aws: Aws, order: Order, found: tuple[Rented, ...]) -> None:

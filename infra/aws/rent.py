@@ -12,7 +12,7 @@ from infra.aws.order import Order
 from infra.aws.preflight import Survey
 from infra.aws.quotas import bought
 from infra.aws.request import Spot
-from infra.aws.teardown import Remains, Teardown, enabled_regions
+from infra.aws.teardown import Remains, Teardown, Unseen, enabled_regions
 from infra.errors import CorralError, Interrupted
 
 P = ParamSpec("P")
@@ -75,7 +75,7 @@ def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
         aws.say(f"already launched: {', '.join(ids)}")
         end = power.end_of(order, [rented.rented(row, spot.region) for row in alive])
         parts.schedule(aws, order, spot.region, found.account, ids, end)
-        state = launch.wait(aws, spot.region, ids)
+        state = launch.awaited(aws, spot.region, ids)
         if state == "ready":
             return Launched(spot=spot, instance_ids=tuple(ids), attempts=())
     # All or none: a set with a dead or hung node is of no use.
@@ -117,6 +117,6 @@ def take_away(aws: Aws, name: str, regions: tuple[str, ...], search: tuple[str, 
     teardown = Teardown(aws, name)
     away = [region for region in regions if region not in enabled]
     for region in away:
-        teardown.troubles[f"{region} could not be looked at"] = "the region is not enabled for this account"
+        teardown.troubles[Unseen(region=region)] = "the region is not enabled for this account"
     elsewhere = [region for region in enabled if region not in regions and teardown.is_in(region)]
     return teardown.run([*(region for region in regions if region in enabled), *elsewhere])

@@ -5,9 +5,10 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from infra import wait
 from infra.aws import push_grant, site
 from infra.aws.api import Aws
-from infra.aws.failures import Refused, kind_of
+from infra.aws.failures import Refused
 from infra.aws.kinds import KINDS, TYPES, Kind
 from infra.aws.order import ORDER_TAG, TAG
 from infra.aws.request import Request, ec2, iam, marked
@@ -38,6 +39,18 @@ class Resource(Record):
         return f"{self.type}: {self.id} in {self.region}"
 
 
+class Unseen(Record):
+    """What could not be looked at, so that something of it may be there."""
+
+    what: str = ""
+    """Empty for all of a region."""
+    region: str
+
+    def __str__(self) -> str:
+        place = f"{self.what} in {self.region}" if self.what else self.region
+        return f"{place} could not be looked at"
+
+
 class Remains(Record):
     """The proof: how many of each type are still there, which, and what could not be looked at."""
 
@@ -53,7 +66,7 @@ class Teardown:
         self.name = name
         self.mark = (ORDER_TAG, order_id) if order_id else (TAG, name)
         """The tag that makes a thing ours: of the deployment, or of one order for it."""
-        self.troubles: dict[str, str] = {}
+        self.troubles: dict[Resource | Unseen, str] = {}
         """What could not be removed or looked at -> why."""
         self.machines_stay = False
         """Whether a machine is left, so that waiting for what it uses is in vain, and what ends it in time is kept."""
@@ -72,7 +85,7 @@ class Teardown:
         counts = {kind: sum(resource.type == kind for resource in left) for kind in TYPES}
         lines = []
         for resource in left:
-            why = self.troubles.pop(str(resource), "")
+            why = self.troubles.pop(resource, "")
             lines.append(f"{resource} ({why})" if why else str(resource))
         return Remains(
             counts=counts, left=(*lines, *(f"{what} ({why})" for what, why in self.troubles.items()))
@@ -87,7 +100,7 @@ class Teardown:
         except Refused as refused:
             if stops_everything(refused):
                 raise
-            self.troubles[f"{region} could not be looked at"] = refused.code
+            self.troubles[Unseen(region=region)] = refused.code
             return False
 
     def region(self, region: str) -> list[Resource]:
@@ -124,13 +137,9 @@ class Teardown:
         self, region: str, filter_name: str, values: tuple[str, ...], expected: int
     ) -> list[dict[str, Any]]:
         """The instances behind tokens or ids, waiting a little for EC2 to show as many as are expected."""
-        until = self.aws.clock() + SHOWN_WITHIN_S
         asked = ec2(region, "DescribeInstances", Filters=[{"Name": filter_name, "Values": list(values)}])
-        while True:
-            rows = site.instances(self.aws, asked)
-            if len(rows) >= expected or self.aws.clock() >= until:
-                return rows
-            self.aws.sleep(POLL_S)
+        pace = self.aws.pace(SHOWN_WITHIN_S, POLL_S)
+        return wait.until(lambda: site.instances(self.aws, asked), lambda rows: len(rows) >= expected, pace)
 
     def remembered_groups(self, region: str, found: list[Resource]) -> list[Resource]:
         """The security groups the ledger remembers, should one have lost its tags."""
@@ -204,7 +213,7 @@ class Teardown:
         except Refused as refused:
             if stops_everything(refused):
                 raise
-            self.troubles[f"{what} in {region} could not be looked at"] = refused.code
+            self.troubles[Unseen(what=what, region=region)] = refused.code
             return []
 
     # --- removal
@@ -225,15 +234,15 @@ class Teardown:
 
     def are_left(self, region: str, machines: list[Resource]) -> bool:
         """Whether machines are left there, or might be: these that could not be ended, and those EC2 shows."""
-        unseen = f"instances in {region} could not be looked at" in self.troubles
-        left = unseen or any(str(machine) in self.troubles for machine in machines)
+        unseen = Unseen(what="instances", region=region) in self.troubles
+        left = unseen or any(machine in self.troubles for machine in machines)
         left = left or bool(self.of_kinds(region, KINDS[:1]))
         self.machines_stay |= left
         return left
 
     def kept(self, resources: list[Resource]) -> list[Resource]:
         """The resources, said to be kept on purpose."""
-        self.troubles |= {str(resource): KEPT for resource in resources}
+        self.troubles |= {resource: KEPT for resource in resources}
         return resources
 
     def terminate(self, region: str, ids: list[str]) -> None:
@@ -243,36 +252,41 @@ class Teardown:
             self.delete(resource, ec2(region, "TerminateInstances", InstanceIds=[instance_id]))
         ending = [one for one in ids if not self.in_trouble("instances", one, region)]
         self.machines_stay |= ending != ids
-        until = self.aws.clock() + TERMINATED_WITHIN_S
+        if not ending:
+            return
         asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": ending}])
-        while ending and any(alive(row) for row in site.instances(self.aws, asked)):
-            if self.aws.clock() >= until:
-                return
-            self.aws.say(f"waiting until {', '.join(ending)} are terminated")
-            self.aws.sleep(POLL_S)
+        wait.until(
+            lambda: site.instances(self.aws, asked),
+            lambda rows: not any(map(alive, rows)),
+            self.aws.pace(TERMINATED_WITHIN_S, POLL_S),
+            lambda rows: self.aws.say(f"waiting until {', '.join(ending)} are terminated"),
+        )
 
     def in_trouble(self, kind: str, resource_id: str, region: str) -> bool:
         """Whether something could not be removed."""
-        return str(Resource(type=kind, id=resource_id, region=region)) in self.troubles
+        return Resource(type=kind, id=resource_id, region=region) in self.troubles
 
     def delete(self, resource: Resource, asked: Request) -> None:
         """Remove one thing, waiting while something that is going still uses it."""
-        until = self.aws.clock() + (0 if self.machines_stay else IN_USE_FOR_S)
-        while True:
-            try:
-                self.aws.call(asked)
-                self.aws.say(f"removed {resource}")
-                self.troubles.pop(str(resource), None)
-                return
-            except Refused as refused:
-                if stops_everything(refused):
-                    raise
-                if kind_of(refused.code) in ("gone", "eventual"):
-                    return
-                if refused.kind != "in use" or self.aws.clock() >= until:
-                    self.troubles[str(resource)] = why(refused)
-                    return
-            self.aws.sleep(POLL_S)
+        refused = wait.until(
+            lambda: self.refusal(resource, asked),
+            lambda refused: refused is None or refused.kind != "in use",
+            self.aws.pace(0 if self.machines_stay else IN_USE_FOR_S, POLL_S),
+        )
+        if refused:
+            self.troubles[resource] = why(refused)
+
+    def refusal(self, resource: Resource, asked: Request) -> Refused | None:
+        """Ask once for its removal; why AWS refuses, None where it is gone."""
+        try:
+            self.aws.call(asked)
+        except Refused as refused:
+            if stops_everything(refused):
+                raise
+            return None if refused.kind in ("gone", "eventual") else refused
+        self.aws.say(f"removed {resource}")
+        self.troubles.pop(resource, None)
+        return None
 
     # --- IAM, which knows no regions
 

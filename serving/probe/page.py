@@ -5,21 +5,20 @@ import io
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy
 from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
+from infra.figure import figure, plain_numbers
 from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
 from serving.probe.samples import BIN_US
 from serving.probe.sweep_report import Point, Sweep, answer_text
 from serving.probe.text import clock, goodput, heading, latencies, remarks, throughput
+
+if TYPE_CHECKING:
+    from infra.figure import Axes
 
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
 INK = "#010203"
@@ -120,22 +119,21 @@ def step_row(each: Point) -> list[str]:
     ]
 
 
-def plot(title: str, draw: Callable[[Axes], None]) -> str:
+def plot(title: str, draw: Callable[["Axes"], None]) -> str:
     """One drawing as inline SVG under its title."""
     out = io.StringIO()
-    with matplotlib.rc_context(DRAWN):
-        figure = Figure(figsize=(6, 3.2), layout="constrained")
-        axes = figure.add_subplot()
+    with figure(6, 3.2, DRAWN) as made:
+        axes = made.add_subplot()
         axes.grid(alpha=0.15)
         draw(axes)
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+        made.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
     drawn = out.getvalue()[out.getvalue().index("<svg") :].replace(INK, "currentColor")
     label = html.escape(title)
     named = drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
     return f"<h2>{label}</h2><figure>{named}</figure>"
 
 
-def timeline(axes: Axes, figures: Figures) -> None:
+def timeline(axes: "Axes", figures: Figures) -> None:
     """Output tokens a second over the run, with the steady part marked."""
     width = max(1, int(figures.duration_s * 1e6 / BIN_US / 200))
     grain = figures.samples.tokens_by_bin[: int(figures.duration_s * 1e6 / BIN_US) + 1]
@@ -149,7 +147,7 @@ def timeline(axes: Axes, figures: Figures) -> None:
     axes.set(xlabel="time, s", ylabel="output tokens/s", ylim=(0, None))
 
 
-def first_tokens(axes: Axes, figures: Figures) -> None:
+def first_tokens(axes: "Axes", figures: Figures) -> None:
     """Each request's time to first token, when it was sent."""
     every = max(1, len(figures.began) // MOST_DOTS)
     axes.plot(figures.began[::every], figures.ttft[::every] * 1e3, ".", markersize=3)
@@ -158,44 +156,37 @@ def first_tokens(axes: Axes, figures: Figures) -> None:
     )
 
 
-def curves(axes: Axes, figures: Figures) -> None:
+def curves(axes: "Axes", figures: Figures) -> None:
     """The share of values up to each latency."""
     for name, values in (("TTFT", figures.ttft), ("ITL", figures.itl), ("E2E", figures.e2e)):
         if len(values):
             shares = numpy.linspace(0, 1, min(len(values), 1001))
             axes.plot(numpy.quantile(values, shares) * 1e3, shares * 100, label=name)
     axes.set(xscale="log", xlabel="latency, ms", ylabel="values up to it, %")
-    plain(axes.xaxis)
+    plain_numbers(axes.xaxis)
     if axes.lines:
         above(axes)
 
 
-def above(axes: Axes) -> None:
+def above(axes: "Axes") -> None:
     """The legend, where it hides nothing."""
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
-
-
-def plain(axis: Axis) -> None:
-    """Numbers on a logarithmic axis as a person writes them: 1, 20, 500."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:,g}")
-    axis.set_minor_formatter(NullFormatter())
 
 
 UNITS = {"concurrency": "concurrency, requests at a time", "rate": "rate, requests/s"}
 
 
-def rising(axes: Axes, found: Sweep) -> None:
+def rising(axes: "Axes", found: Sweep) -> None:
     """Output tokens a second against the load."""
     axes.plot([each.load for each in found.points], [each.output_tokens_per_s for each in found.points], "o-")
     if found.best is not None:
         axes.axvline(found.best, linestyle="--", color=INK, alpha=0.6, label=f"the answer: {found.best:g}")
         above(axes)
     axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="output tokens/s", ylim=(0, None))
-    plain(axes.xaxis)
+    plain_numbers(axes.xaxis)
 
 
-def latency(axes: Axes, found: Sweep) -> None:
+def latency(axes: "Axes", found: Sweep) -> None:
     """TTFT and TPOT against the load; a step without any leaves a gap."""
     loads = [each.load for each in found.points]
     for label in ("TTFT p50", "TTFT p99", "TPOT p50"):
@@ -203,8 +194,8 @@ def latency(axes: Axes, found: Sweep) -> None:
         values = [(getattr(each, field) or math.nan) * 1e3 for each in found.points]
         axes.plot(loads, values, "o-", label=label)
     axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
-    plain(axes.xaxis)
+    plain_numbers(axes.xaxis)
     if any(each.ttft_p50_s for each in found.points):  # matplotlib refuses a logarithmic axis without data
         axes.set(yscale="log")
-        plain(axes.yaxis)
+        plain_numbers(axes.yaxis)
     above(axes)

@@ -4,13 +4,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import HostError, UsageError
-from infra.figure import matplotlib_at_home
+from infra.figure import figure
 from serving.sizing.plan import Plan
 from serving.sizing.show import NAMES
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from infra.figure import Axes, Figure
 
 FORMATS = (".png", ".svg")
 COLOURS = ("#33658a", "#86bbd8", "#758e4f", "#f6ae2d", "#f26419", "#9c6644")
@@ -22,19 +21,16 @@ def draw(plan: Plan, path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} is neither a .png nor a .svg file.", "Name one: --plot scout.svg")
     try:
-        with matplotlib_at_home():
-            figure(plan).savefig(path, dpi=150)
+        with figure(11, 4.2) as empty:
+            drawn(plan, empty).savefig(path, dpi=150)
     except OSError as error:
         raise HostError(
             f"{path} cannot be written: {error.strerror or error}.", "Check that folder."
         ) from None
 
 
-def figure(plan: Plan) -> "Figure":
+def drawn(plan: Plan, made: "Figure") -> "Figure":
     """Both pictures side by side; only the first where no speed is predicted."""
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(11, 4.2), layout="constrained")
     made.suptitle(
         f"{plan.model} {plan.precision} on {plan.machine.name}, vLLM {plan.vllm_version}: {plan.verdict}"
     )

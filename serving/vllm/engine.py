@@ -3,16 +3,16 @@
 corral never imports vLLM: the engine lives in an environment of its own and is started as a process.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
+from infra import locks
 from infra.data import shipped_table
 from infra.errors import HostError, ServerError
 from infra.offline import is_offline
@@ -250,17 +250,7 @@ def check_disk(home: Path) -> None:
         )
 
 
-@contextmanager
-def lock(home: Path, progress: Callable[[str], None]) -> Iterator[None]:
+def lock(home: Path, progress: Callable[[str], None]) -> AbstractContextManager[None]:
     """Let one install run at a time; a second one waits and then finds the work done."""
-    path = home / "engine" / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        # uv inherits the lock, so that it holds should corral be killed and uv go on.
-        os.set_inheritable(file.fileno(), True)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("engine: another install is at work here; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    words = "engine: another install is at work here; waiting for it"
+    return locks.in_turn(home / "engine" / ".lock", lambda: progress(words))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+from infra import wait
 from infra.errors import AuthError, EndpointError, ServerError
 from infra.record import Record
 from serving.vllm import client
@@ -11,7 +12,12 @@ from serving.vllm.endpoint import Endpoint
 State = Literal["starting", "serving", "degraded", "hung", "dead"]
 
 CANARY_DEADLINE_S = 15.0
+LOOK_EVERY_S = 0.5
 PROGRESS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+
+
+class Died(ServerError):
+    """A server that ended while it was waited for: what its log says last is why."""
 
 
 class Seen(Record):
@@ -55,9 +61,8 @@ def ask(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
         return seen.model_copy(update={"canary": "right"})
     except (AuthError, EndpointError) as error:
         after = tokens(endpoint)
-        late = "did not answer within" in error.message
         update = {
-            "canary": "late" if late else "wrong",
+            "canary": "late" if isinstance(error, client.TooLate) else "wrong",
             "progressed": None if before is None or after is None else after > before,
             "trouble": error.message,
         }
@@ -107,17 +112,16 @@ def wait_until_ready(
     sleep: Callable[[float], None],
     clock: Callable[[], float],
 ) -> None:
-    """Check until the server serves. Raises ServerError with the last thing seen when it dies or time is over."""
-    end = clock() + deadline_s
-    while True:
-        verdict = check()
-        if verdict.state == "serving":
-            return
-        if verdict.state == "dead":
-            raise ServerError(f"The server died: {verdict.detail}.", "See its log.")
-        if clock() >= end:
-            raise ServerError(
-                f"The server was not ready after {deadline_s:g} s; it is {verdict.state}: {verdict.detail}.",
-                "See its log.",
-            )
-        sleep(0.5)
+    """Check until the server serves.
+
+    Raises Died when it dies, ServerError with the last thing seen when the time is over.
+    """
+    pace = wait.Pace(deadline_s, LOOK_EVERY_S, sleep, clock)
+    verdict = wait.until(check, lambda seen: seen.state in ("serving", "dead"), pace)
+    if verdict.state == "dead":
+        raise Died(f"The server died: {verdict.detail}.", "See its log.")
+    if verdict.state != "serving":
+        raise ServerError(
+            f"The server was not ready after {deadline_s:g} s; it is {verdict.state}: {verdict.detail}.",
+            "See its log.",
+        )

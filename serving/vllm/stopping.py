@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from infra import processes
+from infra import processes, wait
 from infra.errors import LeftoverError
 from infra.record import removed
 from serving.vllm import server as server_of
@@ -22,6 +22,7 @@ AFTER_LAST_LINE_S = 5.0
 WHILE_STARTING_S = 3.0
 # What a leader leaves behind ends by itself within half a second, or never.
 ORPHANS_S = 3.0
+LOOK_EVERY_S, KILL_EVERY_S = 0.1, 0.05
 
 
 def stop(
@@ -99,12 +100,14 @@ def wait_until_gone(
     folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
 ) -> None:
     """Wait until no process of the server is left, or the patience is over; without a leader it is soon."""
-    server = server_of.known(folder)
-    end = clock() + patience_s
-    while ours(folder) and clock() < end:
-        if server and not processes.is_alive(server.leader):
-            end, server = min(end, clock() + ORPHANS_S), None
-        sleep(0.1)
+    server, end = server_of.known(folder), clock() + patience_s
+
+    def leads_none(alive: tuple[int, ...]) -> bool:
+        return not alive or bool(server and not processes.is_alive(server.leader))
+
+    wait.until(lambda: ours(folder), leads_none, wait.Pace(patience_s, LOOK_EVERY_S, sleep, clock))
+    for_orphans = wait.Pace(min(ORPHANS_S, end - clock()), LOOK_EVERY_S, sleep, clock)
+    wait.until(lambda: ours(folder), lambda alive: not alive, for_orphans)
 
 
 def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
@@ -112,14 +115,19 @@ def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], f
 
     What writes their log ends by itself, with the last line; it is killed only where it does not.
     """
-    end = clock() + AFTER_KILL_S
-    last = clock() + AFTER_LAST_LINE_S
-    while (alive := ours(folder)) and clock() < end:
-        workers = server_of.workers(folder)
+    last_line = clock() + AFTER_LAST_LINE_S
+
+    def struck() -> tuple[int, ...]:
+        """Those who were there, and were killed."""
+        nonlocal last_line
+        alive, workers = ours(folder), server_of.workers(folder)
         if workers:
-            last = clock() + AFTER_LAST_LINE_S
-        processes.send(workers or (alive if clock() >= last else ()), signal.SIGKILL)
-        sleep(0.05)
+            last_line = clock() + AFTER_LAST_LINE_S
+        if alive:
+            processes.send(workers or (alive if clock() >= last_line else ()), signal.SIGKILL)
+        return alive
+
+    wait.until(struck, lambda alive: not alive, wait.Pace(AFTER_KILL_S, KILL_EVERY_S, sleep, clock))
 
 
 def ours(folder: Path) -> tuple[int, ...]:

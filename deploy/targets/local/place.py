@@ -223,7 +223,7 @@ def explained(name: str, place: Path, error: ServerError, running: server.Server
     if running and (running.stopping_at or running.stopped_at):
         return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     found = diagnosis.explain(server.log_text(place))
-    if found.name == "unknown" and "died" not in error.message:
+    if found.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(error.message, f"Read its log: corral logs {name}")
     return ServerError(f"The server did not start: {found.cause}.", found.next.replace("NAME", name))
 

@@ -171,7 +171,7 @@ def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerE
     """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
     found = diagnosis.explain(log(host, deployment.name))
     stop(deployment, host)
-    if found.name == "unknown" and "died" not in error.message:
+    if found.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
     message = f"The server on {host.destination} did not start: {found.cause}."
     return ServerError(message, found.next.replace("NAME", deployment.name))
