@@ -62,7 +62,7 @@ class Fake:
         return answer
 
 
-LATE = EndpointError("http://127.0.0.1:8000 did not answer within 15 s.", "")
+LATE = client.TooLate("It took its time.", "")
 REFUSED = AuthError("http://127.0.0.1:8000 refused the API key.", "")
 
 
@@ -96,6 +96,16 @@ def made(prompt: float, generated: float) -> dict[str, float]:
         (
             {"canary": LATE, "metrics": [made(1, 1), EndpointError("gone", "")]},
             Seen(health=200, models=("scout",), canary="late", progressed=None, trouble=LATE.message),
+        ),
+        (
+            {"canary": EndpointError("did not answer within 15 s", ""), "metrics": made(1, 1)},
+            Seen(
+                health=200,
+                models=("scout",),
+                canary="wrong",
+                progressed=False,
+                trouble="did not answer within 15 s",
+            ),
         ),
         (
             {"canary": EndpointError("garbage", ""), "metrics": {"vllm:prompt_tokens_total": 5.0}},
