@@ -152,7 +152,7 @@ def test_a_proxy_of_the_environment_never_sees_a_request(
 
 def test_a_key_file_that_is_missing(tmp_path: Path) -> None:
     endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=tmp_path / "no")
-    with pytest.raises(DocumentError, match="There is no key file at"):
+    with pytest.raises(DocumentError, match="The API key file .* cannot be read: .* No such file"):
         client.health(endpoint)
 
 
@@ -193,11 +193,18 @@ def test_a_canary_asks_for_one_token_with_the_key(asked: Asked, tmp_path: Path) 
     assert request.extensions["timeout"] == dict.fromkeys(("connect", "read", "write", "pool"), 7.0)
 
 
-def test_without_a_key_no_header_is_sent_and_each_question_has_its_time(asked: Asked, tmp_path: Path) -> None:
+def test_a_key_file_without_a_key_is_no_question_without_one(asked: Asked, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
+    requests = asked(200, "")
+    with pytest.raises(AuthError, match="is empty"):
+        client.models(THERE.model_copy(update={"api_key_file": tmp_path / "empty"}))
+    assert requests == []
+
+
+def test_without_a_key_no_header_is_sent_and_each_question_has_its_time(asked: Asked) -> None:
     requests = asked(200, '{"data": [{"id": 5}]}')
     assert client.health(THERE) == 200
-    assert client.models(THERE.model_copy(update={"api_key_file": tmp_path / "empty"})) == ("5",)
+    assert client.models(THERE) == ("5",)
     assert client.metrics(THERE) == {}
     with pytest.raises(EndpointError):
         client.cache_config(THERE)

@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from serving.probe.apis import completions_event
-from serving.probe.exchange import Answer, Shot, Tally, around, empty_to_drop, gaps, http_text, token_chunks
-from serving.probe.results import Result
+from serving.probe.exchange import Answer, Shot, Tally, around, empty_to_drop, gaps, refused_by, token_chunks
+from serving.probe.results import Refused, Result
 from serving.probe.wire import Response, State
 
 MS = 1_000_000
@@ -175,7 +175,18 @@ def test_what_a_whole_response_is(
     ],
 )
 def test_what_an_error_says(came: Response, text: str) -> None:
-    assert http_text(came) == text
+    assert refused_by(came).message == text
+
+
+def test_what_to_do_about_an_error_is_in_its_headers() -> None:
+    slow = response(429, headers=JSON | {"retry-after": "7"}, body=b'{"error": "slow (Retry-After: 9)"}')
+    assert refused_by(slow) == Refused("slow (Retry-After: 9)", "7")
+    made = Answer(SHOT)
+    made.complete(slow)
+    assert made.result(0).refused == made.refused == Refused("slow (Retry-After: 9)", "7")
+    assert refused_by(response(302, headers={"location": "http://b"})) == Refused(
+        "an empty body", None, "http://b"
+    )
 
 
 # Its result

@@ -22,6 +22,7 @@ from serving.probe import ask, attack, pacing, questions
 from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
+from serving.probe.results import Refused
 from serving.probe.sweep_report import Point, Sweep
 
 Serve = Callable[..., str]
@@ -242,7 +243,7 @@ def test_a_trial_that_is_refused_waits_for_nothing(
     + [("Wed, 21 Oct 2015 07:28:00 GMT", 0.1)],
 )
 def test_what_a_server_asks_to_wait_is_heeded_within_reason(asked: str, pause_s: float) -> None:
-    assert pacing.pause_s(("http_429", f"slow down (Retry-After: {asked})")) == pause_s
+    assert pacing.pause_s(Refused("slow down", asked)) == pause_s
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from serving.probe.metrics import Figures, report
 from serving.probe.page import INK, page, sweep_page
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
+from serving.probe.report_text import progress_line
 from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
 from serving.probe.sweep import highest, keep, load_of, search
 from serving.probe.sweep_report import Point, Sweep, sweep_text
-from serving.probe.text import progress_line
 
 
 def run_of(**fields: Any) -> Run:

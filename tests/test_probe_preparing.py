@@ -14,7 +14,7 @@ from serving.probe.dataset import Lexicon
 from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths
 from serving.probe.request_maker import RequestMaker
-from serving.probe.results import ClientSide, Ending, Result, ServerFacts, Writer
+from serving.probe.results import ClientSide, Ending, Refused, Result, ServerFacts, Writer
 from serving.probe.spec import Load, Slo, Target, Workload
 
 TARGET = Target(base_url="http://host", api="chat")
@@ -69,7 +69,12 @@ def test_who_answers_and_under_which_name(
     models: list[dict[str, Any]], wanted: str | None, facts: ServerFacts, model: str
 ) -> None:
     server = Server(models, TARGET.model_copy(update={"model": wanted}))
-    assert running.meet(asked(server), WORKLOAD) == (facts, model)
+    assert running.meet(asked(server), WORKLOAD) == (facts, model, True)
+
+
+def test_a_model_that_is_not_in_the_list() -> None:
+    server = Server([VLLM], TARGET.model_copy(update={"model": "other"}))
+    assert running.meet(asked(server), WORKLOAD)[1:] == ("other", False)
 
 
 def test_a_server_without_models_needs_a_name() -> None:
@@ -159,8 +164,12 @@ def maker(**fields: Any) -> RequestMaker:
 OK = Result(0, 0, 0, 9, status=200, gaps_us=[1])
 
 
-def failed(status: int = 0, error: str = "x", message: str | None = None) -> Result:
-    return Result(0, 0, 0, 9, status=status, error=error, message=message)
+def failed(status: int = 0, error: str = "x", message: str | None = None, **refused: str) -> Result:
+    """A failure; one with a message and a status as an HTTP answer of those words."""
+    answer = Refused(message, **refused) if message and status else None
+    return Result(
+        0, 0, 0, 9, status=status, error=error, message=answer.message if answer else message, refused=answer
+    )
 
 
 @pytest.fixture
@@ -216,7 +225,7 @@ def test_a_server_that_starts_is_tried_again(
             return status == 503
 
     monkeypatch.setattr(running, "Patience", Patience)
-    fates = iter([failed(503, message="loading (Retry-After: 2)"), OK])
+    fates = iter([failed(503, message="loading", retry_after="2"), OK])
     monkeypatch.setattr(f"{__name__}.FATES", fates)
     running.warm_up(maker(), Load(shape="concurrency"), lambda text: None)
     assert (len(sent), waited) == (2, [(503, "2")])
@@ -248,13 +257,13 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
             "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
         ),
         (
-            failed(429, message="slow (Retry-After: 5)"),
+            failed(429, message="slow", retry_after="5"),
             EndpointError,
             f"{WHERE} is rate-limited: HTTP 429: slow.",
             "Wait 5 s and try again, or measure with a key that has a higher limit.",
         ),
         (
-            failed(302, message="it redirects to http://b"),
+            failed(302, message="an empty body", redirects_to="http://b"),
             EndpointError,
             f"{WHERE} redirects to http://b.",
             "Give the address it points to, if that is the server you mean.",
@@ -282,16 +291,10 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
             for status in (400, 404, 405)
         ),
         (
-            failed(404, message="no model x"),
+            failed(500, message="it redirects to nobody (Retry-After: 5)"),
             EndpointError,
-            f"{NO_ANSWER}HTTP 404: no model x.",
-            "Leave --model out to take the first model the server lists.",
-        ),
-        (
-            failed(400, message="no model x"),
-            EndpointError,
-            f"{NO_ANSWER}HTTP 400: no model x.",
-            APIS,
+            f"{NO_ANSWER}HTTP 500: it redirects to nobody (Retry-After: 5).",
+            LOG,
         ),
         *(
             (
@@ -305,13 +308,17 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
     ],
 )
 def test_what_a_refused_trial_says(result: Result, kind: type[CorralError], message: str, hint: str) -> None:
-    found = running.refusal(TARGET, result)
-    assert (type(found), found.message, found.hint) == (kind, message, hint)
+    error = running.refusal(maker(), result)
+    assert (type(error), error.message, error.hint) == (kind, message, hint)
 
 
-def test_what_was_said_and_how_long_to_wait() -> None:
-    assert running.said_of(failed(message="slow down. (Retry-After: 5)")) == ("slow down", "5")
-    assert running.said_of(failed(error="reset")) == ("reset", None)
+def test_a_model_that_the_server_does_not_list_is_the_first_suspect() -> None:
+    for status, hint in (
+        (404, "Leave --model out to take the first model the server lists."),
+        (400, APIS),
+    ):
+        error = running.refusal(maker(is_listed=False), failed(status, message="what it says."))
+        assert (error.message, error.hint) == (f"{NO_ANSWER}HTTP {status}: what it says.", hint)
 
 
 # The record

@@ -2,20 +2,18 @@
 
 import ssl
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx2
 import orjson
 import pytest
 
-from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.errors import AuthError, CorralError, EndpointError
 from serving.probe import questions
 from serving.probe.questions import (
     Patience,
     Server,
     certificate_fault,
-    key_in,
     read_counters,
     read_whole,
     untold,
@@ -421,56 +419,3 @@ def test_an_answer_is_read_whole_up_to_its_limit() -> None:
     assert len(read_whole(httpx2.Response(200, content=bytes(most))).content) == most
     with pytest.raises(httpx2.DecodingError, match="more than 16,777,216 bytes for a short question"):
         read_whole(httpx2.Response(200, content=bytes(most + 1)))
-
-
-# The key
-
-
-def key_of(monkeypatch: pytest.MonkeyPatch, text: str) -> str | None:
-    monkeypatch.setenv("KEY", text)
-    return questions.api_key(THERE.model_copy(update={"api_key_variable": "KEY"}))
-
-
-def test_a_key_is_one_printable_word(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert [key_of(monkeypatch, text) for text in (" k\n", "", "  ")] == ["k", None, None]
-    assert questions.api_key(THERE) is None
-    assert questions.api_key(THERE.model_copy(update={"api_key_variable": "NOT_THERE"})) is None
-    (tmp_path / "key").write_text("from the file\n".replace(" ", "-"))
-    both = THERE.model_copy(update={"api_key_file": tmp_path / "key", "api_key_variable": "KEY"})
-    assert questions.api_key(both) == "from-the-file"
-    for text in ("a b", "é", "a\x7fb", "a\nb"):
-        with pytest.raises(AuthError) as caught:
-            key_of(monkeypatch, text)
-        assert caught.value.message == "The API key holds characters a header cannot carry."
-        assert caught.value.hint == "The key is one line of printable ASCII."
-
-
-@pytest.mark.parametrize(
-    ("content", "kind", "message", "hint"),
-    [
-        (b"\n \n", AuthError, "The API key file {} is empty.", "Put the key into it, on one line."),
-        (
-            b"x" * 16385,
-            AuthError,
-            "The API key file {} is too large to be one.",
-            "Put the key into it, on one line.",
-        ),
-        (
-            b"\xff",
-            DocumentError,
-            "The API key file {} cannot be read: 'utf-8' codec can't decode byte 0xff in position 0: invalid start"
-            " byte.",
-            "Check the path and its owner.",
-        ),
-    ],
-)
-def test_a_key_file_that_is_none(
-    tmp_path: Path, content: bytes, kind: type[CorralError], message: str, hint: str
-) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(content)
-    with pytest.raises(kind) as caught:
-        key_in(path)
-    assert (caught.value.message, caught.value.hint) == (message.format(path), hint)
-    path.write_bytes(b"x" * 16384)
-    assert len(key_in(path)) == 16384

@@ -12,8 +12,8 @@ import pytest
 from deploy.cli.main import run as corral
 from serving.probe import ask, metrics, results
 from serving.probe.report import ProbeReport
+from serving.probe.report_text import report_text
 from serving.probe.run import run
-from serving.probe.text import report_text
 
 Fake = Callable[..., str]
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from serving.probe.pacing import pause_s, schedule_s
+from serving.probe.results import Refused
 from serving.probe.spec import Load
 
 
@@ -55,8 +56,5 @@ def test_what_has_no_schedule() -> None:
 
 
 def test_without_a_failure_or_a_wish_the_pause_is_a_tenth_of_a_second() -> None:
-    assert [pause_s(failure) for failure in (None, ("reset", "gone"), ("x", "(Retry-After: 10.5)"))] == [
-        0.1,
-        0.1,
-        10.0,
-    ]
+    assert [pause_s(refused) for refused in (None, Refused("gone"), Refused("", "10.5"))] == [0.1, 0.1, 10.0]
+    assert pause_s(Refused("(Retry-After: 5)")) == 0.1

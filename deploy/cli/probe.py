@@ -116,8 +116,8 @@ def run(
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
     from infra.say import emit, progress
     from serving.probe import ask
+    from serving.probe.report_text import progress_line, report_text
     from serving.probe.run import run as probe
-    from serving.probe.text import progress_line, report_text
 
     url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
@@ -173,7 +173,7 @@ def report(
     """Compute the report again from raw results; only the files asked for are written."""
     from infra.say import emit
     from serving.probe.from_results import report_from_results
-    from serving.probe.text import report_text
+    from serving.probe.report_text import report_text
 
     made, path = report_from_results(results, html, csv, vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
@@ -230,9 +230,9 @@ def sweep(
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
     from infra.say import emit, progress
     from serving.probe import ask
+    from serving.probe.report_text import progress_line
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
-    from serving.probe.text import progress_line
 
     url, model, api_key_file = endpoint_of(url, model, api_key_file)
     target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)

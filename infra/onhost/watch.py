@@ -112,7 +112,10 @@ def is_there(address: str) -> bool:
 
 
 def work_done(text: str) -> str:
-    """The counters of vLLM's /metrics, or `busy` while a request runs or waits."""
+    """The counters of vLLM's /metrics, or `busy` while a request runs or waits.
+
+    Prometheus's text is read here a second time: a box's bare Python has nothing of ours but this file.
+    """
     samples = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     named = [(name.partition("{")[0], float(value)) for name, _, value in samples if name]
     if any(value > 0 for name, value in named if name in GAUGES):

@@ -231,7 +231,7 @@ class Attack:
             self._late_us.append(max(0, (time.monotonic_ns() - answer.done_ns) // 1000))
             self._take_next(connection)
         else:
-            self._take_next_later(connection, pause_s(answer.failure))
+            self._take_next_later(connection, pause_s(answer.refused))
         self._finish_if_over()
 
     def _settle(self) -> None:

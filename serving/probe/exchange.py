@@ -8,7 +8,7 @@ from typing import Any
 from orjson import loads
 
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
-from serving.probe.results import Result
+from serving.probe.results import Refused, Result
 from serving.probe.server_words import body_line, one_line
 from serving.probe.wire import Response
 
@@ -72,6 +72,8 @@ class Answer:
     status: int = 0
     failure: tuple[str, str] | None = None
     """The error's class and what was said."""
+    refused: Refused | None = None
+    """The answer of a server that streams nothing."""
     stamps_ns: list[int] = field(default_factory=list)
     empty: list[tuple[int, bool]] = field(default_factory=list)
     """Which chunks held no text, and whether they closed the stream."""
@@ -168,7 +170,8 @@ class Answer:
         """The response is whole: was it what it should be?"""
         self.status = response.status
         if response.status != 200:
-            self.failure = (f"http_{response.status}", http_text(response))
+            self.refused = refused_by(response)
+            self.failure = (f"http_{response.status}", self.refused.message)
         elif not response.is_stream:
             kind = response.headers.get("content-type", "no content type")
             if encoding := response.encoding:
@@ -194,6 +197,7 @@ class Answer:
             status=self.status,
             error=error_class,
             message=message and one_line(message),
+            refused=self.refused,
             gaps_us=gaps(self.sent_ns, stamps),
             chunk_tokens=chunk_tokens,
             input_asked=self.shot.input_asked,
@@ -215,16 +219,14 @@ def around(payload: bytes, text: str) -> tuple[bytes, bytes]:
     return (before + b'"', b'"' + behind) if sure else (b"", b"")
 
 
-def http_text(response: Response) -> str:
+def refused_by(response: Response) -> Refused:
     """What the body of an error answer says; where the server sends us, and when it wants to be asked again."""
-    if 300 <= response.status < 400 and "location" in response.headers:
-        return f"it redirects to {response.headers['location']}"
     try:
-        text = error_text(loads(response.body))
+        words = error_text(loads(response.body))
     except ValueError:
-        text = body_line(response.body, response.encoding)
-    wait = response.headers.get("retry-after")
-    return f"{text} (Retry-After: {wait})" if wait else text
+        words = body_line(response.body, response.encoding)
+    location = response.headers.get("location") if 300 <= response.status < 400 else None
+    return Refused(words, response.headers.get("retry-after") or None, location)
 
 
 def gaps(sent_ns: int, stamps_ns: list[int]) -> list[int]:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
+from serving.probe.results import Refused
 from serving.probe.server_words import wait_s
 from serving.probe.spec import Load
 
@@ -88,8 +89,7 @@ def ramp(start_rate: float, end_rate: float, duration_s: float) -> Iterator[floa
         index += 1
 
 
-def pause_s(failure: tuple[str, str] | None) -> float:
+def pause_s(refused: Refused | None) -> float:
     """How long a closed loop waits after a failure: what the server asked, within reason."""
-    _, found, wait = (failure[1] if failure else "").partition("(Retry-After: ")
-    asked_s = wait_s(wait.rstrip(")")) if found else None
+    asked_s = wait_s(refused.retry_after) if refused and refused.retry_after else None
     return min(max(asked_s or 0.0, PAUSE_AFTER_ERROR_S), MOST_RETRY_AFTER_S)

@@ -3,7 +3,7 @@
 import html
 import io
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from cycler import cycler
 from infra.figure import figure, plain_numbers
 from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
+from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
 from serving.probe.samples import BIN_US
 from serving.probe.sweep_report import Point, Sweep, answer_text
-from serving.probe.text import clock, goodput, heading, latencies, remarks, throughput
 
 if TYPE_CHECKING:
     from infra.figure import Axes
@@ -35,8 +35,6 @@ DRAWN: Any = {
     "svg.hashsalt": "corral",
 }
 MOST_DOTS = 20_000
-LABEL_WIDTH = 13
-"""Of the report's text: what stands before is the line's name."""
 
 
 def page(figures: Figures) -> str:
@@ -73,31 +71,22 @@ def document(title: str, parts: list[str]) -> str:
 
 def report_parts(report: ProbeReport) -> list[str]:
     """What the report says, as tables."""
-    what, *counts = heading(report).splitlines()
-    lines = [*counts, *throughput(report).splitlines(), *goodput(report).splitlines()]
-    after = [*clock(report).splitlines(), *remarks(report).splitlines()]
-    numbers = [[line[:LABEL_WIDTH], *line[LABEL_WIDTH:].split()] for line in latencies(report).splitlines()]
     return [
-        f"<p>{html.escape(what)}</p>",
+        f"<p>{html.escape(what_was_done(report))}</p>",
         *(f"<p class=invalid>Do not use: {html.escape(why)}.</p>" for why in report.invalid_because),
-        table(map(named, lines), "named"),
-        table(numbers, "numbers"),
-        table((named(line) for line in after if not line.startswith("INVALID")), "named"),
+        table((requests(report), *throughput(report), *goodput(report)), "named"),
+        table(latencies(report), "numbers"),
+        table((*clock(report), *remarks(report)), "named"),
     ]
 
 
-def named(line: str) -> list[str]:
-    """A line of the report as its name and what it says."""
-    return [line[:LABEL_WIDTH], line[LABEL_WIDTH:]]
-
-
-def table(rows: Iterable[list[str]], kind: str) -> str:
+def table(rows: Iterable[Sequence[str]], kind: str) -> str:
     """Rows whose first cell is their name; a table of numbers has names in its first row, too."""
     lines = []
     for number, (first, *rest) in enumerate(rows):
         cell = "th" if kind == "numbers" and number == 0 else "td"
-        cells = "".join(f"<{cell}>{html.escape(each.strip())}</{cell}>" for each in rest)
-        lines.append(f"<tr><th>{html.escape(first.strip())}</th>{cells}</tr>")
+        cells = "".join(f"<{cell}>{html.escape(each)}</{cell}>" for each in rest)
+        lines.append(f"<tr><th>{html.escape(first)}</th>{cells}</tr>")
     return f"<div class=wide><table class={kind}>{''.join(lines)}</table></div>"
 
 
@@ -189,10 +178,13 @@ def rising(axes: "Axes", found: Sweep) -> None:
 def latency(axes: "Axes", found: Sweep) -> None:
     """TTFT and TPOT against the load; a step without any leaves a gap."""
     loads = [each.load for each in found.points]
-    for label in ("TTFT p50", "TTFT p99", "TPOT p50"):
-        field = label.lower().replace(" ", "_") + "_s"
-        values = [(getattr(each, field) or math.nan) * 1e3 for each in found.points]
-        axes.plot(loads, values, "o-", label=label)
+    curves = {
+        "TTFT p50": [each.ttft_p50_s for each in found.points],
+        "TTFT p99": [each.ttft_p99_s for each in found.points],
+        "TPOT p50": [each.tpot_p50_s for each in found.points],
+    }
+    for label, times_s in curves.items():
+        axes.plot(loads, [(time_s or math.nan) * 1e3 for time_s in times_s], "o-", label=label)
     axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
     plain_numbers(axes.xaxis)
     if any(each.ttft_p50_s for each in found.points):  # matplotlib refuses a logarithmic axis without data

@@ -1,22 +1,22 @@
 """Door: what a probe asks the server besides its load: models, token counts, counters."""
 
-import os
 import ssl
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from infra.errors import AuthError, DocumentError, EndpointError
+from infra.errors import AuthError, EndpointError
 from serving.probe.address import tls_context
 from serving.probe.apis import APIS, error_text
 from serving.probe.protocol import other_protocol
 from serving.probe.server_words import body_line, one_line, wait_s, wait_text
 from serving.probe.spec import Target
+from serving.vllm.api_key import key_of
+from serving.vllm.prometheus import sums
 
 LONGEST_ANSWER_S = 15.0
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
@@ -26,7 +26,6 @@ STARTING = (502, 503, 504)
 """What a server that is still starting answers, or the proxy before it."""
 STARTING_S = 10.0
 LONGEST_NAME = 1000
-LONGEST_KEY = 16384
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -47,7 +46,7 @@ class Server:
     def __init__(self, target: Target, timeout_s: float = LONGEST_ANSWER_S) -> None:
         self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
         self.target = target
-        self.api_key = api_key(target)
+        self.api_key = key_of(target.api_key_file, target.api_key_variable)
         self._api = APIS[target.api]
         self._http = httpx2.Client(
             base_url=target.base_url,
@@ -214,41 +213,6 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
 
 
-def api_key(target: Target) -> str | None:
-    """The key from its file or its environment variable.
-
-    Raises DocumentError for a file that cannot be read, AuthError for what is no key.
-    """
-    if target.api_key_file is not None:
-        key = key_in(target.api_key_file)
-    else:
-        key = os.environ.get(target.api_key_variable, "") if target.api_key_variable else ""
-    key = key.strip()
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise AuthError(
-            "The API key holds characters a header cannot carry.", "The key is one line of printable ASCII."
-        )
-    return key or None
-
-
-def key_in(path: Path) -> str:
-    """The text of a key file. Raises DocumentError, or AuthError for an empty one."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(LONGEST_KEY + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DocumentError(
-            f"The API key file {path} cannot be read: {error}.", "Check the path and its owner."
-        ) from None
-    if not text.strip():
-        raise AuthError(f"The API key file {path} is empty.", "Put the key into it, on one line.")
-    if len(text) > LONGEST_KEY:
-        raise AuthError(
-            f"The API key file {path} is too large to be one.", "Put the key into it, on one line."
-        )
-    return text
-
-
 def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
     """Why the first question has no answer, from the HTTP library's failure."""
     if isinstance(error, httpx2.TimeoutException):
@@ -330,15 +294,6 @@ def body_text(response: httpx2.Response) -> str:
 
 
 def read_counters(text: str) -> dict[str, float]:
-    """PURE: the sums over all label sets of the counters we follow, from Prometheus text."""
-    wanted = {name: key for key, name in COUNTERS.items()}
-    sums: dict[str, float] = {}
-    for line in text.splitlines():
-        name = line.partition("{")[0].partition(" ")[0]
-        if name in wanted:
-            try:
-                value = float(line.rpartition(" ")[2])
-            except ValueError:
-                continue
-            sums[wanted[name]] = sums.get(wanted[name], 0.0) + value
-    return sums
+    """PURE: the counters we follow, from Prometheus text."""
+    values = sums(text)
+    return {key: values[name] for key, name in COUNTERS.items() if name in values}

@@ -30,6 +30,8 @@ class RequestMaker:
     lexicon: Lexicon
     salt: str
     """The run's own part of the prefix cache."""
+    is_listed: bool = True
+    """Whether the server lists the model; true where it lists none."""
 
     @property
     def api(self) -> Api:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
 
 import orjson
 
@@ -53,6 +53,21 @@ class Run(Document):
     """What the user must know about how the requests were made."""
 
 
+class Refused(NamedTuple):
+    """What an HTTP answer that is no stream says: its words, and the headers that tell what to do about it."""
+
+    words: str
+    retry_after: str | None = None
+    redirects_to: str | None = None
+
+    @property
+    def message(self) -> str:
+        """All of it in one sentence."""
+        if self.redirects_to is not None:
+            return f"it redirects to {self.redirects_to}"
+        return self.words if self.retry_after is None else f"{self.words} (Retry-After: {self.retry_after})"
+
+
 @dataclass(slots=True)
 class Result:
     """What became of one request. A failure is data: `error` is its class, `message` what was said."""
@@ -81,6 +96,8 @@ class Result:
     """Chunks that shared a read with a later one: their stamp is an upper bound."""
     empty_chunks: int = 0
     process: int = 0
+    refused: Refused | None = field(default=None, compare=False)
+    """The answer behind `message`, for as long as the result is not stored."""
 
     @property
     def ok(self) -> bool:
@@ -261,6 +278,7 @@ def shortened(result: Result) -> dict[str, Any]:
 DEFAULTS: dict[str, Any] = {
     each.name: [] if each.name == "gaps_us" else each.default if each.name != "index" else None
     for each in fields(Result)
+    if each.name != "refused"
 }
 
 

@@ -20,7 +20,8 @@ from serving.probe.prompts import check_sayable, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
-from serving.probe.results import REPORT, Result, Run, ServerFacts, Writer, new_writer
+from serving.probe.results import REPORT, Refused, Result, Run, ServerFacts, Writer, new_writer
+from serving.probe.server_words import one_line
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.workers import Watch, attack
 
@@ -93,7 +94,7 @@ def finish(output: Path, writer: Writer) -> ProbeReport:
 
 def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker, Composer]:
     """Learn of the server what its requests need."""
-    facts, model = meet(server, workload, say)
+    facts, model, is_listed = meet(server, workload, say)
     target = server.target
     say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
 
@@ -109,14 +110,14 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker,
     end_s = time.monotonic() + LEARN_LIMIT_S
     facts = facts.model_copy(update={"exact_lengths": lexicon.known})
     salt = f"corral-{time.time_ns():x}"
-    maker = RequestMaker(target, server.api_key, model, workload, facts, lexicon, salt)
+    maker = RequestMaker(target, server.api_key, model, workload, facts, lexicon, salt, is_listed)
     composer = maker.composer(f"{workload.seed}")
     composer.count = count
     return maker, composer
 
 
-def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tuple[ServerFacts, str]:
-    """Who answers there, and under which model's name."""
+def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tuple[ServerFacts, str, bool]:
+    """Who answers there, under which model's name, and whether that is one it lists, where it lists any."""
     listed = server.models(say)
     model = server.target.model or (listed[0]["id"] if listed else None)
     if model is None:
@@ -130,7 +131,7 @@ def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tu
         max_model_len=limit if isinstance(limit, int) and limit > 0 else None,
     )
     check_lengths(workload, facts)
-    return facts, model
+    return facts, model, bool(entry) or not listed
 
 
 def check_lengths(workload: Workload, facts: ServerFacts) -> None:
@@ -162,8 +163,8 @@ def warm_up(maker: RequestMaker, load: Load, say: Say) -> None:
     trial, rest = loads_before(load)
     patience = Patience(say)
     while not (result := results_of(maker, trial, shots[:1])[0]).ok:
-        if not patience.allows(result.status, said_of(result)[1]):
-            raise refusal(maker.target, result)
+        if not patience.allows(result.status, result.refused and result.refused.retry_after):
+            raise refusal(maker, result)
     if shots[1:]:
         results_of(maker, rest, shots[1:])
 
@@ -200,36 +201,36 @@ def loads_before(load: Load) -> tuple[Load, Load]:
     ), once
 
 
-def refusal(target: Target, result: Result) -> EndpointError | AuthError:
-    """The canary's failure as an error."""
-    said, wait = said_of(result)
-    where = f"{target.base_url}{APIS[target.api].path}"
+def refusal(maker: RequestMaker, result: Result) -> EndpointError | AuthError:
+    """The trial's failure as an error."""
+    where = f"{maker.target.base_url}{maker.api.path}"
+    refused = result.refused or Refused(result.message or result.error or "")
     if result.status in (401, 403):
         return AuthError(
             f"{where} refuses the request: HTTP {result.status}.",
             "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
         )
     if result.status == 429:
-        return rate_limited(where, said, wait)
-    before, redirects, location = said.partition("it redirects to ")
-    if redirects and not before:
-        return redirected(where, location)
+        return rate_limited(where, refused.words, refused.retry_after)
+    if refused.redirects_to is not None:
+        return redirected(where, one_line(refused.redirects_to))
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
-    *most, last = sorted(APIS)
-    hint = f"Try another API: --api {', '.join(most)} or {last}." if result.status in (400, 404, 405) else ""
-    if result.status == 404 and "model" in said:
-        hint = "Leave --model out to take the first model the server lists."
-    if result.status in STARTING:
-        hint = "Is it still starting? Try again when it is ready, or look at its log."
     return EndpointError(
-        f"{where} does not stream an answer: {status}{said}.", hint or "Look at the server's log."
+        f"{where} does not stream an answer: {status}{refused.words.rstrip('.')}.",
+        hint_for(result.status, maker.is_listed),
     )
 
 
-def said_of(result: Result) -> tuple[str, str | None]:
-    """What was said of a failure, and the Retry-After that came with it."""
-    said, _, wait = (result.message or result.error or "").partition(" (Retry-After: ")
-    return said.rstrip("."), wait.removesuffix(")") or None
+def hint_for(status: int, is_listed: bool) -> str:
+    """What to try after an answer that is no stream."""
+    if status == 404 and not is_listed:
+        return "Leave --model out to take the first model the server lists."
+    if status in (400, 404, 405):
+        *most, last = sorted(APIS)
+        return f"Try another API: --api {', '.join(most)} or {last}."
+    if status in STARTING:
+        return "Is it still starting? Try again when it is ready, or look at its log."
+    return "Look at the server's log."
 
 
 def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra.record import Document, Record
-from serving.probe.text import limits_text
+from serving.probe.report_text import limits_text
 
 
 class Point(Record):

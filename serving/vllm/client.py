@@ -1,6 +1,5 @@
 """The door to an endpoint: plain HTTP to health, models, metrics and one small completion."""
 
-import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,12 +9,12 @@ from typing import Any
 import httpx2
 
 from infra.errors import AuthError, CorralError, EndpointError
-from infra.record import Record, read_text
+from infra.record import Record
+from serving.vllm import prometheus
+from serving.vllm.api_key import key_in
 from serving.vllm.endpoint import Endpoint
 
 CANARY_PROMPT = "Hello"
-GAUGE = re.compile(r"^(?P<name>[a-z_:]+)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class TooLate(EndpointError):
@@ -67,19 +66,17 @@ def canary(endpoint: Endpoint, timeout_s: float) -> Canary:
 
 def metrics(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, float]:
     """The values of /metrics, summed over their labels. Raises EndpointError."""
-    values: dict[str, float] = {}
-    for match in map(GAUGE.match, get(endpoint, "/metrics", timeout_s).text.splitlines()):
-        if match:
-            values[match["name"]] = values.get(match["name"], 0.0) + float(match["value"])
-    return values
+    return prometheus.sums(get(endpoint, "/metrics", timeout_s).text)
 
 
 def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
     """What vLLM itself says of its KV cache: the labels of vllm:cache_config_info. Raises EndpointError."""
-    for line in get(endpoint, "/metrics", timeout_s).text.splitlines():
-        if line.startswith("vllm:cache_config_info{"):
-            return dict(LABEL.findall(line))
-    raise EndpointError(f"{endpoint.base_url}/metrics says nothing of a KV cache.", "Is it a vLLM server?")
+    labels = prometheus.labels_of(get(endpoint, "/metrics", timeout_s).text, "vllm:cache_config_info")
+    if labels is None:
+        raise EndpointError(
+            f"{endpoint.base_url}/metrics says nothing of a KV cache.", "Is it a vLLM server?"
+        )
+    return labels
 
 
 def get(endpoint: Endpoint, path: str, timeout_s: float) -> httpx2.Response:
@@ -96,7 +93,7 @@ def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) 
 
 def client(endpoint: Endpoint, timeout_s: float) -> httpx2.Client:
     """A client that asks the endpoint itself: no proxy of the environment, no redirect, no netrc."""
-    key = read_text(endpoint.api_key_file, "key file").strip() if endpoint.api_key_file else ""
+    key = key_in(endpoint.api_key_file) if endpoint.api_key_file else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx2.Client(
         base_url=endpoint.base_url, headers=headers, timeout=timeout_s, trust_env=False, verify=trusted()

@@ -8,10 +8,10 @@ import pytest
 from serving.probe.diff import Change, Difference, diff_text, unlike
 from serving.probe.lengths import Lengths
 from serving.probe.report import Client, Interval, ProbeReport, Steady, Summary
+from serving.probe.report_text import limits_text, report_text, what_was_done
 from serving.probe.results import Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep_report import Point, Sweep, answer_text, point_text, sweep_text
-from serving.probe.text import heading, limits_text, report_text
 
 
 def latency(mean_s: float) -> Summary:
@@ -124,7 +124,7 @@ def test_a_bare_report_in_words() -> None:
 )
 def test_the_other_kinds_of_load_in_words(load: dict[str, str], how: str) -> None:
     made = REPORT.model_copy(update={"load": REPORT.load | load})
-    assert heading(made).startswith(f"scout at http://host:1 (chat), {how}, 512 tokens in")
+    assert what_was_done(made).startswith(f"scout at http://host:1 (chat), {how}, 512 tokens in")
 
 
 def test_limits_as_a_person_says_them() -> None:

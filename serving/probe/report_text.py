@@ -1,0 +1,177 @@
+"""PURE: a report and a run's progress as a person reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from serving.probe.progress import Progress
+from serving.probe.report import ProbeReport, Summary
+
+
+def progress_line(state: Progress) -> str:
+    """One line a second."""
+    ttft = sorted(state.ttft_us)
+    latency = ""
+    if ttft:
+        p50, p99 = ttft[len(ttft) // 2], ttft[min(len(ttft) - 1, len(ttft) * 99 // 100)]
+        latency = f"  TTFT p50 {p50 / 1e3:.1f} p99 {p99 / 1e3:.1f} ms"
+    failed = f"  {state.failed} failed" if state.failed else ""
+    tokens_a_chunk = state.ended_tokens / state.ended_chunks if state.ended_chunks else 1.0
+    return (
+        f"{state.elapsed_s:6.1f} s  {state.done}/{state.sent} done, {state.in_flight} in flight"
+        f"  {state.requests_per_s:,.1f} requests/s  {state.chunks_per_s * tokens_a_chunk:,.0f} output tokens/s"
+        f"{latency}{failed}"
+    )
+
+
+Row = tuple[str, str]
+"""A line of the report: its name, and what it says."""
+NAME_WIDTH = 13
+
+
+def report_text(report: ProbeReport, folder: Path) -> str:
+    """The report as a short table."""
+    lines = [
+        what_was_done(report),
+        *map(row_line, (requests(report), *throughput(report))),
+        *map(latency_line, latencies(report)),
+        *map(row_line, (*goodput(report), *clock(report), *invalid(report), *remarks(report))),
+    ]
+    return "\n".join(lines) + f"\n\nraw results and report in {folder}"
+
+
+def row_line(row: Row) -> str:
+    """A row in print."""
+    name, words = row
+    return f"{name:<{NAME_WIDTH}}{words}"
+
+
+def latency_line(cells: list[str]) -> str:
+    """A row of the table of latencies in print."""
+    name, *numbers = cells
+    return f"{name:<12}" + "".join(f"{number:>11}" for number in numbers)
+
+
+def what_was_done(report: ProbeReport) -> str:
+    """Of whom it was asked, and how."""
+    load = report.load
+    how = {
+        "concurrency": f"{load.get('concurrency')} at a time",
+        "burst": "all at once",
+        "replay": "replayed from a trace",
+    }.get(str(load["shape"]), f"{load.get('request_rate')}/s {load['shape']}")
+    given = load.get("prompts_file")
+    lengths = (
+        f"the prompts of {given}"
+        if given
+        else f"{load['input_tokens']} tokens in, {load['output_tokens']} out"
+    )
+    return f"{report.model} at {report.url} ({load['api']}), {how}, {lengths}"
+
+
+def requests(report: ProbeReport) -> Row:
+    """How many, and what became of them."""
+    failed = "".join(f", {count} {name}" for name, count in report.errors.items())
+    unfinished = f", {report.unfinished} unfinished" if report.unfinished else ""
+    return (
+        "requests",
+        f"{report.sent} sent, {report.succeeded} succeeded{failed}{unfinished}, {report.duration_s:.1f} s",
+    )
+
+
+def throughput(report: ProbeReport) -> Iterator[Row]:
+    """Tokens and requests a second."""
+    yield (
+        "output",
+        f"{report.output_tokens_per_s:,.1f} tokens/s ({report.output_tokens:,} tokens,"
+        f" best second {report.peak_output_tokens_per_s:,.0f})",
+    )
+    yield (
+        "in and out",
+        f"{report.total_tokens_per_s:,.1f} tokens/s, {report.request_per_s:.2f} requests/s",
+    )
+    if report.steady is not None:
+        spread = report.confidence.get("output_tokens_per_s")
+        about = f" (95 %: {spread.low:,.1f} to {spread.high:,.1f})" if spread else ""
+        yield (
+            "steady",
+            f"{report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"
+            f" from {report.steady.start_s:.1f} to {report.steady.end_s:.1f} s",
+        )
+    if report.from_send:
+        yield "latencies", 'from when each request was due; "sent": from its sending'
+
+
+def latencies(report: ProbeReport) -> list[list[str]]:
+    """The table of latencies in milliseconds, by row; the first has the columns' names."""
+    steady = report.steady
+    rows = (
+        ("TTFT", report.ttft_s),
+        ("TTFT steady", steady.ttft_s if steady else None),
+        ("TPOT", report.tpot_s),
+        ("ITL", report.itl_s),
+        ("ITL a token", report.itl_per_token_s),
+        ("E2E", report.e2e_s),
+        ("TTFT sent", report.from_send.get("ttft_s")),
+        ("E2E sent", report.from_send.get("e2e_s")),
+    )
+    head = ["ms", "mean", "p50", "p90", "p95", "p99", "max"]
+    return [head, *([name, *in_ms(values)] for name, values in rows if values is not None)]
+
+
+def in_ms(values: Summary) -> list[str]:
+    """One latency, in the order of the columns."""
+    numbers = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max or 0.0)
+    return [f"{value * 1e3:,.2f}" for value in numbers]
+
+
+def goodput(report: ProbeReport) -> list[Row]:
+    """The share that met the SLO."""
+    if not report.goodput:
+        return []
+    return [
+        (
+            "goodput",
+            f"{report.goodput['request_per_s']:.2f} requests/s,"
+            f" {report.goodput['attainment']:.1%} met {limits_text(report.goodput['slo'])}",
+        )
+    ]
+
+
+def limits_text(slo: Any) -> str:
+    """The limits of an SLO record as a person says them."""
+    names = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "worst ITL", "e2e_s": "E2E"}
+    return ", ".join(f"{names[name]} <= {limit * 1e3:,g} ms" for name, limit in slo.items())
+
+
+def clock(report: ProbeReport) -> list[Row]:
+    """How wrong the probe's own clock was."""
+    client = report.client
+    lag = "this does not enter the figures" if client.stamps == "kernel" else "the figures include it"
+    return [
+        (
+            "clock",
+            f"{client.stamps} stamps; read {client.p50_lag_s * 1e3:.3f} ms (p99 {client.p99_lag_s * 1e3:.3f})"
+            f" after arrival: {lag}; {client.uncertain_fraction:.2%} of stamps uncertain",
+        ),
+        (
+            "probe",
+            f"{client.cpu_fraction:.1%} of a core, {client.cpu_us_per_event:.1f} us a chunk"
+            f" (read by {'C' if client.reader == 'c' else 'Python'});"
+            f" sends late by p99 {client.late_sends_p99_s * 1e3:.2f} ms",
+        ),
+    ]
+
+
+def invalid(report: ProbeReport) -> list[Row]:
+    """Why the figures must not be used."""
+    return [("INVALID", reason) for reason in report.invalid_because]
+
+
+def remarks(report: ProbeReport) -> list[Row]:
+    """What must be read with the figures."""
+    return [
+        *(("warning", text) for text in report.warnings),
+        *(("error", f"{name}: {example}") for name, example in report.error_examples.items()),
+        *(("note", text) for text in report.notes),
+    ]
