@@ -1,11 +1,8 @@
 """From the flags of `provision` and `up` to a deployment and its options; and the question before spending."""
 
-import math
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from pydantic import ValidationError
 
 from deploy.line import Approve
 from deploy.targets.deployment import Deployment, deployment_for
@@ -15,7 +12,6 @@ from deploy.targets.place import Check
 from deploy.targets.show_provision import checked_target
 from deploy.targets.weights import with_token_file
 from infra.errors import UsageError
-from infra.record import first_problem
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
 
@@ -58,19 +54,7 @@ def wish_from(flags: dict[str, Any]) -> Wish:
 
 def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
     """The options for EC2. Raises UsageError for one that is given without that target, or cannot be meant."""
-    given = {
-        key: tuple(dict.fromkeys(value)) if isinstance(value, list) else value for key, value in given.items()
-    }
-    given = {key: value for key, value in given.items() if value is not None}
-    try:
-        options = Ec2Options(**given)
-    except ValidationError as error:
-        raise UsageError(
-            f"The options do not hold: {first_problem(error)}.", "See: corral provision --help"
-        ) from None
-    limit = options.max_usd_per_hour
-    if limit is not None and not (math.isfinite(limit) and limit > 0):
-        raise UsageError(f"--max-usd-per-hour {limit} is no price.", "For example: --max-usd-per-hour 10")
+    options = Ec2Options.of({key: value for key, value in given.items() if value is not None})
     if target != "ec2":
         foreign = Ec2Options(engine=options.engine if target == "ssh" else None)
         if options != foreign:

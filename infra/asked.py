@@ -82,7 +82,9 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
         return UsageError(f"{name} {value!r} is unknown.", f"One of: {', '.join(map(str, choices))}")
     if why.startswith("int_"):
         return UsageError(f"{name} {value} is no whole number.", hint)
-    if why.startswith(("float_", "decimal_", "finite_")):
+    if why == "finite_number":
+        return UsageError(f"{name} {value} is no finite number.", hint)
+    if why.startswith(("float_", "decimal_")):
         return UsageError(f"{name} {value} is no number.", hint)
     return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
 

@@ -30,6 +30,8 @@ def an_order(**changes: Any) -> Order:
             "instance_types": ("g5.12xlarge",),
             "usd_per_hour": 5.672,
             "ttl_minutes": 480,
+            "volume_gib": 150,
+            "volume_mib_per_s": 500,
             "user_data": "#cloud-config\n",
         }
         | changes

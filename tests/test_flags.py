@@ -108,13 +108,13 @@ def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
         ("--length-m 2", "--length-m 2 is not between 3 and 20,000.", "For example: --length-m 12"),
         ("--length-m 99999", "--length-m 99999 is not between 3 and 20,000.", "For example: --length-m 12"),
         ("--draught-m 0", "--draught-m 0.0 is not above 0 and at most 2.5.", ""),
-        ("--draught-m nan", "--draught-m nan is no number.", ""),
+        ("--draught-m nan", "--draught-m nan is no finite number.", ""),
         ("--berths 2 --berths 0", "--berths 0 is below 1.", ""),
         ("--name albatros", "--name 'albatros' cannot be right.", "It looks like Albatros"),
         ("--rig dhow", "--rig 'dhow' is unknown.", "One of: sloop, ketch"),
         ("--usd-per-day much", "--usd-per-day much is no number.", "For example: --usd-per-day 99.50"),
         ("--usd-per-day -1", "--usd-per-day -1 is not above 0.", "For example: --usd-per-day 99.50"),
-        ("--usd-per-day nan", "--usd-per-day nan is no number.", "For example: --usd-per-day 99.50"),
+        ("--usd-per-day nan", "--usd-per-day nan is no finite number.", "For example: --usd-per-day 99.50"),
         ("--rig ketch", "A ketch is longer.", "Say --length-m 12"),
         ("--length-m x", "Invalid value for '--length-m': 'x' is no whole number.", "See: hire --help"),
         (
@@ -205,3 +205,21 @@ def test_no_verb_has_a_flag_twice() -> None:
     for command in commands(typer.main.get_command(app)):
         names = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
         assert len(names) == len(set(names)), command.name
+
+
+class Yacht(Boat):
+    """A boat with more."""
+
+    heading: ClassVar[str] = "The yacht"
+
+    decks: int = 2
+    """Above each other."""
+
+
+def test_a_record_that_extends_another_shows_its_own_first(capsys: pytest.CaptureFixture[str]) -> None:
+    def hire(yacht: Yacht) -> None:
+        """Hire a yacht."""
+
+    assert corral(hire, ["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "The yacht:\n  --decks <int>  Above each other.  [default: 2]\n\nThe boat:\n" in shown

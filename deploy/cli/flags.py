@@ -65,9 +65,13 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def options(record: Any) -> list[inspect.Parameter]:
-    """The fields of a record as parameters that typer reads."""
+    """The fields of a record as parameters that typer reads; its own before those of a record that it extends."""
     from infra.asked import flag, flag_names
 
+    declared_by = {
+        field: kind for kind in reversed(record.__mro__) for field in vars(kind).get("__annotations__", ())
+    }
+    fields = sorted(record.model_fields.items(), key=lambda item: record.__mro__.index(declared_by[item[0]]))
     return [
         inspect.Parameter(
             field,
@@ -80,11 +84,11 @@ def options(record: Any) -> list[inspect.Parameter]:
                     help=info.description,
                     metavar=flag(info).metavar,
                     hidden=flag(info).hidden,
-                    rich_help_panel=record.heading,
+                    rich_help_panel=declared_by[field].heading,
                 ),
             ],
         )
-        for field, info in record.model_fields.items()
+        for field, info in fields
     ]
 
 

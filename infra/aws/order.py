@@ -66,8 +66,8 @@ class Order(Document):
     """The key of the root volume: its id, alias or ARN."""
 
     ami: str | None = None
-    volume_gib: int = 150
-    volume_mib_per_s: int = 500
+    volume_gib: int
+    volume_mib_per_s: int
     weights_bytes: int = 0
     """What each box fetches; 0 where the weights lie on its image."""
     engine_gib: float = 0.0

@@ -26,7 +26,7 @@ class Bought(Offering):
 
 def wanted(offering_id: str, typed: str | None) -> None:
     """Raise UsageError for an id that AWS could not know, or a typed price that is none; asks nobody."""
-    matching((offering_id,), r"cb-[0-9a-f]{8,17}", "The offering", "cb-0123456789abcdef0")
+    matching(offering_id, r"cb-[0-9a-f]{8,17}", "The offering", "cb-0123456789abcdef0")
     if typed is not None and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", typed):
         raise UsageError(f"--yes-i-pay {typed!r} is no amount of USD.", "For example: --yes-i-pay 998.40")
 

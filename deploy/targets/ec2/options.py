@@ -1,13 +1,16 @@
-"""What a user may ask of EC2, checked before anything is asked of AWS."""
+"""What a user may ask of EC2: each wish with its flag, default, check and help, refused before AWS is asked."""
 
 import ipaddress
 import re
+from typing import Annotated, ClassVar, Self
 
-from deploy.targets.ec2.own import check_own
+from pydantic import Field, field_validator, model_validator
+
+from deploy.targets.ec2.own import Own
 from deploy.targets.ec2.tags import tags_from
+from infra.asked import Flag
 from infra.aws.order import Purchase
 from infra.errors import UsageError
-from infra.record import Record
 
 SHORTEST_MINUTES = 10
 LONGEST_MINUTES = 30 * 24 * 60
@@ -15,67 +18,136 @@ UNITS = {"m": 1, "h": 60, "d": 24 * 60}
 
 # By version: a private /16 holds a VPC (EC2's largest), and a site has a /48 (RFC 6177).
 WIDEST = {4: 16, 6: 48}
-STORED = r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+"
-PARAMETER = r"(/?[\w./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)"
+STORED = r"^(s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+)$"
+PARAMETER = r"^(/?[A-Za-z0-9_./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)$"
 
 
-class Ec2Options(Record):
+class Ec2Options(Own):
     """The options of `corral provision --target ec2`."""
 
-    regions: tuple[str, ...] = ()
-    zones: tuple[str, ...] = ()
-    instance_types: tuple[str, ...] = ()
-    purchases: tuple[Purchase, ...] = ("on-demand",)
+    heading: ClassVar[str] = "EC2"
+
+    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
+    """ec2: try these regions in order; repeatable. [the plan's, else the profile's]"""
+    zones: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")], ...],
+        Flag("--zone"),
+        Field(examples=["us-east-1a"]),
+    ] = ()
+    """ec2: only these availability zones; repeatable. [all]"""
+    instance_types: Annotated[tuple[str, ...], Flag("--instance-type")] = ()
+    """ec2: other types with the same GPUs to try; repeatable. [the plan's]"""
+    purchases: Annotated[tuple[Purchase, ...], Flag("--purchase")] = ("on-demand",)
+    """ec2: on-demand, spot or capacity-block, in order; repeatable. [on-demand]"""
     ttl: str = "12h"
+    """ec2: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
     idle: str = "1h"
-    """How long nobody may ask anything; `never` to turn it off."""
+    """ec2: it ends itself when nobody asks for so long; or `never`."""
     cidr: str | None = None
+    """ec2: the one network that may reach the port, by plain HTTP. [none: Session Manager]"""
     open_to_the_world: bool = False
-    subnet_ids: tuple[str, ...] = ()
-    capacity_reservation_id: str | None = None
-    permissions_boundary: str | None = None
-    instance_profile: str | None = None
-    scheduler_role: str | None = None
-    security_group_ids: tuple[str, ...] = ()
-    kms_key_id: str | None = None
-    ami: str | None = None
-    volume_gib: int = 150
-    volume_mib_per_s: int = 500
-    weights: str | None = None
+    """ec2: allow a --cidr wider than /16, or /48 of IPv6."""
+    subnet_ids: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")], ...],
+        Flag("--subnet-id"),
+        Field(examples=["subnet-0123456789abcdef0"]),
+    ] = ()
+    """ec2: only these subnets; repeatable. [default VPC]"""
+    capacity_reservation_id: Annotated[
+        str | None, Field(pattern=r"^cr-[0-9a-f]{8,17}$", examples=["cr-0123456789abcdef0"])
+    ] = None
+    """ec2: a reservation or capacity block you own."""
+    ami: Annotated[str | None, Field(pattern=r"^ami-[0-9a-f]{8,17}$", examples=["ami-0123456789abcdef0"])] = (
+        None
+    )
+    """ec2: the image. [newest Deep Learning base image]"""
+    # From the size of the image to gp3's limits: 64 TiB, 125 to 2,000 MiB/s (botocore 1.44.5).
+    volume_gib: Annotated[int, Field(ge=75, le=65536)] = 150
+    """ec2: size of the encrypted gp3 root volume."""
+    volume_mib_per_s: Annotated[int, Field(ge=125, le=2000)] = 500
+    """ec2: throughput of that volume."""
+    weights: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/scout/"])] = None
+    """ec2: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"""
     engine: str | None = None
-    hf_token_parameter: str | None = None
-    tags: tuple[str, ...] = ()
-    """KEY=VALUE, each."""
-    max_usd_per_hour: float | None = None
+    """ec2: a packed engine at s3:// or on your AMI; ssh: an engine's or wheels' folder here. [pip]"""
+    hf_token_parameter: Annotated[str | None, Field(pattern=PARAMETER, examples=["/hf/token"])] = None
+    """ec2: NAME of the SSM parameter, or ARN of the secret, with the token."""
+    tags: Annotated[tuple[str, ...], Flag("--tag", metavar="KEY=VALUE")] = ()
+    """ec2: a tag of yours on everything that is made; repeatable."""
+    max_usd_per_hour: Annotated[float | None, Field(gt=0, examples=[10])] = None
+    """ec2: refuse anything dearer, all nodes together."""
     allow_unknown_price: bool = False
+    """ec2: go on where no price is known."""
 
+    @field_validator("ttl")
+    @classmethod
+    def long_enough(cls, ttl: str) -> str:
+        """A time limit. Raises UsageError."""
+        minutes(ttl, "--ttl")
+        return ttl
 
-def checked(options: Ec2Options) -> Ec2Options:
-    """Return the options, or raise UsageError for the first that cannot be meant."""
-    from infra.aws.ec2 import checked_regions
+    @field_validator("idle")
+    @classmethod
+    def idle_enough(cls, idle: str) -> str:
+        """A time limit, or `never`. Raises UsageError."""
+        if idle != "never":
+            minutes(idle, "--idle")
+        return idle
 
-    checked_regions(options.regions)
-    minutes(options.ttl, "--ttl")
-    idle_minutes(options)
-    checked_cidr(options)
-    matching(options.subnet_ids, r"subnet-[0-9a-f]{8,17}", "--subnet-id", "subnet-0123456789abcdef0")
-    matching(options.zones, r"[a-z]{2}(-[a-z]+)+-\d[a-z]", "--zone", "us-east-1a")
-    matching(given(options.ami), r"ami-[0-9a-f]{8,17}", "--ami", "ami-0123456789abcdef0")
-    reservation = given(options.capacity_reservation_id)
-    matching(reservation, r"cr-[0-9a-f]{8,17}", "--capacity-reservation-id", "cr-0123456789abcdef0")
-    matching(given(options.weights), STORED, "--weights", "s3://bucket/scout/")
-    matching(given(options.engine), STORED, "--engine", "s3://bucket/engine.tar")
-    checked_token_parameter(options)
-    check_own(options)
-    checked_volume(options)
-    tags_from(options.tags)
-    return checked_purchase(options)
+    @field_validator("hf_token_parameter", mode="before")
+    @classmethod
+    def no_token(cls, name: str | None) -> str | None:
+        """The name of a secret. Raises UsageError where the secret itself was pasted, without repeating it."""
+        if (name or "").startswith("hf_"):
+            raise UsageError(
+                "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
+                "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
+                "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
+            )
+        return name
+
+    @field_validator("tags")
+    @classmethod
+    def of_the_user(cls, tags: tuple[str, ...]) -> tuple[str, ...]:
+        """KEY=VALUE, each, that AWS takes. Raises UsageError."""
+        tags_from(tags)
+        return tags
+
+    @model_validator(mode="after")
+    def for_ones_own_network(self) -> Self:
+        """One network; one wider than a company's own only when that is said in so many words. Raises UsageError."""
+        if self.cidr is None:
+            return self
+        try:
+            network = ipaddress.ip_network(self.cidr)
+        except ValueError as error:
+            raise UsageError(
+                f"--cidr {self.cidr} is no network: {error}.", "For example: --cidr 203.0.113.7/32"
+            ) from None
+        if network.prefixlen < WIDEST[network.version] and not self.open_to_the_world:
+            raise UsageError(
+                f"--cidr {self.cidr} is wider than /{WIDEST[network.version]}: it would let strangers in.",
+                "Name your own network, or leave it out and use Session Manager; else add --open-to-the-world.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def bought_before(self) -> Self:
+        """A capacity block is a reservation that was bought before. Raises UsageError."""
+        if "capacity-block" in self.purchases and not self.capacity_reservation_id:
+            raise UsageError(
+                "A capacity block is bought before it is used.",
+                "See what is on offer: corral capacity-block list TYPE; then --capacity-reservation-id cr-...",
+            )
+        if self.capacity_reservation_id and "spot" in self.purchases:
+            raise UsageError("A reservation cannot be used by spot instances.", "Leave out --purchase spot.")
+        return self
 
 
 def minutes(text: str, flag: str) -> int:
     """Read 90m, 8h or 2d. Raises UsageError below ten minutes and above thirty days."""
-    found = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
-    value = int(found[1]) * UNITS[found[2]] if found else 0
+    limit = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+    value = int(limit[1]) * UNITS[limit[2]] if limit else 0
     if not SHORTEST_MINUTES <= value <= LONGEST_MINUTES:
         raise UsageError(
             f"{flag} {text} is no time limit between 10 minutes and 30 days.", f"For example: {flag} 8h"
@@ -88,39 +160,6 @@ def idle_minutes(options: Ec2Options) -> int | None:
     return None if options.idle == "never" else minutes(options.idle, "--idle")
 
 
-def checked_cidr(options: Ec2Options) -> None:
-    """One network; one wider than a company's own only when that is said in so many words."""
-    if options.cidr is None:
-        return
-    try:
-        network = ipaddress.ip_network(options.cidr)
-    except ValueError as error:
-        raise UsageError(
-            f"--cidr {options.cidr} is no network: {error}.", "For example: --cidr 203.0.113.7/32"
-        ) from None
-    if network.prefixlen < WIDEST[network.version] and not options.open_to_the_world:
-        raise UsageError(
-            f"--cidr {options.cidr} is wider than /{WIDEST[network.version]}: it would let strangers in.",
-            "Name your own network, or leave it out and use Session Manager; else add --open-to-the-world.",
-        )
-
-
-def given(value: str | None) -> tuple[str, ...]:
-    """The value, if there is one; an empty one was given too, and is to be refused."""
-    return () if value is None else (value,)
-
-
-def checked_token_parameter(options: Ec2Options) -> None:
-    """The name of a secret. Raises UsageError where the secret itself was pasted, without repeating it."""
-    if (options.hf_token_parameter or "").startswith("hf_"):
-        raise UsageError(
-            "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
-            "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
-            "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
-        )
-    matching(given(options.hf_token_parameter), PARAMETER, "--hf-token-parameter", "/hf/token")
-
-
 def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
     """Raise UsageError for a zone of a region that is not tried."""
     for zone in zones:
@@ -131,34 +170,14 @@ def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
             )
 
 
-def matching(values: tuple[str, ...], pattern: str, flag: str, example: str) -> None:
+def checked_engine(engine: str | None) -> str:
+    """A packed engine that a rented machine can fetch; empty for none. Raises UsageError."""
+    if engine is not None:
+        matching(engine, STORED, "--engine", "s3://bucket/engine.tar")
+    return engine or ""
+
+
+def matching(value: str, pattern: str, what: str, example: str) -> None:
     """Raise UsageError for a value that AWS could not know."""
-    for value in values:
-        if not re.fullmatch(pattern, value):
-            raise UsageError(f"{flag} {value!r} cannot be right.", f"It looks like {example}")
-
-
-def checked_volume(options: Ec2Options) -> None:
-    """gp3 limits: 64 TiB, 125 to 2,000 MiB/s (botocore 1.44.5)."""
-    if not 75 <= options.volume_gib <= 65536:
-        raise UsageError(
-            f"--volume-gib {options.volume_gib} is not between 75 (the image) and 65536.",
-            "Try --volume-gib 150",
-        )
-    if not 125 <= options.volume_mib_per_s <= 2000:
-        raise UsageError(
-            f"--volume-mib-per-s {options.volume_mib_per_s} is not between 125 and 2000.",
-            "Try --volume-mib-per-s 500",
-        )
-
-
-def checked_purchase(options: Ec2Options) -> Ec2Options:
-    """A capacity block is a reservation that was bought before."""
-    if "capacity-block" in options.purchases and not options.capacity_reservation_id:
-        raise UsageError(
-            "A capacity block is bought before it is used.",
-            "See what is on offer: corral capacity-block list TYPE; then --capacity-reservation-id cr-...",
-        )
-    if options.capacity_reservation_id and "spot" in options.purchases:
-        raise UsageError("A reservation cannot be used by spot instances.", "Leave out --purchase spot.")
-    return options
+    if not re.fullmatch(pattern, value):
+        raise UsageError(f"{what} {value!r} cannot be right.", f"It looks like {example}")

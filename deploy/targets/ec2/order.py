@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2.options import Ec2Options, checked, checked_zones, idle_minutes, minutes
+from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes, minutes
 from deploy.targets.ec2.own import check_own_place
 from deploy.targets.ec2.tags import tags_from
 from infra import catalog
@@ -47,7 +47,9 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
 
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
-    checked(options)
+    from infra.aws.ec2 import checked_regions  # slow to import
+
+    checked_regions(options.regions)
     machine = sold(deployment.plan.machine.name)
     types = instance_types(machine, options)
     regions = options.regions
@@ -182,7 +184,7 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         port=serve.port,
         engine=hosts.Engine(
             requirement=f"vllm=={deployment.plan.vllm_version}",
-            archive=options.engine or "",
+            archive=checked_engine(options.engine),
             lock=None if options.engine else lock_of(deployment.plan.vllm_version),
         ),
         weights=weights(deployment, options),

@@ -1,9 +1,12 @@
-"""PURE: from the flags of `corral iam-policy` to what a policy is narrowed to."""
+"""PURE: from what is asked of `corral iam-policy` to the policy."""
 
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from deploy.targets.ec2.options import PARAMETER, STORED, given, matching
-from deploy.targets.ec2.own import ROLE, check_own, check_partition
+from pydantic import Field
+
+from deploy.targets.ec2.options import PARAMETER, STORED
+from deploy.targets.ec2.own import ROLE, Own, check_partition
+from infra.asked import Flag
 from infra.aws import user_policy
 from infra.aws.ec2 import checked_regions
 from infra.aws.partitions import partition_of
@@ -12,7 +15,7 @@ from infra.aws.user_policy import Scope
 from infra.errors import UsageError
 
 PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
-FORMS = {
+POLICIES = {
     "user": user_policy.policy,
     "boundary": user_policy.boundary,
     "box": user_policy.box,
@@ -20,23 +23,66 @@ FORMS = {
 }
 
 
-def policy_for(form: str, partition: str | None, **narrowed: Any) -> PolicyDocument:
-    """The policy of that form. Raises UsageError for what cannot be meant together."""
-    if form not in FORMS:
-        raise UsageError(f"--for {form} is no policy.", f"It is one of: {', '.join(FORMS)}.")
-    checked_regions(narrowed["regions"])
-    scope = Scope(partition=partition_in(partition, narrowed["regions"]), **narrowed)
-    return FORMS[form](checked(scope))
+class PolicyOptions(Own):
+    """Whom a policy is for, and what it is narrowed to."""
+
+    heading: ClassVar[str] = "The policy"
+
+    whom: Annotated[Literal["user", "boundary", "box", "scheduler"], Flag("--for", metavar="WHOM")] = "user"
+    """user: who runs corral; boundary: the most its roles may do; box, scheduler: roles of your own."""
+    partition: str | None = None
+    """aws, aws-us-gov or aws-cn. [that of the regions, else aws]"""
+    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
+    """Rent in these regions alone; repeatable. [all]"""
+    instance_types: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9*?.-]{1,40}$")], ...],
+        Flag("--instance-type"),
+        Field(examples=["g5.12xlarge or g5.*"]),
+    ] = ()
+    """Rent these alone, as g5.12xlarge or g5.*; repeatable. [all]"""
+    instance_role: Annotated[
+        str | None,
+        Flag(metavar="ARN"),
+        Field(pattern=ROLE, examples=["arn:aws:iam::123456789012:role/llm"]),
+    ] = None
+    """The role in that profile. [the one of the profile's name]"""
+    weights: Annotated[
+        tuple[Annotated[str, Field(pattern=STORED)], ...], Field(examples=["s3://bucket/scout/"])
+    ] = ()
+    """What of S3 the machines may read, s3://BUCKET/PREFIX/, and `weights push` fill; repeatable."""
+    engines: Annotated[
+        tuple[Annotated[str, Field(pattern=STORED)], ...],
+        Flag("--engine"),
+        Field(examples=["s3://bucket/engine.tar"]),
+    ] = ()
+    """boundary, box: a packed engine they may read, s3://BUCKET/FILE; repeatable."""
+    read_parameters: Annotated[
+        tuple[Annotated[str, Field(pattern=PARAMETER)], ...],
+        Flag("--hf-token-parameter"),
+        Field(examples=["/hf/token"]),
+    ] = ()
+    """boundary, box: the parameter or secret they may read; repeatable."""
+
+
+def policy_for(asked: PolicyOptions) -> PolicyDocument:
+    """The policy that is asked for. Raises UsageError for what cannot be meant together."""
+    checked_regions(asked.regions)
+    partition = partition_in(asked.partition, asked.regions)
+    check_partition(asked, partition)
+    narrowed = {name: value for name, value in dict(asked).items() if name in Scope.model_fields}
+    scope = Scope(**narrowed | {"partition": partition, "read_s3": stored(asked.weights, asked.engines)})
+    return POLICIES[asked.whom](scope)
 
 
 def partition_in(named: str | None, regions: tuple[str, ...]) -> str:
     """The partition that is named, else that of the regions. Raises UsageError where they disagree."""
-    found = {partition_of(region) for region in regions} | ({named} if named else set())
-    if len(found) > 1:
+    partitions = {partition_of(region) for region in regions} | ({named} if named else set())
+    if len(partitions) > 1:
         raise UsageError(
-            f"One policy is for one partition, and these are {', '.join(sorted(found))}.", "Name one of them."
+            f"One policy is for one partition, and these are {', '.join(sorted(partitions))}.",
+            "Name one of them.",
         )
-    partition = found.pop() if found else "aws"
+    partition = partitions.pop() if partitions else "aws"
     if partition not in PARTITIONS:
         raise UsageError(
             f"The partition {partition} is not known well enough for a policy.",
@@ -45,20 +91,7 @@ def partition_in(named: str | None, regions: tuple[str, ...]) -> str:
     return partition
 
 
-def checked(scope: Scope) -> Scope:
-    """Return it, or raise UsageError for a value that AWS could not know."""
-    check_own(scope)
-    check_partition(scope, scope.partition)
-    matching(scope.read_parameters, PARAMETER, "--hf-token-parameter", "/hf/token")
-    matching(scope.instance_types, r"[a-z0-9*?.-]{1,40}", "--instance-type", "g5.12xlarge or g5.*")
-    example = "arn:aws:iam::123456789012:role/llm"
-    matching(given(scope.instance_role), ROLE, "--instance-role", example)
-    return scope
-
-
 def stored(weights: tuple[str, ...], engines: tuple[str, ...]) -> tuple[str, ...]:
     """What of S3 that is: folders of weights, and engines, each an object."""
-    matching(weights, STORED, "--weights", "s3://bucket/scout/")
-    matching(engines, STORED, "--engine", "s3://bucket/engine.tar")
     places = (*(f"{folder.rstrip('/')}/" for folder in weights), *engines)
     return tuple(place for place in places if place.startswith("s3://"))
