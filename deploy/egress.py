@@ -10,9 +10,9 @@ from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh import place as ssh
 from infra import host as hosts
 from infra.data import shipped_text
-from infra.egress import LIMITS, Egress, Look, Proof, foreign, look, problems
+from infra.egress_proof import LIMITS, Egress, Look, Proof, foreign, look, problems
 from infra.errors import ServerError, UsageError
-from infra.onhost import egress as onhost
+from infra.onhost import egress_look as onhost
 from infra.say import progress
 from infra.ssh import Host
 from serving.vllm import client, server
@@ -95,7 +95,7 @@ def look_at(deployment: Deployment, host: Host, targets: tuple[str, ...]) -> Loo
     """Run the script there, which tries the targets first."""
     for target in targets:
         progress(f"{host.destination}: trying {target} from inside the server's unit")
-    script = shipped_text("infra.onhost", "egress.py").encode()
+    script = shipped_text("infra.onhost", "egress_look.py").encode()
     command = ["python3", "-I", "-", deployment.name, *targets]
     found = look(host.run(command, stdin=script, as_root=True).stdout)
     if not found.pid:

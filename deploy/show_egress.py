@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from infra.egress import Egress, Proof, moved
+from infra.egress_proof import Egress, Proof, moved
 
 
 def described(found: Egress) -> str:

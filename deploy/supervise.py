@@ -10,7 +10,7 @@ from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.supervise import Policy, delay_s
+from serving.vllm.restart_policy import Policy, delay_s
 
 
 def supervise(

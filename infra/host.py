@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal
 
-from infra import lock
+from infra import egress_rules
 from infra.data import shipped_text
 from infra.errors import HostError, UsageError
 from infra.record import Record
@@ -157,7 +157,8 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             else []
         ),
         HostFile(
-            path=f"{here}/egress.nft", content=lock.rules(setup.name, setup.nodes > 1, not is_closed(setup))
+            path=f"{here}/egress.nft",
+            content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
         *(_script(here, name) for name in script_names(setup)),
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),

@@ -166,17 +166,17 @@ def fixes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     """Whatever a look at AWS finds wrong in a test is held against what is kept, with what to do about it."""
     import refusals
 
-    from infra.aws import preflight
+    from infra.aws import account_preflight
 
     said: list[str] = []
-    survey = preflight.survey
+    survey = account_preflight.survey
 
-    def noted(*asked: Any) -> preflight.Survey:
+    def noted(*asked: Any) -> account_preflight.Survey:
         found = survey(*asked)
         said.extend(f"{one.topic}: {one.found}\n  {one.fix}" for one in found.findings if one.outcome != "ok")
         return found
 
-    monkeypatch.setattr(preflight, "survey", noted)
+    monkeypatch.setattr(account_preflight, "survey", noted)
     yield
     refusals.hold("\n".join(dict.fromkeys(said)), request, tmp_path)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from fake_aws import Clock, FakeAws
 
-from infra.aws import preflight, rent
+from infra.aws import account_preflight, renting
 from infra.aws.api import Aws, Transport
-from infra.aws.launch import Launched
+from infra.aws.failover import Launched
 from infra.aws.ledger import Ledger
 from infra.aws.order import Order
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.aws.teardown import Remains
 
 START = datetime.fromtimestamp(1_790_000_000, UTC)
@@ -46,14 +46,14 @@ def door(transport: Transport, clock: Clock, folder: Path) -> Aws:
 @told
 def up(aws: Aws, order: Order, keep: bool = False) -> Launched:
     """Look, then rent."""
-    found = preflight.checked(preflight.survey(aws, order), order)
-    return rent.rent(aws, order, found, keep)
+    found = account_preflight.checked(account_preflight.survey(aws, order), order)
+    return renting.rent(aws, order, found, keep)
 
 
 @told
 def down(aws: Aws, name: str = "t1", regions: tuple[str, ...] = ("us-east-1",)) -> Remains:
     """Take everything away."""
-    return rent.take_away(aws, name, regions, ("us-east-1",))
+    return renting.take_away(aws, name, regions, ("us-east-1",))
 
 
 def fresh() -> tuple[FakeAws, Clock]:

@@ -15,7 +15,7 @@ from fake_aws import Clock
 from renting import door
 
 from infra.aws.api import FIRST_ANSWER_FOR_S
-from infra.aws.ec2 import Boto, checked_regions
+from infra.aws.boto import Boto, checked_regions
 from infra.aws.failures import CODES, ApiFailure, LostResponse, Refused, kind_of, plain_code, translated
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request, ec2

@@ -13,7 +13,7 @@ from renting import START, an_order
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import reach
 from infra.aws import session
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import AuthError, HostError
 from serving.sizing.fit import Options
 from serving.sizing.size import answer_for

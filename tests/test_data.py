@@ -1,5 +1,10 @@
 """The shipped files: parsed once, read as they are, and the error for one that is not there."""
 
+import ast
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from infra.data import shipped_table, shipped_text
@@ -17,3 +22,20 @@ def test_a_file_is_read_as_it_is() -> None:
 def test_what_was_not_shipped_is_no_table() -> None:
     with pytest.raises(FileNotFoundError):
         shipped_table("infra", "nothing.toml")
+
+
+def asked_for() -> Iterator[tuple[str, str]]:
+    """Every package and file that the sources name to either function."""
+    root = Path(__file__).parent.parent
+    for path in (path for floor in ("infra", "serving", "deploy") for path in (root / floor).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
+            if named in ("shipped_table", "shipped_text") and isinstance(node, ast.Call):
+                words = [word.value for word in node.args if isinstance(word, ast.Constant)]
+                if len(words) == 2:
+                    yield str(words[0]), str(words[1])
+
+
+@pytest.mark.parametrize(("package", "name"), sorted(asked_for()))
+def test_what_the_sources_name_is_there(package: str, name: str) -> None:
+    assert files(package).joinpath(name).is_file()

@@ -6,8 +6,8 @@ import pytest
 from fake_aws import FakeAws
 from renting import an_order, door, fresh
 
-from infra.aws import preflight
-from infra.aws.findings import Finding
+from infra.aws import account_preflight
+from infra.aws.preflight_findings import Finding
 from infra.errors import UsageError
 
 
@@ -24,7 +24,7 @@ def aws() -> FakeAws:
 def bucket_findings(aws: FakeAws, tmp_path: Path, *places: str) -> list[Finding]:
     """What is found of the buckets of an order."""
     at = door(aws, aws.clock, tmp_path)
-    survey = preflight.survey(at, an_order(read_s3=places))
+    survey = account_preflight.survey(at, an_order(read_s3=places))
     return [finding for finding in survey.findings if finding.topic == "bucket"]
 
 
@@ -63,7 +63,7 @@ def test_a_bucket_that_may_not_be_looked_at_may_still_be_the_machines_to_read(
 def test_without_the_bucket_nothing_is_rented(aws: FakeAws, tmp_path: Path) -> None:
     at, order = door(aws, aws.clock, tmp_path), an_order(read_s3=("s3://gone/scout/",))
     with pytest.raises(UsageError) as error:
-        preflight.checked(preflight.survey(at, order), order)
+        account_preflight.checked(account_preflight.survey(at, order), order)
     assert (error.value.message, error.value.hint) == (
         "This cannot be launched. bucket: us-east-1: there is no bucket gone.",
         "See yours: aws s3 ls",

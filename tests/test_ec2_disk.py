@@ -3,9 +3,9 @@
 import pytest
 from renting import an_order
 
-from infra.aws.disk import disk_found
-from infra.aws.findings import Finding, failed, ok
-from infra.aws.site import Image
+from infra.aws.disk_room import disk_found
+from infra.aws.preflight_findings import Finding, failed, ok
+from infra.aws.region_offer import Image
 
 BF16, INT4 = 217_283_738_720, 65_733_451_776
 

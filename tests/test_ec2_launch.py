@@ -9,7 +9,7 @@ import pytest
 from fake_aws import Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
-from infra.aws import launch
+from infra.aws import failover
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.request import Request, Spot, network_interfaces
@@ -275,7 +275,7 @@ def test_a_machine_that_dies_of_the_accounts_own_key_ends_the_launch_with_the_re
     assert aws.live() == []
 
 
-@pytest.mark.parametrize("code", [*launch.OWN_FAULTS, "Client.SomethingNew"])
+@pytest.mark.parametrize("code", [*failover.OWN_FAULTS, "Client.SomethingNew"])
 def test_what_ec2_lays_to_the_account_is_not_tried_elsewhere(code: str, tmp_path: Path) -> None:
     aws, clock = fresh()
     aws.regions["us-east-1"].die_at_start = [f"{code}: why"] * 3
@@ -284,7 +284,9 @@ def test_what_ec2_lays_to_the_account_is_not_tried_elsewhere(code: str, tmp_path
     assert caught.value.message == (
         f"on-demand g5.12xlarge in us-east-1a ended as it was launched: {code}: why."
     )
-    assert caught.value.hint == launch.OWN_FAULTS.get(code, launch.UNKNOWN_FAULT).format(region="us-east-1")
+    assert caught.value.hint == failover.OWN_FAULTS.get(code, failover.UNKNOWN_FAULT).format(
+        region="us-east-1"
+    )
     assert len(aws.regions["us-east-1"].die_at_start) == 2
     assert aws.live() == []
 

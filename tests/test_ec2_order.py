@@ -21,7 +21,7 @@ from deploy.targets.ec2.tags import OURS
 from infra import catalog
 from infra.aws import user_policy
 from infra.aws.order import Order
-from infra.aws.rented import BILLED_TAG
+from infra.aws.rented_machines import BILLED_TAG
 from infra.errors import UsageError
 from infra.host import packed
 from serving.sizing.fit import Options

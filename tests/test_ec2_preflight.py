@@ -7,11 +7,11 @@ import pytest
 from fake_aws import DENIED_TOLD, FakeAws
 from renting import an_order, door, down, fresh, up
 
-from infra.aws import permissions, preflight, rented
+from infra.aws import account_preflight, permissions, rented_machines
+from infra.aws.account_preflight import Survey
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.aws.request import Request
 from infra.errors import AuthError, CapacityError, CloudError
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("fixes")
 
 def look(aws: Any, order: Order, folder: Path, fake: FakeAws | None = None) -> Survey:
     clock = (fake or aws).clock
-    return preflight.survey(door(aws, clock, folder), order)
+    return account_preflight.survey(door(aws, clock, folder), order)
 
 
 def found(survey: Survey, topic: str) -> list[tuple[str, str]]:
@@ -64,7 +64,7 @@ def test_quotas_are_counted_in_vcpus_against_what_runs(
     assert found(survey, "quota") == [(outcome, f"Running On-Demand G and VT instances: {words}")]
     if outcome == "failed":
         with pytest.raises(CapacityError, match=words) as error:
-            preflight.checked(survey, an_order())
+            account_preflight.checked(survey, an_order())
         assert error.value.hint.endswith("servicequotas/home/services/ec2/quotas/L-DB2E81BA")
 
 
@@ -113,7 +113,9 @@ def test_credentials_that_do_not_hold_end_it_at_the_first_call(code: str, hint: 
 
     refusing = Refusing()
     with pytest.raises(AuthError) as error:
-        told(preflight.survey)(door(refusing, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2")))
+        told(account_preflight.survey)(
+            door(refusing, clock, tmp_path), an_order(regions=("us-east-1", "us-west-2"))
+        )
     assert refusing.calls == (2 if code == "InvalidClientTokenId" else 1)
     assert hint in error.value.hint
 
@@ -137,7 +139,7 @@ def test_what_is_denied_is_named_before_anything_is_made(action: str, code: str,
     denied = f"{action} is denied: {code}: {DENIED_TOLD}"
     assert found(survey, "permission") == [("failed", denied)]
     with pytest.raises(AuthError) as error:
-        preflight.checked(survey, an_order())
+        account_preflight.checked(survey, an_order())
     assert error.value.message == f"This cannot be launched. permission: us-east-1: {denied}."
     assert aws.live() == []
 
@@ -206,7 +208,7 @@ def test_all_that_cannot_be_tried_is_asked_about_and_no_more(tmp_path: Path) -> 
     up(at, an_order())
     (asked,) = [call.parameters for call in aws.calls if call.operation == "SimulatePrincipalPolicy"]
     assert sorted(asked["ActionNames"]) == sorted((*CALLED, *DEPENDENT))
-    rented.extend(at, an_order(), 600)
+    rented_machines.extend(at, an_order(), 600)
     down(at)
     made = {call.action for call in aws.calls if call.service in ("iam", "scheduler") and call.changes}
     assert made == set(CALLED)
@@ -237,7 +239,7 @@ def test_without_the_published_image_the_newest_by_its_maker_is_taken(tmp_path: 
     survey = look(aws, an_order(), tmp_path)
     assert found(survey, "image") == [("failed", "the Deep Learning base image is not available")]
     with pytest.raises(CloudError, match="the Deep Learning base image is not available"):
-        preflight.checked(survey, an_order())
+        account_preflight.checked(survey, an_order())
 
 
 def test_the_newest_image_that_is_available_is_taken(tmp_path: Path) -> None:
@@ -279,7 +281,7 @@ def test_no_zone_with_both_the_type_and_a_subnet_is_told_before_any_launch(tmp_p
         ("failed", "g5.12xlarge is sold in us-east-1b, us-east-1c; the subnets are in us-east-1a")
     ]
     with pytest.raises(CapacityError, match="the subnets are in us-east-1a"):
-        preflight.checked(survey, an_order())
+        account_preflight.checked(survey, an_order())
 
 
 def test_a_region_without_a_default_vpc_and_subnets_without_a_public_address(tmp_path: Path) -> None:

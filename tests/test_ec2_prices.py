@@ -12,9 +12,9 @@ from renting import an_order, door, fresh, up
 
 from deploy.targets.ec2.question import priced, question
 from infra import prices
-from infra.aws import preflight
+from infra.aws import account_preflight
+from infra.aws.account_preflight import Survey
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
 from infra.errors import UsageError
 
 TODAY = "(AWS Price List API (GetProducts), 2026-09-21)"
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("fixes")
 
 
 def look(aws: FakeAws, order: Order, folder: Path) -> Survey:
-    return preflight.survey(door(aws, aws.clock, folder), order)
+    return account_preflight.survey(door(aws, aws.clock, folder), order)
 
 
 def found(survey: Survey) -> list[tuple[str, str, str]]:
@@ -96,7 +96,7 @@ def test_an_answer_that_is_not_one_price_is_said_and_not_used(case: str, tmp_pat
     with pytest.raises(
         UsageError, match=r"price: eu-west-1: on-demand g5.12xlarge: no price is known"
     ) as error:
-        preflight.checked(survey, order)
+        account_preflight.checked(survey, order)
     assert "--allow-unknown-price" in error.value.hint
 
 
@@ -211,9 +211,9 @@ def test_a_limit_below_on_demand_picks_the_zones_below_it_and_goes_to_ec2_as_the
     )
     here.spot_usd["us-east-1b"] = "3.2"
     at = door(aws, clock, tmp_path)
-    from infra.aws import rent
+    from infra.aws import renting
 
-    launched = rent.rent(at, order, preflight.checked(survey, order))
+    launched = renting.rent(at, order, account_preflight.checked(survey, order))
     assert [(one.spot.zone, one.code) for one in launched.attempts] == [("us-east-1b", "SpotMaxPriceTooLow")]
     assert launched.spot.zone == "us-east-1c"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from renting import START, an_order, door, down, fresh, up
 
-from infra.aws import power, rented
-from infra.aws.rented import Rented, ended_at
+from infra.aws import power, rented_machines
+from infra.aws.rented_machines import Rented, ended_at
 from infra.aws.user_policy import policy
 from infra.errors import CloudError
 
@@ -41,7 +41,7 @@ ROW = {
 
 
 def test_an_instance_as_ec2_describes_it() -> None:
-    assert rented.rented(ROW, "us-east-1") == machine(deployment="")
+    assert rented_machines.rented(ROW, "us-east-1") == machine(deployment="")
     all_said = ROW | {
         "Tags": [
             {"Key": "corral:deployment", "Value": "t1"},
@@ -55,7 +55,7 @@ def test_an_instance_as_ec2_describes_it() -> None:
         "PrivateIpAddress": "10.0.0.7",
         "AmiLaunchIndex": 1,
     }
-    assert rented.rented(all_said, "us-east-1") == machine(
+    assert rented_machines.rented(all_said, "us-east-1") == machine(
         purchase="spot",
         state="terminated",
         ended_at=datetime(2026, 9, 21, 15, tzinfo=UTC),
@@ -80,18 +80,20 @@ def test_an_instance_as_ec2_describes_it() -> None:
     ],
 )
 def test_billed_by_the_second_and_at_least_a_minute(found: Rented, seconds: float | None) -> None:
-    assert rented.billed_s(found, START + timedelta(hours=2)) == seconds
+    assert rented_machines.billed_s(found, START + timedelta(hours=2)) == seconds
 
 
 def test_what_it_has_cost_so_far_at_the_price_it_was_bought_for(tmp_path: Path) -> None:
     aws, clock = fresh()
     at = door(aws, clock, tmp_path)
     clock.sleep(3600)
-    assert rented.usd_so_far(at, (machine(),)) == pytest.approx(5.672)
-    assert rented.usd_so_far(at, (machine(), machine(purchase="spot"))) == pytest.approx(5.672 + 2.05)
-    assert rented.usd_so_far(at, (machine(instance_type="x9.huge"),)) is None
-    assert rented.usd_so_far(at, (machine(state="stopped"),)) is None
-    assert rented.usd_so_far(at, ()) == 0.0
+    assert rented_machines.usd_so_far(at, (machine(),)) == pytest.approx(5.672)
+    assert rented_machines.usd_so_far(at, (machine(), machine(purchase="spot"))) == pytest.approx(
+        5.672 + 2.05
+    )
+    assert rented_machines.usd_so_far(at, (machine(instance_type="x9.huge"),)) is None
+    assert rented_machines.usd_so_far(at, (machine(state="stopped"),)) is None
+    assert rented_machines.usd_so_far(at, ()) == 0.0
 
 
 def test_when_a_machine_ended_is_in_its_words() -> None:
@@ -104,16 +106,16 @@ def test_extending_moves_schedule_and_tags(tmp_path: Path) -> None:
     aws, clock = fresh()
     at = door(aws, clock, tmp_path)
     up(at, an_order())
-    until = rented.extend(at, an_order(), 2 * 24 * 60)
+    until = rented_machines.extend(at, an_order(), 2 * 24 * 60)
     assert until == at.now() + timedelta(days=2)
     (schedule,) = aws.schedulers["us-east-1"].schedules.values()
     assert schedule["ScheduleExpression"] == f"at({until:%Y-%m-%dT%H:%M:%S})"
-    (found,) = rented.machines(at, "t1", REGIONS)
+    (found,) = rented_machines.machines(at, "t1", REGIONS)
     assert found.expires_at == until
     clock.sleep(9 * 3600)
-    assert rented.expired(at, REGIONS) == ()
+    assert rented_machines.expired(at, REGIONS) == ()
     clock.sleep(2 * 24 * 3600)
-    rented.machines(at, "t1", REGIONS)
+    rented_machines.machines(at, "t1", REGIONS)
     clock.sleep(60)
     assert not any(name.startswith("instance") for name in aws.live())
 
@@ -121,7 +123,7 @@ def test_extending_moves_schedule_and_tags(tmp_path: Path) -> None:
 def test_what_does_not_run_cannot_be_extended(tmp_path: Path) -> None:
     aws, clock = fresh()
     with pytest.raises(CloudError, match="Nothing of 't1' runs"):
-        rented.extend(door(aws, clock, tmp_path), an_order(), 60)
+        rented_machines.extend(door(aws, clock, tmp_path), an_order(), 60)
 
 
 def test_only_ours_and_only_what_is_over_is_expired(tmp_path: Path) -> None:
@@ -136,9 +138,9 @@ def test_only_ours_and_only_what_is_over_is_expired(tmp_path: Path) -> None:
     odd = [tag for tag in next(iter(region.instances.values()))["Tags"] if tag["Key"] == "corral:expires-at"]
     aws.schedulers["us-east-1"].schedules.clear()
     clock.sleep(8 * 3600)
-    assert [one.deployment for one in rented.expired(at, REGIONS)] == ["t1"]
+    assert [one.deployment for one in rented_machines.expired(at, REGIONS)] == ["t1"]
     odd[0]["Value"] = "whenever"
-    assert rented.expired(at, REGIONS) == ()
+    assert rented_machines.expired(at, REGIONS) == ()
 
 
 # --- the user's policy against the calls that are made
@@ -185,11 +187,11 @@ def test_the_policy_allows_every_call_and_nothing_more(tmp_path: Path) -> None:
         up(at, order, keep=True)
     region.never_healthy = False
     up(at, order)
-    rented.extend(at, order, 600)
+    rented_machines.extend(at, order, 600)
     power.stop(at, order)
     power.start(at, order)
-    rented.usd_so_far(at, (machine(purchase="spot"),))
-    rented.expired(at, REGIONS)
+    rented_machines.usd_so_far(at, (machine(purchase="spot"),))
+    rented_machines.expired(at, REGIONS)
     for volume in region.volumes.values():
         volume["stays"] = True
     down(door(aws, clock, tmp_path / "a"))

@@ -8,10 +8,10 @@ import pytest
 from fake_aws import FakeAws
 from renting import START, an_order, door, fresh, up
 
-from infra.aws import preflight
+from infra.aws import account_preflight
+from infra.aws.account_preflight import Survey
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
 from infra.aws.request import run_instances
 from infra.errors import CapacityError
 
@@ -24,7 +24,7 @@ def an_order_into_it(**changes: Any) -> Order:
 
 
 def look(aws: FakeAws, order: Order, folder: Path) -> Survey:
-    return preflight.survey(door(aws, aws.clock, folder), order)
+    return account_preflight.survey(door(aws, aws.clock, folder), order)
 
 
 def told(survey: Survey) -> list[tuple[str, str, str, str]]:

@@ -9,8 +9,8 @@ from fake_ec2 import FakeEc2
 from renting import an_order, door, down, fresh, up
 
 from infra.aws.failures import ApiFailure
-from infra.aws.kinds import TYPES
 from infra.aws.request import Request
+from infra.aws.resource_kinds import TYPES
 from infra.errors import AuthError, CloudError
 
 

@@ -25,7 +25,7 @@ from botocore_once import models_read_once
 from fake_aws_cli import KEY
 
 from deploy.cli.main import run
-from infra.aws.kinds import TYPES
+from infra.aws.resource_kinds import TYPES
 from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for

@@ -14,11 +14,11 @@ from typing import Any, NoReturn
 import pytest
 
 from deploy.egress import checked_target
-from infra import lock
-from infra.egress import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
+from infra import egress_rules
+from infra.egress_proof import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
+from infra.egress_rules import Count, Loaded
 from infra.errors import DocumentError, HostError, UsageError
-from infra.lock import Count, Loaded
-from infra.onhost import egress as onhost
+from infra.onhost import egress_look as onhost
 
 RULES = """\
 table inet corral-scout {}
@@ -55,10 +55,10 @@ ADDED = "".join(
 
 
 def test_the_rules_allow_loopback_the_peers_and_replies_and_touch_our_table_alone() -> None:
-    assert lock.rules("scout", has_peers=True, listens_outside=True) == RULES
+    assert egress_rules.rules("scout", has_peers=True, listens_outside=True) == RULES
     allowed = [
         line
-        for line in lock.rules("scout", has_peers=False, listens_outside=False).splitlines()
+        for line in egress_rules.rules("scout", has_peers=False, listens_outside=False).splitlines()
         if "accept" in line
     ]
     assert allowed == [
@@ -79,8 +79,8 @@ def test_the_kernel_takes_the_rules_and_says_them_back(need: Callable[[str, str]
         text=True,
         check=True,
     )
-    assert lock.loaded(done.stdout) == Loaded(
-        uid=64999, counters={name: Count(packets=0, bytes=0) for name in lock.COUNTERS}
+    assert egress_rules.loaded(done.stdout) == Loaded(
+        uid=64999, counters={name: Count(packets=0, bytes=0) for name in egress_rules.COUNTERS}
     )
     assert done.stderr == "table inet foreign {\n}\n"
 
@@ -105,15 +105,15 @@ MATCH = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 6499
 def test_only_our_own_rule_says_whose_packets_are_judged(
     expression: tuple[dict[str, Any], ...], uid: int | None
 ) -> None:
-    assert lock.loaded(listing(*expression)) == Loaded(
+    assert egress_rules.loaded(listing(*expression)) == Loaded(
         uid=uid, counters={"dropped": Count(packets=3, bytes=180)}
     )
 
 
 def test_no_table_is_no_lock_and_nonsense_an_error() -> None:
-    assert lock.loaded("") is None
+    assert egress_rules.loaded("") is None
     with pytest.raises(HostError, match="cannot be read"):
-        lock.loaded("nftables v1.0.6")
+        egress_rules.loaded("nftables v1.0.6")
     with pytest.raises(HostError, match="cannot be read"):
         look("no JSON")
 

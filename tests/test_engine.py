@@ -14,8 +14,8 @@ import pytest
 from deploy.cli.main import run
 from deploy.targets.deployment import home
 from infra.errors import HostError, ServerError
+from serving.vllm import cpu_engine_fixes
 from serving.vllm import engine as engines
-from serving.vllm import fixups
 from serving.vllm.engine import Engine, attempts, find, is_installed, reason, uv_environment
 
 
@@ -311,10 +311,14 @@ def test_the_fixups_once_and_again_and_never_through_a_hard_link(tmp_path: Path)
     registrations = root / "torchvision" / "_meta_registrations.py"
     cached = tmp_path / "cached.py"
     os.link(registrations, cached)
-    fixups.apply(root, "0.32.0")
+    cpu_engine_fixes.apply(root, "0.32.0")
     once = registrations.read_text()
-    fixups.apply(root, "0.32.0")
-    assert registrations.read_text() == once == fixups.TORCHVISION_OPS + "import torchvision.extension\n"
+    cpu_engine_fixes.apply(root, "0.32.0")
+    assert (
+        registrations.read_text()
+        == once
+        == cpu_engine_fixes.TORCHVISION_OPS + "import torchvision.extension\n"
+    )
     assert cached.read_text() == "import torchvision.extension\n"
     assert sorted(path.name for path in registrations.parent.iterdir()) == ["_meta_registrations.py"]
     ours = root / "vllm-0.32.0+cpu.dist-info"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from renting import an_order, door, fresh
 
-from infra.aws import preflight
+from infra.aws import account_preflight
 from serving.vllm.engine_lock import lock_of
 from serving.vllm.versions import data
 
@@ -43,11 +43,11 @@ def test_a_version_without_a_lock_has_none_and_that_is_said(tmp_path: Path) -> N
     assert lock_of("0.1.0") is None
     aws, clock = fresh()
     order = an_order(engine_unlocked="vllm==0.32.0")
-    said = preflight.survey(door(aws, clock, tmp_path), order).findings
+    said = account_preflight.survey(door(aws, clock, tmp_path), order).findings
     assert [(one.outcome, one.found) for one in said if one.topic == "engine"] == [
         ("warning", "vllm==0.32.0 has no lock: the box installs what the package index has that day")
     ]
-    silent = preflight.survey(door(aws, clock, tmp_path / "2"), an_order()).findings
+    silent = account_preflight.survey(door(aws, clock, tmp_path / "2"), an_order()).findings
     assert [one for one in silent if one.topic == "engine"] == []
 
 

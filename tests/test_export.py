@@ -25,7 +25,7 @@ from infra.errors import CorralError
 from infra.host import host_files
 from infra.record import Record
 from serving.sizing.plan import Plan
-from serving.vllm.options import argv
+from serving.vllm.serve_options import argv
 
 DATA = Path(__file__).parent / "data" / "export"
 PLANS = ("scout-int4", "scout-bf16", "maverick-bf16")

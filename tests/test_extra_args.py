@@ -11,7 +11,7 @@ import pytest
 from infra.errors import UsageError
 from serving.vllm.engine import recipe
 from serving.vllm.extra_args import LOAD_FORMATS, REFUSED, every, read, records, refuse, refuse_unknown
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 
 DATA = Path(__file__).parent / "data"
 SPELLINGS: dict[str, list[str] | str] = json.loads((DATA / "vllm-0.32.0-spellings.json").read_text())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import facts, local
+from infra import facts, local_facts
 from infra.errors import HostError
 
 DATA = Path(__file__).parent / "data" / "hosts"
@@ -82,7 +82,7 @@ def test_what_is_no_host_is_one_sentence(output: str) -> None:
 
 
 def test_this_machine_can_be_read() -> None:
-    here = local.facts()
+    here = local_facts.facts()
     assert here.hostname == os.uname().nodename
     assert here.cpu_count == os.cpu_count()
     assert here.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -94,7 +94,7 @@ def test_a_listening_port_is_seen() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert server.getsockname()[1] in local.facts().ports_in_use
+        assert server.getsockname()[1] in local_facts.facts().ports_in_use
 
 
 @pytest.fixture
@@ -123,11 +123,13 @@ def test_an_nvidia_smi_that_fails_is_no_whole_list_of_gpus(
     does: str, gpus: list[str], problem: str, nvidia_smi: Path
 ) -> None:
     nvidia_smi.write_text(f'#!/bin/sh\n[ "$1" != topo ] || exit 0\n{does}\n')
-    found = local.facts().gpu
+    found = local_facts.facts().gpu
     assert ([gpu.name for gpu in found.gpus], found.problem) == (gpus, problem)
 
 
 def test_facts_that_break_off_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "script", lambda: f"{facts.script().partition('have ip')[0]}\nkill -KILL $$\n")
+    monkeypatch.setattr(
+        local_facts, "script", lambda: f"{facts.script().partition('have ip')[0]}\nkill -KILL $$\n"
+    )
     with pytest.raises(HostError, match="This machine's facts cannot be read: the shell ended with -9"):
-        local.facts()
+        local_facts.facts()

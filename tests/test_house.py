@@ -38,8 +38,8 @@ DOORS = {
     # The probe asks by a wire of its own, the measuring instrument; hub.py catches what huggingface_hub lets through.
     "httpx2": {"serving/vllm/client.py", "serving/probe/questions.py", "serving/model/hub.py"},
     "matplotlib": {"infra/figure.py"},
-    "boto3": {"infra/aws/ec2.py"},
-    "botocore": {"infra/aws/ec2.py"},
+    "boto3": {"infra/aws/boto.py"},
+    "botocore": {"infra/aws/boto.py"},
     "huggingface_hub": {"serving/model/hub.py", "infra/onhost/fetch.py"},
     "pynvml": {"infra/gpus.py"},
     "tomllib": {"infra/data.py"},

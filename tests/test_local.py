@@ -20,7 +20,7 @@ from deploy.targets.local import place as local
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
 from serving.sizing.plan import Plan
-from serving.vllm import engine, log_writer, logs, server
+from serving.vllm import engine, log_reader, log_writer, server
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -315,7 +315,7 @@ def test_a_server_that_answers_something_else_is_not_ready(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, how: str, detail: str
 ) -> None:
     monkeypatch.setenv("STUB", how)
-    monkeypatch.setattr("serving.vllm.startup.COMPILE_S", 1)
+    monkeypatch.setattr("serving.vllm.startup_log.COMPILE_S", 1)
     with pytest.raises(ServerError, match="was not ready after 1 s; it is degraded") as caught:
         local.serve(deployment)
     assert detail in caught.value.message
@@ -329,7 +329,7 @@ def test_a_server_that_says_200_and_generates_nothing_is_hung(
     local.stop(deployment)
     monkeypatch.setenv("STUB", "canary-hangs")
     monkeypatch.setattr("serving.vllm.health.look.__defaults__", (0.3,))
-    monkeypatch.setattr("serving.vllm.startup.COMPILE_S", 1)
+    monkeypatch.setattr("serving.vllm.startup_log.COMPILE_S", 1)
     with pytest.raises(ServerError, match="not ready after 1 s; it is hung"):
         local.serve(deployment)
 
@@ -432,10 +432,10 @@ def test_a_server_that_talks_does_not_fill_the_disk_and_its_log_is_read_across_i
     until(lambda: server.log_text(place).endswith("talked\n"))
     local.stop(deployment)
     said = list(local.logs(deployment, follow=False))
-    assert len(logs.parts(server.log_file(place))) == 1 + log_writer.PARTS
+    assert len(log_reader.parts(server.log_file(place))) == 1 + log_writer.PARTS
     assert said[0].endswith("Loading weights took 0.02 seconds")
     assert said[-1] == "talked"
-    written = sum(part.stat().st_size for _, part in logs.parts(server.log_file(place)))
+    written = sum(part.stat().st_size for _, part in log_reader.parts(server.log_file(place)))
     assert written <= log_writer.BEGINNING_BYTES + log_writer.PARTS * log_writer.PART_BYTES
     assert server.log_text(place).splitlines() == said
     assert local.down(deployment).left == ()

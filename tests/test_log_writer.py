@@ -12,7 +12,7 @@ from typing import NoReturn
 import pytest
 from stubbed import until
 
-from serving.vllm import log_writer, logs
+from serving.vllm import log_reader, log_writer
 from serving.vllm.log_writer import PARTS, Log
 
 
@@ -30,7 +30,7 @@ def test_the_beginning_stays_and_of_the_rest_the_end(tmp_path: Path) -> None:
     for first in range(0, 1000, 7):
         log.take(lines(first, min(first + 7, 1000)))
     assert sizes(tmp_path) == {"log": 100, "log.9700": 200, "log.9900": 100}
-    assert logs.text(tmp_path / "log").encode() == (
+    assert log_reader.text(tmp_path / "log").encode() == (
         lines(0, 10) + b"corral: 9,600 bytes of this log are left out here\n" + lines(970, 1000)
     )
 
@@ -55,7 +55,7 @@ def test_whatever_comes_the_files_are_bounded(tmp_path: Path) -> None:
 
 
 def test_a_followed_log_is_read_once_across_its_parts_and_says_what_it_missed(tmp_path: Path) -> None:
-    log, tail = Log(str(tmp_path / "log"), beginning=100, part=200), logs.Tail(tmp_path / "log")
+    log, tail = Log(str(tmp_path / "log"), beginning=100, part=200), log_reader.Tail(tmp_path / "log")
     heard = []
     for first in range(0, 300, 3):
         log.take(lines(first, first + 3))
@@ -65,8 +65,8 @@ def test_a_followed_log_is_read_once_across_its_parts_and_says_what_it_missed(tm
     heard = list(tail.lines())
     assert heard[0].endswith("bytes of this log are left out here")
     assert heard[1:] == lines(400 - len(heard) + 1, 400).decode().splitlines()
-    late = list(logs.Tail(tmp_path / "log").lines())
-    assert late == logs.text(tmp_path / "log").splitlines()
+    late = list(log_reader.Tail(tmp_path / "log").lines())
+    assert late == log_reader.text(tmp_path / "log").splitlines()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
@@ -85,7 +85,7 @@ def test_what_the_disk_does_not_take_is_counted_and_the_rest_goes_on(
         log.take(lines(3, 150))  # also where a file ends
         log.take(lines(150, 200))
     log.take(lines(200, 202))
-    said = logs.text(tmp_path / "log")
+    said = log_reader.text(tmp_path / "log")
     assert said.encode().startswith(lines(0, 3))
     note = f"\ncorral: 1970 bytes of this log could not be written: {os.strerror(number)}\n"
     assert said.endswith(note + lines(200, 202).decode())
@@ -124,7 +124,7 @@ def test_the_process_hears_no_signal_and_ends_with_the_last_of_its_writers(tmp_p
     found = sizes(tmp_path)
     assert log_writer.BEGINNING_BYTES - 20 < found["log"] <= log_writer.BEGINNING_BYTES
     assert sum(found.values()) <= log_writer.BEGINNING_BYTES + PARTS * log_writer.PART_BYTES
-    said = logs.text(tmp_path / "log").encode()
+    said = log_reader.text(tmp_path / "log").encode()
     assert (said[:10], said[-10:]) == (lines(0, 1), data[-10:])
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from infra.errors import UsageError
 from serving.vllm.engine import recipe
-from serving.vllm.options import ServeOptions, across_nodes, argv, environment, flag
+from serving.vllm.serve_options import ServeOptions, across_nodes, argv, environment, flag
 
 SCOUT = ServeOptions(
     model="/models/scout with a space",

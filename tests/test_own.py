@@ -11,8 +11,8 @@ from fake_kms import KEY
 from renting import an_order, door, fresh, up
 
 from deploy.cli.main import run
-from infra.aws import own, user_policy
-from infra.aws.findings import Finding
+from infra.aws import own_resources, user_policy
+from infra.aws.preflight_findings import Finding
 from infra.errors import CloudError, UsageError
 
 GROUP = "sg-00000000000000abc"
@@ -38,8 +38,8 @@ def found(aws: FakeAws, tmp_path: Path, **order: Any) -> list[tuple[str, str, st
     """What a look finds, in short."""
     at = door(aws, aws.clock, tmp_path)
     asked = an_order(**order)
-    findings: list[Finding] = own.of_account(at, asked, ACCOUNT)
-    findings += own.of_region(at, asked, "us-east-1", {"vpc-1"})
+    findings: list[Finding] = own_resources.of_account(at, asked, ACCOUNT)
+    findings += own_resources.of_region(at, asked, "us-east-1", {"vpc-1"})
     return [(one.topic, one.outcome, one.found) for one in findings]
 
 

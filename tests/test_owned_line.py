@@ -21,9 +21,9 @@ from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
-from infra.egress import LIMITS, Egress
+from infra.egress_proof import LIMITS, Egress
 from infra.errors import AuthError
-from infra.onhost import egress as onhost
+from infra.onhost import egress_look as onhost
 from serving.sizing.plan import Plan
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
@@ -234,7 +234,7 @@ TARGETS = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443", "192.0.2.7
 
 
 def look(*attempts: dict[str, Any], packets: int = 100, dropped: int = 0, **changes: Any) -> str:
-    """What infra/onhost/egress.py prints; tests/test_egress.py runs it for real."""
+    """What infra/onhost/egress_look.py prints; tests/test_egress.py runs it for real."""
     counts = dict.fromkeys(COUNTERS, 0) | {"loopback": packets, "dropped": dropped}
     counters = [{"counter": {"name": name, "packets": count, "bytes": 0}} for name, count in counts.items()]
     match = {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 64998}}

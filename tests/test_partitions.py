@@ -8,7 +8,7 @@ from botocore.loaders import create_loader
 from renting import START, an_order
 
 from infra.aws import policy
-from infra.aws.ec2 import Boto, checked_regions, default_region, known_regions
+from infra.aws.boto import Boto, checked_regions, default_region, known_regions
 from infra.aws.partitions import IAM_REGIONS, PREFIXES, iam_region, partition_of
 from infra.aws.permissions import simulation_request
 from infra.aws.request import create_schedule, ec2, iam

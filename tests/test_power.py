@@ -12,11 +12,11 @@ import pytest
 from fake_aws import FAULTS, Clock, FakeAws, Faulty, Killed
 from renting import an_order, door, down, fresh, up
 
-from infra.aws import power, rented, standing
+from infra.aws import power, rented_machines, stopped_costs
 from infra.aws.api import Aws
 from infra.aws.ledger import Ledger
 from infra.aws.order import Order
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.aws.request import ec2
 from infra.errors import CapacityError, CloudError, CorralError, HostError, UsageError
 
@@ -93,13 +93,13 @@ def test_a_stopped_machine_whose_end_nobody_had_scheduled_has_one(at: tuple[Aws,
 def test_a_stopped_machine_gets_more_time_and_keeps_it_when_it_starts(at: tuple[Aws, FakeAws, Clock]) -> None:
     made, aws, clock = at
     stop(made)
-    until = rented.extend(made, an_order(), 2 * 24 * 60)
+    until = rented_machines.extend(made, an_order(), 2 * 24 * 60)
     clock.sleep(24 * 3600)
     start(made)
     up(made, an_order())  # which finds it running
     (schedule,) = aws.schedulers[REGION].schedules.values()
     assert schedule["ScheduleExpression"] == f"at({until:%Y-%m-%dT%H:%M:%S})"
-    (machine,) = rented.machines(made, "t1", (REGION,))
+    (machine,) = rented_machines.machines(made, "t1", (REGION,))
     assert (machine.state, machine.expires_at) == ("running", until)
 
 
@@ -265,8 +265,8 @@ def test_no_hours_are_billed_while_it_is_stopped_and_none_are_forgotten(
     begun = clock()
 
     def billed_s() -> float | None:
-        (machine,) = rented.machines(made, "t1", (REGION,))
-        return rented.billed_s(machine, made.now())
+        (machine,) = rented_machines.machines(made, "t1", (REGION,))
+        return rented_machines.billed_s(machine, made.now())
 
     clock.sleep(begun + 3600 - clock())
     stop(made)
@@ -294,51 +294,51 @@ def test_what_was_billed_is_not_counted_twice_when_a_start_comes_to_nothing(
     made, aws, clock = at
     clock.sleep(3600)
     stop(made)
-    (before,) = rented.machines(made, "t1", (REGION,))
+    (before,) = rented_machines.machines(made, "t1", (REGION,))
     aws.regions[REGION].no_capacity = {("on-demand", "g5.12xlarge", "us-east-1a")}
     for _ in range(2):
         with pytest.raises(CapacityError):
             start(made)
-    (after,) = rented.machines(made, "t1", (REGION,))
-    assert rented.billed_s(after, made.now()) == rented.billed_s(before, made.now())
+    (after,) = rented_machines.machines(made, "t1", (REGION,))
+    assert rented_machines.billed_s(after, made.now()) == rented_machines.billed_s(before, made.now())
     assert (after.billed_until_start, before.billed_until_start) == (before.launched_at, None)
 
 
 @pytest.mark.parametrize("tag", ["", "x", "12", "12 yesterday", "-1 2026-11-24T05:00:00Z"])
 def test_a_tag_that_is_not_ours_to_read_says_nothing(tag: str) -> None:
-    assert rented.billed_before(tag) == {}
+    assert rented_machines.billed_before(tag) == {}
 
 
 def test_a_stopped_machine_costs_its_volume_until_its_end(at: tuple[Aws, FakeAws, Clock]) -> None:
     """150 GiB at 8 cents, and the 375 MiB/s beyond the 125 that come with it at 4 cents."""
     made, aws, _ = at
     stop(made)
-    (machine,) = rented.machines(made, "t1", (REGION,))
+    (machine,) = rented_machines.machines(made, "t1", (REGION,))
     unverified = "(AWS EBS and VPC pricing as quoted by others, unverified, 2026-11-28)"
     end = "until 2026-09-21T22:13:20Z, when it ends"
-    assert standing.told(made, machine) == (
+    assert stopped_costs.told(made, machine) == (
         f"its 150 GiB of volumes still cost 27.00 USD a month {unverified} {end}"
     )
     aws.regions[REGION].addresses = [{"InstanceId": machine.instance_id}, {"InstanceId": "i-other"}]
-    assert standing.told(made, machine) == (
+    assert stopped_costs.told(made, machine) == (
         f"its 150 GiB of volumes and 1 addresses of yours still cost 30.65 USD a month {unverified} {end}"
     )
     aws.denied = {"ec2:DescribeVolumes"}
-    assert standing.told(made, machine) == (
+    assert stopped_costs.told(made, machine) == (
         f"its volumes still cost {end} (how much, EC2 does not tell: UnauthorizedOperation)"
     )
 
 
 def test_a_price_nobody_knows_is_said_to_be_unknown(at: tuple[Aws, FakeAws, Clock]) -> None:
     volumes = [{"VolumeType": "gp3", "Size": 100, "Iops": 4000, "Throughput": 125}]
-    assert standing.usd_per_month(REGION, volumes, 0) == Decimal("13.00")
-    assert standing.usd_per_month("eu-central-1", volumes, 0) is None
-    assert standing.usd_per_month(REGION, [*volumes, volumes[0] | {"VolumeType": "io2"}], 0) is None
+    assert stopped_costs.usd_per_month(REGION, volumes, 0) == Decimal("13.00")
+    assert stopped_costs.usd_per_month("eu-central-1", volumes, 0) is None
+    assert stopped_costs.usd_per_month(REGION, [*volumes, volumes[0] | {"VolumeType": "io2"}], 0) is None
     made, aws, _ = at
     for volume in aws.regions[REGION].volumes.values():
         volume["VolumeType"] = "io2"
-    (machine,) = rented.machines(made, "t1", (REGION,))
-    assert standing.told(made, machine) == (
+    (machine,) = rented_machines.machines(made, "t1", (REGION,))
+    assert stopped_costs.told(made, machine) == (
         "its 150 GiB of volumes still cost until 2026-09-21T22:13:20Z, when it ends, in us-east-1 at a price corral "
         "does not know"
     )
@@ -397,5 +397,5 @@ def test_several_machines_stop_and_start_together(tmp_path: Path) -> None:
     clock.sleep(60)
     up(made, order)
     assert states(aws) == ["running", "running"]
-    ends_at = {one.expires_at for one in rented.machines(made, "t1", (REGION,))}
+    ends_at = {one.expires_at for one in rented_machines.machines(made, "t1", (REGION,))}
     assert ends_at == {order.created_at + timedelta(minutes=480)}

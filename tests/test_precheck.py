@@ -10,7 +10,7 @@ import pytest
 from infra.errors import CorralError, DocumentError, HostError, UsageError
 from serving.model import tiny
 from serving.model.precheck import check
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 
 
 def options(folder: Path, **changed: Any) -> ServeOptions:

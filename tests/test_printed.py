@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.cli.main import run
-from infra import gpus, local
+from infra import gpus, local_facts
 from infra.facts import GpuReport, parse
 from serving.model import tiny
 
@@ -83,7 +83,7 @@ def test_what_is_printed(
         shutil.copy(document, tmp_path)
     tiny.make(tmp_path / "tiny")
     this_machine = parse((DATA / "hosts" / "debian.txt").read_text(encoding="utf-8"))
-    monkeypatch.setattr(local, "facts", lambda: this_machine)
+    monkeypatch.setattr(local_facts, "facts", lambda: this_machine)
     monkeypatch.setattr(gpus, "report", GpuReport)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", A_DAY)

@@ -11,8 +11,8 @@ from renting import START, an_order, door
 
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import reach
-from infra.aws import launch, session
-from infra.aws.rented import Rented
+from infra.aws import failover, session
+from infra.aws.rented_machines import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.processes import Birth, birth
@@ -133,7 +133,7 @@ def test_a_box_that_does_not_get_ready_is_told_by_its_own_last_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = Clock()
-    monkeypatch.setattr(launch, "console", lambda aws, region, instance: CONSOLE.format(phase))
+    monkeypatch.setattr(failover, "console", lambda aws, region, instance: CONSOLE.format(phase))
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []
     aws.say = told.append
@@ -150,7 +150,7 @@ def test_a_box_is_prepared_when_it_says_so(
 ) -> None:
     clock = Clock(0.0)
     said = iter(["", "", "", "engine", "engine", "prepared"])
-    monkeypatch.setattr(launch, "console", lambda *asked: f"corral: t1: {next(said)}\n")
+    monkeypatch.setattr(failover, "console", lambda *asked: f"corral: t1: {next(said)}\n")
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []
     aws.say = told.append

@@ -18,7 +18,7 @@ from serving.model import tiny
 from serving.model.tiny import Layout
 from serving.sizing.fit import Options
 from serving.sizing.size import plan_checkpoint
-from serving.vllm import client, health, server, startup
+from serving.vllm import client, health, server, startup_log
 from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -164,7 +164,7 @@ def test_the_kv_cache_is_what_the_planner_said_to_the_token(corral: Corral, endp
         planned.tokens,
         planned.num_blocks,
     )
-    logged = startup.kv_cache(server.log_text(corral.home / "tiny"))
+    logged = startup_log.kv_cache(server.log_text(corral.home / "tiny"))
     assert logged is not None
     assert (logged.tokens, logged.max_concurrency) == (planned.tokens, round(planned.max_concurrency, 2))
 

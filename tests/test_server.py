@@ -17,7 +17,7 @@ from infra.processes import Birth
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.engine import Engine
-from serving.vllm.options import ServeOptions, argv
+from serving.vllm.serve_options import ServeOptions, argv
 
 
 def test_the_environment_is_the_users_without_secrets_and_switches_and_with_corrals_on_top(

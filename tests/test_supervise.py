@@ -17,7 +17,7 @@ from serving.sizing.plan import Plan
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import CANARY_DEADLINE_S
-from serving.vllm.supervise import Policy, delay_s
+from serving.vllm.restart_policy import Policy, delay_s
 
 POLICY = Policy()
 

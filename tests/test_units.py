@@ -16,7 +16,7 @@ from fake_box import Box, commands, setup
 from deploy.targets.ssh import place as ssh
 from infra import facts, host
 from infra.onhost import spot, watch
-from serving.vllm.options import ServeOptions, argv
+from serving.vllm.serve_options import ServeOptions, argv
 
 ROOT = "/opt/corral/scout"
 EVERYTHING = setup(nodes=2, spot=True)

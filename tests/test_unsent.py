@@ -23,7 +23,7 @@ from fake_aws import Clock
 from renting import door
 
 from infra.aws import unsent
-from infra.aws.ec2 import Boto, failure, mfa_code, new_session
+from infra.aws.boto import Boto, failure, mfa_code, new_session
 from infra.aws.failures import LostResponse, Refused, kind_of, translated
 from infra.aws.request import Request, ec2
 from infra.errors import AuthError, CloudError, CorralError, HostError, UsageError

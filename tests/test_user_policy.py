@@ -11,7 +11,7 @@ from fake_kms import KEY
 from iam_judge import Asked, Policed, is_allowed
 from renting import an_order, door, down, fresh, up
 
-from infra.aws import capacity_blocks, policy, power, rented, standing, user_policy
+from infra.aws import capacity_blocks, policy, power, rented_machines, stopped_costs, user_policy
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
 from infra.aws.request import Request
@@ -84,13 +84,13 @@ def test_who_holds_the_policy_rents_extends_and_takes_away(
     at = door(held, clock, tmp_path)
     asked = an_order(**order, **READS)
     up(at, asked)
-    rented.extend(at, asked, 600)
+    rented_machines.extend(at, asked, 600)
     if "spot" not in asked.purchases:
         power.stop(at, asked)
         power.start(at, asked)
-        for machine in rented.machines(at, "t1", ("us-east-1",)):
-            standing.told(at, machine)
-    rented.expired(at, ("us-east-1",))
+        for machine in rented_machines.machines(at, "t1", ("us-east-1",)):
+            stopped_costs.told(at, machine)
+    rented_machines.expired(at, ("us-east-1",))
     at.call(
         Request(
             service="ec2",

@@ -13,7 +13,7 @@ from serving.model.models import model
 from serving.model.weights import Split
 from serving.sizing.plan import Plan
 from serving.vllm.extra_args import records
-from serving.vllm.options import ServeOptions, across_nodes, argv
+from serving.vllm.serve_options import ServeOptions, across_nodes, argv
 from serving.vllm.versions import Rules, check, check_planned, number, rules, version_note
 
 PLAIN = ServeOptions(model="/m", served_model_name="m")

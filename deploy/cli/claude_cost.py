@@ -24,7 +24,7 @@ def claude_cost(
     from deploy.costs import ask_cost
     from deploy.costs.claude_cost import Way, claude_cost, cost_text
     from deploy.costs.claude_prices import claude
-    from infra.clock import today
+    from infra.day import today
     from infra.say import emit
 
     request = ask_cost.request_of(

@@ -61,7 +61,7 @@ def compare(
     from deploy.costs.compare import compare
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
-    from infra.clock import today
+    from infra.day import today
     from infra.say import emit, progress
 
     documents = read(plan, probe)

@@ -24,7 +24,7 @@ def prices(
     """
     from infra.aws.show_prices import text
     from infra.aws.stored_prices import checked_types, fresh, nothing, table
-    from infra.clock import today
+    from infra.day import today
     from infra.say import Told, emit, fail, warn
 
     names = checked_types(types or [])

@@ -49,7 +49,7 @@ def printed() -> dict[str, Any]:
     from deploy.targets.ssh.owned_hosts import Inventory
     from infra.aws.capacity_blocks import Offering
     from infra.aws.stored_prices import PriceTable
-    from infra.egress import Egress
+    from infra.egress_proof import Egress
     from serving.model.calibration import Calibration
     from serving.probe.diff import Difference
     from serving.probe.report import ProbeReport

@@ -39,7 +39,7 @@ def serve(
         return
     if stay:
         from deploy.supervise import supervise
-        from serving.vllm.supervise import Policy
+        from serving.vllm.restart_policy import Policy
 
         supervise(deployment, lambda found: emit(found, endpoint(deployment.name, found), as_json), Policy())
         return

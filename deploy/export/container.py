@@ -7,8 +7,8 @@ from math import ceil
 from deploy.export.base import Ask
 from infra.errors import UsageError
 from infra.record import Record
-from serving.vllm.options import WITHIN_ONE_HOST, across_nodes, argv, environment
-from serving.vllm.startup import load_budget_s
+from serving.vllm.serve_options import WITHIN_ONE_HOST, across_nodes, argv, environment
+from serving.vllm.startup_log import load_budget_s
 
 # The places inside; the image (vLLM's docs/deployment/docker.md) also runs as this user, who is nobody in it.
 MODEL, HOME, TEMPORARY = "/model", "/var/lib/corral", "/tmp"

@@ -8,7 +8,7 @@ from deploy.export.container import GROUP, HOME, MODEL, SHM_GIB, TEMPORARY, USER
 from deploy.export.kubernetes_weights import claim, claim_name, how_to_bring, job
 from infra.host import HostFile
 from infra.yaml_text import dumped
-from serving.vllm.options import across_nodes
+from serving.vllm.serve_options import across_nodes
 
 RUNTIME_CLASS = "Where GPUs need a RuntimeClass (k3s, RKE2), add runtimeClassName: nvidia."
 

@@ -7,7 +7,7 @@ from deploy.export.base import Ask, Export
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.order import order as order_for
 from deploy.targets.ec2.region import located
-from infra.aws import request, site
+from infra.aws import region_offer, request
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 from infra.host import HostFile
@@ -69,7 +69,9 @@ def looked_up(order: Order) -> dict[str, Any]:
             }
         },
         "aws_subnets": {"selling": {"filter": [{"name": "vpc-id", "values": [VPC]}, zone_filter]}},
-        "aws_ssm_parameter": {"image": {"name": site.parameter_request(order.regions[0]).parameters["Name"]}},
+        "aws_ssm_parameter": {
+            "image": {"name": region_offer.parameter_request(order.regions[0]).parameters["Name"]}
+        },
     }
 
 

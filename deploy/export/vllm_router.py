@@ -5,7 +5,7 @@ import shlex
 from deploy.export.base import Ask, Export
 from deploy.export.litellm import endpoints
 from infra.host import HostFile
-from serving.vllm.startup import load_budget_s
+from serving.vllm.startup_log import load_budget_s
 
 ROUTER = "0.1.17"
 

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from deploy.targets.deployment import Deployment, Target
 from deploy.targets.place import Teardown
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import LeftoverError, UsageError
 from infra.record import Record
 

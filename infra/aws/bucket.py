@@ -5,8 +5,8 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, plain_words
-from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import Order
+from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
 from infra.record import Record

@@ -4,9 +4,9 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, plain_words, translated
-from infra.aws.findings import Finding, failed, warning
 from infra.aws.order import Order
 from infra.aws.partitions import partition_of
+from infra.aws.preflight_findings import Finding, failed, warning
 from infra.aws.request import Request, Site, Spot, create_security_group, dry, ec2, run_instances
 
 

@@ -9,11 +9,11 @@ from contextlib import suppress
 from datetime import datetime
 
 from infra import wait
-from infra.aws import launch, parts, rented
+from infra.aws import failover, rented_machines, supporting_resources
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import Order, Purchase, utc
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.aws.request import ec2
 from infra.errors import CapacityError, CloudError, CorralError, HostError, UsageError
 
@@ -59,7 +59,7 @@ def start(aws: Aws, order: Order) -> None:
     found = settled(aws, order, "stopping")
     stopped = [one for one in found if one.state == "stopped"]
     for one in stopped:
-        rented.remember_billed(aws, one)
+        rented_machines.remember_billed(aws, one)
     if stopped:
         try:
             aws.call(ec2(found[0].region, "StartInstances", InstanceIds=ids(stopped)))
@@ -67,7 +67,7 @@ def start(aws: Aws, order: Order) -> None:
             if refused.kind != "capacity":
                 raise
             raise no_room(order, stopped, refused) from None
-        aws.sleep(launch.POLL_S)  # EC2 may go on showing them stopped for a moment
+        aws.sleep(failover.POLL_S)  # EC2 may go on showing them stopped for a moment
     see_healthy(aws, found)
 
 
@@ -79,22 +79,22 @@ def is_stopped(found: Iterable[Rented]) -> bool:
 def see_healthy(aws: Aws, found: tuple[Rented, ...]) -> None:
     """Wait until EC2's checks pass. Raises CloudError when they do not."""
     region, all_ids = found[0].region, ids(found)
-    state = launch.awaited(aws, region, all_ids)
+    state = failover.awaited(aws, region, all_ids)
     if state == "late":
-        raise launch.late(aws, region, all_ids)
+        raise failover.late(aws, region, all_ids)
     if state == "died":
-        rows = launch.described(aws, region, all_ids)
-        code, name = launch.died_of(rows), found[0].deployment
-        hint = launch.OWN_FAULTS.get(code, f"Take it away and rent anew: corral down {name}")
+        rows = failover.described(aws, region, all_ids)
+        code, name = failover.died_of(rows), found[0].deployment
+        hint = failover.OWN_FAULTS.get(code, f"Take it away and rent anew: corral down {name}")
         raise CloudError(
-            f"{', '.join(all_ids)} did not start: {launch.reasons(rows)} ({code}).",
+            f"{', '.join(all_ids)} did not start: {failover.reasons(rows)} ({code}).",
             hint.format(region=region),
         )
 
 
 def there(aws: Aws, order: Order) -> tuple[Rented, ...]:
     """The machines that are not gone. Raises CloudError when there is none."""
-    found = rented.machines(aws, order.name, order.regions)
+    found = rented_machines.machines(aws, order.name, order.regions)
     left = tuple(one for one in found if one.state in (*UP, *DOWN))
     if not left:
         raise CloudError(
@@ -114,7 +114,7 @@ def settled(aws: Aws, order: Order, *passing: str) -> tuple[Rented, ...]:
         states = ", ".join(machine.state for machine in going(machines))
         aws.say(f"waiting for {', '.join(ids(going(machines)))}: {states}")
 
-    pace = aws.pace(STOPPED_WITHIN_S, launch.POLL_S)
+    pace = aws.pace(STOPPED_WITHIN_S, failover.POLL_S)
     return wait.until(lambda: there(aws, order), lambda machines: not going(machines), pace, tell)
 
 
@@ -127,7 +127,7 @@ def keep_end(aws: Aws, order: Order, found: tuple[Rented, ...]) -> None:
             f"Give it more: corral extend {order.name} 8h; or take it away: corral down {order.name}",
         )
     region = found[0].region
-    parts.schedule(aws, order, region, rented.account(aws, region), ids(found), at)
+    supporting_resources.schedule(aws, order, region, rented_machines.account(aws, region), ids(found), at)
 
 
 def end_of(order: Order, found: Iterable[Rented]) -> datetime:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from infra.aws import price_list
 from infra.aws.api import ASK_FOR_S, Aws
 from infra.aws.failures import Refused
-from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import Order, Purchase
+from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Spot, spot_prices
 from infra.prices import HourlyPrice, on_demand_price, trouble
 from infra.record import Record

@@ -12,7 +12,7 @@ from typing import Any
 from infra.aws import policy
 from infra.aws.order import TAG, Order, Purchase, utc
 from infra.aws.partitions import partition_of
-from infra.aws.types import limits
+from infra.aws.type_limits import limits
 from infra.record import Record
 
 TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")

@@ -6,7 +6,7 @@ from decimal import Decimal
 from infra import catalog, prices
 from infra.aws import price_list
 from infra.aws.api import Aws
-from infra.aws.ec2 import Boto, checked_regions
+from infra.aws.boto import Boto, checked_regions
 from infra.aws.failures import translated
 from infra.errors import CloudError, UsageError
 from infra.prices import DEFAULT_REGION, HourlyPrice, price_of

@@ -6,12 +6,12 @@ from functools import partial
 from typing import Any
 
 from infra import wait
-from infra.aws import push_grant, site
+from infra.aws import push_grant, region_offer
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.kinds import KINDS, TYPES, Kind
 from infra.aws.order import ORDER_TAG, TAG
 from infra.aws.request import Request, ec2, iam, marked
+from infra.aws.resource_kinds import KINDS, TYPES, Kind
 from infra.record import Record
 
 POLL_S = 10.0
@@ -139,7 +139,9 @@ class Teardown:
         """The instances behind tokens or ids, waiting a little for EC2 to show as many as are expected."""
         asked = ec2(region, "DescribeInstances", Filters=[{"Name": filter_name, "Values": list(values)}])
         pace = self.aws.pace(SHOWN_WITHIN_S, POLL_S)
-        return wait.until(lambda: site.instances(self.aws, asked), lambda rows: len(rows) >= expected, pace)
+        return wait.until(
+            lambda: region_offer.instances(self.aws, asked), lambda rows: len(rows) >= expected, pace
+        )
 
     def remembered_groups(self, region: str, found: list[Resource]) -> list[Resource]:
         """The security groups the ledger remembers, should one have lost its tags."""
@@ -256,7 +258,7 @@ class Teardown:
             return
         asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": ending}])
         wait.until(
-            lambda: site.instances(self.aws, asked),
+            lambda: region_offer.instances(self.aws, asked),
             lambda rows: not any(map(alive, rows)),
             self.aws.pace(TERMINATED_WITHIN_S, POLL_S),
             lambda rows: self.aws.say(f"waiting until {', '.join(ending)} are terminated"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from infra.errors import DocumentError, HostError, UsageError
 from serving.model import checkpoint
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 

@@ -86,7 +86,7 @@ def check_count(option: str, value: int | None, most: int) -> None:
 def check_region(region: str | None) -> None:
     """Raise UsageError for a region that AWS does not have."""
     if region is not None and region not in prices.regions():
-        from infra.aws.ec2 import checked_regions  # slow to import, and seldom needed
+        from infra.aws.boto import checked_regions  # slow to import, and seldom needed
 
         checked_regions((region,))
 

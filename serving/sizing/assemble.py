@@ -12,7 +12,7 @@ from serving.sizing.fit import Options, Outcome
 from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Term, Throughput, Workload
 from serving.sizing.predict import Predictor, predicted
 from serving.sizing.subject import Subject
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 
 
 def assemble(

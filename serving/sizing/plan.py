@@ -8,7 +8,7 @@ from pydantic import Field
 from infra.errors import UsageError
 from infra.money import Usd
 from infra.record import Document, Record
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 
 Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
 Verdict = Literal["fits", "tight", "does not fit"]

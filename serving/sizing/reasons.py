@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from infra import clock
+from infra import day
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
@@ -95,7 +95,7 @@ def notes(
         *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
         *sold_notes(machine, gpu),
         *recipes.notes(gpu, subject.precision, options.kv_cache_dtype, machine.kind == "owned"),
-        *price_notes(machine, price, options, today or clock.today()),
+        *price_notes(machine, price, options, today or day.today()),
         *idle_notes(machine, outcome),
         *(hybrid_notes(subject, outcome, options) if fits else ()),
     ]

@@ -11,7 +11,7 @@ from serving.sizing.assemble import parallel, plan_machine, position_override, w
 from serving.sizing.fit import Options
 from serving.sizing.plan import Kv, Memory, Plan
 from serving.sizing.subject import Subject, rank_weights
-from serving.vllm.options import ServeOptions
+from serving.vllm.serve_options import ServeOptions
 from serving.vllm.versions import rules
 
 DEFAULT_KV_BYTES = 1 << 30
@@ -24,7 +24,7 @@ DTYPE_BYTES: dict[str, int] = {"auto": 2, "bfloat16": 2, "float16": 2, "half": 2
 def local_machine() -> Machine:
     """This machine as the planner sees it. Raises HostError when its GPUs are of different models or none of ours."""
     from infra.gpus import report
-    from infra.local import facts
+    from infra.local_facts import facts
 
     host, found = facts(), report().gpus
     ram_gib = host.memory_total_mib / 1024

@@ -17,8 +17,8 @@ from infra.data import shipped_table
 from infra.errors import HostError, ServerError
 from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
-from serving.vllm import fixups
-from serving.vllm.options import folders
+from serving.vllm import cpu_engine_fixes
+from serving.vllm.serve_options import folders
 
 WITHOUT_AN_ENGINE = (
     "Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible endpoint instead: corral probe URL"
@@ -149,7 +149,7 @@ def make(home: Path, progress: Callable[[str], None]) -> None:
     shutil.rmtree(folder(home), ignore_errors=True)
     install_packages(home, progress)
     (site_packages,) = folder(home).glob("lib/python3*/site-packages")
-    fixups.apply(site_packages, recipe().version)
+    cpu_engine_fixes.apply(site_packages, recipe().version)
     progress("engine: asking it for its version (its first start takes ten seconds)")
     first_run(home)
     write_text_atomically(stamp(home), recipe().model_dump_json())

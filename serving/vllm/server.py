@@ -20,10 +20,17 @@ from infra import processes
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, is_missing, removed, write_over, write_text_atomically
-from serving.vllm import log_writer, logs
+from serving.vllm import log_reader, log_writer
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.engine import Engine
-from serving.vllm.options import NOT_INHERITED, ServeOptions, argv, environment, folders, temporary_folder
+from serving.vllm.serve_options import (
+    NOT_INHERITED,
+    ServeOptions,
+    argv,
+    environment,
+    folders,
+    temporary_folder,
+)
 
 # The folders of earlier logs, and what marks the process that writes the log.
 LAST_LOG = "last-log"
@@ -188,14 +195,14 @@ def record_file(folder: Path) -> Path:
 
 
 def log_file(folder: Path) -> Path:
-    """Where the beginning of the server's log is; what follows is beside it (serving/vllm/logs.py)."""
+    """Where the beginning of the server's log is; what follows is beside it (serving/vllm/log_reader.py)."""
     return folder / "vllm.log"
 
 
 def turn_log(folder: Path) -> None:
     """Put the log of the last run aside, in place of the one before it."""
     shutil.rmtree(folder / LAST_LOG, ignore_errors=True)
-    for _, part in logs.parts(log_file(folder)):
+    for _, part in log_reader.parts(log_file(folder)):
         if part.exists():
             (folder / LAST_LOG).mkdir(mode=0o700, exist_ok=True)
             os.replace(part, folder / LAST_LOG / part.name)
@@ -206,7 +213,7 @@ def keep_first_death(folder: Path) -> None:
     shutil.rmtree(folder / FIRST_DEATH, ignore_errors=True)
     with suppress(OSError):  # a full disk: what is wrong is said all the same
         (folder / FIRST_DEATH).mkdir(mode=0o700, exist_ok=True)
-        for _, part in logs.parts(log_file(folder)):
+        for _, part in log_reader.parts(log_file(folder)):
             if part.exists():
                 os.link(part, folder / FIRST_DEATH / part.name)
 
@@ -272,7 +279,7 @@ def workers(folder: Path) -> tuple[int, ...]:
 
 def log_text(folder: Path) -> str:
     """The log of the last run; "" when there is none."""
-    return logs.text(log_file(folder))
+    return log_reader.text(log_file(folder))
 
 
 def age_s(server: Server) -> float:
@@ -286,6 +293,6 @@ def remove_files(folder: Path) -> tuple[str, ...]:
     places += [folder / LAST_LOG, folder / FIRST_DEATH]
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
-    parts = [part for _, part in logs.parts(log_file(folder))]
+    parts = [part for _, part in log_reader.parts(log_file(folder))]
     left = removed([record_file(folder), key_file(folder), *parts, folder / ".lock"])
     return (*left, *(f"folder {place}" for place in places if not is_missing(place)))

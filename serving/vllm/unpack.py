@@ -11,7 +11,7 @@ from typing import BinaryIO
 from infra.archive import extract
 from infra.errors import HostError
 from serving.vllm.engine import run_uv
-from serving.vllm.options import folders
+from serving.vllm.serve_options import folders
 
 # Finds its Python beside itself, so that the environment may be moved as a whole.
 LAUNCHER = """\

@@ -8,7 +8,7 @@ from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 from serving.vllm import extra_args
-from serving.vllm.options import ServeOptions, refuse_unsafe
+from serving.vllm.serve_options import ServeOptions, refuse_unsafe
 
 
 class Rules(Record):

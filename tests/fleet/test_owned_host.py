@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from deploy.cli.main import run
-from infra.egress import Egress
+from infra.egress_proof import Egress
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 

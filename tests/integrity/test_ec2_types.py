@@ -9,7 +9,7 @@ import moto
 import pytest
 
 from infra import catalog
-from infra.aws import quotas, site, types
+from infra.aws import quotas, region_offer, type_limits
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def recorded() -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(types.listed()))
+@pytest.mark.parametrize("name", sorted(type_limits.listed()))
 def test_cards_interfaces_and_throughput_are_ec2s_own(name: str, recorded: dict[str, Any]) -> None:
     network, ebs = recorded[name]["NetworkInfo"], recorded[name]["EbsInfo"]["EbsOptimizedInfo"]
-    assert types.limits(name).model_dump() == {
+    assert type_limits.limits(name).model_dump() == {
         "network_cards": network.get("MaximumNetworkCards", 1),
         "efa_interfaces": network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0),
         "ebs_mb_per_s": ebs["BaselineThroughputInMBps"],
@@ -31,7 +31,7 @@ def test_cards_interfaces_and_throughput_are_ec2s_own(name: str, recorded: dict[
 
 def test_every_type_of_the_catalogue_is_listed_and_runs_our_image(recorded: dict[str, Any]) -> None:
     names = catalog.ec2_types()
-    assert set(names) - set(types.listed()) == set()
+    assert set(names) - set(type_limits.listed()) == set()
     assert {
         name for name in names if "x86_64" not in recorded[name]["ProcessorInfo"]["SupportedArchitectures"]
     } == set()
@@ -43,7 +43,7 @@ def test_every_type_counts_against_a_quota() -> None:
 
 
 def test_the_image_has_a_parameter_an_owner_and_a_date() -> None:
-    known = site.images()["deep-learning-base"]
+    known = region_offer.images()["deep-learning-base"]
     assert known["parameter"].endswith("/latest/ami-id")
     assert known["owner"].isdigit()
     assert known["checked_on"]

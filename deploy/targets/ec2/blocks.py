@@ -10,10 +10,10 @@ from deploy.targets.ec2.options import matching
 from infra import catalog
 from infra.aws import capacity_blocks
 from infra.aws.api import Aws
+from infra.aws.boto import Boto, checked_regions
 from infra.aws.capacity_blocks import Offering, checked_hours
-from infra.aws.ec2 import Boto, checked_regions
 from infra.aws.ledger import Ledger
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.errors import CapacityError, UsageError
 from infra.say import is_somebody_there, progress
 

@@ -4,10 +4,10 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import reach
 from deploy.targets.place import State, Status, together
 from infra import host as hosts
-from infra.aws import power, session, standing
+from infra.aws import power, session, stopped_costs
 from infra.aws.api import Aws
 from infra.aws.order import Order
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import HostError
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
@@ -47,7 +47,7 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     if machine.state in power.DOWN:
         start = f"start it: corral serve {deployment.name}"
         return said(
-            deployment, "stopped", f"{where}: {machine.state}; {standing.told(aws, machine)}; {start}"
+            deployment, "stopped", f"{where}: {machine.state}; {stopped_costs.told(aws, machine)}; {start}"
         )
     if machine.state != "running":
         return said(deployment, "provisioned", where)

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from infra.aws import bucket, own, permissions, preflight, price_list, quotas, request, reservation, site
+from infra.aws import (
+    account_preflight,
+    bucket,
+    own_resources,
+    permissions,
+    price_list,
+    quotas,
+    region_offer,
+    request,
+    reservation,
+)
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
 
@@ -41,18 +51,18 @@ def places(order: Order) -> tuple[Site, Spot]:
 def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
     """The preflight."""
     quota = quotas.quota_of(spot.instance_type, spot.purchase)
-    image = [] if order.ami else [site.parameter_request(here.region)]
+    image = [] if order.ami else [region_offer.parameter_request(here.region)]
     return [
-        preflight.identity_request(here.region),
-        *own.account_requests(order),
-        site.instances_request(here.region),
-        site.offerings_request(order, here.region),
-        site.subnets_request(order, here.region),
+        account_preflight.identity_request(here.region),
+        *own_resources.account_requests(order),
+        region_offer.instances_request(here.region),
+        region_offer.offerings_request(order, here.region),
+        region_offer.subnets_request(order, here.region),
         *image,
         *([reservation.reservation_request(order, here.region)] if order.capacity_reservation_id else []),
-        site.by_id(here.region, here.image_id),
+        region_offer.by_id(here.region, here.image_id),
         *bucket.location_requests(order, here.region),
-        *own.region_requests(order, here.region),
+        *own_resources.region_requests(order, here.region),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         *prices(order, spot),
         *([] if order.security_group_ids else [request.dry(request.create_security_group(order, here))]),

@@ -1,7 +1,7 @@
 """What renting a machine and reaching its server needs here, looked for before anything is asked: all at once."""
 
 from infra.aws import session
-from infra.aws.ec2 import has_credentials
+from infra.aws.boto import has_credentials
 from infra.aws.unsent import NO_CREDENTIALS, said_of
 
 

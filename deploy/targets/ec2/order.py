@@ -18,8 +18,8 @@ from infra.errors import UsageError
 from infra.hardware import Machine
 from infra.prices import HourlyPrice, on_demand_price, price_of
 from serving.vllm.engine_lock import lock_of
-from serving.vllm.options import ServeOptions, argv, environment
-from serving.vllm.startup import load_budget_s
+from serving.vllm.serve_options import ServeOptions, argv, environment
+from serving.vllm.startup_log import load_budget_s
 
 # Two minutes of notice (AWS), less 15 s until it is seen and said and the 30 s systemd waits beyond the drain.
 LONGEST_SPOT_DRAIN_S = 75
@@ -47,7 +47,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
 
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
-    from infra.aws.ec2 import checked_regions  # slow to import
+    from infra.aws.boto import checked_regions  # slow to import
 
     checked_regions(options.regions)
     machine = sold(deployment.plan.machine.name)

@@ -17,15 +17,15 @@ from deploy.targets.ec2.question import priced, question
 from deploy.targets.place import Check, Status, Teardown
 from infra import host as hosts
 from infra import locks, prices
-from infra.aws import power, profile, rent, rented, session
-from infra.aws import preflight as look
+from infra.aws import account_preflight as look
+from infra.aws import power, profile, rented_machines, renting, session
 from infra.aws.api import Aws
-from infra.aws.ec2 import Boto, checked_regions, default_region
+from infra.aws.boto import Boto, checked_regions, default_region
+from infra.aws.failover import Launched, console
 from infra.aws.failures import Refused
-from infra.aws.launch import Launched, console
 from infra.aws.ledger import Ledger
 from infra.aws.order import Order, utc
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
 from infra.errors import AuthError, CloudError, DocumentError, HostError, Interrupted, UsageError
 from infra.record import removed
@@ -100,7 +100,7 @@ def launch(deployment: Deployment, order: Order, approve: Approve, keep: bool = 
         order = priced(order, found).model_copy(update={"profile": profile.named()})
         order.write(order_file(deployment.name))
         deployment.write(folder(deployment.name) / "deployment.json")
-        launched = rent.rent(aws, order, found, keep)
+        launched = renting.rent(aws, order, found, keep)
         tell_ends(aws, deployment, order)
         return launched
 
@@ -132,7 +132,7 @@ def still_rented(order: Order) -> Interrupted:
 
 def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     """Wait for the machines and their server, whoever waits."""
-    if power.is_stopped(rented.machines(aws, deployment.name, order.regions)):
+    if power.is_stopped(rented_machines.machines(aws, deployment.name, order.regions)):
         with alone(deployment.name):
             session.close_tunnel(folder(deployment.name) / "tunnel.json")
             power.start(aws, order)
@@ -154,15 +154,15 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
 
 def tell_ends(aws: Aws, deployment: Deployment, order: Order) -> None:
     """Tell each box that was stopped when it ends: what it was told before may be over. Safe to repeat."""
-    for machine in rented.machines(aws, deployment.name, order.regions):
+    for machine in rented_machines.machines(aws, deployment.name, order.regions):
         if machine.state == "running" and machine.billed_until_start:
             left_s = (power.end_of(order, [machine]) - aws.now()).total_seconds()
             ec2_reach.wait_told(aws, deployment.name, machine, max(1, math.ceil(left_s / 60)))
 
 
-def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[rented.Rented, ...]:
+def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[rented_machines.Rented, ...]:
     """The machines that run, the one that leads first. Raises CloudError when none does."""
-    found = rented.machines(aws, deployment.name, order.regions)
+    found = rented_machines.machines(aws, deployment.name, order.regions)
     alive = tuple(machine for machine in found if machine.state == "running")
     if not alive:
         hint = f"Rent one: corral up PLAN --target ec2 --name {deployment.name}"
@@ -192,9 +192,12 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 def status(deployment: Deployment) -> Status:
     """Ask EC2 by tag, the boxes by their consoles, and the server where it can be reached from here."""
     aws, order = aws_for(deployment.name), order_of(deployment)
-    found = rented.machines(aws, deployment.name, order.regions)
+    found = rented_machines.machines(aws, deployment.name, order.regions)
     ends = [one.expires_at for one in found if one.expires_at and one.state != "terminated"]
-    money = {"usd_so_far": rented.usd_so_far(aws, found), "expires_at": utc(ends[0]) if ends else None}
+    money = {
+        "usd_so_far": rented_machines.usd_so_far(aws, found),
+        "expires_at": utc(ends[0]) if ends else None,
+    }
     return condition(aws, deployment, order, found).model_copy(update=money)
 
 
@@ -207,14 +210,16 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     return (f"{box}: {line}" if len(machines) > 1 else line for box, line in lines)
 
 
-def followed(deployment: Deployment, machines: tuple[rented.Rented, ...]) -> Iterator[tuple[str, str]]:
+def followed(
+    deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
+) -> Iterator[tuple[str, str]]:
     """Each machine's id and its lines as they come, through Session Manager."""
     boxes = [(machine.instance_id, machine.region) for machine in machines]
     return session.follow(boxes, f"{journal(deployment)} --follow")
 
 
 def written(
-    aws: Aws, deployment: Deployment, machines: tuple[rented.Rented, ...]
+    aws: Aws, deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
 ) -> Iterator[tuple[str, str]]:
     """Each machine's id and its lines until now; where Session Manager does not reach it, its console's."""
     for machine in machines:
@@ -244,18 +249,18 @@ def extend(name: str, minutes: int) -> datetime:
     deployment = load(name)
     aws, order = aws_for(name), order_of(deployment)
     # The boxes first: each ends itself when all else fails to.
-    for machine in rented.machines(aws, name, order.regions):
+    for machine in rented_machines.machines(aws, name, order.regions):
         if machine.state == "running":
             ec2_reach.tell_end(name, machine, minutes)
-    return rented.extend(aws, order, minutes)
+    return rented_machines.extend(aws, order, minutes)
 
 
 @told
-def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented.Rented], list[Teardown]]:
+def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented_machines.Rented], list[Teardown]]:
     """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
     checked_regions(regions)
     reader = Aws(Boto(), say=progress)
-    over = rented.expired(reader, regions or enabled_regions(reader, default_region()))
+    over = rented_machines.expired(reader, regions or enabled_regions(reader, default_region()))
     names = dict.fromkeys(one.deployment for one in over)
     return list(over), [] if dry_run else [remove(name) for name in names]
 
@@ -296,7 +301,7 @@ def remove(name: str, region: str | None = None) -> Teardown:
         progress(f"down: looking for what carries the name {name} on EC2 in account {account or 'unknown'}")
         session.close_tunnel(folder(name) / "tunnel.json")
         search = () if known else (region or default_region(),)
-        remains = rent.take_away(aws, name, tuple(known), search)
+        remains = renting.take_away(aws, name, tuple(known), search)
         left = remains.left or forget(name)
         return Teardown(name=name, counts=remains.counts, left=left, account=account)
 

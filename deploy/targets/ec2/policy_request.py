@@ -8,7 +8,7 @@ from deploy.targets.ec2.options import PARAMETER, STORED
 from deploy.targets.ec2.own import ROLE, Own, check_partition
 from infra.asked import Flag
 from infra.aws import user_policy
-from infra.aws.ec2 import checked_regions
+from infra.aws.boto import checked_regions
 from infra.aws.partitions import partition_of
 from infra.aws.policy import PolicyDocument
 from infra.aws.user_policy import Scope

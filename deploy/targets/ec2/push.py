@@ -6,7 +6,7 @@ from infra import host as hosts
 from infra.aws import session
 from infra.aws.api import Aws
 from infra.aws.bucket import Contents, Place
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import HostError
 
 POLL_S = 15.0

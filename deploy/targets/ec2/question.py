@@ -1,7 +1,7 @@
 """PURE: what a launch may cost, from the prices that were found; and the sentence the user is asked about it."""
 
+from infra.aws.account_preflight import Survey
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
 from infra.aws.rates import Rate
 
 

@@ -7,7 +7,7 @@ from deploy.targets.ec2.reach import next_step
 from infra import host as hosts
 from infra.aws import session
 from infra.aws.api import Aws
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import ServerError
 
 

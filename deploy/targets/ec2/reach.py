@@ -8,15 +8,15 @@ from pathlib import Path
 
 from deploy.targets.deployment import Deployment, folder
 from infra import host as hosts
-from infra.aws import launch, session
+from infra.aws import failover, session
 from infra.aws.api import Aws
 from infra.aws.order import Order
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.errors import HostError, ServerError
 from infra.record import write_text_atomically
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.startup import load_budget_s
+from serving.vllm.startup_log import load_budget_s
 
 POLL_S = 15.0
 SAY_EVERY_S = 30.0
@@ -31,7 +31,7 @@ DOWNLOAD_BYTES_PER_S = 100e6
 
 def phase(aws: Aws, deployment: Deployment, machine: Rented) -> str:
     """The last word of the box's own preparation, from its console; empty before the first."""
-    return last_phase(launch.console(aws, machine.region, machine.instance_id), deployment.name)
+    return last_phase(failover.console(aws, machine.region, machine.instance_id), deployment.name)
 
 
 def last_phase(console: str, name: str) -> str:

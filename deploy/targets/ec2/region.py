@@ -8,6 +8,6 @@ def located(options: Ec2Options, plan: Plan) -> Ec2Options:
     """The options with the regions to try. Raises UsageError where nobody named one."""
     if options.regions:
         return options
-    from infra.aws.ec2 import configured_region  # slow to import
+    from infra.aws.boto import configured_region  # slow to import
 
     return options.model_copy(update={"regions": (plan.region or configured_region(),)})

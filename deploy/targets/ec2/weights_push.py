@@ -10,12 +10,12 @@ from typing import Any
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import place as ec2
 from deploy.targets.ec2 import push
-from infra.aws import bucket, rented
+from infra.aws import bucket, rented_machines
 from infra.aws.api import Aws
+from infra.aws.boto import Boto, checked_regions, configured_region
 from infra.aws.bucket import Contents, Place
-from infra.aws.ec2 import Boto, checked_regions, configured_region
 from infra.aws.push_grant import granted
-from infra.aws.rent import told
+from infra.aws.renting import told
 from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
 from infra.record import Record
@@ -61,7 +61,7 @@ def push_from_box(deployment: Deployment, address: str) -> Pushed:
     check(aws, place, machine.region, wanted)
     with granted(aws, order, place, LONGEST):
         push.upload(aws, deployment.name, machine, place)
-    return pushed(aws, place, machine.region, wanted, rented.price(aws, machine))
+    return pushed(aws, place, machine.region, wanted, rented_machines.price(aws, machine))
 
 
 @told
@@ -86,7 +86,7 @@ def check(aws: Aws, place: Place, region: str, wanted: Contents) -> None:
     """Whether the bucket can be used by machines of that region. Raises UsageError, AuthError."""
     usd = Decimal(wanted.bytes) / GB * Decimal(figures()["between_regions_usd_per_gb"])
     crossing = f"each launch would pay about {usd:.2f} USD to bring {gib(wanted)} GiB over (unverified)"
-    bucket.check(aws, place, region, rented.account(aws, region), crossing)
+    bucket.check(aws, place, region, rented_machines.account(aws, region), crossing)
 
 
 def contents(folder: Path) -> Contents:

@@ -11,15 +11,15 @@ from deploy.targets import weights
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.place import Check, Status, Teardown
 from infra import gpus, locks, offline, processes
-from infra import local as machine
+from infra import local_facts as machine
 from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.model import fetching, precheck
-from serving.vllm import diagnosis, engine, health, server, startup, stopping
+from serving.vllm import diagnosis, engine, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.logs import Tail
-from serving.vllm.options import ServeOptions, argv, environment
+from serving.vllm.log_reader import Tail
+from serving.vllm.serve_options import ServeOptions, argv, environment
 
 LAST_LINES = 20
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -82,7 +82,7 @@ def here(options: ServeOptions) -> ServeOptions:
 def requests(deployment: Deployment) -> list[dict[str, object]]:
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
-    budget_s = startup.load_budget_s(deployment.plan.weights_bytes or 0)
+    budget_s = startup_log.load_budget_s(deployment.plan.weights_bytes or 0)
     options = here(weights.kept(deployment).plan.serve)
     given = environment(options, str(place), budget_s, str(server.shared_cache(place)))
     return [
@@ -160,7 +160,7 @@ def start(deployment: Deployment, place: Path) -> server.Server:
     weights_bytes = precheck.check(options)
     progress(f"serve: vLLM {found.version} ({found.vllm}) with {options.model}")
     try:
-        return server.start(place, found, options, startup.load_budget_s(weights_bytes))
+        return server.start(place, found, options, startup_log.load_budget_s(weights_bytes))
     except BaseException:
         stopping.kill(place)
         raise
@@ -188,7 +188,7 @@ def wait(name: str, place: Path, running: server.Server) -> None:
     def check() -> health.Verdict:
         exit_code = processes.reap(running.leader.pid)
         alive = exit_code is None and processes.is_alive(running.leader)
-        for words in startup.phases(said.lines()):
+        for words in startup_log.phases(said.lines()):
             progress(f"serve: {words}")
         return judged(running) if alive else health.DEAD
 
@@ -278,7 +278,7 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
 
 def starting(deployment: Deployment, place: Path, running: server.Server) -> Status:
     """The status of a server that does not listen yet: how far it is, and whether its time is over."""
-    heard = startup.phases(server.log_text(place).splitlines())
+    heard = startup_log.phases(server.log_text(place).splitlines())
     phase = heard[-1] if heard else "vLLM is being imported"
     if server.age_s(running) > running.load_budget_s:
         return said(deployment, "hung", f"not ready after {running.load_budget_s} s; last: {phase}")

@@ -12,7 +12,7 @@ from infra.say import progress
 from infra.ssh import Host
 from serving.vllm import diagnosis, health
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.startup import load_budget_s, phases
+from serving.vllm.startup_log import load_budget_s, phases
 
 # systemd makes the state folder at the first start.
 STATE_SCRIPT = """\

@@ -12,9 +12,9 @@ from infra.errors import UsageError
 from infra.record import Record
 from serving.sizing.plan import Plan
 from serving.vllm import engine as engines
-from serving.vllm.options import ServeOptions, argv, environment
 from serving.vllm.pack import prefix_of, python_of
-from serving.vllm.startup import load_budget_s
+from serving.vllm.serve_options import ServeOptions, argv, environment
+from serving.vllm.startup_log import load_budget_s
 
 GIB = 2**30
 

@@ -3,9 +3,9 @@
 from math import ceil
 
 from infra import catalog
-from infra.aws.findings import Finding, failed, ok
 from infra.aws.order import Order
-from infra.aws.site import Image
+from infra.aws.preflight_findings import Finding, failed, ok
+from infra.aws.region_offer import Image
 
 GB, GIB = 10**9, 2**30
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from serving.vllm.logs import Tail
+from serving.vllm.log_reader import Tail
 
 
 def test_whole_lines_once_across_parts_rotation_and_truncation(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from infra import wait
-from infra.aws import parts, quotas, site
+from infra.aws import quotas, region_offer, supporting_resources
+from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
 from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
 from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
 from infra.errors import CapacityError, CloudError, HostError
 from infra.record import Record, write_text_atomically
@@ -46,7 +46,7 @@ def launch(aws: Aws, order: Order, found: Survey) -> Launched:
     Raises CapacityError when nowhere has, with the reason of every attempt; Refused for what no other place would
     cure (credentials, parameters, an AWS that does not answer).
     """
-    parts.roles(aws, order, found.account)
+    supporting_resources.roles(aws, order, found.account)
     tried: list[Attempt] = []
     spots = list(found.spots)
     groups: dict[str, str] = {}
@@ -79,9 +79,9 @@ def spots_in(found: Survey, region: str) -> list[Spot]:
 def prepared(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> str:
     """Make what a region needs before a machine; the id of the security group."""
     if any(is_grouped(order, spot) for spot in spots):
-        parts.placement_group(aws, order, here.region)
-    parts.schedule_group(aws, order, here.region)
-    return parts.security_group(aws, order, here)
+        supporting_resources.placement_group(aws, order, here.region)
+    supporting_resources.schedule_group(aws, order, here.region)
+    return supporting_resources.security_group(aws, order, here)
 
 
 def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tuple[str, ...] | Attempt:
@@ -96,7 +96,7 @@ def attempt(aws: Aws, order: Order, here: Site, spot: Spot, group_id: str) -> tu
             raise
         ids = [str(instance["InstanceId"]) for instance in answer["Instances"]]
         aws.say(f"{where(spot)}: launched {', '.join(ids)}")
-        parts.schedule(aws, order, spot.region, here.account, ids, order.expires_at)
+        supporting_resources.schedule(aws, order, spot.region, here.account, ids, order.expires_at)
         state = awaited(aws, spot.region, ids)
         if state == "ready":
             return tuple(ids)
@@ -177,7 +177,7 @@ def healthy(row: Status) -> bool:
 def described(aws: Aws, region: str, instance_ids: list[str]) -> list[dict[str, Any]]:
     """The instances, dead or alive."""
     asked = ec2(region, "DescribeInstances", Filters=[{"Name": "instance-id", "Values": instance_ids}])
-    return site.instances(aws, asked)
+    return region_offer.instances(aws, asked)
 
 
 def terminate(aws: Aws, region: str, instance_ids: list[str]) -> None:

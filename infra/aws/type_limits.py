@@ -22,6 +22,6 @@ def limits(instance_type: str) -> TypeLimits:
 
 @cache
 def listed() -> dict[str, TypeLimits]:
-    """Parse types.toml once."""
-    data = shipped_table("infra.aws", "types.toml")
+    """Parse type_limits.toml once."""
+    data = shipped_table("infra.aws", "type_limits.toml")
     return {name: TypeLimits(**row) for name, row in data["type"].items()}

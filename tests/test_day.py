@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from infra.clock import today
+from infra.day import today
 from infra.errors import UsageError
 
 

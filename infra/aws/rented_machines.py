@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from infra.aws import parts, site
+from infra.aws import region_offer, supporting_resources
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase, utc
@@ -51,7 +51,7 @@ def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...
     found = (
         rented(row, region)
         for region in regions
-        for row in site.instances(aws, ec2(region, "DescribeInstances", Filters=ours(name)))
+        for row in region_offer.instances(aws, ec2(region, "DescribeInstances", Filters=ours(name)))
     )
     return tuple(sorted(found, key=lambda one: (one.launch_index, one.instance_id)))
 
@@ -167,7 +167,7 @@ def extend(aws: Aws, order: Order, minutes: int) -> datetime:
         raise CloudError(f"Nothing of {order.name!r} runs.", f"Begin anew: corral down {order.name}")
     region, ids = left[0].region, [one.instance_id for one in left]
     at = aws.now() + timedelta(minutes=minutes)
-    parts.schedule(aws, order, region, account(aws, region), ids, at)
+    supporting_resources.schedule(aws, order, region, account(aws, region), ids, at)
     aws.call(move_expiry(region, ids, at))
     return at
 
@@ -182,6 +182,6 @@ def expired(aws: Aws, regions: tuple[str, ...]) -> tuple[Rented, ...]:
     """The machines of any deployment of ours whose time is over, in these regions."""
     found = []
     for region in regions:
-        asked = site.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
-        found += [rented(row, region) for row in site.instances(aws, asked)]
+        asked = region_offer.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
+        found += [rented(row, region) for row in region_offer.instances(aws, asked)]
     return tuple(one for one in found if one.deployment and one.expires_at and one.expires_at <= aws.now())

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from infra.aws import launch, parts, power, rented
+from infra.aws import failover, power, rented_machines, supporting_resources
+from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
+from infra.aws.failover import Launched
 from infra.aws.failures import Refused, translated
-from infra.aws.launch import Launched
 from infra.aws.order import Order
-from infra.aws.preflight import Survey
 from infra.aws.quotas import bought
 from infra.aws.request import Spot
 from infra.aws.teardown import Remains, Teardown, Unseen, enabled_regions
@@ -41,7 +41,7 @@ def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
     if back := started(aws, order, found):
         return back
     try:
-        return adopted(aws, order, found) or launch.launch(aws, order, found)
+        return adopted(aws, order, found) or failover.launch(aws, order, found)
     except (Refused, CorralError) as error:
         failure = translated(error) if isinstance(error, Refused) else error
         raise failure if keep else rolled_back(aws, order, failure) from None
@@ -73,13 +73,13 @@ def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
     spot = spot_of(alive[0])
     if len(ids) == order.nodes:
         aws.say(f"already launched: {', '.join(ids)}")
-        end = power.end_of(order, [rented.rented(row, spot.region) for row in alive])
-        parts.schedule(aws, order, spot.region, found.account, ids, end)
-        state = launch.awaited(aws, spot.region, ids)
+        end = power.end_of(order, [rented_machines.rented(row, spot.region) for row in alive])
+        supporting_resources.schedule(aws, order, spot.region, found.account, ids, end)
+        state = failover.awaited(aws, spot.region, ids)
         if state == "ready":
             return Launched(spot=spot, instance_ids=tuple(ids), attempts=())
     # All or none: a set with a dead or hung node is of no use.
-    launch.terminate(aws, spot.region, ids)
+    failover.terminate(aws, spot.region, ids)
     return None
 
 

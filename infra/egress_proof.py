@@ -7,8 +7,8 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import ClassVar, Literal, Self
 
+from infra.egress_rules import Count, Loaded, loaded
 from infra.errors import DocumentError, HostError
-from infra.lock import Count, Loaded, loaded
 from infra.record import Document, Record
 
 Outcome = Literal["stopped", "reached", "not stopped", "no way"]

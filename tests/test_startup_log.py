@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from serving.vllm.startup import KvCache, kv_cache, load_budget_s, phases
+from serving.vllm.startup_log import KvCache, kv_cache, load_budget_s, phases
 
 LOG = (Path(__file__).parent / "data" / "vllm_logs" / "engine-core-killed.log").read_text()
 

@@ -6,7 +6,7 @@ from typing import Any
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import utc
-from infra.aws.rented import Rented
+from infra.aws.rented_machines import Rented
 from infra.aws.request import ec2
 from infra.data import shipped_table
 
@@ -61,5 +61,5 @@ def addresses_of(aws: Aws, machine: Rented) -> list[dict[str, Any]]:
 
 
 def prices() -> dict[str, Any]:
-    """What standing.toml holds."""
-    return shipped_table("infra.aws", "standing.toml")
+    """What stopped_costs.toml holds."""
+    return shipped_table("infra.aws", "stopped_costs.toml")

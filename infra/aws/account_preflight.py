@@ -4,17 +4,17 @@ from itertools import product
 from typing import Any
 
 from infra import catalog
-from infra.aws import bucket, own, quotas, reservation, site
+from infra.aws import bucket, own_resources, quotas, region_offer, reservation
 from infra.aws.api import Aws
-from infra.aws.disk import disk_found
+from infra.aws.disk_room import disk_found
 from infra.aws.failures import Refused, translated
-from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
 from infra.aws.permissions import denial, dry_runs, simulated
+from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.rates import Rate, Rates
 from infra.aws.rates import rates as rates_of
 from infra.aws.request import Request, Site, Spot
-from infra.aws.types import limits
+from infra.aws.type_limits import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 from infra.prices import HourlyPrice
 from infra.record import Record
@@ -45,11 +45,11 @@ def survey(aws: Aws, order: Order) -> Survey:
     me = identity(aws, order.regions)
     findings = [ok("identity", order.regions[0], f"{me.arn} in account {me.account}")]
     sites, spots, rates, prices, running = [], [], [], [], []
-    findings += own.of_account(aws, order, me.account)
+    findings += own_resources.of_account(aws, order, me.account)
     lacking = any(finding.outcome == "failed" for finding in findings)
     for region in order.regions:
         try:
-            seen = site.instances(aws, site.instances_request(region))
+            seen = region_offer.instances(aws, region_offer.instances_request(region))
             running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
             if lacking:
                 continue
@@ -122,10 +122,10 @@ def look(
     aws: Aws, order: Order, region: str, account: str, seen: list[dict[str, Any]]
 ) -> tuple[Site | None, Rates]:
     """Look at one region: its site, the spots to try there with their prices, and what was found."""
-    sold = site.offered(aws, order, region)
-    subnets = site.subnets(aws, order, region)
+    sold = region_offer.offered(aws, order, region)
+    subnets = region_offer.subnets(aws, order, region)
     nets = {subnet.zone: subnet for subnet in subnets if subnet.free_addresses >= order.nodes}
-    image = site.image(aws, order, region)
+    image = region_offer.image(aws, order, region)
     reserved = reservation.reservation(aws, order, region) if order.capacity_reservation_id else None
     findings = [zones_found(order, region, sold, nets), *network_found(order, region, nets)]
     findings += [*open_found(order, region), *full_found(order, region, subnets)]
@@ -134,7 +134,7 @@ def look(
         findings.append(reservation.found(order, region, reserved, ours))
     findings += [*several_found(order, region), *image_found(order, region, image)]
     findings += bucket.found(aws, order, region)
-    findings += own.of_region(aws, order, region, {subnet.vpc_id for subnet in nets.values()})
+    findings += own_resources.of_region(aws, order, region, {subnet.vpc_id for subnet in nets.values()})
     if image is None or not nets or any(finding.outcome == "failed" for finding in findings):
         return None, Rates([], [], [], findings)
     here = Site(
@@ -163,7 +163,7 @@ def spots_of(
     instance_type: str,
     purchase: Purchase,
     selling: tuple[str, ...],
-    nets: dict[str, site.Subnet],
+    nets: dict[str, region_offer.Subnet],
 ) -> list[Spot]:
     """The zones of a region that sell the type, have a subnet and are wanted."""
     return [
@@ -192,7 +192,7 @@ def unlocked_found(order: Order) -> list[Finding]:
 
 
 def zones_found(
-    order: Order, region: str, sold: dict[str, tuple[str, ...]], nets: dict[str, site.Subnet]
+    order: Order, region: str, sold: dict[str, tuple[str, ...]], nets: dict[str, region_offer.Subnet]
 ) -> Finding:
     """Whether a zone sells a type and has a subnet."""
     selling = sorted({zone for zones in sold.values() for zone in zones})
@@ -210,7 +210,7 @@ def zones_found(
     )
 
 
-def network_found(order: Order, region: str, nets: dict[str, site.Subnet]) -> list[Finding]:
+def network_found(order: Order, region: str, nets: dict[str, region_offer.Subnet]) -> list[Finding]:
     """Whether there is a subnet, and whether the machine can reach AWS from it."""
     if not nets:
         missing = f"none of {', '.join(order.subnet_ids)}" if order.subnet_ids else "no default VPC"
@@ -243,7 +243,7 @@ def open_found(order: Order, region: str) -> list[Finding]:
     return [warning("network", region, found, fix)]
 
 
-def full_found(order: Order, region: str, subnets: tuple[site.Subnet, ...]) -> list[Finding]:
+def full_found(order: Order, region: str, subnets: tuple[region_offer.Subnet, ...]) -> list[Finding]:
     """The subnets, the roomiest of their zones, that have no address left for every machine."""
     return [
         warning(
@@ -266,7 +266,7 @@ def several_found(order: Order, region: str) -> list[Finding]:
     return [warning("network", region, found, fix)]
 
 
-def image_found(order: Order, region: str, image: site.Image | None) -> list[Finding]:
+def image_found(order: Order, region: str, image: region_offer.Image | None) -> list[Finding]:
     """Whether there is an image for the architecture, and whether the volume holds it."""
     if image is None:
         asked = order.ami or "the Deep Learning base image"

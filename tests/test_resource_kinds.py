@@ -5,7 +5,7 @@ from typing import Any
 import botocore.session
 import pytest
 
-from infra.aws.kinds import KINDS, TYPES, Kind
+from infra.aws.resource_kinds import KINDS, TYPES, Kind
 
 EC2: Any = botocore.session.Session().get_service_model("ec2")
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.findings import Finding, failed, ok, warning
 from infra.aws.order import Order
+from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Request, ec2, iam
 
 UNSEEN = "The launch will tell."
