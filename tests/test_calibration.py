@@ -183,6 +183,7 @@ def test_two_loads_are_told_apart_from_a_fifth_more_kernel_time_on() -> None:
 SCOUT = model("scout")
 ENGINE = Engine(
     gpu=gpus()["H100"],
+    family=SCOUT.family,
     architecture=SCOUT.architecture,
     scheme=SCOUT.checkpoints["fp8"].scheme,
     split=Split(8),

@@ -28,7 +28,8 @@ def architectures() -> dict[str, Architecture]:
         name: SCOUT.model_copy(update={"layers": sizes[name], "global_layers": layers})
         for name, layers in PATTERNS.items()
     }
-    return {"scout": SCOUT} | small
+    every = {"layers": 6, "attention_chunk_size": None, "global_layers": tuple(range(6))}
+    return {"scout": SCOUT, "all global": SCOUT.model_copy(update=every)} | small
 
 
 def cases() -> list[dict[str, Any]]:

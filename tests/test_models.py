@@ -6,10 +6,12 @@ import pytest
 
 from infra.errors import UsageError
 from serving.model import models
+from serving.model.families import check_version, families
 from serving.model.models import Architecture, Checkpoint, Model, Scheme
 
 TABLE = """
-[family]
+[small]
+family = "llama4"
 hidden_size = 8
 layers = 6
 attention_heads = 4
@@ -23,7 +25,7 @@ vocab_size = 64
 global_every = 4
 
 [model.small]
-base = "family"
+base = "small"
 title = "Small"
 experts = 2
 moe_every = 2
@@ -42,6 +44,7 @@ def test_a_row_is_its_own_words_over_those_of_its_base() -> None:
         "small": Model(
             name="small",
             title="Small",
+            family=families()["llama4"],
             architecture=Architecture(
                 hidden_size=8,
                 layers=6,
@@ -79,3 +82,14 @@ def test_a_model_nobody_knows_is_answered_with_those_that_are_known() -> None:
         "Llama 4 Scout 17B-16E",
         "Llama 4 Maverick 17B-128E",
     ]
+
+
+def test_a_vllm_from_before_llama_4_has_none() -> None:
+    with pytest.raises(UsageError) as caught:
+        check_version(families()["llama4"], "0.8.2")
+    assert caught.value.message == "vLLM 0.8.2 has no Llama 4; it came with 0.8.3."
+    assert caught.value.hint == "Leave out --vllm-version to plan for 0.33.0."
+
+
+def test_a_prompt_of_llama_4_may_carry_five_images() -> None:
+    assert families()["llama4"].images == 5

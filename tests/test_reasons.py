@@ -43,6 +43,12 @@ WISHES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def the_day_the_sentences_were_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """2026-11-28: some say how old a price is."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795824000")
+
+
 def told(model: str, precision: str, machine: str, wish: Options) -> list[str]:
     """The verdict with its reason, and the notes; or the refusal."""
     try:

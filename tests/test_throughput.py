@@ -42,6 +42,7 @@ def engine(gpu: Gpu, name: str, precision: str, tensor: int, version: str = "0.3
     known = model(name)
     return Engine(
         gpu=gpu,
+        family=known.family,
         architecture=known.architecture,
         scheme=known.checkpoints[precision].scheme,
         split=Split(tensor),
@@ -181,6 +182,7 @@ def small(scheme: Scheme = BF16, split: Split = Split(2), **card: Any) -> Engine
     link = {"compute_capability": 10.0, "link": "nvlink", "link_gb_per_s": 100.0}
     return Engine(
         gpu=gpus()["H100"].model_copy(update=rates | link | card),
+        family=model("scout").family,
         architecture=SMALL,
         scheme=scheme,
         split=split,

@@ -206,10 +206,10 @@ def test_a_version_is_its_three_numbers() -> None:
     ]  # fmt: skip
 
 
-def test_a_version_from_before_llama_4_and_none_at_all() -> None:
+def test_a_version_from_before_all_that_was_examined_and_none_at_all() -> None:
     with pytest.raises(UsageError) as caught:
         rules("0.8.2")
-    assert caught.value.message == "vLLM 0.8.2 has no Llama 4; it came with 0.8.3."
+    assert caught.value.message == "vLLM 0.8.2 is older than the oldest corral has examined, 0.8.3."
     assert caught.value.hint == "Leave out --vllm-version to plan for 0.33.0."
     with pytest.raises(UsageError) as caught:
         rules("latest")

@@ -1,11 +1,12 @@
 """PURE: what makes a comparison's dollars mean less than they look: a toy model, a CPU, a guess, a poor probe."""
 
+from serving.model.models import models
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
+from serving.sizing.subject import named, precisions
 
 # Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
 TOY_BELOW_BYTES = 20_000_000_000
-KNOWN_MODELS = ("scout", "maverick")
 
 
 def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
@@ -16,13 +17,22 @@ def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
 
 def toy(plan: Plan) -> str:
     """That the model is none anybody would pay for."""
-    small = plan.weights_bytes < TOY_BELOW_BYTES
-    if not small or (plan.weights_bytes == 0 and plan.model in KNOWN_MODELS):
+    known = models()
+    if plan.weights_bytes == 0 and plan.model in known:
+        return ""  # an older corral did not say
+    least = least_bytes(plan.model) if plan.model in known else TOY_BELOW_BYTES
+    if plan.weights_bytes >= min(least, TOY_BELOW_BYTES):
         return ""
+    names = " or ".join(name.title() for name in known)
     return (
-        f"TOY MODEL: {plan.model} is not Scout or Maverick. The speed was measured on a toy model; "
+        f"TOY MODEL: {plan.model} is not {names}. The speed was measured on a toy model; "
         "the dollars below mean nothing but the arithmetic."
     )
+
+
+def least_bytes(model: str) -> int:
+    """The smallest checkpoint of a known model."""
+    return min(named(model, precision).weights_bytes for precision in precisions(model))
 
 
 def no_gpu(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""Llama 4 as others sell it: dated offers, and whether they still stand."""
+"""The models as others sell them: dated offers, and whether they still stand."""
 
 from datetime import date
 from decimal import Decimal
@@ -25,16 +25,12 @@ class Offer(Record):
     status: OfferStatus
     ends_on: date | None = None
     note: str = ""
-    scout: OfferPrice | None = None
-    maverick: OfferPrice | None = None
+    price: dict[str, OfferPrice]
+    """Of each model it sells, by our name."""
 
     def status_on(self, day: date) -> OfferStatus:
         """An offer whose end has come is over, whatever was known when it was entered."""
         return "ended" if self.ends_on is not None and self.ends_on <= day else self.status
-
-    def price_of(self, model: str) -> OfferPrice | None:
-        """The price of `scout` or `maverick` there."""
-        return {"scout": self.scout, "maverick": self.maverick}.get(model)
 
 
 class Offers(Record):

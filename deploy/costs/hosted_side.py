@@ -12,7 +12,7 @@ def hosted_sides(plan: Plan, speed: Speed, on: date) -> tuple[HostedSide, ...]:
     """The same model at other hosts, by price. Its tokens are the same, so no ratio applies."""
     rows = []
     for offer in hosted.offers().offer:
-        price = offer.price_of(plan.model)
+        price = offer.price.get(plan.model)
         if price is not None:
             usd = price.output + price.input * (speed.tokens_per_output_token - 1)
             rows.append(

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import DocumentError
-from serving.model.config import architecture_of, dtype_of, precision_of
+from serving.model.config import architecture_of, dtype_of, family_of, precision_of
+from serving.model.families import Family
 from serving.model.models import Architecture
-from serving.model.parts import parts_of
 from serving.model.safetensors import LENGTH_BYTES, Tensor, header_length, parse
+from serving.model.tensors import parts_of
 from serving.model.weights import Part
 
 INDEX = "model.safetensors.index.json"
@@ -21,6 +22,7 @@ class Contents:
     """What a checkpoint holds, read from its own files."""
 
     where: str
+    family: Family
     architecture: Architecture
     dtype: str
     precision: str
@@ -32,7 +34,7 @@ class Contents:
 
 
 def read(folder: Path) -> Contents:
-    """Read a Llama 4 checkpoint folder. Raises DocumentError when it is incomplete, broken or not Llama 4."""
+    """Read a checkpoint folder. Raises DocumentError when it is incomplete, broken or of no family of ours."""
     if not folder.is_dir():
         raise DocumentError(
             f"There is no checkpoint folder at {folder}.", f"Check the path: ls {folder.parent}"
@@ -42,16 +44,18 @@ def read(folder: Path) -> Contents:
 
 
 def contents(
-    where: str, config: dict[str, Any], found: Iterable[Tensor], revision: str | None = None
+    where: str, config: dict[str, Any], tensors: Iterable[Tensor], revision: str | None = None
 ) -> Contents:
     """Config and tensors as one value."""
+    family = family_of(config, where)
     return Contents(
         where=where,
+        family=family,
         architecture=architecture_of(config, where),
         dtype=dtype_of(config),
         precision=precision_of(config),
         nested_config="text_config" in config,
-        weights=parts_of(found),
+        weights=parts_of(tensors, family),
         revision=revision,
     )
 

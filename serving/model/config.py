@@ -1,4 +1,4 @@
-"""PURE: what a Llama 4 config.json says, in our words."""
+"""PURE: what a config.json says, in our words; its family says under which names."""
 
 from typing import Any
 
@@ -6,25 +6,43 @@ from pydantic import ValidationError
 
 from infra.errors import DocumentError
 from infra.record import first_problem
-from serving.model.models import Architecture, Vision, every
+from serving.model import families
+from serving.model.families import Family
+from serving.model.models import Architecture, Vision, architecture
 
-TEXT, MULTIMODAL = "Llama4ForCausalLM", "Llama4ForConditionalGeneration"
 GONE = {"bitsandbytes": "out of its tree by 0.28.0", "gguf": "out of its tree by 0.24.0"}
-NOPE_INTERVAL = 4
-"""transformers' default when `no_rope_layers` is empty: every fourth layer has no rotary embedding."""
+TRANSFORMERS = {
+    "hidden_size": "hidden_size",
+    "layers": "num_hidden_layers",
+    "attention_heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "max_position_embeddings",
+}
+"""Our field = the one of config.json, the same in every family and never left out."""
+NEVER_LEFT_OUT = ("expert_intermediate", "experts")
+"""Of the fields that a family names itself."""
+
+
+def family_of(config: dict[str, Any], where: str) -> Family:
+    """The family of a config. Raises DocumentError when it is none that corral sizes."""
+    names = [str(name) for name in config.get("architectures") or ()]
+    family = families.family_of(names)
+    if family is None:
+        raise DocumentError(
+            f"{where} is not a {families.titles()} checkpoint: its config.json names "
+            f"{', '.join(names) or 'no architecture'}.",
+            f"corral sizes {families.architectures()}.",
+        )
+    return family
 
 
 def architecture_of(config: dict[str, Any], where: str) -> Architecture:
-    """The architecture of a config. Raises DocumentError when it is not Llama 4 or lacks a field."""
-    named = config.get("architectures") or []
-    if not set(named) & {TEXT, MULTIMODAL}:
-        found = ", ".join(map(str, named)) or "no architecture"
-        raise DocumentError(
-            f"{where} is not a Llama 4 checkpoint: its config.json names {found}.",
-            f"corral sizes {TEXT} and {MULTIMODAL}.",
-        )
+    """The architecture of a config. Raises DocumentError when it is of no family of ours or lacks a field."""
+    family = family_of(config, where)
     try:
-        return text_architecture(config.get("text_config") or config, vision_of(config.get("vision_config")))
+        text = text_fields(config.get("text_config") or config, family)
+        return architecture(text | {"vision": vision_of(config.get("vision_config"))})
     except KeyError as error:
         raise DocumentError(
             f"config.json of {where} lacks {error}.", "Compare it with the published one."
@@ -38,36 +56,24 @@ def architecture_of(config: dict[str, Any], where: str) -> Architecture:
     )
 
 
-def text_architecture(text: dict[str, Any], vision: Vision | None) -> Architecture:
-    """The text model's fields, with transformers' defaults where the released files leave them out."""
-    layers = int(text["num_hidden_layers"])
-    return Architecture(
-        hidden_size=text["hidden_size"],
-        layers=layers,
-        attention_heads=text["num_attention_heads"],
-        kv_heads=text["num_key_value_heads"],
-        head_dim=text.get("head_dim") or text["hidden_size"] // text["num_attention_heads"],
-        expert_intermediate=text["intermediate_size"],
-        dense_intermediate=text.get("intermediate_size_mlp", text["intermediate_size"]),
-        experts=text["num_local_experts"],
-        experts_per_token=text.get("num_experts_per_tok", 1),
-        shared_experts=1,
-        vocab_size=text["vocab_size"],
-        attention_chunk_size=text.get("attention_chunk_size"),
-        global_layers=global_layers(text, layers),
-        moe_layers=tuple(text.get("moe_layers") or every(layers, text.get("interleave_moe_layer_step", 1))),
-        max_position_embeddings=text["max_position_embeddings"],
-        tied_embeddings=text.get("tie_word_embeddings", False),
-        vision=vision,
-    )
-
-
-def global_layers(text: dict[str, Any], layers: int) -> tuple[int, ...]:
-    """The layers without rotary embedding, which attend to the whole context."""
-    flags = text.get("no_rope_layers") or []
-    if not flags:
-        return every(layers, int(text.get("no_rope_layer_interval") or NOPE_INTERVAL))
-    return tuple(layer for layer, rotary in enumerate(flags) if not rotary)
+def text_fields(text: dict[str, Any], family: Family) -> dict[str, Any]:
+    """The text model's fields in our words, with the family's defaults where the released files leave them out."""
+    fields = {ours: text[theirs] for ours, theirs in TRANSFORMERS.items()}
+    fields |= {
+        "layers": int(fields["layers"]),
+        "head_dim": text.get("head_dim") or fields["hidden_size"] // fields["attention_heads"],
+        "tied_embeddings": text.get("tie_word_embeddings", False),
+    }
+    fields |= family.otherwise | {
+        ours: text[theirs]
+        for ours, theirs in family.config.items()
+        if ours in NEVER_LEFT_OUT or text.get(theirs) not in (None, [])
+    }
+    if "dense_intermediate" not in fields:
+        fields["dense_intermediate"] = text["intermediate_size"]
+    if rotary := fields.get("rotary_layers"):
+        fields["global_layers"] = tuple(layer for layer, flag in enumerate(rotary) if not flag)
+    return fields
 
 
 def vision_of(vision: dict[str, Any] | None) -> Vision | None:

@@ -12,6 +12,7 @@ from infra.record import Record
 from serving.model import hub_token
 from serving.model.checkpoint import Contents, contents, json_object
 from serving.model.hub_token import Token
+from serving.model.models import models
 from serving.model.safetensors import Tensor, tensor
 
 TIMEOUT_S = 10.0
@@ -88,13 +89,13 @@ def read(repo: str) -> Contents:
     token = hub_token.find(os.environ)
     commit = describe(repo, None, token).revision
     config = asked(repo, lambda: file(repo, "config.json", commit, token))
-    found = asked(
+    metadata = asked(
         repo,
         lambda: api(token).get_safetensors_metadata(
             repo, revision=commit, timeout=TIMEOUT_S, token=plain(token)
         ),
     )
-    return contents(repo, json_object(config, f"config.json of {repo}"), tensors(repo, found), commit)
+    return contents(repo, json_object(config, f"config.json of {repo}"), tensors(repo, metadata), commit)
 
 
 def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:
@@ -112,11 +113,11 @@ def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:
     return bytes(response.content)
 
 
-def tensors(repo: str, found: Any) -> list[Tensor]:
+def tensors(repo: str, metadata: Any) -> list[Tensor]:
     """The library's tensors as ours, each checked: its bytes must be what its shape takes."""
     rows = [
         (name, {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets})
-        for file in found.files_metadata.values()
+        for file in metadata.files_metadata.values()
         for name, info in file.tensors.items()
     ]
     try:
@@ -195,7 +196,7 @@ def unreachable(repo: str, error: BaseException) -> CorralError:
     """The Hub is down, slow or out of reach."""
     return EndpointError(
         f"The Hub cannot be asked about {repo}: {first_line(error)}.",
-        "corral's own table needs no network: corral size scout, or corral size maverick.",
+        f"corral's own table needs no network: {', or '.join(f'corral size {name}' for name in models())}.",
     )
 
 

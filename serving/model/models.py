@@ -6,6 +6,8 @@ from typing import Any, Literal
 from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
+from serving.model import families
+from serving.model.families import Family
 
 Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8", "int4", "nvfp4")
@@ -33,11 +35,14 @@ class Architecture(Record):
     attention_heads: int
     kv_heads: int
     head_dim: int
-    expert_intermediate: int
-    dense_intermediate: int
-    experts: int
-    experts_per_token: int
-    shared_experts: int
+    qk_norm: bool = False
+    """Queries and keys are normed with weights of their own."""
+    expert_intermediate: int = 0
+    dense_intermediate: int = 0
+    experts: int = 0
+    """Routed ones in each layer of `moe_layers`; 0 in a dense model."""
+    experts_per_token: int = 0
+    shared_experts: int = 0
     vocab_size: int
     attention_chunk_size: int | None = None
     global_layers: tuple[int, ...]
@@ -76,6 +81,7 @@ class Model(Record):
 
     name: str
     title: str
+    family: Family
     maker: str = ""
     """The owner, on the Hub, of the weights as their maker released them."""
     licence: str = ""
@@ -88,7 +94,7 @@ def model(name: str) -> Model:
     if name not in models():
         raise UsageError(
             f"{name!r} is not a model corral knows.",
-            f"Use {', '.join(models())}, or the path of a Llama 4 checkpoint folder.",
+            f"Use {', '.join(models())}, or the path of a {families.titles()} checkpoint folder.",
         )
     return models()[name]
 
@@ -114,8 +120,15 @@ def one_model(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Mod
         precision: Checkpoint(**(spec | {"scheme": schemes[spec["scheme"]]}))
         for precision, spec in row["checkpoint"].items()
     }
-    told = {key: row[key] for key in ("title", "maker", "licence") if key in row}
-    return Model(name=name, **told, architecture=architecture(row), checkpoints=checkpoints)
+    family = families.families()[row["family"]]
+    about = {key: row[key] for key in ("title", "maker", "licence") if key in row}
+    return Model(
+        name=name,
+        family=family,
+        architecture=architecture(family.otherwise | row),
+        checkpoints=checkpoints,
+        **about,
+    )
 
 
 def published(repo: str) -> tuple[Model, Checkpoint] | None:
@@ -127,14 +140,16 @@ def published(repo: str) -> tuple[Model, Checkpoint] | None:
     return None
 
 
-def architecture(row: dict[str, Any]) -> Architecture:
-    """The architecture of a table: intervals become lists of layers."""
-    layers = row["layers"]
-    plain = {key: value for key, value in row.items() if key in Architecture.model_fields}
+def architecture(fields: dict[str, Any]) -> Architecture:
+    """The architecture of named fields: intervals, where there are any, become lists of layers."""
+    layers = fields["layers"]
+    known = {key: value for key, value in fields.items() if key in Architecture.model_fields}
     return Architecture(
-        **plain,
-        global_layers=every(layers, row["global_every"]),
-        moe_layers=every(layers, row["moe_every"]),
+        **{
+            "global_layers": every(layers, fields.get("global_every", 1)),
+            "moe_layers": every(layers, fields.get("moe_every", 1)) if fields.get("experts") else (),
+        }
+        | known
     )
 
 

@@ -1,4 +1,4 @@
-"""PURE: a roofline of Llama 4 on vLLM: what a decode step and a prefill take, and the speed at some concurrency.
+"""PURE: a roofline of a model on vLLM: what a decode step and a prefill take, and the speed at some concurrency.
 
 Each component takes the longer of reading its weights and multiplying by them; efficiencies, their sources and what
 they were validated on are in throughput.toml.
@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.data import shipped_table
 from infra.hardware import Gpu
+from serving.model.families import Family
 from serving.model.kv import held_tokens, layers_of
 from serving.model.models import Architecture, Scheme
 from serving.model.weights import Split, parts
@@ -61,6 +62,7 @@ class Engine:
     """One model, split over equal GPUs, served by one version of vLLM."""
 
     gpu: Gpu
+    family: Family
     architecture: Architecture
     scheme: Scheme
     split: Split
@@ -102,11 +104,13 @@ def unfitted(engine: Engine, load: Load) -> Fit:
 
 def not_validated(engine: Engine, load: Load) -> str | None:
     """Why no published figure stands behind a prediction; None when some do."""
-    stored = engine.scheme.name.split("-")[0]
+    stored, family = engine.scheme.name.split("-")[0], engine.family
+    if family.name != data()["validated_family"]:
+        return f"corral has no figure of {family.title}"
     if stored not in kernel(engine.gpu)["validated"]:
-        return f"no {stored} figure of Llama 4 on {engine.gpu.name} is public"
+        return f"no {stored} figure of {family.title} on {engine.gpu.name} is public"
     if engine.split.pipeline > 1 or engine.split.data > 1:
-        return "no figure of Llama 4 with pipeline or data parallelism is public"
+        return f"no figure of {family.title} with pipeline or data parallelism is public"
     longest = data()["validated_input_tokens"]
     return f"no figure beyond {longest:,} tokens of input is public" if load.input_tokens > longest else None
 
@@ -135,7 +139,8 @@ def least_step_s(gpu: Gpu, a: Architecture, scheme: Scheme, split: Split) -> flo
     """No decode step is shorter: one token's weights read once, at the full memory bandwidth, and nothing else."""
     size = totals(a, scheme)
     dense = sum(size.get(name, (0.0, 0))[0] for name in (*GEMMS, "lm_head")) / split.tensor
-    routed = size["routed"][0] * a.experts_per_token / a.experts / (split.tensor * split.data)
+    experts = size.get("routed", (0.0, 0))[0] / (split.tensor * split.data)
+    routed = experts * a.experts_per_token / max(1, a.experts)
     return (dense + routed) / (gpu.memory_gb_per_s * 1e9)
 
 
@@ -153,7 +158,8 @@ def prefill_share_s(engine: Engine, tokens: int) -> float:
 
 def forward_s(engine: Engine, tokens: int, expert_tokens: int) -> float:
     """All layers for that many tokens, attention scores excluded."""
-    moe = len(engine.architecture.moe_layers) * moe_layer_s(engine, expert_tokens)
+    layers = len(engine.architecture.moe_layers)
+    moe = layers * moe_layer_s(engine, expert_tokens) if layers else 0.0
     return dense_s(engine, tokens) + moe + all_reduce_s(engine, tokens) + hand_over_s(engine, tokens)
 
 

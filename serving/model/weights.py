@@ -1,7 +1,7 @@
 """PURE: a checkpoint's weights as parts, and what one rank holds of them under TP, PP and EP as vLLM shards.
 
-Parameter formulas: facts of the released architecture (models.toml). Sharding: vLLM 0.33.0
-model_executor/models/{llama4,mllama4}.py and the FusedMoE layer.
+Parameter formulas: facts of the released architectures (models.toml). Sharding: vLLM 0.33.0
+model_executor/models/{llama4,mllama4}.py, whose linear layers are those of every model, and the FusedMoE layer.
 """
 
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ def layer_parts(a: Architecture, layer: int) -> Iterable[Part]:
     hidden, heads = a.hidden_size, a.attention_heads * a.head_dim
     yield Part("attention", layer, 2 * hidden * heads)
     yield Part("attention_kv", layer, 2 * hidden * a.kv_heads * a.head_dim)
-    yield Part("norm", layer, 2 * hidden)
+    yield Part("norm", layer, 2 * hidden + (2 * a.head_dim if a.qk_norm else 0))
     if layer not in a.moe_layers:
         yield mlp("dense", layer, hidden, a.dense_intermediate, 1)
         return

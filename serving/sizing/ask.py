@@ -10,7 +10,6 @@ from infra import prices
 from infra.errors import UsageError
 from serving.sizing.fit import KV_BYTES, Options
 from serving.sizing.subject import Subject
-from serving.vllm.versions import rules
 
 MOST = 1 << 50
 LONGEST = 10_485_760
@@ -70,7 +69,6 @@ def checked(options: Options) -> Options:
             f"{options.max_num_seqs}: vLLM refuses that.",
             "Raise the first or lower the second.",
         )
-    rules(options.vllm_version)
     return options
 
 

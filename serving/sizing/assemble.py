@@ -5,7 +5,6 @@ from typing import Any
 
 from infra.hardware import Gpu, Machine
 from infra.prices import price_of
-from serving.model.recipes import image_limit
 from serving.model.weights import Split
 from serving.sizing import reasons
 from serving.sizing.fit import Options, Outcome
@@ -161,7 +160,7 @@ def serve(subject: Subject, outcome: Outcome, options: Options) -> ServeOptions:
         dtype=options.dtype,
         enforce_eager=options.enforce_eager,
         language_model_only=knobs.text_only and subject.architecture.vision is not None,
-        limit_mm_per_prompt={"image": image_limit()} if images else None,
+        limit_mm_per_prompt={"image": subject.family.images} if images else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
     )
 

@@ -12,8 +12,8 @@ from infra.hardware import Gpu, Machine
 from infra.money import Usd
 from infra.prices import ON_DEMAND
 from infra.record import Document, Record
+from serving.model.gpu_support import refusal
 from serving.model.models import model
-from serving.model.recipes import refusal
 from serving.sizing.ask import check_context, check_precision, check_region
 from serving.sizing.assemble import priced
 from serving.sizing.fit import Options, best_outcome
@@ -125,7 +125,9 @@ def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -
     model(question.model)
     check_region(question.region)
     check_precision(question.precision, precisions(question.model))
-    check_context(named(question.model, question.precision or "bf16"), options_of(question))
+    check_context(
+        named(question.model, question.precision or precisions(question.model)[0]), options_of(question)
+    )
     found = capacity(question)
     if found.plan and plan_file:
         found.plan.write(plan_file)

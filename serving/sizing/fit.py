@@ -181,7 +181,7 @@ def check_split(split: Split, subject: Subject, machine: Machine) -> None:
 
 
 def illegal(split: Split, subject: Subject) -> str | None:
-    """Why vLLM refuses a split (llama4.py and mllama4.py of 0.33.0), with the numbers; None when it is legal."""
+    """Why vLLM refuses a split (its models and config/model.py, 0.33.0), with the numbers; None when it is legal."""
     a, tensor = subject.architecture, split.tensor
     if a.attention_heads % tensor:
         return f"tensor parallel size {tensor} does not divide {a.attention_heads} attention heads."
@@ -189,6 +189,8 @@ def illegal(split: Split, subject: Subject) -> str | None:
         return f"tensor parallel size {tensor} and {a.kv_heads} KV heads do not divide each other."
     if a.vision and a.vision.heads % tensor:
         return f"tensor parallel size {tensor} does not divide the vision tower's {a.vision.heads} heads."
+    if split.expert and not a.experts:
+        return f"expert parallelism is of experts, and {subject.title} has none."
     if split.pipeline > a.layers:
         return f"pipeline parallel size {split.pipeline} is more than {a.layers} layers."
     return None

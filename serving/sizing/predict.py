@@ -42,6 +42,7 @@ class Predictor:
         self.most_running = most_running(outcome, options)
         self.engine = Engine(
             gpu=gpu,
+            family=subject.family,
             architecture=subject.architecture,
             scheme=subject.scheme,
             split=outcome.split,

@@ -6,7 +6,7 @@ from infra import day
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
-from serving.model import recipes
+from serving.model import gpu_support
 from serving.sizing.fit import Options, Outcome, most_squeezed
 from serving.sizing.plan import Price
 from serving.sizing.subject import Subject
@@ -94,7 +94,9 @@ def notes(
     found = [
         *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
         *sold_notes(machine, gpu),
-        *recipes.notes(gpu, subject.precision, options.kv_cache_dtype, machine.kind == "owned"),
+        *gpu_support.notes(
+            gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
+        ),
         *price_notes(machine, price, options, today or day.today()),
         *idle_notes(machine, outcome),
         *(hybrid_notes(subject, outcome, options) if fits else ()),

@@ -11,9 +11,10 @@ from infra.hardware import Machine, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
 from serving.model.checkpoint import Contents, read
+from serving.model.families import Family, check_version
+from serving.model.gpu_support import refusal
 from serving.model.hub import read as read_repository
 from serving.model.models import model, models
-from serving.model.recipes import refusal
 from serving.sizing.ask import check_context, check_named, check_precision, checked
 from serving.sizing.assemble import assemble, workload
 from serving.sizing.fit import Options, best_outcome
@@ -34,7 +35,7 @@ class Ranking(Record):
 
 
 def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | None = None) -> Plan:
-    """Plan a local Llama 4 checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
+    """Plan a local checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
 
     On a machine without a GPU the plan is for vLLM's CPU backend, and `kv.tokens` and `kv.max_concurrency` equal
     the engine's "CPU KV cache size" line. `Options` (serving.sizing.fit) carries the vLLM knobs: `max_model_len`,
@@ -45,7 +46,8 @@ def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | No
 
 def plan_contents(contents: Contents, name: str, machine_name: str, options: Options) -> Plan:
     """The plan of a checkpoint that was read."""
-    return plan(from_contents(contents, name), on(machine_name), checked(options), with_curve=True)
+    subject = from_contents(contents, name)
+    return plan(subject, on(machine_name), checked_for(subject.family, options), with_curve=True)
 
 
 def answer_for(model_name: str, precision: str | None, machine_name: str, options: Options) -> Plan:
@@ -56,7 +58,7 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
         check_stored(precision, contents)
         return plan_contents(contents, Path(model_name).resolve().name, machine_name, options)
     check_precision(precision, precisions(model(model_name).name))
-    return answer(model_name, precision, on(machine_name), checked(options))
+    return answer(model_name, precision, on(machine_name), checked_for(model(model_name).family, options))
 
 
 def ranking_for(model_name: str, precision: str | None, options: Options) -> Ranking:
@@ -67,7 +69,13 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
             "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
         )
     check_precision(precision, precisions(model(model_name).name))
-    return ranking(model_name, precision, checked(options))
+    return ranking(model_name, precision, checked_for(model(model_name).family, options))
+
+
+def checked_for(family: Family, options: Options) -> Options:
+    """The options, or UsageError for a vLLM without that family, or what no vLLM would take."""
+    check_version(family, options.vllm_version)
+    return checked(options)
 
 
 def is_checkpoint(model_name: str) -> bool:
@@ -143,9 +151,9 @@ def fits(subject: Subject, machine: Machine, options: Options) -> bool:
 def best_plan(name: str, machine: Machine, options: Options) -> Plan:
     """The most faithful precision of a known model that fits the machine, else the smallest one's refusal."""
     plans = [plan(named(name, precision), machine, options) for precision in precisions(name)]
-    return next((one for one in plans if one.verdict == "fits"), None) or next(
-        (one for one in plans if one.fits), plans[-2]
-    )
+    surely = [plan for plan in plans if plan.verdict == "fits"]
+    fitting = surely or [plan for plan in plans if plan.fits]
+    return fitting[0] if fitting else min(plans, key=lambda plan: plan.weights_bytes)
 
 
 def ranking(name: str, precision: str | None, options: Options) -> Ranking:

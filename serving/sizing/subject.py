@@ -5,6 +5,7 @@ from functools import cache
 
 from infra.errors import UsageError
 from serving.model.checkpoint import Contents
+from serving.model.families import Family
 from serving.model.models import PRECISIONS, Architecture, Model, Scheme, model, models
 from serving.model.weights import Part, Split, parts, rank_bytes, total_bytes
 
@@ -21,6 +22,7 @@ class Subject:
     """The commit of it, where one is known."""
     served_name: str
     precision: str
+    family: Family
     architecture: Architecture
     scheme: Scheme
     weights: tuple[Part, ...]
@@ -43,7 +45,7 @@ def rank_weights(subject: Subject, split: Split, text_only: bool) -> tuple[float
 
 @cache
 def named(name: str, precision: str) -> Subject:
-    """Scout or Maverick at a precision, from the shipped table. Raises UsageError for what is not in it."""
+    """A model of the shipped table at a precision. Raises UsageError for what is not in it."""
     return of_model(model(name), precision)
 
 
@@ -60,8 +62,9 @@ def of_model(known: Model, precision: str) -> Subject:
         title=known.title,
         repo=checkpoint.repo,
         revision=checkpoint.revision,
-        served_name=f"llama-4-{known.name}",
+        served_name=known.family.served_name.format(name=known.name),
         precision=precision,
+        family=known.family,
         architecture=known.architecture,
         scheme=checkpoint.scheme,
         weights=parts(known.architecture, checkpoint.scheme),
@@ -79,6 +82,7 @@ def from_contents(contents: Contents, name: str) -> Subject:
         revision=contents.revision,
         served_name=name,
         precision=contents.precision,
+        family=contents.family,
         architecture=contents.architecture,
         scheme=scheme_like(contents),
         weights=contents.weights,

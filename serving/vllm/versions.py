@@ -1,4 +1,4 @@
-"""What changes with vLLM's version: the rules by which it counts memory for Llama 4."""
+"""What changes with vLLM's version: the rules by which it counts memory."""
 
 import re
 from collections.abc import Callable
@@ -33,12 +33,12 @@ class Rules(Record):
 
 
 def rules(version: str | None = None) -> Rules:
-    """The rules of a version; without one, of the newest we opened. Raises UsageError for one without Llama 4."""
+    """The rules of a version; without one, of the newest we opened. Raises UsageError for one older than all."""
     table = data()
-    asked = version or str(table["newest"])
-    if number(asked) < number(table["oldest"]):
+    asked, oldest = version or str(table["newest"]), table["version"][0]["from"]
+    if number(asked) < number(oldest):
         raise UsageError(
-            f"vLLM {asked} has no Llama 4; it came with {table['oldest']}.",
+            f"vLLM {asked} is older than the oldest corral has examined, {oldest}.",
             f"Leave out --vllm-version to plan for {table['newest']}.",
         )
     row = [row for row in table["version"] if number(row["from"]) <= number(asked)][-1]

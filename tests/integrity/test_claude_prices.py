@@ -11,6 +11,7 @@ from deploy.costs.hosted import Offer, offers
 from deploy.costs.knobs import table as knobs
 from deploy.costs.token_ratio import RANGE
 from deploy.costs.token_ratio import table as ratios
+from serving.model.models import models
 
 MODELS = list(price_list().models.values())
 SHORT, LONG = 1000, 150_000
@@ -100,9 +101,9 @@ def test_ids_names_and_aliases_stand_for_one_model_each() -> None:
 
 @pytest.mark.parametrize("offer", offers().offer, ids=lambda offer: offer.host)
 def test_an_offer_is_whole(offer: Offer) -> None:
-    prices = [price for price in (offer.scout, offer.maverick) if price is not None]
-    assert prices
-    assert all(0 < price.input <= price.output for price in prices)
+    assert offer.price
+    assert offer.price.keys() <= models().keys()
+    assert all(0 < price.input <= price.output for price in offer.price.values())
     if offer.ends_on is not None and offer.ends_on <= offers().checked_on:
         assert offer.status == "ended"
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from serving.model.models import Architecture, model
-from serving.model.parts import parts_of
 from serving.model.safetensors import BITS, Tensor
+from serving.model.tensors import parts_of
 from serving.model.weights import Part, Split, params, parts, rank_bytes
 
+LLAMA4 = model("scout").family
 Stored = Callable[[str, tuple[int, ...]], Iterator[Tensor]]
 
 
@@ -120,7 +121,7 @@ def test_headers_and_table_agree(name: str, stored: Stored) -> None:
     """The table leaves out what is a byte or two in a million: shapes, global scales."""
     known = model(name)
     a = known.architecture
-    read = parts_of(checkpoint(a, stored))
+    read = parts_of(checkpoint(a, stored), LLAMA4)
     assert sum(part.params for part in read) == params(a)
     if name == "maverick" and stored is fp8:
         return  # the table has Meta's own FP8 layout, which quantizes the routed experts only
@@ -138,7 +139,7 @@ def test_a_layer_left_in_bf16_is_counted_as_it_is() -> None:
     even = [one for number in range(a.layers) for one in layer(a, number, fp8)]
     more = sum(one.bytes for one in mixed) - sum(one.bytes for one in even)
     assert more == 129 * (3 * 5120 * 8192 - 2 * (2 * 8192 + 5120))
-    found = {(part.component, part.layer): part.bytes for part in parts_of(mixed)}
+    found = {(part.component, part.layer): part.bytes for part in parts_of(mixed, LLAMA4)}
     assert found["routed", 47] > 1.99 * found["routed", 45]
 
 
@@ -169,7 +170,7 @@ def test_a_layer_left_in_bf16_is_counted_as_it_is() -> None:
     ],
 )
 def test_a_tensor_is_known_by_its_name(name: str, component: str, number: int | None) -> None:
-    assert parts_of([tensor(name, "BF16", 2, 3)]) == (Part(component, number, 6, bytes=12),)
+    assert parts_of([tensor(name, "BF16", 2, 3)], LLAMA4) == (Part(component, number, 6, bytes=12),)
 
 
 @pytest.mark.parametrize(
@@ -177,5 +178,5 @@ def test_a_tensor_is_known_by_its_name(name: str, component: str, number: int | 
 )
 def test_what_quantization_adds_takes_bytes_and_holds_no_parameter(end: str) -> None:
     name = "model.layers.0.self_attn.q_proj"
-    found = parts_of([tensor(f"{name}.weight", "I8", 4), tensor(f"{name}.{end}", "BF16", 3)])
+    found = parts_of([tensor(f"{name}.weight", "I8", 4), tensor(f"{name}.{end}", "BF16", 3)], LLAMA4)
     assert found == (Part("attention", 0, 4, bytes=4 + 6),)

@@ -3,7 +3,8 @@
 import pytest
 
 from infra.catalog import gpus
-from serving.model import recipes
+from serving.model import gpu_support
+from serving.model.models import model
 
 FP8 = (
     "FP8 weights are used weight-only (Marlin W8A16) on compute capability {}: the memory is saved, but there is no "
@@ -41,16 +42,12 @@ INT4, A100 = (
 def test_what_is_known_of_a_gpu_and_a_precision(
     gpu: str, precision: str, kv_cache_dtype: str, owned: bool, said: tuple[str, ...]
 ) -> None:
-    assert recipes.notes(gpus()[gpu], precision, kv_cache_dtype, owned) == said
+    assert gpu_support.notes(gpus()[gpu], model("scout").family, precision, kv_cache_dtype, owned) == said
 
 
 def test_a_gpu_without_bf16_runs_no_precision() -> None:
     turing = gpus()["A10G"].model_copy(update={"name": "T4", "compute_capability": 7.5})
-    assert recipes.refusal(turing, "fp8") == (
+    assert gpu_support.refusal(turing, "fp8") == (
         "fp8 needs compute capability 8.0 or newer; T4 has 7.5, without BF16 arithmetic."
     )
-    assert recipes.refusal(gpus()["A100-80GB"], "fp8") is None
-
-
-def test_a_prompt_may_carry_five_images() -> None:
-    assert recipes.image_limit() == 5
+    assert gpu_support.refusal(gpus()["A100-80GB"], "fp8") is None
