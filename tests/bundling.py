@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deploy.bundle.create import Made
+from deploy.bundle.create import Made, Packing
 from deploy.bundle.create import create as create_bundle
 from serving.model import tiny
 from serving.sizing.fit import Options
@@ -63,11 +63,8 @@ def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] 
     return create_bundle(
         root / "plan.json",
         root / "bundle",
-        engine=root / "engine",
-        model=None,
-        split_bytes=split_bytes,
-        with_corral=False,
-        progress=(said if said is not None else []).append,
+        Packing(engine=root / "engine", split_bytes=split_bytes, with_corral=False),
+        (said if said is not None else []).append,
     )
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from deploy.cli.main import run
-from deploy.demo import run as demo
-from deploy.demo.run import Demo, Done
+from deploy.demo import play as demo
+from deploy.demo import steps
+from deploy.demo.play import Demo, Done
 from deploy.demo.summary import summary
 from deploy.targets import deployment as deployments
 from infra import processes
@@ -28,17 +29,17 @@ MAIN = "from deploy.cli.main import main; main()"
 
 def test_the_demo_is_the_commands_a_user_would_type(tmp_path: Path) -> None:
     endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=Path("/k"))
-    steps = (
-        demo.engine_step({}),
-        demo.catalogue_step(Path("/d")),
-        demo.size_step(Path("/d")),
-        *demo.serve_steps(Path("/d")),
-        demo.probe_step(Path("/d"), endpoint),
-        demo.STOP,
-        *demo.toy_compare_steps(Path("/d")),
-        demo.catalogue_compare_step(Path("/d")),
+    line = (
+        steps.engine_step({}),
+        steps.catalogue_step(Path("/d")),
+        steps.size_step(Path("/d")),
+        *steps.serve_steps(Path("/d")),
+        steps.probe_step(Path("/d"), endpoint),
+        steps.STOP,
+        *steps.toy_compare_steps(Path("/d")),
+        steps.catalogue_compare_step(Path("/d")),
     )
-    assert [" ".join(step.words) for step in steps] == [
+    assert [" ".join(step.words) for step in line] == [
         "engine install",
         "size scout --precision int4 --on g5.12xlarge --output /d/catalogue-plan.json",
         "size /d/tiny-llama4 --on local --max-model-len 4096 --kv-cache-memory-bytes 67108864 --enforce-eager "
@@ -54,7 +55,7 @@ def test_the_demo_is_the_commands_a_user_would_type(tmp_path: Path) -> None:
         "report /d/toy-report --json",
         "compare --plan /d/catalogue-plan.json --output /d/catalogue-report",
     ]
-    assert demo.engine_step({"CORRAL_VLLM": "/bin/vllm"}).words == ("engine", "show")
+    assert steps.engine_step({"CORRAL_VLLM": "/bin/vllm"}).words == ("engine", "show")
 
 
 @pytest.mark.parametrize(("code", "kind"), [(7, ServerError), (130, Interrupted), (99, CorralError)])
@@ -109,8 +110,8 @@ def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
     assert rest == (
         "\n- scout int4 on g5.12xlarge: tight. 14.7 GiB of weights per GPU leave 2.8 GiB per GPU for the KV\n"
         "  cache, known only to -1.8/+1.8 GiB: confirm it by starting it.\n"
-        "- $5.672 an hour, on-demand in us-east-1 (AWS Pricing API, as generated into aws/karpenter-provider-\n"
-        "  aws (zz_generated.pricing_aws.go), checked 2026-07-20)\n"
+        "- $5.672 an hour, on-demand in us-east-1 (AWS Pricing API, as generated into\n"
+        "  aws/karpenter-provider-aws (zz_generated.pricing_aws.go), checked 2026-07-20)\n"
         "- 361 output tokens/s, modelled, not validated: no w4a16 figure of Llama 4 on A10G is public\n"
         "- Never cheaper.\n\n"
         "Documents and pages: /d"

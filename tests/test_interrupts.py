@@ -28,7 +28,7 @@ except KeyboardInterrupt:
     print("remembered")
 """
 DEMO = """
-from deploy.demo.run import Step, play
+from deploy.demo.play import play; from deploy.demo.steps import Step
 try:
     play(lambda words: print("played") or 0, (Step(title="a", words=("version",)),), [])
 except KeyboardInterrupt:

@@ -14,7 +14,7 @@ import pytest
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
-from deploy.demo import run as demo
+from deploy.demo import play as demo
 from infra.errors import EndpointError
 from serving.probe import ask
 from serving.probe.questions import Server

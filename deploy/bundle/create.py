@@ -23,7 +23,7 @@ from deploy.bundle.manifest import (
     Stored,
 )
 from deploy.bundle.media import BLOCK, Meter, require_space, store
-from deploy.bundle.sources import Sources, engine_bytes, licences, model_files, sources
+from deploy.bundle.sources import Sources, checked_sources, engine_bytes, licences, model_files
 from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
 from infra.errors import HostError, UsageError
@@ -35,6 +35,19 @@ from serving.vllm.pack import pack, python_of
 WHEELS_BYTES = 100 * 2**20
 
 
+class Packing(Record):
+    """What goes into a bundle beside its plan, and how it is cut."""
+
+    engine: Path | None = None
+    """An environment with vLLM; None: the one that corral starts here."""
+    model: Path | None = None
+    """The checkpoint; None: the folder that the plan names."""
+    split_bytes: int | None = None
+    """Files larger than that are stored in parts."""
+    with_corral: bool = True
+    """Whether corral's own wheels are packed."""
+
+
 class Made(Record):
     """A bundle that was made."""
 
@@ -44,33 +57,26 @@ class Made(Record):
     manifest_sha256: str
 
 
-def create(
-    plan_file: Path,
-    folder: Path,
-    *,
-    engine: Path | None,
-    model: Path | None,
-    split_bytes: int | None,
-    with_corral: bool,
-    progress: Callable[[str], None],
-) -> Made:
+def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[str], None]) -> Made:
     """Pack everything into a folder. Safe to call again: what is there and equal is not written twice.
 
     Raises UsageError for a folder that holds something else, HostError for a disk that is too small or refuses.
     """
-    found = sources(plan_file, engine, model, progress)
-    check_folder(folder, found)
-    need_bytes = engine_bytes(found.prefix) + sum(path.stat().st_size for path in model_files(found.model))
+    sources = checked_sources(plan_file, packing.engine, packing.model, progress)
+    check_folder(folder, sources)
+    need_bytes = engine_bytes(sources.prefix) + sum(
+        path.stat().st_size for path in model_files(sources.model)
+    )
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
-    require_space(folder, need_bytes + (WHEELS_BYTES if with_corral else 0), there_bytes)
+    require_space(folder, need_bytes + (WHEELS_BYTES if packing.with_corral else 0), there_bytes)
     try:
         with tempfile.TemporaryDirectory(prefix="corral-wheels-") as own:
-            if with_corral:
-                wheels.make(found.prefix / "bin" / "python", Path(own), progress)
+            if packing.with_corral:
+                wheels.make(sources.prefix / "bin" / "python", Path(own), progress)
             claim(folder)
             meter = Meter("packed", need_bytes, progress)
-            files = tuple(write(folder, found, Path(own), split_bytes, meter))
-        return finish(folder, bundle_of(found, files), with_corral)
+            files = tuple(write(folder, sources, Path(own), packing.split_bytes, meter))
+        return finish(folder, bundle_of(sources, files), packing.with_corral)
     except OSError as error:
         raise HostError(
             f"The bundle cannot be written: {error.filename or folder}: {error.strerror}.",
@@ -78,7 +84,7 @@ def create(
         ) from None
 
 
-def check_folder(folder: Path, found: Sources) -> None:
+def check_folder(folder: Path, sources: Sources) -> None:
     """Raise UsageError for a folder that holds anything but a bundle, or the model itself."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", "Name one that is empty or does not exist yet.")
@@ -88,7 +94,7 @@ def check_folder(folder: Path, found: Sources) -> None:
             f"{folder} holds something that is no bundle.",
             "Name a folder that is empty or does not exist yet.",
         )
-    inputs = (found.model.resolve(), found.prefix.resolve())
+    inputs = (sources.model.resolve(), sources.prefix.resolve())
     if any(path.is_relative_to(folder.resolve()) for path in inputs):
         raise UsageError(f"What is to be packed lies in {folder} itself.", "Name another folder: --output")
 
@@ -101,21 +107,23 @@ def claim(folder: Path) -> None:
     )
 
 
-def write(folder: Path, found: Sources, own: Path, split_bytes: int | None, meter: Meter) -> Iterator[Stored]:
+def write(
+    folder: Path, sources: Sources, own: Path, split_bytes: int | None, meter: Meter
+) -> Iterator[Stored]:
     """Write everything but the manifest and the README."""
-    with packed(found.prefix) as stream:
+    with packed(sources.prefix) as stream:
         yield from store(stream, folder, ENGINE, split_bytes, meter)
     copies = {
-        f"{MODEL}/{path.relative_to(found.model).as_posix()}": path for path in model_files(found.model)
+        f"{MODEL}/{path.relative_to(sources.model).as_posix()}": path for path in model_files(sources.model)
     }
-    if found.chat_template:
-        copies[CHAT_TEMPLATE] = found.chat_template
+    if sources.chat_template:
+        copies[CHAT_TEMPLATE] = sources.chat_template
     copies |= {f"{WHEELS}/{path.name}": path for path in sorted(own.iterdir())}
     for name, path in copies.items():
         is_large = split_bytes is not None and path.stat().st_size > split_bytes
         with path.open("rb") as file:
             yield from store(file, folder, name, split_bytes if is_large else None, meter)
-    yield write_text(folder, PLAN, found.plan.model_dump_json(indent=2) + "\n")
+    yield write_text(folder, PLAN, sources.plan.model_dump_json(indent=2) + "\n")
 
 
 @contextmanager
@@ -140,17 +148,17 @@ def write_text(folder: Path, name: str, text: str) -> Stored:
     return Stored(path=name, size_bytes=path.stat().st_size, sha256=sha256(path))
 
 
-def bundle_of(found: Sources, files: tuple[Stored, ...]) -> Bundle:
+def bundle_of(sources: Sources, files: tuple[Stored, ...]) -> Bundle:
     """The manifest."""
     return Bundle(
-        name=found.name,
+        name=sources.name,
         corral_version=version_of("corral"),
-        plan=found.plan,
-        vllm_version=found.engine.version,
+        plan=sources.plan,
+        vllm_version=sources.engine.version,
         architecture=platform.machine(),
-        python=python_of(found.prefix),
-        min_driver=figures()["cuda_driver"]["minimum"] if found.plan.machine.gpu_count else None,
-        licences=licences(found.model),
+        python=python_of(sources.prefix),
+        min_driver=figures()["cuda_driver"]["minimum"] if sources.plan.machine.gpu_count else None,
+        licences=licences(sources.model),
         files=files,
     )
 

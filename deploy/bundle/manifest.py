@@ -115,8 +115,8 @@ def checked_sha256(text: str | None) -> str | None:
 
 def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:
     """Each file as it was before it was split: its path, and the stored files it is made of."""
-    found: dict[str, tuple[Stored, ...]] = {}
+    parts: dict[str, tuple[Stored, ...]] = {}
     for file in files:
         name = file.part_of or file.path
-        found[name] = (*found.get(name, ()), file)
-    return found
+        parts[name] = (*parts.get(name, ()), file)
+    return parts

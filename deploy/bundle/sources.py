@@ -29,7 +29,7 @@ class Sources(NamedTuple):
     chat_template: Path | None
 
 
-def sources(
+def checked_sources(
     plan_file: Path, environment: Path | None, model: Path | None, progress: Callable[[str], None]
 ) -> Sources:
     """Find and check all of it.
@@ -38,28 +38,28 @@ def sources(
     not the plan's, DocumentError for a checkpoint that is not whole.
     """
     made = deployment_for(Plan.read(plan_file), "local", None)
-    found = engine_for(made.plan, environment)
-    vllm_versions.check(found.version, progress, made.plan.serve.extra_args)
+    packed = engine_for(made.plan, environment)
+    vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
     template = Path(made.plan.serve.chat_template) if made.plan.serve.chat_template else None
     if template and not template.is_file():
         raise UsageError(f"The plan's chat template is not here: {template}.", "Correct the plan's path.")
     folder = model_for(made.plan, model)
-    prefix = prefix_of(found.vllm)
-    warn(made.plan, found, prefix, licences(folder), progress)
-    return Sources(made.name, made.plan, found, prefix, folder, template)
+    prefix = prefix_of(packed.vllm)
+    warn(made.plan, packed, prefix, licences(folder), progress)
+    return Sources(made.name, made.plan, packed, prefix, folder, template)
 
 
 def engine_for(plan: Plan, environment: Path | None) -> Engine:
     """The engine named, or the one corral starts here. Raises UsageError for one that cannot serve the plan."""
-    found = named_engine(environment) if environment else engine.find(home(), os.environ)
-    if found.is_cpu == bool(plan.machine.gpu_count):
-        kind, machine = ("CPU", "GPUs") if found.is_cpu else ("CUDA", "no GPU")
+    chosen = named_engine(environment) if environment else engine.find(home(), os.environ)
+    if chosen.is_cpu == bool(plan.machine.gpu_count):
+        kind, machine = ("CPU", "GPUs") if chosen.is_cpu else ("CUDA", "no GPU")
         raise UsageError(
-            f"vLLM {found.version} at {found.vllm} is a {kind} build, and the plan's machine "
+            f"vLLM {chosen.version} at {chosen.vllm} is a {kind} build, and the plan's machine "
             f"({plan.machine.name}) has {machine}.",
             "Name an environment with the right one: --engine /path/to/venv",
         )
-    return found
+    return chosen
 
 
 def named_engine(environment: Path) -> Engine:
@@ -94,8 +94,8 @@ def model_for(plan: Plan, named: Path | None) -> Path:
 
 def model_files(folder: Path) -> list[Path]:
     """The checkpoint's files, but for hidden ones (hf download keeps its locks there). Links are followed."""
-    found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
 
 
 def licences(folder: Path) -> tuple[str, ...]:
@@ -111,11 +111,11 @@ def engine_bytes(prefix: Path) -> int:
 
 
 def warn(
-    plan: Plan, found: Engine, prefix: Path, licence_files: tuple[str, ...], progress: Callable[[str], None]
+    plan: Plan, packed: Engine, prefix: Path, licence_files: tuple[str, ...], progress: Callable[[str], None]
 ) -> None:
     """Say what will only be noticed on the other side."""
-    if vllm_versions.release(found.version) != vllm_versions.release(plan.vllm_version):
-        progress(f"warning: the plan counts with vLLM {plan.vllm_version}, the engine is {found.version}")
+    if vllm_versions.release(packed.version) != vllm_versions.release(plan.vllm_version):
+        progress(f"warning: the plan counts with vLLM {plan.vllm_version}, the engine is {packed.version}")
     if not licence_files:
         progress("warning: no licence file lies with the model; Llama 4's licence asks for a copy of it")
     # flashinfer-python 0.7.2 has no cubins of its version on PyPI (2026-11-23): it fetches them when it starts.
@@ -129,5 +129,5 @@ def warn(
 
 def version_in(prefix: Path, distribution: str) -> str:
     """The version of a distribution in an environment; "" where it is not there."""
-    found = sorted(prefix.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"))
-    return found[0].name.removesuffix(".dist-info").split("-")[1] if found else ""
+    records = sorted(prefix.glob(f"lib/python3*/site-packages/{distribution}-*.dist-info"))
+    return records[0].name.removesuffix(".dist-info").split("-")[1] if records else ""

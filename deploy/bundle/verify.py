@@ -28,7 +28,7 @@ class Verdict(Record):
 def verify(folder: Path, manifest_sha256: str | None, progress: Callable[[str], None]) -> Verdict:
     """Look at everything and say all that is wrong. Raises DocumentError for a folder that is no bundle."""
     bundle, sha256 = read(folder)
-    found = [
+    problems = [
         *other_manifest(sha256, manifest_sha256),
         *other_machine(bundle),
         *wrong_files(folder, bundle, progress),
@@ -38,14 +38,14 @@ def verify(folder: Path, manifest_sha256: str | None, progress: Callable[[str], 
         manifest_sha256=sha256,
         files=len(bundle.files),
         gib=bundle.total_bytes / 2**30,
-        problems=tuple(found),
+        problems=tuple(problems),
     )
 
 
-def other_manifest(found: str, wanted: str | None) -> Iterator[str]:
+def other_manifest(sha256: str, wanted: str | None) -> Iterator[str]:
     """Whether this is another bundle than the one that was announced."""
-    if wanted and found != wanted:
-        yield f"{MANIFEST} is another: its sha256 is {found}, not {wanted}"
+    if wanted and sha256 != wanted:
+        yield f"{MANIFEST} is another: its sha256 is {sha256}, not {wanted}"
 
 
 def other_machine(bundle: Bundle) -> Iterator[str]:
@@ -75,11 +75,11 @@ def wrong_files(folder: Path, bundle: Bundle, progress: Callable[[str], None]) -
 
 def entries(folder: Path) -> set[str]:
     """Everything below the folder but real folders and the manifest; links are not followed."""
-    found = set()
+    paths = set()
     for here, folders, files in os.walk(folder):
         links = [name for name in folders if os.path.islink(os.path.join(here, name))]
-        found |= {Path(here, name).relative_to(folder).as_posix() for name in (*files, *links)}
-    return found - {MANIFEST}
+        paths |= {Path(here, name).relative_to(folder).as_posix() for name in (*files, *links)}
+    return paths - {MANIFEST}
 
 
 def problem_of(folder: Path, file: Stored, there: set[str], meter: Meter) -> str:
@@ -87,13 +87,13 @@ def problem_of(folder: Path, file: Stored, there: set[str], meter: Meter) -> str
     if file.path not in there:
         return "is missing"
     path = folder / file.path
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
+    stored = path.lstat()
+    if not stat.S_ISREG(stored.st_mode):
         return "is not a file but a link or a special file"
-    if found.st_size < file.size_bytes:
-        return f"is truncated: {found.st_size} of {file.size_bytes} bytes"
-    if found.st_size > file.size_bytes:
-        return f"is too long: {found.st_size} bytes, not {file.size_bytes}"
+    if stored.st_size < file.size_bytes:
+        return f"is truncated: {stored.st_size} of {file.size_bytes} bytes"
+    if stored.st_size > file.size_bytes:
+        return f"is too long: {stored.st_size} bytes, not {file.size_bytes}"
     try:
         for _ in blocks(folder, (file,), meter):
             pass

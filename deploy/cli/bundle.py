@@ -44,17 +44,20 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Pack a plan's engine, its model and corral into a folder. Safe to repeat: an interrupted one goes on."""
+    from deploy.bundle.create import Packing
     from deploy.bundle.create import create as run
     from infra.say import emit, progress
 
     made = run(
         plan,
         output,
-        engine=engine,
-        model=model,
-        split_bytes=round(split_gib * 2**30) if split_gib else None,
-        with_corral=not without_corral,
-        progress=progress,
+        Packing(
+            engine=engine,
+            model=model,
+            split_bytes=round(split_gib * 2**30) if split_gib else None,
+            with_corral=not without_corral,
+        ),
+        progress,
     )
     emit(
         made,

@@ -25,7 +25,7 @@ def demo(
 ) -> None:
     """Run size, provision, serve, probe, compare, report and stop here, with the real vLLM (CPU) and a toy Llama 4."""
     from deploy.cli import run
-    from deploy.demo import run as line
+    from deploy.demo import play as line
     from deploy.demo.summary import summary
     from infra.say import emit
     from serving.vllm.endpoint import Endpoint

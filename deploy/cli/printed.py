@@ -39,7 +39,7 @@ def printed() -> dict[str, Any]:
     from deploy.bundle.verify import Verdict
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
-    from deploy.demo.run import Demo
+    from deploy.demo.play import Demo
     from deploy.export.base import Export
     from deploy.targets.deployment import Deployment
     from deploy.targets.ec2.blocks import Bought

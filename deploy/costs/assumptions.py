@@ -6,7 +6,7 @@ from deploy.costs import knobs
 from deploy.costs.claude_prices import price_list
 from deploy.costs.compare_question import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
-from deploy.costs.knobs import Assumption, Knobs, Whose
+from deploy.costs.knobs import PLACEHOLDER, Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
@@ -136,6 +136,6 @@ def chosen_number(name: str, means: str, value: str, differs: Decimal) -> Assump
         name=name,
         means=means,
         value=value,
-        whose="yours" if yours else "our placeholder, not your value",
+        whose="yours" if yours else PLACEHOLDER,
         source="command line" if yours else "nobody said",
     )

@@ -87,10 +87,10 @@ class PriceList(Record):
 
 def claude(name: str) -> ClaudeModel:
     """The model of that name: an id, an alias, or a name as people write it. Raises UsageError with near names."""
-    found = names().get(plain(name))
-    if found is None:
+    model_id = names().get(plain(name))
+    if model_id is None:
         raise UsageError(f"corral has no price for a Claude model called {name!r}.", near(name))
-    return price_list().models[found]
+    return price_list().models[model_id]
 
 
 def plain(name: str) -> str:
@@ -121,7 +121,7 @@ def names() -> dict[str, str]:
 
 @cache
 def price_list() -> PriceList:
-    """Parse claude.toml once."""
-    table = shipped_table("deploy.costs", "claude.toml")
+    """Parse claude_prices.toml once."""
+    table = shipped_table("deploy.costs", "claude_prices.toml")
     models = {name: ClaudeModel.model_validate({"id": name, **row}) for name, row in table["model"].items()}
     return PriceList(**{key: value for key, value in table.items() if key != "model"}, models=models)

@@ -13,6 +13,7 @@ from infra.record import Record
 
 Standing = Literal["convention", "secondary", "unverified", "placeholder"]
 Whose = Literal["yours", "measured", "modelled", "list price", "ours", "our placeholder, not your value"]
+PLACEHOLDER: Whose = "our placeholder, not your value"
 
 
 class Knob(Record):
@@ -75,7 +76,7 @@ def option(name: str) -> str:
 def assumption(name: str, knobs: Knobs, given: Mapping[str, object]) -> Assumption:
     """How a knob is said in the report."""
     knob = table()[name]
-    ours: Whose = "our placeholder, not your value" if knob.standing == "placeholder" else "ours"
+    ours: Whose = PLACEHOLDER if knob.standing == "placeholder" else "ours"
     standing = f" ({knob.standing})" if knob.standing in ("secondary", "unverified") else ""
     return Assumption(
         name=name,

@@ -26,7 +26,7 @@ class TokenRatio(Record):
 
 
 class Table(Record):
-    """tokens.toml."""
+    """token_ratio.toml."""
 
     checked_on: date
     source: str
@@ -60,5 +60,5 @@ def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None
 
 @cache
 def table() -> Table:
-    """Parse tokens.toml once."""
-    return Table.model_validate(shipped_table("deploy.costs", "tokens.toml"))
+    """Parse token_ratio.toml once."""
+    return Table.model_validate(shipped_table("deploy.costs", "token_ratio.toml"))

@@ -1,10 +1,8 @@
 """PURE: the demo's closing summary: what was measured on a toy, and what is from the catalogue."""
 
-import textwrap
-
-from deploy.demo.run import PROBE_INVALID, Demo
-
-WIDTH = 100
+from deploy.demo.play import Demo
+from deploy.demo.steps import PROBE_INVALID
+from infra.columns import wrapped
 
 
 def summary(demo: Demo) -> str:
@@ -19,19 +17,14 @@ def summary(demo: Demo) -> str:
             f"The line ran end to end in {demo.duration_s:.0f} s; {end}.",
             "",
             f"Measured here, on {on}:",
-            *bullets(measured(demo)),
+            *(wrapped(line, "- ") for line in measured(demo)),
             "",
             "From the catalogue and by arithmetic; no GPU was rented, nothing was measured:",
-            *bullets(catalogue(demo)),
+            *(wrapped(line, "- ") for line in catalogue(demo)),
             "",
             f"Documents and pages: {demo.folder}",
         )
     )
-
-
-def bullets(lines: tuple[str, ...]) -> list[str]:
-    """The lines as a list, wrapped."""
-    return [textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ") for line in lines]
 
 
 def measured(demo: Demo) -> tuple[str, ...]:

@@ -8,39 +8,44 @@ from infra.columns import table, wrapped
 from infra.money import count, dollars, percent
 
 
-def comparison_text(found: Comparison) -> str:
+def comparison_text(comparison: Comparison) -> str:
     """What `corral compare` prints."""
     blocks = (
-        loud(found),
-        f"{found.model} {found.precision} on {found.machine} against the Claude API, {found.made_on}\n"
-        + wrapped(found.verdict),
-        change(found),
-        own_table(found),
-        claude_table(found),
-        hosted_table(found),
-        hybrid_table(found),
-        swing_table(found),
-        assumption_table(found),
+        loud(comparison),
+        headline(comparison),
+        change(comparison),
+        own_table(comparison),
+        claude_table(comparison),
+        hosted_table(comparison),
+        hybrid_table(comparison),
+        swing_table(comparison),
+        assumption_table(comparison),
     )
     return "\n\n".join(block for block in blocks if block)
 
 
-def loud(found: Comparison) -> str:
+def headline(comparison: Comparison) -> str:
+    """What is compared, when, and the verdict."""
+    what = f"{comparison.model} {comparison.precision} on {comparison.machine}"
+    return f"{what} against the Claude API, {comparison.made_on}\n" + wrapped(comparison.verdict)
+
+
+def loud(comparison: Comparison) -> str:
     """The warnings; a report must not be read without them."""
-    return "\n".join(wrapped(text, "! ") for text in found.warnings)
+    return "\n".join(wrapped(text, "! ") for text in comparison.warnings)
 
 
-def change(found: Comparison) -> str:
+def change(comparison: Comparison) -> str:
     """What would turn the answer."""
-    if not found.what_would_change_it:
+    if not comparison.what_would_change_it:
         return ""
-    title = "Beside that" if found.answer == "cheaper" else "What would change it"
-    return f"{title}\n" + "\n".join(wrapped(text, "- ") for text in found.what_would_change_it)
+    title = "Beside that" if comparison.answer == "cheaper" else "What would change it"
+    return f"{title}\n" + "\n".join(wrapped(text, "- ") for text in comparison.what_would_change_it)
 
 
-def own_table(found: Comparison) -> str:
+def own_table(comparison: Comparison) -> str:
     """$/M tokens at several utilisations, never at one alone."""
-    own = found.self_hosted
+    own = comparison.self_hosted
     rows = [("utilisation", "M tokens/month", "$/M output", "$/M blended", "")]
     for each in own.at:
         yours = "<- compared with Claude" if each.utilisation == own.utilisation else ""
@@ -57,12 +62,12 @@ def own_table(found: Comparison) -> str:
     return f"Here: {kept}; at most {count(own.capacity_mtok_per_month)} M tokens a month\n" + table(rows)
 
 
-def claude_table(found: Comparison) -> str:
+def claude_table(comparison: Comparison) -> str:
     """Each Claude model on the same texts."""
     rows: list[tuple[str, ...]] = [
         ("Claude", "status", "$/M blended", "(range)", "its own tokens", "break-even at", "answer")
     ]
-    rows += [claude_row(side) for side in found.claude]
+    rows += [claude_row(side) for side in comparison.claude]
     return "Claude, per million Llama 4 tokens of the same text\n" + table(rows)
 
 
@@ -80,23 +85,23 @@ def claude_row(side: ClaudeSide) -> tuple[str, ...]:
     )
 
 
-def hosted_table(found: Comparison) -> str:
+def hosted_table(comparison: Comparison) -> str:
     """The same model at other hosts."""
-    if not found.hosted:
+    if not comparison.hosted:
         return ""
     rows = [("host", "status", "$/M blended", "ends", "note")]
     rows += [
         (each.host, each.status, dollars(each.usd_per_mtok_blended), str(each.ends_on or "-"), each.note)
-        for each in found.hosted
+        for each in comparison.hosted
     ]
-    return f"{found.model} as others serve it, at the same mix\n" + table(rows)
+    return f"{comparison.model} as others serve it, at the same mix\n" + table(rows)
 
 
-def hybrid_table(found: Comparison) -> str:
+def hybrid_table(comparison: Comparison) -> str:
     """The split between the fleet and Claude."""
-    if not found.hybrid:
+    if not comparison.hybrid:
         return ""
-    first = found.hybrid[0]
+    first = comparison.hybrid[0]
     title = (
         f"Hybrid: {percent(first.reaches_claude)} of {count(first.mtok_per_month)} M tokens a month at Claude, "
         "the rest here; USD a month"
@@ -104,7 +109,7 @@ def hybrid_table(found: Comparison) -> str:
     rows = [("Claude", "all there", "hybrid", "both cost the same at")]
     rows += [
         (each.claude, dollars(each.all_claude_usd), dollars(each.hybrid_usd), tie(each))
-        for each in found.hybrid
+        for each in comparison.hybrid
     ]
     return title + "\n" + table(rows)
 
@@ -118,22 +123,22 @@ def tie(mixed: Hybrid) -> str:
     )
 
 
-def swing_table(found: Comparison) -> str:
+def swing_table(comparison: Comparison) -> str:
     """How far each doubtful figure moves the answer."""
     rows: list[tuple[str, ...]] = [("utilisation that break-even takes, if", "low", "base", "high")]
-    for each in found.sensitivity:
+    for each in comparison.sensitivity:
         cells = (
             (each.low, each.required_utilisation_low),
             (each.base, each.required_utilisation_base),
             (each.high, each.required_utilisation_high),
         )
         rows.append((each.what, *(f"{percent(needed)} ({value})" for value, needed in cells)))
-    return f"Sensitivity, against {found.break_even.against}\n" + table(rows)
+    return f"Sensitivity, against {comparison.break_even.against}\n" + table(rows)
 
 
-def assumption_table(found: Comparison) -> str:
+def assumption_table(comparison: Comparison) -> str:
     """Every figure, whose it is and where it is from."""
-    return "Assumptions\n" + "\n".join(lines(found.assumptions))
+    return "Assumptions\n" + "\n".join(lines(comparison.assumptions))
 
 
 def lines(assumptions: Iterable[Assumption]) -> Sequence[str]:

@@ -6,6 +6,7 @@ import jinja2
 from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
+from deploy.costs.knobs import PLACEHOLDER
 from deploy.report import plots
 from deploy.report.comparison_text import tie
 from infra.data import shipped_text
@@ -22,9 +23,10 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
         .render(
             plan=plan,
             probe=probe,
-            found=comparison,
+            comparison=comparison,
             style=Markup(resource("report.css")),
             plots=plots.every(plan, probe, comparison),
+            placeholder=PLACEHOLDER,
         )
     )
 

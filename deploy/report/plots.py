@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 POINTS = 60
 
 
-def every(plan: Plan, probe: ProbeReport | None, found: Comparison) -> dict[str, Markup]:
+def every(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict[str, Markup]:
     """Each plot there is data for, by name."""
     made = {
-        "volume": svg("volume", f"Dollars a month against volume. {found.verdict}", volume(found)),
+        "volume": svg("volume", f"Dollars a month against volume. {comparison.verdict}", volume(comparison)),
         "utilisation": svg(
-            "utilisation", "Dollars per million tokens against utilisation.", utilisation(found)
+            "utilisation", "Dollars per million tokens against utilisation.", utilisation(comparison)
         ),
     }
     if plan.memory.total_gib > 0:
@@ -34,14 +34,14 @@ def every(plan: Plan, probe: ProbeReport | None, found: Comparison) -> dict[str,
     return made
 
 
-def volume(found: Comparison) -> Callable[["Axes"], None]:
+def volume(comparison: Comparison) -> Callable[["Axes"], None]:
     """Dollars a month against millions of tokens a month, both logarithmic; the machine's line ends at its capacity."""
 
     def draw(axes: "Axes") -> None:
-        own = found.self_hosted
+        own = comparison.self_hosted
         capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
         volumes = spaced(capacity / 1000, capacity * 2)
-        for side, colour in zip(found.claude, THERE, strict=False):
+        for side, colour in zip(comparison.claude, THERE, strict=False):
             usd = float(side.usd_per_mtok_blended)
             axes.plot(volumes, [usd * each for each in volumes], color=colour, label=side.name)
             low, high = float(side.usd_per_mtok_low), float(side.usd_per_mtok_high)
@@ -71,11 +71,11 @@ def volume(found: Comparison) -> Callable[["Axes"], None]:
     return draw
 
 
-def utilisation(found: Comparison) -> Callable[["Axes"], None]:
+def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
     """Dollars per million tokens against how busy the machine is; Claude's price does not care."""
 
     def draw(axes: "Axes") -> None:
-        own = found.self_hosted
+        own = comparison.self_hosted
         full = float(own.usd_per_month / own.capacity_mtok_per_month)
         shares = spaced(0.02, 1)
         axes.plot(
@@ -88,7 +88,7 @@ def utilisation(found: Comparison) -> Callable[["Axes"], None]:
             color=HERE,
             label="here, by utilisation",
         )
-        for side, colour in zip(found.claude, THERE, strict=False):
+        for side, colour in zip(comparison.claude, THERE, strict=False):
             axes.axhline(float(side.usd_per_mtok_blended), color=colour, label=side.name)
             axes.axhspan(
                 float(side.usd_per_mtok_low),
@@ -159,7 +159,7 @@ def throughput(plan: Plan) -> Callable[["Axes"], None]:
 def latencies(probe: ProbeReport) -> list[tuple[str, Summary]]:
     """What the probe measured of time, the longest last."""
     named = (("ITL", probe.itl_s), ("TPOT", probe.tpot_s), ("TTFT", probe.ttft_s), ("E2E", probe.e2e_s))
-    return [(name, found) for name, found in named if found is not None and found.p50 > 0]
+    return [(name, summary) for name, summary in named if summary is not None and summary.p50 > 0]
 
 
 def latency(probe: ProbeReport) -> Callable[["Axes"], None]:
@@ -167,11 +167,11 @@ def latency(probe: ProbeReport) -> Callable[["Axes"], None]:
 
     def draw(axes: "Axes") -> None:
         rows = latencies(probe)
-        for place, (_, found) in enumerate(rows):
-            axes.plot([found.p50, found.p99], [place, place], color=HERE, linewidth=2)
-            axes.plot([found.p90, found.p95], [place, place], "|", color=HERE, markersize=12)
-            axes.plot([found.p50], [place], "o", color=HERE)
-            axes.plot([found.p99], [place], ">", color=HERE)
+        for place, (_, summary) in enumerate(rows):
+            axes.plot([summary.p50, summary.p99], [place, place], color=HERE, linewidth=2)
+            axes.plot([summary.p90, summary.p95], [place, place], "|", color=HERE, markersize=12)
+            axes.plot([summary.p50], [place], "o", color=HERE)
+            axes.plot([summary.p99], [place], ">", color=HERE)
         axes.set(
             xscale="log",
             yticks=range(len(rows)),

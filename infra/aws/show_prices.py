@@ -3,12 +3,13 @@
 from itertools import groupby
 
 from infra.aws.stored_prices import PriceTable, StoredPrice
+from infra.columns import table
 
 
-def text(found: PriceTable) -> str:
+def text(listed: PriceTable) -> str:
     """The table, then what AWS was asked for in vain."""
-    groups = [group(list(rows)) for _, rows in groupby(sorted(found.prices, key=origin), key=origin)]
-    refused = [f"- {one.instance_type} in {one.region}: {one.reason}" for one in found.refused]
+    groups = [group(list(rows)) for _, rows in groupby(sorted(listed.prices, key=origin), key=origin)]
+    refused = [f"- {price.instance_type} in {price.region}: {price.reason}" for price in listed.refused]
     if refused:
         groups.append(
             "\n".join(["AWS named no price that may be used; what is stored stays in use", *refused])
@@ -30,18 +31,18 @@ def origin(price: StoredPrice) -> tuple[str, str, str, str]:
 
 def group(rows: list[StoredPrice]) -> str:
     """The prices of one source and day."""
-    first, width = rows[0], max(len(row.instance_type) for row in rows)
+    first = rows[0]
     days = first.age_in_days
     old = "today" if days < 1 else "1 day ago" if days == 1 else f"{days} days ago"
     return "\n".join(
         [
             f"{first.region}, {first.purchase}, USD per hour, checked {first.checked_on} ({old})",
             f"  {first.source}",
-            *(f"  {row.instance_type:{width}}  {row.usd_per_hour:>10f}{was(row)}" for row in rows),
+            table((row.instance_type, f"{row.usd_per_hour:>10f}", was(row)) for row in rows),
         ]
     )
 
 
 def was(row: StoredPrice) -> str:
     """What it was before it was asked for."""
-    return f"  was {row.was_usd_per_hour:f}" if row.was_usd_per_hour is not None else ""
+    return f"was {row.was_usd_per_hour:f}" if row.was_usd_per_hour is not None else ""

@@ -83,7 +83,7 @@ def refreshed(aws: Aws, types: tuple[str, ...], place: str, today: date) -> Pric
 
 def nothing(refused: list[NoPrice]) -> CloudError:
     """The error for prices that were asked for by name, or all of them, and did not come."""
-    said = "; ".join(f"{one.instance_type} in {one.region}: {one.reason}" for one in refused[:3])
+    said = "; ".join(f"{price.instance_type} in {price.region}: {price.reason}" for price in refused[:3])
     more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
     return CloudError(
         f"AWS named no price that may be used: {said}{more}.",
@@ -95,12 +95,12 @@ def stored(
     places: list[tuple[str, str]], today: date, before: dict[str, Decimal] | None = None
 ) -> tuple[StoredPrice, ...]:
     """The stored price of each place that has one, and what it was before where it changed."""
-    found = []
+    rows = []
     for name, region in places:
         price = price_of(catalog.machine(name), region)
         if price:
             was = (before or {}).get(name, price.usd_per_hour)
             changed = was if was != price.usd_per_hour else None
             age = price.age_days(today)
-            found.append(StoredPrice(**price.model_dump(), age_in_days=age, was_usd_per_hour=changed))
-    return tuple(found)
+            rows.append(StoredPrice(**price.model_dump(), age_in_days=age, was_usd_per_hour=changed))
+    return tuple(rows)
