@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infra import host
+from infra import host, host_units
 
 STAND_INS = Path(__file__).with_name("box_tools.py")
 NAMES = ("apt-get", "aws", "id", "ip", "mountpoint", "nft", "python3", "python3.11", "shutdown", "systemctl")
@@ -56,7 +56,7 @@ class Box:
         self.folder = folder
         for file in files:
             self.put(file)
-        for place in ("dev", "run", "proc", "tools", "s3", "var/lib/private", host.UNIT_FOLDER[1:]):
+        for place in ("dev", "run", "proc", "tools", "s3", "var/lib/private", host_units.UNIT_FOLDER[1:]):
             (folder / place).mkdir(parents=True, exist_ok=True)
         for name in NAMES:
             self.tool(name)

@@ -10,7 +10,7 @@ from fake_kms import FakeKms
 
 from infra import catalog
 from infra.aws.failures import ApiFailure
-from infra.host import packed
+from infra.cloud_init import packed
 
 SHOWN_AFTER_S = 6.0
 RUNNING_AFTER_S = 20.0

@@ -22,8 +22,8 @@ from infra import catalog
 from infra.aws import user_policy
 from infra.aws.order import Order
 from infra.aws.rented_machines import BILLED_TAG
+from infra.cloud_init import packed
 from infra.errors import UsageError
-from infra.host import packed
 from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for

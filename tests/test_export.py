@@ -22,7 +22,7 @@ from deploy.targets.ec2.order import order
 from deploy.targets.ec2.region import located
 from deploy.targets.ssh.owned import Brought, host_setup
 from infra.errors import CorralError
-from infra.host import host_files
+from infra.host_files import host_files
 from infra.record import Record
 from serving.sizing.plan import Plan
 from serving.vllm.serve_options import argv

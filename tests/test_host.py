@@ -14,16 +14,16 @@ import pytest
 import yaml
 from fake_box import NASTY, Box, setup
 
-from infra import host
+from infra import cloud_init, host, host_files, host_units
 from infra.errors import HostError, UsageError
 
 
 def test_the_user_data_is_every_file_and_the_limit_first() -> None:
-    text = host.user_data(setup())
+    text = cloud_init.user_data(setup())
     assert text.startswith("#cloud-config\n")
     config = yaml.safe_load(text)
     written = [(file["path"], file["content"], file["permissions"]) for file in config["write_files"]]
-    assert written == [(file.path, file.content, file.mode) for file in host.host_files(setup())]
+    assert written == [(file.path, file.content, file.mode) for file in host_files.host_files(setup())]
     assert config["bootcmd"] == [
         [
             "systemctl",
@@ -46,23 +46,23 @@ def test_the_user_data_is_every_file_and_the_limit_first() -> None:
 def test_the_user_data_leaves_room() -> None:
     """A command line of 8,000 characters that cannot be packed much still fits below EC2's 16 KB."""
     longest = setup(spot=True, nodes=2, argv=("serve", "--hf-overrides", secrets.token_hex(4000)))
-    assert len(host.packed(host.user_data(longest))) < host.USER_DATA_LIMIT_BYTES
+    assert len(cloud_init.packed(cloud_init.user_data(longest))) < cloud_init.USER_DATA_LIMIT_BYTES
 
 
 def test_the_user_data_is_packed_as_cloud_init_unpacks_it() -> None:
-    text = host.user_data(setup())
-    assert gzip.decompress(host.packed(text)).decode() == text
-    assert host.packed(text) == host.packed(text)
+    text = cloud_init.user_data(setup())
+    assert gzip.decompress(cloud_init.packed(text)).decode() == text
+    assert cloud_init.packed(text) == cloud_init.packed(text)
 
 
 def test_user_data_beyond_what_ec2_takes_is_refused() -> None:
     with pytest.raises(UsageError, match="EC2 takes 16384"):
-        host.user_data(setup(argv=("serve", secrets.token_hex(12000))))
+        cloud_init.user_data(setup(argv=("serve", secrets.token_hex(12000))))
 
 
 def test_a_host_without_limits_gets_no_watch() -> None:
     owned = setup(ttl_minutes=None, idle_minutes=None, rented=False)
-    assert [file.path for file in host.host_files(owned)] == [
+    assert [file.path for file in host_files.host_files(owned)] == [
         "/opt/corral/scout/setup.env",
         "/opt/corral/scout/server.env",
         "/opt/corral/scout/egress.nft",
@@ -76,7 +76,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
 
 
 def test_a_box_that_may_be_taken_back_waits_for_the_notice_from_its_first_boot() -> None:
-    on_demand, spot = host.host_files(setup()), host.host_files(setup(spot=True))
+    on_demand, spot = host_files.host_files(setup()), host_files.host_files(setup(spot=True))
     added = {file.path: file.content for file in spot if file.path not in {one.path for one in on_demand}}
     assert sorted(added) == ["/etc/systemd/system/corral-scout.spot.service", "/opt/corral/scout/bin/spot"]
     command = '"/usr/bin/python3" "/opt/corral/scout/bin/spot" "--root" "/opt/corral/scout"'
@@ -85,13 +85,13 @@ def test_a_box_that_may_be_taken_back_waits_for_the_notice_from_its_first_boot()
     assert host.guards(setup(spot=True)) == ("corral-scout.watch.timer", "corral-scout.spot.service")
     # Whoever starts it after the notice, the server stays stopped.
     condition = "ConditionPathExists=!/opt/corral/scout/interrupted"
-    assert condition in host.server_unit(setup(spot=True)).splitlines()
-    assert condition not in host.server_unit(setup())
+    assert condition in host_units.server_unit(setup(spot=True)).splitlines()
+    assert condition not in host_units.server_unit(setup())
 
 
 def test_the_scripts_read_the_values_as_they_were_given(tmp_path: Path) -> None:
     nasty = setup(weights=NASTY, region=NASTY, hf_token_parameter=NASTY)
-    (tmp_path / "setup.env").write_text(host.setup_env(nasty))
+    (tmp_path / "setup.env").write_text(host_files.setup_env(nasty))
     script = '. ./setup.env && printf "%s\\0" "$NAME" "$RENTED" "$WEIGHTS" "$REGION" "$HF_TOKEN_PARAMETER"'
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.split("\0") == ["scout", "yes", NASTY, NASTY, NASTY, ""]
@@ -109,11 +109,11 @@ def test_the_scripts_read_the_values_as_they_were_given(tmp_path: Path) -> None:
     ],
 )
 def test_an_argument_in_systemds_quotes(argument: str, quoted: str) -> None:
-    assert host.systemd_quoted(argument) == quoted
+    assert host_units.systemd_quoted(argument) == quoted
 
 
 def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
-    lines = host.server_unit(setup(shutdown_timeout_s=60)).splitlines()
+    lines = host_units.server_unit(setup(shutdown_timeout_s=60)).splitlines()
     for line in (
         "DynamicUser=yes",
         "KillMode=mixed",
@@ -131,29 +131,29 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
 
 def test_a_rented_box_is_prepared_at_every_boot_before_its_server_starts() -> None:
     """A stop empties the box's own disk."""
-    unit = {file.path: file.content for file in host.host_files(setup())}[
+    unit = {file.path: file.content for file in host_files.host_files(setup())}[
         "/etc/systemd/system/corral-scout.prepare.service"
     ]
     for line in ("Type=oneshot", "RemainAfterExit=yes", "TimeoutStartSec=infinity"):
         assert line in unit.splitlines()
     assert "ExecStart=/opt/corral/scout/bin/prepare" in unit.splitlines()
     order = ["Requires=corral-scout.prepare.service", "After=corral-scout.prepare.service"]
-    assert [line for line in host.server_unit(setup()).splitlines() if ".prepare." in line] == order
-    assert ".prepare." not in host.server_unit(setup(rented=False))
+    assert [line for line in host_units.server_unit(setup()).splitlines() if ".prepare." in line] == order
+    assert ".prepare." not in host_units.server_unit(setup(rented=False))
 
 
 def test_one_rank_of_several_starts_when_it_has_joined_the_others() -> None:
     several = setup(nodes=2)
-    assert yaml.safe_load(host.user_data(several))["runcmd"][-2:] == [
+    assert yaml.safe_load(cloud_init.user_data(several))["runcmd"][-2:] == [
         ["systemctl", "enable", "corral-scout.prepare.service"],
         ["bash", "-c", "/opt/corral/scout/bin/prepare"],
     ]
-    lines = host.server_unit(several).splitlines()
+    lines = host_units.server_unit(several).splitlines()
     assert "ConditionPathExists=/opt/corral/scout/node.env" in lines
     assert [line for line in lines if line.startswith("ExecStart=")][0].endswith(" $NODE_ARGUMENTS")
-    assert "/opt/corral/scout/bin/join" in {file.path for file in host.host_files(several)}
-    assert "NODE_ARGUMENTS" not in host.server_unit(setup())
-    assert "/opt/corral/scout/bin/join" not in {file.path for file in host.host_files(setup())}
+    assert "/opt/corral/scout/bin/join" in {file.path for file in host_files.host_files(several)}
+    assert "NODE_ARGUMENTS" not in host_units.server_unit(setup())
+    assert "/opt/corral/scout/bin/join" not in {file.path for file in host_files.host_files(setup())}
 
 
 def test_hosts_are_joined_by_their_addresses_and_nothing_else() -> None:
@@ -175,7 +175,7 @@ class Joined(NamedTuple):
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., Joined]:
     """Run bin/join as it lies on a host that has the address 10.0.0.5."""
-    box = Box(tmp_path / "box", host.host_files(setup(nodes=2)))
+    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2)))
     before = files_of(box)
 
     def run(*arguments: str) -> Joined:
@@ -191,7 +191,7 @@ def join(tmp_path: Path) -> Callable[..., Joined]:
 
 def files_of(box: Box) -> dict[Path, str]:
     """What lies in the deployment's folder and beside its units."""
-    folders = (box.path(host.root("scout")), box.path(host.UNIT_FOLDER))
+    folders = (box.path(host.root("scout")), box.path(host_units.UNIT_FOLDER))
     found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {path: path.read_text().replace(str(box.folder), "") for path in found}
 
@@ -248,7 +248,7 @@ def test_what_is_no_rank_here_changes_nothing(
 
 
 def test_a_server_for_other_machines_may_talk_to_them() -> None:
-    assert "IPAddressDeny" not in host.server_unit(setup(host="10.0.0.5"))
+    assert "IPAddressDeny" not in host_units.server_unit(setup(host="10.0.0.5"))
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_cloud_inits_own_schema_accepts_the_user_data(
 ) -> None:
     if not shutil.which("cloud-init"):
         need("cloud-init", "it is not installed: scripts/ci-packages")
-    (tmp_path / "user-data").write_text(host.user_data(setup()))
+    (tmp_path / "user-data").write_text(cloud_init.user_data(setup()))
     done = subprocess.run(
         ["cloud-init", "schema", "--config-file", str(tmp_path / "user-data")],
         capture_output=True,

@@ -106,6 +106,24 @@ def test_imports_make_no_circle(graph: dict[str, set[str]]) -> None:
     assert left == {}
 
 
+# Names that two files may have, because they are the same thing of two places.
+SAME_OF_EACH_PLACE = {"place", "options"}
+TO_BE_RENAMED = {"ask", "order", "run", "weights"}
+
+
+def test_no_two_files_have_one_name_but_for_a_verb_and_the_same_thing_of_each_place() -> None:
+    """A file of deploy/cli is a verb, and has the name of what it asks for."""
+    where: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        folder, _, last = name.rpartition(".")
+        if path.name != "__init__.py" and folder != "deploy.cli":
+            where.setdefault(last, []).append(folder)
+    twice = {name: folders for name, folders in where.items() if len(folders) > 1}
+    places = {name: folders for name, folders in twice.items() if name in SAME_OF_EACH_PLACE}
+    assert {name: folders for name, folders in twice.items() if name not in {*places, *TO_BE_RENAMED}} == {}
+    assert all(folder.startswith("deploy.targets") for folders in places.values() for folder in folders)
+
+
 # What takes a text apart or looks into it.
 JUDGES = {
     "startswith", "endswith", "removeprefix", "removesuffix", "partition", "rpartition", "split", "rsplit",

@@ -23,7 +23,7 @@ from renting import an_order
 from deploy.targets.ec2 import reach
 from deploy.targets.ec2.order import stored
 from deploy.targets.ssh.owned import removal_script
-from infra import host
+from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
 from infra.onhost import watch
 from serving.vllm.pack import pack
@@ -35,7 +35,7 @@ MakeBox = Callable[..., Box]
 @pytest.fixture
 def box(tmp_path: Path) -> MakeBox:
     """Make a host that was given the files of that setup."""
-    return lambda **changes: Box(tmp_path / "box", host.host_files(setup(**changes)))
+    return lambda **changes: Box(tmp_path / "box", host_files.host_files(setup(**changes)))
 
 
 def prepare(box: Box, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
@@ -61,7 +61,7 @@ def engine_archive(folder: Path, package: str = "vllm") -> bytes:
 
 def file_of(setup: host.HostSetup, path: str) -> str:
     """The content of one file of a setup."""
-    (content,) = [file.content for file in host.host_files(setup) if file.path == path]
+    (content,) = [file.content for file in host_files.host_files(setup) if file.path == path]
     return content
 
 
@@ -72,7 +72,7 @@ HUB = f"python -c SCRIPT meta-llama/Llama-4-Scout-17B-16E-Instruct abc {ROOT}/mo
 def test_the_first_boot_of_a_rented_box_runs_whole(box: MakeBox) -> None:
     made = box(spot=True)
     secret(made, "/corral/hf-token", "hf_CANARY")
-    for command in yaml.safe_load(host.user_data(setup(spot=True)))["runcmd"]:
+    for command in yaml.safe_load(cloud_init.user_data(setup(spot=True)))["runcmd"]:
         done = made.run(command)
         assert done.returncode == 0, done.stderr
     assert made.calls == [
@@ -415,7 +415,7 @@ def start_of(box: Box, setup: host.HostSetup) -> list[int]:
     private.mkdir(exist_ok=True)
     if not public.exists():  # as systemd makes it for a user of the unit's own
         public.symlink_to(private)
-    before = [one for one in commands(host.server_unit(setup)) if one[0] == "ExecStartPre"]
+    before = [one for one in commands(host_units.server_unit(setup)) if one[0] == "ExecStartPre"]
     return [box.run(line).returncode for _, prefixes, line in before if "-" not in prefixes]
 
 
@@ -431,7 +431,7 @@ def test_a_start_loads_the_lock_for_the_user_it_has_and_an_end_removes_it(box: M
         + "add element inet corral-scout ipv6_addr { fd00::6 }\n"
     )
     assert made.path("/run/corral-scout.nft").read_text() == "table inet corral-scout\n"
-    ((_, _, stop),) = [one for one in commands(host.server_unit(setup())) if one[0] == "ExecStopPost"]
+    ((_, _, stop),) = [one for one in commands(host_units.server_unit(setup())) if one[0] == "ExecStopPost"]
     for _ in range(2):
         assert made.run(stop).returncode == 0
         assert not (made.folder / "nft.loaded").exists()
@@ -558,12 +558,12 @@ def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: Mak
 def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -> None:
     names = ("scout", "corral-scout", "scout-2", "sco")
     setups = [setup(name=name, nodes=2, rented=False) for name in names]
-    box = Box(tmp_path / "box", [file for one in setups for file in host.host_files(one)])
+    box = Box(tmp_path / "box", [file for one in setups for file in host_files.host_files(one)])
     for number, name in enumerate(names, 1):
         box.path(f"/var/lib/private/corral-{name}").mkdir()
         box.path(f"/var/lib/corral-{name}").symlink_to(box.path(f"/var/lib/private/corral-{name}"))
         box.path(f"/run/corral-{name}.nft").touch()
-        box.path(f"{host.UNIT_FOLDER}/corral-{name}.service.d").mkdir()
+        box.path(f"{host_units.UNIT_FOLDER}/corral-{name}.service.d").mkdir()
         box.path(f"/opt/dlami/nvme/corral-{name}").mkdir(parents=True)
         box.path(f"{host.root(name)}/model").symlink_to(box.path(f"/opt/dlami/nvme/corral-{name}"))
         box.path(f"/proc/{number}").mkdir()

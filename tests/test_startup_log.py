@@ -1,8 +1,8 @@
-"""vLLM's log, as progress and as figures."""
+"""vLLM's log, as progress."""
 
 from pathlib import Path
 
-from serving.vllm.startup_log import KvCache, kv_cache, load_budget_s, phases
+from serving.vllm.startup_log import load_budget_s, phases
 
 LOG = (Path(__file__).parent / "data" / "vllm_logs" / "engine-core-killed.log").read_text()
 
@@ -37,15 +37,6 @@ def test_the_phases_that_only_a_gpu_or_a_longer_start_has() -> None:
         "CUDA graphs captured, in 12 s",
         "the engine is ready, after 97.1 s",
     )
-
-
-def test_the_kv_cache_the_engine_made() -> None:
-    assert kv_cache(LOG) == KvCache(tokens=97541, request_tokens=4096, max_concurrency=23.81)
-    million = (
-        "GPU KV cache size: 2,236,958 tokens, Maximum concurrency for 131,072 tokens per request: 17.07x"
-    )
-    assert kv_cache(million) == KvCache(tokens=2236958, request_tokens=131072, max_concurrency=17.07)
-    assert kv_cache("nothing of the kind") is None
 
 
 def test_the_load_budget_grows_with_the_weights() -> None:

@@ -14,7 +14,7 @@ import pytest
 from fake_box import Box, commands, setup
 
 from deploy.targets.ssh import place as ssh
-from infra import facts, host
+from infra import cloud_init, facts, host, host_files, host_units
 from infra.onhost import spot, watch
 from serving.vllm.serve_options import ServeOptions, argv
 
@@ -33,8 +33,8 @@ each_setup = pytest.mark.parametrize("given", SETUPS.values(), ids=SETUPS)
 
 def units(given: host.HostSetup) -> dict[str, str]:
     """The unit files of a setup by their names."""
-    found = {file.path: file.content for file in host.host_files(given)}
-    return {Path(path).name: text for path, text in found.items() if path.startswith(host.UNIT_FOLDER)}
+    found = {file.path: file.content for file in host_files.host_files(given)}
+    return {Path(path).name: text for path, text in found.items() if path.startswith(host_units.UNIT_FOLDER)}
 
 
 def started(given: host.HostSetup, unit: str) -> list[str]:
@@ -77,7 +77,7 @@ def test_the_watch_understands_what_its_unit_tells_it(changes: dict[str, Any], t
 def test_the_watch_ends_a_deployment_whose_time_is_up(
     changes: dict[str, Any], call: str, tmp_path: Path
 ) -> None:
-    box = Box(tmp_path / "box", host.host_files(setup(**changes)))
+    box = Box(tmp_path / "box", host_files.host_files(setup(**changes)))
     _, *script = started(setup(**changes), "corral-scout.watch.service")
     box.path(f"{ROOT}/expires-at").write_text("1\n")
     done = box.run([sys.executable, "-I", *script])
@@ -189,8 +189,8 @@ def test_the_units_that_are_enabled_are_there_and_can_be(given: host.HostSetup) 
 
 @each_setup
 def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(given: host.HostSetup) -> None:
-    installed = {file.path for file in host.host_files(given)}
-    scripts = "".join(file.content for file in host.host_files(given) if "/bin/" in file.path)
+    installed = {file.path for file in host_files.host_files(given)}
+    scripts = "".join(file.content for file in host_files.host_files(given) if "/bin/" in file.path)
     named = {path for text in units(given).values() for path in re.findall(rf'{ROOT}/[^\s"]+', text)}
     made = {
         path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
@@ -202,9 +202,9 @@ def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(g
 
 @each_setup
 def test_every_script_that_is_called_by_its_path_is_there_and_may_be_run(given: host.HostSetup) -> None:
-    installed = {Path(file.path).name: file for file in host.host_files(given) if "/bin/" in file.path}
+    installed = {Path(file.path).name: file for file in host_files.host_files(given) if "/bin/" in file.path}
     callers = [file.content for file in installed.values()] + list(units(given).values())
-    callers += [word for command in host._first_boot(given) for word in command] if given.rented else []
+    callers += [word for command in cloud_init._first_boot(given) for word in command] if given.rented else []
     called = {name for text in callers for name in re.findall(r'(?:\$root|"|/scout)/?bin/(\w+)', text)}
     # Only an owned host has the one that fetches; the others do not come to that line.
     assert called - {"python", *(["fetch"] if given.rented else [])} <= installed.keys()
@@ -229,9 +229,9 @@ def code(script: str) -> str:
 
 
 def test_the_names_in_setup_env_are_those_that_the_scripts_read() -> None:
-    scripts = [(files("infra.onhost") / name).read_text() for name in host.script_names(EVERYTHING)]
+    scripts = [(files("infra.onhost") / name).read_text() for name in host_files.script_names(EVERYTHING)]
     sourcing = [script for script in scripts if '. "$root/setup.env"' in script]
-    assert set().union(*map(read, sourcing)) == written(host.setup_env(EVERYTHING))
+    assert set().union(*map(read, sourcing)) == written(host_files.setup_env(EVERYTHING))
     others = [script for script in scripts if script not in sourcing and script.startswith("#!/bin/")]
     assert set().union(*map(read, others)) == set()
     assert len(sourcing) == 5
@@ -313,6 +313,6 @@ def test_the_watch_is_kept_to_loopback_where_it_asks_nowhere_else(
 
 @pytest.mark.parametrize(("api_key", "named"), [("generated", True), ("none", False)])
 def test_a_server_that_is_to_have_a_key_is_not_started_without_its_file(api_key: str, named: bool) -> None:
-    text = host.server_unit(setup(api_key=api_key))
+    text = host_units.server_unit(setup(api_key=api_key))
     assert (f"EnvironmentFile={ROOT}/secrets.env" in text.splitlines()) == named
     assert "EnvironmentFile=-" not in text

@@ -87,7 +87,7 @@ def container(ask: Ask, listen: str) -> Container:
     plan = ask.plan
     options = plan.serve.model_copy(update={"model": MODEL, "revision": None, "host": listen})
     budget_s = load_budget_s(plan.weights_bytes)
-    given = environment(options, HOME, budget_s)
+    given = environment(HOME, budget_s)
     if plan.machine.hosts > 1:
         # The others must find it: every platform says its own.
         given = {name: value for name, value in given.items() if name not in WITHIN_ONE_HOST}

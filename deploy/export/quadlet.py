@@ -12,7 +12,8 @@ from deploy.export.container import (
     bring_weights,
     container,
 )
-from infra.host import HostFile, systemd_quoted
+from infra.host import HostFile
+from infra.host_units import systemd_quoted
 
 # As the unit of an owned host: it listens on the host's loopback, and its cgroup reaches no other address.
 UNIT = """\

@@ -4,13 +4,16 @@ from deploy.export.base import Ask, Export
 from deploy.targets import deployment as deployments
 from deploy.targets.ssh.owned import Brought, host_setup
 from infra import host as hosts
+from infra import host_files
 
 
 def render(ask: Ask) -> Export:
     """A tree to be copied to /; its prepare script gets engine and weights, and makes the key."""
     deployment = deployments.make(ask.plan, "ssh", ask.name)
     setup = host_setup(deployment, Brought(version=ask.plan.vllm_version))
-    files = tuple(file.model_copy(update={"path": file.path.lstrip("/")}) for file in hosts.host_files(setup))
+    files = tuple(
+        file.model_copy(update={"path": file.path.lstrip("/")}) for file in host_files.host_files(setup)
+    )
     return Export(
         format="systemd",
         files=files,

@@ -12,8 +12,8 @@ from infra.aws import unsent
 from infra.aws.failures import ApiFailure, LostResponse
 from infra.aws.partitions import iam_region
 from infra.aws.request import Request
+from infra.cloud_init import packed
 from infra.errors import UsageError
-from infra.host import packed
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60

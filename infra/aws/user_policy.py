@@ -145,7 +145,7 @@ def policy(scope: Scope = CORRALS) -> PolicyDocument:
         allow(READS, "*"),
         allow(["ssm:GetParameter"], f"{arn(scope, 'ssm', account='')}:parameter/aws/service/deeplearning/*"),
         *launching(scope),
-        *on_ours(scope),
+        *on_ours(),
         *sessions(scope),
         *roles(scope),
         allow(
@@ -223,7 +223,7 @@ def launching(scope: Scope) -> list[dict[str, Any]]:
     ]
 
 
-def on_ours(scope: Scope) -> list[dict[str, Any]]:
+def on_ours() -> list[dict[str, Any]]:
     """Change and end what carries corral's tag; of its tags move the end alone."""
     ours = ("StringLike", f"aws:ResourceTag/{TAG}", "*")
     return [

@@ -142,7 +142,7 @@ def across_nodes(count: int, rank: str, master: str, headless: bool) -> tuple[st
     return (*where, "--headless") if headless else where
 
 
-def environment(options: ServeOptions, home: str, load_budget_s: int, cache: str = "") -> dict[str, str]:
+def environment(home: str, load_budget_s: int, cache: str = "") -> dict[str, str]:
     """The environment of the server, on top of PATH and the like: nothing leaves the machine, all files in `home`.
 
     But for vLLM's own cache where servers share one: what it found out of a model's code, and what it compiled.

@@ -60,7 +60,7 @@ class Server(Document):
 
 def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: int) -> Server:
     """Start the process group and return at once. Raises ServerError when the executable cannot be run."""
-    given = environment(options, str(folder), load_budget_s, str(shared_cache(folder)))
+    given = environment(str(folder), load_budget_s, str(shared_cache(folder)))
     given |= {"VLLM_API_KEY": api_key(folder)}
     turn_log(folder)
     folder.chmod(0o700)  # the key is here

@@ -3,8 +3,6 @@
 import re
 from collections.abc import Iterable
 
-from infra.record import Record
-
 # The lines vLLM 0.32 and 0.33 print, in order, and what they mean. {0}, {1} are the pattern's groups.
 PHASES = (
     (r"non-default args:", "vLLM is up and reads the model's configuration"),
@@ -23,19 +21,8 @@ PHASES = (
     (r"init engine .* took ([\d.]+) s", "the engine is ready, after {0} s"),
     (r"Application startup complete", "the server listens"),
 )
-KV_CACHE = re.compile(
-    r"(\w+) KV cache size: ([\d,]+) tokens, Maximum concurrency for ([\d,]+) tokens per request: ([\d.]+)x"
-)
 # Slow disks exist: weights are counted at 200 MB/s, half as long again, and ten minutes for compiling and graphs.
 BYTES_PER_S, MARGIN, COMPILE_S = 200e6, 1.5, 600
-
-
-class KvCache(Record):
-    """What vLLM says it made: the size in tokens, and how many requests of which length fit at once."""
-
-    tokens: int
-    request_tokens: int
-    max_concurrency: float
 
 
 def phases(lines: Iterable[str]) -> tuple[str, ...]:
@@ -50,18 +37,6 @@ def phase(line: str) -> str:
         if match:
             return words.format(*match.groups())
     return ""
-
-
-def kv_cache(log: str) -> KvCache | None:
-    """The KV cache as the engine's log gives it; None when it does not say."""
-    match = KV_CACHE.search(log)
-    if match is None:
-        return None
-    return KvCache(
-        tokens=int(match[2].replace(",", "")),
-        request_tokens=int(match[3].replace(",", "")),
-        max_concurrency=float(match[4]),
-    )
 
 
 def load_budget_s(weights_bytes: int) -> int:

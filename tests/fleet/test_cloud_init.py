@@ -16,7 +16,7 @@ import pytest
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2 import order, reach
 from deploy.targets.ec2.options import Ec2Options
-from infra import host as hosts
+from infra import cloud_init
 from infra.errors import EndpointError
 from infra.ssh import Host
 from serving.sizing.plan import Plan
@@ -40,7 +40,7 @@ def user_data(plan: Path) -> str:
     asked = Plan.read(plan)
     serve = asked.serve.model_copy(update={"shutdown_timeout": DRAIN_S})
     deployment = deployments.make(asked.model_copy(update={"serve": serve}), "ec2", "tiny")
-    return hosts.user_data(order.host_setup(deployment, options, "us-east-1"))
+    return cloud_init.user_data(order.host_setup(deployment, options, "us-east-1"))
 
 
 def test_the_box_prepares_itself_answers_and_ends_in_time(
@@ -55,7 +55,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
-    (seed / "user-data").write_bytes(hosts.packed(user_data(plan)))
+    (seed / "user-data").write_bytes(cloud_init.packed(user_data(plan)))
     (seed / "meta-data").write_text("instance-id: i-0123456789abcdef0\n")
     # The image's own settings, not the user data's: the test knows the host by its key, and comes as root.
     (machine.tree / "etc/cloud/cloud.cfg.d/99-test-host.cfg").write_text(

@@ -20,7 +20,7 @@ import pytest
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2 import order
 from deploy.targets.ec2.options import Ec2Options
-from infra import host as hosts
+from infra import host_files
 from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
 from serving.vllm import client
@@ -61,7 +61,7 @@ def box(machine: Any, srv: Path) -> None:
     assert plan.parallel.tensor == 4
     options = Ec2Options(engine="/srv/engine.tar", weights="/srv/model", ttl="8h")
     setup = order.host_setup(deployments.make(plan, "ec2", "ranks"), options, "us-east-1")
-    for file in hosts.host_files(setup):
+    for file in host_files.host_files(setup):
         path = machine.tree / file.path.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(file.content)

@@ -19,7 +19,7 @@ from renting import door, fresh
 
 from deploy.targets.deployment import folder
 from deploy.targets.ec2 import place as ec2
-from infra import host as hosts
+from infra import cloud_init
 from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
 
@@ -72,7 +72,7 @@ def box(new_machine: Callable[..., Any], number: int, user_data: str, folder: Pa
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
-    (seed / "user-data").write_bytes(hosts.packed(user_data))
+    (seed / "user-data").write_bytes(cloud_init.packed(user_data))
     (seed / "meta-data").write_text(f"instance-id: i-{number:017x}\n")
     (machine.tree / "etc/cloud/cloud.cfg.d/99-test-host.cfg").write_text(
         "ssh_deletekeys: false\ndisable_root: false\nnetwork: {config: disabled}\n"

@@ -11,7 +11,7 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes, minutes
 from deploy.targets.ec2.own import check_own_place
 from deploy.targets.ec2.tags import tags_from
-from infra import catalog
+from infra import catalog, cloud_init
 from infra import host as hosts
 from infra.aws.order import Order
 from infra.errors import UsageError
@@ -89,7 +89,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         volume_mib_per_s=options.volume_mib_per_s,
         weights_bytes=0 if setup.weights.startswith("/") else deployment.plan.weights_bytes,
         engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
-        user_data=hosts.user_data(setup),
+        user_data=cloud_init.user_data(setup),
         engine_unlocked="" if setup.engine.archive or setup.engine.lock else setup.engine.requirement,
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
@@ -178,7 +178,7 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         name=deployment.name,
         argv=argv(serve),
         environment=environment(
-            serve, hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
+            hosts.state_folder(deployment.name), load_budget_s(deployment.plan.weights_bytes)
         ),
         host=serve.host,
         port=serve.port,

@@ -84,7 +84,7 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
     place = folder(deployment.name)
     budget_s = startup_log.load_budget_s(deployment.plan.weights_bytes or 0)
     options = here(weights.kept(deployment).plan.serve)
-    given = environment(options, str(place), budget_s, str(server.shared_cache(place)))
+    given = environment(str(place), budget_s, str(server.shared_cache(place)))
     return [
         {
             "argv": ["vllm", *argv(options)],

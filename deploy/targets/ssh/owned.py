@@ -65,7 +65,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     return hosts.HostSetup(
         name=deployment.name,
         argv=argv(options),
-        environment=environment(options, home_there, load_budget_s(deployment.plan.weights_bytes)),
+        environment=environment(home_there, load_budget_s(deployment.plan.weights_bytes)),
         host=options.host,
         port=options.port,
         nodes=deployment.plan.machine.hosts,

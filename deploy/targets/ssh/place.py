@@ -23,7 +23,7 @@ from deploy.targets.ssh.owned import (
     removal_script,
 )
 from infra import host as hosts
-from infra import offline
+from infra import host_files, offline
 from infra.errors import UsageError
 from infra.say import progress
 from infra.ssh import Host, checked_destination
@@ -250,7 +250,7 @@ def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.Hos
     """The record first, then what the setup says, and the chat template if the plan names a file."""
     here = hosts.root(deployment.name)
     record = deployment.model_dump_json(indent=2) + "\n"
-    found = (hosts.HostFile(path=f"{here}/record.json", content=record), *hosts.host_files(setup))
+    found = (hosts.HostFile(path=f"{here}/record.json", content=record), *host_files.host_files(setup))
     template = brought(deployment).chat_template
     if template is None:
         return found

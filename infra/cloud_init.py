@@ -1,0 +1,59 @@
+"""PURE: the cloud-init user data of a rented box: its files, and what it runs at its first boot."""
+
+import gzip
+
+from infra.errors import UsageError
+from infra.host import HostSetup, guards, prepare_unit, root, unit
+from infra.host_files import host_files
+from infra.yaml_text import dumped
+
+# EC2 refuses more than 16 KB before base64; the rest is room for a longer command line.
+USER_DATA_LIMIT_BYTES = 16 * 1024
+
+
+def user_data(setup: HostSetup) -> str:
+    """The cloud-init user data of a rented box. Raises UsageError when it would be more than EC2 takes."""
+    config = {
+        # Before anything else runs: no driver may change under the server.
+        "bootcmd": [["systemctl", "mask", "--now", *UPGRADE_UNITS]],
+        "locale": "C.UTF-8",
+        "package_update": False,
+        "package_upgrade": False,
+        "ssh_pwauth": False,
+        "write_files": [
+            {"path": file.path, "permissions": file.mode, "content": file.content}
+            for file in host_files(setup)
+        ],
+        "runcmd": _first_boot(setup),
+    }
+    text = "#cloud-config\n" + dumped(config)
+    size = len(packed(text))
+    if size > USER_DATA_LIMIT_BYTES:
+        raise UsageError(
+            f"The user data would be {size} bytes; EC2 takes {USER_DATA_LIMIT_BYTES}.",
+            "Shorten the vLLM options: put long ones (chat template, overrides) beside the weights.",
+        )
+    return text
+
+
+def packed(text: str) -> bytes:
+    """User data as it is sent: EC2 counts what is sent, and cloud-init unpacks it. The same bytes for the same text."""
+    return gzip.compress(text.encode(), mtime=0)
+
+
+UPGRADE_UNITS = ("unattended-upgrades.service", "apt-daily.timer", "apt-daily-upgrade.timer")
+
+
+def _first_boot(setup: HostSetup) -> list[list[str]]:
+    """The limit comes first, so that a box whose preparation fails ends all the same."""
+    here = root(setup.name)
+    limit: list[list[str]] = []
+    if setup.ttl_minutes:
+        minutes = str(setup.ttl_minutes)
+        limit = [["shutdown", "-P", f"+{minutes}"], [f"{here}/bin/extend", minutes]]
+    beside = [["systemctl", "enable", "--now", name] for name in guards(setup)]
+    at_boot = [prepare_unit(setup.name), *([unit(setup.name)] if setup.nodes == 1 else [])]
+    beside.append(["systemctl", "enable", *at_boot])
+    prepare = f"{here}/bin/prepare"
+    then = f" && systemctl enable --now {unit(setup.name)}" if setup.nodes == 1 else ""
+    return [*limit, *beside, ["bash", "-c", prepare + then]]

@@ -1,0 +1,72 @@
+"""PURE: every file that a host gets, secrets excepted: those are made there."""
+
+import shlex
+
+from infra import egress_rules
+from infra.data import shipped_text
+from infra.host import HostFile, HostSetup, is_closed, is_watched, root, unit
+from infra.host_units import (
+    UNIT_FOLDER,
+    boot_preparation,
+    environment_file,
+    server_unit,
+    spot_watch,
+    watch_units,
+)
+
+
+def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
+    """Every file the host gets, secrets excepted: those are made there."""
+    here = root(setup.name)
+    return (
+        HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
+        HostFile(path=f"{here}/server.env", content=environment_file(setup.environment)),
+        *(
+            [HostFile(path=f"{here}/engine.lock", content=setup.engine.lock.pins)]
+            if setup.engine.lock
+            else []
+        ),
+        HostFile(
+            path=f"{here}/egress.nft",
+            content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
+        ),
+        *(_script(here, name) for name in script_names(setup)),
+        HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),
+        *(watch_units(setup) if is_watched(setup) else ()),
+        *((spot_watch(setup),) if setup.spot else ()),
+        *((boot_preparation(setup),) if setup.rented else ()),
+    )
+
+
+def script_names(setup: HostSetup) -> tuple[str, ...]:
+    """What the host gets to run, of the folder onhost."""
+    join = ("join.sh",) if setup.nodes > 1 else ()
+    watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
+    # A rented box fetches without it: its user data has no room for more.
+    fetch = ("fetch.py",) if setup.weights.startswith("hf://") and not setup.rented else ()
+    return ("prepare.sh", "phase.sh", "lock.sh", *fetch, *join, *watch, *(("spot.py",) if setup.spot else ()))
+
+
+def setup_env(setup: HostSetup) -> str:
+    """The values the scripts source, quoted once."""
+    values = {
+        "NAME": setup.name,
+        "RENTED": "yes" if setup.rented else "no",
+        "ENGINE_PYTHON": setup.engine.python,
+        "ENGINE_REQUIREMENT": setup.engine.requirement,
+        "ENGINE_WHEELHOUSE": setup.engine.wheelhouse,
+        "ENGINE_ARCHIVE": setup.engine.archive,
+        "ENGINE_LOCK_PYTHON": setup.engine.lock.python if setup.engine.lock else "",
+        "ENGINE_LOCK_SHA256": setup.engine.lock.sha256 if setup.engine.lock else "",
+        "WEIGHTS": setup.weights,
+        "WEIGHTS_BYTES": str(setup.weights_bytes),
+        "HF_TOKEN_PARAMETER": setup.hf_token_parameter,
+        "REGION": setup.region,
+        "API_KEY": setup.api_key,
+    }
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def _script(here: str, file_name: str) -> HostFile:
+    content = shipped_text("infra.onhost", file_name)
+    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
