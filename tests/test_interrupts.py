@@ -35,10 +35,11 @@ except KeyboardInterrupt:
     print("remembered")
 """
 PROBE = """
-from serving.probe.attack import Attack
+from serving.probe.attack import Attack, Hooks
 from serving.probe.connection import Peer
 from serving.probe.spec import Load
-engine = Attack(Peer(2, ("127.0.0.1", 9), None, ""), "chat", Load(shape="concurrency"), iter(()), print, connections=0)
+peer, load = Peer(2, ("127.0.0.1", 9), None, ""), Load(shape="concurrency")
+engine = Attack(peer, "chat", load, iter(()), Hooks(print), connections=0)
 try:
     print(engine.run())
 except KeyboardInterrupt:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from serving.probe import attack
-from serving.probe.attack import Attack
+from serving.probe import attack, pool, sending, shared, watching
+from serving.probe.attack import Attack, Hooks
 from serving.probe.connection import Peer
 from serving.probe.exchange import Answer, Shot
 from serving.probe.lengths import Lengths
@@ -23,6 +23,7 @@ from serving.probe.metrics import report
 from serving.probe.pacing import schedule_s
 from serving.probe.progress import Progress
 from serving.probe.results import ClientSide, Ending, Refused, Result, Run, ServerFacts
+from serving.probe.shared import Shared
 from serving.probe.spec import Load, Slo, Target, Workload
 
 PEER = Peer(socket.AF_INET, ("127.0.0.1", 9), None, "")
@@ -122,8 +123,8 @@ class World:
         self.results: list[Result] = []
         self.opened = 0
 
-    def attack(self, load: Load, shots: Iterator[Shot], **options: Any) -> Attack:
-        return Attack(PEER, "completions", load, shots, self.results.append, **options)
+    def attack(self, load: Load, shots: Iterator[Shot], connections: int, **hooks: Any) -> Attack:
+        return Attack(PEER, "completions", load, shots, Hooks(self.results.append, **hooks), connections)
 
     @property
     def ended(self) -> list[tuple[int, int, str | None]]:
@@ -134,8 +135,8 @@ class World:
 class Wire:
     """A connection to it."""
 
-    def __init__(self, world: World, owner: Attack, peer: Peer) -> None:
-        self._world, self._owner = world, owner
+    def __init__(self, world: World, shared: Shared, owner: Attack) -> None:
+        self._world, self._shared, self._owner = world, shared, owner
         self.answer: Answer | None = None
         self.is_open = self._connecting = False
         self.last_ns = 0
@@ -147,7 +148,7 @@ class Wire:
 
     def _opened(self) -> None:
         self.is_open, self._connecting = True, False
-        self._owner.tally.connect_us.append(self._world.connect_ms * 1000)
+        self._shared.tally.connect_us.append(self._world.connect_ms * 1000)
         if self.answer is None:
             self._owner.idle(self)  # type: ignore[arg-type]
         else:
@@ -163,7 +164,7 @@ class Wire:
 
     def _send(self, answer: Answer) -> None:
         loop, world = self._world.loop, self._world
-        world.sent.append((answer.shot.index, (loop.now_ns - self._owner.zero_ns) // MS))
+        world.sent.append((answer.shot.index, (loop.now_ns - self._owner.outcome.zero_ns) // MS))
         answer.sent_ns = self.last_ns = loop.now_ns
         takes_ms = world.takes_ms(answer.shot)
         if takes_ms is not None:
@@ -174,12 +175,12 @@ class Wire:
     def _hear(self, answer: Answer) -> None:
         if self.answer is answer:
             self.last_ns = self._world.loop.now_ns
-            self._owner.tally.reads += 1
+            self._shared.tally.reads += 1
             self._world.loop.call_later(self._world.hears_each_ms / 1e3, self._hear, answer)
 
     def _answered(self, answer: Answer, failure: tuple[str, str] | None) -> None:
         if self.answer is answer:
-            self._owner.tally.reads += 1
+            self._shared.tally.reads += 1
             if not failure:
                 answer.stamps_ns.append(self._world.loop.now_ns)
                 if len(answer.stamps_ns) < answer.shot.output_asked:
@@ -227,11 +228,13 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         "new_loop": lambda: loop,
         "new_reader": lambda owner, compiled: (reader, None if compiled else "it was not wanted"),
         "Alarm": Alarm,
-        "Connection": lambda owner, peer: Wire(made, owner, peer),
+        "Connection": lambda shared, owner, peer: Wire(made, shared, owner),
         "realtime_offset_ns": lambda: 0,
         "raise_file_limit": lambda connections: None,
     }.items():
-        monkeypatch.setattr(attack, name, stand_in)
+        for module in (attack, sending, pool, shared, watching):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, stand_in)
     return made
 
 
@@ -271,7 +274,12 @@ def test_its_time_over_it_sends_no_more_and_waits_for_what_is_on_its_way(world: 
     made = world.attack(CLOSED.model_copy(update={"duration_s": 0.015}), shots(100), connections=2)
     made.run()
     assert world.sent == [(0, 0), (1, 0), (2, 10), (3, 10)]
-    assert (len(world.ended), made.last_done_us, made.unfinished, made.interrupted) == (4, 20_000, 0, False)
+    assert (len(world.ended), made.outcome.last_done_us, made.outcome.unfinished, made.interrupted) == (
+        4,
+        20_000,
+        0,
+        False,
+    )
 
 
 @pytest.mark.parametrize(("retry_after", "pause_ms"), [(None, 100), ("3", 3000)])
@@ -367,7 +375,7 @@ def test_nobody_who_would_have_waited_is_left_out(world: World) -> None:
     """50 requests a second for 20 s, of which the server stands still for 2: no coordinated omission."""
 
     def takes_ms(shot: Shot) -> float:
-        sent_ms = (world.loop.now_ns - made.zero_ns) / MS
+        sent_ms = (world.loop.now_ns - made.outcome.zero_ns) / MS
         taken_up_ms = 10_000 if 8000 <= sent_ms < 10_000 else sent_ms
         answered_ms = 10_000 if 8000 <= taken_up_ms + 100 < 10_000 else taken_up_ms + 100
         return answered_ms - sent_ms
@@ -393,7 +401,7 @@ def test_the_steady_rate_is_the_servers_after_a_slow_start(world: World) -> None
         target=Target(base_url="http://127.0.0.1:9"), model="m", load=load, workload=tokens, slo=Slo(),
         server=ServerFacts(), started_at="2026-11-28T00:00:00+00:00",
     )  # fmt: skip
-    told = report(run, [*world.results, Ending(duration_us=made.last_done_us, clients=[side])])
+    told = report(run, [*world.results, Ending(duration_us=made.outcome.last_done_us, clients=[side])])
     assert told.steady
     assert told.steady.output_tokens_per_s == pytest.approx(800, rel=0.01)
     assert 4 <= told.steady.start_s <= 6
@@ -412,9 +420,8 @@ def test_how_late_each_was_sent_is_told(world: World) -> None:
     def stand_still() -> None:
         world.loop.now_ns += 7 * MS
 
-    made = world.attack(OPEN, scheduled(2, 3, 40), connections=3)
+    made = world.attack(OPEN, scheduled(2, 3, 40), connections=3, start_at_ns=lambda: 2 * MS)
     world.loop.at(2 * MS + 1 * MS, stand_still)
-    made._start_at_ns = lambda: 2 * MS
     side = made.run()
     assert [index for index, _ in world.sent] == [0, 1, 2]
     assert side.late_us["max"] == 6000.0
@@ -422,7 +429,7 @@ def test_how_late_each_was_sent_is_told(world: World) -> None:
 
 def test_a_server_that_closes_an_idle_connection_has_it_opened_again(world: World) -> None:
     made = world.attack(OPEN, scheduled(0, 30), connections=2)
-    world.loop.at(5 * MS, lambda: made._idle[0].drop())  # type: ignore[attr-defined]
+    world.loop.at(5 * MS, lambda: made._pool.idle[0].drop())  # type: ignore[attr-defined]
     side = made.run()
     assert (side.reconnects, side.connections, world.opened) == (1, 3, 3)
 
@@ -482,7 +489,7 @@ def test_who_waits_for_nothing_hears_no_silence(world: World) -> None:
 def test_whoever_must_stop_it_is_asked_after_each_lot_of_results(world: World) -> None:
     made = world.attack(CLOSED, shots(100), connections=2, must_stop=lambda: len(world.results) >= 4)
     made.run()
-    assert (len(world.results), made.unfinished, made.interrupted) == (4, 2, True)
+    assert (len(world.results), made.outcome.unfinished, made.interrupted) == (4, 2, True)
 
 
 def test_a_signal_ends_it_with_what_was_measured(world: World) -> None:
@@ -490,7 +497,7 @@ def test_a_signal_ends_it_with_what_was_measured(world: World) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     world.loop.at(26 * MS, signal.raise_signal, signal.SIGTERM)
     side = made.run()
-    assert (made.interrupted, made.unfinished, len(world.results)) == (True, 2, 4)
+    assert (made.interrupted, made.outcome.unfinished, len(world.results)) == (True, 2, 4)
     assert side.wall_s == 0.024
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -525,14 +532,14 @@ def test_connections_are_opened_before_the_clock_starts_but_not_for_ever(world: 
     world.connect_ms = 15_000
     made = world.attack(CLOSED, shots(1), connections=1)
     made.run()
-    assert made.zero_ns == pytest.approx(10_000 * MS, abs=2 * MS)
+    assert made.outcome.zero_ns == pytest.approx(10_000 * MS, abs=2 * MS)
     assert world.sent == [(0, 5000)]
 
 
 def test_it_starts_when_it_is_told_to(world: World) -> None:
     made = world.attack(CLOSED, shots(1), connections=1, start_at_ns=lambda: 300 * MS)
     made.run()
-    assert (made.zero_ns, world.sent, world.ended) == (300 * MS, [(0, 0)], [(0, 10, None)])
+    assert (made.outcome.zero_ns, world.sent, world.ended) == (300 * MS, [(0, 0)], [(0, 10, None)])
 
 
 def test_how_it_stands_is_told_each_second(world: World) -> None:
@@ -560,15 +567,21 @@ def test_without_kernel_stamps_a_timer_tells_how_late_the_loop_is(world: World) 
     world.loop.at(12 * MS, stand_still)
     side = made.run()
     assert side.lag_us["max"] == 40_000.0
-    assert made._beats_us[:4] == [0, 40_000, 20_000, 0]
+    assert made._heartbeat.late_us[:4] == [0, 40_000, 20_000, 0]
 
 
 def test_with_kernel_stamps_the_reads_tell_it(world: World) -> None:
     made = world.attack(CLOSED.model_copy(update={"compiled_reader": False}), shots(1), connections=1)
-    made.tally.kernel_stamps = True
-    made.tally.lags_us.extend([100, 300])
-    made.tally.unstamped, made.tally.events, made.tally.uncertain, made.tally.late_uncertain = 3, 9, 2, 1
+    tally = made.shared.tally
+    tally.kernel_stamps = True
+    tally.lags_us.extend([100, 300])
+    tally.unstamped, tally.events, tally.uncertain, tally.late_uncertain = 3, 9, 2, 1
     side = made.run()
-    assert (side.kernel_stamps, side.lag_us["mean"], side.unstamped, made._beats_us) == (True, 200.0, 3, [])
+    assert (side.kernel_stamps, side.lag_us["mean"], side.unstamped, made._heartbeat.late_us) == (
+        True,
+        200.0,
+        3,
+        [],
+    )
     assert (side.events, side.uncertain, side.late_uncertain) == (9, 2, 1)
     assert side.not_compiled == "it was not wanted"

@@ -84,7 +84,7 @@ class World:
         self.reader = SimpleNamespace(add=lambda listener, sock: None, remove=lambda sock, stream: None)
         monkeypatch.setattr(connections, "monotonic_ns", lambda: self.now_ns)
         monkeypatch.setattr("socket.socket", self.socket)
-        self.connection = Connection(self, Peer(socket.AF_INET, ("127.0.0.1", 9), None, ""))  # type: ignore[arg-type]
+        self.connection = Connection(self, self, Peer(socket.AF_INET, ("127.0.0.1", 9), None, ""))  # type: ignore[arg-type]
 
     def socket(self, family: int, kind: int) -> Sock:
         assert (family, kind) == (socket.AF_INET, socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ from scripted import Answer, Scripted, answer, drip, events, flood
 
 from deploy.cli.main import run as corral
 from infra.errors import EndpointError
-from serving.probe import ask, attack, pacing, questions
+from serving.probe import ask, pacing, questions, sending
 from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
@@ -306,7 +306,7 @@ def test_a_mistake_of_ours_in_a_callback_ends_the_run(
     def mistake(*_: object) -> float:
         raise LookupError("a mistake")
 
-    monkeypatch.setattr(attack, "pause_s", mistake)
+    monkeypatch.setattr(sending, "pause_s", mistake)
     url = scripted(post=lambda: answer(b"", 500))
     with pytest.raises(LookupError, match="a mistake"):
         running.run(ask.target_of(url), ask.load_of(requests=2), ask.workload_of("8", "8"), tmp_path / "out")

@@ -83,7 +83,8 @@ class Desk:
         self, pieces: list[bytes], server: socket.socket, texts: list[str] | None = None, late_s: float = 0.0
     ) -> Answer:
         """One request; each piece is read before the next one is sent, so late after it was sent."""
-        connection = Connection(self, Peer(socket.AF_INET, server.getsockname(), None, ""))
+        peer_address = Peer(socket.AF_INET, server.getsockname(), None, "")
+        connection = Connection(self, self, peer_address)  # type: ignore[arg-type]
         connection.start(
             Shot(0, b"GET", 10_000, follow=None if texts is None else (lambda text: Shot(0, b"", 1)))
         )

@@ -16,6 +16,7 @@ import pytest
 from infra import interrupts
 from infra.errors import CorralError, HostError
 from serving.probe import workers
+from serving.probe.attack import Hooks
 from serving.probe.exchange import Shot
 from serving.probe.progress import Progress
 from serving.probe.results import ClientSide, Ending, Result, Writer
@@ -122,12 +123,10 @@ def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     maker: Any = SimpleNamespace(shots=lambda load, composer: iter([Shot(0, b"", 1)]))
     writer: Any = SimpleNamespace(failure=None, result=lambda result: None)
 
-    def run_share(
-        maker: Any, load: Load, shots: Iterator[Shot], sink: Any, must_stop: Any, watch: Any
-    ) -> Share:
-        asked.extend([[shot.index for shot in shots], sink, must_stop(), watch])
+    def run_share(maker: Any, load: Load, shots: Iterator[Shot], hooks: Hooks) -> Share:
+        asked.extend([[shot.index for shot in shots], hooks.result, hooks.must_stop(), hooks.watch])
         writer.failure = "full"
-        asked.append(must_stop())
+        asked.append(hooks.must_stop())
         return share(1.0, 5)
 
     monkeypatch.setattr(workers, "run_share", run_share)
@@ -259,12 +258,12 @@ def test_a_process_marks_its_results_and_tells_what_it_did(
 ) -> None:
     asked: list[object] = []
 
-    def run_share(
-        maker: Any, load: Load, shots: Any, sink: Any, must_stop: Any, watch: Any, process: int, ready: Any
-    ) -> Share:
-        asked.extend([[shot.index for shot in shots], must_stop(), process, ready()])
-        sink(Result(4, 0, 0, 9, gaps_us=[1]))
-        watch(Progress(sent=5))
+    def run_share(maker: Any, load: Load, shots: Any, hooks: Hooks, process: int) -> Share:
+        assert hooks.start_at_ns
+        assert hooks.watch
+        asked.extend([[shot.index for shot in shots], hooks.must_stop(), process, hooks.start_at_ns()])
+        hooks.result(Result(4, 0, 0, 9, gaps_us=[1]))
+        hooks.watch(Progress(sent=5))
         return share(1.0, 9)
 
     maker: Any = SimpleNamespace(

@@ -1,19 +1,16 @@
 """Door: one connection to the endpoint: its socket, and the request it carries."""
 
-import asyncio
 import errno
 import os
 import socket
 import ssl
-from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
-from serving.probe.apis import Delta
 from serving.probe.compiled import Stream
-from serving.probe.exchange import Answer, Shot, Tally
+from serving.probe.exchange import Answer, Shot
 from serving.probe.kernel_stamps import ask_kernel_stamps
-from serving.probe.reader import Reader
+from serving.probe.shared import Shared
 from serving.probe.tls import Tls, TlsFault
 from serving.probe.wire import Response, WireFault
 
@@ -48,15 +45,7 @@ class Peer(NamedTuple):
 
 
 class Owner(Protocol):
-    """What a connection needs from the attack it belongs to."""
-
-    loop: asyncio.AbstractEventLoop
-    tally: Tally
-    offset_ns: int
-    zero_ns: int
-    reader: Reader
-    read_event: Callable[[dict[str, Any]], Delta]
-    use_kernel_stamps: bool
+    """Who gives a connection its requests."""
 
     def idle(self, connection: "Connection") -> None:
         """The connection can take a request."""
@@ -80,6 +69,7 @@ class Connection:
         "_peer",
         "_response",
         "_retried",
+        "_shared",
         "_sock",
         "_started_ns",
         "_stream",
@@ -89,7 +79,8 @@ class Connection:
         "answer",
     )
 
-    def __init__(self, owner: Owner, peer: Peer) -> None:
+    def __init__(self, shared: Shared, owner: Owner, peer: Peer) -> None:
+        self._shared = shared
         self._owner = owner
         self._peer = peer
         self._sock: socket.socket | None = None
@@ -128,8 +119,8 @@ class Connection:
             self._sock = sock
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._owner.use_kernel_stamps and ask_kernel_stamps(sock):
-                self._owner.tally.kernel_stamps = True
+            if self._shared.use_kernel_stamps and ask_kernel_stamps(sock):
+                self._shared.tally.kernel_stamps = True
             code = sock.connect_ex(self._peer.address)
         except OSError as error:
             self.lost_by(error.errno or 0)
@@ -137,18 +128,18 @@ class Connection:
         if code not in (0, errno.EINPROGRESS):
             self.lost_by(code)
             return
-        self._owner.loop.add_writer(sock.fileno(), self._connected)
+        self._shared.loop.add_writer(sock.fileno(), self._connected)
 
     def _connected(self) -> None:
         sock = self._sock
         assert sock is not None
-        self._owner.loop.remove_writer(sock.fileno())
+        self._shared.loop.remove_writer(sock.fileno())
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self.lost_by(code)
             return
         try:
-            self._stream = self._owner.reader.add(self, sock)
+            self._stream = self._shared.reader.add(self, sock)
         except OSError as error:
             self.lost_by(error.errno or 0)
             return
@@ -173,7 +164,7 @@ class Connection:
     def _opened(self) -> None:
         self._connecting = False
         took_us = (monotonic_ns() - self._started_ns) // 1000
-        self._owner.tally.connect_us.append(took_us)
+        self._shared.tally.connect_us.append(took_us)
         if self.answer is None:
             self._owner.idle(self)
         else:
@@ -222,18 +213,18 @@ class Connection:
             return
         self._unsent = self._unsent[sent:]
         if self._unsent:
-            self._owner.loop.add_writer(sock.fileno(), self._writable)
+            self._shared.loop.add_writer(sock.fileno(), self._writable)
 
     def _writable(self) -> None:
         if self._sock is not None:
-            self._owner.loop.remove_writer(self._sock.fileno())
+            self._shared.loop.remove_writer(self._sock.fileno())
             self._push()
 
     # Reading
 
     def received(self, data: bytes, stamp_ns: int, now_ns: int) -> None:
         """Take what came over the socket; nothing when the peer has closed."""
-        owner = self._owner
+        shared = self._shared
         closed = not data
         if self._tls is not None:
             self._tls.received(data)
@@ -257,7 +248,7 @@ class Connection:
             return
         if payloads:
             late = now_ns - stamp_ns > LATE_READ_NS
-            answer.absorb(payloads, stamp_ns, owner.read_event, owner.tally, late)
+            answer.absorb(payloads, stamp_ns, shared.read_event, shared.tally, late)
         if stream is not None:
             stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
         if response.complete:
@@ -298,7 +289,7 @@ class Connection:
         answer.status = self._response.status
         if untouched and not opening and self._was_idle and not self._retried:
             # The server closed a connection it had kept alive just as we used it again: nothing was served.
-            self._owner.tally.reconnects += 1
+            self._shared.tally.reconnects += 1
             self._retried = True
             self._response = Response()
             self.open()
@@ -328,8 +319,8 @@ class Connection:
     def _close(self) -> None:
         if self._sock is not None:
             if self._sock.fileno() >= 0:
-                self._owner.reader.remove(self._sock, self._stream)
-                self._owner.loop.remove_writer(self._sock.fileno())
+                self._shared.reader.remove(self._sock, self._stream)
+                self._shared.loop.remove_writer(self._sock.fileno())
             self._sock.close()
         self._sock = self._stream = None
         self._tls = None

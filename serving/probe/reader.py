@@ -28,7 +28,7 @@ Message = tuple[int, list[tuple[int, int, bytes]], int, object]
 
 
 class Owner(Protocol):
-    """What a reader needs from the attack it reads for."""
+    """What a reader shares with the connections it reads for."""
 
     loop: AbstractEventLoop
     tally: Tally

@@ -12,7 +12,7 @@ from infra.errors import AuthError, EndpointError, HostError, UsageError
 from serving.probe import results
 from serving.probe.address import resolve
 from serving.probe.apis import APIS
-from serving.probe.attack import Attack
+from serving.probe.attack import Attack, Hooks
 from serving.probe.dataset import Composer, Lexicon, learn, message
 from serving.probe.exchange import Shot
 from serving.probe.metrics import report
@@ -171,19 +171,19 @@ def warm_up(maker: RequestMaker, load: Load, say: Say) -> None:
 
 def results_of(maker: RequestMaker, load: Load, shots: list[Shot]) -> list[Result]:
     """Send those, and wait for what becomes of them. Raises KeyboardInterrupt."""
-    found: list[Result] = []
-    engine = Attack(
+    ended: list[Result] = []
+    trial = Attack(
         resolve(maker.target),
         maker.target.api,
         load,
         iter(shots),
-        found.append,
+        Hooks(ended.append),
         connections=load.concurrency or 1,
     )
-    engine.run()
-    if engine.interrupted:
+    trial.run()
+    if trial.interrupted:
         raise KeyboardInterrupt
-    return found
+    return ended
 
 
 def loads_before(load: Load) -> tuple[Load, Load]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from infra import interrupts
 from infra.errors import CorralError
 from serving.probe.address import resolve
-from serving.probe.attack import Attack
+from serving.probe.attack import Attack, Hooks
 from serving.probe.dataset import Composer
 from serving.probe.exchange import Shot
 from serving.probe.progress import Progress, together
@@ -51,7 +51,8 @@ def attack(
     """Put the load on; every result goes to the writer."""
     if load.processes == 1:
         shots = prepared(maker.shots(load, composer), load)
-        shares = [run_share(maker, load, shots, writer.result, lambda: bool(writer.failure), watch)]
+        hooks = Hooks(writer.result, watch, must_stop=lambda: bool(writer.failure))
+        shares = [run_share(maker, load, shots, hooks)]
     else:
         shares = attack_together(maker, load, writer, watch)
     interrupted = any(share.interrupted for share in shares)
@@ -66,22 +67,13 @@ def attack(
 
 
 def run_share(
-    maker: RequestMaker,
-    load: Load,
-    shots: Iterator[Shot],
-    sink: Callable[[Result], None],
-    must_stop: Callable[[], bool],
-    watch: Watch | None,
-    process: int = 0,
-    start_at_ns: Callable[[], int] | None = None,
+    maker: RequestMaker, load: Load, shots: Iterator[Shot], hooks: Hooks, process: int = 0
 ) -> Share:
     """One process's share of the load."""
     connections = connections_before(load, process)
-    engine = Attack(
-        resolve(maker.target), maker.target.api, load, shots, sink, watch, connections, start_at_ns, must_stop
-    )
-    side = replace(engine.run(), process=process)
-    return Share(side, engine.last_done_us, engine.unfinished, engine.interrupted)
+    running = Attack(resolve(maker.target), maker.target.api, load, shots, hooks, connections)
+    side = replace(running.run(), process=process)
+    return Share(side, running.outcome.last_done_us, running.outcome.unfinished, running.interrupted)
 
 
 def prepared(shots: Iterator[Shot], load: Load) -> Iterator[Shot]:
@@ -244,5 +236,6 @@ def load_and_tell(maker: RequestMaker, load: Load, process: int, part: Path, pip
         return start_at_ns
 
     shots = prepared(maker.shots(load, maker.composer(f"{maker.workload.seed}/{process}"), process), load)
-    share = run_share(maker, load, shots, sink, lambda: bool(writer.failure), pipe.send, process, ready)
+    hooks = Hooks(sink, pipe.send, ready, lambda: bool(writer.failure))
+    share = run_share(maker, load, shots, hooks, process)
     pipe.send(replace(share, failure=writer.failure, kept=tuple(writer.kept)))

@@ -1,0 +1,25 @@
+"""What all connections of a process share: the event loop, their reader, the clocks' offset, what is counted."""
+
+from serving.probe.apis import APIS, ApiName
+from serving.probe.exchange import Tally
+from serving.probe.kernel_stamps import realtime_offset_ns
+from serving.probe.process import new_loop
+from serving.probe.reader import new_reader
+from serving.probe.spec import Load
+
+
+class Shared:
+    """Made before the first connection, closed after the last one."""
+
+    def __init__(self, api: ApiName, load: Load) -> None:
+        self.tally = Tally()
+        self.offset_ns = realtime_offset_ns()
+        self.loop = new_loop()
+        self.read_event = APIS[api].read_event
+        self.use_kernel_stamps = load.kernel_stamps
+        self.reader, self.not_compiled = new_reader(self, load.compiled_reader)
+
+    def close(self) -> None:
+        """Nothing is read any more."""
+        self.reader.close()
+        self.loop.close()
