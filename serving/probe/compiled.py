@@ -110,6 +110,6 @@ def compile_to(path: Path) -> None:
         except subprocess.TimeoutExpired:
             raise NotCompiled(f"{COMPILER} was not done after {COMPILE_LIMIT_S:.0f} s") from None
         if done.returncode:
-            said = done.stderr.strip().splitlines() or ["no reason given"]
-            raise NotCompiled(f"{COMPILER} failed: {said[-1][:120]}")
+            reasons = done.stderr.strip().splitlines() or ["no reason given"]
+            raise NotCompiled(f"{COMPILER} failed: {reasons[-1][:120]}")
         os.replace(made, path)

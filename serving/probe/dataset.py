@@ -41,9 +41,9 @@ def learn(count: Count, seed: int = 0) -> Lexicon:
         return Lexicon()
     alone, behind = {}, {}
     for word in random.Random(seed).sample(WORDS, LEARNED_WORDS):
-        one, two = count(word), count(f"the {word}")
-        if one is not None and two is not None and two > base:
-            alone[word], behind[word] = one, two - base
+        by_itself, with_another = count(word), count(f"the {word}")
+        if by_itself is not None and with_another is not None and with_another > base:
+            alone[word], behind[word] = by_itself, with_another - base
     return Lexicon(alone, behind)
 
 

@@ -95,16 +95,16 @@ def unlike(a: Run, b: Run) -> tuple[str, ...]:
     return tuple(f"{name}: {left} and {right}" for name, left, right in pairs if left != right)
 
 
-def diff_text(found: Difference) -> str:
+def diff_text(compared: Difference) -> str:
     """The comparison as a table."""
     head = f"{'':<22}{'A':>12}{'B':>12}{'change':>10}   95 % of the difference"
-    lines = [f"A {found.a}", f"B {found.b}", head]
-    for each in (*found.real, *found.within_noise):
+    lines = [f"A {compared.a}", f"B {compared.b}", head]
+    for each in (*compared.real, *compared.within_noise):
         lines.append(row(each))
-    if not (found.real or found.within_noise):
+    if not (compared.real or compared.within_noise):
         lines.append("nothing can be compared: too few requests")
-    lines += [f"unlike       {text}" for text in found.unlike]
-    return "\n".join([*lines, f"by {found.rule}"])
+    lines += [f"unlike       {text}" for text in compared.unlike]
+    return "\n".join([*lines, f"by {compared.rule}"])
 
 
 def row(each: Change) -> str:

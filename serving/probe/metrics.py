@@ -111,10 +111,10 @@ class Figures:
 
     def from_send(self) -> dict[str, Summary]:
         """In an open loop: the latencies from the actual sending."""
-        found = {"ttft_s": summary(self.first - self.began), "e2e_s": summary(self.last - self.began)}
-        return (
-            {name: each for name, each in found.items() if each is not None} if self.run.load.is_open else {}
-        )
+        if not self.run.load.is_open:
+            return {}
+        summaries = {"ttft_s": summary(self.first - self.began), "e2e_s": summary(self.last - self.began)}
+        return {name: each for name, each in summaries.items() if each is not None}
 
     def itl_per_token(self) -> Summary | None:
         """The gap shared among the tokens it brought; None where every chunk brought one."""
@@ -238,25 +238,25 @@ class Figures:
 
     def confidence(self) -> dict[str, Interval]:
         """95 % intervals by blocks."""
-        found = {name: interval(center, values) for name, (center, values) in self.by_block().items()}
-        return {name: each for name, each in found.items() if each is not None}
+        intervals = {name: interval(center, values) for name, (center, values) in self.by_block().items()}
+        return {name: each for name, each in intervals.items() if each is not None}
 
     def by_block(self) -> dict[str, tuple[float, list[float]]]:
         """Each figure with its value of ten blocks: throughput by time, latencies by the order of sending."""
-        found: dict[str, tuple[float, list[float]]] = {}
+        figures: dict[str, tuple[float, list[float]]] = {}
         steady = self.steady
         if steady is not None:
             parts = [
                 self.between(*edges).output_tokens_per_s for edges in edges_of(steady.start_s, steady.end_s)
             ]
-            found["output_tokens_per_s"] = (steady.output_tokens_per_s, parts)
+            figures["output_tokens_per_s"] = (steady.output_tokens_per_s, parts)
         order = numpy.argsort(self.began, kind="stable")
         for name, values in self.by_request().items():
             for percent in (50, 90, 99):
                 parts = percentile_by_block(values[order], percent)
                 if parts:
-                    found[f"{name}.p{percent}"] = (float(numpy.percentile(values, percent)), parts)
-        return found
+                    figures[f"{name}.p{percent}"] = (float(numpy.percentile(values, percent)), parts)
+        return figures
 
     def by_request(self) -> dict[str, Floats]:
         """The latencies that have one value a request."""

@@ -48,15 +48,15 @@ def page(figures: Figures) -> str:
     return document(f"Probe of {report.model}", [*report_parts(report), *plots])
 
 
-def sweep_page(found: Sweep) -> str:
+def sweep_page(sweep: Sweep) -> str:
     """The steps of a sweep: throughput and latency against the load."""
-    rows = [STEP_HEAD, *(step_row(each) for each in found.points)]
+    rows = [STEP_HEAD, *(step_row(each) for each in sweep.points)]
     plots = [
-        plot("Throughput against the load", lambda axes: rising(axes, found)),
-        plot("Latency against the load", lambda axes: latency(axes, found)),
+        plot("Throughput against the load", lambda axes: rising(axes, sweep)),
+        plot("Latency against the load", lambda axes: latency(axes, sweep)),
     ]
-    said = [f"<p>{html.escape(found.url)}</p>", f"<p class=answer>{html.escape(answer_text(found))}</p>"]
-    return document(f"Sweep of {found.model}", [*said, table(rows, "numbers"), *plots])
+    lines = [f"<p>{html.escape(sweep.url)}</p>", f"<p class=answer>{html.escape(answer_text(sweep))}</p>"]
+    return document(f"Sweep of {sweep.model}", [*lines, table(rows, "numbers"), *plots])
 
 
 def document(title: str, parts: list[str]) -> str:
@@ -165,29 +165,29 @@ def above(axes: "Axes") -> None:
 UNITS = {"concurrency": "concurrency, requests at a time", "rate": "rate, requests/s"}
 
 
-def rising(axes: "Axes", found: Sweep) -> None:
+def rising(axes: "Axes", sweep: Sweep) -> None:
     """Output tokens a second against the load."""
-    axes.plot([each.load for each in found.points], [each.output_tokens_per_s for each in found.points], "o-")
-    if found.best is not None:
-        axes.axvline(found.best, linestyle="--", color=INK, alpha=0.6, label=f"the answer: {found.best:g}")
+    axes.plot([each.load for each in sweep.points], [each.output_tokens_per_s for each in sweep.points], "o-")
+    if sweep.best is not None:
+        axes.axvline(sweep.best, linestyle="--", color=INK, alpha=0.6, label=f"the answer: {sweep.best:g}")
         above(axes)
-    axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="output tokens/s", ylim=(0, None))
+    axes.set(xscale="log", xlabel=UNITS[sweep.over], ylabel="output tokens/s", ylim=(0, None))
     plain_numbers(axes.xaxis)
 
 
-def latency(axes: "Axes", found: Sweep) -> None:
+def latency(axes: "Axes", sweep: Sweep) -> None:
     """TTFT and TPOT against the load; a step without any leaves a gap."""
-    loads = [each.load for each in found.points]
+    loads = [each.load for each in sweep.points]
     curves = {
-        "TTFT p50": [each.ttft_p50_s for each in found.points],
-        "TTFT p99": [each.ttft_p99_s for each in found.points],
-        "TPOT p50": [each.tpot_p50_s for each in found.points],
+        "TTFT p50": [each.ttft_p50_s for each in sweep.points],
+        "TTFT p99": [each.ttft_p99_s for each in sweep.points],
+        "TPOT p50": [each.tpot_p50_s for each in sweep.points],
     }
     for label, times_s in curves.items():
         axes.plot(loads, [(time_s or math.nan) * 1e3 for time_s in times_s], "o-", label=label)
-    axes.set(xscale="log", xlabel=UNITS[found.over], ylabel="latency, ms")
+    axes.set(xscale="log", xlabel=UNITS[sweep.over], ylabel="latency, ms")
     plain_numbers(axes.xaxis)
-    if any(each.ttft_p50_s for each in found.points):  # matplotlib refuses a logarithmic axis without data
+    if any(each.ttft_p50_s for each in sweep.points):  # matplotlib refuses a logarithmic axis without data
         axes.set(yscale="log")
         plain_numbers(axes.yaxis)
     above(axes)

@@ -53,18 +53,18 @@ class Progress:
         return True
 
 
-def together(each: list[Progress]) -> Progress:
-    """The processes' standing as one."""
+def together(parts: list[Progress]) -> Progress:
+    """The processes' standing as part."""
     return Progress(
-        elapsed_s=max(one.elapsed_s for one in each),
-        sent=sum(one.sent for one in each),
-        done=sum(one.done for one in each),
-        failed=sum(one.failed for one in each),
-        in_flight=sum(one.in_flight for one in each),
-        chunks=sum(one.chunks for one in each),
-        chunks_per_s=sum(one.chunks_per_s for one in each),
-        requests_per_s=sum(one.requests_per_s for one in each),
-        ended_chunks=sum(one.ended_chunks for one in each),
-        ended_tokens=sum(one.ended_tokens for one in each),
-        ttft_us=[value for one in each for value in one.ttft_us],
+        elapsed_s=max(part.elapsed_s for part in parts),
+        sent=sum(part.sent for part in parts),
+        done=sum(part.done for part in parts),
+        failed=sum(part.failed for part in parts),
+        in_flight=sum(part.in_flight for part in parts),
+        chunks=sum(part.chunks for part in parts),
+        chunks_per_s=sum(part.chunks_per_s for part in parts),
+        requests_per_s=sum(part.requests_per_s for part in parts),
+        ended_chunks=sum(part.ended_chunks for part in parts),
+        ended_tokens=sum(part.ended_tokens for part in parts),
+        ttft_us=[value for part in parts for value in part.ttft_us],
     )

@@ -163,10 +163,10 @@ class Server:
         asking = Thread(target=ask, daemon=True)
         asking.start()
         asking.join(self._timeout_s)
-        found = outcome[0] if outcome else httpx2.ReadTimeout("not whole in time")
-        if isinstance(found, Exception):
-            raise found
-        return found
+        response = outcome[0] if outcome else httpx2.ReadTimeout("not whole in time")
+        if isinstance(response, Exception):
+            raise response
+        return response
 
 
 class Patience:
@@ -226,13 +226,14 @@ def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
         )
     if not isinstance(error, httpx2.DecodingError) and (other := other_protocol(url)):
         return other
-    said = one_line(str(error)).rstrip(".")
+    reason = one_line(str(error)).rstrip(".")
     if isinstance(error, httpx2.ConnectError):
         return EndpointError(
-            f"{url} cannot be reached: {said}.", "Check the address, and that the server runs: corral status"
+            f"{url} cannot be reached: {reason}.",
+            "Check the address, and that the server runs: corral status",
         )
     return EndpointError(
-        f"{url} does not speak HTTP as a model server does: {said}.",
+        f"{url} does not speak HTTP as a model server does: {reason}.",
         "Check the port; is it another service's?",
     )
 
@@ -255,10 +256,10 @@ def refused(url: str, status: int) -> AuthError:
     )
 
 
-def rate_limited(where: str, said: str, retry_after: str | None) -> EndpointError:
+def rate_limited(where: str, words: str, retry_after: str | None) -> EndpointError:
     """HTTP 429: the endpoint works, but not for us now."""
     return EndpointError(
-        f"{where} is rate-limited: HTTP 429: {said.rstrip('.')}.",
+        f"{where} is rate-limited: HTTP 429: {words.rstrip('.')}.",
         f"Wait {wait_text(retry_after)} and try again, or measure with a key that has a higher limit.",
     )
 

@@ -84,8 +84,8 @@ class RequestMaker:
         if prompt.later:
 
             def follow(answer: str) -> Shot:
-                said = [*prompt.messages, {"role": "assistant", "content": answer}, message(prompt.later[0])]
-                return self.shot(Prompt(said, prompt.output_tokens, None, prompt.later[1:]), index + 1, head)
+                talk = [*prompt.messages, {"role": "assistant", "content": answer}, message(prompt.later[0])]
+                return self.shot(Prompt(talk, prompt.output_tokens, None, prompt.later[1:]), index + 1, head)
 
             shot.follow = follow
         return shot

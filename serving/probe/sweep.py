@@ -94,10 +94,10 @@ def sweep(
     )
 
 
-def keep(found: Sweep, output: Path) -> None:
+def keep(made: Sweep, output: Path) -> None:
     """Write sweep.json and sweep.html over the steps' folders. Raises HostError when the disk refuses."""
-    found.write(output / SWEEP)
-    write_text_atomically(output / "sweep.html", sweep_page(found), mode=0o644)
+    made.write(output / SWEEP)
+    write_text_atomically(output / "sweep.html", sweep_page(made), mode=0o644)
 
 
 def search(measure: Measure, steps: Steps, slo: Slo) -> float | None:

@@ -70,32 +70,32 @@ def point_text(each: Point, over: str) -> str:
     return "  ".join(word for word in words if word)
 
 
-def sweep_text(found: Sweep, folder: Path) -> str:
+def sweep_text(sweep: Sweep, folder: Path) -> str:
     """The steps and the answer."""
-    lines = [point_text(each, found.over) for each in found.points]
-    return "\n".join([*lines, answer_text(found), f"\nthe steps, sweep.json and sweep.html in {folder}"])
+    lines = [point_text(each, sweep.over) for each in sweep.points]
+    return "\n".join([*lines, answer_text(sweep), f"\nthe steps, sweep.json and sweep.html in {folder}"])
 
 
-def answer_text(found: Sweep) -> str:
-    """What was found."""
-    unit = "requests/s" if found.over == "rate" else "at a time"
-    if found.interrupted:
+def answer_text(sweep: Sweep) -> str:
+    """What came of it, in a sentence."""
+    unit = "requests/s" if sweep.over == "rate" else "at a time"
+    if sweep.interrupted:
         answer = "interrupted before there was an answer"
-    elif found.best is None:
+    elif sweep.best is None:
         answer = "not even the first step meets the limits"
-    elif found.slo:
+    elif sweep.slo:
         answer = (
-            f"{found.best:g} {unit} is the highest load of which {found.attainment:.0%} meet {limits_text(found.slo)}"
-            f"{doubt(found)}"
+            f"{sweep.best:g} {unit} is the highest load of which {sweep.attainment:.0%} meet {limits_text(sweep.slo)}"
+            f"{doubt(sweep)}"
         )
     else:
-        answer = f"saturated at {found.best:g} {unit}: more brings less than 5 % more throughput"
+        answer = f"saturated at {sweep.best:g} {unit}: more brings less than 5 % more throughput"
     return answer
 
 
-def doubt(found: Sweep) -> str:
+def doubt(sweep: Sweep) -> str:
     """That the answer's own step had too few requests to be sure of it; nothing where it had enough."""
-    low = next((each.attainment_low for each in found.points if each.load == found.best), None)
-    if low is None or low >= found.attainment:
+    low = next((each.attainment_low for each in sweep.points if each.load == sweep.best), None)
+    if low is None or low >= sweep.attainment:
         return ""
     return f";\nby its few requests it may be {low:.1%} that do: longer steps say more (--duration-s)"
