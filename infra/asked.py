@@ -17,6 +17,8 @@ class Flag(NamedTuple):
     """As typer takes them: "--output -o", "--colour/--no-colour"; made of the field's name where it is empty."""
     metavar: str | None = None
     hidden: bool = False
+    kind: type | None = None
+    """What the parser reads; the field's type if None. With str the record reads it: 8G."""
 
 
 class Asked(Record):
@@ -71,6 +73,7 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     example = (info.examples or [info.default])[0]
     hint = "" if example in (None, ()) else f"For example: {name} {example}"
     value, why = problem["input"], problem["type"]
+    value = f"{value:g}" if isinstance(value, float) else value
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):

@@ -11,7 +11,7 @@ RUNS = 5
 DOES_NOT_FIT = 3
 CORRAL = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size"]
 CATALOGUE = (
-    "from serving.sizing.fit import Options; from serving.sizing.size import ranking; "
+    "from serving.sizing.size_options import Options; from serving.sizing.size import ranking; "
     "[ranking(model, None, Options()) for model in ('scout', 'maverick')]"
 )
 QUESTIONS: dict[str, tuple[list[str], float]] = {

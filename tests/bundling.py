@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from deploy.bundle.create import Made, Packing
 from deploy.bundle.create import create as create_bundle
 from serving.model import tiny
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan_checkpoint
+from serving.sizing.size_options import Options
 
 PYTHON = "{}.{}".format(*sys.version_info)
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"

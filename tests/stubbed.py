@@ -14,9 +14,9 @@ import pytest
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.local import place as local
 from serving.model import tiny
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan_checkpoint
+from serving.sizing.size_options import Options
 from serving.vllm import server
 
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"

@@ -15,8 +15,8 @@ from deploy.targets.ec2 import reach
 from infra.aws import session
 from infra.aws.rented_machines import Rented
 from infra.errors import AuthError, HostError
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 from serving.vllm import client
 
 

@@ -13,9 +13,9 @@ from serving.model.models import model
 from serving.model.throughput import Engine, Load, kernels_s, prefill_s
 from serving.model.weights import Split
 from serving.probe.report import ProbeReport
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan, Throughput
 from serving.sizing.size import on, plan
+from serving.sizing.size_options import Options
 from serving.sizing.subject import named
 from serving.vllm.versions import rules
 

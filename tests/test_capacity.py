@@ -12,13 +12,14 @@ from deploy.cli.main import run
 from infra.errors import UsageError
 from serving.sizing.capacity import Capacity, Choice, Question, capacity
 from serving.sizing.plan import Plan
-from serving.sizing.traffic import Promise, Traffic, positive, promise, traffic
+from serving.sizing.traffic import Promise, PromiseOptions, TrafficOptions
 
-FIVE = traffic(5, None, 2.0, "1000", "300")
+FIVE = TrafficOptions(requests_per_s=5).traffic
+PROMISED = PromiseOptions(ttft=2.0, tpot=0.05, spare=1).promise
 
 
 def asked(**changes: object) -> Capacity:
-    question: dict[str, object] = {"model": "scout", "traffic": FIVE, "promise": promise(2.0, 0.05, 1, 0.8)}
+    question: dict[str, object] = {"model": "scout", "traffic": FIVE, "promise": PROMISED}
     return capacity(Question.model_validate(question | changes))
 
 
@@ -96,7 +97,7 @@ def test_the_plan_serves_one_replica_of_the_choice(found: Capacity) -> None:
 
 
 def test_tokens_a_month_are_the_same_question() -> None:
-    monthly = traffic(None, FIVE.tokens_per_month, 2.0, "1000", "300")
+    monthly = TrafficOptions(tokens_per_month=FIVE.tokens_per_month).traffic
     assert monthly.requests_per_s == pytest.approx(5)
 
 
@@ -110,7 +111,8 @@ def test_tokens_a_month_are_the_same_question() -> None:
 )
 def test_distributions(lengths: tuple[str, str], mean: tuple[int, int], longest: int) -> None:
     """The longest likely request is three deviations out; the context holds it in steps of 1,024."""
-    got: Traffic = traffic(1, None, 1, *lengths)
+    typed = dict(zip(("input_tokens", "output_tokens"), lengths, strict=True))
+    got = TrafficOptions.of({"requests_per_s": 1, **typed}).traffic
     assert ((got.mean_input, got.mean_output), got.longest) == (mean, longest)
 
 
@@ -152,22 +154,30 @@ def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> N
             ["--requests-per-s", "5", "--tokens-per-month", "1e9"],
             "Say how much traffic there is, in one way.",
         ),
-        (["--requests-per-s", "nan"], "--requests-per-s nan makes no sense."),
-        (["--requests-per-s", "0"], "--requests-per-s 0 makes no sense."),
-        (["--requests-per-s", "inf"], "--requests-per-s inf makes no sense."),
-        (["--tokens-per-month", "-1"], "--tokens-per-month -1 makes no sense."),
-        (["--requests-per-s", "5", "--peak-factor", "0.5"], "--peak-factor 0.5 makes no sense."),
-        (["--requests-per-s", "5", "--fill", "0"], "--fill 0.0 is not in (0, 1]."),
-        (["--requests-per-s", "5", "--tpot", "-1"], "--tpot -1 makes no sense."),
-        (["--requests-per-s", "5", "--spare", "-1"], "--spare -1 is not a number of spare machines."),
+        (["--requests-per-s", "nan"], "--requests-per-s nan is no finite number."),
+        (["--requests-per-s", "0"], "--requests-per-s 0 is not above 0 and at most 1,000"),
+        (["--requests-per-s", "inf"], "--requests-per-s inf is no finite number."),
+        (["--tokens-per-month", "-1"], "--tokens-per-month -1 is not above 0 and at most 1,000"),
+        (["--requests-per-s", "5", "--peak-factor", "0.5"], "--peak-factor 0.5 is not between 1 and 1,000"),
+        (["--requests-per-s", "5", "--fill", "0"], "--fill 0 is not above 0 and at most 1."),
+        (["--requests-per-s", "5", "--tpot", "-1"], "--tpot -1 is not above 0 and at most 1,000"),
+        (["--requests-per-s", "5", "--spare", "-1"], "--spare -1 is not between 0 and 100."),
         (
             ["--requests-per-s", "5", "--input-tokens", "many"],
             "--input-tokens 'many' is not a length in tokens.",
         ),
-        (["--requests-per-s", "5", "--usd-per-hour", "cheap"], "--usd-per-hour cheap is not a price."),
+        (["--requests-per-s", "5", "--usd-per-hour", "cheap"], "--usd-per-hour cheap is no number."),
         (["--requests-per-s", "5", "--on", "toaster"], "'toaster' is not a machine corral knows."),
         (["--requests-per-s", "5", "--precision", "int2"], "'int2' is not a precision corral knows."),
-        (["--requests-per-s", "5", "--context", "99000000"], "--max-model-len 99,000,000 is beyond"),
+        (["--requests-per-s", "5", "--context", "-5"], "--context -5 is not between 1 and 10,485,760."),
+        (
+            ["--requests-per-s", "5", "--input-tokens", "19000000"],
+            "--input-tokens 19000000 is not between 1 and 10,485,760.",
+        ),
+        (
+            ["--requests-per-s", "5", "--context", "99000000"],
+            "--context 99000000 is not between 1 and 10,485,760.",
+        ),
         (
             ["--requests-per-s", "5", "--on", "p5.48xlarge", "--plot", "x.bmp"],
             "x.bmp is neither a .png nor a .svg file.",
@@ -188,16 +198,25 @@ def test_a_wrong_question_is_one_sentence(
     refusals.hold(err, request, tmp_path)
 
 
-def test_a_number_has_its_bounds_and_they_are_numbers_too() -> None:
-    assert [positive("--x", value) for value in (1e-9, 1e15)] == [1e-9, 1e15]
-    assert positive("--x", 1.0, at_least=1.0) == 1.0
-    told = []
-    for value, at_least in ((1.1e15, 0.0), (0.99, 1.0), (0.0, 0.0)):
-        with pytest.raises(UsageError) as error:
-            positive("--x", value, at_least)
-        told.append((error.value.message, error.value.hint))
-    assert told == [
-        ("--x 1.1e+15 makes no sense.", "Give a number above zero."),
-        ("--x 0.99 makes no sense.", "Give a number 1 or more."),
-        ("--x 0 makes no sense.", "Give a number above zero."),
-    ]
+@pytest.mark.parametrize(
+    ("field", "value", "refused"),
+    [
+        ("requests_per_s", 1e-9, None),
+        ("requests_per_s", 1e15, None),
+        (
+            "requests_per_s",
+            1.1e15,
+            "--requests-per-s 1.1e+15 is not above 0 and at most 1,000,000,000,000,000.",
+        ),
+        ("peak_factor", 1.0, None),
+        ("peak_factor", 0.99, "--peak-factor 0.99 is not between 1 and 1,000,000,000,000,000."),
+    ],
+)
+def test_a_number_has_its_bounds(field: str, value: float, refused: str | None) -> None:
+    typed = {"requests_per_s": 5.0} | {field: value}
+    if refused is None:
+        assert getattr(TrafficOptions.of(typed), field) == value
+        return
+    with pytest.raises(UsageError) as error:
+        TrafficOptions.of(typed)
+    assert error.value.message == refused

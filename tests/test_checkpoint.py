@@ -10,10 +10,9 @@ from deploy.cli.main import run
 from infra.errors import DocumentError
 from infra.hardware import Machine
 from serving.model.checkpoint import read
-from serving.sizing.ask import checked
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan
+from serving.sizing.size_options import Options
 from serving.sizing.subject import from_contents
 
 TINY: dict[str, object] = {
@@ -94,7 +93,7 @@ NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, ram_gib=
 
 def planned(folder: Path, **options: object) -> Plan:
     """A plan for a machine without a GPU, whatever this one has."""
-    return plan(from_contents(read(folder), folder.name), NO_GPU, checked(Options.model_validate(options)))
+    return plan(from_contents(read(folder), folder.name), NO_GPU, Options.model_validate(options))
 
 
 @pytest.mark.parametrize(

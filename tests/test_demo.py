@@ -80,8 +80,8 @@ def a_probe() -> ProbeReport:
 
 
 def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
-    from serving.sizing.fit import Options
     from serving.sizing.size import answer_for
+    from serving.sizing.size_options import Options
 
     plan: Plan = answer_for("scout", "int4", "g5.12xlarge", Options())
     text = summary(

@@ -24,9 +24,9 @@ from infra.aws.order import Order
 from infra.aws.rented_machines import BILLED_TAG
 from infra.cloud_init import packed
 from infra.errors import UsageError
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 
 def plan_on(machine: str, precision: str = "int4") -> Plan:

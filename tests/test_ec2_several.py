@@ -28,8 +28,8 @@ from deploy.targets.place import Status
 from infra.aws.session import Tunnel
 from infra.processes import is_alive
 from infra.say import progress
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 from serving.vllm.endpoint import Endpoint
 
 Corral = Callable[..., tuple[int, str, str]]

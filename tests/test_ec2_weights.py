@@ -15,8 +15,8 @@ from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import place as ec2
 from infra.aws.order import Order
 from infra.say import progress
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 COMMIT = "5c0c7a3e" * 5
 """What the tests' Hub says of every repository (conftest)."""

@@ -26,9 +26,9 @@ from fake_aws_cli import KEY
 
 from deploy.cli.main import run
 from infra.aws.resource_kinds import TYPES
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 if TYPE_CHECKING:
     from moto_aws import MotoAws

@@ -107,7 +107,7 @@ def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
     [
         ("--length-m 2", "--length-m 2 is not between 3 and 20,000.", "For example: --length-m 12"),
         ("--length-m 99999", "--length-m 99999 is not between 3 and 20,000.", "For example: --length-m 12"),
-        ("--draught-m 0", "--draught-m 0.0 is not above 0 and at most 2.5.", ""),
+        ("--draught-m 0", "--draught-m 0 is not above 0 and at most 2.5.", ""),
         ("--draught-m nan", "--draught-m nan is no finite number.", ""),
         ("--berths 2 --berths 0", "--berths 0 is below 1.", ""),
         ("--name albatros", "--name 'albatros' cannot be right.", "It looks like Albatros"),

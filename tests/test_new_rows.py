@@ -16,9 +16,9 @@ from serving.model import checkpoint as door
 from serving.model import families, models
 from serving.model.weights import params
 from serving.sizing import subject
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for, plan, plan_checkpoint
+from serving.sizing.size_options import Options
 
 LLAMA3 = """
 [family.llama3]

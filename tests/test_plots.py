@@ -10,9 +10,9 @@ from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
 
 from deploy.report import plots
 from serving.sizing import plot
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 
 class Drawn:

@@ -16,8 +16,8 @@ from infra.aws.rented_machines import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.processes import Birth, birth
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 from serving.vllm.endpoint import Endpoint
 
 BOX = Rented(

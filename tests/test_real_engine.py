@@ -17,7 +17,6 @@ from deploy.targets.deployment import Deployment, make
 from infra import processes
 from serving.model import tiny
 from serving.model.tiny import Layout
-from serving.sizing.fit import Options
 from serving.sizing.size import plan_checkpoint
 from serving.vllm import client, health, server
 from serving.vllm.endpoint import Endpoint

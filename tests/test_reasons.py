@@ -6,8 +6,8 @@ import pytest
 import refusals
 
 from infra.errors import CorralError
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 MODELS = (("scout", "bf16"), ("scout", "int4"), ("maverick", "bf16"), ("maverick", "fp8"))
 MACHINES = (

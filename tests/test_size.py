@@ -10,10 +10,9 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import ec2_types
 from infra.errors import DocumentError
-from serving.sizing.ask import bytes_typed
-from serving.sizing.fit import Options
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer, on, plan, ranking
+from serving.sizing.size_options import Options, bytes_typed
 from serving.sizing.subject import named
 
 
@@ -263,18 +262,21 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(
             ["scout", "--on", "8xH100", "--max-model-len", "1500"],
             "A request of 1,000 + 1,000 tokens is longer",
         ),
-        (["scout", "--on", "8xH100", "--concurrency", "0"], "--concurrency 0 is not a positive number"),
-        (["scout", "--on", "8xH100", "--max-num-seqs", "-3"], "--max-num-seqs -3 is not a positive number"),
+        (["scout", "--on", "8xH100", "--concurrency", "0"], "--concurrency 0 is not between 1 and 100,000."),
+        (
+            ["scout", "--on", "8xH100", "--max-num-seqs", "-3"],
+            "--max-num-seqs -3 is not between 1 and 100,000.",
+        ),
         (
             ["scout", "--on", "8xH100", "--gpu-memory-utilization", "nan"],
-            "--gpu-memory-utilization nan is not a number.",
+            "--gpu-memory-utilization nan is no finite number.",
         ),
         (
             ["scout", "--on", "8xH100", "--gpu-memory-utilization", "1.2"],
-            "--gpu-memory-utilization 1.2 is not in",
+            "--gpu-memory-utilization 1.2 is not above 0 and at most 1.",
         ),
-        (["scout", "--on", "8xH100", "--kv-cache-dtype", "int8"], "--kv-cache-dtype int8 is not one"),
-        (["scout", "--on", "8xH100", "--dtype", "int4"], "--dtype int4 is not one corral can plan for."),
+        (["scout", "--on", "8xH100", "--kv-cache-dtype", "int8"], "--kv-cache-dtype 'int8' is unknown."),
+        (["scout", "--on", "8xH100", "--dtype", "int4"], "--dtype 'int4' is unknown."),
         (["scout", "--on", "8xH100", "--dtype", "float32"], "On GPUs corral plans for 16-bit activations"),
         (
             ["scout", "--on", "8xH100", "--max-num-batched-tokens", "64", "--max-num-seqs", "128"],
@@ -288,17 +290,20 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(
         (["", "--on", "8xH100"], "The model's name is empty."),
         ([""], "The model's name is empty."),
         (["scout", "--region", "mars-1"], "'mars-1' is not a region of AWS."),
-        (["scout", "--concurrency", "100001"], "--concurrency 100001 is more than corral can plan for."),
+        (["scout", "--concurrency", "100001"], "--concurrency 100001 is not between 1 and 100,000."),
         (
             ["scout", "--input-tokens", "10485761"],
-            "--input-tokens 10485761 is more than corral can plan for.",
+            "--input-tokens 10485761 is not between 1 and 10,485,760.",
         ),
-        (["scout", "--max-model-len", "9" * 23], f"--max-model-len {'9' * 23} is more than corral can plan"),
+        (
+            ["scout", "--max-model-len", "9" * 23],
+            f"--max-model-len {'9' * 23} is not between 1 and 10,485,760.",
+        ),
         (
             ["scout", "--kv-cache-memory-bytes", "8.5G"],
             "--kv-cache-memory-bytes 8.5G is not a number of bytes",
         ),
-        (["scout", "--kv-cache-memory-bytes", "-1"], "--kv-cache-memory-bytes -1 is not a positive number."),
+        (["scout", "--kv-cache-memory-bytes", "-1"], "--kv-cache-memory-bytes -1 is not between 1 and "),
         (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),
     ],
 )

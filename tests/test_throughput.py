@@ -29,9 +29,9 @@ from serving.model.throughput import (
     tflops,
 )
 from serving.model.weights import Split
-from serving.sizing.fit import Options
 from serving.sizing.plan import Throughput
 from serving.sizing.size import on, plan
+from serving.sizing.size_options import Options
 from serving.sizing.subject import named
 from serving.vllm.versions import rules
 

@@ -24,8 +24,8 @@ from infra.aws.order import utc
 from infra.aws.session import Answer
 from infra.aws.user_policy import Scope
 from infra.errors import AuthError, UsageError
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 GIB = 2**30
 TO = "s3://models/scout/"

@@ -78,7 +78,7 @@ def options(record: Any) -> list[inspect.Parameter]:
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if info.is_required() else shown_default(info.default),
             annotation=Annotated[
-                typed_as(info.annotation),
+                typed_as(info.annotation, flag(info).kind),
                 typer.Option(
                     *flag_names(record, field),
                     help=info.description,
@@ -99,13 +99,14 @@ def shown_default(default: Any) -> Any:
     return default if default is None or isinstance(default, TYPED) else str(default)
 
 
-def typed_as(annotation: Any) -> Any:
-    """What the parser reads for a field's type: one of TYPED, else text; a list of it for a tuple."""
-    if get_origin(annotation) is tuple:
-        return list[read_as(get_args(annotation)[0])] | None  # type: ignore[misc]
+def typed_as(annotation: Any, kind: type | None) -> Any:
+    """What the parser reads for a field's type: its kind, one of TYPED, else text; a list of it for a tuple."""
     inner = [each for each in get_args(annotation) if each is not type(None)]
-    optional = type(None) in get_args(annotation)
-    return read_as(inner[0]) | None if optional else read_as(annotation)
+    if get_origin(annotation) is tuple:
+        return list[kind or read_as(inner[0])] | None  # type: ignore[misc]
+    if type(None) in get_args(annotation):
+        return (kind or read_as(inner[0])) | None
+    return kind or read_as(annotation)
 
 
 def read_as(kind: Any) -> Any:

@@ -2,7 +2,9 @@
 
 import random
 import re
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ValidationInfo
 
 from infra.errors import UsageError
 from infra.record import Record
@@ -63,3 +65,12 @@ def parse(text: str, option: str) -> Lengths:
             f"Lengths are 1 to {MOST_TOKENS:,} tokens, the smaller first.",
         )
     return lengths
+
+
+def typed(value: Lengths | str, info: ValidationInfo) -> Lengths:
+    """The lengths that were typed for a field."""
+    return parse(value, f"--{(info.field_name or '').replace('_', '-')}") if isinstance(value, str) else value
+
+
+AskedLengths = Annotated[Lengths, BeforeValidator(typed)]
+"""Lengths as a user may write them."""

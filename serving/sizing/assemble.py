@@ -7,9 +7,10 @@ from infra.hardware import Gpu, Machine
 from infra.prices import price_of
 from serving.model.weights import Split
 from serving.sizing import reasons
-from serving.sizing.fit import Options, Outcome
+from serving.sizing.fit import Outcome
 from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Term, Throughput, Workload
 from serving.sizing.predict import Predictor, predicted
+from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
 from serving.vllm.serve_options import ServeOptions
 

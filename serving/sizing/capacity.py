@@ -14,14 +14,14 @@ from infra.prices import ON_DEMAND
 from infra.record import Document, Record
 from serving.model.gpu_support import refusal
 from serving.model.models import model
-from serving.sizing.ask import check_context, check_precision, check_region
 from serving.sizing.assemble import priced
-from serving.sizing.fit import Options, best_outcome
+from serving.sizing.fit import best_outcome
 from serving.sizing.plan import Plan
 from serving.sizing.plot import draw
 from serving.sizing.predict import Predictor
 from serving.sizing.reasons import why_not
 from serving.sizing.size import plan
+from serving.sizing.size_options import Options, check_context, check_precision, check_region
 from serving.sizing.subject import Subject, named, precisions
 from serving.sizing.traffic import HOURS_PER_MONTH, Promise, Traffic
 
@@ -327,12 +327,17 @@ def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
 
 
 def options_of(question: Question) -> Options:
-    """The traffic as the planner's options: average lengths for the speed, the longest for the context."""
-    return Options(
-        input_tokens=question.traffic.mean_input,
-        output_tokens=question.traffic.mean_output,
-        max_model_len=question.context or question.traffic.longest,
-        region=question.region,
+    """The traffic as the planner's options: average lengths for the speed, the longest for the context.
+
+    Raises UsageError for lengths that no model has.
+    """
+    return Options.of(
+        {
+            "input_tokens": question.traffic.mean_input,
+            "output_tokens": question.traffic.mean_output,
+            "max_model_len": question.context or question.traffic.longest,
+            "region": question.region,
+        }
     )
 
 

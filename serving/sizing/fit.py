@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
-from infra.record import Record
 from serving.model.kv import Layout, layout
 from serving.model.memory import Budget, Sizes, budget, device_defaults
 from serving.model.weights import Split
 from serving.sizing.plan import Verdict
+from serving.sizing.size_options import KvDtype, Options
 from serving.sizing.subject import Subject, rank_weights
 from serving.vllm.versions import Rules, rules
 
@@ -21,36 +21,14 @@ SQUEEZED_SEQS = 64
 SQUEEZED_UTILIZATION = 0.95
 TIGHT_SHARE = 0.5
 """Tight: the error band is more than this share of the KV cache."""
-KV_BYTES = {"auto": 2, "bfloat16": 2, "float16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1}
-
-
-class Options(Record):
-    """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
-
-    tensor_parallel_size: int | None = None
-    pipeline_parallel_size: int | None = None
-    data_parallel_size: int | None = None
-    enable_expert_parallel: bool = False
-    max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
-    gpu_memory_utilization: float | None = None
-    kv_cache_dtype: str = "auto"
-    kv_cache_memory_bytes: int | None = None
-    disable_hybrid_kv_cache_manager: bool = False
-    enforce_eager: bool = False
-    language_model_only: bool = False
-    dtype: str = "auto"
-    vllm_version: str | None = None
-    input_tokens: int = 1000
-    output_tokens: int = 1000
-    concurrency: int = 16
-    region: str | None = None
-
-    @property
-    def request_tokens(self) -> int:
-        """One whole request of the workload."""
-        return self.input_tokens + self.output_tokens
+KV_BYTES: dict[KvDtype, int] = {
+    "auto": 2,
+    "bfloat16": 2,
+    "float16": 2,
+    "fp8": 1,
+    "fp8_e4m3": 1,
+    "fp8_e5m2": 1,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,9 @@ from infra.hardware import Gpu, Machine
 from serving.model.calibration import fitted
 from serving.model.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted
 from serving.sizing import calibrations
-from serving.sizing.fit import KV_BYTES, Options, Outcome
+from serving.sizing.fit import KV_BYTES, Outcome
 from serving.sizing.plan import CurvePoint, Throughput
+from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
 
 LEAST_GAIN = 1.1

@@ -7,8 +7,9 @@ from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support
-from serving.sizing.fit import Options, Outcome, most_squeezed
+from serving.sizing.fit import Outcome, most_squeezed
 from serving.sizing.plan import Price
+from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
 from serving.vllm.versions import version_note
 

@@ -15,11 +15,11 @@ from serving.model.families import Family, check_version
 from serving.model.gpu_support import refusal
 from serving.model.hub import read as read_repository
 from serving.model.models import model, models
-from serving.sizing.ask import check_context, check_named, check_precision, checked
 from serving.sizing.assemble import assemble, workload
-from serving.sizing.fit import Options, best_outcome
+from serving.sizing.fit import best_outcome
 from serving.sizing.plan import Plan, Workload
 from serving.sizing.size_cpu import local_machine, plan_cpu
+from serving.sizing.size_options import Options, check_context, check_named, check_precision
 from serving.sizing.subject import Subject, from_contents, named, precisions
 
 OWNED_COUNTS = (1, 2, 4, 8)
@@ -38,8 +38,8 @@ def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | No
     """Plan a local checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
 
     On a machine without a GPU the plan is for vLLM's CPU backend, and `kv.tokens` and `kv.max_concurrency` equal
-    the engine's "CPU KV cache size" line. `Options` (serving.sizing.fit) carries the vLLM knobs: `max_model_len`,
-    `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
+    the engine's "CPU KV cache size" line. `Options` (serving.sizing.size_options) carries the vLLM knobs:
+    `max_model_len`, `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
     """
     return plan_contents(read(path), path.resolve().name, machine, options or Options())
 
@@ -73,9 +73,9 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
 
 
 def checked_for(family: Family, options: Options) -> Options:
-    """The options, or UsageError for a vLLM without that family, or what no vLLM would take."""
+    """The options, or UsageError for a vLLM without that family."""
     check_version(family, options.vllm_version)
-    return checked(options)
+    return options
 
 
 def is_checkpoint(model_name: str) -> bool:

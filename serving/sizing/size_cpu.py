@@ -8,8 +8,8 @@ from serving.model.kv import Layout, layout
 from serving.model.memory import constants
 from serving.model.weights import Split
 from serving.sizing.assemble import parallel, plan_machine, position_override, workload
-from serving.sizing.fit import Options
 from serving.sizing.plan import Kv, Memory, Plan
+from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject, rank_weights
 from serving.vllm.serve_options import ServeOptions
 from serving.vllm.versions import rules

@@ -1,15 +1,21 @@
-"""The traffic a service must carry and the promises it makes, as asked."""
+"""The traffic a service must carry and the promises it makes: as asked, and as it is planned with."""
 
-from math import ceil, isfinite
+from decimal import Decimal
+from math import ceil
+from typing import Annotated, ClassVar, Self
 
+from pydantic import Field, field_validator, model_validator
+
+from infra.asked import Asked, Flag
 from infra.errors import UsageError
 from infra.record import Record
-from serving.probe.lengths import Lengths, parse
+from serving.probe.lengths import AskedLengths, Lengths
+from serving.sizing.size_options import LONGEST
 
 HOURS_PER_MONTH = 730
 """8,760 / 12, as AWS counts a month."""
 CONTEXT_STEP = 1024
-MOST = 1e15
+MOST = 10**15
 
 
 class Traffic(Record):
@@ -64,46 +70,82 @@ def mean(lengths: Lengths) -> int:
     return round((lengths.low + lengths.high) / 2) if lengths.form == "uniform" else lengths.low
 
 
-def traffic(
-    requests_per_s: float | None,
-    tokens_per_month: float | None,
-    peak_factor: float,
-    input_tokens: str,
-    output_tokens: str,
-) -> Traffic:
-    """The traffic from either way to say it. Raises UsageError for none, both, or numbers that cannot be."""
-    lengths = parse(input_tokens, "--input-tokens"), parse(output_tokens, "--output-tokens")
-    if (requests_per_s is None) == (tokens_per_month is None):
-        raise UsageError(
-            "Say how much traffic there is, in one way.", "--requests-per-s 5, or --tokens-per-month 2e9"
+class TrafficOptions(Asked):
+    """How much traffic there is, in either way to say it, and how long its requests are."""
+
+    heading: ClassVar[str] = "The traffic"
+
+    requests_per_s: Annotated[float | None, Field(gt=0, le=MOST, examples=[5])] = None
+    """Average requests a second."""
+    tokens_per_month: Annotated[float | None, Field(gt=0, le=MOST, examples=["2e9"])] = None
+    """Instead: input and output tokens a month."""
+    peak_factor: Annotated[float, Field(ge=1, le=MOST)] = 2.0
+    """The busiest moment over the average."""
+    input_tokens: AskedLengths = Lengths(low=1000)
+    """1000, 500-2000 (uniform) or 1000~300 (normal)."""
+    output_tokens: AskedLengths = Lengths(low=300)
+    """As --input-tokens."""
+
+    @model_validator(mode="after")
+    def said_in_one_way(self) -> Self:
+        """Neither none nor both. Raises UsageError."""
+        if (self.requests_per_s is None) == (self.tokens_per_month is None):
+            raise UsageError(
+                "Say how much traffic there is, in one way.", "--requests-per-s 5, or --tokens-per-month 2e9"
+            )
+        return self
+
+    @property
+    def traffic(self) -> Traffic:
+        """The same by the second."""
+        a_request = mean(self.input_tokens) + mean(self.output_tokens)
+        a_second = (self.tokens_per_month or 0) / (3600 * HOURS_PER_MONTH) / a_request
+        return Traffic(
+            requests_per_s=self.requests_per_s or a_second,
+            peak_factor=self.peak_factor,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
         )
-    positive("--peak-factor", peak_factor, at_least=1.0)
-    if requests_per_s is None:
-        tokens = positive("--tokens-per-month", tokens_per_month or 0.0)
-        requests_per_s = tokens / (3600 * HOURS_PER_MONTH) / (mean(lengths[0]) + mean(lengths[1]))
-    return Traffic(
-        requests_per_s=positive("--requests-per-s", requests_per_s),
-        peak_factor=peak_factor,
-        input_tokens=lengths[0],
-        output_tokens=lengths[1],
-    )
 
 
-def promise(ttft_s: float | None, tpot_s: float | None, spare_machines: int, fill: float) -> Promise:
-    """The promise, or UsageError for one that means nothing."""
-    for name, value in (("--ttft", ttft_s), ("--tpot", tpot_s)):
-        if value is not None:
-            positive(name, value)
-    if not 0 <= spare_machines <= 100:
-        raise UsageError(f"--spare {spare_machines} is not a number of spare machines.", "--spare 1 is N+1.")
-    if not 0 < fill <= 1:
-        raise UsageError(f"--fill {fill} is not in (0, 1].", "0.8 leaves a fifth for bursts.")
-    return Promise(ttft_s=ttft_s, tpot_s=tpot_s, spare_machines=spare_machines, fill=fill)
+class PromiseOptions(Asked):
+    """What is promised for that traffic."""
+
+    heading: ClassVar[str] = "The promise"
+
+    ttft: Annotated[float | None, Field(gt=0, le=MOST, examples=[2])] = None
+    """Promised seconds to the first token, longest prompt."""
+    tpot: Annotated[float | None, Field(gt=0, le=MOST, examples=[0.05])] = None
+    """Promised seconds a token after it."""
+    spare: Annotated[int, Field(ge=0, le=100, examples=[1])] = 0
+    """Machines that may be gone: 1 is N+1."""
+    fill: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of a replica used at peak."""
+
+    @property
+    def promise(self) -> Promise:
+        """The same in the names that documents carry."""
+        return Promise(ttft_s=self.ttft, tpot_s=self.tpot, spare_machines=self.spare, fill=self.fill)
 
 
-def positive(name: str, value: float, at_least: float = 0.0) -> float:
-    """The value, or UsageError when it is not a finite number above zero."""
-    if not (isfinite(value) and 0 < value <= MOST and value >= at_least):
-        least = f"{at_least:g} or more" if at_least else "above zero"
-        raise UsageError(f"{name} {value:g} makes no sense.", f"Give a number {least}.")
-    return value
+class MachineOptions(Asked):
+    """What the traffic may run on."""
+
+    heading: ClassVar[str] = "The machines"
+
+    precision: str | None = None
+    """Only this one: bf16, fp8, int4, nvfp4."""
+    machines: Annotated[tuple[str, ...], Flag("--on")] = ()
+    """Only these machines; may be repeated."""
+    usd_per_hour: Annotated[Decimal | None, Field(ge=0, le=MOST, examples=["12.50"])] = None
+    """What an owned machine of --on costs."""
+    context: Annotated[int | None, Field(ge=1, le=LONGEST, examples=[32768])] = None
+    """--max-model-len; else what the longest request needs."""
+    region: str | None = None
+    """AWS region of the prices."""
+
+    @field_validator("precision")
+    @classmethod
+    def in_any_case(cls, precision: str | None) -> str | None:
+        """As corral writes it."""
+        return precision and precision.lower()

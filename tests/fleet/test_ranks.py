@@ -21,8 +21,8 @@ from deploy.targets import deployment as deployments
 from deploy.targets.ec2 import order
 from deploy.targets.ec2.options import Ec2Options
 from infra import host_files
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 

@@ -20,8 +20,8 @@ from renting import door, fresh
 from deploy.targets.deployment import folder
 from deploy.targets.ec2 import place as ec2
 from infra import cloud_init
-from serving.sizing.fit import Options
 from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 
 pytestmark = [pytest.mark.fleet, pytest.mark.slow, pytest.mark.timeout(1800)]
 

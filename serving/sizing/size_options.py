@@ -1,0 +1,166 @@
+"""What may be asked of sizing: each option with its flag, default, check and help; what cannot be meant together."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from infra import prices
+from infra.asked import Asked, Flag
+from infra.errors import UsageError
+from serving.sizing.subject import Subject
+
+LONGEST = 10_485_760
+"""Tokens: Scout's context, the longest of any Llama 4."""
+MOST_REQUESTS = 100_000
+MOST_GPUS = 1024
+MULTIPLES = {
+    "k": 10**3,
+    "m": 10**6,
+    "g": 10**9,
+    "t": 10**12,
+    "K": 2**10,
+    "M": 2**20,
+    "G": 2**30,
+    "T": 2**40,
+}
+"""As vLLM reads them (human_readable_int of 0.32.0): small letters are decimal, capital ones binary."""
+
+KvDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
+Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
+
+
+def bytes_typed(typed: int | str | None) -> int | None:
+    """A size as vLLM takes it: 67108864, 64M (2^20 each), 64m or 1.5g (10^6, 10^9). Raises UsageError."""
+    if not isinstance(typed, str):
+        return typed
+    size = re.fullmatch(r"(-?\d{1,30})([kmgtKMGT]?)|(\d{1,30}\.\d{1,30})([kmgt])", typed.strip(), re.ASCII)
+    if not size:
+        raise UsageError(
+            f"--kv-cache-memory-bytes {typed} is not a number of bytes.",
+            "Write it as 8589934592, 8G or 8.5g.",
+        )
+    whole, suffix, decimal, decimal_suffix = size.groups()
+    return int(Decimal(whole or decimal) * MULTIPLES.get(suffix or decimal_suffix, 1))
+
+
+Tokens = Annotated[int, Field(ge=1, le=LONGEST)]
+Requests = Annotated[int, Field(ge=1, le=MOST_REQUESTS)]
+Gpus = Annotated[int, Field(ge=1, le=MOST_GPUS)]
+
+
+class Options(Asked):
+    """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
+
+    heading: ClassVar[str] = "The workload, and what vLLM is told"
+
+    input_tokens: Tokens = 1000
+    """Tokens of a prompt."""
+    output_tokens: Tokens = 1000
+    """Tokens of an answer."""
+    concurrency: Requests = 16
+    """Requests at once."""
+    tensor_parallel_size: Annotated[Gpus | None, Field(examples=[8])] = None
+    """GPUs that share each layer: 1, 2, 4 or 8."""
+    pipeline_parallel_size: Annotated[Gpus | None, Field(examples=[2])] = None
+    """Stages of layers; two hosts are two stages."""
+    data_parallel_size: Annotated[Gpus | None, Field(examples=[8])] = None
+    """Copies of the attention; they share the experts."""
+    enable_expert_parallel: bool = False
+    """Whole experts to each GPU."""
+    max_model_len: Annotated[Tokens | None, Field(examples=[32768])] = None
+    """Longest request, in tokens."""
+    max_num_seqs: Annotated[Requests | None, Field(examples=[256])] = None
+    """Requests running at once."""
+    max_num_batched_tokens: Annotated[Tokens | None, Field(examples=[8192])] = None
+    """Tokens in one step."""
+    gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1, examples=[0.92])] = None
+    """Share of a GPU that vLLM may take."""
+    kv_cache_dtype: KvDtype = "auto"
+    """auto, or fp8."""
+    kv_cache_memory_bytes: Annotated[
+        int | None, BeforeValidator(bytes_typed), Flag(kind=str), Field(ge=1, le=1 << 50, examples=["8G"])
+    ] = None
+    """KV cache of a GPU, as 8G or 8.5g; no profile is made then."""
+    disable_hybrid_kv_cache_manager: bool = False
+    """Whole context in every layer."""
+    enforce_eager: bool = False
+    """No CUDA graphs."""
+    language_model_only: bool = False
+    """Text only: the vision tower is not loaded."""
+    dtype: Dtype = "auto"
+    """Activations; FP32 only on a machine without a GPU."""
+    vllm_version: str | None = None
+    """Whose rules to use; default: the newest examined."""
+    region: str | None = None
+    """AWS region of the price."""
+
+    @property
+    def request_tokens(self) -> int:
+        """One whole request of the workload."""
+        return self.input_tokens + self.output_tokens
+
+    @field_validator("region")
+    @classmethod
+    def of_aws(cls, region: str | None) -> str | None:
+        """A region that AWS has. Raises UsageError."""
+        check_region(region)
+        return region
+
+    @model_validator(mode="after")
+    def a_step_holds_a_token_of_each(self) -> Self:
+        """As vLLM wants it. Raises UsageError."""
+        if (self.max_num_batched_tokens or LONGEST) < (self.max_num_seqs or 0):
+            raise UsageError(
+                f"--max-num-batched-tokens {self.max_num_batched_tokens} is less than --max-num-seqs "
+                f"{self.max_num_seqs}: vLLM refuses that.",
+                "Raise the first or lower the second.",
+            )
+        return self
+
+
+def check_region(region: str | None) -> None:
+    """Raise UsageError for a region that AWS does not have."""
+    if region is not None and region not in prices.regions():
+        from infra.aws.boto import checked_regions  # slow to import, and seldom needed
+
+        checked_regions((region,))
+
+
+def check_named(model_name: str) -> None:
+    """Raise UsageError for a model without a name."""
+    if not model_name.strip():
+        raise UsageError("The model's name is empty.", "For example: corral size scout")
+
+
+def check_context(subject: Subject, options: Options) -> None:
+    """Raise UsageError when a request or --max-model-len is beyond the model, or one beyond the other."""
+    limit = subject.architecture.max_position_embeddings
+    length = options.max_model_len or limit
+    if length > limit:
+        raise UsageError(
+            f"--max-model-len {length:,} is beyond {subject.title}, which ends at {limit:,} tokens.",
+            f"Use at most {limit}.",
+        )
+    if options.request_tokens > length:
+        raise UsageError(
+            f"A request of {options.input_tokens:,} + {options.output_tokens:,} tokens is longer than "
+            f"{'--max-model-len' if options.max_model_len else 'the model'}, {length:,}.",
+            "Raise --max-model-len, or plan for shorter requests with --input-tokens and --output-tokens.",
+        )
+
+
+def check_precision(precision: str | None, known: tuple[str, ...]) -> None:
+    """Raise UsageError for a precision we do not know."""
+    if precision is not None and precision not in known:
+        raise UsageError(
+            f"{precision!r} is not a precision corral knows.", f"Use --precision {'|'.join(known)}."
+        )
+
+
+def check_ranking(asked: dict[str, object]) -> None:
+    """Raise UsageError for an option that needs one machine when every machine is ranked."""
+    meaningless = [name for name, value in asked.items() if value]
+    if meaningless:
+        raise UsageError(f"{meaningless[0]} needs one machine.", "Name it: --on g5.12xlarge")
