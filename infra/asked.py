@@ -1,6 +1,7 @@
 """PURE: records of what a user may ask for: a field is a flag, its default, its check and its help at once."""
 
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
 from pydantic import ConfigDict, ValidationError
@@ -54,7 +55,7 @@ def flag_names(record: type[Asked], field: str) -> tuple[str, ...]:
 
 def flag(info: FieldInfo) -> Flag:
     """What a field says of how it is typed."""
-    return next((each for each in info.metadata if isinstance(each, Flag)), Flag())
+    return next((each for each in checks(info) if isinstance(each, Flag)), Flag())
 
 
 def is_switch(info: FieldInfo) -> bool:
@@ -112,7 +113,7 @@ BOUNDS = ("ge", "gt", "le", "lt")
 
 
 def checks(info: FieldInfo) -> Iterator[object]:
-    """What constrains a field, or the items of one that may be repeated."""
+    """What is said of a field, or of the items of one that may be repeated."""
     yield from info.metadata
     for inner in get_args(info.annotation):
         if get_origin(inner) is Annotated:
@@ -129,6 +130,12 @@ def literals(annotation: Any) -> Iterator[object]:
             yield inner
 
 
-def number(bound: float) -> str:
+def number(bound: float | Decimal) -> str:
     """A limit as a person writes it."""
-    return f"{bound:,}" if isinstance(bound, int) else f"{bound:,.0f}" if abs(bound) >= 1000 else f"{bound:g}"
+    return (
+        f"{bound:,}"
+        if isinstance(bound, int | Decimal)
+        else f"{bound:,.0f}"
+        if abs(bound) >= 1000
+        else f"{bound:g}"
+    )

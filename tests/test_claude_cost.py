@@ -10,7 +10,8 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.costs.claude_cost import Way, claude_cost
+from deploy.costs.claude_cost import claude_cost
+from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_prices import claude
 from deploy.costs.claude_request import Request
 from infra.errors import UsageError
@@ -156,10 +157,10 @@ def test_what_has_no_published_price_is_refused(name: str, way: Way, day: date, 
     ("changed", "says"),
     [
         ("--model claude-sonet-5-5", "corral has no price for a Claude model called 'claude-sonet-5-5'."),
-        ("--input-tokens -1", "--input-tokens cannot be -1."),
-        ("--requests 0", "--requests cannot be 0."),
-        ("--cache-read-fraction nan", "--cache-read-fraction cannot be nan."),
-        ("--cache-read-fraction inf", "--cache-read-fraction cannot be inf."),
+        ("--input-tokens -1", "--input-tokens -1 is not between 0 and 1,000,000,000."),
+        ("--requests 0", "--requests 0 is not between 1 and 1,000,000,000,000."),
+        ("--cache-read-fraction nan", "--cache-read-fraction nan is no finite number."),
+        ("--cache-read-fraction inf", "--cache-read-fraction inf is no finite number."),
         (
             "--cache-read-fraction 0.6 --cache-write-fraction 0.6",
             "The cached shares of the prompt add up to more than 1.",

@@ -10,7 +10,6 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
-from deploy.costs.claude_cost import Way
 from deploy.costs.compare import compare
 from deploy.costs.compare_question import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
@@ -54,7 +53,7 @@ def test_break_even_against_sonnet() -> None:
 
 
 def test_people_double_what_break_even_takes() -> None:
-    found = compared(knobs={"ops_fte": Decimal("0.25")})
+    found = compared(ops_fte=Decimal("0.25"))
     assert near(found.break_even.mtok_per_month, "2076.81")
     assert near(found.break_even.required_utilisation, "0.13171")
 
@@ -80,13 +79,13 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
 
 
 def test_more_machines_spread_what_does_not_grow_with_them() -> None:
-    costly = {"ops_fte": Decimal(5), "utilisation": Decimal(1)}
-    found = compared(knobs=costly, claude_models=(SONNET,), price_per_hour=Decimal(70))
+    costly: dict[str, Any] = {"ops_fte": Decimal(5), "utilisation": Decimal(1)}
+    found = compared(**costly, claude_models=(SONNET,), price_per_hour=Decimal(70))
     assert found.answer == "never"
     (text,) = [text for text in found.what_would_change_it if text.startswith("Size:")]
     count = int(text.removeprefix("Size: ").split()[0])
-    enough = compared(knobs=costly | {"replicas": Decimal(count)}, price_per_hour=Decimal(70))
-    too_few = compared(knobs=costly | {"replicas": Decimal(count - 1)}, price_per_hour=Decimal(70))
+    enough = compared(**costly, replicas=Decimal(count), price_per_hour=Decimal(70))
+    too_few = compared(**costly, replicas=Decimal(count - 1), price_per_hour=Decimal(70))
     assert (enough.break_even.feasible, too_few.break_even.feasible) == (True, False)
 
 
@@ -177,7 +176,7 @@ def test_near_the_step_the_average_prompt_is_said_to_hide_dearer_ones() -> None:
 
 
 def test_a_batch_and_a_cache_make_claude_cheaper() -> None:
-    found = compared(way=Way(batch=True), cache_read_fraction=Decimal("0.5"))
+    found = compared(batch=True, cache_read_fraction=Decimal("0.5"))
     # per request: (375 x 2 + 375 x 0.10 + 250 x 10) / 2
     assert found.claude[0].usd_per_request == Decimal("0.00164375")
 
@@ -229,9 +228,7 @@ def test_more_than_the_machine_can_serve_is_refused_with_the_number_that_can() -
         "20,000 M tokens a month are more than the 15,768 M that 1 of these machines can serve.",
         "It takes 2 of them: --replicas 2",
     )
-    assert (
-        compared(mtok_per_month=Decimal(20_000), knobs={"replicas": Decimal(2)}).self_hosted.utilisation < 1
-    )
+    assert compared(mtok_per_month=Decimal(20_000), replicas=Decimal(2)).self_hosted.utilisation < 1
 
 
 def test_sensitivity_is_ordered_by_what_matters() -> None:
@@ -245,7 +242,7 @@ def test_sensitivity_is_ordered_by_what_matters() -> None:
     base = {row.required_utilisation_base for row in rows}
     assert len(base) == 1
     people = rows[0]
-    more = compared(token_ratio=None, knobs={"ops_fte": Decimal("0.5")})
+    more = compared(token_ratio=None, ops_fte=Decimal("0.5"))
     assert people.required_utilisation_high == more.break_even.required_utilisation
 
 
@@ -255,9 +252,7 @@ def test_an_owned_machine_needs_a_price() -> None:
         compared(plan=mine)
     rented = compared(plan=mine, price_per_hour=Decimal("5.672"))
     assert near(rented.break_even.mtok_per_month, "1035.14")
-    bought = compared(
-        plan=mine, capex_usd=Decimal(96_000), knobs={"power_kw": Decimal(1), "usd_per_kwh": Decimal("0.1")}
-    )
+    bought = compared(plan=mine, capex_usd=Decimal(96_000), power_kw=Decimal(1), usd_per_kwh=Decimal("0.1"))
     assert bought.self_hosted.bill.hardware_usd == 2000
     assert bought.self_hosted.bill.rent_usd == 0
     assert {
@@ -354,7 +349,7 @@ def test_without_a_probe_the_plans_prediction_is_used_and_labelled() -> None:
 
 
 def test_every_assumption_says_whose_it_is() -> None:
-    found = compared(knobs={"utilisation": Decimal("0.5")})
+    found = compared(utilisation=Decimal("0.5"))
     whose = {each.name: each.whose for each in found.assumptions}
     placeholder = "our placeholder, not your value"
     assert whose == {
@@ -406,11 +401,11 @@ def test_the_command_prints_the_machine_interface(capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("more", "code", "says"),
     [
-        (["--utilisation", "nan"], 2, "--utilisation cannot be nan."),
-        (["--utilisation", "1.1"], 2, "--utilisation cannot be 1.1."),
-        (["--price-per-hour", "-1"], 2, "--price-per-hour cannot be -1.0."),
-        (["--price-per-hour", "inf"], 2, "--price-per-hour cannot be inf."),
-        (["--token-ratio", "0"], 2, "--token-ratio cannot be 0.0."),
+        (["--utilisation", "nan"], 2, "--utilisation nan is no finite number."),
+        (["--utilisation", "1.1"], 2, "--utilisation 1.1 is not between 0.001 and 1."),
+        (["--price-per-hour", "-1"], 2, "--price-per-hour -1 is not between 0.0001 and 100,000."),
+        (["--price-per-hour", "inf"], 2, "--price-per-hour inf is no finite number."),
+        (["--token-ratio", "0"], 2, "--token-ratio 0 is not between 0.2 and 5."),
         (["--token-ratio", "1.5", "--content", "c"], 2, "A kind of text already sets the ratio."),
         (["--content", "klingon"], 2, "--content cannot be 'klingon'."),
         (["--claude-model", "gpt-4"], 2, "corral has no price for a Claude model called 'gpt-4'."),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from deploy.costs.knobs import Knobs, knobs, table
+from deploy.costs.knobs import KnobOptions, Knobs, knobs, table
 from deploy.costs.monthly_bill import (
     bill,
     capacity_mtok,
@@ -20,7 +20,7 @@ G5 = Decimal("5.672")
 
 
 def set_to(**given: Any) -> Knobs:
-    return knobs({name: Decimal(str(value)) for name, value in given.items()})
+    return knobs(KnobOptions.of(given).knobs)
 
 
 def near(found: Decimal, wanted: str) -> bool:
@@ -109,5 +109,5 @@ def test_what_is_asked_again_at_claude_is_paid_twice() -> None:
 @pytest.mark.parametrize("name", sorted(table()))
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "1e30"])
 def test_absurd_values_are_refused_by_name(name: str, value: str) -> None:
-    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} cannot be"):
-        knobs({name: Decimal(value)})
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} {value} is "):
+        KnobOptions.of({name: value})

@@ -18,6 +18,7 @@ from infra import processes
 from serving.model import tiny
 from serving.model.tiny import Layout
 from serving.sizing.size import plan_checkpoint
+from serving.sizing.size_options import Options
 from serving.vllm import client, health, server
 from serving.vllm.endpoint import Endpoint
 

@@ -4,6 +4,7 @@ import math
 from datetime import date
 from decimal import Decimal
 
+from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
 from deploy.costs.claude_request import Request, warnings
 from infra.errors import UsageError
@@ -11,14 +12,6 @@ from infra.money import Number, Usd, dollars, rounded
 from infra.record import Record
 
 MTOK = Decimal(1_000_000)
-
-
-class Way(Record):
-    """How the requests are sent."""
-
-    batch: bool = False
-    us_only: bool = False
-    fast: bool = False
 
 
 class Breakdown(Record):

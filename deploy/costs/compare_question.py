@@ -1,28 +1,76 @@
 """What a comparison is asked, beside its plan and its probe."""
 
-from collections.abc import Mapping
 from decimal import Decimal
+from typing import Annotated, ClassVar, Self
 
-from deploy.costs.claude_cost import Way
-from infra.record import Record
+from pydantic import Field, model_validator
+
+from deploy.costs.claude_cost_options import SlowerOrHere, Way, check_cached
+from deploy.costs.knobs import KnobOptions
+from infra.asked import Flag
+from infra.errors import UsageError
+
+Share = Annotated[Decimal, Flag(kind=float), Field(ge=0, le=1, examples=[0.5])]
 
 
-class Question(Record):
+class Question(KnobOptions, SlowerOrHere):
     """What the user wants compared, beside the plan and the probe. None: our default, and said so."""
 
-    claude_models: tuple[str, ...] = ()
-    price_per_hour: Decimal | None = None
-    capex_usd: Decimal | None = None
-    mtok_per_month: Decimal | None = None
-    """Instead of a utilisation: how many millions of tokens (Llama 4's, input and output) there are to serve."""
-    token_ratio: Decimal | None = None
+    heading: ClassVar[str] = "The comparison"
+
+    # The bounds are of typing errors: no machine costs so much, no text has such a ratio.
+    claude_models: Annotated[tuple[str, ...], Flag("--claude-model")] = ()
+    """Good enough for the work; repeatable. The cheapest decides."""
+    mtok_per_month: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.000001"), le=10**9, examples=[500])
+    ] = None
+    """Instead of --utilisation: millions of tokens a month, in and out, as Llama 4 counts them."""
+    price_per_hour: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
+    ] = None
+    """USD, one machine."""
+    capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=1, le=10**9, examples=[250_000])] = None
+    """Price of an owned one."""
+    token_ratio: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.2"), le=5, examples=[1.2])
+    ] = None
+    """Claude tokens per Llama 4 token."""
     content: str | None = None
-    claude_output_ratio: Decimal = Decimal(1)
-    """How much longer Claude's answer is than Llama's, in text."""
-    cache_read_fraction: Decimal = Decimal(0)
-    cache_write_fraction: Decimal = Decimal(0)
-    way: Way = Way()
-    claude_share: Decimal | None = None
-    escalation: Decimal = Decimal(0)
-    knobs: Mapping[str, Decimal] = {}
+    """english, verse, python, c, json, chinese: sets the ratio."""
+    claude_output_ratio: Annotated[Decimal, Flag(kind=float), Field(ge=Decimal("0.01"), le=100)] = Decimal(1)
+    """Length of Claude's answer over Llama's."""
+    cache_read_fraction: Share = Decimal(0)
+    """Of the prompt."""
+    cache_write_fraction: Share = Decimal(0)
+    """Of the prompt."""
+    claude_share: Share | None = None
+    """Share of tokens sent to Claude."""
+    escalation: Share = Decimal(0)
+    """Share of ours asked again there."""
     allow_invalid: bool = False
+    """Use an invalid probe."""
+
+    @property
+    def way(self) -> Way:
+        """How Claude is asked."""
+        return Way(batch=self.batch, us_only=self.us_only)
+
+    @model_validator(mode="after")
+    def without_contradiction(self) -> Self:
+        """No two options that cannot both hold. Raises UsageError."""
+        if self.mtok_per_month is not None and self.utilisation is not None:
+            raise UsageError(
+                "A volume already says how busy the machine is.",
+                "Use --utilisation or --mtok-per-month, not both.",
+            )
+        if self.token_ratio is not None and self.content is not None:
+            raise UsageError(
+                "A kind of text already sets the ratio.", "Use --token-ratio or --content, not both."
+            )
+        check_cached(1 - self.cache_read_fraction - self.cache_write_fraction)
+        if self.escalation and self.claude_share is None:
+            raise UsageError(
+                "--escalation is a part of a hybrid.",
+                "Say how much goes to Claude at once: --claude-share 0",
+            )
+        return self

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-from deploy.costs.ask_cost import number
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from infra.asked import Asked, Flag
 from infra.data import shipped_table
 from infra.money import Number
 from infra.record import Record
@@ -25,6 +28,54 @@ class Knob(Record):
     most: Decimal
     standing: Standing
     source: str
+
+
+@cache
+def table() -> dict[str, Knob]:
+    """Parse knobs.toml once."""
+    rows = shipped_table("deploy.costs", "knobs.toml")
+    return {name: Knob.model_validate(row) for name, row in rows.items()}
+
+
+def bounded(name: str) -> FieldInfo:
+    """The check and the help of a knob, from its row."""
+    knob = table()[name]
+    described: FieldInfo = Field(
+        ge=knob.least, le=knob.most, examples=[knob.value], description=f"{knob.means}. [{knob.value}]"
+    )
+    return described
+
+
+class KnobOptions(Asked):
+    """The user's own values of the knobs; None is ours."""
+
+    heading: ClassVar[str] = "The machine, kept up for a month"
+
+    utilisation: Annotated[Decimal | None, Flag(kind=float), bounded("utilisation")] = None
+    hours_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("hours_per_month")] = None
+    replicas: Annotated[Decimal | None, Flag(kind=int), bounded("replicas")] = None
+    storage_gb: Annotated[Decimal | None, Flag(kind=float), bounded("storage_gb")] = None
+    usd_per_storage_gb_month: Annotated[
+        Decimal | None, Flag(kind=float), bounded("usd_per_storage_gb_month")
+    ] = None
+    egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("egress_gb")] = None
+    usd_per_egress_gb: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_egress_gb")] = None
+    other_usd_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("other_usd_per_month")] = None
+    ops_fte: Annotated[Decimal | None, Flag(kind=float), bounded("ops_fte")] = None
+    usd_per_fte_year: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_fte_year")] = None
+    life_years: Annotated[Decimal | None, Flag(kind=float), bounded("life_years")] = None
+    residual_fraction: Annotated[Decimal | None, Flag(kind=float), bounded("residual_fraction")] = None
+    power_kw: Annotated[Decimal | None, Flag(kind=float), bounded("power_kw")] = None
+    pue: Annotated[Decimal | None, Flag(kind=float), bounded("pue")] = None
+    usd_per_kwh: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_kwh")] = None
+    hosting_usd_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("hosting_usd_per_month")] = (
+        None
+    )
+
+    @property
+    def knobs(self) -> dict[str, Decimal]:
+        """Those that were given."""
+        return {name: value for name in table() if (value := getattr(self, name)) is not None}
 
 
 class Knobs(Record):
@@ -59,13 +110,9 @@ class Assumption(Record):
     checked_on: date | None = None
 
 
-def knobs(given: Mapping[str, Decimal | float | int]) -> Knobs:
-    """The given values, checked, and ours for the rest. Raises UsageError for one outside its range."""
-    values = {
-        name: number(option(name), given[name], knob.least, knob.most) if name in given else knob.value
-        for name, knob in table().items()
-    }
-    return Knobs.model_validate(values)
+def knobs(given: Mapping[str, Decimal]) -> Knobs:
+    """The given values, and ours for the rest."""
+    return Knobs.model_validate({name: given.get(name, knob.value) for name, knob in table().items()})
 
 
 def option(name: str) -> str:
@@ -85,10 +132,3 @@ def assumption(name: str, knobs: Knobs, given: Mapping[str, object]) -> Assumpti
         whose="yours" if name in given else ours,
         source=option(name) if name in given else knob.source + standing,
     )
-
-
-@cache
-def table() -> dict[str, Knob]:
-    """Parse knobs.toml once."""
-    rows = shipped_table("deploy.costs", "knobs.toml")
-    return {name: Knob.model_validate(row) for name, row in rows.items()}
