@@ -9,6 +9,10 @@ from pydantic import PlainSerializer
 ROUNDED = Context(prec=12, rounding=ROUND_HALF_UP)
 
 
+MTOK = Decimal(1_000_000)
+"""The tokens that prices are of."""
+
+
 def as_number(value: Decimal) -> int | float:
     """The shortest JSON number that is read back as the same Decimal."""
     return int(value) if value == value.to_integral_value() else float(value)

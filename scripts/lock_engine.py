@@ -33,10 +33,10 @@ def taken(wheels: list[dict[str, Any]], rank: dict[Tag, int]) -> dict[str, Any]:
         name = str(wheel["url"]).rsplit("/", 1)[1].replace("%2B", "+")
         return min((rank[tag] for tag in parse_wheel_filename(name)[3] if tag in rank), default=len(rank))
 
-    found = min(wheels, key=best)
-    if best(found) == len(rank):
-        raise ValueError(f"no wheel fits: {found['url']}")
-    return found
+    best_wheel = min(wheels, key=best)
+    if best(best_wheel) == len(rank):
+        raise ValueError(f"no wheel fits: {best_wheel['url']}")
+    return best_wheel
 
 
 def main(version: str, pylock: str) -> None:

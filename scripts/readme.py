@@ -82,14 +82,14 @@ def a_clean_terminal(folder: Path, day: str) -> Iterator[None]:
         os.environ.update(usual)
 
 
-def block(found: re.Match[str]) -> str:
+def block(match: re.Match[str]) -> str:
     """One block, run again unless it is volatile."""
-    whole, text = found[0], found["text"]
-    if found["treated"] == "volatile":
-        if not VOLATILE.fullmatch(found["how"]):
-            raise SystemExit(f"A volatile block must name its day and hardware, not {found['how']!r}.")
+    whole, text = match[0], match["text"]
+    if match["treated"] == "volatile":
+        if not VOLATILE.fullmatch(match["how"]):
+            raise SystemExit(f"A volatile block must name its day and hardware, not {match['how']!r}.")
         return whole
-    most = int(found["how"]) if found["treated"] == "lines" else None
+    most = int(match["how"]) if match["treated"] == "lines" else None
     return whole.replace(text, "\n".join(session(text, most)))
 
 

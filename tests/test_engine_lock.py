@@ -17,7 +17,7 @@ LOCKS = sorted((ROOT / "serving" / "vllm" / "locks").glob("vllm-*.toml"))
 
 
 def test_every_version_that_keeps_users_apart_has_a_lock() -> None:
-    """From the one whose answers reach only who asked (vllm_versions.toml, CVE-2026-73558) to the newest."""
+    """From the one whose answers reach only who asked (versions.toml, CVE-2026-73558) to the newest."""
     table = data()
     since = max(advisory["below"] for advisory in table["advisory"])
     assert [path.stem for path in LOCKS] == [

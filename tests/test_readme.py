@@ -1,8 +1,9 @@
-"""The README shows what corral prints: scripts/readme runs its console blocks again."""
+"""The README shows what corral prints: scripts/readme runs its console blocks again. What is named is there."""
 
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,54 @@ def test_a_rewrite_puts_in_its_day(tmp_path: Path) -> None:
     assert readme("--check", str(path)).returncode == 1
     assert readme(str(path)).returncode == 0
     assert re.fullmatch(r"<!-- made on [0-9-]{10} -->\n# corral\n", path.read_text())
+
+
+# A path of ours, as it is written in text and comments; or one of our tables by its name alone.
+NAMED = re.compile(r"(?<![\w./-])(?:(?:deploy|serving|infra|scripts|tests)/[\w./*-]*[\w*/]|[\w-]+\.toml\b)")
+SPEAKS = ("README.md", "CONTRIBUTING.md", "deploy/**/*", "serving/**/*", "infra/**/*", "scripts/**/*")
+TEXT = {".py", ".toml", ".md", ".sh", ".c"}
+
+
+def there(name: str) -> bool:
+    """Whether a path of this repository, or a table's name, leads to something; `*` stands for anything."""
+    return any(ROOT.glob(name.rstrip("/"))) or ("/" not in name and any(tables(name)))
+
+
+def tables(name: str) -> Iterator[Path]:
+    """The files of that name in the packages."""
+    return (
+        path for floor in ("deploy", "serving", "infra", "scripts") for path in (ROOT / floor).rglob(name)
+    )
+
+
+def test_every_file_that_is_named_is_there() -> None:
+    files = (path for pattern in SPEAKS for path in ROOT.glob(pattern) if path.is_file())
+    missing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in files
+        if path.suffix in TEXT and "__pycache__" not in path.parts
+        for name in NAMED.findall(path.read_text(encoding="utf-8"))
+        if not there(name)
+    ]
+    assert missing == []
+
+
+def named_in_tree(lines: list[str]) -> Iterator[str]:
+    """The paths in the README's tree: the words before a line's gap, and the folders after it, below their folder."""
+    top = ""
+    for line in lines:
+        words, _, says = line.strip().partition("  ")
+        if not line.startswith(" "):
+            top = words
+            yield words
+        else:
+            yield from (top + word for word in words.split())
+        inside = top if not line.startswith(" ") else top + words
+        yield from (inside + word for word in re.findall(r"(?<!\S)[\w-]+/", says))
+
+
+def test_every_file_of_the_readmes_tree_is_there() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = list(named_in_tree(text.split("## The tree\n\n```\n")[1].split("\n```")[0].splitlines()))
+    assert len(named) > 30
+    assert [name for name in named if not there(name)] == []

@@ -8,10 +8,8 @@ from deploy.costs.claude_cost_options import Way
 from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
 from deploy.costs.claude_request import Request, warnings
 from infra.errors import UsageError
-from infra.money import Number, Usd, dollars, rounded
+from infra.money import MTOK, Number, Usd, dollars, rounded
 from infra.record import Record
-
-MTOK = Decimal(1_000_000)
 
 
 class Breakdown(Record):

@@ -8,11 +8,10 @@ from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_request import Request, warnings
 from deploy.costs.compare_question import Question
 from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted, Speed
-from deploy.costs.monthly_bill import MTOK
 from deploy.costs.self_hosted import OurSide
 from deploy.costs.token_ratio import token_ratio
 from deploy.costs.verdict import answer_of, verdict_of
-from infra.money import count, rounded
+from infra.money import MTOK, count, rounded
 
 
 def claude_side(model: ClaudeModel, ours: OurSide, question: Question, on: date) -> ClaudeSide:

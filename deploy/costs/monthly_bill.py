@@ -7,10 +7,9 @@ lowers a bill; it only spreads it over fewer tokens (llm-d, inference cost propo
 from decimal import Decimal
 
 from deploy.costs.knobs import Knobs
-from infra.money import Usd
+from infra.money import MTOK, Usd
 from infra.record import Record
 
-MTOK = Decimal(1_000_000)
 SECONDS_PER_HOUR = 3600
 MONTHS_PER_YEAR = 12
 

@@ -4,9 +4,9 @@ import math
 from decimal import Decimal
 
 from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted
-from deploy.costs.monthly_bill import MTOK, SECONDS_PER_HOUR
+from deploy.costs.monthly_bill import SECONDS_PER_HOUR
 from deploy.costs.self_hosted import OurSide
-from infra.money import count, dollars, percent
+from infra.money import MTOK, count, dollars, percent
 
 
 def answer_of(own: SelfHosted, even: BreakEven) -> Answer:

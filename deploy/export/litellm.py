@@ -7,10 +7,10 @@ from deploy.costs.claude_prices import claude, price_list
 from deploy.export.base import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile
+from infra.money import MTOK
 from infra.yaml_text import dumped
 
 LITELLM = "1.109.1"
-MTOK = 1_000_000
 
 
 def render(ask: Ask) -> Export:

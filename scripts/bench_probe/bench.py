@@ -93,7 +93,7 @@ def main() -> None:
             subprocess.run(["gcc", "-O2", "-o", built / name, clients.HERE / f"{name}.c"], check=True)
         (built / "tokenizer").mkdir()
         tiny_tokenizer.write(built / "tokenizer")
-        text = figures(built, options.rounds, found(options), options.hour)
+        text = figures(built, options.rounds, clients_here(options), options.hour)
     print(text)
     if options.output:
         options.output.write_text(text)
@@ -101,7 +101,7 @@ def main() -> None:
         sys.exit("A bound was missed: see above. Was anything else at work on this machine?")
 
 
-def found(options: argparse.Namespace) -> dict[str, Client]:
+def clients_here(options: argparse.Namespace) -> dict[str, Client]:
     """The clients that are here; a peer's name carries its version."""
     here: dict[str, Client] = {
         "corral": clients.corral,

@@ -29,14 +29,14 @@ class Mutant(NamedTuple):
 
 def draw(lines: dict[Path, int], number: int, seed: int) -> list[Mutant]:
     """Mutants of some files, so many at most: each place of the source is as likely as any other."""
-    found = [
+    places = [
         (path, site)
         for path, line in lines.items()
         for site in sites(path.read_bytes())
         if line in (0, site.line)
     ]
     random = Random(seed)
-    taken = sorted(random.sample(found, min(number, len(found))))
+    taken = sorted(random.sample(places, min(number, len(places))))
     return [mutant(path, site, random.choice(site.variants)) for path, site in taken]
 
 

@@ -66,7 +66,7 @@ def lines_named(where: Sequence[str], since: str | None) -> dict[Path, int]:
     names = [*where, *(changed_since(since) if since else ())]
     if not names:
         refuse("No source file is named.", f"Name some, or a package: {', '.join(PACKAGES)}.")
-    found: dict[Path, int] = {}
+    lines: dict[Path, int] = {}
     for name in names:
         path, _, line = name.partition(":")
         files = sources(Path(path))
@@ -75,8 +75,8 @@ def lines_named(where: Sequence[str], since: str | None) -> dict[Path, int]:
                 f"There is no source at {name}.",
                 f"Name a package ({', '.join(PACKAGES)}), a folder, FILE or FILE:LINE.",
             )
-        found |= dict.fromkeys(files, int(line or 0))
-    return found
+        lines |= dict.fromkeys(files, int(line or 0))
+    return lines
 
 
 def changed_since(commit: str) -> list[str]:

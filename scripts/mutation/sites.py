@@ -53,12 +53,12 @@ def sites(source: bytes) -> list[Site]:
     """Every place of a source file that can be changed, in order."""
     finder = Finder(source)
     finder.visit(ast.parse(source))
-    return sorted(finder.found)
+    return sorted(finder.sites)
 
 
 def scopes(source: bytes) -> dict[int, str]:
     """The innermost function of each line in a function's body; other lines are run as the file is loaded."""
-    found: dict[int, str] = {}
+    scope_of: dict[int, str] = {}
 
     def walk(node: ast.AST, around: tuple[str, ...]) -> None:
         for child in ast.iter_child_nodes(node):
@@ -68,11 +68,11 @@ def scopes(source: bytes) -> dict[int, str]:
             inside = (*around, child.name)
             if not isinstance(child, ast.ClassDef):
                 lines = range(child.body[0].lineno, (child.end_lineno or 0) + 1)
-                found.update(dict.fromkeys(lines, ".".join(inside)))
+                scope_of.update(dict.fromkeys(lines, ".".join(inside)))
             walk(child, inside)
 
     walk(ast.parse(source), ())
-    return found
+    return scope_of
 
 
 class Finder(ast.NodeVisitor):
@@ -83,7 +83,7 @@ class Finder(ast.NodeVisitor):
         self.line_starts = [0, *(match.end() for match in re.finditer(rb"\n", source))]
         self.scope: list[str] = []
         self.functions = 0
-        self.found: list[Site] = []
+        self.sites: list[Site] = []
 
     def start(self, node: ast.AST) -> int:
         return self.line_starts[node.lineno - 1] + node.col_offset
@@ -93,7 +93,7 @@ class Finder(ast.NodeVisitor):
 
     def note(self, start: int, end: int, *variants: str) -> None:
         line = self.source.count(b"\n", 0, start) + 1
-        self.found.append(Site(line, ".".join(self.scope) if self.functions else "", start, end, variants))
+        self.sites.append(Site(line, ".".join(self.scope) if self.functions else "", start, end, variants))
 
     def instead_of(self, node: ast.AST, *variants: str) -> None:
         self.note(self.start(node), self.end(node), *variants)
@@ -106,8 +106,8 @@ class Finder(ast.NodeVisitor):
             lambda comment: b" " * len(comment[0]),
             self.source[self.end(left) : self.start(right)],
         )
-        if variants and (found := re.search(pattern.encode(), gap)):
-            self.note(self.end(left) + found.start(), self.end(left) + found.end(), *variants)
+        if variants and (operator_at := re.search(pattern.encode(), gap)):
+            self.note(self.end(left) + operator_at.start(), self.end(left) + operator_at.end(), *variants)
 
     def all(self, *nodes: ast.AST | None) -> None:
         for node in nodes:

@@ -12,7 +12,7 @@ from serving.vllm.serve_options import ServeOptions, refuse_unsafe
 
 
 class Rules(Record):
-    """The rules of one range of versions; the fields are explained in vllm_versions.toml."""
+    """The rules of one range of versions; the fields are explained in versions.toml."""
 
     version: str
     from_version: str

@@ -60,8 +60,8 @@ def test_the_prices_that_were_asked_about() -> None:
         "p5.48xlarge": "55.04",
         "p4de.24xlarge": "27.44705",
     }
-    found = {name: price_of(ec2_types()[name]) for name in asked}
-    assert {name: str(price.usd_per_hour) for name, price in found.items() if price} == asked
+    prices = {name: price_of(ec2_types()[name]) for name in asked}
+    assert {name: str(price.usd_per_hour) for name, price in prices.items() if price} == asked
 
 
 def test_a_gpu_that_nobody_looked_up_says_so() -> None:

@@ -34,13 +34,13 @@ KINDS: dict[str, dict[str, int]] = {
 
 def theirs(model: ClaudeModel, tokens: int, context: dict[str, str] | None = None) -> Rates:
     """USD per million tokens as genai-prices has it, found by pricing one request a kind of token."""
-    found = {}
+    rates = {}
     for kind, marks in KINDS.items():
         usage = Usage(input_tokens=tokens, **{name: tokens for name in marks})
-        found[kind] = priced(model, usage, context) * 1_000_000 / tokens
+        rates[kind] = priced(model, usage, context) * 1_000_000 / tokens
     prompt = priced(model, Usage(input_tokens=tokens), context)
     both = priced(model, Usage(input_tokens=tokens, output_tokens=tokens), context)
-    return Rates(output=(both - prompt) * 1_000_000 / tokens, **found)
+    return Rates(output=(both - prompt) * 1_000_000 / tokens, **rates)
 
 
 def priced(model: ClaudeModel, usage: Usage, context: dict[str, str] | None) -> Decimal:

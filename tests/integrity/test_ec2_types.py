@@ -15,8 +15,8 @@ from infra.aws import quotas, region_offer, type_limits
 @pytest.fixture(scope="module")
 def recorded() -> dict[str, Any]:
     path = Path(moto.__file__).parent / "ec2/resources/instance_types.json.gz"
-    found: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
-    return found
+    types: dict[str, Any] = json.loads(gzip.decompress(path.read_bytes()))
+    return types
 
 
 @pytest.mark.parametrize("name", sorted(type_limits.listed()))

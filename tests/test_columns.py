@@ -1,0 +1,24 @@
+"""Text for a terminal: columns that line up, paragraphs that end before its edge."""
+
+import pytest
+
+from infra.columns import WIDTH, table, wrapped
+
+
+def test_columns_are_as_wide_as_their_widest_cell_and_end_without_blanks() -> None:
+    rows = [("machine", "$/h", ""), ("g5.12xlarge", "  5.67", "tight"), ("p5", " 55.04", "")]
+    assert table(rows) == "  machine      $/h\n  g5.12xlarge    5.67  tight\n  p5            55.04"
+    assert table(iter(rows[2:]), indent="") == "p5   55.04"
+    assert table([]) == ""
+
+
+def test_rows_of_different_lengths_are_no_table() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        table([("a", "b"), ("c",)])
+
+
+def test_a_paragraph_ends_before_the_edge_and_breaks_no_name() -> None:
+    text = wrapped("karpenter-provider-aws " * 12, "- ")
+    assert [line[:3] for line in text.splitlines()] == ["- k", "  k", "  k"]
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert text.split() == ["-", *["karpenter-provider-aws"] * 12]
