@@ -85,8 +85,6 @@ class Sender(ABC):
 class ClosedLoop(Sender):
     """Each connection is a slot: its next request follows the end of the one before."""
 
-    _pausing = 0
-
     def _begin(self) -> None:
         if self._load.duration_s is not None:
             self._loop.call_later(self._load.duration_s, self.stop)
@@ -96,8 +94,8 @@ class ClosedLoop(Sender):
         self._look_for_end()
 
     def is_waiting(self) -> bool:
-        """While there are slots: they are let go when there is nothing for them."""
-        return bool(self._pausing or self._pool.all)
+        """While there are slots, pausing ones too: they are let go when there is nothing for them."""
+        return bool(self._pool.all)
 
     def close(self) -> None:
         """Nothing of it is open."""
@@ -122,10 +120,8 @@ class ClosedLoop(Sender):
         if shot is None:
             self._pool.discard(connection)
             return
-        self._pausing += 1
 
         def resume() -> None:
-            self._pausing -= 1
             if not self._over.done():
                 self._take(connection, shot)
                 self._look_for_end()
