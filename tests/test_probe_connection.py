@@ -15,7 +15,8 @@ import pytest
 from serving.probe import connection as connections
 from serving.probe.apis import completions_event
 from serving.probe.connection import Connection, Peer
-from serving.probe.exchange import Answer, Shot, Tally
+from serving.probe.exchange import Answer, Shot
+from serving.probe.tally import Tally
 
 MS = 1_000_000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"

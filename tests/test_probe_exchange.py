@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from serving.probe.apis import completions_event
-from serving.probe.exchange import Answer, Shot, Tally, around, empty_to_drop, gaps, refused_by, token_chunks
+from serving.probe.exchange import Answer, Shot, around, refused_by
 from serving.probe.results import Refused, Result
+from serving.probe.tally import Tally
+from serving.probe.token_chunks import empty_to_drop, gaps, token_chunks
 from serving.probe.wire import Response, State
 
 MS = 1_000_000

@@ -12,7 +12,6 @@ import pytest
 from infra.errors import DocumentError
 from serving.probe import results
 from serving.probe.diff import change, diff_text, difference
-from serving.probe.exchange import empty_to_drop, gaps
 from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
@@ -26,6 +25,7 @@ from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
 from serving.probe.sweep import highest, keep, load_of, search
 from serving.probe.sweep_report import Point, Sweep, sweep_text
+from serving.probe.token_chunks import empty_to_drop, gaps
 
 
 def run_of(**fields: Any) -> Run:

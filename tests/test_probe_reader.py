@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from serving.probe import ask, compiled
 from serving.probe.apis import APIS, ApiName
 from serving.probe.connection import Connection, Peer
-from serving.probe.exchange import Answer, Shot, Tally, around
+from serving.probe.exchange import Answer, Shot, around
 from serving.probe.kernel_stamps import CONTROL_BYTES, ask_kernel_stamps, realtime_offset_ns
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
 from serving.probe.run import run
+from serving.probe.tally import Tally
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 END = b"0\r\n\r\n"

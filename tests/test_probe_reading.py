@@ -14,8 +14,8 @@ import pytest
 
 from serving.probe import compiled, reader
 from serving.probe.compiled import Batch, NotCompiled, Stream, compile_to
-from serving.probe.exchange import Tally
 from serving.probe.reader import CompiledReader, PythonReader, new_reader
+from serving.probe.tally import Tally
 from serving.probe.tls import Tls, TlsFault
 
 NOW_NS = 5_000_000_000_000

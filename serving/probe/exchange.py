@@ -1,6 +1,5 @@
 """PURE: a request as it is sent, and its answer as it grows; the result is made from it when there is time."""
 
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,8 @@ from orjson import loads
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.results import Refused, Result
 from serving.probe.server_words import body_line, one_line
+from serving.probe.tally import Tally
+from serving.probe.token_chunks import gaps, token_chunks
 from serving.probe.wire import Response
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
@@ -28,35 +29,6 @@ class Shot:
     """From the start; None in a closed loop."""
     follow: "Callable[[str], Shot] | None" = None
     """Makes the conversation's next request from the answer."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What all connections of a process count together."""
-
-    lags_us: "array[int]" = field(default_factory=lambda: array("i"))
-    connect_us: list[int] = field(default_factory=list)
-    reads: int = 0
-    events: int = 0
-    uncertain: int = 0
-    late_uncertain: int = 0
-    unstamped: int = 0
-    reconnects: int = 0
-    kernel_stamps: bool = False
-
-    def read(self, stamp_ns: int, now_ns: int) -> None:
-        """One read, with the kernel's stamp or none (0)."""
-        self.reads += 1
-        if stamp_ns:
-            self.lags_us.append((now_ns - stamp_ns) // 1000)
-        else:
-            self.unstamped += 1
-
-    def held_up(self, chunks: int, since_us: int) -> None:
-        """Of the last read's chunks the earlier ones waited longer: counted as if come evenly in that time."""
-        if self.lags_us:
-            last_us = self.lags_us[-1]
-            self.lags_us.extend(last_us + since_us * later // chunks for later in range(1, chunks))
 
 
 @dataclass(slots=True)
@@ -227,38 +199,3 @@ def refused_by(response: Response) -> Refused:
         words = body_line(response.body, response.encoding)
     location = response.headers.get("location") if 300 <= response.status < 400 else None
     return Refused(words, response.headers.get("retry-after") or None, location)
-
-
-def gaps(sent_ns: int, stamps_ns: list[int]) -> list[int]:
-    """The distance of each stamp from the one before, in microseconds; rounded so that they add up."""
-    times_us = [sent_ns // 1000, *(stamp_ns // 1000 for stamp_ns in stamps_ns)]
-    return [later - earlier for earlier, later in zip(times_us, times_us[1:], strict=False)]
-
-
-def token_chunks(
-    stamps_ns: list[int], tokens: list[int] | None, empty: list[tuple[int, bool]], output_tokens: int | None
-) -> tuple[list[int], list[int] | None]:
-    """Leave out the chunks that carried no token, as far as the server's usage tells them from withheld text."""
-    told = [*tokens, *[0] * (len(stamps_ns) - len(tokens))] if tokens else None
-    if not empty:
-        return stamps_ns, told
-    drop = empty_to_drop(empty, len(stamps_ns), output_tokens)
-    kept = [number for number in range(len(stamps_ns)) if number not in drop]
-    return [stamps_ns[number] for number in kept], told and [told[number] for number in kept]
-
-
-def empty_to_drop(empty: list[tuple[int, bool]], chunks: int, output_tokens: int | None) -> set[int]:
-    """Which empty chunks held no token.
-
-    A token may show no text yet (half a UTF-8 character), and a closing chunk may hold the end token or nothing.
-    Only the server's token count tells: all empty chunks are tokens when it needs them all; else the closing ones
-    are not; else none is.
-    """
-    everything = {number for number, _ in empty}
-    closing = {number for number, closes in empty if closes}
-    if output_tokens is None:
-        return everything
-    for drop in (set[int](), closing, everything):
-        if chunks - len(drop) == output_tokens:
-            return drop
-    return closing if chunks - len(closing) <= output_tokens else everything

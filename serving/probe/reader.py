@@ -16,8 +16,8 @@ from time import monotonic_ns
 from typing import Protocol
 
 from serving.probe.compiled import Batch, Handed, NotCompiled, Stream, library
-from serving.probe.exchange import Tally
 from serving.probe.kernel_stamps import CONTROL_BYTES, MOST_AHEAD_NS, MOST_LAG_NS, unpack_timespec
+from serving.probe.tally import Tally
 
 READ_BYTES = 65536
 # Of 50 us and the timer's slack, so that a burst is read at a few calls and nothing waits for half a millisecond. Only

@@ -1,11 +1,11 @@
 """What all connections of a process share: the event loop, their reader, the clocks' offset, what is counted."""
 
 from serving.probe.apis import APIS, ApiName
-from serving.probe.exchange import Tally
 from serving.probe.kernel_stamps import realtime_offset_ns
 from serving.probe.process import new_loop
 from serving.probe.reader import new_reader
 from serving.probe.spec import Load
+from serving.probe.tally import Tally
 
 
 class Shared:

@@ -1,0 +1,33 @@
+"""What all connections of a process count together."""
+
+from array import array
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Tally:
+    """Reads, events and how late they were; the empty chunk that closes a stream is no event."""
+
+    lags_us: "array[int]" = field(default_factory=lambda: array("i"))
+    connect_us: list[int] = field(default_factory=list)
+    reads: int = 0
+    events: int = 0
+    uncertain: int = 0
+    late_uncertain: int = 0
+    unstamped: int = 0
+    reconnects: int = 0
+    kernel_stamps: bool = False
+
+    def read(self, stamp_ns: int, now_ns: int) -> None:
+        """One read, with the kernel's stamp or none (0)."""
+        self.reads += 1
+        if stamp_ns:
+            self.lags_us.append((now_ns - stamp_ns) // 1000)
+        else:
+            self.unstamped += 1
+
+    def held_up(self, chunks: int, since_us: int) -> None:
+        """Of the last read's chunks the earlier ones waited longer: counted as if come evenly in that time."""
+        if self.lags_us:
+            last_us = self.lags_us[-1]
+            self.lags_us.extend(last_us + since_us * later // chunks for later in range(1, chunks))
