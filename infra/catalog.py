@@ -35,8 +35,8 @@ def ec2_types() -> dict[str, Machine]:
 
 def ec2_types_with(family: str) -> tuple[Machine, ...]:
     """The EC2 types whose GPU is of that family, smallest count first."""
-    found = [machine for machine in loaded()[1].values() if machine.gpu and machine.gpu.family == family]
-    return tuple(sorted(found, key=lambda machine: machine.gpu_count))
+    machines = [machine for machine in loaded()[1].values() if machine.gpu and machine.gpu.family == family]
+    return tuple(sorted(machines, key=lambda machine: machine.gpu_count))
 
 
 def gpu_called(name: str) -> Gpu | None:

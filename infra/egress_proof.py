@@ -107,13 +107,13 @@ class Egress(Document):
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Self:
         """Parse a report. Raises DocumentError when it was changed."""
-        found = super().parse(text, where)
-        if found.sha256 != found.digest():
+        report = super().parse(text, where)
+        if report.sha256 != report.digest():
             raise DocumentError(
                 f"{where} was changed: its sha256 is of something else.",
-                f"Make it again: corral egress {found.name}",
+                f"Make it again: corral egress {report.name}",
             )
-        return found
+        return report
 
 
 def look(text: str) -> Look:

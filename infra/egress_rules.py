@@ -62,9 +62,11 @@ def loaded(text: str) -> Loaded | None:
     try:
         items = json.loads(text)["nftables"]
         counters = [item["counter"] for item in items if "counter" in item]
-        found = {one["name"]: Count(packets=one["packets"], bytes=one["bytes"]) for one in counters}
+        by_name = {
+            counter["name"]: Count(packets=counter["packets"], bytes=counter["bytes"]) for counter in counters
+        }
         judged = [rule for item in items if "rule" in item and (rule := item["rule"])["chain"] == "output"]
-        return Loaded(uid=_uid(judged[0]["expr"]) if len(judged) == 1 else None, counters=found)
+        return Loaded(uid=_uid(judged[0]["expr"]) if len(judged) == 1 else None, counters=by_name)
     except (ValueError, KeyError, TypeError):
         raise HostError(
             "What nft says of the lock cannot be read.", "See it there: nft --json list ruleset"

@@ -101,34 +101,34 @@ def parse(output: str) -> HostFacts:
 
 
 def _facts(said: dict[str, list[str]]) -> HostFacts:
-    def one(key: str, default: str = "") -> str:
+    def first(key: str, default: str = "") -> str:
         return said.get(key, [default])[0] or default
 
     return HostFacts(
-        hostname=one("hostname"),
-        architecture=one("architecture"),
-        kernel=one("kernel"),
-        os=one("os", "unknown"),
-        boot_id=one("boot_id"),
+        hostname=first("hostname"),
+        architecture=first("architecture"),
+        kernel=first("kernel"),
+        os=first("os", "unknown"),
+        boot_id=first("boot_id"),
         clock_s=float(said["clock_s"][0]),
         cpu_count=int(said["cpu_count"][0]),
-        cpu_flags=frozenset(one("cpu_flags").split()),
-        numa_nodes=max(1, int(one("numa_nodes", "1"))),
+        cpu_flags=frozenset(first("cpu_flags").split()),
+        numa_nodes=max(1, int(first("numa_nodes", "1"))),
         memory_total_mib=int(said["memory_total_kib"][0]) // 1024,
         memory_available_mib=int(said["memory_available_kib"][0]) // 1024,
-        shm_mib=int(one("shm_kib", "0")) // 1024,
+        shm_mib=int(first("shm_kib", "0")) // 1024,
         disk_free_mib=dict(_disks(said.get("disk_free_kib", []))),
         ports_in_use=frozenset(int(local.rpartition(":")[2], 16) for local in said.get("listening", [])),
         interfaces={address: name for name, address in _pairs(said.get("address", []))},
-        privilege=_privilege(one("privilege")),
-        systemd=int(one("systemd")) if one("systemd").isdigit() else None,
-        python=one("python") or None,
+        privilege=_privilege(first("privilege")),
+        systemd=int(first("systemd")) if first("systemd").isdigit() else None,
+        python=first("python") or None,
         tools=frozenset(said.get("tool", [])),
         nvidia_device="nvidia_device" in said,
         nvswitch="nvswitch" in said,
-        fabric_manager=one("fabric_manager"),
+        fabric_manager=first("fabric_manager"),
         topology=tuple(said.get("topology", [])),
-        gpu=gpu_report(said.get("gpu", []), one("driver_version") or None, "nvidia_smi_failed" in said),
+        gpu=gpu_report(said.get("gpu", []), first("driver_version") or None, "nvidia_smi_failed" in said),
     )
 
 

@@ -59,8 +59,8 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
 
     Without a region, us-east-1. None when the machine is no EC2 type or has no price there.
     """
-    found = [row for row in rows() if row.instance_type == machine.instance_type]
-    here = [row for row in found if row.region == (region or DEFAULT_REGION)]
+    of_type = [row for row in rows() if row.instance_type == machine.instance_type]
+    here = [row for row in of_type if row.region == (region or DEFAULT_REGION)]
     if not here:
         return None
     best = min(here, key=lambda row: (row.purchase != ON_DEMAND, -row.checked_on.toordinal()))
@@ -69,12 +69,12 @@ def price_of(machine: Machine, region: str | None = None) -> HourlyPrice | None:
 
 def on_demand_price(instance_type: str, region: str) -> HourlyPrice | None:
     """The stored on-demand price of one machine; None where it is sold otherwise only, or nobody knows."""
-    found = [
+    matching = [
         row
         for row in rows()
         if (row.instance_type, row.region, row.purchase) == (instance_type, region, ON_DEMAND)
     ]
-    return max(found, key=lambda row: row.checked_on, default=None)
+    return max(matching, key=lambda row: row.checked_on, default=None)
 
 
 def regions() -> tuple[str, ...]:
@@ -110,22 +110,22 @@ def shipped() -> tuple[HourlyPrice, ...]:
 
 def kept() -> tuple[HourlyPrice, ...]:
     """The prices kept here; none where the document cannot be read, which `trouble` then says."""
-    found = read(path())
-    return () if isinstance(found, str) else found
+    stored = read(path())
+    return () if isinstance(stored, str) else stored
 
 
 def trouble() -> str:
     """Why the kept prices are not used, in one sentence; empty when all is well."""
-    found = read(path())
-    return f"{found} The prices corral ships are used." if isinstance(found, str) else ""
+    stored = read(path())
+    return f"{stored} The prices corral ships are used." if isinstance(stored, str) else ""
 
 
-def keep(found: Iterable[HourlyPrice]) -> None:
+def keep(prices: Iterable[HourlyPrice]) -> None:
     """Keep these in place of older ones of the same type and region. A document that cannot be read is made anew.
 
     Raises HostError when the disk refuses.
     """
-    fresh = {(row.instance_type, row.region): row for row in (*kept(), *found)}
+    fresh = {(row.instance_type, row.region): row for row in (*kept(), *prices)}
     if fresh:
         KeptPrices(prices=tuple(fresh[key] for key in sorted(fresh))).write(path())
 

@@ -83,12 +83,12 @@ def shared_memory(pids: Iterable[int]) -> tuple[Path, ...]:
     They are told by inode: glibc maps a semaphore under a name it then changes.
     """
     inodes = {inode for pid in pids for inode in mapped_inodes(pid)}
-    found = []
+    mapped = []
     for path in SHARED_MEMORY.iterdir():
         with suppress(OSError):
             if path.stat().st_ino in inodes:
-                found.append(path)
-    return tuple(sorted(found))
+                mapped.append(path)
+    return tuple(sorted(mapped))
 
 
 def mapped_inodes(pid: int) -> Iterator[int]:

@@ -19,8 +19,8 @@ find . -type f -exec sha256sum {} +
 
 def manifest(folder: Path) -> dict[str, str]:
     """Relative path -> SHA-256 of every file below a folder. Links are followed: the Hub's cache is made of them."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in found}
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
 def sha256(path: Path) -> str:

@@ -53,19 +53,19 @@ def survey(aws: Aws, order: Order) -> Survey:
             running += [row | {"Region": region} for row in seen if tags(row).get(TAG) == order.name]
             if lacking:
                 continue
-            here, found = look(aws, order, region, me.account, seen)
+            here, rated = look(aws, order, region, me.account, seen)
         except Refused as refused:
             if refused.kind != "auth":
                 raise
             # What one region denies (not enabled, or a policy of its own) says nothing of the others.
             findings.append(failed("permission", region, denial(refused), translated(refused).hint))
             continue
-        findings += found.findings
-        prices += found.prices
+        findings += rated.findings
+        prices += rated.prices
         if here:
             sites.append(here)
-            spots += found.spots
-            rates += found.rates
+            spots += rated.spots
+            rates += rated.rates
     findings += [*unlocked_found(order), *simulated(aws, order, me.arn, me.account)]
     return Survey(
         account=me.account,
@@ -186,9 +186,9 @@ def unlocked_found(order: Order) -> list[Finding]:
     """What nobody has fixed beforehand of what the box will run."""
     if not order.engine_unlocked:
         return []
-    found = f"{order.engine_unlocked} has no lock: the box installs what the package index has that day"
+    said = f"{order.engine_unlocked} has no lock: the box installs what the package index has that day"
     fix = "Plan with a version that has one (README), or bring a packed engine: --engine"
-    return [warning("engine", order.regions[0], found, fix)]
+    return [warning("engine", order.regions[0], said, fix)]
 
 
 def zones_found(
@@ -238,9 +238,9 @@ def open_found(order: Order, region: str) -> list[Finding]:
     """Whom the port is opened to, and that nothing on the way is encrypted."""
     if not order.cidr:
         return []
-    found = f"port {order.port} is opened to {order.cidr} by plain HTTP: prompts, answers and the key in the clear"
+    said = f"port {order.port} is opened to {order.cidr} by plain HTTP: prompts, answers and the key in the clear"
     fix = "Leave out --cidr: Session Manager encrypts. Or put a proxy with TLS before it."
-    return [warning("network", region, found, fix)]
+    return [warning("network", region, said, fix)]
 
 
 def full_found(order: Order, region: str, subnets: tuple[region_offer.Subnet, ...]) -> list[Finding]:
@@ -261,9 +261,9 @@ def several_found(order: Order, region: str) -> list[Finding]:
     """What nobody has verified of one server over several machines."""
     if order.nodes == 1:
         return []
-    found = "one server over rented machines: derived from owned hosts, never run on EC2 or over EFA"
+    said = "one server over rented machines: derived from owned hosts, never run on EC2 or over EFA"
     fix = "Without its OFI plugin NCCL silently uses TCP (vLLM PR 55783): look for NET/OFI in corral logs."
-    return [warning("network", region, found, fix)]
+    return [warning("network", region, said, fix)]
 
 
 def image_found(order: Order, region: str, image: region_offer.Image | None) -> list[Finding]:
@@ -274,8 +274,8 @@ def image_found(order: Order, region: str, image: region_offer.Image | None) -> 
     if image.architecture != "x86_64":
         return [failed("image", region, f"{image.image_id} is {image.architecture}", "Use an x86_64 image.")]
     if order.volume_gib < image.snapshot_gib:
-        found = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
-        return [failed("volume", region, found, f"Use --volume-gib {2 * image.snapshot_gib}")]
+        said = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
+        return [failed("volume", region, said, f"Use --volume-gib {2 * image.snapshot_gib}")]
     return [
         ok("image", region, f"{image.image_id} {image.name}"),
         *disk_found(order, region, image),
@@ -288,8 +288,8 @@ def slow_volume(order: Order, region: str) -> list[Finding]:
     slowest = min((limits(name).ebs_mb_per_s or 1e9) for name in order.instance_types)
     if order.volume_mib_per_s * 1.048576 <= slowest:
         return []
-    found = f"{order.volume_mib_per_s} MiB/s asked; the type reads at {slowest:.0f} MB/s"
-    return [warning("volume", region, found, "Lower --volume-mib-per-s; the rest is paid for nothing.")]
+    said = f"{order.volume_mib_per_s} MiB/s asked; the type reads at {slowest:.0f} MB/s"
+    return [warning("volume", region, said, "Lower --volume-mib-per-s; the rest is paid for nothing.")]
 
 
 def quota_found(
@@ -313,13 +313,13 @@ def quota_found(
         return warning("quota", region, f"{quota.name}: not shown ({refused.code})", "The launch will tell.")
     if allowed is None:
         return warning("quota", region, f"{quota.name}: AWS knows no such quota", "The launch will tell.")
-    found = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
+    said = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
     if need + used <= allowed:
-        return ok("quota", region, found)
+        return ok("quota", region, said)
     return failed(
         "quota",
         region,
-        found,
+        said,
         f"Ask for {need + used}: {quotas.page(region, quota)}",
     )
 
@@ -327,18 +327,18 @@ def quota_found(
 # --- the verdict
 
 
-def checked(found: Survey, order: Order) -> Survey:
+def checked(seen: Survey, order: Order) -> Survey:
     """Return the survey, or raise the error that says why the order cannot be launched anywhere."""
-    strangers = [row for row in found.running if tags(row).get(ORDER_TAG) != order.order_id]
+    strangers = [row for row in seen.running if tags(row).get(ORDER_TAG) != order.order_id]
     if strangers:
         raise UsageError(
             f"{order.name!r} is already up: {strangers[0]['InstanceId']}, "
             f"made by {tags(strangers[0]).get('corral:created-by', 'somebody')}.",
             f"Choose another --name, or take that one away: corral down {order.name} --target ec2",
         )
-    if found.spots or found.running:
-        return found
-    problems = [finding for finding in found.findings if finding.outcome == "failed"]
+    if seen.spots or seen.running:
+        return seen
+    problems = [finding for finding in seen.findings if finding.outcome == "failed"]
     raise verdict(problems)
 
 

@@ -132,13 +132,13 @@ def configured_region() -> str:
 
     Asks nobody. Raises AuthError for a profile that does not exist.
     """
-    found = named_region()
-    if not found:
+    region = named_region()
+    if not region:
         raise UsageError(
             "No AWS region is named: where a machine stands is not for corral to choose.",
             "Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region REGION",
         )
-    return checked_regions((found,))[0]
+    return checked_regions((region,))[0]
 
 
 def named_region() -> str:

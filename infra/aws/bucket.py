@@ -37,10 +37,10 @@ class Contents(Record):
 
 def place_of(address: str) -> Place:
     """The folder that is meant. Raises UsageError for what is no address, or a whole bucket."""
-    found = re.fullmatch(ADDRESS, address)
-    if not found:
+    parts = re.fullmatch(ADDRESS, address)
+    if not parts:
         raise UsageError(f"--to {address!r} is no folder in a bucket.", EXAMPLE)
-    return Place(bucket=found[1], prefix=f"{found[2]}/")
+    return Place(bucket=parts[1], prefix=f"{parts[2]}/")
 
 
 def check(aws: Aws, place: Place, region: str, account: str, crossing: str) -> None:

@@ -43,8 +43,8 @@ def offerings(aws: Aws, region: str, instance_type: str, count: int, hours: int)
         InstanceCount=count,
         CapacityDurationHours=hours,
     )
-    found = [offering(row, region) for row in aws.pages(asked, "CapacityBlockOfferings")]
-    return tuple(sorted(found, key=lambda one: (one.usd, one.starts_at)))
+    offered = [offering(row, region) for row in aws.pages(asked, "CapacityBlockOfferings")]
+    return tuple(sorted(offered, key=lambda block: (block.usd, block.starts_at)))
 
 
 def offering(row: dict[str, Any], region: str) -> Offering:

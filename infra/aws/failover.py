@@ -40,23 +40,23 @@ class Launched(Record):
     """What was tried before."""
 
 
-def launch(aws: Aws, order: Order, found: Survey) -> Launched:
+def launch(aws: Aws, order: Order, survey: Survey) -> Launched:
     """Launch all nodes in the first place that has them, and return when EC2 says they are healthy.
 
     Raises CapacityError when nowhere has, with the reason of every attempt; Refused for what no other place would
     cure (credentials, parameters, an AWS that does not answer).
     """
-    supporting_resources.roles(aws, order, found.account)
+    supporting_resources.roles(aws, order, survey.account)
     tried: list[Attempt] = []
-    spots = list(found.spots)
+    spots = list(survey.spots)
     groups: dict[str, str] = {}
     while spots:
         spot, spots = spots[0], spots[1:]
-        here = next(place for place in found.sites if place.region == spot.region)
+        here = next(place for place in survey.sites if place.region == spot.region)
         outcome: tuple[str, ...] | Attempt
         try:
             if spot.region not in groups:
-                groups[spot.region] = prepared(aws, order, here, spots_in(found, spot.region))
+                groups[spot.region] = prepared(aws, order, here, spots_in(survey, spot.region))
             outcome = attempt(aws, order, here, spot, groups[spot.region])
         except Refused as refused:
             if refused.kind != "auth" or all(other.region == spot.region for other in spots):
@@ -71,9 +71,9 @@ def launch(aws: Aws, order: Order, found: Survey) -> Launched:
     raise nowhere(tried)
 
 
-def spots_in(found: Survey, region: str) -> list[Spot]:
+def spots_in(survey: Survey, region: str) -> list[Spot]:
     """What is tried in a region."""
-    return [spot for spot in found.spots if spot.region == region]
+    return [spot for spot in survey.spots if spot.region == region]
 
 
 def prepared(aws: Aws, order: Order, here: Site, spots: list[Spot]) -> str:

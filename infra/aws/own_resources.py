@@ -18,11 +18,9 @@ def of_account(aws: Aws, order: Order, account: str) -> list[Finding]:
     ]
     bound = order.instance_profile or order.permissions_boundary
     if bound and (order.read_s3 or order.read_parameters):
-        found = f"{bound} is yours: whether it lets the machine read its weights and token is not looked at"
+        said = f"{bound} is yours: whether it lets the machine read its weights and token is not looked at"
         form = "box" if order.instance_profile else "boundary"
-        findings.append(
-            warning("roles", order.regions[0], found, f"It needs: corral iam-policy --for {form}")
-        )
+        findings.append(warning("roles", order.regions[0], said, f"It needs: corral iam-policy --for {form}"))
     return findings
 
 
@@ -141,13 +139,13 @@ def key_found(aws: Aws, order: Order, region: str) -> list[Finding]:
     """Whether the key is there, enabled, and one that EBS takes: symmetric, to encrypt with."""
     key = order.kms_key_id
     try:
-        found = aws.ask(key_request(order, region))["KeyMetadata"]
+        described = aws.ask(key_request(order, region))["KeyMetadata"]
     except Refused as refused:
         if refused.kind == "gone":
             return [failed("volume", region, f"{key} is no key there", "See yours: aws kms list-aliases")]
         fix = "The launch will tell: EC2 ends a machine whose key it may not use (kms:CreateGrant, kms:Decrypt)."
         return [warning("volume", region, f"{key}: not shown ({refused.code})", fix)]
-    state, spec, usage = found["KeyState"], found.get("KeySpec"), found.get("KeyUsage")
+    state, spec, usage = described["KeyState"], described.get("KeySpec"), described.get("KeyUsage")
     if state != "Enabled":
         return [failed("volume", region, f"{key} is {state}", "Enable it: aws kms enable-key")]
     if (spec, usage) != ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"):

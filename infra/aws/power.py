@@ -33,16 +33,16 @@ def stop(aws: Aws, order: Order) -> None:
 
     Raises UsageError for what cannot be stopped or whose time is over, CloudError when there is nothing, Refused.
     """
-    found = there(aws, order)
-    refuse_unstoppable(order, found)
-    if any(one.state in UP for one in found):
+    machines = there(aws, order)
+    refuse_unstoppable(order, machines)
+    if any(machine.state in UP for machine in machines):
         # A disk of ours that is full keeps nothing running: the end that was scheduled at the launch holds.
         with suppress(HostError):
-            keep_end(aws, order, found)
-        found = settled(aws, order, "pending")
-        up = [one for one in found if one.state in UP]
+            keep_end(aws, order, machines)
+        machines = settled(aws, order, "pending")
+        up = [machine for machine in machines if machine.state in UP]
         try:
-            aws.call(ec2(found[0].region, "StopInstances", InstanceIds=ids(up)))
+            aws.call(ec2(machines[0].region, "StopInstances", InstanceIds=ids(up)))
         except Refused as refused:
             raise unstopped(up, refused) from None
     settled(aws, order, *UP, "stopping")
@@ -54,37 +54,37 @@ def start(aws: Aws, order: Order) -> None:
     Raises CapacityError where EC2 has no room now, CloudError for what does not come up, UsageError when its time is
     over, Refused. What does not start stays stopped.
     """
-    found = there(aws, order)
-    keep_end(aws, order, found)
-    found = settled(aws, order, "stopping")
-    stopped = [one for one in found if one.state == "stopped"]
-    for one in stopped:
-        rented_machines.remember_billed(aws, one)
+    machines = there(aws, order)
+    keep_end(aws, order, machines)
+    machines = settled(aws, order, "stopping")
+    stopped = [machine for machine in machines if machine.state == "stopped"]
+    for machine in stopped:
+        rented_machines.remember_billed(aws, machine)
     if stopped:
         try:
-            aws.call(ec2(found[0].region, "StartInstances", InstanceIds=ids(stopped)))
+            aws.call(ec2(machines[0].region, "StartInstances", InstanceIds=ids(stopped)))
         except Refused as refused:
             if refused.kind != "capacity":
                 raise
             raise no_room(order, stopped, refused) from None
         aws.sleep(failover.POLL_S)  # EC2 may go on showing them stopped for a moment
-    see_healthy(aws, found)
+    see_healthy(aws, machines)
 
 
-def is_stopped(found: Iterable[Rented]) -> bool:
+def is_stopped(machines: Iterable[Rented]) -> bool:
     """Whether one of the machines is stopped, or on its way there."""
-    return any(one.state in DOWN for one in found)
+    return any(machine.state in DOWN for machine in machines)
 
 
-def see_healthy(aws: Aws, found: tuple[Rented, ...]) -> None:
+def see_healthy(aws: Aws, machines: tuple[Rented, ...]) -> None:
     """Wait until EC2's checks pass. Raises CloudError when they do not."""
-    region, all_ids = found[0].region, ids(found)
+    region, all_ids = machines[0].region, ids(machines)
     state = failover.awaited(aws, region, all_ids)
     if state == "late":
         raise failover.late(aws, region, all_ids)
     if state == "died":
         rows = failover.described(aws, region, all_ids)
-        code, name = failover.died_of(rows), found[0].deployment
+        code, name = failover.died_of(rows), machines[0].deployment
         hint = failover.OWN_FAULTS.get(code, f"Take it away and rent anew: corral down {name}")
         raise CloudError(
             f"{', '.join(all_ids)} did not start: {failover.reasons(rows)} ({code}).",
@@ -94,8 +94,8 @@ def see_healthy(aws: Aws, found: tuple[Rented, ...]) -> None:
 
 def there(aws: Aws, order: Order) -> tuple[Rented, ...]:
     """The machines that are not gone. Raises CloudError when there is none."""
-    found = rented_machines.machines(aws, order.name, order.regions)
-    left = tuple(one for one in found if one.state in (*UP, *DOWN))
+    machines = rented_machines.machines(aws, order.name, order.regions)
+    left = tuple(machine for machine in machines if machine.state in (*UP, *DOWN))
     if not left:
         raise CloudError(
             f"No machine of {order.name} is there.",
@@ -118,61 +118,61 @@ def settled(aws: Aws, order: Order, *passing: str) -> tuple[Rented, ...]:
     return wait.until(lambda: there(aws, order), lambda machines: not going(machines), pace, tell)
 
 
-def keep_end(aws: Aws, order: Order, found: tuple[Rented, ...]) -> None:
+def keep_end(aws: Aws, order: Order, machines: tuple[Rented, ...]) -> None:
     """See that the end of the machines is scheduled. Raises UsageError when their time is over."""
-    at = end_of(order, found)
+    at = end_of(order, machines)
     if at <= aws.now():
         raise UsageError(
             f"The time of {order.name} is over since {utc(at)}.",
             f"Give it more: corral extend {order.name} 8h; or take it away: corral down {order.name}",
         )
-    region = found[0].region
-    supporting_resources.schedule(aws, order, region, rented_machines.account(aws, region), ids(found), at)
+    region = machines[0].region
+    supporting_resources.schedule(aws, order, region, rented_machines.account(aws, region), ids(machines), at)
 
 
-def end_of(order: Order, found: Iterable[Rented]) -> datetime:
+def end_of(order: Order, machines: Iterable[Rented]) -> datetime:
     """When they end: as their tags say, which `extend` moves, else as it was ordered."""
-    return max((one.expires_at for one in found if one.expires_at), default=order.expires_at)
+    return max((machine.expires_at for machine in machines if machine.expires_at), default=order.expires_at)
 
 
-def ids(found: Iterable[Rented]) -> list[str]:
+def ids(machines: Iterable[Rented]) -> list[str]:
     """Their ids."""
-    return [one.instance_id for one in found]
+    return [machine.instance_id for machine in machines]
 
 
 # --- what cannot be
 
 
-def refuse_unstoppable(order: Order, found: tuple[Rented, ...]) -> None:
+def refuse_unstoppable(order: Order, machines: tuple[Rented, ...]) -> None:
     """Raise UsageError for machines of a kind that is not stopped."""
-    for one in found:
-        if one.purchase in NEVER:
+    for machine in machines:
+        if machine.purchase in NEVER:
             raise UsageError(
-                NEVER[one.purchase],
+                NEVER[machine.purchase],
                 f"Take it away: corral down {order.name}. What stops and starts is rented on demand.",
             )
 
 
-def unstopped(found: list[Rented], refused: Refused) -> CorralError | Refused:
+def unstopped(machines: list[Rented], refused: Refused) -> CorralError | Refused:
     """Why EC2 did not stop them, where there is a remedy."""
     if refused.code == "OperationNotPermitted":
         return CloudError(
-            f"{', '.join(ids(found))} cannot be stopped: stop protection is on.",
+            f"{', '.join(ids(machines))} cannot be stopped: stop protection is on.",
             "Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
         )
     if refused.code == "UnsupportedOperation":
         return CloudError(
-            f"EC2 does not stop {', '.join(ids(found))}: {refused.message}",
-            f"It can only be taken away: corral down {found[0].deployment}",
+            f"EC2 does not stop {', '.join(ids(machines))}: {refused.message}",
+            f"It can only be taken away: corral down {machines[0].deployment}",
         )
     return refused
 
 
-def no_room(order: Order, found: list[Rented], refused: Refused) -> CapacityError:
+def no_room(order: Order, machines: list[Rented], refused: Refused) -> CapacityError:
     """EC2 gives a stopped machine no claim to come back."""
     return CapacityError(
-        f"EC2 has no room for {found[0].instance_type} in {found[0].zone} now ({refused.code}): "
-        f"{', '.join(ids(found))} stays stopped.",
+        f"EC2 has no room for {machines[0].instance_type} in {machines[0].zone} now ({refused.code}): "
+        f"{', '.join(ids(machines))} stays stopped.",
         f"Try again later: corral serve {order.name}; or rent elsewhere: corral down {order.name}, then corral up PLAN "
         f"--target ec2 --name {order.name} --zone ZONE",
     )

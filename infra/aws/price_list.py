@@ -41,20 +41,20 @@ class Answers(NamedTuple):
 
 def ask(aws: Aws, places: Iterable[Place]) -> Answers:
     """Ask for each place; after AWS itself refused or was not there once, nothing more is asked."""
-    found = Answers({}, {}, None)
+    answers = Answers({}, {}, None)
     for place in places:
-        if found.failure:
-            found.refused[place] = unanswered(found.failure)
+        if answers.failure:
+            answers.refused[place] = unanswered(answers.failure)
             continue
         try:
             items = list(aws.pages(products_request(*place), "PriceList", ASK_FOR_S))
-            found.prices[place] = price_in(items, *place, aws.now().date())
+            answers.prices[place] = price_in(items, *place, aws.now().date())
         except Refused as refused:
-            found.refused[place] = unanswered(refused)
-            found = found._replace(failure=refused)
+            answers.refused[place] = unanswered(refused)
+            answers = answers._replace(failure=refused)
         except ValueError as error:
-            found.refused[place] = str(error)
-    return found
+            answers.refused[place] = str(error)
+    return answers
 
 
 def unanswered(refused: Refused) -> str:

@@ -21,8 +21,8 @@ def quota_of(instance_type: str, purchase: Purchase) -> Quota | None:
     """The vCPU quota a launch counts against; None where there is none (capacity blocks) or none is known."""
     listed = quotas().get(purchase, {})
     generation = instance_type.partition(".")[0][:2]
-    found = listed.get(generation) or listed.get(generation[0])
-    return Quota(**found) if found else None
+    row = listed.get(generation) or listed.get(generation[0])
+    return Quota(**row) if row else None
 
 
 def page(region: str, quota: Quota | None) -> str:

@@ -68,29 +68,29 @@ def rates(aws: Aws, order: Order, region: str, spots: list[Spot]) -> Rates:
         doubts={name: reason for (name, _), reason in answers.refused.items()},
         spot=spot_now(aws, region, types_of(spots, "spot")),
     )
-    found = Rates([], [], list(answers.prices.values()), [])
-    for purchase, name in dict.fromkeys((one.purchase, one.instance_type) for one in spots):
-        places = [one for one in spots if (one.purchase, one.instance_type) == (purchase, name)]
-        priced = [rate for one in places if (rate := rate_of(order, known, one))]
+    rated = Rates([], [], list(answers.prices.values()), [])
+    for purchase, name in dict.fromkeys((spot.purchase, spot.instance_type) for spot in spots):
+        places = [spot for spot in spots if (spot.purchase, spot.instance_type) == (purchase, name)]
+        priced = [rate for spot in places if (rate := rate_of(order, known, spot))]
         fair = [rate for rate in priced if within(order, rate.now)]
         unknown_allowed = purchase == "capacity-block" or order.allow_unknown_price
-        found.spots.extend([rate.spot for rate in fair] if priced else places if unknown_allowed else [])
-        found.rates.extend(fair)
-        found.findings.append(told(order, known, region, places[0], priced, fair))
+        rated.spots.extend([rate.spot for rate in fair] if priced else places if unknown_allowed else [])
+        rated.rates.extend(fair)
+        rated.findings.append(told(order, known, region, places[0], priced, fair))
     if known.doubts and trouble():
-        found.findings.append(warning("price", region, trouble(), "Ask AWS anew: corral prices --refresh"))
-    return found
+        rated.findings.append(warning("price", region, trouble(), "Ask AWS anew: corral prices --refresh"))
+    return rated
 
 
 def types_of(spots: list[Spot], *purchases: Purchase) -> tuple[str, ...]:
     """The types that may be bought so."""
-    return tuple(dict.fromkeys(one.instance_type for one in spots if one.purchase in purchases))
+    return tuple(dict.fromkeys(spot.instance_type for spot in spots if spot.purchase in purchases))
 
 
 def stored(spots: list[Spot], region: str) -> dict[str, HourlyPrice]:
     """The stored on-demand prices of their types."""
-    found = {one.instance_type: on_demand_price(one.instance_type, region) for one in spots}
-    return {name: price for name, price in found.items() if price}
+    prices = {spot.instance_type: on_demand_price(spot.instance_type, region) for spot in spots}
+    return {name: price for name, price in prices.items() if price}
 
 
 def spot_now(aws: Aws, region: str, types: tuple[str, ...]) -> dict[tuple[str, str], Decimal]:
@@ -131,33 +131,35 @@ def within(order: Order, usd_per_hour: Decimal) -> bool:
 # --- in words
 
 
-def told(order: Order, known: Known, region: str, one: Spot, priced: list[Rate], fair: list[Rate]) -> Finding:
+def told(
+    order: Order, known: Known, region: str, spot: Spot, priced: list[Rate], fair: list[Rate]
+) -> Finding:
     """What was found out about the price of a type bought one way."""
-    what = f"{one.purchase} {one.instance_type}"
-    doubt = known.doubts.get(one.instance_type, "")
-    if one.purchase == "capacity-block":
+    what = f"{spot.purchase} {spot.instance_type}"
+    doubt = known.doubts.get(spot.instance_type, "")
+    if spot.purchase == "capacity-block":
         return ok("price", region, f"{what}: paid when it was bought")
     if not priced:
-        found = f"{what}: no price is known; {doubt}"
+        said = f"{what}: no price is known; {doubt}"
         judge = warning if order.allow_unknown_price else failed
-        return judge("price", region, found, UNKNOWN)
-    found = f"{what}: {words(order, known, one, priced)}"
+        return judge("price", region, said, UNKNOWN)
+    said = f"{what}: {words(order, known, spot, priced)}"
     if not fair:
         limit = f"more than --max-usd-per-hour {order.max_usd_per_hour:g}"
-        return failed("price", region, f"{found}: {limit}", TOO_DEAR)
+        return failed("price", region, f"{said}: {limit}", TOO_DEAR)
     if doubt:
-        return warning("price", region, f"{found}; {doubt}", LOOK_UP)
-    if one.purchase == "spot" and not spot_of(known, priced):
-        return warning("price", region, found, "Allow ec2:DescribeSpotPriceHistory: corral iam-policy")
-    return ok("price", region, found)
+        return warning("price", region, f"{said}; {doubt}", LOOK_UP)
+    if spot.purchase == "spot" and not spot_of(known, priced):
+        return warning("price", region, said, "Allow ec2:DescribeSpotPriceHistory: corral iam-policy")
+    return ok("price", region, said)
 
 
-def words(order: Order, known: Known, one: Spot, priced: list[Rate]) -> str:
+def words(order: Order, known: Known, spot: Spot, priced: list[Rate]) -> str:
     """The price, whose it is, and its age where it is not of today."""
-    price = known.listed.get(one.instance_type)
+    price = known.listed.get(spot.instance_type)
     unit = "USD per hour" + (f", {order.nodes} of them" if order.nodes > 1 else "")
     listed = f"{usd(price.usd_per_hour)} {unit} ({price.origin}{age(price, known.on)})" if price else ""
-    if one.purchase == "on-demand":
+    if spot.purchase == "on-demand":
         return listed
     now = spot_of(known, priced)
     least_to_most = " to ".join(dict.fromkeys(map(usd, (now[0], now[-1])))) if now else ""

@@ -58,8 +58,8 @@ def offerings_request(order: Order, region: str) -> Request:
 
 def subnets(aws: Aws, order: Order, region: str) -> tuple[Subnet, ...]:
     """One subnet a zone, the one with most room; of the default VPC where the order names none."""
-    found = [as_subnet(row) for row in aws.pages(subnets_request(order, region), "Subnets")]
-    roomiest = sorted(found, key=lambda subnet: (subnet.zone, not subnet.public, -subnet.free_addresses))
+    usable = [as_subnet(row) for row in aws.pages(subnets_request(order, region), "Subnets")]
+    roomiest = sorted(usable, key=lambda subnet: (subnet.zone, not subnet.public, -subnet.free_addresses))
     return tuple({subnet.zone: subnet for subnet in reversed(roomiest)}.values())[::-1]
 
 

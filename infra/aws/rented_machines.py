@@ -48,12 +48,12 @@ class Rented(Record):
 
 def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...]:
     """The machines of a deployment in a fixed order, those included that ended within the last hour."""
-    found = (
+    unsorted = (
         rented(row, region)
         for region in regions
         for row in region_offer.instances(aws, ec2(region, "DescribeInstances", Filters=ours(name)))
     )
-    return tuple(sorted(found, key=lambda one: (one.launch_index, one.instance_id)))
+    return tuple(sorted(unsorted, key=lambda machine: (machine.launch_index, machine.instance_id)))
 
 
 def rented(row: dict[str, Any], region: str) -> Rented:
@@ -80,9 +80,9 @@ def rented(row: dict[str, Any], region: str) -> Rented:
 
 def ended_at(reason: str) -> datetime | None:
     """When it ended, from words such as "User initiated (2026-11-24 03:00:00 GMT)"."""
-    _, found, rest = reason.partition("(")
+    _, bracket, rest = reason.partition("(")
     try:
-        parsed = datetime.strptime(rest.partition(" GMT)")[0], "%Y-%m-%d %H:%M:%S") if found else None
+        parsed = datetime.strptime(rest.partition(" GMT)")[0], "%Y-%m-%d %H:%M:%S") if bracket else None
     except ValueError:
         return None
     return parsed.replace(tzinfo=UTC) if parsed else None
@@ -106,10 +106,10 @@ def moment(text: str) -> datetime | None:
 # --- money
 
 
-def usd_so_far(aws: Aws, found: tuple[Rented, ...]) -> float | None:
+def usd_so_far(aws: Aws, rented: tuple[Rented, ...]) -> float | None:
     """An estimate: price x seconds, without volumes and traffic. None where a price or a time is not known."""
     total = 0.0
-    for machine in found:
+    for machine in rented:
         usd_per_hour, seconds = price(aws, machine), billed_s(machine, aws.now())
         if usd_per_hour is None or seconds is None:
             return None
@@ -139,8 +139,8 @@ def price(aws: Aws, machine: Rented) -> float | None:
     if machine.purchase == "spot":
         return spot_price(aws, machine)
     listed = ec2_types().get(machine.instance_type)
-    found = price_of(listed, machine.region) if listed else None
-    return float(found.usd_per_hour) if found else None
+    hourly = price_of(listed, machine.region) if listed else None
+    return float(hourly.usd_per_hour) if hourly else None
 
 
 def spot_price(aws: Aws, machine: Rented) -> float | None:
@@ -161,11 +161,11 @@ def extend(aws: Aws, order: Order, minutes: int) -> datetime:
 
     A stopped machine has an end, too. Raises CloudError when nothing of it is left.
     """
-    found = machines(aws, order.name, order.regions)
-    left = [one for one in found if one.state in ("pending", "running", "stopping", "stopped")]
+    rented = machines(aws, order.name, order.regions)
+    left = [machine for machine in rented if machine.state in ("pending", "running", "stopping", "stopped")]
     if not left:
         raise CloudError(f"Nothing of {order.name!r} runs.", f"Begin anew: corral down {order.name}")
-    region, ids = left[0].region, [one.instance_id for one in left]
+    region, ids = left[0].region, [machine.instance_id for machine in left]
     at = aws.now() + timedelta(minutes=minutes)
     supporting_resources.schedule(aws, order, region, account(aws, region), ids, at)
     aws.call(move_expiry(region, ids, at))
@@ -180,8 +180,12 @@ def account(aws: Aws, region: str) -> str:
 
 def expired(aws: Aws, regions: tuple[str, ...]) -> tuple[Rented, ...]:
     """The machines of any deployment of ours whose time is over, in these regions."""
-    found = []
+    tagged = []
     for region in regions:
         asked = region_offer.instances_request(region, {"Name": "tag-key", "Values": [TAG]})
-        found += [rented(row, region) for row in region_offer.instances(aws, asked)]
-    return tuple(one for one in found if one.deployment and one.expires_at and one.expires_at <= aws.now())
+        tagged += [rented(row, region) for row in region_offer.instances(aws, asked)]
+    return tuple(
+        machine
+        for machine in tagged
+        if machine.deployment and machine.expires_at and machine.expires_at <= aws.now()
+    )

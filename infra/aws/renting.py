@@ -32,16 +32,16 @@ def told(function: Callable[P, T]) -> Callable[P, T]:
     return telling
 
 
-def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
+def rent(aws: Aws, order: Order, survey: Survey, keep: bool = False) -> Launched:
     """Launch the order, or adopt what already runs of it, or was stopped. `keep` leaves a failed launch for looking at.
 
     Raises CapacityError, AuthError, CloudError, Interrupted; nothing is left then unless the error says so, or it was
     there before, stopped.
     """
-    if back := started(aws, order, found):
+    if back := started(aws, order, survey):
         return back
     try:
-        return adopted(aws, order, found) or failover.launch(aws, order, found)
+        return adopted(aws, order, survey) or failover.launch(aws, order, survey)
     except (Refused, CorralError) as error:
         failure = translated(error) if isinstance(error, Refused) else error
         raise failure if keep else rolled_back(aws, order, failure) from None
@@ -49,9 +49,9 @@ def rent(aws: Aws, order: Order, found: Survey, keep: bool = False) -> Launched:
         raise rolled_back(aws, order, Interrupted("Interrupted while launching.")) from None
 
 
-def started(aws: Aws, order: Order, found: Survey) -> Launched | None:
+def started(aws: Aws, order: Order, survey: Survey) -> Launched | None:
     """The machines of this very order, started again, when some of them are stopped and none is gone."""
-    machines = [row for row in found.running if row["State"]["Name"] in (*power.UP, *power.DOWN)]
+    machines = [row for row in survey.running if row["State"]["Name"] in (*power.UP, *power.DOWN)]
     stopped = any(row["State"]["Name"] in power.DOWN for row in machines)
     if not stopped or len(machines) != order.nodes:
         return None
@@ -64,9 +64,9 @@ def started(aws: Aws, order: Order, found: Survey) -> Launched | None:
     return Launched(spot=spot_of(machines[0]), instance_ids=ids, attempts=())
 
 
-def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
+def adopted(aws: Aws, order: Order, survey: Survey) -> Launched | None:
     """The machines of this very order, when all of them run: from an earlier `up` that was cut off, or is done."""
-    alive = [row for row in found.running if row["State"]["Name"] in ("pending", "running")]
+    alive = [row for row in survey.running if row["State"]["Name"] in ("pending", "running")]
     ids = [str(row["InstanceId"]) for row in alive]
     if not ids:
         return None
@@ -74,7 +74,7 @@ def adopted(aws: Aws, order: Order, found: Survey) -> Launched | None:
     if len(ids) == order.nodes:
         aws.say(f"already launched: {', '.join(ids)}")
         end = power.end_of(order, [rented_machines.rented(row, spot.region) for row in alive])
-        supporting_resources.schedule(aws, order, spot.region, found.account, ids, end)
+        supporting_resources.schedule(aws, order, spot.region, survey.account, ids, end)
         state = failover.awaited(aws, spot.region, ids)
         if state == "ready":
             return Launched(spot=spot, instance_ids=tuple(ids), attempts=())

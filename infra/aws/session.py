@@ -176,8 +176,8 @@ def enclosed(words: str, mark: str) -> str:
 
 def answer_in(out: str, mark: str) -> Answer | None:
     """The answer among what a session said; None when the command did not end in it."""
-    found = re.search(rf"^{mark}\n(.*)\n{mark} (\d+)$", out.replace("\r\n", "\n"), re.MULTILINE | re.DOTALL)
-    return Answer(text=found[1], exit_code=int(found[2])) if found else None
+    between = re.search(rf"^{mark}\n(.*)\n{mark} (\d+)$", out.replace("\r\n", "\n"), re.MULTILINE | re.DOTALL)
+    return Answer(text=between[1], exit_code=int(between[2])) if between else None
 
 
 def unreached(instance_id: str, out: str, err: str) -> HostError:

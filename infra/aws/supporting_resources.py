@@ -33,13 +33,13 @@ def existing_group(aws: Aws, order: Order, here: Site) -> str:
         {"Name": "vpc-id", "Values": [here.vpc_id]},
     ]
     asked = request.ec2(here.region, "DescribeSecurityGroups", Filters=filters)
-    found = list(aws.pages(asked, "SecurityGroups"))
-    if not found:
+    groups = list(aws.pages(asked, "SecurityGroups"))
+    if not groups:
         raise CloudError(
             f"The security group {order.resource_name} exists in {here.region}, but EC2 does not show it.",
             "Try again in a minute.",
         )
-    return str(checked_ours(order, found[0], "security group")["GroupId"])
+    return str(checked_ours(order, groups[0], "security group")["GroupId"])
 
 
 def placement_group(aws: Aws, order: Order, region: str) -> None:
@@ -66,8 +66,8 @@ def check_existing(aws: Aws, order: Order, asked: Request, refused: Refused) -> 
     """Raise, unless what was to be made is there already and ours."""
     parameters = asked.parameters
     if asked.operation == "CreateRole" and refused.kind == "exists":
-        found = aws.call(request.iam("GetRole", RoleName=parameters["RoleName"]))["Role"]
-        checked_ours(order, found, "role")
+        described = aws.call(request.iam("GetRole", RoleName=parameters["RoleName"]))["Role"]
+        checked_ours(order, described, "role")
     elif asked.operation == "CreateInstanceProfile" and refused.kind == "exists":
         checked_ours(order, profile(aws, parameters["InstanceProfileName"]), "instance profile")
     elif asked.operation == "AddRoleToInstanceProfile" and refused.code == "LimitExceeded":
@@ -111,8 +111,8 @@ def made_or_there(aws: Aws, asked: Request) -> bool:
 
 def checked_ours(order: Order, resource: dict[str, Any], what: str) -> dict[str, Any]:
     """Return the resource, or raise UsageError when it is not of this order."""
-    found = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-    if found.get(ORDER_TAG) != order.order_id:
+    tags = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+    if tags.get(ORDER_TAG) != order.order_id:
         raise UsageError(
             f"A {what} called {order.resource_name} exists in this account and is not of this deployment.",
             f"Choose another --name, or take that one away: corral down {order.name} --target ec2",

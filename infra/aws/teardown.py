@@ -105,27 +105,27 @@ class Teardown:
 
     def region(self, region: str) -> list[Resource]:
         """Remove what is in a region; return what is still there."""
-        found = self.tagged(region)
-        found += self.remembered_instances(region, found) + self.remembered_groups(region, found)
+        resources = self.tagged(region)
+        resources += self.remembered_instances(region, resources) + self.remembered_groups(region, resources)
         for _ in range(ROUNDS):
-            self.remove(region, found)
-            found = self.everything(region)
-            if not found:
+            self.remove(region, resources)
+            resources = self.everything(region)
+            if not resources:
                 break
-        return found
+        return resources
 
-    def remembered_instances(self, region: str, found: list[Resource]) -> list[Resource]:
+    def remembered_instances(self, region: str, tagged: list[Resource]) -> list[Resource]:
         """The instances only the ledger knows: the answer was lost, the tags were, or EC2 does not show them yet."""
         ledger, fresh = self.aws.ledger, self.aws.now() - FRESH
         if ledger is None:
             return []
-        known = {resource.id for resource in found}
+        known = {resource.id for resource in tagged}
         rows = []
         for filter_name, wanted, recent in (
             ("instance-id", ledger.launched(region), ledger.launched(region, fresh)),
             ("client-token", ledger.unanswered(region), ledger.unanswered(region, fresh)),
         ):
-            ids = tuple(one for one in wanted if one not in known)
+            ids = tuple(each for each in wanted if each not in known)
             rows += self.shown(region, filter_name, ids, len(set(recent) - known)) if ids else []
         return [
             Resource(type="instances", id=row["InstanceId"], region=region)
@@ -143,10 +143,10 @@ class Teardown:
             lambda: region_offer.instances(self.aws, asked), lambda rows: len(rows) >= expected, pace
         )
 
-    def remembered_groups(self, region: str, found: list[Resource]) -> list[Resource]:
+    def remembered_groups(self, region: str, tagged: list[Resource]) -> list[Resource]:
         """The security groups the ledger remembers, should one have lost its tags."""
         remembered = set(self.aws.ledger.security_groups(region)) if self.aws.ledger else set()
-        ids = sorted(remembered - {resource.id for resource in found})
+        ids = sorted(remembered - {resource.id for resource in tagged})
         if not ids:
             return []
         filters = [
@@ -220,15 +220,15 @@ class Teardown:
 
     # --- removal
 
-    def remove(self, region: str, found: list[Resource]) -> None:
+    def remove(self, region: str, resources: list[Resource]) -> None:
         """Remove things in the order in which they let go of each other; a schedule after the machines it ends."""
-        machines, schedules = of_type(found, "instances"), of_type(found, "schedules")
+        machines, schedules = of_type(resources, "instances"), of_type(resources, "schedules")
         self.terminate(region, [machine.id for machine in machines])
         for kind in KINDS[1:]:
-            for resource in of_type(found, kind.type):
+            for resource in of_type(resources, kind.type):
                 value = [resource.id] if kind.id_parameter.endswith("Ids") else resource.id
                 self.delete(resource, ec2(region, kind.delete, **{kind.id_parameter: value}))
-        if found and self.are_left(region, machines):
+        if resources and self.are_left(region, machines):
             self.kept(schedules)
             return
         for resource in schedules:
@@ -252,7 +252,7 @@ class Teardown:
         for instance_id in ids:
             resource = Resource(type="instances", id=instance_id, region=region)
             self.delete(resource, ec2(region, "TerminateInstances", InstanceIds=[instance_id]))
-        ending = [one for one in ids if not self.in_trouble("instances", one, region)]
+        ending = [each for each in ids if not self.in_trouble("instances", each, region)]
         self.machines_stay |= ending != ids
         if not ending:
             return
@@ -294,8 +294,8 @@ class Teardown:
 
     def iam(self) -> list[Resource]:
         """Remove the instance profile and the roles; return what is still there."""
-        found = self.of_iam()
-        for resource in found:
+        resources = self.of_iam()
+        for resource in resources:
             if resource.type == "instance_profiles":
                 self.remove_profile(resource)
             else:
@@ -320,14 +320,14 @@ class Teardown:
     def named(self, kind: str, operation: str, key: str, name: str) -> list[Resource]:
         """One thing of IAM by its name."""
         try:
-            found = self.aws.call(iam(operation, **{f"{key}Name": name}))[key]
+            described = self.aws.call(iam(operation, **{f"{key}Name": name}))[key]
         except Refused as refused:
             if refused.kind == "gone":
                 return []
             raise
         return (
             [Resource(type=kind, id=name, region=GLOBAL)]
-            if is_marked(found.get("Tags", []), *self.mark)
+            if is_marked(described.get("Tags", []), *self.mark)
             else []
         )
 
@@ -384,9 +384,9 @@ def alive(row: dict[str, Any]) -> bool:
     return bool(row["State"]["Name"] != "terminated")
 
 
-def of_type(found: list[Resource], kind: str) -> list[Resource]:
+def of_type(resources: list[Resource], kind: str) -> list[Resource]:
     """The resources of one type."""
-    return [resource for resource in found if resource.type == kind]
+    return [resource for resource in resources if resource.type == kind]
 
 
 def is_marked(tags: list[dict[str, str]], key: str, value: str) -> bool:

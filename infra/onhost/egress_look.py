@@ -133,28 +133,28 @@ def join_groups(pid: int) -> None:
 
 def sockets(is_ours: "Callable[[int, str], bool]") -> "list[str]":
     """The other end of every connected socket that is ours, as ADDRESS PORT, from the tables ss reads."""
-    found = []
+    ends = []
     for table in ("tcp", "tcp6", "udp", "udp6"):
         path = Path("/proc/net", table)
         for line in path.read_text().splitlines()[1:] if path.exists() else []:
             cells = line.split()
             state, owner, inode = cells[3], int(cells[7]), cells[9]
             if state not in (LISTEN, UNCONNECTED) and is_ours(owner, inode):
-                found.append(readable(cells[2]))
-    return found
+                ends.append(readable(cells[2]))
+    return ends
 
 
 def inodes(pid: int) -> "set[str]":
     """The sockets a process holds, by the number the kernel's tables know them by."""
-    found = set()
+    numbers = set()
     for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
         try:
             link = os.readlink(descriptor)
         except OSError:
             continue
         if link.startswith("socket:["):
-            found.add(link[len("socket:[") : -1])
-    return found
+            numbers.add(link[len("socket:[") : -1])
+    return numbers
 
 
 def readable(end: str) -> str:

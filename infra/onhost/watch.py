@@ -91,10 +91,10 @@ def activity(metrics: str, unit: str, root: Path) -> str:
 
 def hopeless(unit: str, root: Path) -> str:
     """Why a server that does not answer will not do so by itself; nothing while it may."""
-    found, phase, first = state(unit), root / "phase", root / "first"
-    if found == "failed":
+    active, phase, first = state(unit), root / "phase", root / "first"
+    if active == "failed":
         return "failed"
-    if found == "inactive" and phase.exists() and phase.read_text().startswith(FINAL):
+    if active == "inactive" and phase.exists() and phase.read_text().startswith(FINAL):
         return "not started"
     # It works for the server of another box, and has none of its own to ask.
     return "alone" if first.exists() and not is_there(first.read_text().strip()) else ""

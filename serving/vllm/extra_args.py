@@ -193,11 +193,11 @@ def records() -> dict[tuple[int, ...], dict[str, str]]:
     """By version, every option of its parser and the name the value is kept under."""
     table = shipped_table("serving.vllm", "flags.toml")
     options: dict[str, str] = {}
-    found = {}
+    by_version = {}
     for row in table["version"]:
         options = {option: name for option, name in options.items() if option not in row["gone"]} | row["new"]
-        found[tuple(map(int, row["version"].split(".")))] = options
-    return found
+        by_version[tuple(map(int, row["version"].split(".")))] = options
+    return by_version
 
 
 @cache

@@ -10,8 +10,8 @@ from pathlib import Path
 
 def parts(path: Path) -> list[tuple[int, Path]]:
     """The files of a log and where in it each begins, in order."""
-    later = [found for found in path.parent.glob(f"{path.name}.*") if found.suffix[1:].isdigit()]
-    return [(0, path), *sorted((int(found.suffix[1:]), found) for found in later)]
+    later = [part for part in path.parent.glob(f"{path.name}.*") if part.suffix[1:].isdigit()]
+    return [(0, path), *sorted((int(part.suffix[1:]), part) for part in later)]
 
 
 def text(path: Path) -> str:
@@ -70,8 +70,8 @@ class Tail:
 
     def follow(self, begin: int, descriptor: int) -> None:
         """Begin again where the log was replaced or cut."""
-        found = os.fstat(descriptor)
-        replaced = begin == 0 and found.st_ino != self.inode
-        if replaced or (begin == self.begin and found.st_size < self.position):
-            self.inode = found.st_ino if begin == 0 else self.inode
+        file = os.fstat(descriptor)
+        replaced = begin == 0 and file.st_ino != self.inode
+        if replaced or (begin == self.begin and file.st_size < self.position):
+            self.inode = file.st_ino if begin == 0 else self.inode
             self.begin, self.position, self.rest = begin, 0, ""

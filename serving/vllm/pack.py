@@ -43,12 +43,12 @@ def prefix_of(vllm: Path) -> Path:
 
 def python_of(prefix: Path) -> str:
     """The Python version an environment is for, as in 3.11. Raises ServerError when it says none."""
-    found = sorted(path.name.removeprefix("python") for path in prefix.glob("lib/python3.*"))
-    if not found:
+    versions = sorted(path.name.removeprefix("python") for path in prefix.glob("lib/python3.*"))
+    if not versions:
         raise ServerError(
             f"{prefix} holds no Python packages.", "Install the engine again: corral engine install"
         )
-    return found[-1]
+    return versions[-1]
 
 
 def pack_file(engine: Engine, path: Path) -> Packed:

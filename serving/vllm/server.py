@@ -97,8 +97,8 @@ def temporary(folder: Path) -> Path:
 def make_private(path: Path) -> None:
     """Make a folder only this user can enter. Raises HostError when somebody else has one of that name."""
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
         raise HostError(
             f"{path} belongs to somebody else.", "Remove it, or set CORRAL_HOME to a shorter path."
         )

@@ -88,10 +88,10 @@ def advisories(numbers: tuple[int, ...]) -> list[dict[str, Any]]:
 
 def number(version: str) -> tuple[int, ...]:
     """A version as numbers. Raises UsageError when it is none."""
-    found = release(version)
-    if not found:
+    numbers = release(version)
+    if not numbers:
         raise UsageError(f"{version!r} is not a vLLM version.", "Write it as 0.33.0.")
-    return found
+    return numbers
 
 
 def release(version: str) -> tuple[int, ...]:
