@@ -5,7 +5,7 @@ import pytest
 from infra import catalog, gpus
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport
-from serving.sizing.size_cpu import local_machine
+from serving.sizing.this_machine import local_machine
 
 WHOLE = [
     ("Tesla T4", 15_360, "T4"),

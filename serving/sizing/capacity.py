@@ -16,6 +16,7 @@ from serving.model.gpu_support import refusal
 from serving.model.models import model
 from serving.sizing.assemble import priced
 from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.plot import draw
 from serving.sizing.predict import Predictor
@@ -214,7 +215,8 @@ def machine_choices(question: Question, subject: Subject, whole: Machine) -> Ite
 def one_choice(question: Question, subject: Subject, whole: Machine, cut: Machine, gpu: Gpu) -> Choice:
     """Replicas of one size on one machine."""
     options = options_of(question)
-    outcome = best_outcome(subject, cut, gpu, options)
+    case = Case(subject, cut, options)
+    outcome = best_outcome(case)
     per_machine = max(1, whole.gpu_count // outcome.split.gpus)
     choice = Choice(
         machine=whole.name,
@@ -232,7 +234,7 @@ def one_choice(question: Question, subject: Subject, whole: Machine, cut: Machin
         refused = why_not(gpu, outcome)
     if refused:
         return choice.model_copy(update={"verdict": "does not fit", "why": refused})
-    return loaded(question, whole, choice, Predictor(subject, cut, gpu, outcome, options))
+    return loaded(question, whole, choice, Predictor(case, outcome))
 
 
 def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predictor) -> Choice:

@@ -1,6 +1,7 @@
 """PURE: every number of a plan as a readable derivation."""
 
-from serving.sizing.plan import Plan, Term
+from serving.model.memory import Term
+from serving.sizing.plan import Plan
 from serving.sizing.show import NAMES
 
 

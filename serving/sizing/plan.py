@@ -8,6 +8,7 @@ from pydantic import Field
 from infra.errors import UsageError
 from infra.money import Usd
 from infra.record import Document, Record
+from serving.model.memory import Term
 from serving.vllm.serve_options import ServeOptions
 
 Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
@@ -57,16 +58,6 @@ class Memory(Record):
     kv_cache_less_gib: float = 0.0
     """How much smaller the KV cache gets if every term is at its worst at once."""
     kv_cache_more_gib: float = 0.0
-
-
-class Term(Record):
-    """One user of a GPU's memory, its error either way, and where the figure is from."""
-
-    name: str
-    gib: float
-    less_gib: float
-    more_gib: float
-    source: str
 
 
 class Kv(Record):

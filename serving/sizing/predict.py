@@ -1,10 +1,11 @@
 """The predicted speed of an outcome, at one concurrency and over all of them; calibrated where the user did so."""
 
-from infra.hardware import Gpu, Machine
 from serving.model.calibration import fitted
 from serving.model.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted
 from serving.sizing import calibrations
-from serving.sizing.fit import KV_BYTES, Outcome
+from serving.sizing.fit import Outcome
+from serving.sizing.gpu_pool import KV_BYTES
+from serving.sizing.memory_pool import Case
 from serving.sizing.plan import CurvePoint, Throughput
 from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
@@ -13,18 +14,18 @@ LEAST_GAIN = 1.1
 """Saturated: twice the concurrency brings less than this factor more tokens."""
 
 
-def predicted(subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, options: Options) -> Throughput:
+def predicted(case: Case, outcome: Outcome) -> Throughput:
     """The speed at the workload's concurrency, bounded by what the KV cache and max_num_seqs let run."""
-    found = Predictor(subject, machine, gpu, outcome, options).at(options.concurrency)
+    speed = Predictor(case, outcome).at(case.options.concurrency)
     return Throughput(
-        output_tokens_per_s=significant(found.output_tokens_per_s),
-        total_tokens_per_s=significant(found.total_tokens_per_s),
-        ttft_s=significant(found.ttft_s),
-        tpot_s=significant(found.tpot_s),
-        concurrency=options.concurrency,
-        basis=found.basis,
-        running=found.running,
-        band=found.band,
+        output_tokens_per_s=significant(speed.output_tokens_per_s),
+        total_tokens_per_s=significant(speed.total_tokens_per_s),
+        ttft_s=significant(speed.ttft_s),
+        tpot_s=significant(speed.tpot_s),
+        concurrency=case.options.concurrency,
+        basis=speed.basis,
+        running=speed.running,
+        band=speed.band,
     )
 
 
@@ -36,23 +37,22 @@ def significant(value: float) -> float:
 class Predictor:
     """The speed of one outcome at any concurrency of its workload."""
 
-    def __init__(
-        self, subject: Subject, machine: Machine, gpu: Gpu, outcome: Outcome, options: Options
-    ) -> None:
-        self.options = options
-        self.most_running = most_running(outcome, options)
+    def __init__(self, case: Case, outcome: Outcome) -> None:
+        assert case.machine.gpu is not None
+        self.options = case.options
+        self.most_running = most_running(outcome, case.options)
         self.engine = Engine(
-            gpu=gpu,
-            family=subject.family,
-            architecture=subject.architecture,
-            scheme=subject.scheme,
+            gpu=case.machine.gpu,
+            family=case.subject.family,
+            architecture=case.subject.architecture,
+            scheme=case.subject.scheme,
             split=outcome.split,
             rules=outcome.rules,
-            kv_bytes_per_value=KV_BYTES[options.kv_cache_dtype],
+            kv_bytes_per_value=KV_BYTES[case.options.kv_cache_dtype],
             max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
-            host_gb_per_s=machine.network_gb_per_s,
+            host_gb_per_s=case.machine.network_gb_per_s,
         )
-        self.fit = calibrated(subject, gpu, self.engine)
+        self.fit = calibrated(case.subject, self.engine)
 
     def at(self, concurrency: int) -> Speed:
         """The speed with that many requests at once."""
@@ -72,12 +72,12 @@ class Predictor:
 
     def point(self, concurrency: int) -> CurvePoint:
         """One point of the curve."""
-        found = self.at(concurrency)
+        speed = self.at(concurrency)
         return CurvePoint(
             concurrency=concurrency,
-            output_tokens_per_s=significant(found.output_tokens_per_s),
-            ttft_s=significant(found.ttft_s),
-            tpot_s=significant(found.tpot_s),
+            output_tokens_per_s=significant(speed.output_tokens_per_s),
+            ttft_s=significant(speed.ttft_s),
+            tpot_s=significant(speed.tpot_s),
         )
 
     def saturation(self) -> int:
@@ -91,12 +91,12 @@ class Predictor:
         return self.most_running
 
 
-def calibrated(subject: Subject, gpu: Gpu, engine: Engine) -> Fit | None:
+def calibrated(subject: Subject, engine: Engine) -> Fit | None:
     """The user's own fit of that model on that machine, where there is one."""
     split = engine.split
-    key = (gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
-    found = calibrations.find(key)
-    return fitted(found, engine) if found else None
+    key = (engine.gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
+    calibration = calibrations.find(key)
+    return fitted(calibration, engine) if calibration else None
 
 
 def most_running(outcome: Outcome, options: Options) -> int:

@@ -8,11 +8,13 @@ from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support
 from serving.sizing.fit import Outcome, most_squeezed
-from serving.sizing.plan import Price
+from serving.sizing.memory_pool import Case
+from serving.sizing.plan import Memory, Price
 from serving.sizing.size_options import Options
 from serving.sizing.subject import Subject
 from serving.vllm.versions import version_note
 
+NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
 
 
@@ -20,7 +22,7 @@ def reason(gpu: Gpu, outcome: Outcome) -> str:
     """One sentence: the numbers that decide."""
     taken, length = outcome.budget, outcome.length
     kv = f"{outcome.kv_gib:.1f} GiB per GPU for the KV cache"
-    if outcome.kv_fixed and outcome.verdict != "does not fit":
+    if outcome.kv_bytes is not None and outcome.verdict != "does not fit":
         return fixed_reason(outcome)
     if outcome.verdict == "fits":
         return (
@@ -38,7 +40,7 @@ def reason(gpu: Gpu, outcome: Outcome) -> str:
 def fixed_reason(outcome: Outcome) -> str:
     """The same where --kv-cache-memory-bytes gave the KV cache: what is uncertain is whether it finds room."""
     taken = outcome.budget
-    room = taken.total_gib - (taken.usable_gib - taken.kv_gib)
+    room = taken.spare_gib(0.0)
     said = (
         f"{taken.gib('weights'):.1f} GiB of weights per GPU leave {room:.1f} GiB (at worst "
         f"{room - taken.error_less_gib:.1f}); --kv-cache-memory-bytes takes {outcome.kv_gib:.1f} of them"
@@ -58,7 +60,7 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
     if taken.gib("weights") > taken.usable_gib:
         return f"The weights alone are {taken.gib('weights'):.1f} GiB per GPU; {budget}."
     others = taken.usable_gib - taken.kv_gib - taken.gib("weights")
-    if outcome.kv_fixed and outcome.kv_gib > taken.total_gib - others - taken.gib("weights"):
+    if outcome.kv_bytes is not None and outcome.kv_gib > taken.total_gib - others - taken.gib("weights"):
         return (
             f"--kv-cache-memory-bytes asks for {outcome.kv_gib:.1f} GiB per GPU; weights of "
             f"{taken.gib('weights'):.1f} GiB and {others:.1f} GiB that vLLM itself needs leave "
@@ -81,19 +83,37 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
     )
 
 
+def reason_of_ram(taken: Memory, outcome: Outcome) -> str:
+    """The same on a machine without a GPU: whether the KV cache holds a request, and all of it finds room."""
+    if outcome.budget.spare_gib(outcome.kv_gib) < 0:
+        return (
+            f"Weights of {amount(taken.weights_gib)}, {taken.activation_gib:.1f} GiB for vLLM's processes and a "
+            f"KV cache of {amount(taken.kv_cache_gib)} do not fit into {taken.total_gib:.1f} GiB of RAM."
+        )
+    if outcome.verdict == "does not fit":
+        return (
+            f"A request of {outcome.length:,} tokens needs "
+            f"{outcome.layout.blocks_per_request(outcome.length) + 1:,} KV blocks and "
+            f"--kv-cache-memory-bytes gives {outcome.num_blocks:,}."
+        )
+    return (
+        f"{amount(taken.weights_gib)} of weights and {amount(taken.kv_cache_gib)} of KV cache fit into RAM."
+    )
+
+
+def amount(gib: float) -> str:
+    """GiB, or MiB where that reads better."""
+    return f"{gib:.1f} GiB" if gib >= 1 else f"{gib * 1024:.0f} MiB"
+
+
 def notes(
-    subject: Subject,
-    machine: Machine,
-    gpu: Gpu,
-    outcome: Outcome,
-    options: Options,
-    fits: bool,
-    price: Price | None,
-    today: date | None = None,
+    case: Case, outcome: Outcome, fits: bool, price: Price | None, today: date | None = None
 ) -> tuple[str, ...]:
-    """Everything worth knowing, most important first."""
-    found = [
-        *(fitting_notes(subject, outcome) if fits else failing_notes(subject, machine, gpu, options)),
+    """Everything worth knowing of a plan for GPUs, most important first."""
+    subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
+    assert gpu is not None
+    known = [
+        *(fitting_notes(subject, outcome) if fits else failing_notes(case)),
         *sold_notes(machine, gpu),
         *gpu_support.notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
@@ -103,7 +123,7 @@ def notes(
         *(hybrid_notes(subject, outcome, options) if fits else ()),
     ]
     about_version = version_note(outcome.rules.version)
-    return (*found, about_version) if about_version else tuple(found)
+    return (*known, about_version) if about_version else tuple(known)
 
 
 def fitting_notes(subject: Subject, outcome: Outcome) -> list[str]:
@@ -141,9 +161,9 @@ def hybrid_notes(subject: Subject, outcome: Outcome, options: Options) -> list[s
     ]
 
 
-def failing_notes(subject: Subject, machine: Machine, gpu: Gpu, options: Options) -> list[str]:
+def failing_notes(case: Case) -> list[str]:
     """How far it is from fitting when squeezed."""
-    last = most_squeezed(subject, machine, gpu, options)
+    last = most_squeezed(case)
     if last.knobs.squeezed and last.kv_gib < 0:
         return [f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU."]
     return []
@@ -155,12 +175,12 @@ def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:
     if (
         machine.kind != "owned"
         or not sold
-        or any(one.gpu == gpu and one.gpu_count == machine.gpu_count for one in sold)
+        or any(each.gpu == gpu and each.gpu_count == machine.gpu_count for each in sold)
     ):
         return []
-    counts = sorted({one.gpu_count for one in sold})
+    counts = sorted({each.gpu_count for each in sold})
     by = COUNTS.get(counts[0], "") if len(counts) == 1 else "by " + " or ".join(map(str, counts))
-    return [f"EC2 sells {gpu.family}s only {by}: {', '.join(offer(one) for one in sold)}."]
+    return [f"EC2 sells {gpu.family}s only {by}: {', '.join(map(offer, sold))}."]
 
 
 def offer(machine: Machine) -> str:

@@ -12,15 +12,15 @@ from infra.prices import ON_DEMAND
 from infra.record import Record
 from serving.model.checkpoint import Contents, read
 from serving.model.families import Family, check_version
-from serving.model.gpu_support import refusal
 from serving.model.hub import read as read_repository
 from serving.model.models import model, models
 from serving.sizing.assemble import assemble, workload
 from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
-from serving.sizing.size_cpu import local_machine, plan_cpu
 from serving.sizing.size_options import Options, check_context, check_named, check_precision
 from serving.sizing.subject import Subject, from_contents, named, precisions
+from serving.sizing.this_machine import local_machine
 
 OWNED_COUNTS = (1, 2, 4, 8)
 
@@ -104,13 +104,10 @@ def check_stored(precision: str | None, contents: Contents) -> None:
 def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool = False) -> Plan:
     """The plan of one subject on one machine, whether it fits or not."""
     check_context(subject, options)
-    if machine.gpu is None:
-        return plan_cpu(subject, machine, options)
-    if options.dtype in ("float32", "float"):
+    if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
-    refused = refusal(machine.gpu, subject.precision)
-    outcome = best_outcome(subject, machine, machine.gpu, options)
-    return assemble(subject, machine, machine.gpu, outcome, options, refused, with_curve)
+    case = Case(subject, machine, options)
+    return assemble(case, best_outcome(case), with_curve)
 
 
 def answer(model_name: str, precision: str | None, machine: Machine, options: Options) -> Plan:

@@ -1,0 +1,151 @@
+"""PURE: the memory of each GPU of a machine: vLLM's defaults there, what may be squeezed, and the legal splits."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from infra.errors import UsageError
+from infra.hardware import Gpu, Machine
+from serving.model.kv import Layout, layout
+from serving.model.memory import Budget, Sizes, budget, device_defaults
+from serving.model.weights import Split
+from serving.sizing.memory_pool import Case, Knobs
+from serving.sizing.size_options import KvDtype
+from serving.sizing.subject import Subject, rank_weights
+from serving.vllm.versions import Rules
+
+LENGTHS = tuple(1 << power for power in range(17, 8, -1))
+"""The --max-model-len corral proposes, longest first: 131072 down to 512."""
+SQUEEZED_SEQS = 64
+SQUEEZED_UTILIZATION = 0.95
+KV_BYTES: dict[KvDtype, int] = {
+    "auto": 2,
+    "bfloat16": 2,
+    "float16": 2,
+    "fp8": 1,
+    "fp8_e4m3": 1,
+    "fp8_e5m2": 1,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GpuPool:
+    """The memory of one GPU; all are alike."""
+
+    case: Case
+    gpu: Gpu
+    rules: Rules
+
+    @property
+    def kv_bytes(self) -> int | None:
+        """As asked for, else what is left."""
+        return self.case.options.kv_cache_memory_bytes
+
+    def ladder(self) -> Iterator[Knobs]:
+        """vLLM's defaults as the user changed them, then one squeeze more each time. What the user fixed stays."""
+        options, version = self.case.options, self.rules
+        tokens, seqs = device_defaults(self.gpu)
+        batched = options.max_num_batched_tokens or max(tokens, options.max_num_seqs or 0)
+        knobs = Knobs(
+            max_num_seqs=options.max_num_seqs or min(seqs, batched),
+            max_num_batched_tokens=batched,
+            gpu_memory_utilization=options.gpu_memory_utilization or version.gpu_memory_utilization,
+            text_only=options.language_model_only or self.case.subject.architecture.vision is None,
+        )
+        yield knobs
+        fewer = max(SQUEEZED_SEQS, options.concurrency)
+        if options.max_num_seqs is None and fewer < knobs.max_num_seqs:
+            knobs = squeezed(knobs, f"--max-num-seqs {fewer}", max_num_seqs=fewer)
+            yield knobs
+        if options.gpu_memory_utilization is None and options.kv_cache_memory_bytes is None:
+            more = f"--gpu-memory-utilization {SQUEEZED_UTILIZATION}"
+            knobs = squeezed(knobs, more, gpu_memory_utilization=SQUEEZED_UTILIZATION)
+            yield knobs
+        if not knobs.text_only:
+            yield squeezed(knobs, "--language-model-only", text_only=True)
+
+    def splits(self) -> tuple[Split, ...]:
+        """The split to try: the user's, else the widest. Raises UsageError when what the user fixed is not legal."""
+        subject, machine, options = self.case.subject, self.case.machine, self.case.options
+        pipeline = options.pipeline_parallel_size or machine.hosts
+        data, expert = options.data_parallel_size or 1, options.enable_expert_parallel
+        if options.tensor_parallel_size is None:
+            for tensor in (8, 4, 2, 1):
+                split = Split(tensor, pipeline, data, expert)
+                if split.gpus <= machine.gpu_count and illegal(split, subject) is None:
+                    return (split,)
+        split = Split(options.tensor_parallel_size or 1, pipeline, data, expert)
+        check_split(split, subject, machine)
+        return (split,)
+
+    def lengths(self) -> tuple[int, ...]:
+        """The user's, else the proposals that hold a request of the workload."""
+        options, limit = self.case.options, self.case.subject.architecture.max_position_embeddings
+        if options.max_model_len is not None:
+            return (options.max_model_len,)
+        holds = tuple(length for length in LENGTHS if options.request_tokens <= length <= limit)
+        return holds or (min(limit, -(-options.request_tokens // 1024) * 1024),)
+
+    def layout(self, split: Split, knobs: Knobs) -> Layout:
+        """Blocks of 16 tokens."""
+        options, version = self.case.options, self.rules
+        return layout(
+            self.case.subject.architecture,
+            version,
+            split,
+            hybrid=version.hybrid and not options.disable_hybrid_kv_cache_manager,
+            bytes_per_value=KV_BYTES[options.kv_cache_dtype],
+            max_num_batched_tokens=knobs.max_num_batched_tokens,
+        )
+
+    def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
+        """GiB of one GPU, each term with its error."""
+        subject = self.case.subject
+        sizes = Sizes(
+            weights_bytes=max(rank_weights(subject, split, knobs.text_only)),
+            weights_extra_bytes=subject.extra_bytes_at_most / split.tensor / split.pipeline,
+            max_model_len=length,
+            max_num_seqs=knobs.max_num_seqs,
+            max_num_batched_tokens=knobs.max_num_batched_tokens,
+            gpu_memory_utilization=knobs.gpu_memory_utilization,
+            max_position_embeddings=min(subject.architecture.max_position_embeddings, length),
+            enforce_eager=self.case.options.enforce_eager,
+            images=not knobs.text_only,
+            gpus=split.tensor * split.pipeline,
+            kv_groups=kv.full_groups + kv.local_groups,
+        )
+        return budget(self.gpu, subject.architecture, self.rules, sizes)
+
+
+def squeezed(knobs: Knobs, flag: str, **changes: object) -> Knobs:
+    """The knobs with one more thing taken away."""
+    return replace(knobs, squeezed=(*knobs.squeezed, flag), **changes)  # type: ignore[arg-type]
+
+
+def check_split(split: Split, subject: Subject, machine: Machine) -> None:
+    """Raise UsageError when the model cannot be split so, or the machine has too few GPUs."""
+    why = illegal(split, subject)
+    if why:
+        legal = [str(tensor) for tensor in (1, 2, 4, 8) if illegal(Split(tensor), subject) is None]
+        raise UsageError(why, f"Legal tensor parallel sizes for {subject.title}: {', '.join(legal)}.")
+    if split.gpus > max(1, machine.gpu_count):
+        raise UsageError(
+            f"tensor {split.tensor} x pipeline {split.pipeline} x data {split.data} needs {split.gpus} GPUs; "
+            f"{machine.name} has {machine.gpu_count}.",
+            "Make one of them smaller, or name a larger machine.",
+        )
+
+
+def illegal(split: Split, subject: Subject) -> str | None:
+    """Why vLLM refuses a split (its models and config/model.py, 0.33.0), with the numbers; None when it is legal."""
+    a, tensor = subject.architecture, split.tensor
+    if a.attention_heads % tensor:
+        return f"tensor parallel size {tensor} does not divide {a.attention_heads} attention heads."
+    if a.kv_heads % tensor and tensor % a.kv_heads:
+        return f"tensor parallel size {tensor} and {a.kv_heads} KV heads do not divide each other."
+    if a.vision and a.vision.heads % tensor:
+        return f"tensor parallel size {tensor} does not divide the vision tower's {a.vision.heads} heads."
+    if split.expert and not a.experts:
+        return f"expert parallelism is of experts, and {subject.title} has none."
+    if split.pipeline > a.layers:
+        return f"pipeline parallel size {split.pipeline} is more than {a.layers} layers."
+    return None

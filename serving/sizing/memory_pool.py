@@ -1,0 +1,65 @@
+"""What a search asks of the memory a model must fit into, whichever that is."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from infra.hardware import Machine
+from serving.model.kv import Layout
+from serving.model.memory import Budget
+from serving.model.weights import Split
+from serving.sizing.size_options import Options
+from serving.sizing.subject import Subject
+from serving.vllm.versions import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A subject on a machine, as the user wants it run."""
+
+    subject: Subject
+    machine: Machine
+    options: Options
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """The settings that trade memory, as decided."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    text_only: bool
+    squeezed: tuple[str, ...] = ()
+    """What was taken away from vLLM's defaults so that it fits."""
+
+
+class Pool(Protocol):
+    """The memory that a model must fit into: of each GPU, or the RAM of a machine without one."""
+
+    @property
+    def case(self) -> Case:
+        """What is to fit into it."""
+
+    @property
+    def rules(self) -> Rules:
+        """Of the vLLM that is planned for."""
+
+    @property
+    def kv_bytes(self) -> int | None:
+        """The KV cache of each rank; None where it gets what is left."""
+
+    def ladder(self) -> Iterator[Knobs]:
+        """vLLM's defaults as the user changed them, then one squeeze more each time."""
+
+    def splits(self) -> tuple[Split, ...]:
+        """The splits to try. Raises UsageError when what the user fixed is not legal."""
+
+    def lengths(self) -> tuple[int, ...]:
+        """The --max-model-len to try, longest first."""
+
+    def layout(self, split: Split, knobs: Knobs) -> Layout:
+        """How the KV cache is cut into blocks."""
+
+    def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
+        """What is taken out of it with that --max-model-len."""
