@@ -4,12 +4,11 @@ from pathlib import Path
 
 from deploy.line import refuse_another_place
 from deploy.targets import deployment as deployments
-from deploy.targets import weights
-from deploy.targets.choose import target_of
+from deploy.targets.abilities import PreparesToServe
+from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
-from deploy.targets.local import place as local
+from deploy.targets.table import default
 from infra.errors import UsageError
-from infra.say import progress
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
 
@@ -22,7 +21,8 @@ def deployment_of(what: str, name: str | None = None, port: int | None = None) -
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
             )
         return with_port(deployments.load(what), port)
-    return with_port(deployment_for(Plan.read(Path(what)), "local", name), port)
+    here, _ = place_called(default()).wished(deployment_for(Plan.read(Path(what)), default(), name), None)
+    return with_port(here, port)
 
 
 def is_file(what: str) -> bool:
@@ -41,23 +41,17 @@ def with_port(deployment: Deployment, port: int | None) -> Deployment:
 
 def shown(deployment: Deployment) -> list[dict[str, object]]:
     """What serving would ask of the world."""
-    return target_of(deployment).requests(deployment)
+    return place_of(deployment).requests(deployment)
 
 
 def launch(deployment: Deployment) -> Endpoint:
-    """Prepare this machine where that is all it takes, keep the document, and serve.
+    """Make ready what costs nothing, keep the document, and serve.
 
-    Raises UsageError for a name that another deployment has, on another target or running with other options.
+    Raises UsageError for a name that another deployment has, at another place or running with other options.
     """
     refuse_another_place(deployment)
-    target = target_of(deployment)
-    if deployment.target == "local":
-        deployment = weights.kept(deployment)
-        local.refuse_other_options(deployment)
-        if not local.is_running(deployment):
-            deployment, about = local.settled(deployment)
-            for check in about:
-                progress(f"{check.name}: {check.found}")
-            target.provision(deployment)
+    place = place_of(deployment)
+    if isinstance(place, PreparesToServe):
+        deployment = place.prepared(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
-    return target.serve(deployment)
+    return place.serve(deployment)

@@ -1,79 +1,64 @@
-"""From the flags of `provision` and `up` to a deployment and its options; and the question before spending."""
+"""What `provision` and `up` are asked: a deployment and the wishes of its place; the question before spending."""
 
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
 
 from deploy.line import Approve
+from deploy.targets.choose import checked_place, place_called
 from deploy.targets.deployment import Deployment, deployment_for
-from deploy.targets.ec2.options import Ec2Options
-from deploy.targets.ec2.region import located
-from deploy.targets.place import Check
-from deploy.targets.show_provision import checked_target
-from deploy.targets.weights import with_token_file
+from deploy.targets.hub_weights import TokenFile
+from deploy.targets.place import Offer
+from deploy.targets.table import PLACES, default
+from deploy.targets.wishes import PlaceOptions, Wishes
+from infra.asked import Asked
 from infra.errors import UsageError
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
 
-PLURAL = {
-    "region": "regions",
-    "zone": "zones",
-    "instance_type": "instance_types",
-    "purchase": "purchases",
-    "subnet_id": "subnet_ids",
-    "security_group_id": "security_group_ids",
-    "tag": "tags",
-}
+*FIRST_PLACES, LAST_PLACE = PLACES
 
 
-class Wish(NamedTuple):
-    """What the flags ask for."""
+class Where(Asked):
+    """Where a plan goes, and under which name."""
+
+    target: Annotated[str, Field(description=f"Where: {', '.join(FIRST_PLACES)} or {LAST_PLACE}.")] = (
+        default()
+    )
+    name: str | None = None
+    """The deployment's name; made of the plan if not given."""
+
+
+class Asking(NamedTuple):
+    """What the flags come to."""
 
     deployment: Deployment
-    options: Ec2Options
+    wishes: PlaceOptions | None
+    """What is asked of its place; None where nothing may be."""
 
 
-def wish_from(flags: dict[str, Any]) -> Wish:
-    """Read the flags of a command, by their names. Raises UsageError, DocumentError or DoesNotFit; asks nobody."""
-    target = checked_target(flags["target"]) or "local"
-    fields = {PLURAL.get(key, key): value for key, value in flags.items()}
-    options = ec2_options(
-        target, {key: value for key, value in fields.items() if key in Ec2Options.model_fields}
-    )
-    plan = Plan.read(Path(flags["plan"]))
-    deployment = deployment_for(
-        plan,
-        target,
-        flags["name"],
-        tuple(flags["host"] or ()),
-        (options.engine or "") if target == "ssh" else "",
-    )
-    deployment = with_token_file(deployment, flags["hf_token_file"])
-    return Wish(deployment, located(options, plan) if target == "ec2" else options)
+def asking_for(plan: str, where: Where, wishes: Wishes, token: TokenFile) -> Asking:
+    """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
+    target = checked_place(where.target)
+    of_place = wishes.of(target)
+    place = place_called(target)
+    planned = deployment_for(Plan.read(Path(plan)), target, where.name)
+    deployment, of_place = place.wished(planned, of_place)
+    return Asking(place.with_token_file(deployment, token.hf_token_file), of_place)
 
 
-def ec2_options(target: str, given: dict[str, Any]) -> Ec2Options:
-    """The options for EC2. Raises UsageError for one that is given without that target, or cannot be meant."""
-    options = Ec2Options.of({key: value for key, value in given.items() if value is not None})
-    if target != "ec2":
-        foreign = Ec2Options(engine=options.engine if target == "ssh" else None)
-        if options != foreign:
-            raise UsageError(
-                f"The target {target} takes no options of EC2.", "Add --target ec2, or leave them out."
-            )
-    return options
+def approval(yes: bool) -> Approve:
+    """The checks, and the question before money is spent: price and time limit, y or n."""
 
-
-def asking(yes: bool) -> Approve:
-    """The question before money is spent: price and time limit, y or n."""
-
-    def approve(deployment: Deployment, checks: tuple[Check, ...], cost: str) -> None:
-        for check in checks:
+    def approve(offer: Offer) -> None:
+        for check in offer.checks:
             progress(
                 f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
             )
-        if cost and not yes:
-            confirm(cost)
+        if offer.cost and not yes:
+            confirm(offer.cost)
 
     return approve
 

@@ -4,11 +4,12 @@ import time
 from collections.abc import Callable
 
 from deploy.launch import launch
+from deploy.targets.abilities import KeepsFirstDeath
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.local import place as local
+from deploy.targets.place import Place
 from infra.errors import ServerError, UsageError
 from infra.say import progress
-from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.restart_policy import Policy, delay_s
 
@@ -24,24 +25,29 @@ def supervise(
 
     Raises ServerError with the last cause when it dies too often. Ctrl-C ends the server too.
     """
-    if deployment.target != "local":
+    place = place_of(deployment)
+    if not isinstance(place, KeepsFirstDeath):
         raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
     deaths: list[float] = []
     try:
         while True:
-            trouble = one_life(deployment, ready, policy, sleep)
+            trouble = one_life(place, deployment, ready, policy, sleep)
             if not trouble:
                 return
             deaths.append(clock())
             if len(deaths) == 1:
-                server.keep_first_death(folder(deployment.name))
+                place.keep_first_death(deployment)
             again_or_give_up(deployment.name, trouble, deaths, clock(), policy, sleep)
     finally:
-        local.stop(deployment)
+        place.stop(deployment)
 
 
 def one_life(
-    deployment: Deployment, ready: Callable[[Endpoint], None], policy: Policy, sleep: Callable[[float], None]
+    place: Place,
+    deployment: Deployment,
+    ready: Callable[[Endpoint], None],
+    policy: Policy,
+    sleep: Callable[[float], None],
 ) -> str:
     """Start the server and watch it until it ends; why it died, or "" when it was stopped."""
     try:
@@ -51,13 +57,13 @@ def one_life(
     hung = 0
     while True:
         sleep(policy.look_again_s if hung else policy.look_every_s)
-        found = local.status(deployment)
-        hung = hung + 1 if found.state == "hung" else 0
-        if found.state == "stopped":
+        status = place.status(deployment)
+        hung = hung + 1 if status.state == "hung" else 0
+        if status.state == "stopped":
             return ""
-        if found.state in ("dead", "unknown") or hung >= policy.hung_looks:
-            local.stop(deployment)
-            return f"The server {'hung' if hung else 'died'}: {found.detail}"
+        if status.state in ("dead", "unknown") or hung >= policy.hung_looks:
+            place.stop(deployment)
+            return f"The server {'hung' if hung else 'died'}: {status.detail}"
 
 
 def again_or_give_up(

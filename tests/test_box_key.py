@@ -11,7 +11,7 @@ import pytest
 from renting import START, an_order
 
 from deploy.targets.deployment import Deployment, folder, make
-from deploy.targets.ec2 import reach
+from deploy.targets.ec2 import tunnels
 from infra.aws import session
 from infra.aws.rented_machines import Rented
 from infra.errors import AuthError, HostError
@@ -65,12 +65,12 @@ COMMAND, TUNNEL = "AWS-StartNonInteractiveCommand", "AWS-StartPortForwardingSess
 def test_the_key_comes_from_the_box_once_and_opens_the_server_behind_the_tunnel(
     log: Path, deployment: Deployment
 ) -> None:
-    found = reach.endpoint(deployment, an_order(), machine())
+    found = tunnels.endpoint(deployment, an_order(), machine())
     path = folder("t1") / "api-key-i-1"
     assert (found.api_key_file, found.served_model_name) == (path, "scout")
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (f"{fake_aws_cli.KEY}\n", 0o600)
     assert client.canary(found, 10).completion_tokens == 1
-    assert reach.endpoint(deployment, an_order(), machine()) == found
+    assert tunnels.endpoint(deployment, an_order(), machine()) == found
     assert documents(log) == [TUNNEL, COMMAND]
     assert fake_aws_cli.KEY not in log.read_text()
     assert "sudo cat /opt/corral/t1/secrets.env" in log.read_text()
@@ -81,8 +81,8 @@ def test_the_key_comes_from_the_box_once_and_opens_the_server_behind_the_tunnel(
 
 
 def test_the_key_of_one_box_is_not_that_of_the_next(log: Path, deployment: Deployment) -> None:
-    first = reach.key_file(deployment, machine("i-1"))
-    assert reach.key_file(deployment, machine("i-2")) == folder("t1") / "api-key-i-2"
+    first = tunnels.key_file(deployment, machine("i-1"))
+    assert tunnels.key_file(deployment, machine("i-2")) == folder("t1") / "api-key-i-2"
     assert first == folder("t1") / "api-key-i-1"
     assert documents(log) == [COMMAND, COMMAND]
 
@@ -92,7 +92,7 @@ def test_a_box_that_has_made_no_key_yet_leaves_no_file(
 ) -> None:
     monkeypatch.setenv("FAKE_NO_KEY", "1")
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
-        reach.key_file(deployment, machine())
+        tunnels.key_file(deployment, machine())
     assert list(folder("t1").glob("api-key*")) == []
 
 
@@ -101,4 +101,4 @@ def test_the_next_free_port_is_taken(deployment: Deployment) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert port < reach.free_port(port) < port + 100
+        assert port < tunnels.free_port(port) < port + 100

@@ -11,7 +11,7 @@ from renting import fresh
 
 from deploy.cli.main import fronted, run
 from deploy.targets.deployment import folder
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import documents
 from infra.aws.api import Aws
 
 OTHER = "210987654321"
@@ -37,8 +37,8 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeAws:
         aws.account = OTHER if os.environ.get("AWS_PROFILE") == "other" else ACCOUNT
         return aws
 
-    monkeypatch.setattr(ec2, "Aws", door)
-    monkeypatch.setattr(ec2, "Boto", transport)
+    monkeypatch.setattr(documents, "Aws", door)
+    monkeypatch.setattr(documents, "Boto", transport)
     return aws
 
 

@@ -14,8 +14,8 @@ import yaml
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, make
-from deploy.targets.ec2 import order as ec2_order
-from deploy.targets.ec2.nearest import nearest, said
+from deploy.targets.ec2 import ordering
+from deploy.targets.ec2.nearest_types import nearest, said
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.tags import OURS
 from infra import catalog
@@ -50,7 +50,7 @@ def plan_file(plan: Plan, tmp_path: Path) -> Path:
 
 
 def order(deployment: Deployment, **options: Any) -> Order:
-    return ec2_order.order(deployment, Ec2Options(**{"regions": ("us-east-1",)} | options))
+    return ordering.order(deployment, Ec2Options(**{"regions": ("us-east-1",)} | options))
 
 
 def test_the_order_of_a_plan(deployment: Deployment) -> None:
@@ -79,12 +79,12 @@ def test_a_network_that_is_let_in_is_listened_to(deployment: Deployment) -> None
 
 def test_an_order_that_was_begun_is_carried_on_while_it_holds(deployment: Deployment) -> None:
     begun, again = order(deployment), order(deployment)
-    assert ec2_order.renewed(None, again) is again
-    assert ec2_order.renewed(begun, again) is begun
+    assert ordering.renewed(None, again) is again
+    assert ordering.renewed(begun, again) is begun
     over = begun.model_copy(update={"created_at": begun.created_at - timedelta(hours=12)})
-    assert ec2_order.renewed(over, again) is again
+    assert ordering.renewed(over, again) is again
     with pytest.raises(UsageError, match="'t1' was begun with other options"):
-        ec2_order.renewed(begun, order(deployment, ttl="1h"))
+        ordering.renewed(begun, order(deployment, ttl="1h"))
 
 
 def test_other_types_must_carry_the_same_gpus(deployment: Deployment) -> None:
@@ -128,7 +128,7 @@ def test_tags_of_the_user_are_on_everything_beside_ours(deployment: Deployment) 
     most = order(deployment, tags=tuple(f"k{number}=v" for number in range(43)))
     assert len(most.tags) == 49
     with pytest.raises(UsageError, match="'t1' was begun with other options"):
-        ec2_order.renewed(order(deployment), made)
+        ordering.renewed(order(deployment), made)
 
 
 def test_an_order_written_before_there_were_tags_is_read(deployment: Deployment, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fake_aws import ACCOUNT, FakeAws
 from fake_prices import item
 from renting import an_order, door, fresh, up
 
-from deploy.targets.ec2.question import priced, question
+from deploy.targets.ec2.cost import cost_sentence, priced
 from infra import prices
 from infra.aws import account_preflight
 from infra.aws.account_preflight import Survey
@@ -49,7 +49,7 @@ def test_todays_price_is_asked_for_once_a_type_and_region_and_carried_on(tmp_pat
         ("us-west-2", Decimal("6.1")),
     ]
     assert priced(an_order(), survey).usd_per_hour == 6.1
-    assert question(an_order(), survey) == (
+    assert cost_sentence(an_order(), survey) == (
         "g5.12xlarge in us-east-1: 6.100 USD per hour (AWS Price List API (GetProducts), 2026-09-21), at most 48.80 "
         "USD in the 8 hours until it ends itself; plus its volume"
     )
@@ -63,7 +63,7 @@ def test_without_the_price_list_the_stored_price_is_used_with_its_age(tmp_path: 
         ("warning", "us-east-1", f"on-demand g5.12xlarge: 5.672 USD per hour {STORED}; {DENIED}")
     ]
     assert survey.prices == ()
-    assert "5.672 USD per hour (AWS Pricing API" in question(an_order(), survey)
+    assert "5.672 USD per hour (AWS Pricing API" in cost_sentence(an_order(), survey)
     assert up(door(aws, clock, tmp_path), an_order()).spot.zone == "us-east-1a"
 
 
@@ -111,7 +111,7 @@ def test_with_no_price_at_all_it_goes_on_only_when_that_is_said(tmp_path: Path) 
     survey = look(aws, allowed, tmp_path)
     assert found(survey) == [("warning", "eu-west-1", f"on-demand g5.12xlarge: no price is known; {DENIED}")]
     assert (
-        question(allowed, survey)
+        cost_sentence(allowed, survey)
         == "g5.12xlarge in eu-west-1 at a price nobody knows, for at most 8 hours; plus its volume"
     )
     assert priced(allowed, survey).usd_per_hour is None
@@ -132,10 +132,10 @@ def test_a_place_above_the_limit_is_left_out_and_the_dearest_left_is_asked_about
         ("ok", "us-east-1", f"on-demand g5.12xlarge: 5.672 USD per hour {TODAY}"),
     ]
     assert {spot.instance_type for spot in survey.spots} == {"g5.12xlarge"}
-    assert question(order, survey).startswith("g5.12xlarge in us-east-1: 5.672 USD per hour ")
+    assert cost_sentence(order, survey).startswith("g5.12xlarge in us-east-1: 5.672 USD per hour ")
     assert up(door(aws, clock, tmp_path), order).spot.instance_type == "g5.12xlarge"
     both = an_order(instance_types=order.instance_types, name="t2")
-    assert question(both, look(aws, both, tmp_path)).startswith(
+    assert cost_sentence(both, look(aws, both, tmp_path)).startswith(
         "g5.24xlarge in us-east-1: at most 8.144 USD per hour "
     )
 
@@ -156,7 +156,7 @@ def test_what_runs_already_is_kept_when_its_price_rose(tmp_path: Path) -> None:
     aws.prices.usd["g5.12xlarge"] = "6.1"
     survey = look(aws, order, tmp_path)
     assert (
-        question(order, survey)
+        cost_sentence(order, survey)
         == "g5.12xlarge in us-east-1: nothing new is rented, what runs already is kept"
     )
     assert priced(order, survey) == order.model_copy(update={"account": ACCOUNT})
@@ -179,7 +179,7 @@ def test_the_limit_is_for_all_nodes_together(tmp_path: Path) -> None:
     ]
     enough = order.model_copy(update={"max_usd_per_hour": 110.08})
     survey = look(aws, enough, tmp_path)
-    assert question(enough, survey).startswith("2x p5.48xlarge in us-east-1: 110.080 USD per hour (")
+    assert cost_sentence(enough, survey).startswith("2x p5.48xlarge in us-east-1: 110.080 USD per hour (")
 
 
 def spot_order(**changes: Any) -> Order:
@@ -192,7 +192,7 @@ def test_a_spot_machine_costs_its_price_now_and_at_most_the_one_on_demand(tmp_pa
     survey = look(aws, spot_order(), tmp_path)
     spot = "spot g5.12xlarge: 2.05 to 2.79 USD per hour now (EC2 DescribeSpotPriceHistory)"
     assert found(survey) == [("ok", "us-east-1", f"{spot}; on demand 5.672 USD per hour {TODAY}")]
-    assert question(spot_order(), survey).startswith(
+    assert cost_sentence(spot_order(), survey).startswith(
         "g5.12xlarge in us-east-1: at most 5.672 USD per hour (AWS Price List"
     )
 
@@ -206,7 +206,7 @@ def test_a_limit_below_on_demand_picks_the_zones_below_it_and_goes_to_ec2_as_the
     order = spot_order(max_usd_per_hour=3.0)
     survey = look(aws, order, tmp_path)
     assert [spot.zone for spot in survey.spots] == ["us-east-1b", "us-east-1c"]
-    assert question(order, survey).startswith(
+    assert cost_sentence(order, survey).startswith(
         "g5.12xlarge in us-east-1: at most 3.000 USD per hour (--max-usd-per-hour), at most 24.00 USD in the 8 hours"
     )
     here.spot_usd["us-east-1b"] = "3.2"
@@ -233,7 +233,7 @@ def test_a_spot_price_that_is_not_shown_is_bounded_all_the_same(tmp_path: Path) 
     nowhere = spot_order(regions=("eu-west-1",))
     assert [one[0] for one in found(look(aws, nowhere, tmp_path))] == ["failed"]
     limited = nowhere.model_copy(update={"max_usd_per_hour": 3.0})
-    assert "at most 3.000 USD per hour (--max-usd-per-hour)" in question(
+    assert "at most 3.000 USD per hour (--max-usd-per-hour)" in cost_sentence(
         limited, look(aws, limited, tmp_path)
     )
 
@@ -242,7 +242,7 @@ def test_a_spot_machine_without_a_ceiling_says_that_its_price_may_rise(tmp_path:
     aws, _ = fresh()
     aws.quotas["by name"] = 1000.0
     order = spot_order(instance_types=("p5e.48xlarge",))
-    assert question(order, look(aws, order, tmp_path)) == (
+    assert cost_sentence(order, look(aws, order, tmp_path)) == (
         "p5e.48xlarge in us-east-1: 2.050 USD per hour (EC2 DescribeSpotPriceHistory, 2026-09-21), a spot price that "
         "may rise; 16.40 USD in 8 hours at that price; plus its volume"
     )
@@ -264,7 +264,7 @@ def test_a_capacity_block_is_not_paid_by_the_hour(tmp_path: Path) -> None:
     assert found(survey) == [("ok", "us-east-1", "capacity-block p5.48xlarge: paid when it was bought")]
     assert not any(call.operation == "GetProducts" for call in aws.calls)
     assert (
-        question(order, survey)
+        cost_sentence(order, survey)
         == "p5.48xlarge in us-east-1, in a capacity block that is paid already; plus its volume"
     )
 

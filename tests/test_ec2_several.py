@@ -21,9 +21,9 @@ from fake_aws import FakeAws
 from renting import door, fresh
 
 from deploy.cli.main import run
-from deploy.connect import keep
+from deploy.keep_open import keep
 from deploy.targets.deployment import folder, load
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import documents
 from deploy.targets.place import Status
 from infra.aws.session import Tunnel
 from infra.processes import is_alive
@@ -44,7 +44,9 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     region.vcpu_limit, region.public_subnets = 1000, False
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setattr(ec2, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress))
+    monkeypatch.setattr(
+        documents, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress)
+    )
     return aws
 
 
@@ -398,7 +400,7 @@ def test_up_again_starts_the_same_machine(
     region = aws.regions["us-east-1"]
     (key,) = region.instances
     # The order was placed at the time of the real clock, the machine at that of the fake one.
-    monkeypatch.setattr("deploy.targets.ec2.order.renewed", lambda old, new: old)
+    monkeypatch.setattr("deploy.targets.ec2.ordering.renewed", lambda old, new: old)
     assert corral("stop", "t1")[0] == 0
     code, _, err = corral("up", *kept)
     assert code == 0, err

@@ -12,7 +12,7 @@ from renting import door, fresh
 
 from deploy.cli.main import run
 from deploy.targets.deployment import folder, load
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import documents
 from infra.aws.order import Order
 from infra.say import progress
 from serving.sizing.size import answer_for
@@ -34,7 +34,9 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     aws.quotas |= {"L-DB2E81BA": 1000.0}
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    monkeypatch.setattr(ec2, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress))
+    monkeypatch.setattr(
+        documents, "aws_for", lambda name: replace(door(aws, clock, folder(name)), say=progress)
+    )
     return aws
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from deploy.egress import checked_target
+from deploy.targets.prove_egress import checked_destination
 from infra import egress_rules
 from infra.egress_proof import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
 from infra.egress_rules import Count, Loaded
@@ -275,12 +275,12 @@ def test_the_kernels_addresses_are_read(end: str, readable: str) -> None:
 )
 def test_a_target_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not HOST:PORT"):
-        checked_target(text)
+        checked_destination(text)
 
 
 def test_a_target_may_be_a_name_or_an_address_of_either_kind() -> None:
     for text in ("example.org:443", "192.0.2.1:53", "[2001:db8::1]:443"):
-        assert checked_target(text) == text
+        assert checked_destination(text) == text
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ import refusals
 import yaml
 
 from deploy.cli.main import run
-from deploy.export.base import Ask, Export
 from deploy.export.formats import FORMATS, export
+from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2.order import order
-from deploy.targets.ec2.region import located
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.ordering import located, order
 from deploy.targets.ssh.owned import Brought, host_setup
 from infra.errors import CorralError
 from infra.host_files import host_files
@@ -83,7 +83,8 @@ def test_every_file_is_the_golden_one(to: str, name: str) -> None:
     if to == "terraform":  # what EC2 gets anyway, and tests/test_host.py holds
         asked = ask(name)
         wanted["user-data.yaml"] = order(
-            deployments.make(asked.plan, "ec2", name), located(asked.ec2, asked.plan)
+            deployments.make(asked.plan, "ec2", name),
+            located(Ec2Options(**asked.box.model_dump()), asked.plan),
         ).user_data
     assert found == wanted
 

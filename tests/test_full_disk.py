@@ -20,7 +20,7 @@ from stubbed import Patience, members
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, home
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import documents
 from deploy.targets.local import place as local
 from infra.aws import session
 from infra.aws.api import Aws
@@ -151,8 +151,8 @@ def test_a_rented_machine_is_seen_and_taken_away_where_nothing_can_be_written(
     tunnels: None,
 ) -> None:
     aws, clock = fresh()
-    monkeypatch.setattr(ec2, "Boto", lambda: aws)
-    monkeypatch.setattr(ec2, "Aws", partial(Aws, sleep=clock.sleep, clock=clock))
+    monkeypatch.setattr(documents, "Boto", lambda: aws)
+    monkeypatch.setattr(documents, "Aws", partial(Aws, sleep=clock.sleep, clock=clock))
     plan = str(tmp_path / "plan.json")
     assert run(["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "-o", plan]) == 0
     assert run(["provision", plan, "--target", "ec2", "--name", "t1", "--yes"]) == 0
@@ -188,7 +188,7 @@ def test_nothing_is_rented_where_nothing_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     aws, _ = fresh()
-    monkeypatch.setattr(ec2, "Boto", lambda: aws)
+    monkeypatch.setattr(documents, "Boto", lambda: aws)
     plan = str(tmp_path / "plan.json")
     assert run(["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "-o", plan]) == 0
     Disk(home(), errno.EROFS, CLOSED).patched(monkeypatch)

@@ -14,9 +14,9 @@ import stubbed
 from fake_aws import Clock
 from stubbed import Patience, members, until
 
-from deploy.egress import prove
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
+from deploy.targets.prove_egress import prove
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
 from serving.sizing.plan import Plan

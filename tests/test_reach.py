@@ -10,7 +10,7 @@ from fake_aws import Clock, FakeAws
 from renting import START, an_order, door
 
 from deploy.targets.deployment import Deployment, folder, make
-from deploy.targets.ec2 import reach
+from deploy.targets.ec2 import boxes, tunnels
 from infra.aws import failover, session
 from infra.aws.rented_machines import Rented
 from infra.aws.session import Answer, Tunnel
@@ -56,15 +56,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
 
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(session, "open_tunnel", open_tunnel)
-    monkeypatch.setattr(reach, "free_port", lambda wanted: wanted + 7)
-    monkeypatch.setattr(reach, "wait_open", lambda tunnel, path: calls.append(("open", tunnel.local_port)))
+    monkeypatch.setattr(tunnels, "free_port", lambda wanted: wanted + 7)
+    monkeypatch.setattr(tunnels, "wait_open", lambda tunnel, path: calls.append(("open", tunnel.local_port)))
     return calls
 
 
 def test_a_network_that_is_let_in_asks_the_box_by_its_own_name(
     deployment: Deployment, asked: list[tuple[object, ...]]
 ) -> None:
-    found = reach.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX)
+    found = tunnels.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX)
     key = folder("t1") / "api-key-i-1"
     assert found == Endpoint(
         base_url="http://ec2-203-0-113-7.compute-1.amazonaws.com:8123",
@@ -75,7 +75,7 @@ def test_a_network_that_is_let_in_asks_the_box_by_its_own_name(
         "sk-1\n",
         [("i-1", "us-east-1", "sudo cat /opt/corral/t1/secrets.env")],
     )
-    assert reach.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX) == found
+    assert tunnels.endpoint(deployment, an_order(cidr="203.0.113.0/24", port=8123), BOX) == found
     assert len(asked) == 1
 
 
@@ -86,7 +86,7 @@ def test_nobody_let_in_and_a_box_without_a_name_are_reached_through_a_tunnel(
     cidr: str | None, name: str, deployment: Deployment, asked: list[tuple[object, ...]]
 ) -> None:
     box = BOX.model_copy(update={"public_name": name})
-    assert reach.base_url(deployment, an_order(cidr=cidr, port=8123), box) == "http://127.0.0.1:9999"
+    assert tunnels.base_url(deployment, an_order(cidr=cidr, port=8123), box) == "http://127.0.0.1:9999"
     tunnel = folder("t1") / "tunnel.json"
     assert asked == [(tunnel, "i-1", "us-east-1", 8123, 8130), ("open", 9999)]
 
@@ -96,7 +96,7 @@ def test_a_box_without_a_key_yet_is_asked_again_later(
 ) -> None:
     monkeypatch.setattr(session, "run", lambda *asked: Answer(text="HF_TOKEN=hf_x\n", exit_code=0))
     with pytest.raises(HostError, match="i-1 has no key for its server yet"):
-        reach.key_file(deployment, BOX)
+        tunnels.key_file(deployment, BOX)
     assert not (folder("t1") / "api-key-i-1").exists()
 
 
@@ -138,7 +138,7 @@ def test_a_box_that_does_not_get_ready_is_told_by_its_own_last_word(
     told: list[str] = []
     aws.say = told.append
     with pytest.raises(ServerError) as error:
-        reach.wait_prepared(aws, deployment, BOX)
+        boxes.wait_prepared(aws, deployment, BOX)
     assert (error.value.message, error.value.hint) == (sentence, hint)
     # What does not move is said again every half minute, until 41 minutes are over.
     waited = [0.5 * turn for turn in range(83)] if phase == "weights" else [0]
@@ -154,7 +154,7 @@ def test_a_box_is_prepared_when_it_says_so(
     aws = door(FakeAws(clock), clock, tmp_path)
     told: list[str] = []
     aws.say = told.append
-    reach.wait_prepared(aws, deployment, BOX)
+    boxes.wait_prepared(aws, deployment, BOX)
     assert (told, clock()) == (
         [
             "serve: i-1: booting (0 of at most 41 minutes)",
@@ -176,7 +176,7 @@ def test_a_tunnel_whose_process_ended_is_not_waited_for(tmp_path: Path) -> None:
     tunnel = Tunnel(instance_id="i-1", local_port=1, holder=holder)
     tunnel.write(tmp_path / "tunnel.json")
     with pytest.raises(HostError) as error:
-        reach.wait_open(tunnel, tmp_path / "tunnel.json")
+        tunnels.wait_open(tunnel, tmp_path / "tunnel.json")
     assert (error.value.message, error.value.hint) == (
         "Session Manager opened no tunnel.",
         f"Read why: cat {tmp_path}/tunnel.log; or check: aws ssm describe-instance-information",
@@ -205,12 +205,12 @@ def test_a_port_that_another_took_meanwhile_is_given_up_for_the_next(
             return tunnel
 
         monkeypatch.setattr(session, "open_tunnel", open_tunnel)
-        monkeypatch.setattr(reach, "free_port", lambda wanted: wanted)
-        found = reach.opened(path, BOX, 8123)
+        monkeypatch.setattr(tunnels, "free_port", lambda wanted: wanted)
+        found = tunnels.opened(path, BOX, 8123)
     assert (found.holder, ports) == (mine, [8123, 8124])
 
 
 def test_a_port_that_is_taken_is_passed_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert reach.free_port(port) > port
+        assert tunnels.free_port(port) > port

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.targets import weights
+from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
 from infra.errors import AuthError, EndpointError
@@ -53,9 +53,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_what_the_table_knows_is_not_asked(asked: list[object]) -> None:
-    found = weights.look(plan(META), None)
+    found = hub_weights.look(plan(META), None)
     assert asked == []
-    assert weights.check(found) == Check(
+    assert hub_weights.check(found) == Check(
         name="weights",
         outcome="failed",
         found=f"{META} at {SCOUT}, 61.2 GiB, licence {LICENCE}, gated, and no token is there",
@@ -63,14 +63,14 @@ def test_what_the_table_knows_is_not_asked(asked: list[object]) -> None:
         "--hf-token-file FILE.",
     )
     with pytest.raises(AuthError) as caught:
-        weights.require(found)
+        hub_weights.require(found)
     assert caught.value.exit_code == 5
 
 
 def test_a_token_of_ones_own_is_tried(asked: list[object]) -> None:
-    found = weights.look(plan(META), MINE)
+    found = hub_weights.look(plan(META), MINE)
     assert asked == [("access", META, MINE)]
-    assert weights.check(found) == Check(
+    assert hub_weights.check(found) == Check(
         name="weights",
         outcome="ok",
         found=f"{META} at {SCOUT}, 61.2 GiB, licence {LICENCE}, gated, token from HF_TOKEN (let in by the Hub)",
@@ -80,18 +80,18 @@ def test_a_token_of_ones_own_is_tried(asked: list[object]) -> None:
 
 def test_the_token_of_a_rented_box_is_named_and_cannot_be_tried(asked: list[object]) -> None:
     """One's own token is no help to a box, which has none of it."""
-    refused = weights.look(plan(META), MINE, parameter="")
-    assert weights.check(refused).fix.endswith("name it: --hf-token-parameter /hf/token")
-    found = weights.look(plan(META), MINE, parameter="/hf/token")
-    assert weights.check(found).found.endswith("gated, token from /hf/token (not tried)")
-    assert weights.refusal(found) is None
+    refused = hub_weights.look(plan(META), MINE, parameter="")
+    assert hub_weights.check(refused).fix.endswith("name it: --hf-token-parameter /hf/token")
+    found = hub_weights.look(plan(META), MINE, parameter="/hf/token")
+    assert hub_weights.check(found).found.endswith("gated, token from /hf/token (not tried)")
+    assert hub_weights.refusal(found) is None
     assert asked == []
 
 
 def test_a_third_partys_is_told_as_that_and_its_commit_is_asked_for(asked: list[object]) -> None:
-    found = weights.look(plan(RED_HAT), None)
+    found = hub_weights.look(plan(RED_HAT), None)
     assert asked == [("describe", RED_HAT, None, None)]
-    assert weights.check(found) == Check(
+    assert hub_weights.check(found) == Check(
         name="weights",
         outcome="ok",
         found=f"{RED_HAT} (a third party's, not meta-llama's) at {NOW}, 65.2 GiB, licence {LICENCE}, not gated",
@@ -99,18 +99,18 @@ def test_a_third_partys_is_told_as_that_and_its_commit_is_asked_for(asked: list[
 
 
 def test_a_repository_that_is_in_no_table_is_asked_about(asked: list[object]) -> None:
-    found = weights.look(plan(OTHER, revision="b" * 40), None)
+    found = hub_weights.look(plan(OTHER, revision="b" * 40), None)
     assert asked == [("describe", OTHER, "b" * 40, None)]
-    assert weights.check(found).found == f"{OTHER} at {'b' * 40}, 65.2 GiB, licence llama4, not gated"
+    assert hub_weights.check(found).found == f"{OTHER} at {'b' * 40}, 65.2 GiB, licence llama4, not gated"
 
 
 def test_offline_nobody_is_asked_and_the_unknown_is_said_to_be_unknown(
     asked: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORRAL_OFFLINE", "1")
-    found = weights.look(plan(OTHER), MINE)
+    found = hub_weights.look(plan(OTHER), MINE)
     assert asked == []
-    assert weights.check(found) == Check(
+    assert hub_weights.check(found) == Check(
         name="weights",
         outcome="warning",
         found=f"{OTHER} at a commit nobody knows, 61.2 GiB, licence unknown, gated or not is unknown; token from "
@@ -129,24 +129,24 @@ def without_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_without_a_hub_no_branch_is_fetched_in_place_of_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     without_a_hub(monkeypatch)
-    found = weights.look(plan(RED_HAT), None)
+    found = hub_weights.look(plan(RED_HAT), None)
     with pytest.raises(EndpointError) as caught:
-        weights.require(found)
+        hub_weights.require(found)
     assert caught.value.message == (
         f"Which commit of {RED_HAT} to fetch is not known: The Hub cannot be asked about it: timed out."
     )
-    known = weights.look(plan(RED_HAT, revision=NOW), None)
-    assert weights.refusal(known) is None
-    assert weights.check(known).outcome == "warning"
-    token = weights.look(plan(META), MINE)
-    assert weights.check(token).found.endswith("timed out")
-    assert weights.refusal(token) is None
+    known = hub_weights.look(plan(RED_HAT, revision=NOW), None)
+    assert hub_weights.refusal(known) is None
+    assert hub_weights.check(known).outcome == "warning"
+    token = hub_weights.look(plan(META), MINE)
+    assert hub_weights.check(token).found.endswith("timed out")
+    assert hub_weights.refusal(token) is None
 
 
 def test_what_is_here_needs_no_token_and_no_hub() -> None:
-    found = weights.told(plan(META)).model_copy(update={"at": "/srv/weights"})
-    assert weights.check(found).found.endswith("gated, and no token is there; here already: /srv/weights")
-    assert weights.refusal(found) is None
+    found = hub_weights.told(plan(META)).model_copy(update={"at": "/srv/weights"})
+    assert hub_weights.check(found).found.endswith("gated, and no token is there; here already: /srv/weights")
+    assert hub_weights.refusal(found) is None
 
 
 def deployment(serve: Plan) -> Deployment:
@@ -156,13 +156,13 @@ def deployment(serve: Plan) -> Deployment:
 
 def test_a_commit_that_was_pinned_stays_while_the_model_is_the_same() -> None:
     def commit(given: Deployment) -> str | None:
-        return weights.kept(given).plan.serve.revision
+        return hub_weights.kept(given).plan.serve.revision
 
     begun = deployment(plan(RED_HAT))
     assert commit(begun) is None
-    weights.pinned(begun, NOW).write(folder("scout") / "deployment.json")
+    hub_weights.pinned(begun, NOW).write(folder("scout") / "deployment.json")
     assert commit(begun) == NOW
     assert commit(deployment(plan(OTHER))) is None
     assert commit(deployment(plan(RED_HAT, revision="b" * 40))) == "b" * 40
     assert commit(deployment(plan(META))) == SCOUT
-    assert weights.kept(deployment(plan("/srv/model"))) == deployment(plan("/srv/model"))
+    assert hub_weights.kept(deployment(plan("/srv/model"))) == deployment(plan("/srv/model"))

@@ -14,10 +14,10 @@ from fake_iam import allows, normal
 from renting import an_order, door, down, fresh, up
 
 from deploy.cli.main import run
+from deploy.targets import weights_push
 from deploy.targets.deployment import folder, make
-from deploy.targets.ec2 import place as ec2
-from deploy.targets.ec2 import push, weights_push
-from deploy.targets.ec2.weights_push import Pushed
+from deploy.targets.ec2 import documents, weights_upload
+from deploy.targets.weights_push import Pushed
 from infra.aws import bucket, push_grant, session, user_policy
 from infra.aws.bucket import Contents, Place
 from infra.aws.order import utc
@@ -144,7 +144,7 @@ class World:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     made = World()
     monkeypatch.setattr(session, "run", made.box.run)
-    monkeypatch.setattr(ec2, "aws_for", lambda name: door(made.aws, made.clock, folder(name)))
+    monkeypatch.setattr(documents, "aws_for", lambda name: door(made.aws, made.clock, folder(name)))
     reader = replace(door(made.aws, made.clock, tmp_path), ledger=None)
     monkeypatch.setattr(weights_push, "reader", lambda: reader)
     deployment = make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1")
@@ -215,7 +215,7 @@ def test_a_push_that_is_cut_off_leaves_no_leave_behind(
         assert world.policies == ["corral", "corral-push"]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(push, "upload", interrupted)
+    monkeypatch.setattr(weights_upload, "upload", interrupted)
     assert corral("weights", "push", "t1", "--to", TO)[0] == 130
     assert world.policies == ["corral"]
     # Killed, it could take nothing back: the leave ends by itself, and `down` takes the role away all the same.

@@ -13,7 +13,7 @@ def connect(name: Name, as_json: AsJson = False) -> None:
     import sys
     import time
 
-    from deploy.connect import keep
+    from deploy.keep_open import keep
     from deploy.targets.deployment import load
     from deploy.targets.show_server import endpoint
     from infra.say import emit, progress
@@ -31,10 +31,10 @@ def ssh(name: Name) -> None:
     import os
     import sys
 
-    from deploy.targets.choose import target_of
+    from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
 
     deployment = load(name)
-    words = target_of(deployment).shell(deployment)
+    words = place_of(deployment).shell(deployment)
     sys.stdout.flush()
     os.execvp(words[0], words)

@@ -18,9 +18,10 @@ def down(
 ) -> int:
     """Take it away and count what is left, type by type. Exit code 10 when anything is."""
     from deploy.line import down as run
-    from deploy.targets.show_provision import checked_target, leftover, teardown
+    from deploy.targets.choose import checked_place
+    from deploy.targets.show_provision import leftover, teardown
     from infra.say import Told, emit, fail
 
-    found = run(name, checked_target(target), region)
-    emit(found, teardown(found), as_json)
-    return Told(fail(leftover(found), as_json=False)) if found.left else 0
+    proof = run(name, None if target is None else checked_place(target), region)
+    emit(proof, teardown(proof), as_json)
+    return Told(fail(leftover(proof), as_json=False)) if proof.left else 0

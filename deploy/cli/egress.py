@@ -24,18 +24,18 @@ def egress(
 
     Exit code 0 only when it is proved, which needs the lock of an SSH host; 11 otherwise.
     """
-    from deploy.egress import prove
-    from deploy.show_egress import described
     from deploy.targets.deployment import load
+    from deploy.targets.prove_egress import prove
+    from deploy.targets.show_egress import described
     from infra.errors import HostError
     from infra.say import Told, emit, fail
 
-    found = prove(load(name), tuple(target or ()))
+    report = prove(load(name), tuple(target or ()))
     if output:
-        found.write(output)
-    emit(found, described(found), as_json)
-    if found.verdict == "proved":
+        report.write(output)
+    emit(report, described(report), as_json)
+    if report.verdict == "proved":
         return 0
-    first, *more = found.problems
+    first, *more = report.problems
     said = f"Not proved: {first}{f' (and {len(more)} more)' if more else ''}."
     return Told(fail(HostError(said, "The report names all; its counters are the kernel's."), as_json=False))

@@ -14,7 +14,8 @@ def extend(
     from deploy.line import extend as run
     from deploy.targets.ec2.options import minutes
     from deploy.targets.show_provision import Extended
+    from infra.aws.order import utc
     from infra.say import emit
 
-    until = run(name, minutes(ttl, "TIME"))
+    until = utc(run(name, minutes(ttl, "TIME")))
     emit(Extended(name=name, expires_at=until), f"{name} now ends itself at {until}.", as_json)

@@ -33,35 +33,54 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
     Raises UsageError, under the flag's name, for a value that its record refuses.
     """
-    from infra.asked import Asked
-
     parameters = inspect.signature(function, eval_str=True).parameters
-    records: dict[str, type[Asked]] = {
-        name: parameter.annotation
-        for name, parameter in parameters.items()
-        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, Asked)
-    }
-    shown = [
-        each
-        for name, parameter in parameters.items()
-        for each in (
-            options(records[name])
-            if name in records
-            else [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
-        )
-    ]
+    flags: dict[str, inspect.Parameter] = {}
+    for parameter in parameters.values():
+        for flag in flags_of(parameter):
+            flags[flag.name] = shared(flags[flag.name], flag) if flag.name in flags else flag
 
     def command(**typed: Any) -> Any:
-        made = {}
-        for name, record in records.items():
-            own = {field: typed.pop(field) for field in record.model_fields}
-            made[name] = record.of({field: value for field, value in own.items() if value is not None})
-        return function(**typed, **made)
+        return function(**{name: asked(each.annotation, name, typed) for name, each in parameters.items()})
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    command.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
-    command.__annotations__ = {each.name: each.annotation for each in shown}
+    command.__signature__ = inspect.Signature(list(flags.values()))  # type: ignore[attr-defined]
+    command.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
     return command
+
+
+def flags_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """What typer reads for a parameter: a flag for each field of its records, or itself."""
+    records = records_of(parameter.annotation)
+    if not records:
+        return [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    return [flag for record in records.values() for flag in options(record)]
+
+
+def records_of(annotation: Any) -> dict[str, Any]:
+    """The records of a parameter: the one that it is, those that it is made of by name, or none."""
+    from infra.asked import Asked
+
+    if isinstance(annotation, type) and issubclass(annotation, Asked):
+        return {"": annotation}
+    return annotation.records() if hasattr(annotation, "records") else {}
+
+
+def asked(annotation: Any, name: str, typed: dict[str, Any]) -> Any:
+    """The value of a parameter, from what was typed. Raises UsageError."""
+    made = {
+        key: record.of({field: typed[field] for field in record.model_fields if typed[field] is not None})
+        for key, record in records_of(annotation).items()
+    }
+    if not made:
+        return typed[name]
+    return annotation(made) if hasattr(annotation, "records") else made[""]
+
+
+def shared(flag: inspect.Parameter, other: inspect.Parameter) -> inspect.Parameter:
+    """One flag for two records that have a field of the same name; its help is what each of them says."""
+    typed, option = get_args(flag.annotation)
+    option.help = f"{option.help.rstrip('.')}; {get_args(other.annotation)[1].help}"
+    return flag.replace(annotation=Annotated[typed, option])
 
 
 def options(record: Any) -> list[inspect.Parameter]:

@@ -12,9 +12,9 @@ def logs(
     ] = False,
 ) -> None:
     """Print the server's log."""
-    from deploy.targets.choose import target_of
+    from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
 
     deployment = load(name)
-    for line in target_of(deployment).logs(deployment, follow):
+    for line in place_of(deployment).logs(deployment, follow):
         print(line, flush=follow)

@@ -268,14 +268,14 @@ def endpoint_of(
     url: str, model: str | None, api_key_file: Path | None
 ) -> tuple[str, str | None, Path | None]:
     """The same three or, where the URL is a deployment's name, what that deployment answers."""
-    from deploy.targets.choose import target_of
+    from deploy.targets.choose import place_of
     from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
 
     if "/" in url or url not in names():
         return url, model, api_key_file
     deployment = load(url)
-    found = target_of(deployment).status(deployment)
+    found = place_of(deployment).status(deployment)
     if found.endpoint is None:
         raise EndpointError(f"{url} answers nowhere: {found.detail}", f"Start it: corral serve {url}")
     return (

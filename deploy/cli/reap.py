@@ -13,11 +13,11 @@ def reap(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Find what corral rented for anybody in this account and what should have ended; end it and prove it."""
-    from deploy.targets.ec2.place import reap as run
+    from deploy.line import reap as run
     from deploy.targets.show_provision import leftover, reaped, reaped_text
     from infra.say import Told, emit, fail
 
     over, gone = run(tuple(region or ()), dry_run)
     emit(reaped(over, gone), reaped_text(over, gone), as_json)
-    left = [found for found in gone if found.left]
+    left = [teardown for teardown in gone if teardown.left]
     return Told(fail(leftover(left[0]), as_json=False)) if left else 0

@@ -15,14 +15,14 @@ def status(
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
     from deploy.line import status_of
-    from deploy.targets.choose import target_of
+    from deploy.targets.choose import place_of
     from deploy.targets.deployment import home, load, names
     from deploy.targets.show_server import listed, status
     from infra.say import emit, progress, say
 
     if name is not None:
         deployment = load(name)
-        found = target_of(deployment).status(deployment)
+        found = place_of(deployment).status(deployment)
         emit(found, status(found), as_json)
         return 0 if found.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():

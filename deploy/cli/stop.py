@@ -15,13 +15,13 @@ def stop(
 
     A rented machine stops, too: no hours of it are billed then, its volumes are. `corral serve NAME` starts it again.
     """
-    from deploy.targets.choose import target_of
+    from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
     from deploy.targets.show_server import status
     from infra.say import emit
 
     deployment = load(name)
-    target = target_of(deployment)
+    target = place_of(deployment)
     target.stop(deployment)
     found = target.status(deployment)
     emit(found, status(found), as_json)

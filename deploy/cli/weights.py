@@ -33,7 +33,7 @@ def push(
     from pathlib import Path
 
     from deploy.targets.deployment import load
-    from deploy.targets.ec2.weights_push import push_from_box, push_from_here, shown
+    from deploy.targets.weights_push import push_from_here, push_from_machine, shown
     from infra.errors import UsageError
     from infra.say import emit
 
@@ -42,5 +42,5 @@ def push(
     elif region is not None:
         raise UsageError("A deployment has its region.", "Leave out --region.")
     else:
-        found = push_from_box(load(what), to)
+        found = push_from_machine(load(what), to)
     emit(found, shown(found), as_json)

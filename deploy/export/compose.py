@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from deploy.export.base import Ask, Export
 from deploy.export.container import (
     GROUP,
     HOME,
@@ -14,6 +13,7 @@ from deploy.export.container import (
     bring_weights,
     container,
 )
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 

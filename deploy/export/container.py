@@ -4,7 +4,7 @@ import re
 import shlex
 from math import ceil
 
-from deploy.export.base import Ask
+from deploy.export.rendering import Ask
 from infra.errors import UsageError
 from infra.record import Record
 from serving.vllm.serve_options import WITHIN_ONE_HOST, across_nodes, argv, environment

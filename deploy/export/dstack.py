@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from deploy.export.base import Ask, Export
 from deploy.export.container import MODEL, SHM_GIB, TOKEN, Container, container, shell_line
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 

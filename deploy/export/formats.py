@@ -15,7 +15,7 @@ from deploy.export import (
     terraform,
     vllm_router,
 )
-from deploy.export.base import Ask, Export
+from deploy.export.rendering import Ask, Export
 from infra.errors import DoesNotFit, UsageError
 
 
@@ -28,6 +28,8 @@ class Format(NamedTuple):
     cpu: bool = False
     in_front: bool = False
     """It serves nothing itself: it stands before servers that run."""
+    rents: bool = False
+    """It asks for the machine, too."""
 
 
 FORMATS = {
@@ -38,7 +40,7 @@ FORMATS = {
     "production-stack": Format(production_stack.render, replicas=True),
     "skypilot": Format(skypilot.render, hosts=True),
     "dstack": Format(dstack.render, hosts=True, replicas=True),
-    "terraform": Format(terraform.render),
+    "terraform": Format(terraform.render, rents=True),
     "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True),
     "vllm-router": Format(vllm_router.render, hosts=True, cpu=True, in_front=True),
 }
@@ -56,22 +58,22 @@ def export(name: str, ask: Ask) -> Export:
     return FORMATS[name].render(ask)
 
 
-def refuse(name: str, found: Format, ask: Ask) -> None:
+def refuse(name: str, form: Format, ask: Ask) -> None:
     """Raise UsageError, naming a format that can, for what this one cannot carry."""
     plan = ask.plan
     several = plan.machine.hosts > 1
-    if several and not found.hosts:
+    if several and not form.hosts:
         raise UsageError(
             f"{name} describes one host, and this plan's server spans {plan.machine.hosts}.",
             "Use --to kubernetes, skypilot or dstack; on hosts you own: corral up PLAN --target ssh --host A --host B",
         )
-    if several and plan.parallel.data > 1 and not found.in_front:
+    if several and plan.parallel.data > 1 and not form.in_front:
         raise UsageError(
             "This plan has data parallelism across hosts, which corral renders for no platform.",
             "Plan with pipeline stages instead: corral size MODEL --on MACHINE --pipeline-parallel-size "
             f"{plan.machine.hosts}",
         )
-    if not plan.machine.gpu_count and not found.cpu:
+    if not plan.machine.gpu_count and not form.cpu:
         raise UsageError(
             f"{name} would take vLLM's CUDA image, and this plan has no GPU.", "Use --to systemd."
         )
@@ -80,14 +82,14 @@ def refuse(name: str, found: Format, ask: Ask) -> None:
             f"{plan.serve.model!r} cannot be mounted: it has a colon or a control character in its name.",
             "Rename the folder, and plan again.",
         )
-    if ask.replicas > 1 and not found.replicas:
-        can = ", ".join(each for each, one in FORMATS.items() if one.replicas)
+    if ask.replicas > 1 and not form.replicas:
+        can = ", ".join(able for able, other in FORMATS.items() if other.replicas)
         raise UsageError(
             f"{name} has no replicas.", f"Use it once a machine, with --to litellm in front; or --to {can}."
         )
-    if ask.endpoints and not found.in_front:
+    if ask.endpoints and not form.in_front:
         raise UsageError(f"{name} starts the server; it needs no --endpoint.", "Leave --endpoint out.")
-    if plan.serve.chat_template and not found.in_front:
+    if plan.serve.chat_template and not form.in_front:
         raise UsageError(
             "A chat template file cannot be brought along.",
             "Put it beside the weights, and plan without it.",

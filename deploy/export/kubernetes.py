@@ -3,9 +3,9 @@
 from math import ceil
 from typing import Any
 
-from deploy.export.base import Ask, Export
 from deploy.export.container import GROUP, HOME, MODEL, SHM_GIB, TEMPORARY, USER, Container, container
 from deploy.export.kubernetes_weights import claim, claim_name, how_to_bring, job
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 from serving.vllm.serve_options import across_nodes

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from deploy.export.base import Ask
 from deploy.export.container import GROUP, HOME, MODEL, USER, Container
+from deploy.export.rendering import Ask
 
 
 def claim_name(ask: Ask) -> str:

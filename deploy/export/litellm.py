@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from deploy.costs.claude_prices import claude, price_list
-from deploy.export.base import Ask, Export
+from deploy.export.rendering import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile
 from infra.money import MTOK
@@ -93,10 +93,10 @@ def price_note(ask: Ask) -> tuple[str, ...]:
 
 def fallback(ask: Ask) -> str:
     """The Claude model to fall back to. Raises UsageError for one that is retired."""
-    found = claude(ask.claude_model)
-    if found.status(price_list().checked_on) == "retired":
+    fallback_model = claude(ask.claude_model)
+    if fallback_model.status(price_list().checked_on) == "retired":
         raise UsageError(
-            f"{found.name} is retired: requests to it fail.",
-            f"For example: --claude-model {found.successor or 'claude-sonnet-5-5'}",
+            f"{fallback_model.name} is retired: requests to it fail.",
+            f"For example: --claude-model {fallback_model.successor or 'claude-sonnet-5-5'}",
         )
-    return found.id
+    return fallback_model.id

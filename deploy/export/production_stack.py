@@ -4,8 +4,8 @@ from math import ceil
 from typing import Any
 
 from deploy.export import kubernetes, kubernetes_weights
-from deploy.export.base import Ask, Export
 from deploy.export.container import SHM_GIB, Container, container
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 
@@ -80,7 +80,9 @@ def model(ask: Ask, box: Container) -> dict[str, Any]:
             "tensorParallelSize": ask.plan.parallel.tensor,
             "extraArgs": [kubernetes.literal(argument) for argument in extra_arguments(box)],
         },
-        "env": [one for one in kubernetes.variables(box) if one["name"] not in SET_BY_THE_CHART],
+        "env": [
+            variable for variable in kubernetes.variables(box) if variable["name"] not in SET_BY_THE_CHART
+        ],
         "extraVolumes": volumes,
         "extraVolumeMounts": mounts,
         **node_selector(ask),

@@ -1,6 +1,5 @@
 """Podman quadlet: one host with Podman, systemd and a CDI description of its GPUs; the kernel denies it the network."""
 
-from deploy.export.base import Ask, Export
 from deploy.export.container import (
     GROUP,
     HOME,
@@ -12,6 +11,7 @@ from deploy.export.container import (
     bring_weights,
     container,
 )
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.host_units import systemd_quoted
 

@@ -1,6 +1,6 @@
 """systemd: the very files that `corral provision --target ssh` puts on a host, for those who bring them otherwise."""
 
-from deploy.export.base import Ask, Export
+from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
 from deploy.targets.ssh.owned import Brought, host_setup
 from infra import host as hosts

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from deploy.export.base import Ask, Export
+from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2.order import order as order_for
-from deploy.targets.ec2.region import located
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.ordering import located
+from deploy.targets.ec2.ordering import order as order_for
 from infra.aws import region_offer, request
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
@@ -22,7 +23,9 @@ GROUP = "${aws_security_group.server.id}"
 
 def render(ask: Ask) -> Export:
     """main.tf.json, and the user data it packs as EC2 takes it."""
-    order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(ask.ec2, ask.plan))
+    # A price that is not known is the reader's to find; what he renders costs nothing yet.
+    wishes = Ec2Options(**ask.box.model_dump(), allow_unknown_price=True)
+    order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(wishes, ask.plan))
     stack = {
         "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}}},
         "provider": {"aws": {"region": order.regions[0]}},
@@ -100,7 +103,7 @@ def tags(order: Order) -> dict[str, str]:
 
 def role(order: Order) -> dict[str, Any]:
     """The instance profile, with the same two policies."""
-    create, put, profile, _ = (one.parameters for one in request.box_role(order, ACCOUNT))
+    create, put, profile, _ = (call.parameters for call in request.box_role(order, ACCOUNT))
     return {
         "aws_iam_role": {
             "box": {

@@ -2,8 +2,8 @@
 
 import shlex
 
-from deploy.export.base import Ask, Export
 from deploy.export.litellm import endpoints
+from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from serving.vllm.startup_log import load_budget_s
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from deploy.export.base import Export
+from deploy.export.rendering import Export
 from infra.errors import UsageError
 from infra.record import read_text, write_text_atomically
 

@@ -2,19 +2,33 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from infra import say
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from deploy.targets.table import PLACES
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
 from infra.record import Document
 from serving.sizing.plan import Plan
-from serving.vllm import versions as vllm_versions
 
-Target = Literal["local", "ec2", "ssh"]
+
+def named_place(target: str) -> str:
+    """The name of a place there is. Raises what pydantic says of any other."""
+    if target in PLACES:
+        return target
+    first, last = ", ".join(map(repr, list(PLACES)[:-1])), repr(list(PLACES)[-1])
+    raise PydanticCustomError(
+        "literal_error", "Input should be {expected}", {"expected": f"{first} or {last}"}
+    )
+
+
+Target = Annotated[
+    str, AfterValidator(named_place), Field(json_schema_extra=lambda schema: schema.update(enum=list(PLACES)))
+]
 
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
@@ -67,7 +81,7 @@ def checked_name(name: str) -> str:
     return name
 
 
-def make(plan: Plan, target: Target, name: str | None = None) -> Deployment:
+def make(plan: Plan, target: str, name: str | None = None) -> Deployment:
     """A new deployment of a plan, under the given name or one made of the model and its precision."""
     return Deployment(
         name=checked_name(name if name is not None else default_name(plan)),
@@ -77,24 +91,13 @@ def make(plan: Plan, target: Target, name: str | None = None) -> Deployment:
     )
 
 
-def deployment_for(
-    plan: Plan, target: Target, name: str | None, hosts: tuple[str, ...] = (), engine: str = ""
-) -> Deployment:
-    """The deployment of a plan on a target. Raises DoesNotFit for a plan that cannot work, UsageError for no hosts."""
+def deployment_for(plan: Plan, target: str, name: str | None) -> Deployment:
+    """The deployment of a plan at a place. Raises DoesNotFit for a plan that cannot work."""
     if not plan.fits:
         raise DoesNotFit(
             f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
         )
-    if (target == "ssh") != bool(hosts):
-        raise UsageError(
-            "The target ssh needs hosts, and the others have none.",
-            "For example: --target ssh --host gpu@10.0.0.5",
-        )
-    # Here it is the engine that is found that counts, and it is told of when it starts.
-    warn: Callable[[str], None] = (lambda text: None) if target == "local" else say.progress
-    vllm_versions.check_planned(plan.vllm_version, warn, plan.serve)
-    made = make(plan, target, name)
-    return made.model_copy(update={"hosts": hosts, "engine": engine})
+    return make(plan, target, name)
 
 
 def default_name(plan: Plan) -> str:
@@ -124,10 +127,10 @@ def load(name: str) -> Deployment:
 def stated_target(name: str) -> str:
     """The target a document names, though this version cannot read the rest; "" where even that is unreadable."""
     try:
-        found = json.loads((folder(name) / "deployment.json").read_bytes())
+        document = json.loads((folder(name) / "deployment.json").read_bytes())
     except (OSError, ValueError):
         return ""
-    return str(found.get("target", "")) if isinstance(found, dict) else ""
+    return str(document.get("target", "")) if isinstance(document, dict) else ""
 
 
 def names() -> tuple[str, ...]:

@@ -1,7 +1,9 @@
-"""The verbs every target has, and what they answer."""
+"""What every place can do, in the order of the calls, and what it answers. What only some can is in abilities.py."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, Protocol
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from deploy.targets.deployment import Deployment
 from infra.record import Record
@@ -56,16 +58,16 @@ class Status(Record):
     expires_at: str | None = None
 
 
-def together(names: Sequence[str], found: Sequence[Status]) -> Status:
+def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:
     """Several machines as one deployment: as well as the worst of them, reached at the first."""
-    worst = max(found, key=lambda one: SEVERITY.index(one.state))
-    if len(found) == 1:
+    worst = max(statuses, key=lambda status: SEVERITY.index(status.state))
+    if len(statuses) == 1:
         return worst
     detail = "; ".join(
-        f"{name}: {one.state}{f' at {one.endpoint.base_url}' if one.endpoint else ''}, {one.detail}"
-        for name, one in zip(names, found, strict=True)
+        f"{name}: {status.state}{f' at {status.endpoint.base_url}' if status.endpoint else ''}, {status.detail}"
+        for name, status in zip(names, statuses, strict=True)
     )
-    return worst.model_copy(update={"detail": detail, "endpoint": found[0].endpoint})
+    return worst.model_copy(update={"detail": detail, "endpoint": statuses[0].endpoint})
 
 
 class Teardown(Record):
@@ -81,23 +83,48 @@ class Teardown(Record):
     """What stays on purpose, with its size: weights that other deployments may share."""
 
 
-class Target(Protocol):
-    """A module with these functions is a target."""
+@dataclass(frozen=True)
+class Offer:
+    """What a place would make ready, looked at: nothing is changed or paid for yet."""
 
-    def settled(self, deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
-        """The deployment at the commit of its weights, and the check of them. Raises what forbids their fetching."""
+    deployment: Deployment
+    """At the commit of its weights, and where it would be."""
+    checks: tuple[Check, ...]
+    cost: str = ""
+    """What is rented and what it costs, to be agreed to; empty where nothing is."""
+
+
+class Place(Protocol):
+    """A module with these functions is a place. A deployment is made by `wished`, `look`, `make` and `serve`.
+
+    The wishes are the record that the table of places names, or None; an offer is the place's own to add to.
+    """
+
+    def wished(self, deployment: Deployment, wishes: Any) -> tuple[Deployment, Any]:
+        """Both as they are meant here: what one says is known to the other. Raises UsageError; asks nobody."""
         ...
 
-    def preflight(self, deployment: Deployment) -> tuple[Check, ...]:
-        """Look before anything is changed or paid for; changes nothing."""
+    def with_token_file(self, deployment: Deployment, path: str | None) -> Deployment:
+        """With the file of this machine that holds the model hub's token. Raises UsageError where none is sent."""
         ...
 
-    def requests(self, deployment: Deployment) -> list[dict[str, object]]:
-        """What would be asked of the world, as values, for --dry-run."""
+    def requests(self, deployment: Deployment, wishes: Any = None) -> list[dict[str, object]]:
+        """What would be asked of the world, as values, for --dry-run; without wishes, of what was made. Asks nobody."""
         ...
 
-    def provision(self, deployment: Deployment) -> None:
-        """Make the machine ready. Safe to call again after a failure."""
+    def look(self, deployment: Deployment, wishes: Any, to_serve: bool) -> AbstractContextManager["Offer"]:
+        """Look, and hold the deployment until it is made; changes nothing. Raises what stands against it.
+
+        What is to serve next may need more than what is only made: better told before it costs.
+        """
+        ...
+
+    def make(self, offer: Any) -> Deployment:
+        """Make the machine ready, and keep the document. Safe to call again after a failure."""
+        ...
+
+    def where(self, deployment: Deployment) -> str:
+        """Where it is, in words."""
         ...
 
     def serve(self, deployment: Deployment) -> Endpoint:
@@ -121,9 +148,13 @@ class Target(Protocol):
         ...
 
     def stop(self, deployment: Deployment) -> None:
-        """Stop the server; keep the machine."""
+        """Stop the server; what a rented machine costs stopped is its status's to say."""
         ...
 
     def down(self, deployment: Deployment) -> Teardown:
         """Take everything away and prove it."""
+        ...
+
+    def without_document(self, name: str) -> str:
+        """What to do for a deployment that was here, and whose document cannot be read; empty for nothing to say."""
         ...

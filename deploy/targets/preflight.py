@@ -63,9 +63,9 @@ def owned_host_checks(
     )
 
 
-def require(found: tuple[Check, ...], where: str) -> None:
+def require(checks: tuple[Check, ...], where: str) -> None:
     """Raise HostError with the first failed check and its mend; warnings pass."""
-    failed = [check for check in found if check.outcome == "failed"]
+    failed = [check for check in checks if check.outcome == "failed"]
     if failed:
         others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
         raise HostError(f"{where} is not ready: {failed[0].name}: {failed[0].found}{others}.", failed[0].fix)
@@ -94,16 +94,16 @@ def _failed(name: str, found: str, fix: str) -> Check:
 
 
 def _system(facts: HostFacts) -> Check:
-    found = f"{facts.os}, Linux {facts.kernel}, {facts.architecture}"
+    system = f"{facts.os}, Linux {facts.kernel}, {facts.architecture}"
     if facts.architecture in ("x86_64", "aarch64"):
-        return _ok("system", found)
-    return _failed("system", found, "vLLM has wheels for x86_64 and aarch64 only.")
+        return _ok("system", system)
+    return _failed("system", system, "vLLM has wheels for x86_64 and aarch64 only.")
 
 
 def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]:
     if gpu.gpus:
-        found = f"{_inventory(gpu.gpus)} present, and not used by this plan"
-        yield _warning("gpu", found, "Plan for them: corral size MODEL --on COUNTxGPU")
+        present = f"{_inventory(gpu.gpus)} present, and not used by this plan"
+        yield _warning("gpu", present, "Plan for them: corral size MODEL --on COUNTxGPU")
     else:
         yield _ok(
             "gpu", "none; the CPU engine runs the tiny model here (real Llama 4 needs EC2 or an SSH host)"
@@ -156,26 +156,28 @@ def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
 
 def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
     need = gpus_per_host(plan)
-    found = f"{_inventory(gpus)}; the plan needs {need}x{plan.machine.gpu}"
+    inventory = f"{_inventory(gpus)}; the plan needs {need}x{plan.machine.gpu}"
     if len(gpus) < need:
-        return _failed("gpu", found, f"Plan for this machine: corral size {plan.model} --on {len(gpus)}xGPU")
+        return _failed(
+            "gpu", inventory, f"Plan for this machine: corral size {plan.model} --on {len(gpus)}xGPU"
+        )
     if len({gpu.name for gpu in gpus}) > 1:
         return _failed(
-            "gpu", f"{found}; they are mixed", "Tensor parallelism needs equal GPUs; use one kind."
+            "gpu", f"{inventory}; they are mixed", "Tensor parallelism needs equal GPUs; use one kind."
         )
-    return _model(gpus[0], plan, found)
+    return _model(gpus[0], plan, inventory)
 
 
-def _model(gpu: GpuFacts, plan: Plan, found: str) -> Check:
+def _model(gpu: GpuFacts, plan: Plan, inventory: str) -> Check:
     """A plan holds for one model of GPU: another has other memory, another speed, other kernels."""
     try:
         there = _known(gpu)
     except HostError as error:
-        return _failed("gpu", f"{found}. {error.message.rstrip('.')}", error.hint)
+        return _failed("gpu", f"{inventory}. {error.message.rstrip('.')}", error.hint)
     if there == catalog.gpu_called(plan.machine.gpu):
-        return _ok("gpu", found)
+        return _ok("gpu", inventory)
     on = f"{gpus_per_host(plan)}x{there.name}"
-    return _failed("gpu", found, f"Plan for what is there: corral size {plan.model} --on {on}")
+    return _failed("gpu", inventory, f"Plan for what is there: corral size {plan.model} --on {on}")
 
 
 def _known(gpu: GpuFacts) -> Gpu:
@@ -220,8 +222,8 @@ def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
     if gpu.compute_capability is not None and gpu.compute_capability < minimum:
         return f"compute capability {gpu.compute_capability}", f"vLLM needs {minimum} or newer."
     if total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
-        found = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
-        return found, f"Plan for the GPU that is there: corral size {plan.model} --on ..."
+        size = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
+        return size, f"Plan for the GPU that is there: corral size {plan.model} --on ..."
     if total and used and used > total * BUSY_FRACTION:
         return f"{used} MiB are in use by another program", "See which: nvidia-smi; stop it first."
     return None
@@ -230,8 +232,8 @@ def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
 def _fabric_manager(facts: HostFacts) -> Check:
     if facts.fabric_manager == "active":
         return _ok("fabric manager", "active")
-    found = f"{facts.fabric_manager or 'not running'}, on a machine with NVSwitch (CUDA error 802 follows)"
-    return _failed("fabric manager", found, "Start it: sudo systemctl enable --now nvidia-fabricmanager")
+    state = f"{facts.fabric_manager or 'not running'}, on a machine with NVSwitch (CUDA error 802 follows)"
+    return _failed("fabric manager", state, "Start it: sudo systemctl enable --now nvidia-fabricmanager")
 
 
 def _link(facts: HostFacts) -> Check:
@@ -242,14 +244,14 @@ def _link(facts: HostFacts) -> Check:
 
 def _memory(facts: HostFacts, plan: Plan) -> Check:
     available_gib = facts.memory_available_mib / 1024
-    found = f"{available_gib:.1f} of {facts.memory_total_mib / 1024:.1f} GiB RAM available"
+    available = f"{available_gib:.1f} of {facts.memory_total_mib / 1024:.1f} GiB RAM available"
     if plan.machine.gpu_count:
-        return _ok("memory", found)
+        return _ok("memory", available)
     need_gib = plan.memory.weights_gib + plan.memory.kv_cache_gib + figures()["cpu_server_gib"]["value"]
     if available_gib >= need_gib:
-        return _ok("memory", found)
+        return _ok("memory", available)
     return _failed(
-        "memory", f"{found}; the server needs {need_gib:.1f} GiB", "Stop something, or plan smaller."
+        "memory", f"{available}; the server needs {need_gib:.1f} GiB", "Stop something, or plan smaller."
     )
 
 
@@ -264,10 +266,10 @@ def _disks(facts: HostFacts, own: Room, weights: Room | None) -> tuple[Check, ..
 
 def _disk(facts: HostFacts, path: str, need_gib: float) -> Check:
     free_gib = facts.disk_free_at(path) / 1024
-    found = f"{free_gib:.1f} GiB free at {path}, {need_gib:.1f} needed"
+    free = f"{free_gib:.1f} GiB free at {path}, {need_gib:.1f} needed"
     if free_gib >= need_gib:
-        return _ok("disk", found)
-    return _failed("disk", found, "Make room, or mount a larger disk there: df -h")
+        return _ok("disk", free)
+    return _failed("disk", free, "Make room, or mount a larger disk there: df -h")
 
 
 def _port(facts: HostFacts, port: int) -> Check:
@@ -296,17 +298,17 @@ def _systemd(facts: HostFacts) -> Check:
 
 def _python(facts: HostFacts, archive_python: str | None) -> Check:
     low, high = figures()["python"]["minimum"], figures()["python"]["maximum"]
-    found = f"Python {facts.python or 'missing'}"
+    version = f"Python {facts.python or 'missing'}"
     if facts.python is None or not _version(low) <= _version(facts.python) <= _version(high):
-        return _failed("python", found, f"vLLM needs {low} to {high}: install python3 with venv")
+        return _failed("python", version, f"vLLM needs {low} to {high}: install python3 with venv")
     if archive_python and facts.python != archive_python:
         fix = f"Pack the engine on a machine with Python {facts.python}, or install python{archive_python} there."
-        return _failed("python", f"{found}; the engine was packed for {archive_python}", fix)
+        return _failed("python", f"{version}; the engine was packed for {archive_python}", fix)
     if not archive_python and "python3-venv" not in facts.tools:
         return _failed(
-            "python", f"{found} without venv", "On Debian and Ubuntu: apt-get install python3-venv"
+            "python", f"{version} without venv", "On Debian and Ubuntu: apt-get install python3-venv"
         )
-    return _ok("python", found)
+    return _ok("python", version)
 
 
 def _lock(facts: HostFacts) -> Check:
@@ -322,9 +324,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _clock(skew_s: float) -> Check:
     limits = figures()["clock_skew_s"]
-    found = f"{skew_s:+.1f} s against this machine"
+    skew = f"{skew_s:+.1f} s against this machine"
     if abs(skew_s) > limits["failed"]:
-        return _failed("clock", found, "Set it: timedatectl set-ntp true. TLS and AWS refuse such a clock.")
+        return _failed("clock", skew, "Set it: timedatectl set-ntp true. TLS and AWS refuse such a clock.")
     if abs(skew_s) > limits["warning"]:
-        return _warning("clock", found, "Set it: timedatectl set-ntp true")
-    return _ok("clock", found)
+        return _warning("clock", skew, "Set it: timedatectl set-ntp true")
+    return _ok("clock", skew)

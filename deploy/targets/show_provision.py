@@ -1,12 +1,12 @@
 """PURE: what provision and down say to a person."""
 
 import json
-from typing import Any, get_args
+from typing import Any
 
-from deploy.targets.deployment import Deployment, Target
+from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
 from infra.aws.rented_machines import Rented
-from infra.errors import LeftoverError, UsageError
+from infra.errors import LeftoverError
 from infra.record import Record
 
 
@@ -22,27 +22,26 @@ def shown(requests: list[dict[str, Any]]) -> str:
     return json.dumps(requests, indent=2)
 
 
-def provisioned(deployment: Deployment) -> str:
+def provisioned(deployment: Deployment, where: str) -> str:
     """What is ready, and the next step."""
-    where = {"ec2": f"EC2 {deployment.region}", "ssh": ", ".join(deployment.hosts), "local": "this machine"}
-    return f"{deployment.name} is provisioned on {where[deployment.target]}.\nNext: corral serve {deployment.name}"
+    return f"{deployment.name} is provisioned on {where}.\nNext: corral serve {deployment.name}"
 
 
-def teardown(found: Teardown) -> str:
+def teardown(proof: Teardown) -> str:
     """The table of zeros, or what is left."""
-    width = max(map(len, found.counts), default=0)
-    rows = [f"{kind:{width}}  {count}" for kind, count in found.counts.items()]
-    left = [f"left: {line}" for line in found.left]
-    where = f" in account {found.account}" if found.account else ""
-    kept = [f"Kept, as other deployments may share it: {line}" for line in found.kept]
-    return "\n".join([*rows, *(left or [f"Nothing of {found.name} is left{where}."]), *kept])
+    width = max(map(len, proof.counts), default=0)
+    rows = [f"{kind:{width}}  {count}" for kind, count in proof.counts.items()]
+    left = [f"left: {line}" for line in proof.left]
+    where = f" in account {proof.account}" if proof.account else ""
+    kept = [f"Kept, as other deployments may share it: {line}" for line in proof.kept]
+    return "\n".join([*rows, *(left or [f"Nothing of {proof.name} is left{where}."]), *kept])
 
 
-def leftover(found: Teardown) -> LeftoverError:
+def leftover(proof: Teardown) -> LeftoverError:
     """The error that makes the exit code."""
     return LeftoverError(
-        f"{len(found.left)} things of {found.name} are left: {'; '.join(found.left)}.",
-        f"Mend what is said there, then again: corral down {found.name}",
+        f"{len(proof.left)} things of {proof.name} are left: {'; '.join(proof.left)}.",
+        f"Mend what is said there, then again: corral down {proof.name}",
     )
 
 
@@ -60,17 +59,8 @@ def reaped(over: list[Rented], gone: list[Teardown]) -> Reaped:
 
 def reaped_text(over: list[Rented], gone: list[Teardown]) -> str:
     """What was over its time, and what came of it."""
-    found = [
-        f"{one.deployment}: {one.instance_id} in {one.region}, over since {one.expires_at}" for one in over
+    lines = [
+        f"{machine.deployment}: {machine.instance_id} in {machine.region}, over since {machine.expires_at}"
+        for machine in over
     ]
-    return "\n".join([*found, *map(teardown, gone)]) or "Nothing is over its time."
-
-
-def checked_target(target: str | None) -> Target | None:
-    """The target as typed. Raises UsageError for one there is not."""
-    for known in get_args(Target):
-        if target == known:
-            return known  # type: ignore[no-any-return]
-    if target is None:
-        return None
-    raise UsageError(f"{target!r} is no target.", f"Use one of: {', '.join(get_args(Target))}")
+    return "\n".join([*lines, *map(teardown, gone)]) or "Nothing is over its time."

@@ -24,30 +24,33 @@ def shell(request: dict[str, object]) -> str:
     return "\n".join([*given, shlex.join(cast(list[str], request["argv"]))])
 
 
-def endpoint(name: str, found: Endpoint) -> str:
+def endpoint(name: str, answering: Endpoint) -> str:
     """Where it answers, and what to do with it: lines to paste."""
-    secret = f' -H "Authorization: Bearer $(cat {found.api_key_file})"' if found.api_key_file else ""
-    key = f" --api-key-file {found.api_key_file}" if found.api_key_file else ""
-    body = json.dumps({"model": found.served_model_name, "messages": [{"role": "user", "content": "Hello"}]})
+    secret = f' -H "Authorization: Bearer $(cat {answering.api_key_file})"' if answering.api_key_file else ""
+    key = f" --api-key-file {answering.api_key_file}" if answering.api_key_file else ""
+    body = json.dumps(
+        {"model": answering.served_model_name, "messages": [{"role": "user", "content": "Hello"}]}
+    )
     return (
-        f"{found.served_model_name} answers at {found.base_url}\n"
-        f"ask:      curl {found.base_url}/v1/chat/completions{secret} -H 'Content-Type: application/json' -d '{body}'\n"
-        f"measure:  corral probe {found.base_url} --concurrency 16 --requests 200{key}\n"
+        f"{answering.served_model_name} answers at {answering.base_url}\n"
+        f"ask:      curl {answering.base_url}/v1/chat/completions{secret} -H 'Content-Type: application/json' "
+        f"-d '{body}'\n"
+        f"measure:  corral probe {answering.base_url} --concurrency 16 --requests 200{key}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
         f"end:      corral stop {name}"
     )
 
 
-def status(found: Status) -> str:
+def status(current: Status) -> str:
     """One line of status."""
-    where = f" at {found.endpoint.base_url}" if found.endpoint else ""
-    money = f", ${found.usd_so_far:.2f} so far" if found.usd_so_far is not None else ""
-    until = f", until {found.expires_at}" if found.expires_at else ""
-    return f"{found.name} ({found.target}): {found.state}{where}{money}{until}: {found.detail}"
+    where = f" at {current.endpoint.base_url}" if current.endpoint else ""
+    money = f", ${current.usd_so_far:.2f} so far" if current.usd_so_far is not None else ""
+    until = f", until {current.expires_at}" if current.expires_at else ""
+    return f"{current.name} ({current.target}): {current.state}{where}{money}{until}: {current.detail}"
 
 
-def listed(found: list[Status], as_json: bool) -> str:
+def listed(statuses: list[Status], as_json: bool) -> str:
     """All deployments, a line each."""
     if as_json:
-        return json.dumps([one.model_dump(mode="json") for one in found], indent=2)
-    return "\n".join(map(status, found)) or "No deployments. Make one: corral serve PLAN"
+        return json.dumps([each.model_dump(mode="json") for each in statuses], indent=2)
+    return "\n".join(map(status, statuses)) or "No deployments. Make one: corral serve PLAN"

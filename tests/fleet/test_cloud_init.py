@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2 import order, reach
+from deploy.targets.ec2 import boxes, ordering
 from deploy.targets.ec2.options import Ec2Options
 from infra import cloud_init
 from infra.errors import EndpointError
@@ -40,7 +40,7 @@ def user_data(plan: Path) -> str:
     asked = Plan.read(plan)
     serve = asked.serve.model_copy(update={"shutdown_timeout": DRAIN_S})
     deployment = deployments.make(asked.model_copy(update={"serve": serve}), "ec2", "tiny")
-    return cloud_init.user_data(order.host_setup(deployment, options, "us-east-1"))
+    return cloud_init.user_data(ordering.host_setup(deployment, options, "us-east-1"))
 
 
 def test_the_box_prepares_itself_answers_and_ends_in_time(
@@ -51,7 +51,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     wait: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(order, "LONGEST_SPOT_DRAIN_S", DRAIN_S)
+    monkeypatch.setattr(ordering, "LONGEST_SPOT_DRAIN_S", DRAIN_S)
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
@@ -156,7 +156,7 @@ def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> No
     machine.ssh("systemctl start corral-tiny.service; /opt/corral/tiny/bin/phase prepared")
     assert "ActiveState=inactive" in machine.ssh(show)
     console = (machine.folder / "console").read_text(errors="replace")
-    assert reach.last_phase(console, "tiny") == words
+    assert boxes.last_phase(console, "tiny") == words
 
 
 class Stream(Thread):

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import pytest
 
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2 import order
+from deploy.targets.ec2 import ordering
 from deploy.targets.ec2.options import Ec2Options
 from infra import host_files
 from serving.sizing.size import answer_for
@@ -60,7 +60,7 @@ def box(machine: Any, srv: Path) -> None:
     plan = answer_for("scout", "int4", "g5.12xlarge", Options())
     assert plan.parallel.tensor == 4
     options = Ec2Options(engine="/srv/engine.tar", weights="/srv/model", ttl="8h")
-    setup = order.host_setup(deployments.make(plan, "ec2", "ranks"), options, "us-east-1")
+    setup = ordering.host_setup(deployments.make(plan, "ec2", "ranks"), options, "us-east-1")
     for file in host_files.host_files(setup):
         path = machine.tree / file.path.lstrip("/")
         path.parent.mkdir(parents=True, exist_ok=True)

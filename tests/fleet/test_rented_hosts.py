@@ -18,7 +18,7 @@ from fake_aws import FakeAws
 from renting import door, fresh
 
 from deploy.targets.deployment import folder
-from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2 import documents
 from infra import cloud_init
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -56,7 +56,7 @@ def aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tunnels: None) -> FakeA
     aws.quotas["L-417A185B"] = 1000.0
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
-    monkeypatch.setattr(ec2, "aws_for", lambda name: door(aws, clock, folder(name)))
+    monkeypatch.setattr(documents, "aws_for", lambda name: door(aws, clock, folder(name)))
     tools = tmp_path / "tools"
     tools.mkdir()
     (tools / "aws").write_text(SESSION.format(python=sys.executable))

@@ -41,11 +41,11 @@ def offered(instance_type: str, region: str, count: int, days: int) -> tuple[Off
     return capacity_blocks.offerings(Aws(Boto(), say=progress), region, instance_type, count, hours)
 
 
-def chosen(found: tuple[Offering, ...], offering_id: str) -> Offering:
+def chosen(offerings: tuple[Offering, ...], offering_id: str) -> Offering:
     """The offering of that id. Raises CapacityError when it is no longer on offer."""
-    for one in found:
-        if one.offering_id == offering_id:
-            return one
+    for offering in offerings:
+        if offering.offering_id == offering_id:
+            return offering
     raise CapacityError(
         f"{offering_id} is not on offer (now).", "See what is: corral capacity-block list TYPE"
     )
@@ -77,18 +77,21 @@ def buy(block: Offering) -> str:
     )
 
 
-def listed(found: tuple[Offering, ...], as_json: bool) -> str:
+def listed(offerings: tuple[Offering, ...], as_json: bool) -> str:
     """The offerings, a line each."""
     if as_json:
-        return json.dumps([one.model_dump(mode="json") for one in found], indent=2)
-    return "\n".join(f"{one.offering_id}  {words(one)}" for one in found) or "Nothing is on offer there."
+        return json.dumps([offering.model_dump(mode="json") for offering in offerings], indent=2)
+    return (
+        "\n".join(f"{offering.offering_id}  {words(offering)}" for offering in offerings)
+        or "Nothing is on offer there."
+    )
 
 
-def words(one: Offering) -> str:
+def words(offering: Offering) -> str:
     """One offering in words."""
     return (
-        f"{one.instance_count}x {one.instance_type} in {one.zone}, {one.starts_at:%Y-%m-%d %H:%M} to "
-        f"{one.ends_at:%Y-%m-%d %H:%M} UTC: {one.usd} USD ({one.usd_per_hour:.2f} an hour)"
+        f"{offering.instance_count}x {offering.instance_type} in {offering.zone}, {offering.starts_at:%Y-%m-%d %H:%M} "
+        f"to {offering.ends_at:%Y-%m-%d %H:%M} UTC: {offering.usd} USD ({offering.usd_per_hour:.2f} an hour)"
     )
 
 

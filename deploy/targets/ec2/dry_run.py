@@ -25,7 +25,7 @@ ARN = "<Arn of GetCallerIdentity>"
 def requests(order: Order) -> list[dict[str, Any]]:
     """The reads, then what is made; one launch where a failover could make several."""
     here, spot = places(order)
-    return [shown(one) for one in (*reads(order, here, spot), *changes(order, here, spot))]
+    return [shown(request) for request in (*reads(order, here, spot), *changes(order, here, spot))]
 
 
 def places(order: Order) -> tuple[Site, Spot]:
@@ -97,11 +97,11 @@ def changes(order: Order, here: Site, spot: Spot) -> list[Request]:
     ]
 
 
-def shown(one: Request) -> dict[str, Any]:
+def shown(request: Request) -> dict[str, Any]:
     """A request as it is printed."""
     return {
-        "service": one.service,
-        "operation": one.operation,
-        "region": one.region,
-        "parameters": one.parameters,
+        "service": request.service,
+        "operation": request.operation,
+        "region": request.region,
+        "parameters": request.parameters,
     }

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from deploy.targets.ec2.own import Own
 from deploy.targets.ec2.tags import tags_from
-from infra.asked import Flag
+from deploy.targets.wishes import PlaceOptions
+from infra.asked import Asked, Flag
 from infra.aws.order import Purchase
 from infra.errors import UsageError
 
@@ -22,13 +23,45 @@ STORED = r"^(s3://[a-z0-9][a-z0-9.-]{2,62}(/[\w.=/-]*)?|/[\w.=/-]+)$"
 PARAMETER = r"^(/?[A-Za-z0-9_./-]{1,512}|arn:aws[\w-]*:secretsmanager:[\w:/+=.@-]+)$"
 
 
-class Ec2Options(Own):
+class BoxOptions(Asked):
+    """What a machine on EC2 is told, whoever rents it: corral, or another tool by its export."""
+
+    heading: ClassVar[str] = "The machine on EC2"
+
+    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
+    """ec2: try these regions in order; repeatable. [the plan's, else the profile's]"""
+    ttl: str = "12h"
+    """ec2: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
+    weights: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/scout/"])] = None
+    """ec2: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"""
+    hf_token_parameter: Annotated[str | None, Field(pattern=PARAMETER, examples=["/hf/token"])] = None
+    """ec2: NAME of the SSM parameter, or ARN of the secret, with the token."""
+
+    @field_validator("ttl")
+    @classmethod
+    def long_enough(cls, ttl: str) -> str:
+        """A time limit. Raises UsageError."""
+        minutes(ttl, "--ttl")
+        return ttl
+
+    @field_validator("hf_token_parameter", mode="before")
+    @classmethod
+    def no_token(cls, name: str | None) -> str | None:
+        """The name of a secret. Raises UsageError where the secret itself was pasted, without repeating it."""
+        if (name or "").startswith("hf_"):
+            raise UsageError(
+                "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
+                "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
+                "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
+            )
+        return name
+
+
+class Ec2Options(PlaceOptions, BoxOptions, Own):
     """The options of `corral provision --target ec2`."""
 
     heading: ClassVar[str] = "EC2"
 
-    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
-    """ec2: try these regions in order; repeatable. [the plan's, else the profile's]"""
     zones: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d[a-z]$")], ...],
         Flag("--zone"),
@@ -39,8 +72,6 @@ class Ec2Options(Own):
     """ec2: other types with the same GPUs to try; repeatable. [the plan's]"""
     purchases: Annotated[tuple[Purchase, ...], Flag("--purchase")] = ("on-demand",)
     """ec2: on-demand, spot or capacity-block, in order; repeatable. [on-demand]"""
-    ttl: str = "12h"
-    """ec2: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
     idle: str = "1h"
     """ec2: it ends itself when nobody asks for so long; or `never`."""
     cidr: str | None = None
@@ -66,25 +97,16 @@ class Ec2Options(Own):
     """ec2: size of the encrypted gp3 root volume."""
     volume_mib_per_s: Annotated[int, Field(ge=125, le=2000)] = 500
     """ec2: throughput of that volume."""
-    weights: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/scout/"])] = None
-    """ec2: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"""
     engine: str | None = None
-    """ec2: a packed engine at s3:// or on your AMI; ssh: an engine's or wheels' folder here. [pip]"""
-    hf_token_parameter: Annotated[str | None, Field(pattern=PARAMETER, examples=["/hf/token"])] = None
-    """ec2: NAME of the SSM parameter, or ARN of the secret, with the token."""
+    """ec2: a packed engine at s3:// or on your AMI."""
     tags: Annotated[tuple[str, ...], Flag("--tag", metavar="KEY=VALUE")] = ()
     """ec2: a tag of yours on everything that is made; repeatable."""
     max_usd_per_hour: Annotated[float | None, Field(gt=0, examples=[10])] = None
     """ec2: refuse anything dearer, all nodes together."""
     allow_unknown_price: bool = False
     """ec2: go on where no price is known."""
-
-    @field_validator("ttl")
-    @classmethod
-    def long_enough(cls, ttl: str) -> str:
-        """A time limit. Raises UsageError."""
-        minutes(ttl, "--ttl")
-        return ttl
+    keep: bool = False
+    """ec2: leave a failed launch for looking at; it still costs."""
 
     @field_validator("idle")
     @classmethod
@@ -93,18 +115,6 @@ class Ec2Options(Own):
         if idle != "never":
             minutes(idle, "--idle")
         return idle
-
-    @field_validator("hf_token_parameter", mode="before")
-    @classmethod
-    def no_token(cls, name: str | None) -> str | None:
-        """The name of a secret. Raises UsageError where the secret itself was pasted, without repeating it."""
-        if (name or "").startswith("hf_"):
-            raise UsageError(
-                "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
-                "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
-                "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
-            )
-        return name
 
     @field_validator("tags")
     @classmethod

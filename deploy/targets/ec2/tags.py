@@ -23,7 +23,7 @@ EXAMPLE = "For example: --tag team=ml-platform"
 
 def tags_from(given: tuple[str, ...]) -> dict[str, str]:
     """Read KEY=VALUE, each. Raises UsageError for what AWS would refuse, or what would hide a tag of corral's."""
-    found: dict[str, str] = {}
+    tags: dict[str, str] = {}
     for text in given:
         key, equals, value = text.partition("=")
         if not equals:
@@ -31,17 +31,17 @@ def tags_from(given: tuple[str, ...]) -> dict[str, str]:
         check_key(key)
         check_value(key, value)
         # IAM holds keys that differ in case for the same.
-        if key.casefold() in map(str.casefold, found):
+        if key.casefold() in map(str.casefold, tags):
             raise UsageError(
                 f"--tag {shown(key)} is given twice.", "Give each key once; case does not tell keys apart."
             )
-        found[key] = value
-    if len(found) + len(OURS) > MOST_TAGS:
+        tags[key] = value
+    if len(tags) + len(OURS) > MOST_TAGS:
         raise UsageError(
-            f"{len(found)} tags and the {len(OURS)} of corral are more than the {MOST_TAGS} AWS allows.",
+            f"{len(tags)} tags and the {len(OURS)} of corral are more than the {MOST_TAGS} AWS allows.",
             f"Give at most {MOST_TAGS - len(OURS)} with --tag.",
         )
-    return found
+    return tags
 
 
 def check_key(key: str) -> None:

@@ -1,4 +1,4 @@
-"""The target `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
+"""The place `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
 
 import os
 import time
@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deploy.targets import hub_weights
 from deploy.targets import preflight as rules
-from deploy.targets import weights
 from deploy.targets.deployment import Deployment, folder, home
-from deploy.targets.place import Check, Status, Teardown
+from deploy.targets.hub_weights import with_token_file as with_token_file
+from deploy.targets.local.egress import observed
+from deploy.targets.place import Check, Offer, Status, Teardown
+from deploy.targets.prove_egress import not_serving
 from infra import gpus, locks, offline, processes
 from infra import local_facts as machine
+from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.model import fetching, precheck
@@ -28,25 +32,58 @@ DISK_GIB = 1.0
 GIB = 2**30
 
 
+def wished(deployment: Deployment, wishes: None) -> tuple[Deployment, None]:
+    """As it is: nothing may be asked of this machine. The engine that is found here is told of when it starts."""
+    plan = deployment.plan
+    vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
+    return deployment, wishes
+
+
+@contextmanager
+def look(deployment: Deployment, wishes: None, to_serve: bool) -> Iterator[Offer]:
+    """At this machine and the weights; nothing is rented, and it is held only while it is started."""
+    deployment, about = settled(deployment)
+    yield Offer(deployment, (*about, *preflight(deployment)))
+
+
+def make(offer: Offer) -> Deployment:
+    """Fetch what is missing, then keep the document."""
+    provision(offer.deployment)
+    offer.deployment.write(folder(offer.deployment.name) / "deployment.json")
+    return offer.deployment
+
+
+def prepared(deployment: Deployment) -> Deployment:
+    """Fetch what is missing, unless it runs. Raises UsageError when it runs with other options."""
+    deployment = hub_weights.kept(deployment)
+    refuse_other_options(deployment)
+    if not is_running(deployment):
+        deployment, about = settled(deployment)
+        for check in about:
+            progress(f"{check.name}: {check.found}")
+        provision(deployment)
+    return deployment
+
+
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
-    deployment = weights.kept(deployment)
+    deployment = hub_weights.kept(deployment)
     serve = deployment.plan.serve
-    if not weights.is_fetched(deployment.plan):
+    if not hub_weights.is_fetched(deployment.plan):
         return deployment, ()
     if serve.revision is None and offline.is_offline():
-        deployment = weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
-    deployment, found = weights.settled(deployment, str(whole(deployment) or ""))
-    return deployment, (weights.check(found),)
+        deployment = hub_weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
+    deployment, known = hub_weights.settled(deployment, str(whole(deployment) or ""))
+    return deployment, (hub_weights.check(known),)
 
 
 def whole(deployment: Deployment) -> Path | None:
     """Where the weights of a repository lie on this machine, if they all do."""
     serve = deployment.plan.serve
-    if not weights.is_fetched(deployment.plan) or serve.revision is None:
+    if not hub_weights.is_fetched(deployment.plan) or serve.revision is None:
         return None
-    found = fetching.snapshot(serve.model, serve.revision, os.environ)
-    return found if fetching.is_whole(found) else None
+    snapshot = fetching.snapshot(serve.model, serve.revision, os.environ)
+    return snapshot if fetching.is_whole(snapshot) else None
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
@@ -64,7 +101,7 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
 def to_fetch(deployment: Deployment) -> rules.Room | None:
     """What of the weights is still to come, and where to."""
     plan = deployment.plan
-    if not weights.is_fetched(plan) or whole(deployment):
+    if not hub_weights.is_fetched(plan) or whole(deployment):
         return None
     folder = fetching.repository(plan.serve.model, os.environ)
     there = fetching.size_bytes(folder / "blobs")
@@ -79,11 +116,11 @@ def here(options: ServeOptions) -> ServeOptions:
     return options.model_copy(update={"model": str(folder), "revision": None})
 
 
-def requests(deployment: Deployment) -> list[dict[str, object]]:
+def requests(deployment: Deployment, wishes: None = None) -> list[dict[str, object]]:
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
     budget_s = startup_log.load_budget_s(deployment.plan.weights_bytes or 0)
-    options = here(weights.kept(deployment).plan.serve)
+    options = here(hub_weights.kept(deployment).plan.serve)
     given = environment(str(place), budget_s, str(server.shared_cache(place)))
     return [
         {
@@ -100,7 +137,7 @@ def provision(deployment: Deployment) -> None:
     """
     rules.require(preflight(deployment), "This machine")
     engine.find(home(), os.environ)
-    if weights.is_fetched(deployment.plan) and not whole(deployment):
+    if hub_weights.is_fetched(deployment.plan) and not whole(deployment):
         fetch(deployment)
 
 
@@ -115,7 +152,7 @@ def fetch(deployment: Deployment) -> None:
         percent = f" ({min(99, 100 * there // total)} %)" if total else ""
         progress(f"weights: {there / GIB:.1f} of {total / GIB:.1f} GiB{percent}")
 
-    fetching.fetch(serve.model, serve.revision, weights.token_of(deployment), tell)
+    fetching.fetch(serve.model, serve.revision, hub_weights.token_of(deployment), tell)
 
 
 def serve(deployment: Deployment) -> Endpoint:
@@ -153,32 +190,32 @@ def refuse_other_options(deployment: Deployment) -> None:
 def start(deployment: Deployment, place: Path) -> server.Server:
     """Check what can be checked without starting anything, then start."""
     options = here(deployment.plan.serve)
-    found = engine.find(home(), os.environ)
-    refuse_unsafe_start(options, found)
+    vllm = engine.find(home(), os.environ)
+    refuse_unsafe_start(options, vllm)
     if server.members(place):
         stopping.stop(place, is_ready=False, progress=progress)
     weights_bytes = precheck.check(options)
-    progress(f"serve: vLLM {found.version} ({found.vllm}) with {options.model}")
+    progress(f"serve: vLLM {vllm.version} ({vllm.vllm}) with {options.model}")
     try:
-        return server.start(place, found, options, startup_log.load_budget_s(weights_bytes))
+        return server.start(place, vllm, options, startup_log.load_budget_s(weights_bytes))
     except BaseException:
         stopping.kill(place)
         raise
 
 
-def refuse_unsafe_start(options: ServeOptions, found: engine.Engine) -> None:
+def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
     """Raise UsageError for a start that would be open to the network, or take all of the memory."""
     if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
         raise UsageError(
             f"The server would listen on {options.host}, where others can reach it without TLS.",
             "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
         )
-    if found.is_cpu and options.kv_cache_memory_bytes is None:
+    if vllm.is_cpu and options.kv_cache_memory_bytes is None:
         raise UsageError(
             "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
             "Plan for this machine: corral size MODEL --on local --json",
         )
-    vllm_versions.check(found.version, progress, options.extra_args)
+    vllm_versions.check(vllm.version, progress, options.extra_args)
 
 
 def wait(name: str, place: Path, running: server.Server) -> None:
@@ -222,10 +259,15 @@ def explained(name: str, place: Path, error: ServerError, running: server.Server
     """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
     if running and (running.stopping_at or running.stopped_at):
         return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
-    found = diagnosis.explain(server.log_text(place))
-    if found.name == "unknown" and not isinstance(error, health.Died):
+    cause = diagnosis.explain(server.log_text(place))
+    if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(error.message, f"Read its log: corral logs {name}")
-    return ServerError(f"The server did not start: {found.cause}.", found.next.replace("NAME", name))
+    return ServerError(f"The server did not start: {cause.cause}.", cause.next.replace("NAME", name))
+
+
+def where(deployment: Deployment) -> str:
+    """Here."""
+    return "this machine"
 
 
 def endpoint(deployment: Deployment) -> Endpoint:
@@ -253,9 +295,9 @@ def status(deployment: Deployment) -> Status:
     if not alive:
         return ended(deployment, place, running)
     if not processes.is_alive(running.leader):
-        found = diagnosis.explain(server.log_text(place))
+        death = diagnosis.explain(server.log_text(place))
         orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
-        return said(deployment, "dead", f"{found.cause}; {orphans}")
+        return said(deployment, "dead", f"{death.cause}; {orphans}")
     verdict = judged(running)
     if verdict.state == "starting":
         return starting(deployment, place, running)
@@ -266,14 +308,14 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
     """The status of a server without processes: it was stopped, or it died."""
     if running.stopped_at:
         return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
-    found = diagnosis.explain(server.log_text(place))
+    death = diagnosis.explain(server.log_text(place))
     if not os.access(place, os.W_OK):
         return said(
             deployment,
             "unknown",
-            f"it has ended; {place} cannot be written, so nobody noted how; {found.cause}",
+            f"it has ended; {place} cannot be written, so nobody noted how; {death.cause}",
         )
-    return said(deployment, "dead", f"{found.cause}; {found.next}".replace("NAME", deployment.name))
+    return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
 
 
 def starting(deployment: Deployment, place: Path, running: server.Server) -> Status:
@@ -290,6 +332,14 @@ def said(deployment: Deployment, state: str, detail: str, endpoint: Endpoint | N
     return Status.model_validate(
         {"name": deployment.name, "target": "local", "state": state, "detail": detail, "endpoint": endpoint}
     )
+
+
+def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
+    """What its server is connected to; nothing is tried. Raises ServerError when it does not serve."""
+    served = status(deployment)
+    if served.state != "serving" or served.endpoint is None:
+        raise not_serving(deployment.name)
+    return observed(deployment, served.endpoint)
 
 
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
@@ -322,13 +372,13 @@ def end(place: Path) -> None:
 def down(deployment: Deployment) -> Teardown:
     """End the server and remove what it wrote; documents stay, and so do weights in the Hub's cache."""
     kept = whole(deployment)
-    gone = remove(deployment.name)
+    gone = remove_unread(deployment.name)
     if kept is None:
         return gone
-    return gone.model_copy(update={"kept": (weights.kept_line(str(kept), fetching.size_bytes(kept)),)})
+    return gone.model_copy(update={"kept": (hub_weights.kept_line(str(kept), fetching.size_bytes(kept)),)})
 
 
-def remove(name: str) -> Teardown:
+def remove_unread(name: str) -> Teardown:
     """Take away whatever of that name is here, with or without documents that can be read."""
     place = folder(name)
     end(place)
@@ -336,6 +386,16 @@ def remove(name: str) -> Teardown:
     alive = server.members(place)
     left = (*(f"process {pid}" for pid in alive), *files)
     return Teardown(name=name, counts={"processes": len(alive), "files": len(files)}, left=left)
+
+
+def without_document(name: str) -> str:
+    """Its processes are found in its folder."""
+    return f"Was it on this machine? corral down {name} --target local."
+
+
+def keep_first_death(deployment: Deployment) -> None:
+    """Keep the log of a server that died, beside those of its later lives."""
+    server.keep_first_death(folder(deployment.name))
 
 
 @contextmanager

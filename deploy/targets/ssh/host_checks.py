@@ -18,7 +18,7 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
     asked_at_s = time.time()
     facts = host.facts()
     clock_s = (asked_at_s + time.time()) / 2
-    found = (
+    judged = (
         *judge.checks(
             without_our_port(deployment, facts, host),
             facts.gpu,
@@ -32,8 +32,8 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
         *node_checks(deployment, facts, host),
     )
     if len(deployment.hosts) == 1:
-        return found
-    return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in found)
+        return judged
+    return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in judged)
 
 
 def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:
@@ -87,9 +87,9 @@ def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[C
         return ()
     address = host.address()
     if address not in facts.interfaces:
-        found = f"no interface has the address {address}"
+        interface = f"no interface has the address {address}"
         fix = "Name the hosts by the IP addresses they have (HostName in ~/.ssh/config)."
-        return (Check(name="nodes", outcome="failed", found=found, fix=fix),)
-    found = f"{address} on {facts.interfaces[address]}"
+        return (Check(name="nodes", outcome="failed", found=interface, fix=fix),)
+    interface = f"{address} on {facts.interfaces[address]}"
     fix = "The hosts talk in the clear: keep them on a network of their own."
-    return (Check(name="nodes", outcome="warning", found=found, fix=fix),)
+    return (Check(name="nodes", outcome="warning", found=interface, fix=fix),)

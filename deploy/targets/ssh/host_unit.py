@@ -57,7 +57,7 @@ def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
     """What starts the unit, now and at every boot."""
     if deployment.plan.machine.hosts == 1:
         return ("sh", "-c", START_SCRIPT, "start", hosts.unit(deployment.name))
-    addresses = tuple(Host(one).address() for one in deployment.hosts)
+    addresses = tuple(Host(other).address() for other in deployment.hosts)
     return hosts.join_command(deployment.name, deployment.hosts.index(destination), addresses)
 
 
@@ -109,9 +109,9 @@ def status(deployment: Deployment, host: Host) -> Status:
                 "unknown",
                 f"its unit is {unit.active}; it cannot be asked from here: {error.message}",
             )
-        found = verdict(endpoint)
-        detail = f"{found.detail}; {unit.restarts} restarts" if unit.restarts else found.detail
-        return said(deployment, found.state, detail, endpoint)
+        judged = verdict(endpoint)
+        detail = f"{judged.detail}; {unit.restarts} restarts" if unit.restarts else judged.detail
+        return said(deployment, judged.state, detail, endpoint)
     if unit.active == "absent":
         return said(deployment, "absent", f"nothing of that name on {host.destination}")
     return said(deployment, "stopped" if unit.has_run else "provisioned", unit.phase or "not prepared")
@@ -142,15 +142,15 @@ def state(name: str, host: Host) -> UnitState:
     """Ask systemd."""
     command = ["sh", "-c", STATE_SCRIPT, "state", hosts.root(name), hosts.unit(name)]
     lines = host.run(command, as_root=True).stdout.splitlines()
-    found = dict(line.partition("=")[::2] for line in lines)
-    if "Record" not in found:
+    shown = dict(line.partition("=")[::2] for line in lines)
+    if "Record" not in shown:
         return UnitState(active="absent")
     return UnitState(
-        active=found.get("ActiveState", ""),
-        sub=found.get("SubState", ""),
-        restarts=int(found.get("NRestarts") or 0),
-        has_run="HasRun" in found,
-        phase=found.get("Phase", ""),
+        active=shown.get("ActiveState", ""),
+        sub=shown.get("SubState", ""),
+        restarts=int(shown.get("NRestarts") or 0),
+        has_run="HasRun" in shown,
+        phase=shown.get("Phase", ""),
     )
 
 
@@ -161,20 +161,20 @@ def is_headless(deployment: Deployment, host: Host) -> bool:
 
 def say_phases(host: Host, name: str, heard: list[str]) -> None:
     """Say the phases of the load that were not said yet."""
-    found = phases(log(host, name).splitlines())
-    for words in found[len(heard) :]:
+    said = phases(log(host, name).splitlines())
+    for words in said[len(heard) :]:
         progress(f"{host.destination}: {words}")
-    heard[:] = found
+    heard[:] = said
 
 
 def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerError:
     """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
-    found = diagnosis.explain(log(host, deployment.name))
+    cause = diagnosis.explain(log(host, deployment.name))
     stop(deployment, host)
-    if found.name == "unknown" and not isinstance(error, health.Died):
+    if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
-    message = f"The server on {host.destination} did not start: {found.cause}."
-    return ServerError(message, found.next.replace("NAME", deployment.name))
+    message = f"The server on {host.destination} did not start: {cause.cause}."
+    return ServerError(message, cause.next.replace("NAME", deployment.name))
 
 
 def log(host: Host, name: str) -> str:

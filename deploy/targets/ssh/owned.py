@@ -85,8 +85,8 @@ def removal_script() -> str:
 
 def _local(path: str) -> Path | None:
     """A path of this machine, or None for a repository, or a path of the host's."""
-    found = Path(path)
-    return found.resolve() if path and found.exists() else None
+    here = Path(path)
+    return here.resolve() if path and here.exists() else None
 
 
 def _engine(deployment: Deployment) -> dict[str, object]:

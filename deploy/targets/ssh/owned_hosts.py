@@ -36,9 +36,9 @@ def inventory(destinations: Sequence[str]) -> Inventory:
     return Inventory(hosts=tuple(map(_state, destinations)))
 
 
-def described(found: Inventory) -> str:
+def described(inventory: Inventory) -> str:
     """The same for a person."""
-    return "\n".join(_paragraph(state) for state in found.hosts)
+    return "\n".join(_paragraph(state) for state in inventory.hosts)
 
 
 def adopt(destination: str, name: str) -> Deployment:
@@ -55,20 +55,22 @@ def adopt(destination: str, name: str) -> Deployment:
             f"{destination} carries no deployment called {name}.",
             f"See which: corral hosts show {destination}",
         )
-    found = Deployment.parse(done.stdout, f"{destination}:{path}")
+    deployment = Deployment.parse(done.stdout, f"{destination}:{path}")
     # The other machine may have known its only host by another name.
-    return _kept(found.model_copy(update={"hosts": (destination,)}) if len(found.hosts) == 1 else found)
+    return _kept(
+        deployment.model_copy(update={"hosts": (destination,)}) if len(deployment.hosts) == 1 else deployment
+    )
 
 
-def _kept(found: Deployment) -> Deployment:
-    path = folder(found.name) / "deployment.json"
-    if path.exists() and Deployment.read(path).created_at != found.created_at:
+def _kept(deployment: Deployment) -> Deployment:
+    path = folder(deployment.name) / "deployment.json"
+    if path.exists() and Deployment.read(path).created_at != deployment.created_at:
         raise UsageError(
-            f"Another deployment called {found.name} is known here.",
-            f"Look at it: corral status {found.name}",
+            f"Another deployment called {deployment.name} is known here.",
+            f"Look at it: corral status {deployment.name}",
         )
-    found.write(path)
-    return found
+    deployment.write(path)
+    return deployment
 
 
 def _state(destination: str) -> HostState:

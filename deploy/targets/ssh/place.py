@@ -4,16 +4,19 @@ Nothing of a host's drivers or packages is changed; everything we put there lies
 called corral-NAME, and `down` takes away exactly that. Each host carries the deployment's record.
 """
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from deploy.targets import hub_weights
 from deploy.targets import preflight as judge
-from deploy.targets import weights
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.place import Check, Status, Teardown, together
+from deploy.targets.hub_weights import with_token_file as with_token_file
+from deploy.targets.place import Check, Offer, Status, Teardown, together
+from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import checks
+from deploy.targets.ssh.options import SshOptions, no_hosts
 from deploy.targets.ssh.owned import (
     Brought,
     brought,
@@ -24,30 +27,51 @@ from deploy.targets.ssh.owned import (
 )
 from infra import host as hosts
 from infra import host_files, offline
-from infra.errors import UsageError
+from infra.egress_proof import Egress
 from infra.say import progress
-from infra.ssh import Host, checked_destination
+from infra.ssh import Host
 from infra.transfer import PATIENCE_S, copy_folder
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.pack import pack
 
-T = TypeVar("T")
-
 LEFTOVERS = ("path", "unit", "table", "process")
+
+
+def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshOptions]:
+    """With the hosts and what they are brought. Raises UsageError where none is named."""
+    if not wishes.hosts:
+        raise no_hosts()
+    plan = deployment.plan
+    vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
+    update = {"hosts": wishes.hosts, "engine": wishes.engine or ""}
+    return deployment.model_copy(update=update), wishes
+
+
+@contextmanager
+def look(deployment: Deployment, wishes: SshOptions, to_serve: bool) -> Iterator[Offer]:
+    """At every host and the weights; nothing is rented."""
+    deployment, about = settled(deployment)
+    yield Offer(deployment, (*about, *preflight(deployment)))
+
+
+def make(offer: Offer) -> Deployment:
+    """Bring engine and weights to every host and prepare it."""
+    provision(offer.deployment)
+    return offer.deployment
 
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
-    deployment = weights.kept(deployment)
+    deployment = hub_weights.kept(deployment)
     bring = brought(deployment)
     if not is_repository(deployment.plan, bring):
         return deployment, ()
     shared = shared_weights(deployment)
     if not shared:
         refuse_downloads(deployment, bring)
-    deployment, found = weights.settled(deployment, shared)
-    return deployment, (weights.check(found),)
+    deployment, known = hub_weights.settled(deployment, shared)
+    return deployment, (hub_weights.check(known),)
 
 
 def shared_weights(deployment: Deployment) -> str:
@@ -65,11 +89,11 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
     """Read every host and judge it; changes nothing. Raises HostError or AuthError for one that cannot be reached."""
     bring = brought(deployment)
     refuse_downloads(deployment, bring)
-    found = on_each(deployment, lambda host: checks(deployment, bring, host))
-    return tuple(check for one in found for check in one)
+    each = on_each(deployment, lambda host: checks(deployment, bring, host))
+    return tuple(check for of_host in each for check in of_host)
 
 
-def requests(deployment: Deployment) -> list[dict[str, object]]:
+def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[dict[str, object]]:
     """Per host: what is brought, the files written, the commands run."""
     checked_hosts(deployment)
     bring = brought(deployment)
@@ -91,8 +115,8 @@ def requests(deployment: Deployment) -> list[dict[str, object]]:
 def provision(deployment: Deployment) -> None:
     """Bring engine and weights to every host and prepare it. Safe to call again: what is there is not sent twice."""
     bring = brought(deployment)
-    found = preflight(deployment)
-    judge.require(found, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
+    checks = preflight(deployment)
+    judge.require(checks, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     # Before anything is there, so that `down` knows where to look whatever happens next.
     deployment.write(folder(deployment.name) / "deployment.json")
     vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
@@ -109,6 +133,11 @@ def serve(deployment: Deployment) -> Endpoint:
     return first
 
 
+def where(deployment: Deployment) -> str:
+    """The hosts."""
+    return ", ".join(deployment.hosts)
+
+
 def endpoint(deployment: Deployment) -> Endpoint:
     """Where the first host's server answers from here."""
     return tunnels.endpoint(deployment, connected(deployment.hosts[0]))
@@ -121,8 +150,8 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 
 def status(deployment: Deployment) -> Status:
     """Ask every host; the fleet is as well as its worst host."""
-    found = on_each(deployment, lambda host: host_unit.status(deployment, host))
-    return together(deployment.hosts, found)
+    statuses = on_each(deployment, lambda host: host_unit.status(deployment, host))
+    return together(deployment.hosts, statuses)
 
 
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
@@ -134,6 +163,11 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     for destination in deployment.hosts:
         for line in connected(destination).lines(command):
             yield f"{destination}: {line}"
+
+
+def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
+    """The proof, by the lock of every host."""
+    return ssh_egress.proved(deployment, destinations)
 
 
 def stop(deployment: Deployment) -> None:
@@ -160,48 +194,18 @@ def down(deployment: Deployment) -> Teardown:
     return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
 
 
+def without_document(name: str) -> str:
+    """Its hosts carry it: their names are what is missing here."""
+    return (
+        f"On hosts of yours: remove that file, corral provision PLAN --target ssh --host HOST --name {name}, then "
+        f"corral down {name}"
+    )
+
+
 def kept_weights(line: str) -> str:
     """A line "kept KIB PATH" of the removal, for a person."""
     _, kib, path = line.split(" ", 2)
-    return weights.kept_line(path, int(kib) * 1024)
-
-
-def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
-    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done."""
-
-    def one(destination: str) -> T:
-        return do(connected(destination))
-
-    destinations = checked_hosts(deployment)
-    if len(destinations) == 1:
-        return [one(destinations[0])]
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        try:
-            return list(pool.map(one, destinations))
-        except KeyboardInterrupt:
-            # What the threads wait for ends with their connections; else Ctrl-C would wait for a hundred gigabytes.
-            for destination in destinations:
-                Host(destination).close()
-            raise
-
-
-def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
-    """The hosts. Raises UsageError when they are not as many as the plan is for, or one is named twice."""
-    named, planned = deployment.hosts, deployment.plan.machine.hosts
-    if not named or (planned > 1 and len(named) != planned):
-        raise UsageError(
-            f"The plan is for {planned} hosts, and {len(named)} are named.", "Name each: --host USER@HOST"
-        )
-    if len(set(named)) < len(named):
-        raise UsageError("A host is named twice.", "Name each host once.")
-    return tuple(map(checked_destination, named))
-
-
-def connected(destination: str) -> Host:
-    """A host whose facts were read, so that it is known whether root needs sudo there."""
-    host = Host(destination)
-    host.facts()
-    return host
+    return hub_weights.kept_line(path, int(kib) * 1024)
 
 
 def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
@@ -229,9 +233,9 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
 
 def token_line(deployment: Deployment, bring: Brought) -> bytes:
     """The input of the preparation: the Hub's token, where the host fetches what is gated or may be."""
-    if not is_repository(deployment.plan, bring) or weights.told(deployment.plan).gated is False:
+    if not is_repository(deployment.plan, bring) or hub_weights.told(deployment.plan).gated is False:
         return b"\n"
-    token = weights.token_of(deployment)
+    token = hub_weights.token_of(deployment)
     return f"{token.value if token else ''}\n".encode()
 
 
@@ -250,12 +254,12 @@ def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.Hos
     """The record first, then what the setup says, and the chat template if the plan names a file."""
     here = hosts.root(deployment.name)
     record = deployment.model_dump_json(indent=2) + "\n"
-    found = (hosts.HostFile(path=f"{here}/record.json", content=record), *host_files.host_files(setup))
+    files = (hosts.HostFile(path=f"{here}/record.json", content=record), *host_files.host_files(setup))
     template = brought(deployment).chat_template
     if template is None:
-        return found
+        return files
     content = template.read_text(encoding="utf-8")
-    return (*found, hosts.HostFile(path=f"{here}/chat_template.jinja", content=content))
+    return (*files, hosts.HostFile(path=f"{here}/chat_template.jinja", content=content))
 
 
 def remove(deployment: Deployment, host: Host) -> list[str]:

@@ -1,27 +1,22 @@
-"""How the server on a rented box is reached and what the box says of itself."""
+"""What rented boxes say of themselves and are told: their preparation, their rank, their end."""
 
+import math
 import re
-import socket
-import time
-from contextlib import suppress
-from pathlib import Path
+import shlex
 
-from deploy.targets.deployment import Deployment, folder
+from deploy.targets.deployment import Deployment
 from infra import host as hosts
-from infra.aws import failover, session
+from infra.aws import failover, power, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.order import Order
 from infra.aws.rented_machines import Rented
-from infra.errors import HostError, ServerError
-from infra.record import write_text_atomically
+from infra.errors import CloudError, HostError, ServerError
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.startup_log import load_budget_s
 
 POLL_S = 15.0
 SAY_EVERY_S = 30.0
-# A busy machine takes its time to start the AWS CLI and its plugin.
-OPEN_WITHIN_S = 90.0
 # Less than a box that was stopped waits to be told its end (onhost/watch.py).
 TOLD_WITHIN_S = 600.0
 # Boot, and pip or a packed engine; the weights come on top.
@@ -102,7 +97,7 @@ def so_far(deployment: Deployment, phase: str, elapsed_s: float) -> str:
     return f"{phase or 'booting'} ({minutes})"
 
 
-def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], found: Endpoint) -> None:
+def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], endpoint: Endpoint) -> None:
     """Wait until the server has answered a real completion. Raises ServerError when it does not."""
     asked_at = aws.clock()
     ended: ServerError | None = None
@@ -111,7 +106,7 @@ def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], f
         nonlocal asked_at, ended
         if aws.clock() >= asked_at + POLL_S:
             asked_at, ended = aws.clock(), ending(aws, deployment, machines)
-        return health.DEAD if ended else health.judge(health.look(found), found.served_model_name)
+        return health.DEAD if ended else health.judge(health.look(endpoint), endpoint.served_model_name)
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
@@ -143,75 +138,38 @@ def next_step(deployment: Deployment) -> str:
     return f"Read why: corral logs {deployment.name}; it still costs: corral down {deployment.name}"
 
 
-def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
-    """Where the server answers from here: at the box's own name, or through Session Manager."""
-    return Endpoint(
-        base_url=base_url(deployment, order, machine),
-        served_model_name=deployment.plan.serve.served_model_name,
-        api_key_file=key_file(deployment, machine),
-    )
+def join(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> None:
+    """Start every machine's server as one rank of the engine, the first one's leading. Safe to repeat.
 
-
-def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
-    """The address; a tunnel is opened where no network was let in."""
-    # A machine with several network cards has no public name, whoever was let in.
-    if order.cidr and machine.public_name:
-        return f"http://{machine.public_name}:{order.port}"
-    path = folder(deployment.name) / "tunnel.json"
-    tunnel = session.held(path, machine.instance_id)
-    if tunnel is None:
-        tunnel = opened(path, machine, order.port)
-    return f"http://127.0.0.1:{tunnel.local_port}"
-
-
-def key_file(deployment: Deployment, machine: Rented) -> Path:
-    """The file with the key the box made for itself, fetched once."""
-    path = folder(deployment.name) / f"api-key-{machine.instance_id}"
-    if not path.exists():
-        words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
-        answer = session.run(machine.instance_id, machine.region, words)
-        found = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
-        if not found:
-            raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
-        write_text_atomically(path, f"{found[1]}\n")
-    return path
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port, or one of the hundred after it."""
-    for port in range(wanted, wanted + 100):
-        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
-
-
-def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
-    """A new tunnel, on the port of the last one where it is free; where it ends at once, one more on another.
-
-    Somebody else may take the port between our look at it and the plugin's.
+    Raises HostError for an address that is none, and where Session Manager does not reach; ServerError for a machine
+    that does not take its rank.
     """
-    local_port = free_port(session.last_port(path, machine.instance_id) or port)
-    tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
-    try:
-        wait_open(tunnel, path)
-    except HostError:
-        if session.held(path, machine.instance_id):
-            raise
-        local_port = free_port(local_port + 1)
-        tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
-        wait_open(tunnel, path)
-    return tunnel
+    addresses = tuple(machine.private_address for machine in machines)
+    commands = [hosts.join_command(deployment.name, rank, addresses) for rank in range(len(machines))]
+    for rank, (machine, command) in enumerate(zip(machines, commands, strict=True)):
+        answer = session.run(machine.instance_id, machine.region, shlex.join(("sudo", *command)))
+        if answer.exit_code:
+            raise ServerError(
+                f"{machine.instance_id} took no rank: {answer.last_line}.", next_step(deployment)
+            )
+        aws.say(f"serve: {machine.instance_id} at {machine.private_address}: rank {rank} of {len(machines)}")
 
 
-def wait_open(tunnel: session.Tunnel, path: Path) -> None:
-    """Wait until the tunnel listens. Raises HostError when what holds it ends before, or it takes too long."""
-    until = time.monotonic() + OPEN_WITHIN_S
-    while time.monotonic() < until and session.held(path, tunnel.instance_id):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0:
-                return
-        time.sleep(0.2)
-    raise HostError(
-        "Session Manager opened no tunnel.",
-        f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
-    )
+def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...]:
+    """The machines that run, the one that leads first. Raises CloudError when none does."""
+    machines = rented_machines.machines(aws, deployment.name, order.regions)
+    alive = tuple(machine for machine in machines if machine.state == "running")
+    if not alive:
+        hint = f"Rent one: corral up PLAN --target ec2 --name {deployment.name}"
+        if power.is_stopped(machines):
+            hint = f"It is stopped; start it: corral serve {deployment.name}"
+        raise CloudError(f"No machine of {deployment.name} runs.", hint)
+    return alive
+
+
+def tell_ends(aws: Aws, deployment: Deployment, order: Order) -> None:
+    """Tell each box that was stopped when it ends: what it was told before may be over. Safe to repeat."""
+    for machine in rented_machines.machines(aws, deployment.name, order.regions):
+        if machine.state == "running" and machine.billed_until_start:
+            left_s = (power.end_of(order, [machine]) - aws.now()).total_seconds()
+            wait_told(aws, deployment.name, machine, max(1, math.ceil(left_s / 60)))

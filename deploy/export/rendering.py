@@ -1,6 +1,6 @@
 """What every format is given, and what it answers."""
 
-from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.options import BoxOptions
 from infra.host import HostFile
 from infra.record import Record
 from serving.sizing.plan import Plan
@@ -16,7 +16,8 @@ class Ask(Record):
     """The base URLs of servers that run; for a router in front of them."""
     claude_model: str
     """Where LiteLLM turns when the servers fail."""
-    ec2: Ec2Options = Ec2Options()
+    box: BoxOptions = BoxOptions()
+    """The rented machine, where the format asks for one."""
 
     @property
     def resource_name(self) -> str:

@@ -5,10 +5,10 @@ from infra.aws.order import Order
 from infra.aws.rates import Rate
 
 
-def priced(order: Order, found: Survey) -> Order:
+def priced(order: Order, survey: Survey) -> Order:
     """The order with its account, and what it costs an hour at the dearest place where that is known."""
-    order = order.model_copy(update={"account": found.account})
-    rate = dearest(found)
+    order = order.model_copy(update={"account": survey.account})
+    rate = dearest(survey)
     if rate is None:
         return order
     return order.model_copy(
@@ -16,20 +16,20 @@ def priced(order: Order, found: Survey) -> Order:
     )
 
 
-def dearest(found: Survey) -> Rate | None:
+def dearest(survey: Survey) -> Rate | None:
     """The place that may cost most; None when no price is known."""
-    return max(found.rates, key=lambda rate: rate.ceiling, default=None)
+    return max(survey.rates, key=lambda rate: rate.ceiling, default=None)
 
 
-def question(order: Order, found: Survey) -> str:
+def cost_sentence(order: Order, survey: Survey) -> str:
     """What it costs, and how long at most."""
-    if not found.spots:
+    if not survey.spots:
         where = f"{machines(order, order.instance_types[0])} in {order.regions[0]}"
         return f"{where}: nothing new is rented, what runs already is kept"
-    hours, rate = order.ttl_minutes / 60, dearest(found)
-    blocks = [one for one in found.spots if one.purchase == "capacity-block"]
-    unknown = len(found.spots) - len(blocks) - len(found.rates)
-    said = [cost(order, rate, hours, len({one.ceiling for one in found.rates}) > 1)] if rate else []
+    hours, rate = order.ttl_minutes / 60, dearest(survey)
+    blocks = [one for one in survey.spots if one.purchase == "capacity-block"]
+    unknown = len(survey.spots) - len(blocks) - len(survey.rates)
+    said = [cost(order, rate, hours, len({one.ceiling for one in survey.rates}) > 1)] if rate else []
     if blocks:
         block = f"{machines(order, blocks[0].instance_type)} in {blocks[0].region}"
         said.append(f"{block}, in a capacity block that is paid already")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from deploy.targets.choose import target_of
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from infra.errors import EndpointError, HostError
 from serving.vllm import client
@@ -19,10 +19,10 @@ def keep(
     sleep: Callable[[float], None],
 ) -> None:
     """Hold the way open until Ctrl-C, opening it again when it ends; `opened` is told where, once for each place."""
-    target, told = target_of(deployment), None
+    place, told = place_of(deployment), None
     while True:
         try:
-            endpoint = target.endpoint(deployment)
+            endpoint = place.endpoint(deployment)
             if endpoint != told:
                 opened(endpoint)
                 told = endpoint

@@ -29,7 +29,7 @@ def nearest(wanted: Machine) -> tuple[Shape, ...]:
         for machine in catalog.ec2_types().values()
         if machine.gpu and machine.gpu.memory_mib >= gpu.memory_mib and machine.gpus_per_host >= count
     ]
-    shapes = sorted((shape(machine, count) for machine in holding), key=lambda one: rank(one, gpu.name))
+    shapes = sorted((shape(machine, count) for machine in holding), key=lambda each: rank(each, gpu.name))
     return tuple(shapes[:MOST])
 
 
@@ -46,18 +46,18 @@ def shape(machine: Machine, count: int) -> Shape:
     )
 
 
-def rank(one: Shape, gpu: str) -> tuple[bool, bool, float, str]:
+def rank(shape: Shape, gpu: str) -> tuple[bool, bool, float, str]:
     """The same GPU before others, a known price before an unknown one, the cheap before the dear."""
-    return (one.gpu != gpu, one.usd_per_hour is None, one.usd_per_hour or 0.0, one.instance_type)
+    return (shape.gpu != gpu, shape.usd_per_hour is None, shape.usd_per_hour or 0.0, shape.instance_type)
 
 
 def said(shapes: tuple[Shape, ...]) -> str:
     """The shapes in words."""
-    return "; ".join(words(one) for one in shapes) or "nothing as large"
+    return "; ".join(words(shape) for shape in shapes) or "nothing as large"
 
 
-def words(one: Shape) -> str:
+def words(shape: Shape) -> str:
     """What it is, what it bills, what stands idle."""
-    price = f"{one.usd_per_hour:.2f} USD/h" if one.usd_per_hour is not None else "price unknown"
-    idle = f", {one.idle_gpus} idle (or {one.replicas} replicas)" if one.idle_gpus else ""
-    return f"{one.instance_type} ({one.gpus}x {one.gpu}, {price}{idle})"
+    price = f"{shape.usd_per_hour:.2f} USD/h" if shape.usd_per_hour is not None else "price unknown"
+    idle = f", {shape.idle_gpus} idle (or {shape.replicas} replicas)" if shape.idle_gpus else ""
+    return f"{shape.instance_type} ({shape.gpus}x {shape.gpu}, {price}{idle})"

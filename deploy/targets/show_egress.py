@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from infra.egress_proof import Egress, Proof, moved
 
 
-def described(found: Egress) -> str:
+def described(report: Egress) -> str:
     """The verdict, what was tried, what was counted, and what it does not show."""
-    lines = [f"{found.name}: {found.verdict}, {found.made_at:%Y-%m-%d %H:%M:%S} UTC"]
-    lines += [line for proof in found.hosts for line in _host(proof)]
-    if not found.hosts:
+    lines = [f"{report.name}: {report.verdict}, {report.made_at:%Y-%m-%d %H:%M:%S} UTC"]
+    lines += [line for proof in report.hosts for line in _host(proof)]
+    if not report.hosts:
         lines.append(
-            f"  {found.completions} completions; connections seen: {', '.join(found.observed) or 'none'}"
+            f"  {report.completions} completions; connections seen: {', '.join(report.observed) or 'none'}"
         )
-    lines += [f"  problem: {problem}" for problem in found.problems]
-    return "\n".join([*lines, "What this does not show:", *[f"  {limit}" for limit in found.limits]])
+    lines += [f"  problem: {problem}" for problem in report.problems]
+    return "\n".join([*lines, "What this does not show:", *[f"  {limit}" for limit in report.limits]])
 
 
 def _host(proof: Proof) -> Iterator[str]:

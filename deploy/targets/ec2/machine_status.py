@@ -1,7 +1,7 @@
 """How a rented deployment is: EC2 asked by tag, each box by its console and its unit, the server by a completion."""
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import reach
+from deploy.targets.ec2 import boxes, tunnels
 from deploy.targets.place import State, Status, together
 from infra import host as hosts
 from infra.aws import power, session, stopped_costs
@@ -17,25 +17,25 @@ UNIT_STATES = ("active", "activating", "deactivating", "inactive", "failed")
 """What systemd calls them; it ends with another code for each."""
 
 
-def condition(aws: Aws, deployment: Deployment, order: Order, found: tuple[Rented, ...]) -> Status:
+def status(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> Status:
     """All machines as one: as well as the worst, reached at the first. One that is missing is the worst of all."""
-    alive = [one for one in found if one.state != "terminated"]
-    each = [of_machine(aws, deployment, order, one, leads=one == alive[0]) for one in alive]
-    names = [one.instance_id for one in alive]
+    alive = [machine for machine in machines if machine.state != "terminated"]
+    each = [of_machine(aws, deployment, order, machine, leads=machine == alive[0]) for machine in alive]
+    names = [machine.instance_id for machine in alive]
     if len(alive) < order.nodes:
-        each.append(gone(deployment, order, found, len(alive)))
+        each.append(gone(deployment, order, machines, len(alive)))
         names.append("missing")
     return together(names, each)
 
 
-def gone(deployment: Deployment, order: Order, found: tuple[Rented, ...], left: int) -> Status:
+def gone(deployment: Deployment, order: Order, machines: tuple[Rented, ...], left: int) -> Status:
     """What is missing: all of it, or some of the machines one server spans; and whether EC2 took it back."""
     what = f"{order.nodes - left} of {order.nodes} machines" if order.nodes > 1 else "its machine"
-    if any(one.end_reason == TAKEN_BACK for one in found):
-        detail = f"interrupted by EC2: {what} was taken back. {reach.again(deployment)}"
+    if any(machine.end_reason == TAKEN_BACK for machine in machines):
+        detail = f"interrupted by EC2: {what} was taken back. {boxes.again(deployment)}"
         return said(deployment, "interrupted", detail)
     if left:
-        return said(deployment, "dead", f"{what} ended. {reach.again(deployment)}")
+        return said(deployment, "dead", f"{what} ended. {boxes.again(deployment)}")
     return said(deployment, "absent", "no machine carries its tag")
 
 
@@ -43,7 +43,7 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     """One machine and its part of the server, and the endpoint of the one that leads."""
     where = f"{machine.instance_id}, {machine.purchase} {machine.instance_type} in {machine.zone}"
     if machine.end_reason == TAKEN_BACK:
-        return said(deployment, "interrupted", f"{where}: interrupted by EC2. {reach.again(deployment)}")
+        return said(deployment, "interrupted", f"{where}: interrupted by EC2. {boxes.again(deployment)}")
     if machine.state in power.DOWN:
         start = f"start it: corral serve {deployment.name}"
         return said(
@@ -51,14 +51,14 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
         )
     if machine.state != "running":
         return said(deployment, "provisioned", where)
-    phase = reach.phase(aws, deployment, machine)
+    phase = boxes.phase(aws, deployment, machine)
     if phase.startswith("interrupted"):
-        return said(deployment, "interrupted", f"{where}: {phase}. {reach.again(deployment)}")
+        return said(deployment, "interrupted", f"{where}: {phase}. {boxes.again(deployment)}")
     if phase != "prepared":
         if phase.startswith("failed"):
             return said(deployment, "dead", f"{where}: {phase}")
         elapsed_s = (aws.now() - machine.launched_at).total_seconds()
-        return said(deployment, "starting", f"{where}: {reach.so_far(deployment, phase, elapsed_s)}")
+        return said(deployment, "starting", f"{where}: {boxes.so_far(deployment, phase, elapsed_s)}")
     try:
         return of_server(deployment, order, machine, leads, where)
     except HostError as error:
@@ -75,7 +75,7 @@ def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool
             return said(deployment, "dead", f"{where}: its unit has failed")
         if not leads:
             return said(deployment, "serving", f"{where}: works for the first machine")
-    endpoint = reach.endpoint(deployment, order, machine)
+    endpoint = tunnels.endpoint(deployment, order, machine)
     verdict = health.judge(health.look(endpoint), deployment.plan.serve.served_model_name)
     return said(deployment, verdict.state, f"{where}: {verdict.detail}", endpoint)
 
@@ -83,10 +83,10 @@ def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool
 def unit_state(deployment: Deployment, machine: Rented) -> str:
     """What systemd says of the server's unit on one machine. Raises HostError when it does not tell."""
     words = f"systemctl is-active {hosts.unit(deployment.name)}"
-    found = session.run(machine.instance_id, machine.region, words).text.strip()
-    if found not in UNIT_STATES:
+    unit = session.run(machine.instance_id, machine.region, words).text.strip()
+    if unit not in UNIT_STATES:
         raise HostError(f"{machine.instance_id} does not tell how its unit is.", "Try again in a minute.")
-    return found
+    return unit
 
 
 def said(deployment: Deployment, state: State, detail: str, endpoint: Endpoint | None = None) -> Status:

@@ -17,6 +17,7 @@ from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.hardware import Machine
 from infra.prices import HourlyPrice, on_demand_price, price_of
+from serving.sizing.plan import Plan
 from serving.vllm.engine_lock import lock_of
 from serving.vllm.serve_options import ServeOptions, argv, environment
 from serving.vllm.startup_log import load_budget_s
@@ -97,6 +98,18 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     )
 
 
+def located(options: Ec2Options, plan: Plan) -> Ec2Options:
+    """The options with the regions to try: the user's, the plan's, or AWS's own setting here; never a default.
+
+    Raises UsageError where nobody named one.
+    """
+    if options.regions:
+        return options
+    from infra.aws.boto import configured_region  # slow to import
+
+    return options.model_copy(update={"regions": (plan.region or configured_region(),)})
+
+
 def renewed(old: Order | None, new: Order) -> Order:
     """The order to carry out: the one begun before when it still holds, else the new one.
 
@@ -117,7 +130,7 @@ def sold(name: str) -> Machine:
     machine = catalog.machine(name)
     if machine.kind == "ec2":
         return machine
-    from deploy.targets.ec2.nearest import nearest, said
+    from deploy.targets.ec2.nearest_types import nearest, said
 
     raise UsageError(
         f"EC2 sells no {name}. Nearest: {said(nearest(machine))}.",

@@ -7,13 +7,21 @@ from typing import Literal
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
 from infra import offline
-from infra.errors import AuthError, CorralError, DocumentError, EndpointError, UsageError
+from infra.asked import Asked
+from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from infra.record import Record
 from serving.model import hub, hub_token, models
 from serving.model.hub_token import Token
 from serving.sizing.plan import Plan
 
 GIB = 2**30
+
+
+class TokenFile(Asked):
+    """Where the Hub's token is."""
+
+    hf_token_file: str | None = None
+    """local, ssh: a file here with the Hub's token. [HF_TOKEN, HF_TOKEN_PATH, hf auth login]"""
 
 
 class Weights(Record):
@@ -53,13 +61,13 @@ def told(plan: Plan) -> Weights:
     """What the plan and corral's own table say; asks nobody."""
     repo = plan.serve.model
     listed = models.published(repo)
-    found = Weights(repo=repo, revision=plan.serve.revision, bytes=plan.weights_bytes)
+    known = Weights(repo=repo, revision=plan.serve.revision, bytes=plan.weights_bytes)
     if listed is None:
-        return found
+        return known
     model, checkpoint = listed
     revision = plan.serve.revision or checkpoint.revision
     about = {"licence": model.licence, "maker": model.maker, "gated": checkpoint.gated, "revision": revision}
-    return found.model_copy(update=about)
+    return known.model_copy(update=about)
 
 
 def look(plan: Plan, token: Token | None, parameter: str | None = None) -> Weights:
@@ -69,51 +77,51 @@ def look(plan: Plan, token: Token | None, parameter: str | None = None) -> Weigh
     token that is refused, DocumentError for a repository or a commit that is not there.
     """
     place = (token.place if token else "") if parameter is None else parameter
-    found = told(plan).model_copy(update={"token": place, "by": "here" if parameter is None else "ec2"})
+    known = told(plan).model_copy(update={"token": place, "by": "here" if parameter is None else "ec2"})
     if offline.is_offline():
-        return found.model_copy(update={"unasked": "--offline"})
+        return known.model_copy(update={"unasked": "--offline"})
     try:
-        return checked_access(described(found, token), token)
+        return checked_access(described(known, token), token)
     except EndpointError as error:
-        return found.model_copy(update={"unasked": error.message.rstrip(".")})
+        return known.model_copy(update={"unasked": error.message.rstrip(".")})
 
 
-def described(found: Weights, token: Token | None) -> Weights:
+def described(known: Weights, token: Token | None) -> Weights:
     """With what only the Hub knows; it is not asked what the table says."""
-    if found.revision and found.gated is not None and found.licence and found.bytes:
-        return found
-    said = hub.describe(found.repo, found.revision, token)
-    return found.model_copy(
+    if known.revision and known.gated is not None and known.licence and known.bytes:
+        return known
+    said = hub.describe(known.repo, known.revision, token)
+    return known.model_copy(
         update={
             "revision": said.revision,
             "gated": said.gated,
-            "licence": found.licence or said.licence,
-            "bytes": max(found.bytes, said.fetched_bytes),
+            "licence": known.licence or said.licence,
+            "bytes": max(known.bytes, said.fetched_bytes),
         }
     )
 
 
-def checked_access(found: Weights, token: Token | None) -> Weights:
+def checked_access(known: Weights, token: Token | None) -> Weights:
     """Whether the token this machine sends is let in. What a rented box sends cannot be tried from here."""
-    if not (found.gated and token and found.by == "here"):
-        return found
-    hub.check_access(found.repo, token)
-    return found.model_copy(update={"access": "granted"})
+    if not (known.gated and token and known.by == "here"):
+        return known
+    hub.check_access(known.repo, token)
+    return known.model_copy(update={"access": "granted"})
 
 
-def refusal(found: Weights) -> CorralError | None:
+def refusal(known: Weights) -> CorralError | None:
     """Why these weights cannot be fetched; None when they can, or when nobody could be asked."""
-    if found.at:
+    if known.at:
         return None
-    if found.gated and not found.token:
-        accept = f"Accept its licence at https://huggingface.co/{found.repo}; then "
+    if known.gated and not known.token:
+        accept = f"Accept its licence at https://huggingface.co/{known.repo}; then "
         return AuthError(
-            f"{found.repo} is gated: without a token of somebody who accepted its licence nothing is fetched.",
-            accept + (TOKEN_OF_A_BOX if found.by == "ec2" else TOKEN_OF_YOURS),
+            f"{known.repo} is gated: without a token of somebody who accepted its licence nothing is fetched.",
+            accept + (TOKEN_OF_A_BOX if known.by == "ec2" else TOKEN_OF_YOURS),
         )
-    if found.revision is None and found.unasked != "--offline":
+    if known.revision is None and known.unasked != "--offline":
         return EndpointError(
-            f"Which commit of {found.repo} to fetch is not known: {found.unasked}.",
+            f"Which commit of {known.repo} to fetch is not known: {known.unasked}.",
             "corral fetches no branch, which may move. Let this machine reach the Hub (HTTPS_PROXY), or write the "
             'commit into the plan: "revision" under "serve".',
         )
@@ -127,54 +135,54 @@ TOKEN_OF_A_BOX = (
 )
 
 
-def require(found: Weights) -> None:
+def require(known: Weights) -> None:
     """Raise what forbids the fetching."""
-    error = refusal(found)
+    error = refusal(known)
     if error:
         raise error
 
 
-def check(found: Weights, name: str = "weights") -> Check:
+def check(known: Weights, name: str = "weights") -> Check:
     """The line of the preflight."""
-    said = description(found)
-    if found.unasked and not found.at:
-        said += f". The Hub was not asked: {found.unasked}"
-    error = refusal(found)
+    said = description(known)
+    if known.unasked and not known.at:
+        said += f". The Hub was not asked: {known.unasked}"
+    error = refusal(known)
     if error:
         return Check(name=name, outcome="failed", found=said, fix=error.hint)
-    if found.unasked and not found.at:
+    if known.unasked and not known.at:
         fix = "What is unknown is found out when it is fetched."
         return Check(name=name, outcome="warning", found=said, fix=fix)
     return Check(name=name, outcome="ok", found=said)
 
 
-def description(found: Weights) -> str:
+def description(known: Weights) -> str:
     """Whose they are, which, how large, under which licence, and who may have them."""
-    owner = found.repo.partition("/")[0]
-    whose = f" (a third party's, not {found.maker}'s)" if found.maker not in ("", owner) else ""
-    where = f"; here already: {found.at}" if found.at else ""
+    owner = known.repo.partition("/")[0]
+    whose = f" (a third party's, not {known.maker}'s)" if known.maker not in ("", owner) else ""
+    where = f"; here already: {known.at}" if known.at else ""
     return (
-        f"{found.repo}{whose} at {found.revision or 'a commit nobody knows'}, {found.gib:.1f} GiB, "
-        f"licence {found.licence or 'unknown'}, {access(found)}{where}"
+        f"{known.repo}{whose} at {known.revision or 'a commit nobody knows'}, {known.gib:.1f} GiB, "
+        f"licence {known.licence or 'unknown'}, {access(known)}{where}"
     )
 
 
-def access(found: Weights) -> str:
+def access(known: Weights) -> str:
     """Gated or not, and the token."""
-    if found.gated is None:
-        return f"gated or not is unknown; {f'token from {found.token}' if found.token else 'no token'}"
-    if not found.gated:
+    if known.gated is None:
+        return f"gated or not is unknown; {f'token from {known.token}' if known.token else 'no token'}"
+    if not known.gated:
         return "not gated"
-    if not found.token:
+    if not known.token:
         return "gated, and no token is there"
-    tried = "let in by the Hub" if found.access == "granted" else "not tried"
-    return f"gated, token from {found.token} ({tried})"
+    tried = "let in by the Hub" if known.access == "granted" else "not tried"
+    return f"gated, token from {known.token} ({tried})"
 
 
 def stored(place: str, weights_bytes: int) -> Check:
     """The line for weights that come from elsewhere than the Hub."""
-    found = f"{place}, {weights_bytes / GIB:.1f} GiB as planned; what lies there is not looked at"
-    return Check(name="weights", outcome="ok", found=found)
+    sentence = f"{place}, {weights_bytes / GIB:.1f} GiB as planned; what lies there is not looked at"
+    return Check(name="weights", outcome="ok", found=sentence)
 
 
 def kept_line(folder: str, size_bytes: int) -> str:
@@ -218,24 +226,18 @@ def settled(deployment: Deployment, at: str = "") -> tuple[Deployment, Weights]:
     if at:
         return deployment, told(plan).model_copy(update={"at": at})
     offline.refuse(f"the model hub for {plan.serve.model}")
-    found = look(plan, token_of(deployment))
-    require(found)
-    return pinned(deployment, found.revision), found
+    known = look(plan, token_of(deployment))
+    require(known)
+    return pinned(deployment, known.revision), known
 
 
 def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
-    """The deployment with the place of the token, wherever corral runs next.
+    """The deployment with the file of this machine that holds its token, wherever corral runs next.
 
-    Raises UsageError for a file that holds none, and on EC2, where a box gets its token from AWS.
+    Raises UsageError for a file that holds none.
     """
     if path is None:
         return deployment
-    if deployment.target == "ec2":
-        raise UsageError(
-            "--hf-token-file is for this machine and hosts over SSH; a rented box reads its token from AWS.",
-            "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
-            "--hf-token-parameter /hf/token",
-        )
     hub_token.find({}, path)
     return deployment.model_copy(update={"hf_token_file": str(Path(path).expanduser().absolute())})
 

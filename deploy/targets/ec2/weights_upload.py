@@ -1,23 +1,38 @@
 """The weights of a rented box on their way to S3: counted there, and uploaded by a unit that outlives the session."""
 
 import shlex
+from datetime import timedelta
 
+from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import boxes, documents
+from deploy.targets.weights_push import Pushed, check, pushed, sync
 from infra import host as hosts
-from infra.aws import session
+from infra.aws import bucket, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.bucket import Contents, Place
+from infra.aws.push_grant import granted
 from infra.aws.rented_machines import Rented
+from infra.aws.renting import told
 from infra.errors import HostError
 
 POLL_S = 15.0
+LONGEST = timedelta(hours=6)
 
 
-def sync(source: str, place: Place, region: str) -> list[str]:
-    """PURE: the AWS CLI's command that brings what is not there yet."""
-    return [
-        *("aws", "s3", "sync", "--only-show-errors", "--region", region),
-        *("--exclude", ".cache/*", source, place.address),
-    ]
+@told
+def push(deployment: Deployment, address: str) -> Pushed:
+    """From the rented machine, whose role may write that folder meanwhile and nothing else.
+
+    Raises UsageError for a bucket elsewhere, HostError or CloudError when not all has come there.
+    """
+    place = bucket.place_of(address)
+    aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
+    machine = boxes.running(aws, deployment, order)[0]
+    wanted = contents(deployment.name, machine)
+    check(aws, place, machine.region, wanted)
+    with granted(aws, order, place, LONGEST):
+        upload(aws, deployment.name, machine, place)
+    return pushed(aws, place, machine.region, wanted, rented_machines.price(aws, machine))
 
 
 def contents(name: str, machine: Rented) -> Contents:
@@ -42,22 +57,24 @@ def upload(aws: Aws, name: str, machine: Rented, place: Place) -> None:
     command = shlex.join(sync(f"{hosts.model_folder(name)}/", place, machine.region))
     begin = f"systemd-run --quiet --unit={unit} --property=RemainAfterExit=yes {command}"
     again = f"sudo systemctl stop {unit} 2>/dev/null; sudo systemctl reset-failed {unit} 2>/dev/null"
-    told(machine, f"{again}; sudo {begin}")
+    answered(machine, f"{again}; sudo {begin}")
     look = f"systemctl show --value --property=SubState {unit}"
-    while (state := told(machine, look)) not in ("exited", "failed"):
+    while (state := answered(machine, look)) not in ("exited", "failed"):
         aws.say(f"weights push: {machine.instance_id}: {state}")
         aws.sleep(POLL_S)
     if state == "failed":
-        lines = told(machine, f"sudo journalctl --no-pager --output=cat --lines=5 --unit={unit}").splitlines()
+        lines = answered(
+            machine, f"sudo journalctl --no-pager --output=cat --lines=5 --unit={unit}"
+        ).splitlines()
         raise HostError(
             f"{machine.instance_id} could not upload its weights: {lines[-1] if lines else 'no reason given'}.",
             f"Its role must be allowed s3:PutObject on {place.address}, by its permissions boundary too, and a role of "
             "your own by its policy; then run the same command again.",
         )
-    told(machine, f"sudo systemctl stop {unit}")
+    answered(machine, f"sudo systemctl stop {unit}")
 
 
-def told(machine: Rented, words: str) -> str:
+def answered(machine: Rented, words: str) -> str:
     """What the box says to a command. Raises HostError when it fails."""
     answer = session.run(machine.instance_id, machine.region, words)
     if answer.exit_code:

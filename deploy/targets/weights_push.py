@@ -2,19 +2,16 @@
 
 import shutil
 import subprocess
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2 import place as ec2
-from deploy.targets.ec2 import push
 from infra.aws import bucket, rented_machines
 from infra.aws.api import Aws
 from infra.aws.boto import Boto, checked_regions, configured_region
 from infra.aws.bucket import Contents, Place
-from infra.aws.push_grant import granted
 from infra.aws.renting import told
 from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
@@ -22,7 +19,6 @@ from infra.record import Record
 from infra.say import progress
 
 GB = 10**9
-LONGEST = timedelta(hours=6)
 SKIPPED = ".cache"
 """What huggingface_hub keeps beside the files for itself."""
 
@@ -43,25 +39,25 @@ class Pushed(Record):
     """When those figures were written down."""
 
 
-@told
-def push_from_box(deployment: Deployment, address: str) -> Pushed:
-    """From the rented machine, whose role may write that folder meanwhile and nothing else.
+@runtime_checkable
+class PushesWeights(Protocol):
+    """A place whose machine can upload the weights it has."""
 
-    Raises UsageError for a bucket elsewhere, HostError or CloudError when not all has come there.
-    """
-    place = bucket.place_of(address)
-    if deployment.target != "ec2":
-        raise UsageError(
-            f"{deployment.name} is not on EC2: its weights lie in a folder.",
-            "Push that: corral weights push FOLDER --to s3://BUCKET/PREFIX/",
-        )
-    aws, order = ec2.aws_for(deployment.name), ec2.order_of(deployment)
-    machine = ec2.running(aws, deployment, order)[0]
-    wanted = push.contents(deployment.name, machine)
-    check(aws, place, machine.region, wanted)
-    with granted(aws, order, place, LONGEST):
-        push.upload(aws, deployment.name, machine, place)
-    return pushed(aws, place, machine.region, wanted, rented_machines.price(aws, machine))
+    def push_weights(self, deployment: Deployment, address: str) -> Pushed:
+        """Keep them in that folder of a bucket. Raises UsageError for a bucket elsewhere, HostError or CloudError."""
+        ...
+
+
+def push_from_machine(deployment: Deployment, address: str) -> Pushed:
+    """From the machine of a deployment. Raises UsageError where its weights lie in a folder one can name."""
+    bucket.place_of(address)
+    place = place_of(deployment)
+    if isinstance(place, PushesWeights):
+        return place.push_weights(deployment, address)
+    raise UsageError(
+        f"{deployment.name} is not on EC2: its weights lie in a folder.",
+        "Push that: corral weights push FOLDER --to s3://BUCKET/PREFIX/",
+    )
 
 
 @told
@@ -91,10 +87,10 @@ def check(aws: Aws, place: Place, region: str, wanted: Contents) -> None:
 
 def contents(folder: Path) -> Contents:
     """The files of a folder that are pushed."""
-    found = [
+    paths = [
         path for path in folder.rglob("*") if path.is_file() and SKIPPED not in path.relative_to(folder).parts
     ]
-    return Contents(files=len(found), bytes=sum(path.stat().st_size for path in found))
+    return Contents(files=len(paths), bytes=sum(path.stat().st_size for path in paths))
 
 
 def upload(folder: Path, place: Place, region: str) -> None:
@@ -104,15 +100,21 @@ def upload(folder: Path, place: Place, region: str) -> None:
             "The AWS CLI is needed to upload a folder.",
             "Install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
         )
-    done = subprocess.run(
-        push.sync(str(folder), place, region), stderr=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run(sync(str(folder), place, region), stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise HostError(
             f"The upload to {place.address} ended with {done.returncode}: {said[-1] if said else 'no reason given'}.",
             "Run the same command again: what is there is not sent twice.",
         )
+
+
+def sync(source: str, place: Place, region: str) -> list[str]:
+    """PURE: the AWS CLI's command that brings what is not there yet."""
+    return [
+        *("aws", "s3", "sync", "--only-show-errors", "--region", region),
+        *("--exclude", ".cache/*", source, place.address),
+    ]
 
 
 def pushed(aws: Aws, place: Place, region: str, wanted: Contents, usd_per_hour: float | None) -> Pushed:
@@ -137,28 +139,28 @@ def pushed(aws: Aws, place: Place, region: str, wanted: Contents, usd_per_hour: 
     )
 
 
-def gib(found: Contents) -> str:
+def gib(contents: Contents) -> str:
     """How much, in words."""
-    return f"{found.bytes / 2**30:.1f}"
+    return f"{contents.bytes / 2**30:.1f}"
 
 
-def shown(found: Pushed) -> str:
+def shown(kept: Pushed) -> str:
     """What a person is told."""
     money = (
-        f", {found.saves_usd:.2f} USD at {found.usd_per_hour:g} USD per hour"
-        if found.saves_usd is not None
+        f", {kept.saves_usd:.2f} USD at {kept.usd_per_hour:g} USD per hour"
+        if kept.saves_usd is not None
         else ""
     )
-    size = gib(Contents(files=found.files, bytes=found.bytes))
+    size = gib(Contents(files=kept.files, bytes=kept.bytes))
     return (
-        f"{found.address} holds {found.files} files, {size} GiB, as S3 counts them.\n"
-        f"A launch that fetches them from there and not from the model hub saves about {found.saves_s / 60:.0f} minutes"
-        f"{money}; they cost about {found.costs_usd_per_month:.2f} USD a month there (speeds and S3's price of "
-        f"{found.checked_on}, unverified).\n"
-        f"Next: corral up PLAN --target ec2 --weights {found.address}"
+        f"{kept.address} holds {kept.files} files, {size} GiB, as S3 counts them.\n"
+        f"A launch that fetches them from there and not from the model hub saves about {kept.saves_s / 60:.0f} minutes"
+        f"{money}; they cost about {kept.costs_usd_per_month:.2f} USD a month there (speeds and S3's price of "
+        f"{kept.checked_on}, unverified).\n"
+        f"Next: corral up PLAN --target ec2 --weights {kept.address}"
     )
 
 
 def figures() -> dict[str, Any]:
     """What weights_push.toml holds."""
-    return shipped_table("deploy.targets.ec2", "weights_push.toml")
+    return shipped_table("deploy.targets", "weights_push.toml")

@@ -1,0 +1,71 @@
+"""What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
+
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.place import Teardown
+from infra.aws.rented_machines import Rented
+from infra.egress_proof import Egress
+
+
+@runtime_checkable
+class PreparesToServe(Protocol):
+    """Costs nothing and asks nobody: `serve` makes it ready, too."""
+
+    def prepared(self, deployment: Deployment) -> Deployment:
+        """Make ready what does not run, at the commit of its weights. Raises UsageError where other options run."""
+        ...
+
+
+@runtime_checkable
+class KeepsFirstDeath(Protocol):
+    """Nobody else starts a server again there: `serve --supervise` does."""
+
+    def keep_first_death(self, deployment: Deployment) -> None:
+        """Keep the log of a server that died, beside those of its later lives."""
+        ...
+
+
+@runtime_checkable
+class ProvesEgress(Protocol):
+    """What its server sends can be looked at."""
+
+    def egress(self, deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
+        """Try to get out to them as the server, ask it completions, look again, judge. Raises ServerError."""
+        ...
+
+
+@runtime_checkable
+class EndsByItself(Protocol):
+    """What it rents has an end, which can be moved and may be over."""
+
+    def extend(self, deployment: Deployment, minutes: int) -> datetime:
+        """Let it live that long from now; when that is over."""
+        ...
+
+    def reap(self, regions: tuple[str, ...], dry_run: bool) -> tuple[list[Rented], list[Teardown]]:
+        """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
+        ...
+
+
+@runtime_checkable
+class FindsByName(Protocol):
+    """What is made carries its name there: it is found from any machine, with or without documents."""
+
+    def remove(self, name: str, region: str | None = None) -> Teardown:
+        """Take away whatever carries the name, our documents too, and prove it."""
+        ...
+
+    def made_elsewhere(self, name: str) -> str:
+        """What to do for a deployment that is not known here."""
+        ...
+
+
+@runtime_checkable
+class RemovesUnread(Protocol):
+    """What is there of a deployment whose document cannot be read is found in its folder."""
+
+    def remove_unread(self, name: str) -> Teardown:
+        """Take away whatever of that name is there, and prove it."""
+        ...

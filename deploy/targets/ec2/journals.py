@@ -1,0 +1,41 @@
+"""What the servers on rented boxes say, until now or as they say it."""
+
+from collections.abc import Iterator
+
+from deploy.targets.deployment import Deployment
+from infra import host as hosts
+from infra.aws import rented_machines, session
+from infra.aws.api import Aws
+from infra.aws.failover import console
+from infra.errors import HostError
+from infra.say import progress
+
+
+def followed(
+    deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
+) -> Iterator[tuple[str, str]]:
+    """Each machine's id and its lines as they come, through Session Manager."""
+    boxes = [(machine.instance_id, machine.region) for machine in machines]
+    return session.follow(boxes, f"{journal(deployment)} --follow")
+
+
+def written(
+    aws: Aws, deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
+) -> Iterator[tuple[str, str]]:
+    """Each machine's id and its lines until now; where Session Manager does not reach it, its console's."""
+    for machine in machines:
+        try:
+            answer = session.run(machine.instance_id, machine.region, journal(deployment))
+            if answer.exit_code:
+                raise HostError(f"{machine.instance_id} shows no log: {answer.last_line}.", "Try again.")
+            text = answer.text
+        except HostError as error:
+            progress(f"{error.message} This is the console instead.")
+            text = console(aws, machine.region, machine.instance_id)
+        yield from ((machine.instance_id, line) for line in text.splitlines())
+
+
+def journal(deployment: Deployment) -> str:
+    """The command that prints the log of a box's server and of its spot notice."""
+    units = f"--unit={hosts.unit(deployment.name)} --unit={hosts.spot_unit(deployment.name)}"
+    return f"sudo journalctl --no-pager --output=cat {units} --lines=2000"

@@ -1,0 +1,105 @@
+"""From the wishes to machines that run: what is asked for is checked, the account looked at, the order placed."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from deploy.targets import hub_weights
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ec2 import boxes, documents, ordering, prerequisites
+from deploy.targets.ec2.cost import cost_sentence, priced
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.takedown import refuse_another_account
+from deploy.targets.place import Check, Offer
+from infra import prices
+from infra.aws import account_preflight, profile, renting
+from infra.aws.account_preflight import Survey
+from infra.aws.api import Aws
+from infra.aws.order import Order
+from infra.aws.renting import told
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rental(Offer):
+    """What would be rented, and what AWS was seen to have for it."""
+
+    aws: Aws
+    order: Order
+    survey: Survey
+    keep: bool
+    """Whether a failed launch is left for looking at."""
+
+
+@contextmanager
+def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator[Rental]:
+    """First the wishes, then what this machine needs, then the weights, at last the account: each costs more to ask.
+
+    Session Manager is needed here only for what is served next. Nothing is written before it is approved.
+    """
+    deployment = hub_weights.kept(deployment)
+    order_for(deployment, wishes)
+    if to_serve:
+        prerequisites.require()
+    deployment, weights_check = settled(deployment, wishes)
+    order = order_for(deployment, wishes)
+    placed = deployment.model_copy(update={"region": order.regions[0]})
+    with documents.alone(placed.name):
+        aws = documents.aws_for(placed.name)
+        survey = surveyed(aws, order)
+        refuse_another_account(order, survey.account)
+        yield Rental(
+            deployment=placed,
+            checks=(weights_check, *checks(survey)),
+            cost=cost_sentence(order, survey),
+            aws=aws,
+            order=order,
+            survey=survey,
+            keep=wishes.keep,
+        )
+
+
+def make(rental: Rental) -> Deployment:
+    """Write the order down, then launch it, or find it running: one order is one set of machines."""
+    deployment = rental.deployment
+    prices.keep(rental.survey.prices)
+    order = priced(rental.order, rental.survey).model_copy(update={"profile": profile.named()})
+    order.write(documents.order_file(deployment.name))
+    deployment.write(folder(deployment.name) / "deployment.json")
+    renting.rent(rental.aws, order, rental.survey, rental.keep)
+    boxes.tell_ends(rental.aws, deployment, order)
+    return deployment
+
+
+def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:
+    """The order to carry out, which may have been begun before. Raises UsageError for what cannot be meant."""
+    return ordering.renewed(documents.begun(deployment.name), ordering.order(deployment, wishes))
+
+
+def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Check]:
+    """The deployment at the commit its boxes will fetch, and what there is to say of it before anything is paid for."""
+    plan = deployment.plan
+    if wishes.weights:
+        return deployment, hub_weights.stored(wishes.weights, plan.weights_bytes)
+    token = hub_weights.token_of(deployment)
+    told_of = hub_weights.look(plan, token, parameter=wishes.hf_token_parameter or "")
+    hub_weights.require(told_of)
+    return hub_weights.pinned(deployment, told_of.revision), hub_weights.check(told_of)
+
+
+@told
+def surveyed(aws: Aws, order: Order) -> Survey:
+    """Look at the account, and raise when nothing could be launched."""
+    return account_preflight.checked(account_preflight.survey(aws, order), order)
+
+
+def checks(survey: Survey) -> tuple[Check, ...]:
+    """The findings as checks."""
+    return tuple(
+        Check(
+            name=f"{finding.topic} {finding.region}",
+            outcome=finding.outcome,
+            found=finding.found,
+            fix=finding.fix,
+        )
+        for finding in survey.findings
+    )

@@ -1,0 +1,58 @@
+"""Everything that carries a deployment's name is taken away, in the account it was made in, and that is proved."""
+
+from contextlib import suppress
+
+from deploy.targets.deployment import folder
+from deploy.targets.ec2 import documents
+from deploy.targets.place import Teardown
+from infra.aws import account_preflight, renting, session
+from infra.aws.api import Aws
+from infra.aws.boto import checked_regions, default_region
+from infra.aws.failures import Refused
+from infra.aws.order import Order
+from infra.aws.renting import told
+from infra.errors import AuthError, DocumentError
+from infra.say import progress
+
+
+@told
+def remove(name: str, region: str | None = None) -> Teardown:
+    """Take away whatever carries the name, with or without our documents."""
+    checked_regions((region,) if region else ())
+    with documents.alone(name, without=lambda why: progress(f"down: going on without a lock: {why}")):
+        aws = documents.aws_for(name)
+        assert aws.ledger is not None
+        known = dict.fromkeys((*documents.ordered_regions(name), *aws.ledger.regions()))
+        account = account_of(aws, name, tuple(known))
+        progress(f"down: looking for what carries the name {name} on EC2 in account {account or 'unknown'}")
+        session.close_tunnel(folder(name) / "tunnel.json")
+        search = () if known else (region or default_region(),)
+        remains = renting.take_away(aws, name, tuple(known), search)
+        left = remains.left or documents.forget(name)
+        return Teardown(name=name, counts=remains.counts, left=left, account=account)
+
+
+def account_of(aws: Aws, name: str, regions: tuple[str, ...]) -> str:
+    """The account these credentials are of, asked in the deployment's regions; empty where AWS does not say.
+
+    Raises AuthError where the deployment was made in another: there nothing of it would be found.
+    """
+    try:
+        account = account_preflight.identity(aws, regions or (default_region(),)).account
+    except Refused as refused:
+        if refused.kind in ("auth", "local"):
+            raise
+        return ""
+    with suppress(DocumentError):
+        refuse_another_account(documents.begun(name), account)
+    return account
+
+
+def refuse_another_account(order: Order | None, account: str) -> None:
+    """Raise AuthError for an order that was placed in another account than this one."""
+    if order and order.account not in ("", account):
+        by = f"--profile {order.profile}" if order.profile else "--profile NAME, the one that leads there"
+        raise AuthError(
+            f"{order.name!r} stands in AWS account {order.account}; these credentials are of {account}.",
+            f"Use those of that account: {by}",
+        )

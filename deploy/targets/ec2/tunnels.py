@@ -1,0 +1,93 @@
+"""How the server on a rented box is reached from here: the key's file, the tunnel, the endpoint."""
+
+import re
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from deploy.targets.deployment import Deployment, folder
+from infra import host as hosts
+from infra.aws import session
+from infra.aws.order import Order
+from infra.aws.rented_machines import Rented
+from infra.errors import HostError
+from infra.record import write_text_atomically
+from serving.vllm.endpoint import Endpoint
+
+# A busy machine takes its time to start the AWS CLI and its plugin.
+OPEN_WITHIN_S = 90.0
+
+
+def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
+    """Where the server answers from here: at the box's own name, or through Session Manager."""
+    return Endpoint(
+        base_url=base_url(deployment, order, machine),
+        served_model_name=deployment.plan.serve.served_model_name,
+        api_key_file=key_file(deployment, machine),
+    )
+
+
+def base_url(deployment: Deployment, order: Order, machine: Rented) -> str:
+    """The address; a tunnel is opened where no network was let in."""
+    # A machine with several network cards has no public name, whoever was let in.
+    if order.cidr and machine.public_name:
+        return f"http://{machine.public_name}:{order.port}"
+    path = folder(deployment.name) / "tunnel.json"
+    tunnel = session.held(path, machine.instance_id)
+    if tunnel is None:
+        tunnel = opened(path, machine, order.port)
+    return f"http://127.0.0.1:{tunnel.local_port}"
+
+
+def key_file(deployment: Deployment, machine: Rented) -> Path:
+    """The file with the key the box made for itself, fetched once."""
+    path = folder(deployment.name) / f"api-key-{machine.instance_id}"
+    if not path.exists():
+        words = f"sudo cat {hosts.root(deployment.name)}/secrets.env"
+        answer = session.run(machine.instance_id, machine.region, words)
+        key = re.search(r"^VLLM_API_KEY=(\S+)\s*$", answer.text, re.MULTILINE)
+        if not key:
+            raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
+        write_text_atomically(path, f"{key[1]}\n")
+    return path
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port, or one of the hundred after it."""
+    for port in range(wanted, wanted + 100):
+        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
+
+
+def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
+    """A new tunnel, on the port of the last one where it is free; where it ends at once, one more on another.
+
+    Somebody else may take the port between our look at it and the plugin's.
+    """
+    local_port = free_port(session.last_port(path, machine.instance_id) or port)
+    tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
+    try:
+        wait_open(tunnel, path)
+    except HostError:
+        if session.held(path, machine.instance_id):
+            raise
+        local_port = free_port(local_port + 1)
+        tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
+        wait_open(tunnel, path)
+    return tunnel
+
+
+def wait_open(tunnel: session.Tunnel, path: Path) -> None:
+    """Wait until the tunnel listens. Raises HostError when what holds it ends before, or it takes too long."""
+    until = time.monotonic() + OPEN_WITHIN_S
+    while time.monotonic() < until and session.held(path, tunnel.instance_id):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0:
+                return
+        time.sleep(0.2)
+    raise HostError(
+        "Session Manager opened no tunnel.",
+        f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
+    )

@@ -1,0 +1,52 @@
+"""`corral egress`: what every place does for it. Completions are asked while somebody looks at what leaves."""
+
+import re
+from collections.abc import Callable
+
+from deploy.targets.abilities import ProvesEgress
+from deploy.targets.choose import place_of
+from deploy.targets.deployment import Deployment
+from infra.egress_proof import Egress
+from infra.errors import ServerError, UsageError
+from serving.vllm import client
+from serving.vllm.endpoint import Endpoint
+
+DESTINATION = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
+COMPLETIONS = 5
+COMPLETION_TIMEOUT_S = 60.0
+
+
+def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
+    """The sealed report. Raises UsageError for a place that has none, ServerError when it does not serve."""
+    for destination in destinations:
+        checked_destination(destination)
+    place = place_of(deployment)
+    if not isinstance(place, ProvesEgress):
+        raise UsageError(
+            f"{deployment.name} is rented, and corral proves egress over SSH only.",
+            f"The same lock is on it; see it there: nft list table inet corral-{deployment.name}",
+        )
+    return place.egress(deployment, destinations).sealed()
+
+
+def ask(endpoint: Endpoint, meanwhile: Callable[[], None] = lambda: None) -> int:
+    """Ask real completions; how many were answered. Raises EndpointError for the first that was not."""
+    for _ in range(COMPLETIONS):
+        client.canary(endpoint, COMPLETION_TIMEOUT_S)
+        meanwhile()
+    return COMPLETIONS
+
+
+def checked_destination(text: str) -> str:
+    """A destination as given. Raises UsageError when it is not HOST:PORT."""
+    parts = DESTINATION.fullmatch(text)
+    if not parts or not 0 < int(parts["port"]) < 65536:
+        raise UsageError(f"{text!r} is not HOST:PORT.", "Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443")
+    return text
+
+
+def not_serving(name: str) -> ServerError:
+    """There is nothing to prove anything of."""
+    return ServerError(
+        f"{name} does not serve, so nothing can be shown of it.", f"Start it: corral serve {name}"
+    )

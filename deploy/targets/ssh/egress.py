@@ -1,0 +1,77 @@
+"""The proof over SSH: try to get out as the server on every host, ask it completions, look again, judge."""
+
+from datetime import UTC, datetime
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.prove_egress import ask, not_serving
+from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh.fleet import on_each
+from infra import host as hosts
+from infra.data import shipped_text
+from infra.egress_proof import LIMITS, Egress, Look, Proof, look, problems
+from infra.say import progress
+from infra.ssh import Host
+from serving.vllm.endpoint import Endpoint
+
+# Public name servers, which answer everybody everywhere; by address, so that no name must be asked first.
+PUBLIC = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443")
+# A port nobody needs to listen on: the packet to it is what counts.
+ASKER_PORT = 9
+
+
+def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
+    """The proof on every host: attempts on all, completions through each, then the counters of all."""
+    before = on_each(
+        deployment, lambda host: look_at(deployment, host, destinations or default_destinations(host))
+    )
+    endpoints = on_each(deployment, lambda host: endpoint_of(deployment, host))
+    asked = [ask(endpoint) if endpoint else 0 for endpoint in endpoints]
+    after = on_each(deployment, lambda host: look_at(deployment, host, ()))
+    several = deployment.plan.machine.hosts > 1
+    proofs = tuple(
+        Proof(
+            host=destination,
+            unit=hosts.unit(deployment.name),
+            peers=tuple(Host(destination).address() for destination in deployment.hosts) if several else (),
+            listens_outside=deployment.plan.serve.host not in tunnels.LOOPBACK,
+            completions=asked[number],
+            before=before[number],
+            after=after[number],
+            rules_sha256=before[number].rules_sha256,
+        )
+        for number, destination in enumerate(deployment.hosts)
+    )
+    wrong = tuple(problem for proof in proofs for problem in problems(proof))
+    return Egress(
+        name=deployment.name,
+        made_at=datetime.now(UTC),
+        verdict="not proved" if wrong else "proved",
+        problems=wrong,
+        hosts=proofs,
+        completions=sum(asked),
+        limits=LIMITS,
+    )
+
+
+def look_at(deployment: Deployment, host: Host, destinations: tuple[str, ...]) -> Look:
+    """Run the script there, which tries the destinations first."""
+    for destination in destinations:
+        progress(f"{host.destination}: trying {destination} from inside the server's unit")
+    script = shipped_text("infra.onhost", "egress_look.py").encode()
+    command = ["python3", "-I", "-", deployment.name, *destinations]
+    seen = look(host.run(command, stdin=script, as_root=True).stdout)
+    if not seen.pid:
+        raise not_serving(deployment.name)
+    return seen
+
+
+def default_destinations(host: Host) -> tuple[str, ...]:
+    """Public ones, and where we come from: even a host without internet has a way to that."""
+    asker = host.run(["sh", "-c", 'echo "${SSH_CONNECTION%% *}"']).stdout.strip().partition("%")[0]
+    near = f"[{asker}]:{ASKER_PORT}" if ":" in asker else f"{asker}:{ASKER_PORT}"
+    return (*PUBLIC, near) if asker else PUBLIC
+
+
+def endpoint_of(deployment: Deployment, host: Host) -> Endpoint | None:
+    """Where that host answers; None where it only works for the first one."""
+    return None if host_unit.is_headless(deployment, host) else tunnels.endpoint(deployment, host)

@@ -1,0 +1,49 @@
+"""A deployment's hosts, worked on all at once."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from deploy.targets.deployment import Deployment
+from infra.errors import UsageError
+from infra.ssh import Host, checked_destination
+
+T = TypeVar("T")
+
+
+def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
+    """Do something on every host at once, in the order of the hosts. The first failure is raised when all are done."""
+
+    def at(destination: str) -> T:
+        return do(connected(destination))
+
+    destinations = checked_hosts(deployment)
+    if len(destinations) == 1:
+        return [at(destinations[0])]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        try:
+            return list(pool.map(at, destinations))
+        except KeyboardInterrupt:
+            # What the threads wait for ends with their connections; else Ctrl-C would wait for a hundred gigabytes.
+            for destination in destinations:
+                Host(destination).close()
+            raise
+
+
+def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
+    """The hosts. Raises UsageError when they are not as many as the plan is for, or one is named twice."""
+    named, planned = deployment.hosts, deployment.plan.machine.hosts
+    if not named or (planned > 1 and len(named) != planned):
+        raise UsageError(
+            f"The plan is for {planned} hosts, and {len(named)} are named.", "Name each: --host USER@HOST"
+        )
+    if len(set(named)) < len(named):
+        raise UsageError("A host is named twice.", "Name each host once.")
+    return tuple(map(checked_destination, named))
+
+
+def connected(destination: str) -> Host:
+    """A host whose facts were read, so that it is known whether root needs sudo there."""
+    host = Host(destination)
+    host.facts()
+    return host

@@ -1,0 +1,27 @@
+"""PURE: the places a deployment can be at. A new place is a folder and a row here."""
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """Where corral finds what it knows of a place."""
+
+    module: str
+    """The functions that deploy/targets/place.py lists; imported for a deployment that is there: one needs boto3."""
+    wishes: str = ""
+    """The record of what may be asked of it, as MODULE.CLASS; its fields are flags. Empty where nothing may."""
+    trace: str = ""
+    """The file that only it leaves in a deployment's folder: whose it is where the document cannot be read."""
+
+
+PLACES = {
+    "local": Row("deploy.targets.local.place", trace="server.json"),
+    "ec2": Row("deploy.targets.ec2.place", "deploy.targets.ec2.options.Ec2Options", trace="ledger.jsonl"),
+    "ssh": Row("deploy.targets.ssh.place", "deploy.targets.ssh.options.SshOptions"),
+}
+"""The first is where a deployment is when nobody says."""
+
+
+def default() -> str:
+    """Where a deployment is when nobody says."""
+    return next(iter(PLACES))
