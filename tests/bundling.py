@@ -6,8 +6,9 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from deploy.bundle.create import Made, Packing
+from deploy.bundle.create import Made
 from deploy.bundle.create import create as create_bundle
+from deploy.bundle.packing import Packing
 from serving.model import tiny
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan_checkpoint
@@ -16,7 +17,7 @@ from serving.sizing.size_options import Options
 PYTHON = "{}.{}".format(*sys.version_info)
 STUB = Path(__file__).parent / "data" / "stub_vllm.py"
 # Smaller than the weights, larger than everything else.
-SPLIT_BYTES = 2**20
+SPLIT_BYTES = 9 * 2**17
 
 
 def an_engine(prefix: Path, version: str = "0.32.0+cpu", python: str = PYTHON) -> Path:
@@ -60,10 +61,15 @@ def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] 
     if not (root / "engine").exists():
         an_engine(root / "engine")
         a_plan(root)
+    packing = Packing(
+        engine=root / "engine",
+        split_gib=split_bytes and split_bytes / 2**30,
+        without_corral=True,
+    )
     return create_bundle(
         root / "plan.json",
         root / "bundle",
-        Packing(engine=root / "engine", split_bytes=split_bytes, with_corral=False),
+        packing,
         (said if said is not None else []).append,
     )
 

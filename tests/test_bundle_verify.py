@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bundling import a_bundle, steps
+from bundling import SPLIT_BYTES, a_bundle, steps
 
 from deploy.bundle import media
 from deploy.bundle.manifest import Stored, read
@@ -94,11 +94,11 @@ SPOILED: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a missing part": (lambda folder: (folder / WEIGHTS).unlink(), (f"{WEIGHTS} is missing",)),
     "a missing licence": (lambda folder: (folder / "model/LICENSE").unlink(), ("model/LICENSE is missing",)),
     "a truncated part": (
-        lambda folder: cut(folder / WEIGHTS), (f"{WEIGHTS} is truncated: 1048575 of 1048576 bytes",)
+        lambda folder: cut(folder / WEIGHTS), (f"{WEIGHTS} is truncated: 1179647 of 1179648 bytes",)
     ),
     "a part that is too long": (
-        lambda folder: os.truncate(folder / WEIGHTS, 2**20 + 1),
-        (f"{WEIGHTS} is too long: 1048577 bytes, not 1048576",),
+        lambda folder: os.truncate(folder / WEIGHTS, SPLIT_BYTES + 1),
+        (f"{WEIGHTS} is too long: 1179649 bytes, not 1179648",),
     ),
     "an extra file": (
         lambda folder: (folder / "model" / "evil.py").write_text("x"),

@@ -23,6 +23,7 @@ from deploy.bundle.manifest import (
     Stored,
 )
 from deploy.bundle.media import BLOCK, Meter, require_space, store
+from deploy.bundle.packing import Packing
 from deploy.bundle.sources import Sources, checked_sources, engine_bytes, licences, model_files
 from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
@@ -33,19 +34,6 @@ from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
 WHEELS_BYTES = 100 * 2**20
-
-
-class Packing(Record):
-    """What goes into a bundle beside its plan, and how it is cut."""
-
-    engine: Path | None = None
-    """An environment with vLLM; None: the one that corral starts here."""
-    model: Path | None = None
-    """The checkpoint; None: the folder that the plan names."""
-    split_bytes: int | None = None
-    """Files larger than that are stored in parts."""
-    with_corral: bool = True
-    """Whether corral's own wheels are packed."""
 
 
 class Made(Record):
@@ -68,15 +56,15 @@ def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[
         path.stat().st_size for path in model_files(sources.model)
     )
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
-    require_space(folder, need_bytes + (WHEELS_BYTES if packing.with_corral else 0), there_bytes)
+    require_space(folder, need_bytes + (0 if packing.without_corral else WHEELS_BYTES), there_bytes)
     try:
         with tempfile.TemporaryDirectory(prefix="corral-wheels-") as own:
-            if packing.with_corral:
+            if not packing.without_corral:
                 wheels.make(sources.prefix / "bin" / "python", Path(own), progress)
             claim(folder)
             meter = Meter("packed", need_bytes, progress)
             files = tuple(write(folder, sources, Path(own), packing.split_bytes, meter))
-        return finish(folder, bundle_of(sources, files), packing.with_corral)
+        return finish(folder, bundle_of(sources, files), with_corral=not packing.without_corral)
     except OSError as error:
         raise HostError(
             f"The bundle cannot be written: {error.filename or folder}: {error.strerror}.",

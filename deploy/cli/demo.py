@@ -32,9 +32,9 @@ def demo(
 
     corral = partial(run.run, context.find_root().command)
     if endpoint is None:
-        found = line.run(corral)
+        shown = line.run(corral)
     else:
-        found = line.run_against(
+        shown = line.run_against(
             corral, Endpoint(base_url=endpoint, served_model_name=model, api_key_file=api_key_file)
         )
-    emit(found, summary(found), as_json)
+    emit(shown, summary(shown), as_json)

@@ -28,7 +28,7 @@ def prices(
     from infra.say import Told, emit, fail, warn
 
     names = checked_types(types or [])
-    found = fresh(names, region, today()) if refresh else table(names, region, today())
-    warn(found.trouble)
-    emit(found, text(found), as_json)
-    return Told(fail(nothing(list(found.refused)), as_json=False)) if types and found.refused else 0
+    listed = fresh(names, region, today()) if refresh else table(names, region, today())
+    warn(listed.trouble)
+    emit(listed, text(listed), as_json)
+    return Told(fail(nothing(list(listed.refused)), as_json=False)) if types and listed.refused else 0

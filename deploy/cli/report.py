@@ -17,5 +17,5 @@ def report(
     from infra.say import emit, progress
 
     progress(f"report written to {again(folder)}")
-    found = Comparison.read(folder / COMPARISON)
-    emit(found, comparison_text(found), as_json)
+    comparison = Comparison.read(folder / COMPARISON)
+    emit(comparison, comparison_text(comparison), as_json)
