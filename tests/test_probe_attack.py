@@ -22,7 +22,7 @@ from serving.probe.lengths import Lengths
 from serving.probe.metrics import report
 from serving.probe.pacing import schedule_s
 from serving.probe.progress import Progress
-from serving.probe.results import ClientSide, Ending, Refused, Result, Run, ServerFacts
+from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run, ServerFacts
 from serving.probe.shared import Shared
 from serving.probe.spec import Load, Slo, Target, Workload
 

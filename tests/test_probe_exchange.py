@@ -8,7 +8,7 @@ import pytest
 
 from serving.probe.apis import completions_event
 from serving.probe.exchange import Answer, Shot, around, refused_by
-from serving.probe.results import Refused, Result
+from serving.probe.run_records import Refused, Result
 from serving.probe.tally import Tally
 from serving.probe.token_chunks import empty_to_drop, gaps, token_chunks
 from serving.probe.wire import Response, State

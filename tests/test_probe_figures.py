@@ -11,7 +11,7 @@ from serving.probe.exports import csv_text, vllm_bench
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, edges_of, report
 from serving.probe.report import Client, Interval
-from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts
+from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import chunk_tokens, collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import (

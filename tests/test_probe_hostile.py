@@ -22,7 +22,7 @@ from serving.probe import ask, pacing, questions, sending
 from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
-from serving.probe.results import Refused
+from serving.probe.run_records import Refused
 from serving.probe.sweep_report import Point, Sweep
 
 Serve = Callable[..., str]

@@ -19,7 +19,8 @@ from serving.probe.page import INK, page, sweep_page
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.report_text import progress_line
-from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, read
+from serving.probe.results import Writer, read
+from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson

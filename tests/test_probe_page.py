@@ -14,7 +14,8 @@ from serving.probe import page
 from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures
-from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer
+from serving.probe.results import Writer
+from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep_report import Point, Sweep

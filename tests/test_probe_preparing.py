@@ -14,7 +14,8 @@ from serving.probe.dataset import Lexicon
 from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths
 from serving.probe.request_maker import RequestMaker
-from serving.probe.results import ClientSide, Ending, Refused, Result, ServerFacts, Writer
+from serving.probe.results import Writer
+from serving.probe.run_records import ClientSide, Ending, Refused, Result, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
 
 TARGET = Target(base_url="http://host", api="chat")

@@ -7,7 +7,7 @@ import pytest
 
 from serving.probe.progress import Progress, together
 from serving.probe.report_text import progress_line
-from serving.probe.results import Result
+from serving.probe.run_records import Result
 
 
 def result(gaps_us: list[int], error: str | None = None, output_tokens: int | None = None) -> Result:

@@ -15,7 +15,7 @@ from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths, parse
 from serving.probe.prompts import Line
 from serving.probe.request_maker import RequestMaker, times
-from serving.probe.results import ServerFacts
+from serving.probe.run_records import ServerFacts
 from serving.probe.spec import Load, Target, Workload
 
 

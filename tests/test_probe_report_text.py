@@ -9,7 +9,7 @@ from serving.probe.diff import Change, Difference, diff_text, unlike
 from serving.probe.lengths import Lengths
 from serving.probe.report import Client, Interval, ProbeReport, Steady, Summary
 from serving.probe.report_text import limits_text, report_text, what_was_done
-from serving.probe.results import Run, ServerFacts
+from serving.probe.run_records import Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep_report import Point, Sweep, answer_text, point_text, sweep_text
 

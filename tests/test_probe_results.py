@@ -11,7 +11,8 @@ import pytest
 from infra.errors import DocumentError, HostError, UsageError
 from serving.probe import results
 from serving.probe.lengths import Lengths
-from serving.probe.results import ClientSide, Ending, Result, Run, ServerFacts, Writer, new_writer, read
+from serving.probe.results import Writer, new_writer, read
+from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
 
 RUN = Run(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving.probe.pacing import pause_s, schedule_s
-from serving.probe.results import Refused
+from serving.probe.run_records import Refused
 from serving.probe.spec import Load
 
 

@@ -19,7 +19,8 @@ from serving.probe import workers
 from serving.probe.attack import Hooks
 from serving.probe.exchange import Shot
 from serving.probe.progress import Progress
-from serving.probe.results import ClientSide, Ending, Result, Writer
+from serving.probe.results import Writer
+from serving.probe.run_records import ClientSide, Ending, Result
 from serving.probe.spec import Load
 from serving.probe.workers import (
     Share,

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from serving.probe import ask, results
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport
-from serving.probe.results import ClientSide, Ending, Result
 from serving.probe.run import run
+from serving.probe.run_records import ClientSide, Ending, Result
 
 Log = list[list[int]]
 """A line a stream: when it was received, when it was read, when each token was sent; in nanoseconds."""

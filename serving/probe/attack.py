@@ -17,7 +17,7 @@ from serving.probe.outcome import Outcome
 from serving.probe.pool import Pool
 from serving.probe.process import raise_file_limit
 from serving.probe.progress import Progress
-from serving.probe.results import ClientSide, Result
+from serving.probe.run_records import ClientSide, Result
 from serving.probe.sending import ClosedLoop, OpenLoop, Sender
 from serving.probe.shared import Shared
 from serving.probe.spec import Load

@@ -8,7 +8,8 @@ import numpy
 
 from infra.record import Document, Record
 from serving.probe.metrics import Figures
-from serving.probe.results import Run, read, results_path
+from serving.probe.results import read, results_path
+from serving.probe.run_records import Run
 from serving.probe.samples import collect
 from serving.probe.statistics import t_95
 

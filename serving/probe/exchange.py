@@ -7,7 +7,7 @@ from typing import Any
 from orjson import loads
 
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
-from serving.probe.results import Refused, Result
+from serving.probe.run_records import Refused, Result
 from serving.probe.server_words import body_line, one_line
 from serving.probe.tally import Tally
 from serving.probe.token_chunks import gaps, token_chunks

@@ -10,7 +10,7 @@ import numpy
 
 from serving.probe.apis import APIS
 from serving.probe.metrics import Figures
-from serving.probe.results import Ending, Result
+from serving.probe.run_records import Ending, Result
 from serving.probe.statistics import Floats
 
 COLUMNS = (

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy
 
 from serving.probe.report import Client, Interval, ProbeReport, ServerSide, Stalls, Steady, Summary
-from serving.probe.results import ClientSide, Ending, Result, Run
+from serving.probe.run_records import ClientSide, Ending, Result, Run
 from serving.probe.samples import BIN_US, Samples, collect
 from serving.probe.spec import Slo
 from serving.probe.statistics import (

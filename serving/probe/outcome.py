@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from serving.probe.exchange import Answer
 from serving.probe.progress import Progress
-from serving.probe.results import Result
+from serving.probe.run_records import Result
 
 RESULTS_AT_ONCE = 8
 

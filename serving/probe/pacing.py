@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from itertools import islice, takewhile
 
-from serving.probe.results import Refused
+from serving.probe.run_records import Refused
 from serving.probe.server_words import wait_s
 from serving.probe.spec import Load
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from serving.probe.results import Result
+from serving.probe.run_records import Result
 
 SHORTEST_LOOK_S = 0.1
 """Rates over less say nothing."""

@@ -14,7 +14,7 @@ from serving.probe.dataset import Composer, Lexicon, Prompt, message, synthetic
 from serving.probe.exchange import Shot
 from serving.probe.pacing import schedule_s
 from serving.probe.prompts import prompts, read
-from serving.probe.results import ServerFacts
+from serving.probe.run_records import ServerFacts
 from serving.probe.spec import Load, Target, Workload
 
 

@@ -8,146 +8,20 @@ import errno
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple
+from typing import Any, BinaryIO
 
 import orjson
 
 from infra.errors import DocumentError, HostError, UsageError
-from infra.record import Document, Record
-from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.run_records import ClientSide, Ending, Result, Run
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
 LONGEST_FIRST_BYTES = 64 * 1024 * 1024
 LONGEST_US = 40 * 86400 * 1_000_000
 ROOM_BYTES = 4096
 """A disk that does not take this much before the first request is called full."""
-
-
-class ServerFacts(Record):
-    """What the server said about itself."""
-
-    is_vllm: bool = False
-    version: str | None = None
-    max_model_len: int | None = None
-    exact_lengths: bool = False
-    """Whether the prompts were counted by the server's own tokenizer."""
-
-
-class Run(Document):
-    """The first line: what was asked of whom, and when."""
-
-    kind: ClassVar[str] = "file of probe results"
-    document: Literal["probe-results"] = "probe-results"
-    schema_version: Literal[1] = 1
-
-    target: Target
-    model: str
-    load: Load
-    workload: Workload
-    slo: Slo
-    server: ServerFacts
-    started_at: str
-    notes: tuple[str, ...] = ()
-    """What the user must know about how the requests were made."""
-
-
-class Refused(NamedTuple):
-    """What an HTTP answer that is no stream says: its words, and the headers that tell what to do about it."""
-
-    words: str
-    retry_after: str | None = None
-    redirects_to: str | None = None
-
-    @property
-    def message(self) -> str:
-        """All of it in one sentence."""
-        if self.redirects_to is not None:
-            return f"it redirects to {self.redirects_to}"
-        return self.words if self.retry_after is None else f"{self.words} (Retry-After: {self.retry_after})"
-
-
-@dataclass(slots=True)
-class Result:
-    """What became of one request. A failure is data: `error` is its class, `message` what was said."""
-
-    index: int
-    scheduled_us: int
-    """When it was meant to be sent; equal to sent_us in a closed loop."""
-    sent_us: int
-    done_us: int
-    connect_us: int | None = None
-    """The time to open its connection, where that fell into the run."""
-    status: int = 0
-    error: str | None = None
-    message: str | None = None
-    gaps_us: list[int] = field(default_factory=list)
-    chunk_tokens: list[int] | None = None
-    """Tokens of each chunk, where the server said them."""
-    input_asked: int | None = None
-    input_tokens: int | None = None
-    output_asked: int = 0
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_chars: int = 0
-    finish_reason: str | None = None
-    uncertain: int = 0
-    """Chunks that shared a read with a later one: their stamp is an upper bound."""
-    empty_chunks: int = 0
-    process: int = 0
-    refused: Refused | None = field(default=None, compare=False)
-    """The answer behind `message`, for as long as the result is not stored."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether it ended as it should."""
-        return self.error is None
-
-
-@dataclass(slots=True)
-class ClientSide:
-    """What one process of the probe says about itself."""
-
-    process: int = 0
-    kernel_stamps: bool = False
-    reader: str = "python"
-    """What read the sockets: "c", the compiled reader, or "python"."""
-    not_compiled: str | None = None
-    """Why it was not the compiled one."""
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    reads: int = 0
-    events: int = 0
-    uncertain: int = 0
-    late_uncertain: int = 0
-    """Of the uncertain ones, those read more than a millisecond after they came: the probe's own doing."""
-    unstamped: int = 0
-    """Reads the kernel gave no stamp for."""
-    lag_us: dict[str, float] = field(default_factory=dict)
-    """From the kernel's stamp to our reading it: mean, p50, p99, max."""
-    late_us: dict[str, float] = field(default_factory=dict)
-    """From the moment a request should have been sent to its sending: p50, p99, max."""
-    gave_up: bool = False
-    """The server had fallen silent towards everybody, so the rest was not sent."""
-    connections: int = 0
-    reconnects: int = 0
-    connect_us: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Ending:
-    """The last line: how the run ended."""
-
-    duration_us: int
-    clients: list[ClientSide]
-    interrupted: bool = False
-    unfinished: int = 0
-    """Requests that were on their way when the run was stopped."""
-    counters: dict[str, float] = field(default_factory=dict)
-    """How the server's own counters moved during the run."""
-    cut: bool = False
-    """Made when reading: the file ends in the middle of a line."""
 
 
 class Writer:

@@ -20,7 +20,8 @@ from serving.probe.prompts import check_sayable, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
-from serving.probe.results import REPORT, Refused, Result, Run, ServerFacts, Writer, new_writer
+from serving.probe.results import REPORT, Writer, new_writer
+from serving.probe.run_records import Refused, Result, Run, ServerFacts
 from serving.probe.server_words import one_line
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.workers import Watch, attack

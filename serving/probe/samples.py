@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy
 from numpy.typing import NDArray
 
-from serving.probe.results import Ending, Result
+from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
 """The grain of the timeline of tokens."""

@@ -1,7 +1,7 @@
 """PURE: whether a run may be used, and what its reader must know."""
 
 from serving.probe.report import Client
-from serving.probe.results import Ending, Run
+from serving.probe.run_records import Ending, Run
 from serving.probe.samples import Samples
 
 # Above this share of a core the probe is its own bottleneck: nothing is left for a burst.

@@ -20,7 +20,8 @@ from serving.probe.dataset import Composer
 from serving.probe.exchange import Shot
 from serving.probe.progress import Progress, together
 from serving.probe.request_maker import RequestMaker
-from serving.probe.results import ClientSide, Ending, Result, Writer
+from serving.probe.results import Writer
+from serving.probe.run_records import ClientSide, Ending, Result
 from serving.probe.spec import Load
 
 PREPARED_BYTES = 256 * 1024 * 1024
