@@ -10,6 +10,7 @@ import pytest
 
 from infra.errors import AuthError, CorralError, EndpointError, HostError, UsageError
 from serving.probe import run as running
+from serving.probe.attack import Hooks
 from serving.probe.dataset import Lexicon
 from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths
@@ -541,13 +542,13 @@ def test_requests_before_the_load_are_an_attack_of_their_own(monkeypatch: pytest
         interrupted = False
 
         def __init__(
-            self, peer: object, api: str, load: Load, shots: Iterator[Shot], sink: Any, connections: int
+            self, peer: object, api: str, load: Load, shots: Iterator[Shot], hooks: Hooks, connections: int
         ):
             asked.extend([peer, api, load, [shot.index for shot in shots], connections])
-            self._sink = sink
+            self._hooks = hooks
 
         def run(self) -> None:
-            self._sink(OK)
+            self._hooks.result(OK)
 
     monkeypatch.setattr(running, "resolve", lambda target: "peer")
     monkeypatch.setattr(running, "Attack", Attack)
