@@ -72,6 +72,7 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     info = record.model_fields[field]
     name = flag_names(record, field)[0].partition("/")[0]
     example = (info.examples or [info.default])[0]
+    example = f"{example:g}" if isinstance(example, float) else example
     hint = "" if example in (None, ()) else f"For example: {name} {example}"
     value, why = problem["input"], problem["type"]
     value = f"{value:g}" if isinstance(value, float) else value

@@ -14,7 +14,7 @@ from deploy.cli import run as running
 from deploy.cli.flags import Command, verb
 from deploy.cli.main import app
 from deploy.cli.verbs import VERBS
-from infra.asked import Asked, Flag
+from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
 
 
@@ -223,3 +223,8 @@ def test_a_record_that_extends_another_shows_its_own_first(capsys: pytest.Captur
     assert corral(hire, ["--help"]) == 0
     shown = capsys.readouterr().out
     assert "The yacht:\n  --decks <int>  Above each other.  [default: 2]\n\nThe boat:\n" in shown
+
+
+def test_a_bound_as_a_person_writes_it() -> None:
+    bounds = (999.5, 1000.0, -1000, 0.001, Decimal("0.30"))
+    assert [number(each) for each in bounds] == ["999.5", "1,000", "-1,000", "0.001", "0.30"]

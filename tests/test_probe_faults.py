@@ -14,13 +14,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asking
 import pytest
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
 from deploy.targets.place import Status
 from infra.errors import EndpointError
-from serving.probe import ask, attack, metrics, results
+from serving.probe import attack, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
 from serving.vllm.endpoint import Endpoint
@@ -38,11 +39,11 @@ def any_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def probe(
     url: str, folder: Path, load: dict[str, Any], work: dict[str, Any] | None = None, **target: Any
 ) -> ProbeReport:
-    asked = ask.target_of(url, **target)
-    workload = ask.workload_of(
+    asked = asking.target_of(url, **target)
+    workload = asking.workload_of(
         **({"input_tokens": "32", "output_tokens": "20", "api": asked.api} | (work or {}))
     )
-    return run(asked, ask.load_of(**load), workload, folder)
+    return run(asked, asking.load_of(**load), workload, folder)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import asking
 import pytest
 from fake_aws import Clock
 from probing import on_any_machine
@@ -18,7 +19,7 @@ from scripted import Answer, Scripted, answer, drip, events, flood
 
 from deploy.cli.main import run as corral
 from infra.errors import EndpointError
-from serving.probe import ask, pacing, questions, sending
+from serving.probe import pacing, questions, sending
 from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
@@ -167,7 +168,7 @@ def test_a_server_that_starts_is_waited_for_and_that_is_said(scripted: Serve, cl
         ]
     )
     said: list[str] = []
-    server = Server(ask.target_of(scripted(models=lambda: next(answers))))
+    server = Server(asking.target_of(scripted(models=lambda: next(answers))))
     assert server.models(said.append) == [{"id": "m"}]
     server.close()
     assert said == ["HTTP 503: it may be starting; asking again for 10 s"]
@@ -188,7 +189,7 @@ def test_each_question_has_a_connection_of_its_own(clock: Clock) -> None:
 
     closed: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = Server(ask.target_of(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        server = Server(asking.target_of(f"http://127.0.0.1:{listener.getsockname()[1]}"))
         for _ in range(3):
             answering = threading.Thread(target=lambda: listed(listener.accept()[0]))
             answering.start()
@@ -275,7 +276,11 @@ def test_a_tokenizer_that_takes_its_time_is_not_waited_for(
     monkeypatch.setattr(Server, "count_tokens", slowly)
     monkeypatch.setattr(running, "time", SimpleNamespace(**vars(time) | {"monotonic": clock}))
     said: list[str] = []
-    target, load, work = ask.target_of(fake_llm()), ask.load_of(requests=2), ask.workload_of("8", "8")
+    target, load, work = (
+        asking.target_of(fake_llm()),
+        asking.load_of(requests=2),
+        asking.workload_of("8", "8"),
+    )
     report = running.run(target, load, work, tmp_path, say=said.append)
     assert report.succeeded == 2
     assert said == [f"{target.base_url} serves fake with vLLM 0.0-fake", *says, "trying one request"]
@@ -309,7 +314,9 @@ def test_a_mistake_of_ours_in_a_callback_ends_the_run(
     monkeypatch.setattr(sending, "pause_s", mistake)
     url = scripted(post=lambda: answer(b"", 500))
     with pytest.raises(LookupError, match="a mistake"):
-        running.run(ask.target_of(url), ask.load_of(requests=2), ask.workload_of("8", "8"), tmp_path / "out")
+        running.run(
+            asking.target_of(url), asking.load_of(requests=2), asking.workload_of("8", "8"), tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -4,8 +4,8 @@ import math
 from itertools import islice
 
 import pytest
+from asking import load_of
 
-from serving.probe.ask import load_of
 from serving.probe.pacing import schedule_s
 from serving.probe.spec import Load
 

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from serving.probe import ask, compiled
+from serving.probe import compiled
 from serving.probe.apis import APIS, ApiName
 from serving.probe.connection import Connection, Peer
 from serving.probe.exchange import Answer, Shot, around
@@ -290,9 +291,9 @@ def test_a_conversation_keeps_every_text(server: socket.socket) -> None:
 def test_the_report_says_who_read(fake_llm: Callable[..., str], tmp_path: Path) -> None:
     told = [
         run(
-            ask.target_of(fake_llm()),
-            ask.load_of(2, None, 10, compiled_reader=wanted),
-            ask.workload_of("32", "20", "completions"),
+            asking.target_of(fake_llm()),
+            asking.load_of(concurrency=2, requests=10, compiled_reader=wanted),
+            asking.workload_of("32", "20", "completions"),
             tmp_path / str(wanted),
         )
         for wanted in (True, False)

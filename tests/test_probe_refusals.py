@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
+import asking
 import httpx2
 import pytest
 from probing import on_any_machine
@@ -16,7 +17,6 @@ from probing import on_any_machine
 from deploy.cli.main import run as corral
 from deploy.demo import play as demo
 from infra.errors import EndpointError
-from serving.probe import ask
 from serving.probe.questions import Server
 from serving.probe.run import loads_before, prepare, run, warm_up
 from serving.probe.spec import Load
@@ -76,19 +76,19 @@ def test_the_trial_and_the_warm_up_keep_the_time_limits_of_the_load() -> None:
 def test_a_server_that_hangs_is_given_up_in_the_asked_time(
     fake_llm: Fake, tmp_path: Path, config: dict[str, Any], limit: dict[str, Any], sentence: str
 ) -> None:
-    load = ask.load_of(requests=4, **limit)
+    load = asking.load_of(requests=4, **limit)
     with pytest.raises(EndpointError, match=sentence):
-        run(ask.target_of(fake_llm(**config)), load, ask.workload_of("16", "4"), tmp_path / "out")
+        run(asking.target_of(fake_llm(**config)), load, asking.workload_of("16", "4"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_trial_that_never_ends_is_given_up_in_the_asked_time(fake_llm: Fake) -> None:
     """The server says all the while that it lives."""
-    server = Server(ask.target_of(fake_llm(fault="keep_alive", every=1)))
-    maker, _ = prepare(server, ask.workload_of("16", "4"), print)
+    server = Server(asking.target_of(fake_llm(fault="keep_alive", every=1)))
+    maker, _ = prepare(server, asking.workload_of("16", "4"), print)
     server.close()
     with pytest.raises(EndpointError, match=r"not done after 0\.2 s"):
-        warm_up(maker, ask.load_of(requests=4, timeout_s=0.2), print)
+        warm_up(maker, asking.load_of(requests=4, timeout_s=0.2), print)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_used_is_said_before_the_first_request(
         ("--concurrency 1.5", "Invalid value for '--concurrency': '1.5' is no whole number."),
         ("--requests 1e3", "Invalid value for '--requests': '1e3' is no whole number."),
         ("--request-rate fast", "Invalid value for '--request-rate': 'fast' is no number."),
-        ("--requests 0", "--requests 0 is out of range."),
+        ("--requests 0", "--requests 0 is not between 1 and 100,000,000."),
     ],
 )
 def test_a_value_that_is_no_number_is_said_in_our_words(

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import asking
 import httpx2
 import pytest
 
 from deploy.cli.main import run as corral
-from serving.probe import ask, metrics, results
+from serving.probe import metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.report_text import report_text
 from serving.probe.run import run
@@ -21,8 +22,8 @@ Fake = Callable[..., str]
 def probe(
     url: str, folder: Path, load: dict[str, Any], work: dict[str, Any] | None = None, **target: Any
 ) -> ProbeReport:
-    workload = ask.workload_of(**({"input_tokens": "32", "output_tokens": "20"} | (work or {})))
-    return run(ask.target_of(url, **target), ask.load_of(**load), workload, folder)
+    workload = asking.workload_of(**({"input_tokens": "32", "output_tokens": "20"} | (work or {})))
+    return run(asking.target_of(url, **target), asking.load_of(**load), workload, folder)
 
 
 def truth(url: str) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def test_the_trial_and_the_warm_up_leave_nothing_in_the_loads_cache(fake_llm: Fa
     """The user's lines come again in the load; had the warm-up its cache_salt, they would be hit there."""
     prompts, url = tmp_path / "prompts.jsonl", fake_llm()
     prompts.write_text('{"prompt": "one"}\n{"prompt": "two"}')
-    probe(url, tmp_path / "run", {"requests": 4, "warmup_requests": 1}, {"prompts_file": prompts})
+    probe(url, tmp_path / "run", {"requests": 4, "warmup_requests": 1}, {"prompts": prompts})
     salts = [(body["prompt"], body["cache_salt"]) for body in truth(url)["bodies"]]
     before, load = {salt for _, salt in salts[:2]}, {salt for _, salt in salts[2:]}
     assert (len(salts), len(before), len(load)) == (6, 1, 1)

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy
 import pytest
+from asking import load_of
 from witness import Ran, assert_fits, can_have_come_us, most_within, probed, read_alone
 
-from serving.probe.ask import load_of
 from serving.probe.pacing import schedule_s
 
 

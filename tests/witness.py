@@ -16,10 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import asking
 import numpy
 from numpy.typing import NDArray
 
-from serving.probe import ask, results
+from serving.probe import results
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
@@ -71,8 +72,8 @@ def loaded(
     url: str, load: dict[str, Any], tokens: int, folder: Path, watch: Callable[[Progress], None] | None = None
 ) -> ProbeReport:
     """Load the server there."""
-    work = ask.workload_of("16", str(tokens), "chat")
-    return run(ask.target_of(url, api="chat"), ask.load_of(**load), work, folder, watch=watch)
+    work = asking.workload_of("16", str(tokens), "chat")
+    return run(asking.target_of(url, api="chat"), asking.load_of(**load), work, folder, watch=watch)
 
 
 @contextmanager

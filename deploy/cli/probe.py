@@ -6,6 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from serving.probe.probe_options import (
+    EndpointOptions,
+    LoadOptions,
+    RunWorkloadOptions,
+    SloOptions,
+    SweepOptions,
+    WorkloadOptions,
+)
+
 if TYPE_CHECKING:
     from serving.probe.report import ProbeReport
     from serving.probe.sweep_report import Sweep
@@ -29,33 +38,6 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, or the NAME of a deployment.")]
-InputTokens = Annotated[str, typer.Option(help="N, or A-B (uniform), or MEAN~SD (normal).")]
-OutputTokens = Annotated[str, typer.Option(help="As --input-tokens.")]
-PrefixTokens = Annotated[int, typer.Option(help="Tokens that all prompts share at their start.")]
-Prompts = Annotated[
-    Path | None,
-    typer.Option(help="Your own: JSON lines with prompt, messages (chat) or input_tokens; output_tokens."),
-]
-Turns = Annotated[int, typer.Option(help="Of each conversation; chat only.")]
-Images = Annotated[int, typer.Option(help="In each request; chat only.")]
-ImageSize = Annotated[str, typer.Option(help="WIDTHxHEIGHT")]
-IgnoreEos = Annotated[bool | None, typer.Option(help="Answer to the full length. Default: where it is vLLM.")]
-ExtraBody = Annotated[str, typer.Option(help="JSON laid over every request's body; null removes a field.")]
-Goodput = Annotated[
-    list[str] | None,
-    typer.Option(help="A limit in ms: ttft:500, tpot:50, itl: (the worst gap), e2el:; repeatable."),
-]
-Api = Annotated[str, typer.Option(help="completions, chat, or messages (Anthropic).")]
-Model = Annotated[str | None, typer.Option(help="Default: the first the server lists.")]
-ApiKeyFile = Annotated[Path | None, typer.Option(help="The file that holds the server's key.")]
-ApiKeyVariable = Annotated[str, typer.Option(help="The environment variable that holds it.")]
-CaFile = Annotated[Path | None, typer.Option(help="Certificates to trust, PEM.")]
-Seed = Annotated[int, typer.Option(help="Makes prompts and schedule repeatable.")]
-TimeoutS = Annotated[float, typer.Option(help="For one request.")]
-StallTimeoutS = Annotated[
-    float, typer.Option(help="For one request, without a byte; for all together 66 s, or 0.55 of it.")
-]
-Processes = Annotated[int, typer.Option(help="Processes that share the load.")]
 Output = Annotated[Path | None, typer.Option(help="Folder for the results.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
@@ -63,98 +45,31 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON."
 @app.command("run")
 def run(
     url: Url,
-    concurrency: Annotated[
-        int | None, typer.Option(help="Closed loop: this many requests at any time.")
-    ] = None,
-    request_rate: Annotated[
-        float | None, typer.Option(help="Open loop: this many a second; inf: all at once.")
-    ] = None,
-    burstiness: Annotated[
-        float, typer.Option(help="1: Poisson; below: bursts; above: more even; inf: constant.")
-    ] = 1.0,
-    end_request_rate: Annotated[
-        float | None, typer.Option(help="Move the rate to this one in --duration-s, evenly spaced.")
-    ] = None,
-    replay: Annotated[
-        Path | None,
-        typer.Option(
-            help="Open loop: a trace, JSON lines as --prompts, each with time_s or timestamp (in ms)."
-        ),
-    ] = None,
-    requests: Annotated[int | None, typer.Option(help="How many requests.")] = None,
-    duration_s: Annotated[float | None, typer.Option(help="Send for this long.")] = None,
-    warmup_requests: Annotated[int, typer.Option(help="Sent before the clock starts.")] = 0,
-    input_tokens: InputTokens = "512",
-    output_tokens: OutputTokens = "128",
-    prefix_tokens: PrefixTokens = 0,
-    prompts: Prompts = None,
-    turns: Turns = 1,
-    images: Images = 0,
-    image_size: ImageSize = "512x512",
-    ignore_eos: IgnoreEos = None,
-    per_chunk_usage: Annotated[bool, typer.Option(help="Let vLLM say the tokens of every chunk.")] = False,
-    extra_body: ExtraBody = "",
-    goodput: Goodput = None,
-    api: Api = "completions",
-    model: Model = None,
-    api_key_file: ApiKeyFile = None,
-    api_key_variable: ApiKeyVariable = "CORRAL_API_KEY",
-    ca_file: CaFile = None,
-    seed: Seed = 0,
-    timeout_s: TimeoutS = 600.0,
-    stall_timeout_s: StallTimeoutS = 120.0,
-    processes: Processes = 1,
-    kernel_stamps: Annotated[
-        bool, typer.Option(help="Take receive times from the kernel, where it has them.")
-    ] = True,
-    compiled_reader: Annotated[
-        bool, typer.Option(help="Read by a small C program, compiled at its first use, where cc is.")
-    ] = True,
+    load: LoadOptions,
+    workload: RunWorkloadOptions,
+    limits: SloOptions,
+    endpoint: EndpointOptions,
     output: Output = None,
     as_json: AsJson = False,
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
     from infra.say import emit, progress
-    from serving.probe import ask
+    from serving.probe.probe_options import load_of, slo_of, target_of, trace_of, workload_of
     from serving.probe.report_text import progress_line, report_text
     from serving.probe.run import run as probe
 
-    url, model, api_key_file = endpoint_of(url, model, api_key_file)
-    target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
-    load = ask.load_of(
-        concurrency,
-        request_rate,
-        requests,
-        duration_s,
-        burstiness,
-        end_request_rate,
-        ask.trace_of(replay),
-        seed=seed,
-        warmup_requests=warmup_requests,
-        timeout_s=timeout_s,
-        stall_timeout_s=stall_timeout_s,
-        processes=processes,
-        kernel_stamps=kernel_stamps,
-        compiled_reader=compiled_reader,
-    )
-    workload = ask.workload_of(
-        input_tokens,
-        output_tokens,
-        target.api,
-        extra_body,
-        image_size,
-        prefix_tokens=prefix_tokens,
-        prompts_file=prompts or replay,
-        turns=turns,
-        images=images,
-        seed=seed,
-        ignore_eos=ignore_eos,
-        per_chunk_usage=per_chunk_usage,
-    )
+    target = target_of(*answering(url, endpoint))
+    asked = load_of(load, trace_of(load.replay))
+    requests = workload_of(workload, target.api, load.seed, load.replay)
     folder = output or dated_folder()
-    slo = ask.slo_of(goodput or [])
     report = probe(
-        target, load, workload, folder, slo, lambda state: progress(progress_line(state)), progress
+        target,
+        asked,
+        requests,
+        folder,
+        slo_of(limits.goodput),
+        lambda state: progress(progress_line(state)),
+        progress,
     )
     emit(report, report_text(report, folder), as_json)
     return judged(report)
@@ -197,66 +112,28 @@ def diff(
 @app.command("sweep")
 def sweep(
     url: Url,
-    goodput: Goodput = None,
-    attainment: Annotated[
-        float, typer.Option(help="The share of requests that must meet the limits.")
-    ] = 0.95,
-    over: Annotated[str, typer.Option(help="What to raise: concurrency or rate.")] = "concurrency",
-    start: Annotated[float, typer.Option(help="The first load.")] = 1.0,
-    limit: Annotated[float, typer.Option(help="The highest load to try.")] = 4096.0,
-    duration_s: Annotated[
-        float, typer.Option(help="Of each step; a slow rate lasts for 10 requests.")
-    ] = 30.0,
-    input_tokens: InputTokens = "512",
-    output_tokens: OutputTokens = "128",
-    prefix_tokens: PrefixTokens = 0,
-    prompts: Prompts = None,
-    turns: Turns = 1,
-    images: Images = 0,
-    image_size: ImageSize = "512x512",
-    ignore_eos: IgnoreEos = None,
-    extra_body: ExtraBody = "",
-    api: Api = "completions",
-    model: Model = None,
-    api_key_file: ApiKeyFile = None,
-    api_key_variable: ApiKeyVariable = "CORRAL_API_KEY",
-    ca_file: CaFile = None,
-    seed: Seed = 0,
-    timeout_s: TimeoutS = 600.0,
-    processes: Processes = 1,
+    steps: SweepOptions,
+    workload: WorkloadOptions,
+    limits: SloOptions,
+    endpoint: EndpointOptions,
     output: Output = None,
     as_json: AsJson = False,
 ) -> int:
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
     from infra.say import emit, progress
-    from serving.probe import ask
+    from serving.probe.probe_options import slo_of, target_of, workload_of
     from serving.probe.report_text import progress_line
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
 
-    url, model, api_key_file = endpoint_of(url, model, api_key_file)
-    target = ask.target_of(url, api, model, api_key_file, api_key_variable, ca_file)
-    steps = ask.steps_of(over, start, limit, attainment, duration_s, timeout_s, processes, seed)
-    workload = ask.workload_of(
-        input_tokens,
-        output_tokens,
-        target.api,
-        extra_body,
-        image_size,
-        prefix_tokens=prefix_tokens,
-        prompts_file=prompts,
-        turns=turns,
-        images=images,
-        seed=seed,
-        ignore_eos=ignore_eos,
-    )
+    target = target_of(*answering(url, endpoint))
     folder = output or dated_folder()
     found = measure(
         target,
-        steps,
-        workload,
+        steps.steps,
+        workload_of(workload, target.api, steps.seed),
         folder,
-        ask.slo_of(goodput or []),
+        slo_of(limits.goodput),
         progress,
         lambda state: progress(progress_line(state)),
     )
@@ -264,25 +141,23 @@ def sweep(
     return swept(found, folder)
 
 
-def endpoint_of(
-    url: str, model: str | None, api_key_file: Path | None
-) -> tuple[str, str | None, Path | None]:
-    """The same three or, where the URL is a deployment's name, what that deployment answers."""
+def answering(url: str, endpoint: EndpointOptions) -> tuple[str, EndpointOptions]:
+    """The same two or, where the URL is a deployment's name, what that deployment answers."""
     from deploy.targets.choose import place_of
     from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
 
     if "/" in url or url not in names():
-        return url, model, api_key_file
+        return url, endpoint
     deployment = load(url)
-    found = place_of(deployment).status(deployment)
-    if found.endpoint is None:
-        raise EndpointError(f"{url} answers nowhere: {found.detail}", f"Start it: corral serve {url}")
-    return (
-        found.endpoint.base_url,
-        model or found.endpoint.served_model_name,
-        api_key_file or found.endpoint.api_key_file,
-    )
+    status = place_of(deployment).status(deployment)
+    if status.endpoint is None:
+        raise EndpointError(f"{url} answers nowhere: {status.detail}", f"Start it: corral serve {url}")
+    stated = {
+        "model": endpoint.model or status.endpoint.served_model_name,
+        "api_key_file": endpoint.api_key_file or status.endpoint.api_key_file,
+    }
+    return status.endpoint.base_url, endpoint.model_copy(update=stated)
 
 
 def dated_folder() -> Path:

@@ -4,11 +4,12 @@ import math
 from pathlib import Path
 from typing import Any
 
+import asking
 import pytest
 
 from infra.errors import UsageError
-from serving.probe import ask
 from serving.probe.lengths import Lengths
+from serving.probe.probe_options import SloOptions, SweepOptions, size_of, slo_of, split_url, trace_of
 from serving.probe.spec import Load, Slo, Steps, Target, Workload
 
 # At whom
@@ -29,16 +30,18 @@ from serving.probe.spec import Load, Slo, Steps, Target, Workload
     ],
 )
 def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: str | None) -> None:
-    assert ask.split_url(url) == (base_url, api)
+    assert split_url(url) == (base_url, api)
 
 
 def test_a_target_of_everything_and_of_an_address_alone() -> None:
     files = {"api_key_file": Path("key"), "ca_file": Path("ca.pem")}
-    assert ask.target_of(
-        "http://h/v1/chat/completions", "messages", "m", api_key_variable="KEY", **files
+    assert asking.target_of(
+        "http://h/v1/chat/completions", api="messages", model="m", api_key_variable="KEY", **files
     ) == Target(base_url="http://h", api="chat", model="m", api_key_variable="KEY", **files)
-    assert ask.target_of("http://h") == Target(base_url="http://h", api="completions")
-    assert ask.target_of("http://h", "messages").api == "messages"
+    assert asking.target_of("http://h") == Target(
+        base_url="http://h", api="completions", api_key_variable="CORRAL_API_KEY"
+    )
+    assert asking.target_of("http://h", api="messages").api == "messages"
 
 
 def no_url(url: str) -> tuple[str, str]:
@@ -71,12 +74,12 @@ ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
             {"url": "http://host", "model": " "},
             ("--model is empty.", "Leave it out to take the first model the server lists."),
         ),
-        ({"url": "http://host", "api": "smoke"}, ("There is no API 'smoke'.", "One of: completions, chat, messages")),
+        ({"url": "http://host", "api": "smoke"}, ("--api 'smoke' is unknown.", "One of: completions, chat, messages")),
     ],
 )  # fmt: skip
 def test_a_target_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
-        ask.target_of(**asked)
+        asking.target_of(**asked)
     assert (caught.value.message, caught.value.hint) == said
 
 
@@ -114,7 +117,7 @@ def test_a_target_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> 
     ],
 )
 def test_what_is_asked_becomes_a_load(asked: dict[str, Any], load: Load) -> None:
-    assert ask.load_of(**asked) == load
+    assert asking.load_of(**asked) == load
 
 
 A_RATE = ("--end-request-rate and --burstiness belong to a rate.", "Say the rate: --request-rate 5")
@@ -161,7 +164,7 @@ AT_ONCE = (
 )
 def test_loads_that_contradict_themselves(asked: dict[str, Any], said: tuple[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
-        ask.load_of(**asked)
+        asking.load_of(**asked)
     assert (caught.value.message, caught.value.hint) == said
 
 
@@ -187,20 +190,28 @@ def test_the_range_of_each_number(
     option: str, field: str, rest: dict[str, Any], low: float, high: float, words: str
 ) -> None:
     for value in (low, high):
-        assert getattr(ask.load_of(**rest | {field: value}), field) == value
-    for value in (
-        low - low / 1000 - (low == 0) - (low >= 1),
-        high * 1.01 if isinstance(high, float) else high + 1,
-    ):
+        assert getattr(asking.load_of(**rest | {field: value}), field) == value
+    below = low - 1 if isinstance(low, int) else low - low / 1000
+    for value in (below, high * 1.01 if isinstance(high, float) else high + 1):
         with pytest.raises(UsageError) as caught:
-            ask.load_of(**rest | {field: value})
-        assert caught.value.message == f"{option} {value} is out of range."
-        assert caught.value.hint == f"It can be {words}."
+            asking.load_of(**rest | {field: value})
+        shown = f"{value:g}" if isinstance(value, float) else value
+        assert caught.value.message == f"{option} {shown} is not between {words.replace(' to ', ' and ')}."
+        assert caught.value.hint.startswith(f"For example: {option} ")
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1])
+def test_a_seed_is_of_64_bits(seed: int) -> None:
+    said = f"--seed {seed} is not between -9,223,372,036,854,775,808 and 9,223,372,036,854,775,807."
+    with pytest.raises(UsageError) as caught:
+        asking.load_of(seed=seed)
+    assert (caught.value.message, caught.value.hint) == (said, "For example: --seed 0")
+    assert [asking.load_of(seed=end).seed for end in (2**63 - 1, -(2**63))] == [2**63 - 1, -(2**63)]
 
 
 def test_what_is_no_number_is_in_no_range() -> None:
-    with pytest.raises(UsageError, match="--timeout-s nan is out of range"):
-        ask.load_of(timeout_s=math.nan)
+    with pytest.raises(UsageError, match="--timeout-s nan is no finite number"):
+        asking.load_of(timeout_s=math.nan)
 
 
 # Which requests
@@ -208,7 +219,9 @@ def test_what_is_no_number_is_in_no_range() -> None:
 
 def test_a_workload_of_everything_and_of_nothing() -> None:
     rest: dict[str, Any] = {"turns": 2, "images": 1, "prefix_tokens": 99, "seed": 4, "ignore_eos": True}
-    made = ask.workload_of("100-200", "5~2", "chat", '{"top_p": 0.9}', "64x32", **rest)
+    made = asking.workload_of(
+        "100-200", "5~2", "chat", extra_body='{"top_p": 0.9}', image_size="64x32", **rest
+    )
     assert made == Workload(
         input_tokens=Lengths(form="uniform", low=100, high=200),
         output_tokens=Lengths(form="normal", low=5, high=2),
@@ -216,8 +229,8 @@ def test_a_workload_of_everything_and_of_nothing() -> None:
         image_size=(64, 32),
         **rest,
     )
-    assert ask.workload_of() == Workload(input_tokens=Lengths(low=512), output_tokens=Lengths(low=128))
-    own = ask.workload_of(prompts_file=Path("x"))
+    assert asking.workload_of() == Workload(input_tokens=Lengths(low=512), output_tokens=Lengths(low=128))
+    own = asking.workload_of(prompts=Path("x"))
     assert own.prompts_file == Path("x")
 
 
@@ -226,7 +239,6 @@ YOURS = (
     "Leave those out, or --prompts and --replay.",
 )
 CHAT = ("Turns and images are for a chat.", "Add --api chat.")
-SEEDS = "It can be -9,223,372,036,854,775,808 to 9,223,372,036,854,775,807."
 BODY = """Say, e.g., --extra-body '{"top_p": 0.9}'"""
 SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
 
@@ -234,20 +246,21 @@ SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"seed": 2**63}, (f"--seed {2**63} is out of range.", SEEDS)),
-        ({"seed": -(2**63) - 1}, (f"--seed -{2**63 + 1} is out of range.", SEEDS)),
-        ({"turns": 0}, ("--turns 0 is out of range.", "It can be 1 to 1,000.")),
-        ({"turns": 1001}, ("--turns 1001 is out of range.", "It can be 1 to 1,000.")),
-        ({"images": -1}, ("--images -1 is out of range.", "It can be 0 to 100.")),
-        ({"images": 101}, ("--images 101 is out of range.", "It can be 0 to 100.")),
-        ({"prefix_tokens": -1}, ("--prefix-tokens -1 is out of range.", "It can be 0 to 20,000,000.")),
+        ({"turns": 0}, ("--turns 0 is not between 1 and 1,000.", "For example: --turns 1")),
+        ({"turns": 1001}, ("--turns 1001 is not between 1 and 1,000.", "For example: --turns 1")),
+        ({"images": -1}, ("--images -1 is not between 0 and 100.", "For example: --images 0")),
+        ({"images": 101}, ("--images 101 is not between 0 and 100.", "For example: --images 0")),
+        (
+            {"prefix_tokens": -1},
+            ("--prefix-tokens -1 is not between 0 and 20,000,000.", "For example: --prefix-tokens 0"),
+        ),
         (
             {"prefix_tokens": 512},
             ("A shared prefix of 512 tokens leaves nothing of 512 for the rest.", "Ask for longer inputs."),
         ),
-        ({"prefix_tokens": 5, "prompts_file": Path("x")}, YOURS),
-        ({"turns": 2, "prompts_file": Path("x")}, YOURS),
-        ({"images": 1, "prompts_file": Path("x")}, YOURS),
+        ({"prefix_tokens": 5, "prompts": Path("x")}, YOURS),
+        ({"turns": 2, "prompts": Path("x")}, YOURS),
+        ({"images": 1, "prompts": Path("x")}, YOURS),
         ({"turns": 2}, CHAT),
         ({"images": 1}, CHAT),
         ({"images": 1, "api": "messages"}, ("Synthetic images are in OpenAI's form only.", "Use --api chat.")),
@@ -255,8 +268,8 @@ SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
         ({"extra_body": "{"}, ("--extra-body is no JSON object: '{'.", BODY)),
         ({"image_size": "5"}, ("--image-size '5' is no size.", SIZE)),
         ({"image_size": "5x5x5"}, ("--image-size '5x5x5' is no size.", SIZE)),
-        ({"image_size": "0x5"}, ("--image-size 0 is out of range.", "It can be 1 to 16,384.")),
-        ({"image_size": "5x16385"}, ("--image-size 16385 is out of range.", "It can be 1 to 16,384.")),
+        ({"image_size": "0x5"}, ("--image-size 0 is not between 1 and 16,384.", "For example: --image-size 1")),
+        ({"image_size": "5x16385"}, ("--image-size 16385 is not between 1 and 16,384.", "For example: --image-size 1")),
         (
             {"input_tokens": "x"},
             (
@@ -275,7 +288,7 @@ SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
 )  # fmt: skip
 def test_a_workload_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
-        ask.workload_of(**asked)
+        asking.workload_of(**asked)
     assert (caught.value.message, caught.value.hint) == said
 
 
@@ -288,21 +301,21 @@ def test_the_ends_of_what_a_workload_may_be() -> None:
         {"prefix_tokens": 511},
         {"turns": 2, "api": "messages"},
     ):
-        made = ask.workload_of(**asked)
+        made = asking.workload_of(**asked)
         assert {name: getattr(made, name) for name in asked if name != "api"} == {
             name: value for name, value in asked.items() if name != "api"
         }
-    assert [ask.size_of(text) for text in ("", "1x16384", "16384x1")] == [(512, 512), (1, 16384), (16384, 1)]
+    assert [size_of(text) for text in ("", "1x16384", "16384x1")] == [(512, 512), (1, 16384), (16384, 1)]
 
 
 # The limits and the steps of a sweep
 
 
 def test_limits_are_in_milliseconds() -> None:
-    given = ["ttft:500", "tpot:50.5", "itl:200", "e2el:10000"]
-    assert ask.slo_of(given) == Slo(ttft_s=0.5, tpot_s=0.0505, itl_s=0.2, e2e_s=10.0)
-    assert ask.slo_of(["e2e:1"]) == Slo(e2e_s=0.001)
-    assert ask.slo_of([]) == Slo()
+    given = ("ttft:500", "tpot:50.5", "itl:200", "e2el:10000")
+    assert slo_of(given) == Slo(ttft_s=0.5, tpot_s=0.0505, itl_s=0.2, e2e_s=10.0)
+    assert slo_of(("e2e:1",)) == Slo(e2e_s=0.001)
+    assert slo_of(()) == Slo()
 
 
 @pytest.mark.parametrize(
@@ -310,14 +323,14 @@ def test_limits_are_in_milliseconds() -> None:
 )
 def test_a_limit_that_is_none(limit: str) -> None:
     with pytest.raises(UsageError) as caught:
-        ask.slo_of([limit])
+        SloOptions.of({"goodput": (limit,)})
     assert caught.value.message == f"--goodput {limit!r} is not a limit."
     assert caught.value.hint == "Say, in milliseconds: --goodput ttft:500"
 
 
 def test_a_limit_is_given_once() -> None:
     with pytest.raises(UsageError) as caught:
-        ask.slo_of(["e2e:5", "e2el:6"])
+        SloOptions.of({"goodput": ("e2e:5", "e2el:6")})
     assert (caught.value.message, caught.value.hint) == (
         "--goodput has two limits for e2el.",
         "Give one of them.",
@@ -332,7 +345,7 @@ def steps(**changes: Any) -> Steps:
         "attainment": 0.9,
         "duration_s": 5.0,
     }
-    return ask.steps_of(**(asked | {"timeout_s": 7.0, "processes": 2, "seed": 3} | changes))
+    return SweepOptions.of(asked | {"timeout_s": 7.0, "processes": 2, "seed": 3} | changes).steps
 
 
 def test_the_steps_of_a_sweep() -> None:
@@ -345,24 +358,30 @@ def test_the_steps_of_a_sweep() -> None:
     ("changes", "said"),
     [
         ({"over": "time"}, ("--over 'time' is unknown.", "One of: concurrency, rate")),
-        ({"start": 0.5}, ("--start 0.5 is out of range.", "It can be 1 to 100,000.")),
-        ({"start": 100_001.0}, ("--start 100001.0 is out of range.", "It can be 1 to 100,000.")),
-        ({"over": "rate", "start": 0.0}, ("--start 0.0 is out of range.", "It can be 1e-06 to 1,000,000.")),
-        ({"limit": 3.0}, ("--limit 3.0 is out of range.", "It can be 4 to 100,000.")),
-        ({"over": "rate", "limit": 1e7}, ("--limit 10000000.0 is out of range.", "It can be 4 to 1,000,000.")),
+        ({"start": 0.5}, ("--start 0.5 is not between 1 and 100,000.", "For example: --start 1")),
+        ({"start": 100_001.0}, ("--start 100001 is not between 1 and 100,000.", "For example: --start 1")),
+        (
+            {"over": "rate", "start": 0.0},
+            ("--start 0 is not between 1e-06 and 1,000,000.", "For example: --start 1e-06"),
+        ),
+        ({"limit": 3.0}, ("--limit 3 is not between 4 and 100,000.", "For example: --limit 4")),
+        ({"over": "rate", "limit": 1e7}, ("--limit 1e+07 is not between 4 and 1,000,000.", "For example: --limit 4")),
         ({"start": 4.5}, ("--start 4.5 is no whole number of requests.", "Say --start 4")),
         ({"limit": 9.6}, ("--limit 9.6 is no whole number of requests.", "Say --limit 10")),
-        ({"attainment": 0.009}, ("--attainment 0.009 is out of range.", "It can be 0.01 to 1.")),
-        ({"attainment": 1.1}, ("--attainment 1.1 is out of range.", "It can be 0.01 to 1.")),
-        ({"duration_s": 0.4}, ("--duration-s 0.4 is out of range.", "It can be 0.5 to 2,592,000.")),
-        ({"timeout_s": 0.04}, ("--timeout-s 0.04 is out of range.", "It can be 0.05 to 86,400.")),
-        ({"timeout_s": 86401.0}, ("--timeout-s 86401.0 is out of range.", "It can be 0.05 to 86,400.")),
-        ({"processes": 5}, ("--processes 5 is out of range.", "It can be 1 to 4.")),
+        ({"attainment": 0.009}, ("--attainment 0.009 is not between 0.01 and 1.", "For example: --attainment 0.95")),
+        ({"attainment": 1.1}, ("--attainment 1.1 is not between 0.01 and 1.", "For example: --attainment 0.95")),
+        ({"duration_s": 0.4}, ("--duration-s 0.4 is not between 0.5 and 2,592,000.", "For example: --duration-s 30")),
+        ({"timeout_s": 0.04}, ("--timeout-s 0.04 is not between 0.05 and 86,400.", "For example: --timeout-s 600")),
+        ({"timeout_s": 86401.0}, ("--timeout-s 86401 is not between 0.05 and 86,400.", "For example: --timeout-s 600")),
+        ({"processes": 5}, ("--processes 5 is not between 1 and 4.", "For example: --processes 1")),
         (
             {"start": 300.0, "limit": 300.0, "processes": 257},
-            ("--processes 257 is out of range.", "It can be 1 to 256."),
+            ("--processes 257 is not between 1 and 256.", "For example: --processes 1"),
         ),
-        ({"over": "rate", "processes": 257}, ("--processes 257 is out of range.", "It can be 1 to 256.")),
+        (
+            {"over": "rate", "processes": 257},
+            ("--processes 257 is not between 1 and 256.", "For example: --processes 1"),
+        ),
     ],
 )  # fmt: skip
 def test_steps_that_are_out_of_range(changes: dict[str, Any], said: tuple[str, str]) -> None:
@@ -385,19 +404,10 @@ def test_the_ends_of_what_steps_may_be() -> None:
         assert steps(**changes) == steps().model_copy(update=changes)
 
 
-def test_a_number_as_a_person_writes_it() -> None:
-    assert [ask.number(value) for value in (999.5, 1000.0, -1000, 0.001)] == [
-        "999.5",
-        "1,000",
-        "-1,000",
-        "0.001",
-    ]
-
-
 def test_a_trace_is_read_and_without_one_there_are_no_times(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     path.write_text('{"prompt": "a", "time_s": 7}\n{"prompt": "a", "time_s": 9}\n')
-    assert (ask.trace_of(path), ask.trace_of(None)) == ((0.0, 2.0), ())
+    assert (trace_of(path), trace_of(None)) == ((0.0, 2.0), ())
 
 
 def test_what_nobody_asked_for() -> None:

@@ -1,0 +1,411 @@
+"""What may be asked of a probe: each option with its flag, default, check and help; and the records it becomes."""
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+import orjson
+from pydantic import Field, WrapValidator, field_validator, model_validator
+
+from infra.asked import Asked, Flag, number
+from infra.errors import UsageError
+from serving.probe.apis import APIS, ApiName
+from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
+from serving.probe.prompts import read, trace
+from serving.probe.server_words import one_line
+from serving.probe.spec import Load, Slo, Steps, Target, Workload
+
+MOST_CONCURRENCY = 100_000
+MOST_RATE = 1_000_000.0
+LEAST_RATE = 1e-6
+LONGEST_S = 30 * 86400.0
+MOST_SEED = 2**63 - 1
+DEFAULT_REQUESTS = 128
+DEFAULT_CONCURRENCY = 8
+
+
+def or_endless(value: Any, checked: Callable[[Any], Any]) -> Any:
+    """Infinity has a meaning of its own, and no bounds."""
+    return value if value == math.inf else checked(value)
+
+
+Rate = Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE), WrapValidator(or_endless)]
+Evenness = Annotated[float, Field(ge=1e-3, le=1e6), WrapValidator(or_endless)]
+RequestTime = Annotated[float, Field(ge=0.05, le=86400.0)]
+
+
+class EndpointOptions(Asked):
+    """Whom to ask, beside the URL."""
+
+    heading: ClassVar[str] = "The endpoint"
+
+    api: ApiName = "completions"
+    """completions, chat, or messages (Anthropic)."""
+    model: str | None = None
+    """Default: the first the server lists."""
+    api_key_file: Path | None = None
+    """The file that holds the server's key."""
+    api_key_variable: str = "CORRAL_API_KEY"
+    """The environment variable that holds it."""
+    ca_file: Path | None = None
+    """Certificates to trust, PEM."""
+
+    @field_validator("model")
+    @classmethod
+    def named(cls, model: str | None) -> str | None:
+        """A name. Raises UsageError for an empty one."""
+        if model is not None and not model.strip():
+            raise UsageError("--model is empty.", "Leave it out to take the first model the server lists.")
+        return model
+
+
+class RepeatableOptions(Asked):
+    """What a run has, and each step of a sweep."""
+
+    heading: ClassVar[str] = "How it is measured"
+
+    seed: Annotated[int, Field(ge=-(2**63), le=MOST_SEED)] = 0
+    """Makes prompts and schedule repeatable."""
+    timeout_s: RequestTime = 600.0
+    """For one request."""
+    processes: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the load."""
+
+
+class LoadOptions(RepeatableOptions):
+    """Which load: a closed loop, or an open one when a rate or a trace is given."""
+
+    heading: ClassVar[str] = "The load"
+
+    concurrency: Annotated[int | None, Field(ge=1, le=MOST_CONCURRENCY, examples=[8])] = None
+    """Closed loop: this many requests at any time."""
+    request_rate: Annotated[Rate | None, Field(examples=[5])] = None
+    """Open loop: this many a second; inf: all at once."""
+    burstiness: Evenness = 1.0
+    """1: Poisson; below: bursts; above: more even; inf: constant."""
+    end_request_rate: Annotated[float | None, Field(ge=LEAST_RATE, le=MOST_RATE, examples=[50])] = None
+    """Move the rate to this one in --duration-s, evenly spaced."""
+    replay: Path | None = None
+    """Open loop: a trace, JSON lines as --prompts, each with time_s or timestamp (in ms)."""
+    requests: Annotated[int | None, Field(ge=1, le=100_000_000, examples=[128])] = None
+    """How many requests."""
+    duration_s: Annotated[float | None, Field(ge=0.1, le=LONGEST_S, examples=[60])] = None
+    """Send for this long."""
+    warmup_requests: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """Sent before the clock starts."""
+    stall_timeout_s: RequestTime = 120.0
+    """For one request, without a byte; for all together 66 s, or 0.55 of it."""
+    kernel_stamps: bool = True
+    """Take receive times from the kernel, where it has them."""
+    compiled_reader: bool = True
+    """Read by a small C program, compiled at its first use, where cc is."""
+
+    @model_validator(mode="after")
+    def of_one_kind(self) -> Self:
+        """One kind of load, and what belongs to it. Raises UsageError."""
+        kinds = {
+            "--concurrency": self.concurrency,
+            "--request-rate": self.request_rate,
+            "--replay": self.replay,
+        }
+        given = [name for name, value in kinds.items() if value is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are different kinds of load.", "Give one of them.")
+        if self.request_rate is None and (self.end_request_rate is not None or self.burstiness != 1):
+            raise UsageError(
+                "--end-request-rate and --burstiness belong to a rate.", "Say the rate: --request-rate 5"
+            )
+        if self.end_request_rate is not None:
+            self.check_moving()
+        if self.request_rate == math.inf and (self.burstiness != 1 or self.duration_s is not None):
+            raise UsageError(
+                "With --request-rate inf all requests are sent at once: there is no time and no burstiness.",
+                "Say how many instead: --requests 128",
+            )
+        return self
+
+    def check_moving(self) -> None:
+        """Raise UsageError for a rate that cannot move."""
+        if self.burstiness != 1 or self.request_rate == math.inf:
+            raise UsageError(
+                "A rate that moves starts at a finite one and is evenly spaced.",
+                "Leave --burstiness out, or --end-request-rate.",
+            )
+        if self.duration_s is None:
+            raise UsageError("A rate that moves needs a time to move in.", "Say how long: --duration-s 60")
+
+
+class WorkloadOptions(Asked):
+    """Which requests."""
+
+    heading: ClassVar[str] = "The requests"
+
+    input_tokens: AskedLengths = Lengths(low=512)
+    """N, or A-B (uniform), or MEAN~SD (normal)."""
+    output_tokens: AskedLengths = Lengths(low=128)
+    """As --input-tokens."""
+    prefix_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] = 0
+    """Tokens that all prompts share at their start."""
+    prompts: Path | None = None
+    """Your own: JSON lines with prompt, messages (chat) or input_tokens; output_tokens."""
+    turns: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Of each conversation; chat only."""
+    images: Annotated[int, Field(ge=0, le=100)] = 0
+    """In each request; chat only."""
+    image_size: str = "512x512"
+    """WIDTHxHEIGHT"""
+    ignore_eos: bool | None = None
+    """Answer to the full length. Default: where it is vLLM."""
+    extra_body: str = ""
+    """JSON laid over every request's body; null removes a field."""
+
+    @field_validator("image_size")
+    @classmethod
+    def of_pixels(cls, size: str) -> str:
+        """A size. Raises UsageError."""
+        size_of(size)
+        return size
+
+    @field_validator("extra_body")
+    @classmethod
+    def of_json(cls, body: str) -> str:
+        """A JSON object. Raises UsageError."""
+        json_object("--extra-body", body)
+        return body
+
+    @model_validator(mode="after")
+    def longer_than_their_prefix(self) -> Self:
+        """What is shared leaves something of the shortest. Raises UsageError."""
+        if self.prefix_tokens and self.prefix_tokens >= self.input_tokens.smallest:
+            raise UsageError(
+                f"A shared prefix of {self.prefix_tokens} tokens leaves nothing of {self.input_tokens} for the rest.",
+                "Ask for longer inputs.",
+            )
+        return self
+
+
+class RunWorkloadOptions(WorkloadOptions):
+    """Which requests, of one run."""
+
+    per_chunk_usage: Annotated[bool, Flag("--per-chunk-usage/--no-per-chunk-usage")] = False
+    """Let vLLM say the tokens of every chunk."""
+
+
+class SloOptions(Asked):
+    """What a request must meet to count as good."""
+
+    heading: ClassVar[str] = "The limits"
+
+    goodput: tuple[str, ...] = ()
+    """A limit in ms: ttft:500, tpot:50, itl: (the worst gap), e2el:; repeatable."""
+
+    @field_validator("goodput")
+    @classmethod
+    def each_known(cls, goodput: tuple[str, ...]) -> tuple[str, ...]:
+        """Limits. Raises UsageError."""
+        slo_of(goodput)
+        return goodput
+
+
+class SweepOptions(RepeatableOptions):
+    """What is raised, from where to where, and how long each step lasts."""
+
+    heading: ClassVar[str] = "The steps"
+
+    attainment: Annotated[float, Field(ge=0.01, le=1)] = 0.95
+    """The share of requests that must meet the limits."""
+    over: Literal["concurrency", "rate"] = "concurrency"
+    """What to raise: concurrency or rate."""
+    start: float = 1.0
+    """The first load."""
+    limit: float = 4096.0
+    """The highest load to try."""
+    duration_s: Annotated[float, Field(ge=0.5, le=LONGEST_S)] = 30.0
+    """Of each step; a slow rate lasts for 10 requests."""
+
+    @model_validator(mode="after")
+    def rising(self) -> Self:
+        """From a load there is to a higher one; of requests at once only whole numbers. Raises UsageError."""
+        closed = self.over == "concurrency"
+        most = MOST_CONCURRENCY if closed else MOST_RATE
+        within("--start", self.start, 1.0 if closed else LEAST_RATE, most)
+        within("--limit", self.limit, self.start, most)
+        for option, value in (("--start", self.start), ("--limit", self.limit)):
+            if closed and value != int(value):
+                raise UsageError(
+                    f"{option} {value} is no whole number of requests.", f"Say {option} {value:.0f}"
+                )
+        if closed:
+            within("--processes", self.processes, 1, min(256.0, self.start))
+        return self
+
+    @property
+    def steps(self) -> Steps:
+        """The same as the sweep's record."""
+        return Steps(**dict(self))
+
+
+def target_of(url: str, asked: EndpointOptions) -> Target:
+    """At whom; the path of the URL may name the API. Raises UsageError."""
+    base_url, path_api = split_url(url)
+    return Target(base_url=base_url, **dict(asked) | ({"api": path_api} if path_api else {}))
+
+
+def split_url(url: str) -> tuple[str, ApiName | None]:
+    """The base without /v1, and the API when the URL names its path."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if (
+        not valid
+        or any(not 33 <= ord(letter) < 127 for letter in url)
+        or not can_be_a_host(parts.hostname or "")
+    ):
+        raise UsageError(
+            f"{one_line(repr(url), 200)} is not the URL of a server.",
+            "Say, for example, http://127.0.0.1:8000",
+        )
+    if parts.username or parts.password:
+        raise UsageError("A URL must not hold a password.", "Use --api-key-file FILE.")
+    if parts.query or parts.fragment:
+        raise UsageError(
+            "A URL is an address alone here: what follows a ? or # goes nowhere.",
+            f"Say {parts._replace(query='', fragment='').geturl()}",
+        )
+    path = parts.path.rstrip("/")
+    named = next((api for api in APIS.values() if path.endswith(api.path)), None)
+    path = path.removesuffix(named.path if named else "/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}", named.name if named else None
+
+
+def can_be_a_host(name: str) -> bool:
+    """Whether a resolver takes it: no part of it is empty or too long."""
+    try:
+        return bool(name.encode("idna"))
+    except UnicodeError:
+        return False
+
+
+def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:
+    """The load, replaying what was sent at those times where there are any. Raises UsageError."""
+    requests = asked.requests
+    if requests is None and asked.duration_s is None and not times_s:
+        requests = max(DEFAULT_REQUESTS, 4 * (asked.concurrency or 0))
+    kind = {"concurrency", "request_rate", "burstiness", "end_request_rate", "replay"}
+    common = {name: value for name, value in asked if name not in kind} | {"requests": requests}
+    if times_s:
+        return Load(shape="replay", trace=times_s, **common)
+    if asked.request_rate is None:
+        return closed_loop(asked.concurrency or DEFAULT_CONCURRENCY, common)
+    return open_loop(asked.request_rate, asked.burstiness, asked.end_request_rate, common)
+
+
+def closed_loop(concurrency: int, common: dict[str, Any]) -> Load:
+    """So many at a time."""
+    slots = min(concurrency, common["requests"] or concurrency)
+    if common["processes"] > slots:
+        raise UsageError(
+            f"{common['processes']} processes cannot share {slots} requests at a time.",
+            "Use fewer: --processes",
+        )
+    return Load(shape="concurrency", concurrency=concurrency, **common)
+
+
+def open_loop(rate: float, burstiness: float, end_rate: float | None, common: dict[str, Any]) -> Load:
+    """So many a second, whatever the server does."""
+    if rate == math.inf:
+        return Load(shape="burst", **(common | {"requests": common["requests"] or DEFAULT_REQUESTS}))
+    if end_rate is not None:
+        return Load(shape="ramp", request_rate=rate, end_request_rate=end_rate, **common)
+    if burstiness == math.inf:
+        return Load(shape="constant", request_rate=rate, **common)
+    if burstiness == 1:
+        return Load(shape="poisson", request_rate=rate, **common)
+    return Load(shape="gamma", request_rate=rate, burstiness=burstiness, **common)
+
+
+def workload_of(
+    asked: WorkloadOptions, api: ApiName = "completions", seed: int = 0, replay: Path | None = None
+) -> Workload:
+    """Which requests: the user's own, those of a trace, or synthetic ones. Raises UsageError."""
+    file = asked.prompts or replay
+    if file is not None and (asked.prefix_tokens or asked.turns > 1 or asked.images):
+        raise UsageError(
+            "--prefix-tokens, --turns and --images make synthetic prompts; yours are sent as they are.",
+            "Leave those out, or --prompts and --replay.",
+        )
+    if APIS[api].one_text and (asked.turns > 1 or asked.images):
+        raise UsageError("Turns and images are for a chat.", "Add --api chat.")
+    if asked.images and not APIS[api].takes_images:
+        raise UsageError("Synthetic images are in OpenAI's form only.", "Use --api chat.")
+    read = {
+        "extra_body": json_object("--extra-body", asked.extra_body),
+        "image_size": size_of(asked.image_size),
+    }
+    rest = {name: value for name, value in asked if name != "prompts"}
+    return Workload(**rest | read, prompts_file=file, seed=seed)
+
+
+def json_object(option: str, text: str) -> dict[str, object]:
+    """The JSON object in an option; an empty one for none."""
+    try:
+        value = orjson.loads(text or "{}")
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"{option} is no JSON object: {text!r}.", f"""Say, e.g., {option} '{{"top_p": 0.9}}'"""
+        )
+    return value
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels."""
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text or "512x512")
+    if not match:
+        raise UsageError(f"--image-size {text!r} is no size.", "Say WIDTHxHEIGHT: --image-size 512x512")
+    width, height = int(match[1]), int(match[2])
+    within("--image-size", min(width, height), 1, 16384)
+    within("--image-size", max(width, height), 1, 16384)
+    return width, height
+
+
+def slo_of(goodput: tuple[str, ...]) -> Slo:
+    """The limits, in vLLM's form: ttft:500 tpot:50 itl:200 e2el:10000, in milliseconds."""
+    limits: dict[str, float] = {}
+    for each in goodput:
+        name, colon, value = each.partition(":")
+        field = {"ttft": "ttft_s", "tpot": "tpot_s", "itl": "itl_s", "e2el": "e2e_s", "e2e": "e2e_s"}.get(
+            name
+        )
+        try:
+            limit_ms = float(value)
+        except ValueError:
+            limit_ms = math.nan
+        if field is None or not colon or not 0 < limit_ms < 1e9:
+            raise UsageError(
+                f"--goodput {each!r} is not a limit.", "Say, in milliseconds: --goodput ttft:500"
+            )
+        if field in limits:
+            raise UsageError(f"--goodput has two limits for {name}.", "Give one of them.")
+        limits[field] = limit_ms / 1000
+    return Slo(**limits)
+
+
+def within(option: str, value: float, low: float, high: float) -> None:
+    """Raises UsageError for what is not a number in the range."""
+    if not low <= value <= high:  # NaN is in no range
+        raise UsageError(
+            f"{option} {value:g} is not between {number(low)} and {number(high)}.",
+            f"For example: {option} {low:g}",
+        )
+
+
+def trace_of(path: Path | None) -> tuple[float, ...]:
+    """The send times of a trace; none without one."""
+    return trace(read(path), path) if path is not None else ()
