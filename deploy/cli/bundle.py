@@ -50,7 +50,10 @@ def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJs
     from infra.say import Told, emit, fail, progress
 
     verdict = run(folder, checked_sha256(manifest_sha256), progress)
-    whole = f"{verdict.folder} is whole: {verdict.files} files, {verdict.gib:.1f} GiB, manifest {verdict.manifest_sha256}"
+    whole = (
+        f"{verdict.folder} is whole: {verdict.files} files, {verdict.gib:.1f} GiB, "
+        f"manifest {verdict.manifest_sha256}"
+    )
     emit(verdict, "\n".join(verdict.problems) or whole, as_json)
     if not verdict.problems:
         return 0
