@@ -16,7 +16,7 @@ from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan, Throughput
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
-from serving.sizing.subject import named
+from serving.sizing.sized_model import named
 from serving.vllm.versions import rules
 
 PROBE = {

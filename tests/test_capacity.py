@@ -10,7 +10,8 @@ import refusals
 
 from deploy.cli.main import run
 from infra.errors import UsageError
-from serving.sizing.capacity import Capacity, Choice, Question, capacity
+from serving.sizing.capacity import Capacity, Choice, Question
+from serving.sizing.capacity_search import capacity
 from serving.sizing.plan import Plan
 from serving.sizing.traffic import Promise, PromiseOptions, TrafficOptions
 

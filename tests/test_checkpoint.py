@@ -13,7 +13,7 @@ from serving.model.checkpoint import read
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan
 from serving.sizing.size_options import Options
-from serving.sizing.subject import from_contents
+from serving.sizing.sized_model import from_contents
 
 TINY: dict[str, object] = {
     "architectures": ["Llama4ForCausalLM"],

@@ -15,7 +15,7 @@ from infra.hardware import Machine
 from serving.model import checkpoint as door
 from serving.model import families, models
 from serving.model.weights import params
-from serving.sizing import subject
+from serving.sizing import sized_model
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for, plan, plan_checkpoint
 from serving.sizing.size_options import Options
@@ -110,7 +110,7 @@ CACHES = (
     data.shipped_table,
     families.families,
     models.models,
-    subject.named,
+    sized_model.named,
     catalog.loaded,
     catalog.by_alias,
     hosted.offers,
@@ -231,7 +231,7 @@ def test_a_dense_llama_folder_is_planned_from_the_row_of_its_family(llama: Path)
 
 def test_a_dense_llama_on_a_cpu(llama: Path) -> None:
     cpu = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, ram_gib=256.0)
-    found = plan(subject.from_contents(door.read(llama), "mine"), cpu, Options())
+    found = plan(sized_model.from_contents(door.read(llama), "mine"), cpu, Options())
     assert (found.fits, found.kv.block_size) == (True, 128)
     assert found.kv.bytes_per_block == 128 * 2 * 8 * 128 * 2 * 80
 

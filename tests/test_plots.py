@@ -9,7 +9,7 @@ import refusals
 from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
 
 from deploy.report import plots
-from serving.sizing import plot
+from serving.sizing import plan_plot
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -57,8 +57,8 @@ PLOTS: dict[str, Callable[[Any], None]] = {
     "memory of Scout": plots.memory(a_plan("scout", "bf16", "8xH100")),
     "throughput": plots.throughput(a_plan("scout", "int4", "g5.12xlarge")),
     "latency": plots.latency(PROBE),
-    "memory bar": lambda axes: plot.memory_bar(axes, a_plan("scout", "int4", "g5.12xlarge")),
-    "throughput curve": lambda axes: plot.throughput_curve(axes, a_plan("maverick", "fp8", "8xH200")),
+    "memory bar": lambda axes: plan_plot.memory_bar(axes, a_plan("scout", "int4", "g5.12xlarge")),
+    "throughput curve": lambda axes: plan_plot.throughput_curve(axes, a_plan("maverick", "fp8", "8xH200")),
 }
 
 

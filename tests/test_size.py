@@ -13,7 +13,7 @@ from infra.errors import DocumentError
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer, on, plan, ranking
 from serving.sizing.size_options import Options, bytes_typed
-from serving.sizing.subject import named
+from serving.sizing.sized_model import named
 
 
 def sized(name: str, precision: str, machine: str, **options: object) -> Plan:

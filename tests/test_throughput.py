@@ -32,7 +32,7 @@ from serving.model.weights import Split
 from serving.sizing.plan import Throughput
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
-from serving.sizing.subject import named
+from serving.sizing.sized_model import named
 from serving.vllm.versions import rules
 
 CELLS = tomllib.loads((Path(__file__).parent / "data" / "throughput_cells.toml").read_text())

@@ -14,9 +14,9 @@ def calibrate(
     """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
     from infra.say import emit
     from serving.probe.report import ProbeReport
-    from serving.sizing.calibrations import add
+    from serving.sizing.calibration_text import calibration_text
+    from serving.sizing.kept_calibrations import add
     from serving.sizing.plan import Plan
-    from serving.sizing.show_calibration import calibration_text
 
     planned = Plan.read(plan)
     found = add(planned, ProbeReport.read(probe))

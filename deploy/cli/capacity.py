@@ -25,8 +25,9 @@ def capacity(
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
     from infra.prices import trouble
     from infra.say import emit, warn
-    from serving.sizing.capacity import Question, answer
-    from serving.sizing.show_capacity import capacity_text
+    from serving.sizing.capacity import Question
+    from serving.sizing.capacity_search import answer
+    from serving.sizing.capacity_text import capacity_text
 
     warn(trouble())
     question = Question(model=model, traffic=traffic.traffic, promise=promise.promise, **dict(machines))

@@ -37,7 +37,8 @@ def size(
     """
     from infra.prices import trouble
     from infra.say import emit, progress, warn
-    from serving.sizing.show import plan_text, ranking_text
+    from serving.sizing.plan_text import plan_text
+    from serving.sizing.ranking_text import ranking_text
     from serving.sizing.size import answer_for, ranking_for
     from serving.sizing.size_options import check_ranking
 
@@ -53,12 +54,12 @@ def size(
         plan.write(output)
         progress(f"plan written to {output}")
     if plot:
-        from serving.sizing.plot import draw
+        from serving.sizing.plan_plot import draw
 
         draw(plan, plot)
     text = plan_text(plan, output)
     if explain:
-        from serving.sizing.explain import explained
+        from serving.sizing.plan_explained import explained
 
         text += "\n\n" + explained(plan)
     emit(plan, text, json)

@@ -3,7 +3,7 @@
 from serving.model.models import models
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
-from serving.sizing.subject import named, precisions
+from serving.sizing.sized_model import named, precisions
 
 # Scout's smallest published checkpoint (NVFP4) is 65 GB; what is far below is no model anybody would pay for.
 TOY_BELOW_BYTES = 20_000_000_000

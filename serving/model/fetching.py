@@ -51,10 +51,10 @@ def size_bytes(folder: Path) -> int:
 def file_bytes(path: Path) -> int:
     """The size of a file; 0 for what is none, or is none any more: who fetches renames what is whole."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return 0
-    return found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def fetch(

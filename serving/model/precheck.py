@@ -20,10 +20,10 @@ def check(options: ServeOptions) -> int:
     folder = Path(options.model)
     if not folder.is_absolute():
         return 0
-    found = checkpoint.read(folder)
+    architecture = checkpoint.read(folder).architecture
     check_tokenizer(folder)
-    check_split(options.tensor_parallel_size, found.architecture.attention_heads)
-    check_context(options.max_model_len, found.architecture.max_position_embeddings, options.hf_overrides)
+    check_split(options.tensor_parallel_size, architecture.attention_heads)
+    check_context(options.max_model_len, architecture.max_position_embeddings, options.hf_overrides)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 

@@ -62,12 +62,12 @@ def token_ids() -> dict[str, int]:
 def merges() -> list[tuple[str, str]]:
     """The merges, in rank order: each word's beginnings from two letters up, with and without a space before."""
     space = byte_letters()[ord(" ")]
-    found: dict[tuple[str, str], None] = {}
+    pairs: dict[tuple[str, str], None] = {}
     for word in WORDS.split():
         for spelled in (space + word, word):
             for end in range(1, len(spelled)):
-                found[spelled[:end], spelled[end]] = None
-    return list(found)
+                pairs[spelled[:end], spelled[end]] = None
+    return list(pairs)
 
 
 def byte_letters() -> dict[int, str]:

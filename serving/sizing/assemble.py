@@ -15,7 +15,7 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Throughput, Workload
 from serving.sizing.predict import Predictor, predicted
 from serving.sizing.size_options import Options
-from serving.sizing.subject import Subject
+from serving.sizing.sized_model import SizedModel
 from serving.vllm.serve_options import ServeOptions
 
 
@@ -113,7 +113,7 @@ def memory(outcome: Outcome) -> Memory:
     )
 
 
-def kv(subject: Subject, outcome: Outcome) -> Kv:
+def kv(subject: SizedModel, outcome: Outcome) -> Kv:
     """The KV cache in blocks, tokens and requests."""
     layout, blocks = outcome.layout, outcome.num_blocks
     return Kv(
@@ -168,7 +168,7 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
     )
 
 
-def position_override(subject: Subject, positions: int) -> dict[str, object] | None:
+def position_override(subject: SizedModel, positions: int) -> dict[str, object] | None:
     """The override that shortens the rotary table to max_model_len; no shorter model needs one."""
     if positions >= subject.architecture.max_position_embeddings:
         return None

@@ -9,7 +9,7 @@ from serving.model.memory import Budget, Term, constants, rotary_table_gib
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs
 from serving.sizing.size_options import Dtype
-from serving.sizing.subject import rank_weights
+from serving.sizing.sized_model import rank_weights
 from serving.vllm.versions import Rules
 
 DEFAULT_KV_BYTES = 1 << 30

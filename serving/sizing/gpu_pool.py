@@ -10,7 +10,7 @@ from serving.model.memory import Budget, Sizes, budget, device_defaults
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs
 from serving.sizing.size_options import KvDtype
-from serving.sizing.subject import Subject, rank_weights
+from serving.sizing.sized_model import SizedModel, rank_weights
 from serving.vllm.versions import Rules
 
 LENGTHS = tuple(1 << power for power in range(17, 8, -1))
@@ -121,7 +121,7 @@ def squeezed(knobs: Knobs, flag: str, **changes: object) -> Knobs:
     return replace(knobs, squeezed=(*knobs.squeezed, flag), **changes)  # type: ignore[arg-type]
 
 
-def check_split(split: Split, subject: Subject, machine: Machine) -> None:
+def check_split(split: Split, subject: SizedModel, machine: Machine) -> None:
     """Raise UsageError when the model cannot be split so, or the machine has too few GPUs."""
     why = illegal(split, subject)
     if why:
@@ -135,7 +135,7 @@ def check_split(split: Split, subject: Subject, machine: Machine) -> None:
         )
 
 
-def illegal(split: Split, subject: Subject) -> str | None:
+def illegal(split: Split, subject: SizedModel) -> str | None:
     """Why vLLM refuses a split (its models and config/model.py, 0.33.0), with the numbers; None when it is legal."""
     a, tensor = subject.architecture, split.tensor
     if a.attention_heads % tensor:

@@ -9,7 +9,7 @@ from serving.model.kv import Layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
 from serving.sizing.size_options import Options
-from serving.sizing.subject import Subject
+from serving.sizing.sized_model import SizedModel
 from serving.vllm.versions import Rules
 
 
@@ -17,7 +17,7 @@ from serving.vllm.versions import Rules
 class Case:
     """A subject on a machine, as the user wants it run."""
 
-    subject: Subject
+    subject: SizedModel
     machine: Machine
     options: Options
 

@@ -2,13 +2,13 @@
 
 from serving.model.calibration import fitted
 from serving.model.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted
-from serving.sizing import calibrations
+from serving.sizing import kept_calibrations
 from serving.sizing.fit import Outcome
 from serving.sizing.gpu_pool import KV_BYTES
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import CurvePoint, Throughput
 from serving.sizing.size_options import Options
-from serving.sizing.subject import Subject
+from serving.sizing.sized_model import SizedModel
 
 LEAST_GAIN = 1.1
 """Saturated: twice the concurrency brings less than this factor more tokens."""
@@ -91,11 +91,11 @@ class Predictor:
         return self.most_running
 
 
-def calibrated(subject: Subject, engine: Engine) -> Fit | None:
+def calibrated(subject: SizedModel, engine: Engine) -> Fit | None:
     """The user's own fit of that model on that machine, where there is one."""
     split = engine.split
     key = (engine.gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
-    calibration = calibrations.find(key)
+    calibration = kept_calibrations.find(key)
     return fitted(calibration, engine) if calibration else None
 
 

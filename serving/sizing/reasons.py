@@ -11,7 +11,7 @@ from serving.sizing.fit import Outcome, most_squeezed
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Memory, Price
 from serving.sizing.size_options import Options
-from serving.sizing.subject import Subject
+from serving.sizing.sized_model import SizedModel
 from serving.vllm.versions import version_note
 
 NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
@@ -126,7 +126,7 @@ def notes(
     return (*known, about_version) if about_version else tuple(known)
 
 
-def fitting_notes(subject: Subject, outcome: Outcome) -> list[str]:
+def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:
     """What the launch changes against vLLM's defaults, and why."""
     said = []
     if outcome.knobs.squeezed:
@@ -147,7 +147,7 @@ def fitting_notes(subject: Subject, outcome: Outcome) -> list[str]:
     return said
 
 
-def hybrid_notes(subject: Subject, outcome: Outcome, options: Options) -> list[str]:
+def hybrid_notes(subject: SizedModel, outcome: Outcome, options: Options) -> list[str]:
     """Short requests pay for the hybrid KV manager and gain nothing; say what doing without it would hold."""
     chunk = subject.architecture.attention_chunk_size or 0
     groups = outcome.layout.full_groups + outcome.layout.local_groups

@@ -19,7 +19,7 @@ from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
 from serving.sizing.size_options import Options, check_context, check_named, check_precision
-from serving.sizing.subject import Subject, from_contents, named, precisions
+from serving.sizing.sized_model import SizedModel, from_contents, named, precisions
 from serving.sizing.this_machine import local_machine
 
 OWNED_COUNTS = (1, 2, 4, 8)
@@ -101,7 +101,7 @@ def check_stored(precision: str | None, contents: Contents) -> None:
         )
 
 
-def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool = False) -> Plan:
+def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bool = False) -> Plan:
     """The plan of one subject on one machine, whether it fits or not."""
     check_context(subject, options)
     if machine.gpu and options.dtype in ("float32", "float"):
@@ -113,12 +113,12 @@ def plan(subject: Subject, machine: Machine, options: Options, with_curve: bool 
 def answer(model_name: str, precision: str | None, machine: Machine, options: Options) -> Plan:
     """The plan of a model on a machine; one that does not fit also says what would."""
     if precision is None:
-        found = best_plan(model_name, machine, options)
+        best = best_plan(model_name, machine, options)
     else:
-        found = plan(named(model_name, precision), machine, options)
-    if found.fits:
-        return plan(named(model_name, found.precision), machine, options, with_curve=True)
-    return found.model_copy(update={"notes": (*found.notes, *alternatives(found, machine, options))})
+        best = plan(named(model_name, precision), machine, options)
+    if best.fits:
+        return plan(named(model_name, best.precision), machine, options, with_curve=True)
+    return best.model_copy(update={"notes": (*best.notes, *alternatives(best, machine, options))})
 
 
 def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str, ...]:
@@ -131,18 +131,18 @@ def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str,
     subject = subjects[failed.precision]
     shapes = [owned(machine.gpu, count) for count in OWNED_COUNTS] if machine.gpu else []
     more = next((shape.name for shape in shapes if fits(subject, shape, options)), None)
-    rented = [one for one in sorted(on_ec2(subject, options), key=order) if one.price][:3]
+    rented = [plan for plan in sorted(on_ec2(subject, options), key=order) if plan.price][:3]
     enough = [more] if more else []
     enough += [
-        f"{one.machine.name} (${one.price.usd_per_hour.normalize():f}/h)" for one in rented if one.price
+        f"{plan.machine.name} (${plan.price.usd_per_hour.normalize():f}/h)" for plan in rented if plan.price
     ]
     return (*said, f"{failed.precision} fits on: {', '.join(enough) or 'no machine corral knows'}.")
 
 
-def fits(subject: Subject, machine: Machine, options: Options) -> bool:
+def fits(subject: SizedModel, machine: Machine, options: Options) -> bool:
     """Whether the plan of a subject on a machine works."""
-    one = plan_or_none(subject, machine, options)
-    return one is not None and one.fits
+    planned = plan_or_none(subject, machine, options)
+    return planned is not None and planned.fits
 
 
 def best_plan(name: str, machine: Machine, options: Options) -> Plan:
@@ -156,30 +156,30 @@ def best_plan(name: str, machine: Machine, options: Options) -> Plan:
 def ranking(name: str, precision: str | None, options: Options) -> Ranking:
     """Every machine of the catalogue, and the smallest owned shape of each GPU, that holds the model."""
     chosen = (precision,) if precision else precisions(name)
-    plans = [one for wanted in chosen for one in fitting(named(name, wanted), options)]
+    plans = [plan for wanted in chosen for plan in fitting(named(name, wanted), options)]
     plans.sort(key=order)
     return Ranking(
         model=name, precision=precision or "any", workload=workload(options), machines=tuple(plans)
     )
 
 
-def fitting(subject: Subject, options: Options) -> Iterable[Plan]:
+def fitting(subject: SizedModel, options: Options) -> Iterable[Plan]:
     """The plans of a subject that fit, on EC2 and on the smallest owned shapes."""
     yield from on_ec2(subject, options)
     for gpu in gpus().values():
         shapes = (plan_or_none(subject, owned(gpu, count), options) for count in OWNED_COUNTS)
-        smallest = next((one for one in shapes if one and one.fits), None)
+        smallest = next((plan for plan in shapes if plan and plan.fits), None)
         if smallest:
             yield smallest
 
 
-def on_ec2(subject: Subject, options: Options) -> Iterable[Plan]:
+def on_ec2(subject: SizedModel, options: Options) -> Iterable[Plan]:
     """The plans of a subject that fit an EC2 type."""
     plans = (plan_or_none(subject, candidate, options) for candidate in ec2_types().values())
-    return (one for one in plans if one and one.fits)
+    return (plan for plan in plans if plan and plan.fits)
 
 
-def plan_or_none(subject: Subject, machine: Machine, options: Options) -> Plan | None:
+def plan_or_none(subject: SizedModel, machine: Machine, options: Options) -> Plan | None:
     """The plan, or None where the fixed parallelism does not suit the machine."""
     try:
         return plan(subject, machine, options)
@@ -187,11 +187,11 @@ def plan_or_none(subject: Subject, machine: Machine, options: Options) -> Plan |
         return None
 
 
-def order(one: Plan) -> tuple[bool, bool, Decimal, str, str]:
+def order(plan: Plan) -> tuple[bool, bool, Decimal, str, str]:
     """What can be rented by the hour first, then what is paid ahead, then what has no price; the cheapest first."""
-    price = one.price.usd_per_hour if one.price else Decimal(0)
-    ahead = one.price is not None and one.price.purchase != ON_DEMAND
-    return one.price is None, ahead, price, one.machine.name, one.precision
+    price = plan.price.usd_per_hour if plan.price else Decimal(0)
+    ahead = plan.price is not None and plan.price.purchase != ON_DEMAND
+    return plan.price is None, ahead, price, plan.machine.name, plan.precision
 
 
 def on(name: str) -> Machine:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from infra import prices
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
-from serving.sizing.subject import Subject
+from serving.sizing.sized_model import SizedModel
 
 LONGEST = 10_485_760
 """Tokens: Scout's context, the longest of any Llama 4."""
@@ -134,7 +134,7 @@ def check_named(model_name: str) -> None:
         raise UsageError("The model's name is empty.", "For example: corral size scout")
 
 
-def check_context(subject: Subject, options: Options) -> None:
+def check_context(subject: SizedModel, options: Options) -> None:
     """Raise UsageError when a request or --max-model-len is beyond the model, or one beyond the other."""
     limit = subject.architecture.max_position_embeddings
     length = options.max_model_len or limit

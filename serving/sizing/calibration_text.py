@@ -5,7 +5,7 @@ from serving.model.calibration import Calibration
 from serving.sizing.plan import Plan
 
 
-def calibration_text(found: Calibration, plan: Plan) -> str:
+def calibration_text(calibration: Calibration, plan: Plan) -> str:
     """The points, and the prediction that was made before."""
     rows = [("concurrency", "in", "out", "TPOT ms", "TTFT s", "measured at")]
     rows += [
@@ -17,7 +17,7 @@ def calibration_text(found: Calibration, plan: Plan) -> str:
             f"{point.ttft_s:.3f}",
             point.measured_at,
         )
-        for point in found.points
+        for point in calibration.points
     ]
     speed = plan.throughput
     before = (
@@ -25,6 +25,11 @@ def calibration_text(found: Calibration, plan: Plan) -> str:
         if speed
         else ""
     )
-    title = f"Calibrated: {found.model} {found.precision} on {found.gpu}, tensor parallel {found.tensor}"
-    step = f"Next: corral size {found.model} --precision {found.precision} --on {plan.machine.name}"
+    title = (
+        f"Calibrated: {calibration.model} {calibration.precision} on {calibration.gpu}, "
+        f"tensor parallel {calibration.tensor}"
+    )
+    step = (
+        f"Next: corral size {calibration.model} --precision {calibration.precision} --on {plan.machine.name}"
+    )
     return f"{title}\n{table(rows)}{before}\n\n{step}"

@@ -4,34 +4,41 @@ from decimal import Decimal
 
 from infra.columns import table, wrapped
 from serving.sizing.capacity import Capacity, Choice, label
-from serving.sizing.explain import explained
+from serving.sizing.plan_explained import explained
 from serving.sizing.traffic import Promise
 
 SHOWN = 12
 
 
-def capacity_text(found: Capacity, explain: bool) -> str:
+def capacity_text(answer: Capacity, explain: bool) -> str:
     """The whole answer."""
-    if found.plan is None:
-        return "\n\n".join([asked(found), "Nothing corral knows carries it.", losers(found)])
-    best = found.choices[0]
-    blocks = [asked(found), chosen(best, found), ranking(found), front(found), losers(found), notches(found)]
+    if answer.plan is None:
+        return "\n\n".join([asked(answer), "Nothing corral knows carries it.", losers(answer)])
+    best = answer.choices[0]
+    blocks = [
+        asked(answer),
+        chosen(best, answer),
+        ranking(answer),
+        front(answer),
+        losers(answer),
+        notches(answer),
+    ]
     if explain:
-        blocks += [arithmetic(best, found), explained(found.plan)]
+        blocks += [arithmetic(best, answer), explained(answer.plan)]
     blocks.append(
-        f"Next: corral size {found.model} --precision {best.precision} --on {best.machine} "
-        f"--tensor-parallel-size {best.tensor} --max-model-len {found.plan.serve.max_model_len} -o plan.json"
+        f"Next: corral size {answer.model} --precision {best.precision} --on {best.machine} "
+        f"--tensor-parallel-size {best.tensor} --max-model-len {answer.plan.serve.max_model_len} -o plan.json"
     )
     return "\n\n".join(block for block in blocks if block)
 
 
-def asked(found: Capacity) -> str:
+def asked(answer: Capacity) -> str:
     """The question, as understood."""
-    traffic = found.traffic
+    traffic = answer.traffic
     return (
-        f"{found.model}: {traffic.requests_per_s:.3g} requests/s, {traffic.peak_requests_per_s:.3g} at peak, "
+        f"{answer.model}: {traffic.requests_per_s:.3g} requests/s, {traffic.peak_requests_per_s:.3g} at peak, "
         f"{traffic.input_tokens} tokens in, {traffic.output_tokens} out "
-        f"({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(found.promise)}"
+        f"({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise)}"
     )
 
 
@@ -45,13 +52,13 @@ def promised(promise: Promise) -> str:
     return "; promised: " + ", ".join(word for word in said if word) if any(said) else ""
 
 
-def chosen(best: Choice, found: Capacity) -> str:
+def chosen(best: Choice, answer: Capacity) -> str:
     """The first choice."""
     cost = f"{dollars(best.usd_per_month)} a month" if best.usd_per_month is not None else "no price known"
     replicas = best.machines * best.replicas_per_machine
     machines = f"{best.machines}x {best.machine} ({best.gpus_per_machine}x {best.gpu})"
     lines = [
-        f"TAKE {machines}, {found.model} {best.precision}: {cost}",
+        f"TAKE {machines}, {answer.model} {best.precision}: {cost}",
         f"  {replicas} replicas of tensor parallel {best.tensor}, each up to {best.concurrency} requests at once "
         f"({best.requests_per_s:.2f} requests/s).",
         f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
@@ -65,7 +72,7 @@ def chosen(best: Choice, found: Capacity) -> str:
     return "\n".join(lines)
 
 
-def ranking(found: Capacity) -> str:
+def ranking(answer: Capacity) -> str:
     """The best choice of each machine, one line each."""
     head = (
         "machines",
@@ -78,13 +85,13 @@ def ranking(found: Capacity) -> str:
         "verdict",
         "why not",
     )
-    return "Ranked\n" + table([head, *map(row, best_of_each(found)[:SHOWN])])
+    return "Ranked\n" + table([head, *map(row, best_of_each(answer)[:SHOWN])])
 
 
-def best_of_each(found: Capacity) -> list[Choice]:
+def best_of_each(answer: Capacity) -> list[Choice]:
     """For each machine its best feasible choice, in order."""
     best: dict[str, Choice] = {}
-    for choice in found.choices:
+    for choice in answer.choices:
         if choice.feasible:
             best.setdefault(choice.machine, choice)
     return list(best.values())
@@ -105,19 +112,22 @@ def row(choice: Choice) -> tuple[str, ...]:
     )
 
 
-def front(found: Capacity) -> str:
+def front(answer: Capacity) -> str:
     """The choices that nothing beats in both cost and time."""
     best = sorted(
-        (one for one in found.choices if one.pareto), key=lambda one: one.usd_per_month or Decimal(0)
+        (choice for choice in answer.choices if choice.pareto),
+        key=lambda choice: choice.usd_per_month or Decimal(0),
     )
-    lines = [(dollars(one.usd_per_month), f"{one.e2e_s:.1f} s a request", label(one)) for one in best]
+    lines = [
+        (dollars(choice.usd_per_month), f"{choice.e2e_s:.1f} s a request", label(choice)) for choice in best
+    ]
     return "Nothing is both cheaper and faster than\n" + table(lines) if len(lines) > 1 else ""
 
 
-def losers(found: Capacity) -> str:
+def losers(answer: Capacity) -> str:
     """Why the machines that carry nothing do not: the reason at the precision that came nearest."""
-    carrying = {choice.machine for choice in found.choices if choice.feasible}
-    last = {choice.machine: choice for choice in found.choices if choice.machine not in carrying}
+    carrying = {choice.machine for choice in answer.choices if choice.feasible}
+    last = {choice.machine: choice for choice in answer.choices if choice.machine not in carrying}
     reasons: dict[tuple[str, str], list[str]] = {}
     for name, choice in last.items():
         reasons.setdefault((choice.precision, choice.why), []).append(name)
@@ -125,15 +135,15 @@ def losers(found: Capacity) -> str:
     return "Cannot carry it\n" + "\n".join(wrapped(line, "- ") for line in lines) if lines else ""
 
 
-def notches(found: Capacity) -> str:
+def notches(answer: Capacity) -> str:
     """What one step more of each costs."""
-    rows = [(one.change, difference(one.more_usd_per_month), one.choice) for one in found.notches]
+    rows = [(notch.change, difference(notch.more_usd_per_month), notch.choice) for notch in answer.notches]
     return "One notch more\n" + table(rows) if rows else ""
 
 
-def arithmetic(best: Choice, found: Capacity) -> str:
+def arithmetic(best: Choice, answer: Capacity) -> str:
     """How the number of machines follows."""
-    traffic, promise = found.traffic, found.promise
+    traffic, promise = answer.traffic, answer.promise
     per_machine = best.requests_per_s * best.replicas_per_machine * promise.fill
     peak = f"{traffic.peak_requests_per_s:.4g}"
     hourly = f" x ${best.usd_per_hour.normalize():f}/h x 730 h" if best.usd_per_hour is not None else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from infra.errors import HostError, UsageError
 from infra.figure import figure
 from serving.sizing.plan import Plan
-from serving.sizing.show import NAMES
+from serving.sizing.plan_text import NAMES
 
 if TYPE_CHECKING:
     from infra.figure import Axes, Figure

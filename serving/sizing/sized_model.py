@@ -11,7 +11,7 @@ from serving.model.weights import Part, Split, parts, rank_bytes, total_bytes
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Subject:
+class SizedModel:
     """A model with its weights; compared by identity, because its weights may be long."""
 
     name: str
@@ -38,18 +38,18 @@ class Subject:
 
 
 @cache
-def rank_weights(subject: Subject, split: Split, text_only: bool) -> tuple[float, ...]:
+def rank_weights(subject: SizedModel, split: Split, text_only: bool) -> tuple[float, ...]:
     """Bytes of weights on one GPU of each pipeline stage; asked many times in a search."""
     return rank_bytes(subject.weights, subject.architecture, split, text_only)
 
 
 @cache
-def named(name: str, precision: str) -> Subject:
+def named(name: str, precision: str) -> SizedModel:
     """A model of the shipped table at a precision. Raises UsageError for what is not in it."""
     return of_model(model(name), precision)
 
 
-def of_model(known: Model, precision: str) -> Subject:
+def of_model(known: Model, precision: str) -> SizedModel:
     """A model of a table at one of its precisions."""
     if precision not in known.checkpoints:
         raise UsageError(
@@ -57,7 +57,7 @@ def of_model(known: Model, precision: str) -> Subject:
             f"Use --precision {'|'.join(known.checkpoints)}.",
         )
     checkpoint = known.checkpoints[precision]
-    return Subject(
+    return SizedModel(
         name=known.name,
         title=known.title,
         repo=checkpoint.repo,
@@ -73,9 +73,9 @@ def of_model(known: Model, precision: str) -> Subject:
     )
 
 
-def from_contents(contents: Contents, name: str) -> Subject:
+def from_contents(contents: Contents, name: str) -> SizedModel:
     """A checkpoint that was read, under that name."""
-    return Subject(
+    return SizedModel(
         name=name,
         title=name,
         repo=contents.where,

@@ -14,7 +14,7 @@ from serving.model.models import models
 from serving.model.throughput import least_step_s
 from serving.model.weights import Split
 from serving.sizing.plan import Plan, check_probed
-from serving.sizing.subject import named
+from serving.sizing.sized_model import named
 
 if TYPE_CHECKING:  # the planner reads calibrations each time, and a probe only when one is added
     from serving.probe.report import ProbeReport
@@ -48,7 +48,7 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
         )
     check_possible(plan, point)
     kept = read()
-    old = next((one for one in kept if key_of(one) == key(plan)), None)
+    old = next((each for each in kept if key_of(each) == key(plan)), None)
     new = Calibration(
         gpu=plan.machine.gpu,
         model=plan.model,
@@ -57,10 +57,10 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
         pipeline=plan.parallel.pipeline,
         data=plan.parallel.data,
         vllm_version=plan.vllm_version,
-        points=(*(one for one in (old.points if old else ()) if one != point), point),
+        points=(*(earlier for earlier in (old.points if old else ()) if earlier != point), point),
         updated_at=datetime.now(UTC),
     )
-    others = tuple(one for one in kept if key_of(one) != key(plan))
+    others = tuple(each for each in kept if key_of(each) != key(plan))
     Calibrations(calibrations=(*others, new)).write(path())
     return new
 
@@ -119,7 +119,7 @@ def find(wanted: Key) -> Calibration | None:
 @cache
 def kept_at(file: Path, changed_ns: int) -> dict[Key, Calibration]:
     """The stored calibrations, parsed once for each state of the file."""
-    return {key_of(one): one for one in Calibrations.read(file).calibrations}
+    return {key_of(calibration): calibration for calibration in Calibrations.read(file).calibrations}
 
 
 def read() -> tuple[Calibration, ...]:
@@ -138,6 +138,13 @@ def key(plan: Plan) -> Key:
     return (plan.machine.gpu, plan.model, plan.precision, split.tensor, split.pipeline, split.data)
 
 
-def key_of(one: Calibration) -> Key:
+def key_of(calibration: Calibration) -> Key:
     """What it is found by."""
-    return (one.gpu, one.model, one.precision, one.tensor, one.pipeline, one.data)
+    return (
+        calibration.gpu,
+        calibration.model,
+        calibration.precision,
+        calibration.tensor,
+        calibration.pipeline,
+        calibration.data,
+    )

@@ -2,7 +2,7 @@
 
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
-from serving.sizing.show import NAMES
+from serving.sizing.plan_text import NAMES
 
 
 def explained(plan: Plan) -> str:

@@ -1,0 +1,157 @@
+"""Capacity planning: from traffic to machines, precision, parallelism, replicas and dollars a month, ranked."""
+
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
+from math import inf
+from pathlib import Path
+
+from infra.catalog import ec2_types, machine
+from infra.errors import UsageError
+from infra.hardware import Machine
+from serving.model.models import model
+from serving.sizing.capacity import Capacity, Choice, Notch, Question, label
+from serving.sizing.capacity_load import options_of, replicas
+from serving.sizing.plan import Plan
+from serving.sizing.plan_plot import draw
+from serving.sizing.size import plan
+from serving.sizing.size_options import check_context, check_precision, check_region
+from serving.sizing.sized_model import SizedModel, named, precisions
+
+TENSOR_SIZES = (1, 2, 4, 8)
+
+
+def capacity(question: Question) -> Capacity:
+    """Search, rank, and price one notch more of context, traffic and precision."""
+    choices = ranked(question)
+    best = choices[0] if choices and choices[0].feasible else None
+    return Capacity(
+        model=question.model,
+        traffic=question.traffic,
+        promise=question.promise,
+        choices=choices,
+        plan=replica_plan(question, best) if best else None,
+        notches=tuple(notches(question, best)) if best else (),
+    )
+
+
+def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
+    """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
+    model(question.model)
+    check_region(question.region)
+    check_precision(question.precision, precisions(question.model))
+    check_context(
+        named(question.model, question.precision or precisions(question.model)[0]), options_of(question)
+    )
+    answered = capacity(question)
+    if answered.plan and plan_file:
+        answered.plan.write(plan_file)
+    if answered.plan and plot_file:
+        draw(answered.plan, plot_file)
+    return answered
+
+
+def ranked(question: Question) -> tuple[Choice, ...]:
+    """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
+    choices = sorted(all_choices(question), key=order)
+    front = pareto({index: choice for index, choice in enumerate(choices) if choice.feasible})
+    return tuple(
+        choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})
+        for index, choice in enumerate(choices)
+    )
+
+
+def order(choice: Choice) -> tuple[bool, bool, bool, bool, Decimal, float]:
+    """Feasible, sure, priced, by the hour, cheap, fast."""
+    cost = choice.usd_per_month
+    sure = choice.verdict == "fits"
+    return not choice.feasible, not sure, cost is None, choice.paid_ahead, cost or Decimal(0), choice.e2e_s
+
+
+def why(choice: Choice, first: Choice) -> str:
+    """Why a choice is not the first."""
+    if choice is first or not choice.feasible:
+        return choice.why
+    if choice.usd_per_month is None:
+        return "no price known"
+    if first.usd_per_month is None:
+        return ""
+    ratio = choice.usd_per_month / first.usd_per_month
+    if choice.verdict == "tight" and ratio < 1:
+        return f"{1 - ratio:.0%} cheaper, but fits only tightly: confirm it by starting it"
+    if choice.paid_ahead:
+        return f"{ratio:.2f}x the cost, and a Capacity Block: paid ahead, for days or weeks"
+    faster = f", {first.e2e_s / choice.e2e_s:.1f}x as fast" if choice.e2e_s < first.e2e_s else ""
+    return f"{ratio:.2f}x the cost{faster}"
+
+
+def pareto(choices: dict[int, Choice]) -> set[int]:
+    """The choices that no other beats in both cost and the time of a request."""
+    front, fastest = set(), inf
+    priced = [
+        (choice.usd_per_month, choice.e2e_s, index)
+        for index, choice in choices.items()
+        if choice.usd_per_month
+    ]
+    for _, e2e_s, index in sorted(priced):
+        if e2e_s < fastest:
+            front.add(index)
+            fastest = e2e_s
+    return front
+
+
+def all_choices(question: Question) -> Iterator[Choice]:
+    """Each machine x precision x tensor parallel size."""
+    wanted = (question.precision,) if question.precision else precisions(question.model)
+    for precision in wanted:
+        subject = named(question.model, precision)
+        for whole in machines(question):
+            yield from machine_choices(question, subject, whole)
+
+
+def machines(question: Question) -> Iterable[Machine]:
+    """The machines to consider."""
+    return [machine(name) for name in question.machines] or ec2_types().values()
+
+
+def machine_choices(question: Question, subject: SizedModel, whole: Machine) -> Iterator[Choice]:
+    """One machine, cut into replicas of every size that fits; or one line of why none does."""
+    if whole.gpu is None:
+        raise UsageError("Capacity is planned on GPUs.", "Name an EC2 type or COUNTxGPU with --on.")
+    sizes = [size for size in TENSOR_SIZES if size <= whole.gpus_per_host]
+    cuts = (
+        [whole] if whole.hosts > 1 else [whole.model_copy(update={"gpus_per_host": size}) for size in sizes]
+    )
+    choices = [replicas(question, subject, whole, cut) for cut in cuts]
+    working = [choice for choice in choices if choice.feasible]
+    yield from working or choices[-1:]
+
+
+def replica_plan(question: Question, choice: Choice) -> Plan | None:
+    """The plan that serves one replica of a choice at its concurrency."""
+    options = options_of(question).model_copy(
+        update={"concurrency": choice.concurrency, "tensor_parallel_size": choice.tensor}
+    )
+    return plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
+
+
+def notches(question: Question, best: Choice) -> Iterator[Notch]:
+    """One notch more of context, of traffic, and of precision: the same question asked again."""
+    context = question.context or question.traffic.longest
+    if 2 * context <= model(question.model).architecture.max_position_embeddings:
+        yield notch(question, best, f"context {2 * context:,} instead of {context:,}", context=2 * context)
+    doubled = question.traffic.model_copy(update={"requests_per_s": 2 * question.traffic.requests_per_s})
+    yield notch(question, best, "twice the traffic", traffic=doubled)
+    better = precisions(question.model)
+    above = better[: better.index(best.precision)]
+    if above:
+        yield notch(question, best, f"{above[-1]} instead of {best.precision}", precision=above[-1])
+
+
+def notch(question: Question, best: Choice, change: str, **changes: object) -> Notch:
+    """The best choice after a change, and what it costs more."""
+    choices = sorted(all_choices(question.model_copy(update=changes)), key=order)
+    if not choices or not choices[0].feasible:
+        return Notch(change=change, choice="nothing carries it", usd_per_month=None, more_usd_per_month=None)
+    new = choices[0]
+    more = new.usd_per_month - best.usd_per_month if new.usd_per_month and best.usd_per_month else None
+    return Notch(change=change, choice=label(new), usd_per_month=new.usd_per_month, more_usd_per_month=more)
