@@ -11,6 +11,7 @@ from deploy.cli.main import run
 from deploy.launch import deployment_of
 from deploy.targets import deployment as deployments
 from deploy.targets.deployment import Deployment, make
+from deploy.targets.place import Teardown
 from serving.model import tiny
 from serving.sizing.plan import Plan
 
@@ -165,6 +166,33 @@ def test_down_takes_away_a_local_deployment_it_cannot_read(
         (path.parent / "server.json").write_text("{")
     assert run(["down", "mine", *words]) == 0
     assert not path.parent.exists()
+
+
+def test_down_goes_by_the_document_though_an_earlier_deployment_left_a_ledger(
+    plan: Plan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(make(plan, "local", "mine"))
+    ledger = deployments.folder("mine") / "ledger.jsonl"
+    ledger.write_text("")
+    assert run(["down", "mine"]) == 0
+    assert capsys.readouterr().out == "processes  0\nfiles      0\nNothing of mine is left.\n"
+    assert list(ledger.parent.iterdir()) == [ledger]
+
+
+@pytest.mark.parametrize("text", ['{"schema_version": 2, "target": "ec2"}', "{"])
+def test_down_looks_on_ec2_for_what_a_broken_document_or_a_ledger_says_is_there(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = broken("mine", text)
+    if text == "{":
+        (path.parent / "ledger.jsonl").write_text("")
+    asked = []
+    monkeypatch.setattr("deploy.targets.ec2.place.remove", lambda *names: asked.append(names) or GONE)
+    assert run(["down", "mine"]) == 0
+    assert asked == [("mine", None)]
+
+
+GONE = Teardown(name="mine", counts={}, left=())
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema_version": 2, "target": "ssh"}'])

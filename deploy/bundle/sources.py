@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.targets.deployment import deployment_for, home
+from deploy.targets.table import default
 from infra.errors import UsageError
 from serving.model import checkpoint, precheck
 from serving.model.config import precision_of
@@ -37,7 +38,10 @@ def checked_sources(
     Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine or a model that is
     not the plan's, DocumentError for a checkpoint that is not whole.
     """
-    made = deployment_for(Plan.read(plan_file), "local", None)
+    plan = Plan.read(plan_file)
+    made = deployment_for(plan, default(), None)
+    # Here it is the engine that is brought that counts, and it is told of below.
+    vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)
     vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
     template = Path(made.plan.serve.chat_template) if made.plan.serve.chat_template else None

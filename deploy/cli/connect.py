@@ -19,8 +19,8 @@ def connect(name: Name, as_json: AsJson = False) -> None:
     from infra.say import emit, progress
     from serving.vllm.endpoint import Endpoint
 
-    def opened(found: Endpoint) -> None:
-        emit(found, endpoint(name, found), as_json)
+    def opened(answering: Endpoint) -> None:
+        emit(answering, endpoint(name, answering), as_json)
         sys.stdout.flush()  # whoever reads it does not wait until Ctrl-C
 
     keep(load(name), opened, progress, time.sleep)

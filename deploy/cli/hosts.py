@@ -18,8 +18,8 @@ def show(destinations: Destinations, as_json: AsJson = False) -> None:
     from deploy.targets.ssh.owned_hosts import described, inventory
     from infra.say import emit
 
-    found = inventory(destinations)
-    emit(found, described(found), as_json)
+    seen = inventory(destinations)
+    emit(seen, described(seen), as_json)
 
 
 @app.command("adopt")

@@ -22,9 +22,9 @@ def status(
 
     if name is not None:
         deployment = load(name)
-        found = place_of(deployment).status(deployment)
-        emit(found, status(found), as_json)
-        return 0 if found.state in ("serving", "starting", "provisioned", "stopped") else 7
+        current = place_of(deployment).status(deployment)
+        emit(current, status(current), as_json)
+        return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
         progress(f"{home()} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
     say(listed([status_of(each) for each in names()], as_json))

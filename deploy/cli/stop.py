@@ -21,7 +21,7 @@ def stop(
     from infra.say import emit
 
     deployment = load(name)
-    target = place_of(deployment)
-    target.stop(deployment)
-    found = target.status(deployment)
-    emit(found, status(found), as_json)
+    place = place_of(deployment)
+    place.stop(deployment)
+    current = place.status(deployment)
+    emit(current, status(current), as_json)

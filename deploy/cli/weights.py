@@ -38,9 +38,9 @@ def push(
     from infra.say import emit
 
     if Path(what).is_dir() or "/" in what:
-        found = push_from_here(Path(what), to, region)
+        pushed = push_from_here(Path(what), to, region)
     elif region is not None:
         raise UsageError("A deployment has its region.", "Leave out --region.")
     else:
-        found = push_from_machine(load(what), to)
-    emit(found, shown(found), as_json)
+        pushed = push_from_machine(load(what), to)
+    emit(pushed, shown(pushed), as_json)

@@ -39,7 +39,7 @@ class Weights(Record):
     token: str = ""
     """Where the token is that will be sent; empty for none."""
     access: Literal["granted", "not asked"] = "not asked"
-    by: Literal["here", "ec2"] = "here"
+    by: Literal["here", "box"] = "here"
     """Who sends the token: this machine (for itself and for hosts over SSH), or a rented box."""
     unasked: str = ""
     """Why the Hub was not asked what is unknown."""
@@ -77,7 +77,7 @@ def look(plan: Plan, token: Token | None, parameter: str | None = None) -> Weigh
     token that is refused, DocumentError for a repository or a commit that is not there.
     """
     place = (token.place if token else "") if parameter is None else parameter
-    known = told(plan).model_copy(update={"token": place, "by": "here" if parameter is None else "ec2"})
+    known = told(plan).model_copy(update={"token": place, "by": "here" if parameter is None else "box"})
     if offline.is_offline():
         return known.model_copy(update={"unasked": "--offline"})
     try:
@@ -117,7 +117,7 @@ def refusal(known: Weights) -> CorralError | None:
         accept = f"Accept its licence at https://huggingface.co/{known.repo}; then "
         return AuthError(
             f"{known.repo} is gated: without a token of somebody who accepted its licence nothing is fetched.",
-            accept + (TOKEN_OF_A_BOX if known.by == "ec2" else TOKEN_OF_YOURS),
+            accept + (TOKEN_OF_A_BOX if known.by == "box" else TOKEN_OF_YOURS),
         )
     if known.revision is None and known.unasked != "--offline":
         return EndpointError(

@@ -27,9 +27,9 @@ def cost_sentence(order: Order, survey: Survey) -> str:
         where = f"{machines(order, order.instance_types[0])} in {order.regions[0]}"
         return f"{where}: nothing new is rented, what runs already is kept"
     hours, rate = order.ttl_minutes / 60, dearest(survey)
-    blocks = [one for one in survey.spots if one.purchase == "capacity-block"]
+    blocks = [spot for spot in survey.spots if spot.purchase == "capacity-block"]
     unknown = len(survey.spots) - len(blocks) - len(survey.rates)
-    said = [cost(order, rate, hours, len({one.ceiling for one in survey.rates}) > 1)] if rate else []
+    said = [cost(order, rate, hours, len({rate.ceiling for rate in survey.rates}) > 1)] if rate else []
     if blocks:
         block = f"{machines(order, blocks[0].instance_type)} in {blocks[0].region}"
         said.append(f"{block}, in a capacity block that is paid already")
