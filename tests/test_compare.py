@@ -11,7 +11,7 @@ import refusals
 
 from deploy.cli.main import run
 from deploy.costs.compare import compare
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import ProbeReport

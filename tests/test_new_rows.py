@@ -8,7 +8,7 @@ import pytest
 from test_checkpoint import checkpoint
 
 from deploy.cli.main import run
-from deploy.costs import hosted
+from deploy.costs import hosted_offers
 from infra import catalog, data
 from infra.errors import UsageError
 from infra.hardware import Machine
@@ -104,7 +104,7 @@ ROWS = {
     "families.toml": LLAMA3 + QWEN3_MOE,
     "models.toml": LLAMA33_70B + QWEN3_235B,
     "catalog.toml": MI300X,
-    "hosted.toml": OFFER,
+    "hosted_offers.toml": OFFER,
 }
 CACHES = (
     data.shipped_table,
@@ -113,7 +113,7 @@ CACHES = (
     sized_model.named,
     catalog.loaded,
     catalog.by_alias,
-    hosted.offers,
+    hosted_offers.offers,
 )
 
 # config.json as published.

@@ -14,7 +14,7 @@ import pytest
 
 from deploy.cli.main import run
 from deploy.costs.compare import compare
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render

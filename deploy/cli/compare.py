@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 
 
 def compare(

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from deploy.costs import knobs
 from deploy.costs.claude_prices import price_list
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import PLACEHOLDER, Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice

@@ -6,7 +6,7 @@ from decimal import Decimal
 from deploy.costs.claude_cost import request_usd
 from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_request import Request, warnings
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted, Speed
 from deploy.costs.self_hosted import OurSide
 from deploy.costs.token_ratio import token_ratio

@@ -6,7 +6,7 @@ from decimal import Decimal
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.claude_prices import claude
 from deploy.costs.claude_side import cheapest, claude_side
-from deploy.costs.compare_question import Question
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid, SelfHosted
 from deploy.costs.doubts import doubts
 from deploy.costs.hosted_side import hosted_sides

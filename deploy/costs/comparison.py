@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from deploy.costs.claude_prices import Status
-from deploy.costs.hosted import OfferStatus
+from deploy.costs.hosted_offers import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
 from deploy.costs.monthly_bill import Bill
 from deploy.costs.token_ratio import TokenRatio

@@ -2,8 +2,8 @@
 
 from datetime import date
 
-from deploy.costs import hosted
 from deploy.costs.comparison import HostedSide, Speed
+from deploy.costs.hosted_offers import offers
 from infra.money import rounded
 from serving.sizing.plan import Plan
 
@@ -11,7 +11,7 @@ from serving.sizing.plan import Plan
 def hosted_sides(plan: Plan, speed: Speed, on: date) -> tuple[HostedSide, ...]:
     """The same model at other hosts, by price. Its tokens are the same, so no ratio applies."""
     rows = []
-    for offer in hosted.offers().offer:
+    for offer in offers().offer:
         price = offer.price.get(plan.model)
         if price is not None:
             usd = price.output + price.input * (speed.tokens_per_output_token - 1)

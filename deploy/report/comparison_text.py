@@ -39,8 +39,14 @@ def change(comparison: Comparison) -> str:
     """What would turn the answer."""
     if not comparison.what_would_change_it:
         return ""
-    title = "Beside that" if comparison.answer == "cheaper" else "What would change it"
-    return f"{title}\n" + "\n".join(wrapped(text, "- ") for text in comparison.what_would_change_it)
+    return f"{change_title(comparison)}\n" + "\n".join(
+        wrapped(text, "- ") for text in comparison.what_would_change_it
+    )
+
+
+def change_title(comparison: Comparison) -> str:
+    """What stands above that: where the answer is a yes, it is only more of the same."""
+    return "Beside that" if comparison.answer == "cheaper" else "What would change it"
 
 
 def own_table(comparison: Comparison) -> str:

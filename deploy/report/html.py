@@ -8,7 +8,7 @@ from markupsafe import Markup
 from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import PLACEHOLDER
 from deploy.report import plots
-from deploy.report.comparison_text import tie
+from deploy.report.comparison_text import change_title, tie
 from infra.data import shipped_text
 from infra.money import count, dollars, percent
 from serving.probe.report import ProbeReport
@@ -41,7 +41,7 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(dollars=dollars, percent=percent, count=count, tie=tie)
+    made.filters.update(dollars=dollars, percent=percent, count=count, tie=tie, change_title=change_title)
     return made
 
 

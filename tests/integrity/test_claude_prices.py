@@ -7,7 +7,7 @@ import pytest
 from genai_prices import Usage, calc_price
 
 from deploy.costs.claude_prices import ClaudeModel, Rates, claude, price_list
-from deploy.costs.hosted import Offer, offers
+from deploy.costs.hosted_offers import Offer, offers
 from deploy.costs.knobs import table as knobs
 from deploy.costs.token_ratio import RANGE
 from deploy.costs.token_ratio import table as ratios

@@ -43,5 +43,5 @@ class Offers(Record):
 
 @cache
 def offers() -> Offers:
-    """Parse hosted.toml once."""
-    return Offers.model_validate(shipped_table("deploy.costs", "hosted.toml"))
+    """Parse hosted_offers.toml once."""
+    return Offers.model_validate(shipped_table("deploy.costs", "hosted_offers.toml"))
