@@ -187,12 +187,14 @@ def test_down_looks_on_ec2_for_what_a_broken_document_or_a_ledger_says_is_there(
     if text == "{":
         (path.parent / "ledger.jsonl").write_text("")
     asked = []
-    monkeypatch.setattr("deploy.targets.ec2.place.remove", lambda *names: asked.append(names) or GONE)
+
+    def remove(name: str, region: str | None) -> Teardown:
+        asked.append((name, region))
+        return Teardown(name=name, counts={}, left=())
+
+    monkeypatch.setattr("deploy.targets.ec2.place.remove", remove)
     assert run(["down", "mine"]) == 0
     assert asked == [("mine", None)]
-
-
-GONE = Teardown(name="mine", counts={}, left=())
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema_version": 2, "target": "ssh"}'])
