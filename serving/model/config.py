@@ -1,5 +1,6 @@
 """PURE: what a config.json says, in our words; its family says under which names."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -105,13 +106,27 @@ def precision_of(config: dict[str, Any]) -> str:
     quantization = config.get("quantization_config")
     if not isinstance(quantization, dict):
         return "bf16"
-    said = str(quantization).lower()
     method = str(quantization.get("quant_method"))
     if method in GONE:
         raise DocumentError(
             f"The checkpoint is stored with {method}, which vLLM no longer loads ({GONE[method]}).",
             "Use a compressed-tensors checkpoint: corral size scout --precision int4",
         )
-    if "nvfp4" in said:
+    settings = tuple(leaves(quantization))
+    words = [str(value).lower() for _, value in settings]
+    if any("nvfp4" in word for word in words):
         return "nvfp4"
-    return "int4" if "'num_bits': 4" in said or "awq" in said or "gptq" in said else "fp8"
+    is_int4 = ("num_bits", 4) in settings or any("awq" in word or "gptq" in word for word in words)
+    return "int4" if is_int4 else "fp8"
+
+
+def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting of nested tables and lists, under the name it has in its own table."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from leaves(inner, str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from leaves(inner, name)
+    else:
+        yield name, value

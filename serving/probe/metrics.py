@@ -57,7 +57,7 @@ class Figures:
     def report(self) -> ProbeReport:
         """All of it as the document."""
         run, samples = self.run, self.samples
-        client = client_of(self.ending.clients, samples)
+        client = client_of(self.ending.clients)
         rejected = reasons_to_reject(
             run, client, samples, float(numpy.median(self.ttft)) if len(self.ttft) else 0.0
         )
@@ -289,7 +289,7 @@ def load_of(run: Run) -> dict[str, object]:
     return {"api": run.target.api, **load, **lengths, **rest}
 
 
-def client_of(sides: list[ClientSide], samples: Samples) -> Client:
+def client_of(sides: list[ClientSide]) -> Client:
     """All processes of the probe as one: the busiest, the latest."""
     events = sum(side.events for side in sides)
     return Client(
