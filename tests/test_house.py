@@ -192,7 +192,7 @@ def literals(trees: list[ast.AST]) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "Literal"
         for value in ast.walk(node.slice)
-        if isinstance(value, ast.Constant)
+        if isinstance(value, ast.Constant) and isinstance(value.value, str)
     }
 
 

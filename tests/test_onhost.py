@@ -20,12 +20,12 @@ from fake_box import Box, commands, setup
 from fake_iam import allows
 from renting import an_order
 
-from deploy.targets.ec2 import boxes
 from deploy.targets.ec2.ordering import stored
 from deploy.targets.ssh.owned import removal_script
 from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
 from infra.onhost import watch
+from infra.phase import last_phase
 from serving.vllm.pack import pack
 
 ROOT = "/opt/corral/scout"
@@ -97,7 +97,7 @@ def test_the_first_boot_of_a_rented_box_runs_whole(box: MakeBox) -> None:
         "corral: scout: fetching the weights",
         "corral: scout: prepared",
     ]
-    assert boxes.last_phase(made.console, "scout") == "prepared"
+    assert last_phase(made.console, "scout").words == "prepared"
     assert made.path(f"{ROOT}/engine/.complete").read_text() == f"{host.engine_mark(setup().engine)}\n"
 
 
@@ -319,7 +319,7 @@ def test_a_download_that_fails_is_the_last_that_is_said(box: MakeBox) -> None:
     made.tool("sleep")
     made.fail("python -c SCRIPT")
     assert prepare(made).returncode != 0
-    assert boxes.last_phase(made.console, "scout").startswith("failed: weights, line ")
+    assert last_phase(made.console, "scout").words.startswith("failed: weights, line ")
 
 
 def test_weights_of_the_image_are_used_where_they_lie(box: MakeBox, tmp_path: Path) -> None:
@@ -328,7 +328,7 @@ def test_weights_of_the_image_are_used_where_they_lie(box: MakeBox, tmp_path: Pa
     made = box(weights=str(place))
     assert prepare(made).returncode != 0
     assert not made.path(f"{ROOT}/model.complete").exists()
-    assert boxes.last_phase(made.console, "scout").startswith("failed: weights, line ")
+    assert last_phase(made.console, "scout").words.startswith("failed: weights, line ")
     (place / "config.json").write_text("{}")
     assert prepare(made).returncode == 0
     assert made.path(f"{ROOT}/model").resolve() == place
@@ -379,7 +379,7 @@ def test_whatever_fails_ends_the_preparation_and_is_named(
     made.fail(call)
     done = prepare(made)
     assert done.returncode != 0
-    assert boxes.last_phase(made.console, "scout").startswith(f"failed: {step}, line ")
+    assert last_phase(made.console, "scout").words.startswith(f"failed: {step}, line ")
     assert made.calls[-1].startswith(call)
     assert step not in MARKS or not made.path(f"{ROOT}/{MARKS[step]}").exists()
 
@@ -393,7 +393,7 @@ def test_an_engine_that_comes_in_short_is_none_wherever_it_was_cut(box: MakeBox,
     archive = engine_archive(tmp_path)
     for blocks in CUTS:
         assert prepare(made, archive[: blocks * 512]).returncode != 0, blocks
-        assert boxes.last_phase(made.console, "scout").startswith("failed: engine, line "), blocks
+        assert last_phase(made.console, "scout").words.startswith("failed: engine, line "), blocks
         assert not made.path(f"{ROOT}/engine/.complete").exists(), blocks
     assert prepare(made, archive).returncode == 0
     assert made.path(f"{ROOT}/engine/.complete").read_text() == "python3   -\n"
@@ -498,7 +498,7 @@ def test_a_server_never_starts_without_its_lock_or_its_key_and_that_is_told(
         f"corral: {why}, so the server is not started",
     )
     # On EC2 the console is where it is seen, on a host of one's own the phase.
-    assert boxes.last_phase(made.console, "scout") == f"failed: start: {why}"
+    assert last_phase(made.console, "scout").words == f"failed: start: {why}"
     assert made.path(f"{ROOT}/phase").read_text() == f"failed: start: {why}\n"
     # The end of what there was goes on without nft, too.
     assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
@@ -513,7 +513,7 @@ def test_once_it_is_mended_the_server_starts_and_nothing_is_said_to_fail(box: Ma
     assert start_of(made, setup(api_key="generated")) == [0, 0]
     made.path(f"{ROOT}/phase").write_text("failed: start: nft is missing\n")
     assert start_of(made, setup(api_key="generated")) == [0, 0]
-    assert boxes.last_phase(made.console, "scout") == "prepared"
+    assert last_phase(made.console, "scout").words == "prepared"
     # What else failed is not told away.
     made.path(f"{ROOT}/phase").write_text("failed: weights, line 9\n")
     assert start_of(made, setup(api_key="generated")) == [0, 0]
@@ -635,7 +635,7 @@ def test_after_the_notice_the_phase_is_the_notices_whatever_else_is_said(box: Ma
     made.path(f"{ROOT}/interrupted").write_text("interrupted by EC2: spot notice\n")
     assert made.run([f"{ROOT}/bin/phase", "prepared"]).returncode == 0
     assert made.path(f"{ROOT}/phase").read_text() == "interrupted by EC2: spot notice\n"
-    assert boxes.last_phase(made.console, "scout") == "interrupted by EC2: spot notice"
+    assert last_phase(made.console, "scout").words == "interrupted by EC2: spot notice"
 
 
 PINS = "aiohttp==3.14.5\nvllm==0.33.0\n"

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2 import boxes, ordering
+from deploy.targets.ec2 import ordering
 from deploy.targets.ec2.options import Ec2Options
 from infra import cloud_init
 from infra.errors import EndpointError
+from infra.phase import last_phase
 from infra.ssh import Host
 from serving.sizing.plan import Plan
 from serving.vllm import client
@@ -156,7 +157,7 @@ def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> No
     machine.ssh("systemctl start corral-tiny.service; /opt/corral/tiny/bin/phase prepared")
     assert "ActiveState=inactive" in machine.ssh(show)
     console = (machine.folder / "console").read_text(errors="replace")
-    assert boxes.last_phase(console, "tiny") == words
+    assert last_phase(console, "tiny").words == words
 
 
 class Stream(Thread):

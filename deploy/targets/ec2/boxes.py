@@ -1,22 +1,24 @@
 """What rented boxes say of themselves and are told: their preparation, their rank, their end."""
 
 import math
-import re
 import shlex
 
 from deploy.targets.deployment import Deployment
 from infra import host as hosts
+from infra import wait
 from infra.aws import failover, power, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.order import Order
 from infra.aws.rented_machines import Rented
 from infra.errors import CloudError, HostError, ServerError
+from infra.phase import Phase, last_phase
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.startup_log import load_budget_s
 
 POLL_S = 15.0
 SAY_EVERY_S = 30.0
+OVER = ("prepared", "failed", "interrupted")
 # Less than a box that was stopped waits to be told its end (onhost/watch.py).
 TOLD_WITHIN_S = 600.0
 # Boot, and pip or a packed engine; the weights come on top.
@@ -24,42 +26,38 @@ ENGINE_WITHIN_S = 1800.0
 DOWNLOAD_BYTES_PER_S = 100e6
 
 
-def phase(aws: Aws, deployment: Deployment, machine: Rented) -> str:
-    """The last word of the box's own preparation, from its console; empty before the first."""
+def phase(aws: Aws, deployment: Deployment, machine: Rented) -> Phase:
+    """What the box told last of its own preparation, on its console."""
     return last_phase(failover.console(aws, machine.region, machine.instance_id), deployment.name)
-
-
-def last_phase(console: str, name: str) -> str:
-    """The last phase a console tells; empty before the first."""
-    said = re.findall(rf"^.*?corral: {re.escape(name)}: (.+?)\s*$", console, re.MULTILINE)
-    return said[-1] if said else ""
 
 
 def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
     """Wait until the box has engine and weights. Raises ServerError when it says it failed, or time is over."""
-    limit_s = prepared_within_s(deployment)
-    begun_s, last = aws.clock(), ""
-    until, said_s = begun_s + limit_s, begun_s
-    while True:
+    limit_s, begun_s = prepared_within_s(deployment), aws.clock()
+    last, told_s = Phase(), begun_s
+
+    def look() -> Phase:
+        """What it told last, passed on when it is new, or was not said for long."""
+        nonlocal last, told_s
         now = phase(aws, deployment, machine)
-        if now != last or aws.clock() >= said_s + SAY_EVERY_S:
+        if now != last or aws.clock() >= told_s + SAY_EVERY_S:
             aws.say(f"serve: {machine.instance_id}: {so_far(deployment, now, aws.clock() - begun_s)}")
-            said_s = aws.clock()
+            told_s = aws.clock()
         last = now
-        if now == "prepared":
-            return
-        if now.startswith("failed"):
-            raise ServerError(
-                f"The box could not prepare itself: {now}.", f"Read all: corral logs {deployment.name}"
-            )
-        if now.startswith("interrupted"):
-            raise ServerError(f"{machine.instance_id}: {now}.", again(deployment))
-        if aws.clock() >= until:
-            raise ServerError(
-                f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last or 'nothing'}.",
-                next_step(deployment),
-            )
-        aws.sleep(POLL_S)
+        return now
+
+    wait.until(look, lambda now: now.state in OVER, aws.pace(limit_s, POLL_S))
+    if last.state == "failed":
+        raise ServerError(
+            f"The box could not prepare itself: {last.words}.", f"Read all: corral logs {deployment.name}"
+        )
+    if last.state == "interrupted":
+        raise ServerError(f"{machine.instance_id}: {last.words}.", again(deployment))
+    if last.state != "prepared":
+        raise ServerError(
+            f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last.words or 'nothing'}.",
+            next_step(deployment),
+        )
 
 
 def tell_end(name: str, machine: Rented, minutes: int) -> None:
@@ -74,16 +72,21 @@ def tell_end(name: str, machine: Rented, minutes: int) -> None:
 
 def wait_told(aws: Aws, name: str, machine: Rented, minutes: int) -> None:
     """The same of a box that has just started and may not be reached yet. Raises HostError when it never is."""
-    until = aws.clock() + TOLD_WITHIN_S
-    while True:
+
+    def untold() -> HostError | None:
         try:
-            return tell_end(name, machine, minutes)
+            tell_end(name, machine, minutes)
         except HostError as error:
-            if aws.clock() >= until:
-                error.hint = f"It ends itself soon unless it is told: corral extend {name} {minutes}m"
-                raise
-            aws.say(f"{machine.instance_id}: {error.message}")
-        aws.sleep(POLL_S)
+            return error
+        return None
+
+    def tell(error: HostError | None) -> None:
+        aws.say(f"{machine.instance_id}: {error.message if error else ''}")
+
+    error = wait.until(untold, lambda error: error is None, aws.pace(TOLD_WITHIN_S, POLL_S), tell)
+    if error:
+        error.hint = f"It ends itself soon unless it is told: corral extend {name} {minutes}m"
+        raise error
 
 
 def prepared_within_s(deployment: Deployment) -> float:
@@ -91,10 +94,10 @@ def prepared_within_s(deployment: Deployment) -> float:
     return ENGINE_WITHIN_S + deployment.plan.weights_bytes / DOWNLOAD_BYTES_PER_S
 
 
-def so_far(deployment: Deployment, phase: str, elapsed_s: float) -> str:
+def so_far(deployment: Deployment, phase: Phase, elapsed_s: float) -> str:
     """How far a box is with its preparation, and how long that may take."""
     minutes = f"{elapsed_s / 60:.0f} of at most {prepared_within_s(deployment) / 60:.0f} minutes"
-    return f"{phase or 'booting'} ({minutes})"
+    return f"{phase.words or 'booting'} ({minutes})"
 
 
 def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], endpoint: Endpoint) -> None:
@@ -120,11 +123,11 @@ def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Se
     its lock or its key. None while no machine says so.
     """
     for machine in machines:
-        said = phase(aws, deployment, machine)
-        if said.startswith("interrupted"):
-            return ServerError(f"{machine.instance_id}: {said}.", again(deployment))
-        if said.startswith("failed"):
-            return ServerError(f"{machine.instance_id}: {said}.", next_step(deployment))
+        told = phase(aws, deployment, machine)
+        if told.state == "interrupted":
+            return ServerError(f"{machine.instance_id}: {told.words}.", again(deployment))
+        if told.state == "failed":
+            return ServerError(f"{machine.instance_id}: {told.words}.", next_step(deployment))
     return None
 
 

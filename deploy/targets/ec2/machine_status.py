@@ -52,11 +52,11 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     if machine.state != "running":
         return said(deployment, "provisioned", where)
     phase = boxes.phase(aws, deployment, machine)
-    if phase.startswith("interrupted"):
-        return said(deployment, "interrupted", f"{where}: {phase}. {boxes.again(deployment)}")
-    if phase != "prepared":
-        if phase.startswith("failed"):
-            return said(deployment, "dead", f"{where}: {phase}")
+    if phase.state == "interrupted":
+        return said(deployment, "interrupted", f"{where}: {phase.words}. {boxes.again(deployment)}")
+    if phase.state == "failed":
+        return said(deployment, "dead", f"{where}: {phase.words}")
+    if phase.state != "prepared":
         elapsed_s = (aws.now() - machine.launched_at).total_seconds()
         return said(deployment, "starting", f"{where}: {boxes.so_far(deployment, phase, elapsed_s)}")
     try:

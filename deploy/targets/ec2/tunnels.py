@@ -5,9 +5,11 @@ import socket
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from deploy.targets.deployment import Deployment, folder
 from infra import host as hosts
+from infra import wait
 from infra.aws import session
 from infra.aws.order import Order
 from infra.aws.rented_machines import Rented
@@ -16,7 +18,7 @@ from infra.record import write_text_atomically
 from serving.vllm.endpoint import Endpoint
 
 # A busy machine takes its time to start the AWS CLI and its plugin.
-OPEN_WITHIN_S = 90.0
+OPEN_WITHIN_S, LOOK_EVERY_S = 90.0, 0.2
 
 
 def endpoint(deployment: Deployment, order: Order, machine: Rented) -> Endpoint:
@@ -81,13 +83,16 @@ def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
 
 def wait_open(tunnel: session.Tunnel, path: Path) -> None:
     """Wait until the tunnel listens. Raises HostError when what holds it ends before, or it takes too long."""
-    until = time.monotonic() + OPEN_WITHIN_S
-    while time.monotonic() < until and session.held(path, tunnel.instance_id):
+
+    def look() -> Literal["open", "closed", "ended"]:
+        if not session.held(path, tunnel.instance_id):
+            return "ended"
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0:
-                return
-        time.sleep(0.2)
-    raise HostError(
-        "Session Manager opened no tunnel.",
-        f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
-    )
+            return "open" if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0 else "closed"
+
+    pace = wait.Pace(OPEN_WITHIN_S, LOOK_EVERY_S, time.sleep, time.monotonic)
+    if wait.until(look, lambda seen: seen != "closed", pace) != "open":
+        raise HostError(
+            "Session Manager opened no tunnel.",
+            f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
+        )

@@ -1,5 +1,6 @@
 """The weights of a rented box on their way to S3: counted there, and uploaded by a unit that outlives the session."""
 
+import math
 import shlex
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import boxes, documents
 from deploy.targets.weights_push import Pushed, check, pushed, sync
 from infra import host as hosts
+from infra import wait
 from infra.aws import bucket, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.bucket import Contents, Place
@@ -59,9 +61,12 @@ def upload(aws: Aws, name: str, machine: Rented, place: Place) -> None:
     again = f"sudo systemctl stop {unit} 2>/dev/null; sudo systemctl reset-failed {unit} 2>/dev/null"
     answered(machine, f"{again}; sudo {begin}")
     look = f"systemctl show --value --property=SubState {unit}"
-    while (state := answered(machine, look)) not in ("exited", "failed"):
-        aws.say(f"weights push: {machine.instance_id}: {state}")
-        aws.sleep(POLL_S)
+    state = wait.until(
+        lambda: answered(machine, look),
+        lambda state: state in ("exited", "failed"),
+        aws.pace(math.inf, POLL_S),
+        lambda state: aws.say(f"weights push: {machine.instance_id}: {state}"),
+    )
     if state == "failed":
         lines = answered(
             machine, f"sudo journalctl --no-pager --output=cat --lines=5 --unit={unit}"
