@@ -39,12 +39,12 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: str, where: Where, wishes: Wishes, token: TokenFile) -> Asking:
+def asking_for(plan: Path, where: Where, wishes: Wishes, token: TokenFile) -> Asking:
     """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
     target = checked_place(where.target)
     of_place = wishes.of(target)
     place = place_called(target)
-    planned = deployment_for(Plan.read(Path(plan)), target, where.name)
+    planned = deployment_for(Plan.read(plan), target, where.name)
     deployment, of_place = place.wished(planned, of_place)
     return Asking(place.with_token_file(deployment, token.hf_token_file), of_place)
 

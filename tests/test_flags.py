@@ -1,6 +1,8 @@
 """Records as flags: every kind of field, what is refused and how, and what the help shows."""
 
+import ast
 import json
+from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -14,8 +16,10 @@ from deploy.cli import run as running
 from deploy.cli.flags import Command, verb
 from deploy.cli.main import app
 from deploy.cli.verbs import VERBS
-from infra.asked import Asked, Flag, number
+from infra.asked import Asked, Flag, flag_names, number
 from infra.errors import UsageError
+
+ROOT = Path(__file__).parent.parent
 
 
 class Boat(Asked):
@@ -195,6 +199,12 @@ def test_the_line_of_a_verb_fits_the_terminal(name: str) -> None:
     assert VERBS[name].endswith(".")
 
 
+def records(record: type[Asked] = Asked) -> list[type[Asked]]:
+    """All records of flags that the program has."""
+    below = [each for kind in record.__subclasses__() for each in records(kind)]
+    return [record, *below] if not record.__module__.startswith("test") else []
+
+
 def commands(group: Any) -> list[Any]:
     """All commands below a group."""
     below = [commands(each) if hasattr(each, "commands") else [each] for each in group.commands.values()]
@@ -228,3 +238,31 @@ def test_a_record_that_extends_another_shows_its_own_first(capsys: pytest.Captur
 def test_a_bound_as_a_person_writes_it() -> None:
     bounds = (999.5, 1000.0, -1000, 0.001, Decimal("0.30"))
     assert [number(each) for each in bounds] == ["999.5", "1,000", "-1,000", "0.001", "0.30"]
+
+
+def declared(path: Path) -> list[str]:
+    """The flags that a file declares in typer's words."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return [
+        ast.unparse(call) for call in calls if ast.unparse(call.func) in ("typer.Option", "typer.Argument")
+    ]
+
+
+def test_no_flag_is_declared_twice() -> None:
+    """What several verbs take is one name of deploy.cli.flags, or a field of one record."""
+    commands(typer.main.get_command(app))  # imports every verb with its records
+    fields = [
+        (flag_names(record, field), record.model_fields[field].description)
+        for record in set(records())
+        for field in vars(record).get("__annotations__", ())
+        if field in record.model_fields
+    ]
+    options = [each for path in (ROOT / "deploy").rglob("*.py") for each in declared(path)]
+    said = Counter[object](fields) + Counter[object](options)
+    assert [each for each, times in said.items() if times > 1] == []
+
+
+def test_an_option_never_vanishes_in_locals() -> None:
+    """A type checker and an editor follow a name, and no dictionary of all of them."""
+    files = [path for floor in ("deploy", "serving", "infra") for path in (ROOT / floor).rglob("*.py")]
+    assert [path for path in files if "locals()" in path.read_text(encoding="utf-8")] == []

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from deploy.bundle.packing import Packing
+from deploy.cli.flags import Json, PlanFile
 
 app = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
 
@@ -16,17 +17,14 @@ ManifestSha256 = Annotated[
         "--manifest-sha256", metavar="HEX", help="The checksum that create printed, told another way."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("create")
 def create(
-    plan: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
-    ],
+    plan: PlanFile,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to make it.")],
     packing: Packing,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Pack a plan's engine, its model and corral into a folder. Safe to repeat: an interrupted one goes on."""
     from deploy.bundle.create import create as run
@@ -42,7 +40,7 @@ def create(
 
 
 @app.command("verify")
-def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJson = False) -> int:
+def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: Json = False) -> int:
     """Say everything that is wrong with a bundle; asks no network, changes nothing. Exit 4 when anything is."""
     from deploy.bundle.manifest import checked_sha256
     from deploy.bundle.verify import verify as run
@@ -65,7 +63,7 @@ def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJs
 
 
 @app.command("install")
-def install(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: AsJson = False) -> None:
+def install(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: Json = False) -> None:
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run
     from deploy.bundle.manifest import checked_sha256

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
 from deploy.costs.claude_cost_options import RequestOptions, Way
 
 
@@ -11,7 +12,7 @@ def claude_cost(
     model: Annotated[str, typer.Option(help="claude-sonnet-5-5, haiku-5.5, ...")],
     asked: RequestOptions,
     way: Way,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
     from deploy.costs.claude_cost import claude_cost, cost_text

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
 from deploy.costs.compare_options import Question
 
 
@@ -18,7 +19,7 @@ def compare(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder for comparison.json and report.html.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never."""
     from deploy.costs.compare import compare

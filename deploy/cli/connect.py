@@ -1,11 +1,8 @@
 """`corral connect` and `corral ssh`: the way to a server, and to its machine."""
 
-from typing import Annotated
+from deploy.cli.flags import Json, Name
 
-import typer
-
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")]
+AsJson = Json
 
 
 def connect(name: Name, as_json: AsJson = False) -> None:

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json, Name
+
 
 def down(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    name: Name,
     target: Annotated[
         str | None,
         typer.Option("--target", help="ec2: look for it there by its tag, with or without documents here."),
@@ -14,7 +16,7 @@ def down(
     region: Annotated[
         str | None, typer.Option("--region", help="ec2: the region to ask which regions there are.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Take it away and count what is left, type by type. Exit code 10 when anything is."""
     from deploy.line import down as run

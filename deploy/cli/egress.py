@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Name
+
 
 def egress(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    name: Name,
     target: Annotated[
         list[str] | None,
         typer.Option(

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="The vLLM that corral starts on this machine.")
+from deploy.cli.flags import Json
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app = typer.Typer(no_args_is_help=True, help="The vLLM that corral starts on this machine.")
 
 
 @app.command("install")
-def install(as_json: AsJson = False) -> None:
+def install(as_json: Json = False) -> None:
     """Install vLLM's CPU build into $CORRAL_HOME/engine: enough to try the whole line without a GPU."""
     from deploy.targets.deployment import home
     from infra.say import emit, progress
@@ -22,7 +22,7 @@ def install(as_json: AsJson = False) -> None:
 
 
 @app.command("show")
-def show(as_json: AsJson = False) -> None:
+def show(as_json: Json = False) -> None:
     """Say which vLLM corral would start here, and where it was found."""
     import os
 
@@ -37,7 +37,7 @@ def show(as_json: AsJson = False) -> None:
 @app.command("pack")
 def pack(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar", help="Where to write it.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Pack the engine of this machine for hosts without internet: provision --engine s3://BUCKET/FILE.tar."""
     import os

@@ -1,21 +1,15 @@
 """`corral export`: a plan in the words of Compose, Kubernetes, SkyPilot and others."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
+from deploy.cli.flags import Json, PlanFile
 from deploy.export.export_options import ExportOptions
 from deploy.targets.ec2.options import BoxOptions
 
 
 def export(
-    plan: Annotated[
-        Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
-    ],
+    plan: PlanFile,
     options: ExportOptions,
     box: BoxOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Render a plan for another tool; nothing is run or asked. Secrets are named in the output, never contained."""
     from deploy.export.export_options import ask_for

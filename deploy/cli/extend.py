@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json, Name
+
 
 def extend(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment.")],
+    name: Name,
     ttl: Annotated[str, typer.Argument(metavar="TIME", help="How long from now: 90m, 8h, 2d.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
     from deploy.line import extend as run

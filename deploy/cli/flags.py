@@ -8,6 +8,13 @@ from typing import Annotated, Any, get_args, get_origin
 import typer
 from typer.core import TyperCommand
 
+PlanFile = Annotated[
+    Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
 TYPED = (bool, int, float, Path)
 """What the parser reads itself; all else is handed to the record as text."""
 

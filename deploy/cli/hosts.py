@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 app = typer.Typer(no_args_is_help=True, help="Machines you own: what they are, and what corral put on them.")
 
 Destinations = Annotated[
     list[str], typer.Argument(metavar="HOST...", help="USER@HOST, or a name of ~/.ssh/config.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("show")
-def show(destinations: Destinations, as_json: AsJson = False) -> None:
+def show(destinations: Destinations, as_json: Json = False) -> None:
     """Say what each host is (GPUs, driver, memory, disk, clock) and which deployments it carries; changes nothing."""
     from deploy.targets.ssh.owned_hosts import described, inventory
     from infra.say import emit
@@ -28,7 +29,7 @@ def adopt(
         str, typer.Argument(metavar="HOST", help="USER@HOST, or a name of ~/.ssh/config.")
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name there.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Copy a deployment's document from its host, so that status, logs and down work from this machine too."""
     from deploy.targets.ssh.owned_hosts import adopt

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Name
+
 
 def logs(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")],
+    name: Name,
     follow: Annotated[
         bool, typer.Option("-f", "--follow", help="Go on until the server ends, or Ctrl-C.")
     ] = False,

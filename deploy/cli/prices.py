@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 
 def prices(
     types: Annotated[
@@ -16,7 +18,7 @@ def prices(
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Ask AWS (pricing:GetProducts) and keep what it says.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Show each price with its source and age. `size`, `capacity`, `compare` and `provision` use the newest.
 

@@ -4,23 +4,22 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json, PlanFile, Yes
 from deploy.provision_request import Where
 from deploy.targets.hub_weights import TokenFile
 from deploy.targets.wishes import Wishes
 
 
 def provision(
-    plan: Annotated[
-        str, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
-    ],
+    plan: PlanFile,
     where: Where,
     wishes: Wishes,
     token: TokenFile,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
+    yes: Yes = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what would be asked, as JSON; asks nobody.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Check everything first, show the price, ask, then make the machine ready. Safe to repeat."""
     from deploy.line import dry_run as requests

@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 
 def reap(
     region: Annotated[
         list[str] | None, typer.Option("--region", help="Only these regions; repeatable. [all enabled]")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Find what corral rented for anybody in this account and what should have ended; end it and prove it."""
     from deploy.line import reap as run

@@ -5,10 +5,12 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that corral compare --output wrote.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
     from deploy.costs.comparison import Comparison

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
 from deploy.targets.hub_weights import TokenFile
 
 
@@ -25,7 +26,7 @@ def serve(
     stay: Annotated[
         bool, typer.Option("--supervise", help="Stay, and start it again when it dies; Ctrl-C ends it.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the endpoint as one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
     from deploy.launch import deployment_of, launch, shown

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Name
+
 
 def stop(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")],
+    name: Name,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print its status afterwards as one JSON object.")
     ] = False,

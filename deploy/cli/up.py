@@ -1,23 +1,18 @@
 """`corral up`: provision and serve in one go."""
 
-from typing import Annotated
-
-import typer
-
+from deploy.cli.flags import Json, PlanFile, Yes
 from deploy.provision_request import Where
 from deploy.targets.hub_weights import TokenFile
 from deploy.targets.wishes import Wishes
 
 
 def up(
-    plan: Annotated[
-        str, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
-    ],
+    plan: PlanFile,
     where: Where,
     wishes: Wishes,
     token: TokenFile,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Make the machine ready and serve on it; returns when it answers. Safe to repeat."""
     from deploy.line import up as run

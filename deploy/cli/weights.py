@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 app = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
 
 
@@ -24,7 +26,7 @@ def push(
             "--region", help="For a FOLDER: where the machines will be. [as AWS is configured here]"
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Keep the weights in a bucket: from the rented machine that has them, or from a folder of this one.
 

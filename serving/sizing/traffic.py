@@ -82,9 +82,9 @@ class TrafficOptions(Asked):
     peak_factor: Annotated[float, Field(ge=1, le=MOST)] = 2.0
     """The busiest moment over the average."""
     input_tokens: AskedLengths = Lengths(low=1000)
-    """1000, 500-2000 (uniform) or 1000~300 (normal)."""
+    """Of a prompt: 1000, 500-2000 (uniform) or 1000~300 (normal)."""
     output_tokens: AskedLengths = Lengths(low=300)
-    """As --input-tokens."""
+    """Of an answer, as --input-tokens."""
 
     @model_validator(mode="after")
     def said_in_one_way(self) -> Self:

@@ -4,10 +4,14 @@ import json
 import re
 import sys
 from decimal import Decimal, InvalidOperation
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from deploy.targets.deployment import home
 from deploy.targets.ec2.options import matching
 from infra import catalog
+from infra.asked import Asked
 from infra.aws import capacity_blocks
 from infra.aws.api import Aws
 from infra.aws.boto import Boto, checked_regions
@@ -16,6 +20,19 @@ from infra.aws.ledger import Ledger
 from infra.aws.renting import told
 from infra.errors import CapacityError, UsageError
 from infra.say import is_somebody_there, progress
+
+
+class BlockOptions(Asked):
+    """Which blocks."""
+
+    heading: ClassVar[str] = "The block"
+
+    region: str = "us-east-1"
+    """The region."""
+    count: Annotated[int, Field(ge=1, le=64)] = 1
+    """How many machines."""
+    days: int = 1
+    """1 to 14, or whole weeks up to 182."""
 
 
 class Bought(Offering):
@@ -32,13 +49,15 @@ def wanted(offering_id: str, typed: str | None) -> None:
 
 
 @told
-def offered(instance_type: str, region: str, count: int, days: int) -> tuple[Offering, ...]:
+def offered(instance_type: str, asked: BlockOptions) -> tuple[Offering, ...]:
     """What is on offer. Raises UsageError for a type, region or length that cannot be."""
-    checked_regions((region,))
+    checked_regions((asked.region,))
     if catalog.machine(instance_type).name not in catalog.ec2_types():
         raise UsageError(f"{instance_type} is not an EC2 type.", "For example: p5.48xlarge")
-    hours = checked_hours(days)
-    return capacity_blocks.offerings(Aws(Boto(), say=progress), region, instance_type, count, hours)
+    hours = checked_hours(asked.days)
+    return capacity_blocks.offerings(
+        Aws(Boto(), say=progress), asked.region, instance_type, asked.count, hours
+    )
 
 
 def chosen(offerings: tuple[Offering, ...], offering_id: str) -> Offering:
