@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from deploy.targets.ec2 import tunnels
 from infra.aws import session
 from infra.aws.rented_machines import Rented
 from infra.errors import AuthError, HostError
+from infra.ports import free_port
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm import client
@@ -97,8 +99,13 @@ def test_a_box_that_has_made_no_key_yet_leaves_no_file(
 
 
 def test_the_next_free_port_is_taken(deployment: Deployment) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert port < tunnels.free_port(port) < port + 100
+        assert port < free_port(port) < port + 100
+
+
+def test_a_port_that_is_given_to_another_is_passed_over() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        after = free_port(port)
+        assert after < free_port(port, {after}) < port + 100

@@ -15,6 +15,7 @@ from infra.aws import failover, session
 from infra.aws.rented_machines import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
+from infra.ports import free_port
 from infra.processes import Birth, birth
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -213,4 +214,4 @@ def test_a_port_that_another_took_meanwhile_is_given_up_for_the_next(
 def test_a_port_that_is_taken_is_passed_over() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert tunnels.free_port(port) > port
+        assert free_port(port) > port

@@ -3,7 +3,6 @@
 import re
 import socket
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +13,7 @@ from infra.aws import session
 from infra.aws.order import Order
 from infra.aws.rented_machines import Rented
 from infra.errors import HostError
+from infra.ports import free_port
 from infra.record import write_text_atomically
 from serving.vllm.endpoint import Endpoint
 
@@ -53,14 +53,6 @@ def key_file(deployment: Deployment, machine: Rented) -> Path:
             raise HostError(f"{machine.instance_id} has no key for its server yet.", "Try again in a minute.")
         write_text_atomically(path, f"{key[1]}\n")
     return path
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port, or one of the hundred after it."""
-    for port in range(wanted, wanted + 100):
-        with suppress(OSError, OverflowError), socket.create_server(("127.0.0.1", port)):
-            return port
-    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
 
 
 def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:

@@ -1,6 +1,5 @@
 """How the server of an SSH host is reached from here: the key's file, the tunnel's port, the endpoint."""
 
-import socket
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
@@ -9,6 +8,7 @@ from typing import ClassVar, Literal
 from deploy.targets.deployment import Deployment, folder
 from infra import host as hosts
 from infra.errors import DocumentError, HostError
+from infra.ports import free_port, is_free
 from infra.record import Document, removed, write_text_atomically
 from infra.ssh import Host
 from serving.vllm.endpoint import Endpoint
@@ -76,7 +76,7 @@ def _base_url(deployment: Deployment, host: Host) -> str:
         try:
             host.forward(port, serve.host, serve.port)
         except HostError:
-            if _is_free(port):
+            if is_free(port):
                 raise
             port = _local_port(deployment, host, lost=port)  # somebody else has it by now
             host.forward(port, serve.host, serve.port)
@@ -90,7 +90,7 @@ def _local_port(deployment: Deployment, host: Host, lost: int = 0) -> int:
     with _one_at_a_time:
         kept = _kept(deployment)
         if kept.get(host.destination, lost) == lost:
-            kept[host.destination] = _free_port(deployment.plan.serve.port, set(kept.values()))
+            kept[host.destination] = free_port(deployment.plan.serve.port, set(kept.values()))
             with suppress(HostError):  # a full disk: the next time it may be another port
                 Tunnels(local_ports=kept).write(_file(deployment))
         return kept[host.destination]
@@ -105,19 +105,3 @@ def _kept(deployment: Deployment) -> dict[str, int]:
 
 def _file(deployment: Deployment) -> Path:
     return folder(deployment.name) / "tunnels.json"
-
-
-def _free_port(wanted: int, taken: set[int]) -> int:
-    """The wanted port, or one of the hundred after it: people remember those."""
-    for port in range(wanted, wanted + 100):
-        if port not in taken and _is_free(port):
-            return port
-    raise HostError(f"No port from {wanted} on is free on this machine.", "See what uses them: ss -ltn")
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except (OSError, OverflowError):
-        return False
-    return True
