@@ -229,6 +229,13 @@ def test_a_dense_llama_folder_is_planned_from_the_row_of_its_family(llama: Path)
     assert says_nothing_of_llama_4(found)
 
 
+def test_every_layer_of_a_dense_llama_keeps_all_of_a_request(
+    llama: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["size", str(llama), "--on", "4xH100", "--explain"]) == 0
+    assert "8,192 blocks of 16 tokens: all of it in every layer\n" in capsys.readouterr().out
+
+
 def test_a_dense_llama_on_a_cpu(llama: Path) -> None:
     cpu = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, ram_gib=256.0)
     found = plan(sized_model.from_contents(door.read(llama), "mine"), cpu, Options())

@@ -109,12 +109,12 @@ def parse(table: dict[str, Any]) -> dict[str, Model]:
     """The models of a table like models.toml; a row may take what it does not say from a `base` table."""
     schemes = {name: Scheme(name=name, **row) for name, row in table["scheme"].items()}
     return {
-        name: one_model(name, table.get(row.get("base", ""), {}) | row, schemes)
+        name: model_of(name, table.get(row.get("base", ""), {}) | row, schemes)
         for name, row in table["model"].items()
     }
 
 
-def one_model(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Model:
+def model_of(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Model:
     """One table of models.toml as a model."""
     checkpoints = {
         precision: Checkpoint(**(spec | {"scheme": schemes[spec["scheme"]]}))

@@ -9,7 +9,7 @@ from infra.prices import price_of
 from serving.model.gpu_support import refusal
 from serving.model.memory import Budget, Term
 from serving.model.weights import Split
-from serving.sizing import reasons
+from serving.sizing import plan_notes, reasons
 from serving.sizing.fit import Outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Throughput, Workload
@@ -43,7 +43,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         region=options.region,
         usd_per_mtok=usd_per_mtok(price, throughput),
         serve=serve(case, outcome),
-        notes=reasons.notes(case, outcome, fits, price) if gpu else (reasons.NO_GPU,),
+        notes=plan_notes.notes(case, outcome, fits, price) if gpu else (plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         **(curve(case, outcome) if throughput and with_curve else {}),

@@ -1,5 +1,7 @@
 """PURE: every number of a plan as a readable derivation."""
 
+from math import ceil
+
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import NAMES
@@ -51,12 +53,19 @@ def kv(plan: Plan) -> str:
             "KV cache (vLLM v1/core/kv_cache_utils.py)",
             f"  num_blocks = floor({plan.memory.kv_cache_gib:.3f} GiB / {k.bytes_per_block:,} B) = {k.num_blocks:,}",
             f"  a request of {length:,} tokens reserves {k.blocks_per_request:,} blocks of {k.block_size} tokens: "
-            "all of it in the global layers, no more than a chunk and the tokens in flight in each group of local ones",
+            f"{reserved(plan)}",
             f"  maximum concurrency = {k.num_blocks:,} / {k.blocks_per_request:,} = {k.max_concurrency:.2f}x",
             f"  KV cache size = {k.max_concurrency:.4f} x {length:,} = {k.tokens:,} tokens",
             f"  longest request = {k.max_context_tokens:,} tokens",
         ]
     )
+
+
+def reserved(plan: Plan) -> str:
+    """What of a request each layer reserves; where its blocks are just those of its tokens, all layers are alike."""
+    if plan.kv.blocks_per_request == ceil((plan.serve.max_model_len or 0) / plan.kv.block_size):
+        return "all of it in every layer"
+    return "all of it in the global layers, no more than a chunk and the tokens in flight in each group of local ones"
 
 
 def speed(plan: Plan) -> str:

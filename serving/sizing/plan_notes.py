@@ -1,0 +1,128 @@
+"""PURE: what the reader of a plan should know, in sentences with numbers."""
+
+from datetime import date
+
+from infra import day
+from infra.catalog import ec2_types_with
+from infra.hardware import Gpu, Machine
+from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
+from serving.model import gpu_support
+from serving.sizing.fit import Outcome, most_squeezed
+from serving.sizing.memory_pool import Case
+from serving.sizing.plan import Price
+from serving.sizing.size_options import Options
+from serving.sizing.sized_model import SizedModel
+from serving.vllm.versions import version_note
+
+NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
+COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
+
+
+def notes(
+    case: Case, outcome: Outcome, fits: bool, price: Price | None, today: date | None = None
+) -> tuple[str, ...]:
+    """Everything worth knowing of a plan for GPUs, most important first."""
+    subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
+    assert gpu is not None
+    known = [
+        *(fitting_notes(subject, outcome) if fits else failing_notes(case)),
+        *sold_notes(machine, gpu),
+        *gpu_support.notes(
+            gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
+        ),
+        *price_notes(machine, price, options, today or day.today()),
+        *idle_notes(machine, outcome),
+        *(hybrid_notes(subject, outcome, options) if fits else ()),
+    ]
+    about_version = version_note(outcome.rules.version)
+    return (*known, about_version) if about_version else tuple(known)
+
+
+def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:
+    """What the launch changes against vLLM's defaults, and why."""
+    said = []
+    if outcome.knobs.squeezed:
+        text = " It takes no images then." if "--language-model-only" in outcome.knobs.squeezed else ""
+        said.append(f"Fits with {', '.join(outcome.knobs.squeezed)} in place of vLLM's defaults.{text}")
+    full = subject.architecture.max_position_embeddings
+    saved = (full - outcome.max_position_embeddings) * subject.architecture.head_dim * 2 / 2**30
+    if saved > 0.005:
+        said.append(
+            f"--hf-overrides sets max_position_embeddings to {outcome.max_position_embeddings}: without it every GPU "
+            f"holds a rotary table for {full:,} positions, {saved:.2f} GiB more."
+        )
+    if subject.extra_bytes_at_most:
+        said.append(
+            f"{subject.repo} may be up to {subject.extra_bytes_at_most / 1e9:.1f} GB larger than planned "
+            f"({subject.weights_source})."
+        )
+    return said
+
+
+def hybrid_notes(subject: SizedModel, outcome: Outcome, options: Options) -> list[str]:
+    """Short requests pay for the hybrid KV manager and gain nothing; say what doing without it would hold."""
+    chunk = subject.architecture.attention_chunk_size or 0
+    groups = outcome.layout.full_groups + outcome.layout.local_groups
+    if groups < 2 or options.request_tokens > chunk or outcome.verdict != "fits":
+        return []
+    longest = (outcome.num_blocks // groups - 1) * outcome.layout.block_size
+    return [
+        f"Requests of up to {chunk:,} tokens gain nothing from the hybrid KV manager. "
+        f"--disable-hybrid-kv-cache-manager was measured 1 to 2 ms a token faster (vllm #21761, #46553), "
+        f"and requests could still be {min(longest, subject.architecture.max_position_embeddings):,} tokens long."
+    ]
+
+
+def failing_notes(case: Case) -> list[str]:
+    """How far it is from fitting when squeezed."""
+    last = most_squeezed(case)
+    if last.knobs.squeezed and last.kv_gib < 0:
+        return [f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU."]
+    return []
+
+
+def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:
+    """For a shape that EC2 does not rent out: what it rents of that GPU."""
+    sold = ec2_types_with(gpu.family)
+    if (
+        machine.kind != "owned"
+        or not sold
+        or any(each.gpu == gpu and each.gpu_count == machine.gpu_count for each in sold)
+    ):
+        return []
+    counts = sorted({each.gpu_count for each in sold})
+    by = COUNTS.get(counts[0], "") if len(counts) == 1 else "by " + " or ".join(map(str, counts))
+    return [f"EC2 sells {gpu.family}s only {by}: {', '.join(map(offer, sold))}."]
+
+
+def offer(machine: Machine) -> str:
+    """An EC2 type with its GPUs and price."""
+    price = price_of(machine)
+    cost = f"${price.usd_per_hour.normalize():f}/h" if price else "no on-demand price"
+    return f"{machine.name} ({machine.gpu_count}x{machine.gpu_name}, {cost})"
+
+
+def price_notes(machine: Machine, price: Price | None, options: Options, today: date) -> list[str]:
+    """An old price, or none."""
+    if machine.instance_type is None:
+        return []
+    if price is None:
+        region = options.region or DEFAULT_REGION
+        return [
+            f"corral has no price for {machine.name} in {region}; ask AWS: corral prices --refresh --region {region}"
+        ]
+    said = []
+    if price.purchase == "capacity-block":
+        said.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
+    age = (today - price.checked_on).days
+    if age > OLD_AFTER_DAYS:
+        said.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
+    return said
+
+
+def idle_notes(machine: Machine, outcome: Outcome) -> list[str]:
+    """GPUs that are paid for and not used."""
+    idle = machine.gpu_count - outcome.split.gpus
+    if idle <= 0:
+        return []
+    return [f"{idle} of {machine.gpu_count} GPUs stay idle: this plan uses {outcome.split.gpus}."]
