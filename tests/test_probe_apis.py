@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from serving.probe.apis import APIS, ApiName, StreamFailure, error_text, whole
+from serving.probe.apis import API_NAMES, APIS, ApiName, StreamFailure, error_text, whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
 FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
@@ -210,3 +210,4 @@ def test_no_other_file_asks_which_api_it_is() -> None:
                 asking.append(f"{path.name}: {ast.unparse(node)}")
     assert asking == []
     assert tuple(APIS) == get_args(ApiName)
+    assert all(name in API_NAMES for name in APIS)

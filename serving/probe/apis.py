@@ -10,6 +10,8 @@ from typing import Any, Literal
 from serving.probe.server_words import one_line
 
 ApiName = Literal["completions", "chat", "messages"]
+API_NAMES = "completions, chat, or messages (Anthropic)."
+"""The same for the help."""
 
 
 class StreamFailure(Exception):

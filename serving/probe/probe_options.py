@@ -12,7 +12,7 @@ from pydantic import Field, WrapValidator, field_validator, model_validator
 
 from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
-from serving.probe.apis import APIS, ApiName
+from serving.probe.apis import API_NAMES, APIS, ApiName
 from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.probe.prompts import read, trace
 from serving.probe.server_words import one_line
@@ -42,8 +42,7 @@ class EndpointOptions(Asked):
 
     heading: ClassVar[str] = "The endpoint"
 
-    api: ApiName = "completions"
-    """completions, chat, or messages (Anthropic)."""
+    api: Annotated[ApiName, Field(description=API_NAMES)] = "completions"
     model: str | None = None
     """Default: the first the server lists."""
     api_key_file: Path | None = None
