@@ -113,7 +113,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def named_in_tree(lines: list[str]) -> Iterator[str]:
-    """The paths in the README's tree: the words before a line's gap, and the folders after it, below their folder."""
+    """The paths in the README's tree: the words before a line's gap, and what is below that folder after it."""
     top = ""
     for line in lines:
         words, _, says = line.strip().partition("  ")
@@ -123,7 +123,7 @@ def named_in_tree(lines: list[str]) -> Iterator[str]:
         else:
             yield from (top + word for word in words.split())
         inside = top if not line.startswith(" ") else top + words
-        yield from (inside + word for word in re.findall(r"(?<!\S)[\w-]+/", says))
+        yield from (inside + word for word in re.findall(r"(?<!\S)[\w-]+(?:/|\.py)", says))
 
 
 def test_every_file_of_the_readmes_tree_is_there() -> None:

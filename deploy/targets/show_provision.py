@@ -6,6 +6,7 @@ from typing import Any
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
 from infra.aws.rented_machines import Rented
+from infra.columns import table
 from infra.errors import LeftoverError
 from infra.record import Record
 
@@ -29,12 +30,11 @@ def provisioned(deployment: Deployment, where: str) -> str:
 
 def teardown(proof: Teardown) -> str:
     """The table of zeros, or what is left."""
-    width = max(map(len, proof.counts), default=0)
-    rows = [f"{kind:{width}}  {count}" for kind, count in proof.counts.items()]
+    counts = table(((kind, str(count)) for kind, count in proof.counts.items()), indent="")
     left = [f"left: {line}" for line in proof.left]
     where = f" in account {proof.account}" if proof.account else ""
     kept = [f"Kept, as other deployments may share it: {line}" for line in proof.kept]
-    return "\n".join([*rows, *(left or [f"Nothing of {proof.name} is left{where}."]), *kept])
+    return "\n".join([*counts.splitlines(), *(left or [f"Nothing of {proof.name} is left{where}."]), *kept])
 
 
 def leftover(proof: Teardown) -> LeftoverError:
