@@ -5,9 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
+import orjson
 import pytest
 
-from serving.probe.apis import API_NAMES, APIS, ApiName, StreamFailure, error_text, whole
+from serving.probe.apis import API_NAMES, APIS, Api, ApiName, StreamFailure, error_text, whole
+from serving.probe.dataset import Lexicon, Prompt
+from serving.probe.lengths import Lengths
+from serving.probe.probe_options import split_url
+from serving.probe.request_maker import RequestMaker
+from serving.probe.run_records import ServerFacts
+from serving.probe.shared import Shared
+from serving.probe.spec import Load, Target, Workload
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
 FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
@@ -211,3 +219,33 @@ def test_no_other_file_asks_which_api_it_is() -> None:
     assert asking == []
     assert tuple(APIS) == get_args(ApiName)
     assert all(name in API_NAMES for name in APIS)
+
+
+def test_a_fourth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    name: Any = "plain"
+    plain = Api(
+        name=name,
+        path="/plain",
+        read_event=lambda event: (event["said"], None, None, False),
+        one_text=True,
+        takes_vllm_fields=False,
+        bench_name="plain",
+    )
+    monkeypatch.setitem(APIS, name, plain)
+    assert split_url("http://host:1/plain") == ("http://host:1", name)
+    lengths = Lengths(low=1)
+    maker = RequestMaker(
+        target=Target.model_construct(base_url="http://host:1", api=name),
+        api_key="k",
+        model="m",
+        workload=Workload(input_tokens=lengths, output_tokens=lengths, ignore_eos=True),
+        facts=ServerFacts(is_vllm=True),
+        lexicon=Lexicon(),
+        salt="s",
+    )
+    head, body = maker.shot(Prompt(TALK, 7), 0, maker.head()).request.split(b"\r\n\r\n")
+    assert head.splitlines()[0] == b"POST /plain HTTP/1.1"
+    assert orjson.loads(body) == {"model": "m", "max_tokens": 7, "stream": True, "prompt": "Hi"}
+    shared = Shared(name, Load(shape="burst", compiled_reader=False))
+    shared.close()
+    assert shared.read_event({"said": "a"}) == ("a", None, None, False)
