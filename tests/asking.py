@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from serving.probe.apis import ApiName
-from serving.probe.probe_options import EndpointOptions, LoadOptions, WorkloadOptions
+from serving.probe.probe_options import EndpointOptions, LoadOptions, RunWorkloadOptions
 from serving.probe.probe_options import load_of as load_asked
 from serving.probe.probe_options import target_of as target_asked
 from serving.probe.probe_options import workload_of as workload_asked
@@ -28,4 +28,4 @@ def workload_of(
     """Which requests."""
     seed = asked.pop("seed", 0)
     lengths = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-    return workload_asked(WorkloadOptions.of(lengths | asked), api, seed)
+    return workload_asked(RunWorkloadOptions.of(lengths | asked), api, seed)

@@ -19,5 +19,5 @@ def calibrate(
     from serving.sizing.plan import Plan
 
     planned = Plan.read(plan)
-    found = add(planned, ProbeReport.read(probe))
-    emit(found, calibration_text(found, planned), json)
+    calibration = add(planned, ProbeReport.read(probe))
+    emit(calibration, calibration_text(calibration, planned), json)

@@ -17,8 +17,8 @@ def install(as_json: Json = False) -> None:
     from infra.say import emit, progress
     from serving.vllm import engine as engines
 
-    found = engines.install(home(), progress)
-    emit(found, f"vLLM {found.version} is at {found.vllm}", as_json)
+    engine = engines.install(home(), progress)
+    emit(engine, f"vLLM {engine.version} is at {engine.vllm}", as_json)
 
 
 @app.command("show")
@@ -30,8 +30,8 @@ def show(as_json: Json = False) -> None:
     from infra.say import emit
     from serving.vllm import engine as engines
 
-    found = engines.find(home(), os.environ)
-    emit(found, f"vLLM {found.version} at {found.vllm} ({found.origin})", as_json)
+    engine = engines.find(home(), os.environ)
+    emit(engine, f"vLLM {engine.version} at {engine.vllm} ({engine.origin})", as_json)
 
 
 @app.command("pack")

@@ -105,8 +105,8 @@ def diff(
     from infra.say import emit
     from serving.probe.diff import diff_text, difference
 
-    found = difference(a, b)
-    emit(found, diff_text(found), as_json)
+    differing = difference(a, b)
+    emit(differing, diff_text(differing), as_json)
 
 
 @app.command("sweep")
@@ -128,7 +128,7 @@ def sweep(
 
     target = target_of(*answering(url, endpoint))
     folder = output or dated_folder()
-    found = measure(
+    measured = measure(
         target,
         steps.steps,
         workload_of(workload, target.api, steps.seed),
@@ -137,8 +137,8 @@ def sweep(
         progress,
         lambda state: progress(progress_line(state)),
     )
-    emit(found, sweep_text(found, folder), as_json)
-    return swept(found, folder)
+    emit(measured, sweep_text(measured, folder), as_json)
+    return swept(measured, folder)
 
 
 def answering(url: str, endpoint: EndpointOptions) -> tuple[str, EndpointOptions]:
@@ -170,22 +170,22 @@ def dated_folder() -> Path:
     return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
 
 
-def swept(found: "Sweep", folder: Path) -> int:
+def swept(measured: "Sweep", folder: Path) -> int:
     """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
     from infra.errors import EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
     from serving.probe.sweep import keep
 
     try:
-        keep(found, folder)
+        keep(measured, folder)
     except HostError as error:
         return Told(fail(error, as_json=False))
-    if found.interrupted:
+    if measured.interrupted:
         return Told(fail(Interrupted("Interrupted; the steps until then are kept."), as_json=False))
-    if found.refused:
-        why = f"The sweep ended early; the steps until then are kept: {found.refused}"
+    if measured.refused:
+        why = f"The sweep ended early; the steps until then are kept: {measured.refused}"
         return Told(fail(EndpointError(why, "Look at the server's log."), as_json=False))
-    invalid = [point for point in found.points if point.load == found.best and not point.valid]
+    invalid = [point for point in measured.points if point.load == measured.best and not point.valid]
     if invalid:
         why = f"The answer rests on a step that must not be used: see {invalid[0].folder}."
         return Told(fail(ProbeInvalid(why, "Run it on a free machine, or with --processes."), as_json=False))
