@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.targets.deployment import Deployment, folder, make
-from deploy.targets.local import place as local
+from deploy.targets.local import starting
 from serving.model import tiny
 from serving.sizing.plan import Plan
 from serving.sizing.size import plan_checkpoint
@@ -63,7 +63,7 @@ class Patience:
 
     def __init__(self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
         self.deployment, self.now_s = deployment, 0.0
-        monkeypatch.setattr(local, "time", SimpleNamespace(sleep=self.sleep, monotonic=lambda: self.now_s))
+        monkeypatch.setattr(starting, "time", SimpleNamespace(sleep=self.sleep, monotonic=lambda: self.now_s))
 
     def sleep(self, seconds: float) -> None:
         """Wait for the server, however slow the machine is."""

@@ -16,6 +16,7 @@ from stubbed import Patience, members, until
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
+from deploy.targets.local import starting
 from deploy.targets.prove_egress import prove
 from infra import processes
 from infra.errors import HostError, ServerError, UsageError
@@ -139,7 +140,7 @@ def test_a_server_that_others_may_reach_is_started(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CORRAL_ALLOW_REMOTE", "1")
-    local.refuse_unsafe_start(
+    starting.refuse_unsafe_start(
         deployment.plan.serve.model_copy(update={"host": "0.0.0.0"}), stubbed_engine(deployment)
     )
 
@@ -183,7 +184,7 @@ def test_whoever_waits_knows_of_a_stop_before_the_server_ends(
 
     def send(pids: tuple[int, ...], number: int) -> None:
         died = ServerError("it died", "")
-        said.append(str(local.explained(deployment.name, place, died, server.load(place))))
+        said.append(str(starting.explained(deployment.name, place, died, server.load(place))))
         for pid in pids:
             os.kill(pid, number)
 

@@ -10,26 +10,24 @@ from deploy.targets import hub_weights
 from deploy.targets import preflight as rules
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
+from deploy.targets.local import cached_weights, starting
 from deploy.targets.local.egress import observed
 from deploy.targets.place import Check, Offer, Status, Teardown
 from deploy.targets.prove_egress import not_serving
-from infra import gpus, locks, offline, processes
+from infra import gpus, locks, processes
 from infra import local_facts as machine
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
 from infra.say import progress
-from serving.model import fetching, precheck
+from serving.model import fetching
 from serving.vllm import diagnosis, engine, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.log_reader import Tail
-from serving.vllm.serve_options import ServeOptions, argv, environment
+from serving.vllm.serve_options import argv, environment
 
-LAST_LINES = 20
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
-GIB = 2**30
 
 
 def wished(deployment: Deployment, wishes: None) -> tuple[Deployment, None]:
@@ -42,7 +40,7 @@ def wished(deployment: Deployment, wishes: None) -> tuple[Deployment, None]:
 @contextmanager
 def look(deployment: Deployment, wishes: None, to_serve: bool) -> Iterator[Offer]:
     """At this machine and the weights; nothing is rented, and it is held only while it is started."""
-    deployment, about = settled(deployment)
+    deployment, about = cached_weights.settled(deployment)
     yield Offer(deployment, (*about, *preflight(deployment)))
 
 
@@ -58,32 +56,11 @@ def prepared(deployment: Deployment) -> Deployment:
     deployment = hub_weights.kept(deployment)
     refuse_other_options(deployment)
     if not is_running(deployment):
-        deployment, about = settled(deployment)
+        deployment, about = cached_weights.settled(deployment)
         for check in about:
             progress(f"{check.name}: {check.found}")
         provision(deployment)
     return deployment
-
-
-def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
-    """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
-    deployment = hub_weights.kept(deployment)
-    serve = deployment.plan.serve
-    if not hub_weights.is_fetched(deployment.plan):
-        return deployment, ()
-    if serve.revision is None and offline.is_offline():
-        deployment = hub_weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
-    deployment, known = hub_weights.settled(deployment, str(whole(deployment) or ""))
-    return deployment, (hub_weights.check(known),)
-
-
-def whole(deployment: Deployment) -> Path | None:
-    """Where the weights of a repository lie on this machine, if they all do."""
-    serve = deployment.plan.serve
-    if not hub_weights.is_fetched(deployment.plan) or serve.revision is None:
-        return None
-    snapshot = fetching.snapshot(serve.model, serve.revision, os.environ)
-    return snapshot if fetching.is_whole(snapshot) else None
 
 
 def preflight(deployment: Deployment) -> tuple[Check, ...]:
@@ -94,33 +71,15 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
         deployment.plan,
         disk_path=str(home().resolve()),
         disk_gib=DISK_GIB,
-        weights=to_fetch(deployment),
+        weights=cached_weights.to_fetch(deployment),
     )
-
-
-def to_fetch(deployment: Deployment) -> rules.Room | None:
-    """What of the weights is still to come, and where to."""
-    plan = deployment.plan
-    if not hub_weights.is_fetched(plan) or whole(deployment):
-        return None
-    folder = fetching.repository(plan.serve.model, os.environ)
-    there = fetching.size_bytes(folder / "blobs")
-    return rules.Room(str(folder), max(0, plan.weights_bytes - there) / GIB)
-
-
-def here(options: ServeOptions) -> ServeOptions:
-    """The options with the folder that the Hub's own cache has for the commit of a repository."""
-    if options.revision is None or options.model.startswith("/"):
-        return options
-    folder = fetching.snapshot(options.model, options.revision, os.environ)
-    return options.model_copy(update={"model": str(folder), "revision": None})
 
 
 def requests(deployment: Deployment, wishes: None = None) -> list[dict[str, object]]:
     """The command that would be run and its environment, but for the key."""
     place = folder(deployment.name)
     budget_s = startup_log.load_budget_s(deployment.plan.weights_bytes or 0)
-    options = here(hub_weights.kept(deployment).plan.serve)
+    options = cached_weights.here(hub_weights.kept(deployment).plan.serve)
     given = environment(str(place), budget_s, str(server.shared_cache(place)))
     return [
         {
@@ -137,22 +96,8 @@ def provision(deployment: Deployment) -> None:
     """
     rules.require(preflight(deployment), "This machine")
     engine.find(home(), os.environ)
-    if hub_weights.is_fetched(deployment.plan) and not whole(deployment):
-        fetch(deployment)
-
-
-def fetch(deployment: Deployment) -> None:
-    """Fetch the weights into the Hub's own cache, where every deployment finds them."""
-    serve, total = deployment.plan.serve, deployment.plan.weights_bytes
-    assert serve.revision, "settled before"
-    folder = fetching.repository(serve.model, os.environ)
-    progress(f"weights: fetching {serve.model} at {serve.revision} into {folder}")
-
-    def tell(there: int) -> None:
-        percent = f" ({min(99, 100 * there // total)} %)" if total else ""
-        progress(f"weights: {there / GIB:.1f} of {total / GIB:.1f} GiB{percent}")
-
-    fetching.fetch(serve.model, serve.revision, hub_weights.token_of(deployment), tell)
+    if hub_weights.is_fetched(deployment.plan) and not cached_weights.whole(deployment):
+        cached_weights.fetch(deployment)
 
 
 def serve(deployment: Deployment) -> Endpoint:
@@ -165,9 +110,9 @@ def serve(deployment: Deployment) -> Endpoint:
         refuse_other_options(deployment)
         running = server.load(place)
         if running is None or not is_running(deployment):
-            running = start(deployment, place)
-        if judged(running).state != "serving":
-            wait(deployment.name, place, running)
+            running = starting.start(deployment, place)
+        if starting.judged(running).state != "serving":
+            starting.wait(deployment.name, place, running)
     return running.endpoint
 
 
@@ -180,89 +125,15 @@ def is_running(deployment: Deployment) -> bool:
 def refuse_other_options(deployment: Deployment) -> None:
     """Raise UsageError when its server runs already, with options that are not these."""
     running = server.load(folder(deployment.name))
-    if running and is_running(deployment) and running.arguments != argv(here(deployment.plan.serve)):
+    if (
+        running
+        and is_running(deployment)
+        and running.arguments != argv(cached_weights.here(deployment.plan.serve))
+    ):
         raise UsageError(
             f"{deployment.name} is being served with other options.",
             f"End it first: corral stop {deployment.name}",
         )
-
-
-def start(deployment: Deployment, place: Path) -> server.Server:
-    """Check what can be checked without starting anything, then start."""
-    options = here(deployment.plan.serve)
-    vllm = engine.find(home(), os.environ)
-    refuse_unsafe_start(options, vllm)
-    if server.members(place):
-        stopping.stop(place, is_ready=False, progress=progress)
-    weights_bytes = precheck.check(options)
-    progress(f"serve: vLLM {vllm.version} ({vllm.vllm}) with {options.model}")
-    try:
-        return server.start(place, vllm, options, startup_log.load_budget_s(weights_bytes))
-    except BaseException:
-        stopping.kill(place)
-        raise
-
-
-def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
-    """Raise UsageError for a start that would be open to the network, or take all of the memory."""
-    if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
-        raise UsageError(
-            f"The server would listen on {options.host}, where others can reach it without TLS.",
-            "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
-        )
-    if vllm.is_cpu and options.kv_cache_memory_bytes is None:
-        raise UsageError(
-            "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
-            "Plan for this machine: corral size MODEL --on local --json",
-        )
-    vllm_versions.check(vllm.version, progress, options.extra_args)
-
-
-def wait(name: str, place: Path, running: server.Server) -> None:
-    """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
-    said = Tail(server.log_file(place))
-
-    def check() -> health.Verdict:
-        exit_code = processes.reap(running.leader.pid)
-        alive = exit_code is None and processes.is_alive(running.leader)
-        for words in startup_log.phases(said.lines()):
-            progress(f"serve: {words}")
-        return judged(running) if alive else health.DEAD
-
-    try:
-        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
-    except ServerError as error:
-        known = server.load(place)
-        stopping.kill(place)  # and the log is whole
-        tell_the_end(server.log_text(place))
-        raise explained(name, place, error, known) from None
-    except BaseException:
-        progress("serve: interrupted; ending the server")
-        stopping.kill(place)
-        raise
-
-
-def tell_the_end(log: str) -> None:
-    """Show the last lines of the log of a server that did not start."""
-    lines = log.splitlines()[-LAST_LINES:]
-    progress(f"serve: the last lines of its log ({len(lines)}):" if lines else "serve: its log is empty")
-    for line in lines:
-        progress(f"serve: | {line}")
-
-
-def judged(running: server.Server) -> health.Verdict:
-    """Look at a server whose leader lives, and judge."""
-    return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)
-
-
-def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
-    """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
-    if running and (running.stopping_at or running.stopped_at):
-        return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
-    cause = diagnosis.explain(server.log_text(place))
-    if cause.name == "unknown" and not isinstance(error, health.Died):
-        return ServerError(error.message, f"Read its log: corral logs {name}")
-    return ServerError(f"The server did not start: {cause.cause}.", cause.next.replace("NAME", name))
 
 
 def where(deployment: Deployment) -> str:
@@ -298,9 +169,9 @@ def status(deployment: Deployment) -> Status:
         death = diagnosis.explain(server.log_text(place))
         orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
         return said(deployment, "dead", f"{death.cause}; {orphans}")
-    verdict = judged(running)
+    verdict = starting.judged(running)
     if verdict.state == "starting":
-        return starting(deployment, place, running)
+        return not_yet(deployment, place, running)
     return said(deployment, verdict.state, verdict.detail, running.endpoint)
 
 
@@ -318,7 +189,7 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
     return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
 
 
-def starting(deployment: Deployment, place: Path, running: server.Server) -> Status:
+def not_yet(deployment: Deployment, place: Path, running: server.Server) -> Status:
     """The status of a server that does not listen yet: how far it is, and whether its time is over."""
     heard = startup_log.phases(server.log_text(place).splitlines())
     phase = heard[-1] if heard else "vLLM is being imported"
@@ -371,7 +242,7 @@ def end(place: Path) -> None:
 
 def down(deployment: Deployment) -> Teardown:
     """End the server and remove what it wrote; documents stay, and so do weights in the Hub's cache."""
-    kept = whole(deployment)
+    kept = cached_weights.whole(deployment)
     gone = remove_unread(deployment.name)
     if kept is None:
         return gone

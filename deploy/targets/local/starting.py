@@ -1,0 +1,97 @@
+"""A server of this machine is started and waited for; one that does not start is ended, with the cause in its log."""
+
+import os
+import time
+from pathlib import Path
+
+from deploy.targets.deployment import Deployment, home
+from deploy.targets.local import cached_weights
+from infra import processes
+from infra.errors import ServerError, UsageError
+from infra.say import progress
+from serving.model import precheck
+from serving.vllm import diagnosis, engine, health, server, startup_log, stopping
+from serving.vllm import versions as vllm_versions
+from serving.vllm.log_reader import Tail
+from serving.vllm.serve_options import ServeOptions
+
+LAST_LINES = 20
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def start(deployment: Deployment, place: Path) -> server.Server:
+    """Check what can be checked without starting anything, then start."""
+    options = cached_weights.here(deployment.plan.serve)
+    vllm = engine.find(home(), os.environ)
+    refuse_unsafe_start(options, vllm)
+    if server.members(place):
+        stopping.stop(place, is_ready=False, progress=progress)
+    weights_bytes = precheck.check(options)
+    progress(f"serve: vLLM {vllm.version} ({vllm.vllm}) with {options.model}")
+    try:
+        return server.start(place, vllm, options, startup_log.load_budget_s(weights_bytes))
+    except BaseException:
+        stopping.kill(place)
+        raise
+
+
+def wait(name: str, place: Path, running: server.Server) -> None:
+    """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
+    said = Tail(server.log_file(place))
+
+    def check() -> health.Verdict:
+        exit_code = processes.reap(running.leader.pid)
+        alive = exit_code is None and processes.is_alive(running.leader)
+        for words in startup_log.phases(said.lines()):
+            progress(f"serve: {words}")
+        return judged(running) if alive else health.DEAD
+
+    try:
+        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
+    except ServerError as error:
+        known = server.load(place)
+        stopping.kill(place)  # and the log is whole
+        tell_the_end(server.log_text(place))
+        raise explained(name, place, error, known) from None
+    except BaseException:
+        progress("serve: interrupted; ending the server")
+        stopping.kill(place)
+        raise
+
+
+def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
+    """Raise UsageError for a start that would be open to the network, or take all of the memory."""
+    if options.host not in LOOPBACK and os.environ.get("CORRAL_ALLOW_REMOTE") != "1":
+        raise UsageError(
+            f"The server would listen on {options.host}, where others can reach it without TLS.",
+            "Keep 127.0.0.1 and put a gateway in front; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1.",
+        )
+    if vllm.is_cpu and options.kv_cache_memory_bytes is None:
+        raise UsageError(
+            "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
+            "Plan for this machine: corral size MODEL --on local --json",
+        )
+    vllm_versions.check(vllm.version, progress, options.extra_args)
+
+
+def tell_the_end(log: str) -> None:
+    """Show the last lines of the log of a server that did not start."""
+    lines = log.splitlines()[-LAST_LINES:]
+    progress(f"serve: the last lines of its log ({len(lines)}):" if lines else "serve: its log is empty")
+    for line in lines:
+        progress(f"serve: | {line}")
+
+
+def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
+    """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
+    if running and (running.stopping_at or running.stopped_at):
+        return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
+    cause = diagnosis.explain(server.log_text(place))
+    if cause.name == "unknown" and not isinstance(error, health.Died):
+        return ServerError(error.message, f"Read its log: corral logs {name}")
+    return ServerError(f"The server did not start: {cause.cause}.", cause.next.replace("NAME", name))
+
+
+def judged(running: server.Server) -> health.Verdict:
+    """Look at a server whose leader lives, and judge."""
+    return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)
