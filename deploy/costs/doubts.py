@@ -58,7 +58,7 @@ def doubts_of_probe(probe: ProbeReport | None) -> tuple[str, ...]:
         return ()
     failed = sum(probe.errors.values())
     refused = "; ".join(probe.invalid_because) or "it says no more"
-    said = (
+    cases = (
         (not probe.valid, f"INVALID PROBE, used because of --allow-invalid: {refused}."),
         (probe.interrupted, "The probe was interrupted; its figures are of a part of the run."),
         (failed > 0, f"{failed} of {probe.sent} requests failed; only succeeded tokens are counted."),
@@ -72,4 +72,4 @@ def doubts_of_probe(probe: ProbeReport | None) -> tuple[str, ...]:
             "The probe has no steady part; ramp and drain are in the speed, which is therefore low.",
         ),
     )
-    return tuple(text for holds, text in said if holds)
+    return tuple(text for holds, text in cases if holds)

@@ -83,10 +83,10 @@ def refreshed(aws: Aws, types: tuple[str, ...], place: str, today: date) -> Pric
 
 def nothing(refused: list[NoPrice]) -> CloudError:
     """The error for prices that were asked for by name, or all of them, and did not come."""
-    said = "; ".join(f"{price.instance_type} in {price.region}: {price.reason}" for price in refused[:3])
+    reasons = "; ".join(f"{price.instance_type} in {price.region}: {price.reason}" for price in refused[:3])
     more = f"; and {len(refused) - 3} more" if len(refused) > 3 else ""
     return CloudError(
-        f"AWS named no price that may be used: {said}{more}.",
+        f"AWS named no price that may be used: {reasons}{more}.",
         "What was stored stays in use: corral prices. Is the type sold on demand in that --region?",
     )
 
