@@ -16,13 +16,14 @@ from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
 from serving.probe.page import INK, page, sweep_page
+from serving.probe.probe_options import SweepOptions
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.report_text import progress_line
 from serving.probe.results import Writer, read
 from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import collect
-from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
 from serving.probe.sweep import highest, keep, load_of, search
 from serving.probe.sweep_report import Point, Sweep, sweep_text
@@ -416,7 +417,7 @@ def test_without_limits_the_knee_is_found() -> None:
         times: dict[str, Any] = {"ttft_p50_s": 0.1, "ttft_p99_s": 0.1, "tpot_p50_s": 0.1, "tpot_p99_s": 0.1}
         return Point(load=load, output_tokens_per_s=min(load, 32.0) * 10, request_per_s=1.0, **times, **empty)
 
-    assert search(measure, Steps(start=1.0, limit=1024.0), Slo()) == 32.0
+    assert search(measure, SweepOptions(start=1.0, limit=1024.0), Slo()) == 32.0
     assert tried == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
 
 
@@ -539,7 +540,7 @@ def test_a_run_and_a_sweep_without_any_answer_have_a_page(tmp_path: Path) -> Non
 
 
 def test_a_steps_slow_rate_has_requests_to_judge_by() -> None:
-    steps = Steps(over="rate", duration_s=5.0)
+    steps = SweepOptions(over="rate", duration_s=5.0)
     assert [load_of(steps, rate).duration_s for rate in (0.1, 2.0, 8.0)] == [100.0, 5.0, 5.0]
 
 

@@ -10,7 +10,7 @@ import pytest
 from infra.errors import UsageError
 from serving.probe.lengths import Lengths
 from serving.probe.probe_options import SloOptions, SweepOptions, size_of, slo_of, split_url, trace_of
-from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.spec import Load, Slo, Target, Workload
 
 # At whom
 
@@ -337,7 +337,7 @@ def test_a_limit_is_given_once() -> None:
     )
 
 
-def steps(**changes: Any) -> Steps:
+def steps(**changes: Any) -> SweepOptions:
     asked: dict[str, Any] = {
         "over": "concurrency",
         "start": 4.0,
@@ -345,13 +345,13 @@ def steps(**changes: Any) -> Steps:
         "attainment": 0.9,
         "duration_s": 5.0,
     }
-    return SweepOptions.of(asked | {"timeout_s": 7.0, "processes": 2, "seed": 3} | changes).steps
+    return SweepOptions.of(asked | {"timeout_s": 7.0, "processes": 2, "seed": 3} | changes)
 
 
 def test_the_steps_of_a_sweep() -> None:
     rest: dict[str, Any] = {"attainment": 0.9, "duration_s": 5.0, "timeout_s": 7.0, "processes": 2, "seed": 3}
-    assert steps() == Steps(over="concurrency", start=4.0, limit=64.0, **rest)
-    assert steps(over="rate", start=0.5, limit=0.5) == Steps(over="rate", start=0.5, limit=0.5, **rest)
+    assert steps() == SweepOptions(over="concurrency", start=4.0, limit=64.0, **rest)
+    assert steps(over="rate", start=0.5, limit=0.5) == SweepOptions(over="rate", start=0.5, limit=0.5, **rest)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +427,7 @@ def test_what_nobody_asked_for() -> None:
         "ca_file": None,
     }  # fmt: skip
     assert Slo().model_dump() == dict.fromkeys(("ttft_s", "tpot_s", "itl_s", "e2e_s"))
-    assert Steps().model_dump() == {
+    assert SweepOptions().model_dump() == {
         "over": "concurrency", "start": 1.0, "limit": 4096.0, "attainment": 0.95, "duration_s": 30.0,
         "timeout_s": 600.0, "processes": 1, "seed": 0,
     }  # fmt: skip

@@ -9,8 +9,9 @@ import pytest
 from infra.errors import EndpointError, HostError, UsageError
 from serving.probe import sweep as sweeping
 from serving.probe.lengths import Lengths
+from serving.probe.probe_options import SweepOptions
 from serving.probe.report import Client, ProbeReport, Steady, Summary
-from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep import highest, load_of, point, search, sweep, until_saturated
 from serving.probe.sweep_report import Point
 
@@ -76,7 +77,7 @@ def test_a_steps_figures_are_its_steady_ones_where_there_are_any() -> None:
 
 
 def test_what_a_step_is_asked() -> None:
-    steps = Steps(over="concurrency", duration_s=5.0, timeout_s=7.0, processes=2, seed=4)
+    steps = SweepOptions(over="concurrency", start=2.0, duration_s=5.0, timeout_s=7.0, processes=2, seed=4)
     rest: dict[str, Any] = {"timeout_s": 7.0, "processes": 2, "seed": 4}
     assert load_of(steps, 8.0) == Load(shape="concurrency", concurrency=8, duration_s=5.0, **rest)
     by_rate = steps.model_copy(update={"over": "rate"})
@@ -142,7 +143,7 @@ def test_loads_are_doubled_while_it_pays(
     throughput: Callable[[float], float], limit: float, answer: float, loads: list[float]
 ) -> None:
     seen: list[float] = []
-    steps = Steps(start=1.0, limit=limit)
+    steps = SweepOptions(start=1.0, limit=limit)
     assert (search(measured(throughput, seen), steps, Slo()), seen) == (answer, loads)
     assert [each.load for each in until_saturated(measured(throughput, []), 1.0, limit)] == loads
 
@@ -155,7 +156,7 @@ def test_a_load_meets_the_limits_when_enough_of_its_requests_do() -> None:
         goodput = {"attainment": {1.0: 0.95, 4.0: 0.949}.get(load)}
         return point(load, report(goodput=goodput), Path("x"))
 
-    assert search(measure, Steps(limit=64.0, attainment=0.95), Slo(ttft_s=1.0)) == 1.0
+    assert search(measure, SweepOptions(limit=64.0, attainment=0.95), Slo(ttft_s=1.0)) == 1.0
     assert seen == [1.0, 4.0, 2.0]
 
 
@@ -187,7 +188,7 @@ def test_each_step_has_prompts_and_a_folder_of_its_own(
 ) -> None:
     runs = Runs(monkeypatch, report(100.0), report(200.0), report(190.0))
     said: list[str] = []
-    found = sweep(TARGET, Steps(start=2.0), WORKLOAD, tmp_path, Slo(), said.append, print)
+    found = sweep(TARGET, SweepOptions(start=2.0), WORKLOAD, tmp_path, Slo(), said.append, print)
     assert runs.asked == [
         (TARGET, 2, 3000, "concurrency-2", Slo(), print),
         (TARGET, 4, 3001, "concurrency-4", Slo(), print),
@@ -209,7 +210,7 @@ def test_the_steps_are_told_in_the_order_of_their_load(
 ) -> None:
     met, missed = report(goodput={"attainment": 1.0}), report(goodput={"attainment": 0.0})
     Runs(monkeypatch, met, missed, missed)
-    steps = Steps(over="concurrency", start=1.0, limit=64.0)
+    steps = SweepOptions(over="concurrency", start=1.0, limit=64.0)
     found = sweep(TARGET, steps, WORKLOAD, tmp_path, Slo(ttft_s=1.0), lambda text: None)
     assert ([each.load for each in found.points], found.best, found.rule) == ([1.0, 2.0, 4.0], 1.0, LIMITS)
     assert found.slo == {"ttft_s": 1.0}
@@ -234,7 +235,7 @@ def test_what_was_measured_is_kept_when_it_ends_early(
     refused: str | None,
 ) -> None:
     Runs(monkeypatch, report(), fate)
-    found = sweep(TARGET, Steps(), WORKLOAD, tmp_path, Slo(), lambda text: None)
+    found = sweep(TARGET, SweepOptions(), WORKLOAD, tmp_path, Slo(), lambda text: None)
     assert (len(found.points), found.best, found.interrupted, found.refused) == (
         points,
         None,
@@ -251,20 +252,20 @@ def test_nothing_is_kept_of_a_sweep_whose_first_step_fails(
 ) -> None:
     Runs(monkeypatch, fate)
     with pytest.raises(type(fate)):
-        sweep(TARGET, Steps(), WORKLOAD, tmp_path, Slo(), lambda text: None)
+        sweep(TARGET, SweepOptions(), WORKLOAD, tmp_path, Slo(), lambda text: None)
 
 
 def test_an_earlier_sweep_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "sweep.json").touch()
     with pytest.raises(UsageError) as caught:
-        sweep(TARGET, Steps(), WORKLOAD, tmp_path, Slo(), lambda text: None)
+        sweep(TARGET, SweepOptions(), WORKLOAD, tmp_path, Slo(), lambda text: None)
     assert caught.value.message == f"{tmp_path} holds an earlier sweep.json, which is not overwritten."
     assert caught.value.hint == "Choose another folder, or leave --output out for a new one with the date."
 
 
 def test_a_sweep_is_kept_as_a_document_and_a_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Runs(monkeypatch, report(100.0), report(100.0))
-    found = sweep(TARGET, Steps(), WORKLOAD, tmp_path, Slo(), lambda text: None)
+    found = sweep(TARGET, SweepOptions(), WORKLOAD, tmp_path, Slo(), lambda text: None)
     monkeypatch.setattr(sweeping, "sweep_page", lambda each: f"page of {each.model}")
     sweeping.keep(found, tmp_path)
     assert (tmp_path / "sweep.json").read_text() == found.model_dump_json(indent=2) + "\n"

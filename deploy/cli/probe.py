@@ -130,7 +130,7 @@ def sweep(
     folder = output or dated_folder()
     measured = measure(
         target,
-        steps.steps,
+        steps,
         workload_of(workload, target.api, steps.seed),
         folder,
         slo_of(limits.goodput),

@@ -16,7 +16,7 @@ from serving.probe.apis import API_NAMES, APIS, ApiName
 from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.probe.prompts import read, trace
 from serving.probe.server_words import one_line
-from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.spec import Load, Slo, Target, Workload
 
 MOST_CONCURRENCY = 100_000
 MOST_RATE = 1_000_000.0
@@ -240,11 +240,6 @@ class SweepOptions(RepeatableOptions):
         if closed:
             within("--processes", self.processes, 1, min(256.0, self.start))
         return self
-
-    @property
-    def steps(self) -> Steps:
-        """The same as the sweep's record."""
-        return Steps(**dict(self))
 
 
 def target_of(url: str, asked: EndpointOptions) -> Target:

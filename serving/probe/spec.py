@@ -97,16 +97,3 @@ class Slo(Record):
     itl_s: float | None = None
     """The worst gap of the request."""
     e2e_s: float | None = None
-
-
-class Steps(Record):
-    """The steps of a sweep: what is raised, from where to where, and how long each step lasts."""
-
-    over: str = "concurrency"
-    start: float = 1.0
-    limit: float = 4096.0
-    attainment: float = 0.95
-    duration_s: float = 30.0
-    timeout_s: float = 600.0
-    processes: int = 1
-    seed: int = 0

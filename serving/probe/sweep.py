@@ -7,9 +7,10 @@ from pathlib import Path
 from infra.errors import EndpointError, HostError, UsageError
 from infra.record import write_text_atomically
 from serving.probe.page import sweep_page
+from serving.probe.probe_options import SweepOptions
 from serving.probe.report import ProbeReport
 from serving.probe.run import Say, run
-from serving.probe.spec import Load, Slo, Steps, Target, Workload
+from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep_report import Point, Sweep, point_text
 from serving.probe.workers import Watch
 
@@ -37,7 +38,7 @@ Measure = Callable[[float], Point]
 
 def sweep(
     target: Target,
-    steps: Steps,
+    steps: SweepOptions,
     workload: Workload,
     output: Path,
     slo: Slo,
@@ -100,7 +101,7 @@ def keep(made: Sweep, output: Path) -> None:
     write_text_atomically(output / "sweep.html", sweep_page(made), mode=0o644)
 
 
-def search(measure: Measure, steps: Steps, slo: Slo) -> float | None:
+def search(measure: Measure, steps: SweepOptions, slo: Slo) -> float | None:
     """The load that answers the question, by as many measurements as it takes."""
     if slo == Slo():
         points = until_saturated(measure, steps.start, steps.limit)
@@ -151,7 +152,7 @@ def highest(meets: Callable[[float], bool], start: float, limit: float, whole: b
     return low
 
 
-def load_of(steps: Steps, load: float) -> Load:
+def load_of(steps: SweepOptions, load: float) -> Load:
     """One step's load."""
     if steps.over == "concurrency":
         return Load(
