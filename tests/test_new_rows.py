@@ -244,7 +244,7 @@ def test_a_dense_llama_on_a_cpu(llama: Path) -> None:
 
 
 def test_another_moe_folder_is_planned_from_the_row_of_its_family(qwen: Path) -> None:
-    found = plan_checkpoint(qwen, machine="8xH200", options=Options(kv_cache_dtype="fp8"))
+    found = plan_checkpoint(qwen, machine="8xB200", options=Options(kv_cache_dtype="fp8"))
     assert (found.fits, found.parallel.tensor, found.weights_bytes) == (True, 8, 2 * QWEN3_PARAMS)
     # Eight GPUs share four heads: one on each, twice over.
     assert found.kv.bytes_per_block == 16 * 2 * 1 * 128 * 1 * 94

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from infra.hardware import GIB
-from serving.model.kv import Layout, layout
+from serving.model.kv import Layout
 from serving.model.memory import Budget, Term, constants, rotary_table_gib
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs
@@ -38,6 +38,13 @@ class CpuPool:
         """As asked for, else a GiB."""
         return self.case.options.kv_cache_memory_bytes or DEFAULT_KV_BYTES
 
+    @property
+    def bytes_per_value(self) -> int:
+        """As asked for, else as the activations."""
+        return (
+            1 if self.case.options.kv_cache_dtype.startswith("fp8") else DTYPE_BYTES[self.case.options.dtype]
+        )
+
     def ladder(self) -> Iterator[Knobs]:
         """vLLM's defaults as the user changed them: there is nothing to squeeze."""
         options = self.case.options
@@ -60,19 +67,6 @@ class CpuPool:
         if options.max_model_len is not None:
             return (options.max_model_len,)
         return tuple(length for length in LENGTHS if options.request_tokens <= length <= limit) or (limit,)
-
-    def layout(self, split: Split, knobs: Knobs) -> Layout:
-        """Blocks of 128 tokens, one batch in flight a stage."""
-        options = self.case.options
-        return layout(
-            self.case.subject.architecture,
-            self.rules,
-            split,
-            hybrid=self.rules.hybrid and not options.disable_hybrid_kv_cache_manager,
-            bytes_per_value=1 if options.kv_cache_dtype.startswith("fp8") else DTYPE_BYTES[options.dtype],
-            max_num_batched_tokens=knobs.max_num_batched_tokens,
-            cpu=True,
-        )
 
     def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
         """GiB of the RAM, all processes together."""

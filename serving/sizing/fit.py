@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from infra.data import shipped_table
 from infra.hardware import GIB
-from serving.model.kv import Layout
+from serving.model.kv import Layout, layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
 from serving.sizing.cpu_pool import CpuPool
@@ -92,7 +92,16 @@ def rank(verdict: Verdict) -> int:
 
 def outcome(pool: Pool, split: Split, knobs: Knobs) -> Outcome:
     """One split and one setting of the knobs, with the longest context it holds."""
-    kv = pool.layout(split, knobs)
+    case, version = pool.case, pool.rules
+    kv = layout(
+        case.subject.architecture,
+        version,
+        split,
+        hybrid=version.hybrid and not case.options.disable_hybrid_kv_cache_manager,
+        bytes_per_value=pool.bytes_per_value,
+        max_num_batched_tokens=knobs.max_num_batched_tokens,
+        cpu=case.machine.gpu is None,
+    )
     tried: list[Outcome] = []
     for length in pool.lengths():
         tried.append(at_length(pool, split, knobs, kv, length))

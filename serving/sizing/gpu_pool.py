@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from infra.errors import UsageError
 from infra.hardware import Gpu, Machine
-from serving.model.kv import Layout, layout
+from serving.model.kv import Layout
 from serving.model.memory import Budget, Sizes, budget, device_defaults
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs
@@ -39,6 +39,11 @@ class GpuPool:
     def kv_bytes(self) -> int | None:
         """As asked for, else what is left."""
         return self.case.options.kv_cache_memory_bytes
+
+    @property
+    def bytes_per_value(self) -> int:
+        """As asked for."""
+        return KV_BYTES[self.case.options.kv_cache_dtype]
 
     def ladder(self) -> Iterator[Knobs]:
         """vLLM's defaults as the user changed them, then one squeeze more each time. What the user fixed stays."""
@@ -84,18 +89,6 @@ class GpuPool:
             return (options.max_model_len,)
         holds = tuple(length for length in LENGTHS if options.request_tokens <= length <= limit)
         return holds or (min(limit, -(-options.request_tokens // 1024) * 1024),)
-
-    def layout(self, split: Split, knobs: Knobs) -> Layout:
-        """Blocks of 16 tokens."""
-        options, version = self.case.options, self.rules
-        return layout(
-            self.case.subject.architecture,
-            version,
-            split,
-            hybrid=version.hybrid and not options.disable_hybrid_kv_cache_manager,
-            bytes_per_value=KV_BYTES[options.kv_cache_dtype],
-            max_num_batched_tokens=knobs.max_num_batched_tokens,
-        )
 
     def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
         """GiB of one GPU, each term with its error."""

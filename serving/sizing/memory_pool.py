@@ -49,6 +49,10 @@ class Pool(Protocol):
     def kv_bytes(self) -> int | None:
         """The KV cache of each rank; None where it gets what is left."""
 
+    @property
+    def bytes_per_value(self) -> int:
+        """Of a key or a value in the KV cache."""
+
     def ladder(self) -> Iterator[Knobs]:
         """vLLM's defaults as the user changed them, then one squeeze more each time."""
 
@@ -57,9 +61,6 @@ class Pool(Protocol):
 
     def lengths(self) -> tuple[int, ...]:
         """The --max-model-len to try, longest first."""
-
-    def layout(self, split: Split, knobs: Knobs) -> Layout:
-        """How the KV cache is cut into blocks."""
 
     def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
         """What is taken out of it with that --max-model-len."""
