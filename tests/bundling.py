@@ -11,7 +11,7 @@ from deploy.bundle.create import create as create_bundle
 from deploy.bundle.packing import Packing
 from serving.model import tiny
 from serving.sizing.plan import Plan
-from serving.sizing.size import plan_checkpoint
+from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 
 PYTHON = "{}.{}".format(*sys.version_info)
@@ -41,7 +41,7 @@ def checkpoint() -> tuple[dict[str, bytes], Plan]:
     """A tiny checkpoint's files and a plan for it: made once, it takes a second."""
     with TemporaryDirectory() as folder:
         model = tiny.make(Path(folder) / "model", "multimodal")
-        plan = plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26))
+        plan = answer_for(str(model), None, "local", Options(kv_cache_memory_bytes=2**26))
         return tree(model), plan
 
 

@@ -15,7 +15,7 @@ from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.local import starting
 from serving.model import tiny
 from serving.sizing.plan import Plan
-from serving.sizing.size import plan_checkpoint
+from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm import server
 
@@ -25,7 +25,7 @@ STUB = Path(__file__).parent / "data" / "stub_vllm.py"
 def a_plan(folder: Path) -> Plan:
     """A plan of a tiny model for this machine, with a short drain; it is looked at for that, which takes a while."""
     model = tiny.make(folder / "tiny")
-    plan = plan_checkpoint(model, options=Options(kv_cache_memory_bytes=2**26))
+    plan = answer_for(str(model), None, "local", Options(kv_cache_memory_bytes=2**26))
     return plan.model_copy(update={"serve": plan.serve.model_copy(update={"shutdown_timeout": 1})})
 
 

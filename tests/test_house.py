@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +123,26 @@ def test_no_two_files_have_one_name_but_for_a_verb_and_the_same_thing_of_each_pl
     places = {name: folders for name, folders in twice.items() if name in SAME_OF_EACH_PLACE}
     assert {name: folders for name, folders in twice.items() if name not in places} == {}
     assert all(folder.startswith("deploy.targets") for folders in places.values() for folder in folders)
+
+
+# What a library calls by its name: tarfile's reader, PyYAML's dumper, the formatter of help.
+CALLED_FROM_OUTSIDE = {"readinto", "ignore_aliases", "format_options", "format_commands"}
+
+
+def test_everything_is_used_by_something_that_is_no_test() -> None:
+    """But for a verb, which is told by its file's name, and what a decorator uses: a check of a record."""
+    sources = {path: path.read_text(encoding="utf-8") for path in modules().values()}
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "scripts").rglob("*.py")]
+    told = Counter(word for text in (*sources.values(), *scripts) for word in re.findall(r"\w+", text))
+    unused = {
+        node.name
+        for path, text in sources.items()
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        if told[node.name] == 1 and not node.decorator_list and not node.name.startswith("__")
+        if node.name != path.stem
+    }
+    assert unused == CALLED_FROM_OUTSIDE
 
 
 # What takes a text apart or looks into it.

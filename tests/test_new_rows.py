@@ -17,7 +17,7 @@ from serving.model import families, models
 from serving.model.weights import params
 from serving.sizing import sized_model
 from serving.sizing.plan import Plan
-from serving.sizing.size import answer_for, plan, plan_checkpoint
+from serving.sizing.size import answer_for, plan
 from serving.sizing.size_options import Options
 
 LLAMA3 = """
@@ -217,7 +217,7 @@ def says_nothing_of_llama_4(found: Plan) -> bool:
 
 
 def test_a_dense_llama_folder_is_planned_from_the_row_of_its_family(llama: Path) -> None:
-    found = plan_checkpoint(llama, machine="4xH100")
+    found = answer_for(str(llama), None, "4xH100", Options())
     assert (found.fits, found.parallel.tensor, found.weights_bytes) == (True, 4, 2 * LLAMA33_PARAMS)
     assert found.serve.served_model_name == "Llama-3.3-70B"
     # 16 tokens x keys and values x 2 of 8 heads x 128 x 2 bytes, in all 80 layers: each sees everything.
@@ -244,7 +244,7 @@ def test_a_dense_llama_on_a_cpu(llama: Path) -> None:
 
 
 def test_another_moe_folder_is_planned_from_the_row_of_its_family(qwen: Path) -> None:
-    found = plan_checkpoint(qwen, machine="8xB200", options=Options(kv_cache_dtype="fp8"))
+    found = answer_for(str(qwen), None, "8xB200", Options(kv_cache_dtype="fp8"))
     assert (found.fits, found.parallel.tensor, found.weights_bytes) == (True, 8, 2 * QWEN3_PARAMS)
     # Eight GPUs share four heads: one on each, twice over.
     assert found.kv.bytes_per_block == 16 * 2 * 1 * 128 * 1 * 94
@@ -262,7 +262,7 @@ def test_a_folder_and_a_row_of_the_same_model_are_one_architecture(llama: Path, 
 
 @pytest.mark.parametrize("expert", [False, True])
 def test_experts_are_shared_out_and_no_shared_one_is_looked_for(qwen: Path, expert: bool) -> None:
-    found = plan_checkpoint(qwen, machine="8xH200", options=Options(enable_expert_parallel=expert))
+    found = answer_for(str(qwen), None, "8xH200", Options(enable_expert_parallel=expert))
     layer = (
         2 * 4096 * 8192 / 8 + 2 * 4096 * 512 / 4 + 128 * 4096 + 2 * 4096 + 2 * 128 + 3 * 128 * 4096 * 1536 / 8
     )
@@ -272,7 +272,7 @@ def test_experts_are_shared_out_and_no_shared_one_is_looked_for(qwen: Path, expe
 
 def test_a_dense_model_has_no_experts_to_spread(llama: Path) -> None:
     with pytest.raises(UsageError) as caught:
-        plan_checkpoint(llama, machine="4xH100", options=Options(enable_expert_parallel=True))
+        answer_for(str(llama), None, "4xH100", Options(enable_expert_parallel=True))
     assert caught.value.message == "expert parallelism is of experts, and Llama-3.3-70B has none."
 
 

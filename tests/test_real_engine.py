@@ -17,7 +17,7 @@ from deploy.targets.deployment import Deployment, make
 from infra import processes
 from serving.model import tiny
 from serving.model.tiny import Layout
-from serving.sizing.size import plan_checkpoint
+from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm import client, health, server
 from serving.vllm.endpoint import Endpoint
@@ -61,7 +61,7 @@ class Corral:
         """Write a deployment of a tiny model, with some of its serve options changed."""
         model = tiny.make(self.home / "models" / name, layout)
         options = Options(max_model_len=4096, kv_cache_memory_bytes=2**26, enforce_eager=True)
-        plan = plan_checkpoint(model, options=options)
+        plan = answer_for(str(model), None, "local", options)
         port = {"port": free_port(), "shutdown_timeout": 5}
         serve = plan.serve.model_copy(update=port | changed)
         deployment = make(plan.model_copy(update={"serve": serve}), "local", name)

@@ -4,9 +4,9 @@ import pytest
 
 from serving.model.models import Architecture, Scheme, Vision, model
 from serving.model.weights import (
+    TOWER,
     Part,
     Split,
-    active_params,
     fraction,
     parts,
     rank_bytes,
@@ -17,6 +17,17 @@ from serving.model.weights import (
 )
 
 GIB = 2**30
+
+
+def active_params(a: Architecture) -> int:
+    """Parameters one token is multiplied with; the embedding is looked up, not multiplied."""
+    routed = {
+        part.layer: part.params * a.experts_per_token // a.experts
+        for part in shapes(a)
+        if part.component == "routed"
+    }
+    skipped = ("embedding", "routed", "norm", *TOWER)
+    return sum(part.params for part in shapes(a) if part.component not in skipped) + sum(routed.values())
 
 
 def count(name: str, *components: str) -> int:

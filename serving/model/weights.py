@@ -112,17 +112,6 @@ def params(architecture: Architecture) -> int:
     return sum(part.params for part in shapes(architecture))
 
 
-def active_params(a: Architecture) -> int:
-    """Parameters one token is multiplied with; the embedding is looked up, not multiplied."""
-    routed = {
-        part.layer: part.params * a.experts_per_token // a.experts
-        for part in shapes(a)
-        if part.component == "routed"
-    }
-    skipped = ("embedding", "routed", "norm", *TOWER)
-    return sum(part.params for part in shapes(a) if part.component not in skipped) + sum(routed.values())
-
-
 def total_bytes(weights: Iterable[Part]) -> float:
     """Bytes of the whole checkpoint."""
     return sum(part.bytes for part in weights)

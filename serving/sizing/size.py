@@ -34,16 +34,6 @@ class Ranking(Record):
     machines: tuple[Plan, ...]
 
 
-def plan_checkpoint(path: Path, *, machine: str = "local", options: Options | None = None) -> Plan:
-    """Plan a local checkpoint folder, `machine` being `local`, an EC2 type or COUNTxGPU.
-
-    On a machine without a GPU the plan is for vLLM's CPU backend, and `kv.tokens` and `kv.max_concurrency` equal
-    the engine's "CPU KV cache size" line. `Options` (serving.sizing.size_options) carries the vLLM knobs:
-    `max_model_len`, `kv_cache_memory_bytes`, `max_num_seqs`, `dtype`, ... Raises DocumentError and UsageError.
-    """
-    return plan_contents(read(path), path.resolve().name, machine, options or Options())
-
-
 def plan_contents(contents: Contents, name: str, machine_name: str, options: Options) -> Plan:
     """The plan of a checkpoint that was read."""
     subject = from_contents(contents, name)
