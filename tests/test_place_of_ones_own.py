@@ -1,5 +1,6 @@
 """A new place is one folder and one row in the table: a cloud of the test's own, from the command line."""
 
+import ast
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ from serving.sizing.size_options import Options
 
 # What mypy sees: each of these modules is a place.
 KNOWN: tuple[Place, ...] = (local, ec2, ssh, moon)
+
+ROOT = Path(__file__).parent.parent
 
 Corral = Callable[..., tuple[int, str, str]]
 
@@ -46,6 +49,19 @@ def asked(tmp_path: Path) -> tuple[str, ...]:
     """A plan for the moon."""
     answer_for("scout", "int4", "g5.12xlarge", Options()).write(tmp_path / "plan.json")
     return (str(tmp_path / "plan.json"), "--target", "moon", "--name", "eagle")
+
+
+def test_only_the_table_and_the_places_name_a_place() -> None:
+    files = {*(ROOT / "deploy").glob("*.py"), *(ROOT / "deploy/targets").glob("*.py")} - {
+        Path(table.__file__)
+    }
+    named = [
+        f"{path.name}:{node.lineno} names {node.value}"
+        for path in sorted(files)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and node.value in table.PLACES
+    ]
+    assert named == []
 
 
 def test_up_looks_makes_and_serves(corral: Corral, asked: tuple[str, ...]) -> None:
