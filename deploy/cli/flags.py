@@ -20,7 +20,7 @@ TYPED = (bool, int, float, Path)
 
 
 class Command(TyperCommand):
-    """A command whose help lists the flags of each record under the record's heading."""
+    """A command whose help lists the flags of each record under its heading, which typer keeps as `rich_help_panel`."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections in the order of the verb's parameters."""
