@@ -303,3 +303,10 @@ def test_a_price_of_another_model_is_a_row(tmp_path: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out)
     assert [side["host"] for side in found["hosted"]] == ["Somebody"]
     assert not [text for text in found["warnings"] if "TOY" in text or "Scout" in text]
+    assert [text for text in found["warnings"] if text.startswith("TOKENS")] == [
+        "TOKENS: how many tokens Claude makes of a text was measured against Llama 4's tokenizer, not Qwen3's. "
+        "Give your own: --token-ratio"
+    ]
+    given = ["compare", "--plan", str(path), "--price-per-hour", "40", "--token-ratio", "1.4", "--json"]
+    assert run(given) == 0
+    assert "TOKENS" not in capsys.readouterr().out

@@ -63,7 +63,7 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         hybrid=hybrids(ours.figures, sides, question),
         sensitivity=swings(ours, chosen),
         warnings=(
-            *doubts(plan, probe),
+            *doubts(plan, probe, chosen.token_ratio),
             *price.doubts(on),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),

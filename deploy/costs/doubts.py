@@ -1,5 +1,7 @@
 """PURE: what makes a comparison's dollars mean less than they look: a toy model, a CPU, a guess, a poor probe."""
 
+from deploy.costs.token_ratio import TokenRatio, table
+from serving.model.families import families
 from serving.model.models import models
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
@@ -9,9 +11,10 @@ from serving.sizing.sized_model import named, precisions
 TOY_BELOW_BYTES = 20_000_000_000
 
 
-def doubts(plan: Plan, probe: ProbeReport | None) -> tuple[str, ...]:
+def doubts(plan: Plan, probe: ProbeReport | None, ratio: TokenRatio) -> tuple[str, ...]:
     """What makes the dollars mean less than they look, the loudest first."""
-    every = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), *doubts_of_probe(probe))
+    of_plan = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), other_tokenizer(plan, ratio))
+    every = (*of_plan, *doubts_of_probe(probe))
     return tuple(text for text in every if text)
 
 
@@ -50,6 +53,17 @@ def unmeasured(probe: ProbeReport | None) -> str:
 def misfit(plan: Plan) -> str:
     """That the plan itself says no."""
     return "" if plan.fits else f"The plan says that the model does not fit this machine: {plan.reason}"
+
+
+def other_tokenizer(plan: Plan, ratio: TokenRatio) -> str:
+    """That our ratio of tokens is of another family's tokenizer than the model's."""
+    known = models().get(plan.model)
+    if ratio.whose != "ours" or known is None or known.family.name == table().family:
+        return ""
+    return (
+        f"TOKENS: how many tokens Claude makes of a text was measured against {families()[table().family].title}'s "
+        f"tokenizer, not {known.family.title}'s. Give your own: --token-ratio"
+    )
 
 
 def doubts_of_probe(probe: ProbeReport | None) -> tuple[str, ...]:

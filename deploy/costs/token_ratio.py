@@ -30,6 +30,7 @@ class Table(Record):
 
     checked_on: date
     source: str
+    family: str
     newer: dict[str, Decimal]
     older: dict[str, Decimal]
 

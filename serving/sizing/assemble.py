@@ -147,7 +147,7 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
     on_gpus = case.machine.gpu is not None
     return ServeOptions(
         model=subject.repo,
-        revision=subject.revision if on_gpus else None,
+        revision=subject.revision,
         served_model_name=subject.served_name,
         tensor_parallel_size=outcome.split.tensor,
         pipeline_parallel_size=outcome.split.pipeline,
