@@ -44,6 +44,13 @@ def refuse_another_place(deployment: Deployment) -> None:
                 f"{deployment.name!r} is already a deployment on {' '.join(known.hosts) or known.target}.",
                 f"Choose another --name, or take that one away: corral down {deployment.name}",
             )
+    for target, row in PLACES.items():
+        begun = deployments.folder(deployment.name) / row.begun
+        if row.begun and target != deployment.target and begun.exists():
+            raise UsageError(
+                f"{deployment.name!r} was begun as a deployment on {target}, and may still stand there.",
+                f"Choose another --name, or take that one away: corral down {deployment.name} --target {target}",
+            )
 
 
 def up(deployment: Deployment, wishes: Record | None, approve: Approve) -> Endpoint:

@@ -23,7 +23,8 @@ def supervise(
 ) -> None:
     """Serve and stay; `ready` is told each time it answers. Returns when somebody stops the server.
 
-    Raises ServerError with the last cause when it dies too often. Ctrl-C ends the server too.
+    Raises ServerError with the last cause when it dies too often. Ctrl-C ends the server too. Raises UsageError where
+    another's runs there, which is left alone.
     """
     place = place_of(deployment)
     if not isinstance(place, KeepsFirstDeath):
@@ -38,8 +39,11 @@ def supervise(
             if len(deaths) == 1:
                 place.keep_first_death(deployment)
             again_or_give_up(deployment.name, trouble, deaths, clock(), policy, sleep)
-    finally:
+    except UsageError:
+        raise
+    except BaseException:
         place.stop(deployment)
+        raise
 
 
 def one_life(

@@ -153,6 +153,13 @@ def test_a_proxy_of_the_environment_never_sees_a_request(
 def test_a_key_file_that_is_missing(tmp_path: Path) -> None:
     endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=tmp_path / "no")
     with pytest.raises(DocumentError, match="The API key file .* cannot be read: .* No such file"):
+        client.models(endpoint)
+
+
+def test_health_needs_no_key(tmp_path: Path) -> None:
+    """So that a server whose key is gone can still be found to run, and be stopped."""
+    endpoint = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=tmp_path / "no")
+    with pytest.raises(EndpointError, match="cannot be reached"):
         client.health(endpoint)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.errors import AuthError, EndpointError, ServerError
+from infra.errors import AuthError, DocumentError, EndpointError, ServerError
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import DEAD, Died, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
@@ -80,6 +80,10 @@ def made(prompt: float, generated: float) -> dict[str, float]:
         (
             {"models": REFUSED},
             Seen(health=200, canary="wrong", progressed=None, trouble=REFUSED.message),
+        ),
+        (
+            {"models": DocumentError("no key", ""), "metrics": AuthError("no key", "")},
+            Seen(health=200, canary="wrong", progressed=None, trouble="no key"),
         ),
         (
             {"canary": LATE, "metrics": [made(1, 1), made(2, 1)]},

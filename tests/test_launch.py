@@ -179,6 +179,21 @@ def test_down_goes_by_the_document_though_an_earlier_deployment_left_a_ledger(
     assert list(ledger.parent.iterdir()) == [ledger]
 
 
+def test_a_name_that_was_begun_elsewhere_is_not_taken(
+    plan: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = deployments.folder("mine")
+    folder.mkdir(parents=True)
+    (folder / "order.json").write_text("{}")
+    plan.write(tmp_path / "plan.json")
+    assert run(["serve", str(tmp_path / "plan.json"), "--name", "mine"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: 'mine' was begun as a deployment on ec2, and may still stand there.",
+        "hint: Choose another --name, or take that one away: corral down mine --target ec2",
+    ]
+    assert [path.name for path in folder.iterdir()] == ["order.json"]
+
+
 @pytest.mark.parametrize("text", ['{"schema_version": 2, "target": "ec2"}', "{"])
 def test_down_looks_on_ec2_for_what_a_broken_document_or_a_ledger_says_is_there(
     text: str, monkeypatch: pytest.MonkeyPatch

@@ -120,6 +120,9 @@ def test_the_sentence_in_an_error(answer: object, said: str) -> None:
         ("openai", {"prompt_tokens": 9, "prompt_tokens_details": None}, (9, None, None)),
         ("openai", {"other": 1}, (None, None, None)),
         ("openai", {}, None),
+        # Each may speak in the other's words.
+        ("openai", {"input_tokens": 9, "cache_read_input_tokens": 4, "output_tokens": 5}, (13, 5, 4)),
+        ("anthropic", {"prompt_tokens": 9, "completion_tokens": 5}, (9, 5, None)),
         ("anthropic", {"input_tokens": 9, "output_tokens": 5}, (9, 5, None)),
         (
             "anthropic",

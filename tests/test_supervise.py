@@ -9,6 +9,7 @@ import pytest
 import stubbed
 from stubbed import Patience, members
 
+from deploy.launch import launch, with_port
 from deploy.supervise import supervise
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
@@ -126,6 +127,14 @@ def test_ctrl_c_ends_the_server_too(deployment: Deployment) -> None:
     with pytest.raises(KeyboardInterrupt):
         supervise(deployment, lambda _: None, POLICY, interrupt)
     assert members(deployment) == ()
+
+
+def test_what_another_serves_there_is_left_alone(deployment: Deployment) -> None:
+    launch(deployment)
+    other = with_port(deployment, deployment.plan.serve.port + 1)
+    with pytest.raises(UsageError, match="other options"):
+        supervise(other, lambda _: None, POLICY)
+    assert members(deployment) != ()
 
 
 def test_elsewhere_it_is_not_ours_to_supervise(deployment: Deployment) -> None:

@@ -65,6 +65,8 @@ class PushingBox:
         self.complete = True
         self.lost = ""
         """A file that does not arrive, though nothing fails."""
+        self.boots = False
+        """Whether the box boots meanwhile: then nothing is left of the unit."""
         self.state, self.begun_s, self.last_words = "inactive", 0.0, ""
         self.uploads: list[list[str]] = []
 
@@ -92,6 +94,8 @@ class PushingBox:
                 self.state, self.begun_s = "running", self.clock()
                 return says("")
             case ["systemctl", "show", "--value", "--property=SubState", unit] if unit == UNIT:
+                if self.boots:
+                    self.state = "dead"
                 if self.state == "running" and self.clock() >= self.begun_s + 20:
                     self.state = "exited" if self.arrives(self.uploads[-1]) else "failed"
                 return says(f"{self.state}\n")
@@ -223,6 +227,13 @@ def test_a_push_that_is_cut_off_leaves_no_leave_behind(
     leave = push_grant.leave(Place(bucket="models", prefix="scout/"), "aws", until)
     world.aws.iam.roles["corral-t1-box"]["policies"]["corral-push"] = leave
     assert (down(door(world.aws, world.clock, folder("t1"))).left, world.aws.live()) == ((), [])
+
+
+def test_a_box_that_boots_meanwhile_ends_the_waiting_and_the_leave(world: World, corral: Corral) -> None:
+    world.box.boots = True
+    code, _, err = corral("weights", "push", "t1", "--to", TO)
+    assert (code, world.policies) == (11, ["corral"])
+    assert "could not upload its weights" in err
 
 
 def test_a_role_of_the_users_own_is_left_as_it_is(world: World, corral: Corral) -> None:

@@ -12,11 +12,18 @@ class Row(NamedTuple):
     """The record of what may be asked of it, as MODULE.CLASS; its fields are flags. Empty where nothing may."""
     trace: str = ""
     """The file that only it leaves in a deployment's folder: whose it is where the document cannot be read."""
+    begun: str = ""
+    """The file that lies there as long as something of it may stand elsewhere, whatever the document says."""
 
 
 PLACES = {
     "local": Row("deploy.targets.local.place", trace="server.json"),
-    "ec2": Row("deploy.targets.ec2.place", "deploy.targets.ec2.options.Ec2Options", trace="ledger.jsonl"),
+    "ec2": Row(
+        "deploy.targets.ec2.place",
+        "deploy.targets.ec2.options.Ec2Options",
+        trace="ledger.jsonl",
+        begun="order.json",
+    ),
     "ssh": Row("deploy.targets.ssh.place", "deploy.targets.ssh.options.SshOptions"),
 }
 """The first is where a deployment is when nobody says."""

@@ -104,7 +104,9 @@ def error_text(answer: object) -> str:
 
 
 def openai_counts(usage: dict[str, Any]) -> TokenCounts:
-    """The tokens of a usage object in OpenAI's words."""
+    """The tokens of a usage object in OpenAI's words, or in Anthropic's where a server uses those."""
+    if "input_tokens" in usage or "output_tokens" in usage:
+        return anthropic_words(usage)
     details = usage.get("prompt_tokens_details") or {}
     return (
         whole(usage.get("prompt_tokens")),
@@ -114,15 +116,19 @@ def openai_counts(usage: dict[str, Any]) -> TokenCounts:
 
 
 def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
-    """The tokens of a usage object in Anthropic's words; None for none."""
+    """The tokens of a usage object in Anthropic's words, or in OpenAI's where a server uses those; None for none."""
     if not usage:
         return None
+    return anthropic_words(usage) if "prompt_tokens" not in usage else openai_counts(usage)
+
+
+def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
+    """The tokens of a usage object, what came from or went to the cache added to what was read."""
     read, written = (
         whole(usage.get("cache_read_input_tokens")),
         whole(usage.get("cache_creation_input_tokens")),
     )
     fresh = whole(usage.get("input_tokens"))
-    # Anthropic counts what came from or went to the cache apart from input_tokens.
     total = None if fresh is None else fresh + (read or 0) + (written or 0)
     return total, whole(usage.get("output_tokens")), read
 

@@ -30,8 +30,8 @@ class Canary(Record):
 
 
 def health(endpoint: Endpoint, timeout_s: float = 2.0) -> int:
-    """The status code of /health. Raises EndpointError when nothing answers."""
-    return get(endpoint, "/health", timeout_s).status_code
+    """The status code of /health, which needs no key. Raises EndpointError when nothing answers."""
+    return get(endpoint.model_copy(update={"api_key_file": None}), "/health", timeout_s).status_code
 
 
 def models(endpoint: Endpoint, timeout_s: float = 5.0) -> tuple[str, ...]:
@@ -80,13 +80,13 @@ def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
 
 
 def get(endpoint: Endpoint, path: str, timeout_s: float) -> httpx2.Response:
-    """One GET with the endpoint's key."""
+    """One GET with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
     with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
         return http.get(path)
 
 
 def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> httpx2.Response:
-    """One POST with the endpoint's key."""
+    """One POST with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
     with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
         return http.post(path, json=body)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from infra import wait
-from infra.errors import AuthError, EndpointError, ServerError
+from infra.errors import AuthError, DocumentError, EndpointError, ServerError
 from infra.record import Record
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
@@ -59,7 +59,7 @@ def ask(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
         seen = seen.model_copy(update={"models": client.models(endpoint)})
         client.canary(endpoint, canary_deadline_s)
         return seen.model_copy(update={"canary": "right"})
-    except (AuthError, EndpointError) as error:
+    except (AuthError, DocumentError, EndpointError) as error:
         after = tokens(endpoint)
         update = {
             "canary": "late" if isinstance(error, client.TooLate) else "wrong",
@@ -82,7 +82,7 @@ def tokens(endpoint: Endpoint) -> float | None:
     """All tokens the server has handled; None where it does not say."""
     try:
         values = client.metrics(endpoint)
-    except EndpointError:
+    except (AuthError, DocumentError, EndpointError):
         return None
     known = [values[name] for name in PROGRESS if name in values]
     return sum(known) if known else None

@@ -17,6 +17,7 @@ from deploy.targets.ec2 import (
     weights_upload,
 )
 from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import Status, Teardown
 from infra.aws import power, rented_machines, session
 from infra.aws.api import Aws
@@ -73,17 +74,6 @@ def serve(deployment: Deployment) -> Endpoint:
         return served(aws, deployment, order)
     except KeyboardInterrupt:
         raise still_rented(order) from None
-
-
-def still_rented(order: Order) -> Interrupted:
-    """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
-    cost = f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "a price nobody knows"
-    what = "Its machine is" if order.nodes == 1 else f"Its {order.nodes} machines are"
-    return Interrupted(
-        f"Interrupted while waiting for {order.name}. {what} still rented at {cost}, until "
-        f"{utc(order.expires_at)} at the latest.",
-        f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
-    )
 
 
 def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:

@@ -15,8 +15,9 @@ from infra import prices
 from infra.aws import account_preflight, profile, renting
 from infra.aws.account_preflight import Survey
 from infra.aws.api import Aws
-from infra.aws.order import Order
+from infra.aws.order import Order, utc
 from infra.aws.renting import told
+from infra.errors import Interrupted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,16 +59,34 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
         )
 
 
+@told
 def make(rental: Rental) -> Deployment:
-    """Write the order down, then launch it, or find it running: one order is one set of machines."""
+    """Write the order down, then launch it, or find it running: one order is one set of machines.
+
+    Raises Interrupted, which says what is still rented.
+    """
     deployment = rental.deployment
     prices.keep(rental.survey.prices)
     order = priced(rental.order, rental.survey).model_copy(update={"profile": profile.named()})
     order.write(documents.order_file(deployment.name))
     deployment.write(folder(deployment.name) / "deployment.json")
     renting.rent(rental.aws, order, rental.survey, rental.keep)
-    boxes.tell_ends(rental.aws, deployment, order)
+    try:
+        boxes.tell_ends(rental.aws, deployment, order)
+    except KeyboardInterrupt:
+        raise still_rented(order) from None
     return deployment
+
+
+def still_rented(order: Order) -> Interrupted:
+    """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
+    cost = f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "a price nobody knows"
+    what = "Its machine is" if order.nodes == 1 else f"Its {order.nodes} machines are"
+    return Interrupted(
+        f"Interrupted while waiting for {order.name}. {what} still rented at {cost}, until "
+        f"{utc(order.expires_at)} at the latest.",
+        f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
+    )
 
 
 def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:

@@ -1,6 +1,5 @@
 """The weights of a rented box on their way to S3: counted there, and uploaded by a unit that outlives the session."""
 
-import math
 import shlex
 from datetime import timedelta
 
@@ -19,6 +18,8 @@ from infra.errors import HostError
 
 POLL_S = 15.0
 LONGEST = timedelta(hours=6)
+# systemd's words for a unit that is done, failed, or not there any more, as after a reboot.
+ENDED = ("exited", "failed", "dead")
 
 
 @told
@@ -63,11 +64,11 @@ def upload(aws: Aws, name: str, machine: Rented, place: Place) -> None:
     look = f"systemctl show --value --property=SubState {unit}"
     state = wait.until(
         lambda: answered(machine, look),
-        lambda state: state in ("exited", "failed"),
-        aws.pace(math.inf, POLL_S),
+        lambda state: state in ENDED,
+        aws.pace(LONGEST.total_seconds(), POLL_S),
         lambda state: aws.say(f"weights push: {machine.instance_id}: {state}"),
     )
-    if state == "failed":
+    if state != "exited":
         lines = answered(
             machine, f"sudo journalctl --no-pager --output=cat --lines=5 --unit={unit}"
         ).splitlines()
