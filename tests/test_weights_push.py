@@ -14,10 +14,9 @@ from fake_iam import allows, normal
 from renting import an_order, door, down, fresh, up
 
 from deploy.cli.main import run
-from deploy.targets import weights_push
+from deploy.targets.abilities import Pushed
 from deploy.targets.deployment import folder, make
-from deploy.targets.ec2 import documents, weights_upload
-from deploy.targets.weights_push import Pushed
+from deploy.targets.ec2 import documents, weights_push, weights_upload
 from infra.aws import bucket, push_grant, session, user_policy
 from infra.aws.bucket import Contents, Place
 from infra.aws.order import utc

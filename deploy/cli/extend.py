@@ -14,9 +14,9 @@ def extend(
 ) -> None:
     """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
     from deploy.line import extend as run
-    from deploy.targets.ec2.options import minutes
     from deploy.targets.show_provision import Extended
     from infra.aws.order import utc
+    from infra.lifetime import minutes
     from infra.say import emit
 
     until = utc(run(name, minutes(ttl, "TIME")))

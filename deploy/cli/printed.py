@@ -41,12 +41,12 @@ def printed() -> dict[str, Any]:
     from deploy.costs.comparison import Comparison
     from deploy.demo.play import Demo
     from deploy.export.rendering import Export
+    from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
     from deploy.targets.ec2.blocks import Bought
     from deploy.targets.place import Status, Teardown
     from deploy.targets.show_provision import Extended, Reaped
     from deploy.targets.ssh.owned_hosts import Inventory
-    from deploy.targets.weights_push import Pushed
     from infra.aws.capacity_blocks import Offering
     from infra.aws.stored_prices import PriceTable
     from infra.egress_proof import Egress

@@ -35,7 +35,7 @@ def push(
     from pathlib import Path
 
     from deploy.targets.deployment import load
-    from deploy.targets.weights_push import push_from_here, push_from_machine, shown
+    from deploy.targets.ec2.weights_push import push_from_here, push_from_machine, shown
     from infra.errors import UsageError
     from infra.say import emit
 

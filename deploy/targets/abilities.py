@@ -7,6 +7,7 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
 from infra.aws.rented_machines import Rented
 from infra.egress_proof import Egress
+from infra.record import Record
 
 
 @runtime_checkable
@@ -68,4 +69,29 @@ class RemovesUnread(Protocol):
 
     def remove_unread(self, name: str) -> Teardown:
         """Take away whatever of that name is there, and prove it."""
+        ...
+
+
+class Pushed(Record):
+    """What lies in the bucket now, and what that saves. The figures about speed and S3's price are unverified."""
+
+    address: str
+    files: int
+    bytes: int
+    saves_s: float
+    """A launch that fetches from there and not from the model hub."""
+    saves_usd: float | None
+    """At the machine's price, where that is known."""
+    usd_per_hour: float | None
+    costs_usd_per_month: float
+    checked_on: str
+    """When those figures were written down."""
+
+
+@runtime_checkable
+class PushesWeights(Protocol):
+    """A place whose machine can upload the weights it has."""
+
+    def push_weights(self, deployment: Deployment, address: str) -> Pushed:
+        """Keep them in that folder of a bucket. Raises UsageError for a bucket elsewhere, HostError or CloudError."""
         ...

@@ -12,10 +12,7 @@ from deploy.targets.wishes import PlaceOptions
 from infra.asked import Asked, Flag
 from infra.aws.order import Purchase
 from infra.errors import UsageError
-
-SHORTEST_MINUTES = 10
-LONGEST_MINUTES = 30 * 24 * 60
-UNITS = {"m": 1, "h": 60, "d": 24 * 60}
+from infra.lifetime import minutes
 
 # By version: a private /16 holds a VPC (EC2's largest), and a site has a /48 (RFC 6177).
 WIDEST = {4: 16, 6: 48}
@@ -152,17 +149,6 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
         if self.capacity_reservation_id and "spot" in self.purchases:
             raise UsageError("A reservation cannot be used by spot instances.", "Leave out --purchase spot.")
         return self
-
-
-def minutes(text: str, flag: str) -> int:
-    """Read 90m, 8h or 2d. Raises UsageError below ten minutes and above thirty days."""
-    limit = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
-    value = int(limit[1]) * UNITS[limit[2]] if limit else 0
-    if not SHORTEST_MINUTES <= value <= LONGEST_MINUTES:
-        raise UsageError(
-            f"{flag} {text} is no time limit between 10 minutes and 30 days.", f"For example: {flag} 8h"
-        )
-    return value
 
 
 def idle_minutes(options: Ec2Options) -> int | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes, minutes
+from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes
 from deploy.targets.ec2.own import check_own_place
 from deploy.targets.ec2.tags import tags_from
 from infra import catalog, cloud_init
@@ -16,6 +16,7 @@ from infra import host as hosts
 from infra.aws.order import Order
 from infra.errors import UsageError
 from infra.hardware import Machine
+from infra.lifetime import minutes
 from infra.prices import HourlyPrice, on_demand_price, price_of
 from serving.sizing.plan import Plan
 from serving.vllm.engine_lock import lock_of

@@ -3,9 +3,10 @@
 import shlex
 from datetime import timedelta
 
+from deploy.targets.abilities import Pushed
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import boxes, documents
-from deploy.targets.weights_push import Pushed, check, pushed, sync
+from deploy.targets.ec2.weights_push import check, pushed, sync
 from infra import host as hosts
 from infra import wait
 from infra.aws import bucket, rented_machines, session

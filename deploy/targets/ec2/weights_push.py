@@ -4,8 +4,9 @@ import shutil
 import subprocess
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
+from deploy.targets.abilities import Pushed, PushesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from infra.aws import bucket, rented_machines
@@ -15,37 +16,11 @@ from infra.aws.bucket import Contents, Place
 from infra.aws.renting import told
 from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
-from infra.record import Record
 from infra.say import progress
 
 GB = 10**9
 SKIPPED = ".cache"
 """What huggingface_hub keeps beside the files for itself."""
-
-
-class Pushed(Record):
-    """What lies in the bucket now, and what that saves. The figures about speed and S3's price are unverified."""
-
-    address: str
-    files: int
-    bytes: int
-    saves_s: float
-    """A launch that fetches from there and not from the model hub."""
-    saves_usd: float | None
-    """At the machine's price, where that is known."""
-    usd_per_hour: float | None
-    costs_usd_per_month: float
-    checked_on: str
-    """When those figures were written down."""
-
-
-@runtime_checkable
-class PushesWeights(Protocol):
-    """A place whose machine can upload the weights it has."""
-
-    def push_weights(self, deployment: Deployment, address: str) -> Pushed:
-        """Keep them in that folder of a bucket. Raises UsageError for a bucket elsewhere, HostError or CloudError."""
-        ...
 
 
 def push_from_machine(deployment: Deployment, address: str) -> Pushed:
@@ -163,4 +138,4 @@ def shown(kept: Pushed) -> str:
 
 def figures() -> dict[str, Any]:
     """What weights_push.toml holds."""
-    return shipped_table("deploy.targets", "weights_push.toml")
+    return shipped_table("deploy.targets.ec2", "weights_push.toml")
