@@ -1,16 +1,31 @@
 """From what a user named, a plan file or a deployment, to a serving endpoint."""
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from deploy.line import refuse_another_place
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import PreparesToServe
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
+from deploy.targets.hub_weights import TokenFile
 from deploy.targets.table import default
+from deploy.targets.wishes import NameOptions
 from infra.errors import UsageError
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.serve_options import Port
+
+
+class ServingOptions(NameOptions, TokenFile):
+    """How a deployment is served."""
+
+    port: Annotated[Port | None, Field(examples=[8000])] = None
+    """Another port than the plan's."""
+    supervise: bool = False
+    """Stay, and start it again when it dies; Ctrl-C ends it."""
 
 
 def deployment_of(what: str, name: str | None = None, port: int | None = None) -> Deployment:

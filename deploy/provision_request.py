@@ -12,8 +12,7 @@ from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.hub_weights import TokenFile
 from deploy.targets.place import Offer
 from deploy.targets.table import PLACES, default
-from deploy.targets.wishes import PlaceOptions, Wishes
-from infra.asked import Asked
+from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.errors import UsageError
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
@@ -21,14 +20,12 @@ from serving.sizing.plan import Plan
 *FIRST_PLACES, LAST_PLACE = PLACES
 
 
-class Where(Asked):
-    """Where a plan goes, and under which name."""
+class Where(NameOptions, TokenFile):
+    """Where a plan goes, under which name, and with which token."""
 
     target: Annotated[str, Field(description=f"Where: {', '.join(FIRST_PLACES)} or {LAST_PLACE}.")] = (
         default()
     )
-    name: str | None = None
-    """The deployment's name; made of the plan if not given."""
 
 
 class Asking(NamedTuple):
@@ -39,14 +36,14 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: Path, where: Where, wishes: Wishes, token: TokenFile) -> Asking:
+def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
     """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
     target = checked_place(where.target)
     of_place = wishes.of(target)
     place = place_called(target)
     planned = deployment_for(Plan.read(plan), target, where.name)
     deployment, of_place = place.wished(planned, of_place)
-    return Asking(place.with_token_file(deployment, token.hf_token_file), of_place)
+    return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
 
 
 def approval(yes: bool) -> Approve:

@@ -285,6 +285,10 @@ def test_what_a_format_cannot_carry_is_refused(
         ("--to compose --region us-east-1", "--region is for --to terraform only."),
         ("--to compose --weights s3://bucket/scout/", "--weights is for --to terraform only."),
         ("--to compose --hf-token-parameter /hf/t", "--hf-token-parameter is for --to terraform only."),
+        (
+            "--to terraform --region us-east-1 --region us-west-2",
+            "terraform puts the machine in one region, and 2 are named.",
+        ),
         ("--to litellm --endpoint 10.0.0.5:8000", "'10.0.0.5:8000' is no URL of a server."),
         ("--to litellm --endpoint http://:8000", "'http://:8000' is no URL of a server."),
         ("--to litellm --endpoint http://a:0", "'http://a:0' is no URL of a server."),

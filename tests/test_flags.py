@@ -241,11 +241,56 @@ def test_a_bound_as_a_person_writes_it() -> None:
 
 
 def declared(path: Path) -> list[str]:
-    """The flags that a file declares in typer's words."""
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    """The flags that a file declares in typer's words, by name."""
     return [
-        ast.unparse(call) for call in calls if ast.unparse(call.func) in ("typer.Option", "typer.Argument")
+        words[0] if (words := spoken(call)) else f"--{name.replace('_', '-')}"
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name, annotation in annotated(node)
+        for call in ast.walk(annotation)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "typer.Option"
     ]
+
+
+def annotated(node: ast.AST) -> list[tuple[str, ast.AST]]:
+    """The parameter that a node is, or the alias that it assigns."""
+    if isinstance(node, ast.arg) and node.annotation:
+        return [(node.arg, node.annotation)]
+    return [(ast.unparse(node.targets[0]), node.value)] if isinstance(node, ast.Assign) else []
+
+
+def spoken(call: ast.Call) -> list[str]:
+    """The names that a typer.Option is given."""
+    return [
+        word.value for word in call.args if isinstance(word, ast.Constant) and isinstance(word.value, str)
+    ]
+
+
+OF_ITS_OWN_REQUESTS = (
+    "a number for `size` and `claude-cost`; a spread, with other defaults, of a load and of traffic"
+)
+OF_MEANINGS = {
+    "--cache-read-fraction": "a share of a request's prompt, beside one of a comparison's",
+    "--cache-write-fraction": "a share of a request's prompt, beside one of a comparison's",
+    "--claude-model": "who LiteLLM falls back on; who is compared",
+    "--concurrency": "what is planned for; the load of a probe",
+    "--duration-s": "of a whole run; of a step of a sweep",
+    "--endpoint": "the one of the demo; those behind a router",
+    "--engine": "a folder here to pack, one for hosts, a file in S3, and what a role may read",
+    "--hf-token-parameter": "the one that is used; those that a role may read",
+    "--input-tokens": OF_ITS_OWN_REQUESTS,
+    "--instance-type": "those to try; those that a policy allows",
+    "--model": "a checkpoint's folder, a served name, one of Claude's",
+    "--on": "the one machine; those to choose from",
+    "--output": "a plan, a report, a bundle, an export, a comparison, a probe's folder",
+    "--output-tokens": OF_ITS_OWN_REQUESTS,
+    "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",
+    "--replicas": "of an export; of a month's cost",
+    "--requests": "how many a probe sends; how many of a kind are paid",
+    "--target": "where a plan goes, where a name is looked for; an address to try",
+    "--to": "a format; an address in S3",
+    "--weights": "where they are; what a role may read",
+}
+"""Flag of several declarations -> what it is to mean in each: another thing, with another help."""
 
 
 def test_no_flag_is_declared_twice() -> None:
@@ -257,9 +302,10 @@ def test_no_flag_is_declared_twice() -> None:
         for field in vars(record).get("__annotations__", ())
         if field in record.model_fields
     ]
+    assert [each for each, times in Counter(fields).items() if times > 1] == []
     options = [each for path in (ROOT / "deploy").rglob("*.py") for each in declared(path)]
-    said = Counter[object](fields) + Counter[object](options)
-    assert [each for each, times in said.items() if times > 1] == []
+    said = Counter(names[0] for names, _ in fields) + Counter(options)
+    assert {name for name, times in said.items() if times > 1} == set(OF_MEANINGS)
 
 
 def test_an_option_never_vanishes_in_locals() -> None:

@@ -429,5 +429,5 @@ def test_what_nobody_asked_for() -> None:
     assert Slo().model_dump() == dict.fromkeys(("ttft_s", "tpot_s", "itl_s", "e2e_s"))
     assert SweepOptions().model_dump() == {
         "over": "concurrency", "start": 1.0, "limit": 4096.0, "attainment": 0.95, "duration_s": 30.0,
-        "timeout_s": 600.0, "processes": 1, "seed": 0,
+        "timeout_s": 600.0, "processes": 1, "seed": 0, "output": None,
     }  # fmt: skip

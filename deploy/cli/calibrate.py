@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json, ServerPlan
+
 
 def calibrate(
     probe: Annotated[Path, typer.Argument(help="probe.json of a probe with a fixed concurrency.")],
-    plan: Annotated[Path, typer.Option(help="plan.json of the server it was aimed at.")],
-    json: Annotated[bool, typer.Option("--json", help="Print the calibration as JSON.")] = False,
+    plan: ServerPlan,
+    as_json: Json = False,
 ) -> None:
     """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
     from infra.say import emit
@@ -20,4 +22,4 @@ def calibrate(
 
     planned = Plan.read(plan)
     calibration = add(planned, ProbeReport.read(probe))
-    emit(calibration, calibration_text(calibration, planned), json)
+    emit(calibration, calibration_text(calibration, planned), as_json)

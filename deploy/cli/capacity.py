@@ -1,10 +1,11 @@
 """`corral capacity`: from traffic to machines and dollars a month."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+from serving.sizing.size_options import AnswerOptions
 from serving.sizing.traffic import MachineOptions, PromiseOptions, TrafficOptions
 
 
@@ -13,14 +14,8 @@ def capacity(
     traffic: TrafficOptions,
     promise: PromiseOptions,
     machines: MachineOptions,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Show every number behind the first choice.")
-    ] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw the first choice: a .png or .svg file.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the first choice's plan.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    answers: AnswerOptions,
+    as_json: Json = False,
 ) -> int:
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
     from infra.prices import trouble
@@ -31,6 +26,6 @@ def capacity(
 
     warn(trouble())
     question = Question(model=model, traffic=traffic.traffic, promise=promise.promise, **dict(machines))
-    planned = answer(question, output, plot)
-    emit(planned, capacity_text(planned, explain), json)
+    planned = answer(question, answers.output, answers.plot)
+    emit(planned, capacity_text(planned, answers.explain), as_json)
     return 0 if planned.plan else 3

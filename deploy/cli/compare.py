@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Json, ServerPlan
 from deploy.costs.compare_options import Question
 
 
 def compare(
-    plan: Annotated[Path, typer.Option(help="plan.json, from corral size.")],
+    plan: ServerPlan,
     question: Question,
     probe: Annotated[
         Path | None,

@@ -2,10 +2,8 @@
 
 from deploy.cli.flags import Json, Name
 
-AsJson = Json
 
-
-def connect(name: Name, as_json: AsJson = False) -> None:
+def connect(name: Name, as_json: Json = False) -> None:
     """Keep the way to its server open until Ctrl-C; a tunnel that ended is opened again, on the same port."""
     import sys
     import time

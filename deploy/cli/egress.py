@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Name
+from deploy.cli.flags import Json, Name
 
 
 def egress(
@@ -20,7 +20,7 @@ def egress(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the report.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+    as_json: Json = False,
 ) -> int:
     """Try to get out as the server does, and show by the kernel's counters that only answers left.
 

@@ -13,7 +13,9 @@ PlanFile = Annotated[
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
+ServerPlan = Annotated[Path, typer.Option("--plan", help="The server's plan.json, from corral size.")]
 
 TYPED = (bool, int, float, Path)
 """What the parser reads itself; all else is handed to the record as text."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from deploy.cli.flags import Json
 from serving.probe.probe_options import (
     EndpointOptions,
     LoadOptions,
@@ -38,8 +39,6 @@ app = typer.Typer(
 )
 
 Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, or the NAME of a deployment.")]
-Output = Annotated[Path | None, typer.Option(help="Folder for the results.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 @app.command("run")
@@ -49,8 +48,7 @@ def run(
     workload: RunWorkloadOptions,
     limits: SloOptions,
     endpoint: EndpointOptions,
-    output: Output = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
     from infra.say import emit, progress
@@ -61,7 +59,7 @@ def run(
     target = target_of(*answering(url, endpoint))
     asked = load_of(load, trace_of(load.replay))
     requests = workload_of(workload, target.api, load.seed, load.replay)
-    folder = output or dated_folder()
+    folder = load.output or dated_folder()
     report = probe(
         target,
         asked,
@@ -83,7 +81,7 @@ def report(
     vllm_bench: Annotated[
         Path | None, typer.Option(help="Also write vllm bench serve's result fields.")
     ] = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> int:
     """Compute the report again from raw results; only the files asked for are written."""
     from infra.say import emit
@@ -99,7 +97,7 @@ def report(
 def diff(
     a: Annotated[Path, typer.Argument(help="A results.jsonl, or its folder.")],
     b: Annotated[Path, typer.Argument(help="Another.")],
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two runs, and say which differences are real."""
     from infra.say import emit
@@ -116,8 +114,7 @@ def sweep(
     workload: WorkloadOptions,
     limits: SloOptions,
     endpoint: EndpointOptions,
-    output: Output = None,
-    as_json: AsJson = False,
+    as_json: Json = False,
 ) -> int:
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
     from infra.say import emit, progress
@@ -127,7 +124,7 @@ def sweep(
     from serving.probe.sweep_report import sweep_text
 
     target = target_of(*answering(url, endpoint))
-    folder = output or dated_folder()
+    folder = steps.output or dated_folder()
     measured = measure(
         target,
         steps,

@@ -1,12 +1,7 @@
 """`corral provision`: make the machine of a plan ready: this one, a rented one, or one of yours."""
 
-from typing import Annotated
-
-import typer
-
-from deploy.cli.flags import Json, PlanFile, Yes
+from deploy.cli.flags import DryRun, Json, PlanFile, Yes
 from deploy.provision_request import Where
-from deploy.targets.hub_weights import TokenFile
 from deploy.targets.wishes import Wishes
 
 
@@ -14,11 +9,8 @@ def provision(
     plan: PlanFile,
     where: Where,
     wishes: Wishes,
-    token: TokenFile,
     yes: Yes = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only print what would be asked, as JSON; asks nobody.")
-    ] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Check everything first, show the price, ask, then make the machine ready. Safe to repeat."""
@@ -29,7 +21,7 @@ def provision(
     from deploy.targets.show_provision import provisioned, shown
     from infra.say import emit, say
 
-    asking = asking_for(plan, where, wishes, token)
+    asking = asking_for(plan, where, wishes)
     if dry_run:
         say(shown(requests(asking.deployment, asking.wishes)))
         return

@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import DryRun, Json
 
 
 def reap(
     region: Annotated[
         list[str] | None, typer.Option("--region", help="Only these regions; repeatable. [all enabled]")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which.")] = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> int:
     """Find what corral rented for anybody in this account and what should have ended; end it and prove it."""

@@ -4,28 +4,16 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
-from deploy.targets.hub_weights import TokenFile
+from deploy.cli.flags import DryRun, Json
+from deploy.launch import ServingOptions
 
 
 def serve(
     what: Annotated[
         str, typer.Argument(metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.")
     ],
-    token: TokenFile,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="The deployment's name; made of the plan's model if not given."),
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option("--port", min=1, max=65535, help="Another port than the plan's.")
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only show the command and its environment.")
-    ] = False,
-    stay: Annotated[
-        bool, typer.Option("--supervise", help="Stay, and start it again when it dies; Ctrl-C ends it.")
-    ] = False,
+    asked: ServingOptions,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
@@ -35,8 +23,8 @@ def serve(
     from infra.say import emit, say
     from serving.vllm.endpoint import Endpoint
 
-    deployment = deployment_of(what, name, port)
-    deployment = place_of(deployment).with_token_file(deployment, token.hf_token_file)
+    deployment = deployment_of(what, asked.name, asked.port)
+    deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:
         emit(answering, endpoint(deployment.name, answering), as_json)
@@ -44,15 +32,10 @@ def serve(
     if dry_run:
         say(command(shown(deployment), as_json))
         return
-    if stay:
+    if asked.supervise:
         from deploy.supervise import supervise
         from serving.vllm.restart_policy import Policy
 
-        supervise(
-            deployment,
-            lambda answering: emit(answering, endpoint(deployment.name, answering), as_json),
-            Policy(),
-        )
+        supervise(deployment, tell, Policy())
         return
-    answering = launch(deployment)
-    emit(answering, endpoint(deployment.name, answering), as_json)
+    tell(launch(deployment))

@@ -1,11 +1,11 @@
 """`corral size`: which machine holds the model, how fast, at what price."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from serving.sizing.size_options import Options
+from deploy.cli.flags import Json
+from serving.sizing.size_options import AnswerOptions, Options, WhichMachine
 
 
 def size(
@@ -13,23 +13,9 @@ def size(
         str, typer.Argument(help="scout, maverick, a checkpoint folder, or OWNER/NAME on the Hub.")
     ],
     options: Options,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            help="EC2 type, COUNTxGPU (2xA100-80GB), or local. Without it: every machine that fits."
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="bf16, fp8, int4 or nvfp4. Without it: the best that fits.")
-    ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show how every number follows.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Draw memory and throughput: a .png or .svg file.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write the plan to this file.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    machine: WhichMachine,
+    answer: AnswerOptions,
+    as_json: Json = False,
 ) -> int:
     """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not.
 
@@ -42,25 +28,24 @@ def size(
     from serving.sizing.size import answer_for, ranking_for
     from serving.sizing.size_options import check_ranking
 
-    precision = precision and precision.lower()
     warn(trouble())
-    if on is None:
-        check_ranking({"--output": output, "--plot": plot, "--explain": explain})
-        ranking = ranking_for(model, precision, options)
-        emit(ranking, ranking_text(ranking), json)
+    if machine.on is None:
+        check_ranking(answer)
+        ranking = ranking_for(model, machine.precision, options)
+        emit(ranking, ranking_text(ranking), as_json)
         return 0 if ranking.machines else 3
-    plan = answer_for(model, precision, on, options)
-    if output:
-        plan.write(output)
-        progress(f"plan written to {output}")
-    if plot:
+    plan = answer_for(model, machine.precision, machine.on, options)
+    if answer.output:
+        plan.write(answer.output)
+        progress(f"plan written to {answer.output}")
+    if answer.plot:
         from serving.sizing.plan_plot import draw
 
-        draw(plan, plot)
-    text = plan_text(plan, output)
-    if explain:
+        draw(plan, answer.plot)
+    text = plan_text(plan, answer.output)
+    if answer.explain:
         from serving.sizing.plan_explained import explained
 
         text += "\n\n" + explained(plan)
-    emit(plan, text, json)
+    emit(plan, text, as_json)
     return 0 if plan.fits else 3

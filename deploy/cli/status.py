@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.flags import Json
+
 
 def status(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="One deployment; all of them if not given.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object, or a list without NAME.")
-    ] = False,
+    as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
     from deploy.line import status_of

@@ -1,17 +1,11 @@
 """`corral stop`: end the server, keep the machine; a rented one is stopped, too."""
 
-from typing import Annotated
-
-import typer
-
-from deploy.cli.flags import Name
+from deploy.cli.flags import Json, Name
 
 
 def stop(
     name: Name,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print its status afterwards as one JSON object.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
     """End a deployment's server: its requests finish first, then nothing of it is left. Safe to repeat.
 

@@ -2,7 +2,6 @@
 
 from deploy.cli.flags import Json, PlanFile, Yes
 from deploy.provision_request import Where
-from deploy.targets.hub_weights import TokenFile
 from deploy.targets.wishes import Wishes
 
 
@@ -10,7 +9,6 @@ def up(
     plan: PlanFile,
     where: Where,
     wishes: Wishes,
-    token: TokenFile,
     yes: Yes = False,
     as_json: Json = False,
 ) -> None:
@@ -20,6 +18,6 @@ def up(
     from deploy.targets.show_server import endpoint
     from infra.say import emit
 
-    asking = asking_for(plan, where, wishes, token)
+    asking = asking_for(plan, where, wishes)
     answering = run(asking.deployment, asking.wishes, approval(yes))
     emit(answering, endpoint(asking.deployment.name, answering), as_json)

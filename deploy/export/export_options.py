@@ -10,7 +10,8 @@ from deploy.export.formats import FORMATS
 from deploy.export.rendering import Ask
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.options import BoxOptions
-from infra.asked import Asked, Flag, flag_names
+from deploy.targets.wishes import NameOptions
+from infra.asked import Flag, flag_names
 from infra.errors import UsageError
 from infra.say import progress
 from serving.sizing.plan import Plan
@@ -19,14 +20,12 @@ from serving.vllm import versions as vllm_versions
 *FIRST_FORMATS, LAST_FORMAT = FORMATS
 
 
-class ExportOptions(Asked):
+class ExportOptions(NameOptions):
     """What is rendered, and where it is written."""
 
     to: Annotated[
         str, Flag(metavar="FORMAT"), Field(description=f"{', '.join(FIRST_FORMATS)} or {LAST_FORMAT}.")
     ]
-    name: str | None = None
-    """What it is called; made of the plan if not given."""
     output: Annotated[Path | None, Flag("--output -o")] = None
     """Write the files into this folder."""
     force: bool = False

@@ -11,6 +11,7 @@ from deploy.targets.ec2.ordering import order as order_for
 from infra.aws import region_offer, request
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
+from infra.errors import UsageError
 from infra.host import HostFile
 
 # What corral learns from AWS before it asks, Terraform learns from these.
@@ -22,7 +23,12 @@ GROUP = "${aws_security_group.server.id}"
 
 
 def render(ask: Ask) -> Export:
-    """main.tf.json, and the user data it packs as EC2 takes it."""
+    """main.tf.json, and the user data it packs as EC2 takes it. Raises UsageError for more than one region."""
+    if len(ask.box.regions) > 1:
+        raise UsageError(
+            f"terraform puts the machine in one region, and {len(ask.box.regions)} are named.",
+            f"Export once for each: --region {ask.box.regions[0]}",
+        )
     # A price that is not known is the reader's to find; what he renders costs nothing yet.
     wishes = Ec2Options(**ask.box.model_dump(), allow_unknown_price=True)
     order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(wishes, ask.plan))

@@ -8,6 +8,13 @@ from infra.asked import Asked
 from infra.errors import UsageError
 
 
+class NameOptions(Asked):
+    """How something new is called."""
+
+    name: str | None = None
+    """The deployment's name; made of the plan if not given."""
+
+
 class PlaceOptions(Asked):
     """What may be asked of one place."""
 

@@ -23,6 +23,7 @@ MOST_RATE = 1_000_000.0
 LEAST_RATE = 1e-6
 LONGEST_S = 30 * 86400.0
 MOST_SEED = 2**63 - 1
+MOST_PROCESSES = 256
 DEFAULT_REQUESTS = 128
 DEFAULT_CONCURRENCY = 8
 
@@ -37,20 +38,15 @@ Evenness = Annotated[float, Field(ge=1e-3, le=1e6), WrapValidator(or_endless)]
 RequestTime = Annotated[float, Field(ge=0.05, le=86400.0)]
 
 
-class EndpointOptions(Asked):
-    """Whom to ask, beside the URL."""
+class ServerOptions(Asked):
+    """What an endpoint is asked for, and with which key."""
 
     heading: ClassVar[str] = "The endpoint"
 
-    api: Annotated[ApiName, Field(description=API_NAMES)] = "completions"
     model: str | None = None
-    """Default: the first the server lists."""
+    """The name it serves. [the first it lists]"""
     api_key_file: Path | None = None
     """The file that holds the server's key."""
-    api_key_variable: str = "CORRAL_API_KEY"
-    """The environment variable that holds it."""
-    ca_file: Path | None = None
-    """Certificates to trust, PEM."""
 
     @field_validator("model")
     @classmethod
@@ -59,6 +55,18 @@ class EndpointOptions(Asked):
         if model is not None and not model.strip():
             raise UsageError("--model is empty.", "Leave it out to take the first model the server lists.")
         return model
+
+
+class EndpointOptions(ServerOptions):
+    """Whom to ask, beside the URL."""
+
+    heading: ClassVar[str] = "The endpoint"
+
+    api: Annotated[ApiName, Field(description=API_NAMES)] = "completions"
+    api_key_variable: str = "CORRAL_API_KEY"
+    """The environment variable that holds it."""
+    ca_file: Path | None = None
+    """Certificates to trust, PEM."""
 
 
 class RepeatableOptions(Asked):
@@ -70,8 +78,10 @@ class RepeatableOptions(Asked):
     """Makes prompts and schedule repeatable."""
     timeout_s: RequestTime = 600.0
     """For one request."""
-    processes: Annotated[int, Field(ge=1, le=256)] = 1
+    processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     """Processes that share the load."""
+    output: Path | None = None
+    """Folder for the results."""
 
 
 class LoadOptions(RepeatableOptions):
@@ -238,7 +248,7 @@ class SweepOptions(RepeatableOptions):
                     f"{option} {value} is no whole number of requests.", f"Say {option} {value:.0f}"
                 )
         if closed:
-            within("--processes", self.processes, 1, min(256.0, self.start))
+            within("--processes", self.processes, 1, min(MOST_PROCESSES, self.start))
         return self
 
 
@@ -290,7 +300,7 @@ def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:
     requests = asked.requests
     if requests is None and asked.duration_s is None and not times_s:
         requests = max(DEFAULT_REQUESTS, 4 * (asked.concurrency or 0))
-    kind = {"concurrency", "request_rate", "burstiness", "end_request_rate", "replay"}
+    kind = {"concurrency", "request_rate", "burstiness", "end_request_rate", "replay", "output"}
     common = {name: value for name, value in asked if name not in kind} | {"requests": requests}
     if times_s:
         return Load(shape="replay", trace=times_s, **common)

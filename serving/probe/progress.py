@@ -54,7 +54,7 @@ class Progress:
 
 
 def together(parts: list[Progress]) -> Progress:
-    """The processes' standing as part."""
+    """The standing of all processes, as one."""
     return Progress(
         elapsed_s=max(part.elapsed_s for part in parts),
         sent=sum(part.sent for part in parts),

@@ -2,12 +2,13 @@
 
 import re
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from infra import prices
-from infra.asked import Asked, Flag
+from infra.asked import Asked, Flag, flag_names
 from infra.errors import UsageError
 from serving.sizing.sized_model import SizedModel
 
@@ -50,7 +51,60 @@ Requests = Annotated[int, Field(ge=1, le=MOST_REQUESTS)]
 Gpus = Annotated[int, Field(ge=1, le=MOST_GPUS)]
 
 
-class Options(Asked):
+class PriceOptions(Asked):
+    """Where a machine is rented, which sets its price."""
+
+    heading: ClassVar[str] = "The machines"
+
+    region: str | None = None
+    """AWS region of the prices."""
+
+    @field_validator("region")
+    @classmethod
+    def of_aws(cls, region: str | None) -> str | None:
+        """A region that AWS has. Raises UsageError."""
+        check_region(region)
+        return region
+
+
+class PrecisionOptions(Asked):
+    """The weights' precision."""
+
+    heading: ClassVar[str] = "The machines"
+
+    precision: str | None = None
+    """Only this one: bf16, fp8, int4 or nvfp4. [the best that fits]"""
+
+    @field_validator("precision")
+    @classmethod
+    def in_any_case(cls, precision: str | None) -> str | None:
+        """As corral writes it."""
+        return precision and precision.lower()
+
+
+class WhichMachine(PrecisionOptions):
+    """The one machine that is asked about."""
+
+    heading: ClassVar[str] = "The machines"
+
+    on: str | None = None
+    """EC2 type, COUNTxGPU (2xA100-80GB), or local. [every machine that fits]"""
+
+
+class AnswerOptions(Asked):
+    """What is made of the answer, beside its text."""
+
+    heading: ClassVar[str] = "The answer"
+
+    output: Annotated[Path | None, Flag("--output -o")] = None
+    """Also write the plan to this file."""
+    plot: Path | None = None
+    """Draw memory and throughput: a .png or .svg file."""
+    explain: bool = False
+    """Show how every number follows."""
+
+
+class Options(PriceOptions):
     """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
@@ -93,20 +147,11 @@ class Options(Asked):
     """Activations; FP32 only on a machine without a GPU."""
     vllm_version: str | None = None
     """Whose rules to use; default: the newest examined."""
-    region: str | None = None
-    """AWS region of the price."""
 
     @property
     def request_tokens(self) -> int:
         """One whole request of the workload."""
         return self.input_tokens + self.output_tokens
-
-    @field_validator("region")
-    @classmethod
-    def of_aws(cls, region: str | None) -> str | None:
-        """A region that AWS has. Raises UsageError."""
-        check_region(region)
-        return region
 
     @model_validator(mode="after")
     def a_step_holds_a_token_of_each(self) -> Self:
@@ -159,8 +204,10 @@ def check_precision(precision: str | None, known: tuple[str, ...]) -> None:
         )
 
 
-def check_ranking(asked: dict[str, object]) -> None:
+def check_ranking(answer: AnswerOptions) -> None:
     """Raise UsageError for an option that needs one machine when every machine is ranked."""
-    meaningless = [name for name, value in asked.items() if value]
-    if meaningless:
-        raise UsageError(f"{meaningless[0]} needs one machine.", "Name it: --on g5.12xlarge")
+    for field, value in answer:
+        if value:
+            raise UsageError(
+                f"{flag_names(AnswerOptions, field)[0]} needs one machine.", "Name it: --on g5.12xlarge"
+            )

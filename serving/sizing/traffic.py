@@ -4,13 +4,13 @@ from decimal import Decimal
 from math import ceil
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
 from infra.record import Record
 from serving.probe.lengths import AskedLengths, Lengths
-from serving.sizing.size_options import LONGEST
+from serving.sizing.size_options import LONGEST, PrecisionOptions, PriceOptions
 
 HOURS_PER_MONTH = 730
 """8,760 / 12, as AWS counts a month."""
@@ -128,24 +128,14 @@ class PromiseOptions(Asked):
         return Promise(ttft_s=self.ttft, tpot_s=self.tpot, spare_machines=self.spare, fill=self.fill)
 
 
-class MachineOptions(Asked):
+class MachineOptions(PrecisionOptions, PriceOptions):
     """What the traffic may run on."""
 
     heading: ClassVar[str] = "The machines"
 
-    precision: str | None = None
-    """Only this one: bf16, fp8, int4, nvfp4."""
     machines: Annotated[tuple[str, ...], Flag("--on")] = ()
     """Only these machines; may be repeated."""
     usd_per_hour: Annotated[Decimal | None, Field(ge=0, le=MOST, examples=["12.50"])] = None
     """What an owned machine of --on costs."""
     context: Annotated[int | None, Field(ge=1, le=LONGEST, examples=[32768])] = None
     """--max-model-len; else what the longest request needs."""
-    region: str | None = None
-    """AWS region of the prices."""
-
-    @field_validator("precision")
-    @classmethod
-    def in_any_case(cls, precision: str | None) -> str | None:
-        """As corral writes it."""
-        return precision and precision.lower()

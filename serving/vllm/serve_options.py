@@ -65,6 +65,7 @@ LONGEST_TMPDIR = 107 - len("/01234567-89ab-cdef-0123-456789abcdef")
 
 
 Count = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class ServeOptions(Record):
@@ -76,7 +77,7 @@ class ServeOptions(Record):
     """The commit of the repository, in full: a branch moves. None for a folder, or until the Hub was asked."""
     served_model_name: str
     host: str = "127.0.0.1"
-    port: int = Field(default=8000, ge=1, le=65535)
+    port: Port = 8000
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
     data_parallel_size: Count = 1

@@ -6,7 +6,7 @@ import sys
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from deploy.targets.deployment import home
 from deploy.targets.ec2.options import matching
@@ -33,6 +33,13 @@ class BlockOptions(Asked):
     """How many machines."""
     days: int = 1
     """1 to 14, or whole weeks up to 182."""
+
+    @field_validator("days")
+    @classmethod
+    def sold(cls, days: int) -> int:
+        """A length that is sold. Raises UsageError."""
+        checked_hours(days)
+        return days
 
 
 class Bought(Offering):

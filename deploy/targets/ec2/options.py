@@ -26,13 +26,13 @@ class BoxOptions(Asked):
     heading: ClassVar[str] = "The machine on EC2"
 
     regions: Annotated[tuple[str, ...], Flag("--region")] = ()
-    """ec2: try these regions in order; repeatable. [the plan's, else the profile's]"""
+    """ec2: try these regions in order, repeatable; terraform: its one region. [the plan's, else the profile's]"""
     ttl: str = "12h"
-    """ec2: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
+    """ec2, terraform: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
     weights: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/scout/"])] = None
-    """ec2: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"""
+    """ec2, terraform: s3:// prefix of the checkpoint, or its folder on your AMI. [the model hub]"""
     hf_token_parameter: Annotated[str | None, Field(pattern=PARAMETER, examples=["/hf/token"])] = None
-    """ec2: NAME of the SSM parameter, or ARN of the secret, with the token."""
+    """ec2, terraform: NAME of the SSM parameter, or ARN of the secret, with the token."""
 
     @field_validator("ttl")
     @classmethod

@@ -30,7 +30,7 @@ class PolicyOptions(Own):
 
     whom: Annotated[Literal["user", "boundary", "box", "scheduler"], Flag("--for", metavar="WHOM")] = "user"
     """user: who runs corral; boundary: the most its roles may do; box, scheduler: roles of your own."""
-    partition: str | None = None
+    partition: Literal["aws", "aws-us-gov", "aws-cn"] | None = None
     """aws, aws-us-gov or aws-cn. [that of the regions, else aws]"""
     regions: Annotated[tuple[str, ...], Flag("--region")] = ()
     """Rent in these regions alone; repeatable. [all]"""
