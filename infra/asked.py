@@ -71,11 +71,10 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     field = str(problem["loc"][0])
     info = record.model_fields[field]
     name = flag_names(record, field)[0].partition("/")[0]
-    example = (info.examples or [info.default])[0]
-    example = f"{example:g}" if isinstance(example, float) else example
+    example = example_of(info)
     hint = "" if example in (None, ()) else f"For example: {name} {example}"
     value, why = problem["input"], problem["type"]
-    value = f"{value:g}" if isinstance(value, float) else value
+    value = f"{value:g}" if isinstance(value, float) else value or repr(value)
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
@@ -94,10 +93,23 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
 
 
+def example_of(info: FieldInfo) -> Any:
+    """What is recommended: the field's example, that of its type, or its default."""
+    typed = (each for inner in (info.annotation, *get_args(info.annotation)) for each in get_args(inner)[1:])
+    fields = (info, *(each for each in typed if isinstance(each, FieldInfo)))
+    example = next((field.examples[0] for field in fields if field.examples), info.default)
+    return f"{example:g}" if isinstance(example, float) else example
+
+
+def bounds(info: FieldInfo) -> dict[str, str]:
+    """The limits of a field, each as a person writes it."""
+    limits = {name: getattr(each, name) for each in checks(info) for name in BOUNDS if hasattr(each, name)}
+    return {name: number(limit) for name, limit in limits.items()}
+
+
 def outside(info: FieldInfo) -> str:
     """What a number is that a field's bounds refuse."""
-    bounds = {name: getattr(each, name) for each in checks(info) for name in BOUNDS if hasattr(each, name)}
-    match {name: number(bound) for name, bound in bounds.items()}:
+    match bounds(info):
         case {"ge": low, "le": high}:
             return f"not between {low} and {high}"
         case {"gt": low, "le": high}:

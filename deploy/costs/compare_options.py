@@ -45,7 +45,7 @@ class Question(KnobOptions, SlowerOrHere):
     """Of the prompt."""
     claude_share: Share | None = None
     """Share of tokens sent to Claude."""
-    escalation: Share = Decimal(0)
+    escalation: Annotated[Share, Field(examples=["0.2 --claude-share 0.5"])] = Decimal(0)
     """Share of ours asked again there."""
     allow_invalid: bool = False
     """Use an invalid probe."""

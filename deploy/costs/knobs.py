@@ -41,7 +41,10 @@ def bounded(name: str) -> FieldInfo:
     """The check and the help of a knob, from its row."""
     knob = table()[name]
     described: FieldInfo = Field(
-        ge=knob.least, le=knob.most, examples=[knob.value], description=f"{knob.means}. [{knob.value}]"
+        ge=knob.least,
+        le=knob.most,
+        examples=[knob.value],
+        description=f"{knob.means[:1].upper()}{knob.means[1:]}. [{knob.value}]",
     )
     return described
 
