@@ -74,7 +74,8 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     example = example_of(info)
     hint = "" if example in (None, ()) else f"For example: {name} {example}"
     value, why = problem["input"], problem["type"]
-    value = f"{value:g}" if isinstance(value, float) else value or repr(value)
+    value = f"{value:g}" if isinstance(value, float) else value
+    shown = value if value != "" else "''"
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
@@ -85,12 +86,12 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
         choices = (choice for choice in literals(info.annotation) if choice is not None)
         return UsageError(f"{name} {value!r} is unknown.", f"One of: {', '.join(map(str, choices))}")
     if why.startswith("int_"):
-        return UsageError(f"{name} {value} is no whole number.", hint)
+        return UsageError(f"{name} {shown} is no whole number.", hint)
     if why == "finite_number":
         return UsageError(f"{name} {value} is no finite number.", hint)
     if why.startswith(("float_", "decimal_")):
-        return UsageError(f"{name} {value} is no number.", hint)
-    return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
+        return UsageError(f"{name} {shown} is no number.", hint)
+    return UsageError(f"{name} {shown}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
 
 
 def example_of(info: FieldInfo) -> Any:

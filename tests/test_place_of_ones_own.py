@@ -107,10 +107,12 @@ def test_its_flags_come_with_it(corral: Corral, asked: tuple[str, ...]) -> None:
         2,
         "error: The target local takes no options of Moon.\nhint: Add --target moon, or leave them out.\n",
     )
-    assert corral("up", *asked, "--ttl", "8h")[::2] == (
-        2,
-        "error: The target moon takes no options of EC2.\nhint: Add --target ec2, or leave them out.\n",
-    )
+    # Whose it is comes before whether it holds.
+    for foreign in (("--ttl", "8h"), ("--ttl", "soon"), ("--cidr", "10.0.0.0/8")):
+        assert corral("up", *asked, *foreign)[::2] == (
+            2,
+            "error: The target moon takes no options of EC2.\nhint: Add --target ec2, or leave them out.\n",
+        )
 
 
 def test_ctrl_c_says_what_is_still_rented(

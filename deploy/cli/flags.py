@@ -76,13 +76,14 @@ def records_of(annotation: Any) -> dict[str, Any]:
 
 def asked(annotation: Any, name: str, typed: dict[str, Any]) -> Any:
     """The value of a parameter, from what was typed. Raises UsageError."""
-    made = {
-        key: record.of({field: typed[field] for field in record.model_fields if typed[field] is not None})
-        for key, record in records_of(annotation).items()
+    records = records_of(annotation)
+    given = {
+        key: {field: typed[field] for field in record.model_fields if typed[field] is not None}
+        for key, record in records.items()
     }
-    if not made:
+    if not records:
         return typed[name]
-    return annotation(made) if hasattr(annotation, "records") else made[""]
+    return annotation(given) if hasattr(annotation, "records") else annotation.of(given[""])
 
 
 def shared(flag: inspect.Parameter, other: inspect.Parameter) -> inspect.Parameter:

@@ -1,7 +1,7 @@
 """What may be asked of the places when a plan is provisioned: of each a record, whose fields are flags."""
 
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 from deploy.targets.table import PLACES
 from infra.asked import Asked
@@ -18,16 +18,17 @@ class NameOptions(Asked):
 class PlaceOptions(Asked):
     """What may be asked of one place."""
 
-    def refused(self, place: str, target: str) -> UsageError:
+    @classmethod
+    def refused(cls, place: str, target: str) -> UsageError:
         """What to say where it is asked of another."""
         return UsageError(
-            f"The target {target} takes no options of {self.heading}.",
+            f"The target {target} takes no options of {cls.heading}.",
             f"Add --target {place}, or leave them out.",
         )
 
 
-class Wishes(dict[str, PlaceOptions]):
-    """Place -> what is asked of it, for every place that may be asked anything."""
+class Wishes(dict[str, dict[str, Any]]):
+    """Place -> what was typed of its flags, for every place that may be asked anything."""
 
     @classmethod
     def records(cls) -> dict[str, type[PlaceOptions]]:
@@ -35,14 +36,22 @@ class Wishes(dict[str, PlaceOptions]):
         return {place: record(row.wishes) for place, row in PLACES.items() if row.wishes}
 
     def of(self, target: str) -> PlaceOptions | None:
-        """What is asked of that place; None where nothing may be. Raises UsageError for what only another takes."""
-        taken = set(type(self[target]).model_fields) if target in self else set()
-        for place, options in self.items():
-            if place != target and options.model_dump(exclude=taken) != type(options)().model_dump(
-                exclude=taken
-            ):
-                raise options.refused(place, target)
-        return self.get(target)
+        """What is asked of that place; None where nothing may be.
+
+        Raises UsageError for what only another place takes, and then for what does not hold.
+        """
+        records = self.records()
+        taken = set(records[target].model_fields) if target in records else set()
+        for place, typed in self.items():
+            if place != target and asked_for(records[place], typed) - taken:
+                raise records[place].refused(place, target)
+        return records[target].of(self[target]) if target in self else None
+
+
+def asked_for(options: type[PlaceOptions], typed: dict[str, Any]) -> set[str]:
+    """The fields that are not as they are when nobody says anything."""
+    fields = options.model_fields
+    return {field for field, value in typed.items() if str(value) != str(fields[field].default)}
 
 
 def record(path: str) -> type[PlaceOptions]:

@@ -17,7 +17,8 @@ class SshOptions(PlaceOptions):
     engine: str | None = None
     """ssh: an engine's or wheels' folder here. [pip]"""
 
-    def refused(self, place: str, target: str) -> UsageError:
+    @classmethod
+    def refused(cls, place: str, target: str) -> UsageError:
         """Hosts are of this place alone."""
         return no_hosts()
 
