@@ -19,7 +19,7 @@ from deploy.bundle.install import install
 from deploy.bundle.manifest import read
 from deploy.cli.main import run
 from deploy.targets.deployment import home, make
-from deploy.targets.ssh.owned import brought
+from deploy.targets.ssh.host_setup import brought
 from infra.errors import DocumentError, HostError
 from serving.sizing.plan import Plan
 from serving.vllm import engine

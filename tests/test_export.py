@@ -20,7 +20,7 @@ from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.ordering import located, order
-from deploy.targets.ssh.owned import Brought, host_setup
+from deploy.targets.ssh.host_setup import Brought, host_setup
 from infra.errors import CorralError
 from infra.host_files import host_files
 from infra.record import Record

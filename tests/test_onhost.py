@@ -21,7 +21,7 @@ from fake_iam import allows
 from renting import an_order
 
 from deploy.targets.ec2.ordering import stored
-from deploy.targets.ssh.owned import removal_script
+from deploy.targets.ssh.host_setup import removal_script
 from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
 from infra.onhost import watch

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ssh import host_checks, owned, tunnels
+from deploy.targets.ssh import host_checks, host_setup, tunnels
 from deploy.targets.ssh import place as ssh
-from deploy.targets.ssh.owned import Brought
+from deploy.targets.ssh.host_setup import Brought
 from deploy.targets.ssh.tunnels import Tunnels
 from infra.errors import CorralError, HostError, ServerError, UsageError
 from serving.sizing.plan import Plan
@@ -51,7 +51,7 @@ def engine(tmp_path: Path) -> Path:
 
 
 def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, engine: Path) -> None:
-    bring = owned.brought(deployment(model=str(model), engine=str(engine)))
+    bring = host_setup.brought(deployment(model=str(model), engine=str(engine)))
     assert bring.model_dump() == {
         "engine": engine,
         "wheelhouse": None,
@@ -61,7 +61,7 @@ def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, e
         "chat_template": None,
         "disk_gib": pytest.approx(12.0),
     }
-    setup = owned.host_setup(deployment(model=str(model), engine=str(engine)), bring)
+    setup = host_setup.host_setup(deployment(model=str(model), engine=str(engine)), bring)
     assert setup.argv[:2] == ("serve", "/opt/corral/scout/model")
     assert (setup.weights, setup.api_key, setup.rented) == ("", "generated", False)
     assert setup.engine.model_dump() == {
@@ -76,7 +76,7 @@ def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, e
 
 def test_a_repository_is_fetched_by_the_host_and_pip_asked_for_the_plans_version() -> None:
     asked = deployment(model="meta-llama/Llama-4-Scout-17B-16E-Instruct")
-    setup = owned.host_setup(asked, owned.brought(asked))
+    setup = host_setup.host_setup(asked, host_setup.brought(asked))
     assert setup.weights == "hf://meta-llama/Llama-4-Scout-17B-16E-Instruct"
     assert setup.argv[1] == "/opt/corral/scout/model"
     assert setup.engine.requirement == "vllm==0.33.0"
@@ -85,7 +85,7 @@ def test_a_repository_is_fetched_by_the_host_and_pip_asked_for_the_plans_version
 
 def test_a_model_that_lies_on_the_host_is_served_from_there_even_in_a_home() -> None:
     asked = deployment(model="/home/ops/my models/scout")
-    setup = owned.host_setup(asked, owned.brought(asked))
+    setup = host_setup.host_setup(asked, host_setup.brought(asked))
     assert setup.argv[1] == "/home/ops/my models/scout"
     assert (setup.weights, setup.read_only_paths) == ("", ("/home/ops/my models/scout",))
 
@@ -97,8 +97,8 @@ def test_wheels_and_a_chat_template_are_brought(tmp_path: Path) -> None:
     template = tmp_path / "my template.jinja"
     template.write_text("{{ messages }}")
     asked = deployment(engine=str(wheels), chat_template=str(template))
-    bring = owned.brought(asked)
-    setup = owned.host_setup(asked, bring)
+    bring = host_setup.brought(asked)
+    setup = host_setup.host_setup(asked, bring)
     assert setup.engine.wheelhouse == "/opt/corral/scout/wheelhouse"
     assert setup.argv[setup.argv.index("--chat-template") + 1] == "/opt/corral/scout/chat_template.jinja"
     written = {file.path: file.content for file in ssh.files_for(asked, setup)}
@@ -142,7 +142,7 @@ def test_without_gpus_corrals_own_engine_is_brought_or_said_to_be_missing(
     machine = asked.plan.machine.model_copy(update={"gpu": "cpu", "gpu_count": 0})
     asked = asked.model_copy(update={"plan": asked.plan.model_copy(update={"machine": machine})})
     with pytest.raises(ServerError, match="There is no vLLM on this machine"):
-        owned.brought(asked)
+        host_setup.brought(asked)
 
 
 def test_an_engine_over_several_hosts_gets_one_rank_each(
@@ -217,10 +217,10 @@ def test_offline_a_host_fetches_nothing_from_the_internet(
     monkeypatch.setenv("CORRAL_OFFLINE", "1")
     brought = Brought.model_validate({"version": "0.33.0"} | bring)
     if not refused:
-        owned.refuse_downloads(deployment(model=model), brought)
+        host_setup.refuse_downloads(deployment(model=model), brought)
         return
     with pytest.raises(UsageError) as error:
-        owned.refuse_downloads(deployment(model=model), brought)
+        host_setup.refuse_downloads(deployment(model=model), brought)
     assert refused in error.value.message
 
 

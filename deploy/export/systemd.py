@@ -2,7 +2,7 @@
 
 from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
-from deploy.targets.ssh.owned import Brought, host_setup
+from deploy.targets.ssh.host_setup import Brought, host_setup
 from infra import host as hosts
 from infra import host_files
 

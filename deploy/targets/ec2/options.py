@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from deploy.targets.ec2.own import Own
+from deploy.targets.ec2.own_resource_options import Own
 from deploy.targets.ec2.tags import tags_from
 from deploy.targets.wishes import PlaceOptions
 from infra.asked import Asked, Flag

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes
-from deploy.targets.ec2.own import check_own_place
+from deploy.targets.ec2.own_resource_options import check_own_place
 from deploy.targets.ec2.tags import tags_from
 from infra import catalog, cloud_init
 from infra import host as hosts

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from deploy.targets.ec2.options import PARAMETER, STORED
-from deploy.targets.ec2.own import ROLE, Own, check_partition
+from deploy.targets.ec2.own_resource_options import ROLE, Own, check_partition
 from infra.asked import Flag
 from infra.aws import user_policy
 from infra.aws.boto import checked_regions

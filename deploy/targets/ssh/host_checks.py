@@ -7,7 +7,7 @@ from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, tunnels
-from deploy.targets.ssh.owned import Brought
+from deploy.targets.ssh.host_setup import Brought
 from infra import host as hosts
 from infra.facts import HostFacts
 from infra.ssh import Host

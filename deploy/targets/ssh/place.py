@@ -16,8 +16,7 @@ from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import checks
-from deploy.targets.ssh.options import SshOptions, no_hosts
-from deploy.targets.ssh.owned import (
+from deploy.targets.ssh.host_setup import (
     Brought,
     brought,
     host_setup,
@@ -25,6 +24,7 @@ from deploy.targets.ssh.owned import (
     refuse_downloads,
     removal_script,
 )
+from deploy.targets.ssh.options import SshOptions, no_hosts
 from infra import host as hosts
 from infra import host_files, offline
 from infra.egress_proof import Egress
