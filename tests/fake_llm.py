@@ -271,7 +271,7 @@ class Stream:
         for index, tokens in enumerate(self.chunks(left)):
             if index:
                 due_ns += int(self.gap_ms(index) * 1e6)
-            await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+            await until(due_ns)
             await state.thawed.wait()
             if self.server.closed or self.strikes(index):
                 return
@@ -390,6 +390,13 @@ class Stream:
             self.server.transport.write(b"0\r\n\r\n")
         else:
             self.server.transport.close()
+
+
+async def until(due_ns: int) -> None:
+    """Wait until a moment, and never less: uvloop's timers are of whole milliseconds, so one may end before it."""
+    await asyncio.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
+    while time.monotonic_ns() < due_ns:
+        await asyncio.sleep(0.001)
 
 
 async def serve(config: Config) -> None:

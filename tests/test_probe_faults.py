@@ -122,11 +122,11 @@ def test_the_servers_own_counters_are_asked_and_compared(fake_llm: Fake, tmp_pat
 
 
 def test_stalls_of_the_server_are_counted(fake_llm: Fake, tmp_path: Path) -> None:
-    """Two of 200 ms in each answer; on a busy machine there may be more, and what the probe was late for is less."""
+    """Two of 200 ms in each answer; on a busy machine there may be more."""
     url = fake_llm(itl_ms=5, stall_ms=200, stall_every=10)
     report = probe(url, tmp_path, {"concurrency": 4, "requests": 8}, {"output_tokens": "25"})
     lines = read(tmp_path)
-    after_both_us = 20_000 + 20 * 5_000 + 2 * 200_000 - 1e6 * report.client.max_lag_s
+    after_both_us = 20_000 + 20 * 5_000 + 2 * 200_000
     assert [sum(line["gaps_us"][:21]) >= after_both_us for line in lines] == [True] * 8
     assert report.stalls
     gaps = [gap / 1e6 for line in lines for gap in line["gaps_us"][1:]]
