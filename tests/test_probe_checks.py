@@ -87,16 +87,17 @@ def test_a_probe_that_is_held_up_says_how_late_it_read(
             time.sleep(0.3)
 
     monkeypatch.setattr(Connection, "received", noting)
-    load = {"concurrency": 64, "requests": 64, "compiled_reader": False, "kernel_stamps": stamps}
-    ran = probed(c_server, (200, 20, 0, 0), load, 100, tmp_path)
+    # So few streams that what gathers in a pause is read in a moment: timers do not see the wait behind other streams.
+    load = {"concurrency": 16, "requests": 16, "compiled_reader": False, "kernel_stamps": stamps}
+    ran = probed(c_server, (200, 20, 0, 0), load, 200, tmp_path)
     noted = [numpy.array(read_ns[each.index]) for each in ran.said.requests]
     lags_s = numpy.concatenate([read - row[2:] for read, row in zip(noted, ran.log, strict=True)]) / 1e9
     together = sum(len(moments) - len(set(moments)) for moments in map(numpy.ndarray.tolist, noted))
-    assert together > 64 * 15
+    assert together > 16 * 15
     client = ran.report.client
     assert client.p99_lag_s == pytest.approx(float(numpy.percentile(lags_s, 99)), rel=0.5)
     assert ran.said.side.lag_us["mean"] / 1e6 == pytest.approx(float(lags_s.mean()), rel=0.5)
-    assert client.uncertain_fraction * 6400 == pytest.approx(together)
+    assert client.uncertain_fraction * 3200 == pytest.approx(together)
     assert not ran.report.valid
     assert any(reason.startswith("client-limited: ") for reason in ran.report.invalid_because)
 

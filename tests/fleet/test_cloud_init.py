@@ -143,12 +143,13 @@ def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> No
     (imds / "notice").write_text(notice)
     words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
     wait(lambda: phase.read_text() == f"{words}\n", phase.read_text)
-    with pytest.raises(EndpointError):
-        client.canary(endpoint, 10)
+    # It is said before the server is told to stop, and stays refused from the first refusal on.
+    wait(lambda: not is_served(endpoint), lambda: "new requests are still answered")
+    refused_s = time.time()
+    assert not is_served(endpoint)
     stream.join()
-    said_s = phase.stat().st_mtime
     assert (stream.finish_reason, stream.tokens_made) == ("length", tokens)
-    assert stream.ended_s > said_s  # it was in flight when the server was told to stop
+    assert stream.ended_s > refused_s  # it was in flight when nothing new began any more
 
     show = "systemctl show corral-tiny.service --property=ActiveState --property=Result --property=NRestarts"
     wait(lambda: "ActiveState=inactive" in machine.ssh(show), lambda: machine.ssh(show))
@@ -201,6 +202,15 @@ class Stream(Thread):
             self.finish_reason = choice["finish_reason"] or self.finish_reason
         if event.get("usage"):
             self.tokens_made = event["usage"]["completion_tokens"]
+
+
+def is_served(endpoint: Endpoint) -> bool:
+    """Whether a new request is answered."""
+    try:
+        client.canary(endpoint, 10)
+    except EndpointError:
+        return False
+    return True
 
 
 def answers(endpoint: Endpoint) -> bool:
