@@ -41,6 +41,7 @@ SETTINGS: Settings = {
     "axes.axisbelow": True,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.prop_cycle": f"cycler(color={[HERE, *THERE]})",
     "grid.color": FAINT,
     "grid.alpha": 0.35,
     "xtick.color": INK,

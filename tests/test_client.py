@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
-from serving.vllm import client
+from serving.vllm import client, http_door
 from serving.vllm.client import Canary, TooLate
 from serving.vllm.endpoint import Endpoint
 
@@ -271,5 +271,38 @@ def test_a_canary_of_more_than_was_asked(asked: Asked, answer: dict[str, object]
         client.canary(THERE, 1.0)
 
 
+def test_an_answer_without_an_end_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is larger than any, and one that drips: no single read of it takes long."""
+    over = threading.Event()
+
+    def drops() -> Iterator[bytes]:
+        while not over.wait(0.01):
+            yield b"x"
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        is_large = request.url.path == "/metrics"
+        return httpx2.Response(
+            200, content=bytes(http_door.LARGEST_ANSWER_BYTES + 1) if is_large else drops()
+        )
+
+    real = httpx2.Client
+    monkeypatch.setattr(
+        httpx2, "Client", lambda **options: real(transport=httpx2.MockTransport(answer), **options)
+    )
+    with pytest.raises(EndpointError) as large:
+        client.metrics(THERE, 60)
+    with pytest.raises(TooLate) as dripping:
+        client.models(THERE, 0.2)
+    over.set()
+    assert [(caught.value.message, caught.value.hint) for caught in (large, dripping)] == [
+        (
+            "http://127.0.0.1:1 answered more than 16,777,216 bytes for a short question.",
+            "Is it an OpenAI-compatible endpoint?",
+        ),
+        ("http://127.0.0.1:1 did not answer within 0.2 s.", "Is it overloaded, or hung?"),
+    ]
+
+
 def test_certificates_are_verified() -> None:
-    assert (client.trusted().verify_mode, client.trusted().check_hostname) == (ssl.CERT_REQUIRED, True)
+    trusted = http_door.trusted()
+    assert (trusted.verify_mode, trusted.check_hostname) == (ssl.CERT_REQUIRED, True)

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from infra.errors import UsageError
+from infra.figure import INK
 from serving.probe import page
 from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
@@ -210,12 +211,19 @@ def test_a_sweeps_page() -> None:
     ]
 
 
-def test_a_plot_is_named_and_takes_the_pages_colour_of_text() -> None:
-    made = page.plot("a < b", lambda axes: None)
+def test_a_plot_is_named_and_takes_the_pages_colours() -> None:
+    made = page.plot("a < b", lambda axes: page.rising(axes, SWEEP))
     assert made.startswith('<h2>a &lt; b</h2><figure><svg role="img" aria-label="a &lt; b"')
     assert made.endswith("</figure>")
-    assert ("currentColor" in made, page.INK in made, made.count("<svg")) == (True, False, 1)
-    assert page.plot("a < b", lambda axes: None) == made  # no date, no chance
+    assert (INK in made, made.count("<svg"), set(re.findall('id="(.).', made))) == (False, 1, {"a"})
+    assert page.plot("a < b", lambda axes: page.rising(axes, SWEEP)) == made  # no date, no chance
+
+
+def test_every_colour_of_a_plot_is_one_of_the_page_in_light_and_dark() -> None:
+    taken = set(re.findall(r"var\((--[a-z0-9-]+)\)", page.page(FIGURES) + page.sweep_page(SWEEP)))
+    assert {"--ink", "--faint", "--here", "--there-0", "--there-1"} <= taken
+    light, dark = (set(re.findall("(--[a-z0-9-]+):", each)) for each in page.STYLE.split("@media")[:2])
+    assert (taken - light, taken - dark) == (set(), set())
 
 
 def test_the_forms_of_a_run_can_be_read_by_all(tmp_path: Path) -> None:

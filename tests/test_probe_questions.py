@@ -13,12 +13,11 @@ from serving.probe import questions
 from serving.probe.questions import (
     Patience,
     Server,
-    certificate_fault,
     read_counters,
-    read_whole,
     untold,
 )
 from serving.probe.spec import Target
+from serving.vllm.http_door import NoAnswer, certificate_fault, no_answer, read_whole
 
 THERE = Target(base_url="http://host:1/base")
 Answer = Callable[[httpx2.Request], httpx2.Response]
@@ -360,14 +359,22 @@ def test_why_the_first_question_has_no_answer(
     monkeypatch: pytest.MonkeyPatch, error: Exception, message: str, hint: str
 ) -> None:
     monkeypatch.setattr(questions, "other_protocol", lambda url: None)
-    found = untold("http://host", 7.0, error)
-    assert (found.message, found.hint) == (message, hint)
+    told = untold("http://host", 7.0, without_answer(error))
+    assert (told.message, told.hint) == (message, hint)
+
+
+def without_answer(error: Exception) -> NoAnswer:
+    """The library's failure as the door tells it."""
+    told = no_answer(error)
+    assert isinstance(told, NoAnswer)
+    return told
 
 
 def test_another_protocol_is_looked_for_but_after_too_long_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "other_protocol", lambda url: EndpointError("other", ""))
     errors = (httpx2.ConnectError("x"), httpx2.DecodingError("x"), httpx2.ReadTimeout("x"))
-    assert [untold("http://host", 7.0, error).message == "other" for error in errors] == [True, False, False]
+    told = [untold("http://host", 7.0, without_answer(error)).message for error in errors]
+    assert [message == "other" for message in told] == [True, False, False]
 
 
 def untrusted() -> Exception:
@@ -380,11 +387,16 @@ def untrusted() -> Exception:
 
 
 def test_a_certificate_among_the_causes() -> None:
-    assert certificate_fault(untrusted()) == "certificate has expired"
+    assert certificate_fault(untrusted()) == "certificate has expired."
     assert certificate_fault(httpx2.ConnectError("z")) == ""
-    found = untold("https://host", 7.0, untrusted())
-    assert found.message == "The certificate of https://host is not trusted: certificate has expired."
-    assert found.hint == "Trust its authority: --ca-file FILE, and use the name that is in the certificate."
+    told = untold("https://host", 7.0, without_answer(untrusted()))
+    assert told.message == "The certificate of https://host is not trusted: certificate has expired."
+    assert told.hint == "Trust its authority: --ca-file FILE, and use the name that is in the certificate."
+
+
+def test_a_mistake_of_ours_is_no_answer_of_the_servers() -> None:
+    mistake = KeyError("x")
+    assert no_answer(mistake) is mistake
 
 
 def test_a_port_that_does_not_shake_hands_is_asked_for_plain_http(

@@ -8,6 +8,8 @@ import pytest
 
 from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ec2.rental import HOW_TO_GIVE_A_TOKEN
+from deploy.targets.hub_weights import OwnToken
 from deploy.targets.place import Check
 from infra.errors import AuthError, EndpointError
 from serving.model import hub
@@ -80,9 +82,9 @@ def test_a_token_of_ones_own_is_tried(asked: list[object]) -> None:
 
 def test_the_token_of_a_rented_box_is_named_and_cannot_be_tried(asked: list[object]) -> None:
     """One's own token is no help to a box, which has none of it."""
-    refused = hub_weights.look(plan(META), MINE, parameter="")
+    refused = hub_weights.look(plan(META), MINE, OwnToken("", HOW_TO_GIVE_A_TOKEN))
     assert hub_weights.check(refused).fix.endswith("name it: --hf-token-parameter /hf/token")
-    found = hub_weights.look(plan(META), MINE, parameter="/hf/token")
+    found = hub_weights.look(plan(META), MINE, OwnToken("/hf/token", HOW_TO_GIVE_A_TOKEN))
     assert hub_weights.check(found).found.endswith("gated, token from /hf/token (not tried)")
     assert hub_weights.refusal(found) is None
     assert asked == []

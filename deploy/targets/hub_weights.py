@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
@@ -39,8 +39,9 @@ class Weights(Record):
     token: str = ""
     """Where the token is that will be sent; empty for none."""
     access: Literal["granted", "not asked"] = "not asked"
-    by: Literal["here", "box"] = "here"
-    """Who sends the token: this machine (for itself and for hosts over SSH), or a rented box."""
+    by: Literal["here", "machine"] = "here"
+    """Who sends the token: this machine (for itself and for hosts over SSH), or the one that fetches."""
+    how_to_give_one: str = "`hf auth login`, or HF_TOKEN, or --hf-token-file FILE."
     unasked: str = ""
     """Why the Hub was not asked what is unknown."""
     at: str = ""
@@ -70,14 +71,24 @@ def told(plan: Plan) -> Weights:
     return known.model_copy(update=about)
 
 
-def look(plan: Plan, token: Token | None, parameter: str | None = None) -> Weights:
+class OwnToken(NamedTuple):
+    """That of a machine which sends one itself, and not this machine's."""
+
+    place: str
+    """Where it gets it from; empty for none."""
+    how_to_give_one: str
+
+
+def look(plan: Plan, token: Token | None, machine: OwnToken | None = None) -> Weights:
     """Ask the Hub for what the table does not say, and whether the token may have the files.
 
-    `parameter` is where a rented box gets its token from; None where this machine sends its own. Raises AuthError for a
-    token that is refused, DocumentError for a repository or a commit that is not there.
+    Raises AuthError for a token that is refused, DocumentError for a repository or a commit that is not there.
     """
-    place = (token.place if token else "") if parameter is None else parameter
-    known = told(plan).model_copy(update={"token": place, "by": "here" if parameter is None else "box"})
+    known = told(plan).model_copy(update={"token": token.place if token else ""})
+    if machine is not None:
+        known = known.model_copy(
+            update={"token": machine.place, "by": "machine", "how_to_give_one": machine.how_to_give_one}
+        )
     if offline.is_offline():
         return known.model_copy(update={"unasked": "--offline"})
     try:
@@ -102,7 +113,7 @@ def described(known: Weights, token: Token | None) -> Weights:
 
 
 def checked_access(known: Weights, token: Token | None) -> Weights:
-    """Whether the token this machine sends is let in. What a rented box sends cannot be tried from here."""
+    """Whether the token this machine sends is let in. What another sends cannot be tried from here."""
     if not (known.gated and token and known.by == "here"):
         return known
     hub.check_access(known.repo, token)
@@ -117,7 +128,7 @@ def refusal(known: Weights) -> CorralError | None:
         accept = f"Accept its licence at https://huggingface.co/{known.repo}; then "
         return AuthError(
             f"{known.repo} is gated: without a token of somebody who accepted its licence nothing is fetched.",
-            accept + (TOKEN_OF_A_BOX if known.by == "box" else TOKEN_OF_YOURS),
+            accept + known.how_to_give_one,
         )
     if known.revision is None and known.unasked != "--offline":
         return EndpointError(
@@ -126,13 +137,6 @@ def refusal(known: Weights) -> CorralError | None:
             'commit into the plan: "revision" under "serve".',
         )
     return None
-
-
-TOKEN_OF_YOURS = "`hf auth login`, or HF_TOKEN, or --hf-token-file FILE."
-TOKEN_OF_A_BOX = (
-    "put a token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE) and "
-    "name it: --hf-token-parameter /hf/token"
-)
 
 
 def require(known: Weights) -> None:

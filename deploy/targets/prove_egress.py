@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 
 from deploy.targets.abilities import ProvesEgress
-from deploy.targets.choose import place_of
+from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
+from deploy.targets.table import PLACES
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
 from serving.vllm import client
@@ -23,10 +24,15 @@ def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     place = place_of(deployment)
     if not isinstance(place, ProvesEgress):
         raise UsageError(
-            f"{deployment.name} is rented, and corral proves egress over SSH only.",
-            f"The same lock is on it; see it there: nft list table inet corral-{deployment.name}",
+            f"corral egress works on these targets: {provers()}; {deployment.name} is on {deployment.target}.",
+            f"Where it is locked, too, see it there: nft list table inet corral-{deployment.name}",
         )
     return place.egress(deployment, destinations).sealed()
+
+
+def provers() -> str:
+    """The places where something is looked at, or proved."""
+    return ", ".join(name for name in PLACES if isinstance(place_called(name), ProvesEgress))
 
 
 def ask(endpoint: Endpoint, meanwhile: Callable[[], None] = lambda: None) -> int:

@@ -1,16 +1,15 @@
 """PURE: a run or a sweep as one self-contained HTML page with plots, legible on a phone and in the dark."""
 
 import html
-import io
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy
-from cycler import cycler
 
-from infra.figure import figure, plain_numbers
+from infra.figure import INK, plain_numbers, svg
 from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
 from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
@@ -21,19 +20,6 @@ if TYPE_CHECKING:
     from infra.figure import Axes
 
 STYLE = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
-INK = "#010203"
-"""Drawn in this, which becomes the page's own colour of text."""
-DRAWN: Any = {
-    **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), INK
-    ),
-    "axes.prop_cycle": cycler(color=("#2a7fd4", "#d9772b", "#2f9e5f")),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "corral",
-}
 MOST_DOTS = 20_000
 
 
@@ -110,16 +96,8 @@ def step_row(each: Point) -> list[str]:
 
 def plot(title: str, draw: Callable[["Axes"], None]) -> str:
     """One drawing as inline SVG under its title."""
-    out = io.StringIO()
-    with figure(6, 3.2, DRAWN) as made:
-        axes = made.add_subplot()
-        axes.grid(alpha=0.15)
-        draw(axes)
-        made.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
-    drawn = out.getvalue()[out.getvalue().index("<svg") :].replace(INK, "currentColor")
-    label = html.escape(title)
-    named = drawn.replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-    return f"<h2>{label}</h2><figure>{named}</figure>"
+    drawn = svg(re.sub("[^a-z]+", "-", title.lower()), title, draw, height=3.2)
+    return f"<h2>{html.escape(title)}</h2><figure>{drawn}</figure>"
 
 
 def timeline(axes: "Axes", figures: Figures) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from infra import wait
 from serving.probe.connection import Connection, Owner, Peer
 from serving.probe.shared import Shared
 
@@ -25,9 +26,15 @@ class Pool:
         """Open so many and wait for them, but not for ever."""
         for _ in range(count):
             self.add().open()
-        end_s = time.monotonic() + OPEN_LIMIT_S
-        while not must_stop() and time.monotonic() < end_s and len(self.idle) < len(self.all):
-            self.shared.loop.run_until_complete(asyncio.sleep(0.002))
+
+        def run_the_loop(seconds: float) -> None:
+            self.shared.loop.run_until_complete(asyncio.sleep(seconds))
+
+        wait.until(
+            lambda: must_stop() or len(self.idle) == len(self.all),
+            bool,
+            wait.Pace(OPEN_LIMIT_S, 0.002, run_the_loop, time.monotonic),
+        )
 
     def add(self) -> Connection:
         """One more, which opens at its first request."""

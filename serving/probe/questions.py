@@ -1,13 +1,9 @@
-"""Door: what a probe asks the server besides its load: models, token counts, counters."""
+"""What a probe asks the server besides its load: models, token counts, counters."""
 
-import ssl
 import time
 from collections.abc import Callable
-from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
-
-import httpx2
 
 from infra.errors import AuthError, EndpointError
 from serving.probe.address import tls_context
@@ -16,10 +12,10 @@ from serving.probe.protocol import other_protocol
 from serving.probe.server_words import body_line, one_line, wait_s, wait_text
 from serving.probe.spec import Target
 from serving.vllm.api_key import key_of
+from serving.vllm.http_door import HttpDoor, NoAnswer, Response
 from serving.vllm.prometheus import sums
 
 LONGEST_ANSWER_S = 15.0
-LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 SHAKE_HANDS_S = 2.0
 """After this long without a TLS handshake the port is asked whether it speaks plain HTTP."""
 STARTING = (502, 503, 504)
@@ -44,24 +40,16 @@ class Server:
     """The endpoint as one answers questions to it; close it after use."""
 
     def __init__(self, target: Target, timeout_s: float = LONGEST_ANSWER_S) -> None:
-        self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
         self.target = target
         self.api_key = key_of(target.api_key_file, target.api_key_variable)
         self._api = APIS[target.api]
-        self._http = httpx2.Client(
-            base_url=target.base_url,
-            headers=self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key),
-            timeout=self._timeout_s,
-            trust_env=False,
-            verify=tls_context(target),
-            # Each question on a connection of its own: one kept is closed by the server sooner or later (uvicorn:
-            # after 5 s), and a question that meets that moment is lost.
-            limits=httpx2.Limits(max_keepalive_connections=0),
-        )
+        self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
+        headers = self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key)
+        self._door = HttpDoor(target.base_url, headers, self._timeout_s, tls_context(target))
 
     def close(self) -> None:
         """Let the connections go."""
-        self._http.close()
+        self._door.close()
 
     def models(self, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
         """What /v1/models lists; empty where the server has no such list. A server that starts is waited for a little.
@@ -114,59 +102,34 @@ class Server:
     def counters(self) -> dict[str, float]:
         """The server's own counters, summed over its engines; empty where it has none."""
         try:
-            response = self._exchange("GET", "/metrics")
-        except (httpx2.HTTPError, httpx2.StreamError):
+            response = self._door.ask("GET", "/metrics")
+        except NoAnswer:
             return {}
         return read_counters(response.text) if response.status_code == 200 else {}
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """The JSON answer, or None for any reason at all: these questions are optional."""
         try:
-            response = self._exchange(method, path, body)
-        except (httpx2.HTTPError, httpx2.StreamError):
+            response = self._door.ask(method, path, body)
+        except NoAnswer:
             return None
         return json_of(response) if response.status_code == 200 else None
 
-    def _first(self, path: str) -> httpx2.Response:
+    def _first(self, path: str) -> Response:
         """The answer to the question that finds out who is there. Raises EndpointError."""
         url = self.target.base_url
-        trial_s = min(SHAKE_HANDS_S, self._timeout_s)
         try:
             if url.startswith("https:"):
                 try:
-                    return self._exchange("GET", path, connect_s=trial_s)
-                except httpx2.ConnectTimeout:
+                    return self._door.ask("GET", path, connect_s=min(SHAKE_HANDS_S, self._timeout_s))
+                except NoAnswer as error:
+                    if error.why != "connect time":
+                        raise
                     if other := other_protocol(url):
                         raise other from None
-            return self._exchange("GET", path)
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            return self._door.ask("GET", path)
+        except NoAnswer as error:
             raise untold(url, self._timeout_s, error) from None
-
-    def _exchange(
-        self, method: str, path: str, body: Any = None, connect_s: float | None = None
-    ) -> httpx2.Response:
-        """The whole answer within the time and the size for one, however slowly it drips.
-
-        Raises httpx2's errors. The library limits only each single read, so it works in a thread, which is left behind
-        when the time is over, and ends with the connection or the program.
-        """
-        outcome: list[httpx2.Response | Exception] = []
-
-        def ask() -> None:
-            try:
-                timeout = httpx2.Timeout(self._timeout_s, connect=connect_s or self._timeout_s)
-                with self._http.stream(method, path, json=body, timeout=timeout) as response:
-                    outcome.append(read_whole(response))
-            except Exception as error:
-                outcome.append(error)
-
-        asking = Thread(target=ask, daemon=True)
-        asking.start()
-        asking.join(self._timeout_s)
-        response = outcome[0] if outcome else httpx2.ReadTimeout("not whole in time")
-        if isinstance(response, Exception):
-            raise response
-        return response
 
 
 class Patience:
@@ -192,42 +155,26 @@ class Patience:
         return True
 
 
-def read_whole(response: httpx2.Response) -> httpx2.Response:
-    """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
-    pieces, size = [], 0
-    for piece in response.iter_bytes():
-        pieces.append(piece)
-        size += len(piece)
-        if size > LARGEST_ANSWER_BYTES:
-            raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
-    headers = [
-        pair
-        for pair in response.headers.multi_items()
-        if pair[0] not in ("content-encoding", "content-length")
-    ]
-    return httpx2.Response(response.status_code, headers=headers, content=b"".join(pieces))
-
-
 def is_name(value: object) -> bool:
     """Whether it can be a model's name: one that can be printed, stored and sent."""
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
 
 
-def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
-    """Why the first question has no answer, from the HTTP library's failure."""
-    if isinstance(error, httpx2.TimeoutException):
+def untold(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
+    """What to say where the first question has no answer."""
+    reason = one_line(str(error)).rstrip(".")
+    if error.why in ("time", "connect time"):
         return EndpointError(
             f"{url} does not answer within {timeout_s:g} seconds.", "Is the server still loading its model?"
         )
-    if untrusted := certificate_fault(error):
+    if error.why == "certificate":
         return EndpointError(
-            f"The certificate of {url} is not trusted: {untrusted}.",
+            f"The certificate of {url} is not trusted: {reason}.",
             "Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
         )
-    if not isinstance(error, httpx2.DecodingError) and (other := other_protocol(url)):
+    if error.why != "content" and (other := other_protocol(url)):
         return other
-    reason = one_line(str(error)).rstrip(".")
-    if isinstance(error, httpx2.ConnectError):
+    if error.why == "unreachable":
         return EndpointError(
             f"{url} cannot be reached: {reason}.",
             "Check the address, and that the server runs: corral status",
@@ -236,16 +183,6 @@ def untold(url: str, timeout_s: float, error: Exception) -> EndpointError:
         f"{url} does not speak HTTP as a model server does: {reason}.",
         "Check the port; is it another service's?",
     )
-
-
-def certificate_fault(error: BaseException) -> str:
-    """What OpenSSL has against the certificate, anywhere among the causes; "" where it is something else."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return one_line(cause.verify_message).rstrip(".")
-        cause = cause.__cause__ or cause.__context__
-    return ""
 
 
 def refused(url: str, status: int) -> AuthError:
@@ -271,7 +208,7 @@ def redirected(where: str, location: str) -> EndpointError:
     )
 
 
-def not_an_api(url: str, response: httpx2.Response) -> EndpointError:
+def not_an_api(url: str, response: Response) -> EndpointError:
     """Something answers, but no model server."""
     kind = one_line(response.headers.get("content-type", "no content type").partition(";")[0], 60)
     return EndpointError(
@@ -280,7 +217,7 @@ def not_an_api(url: str, response: httpx2.Response) -> EndpointError:
     )
 
 
-def json_of(response: httpx2.Response) -> Any:
+def json_of(response: Response) -> Any:
     """The body as JSON, or None."""
     try:
         return response.json()
@@ -288,7 +225,7 @@ def json_of(response: httpx2.Response) -> Any:
         return None
 
 
-def body_text(response: httpx2.Response) -> str:
+def body_text(response: Response) -> str:
     """What an error answer says, in a line."""
     answer = json_of(response)
     return error_text(answer) if answer is not None else body_line(response.content)

@@ -1,18 +1,14 @@
-"""The door to an endpoint: plain HTTP to health, models, metrics and one small completion."""
+"""What is asked of a vLLM server: its health, models, metrics and one small completion."""
 
-import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import closing
 from typing import Any
-
-import httpx2
 
 from infra.errors import AuthError, CorralError, EndpointError
 from infra.record import Record
 from serving.vllm import prometheus
 from serving.vllm.api_key import key_in
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.http_door import HttpDoor, NoAnswer, Response
 
 CANARY_PROMPT = "Hello"
 
@@ -79,53 +75,41 @@ def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
     return labels
 
 
-def get(endpoint: Endpoint, path: str, timeout_s: float) -> httpx2.Response:
+def get(endpoint: Endpoint, path: str, timeout_s: float) -> Response:
     """One GET with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
-    with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
-        return http.get(path)
+    return ask(endpoint, "GET", path, None, timeout_s)
 
 
-def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> httpx2.Response:
+def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> Response:
     """One POST with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
-    with errors_of(endpoint, timeout_s), client(endpoint, timeout_s) as http:
-        return http.post(path, json=body)
+    return ask(endpoint, "POST", path, body, timeout_s)
 
 
-def client(endpoint: Endpoint, timeout_s: float) -> httpx2.Client:
-    """A client that asks the endpoint itself: no proxy of the environment, no redirect, no netrc."""
+def ask(
+    endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, timeout_s: float
+) -> Response:
+    """The whole answer to one question."""
     key = key_in(endpoint.api_key_file) if endpoint.api_key_file else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx2.Client(
-        base_url=endpoint.base_url, headers=headers, timeout=timeout_s, trust_env=False, verify=trusted()
-    )
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """Whose certificates are trusted: read once, for that takes longer than a question."""
-    return httpx2.create_ssl_context(trust_env=False)
-
-
-@contextmanager
-def errors_of(endpoint: Endpoint, timeout_s: float) -> Iterator[None]:
-    """Turn httpx2's errors into ours."""
     try:
-        yield
-    except httpx2.TimeoutException:
-        raise TooLate(
-            f"{endpoint.base_url} did not answer within {timeout_s:g} s.", "Is it overloaded, or hung?"
-        ) from None
-    except httpx2.InvalidURL as error:
-        raise EndpointError(
-            f"{endpoint.base_url!r} is not a URL: {error}.", "Such as http://127.0.0.1:8000"
-        ) from None
-    except httpx2.RequestError as error:
-        raise EndpointError(
-            f"{endpoint.base_url} cannot be reached: {error}.", "Is the server up there, and the port right?"
-        ) from None
+        with closing(HttpDoor(endpoint.base_url, headers, timeout_s)) as door:
+            return door.ask(method, path, body)
+    except NoAnswer as error:
+        raise unanswered(endpoint.base_url, timeout_s, error) from None
 
 
-def parsed(endpoint: Endpoint, path: str, response: httpx2.Response) -> Any:
+def unanswered(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
+    """What to say where there is no answer."""
+    if error.why in ("time", "connect time"):
+        return TooLate(f"{url} did not answer within {timeout_s:g} s.", "Is it overloaded, or hung?")
+    if error.why == "address":
+        return EndpointError(f"{url!r} is not a URL: {error}.", "Such as http://127.0.0.1:8000")
+    if error.why == "content":
+        return EndpointError(f"{url} answered {error}.", "Is it an OpenAI-compatible endpoint?")
+    return EndpointError(f"{url} cannot be reached: {error}.", "Is the server up there, and the port right?")
+
+
+def parsed(endpoint: Endpoint, path: str, response: Response) -> Any:
     """The JSON body of a good answer. Raises AuthError for 401 and 403, EndpointError for the rest."""
     if response.status_code in (401, 403):
         raise AuthError(

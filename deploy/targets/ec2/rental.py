@@ -19,6 +19,11 @@ from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.errors import Interrupted
 
+HOW_TO_GIVE_A_TOKEN = (
+    "put a token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE) and "
+    "name it: --hf-token-parameter /hf/token"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rental(Offer):
@@ -100,7 +105,9 @@ def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Che
     if wishes.weights:
         return deployment, hub_weights.stored(wishes.weights, plan.weights_bytes)
     token = hub_weights.token_of(deployment)
-    told_of = hub_weights.look(plan, token, parameter=wishes.hf_token_parameter or "")
+    told_of = hub_weights.look(
+        plan, token, hub_weights.OwnToken(wishes.hf_token_parameter or "", HOW_TO_GIVE_A_TOKEN)
+    )
     hub_weights.require(told_of)
     return hub_weights.pinned(deployment, told_of.revision), hub_weights.check(told_of)
 

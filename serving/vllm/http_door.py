@@ -1,0 +1,125 @@
+"""Door: HTTP to an endpoint: itself and no proxy, and each answer whole within a time and a size."""
+
+import ssl
+from functools import cache
+from threading import Thread
+from typing import Any, Literal
+
+import httpx2
+
+LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
+
+Response = httpx2.Response
+
+
+class NoAnswer(Exception):
+    """Why there is no answer: `why` is what to decide by, the text what a person may read."""
+
+    def __init__(
+        self,
+        why: Literal["address", "connect time", "time", "certificate", "unreachable", "content", "protocol"],
+        reason: str,
+    ) -> None:
+        super().__init__(reason)
+        self.why = why
+
+
+class HttpDoor:
+    """To one endpoint; close it after use.
+
+    No proxy of the environment, no redirect, no netrc. Each question has a connection of its own: one kept is closed
+    by the server sooner or later (uvicorn: after 5 s), and a question that meets that moment is lost.
+    """
+
+    def __init__(
+        self, base_url: str, headers: dict[str, str], timeout_s: float, trust: ssl.SSLContext | None = None
+    ) -> None:
+        self.timeout_s = timeout_s
+        try:
+            self._http = httpx2.Client(
+                base_url=base_url,
+                headers=headers,
+                timeout=timeout_s,
+                trust_env=False,
+                verify=trust or trusted(),
+                limits=httpx2.Limits(max_keepalive_connections=0),
+            )
+        except httpx2.InvalidURL as error:
+            raise NoAnswer("address", str(error)) from None
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._http.close()
+
+    def ask(self, method: str, path: str, body: Any = None, connect_s: float | None = None) -> Response:
+        """The whole answer, however slowly it drips. Raises NoAnswer.
+
+        The library limits only each single read, so it works in a thread, which is left behind when the time is over,
+        and ends with the connection or the program.
+        """
+        outcome: list[Response | Exception] = []
+
+        def asking() -> None:
+            try:
+                timeout = httpx2.Timeout(self.timeout_s, connect=connect_s or self.timeout_s)
+                with self._http.stream(method, path, json=body, timeout=timeout) as response:
+                    outcome.append(read_whole(response))
+            except Exception as error:
+                outcome.append(error)
+
+        thread = Thread(target=asking, daemon=True)
+        thread.start()
+        thread.join(self.timeout_s)
+        answer = outcome[0] if outcome else httpx2.ReadTimeout("not whole in time")
+        if isinstance(answer, Exception):
+            raise no_answer(answer) from None
+        return answer
+
+
+def read_whole(response: Response) -> Response:
+    """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
+    pieces, size = [], 0
+    for piece in response.iter_bytes():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_ANSWER_BYTES:
+            raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
+    headers = [
+        pair
+        for pair in response.headers.multi_items()
+        if pair[0] not in ("content-encoding", "content-length")
+    ]
+    return Response(response.status_code, headers=headers, content=b"".join(pieces))
+
+
+def no_answer(error: Exception) -> Exception:
+    """The library's failure as ours; a mistake of ours stays what it is."""
+    if not isinstance(error, httpx2.HTTPError | httpx2.InvalidURL | httpx2.StreamError):
+        return error
+    if isinstance(error, httpx2.InvalidURL):
+        return NoAnswer("address", str(error))
+    if isinstance(error, httpx2.ConnectTimeout):
+        return NoAnswer("connect time", str(error))
+    if isinstance(error, httpx2.TimeoutException):
+        return NoAnswer("time", str(error))
+    if untrusted := certificate_fault(error):
+        return NoAnswer("certificate", untrusted)
+    if isinstance(error, httpx2.ConnectError):
+        return NoAnswer("unreachable", str(error))
+    return NoAnswer("content" if isinstance(error, httpx2.DecodingError) else "protocol", str(error))
+
+
+def certificate_fault(error: BaseException) -> str:
+    """What OpenSSL has against the certificate, anywhere among the causes; "" where it is something else."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        cause = cause.__cause__ or cause.__context__
+    return ""
+
+
+@cache
+def trusted() -> ssl.SSLContext:
+    """Whose certificates are trusted: read once, for that takes longer than a question."""
+    return httpx2.create_ssl_context(trust_env=False)
