@@ -10,12 +10,13 @@ import numpy
 import pytest
 
 from infra.errors import DocumentError
+from infra.figure import INK
 from serving.probe import results
 from serving.probe.diff import change, diff_text, difference
 from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
-from serving.probe.page import INK, page, sweep_page
+from serving.probe.page import page, sweep_page
 from serving.probe.probe_options import SweepOptions
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
@@ -493,7 +494,7 @@ def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     assert not re.search(r'(src|href)="(?!#)', html)
     assert '<meta name=viewport content="width=device-width' in html
     assert "prefers-color-scheme: dark" in html
-    assert (html.count("currentColor") > 30, INK in html) == (True, False)
+    assert (html.count("var(--ink)") > 30, INK in html) == (True, False)
     assert "<tr><th>E2E</th><td>14" in html
     shown = [f"<th>{name}</th>" in html for name in ("requests", "in and out", "clock", "probe", "note")]
     assert shown == [True, True, True, True, False]

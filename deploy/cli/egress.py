@@ -39,5 +39,7 @@ def egress(
     if report.verdict == "proved":
         return 0
     first, *more = report.problems
-    said = f"Not proved: {first}{f' (and {len(more)} more)' if more else ''}."
-    return Told(fail(HostError(said, "The report names all; its counters are the kernel's."), as_json=False))
+    sentence = f"Not proved: {first}{f' (and {len(more)} more)' if more else ''}."
+    return Told(
+        fail(HostError(sentence, "The report names all; its counters are the kernel's."), as_json=False)
+    )

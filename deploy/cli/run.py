@@ -42,8 +42,8 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
 
 def usage_error(error: typer.TyperException) -> UsageError:
     """Turn the parser's complaint into our one sentence and hint."""
-    if said := why_not(error.__cause__):
-        error.message = said
+    if sentence := why_not(error.__cause__):
+        error.message = sentence
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "corral"
@@ -85,10 +85,12 @@ def unexpected(error: Exception) -> CorralError:
     import tempfile
     import traceback
 
-    said = f"Something went wrong that corral does not expect: {type(error).__name__}: {error}."
+    sentence = f"Something went wrong that corral does not expect: {type(error).__name__}: {error}."
     try:
         with tempfile.NamedTemporaryFile("w", prefix="corral-crash-", suffix=".log", delete=False) as file:
             traceback.print_exception(error, file=file)
     except OSError as full:
-        return CorralError(said, f"The details could not be kept ({full.strerror}); make room and try again.")
-    return CorralError(said, f"The details are in {file.name}; please report them.")
+        return CorralError(
+            sentence, f"The details could not be kept ({full.strerror}); make room and try again."
+        )
+    return CorralError(sentence, f"The details are in {file.name}; please report them.")

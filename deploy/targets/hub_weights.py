@@ -101,13 +101,13 @@ def described(known: Weights, token: Token | None) -> Weights:
     """With what only the Hub knows; it is not asked what the table says."""
     if known.revision and known.gated is not None and known.licence and known.bytes:
         return known
-    said = hub.describe(known.repo, known.revision, token)
+    repository = hub.describe(known.repo, known.revision, token)
     return known.model_copy(
         update={
-            "revision": said.revision,
-            "gated": said.gated,
-            "licence": known.licence or said.licence,
-            "bytes": max(known.bytes, said.fetched_bytes),
+            "revision": repository.revision,
+            "gated": repository.gated,
+            "licence": known.licence or repository.licence,
+            "bytes": max(known.bytes, repository.fetched_bytes),
         }
     )
 
@@ -148,16 +148,16 @@ def require(known: Weights) -> None:
 
 def check(known: Weights, name: str = "weights") -> Check:
     """The line of the preflight."""
-    said = description(known)
+    sentence = description(known)
     if known.unasked and not known.at:
-        said += f". The Hub was not asked: {known.unasked}"
+        sentence += f". The Hub was not asked: {known.unasked}"
     error = refusal(known)
     if error:
-        return Check(name=name, outcome="failed", found=said, fix=error.hint)
+        return Check(name=name, outcome="failed", found=sentence, fix=error.hint)
     if known.unasked and not known.at:
         fix = "What is unknown is found out when it is fetched."
-        return Check(name=name, outcome="warning", found=said, fix=fix)
-    return Check(name=name, outcome="ok", found=said)
+        return Check(name=name, outcome="warning", found=sentence, fix=fix)
+    return Check(name=name, outcome="ok", found=sentence)
 
 
 def description(known: Weights) -> str:

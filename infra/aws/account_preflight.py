@@ -186,9 +186,9 @@ def unlocked_found(order: Order) -> list[Finding]:
     """What nobody has fixed beforehand of what the box will run."""
     if not order.engine_unlocked:
         return []
-    said = f"{order.engine_unlocked} has no lock: the box installs what the package index has that day"
+    sentence = f"{order.engine_unlocked} has no lock: the box installs what the package index has that day"
     fix = "Plan with a version that has one (README), or bring a packed engine: --engine"
-    return [warning("engine", order.regions[0], said, fix)]
+    return [warning("engine", order.regions[0], sentence, fix)]
 
 
 def zones_found(
@@ -238,9 +238,9 @@ def open_found(order: Order, region: str) -> list[Finding]:
     """Whom the port is opened to, and that nothing on the way is encrypted."""
     if not order.cidr:
         return []
-    said = f"port {order.port} is opened to {order.cidr} by plain HTTP: prompts, answers and the key in the clear"
+    sentence = f"port {order.port} is opened to {order.cidr} by plain HTTP: prompts, answers and the key in the clear"
     fix = "Leave out --cidr: Session Manager encrypts. Or put a proxy with TLS before it."
-    return [warning("network", region, said, fix)]
+    return [warning("network", region, sentence, fix)]
 
 
 def full_found(order: Order, region: str, subnets: tuple[region_offer.Subnet, ...]) -> list[Finding]:
@@ -261,9 +261,9 @@ def several_found(order: Order, region: str) -> list[Finding]:
     """What nobody has verified of one server over several machines."""
     if order.nodes == 1:
         return []
-    said = "one server over rented machines: derived from owned hosts, never run on EC2 or over EFA"
+    sentence = "one server over rented machines: derived from owned hosts, never run on EC2 or over EFA"
     fix = "Without its OFI plugin NCCL silently uses TCP (vLLM PR 55783): look for NET/OFI in corral logs."
-    return [warning("network", region, said, fix)]
+    return [warning("network", region, sentence, fix)]
 
 
 def image_found(order: Order, region: str, image: region_offer.Image | None) -> list[Finding]:
@@ -274,8 +274,8 @@ def image_found(order: Order, region: str, image: region_offer.Image | None) -> 
     if image.architecture != "x86_64":
         return [failed("image", region, f"{image.image_id} is {image.architecture}", "Use an x86_64 image.")]
     if order.volume_gib < image.snapshot_gib:
-        said = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
-        return [failed("volume", region, said, f"Use --volume-gib {2 * image.snapshot_gib}")]
+        sentence = f"{order.volume_gib} GiB; the image alone is {image.snapshot_gib} GiB"
+        return [failed("volume", region, sentence, f"Use --volume-gib {2 * image.snapshot_gib}")]
     return [
         ok("image", region, f"{image.image_id} {image.name}"),
         *disk_found(order, region, image),
@@ -288,8 +288,8 @@ def slow_volume(order: Order, region: str) -> list[Finding]:
     slowest = min((limits(name).ebs_mb_per_s or 1e9) for name in order.instance_types)
     if order.volume_mib_per_s * 1.048576 <= slowest:
         return []
-    said = f"{order.volume_mib_per_s} MiB/s asked; the type reads at {slowest:.0f} MB/s"
-    return [warning("volume", region, said, "Lower --volume-mib-per-s; the rest is paid for nothing.")]
+    sentence = f"{order.volume_mib_per_s} MiB/s asked; the type reads at {slowest:.0f} MB/s"
+    return [warning("volume", region, sentence, "Lower --volume-mib-per-s; the rest is paid for nothing.")]
 
 
 def quota_found(
@@ -313,13 +313,13 @@ def quota_found(
         return warning("quota", region, f"{quota.name}: not shown ({refused.code})", "The launch will tell.")
     if allowed is None:
         return warning("quota", region, f"{quota.name}: AWS knows no such quota", "The launch will tell.")
-    said = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
+    sentence = f"{quota.name}: {need} vCPUs needed, {used} in use, {allowed:.0f} allowed"
     if need + used <= allowed:
-        return ok("quota", region, said)
+        return ok("quota", region, sentence)
     return failed(
         "quota",
         region,
-        said,
+        sentence,
         f"Ask for {need + used}: {quotas.page(region, quota)}",
     )
 
@@ -369,9 +369,9 @@ def verdict(problems: list[Finding]) -> CorralError:
     ):
         of_topic = [finding for finding in problems if finding.topic == topic]
         if of_topic:
-            said = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)
+            sentence = "; ".join(f"{finding.region}: {finding.found}" for finding in of_topic)
             return errors.get(topic, CloudError)(
-                f"This cannot be launched. {topic}: {said}.", of_topic[0].fix
+                f"This cannot be launched. {topic}: {sentence}.", of_topic[0].fix
             )
     return CapacityError("This cannot be launched: no zone is left to try.", "Allow more: --region, --zone")
 

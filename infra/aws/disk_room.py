@@ -18,14 +18,16 @@ def disk_found(order: Order, region: str, image: Image) -> list[Finding]:
     nvme_gib = own_disk_gib(order) if image.mounts_nvme else 0.0
     on_root_gib = image.snapshot_gib + order.engine_gib + (0 if nvme_gib else weights_gib)
     what = "image and engine" if nvme_gib else "image, engine and weights"
-    said = f"{what} need up to {on_root_gib:.0f} of the root volume's {order.volume_gib} GiB"
+    sentence = f"{what} need up to {on_root_gib:.0f} of the root volume's {order.volume_gib} GiB"
     if nvme_gib:
-        said = f"{weights_gib:.1f} GiB of weights on the instance's own NVMe ({nvme_gib:.0f} GiB); {said}"
+        sentence = (
+            f"{weights_gib:.1f} GiB of weights on the instance's own NVMe ({nvme_gib:.0f} GiB); {sentence}"
+        )
     if nvme_gib and weights_gib > nvme_gib:
-        return [failed("disk", region, said, "Plan for a type with more: corral size MODEL")]
+        return [failed("disk", region, sentence, "Plan for a type with more: corral size MODEL")]
     if on_root_gib > order.volume_gib:
-        return [failed("disk", region, said, f"Use --volume-gib {ceil(on_root_gib / 10) * 10}")]
-    return [ok("disk", region, said)]
+        return [failed("disk", region, sentence, f"Use --volume-gib {ceil(on_root_gib / 10) * 10}")]
+    return [ok("disk", region, sentence)]
 
 
 def own_disk_gib(order: Order) -> float:

@@ -140,18 +140,18 @@ def told(
     if spot.purchase == "capacity-block":
         return ok("price", region, f"{what}: paid when it was bought")
     if not priced:
-        said = f"{what}: no price is known; {doubt}"
+        sentence = f"{what}: no price is known; {doubt}"
         judge = warning if order.allow_unknown_price else failed
-        return judge("price", region, said, UNKNOWN)
-    said = f"{what}: {words(order, known, spot, priced)}"
+        return judge("price", region, sentence, UNKNOWN)
+    sentence = f"{what}: {words(order, known, spot, priced)}"
     if not fair:
         limit = f"more than --max-usd-per-hour {order.max_usd_per_hour:g}"
-        return failed("price", region, f"{said}: {limit}", TOO_DEAR)
+        return failed("price", region, f"{sentence}: {limit}", TOO_DEAR)
     if doubt:
-        return warning("price", region, f"{said}; {doubt}", LOOK_UP)
+        return warning("price", region, f"{sentence}; {doubt}", LOOK_UP)
     if spot.purchase == "spot" and not spot_of(known, priced):
-        return warning("price", region, said, "Allow ec2:DescribeSpotPriceHistory: corral iam-policy")
-    return ok("price", region, said)
+        return warning("price", region, sentence, "Allow ec2:DescribeSpotPriceHistory: corral iam-policy")
+    return ok("price", region, sentence)
 
 
 def words(order: Order, known: Known, spot: Spot, priced: list[Rate]) -> str:
@@ -163,8 +163,8 @@ def words(order: Order, known: Known, spot: Spot, priced: list[Rate]) -> str:
         return listed
     now = spot_of(known, priced)
     least_to_most = " to ".join(dict.fromkeys(map(usd, (now[0], now[-1])))) if now else ""
-    said = f"{least_to_most} {unit} now ({SPOT_SOURCE})" if now else "its price now is not shown"
-    return f"{said}; on demand {listed}" if listed else said
+    sentence = f"{least_to_most} {unit} now ({SPOT_SOURCE})" if now else "its price now is not shown"
+    return f"{sentence}; on demand {listed}" if listed else sentence
 
 
 def spot_of(known: Known, priced: list[Rate]) -> list[Decimal]:

@@ -44,12 +44,12 @@ def asked(answer: Capacity) -> str:
 
 def promised(promise: Promise) -> str:
     """The promise in words."""
-    said = [
+    promises = [
         f"TTFT {promise.ttft_s:g} s" if promise.ttft_s else "",
         f"TPOT {promise.tpot_s * 1000:g} ms" if promise.tpot_s else "",
         f"{promise.spare_machines} spare" if promise.spare_machines else "",
     ]
-    return "; promised: " + ", ".join(word for word in said if word) if any(said) else ""
+    return "; promised: " + ", ".join(word for word in promises if word) if any(promises) else ""
 
 
 def chosen(best: Choice, answer: Capacity) -> str:

@@ -40,23 +40,23 @@ def notes(
 
 def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:
     """What the launch changes against vLLM's defaults, and why."""
-    said = []
+    lines = []
     if outcome.knobs.squeezed:
         text = " It takes no images then." if "--language-model-only" in outcome.knobs.squeezed else ""
-        said.append(f"Fits with {', '.join(outcome.knobs.squeezed)} in place of vLLM's defaults.{text}")
+        lines.append(f"Fits with {', '.join(outcome.knobs.squeezed)} in place of vLLM's defaults.{text}")
     full = subject.architecture.max_position_embeddings
     saved = (full - outcome.max_position_embeddings) * subject.architecture.head_dim * 2 / 2**30
     if saved > 0.005:
-        said.append(
+        lines.append(
             f"--hf-overrides sets max_position_embeddings to {outcome.max_position_embeddings}: without it every GPU "
             f"holds a rotary table for {full:,} positions, {saved:.2f} GiB more."
         )
     if subject.extra_bytes_at_most:
-        said.append(
+        lines.append(
             f"{subject.repo} may be up to {subject.extra_bytes_at_most / 1e9:.1f} GB larger than planned "
             f"({subject.weights_source})."
         )
-    return said
+    return lines
 
 
 def hybrid_notes(subject: SizedModel, outcome: Outcome, options: Options) -> list[str]:
@@ -111,13 +111,13 @@ def price_notes(machine: Machine, price: Price | None, options: Options, today: 
         return [
             f"corral has no price for {machine.name} in {region}; ask AWS: corral prices --refresh --region {region}"
         ]
-    said = []
+    lines = []
     if price.purchase == "capacity-block":
-        said.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
+        lines.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
     age = (today - price.checked_on).days
     if age > OLD_AFTER_DAYS:
-        said.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
-    return said
+        lines.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
+    return lines
 
 
 def idle_notes(machine: Machine, outcome: Outcome) -> list[str]:

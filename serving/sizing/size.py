@@ -115,7 +115,7 @@ def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str,
     """What would fit instead: another precision here, more of the same GPU, or the cheapest EC2 types."""
     subjects = {precision: named(failed.model, precision) for precision in precisions(failed.model)}
     here = [p for p, subject in subjects.items() if fits(subject, machine, options)]
-    said = [
+    lines = [
         f"On {machine.name} fits: {', '.join(here)}." if here else f"On {machine.name} no precision fits."
     ]
     subject = subjects[failed.precision]
@@ -126,7 +126,7 @@ def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str,
     enough += [
         f"{plan.machine.name} (${plan.price.usd_per_hour.normalize():f}/h)" for plan in rented if plan.price
     ]
-    return (*said, f"{failed.precision} fits on: {', '.join(enough) or 'no machine corral knows'}.")
+    return (*lines, f"{failed.precision} fits on: {', '.join(enough) or 'no machine corral knows'}.")
 
 
 def fits(subject: SizedModel, machine: Machine, options: Options) -> bool:
