@@ -5,9 +5,9 @@ EC2 is the strict fake with its own clock; Session Manager is a real `aws` proce
 
 import json
 import os
+import random
 import shlex
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,6 +26,7 @@ from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import documents
 from deploy.targets.place import Status
 from infra.aws.session import Tunnel
+from infra.ports import is_free
 from infra.processes import is_alive
 from infra.say import progress
 from serving.sizing.size import answer_for
@@ -77,13 +78,16 @@ def plan_on(
 ) -> list[str]:
     """The arguments that rent for a plan."""
     plan = answer_for(model, precision, machine, Options())
-    with socket.create_server(("127.0.0.1", 0)) as free:  # a tunnel's port is this one, or one after it
-        serve = plan.serve.model_copy(update={"port": free.getsockname()[1]})
-    plan = plan.model_copy(update={"serve": serve})
+    plan = plan.model_copy(update={"serve": plan.serve.model_copy(update={"port": port_for_a_tunnel()})})
     monkeypatch.setenv("FAKE_MODEL", plan.serve.served_model_name)
     plan.write(folder / "plan.json")
     token = ["--hf-token-parameter", "/hf/token"]
     return [str(folder / "plan.json"), "--target", "ec2", "--name", "t1", "--yes", *token]
+
+
+def port_for_a_tunnel() -> int:
+    """Free, and left free meanwhile: below those that the system gives to connections, and nobody else's by chance."""
+    return next(port for port in iter(lambda: random.randrange(20_000, 32_000), None) if is_free(port))
 
 
 @pytest.fixture
