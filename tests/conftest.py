@@ -75,6 +75,12 @@ def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
+@pytest.fixture(autouse=True)
+def no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No machine loses its power here: to wait for the disk is most of the time of a sweep over faults."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 COMMIT = "5c0c7a3e" * 5
 
 
