@@ -12,53 +12,26 @@ session-manager-plugin #59).
 import argparse
 import json
 import os
-import re
 import select
 import signal
 import subprocess
 import sys
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-KEY = "key-of-the-box-CANARY"
-
-
-class Box(BaseHTTPRequestHandler):
-    """As much of vLLM as a health check asks."""
-
-    def do_GET(self) -> None:
-        if self.path == "/v1/models":
-            self.reply({"data": [{"id": os.environ["FAKE_MODEL"]}]})
-        else:
-            self.reply({})
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        choice = {"text": "x", "index": 0}
-        usage = {"prompt_tokens": 1, "completion_tokens": 1}
-        self.reply({"model": os.environ["FAKE_MODEL"], "choices": [choice], "usage": usage})
-
-    def reply(self, body: dict[str, object]) -> None:
-        right = not self.path.startswith("/v1") or self.headers["Authorization"] == f"Bearer {KEY}"
-        data = json.dumps(body if right else {"error": "Unauthorized"}).encode()
-        self.send_response(200 if right else 401)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
+TOOLS = Path(__file__).parent
+PYTHON = f"{sys.executable} -S"
+"""Half of what a start takes goes to packages that no fake needs."""
 
 
 def installed(folder: Path) -> Path:
     """The folder for the PATH in which `aws` and its plugin are, made in that folder."""
     tools = folder / "bin"
     for path, words in (
-        (tools / "aws", f'exec {sys.executable} {__file__} "$@"'),
+        (tools / "aws", f'exec {PYTHON} {__file__} "$@"'),
         (tools / "session-manager-plugin", ""),
-        (folder / "box" / "sudo", f'exec {sys.executable} {__file__} --on-the-box "$@"'),
-        (folder / "box" / "systemctl", f'exec {sys.executable} {__file__} --on-the-box systemctl "$@"'),
+        (folder / "box" / "sudo", f'exec {PYTHON} {TOOLS}/fake_rented_box.py "$@"'),
+        (folder / "box" / "systemctl", f'exec {PYTHON} {TOOLS}/fake_rented_box.py systemctl "$@"'),
     ):
         path.parent.mkdir(exist_ok=True)
         path.write_text(f"#!/bin/sh\n{words}\n")
@@ -68,14 +41,14 @@ def installed(folder: Path) -> Path:
 
 def main() -> None:
     """Answer one command."""
-    if sys.argv[1] == "--on-the-box":
-        sys.exit(on_the_box(sys.argv[2:]))
     log = Path(os.environ["FAKE_AWS_LOG"])
     with log.open("a", encoding="utf-8") as file:
         file.write(json.dumps(sys.argv[1:]) + "\n")
     target, parameters = parsed(sys.argv[1:])
     if "localPortNumber" in parameters:
-        ThreadingHTTPServer(("127.0.0.1", int(parameters["localPortNumber"][0])), Box).serve_forever()
+        from fake_rented_server import serve
+
+        serve(int(parameters["localPortNumber"][0]))
     print("\nStarting session with SessionId: ann-0123", flush=True)
     box = os.environ | {
         "PATH": f"{log.parent / 'box'}:{os.environ['PATH']}",
@@ -132,37 +105,6 @@ def parsed(arguments: list[str]) -> tuple[str, dict[str, list[str]]]:
     if parameters.keys() != PARAMETERS[given.document_name]:
         sys.exit("An error occurred (InvalidParameters) when calling the StartSession operation")
     return given.target, parameters
-
-
-def on_the_box(words: list[str]) -> int:
-    """Run one command as root on the box; its exit code."""
-    match words:
-        case ["cat", path] if re.fullmatch(r"/opt/corral/[a-z0-9-]+/secrets\.env", path):
-            if "FAKE_NO_KEY" in os.environ:
-                print(f"cat: {path}: No such file or directory")
-                return 1
-            print(f"VLLM_API_KEY={KEY}")
-        case ["systemctl", "is-active", _]:
-            print(os.environ["FAKE_UNIT"])
-            return 0 if os.environ["FAKE_UNIT"] == "active" else 3
-        case [join, rank, *addresses] if join.endswith("/bin/join"):
-            name = join.split("/")[3]
-            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
-                print(f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}")
-                return 1
-            print(f"corral: {name}: rank {rank} of {len(addresses)}")
-        case [extend, minutes] if extend.endswith("/bin/extend") and minutes.isdecimal():
-            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
-                print("Failed to set wall message, ignoring: Access denied")
-                return 1
-        case ["journalctl", *options]:
-            print("a line of the log", flush=True)
-            if "--follow" in options:
-                signal.pause()
-        case _:
-            print(f"sudo: {words[0]}: command not found")
-            return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fake_aws_cli
 import pytest
+from fake_rented_box import KEY
 from renting import START, an_order
 
 from deploy.targets.deployment import Deployment, folder, make
@@ -70,11 +71,11 @@ def test_the_key_comes_from_the_box_once_and_opens_the_server_behind_the_tunnel(
     found = tunnels.endpoint(deployment, an_order(), machine())
     path = folder("t1") / "api-key-i-1"
     assert (found.api_key_file, found.served_model_name) == (path, "scout")
-    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (f"{fake_aws_cli.KEY}\n", 0o600)
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (f"{KEY}\n", 0o600)
     assert client.canary(found, 10).completion_tokens == 1
     assert tunnels.endpoint(deployment, an_order(), machine()) == found
     assert documents(log) == [TUNNEL, COMMAND]
-    assert fake_aws_cli.KEY not in log.read_text()
+    assert KEY not in log.read_text()
     assert "sudo cat /opt/corral/t1/secrets.env" in log.read_text()
 
     path.write_text("of another server\n")

@@ -22,7 +22,7 @@ import fake_aws_cli
 import json_schemas
 import pytest
 from botocore_once import models_read_once
-from fake_aws_cli import KEY
+from fake_rented_box import KEY
 
 from deploy.cli.main import run
 from infra.aws.resource_kinds import TYPES

@@ -1,0 +1,43 @@
+"""What root's commands say on a rented box, for fake_aws_cli.py; it is started often, so it imports little."""
+
+import os
+import re
+import signal
+import sys
+
+KEY = "key-of-the-box-CANARY"
+
+
+def on_the_box(words: list[str]) -> int:
+    """Run one command as root on the box; its exit code."""
+    match words:
+        case ["cat", path] if re.fullmatch(r"/opt/corral/[a-z0-9-]+/secrets\.env", path):
+            if "FAKE_NO_KEY" in os.environ:
+                print(f"cat: {path}: No such file or directory")
+                return 1
+            print(f"VLLM_API_KEY={KEY}")
+        case ["systemctl", "is-active", _]:
+            print(os.environ["FAKE_UNIT"])
+            return 0 if os.environ["FAKE_UNIT"] == "active" else 3
+        case [join, rank, *addresses] if join.endswith("/bin/join"):
+            name = join.split("/")[3]
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
+                print(f"corral: {name}: not joined: no interface here has the address {addresses[int(rank)]}")
+                return 1
+            print(f"corral: {name}: rank {rank} of {len(addresses)}")
+        case [extend, minutes] if extend.endswith("/bin/extend") and minutes.isdecimal():
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_STRANGER"):
+                print("Failed to set wall message, ignoring: Access denied")
+                return 1
+        case ["journalctl", *options]:
+            print("a line of the log", flush=True)
+            if "--follow" in options:
+                signal.pause()
+        case _:
+            print(f"sudo: {words[0]}: command not found")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(on_the_box(sys.argv[1:]))
