@@ -23,7 +23,7 @@ from renting import door, fresh
 from deploy.cli.main import run
 from deploy.keep_open import keep
 from deploy.targets.deployment import folder, load
-from deploy.targets.ec2 import documents
+from deploy.targets.ec2 import boxes, documents
 from deploy.targets.place import Status
 from infra.aws.session import Tunnel
 from infra.ports import is_free
@@ -419,6 +419,7 @@ def test_a_box_that_cannot_be_told_its_end_is_named(
     (key,) = aws.regions["us-east-1"].instances
     assert corral("stop", "t1")[0] == 0
     monkeypatch.setenv("FAKE_STRANGER", key)
+    monkeypatch.setattr(boxes, "TOLD_WITHIN_S", 3 * boxes.POLL_S)
     code, _, err = corral("serve", "t1")
     error, hint = err.splitlines()[-2:]
     assert (code, error) == (
