@@ -1,8 +1,10 @@
 """The line forward and back: provision, up and down, wherever a deployment is."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
+from threading import Thread
 
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
@@ -10,10 +12,17 @@ from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Offer, Place, Status, Teardown
 from deploy.targets.table import PLACES
+from infra import deadline
 from infra.aws.rented_machines import Rented
+from infra.deadline import Clock
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.record import Record, removed
 from serving.vllm.endpoint import Endpoint
+
+STATUSES_S = 18.5
+"""For the status of every deployment: more than one look at a server takes (serving/vllm/health.py)."""
+LAST_WORDS_S = 0.5
+"""For one that ends with its time to say so itself."""
 
 Approve = Callable[[Offer], None]
 """Told what was checked and, of what is rented, what it costs; raises when it is not to be."""
@@ -123,12 +132,47 @@ def status_of(name: str) -> Status:
         deployment = deployments.load(name)
         return place_of(deployment).status(deployment)
     except CorralError as error:
-        return Status(
-            name=name,
-            target=deployments.stated_target(name) or "unknown",
-            state="unknown",
-            detail=f"{error.message} {error.hint}".strip(),
-        )
+        return unknown(name, f"{error.message} {error.hint}".strip())
+
+
+def statuses(
+    names: Sequence[str], seconds: float = STATUSES_S, clock: Clock = time.monotonic
+) -> list[Status]:
+    """Each one's status, all asked at once: together they take no longer than one may."""
+    found: dict[str, Status | Exception] = {}
+
+    def ask(name: str) -> None:
+        try:
+            with deadline.within(seconds, clock):
+                found[name] = status_of(name)
+        except Exception as error:
+            found[name] = error
+
+    end_s = clock() + seconds + LAST_WORDS_S
+    asking = [Thread(target=ask, args=(name,), daemon=True) for name in names]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(max(0.0, end_s - clock()))
+    return [answered(found.get(name, silent(name, seconds))) for name in names]
+
+
+def answered(status: Status | Exception) -> Status:
+    """What was found, here: a mistake of ours is raised where it is seen."""
+    if isinstance(status, Exception):
+        raise status
+    return status
+
+
+def silent(name: str, seconds: float) -> Status:
+    """What is said of one that was waited for long enough."""
+    return unknown(name, f"it did not answer within {seconds:g} s; ask it alone: corral status {name}")
+
+
+def unknown(name: str, why: str) -> Status:
+    """The status of one that cannot be told."""
+    target = deployments.stated_target(name) or "unknown"
+    return Status(name=name, target=target, state="unknown", detail=why)
 
 
 def extend(name: str, minutes: int) -> datetime:

@@ -3,13 +3,15 @@
 import textwrap
 from collections.abc import Iterable, Sequence
 
+from infra.printable import sentence
+
 WIDTH = 100
 INDENT = "  "
 
 
 def table(rows: Iterable[Sequence[str]], indent: str = INDENT) -> str:
     """Rows of as many cells each, a line a row, the columns as wide as their widest cell; numbers come padded."""
-    lines = [tuple(row) for row in rows]
+    lines = [tuple(map(sentence, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

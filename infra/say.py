@@ -1,4 +1,8 @@
-"""What a command says: results on stdout, progress on stderr, an error as one sentence and a hint."""
+"""What a command says: results on stdout, progress on stderr, an error as one sentence and a hint.
+
+Much of it is in others' words, so all of it is made printable here, whether a terminal reads it or not: what goes to a
+pipe ends at one as often (`| less`, `| grep`).
+"""
 
 import json
 import os
@@ -6,11 +10,12 @@ import sys
 from typing import Any
 
 from infra.errors import CorralError
+from infra.printable import printable, printable_json, sentence
 
 
 def say(text: str) -> None:
     """Print a result for a person."""
-    print(text)
+    print(printable(text))
 
 
 def progress(text: str) -> None:
@@ -18,7 +23,7 @@ def progress(text: str) -> None:
     if sys.stderr is None:  # the caller closed it; print would use stdout
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -31,12 +36,12 @@ def is_somebody_there() -> bool:
 def warn(text: str) -> None:
     """Say on stderr what does not stop us; nothing for an empty text."""
     if text:
-        progress(f"warning: {text}")
+        progress(f"warning: {sentence(text)}")
 
 
 def emit(record: Any, text: str, as_json: bool) -> None:
     """Print a record as JSON, or the given text."""
-    say(record.model_dump_json(indent=2) if as_json else text)
+    say(printable_json(record.model_dump_json(indent=2)) if as_json else text)
 
 
 class Told(int):
@@ -45,9 +50,9 @@ class Told(int):
 
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
-    progress(f"error: {error.message}")
+    progress(f"error: {sentence(error.message)}")
     if error.hint:
-        progress(f"hint: {error.hint}")
+        progress(f"hint: {sentence(error.hint)}")
     try:
         if as_json:
             print(as_object(error))

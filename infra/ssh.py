@@ -12,13 +12,17 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from infra import deadline
+from infra.bounded_process import LastWords, TooMuch, heard
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.facts import HostFacts, parse, script
 from infra.host import HostFile
+from infra.printable import one_line
 from infra.record import Record
 
 # [ssh://][USER@]HOST[:PORT], a host alias, an IPv4 or IPv6 address; never something that reads as an option.
@@ -26,6 +30,11 @@ DESTINATION = re.compile(r"(ssh://)?([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[
 
 CONNECT_TIMEOUT_S = 15
 COMMAND_TIMEOUT_S = 120
+FORWARD_TIMEOUT_S = 60
+LONGEST_LINE_BYTES = 1024 * 1024
+"""A longer one comes in pieces."""
+MOST_NOISE_BYTES = 1024 * 1024
+"""Of a login, before our command runs."""
 SSH_FAILED = 255
 
 # What the OpenSSH client prints, and what it means. First match wins.
@@ -103,16 +112,15 @@ class Host:
         fails; AuthError when it refuses our key.
         """
         marker = secrets.token_hex(8)
+        timeout_s = deadline.left_s(timeout_s)
         try:
-            done = subprocess.run(
-                self._argv(self._as_root(command) if as_root else command, marker),
-                input=stdin,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
+            done = answered(
+                self._argv(self._as_root(command) if as_root else command, marker), stdin, timeout_s
             )
         except subprocess.TimeoutExpired:
             raise self._silent(timeout_s) from None
+        except TooMuch:
+            raise self._endless() from None
         except FileNotFoundError:
             raise no_client() from None
         return self._done(command, marker, done, check)
@@ -128,16 +136,14 @@ class Host:
     def send(self, pack: Callable[[IO[bytes]], None], command: Sequence[str]) -> None:
         """Run a command as root with what `pack` writes as its input; for what is too large to hold in memory."""
         marker = secrets.token_hex(8)
-        with (
-            scratch() as said,
-            subprocess.Popen(
-                self._argv(self._as_root(command), marker),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-            ) as process,
-        ):
+        with subprocess.Popen(
+            self._argv(self._as_root(command), marker),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as process:
             assert process.stdin is not None
+            complaint = LastWords(process.stderr)
             try:
                 with process.stdin as pipe:
                     pack(pipe)
@@ -146,10 +152,8 @@ class Host:
             except BaseException:
                 process.kill()
                 raise
-            code = process.wait()
-            said.seek(0)
-            if code:
-                raise self._refused(command, code, said.read().decode(errors="replace"))
+            if code := process.wait():
+                raise self._refused(command, code, complaint.text())
 
     def lines(self, command: Sequence[str]) -> Iterator[str]:
         """Run a command as root and give its lines as they come; ends the command when the reader stops.
@@ -157,31 +161,29 @@ class Host:
         Raises HostError after the last line when the command failed, as `run` does.
         """
         marker = secrets.token_hex(8)
-        with (
-            scratch() as said,
-            subprocess.Popen(
-                self._argv(self._as_root(command), marker),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=said,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
+        with subprocess.Popen(
+            self._argv(self._as_root(command), marker),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
             assert process.stdout is not None
-            heard = False
+            complaint = LastWords(process.stderr)
+            is_begun, noise = False, 0
             try:
-                for line in process.stdout:
-                    if heard:
-                        yield line.rstrip("\n")
-                    heard = heard or line.rstrip("\n") == marker
+                for line in iter(partial(process.stdout.readline, LONGEST_LINE_BYTES), b""):
+                    if is_begun:
+                        yield line.decode(errors="replace").rstrip("\r\n")
+                    is_begun = is_begun or line == f"{marker}\n".encode()
+                    noise += 0 if is_begun else len(line)
+                    if noise > MOST_NOISE_BYTES:
+                        raise self._endless()
             except BaseException:
                 process.terminate()
                 raise
-            code = process.wait() or (0 if heard else SSH_FAILED)
-            said.seek(0)
+            code = process.wait() or (0 if is_begun else SSH_FAILED)
             if code:
-                raise self._refused(command, code, said.read().decode(errors="replace"))
+                raise self._refused(command, code, complaint.text())
 
     def forward(self, local_port: int, host: str, port: int) -> None:
         """Let 127.0.0.1:`local_port` here lead to `host`:`port` there, until `close_forward`.
@@ -200,17 +202,18 @@ class Host:
             "--",
             self.destination,
         ]
+        timeout_s = deadline.left_s(FORWARD_TIMEOUT_S)
         try:
             # Its output goes to a file: a pipe would stay open with the client that goes on in the background.
             with scratch() as said:
                 done = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60, check=False
+                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=timeout_s, check=False
                 )
                 said.seek(0)
                 if done.returncode:
                     raise self._refused(["forward"], SSH_FAILED, said.read().decode(errors="replace"))
         except subprocess.TimeoutExpired:
-            raise self._silent(60) from None
+            raise self._silent(timeout_s) from None
 
     def close_forward(self, local_port: int) -> None:
         """End what `forward` began; nothing happens where it did not."""
@@ -283,7 +286,8 @@ class Host:
                 if words in complaint:
                     host = self.destination
                     return kind(message.format(host=host) + ".", hint.format(host=host))
-        last = complaint.strip().splitlines()[-1].rstrip(".") if complaint.strip() else "it said nothing"
+        lines = complaint.strip().splitlines()
+        last = one_line(lines[-1]).rstrip(".") if lines else "it said nothing"
         if code == SSH_FAILED:
             return HostError(
                 f"{self.destination} cannot be reached: {last}.",
@@ -294,11 +298,31 @@ class Host:
             f"Look there: ssh {self.destination}",
         )
 
+    def _endless(self) -> HostError:
+        return HostError(
+            f"{self.destination} says more than anything we ask is answered with.",
+            f"Something there floods the login or the command; look there: ssh {self.destination}",
+        )
+
     def _silent(self, timeout_s: float) -> HostError:
         return HostError(
             f"{self.destination} did not answer within {timeout_s:.0f} s.",
             f"It may be overloaded or hung; look there: ssh {self.destination} uptime",
         )
+
+
+def answered(argv: Sequence[str], stdin: bytes, timeout_s: float) -> "subprocess.CompletedProcess[bytes]":
+    """Run the client. Raises FileNotFoundError, TooMuch, or subprocess.TimeoutExpired; then it has been ended."""
+    with scratch() as given:
+        given.write(stdin)
+        given.seek(0)
+        with subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            try:
+                said = heard(process, timeout_s)
+            except BaseException:
+                process.kill()
+                raise
+            return subprocess.CompletedProcess(argv, process.returncode, *said)
 
 
 UNPACK = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/")
@@ -339,7 +363,7 @@ def sockets() -> Path:
 
 
 def scratch() -> IO[bytes]:
-    """A file in memory for what a client says: where the disk is full, it can be read all the same."""
+    """A file in memory for what a client is told or says: a full disk is no obstacle."""
     return os.fdopen(os.memfd_create("corral-ssh"), "w+b")
 
 

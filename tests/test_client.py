@@ -1,9 +1,12 @@
 """The plain HTTP door: what a good endpoint says, and each bad one in one sentence of the right class."""
 
+import gzip
 import json
+import re
 import socket
 import ssl
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from infra import deadline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from serving.vllm import client, http_door
 from serving.vllm.client import Canary, TooLate
@@ -306,3 +310,85 @@ def test_an_answer_without_an_end_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 def test_certificates_are_verified() -> None:
     trusted = http_door.trusted()
     assert (trusted.verify_mode, trusted.check_hostname) == (ssl.CERT_REQUIRED, True)
+
+
+class Packed(httpx2.SyncByteStream):
+    """A body in pieces, as it comes from a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __iter__(self) -> Iterator[bytes]:
+        for at in range(0, len(self.data), 65536):
+            yield self.data[at : at + 65536]
+
+
+def packed(encoding: str, data: bytes) -> httpx2.Response:
+    return httpx2.Response(200, headers={"content-encoding": encoding}, stream=Packed(data))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", " GZIP "])
+def test_a_bomb_is_unpacked_no_further_than_its_limit(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    most, real, sizes = http_door.LARGEST_ANSWER_BYTES, http_door.unpacker, list[int]()
+
+    def counting(named: str) -> Callable[[bytes, int], bytes]:
+        unpack = real(named)
+
+        def unpacked(piece: bytes, room: int) -> bytes:
+            made = unpack(piece, room)
+            sizes.append(len(made))
+            return made
+
+        return unpacked
+
+    monkeypatch.setattr(http_door, "unpacker", counting)
+    bomb = zlib.compress(bytes(8 * most), 9) if encoding == "deflate" else gzip.compress(bytes(8 * most), 9)
+    with pytest.raises(httpx2.DecodingError, match="more than 16,777,216 bytes"):
+        http_door.read_whole(packed(encoding, bomb))
+    assert sum(sizes) == most + 1
+    assert http_door.read_whole(packed(encoding, bomb[:0] + gzip.compress(b"ab") * 3)).content == b"ab"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data", "why"),
+    [
+        ("br", b"x", "in br, which was not asked for"),
+        ("zstd", b"x", "in zstd, which was not asked for"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x")), "in gzip, gzip, which was not asked for"),
+        ("gzip", b"plain", "what is not compressed as it says: .*"),
+        ("deflate", b"\xff\xff", "what is not compressed as it says: .*"),
+    ],
+)
+def test_an_encoding_that_is_none_of_ours(encoding: str, data: bytes, why: str) -> None:
+    with pytest.raises(httpx2.DecodingError) as caught:
+        http_door.read_whole(packed(encoding, data))
+    assert re.fullmatch(why, str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "charset", ["zlib", "bz2", "hex", "rot13", "idna", "utf-16", "unicode_escape", "nonsense"]
+)
+def test_a_servers_word_for_its_letters_unpacks_nothing(asked: Asked, charset: str) -> None:
+    """Some of Python's codecs make bytes of bytes, or a little text long."""
+    asked(500, "so it is", **{"content-type": f"text/plain; charset={charset}"})
+    with pytest.raises(EndpointError) as caught:
+        client.models(THERE)
+    assert caught.value.message == useless("500 so it is")[0]
+
+
+@pytest.mark.parametrize(
+    "body", ['{"data": ' + "[" * 5000, '{"data": [{"id": NaN}]}', '{"data": 1e999}', "9" * 5000]
+)
+def test_json_that_is_none_is_told_as_such(asked: Asked, body: str) -> None:
+    asked(200, body)
+    with pytest.raises(EndpointError, match="answered no JSON but"):
+        client.models(THERE)
+
+
+def test_a_question_gets_no_more_than_what_is_left(asked: Asked) -> None:
+    requests = asked(200, "")
+    with deadline.within(3.0, lambda: 1000.0):
+        client.health(THERE)
+        client.metrics(THERE)
+    assert [each.extensions["timeout"]["read"] for each in requests] == [2.0, 3.0]
+    assert [each.headers["accept-encoding"] for each in requests] == ["identity", "identity"]

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from serving.probe.server_words import body_line, one_line, wait_s, wait_text
+from infra.printable import one_line
+from serving.probe.server_words import body_line, wait_s, wait_text
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

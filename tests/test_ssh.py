@@ -2,11 +2,13 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 from typing import IO
 
 import pytest
 
+from infra import bounded_process, deadline
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.host import HostFile
 from infra.ssh import Host
@@ -243,3 +245,80 @@ def test_a_file_that_arrives_changed_is_found(fake_ssh: Path, tmp_path: Path) ->
     write(fake_ssh.with_name("tar"), f"#!/bin/sh\n{broken}\n")
     with pytest.raises(HostError, match="shard is not the same in gpu-1:.* as here after it was copied"):
         copy_folder(Host("gpu-1"), tmp_path / "here", str(tmp_path / "there"))
+
+
+# What floods us, ended at its bound
+
+
+ENDLESS = "gpu-1 says more than anything we ask is answered with."
+
+
+@pytest.fixture
+def read_bytes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much was read of what clients said, piece by piece."""
+    sizes: list[int] = []
+    real = os.read
+
+    def counting(descriptor: int, most: int) -> bytes:
+        piece = real(descriptor, most)
+        sizes.append(len(piece))
+        return piece
+
+    monkeypatch.setattr(os, "read", counting)
+    return sizes
+
+
+@pytest.mark.parametrize("command", ["yes", "yes >&2", "yes | tr -d '\\n'", "yes >&2 & yes"])
+def test_a_host_that_floods_is_ended_at_the_bound(
+    fake_ssh: Path, read_bytes: list[int], command: str
+) -> None:
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").run(["sh", "-c", command])
+    assert caught.value.message == ENDLESS
+    assert bounded_process.MOST_BYTES < sum(read_bytes) <= bounded_process.MOST_BYTES + 2 * 65536
+
+
+@pytest.mark.parametrize("says", ["yes", "yes >&2", "head -c 99999999 /dev/zero"])
+def test_a_login_that_floods_never_comes_to_our_command(fake_ssh: Path, says: str) -> None:
+    write(fake_ssh, f"#!/bin/sh\n{says}\n")
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").run(["true"])
+    assert caught.value.message == ENDLESS
+    if says != "yes >&2":  # a stream of lines waits for one as long as the reader does
+        with pytest.raises(HostError) as caught:
+            list(Host("gpu-1").lines(["true"]))
+        assert caught.value.message == ENDLESS
+
+
+def test_a_line_without_an_end_comes_in_pieces(fake_ssh: Path) -> None:
+    lines = Host("gpu-1").lines(["sh", "-c", "yes | tr -d '\\n'"])
+    assert (next(lines), len(next(lines))) == ("y" * 1024 * 1024, 1024 * 1024)
+    lines.close()  # type: ignore[attr-defined]
+
+
+def test_of_a_flood_of_complaints_the_end_is_kept(fake_ssh: Path) -> None:
+    flood = "head -c 9999999 /dev/zero >&2; printf '\\nno \\033[2Jroom\\n' >&2; exit 3"
+    with pytest.raises(HostError) as sent:
+        Host("gpu-1").send(lambda pipe: None, ["sh", "-c", flood])
+    with pytest.raises(HostError) as followed:
+        list(Host("gpu-1").lines(["sh", "-c", flood]))
+    message = "sh failed on gpu-1 with code 3: no �[2Jroom."
+    assert (sent.value.message, followed.value.message) == (message, message)
+    with (
+        Path("/dev/zero").open("rb") as zeros,
+        subprocess.Popen(
+            ["head", "-c", "9999999"], stdin=zeros, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+        ) as process,
+    ):
+        assert bounded_process.LastWords(process.stderr).text() == ""
+
+
+def test_a_complaint_is_told_by_one_line_of_it(fake_ssh: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").run(["sh", "-c", "head -c 999999 /dev/zero | tr '\\0' x >&2; exit 3"])
+    assert caught.value.message == f"sh failed on gpu-1 with code 3: {'x' * 297}."
+
+
+def test_a_host_gets_no_more_than_what_is_left(fake_ssh: Path) -> None:
+    with deadline.within(0.2), pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
+        Host("gpu-1").run(["sleep", "60"])

@@ -16,7 +16,9 @@ def logs(
     """Print the server's log."""
     from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
+    from infra.printable import printable
 
     deployment = load(name)
     for line in place_of(deployment).logs(deployment, follow):
-        print(line, flush=follow)
+        # Without its colours, in a pipe too: most end at a terminal. The server's own file has them.
+        print(printable(line), flush=follow)

@@ -14,7 +14,7 @@ def status(
     as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
-    from deploy.line import status_of
+    from deploy.line import statuses
     from deploy.targets.choose import place_of
     from deploy.targets.deployment import home, load, names
     from deploy.targets.show_server import listed, status
@@ -27,5 +27,5 @@ def status(
         return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
         progress(f"{home()} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
-    say(listed([status_of(each) for each in names()], as_json))
+    say(listed(statuses(names()), as_json))
     return 0

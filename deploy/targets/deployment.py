@@ -1,6 +1,5 @@
 """A deployment: one named endpoint, where it runs, and the folder that keeps its documents."""
 
-import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +9,10 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from deploy.targets.table import PLACES
+from infra import bounded_json
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
+from infra.printable import one_line
 from infra.record import Document
 from serving.sizing.plan import Plan
 
@@ -32,6 +33,9 @@ Target = Annotated[
 
 # Also a systemd unit, an EC2 tag value and a host name part: the intersection of what those allow.
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+MOST_READ = 16 * 1024 * 1024
+STATED_TARGET = re.compile(rb'\s*\{[^{}\[\]]*?"target"\s*:\s*"([a-z0-9]{1,20})"')
 
 # Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`; on a
 # host the weights that deployments share.
@@ -125,12 +129,21 @@ def load(name: str) -> Deployment:
 
 
 def stated_target(name: str) -> str:
-    """The target a document names, though this version cannot read the rest; "" where even that is unreadable."""
+    """The target a document names, though this version cannot read the rest; "" where even that is unreadable.
+
+    Of one that is no JSON (cut off, nested without an end) what it says before anything is nested.
+    """
     try:
-        document = json.loads((folder(name) / "deployment.json").read_bytes())
-    except (OSError, ValueError):
+        with (folder(name) / "deployment.json").open("rb") as file:
+            text = file.read(MOST_READ)
+    except OSError:
         return ""
-    return str(document.get("target", "")) if isinstance(document, dict) else ""
+    try:
+        document = bounded_json.load(text)
+    except ValueError:
+        begun = STATED_TARGET.match(text)
+        return begun[1].decode() if begun else ""
+    return one_line(str(document.get("target", "")), 40) if isinstance(document, dict) else ""
 
 
 def names() -> tuple[str, ...]:

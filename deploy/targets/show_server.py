@@ -5,6 +5,7 @@ import shlex
 from typing import cast
 
 from deploy.targets.place import Status
+from infra.printable import sentence
 from serving.vllm.endpoint import Endpoint
 
 
@@ -46,7 +47,9 @@ def status(current: Status) -> str:
     where = f" at {current.endpoint.base_url}" if current.endpoint else ""
     money = f", ${current.usd_so_far:.2f} so far" if current.usd_so_far is not None else ""
     until = f", until {current.expires_at}" if current.expires_at else ""
-    return f"{current.name} ({current.target}): {current.state}{where}{money}{until}: {current.detail}"
+    return sentence(
+        f"{current.name} ({current.target}): {current.state}{where}{money}{until}: {current.detail}"
+    )
 
 
 def listed(statuses: list[Status], as_json: bool) -> str:

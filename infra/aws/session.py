@@ -18,11 +18,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, ClassVar, Literal
 
+from infra import bounded_process, deadline
 from infra.errors import DocumentError, HostError
+from infra.printable import one_line
 from infra.processes import Birth, birth, is_alive
 from infra.record import Document, Record, removed
 
 COMMAND_TIMEOUT_S = 60
+LONGEST_LINE_BYTES = 1024 * 1024
+"""A longer one comes in pieces."""
 
 
 class Answer(Record):
@@ -35,7 +39,7 @@ class Answer(Record):
     def last_line(self) -> str:
         """Its last words, for a message."""
         lines = [line.strip() for line in self.text.splitlines() if line.strip()]
-        return lines[-1] if lines else f"it said nothing and ended with {self.exit_code}"
+        return one_line(lines[-1]) if lines else f"it said nothing and ended with {self.exit_code}"
 
 
 class Tunnel(Document):
@@ -102,11 +106,17 @@ def run(instance_id: str, region: str, words: str, timeout_s: float = COMMAND_TI
     mark = new_mark()
     with started(command(instance_id, region, enclosed(words, mark))) as process:
         try:
-            out, err = process.communicate(timeout=timeout_s)
+            said = bounded_process.heard(process, deadline.left_s(timeout_s))
+        except bounded_process.TooMuch:
+            raise HostError(
+                f"{instance_id} says more than anything we ask is answered with.",
+                "Something there floods the session; take the box away: corral down NAME",
+            ) from None
         except subprocess.TimeoutExpired:
             raise HostError(
                 f"Session Manager on {instance_id} did not answer.", "Try again in a minute."
             ) from None
+    out, err = (each.decode(errors="replace") for each in said)
     answer = answer_in(out, mark)
     if answer is None:
         raise unreached(instance_id, out, err)
@@ -150,6 +160,8 @@ class Heard:
     def lines(self, data: bytes) -> Iterator[str]:
         """The command's lines that are whole by now."""
         *whole, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_LINE_BYTES:
+            whole, self._rest = [*whole, self._rest], b""
         for line in (each.decode(errors="replace").rstrip() for each in whole):
             if self.begun and line.startswith(self.mark):
                 self.ended = True
@@ -158,7 +170,7 @@ class Heard:
             elif line == self.mark:
                 self.begun = True
             else:
-                self.before += f"{line}\n"
+                self.before = f"{self.before}{line}\n"[-LONGEST_LINE_BYTES:]
 
 
 def new_mark() -> str:
@@ -176,14 +188,16 @@ def enclosed(words: str, mark: str) -> str:
 
 def answer_in(out: str, mark: str) -> Answer | None:
     """The answer among what a session said; None when the command did not end in it."""
-    between = re.search(rf"^{mark}\n(.*)\n{mark} (\d+)$", out.replace("\r\n", "\n"), re.MULTILINE | re.DOTALL)
+    between = re.search(
+        rf"^{mark}\n(.*)\n{mark} (\d{{1,3}})$", out.replace("\r\n", "\n"), re.MULTILINE | re.DOTALL
+    )
     return Answer(text=between[1], exit_code=int(between[2])) if between else None
 
 
 def unreached(instance_id: str, out: str, err: str) -> HostError:
     """No session, or one that ended early, with the last words about it."""
     lines = [line.strip() for line in (*out.splitlines(), *err.splitlines()) if line.strip()]
-    reason = lines[-1].rstrip(".") if lines else "no reason given"
+    reason = one_line(lines[-1]).rstrip(".") if lines else "no reason given"
     return HostError(
         f"Session Manager does not reach {instance_id}: {reason}.",
         "The box may still start; else check that its subnet reaches the endpoints ssm and ssmmessages.",
@@ -191,7 +205,7 @@ def unreached(instance_id: str, out: str, err: str) -> HostError:
 
 
 @contextmanager
-def started(words: list[str]) -> Iterator[subprocess.Popen[str]]:
+def started(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
     """A session whose input stays open, ended with all its processes.
 
     The plugin reads its input as a terminal's: where that ends, it ends the session before the box has answered.
@@ -204,8 +218,6 @@ def started(words: list[str]) -> Iterator[subprocess.Popen[str]]:
             stdin=theirs,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
             start_new_session=True,
         )
         try:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from serving.probe.server_words import one_line
+from infra.printable import one_line
 
 ApiName = Literal["completions", "chat", "messages"]
 API_NAMES = "completions, chat, or messages (Anthropic)."

@@ -6,9 +6,10 @@ from typing import Any
 
 from orjson import loads
 
+from infra.printable import one_line
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.run_records import Refused, Result
-from serving.probe.server_words import body_line, one_line
+from serving.probe.server_words import body_line
 from serving.probe.tally import Tally
 from serving.probe.token_chunks import gaps, token_chunks
 from serving.probe.wire import Response

@@ -12,10 +12,10 @@ from pydantic import Field, WrapValidator, field_validator, model_validator
 
 from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
+from infra.printable import one_line
 from serving.probe.apis import API_NAMES, APIS, ApiName
 from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.probe.prompts import read, trace
-from serving.probe.server_words import one_line
 from serving.probe.spec import Load, Slo, Target, Workload
 
 MOST_CONCURRENCY = 100_000

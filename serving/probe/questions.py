@@ -1,18 +1,20 @@
 """What a probe asks the server besides its load: models, token counts, counters."""
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 from infra.errors import AuthError, EndpointError
+from infra.printable import one_line
 from serving.probe.address import tls_context
 from serving.probe.apis import APIS, error_text
 from serving.probe.protocol import other_protocol
-from serving.probe.server_words import body_line, one_line, wait_s, wait_text
+from serving.probe.server_words import body_line, wait_s, wait_text
 from serving.probe.spec import Target
 from serving.vllm.api_key import key_of
-from serving.vllm.http_door import HttpDoor, NoAnswer, Response
+from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 from serving.vllm.prometheus import sums
 
 LONGEST_ANSWER_S = 15.0
@@ -115,7 +117,7 @@ class Server:
             return None
         return json_of(response) if response.status_code == 200 else None
 
-    def _first(self, path: str) -> Response:
+    def _first(self, path: str) -> Answer:
         """The answer to the question that finds out who is there. Raises EndpointError."""
         url = self.target.base_url
         try:
@@ -208,7 +210,7 @@ def redirected(where: str, location: str) -> EndpointError:
     )
 
 
-def not_an_api(url: str, response: Response) -> EndpointError:
+def not_an_api(url: str, response: Answer) -> EndpointError:
     """Something answers, but no model server."""
     kind = one_line(response.headers.get("content-type", "no content type").partition(";")[0], 60)
     return EndpointError(
@@ -217,15 +219,15 @@ def not_an_api(url: str, response: Response) -> EndpointError:
     )
 
 
-def json_of(response: Response) -> Any:
+def json_of(response: Answer) -> Any:
     """The body as JSON, or None."""
     try:
         return response.json()
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
 
 
-def body_text(response: Response) -> str:
+def body_text(response: Answer) -> str:
     """What an error answer says, in a line."""
     answer = json_of(response)
     return error_text(answer) if answer is not None else body_line(response.content)
@@ -234,4 +236,4 @@ def body_text(response: Response) -> str:
 def read_counters(text: str) -> dict[str, float]:
     """PURE: the counters we follow, from Prometheus text."""
     values = sums(text)
-    return {key: values[name] for key, name in COUNTERS.items() if name in values}
+    return {key: values[name] for key, name in COUNTERS.items() if math.isfinite(values.get(name, math.nan))}

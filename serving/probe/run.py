@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import AuthError, EndpointError, HostError, UsageError
+from infra.printable import one_line
 from serving.probe import results
 from serving.probe.address import resolve
 from serving.probe.apis import APIS
@@ -22,7 +23,6 @@ from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
 from serving.probe.results import REPORT, Writer, new_writer
 from serving.probe.run_records import Refused, Result, Run, ServerFacts
-from serving.probe.server_words import one_line
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.workers import Watch, attack
 

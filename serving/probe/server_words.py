@@ -5,22 +5,19 @@ import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-LONGEST_LINE = 300
+from infra.printable import one_line
+
+MOST_READ = 8192
+"""Of an error's body; a title is at its beginning."""
+LONGEST_DATE = 64
 TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-
-
-def one_line(text: str, most: int = LONGEST_LINE) -> str:
-    """The text without line breaks, terminal codes and what no file can hold, at most so long."""
-    words = " ".join(text[: 4 * most].split())
-    line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in words)
-    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def body_line(body: bytes, encoding: str = "") -> str:
     """An error's body that is no JSON: the title of a page, the first words of anything else."""
     if encoding:
         return f"a body in {one_line(encoding, 40)}"
-    text = body.decode(errors="replace").strip()
+    text = body[:MOST_READ].decode(errors="replace").strip()
     if not text:
         return "an empty body"
     if not text.startswith("<"):
@@ -32,16 +29,23 @@ def body_line(body: bytes, encoding: str = "") -> str:
 def wait_s(retry_after: str, now: datetime | None = None) -> float | None:
     """The seconds that a Retry-After header asks for, a number or a date (RFC 9110, 10.2.3); None for anything else."""
     text = retry_after.strip()
+    if len(text) > LONGEST_DATE:
+        return None
     try:
         seconds = float(text)
     except ValueError:
-        try:
-            then = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        then = then if then.tzinfo else then.replace(tzinfo=UTC)
-        seconds = max(0.0, (then - (now or datetime.now(UTC))).total_seconds())
+        seconds = seconds_until(text, now or datetime.now(UTC))
     return seconds if 0 <= seconds < math.inf else None
+
+
+def seconds_until(date: str, now: datetime) -> float:
+    """From now to a date, 0 for one that is over; NaN for what is no date, or in no calendar."""
+    try:
+        then = parsedate_to_datetime(date)
+        then = then if then.tzinfo else then.replace(tzinfo=UTC)
+        return max(0.0, (then - now).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.nan
 
 
 def wait_text(retry_after: str | None) -> str:

@@ -3,12 +3,13 @@
 from contextlib import closing
 from typing import Any
 
+from infra import deadline
 from infra.errors import AuthError, CorralError, EndpointError
 from infra.record import Record
 from serving.vllm import prometheus
 from serving.vllm.api_key import key_in
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.http_door import HttpDoor, NoAnswer, Response
+from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 
 CANARY_PROMPT = "Hello"
 
@@ -75,20 +76,19 @@ def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
     return labels
 
 
-def get(endpoint: Endpoint, path: str, timeout_s: float) -> Response:
+def get(endpoint: Endpoint, path: str, timeout_s: float) -> Answer:
     """One GET with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
     return ask(endpoint, "GET", path, None, timeout_s)
 
 
-def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> Response:
+def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) -> Answer:
     """One POST with the endpoint's key. Raises EndpointError; DocumentError or AuthError for a file that holds none."""
     return ask(endpoint, "POST", path, body, timeout_s)
 
 
-def ask(
-    endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, timeout_s: float
-) -> Response:
+def ask(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Answer:
     """The whole answer to one question."""
+    timeout_s = deadline.left_s(timeout_s)
     key = key_in(endpoint.api_key_file) if endpoint.api_key_file else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
@@ -109,7 +109,7 @@ def unanswered(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
     return EndpointError(f"{url} cannot be reached: {error}.", "Is the server up there, and the port right?")
 
 
-def parsed(endpoint: Endpoint, path: str, response: Response) -> Any:
+def parsed(endpoint: Endpoint, path: str, response: Answer) -> Any:
     """The JSON body of a good answer. Raises AuthError for 401 and 403, EndpointError for the rest."""
     if response.status_code in (401, 403):
         raise AuthError(

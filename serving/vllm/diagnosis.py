@@ -11,6 +11,8 @@ PREFIX = re.compile(
     r"^\((?:APIServer|EngineCore|Worker|VllmWorker)[^)]*\) (?:ERROR|INFO|WARNING) \S+ \S+ \[[^]]+\] ?"
 )
 EXCEPTION = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)(?:: .+)?$")
+LONGEST_LINE = 4096
+"""What is looked for stands in less; a pattern tried on a line of megabytes takes hours."""
 USELESS = ("Engine core initialization failed", "EngineCore encountered an issue", "Executor failed")
 
 
@@ -46,6 +48,7 @@ def explain(log: str, exit_code: int | None = None) -> Diagnosis:
 
     The exit code alone shows nothing: vLLM ends with 0 when its engine died.
     """
+    log = "\n".join(line[:LONGEST_LINE] for line in log.split("\n"))
     raised = first_exception(log)
     for known in causes():
         match = re.search(known.pattern, log)

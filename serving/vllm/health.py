@@ -1,10 +1,12 @@
 """Is it live, is it ready, does it really generate? Judged from what was seen, by pure rules."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
-from infra import wait
+from infra import deadline, wait
 from infra.errors import AuthError, DocumentError, EndpointError, ServerError
+from infra.printable import one_line
 from infra.record import Record
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
@@ -12,6 +14,8 @@ from serving.vllm.endpoint import Endpoint
 State = Literal["starting", "serving", "degraded", "hung", "dead"]
 
 CANARY_DEADLINE_S = 15.0
+LOOK_S = 18.0
+"""For all that one look asks: a server that drips each answer gets no more."""
 LOOK_EVERY_S = 0.5
 PROGRESS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 
@@ -44,12 +48,13 @@ DEAD = Verdict(state="dead", detail="its process has ended")
 
 def look(endpoint: Endpoint, canary_deadline_s: float = CANARY_DEADLINE_S) -> Seen:
     """Look at a server: /health, /v1/models and one real completion. Never raises for what a server can do."""
-    try:
-        health = client.health(endpoint)
-    except EndpointError as error:
-        return Seen(trouble=error.message)
-    seen = Seen(health=health)
-    return ask(endpoint, seen, canary_deadline_s) if health == 200 else seen
+    with deadline.within(LOOK_S):
+        try:
+            health = client.health(endpoint)
+        except EndpointError as error:
+            return Seen(trouble=error.message)
+        seen = Seen(health=health)
+        return ask(endpoint, seen, canary_deadline_s) if health == 200 else seen
 
 
 def ask(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
@@ -79,13 +84,14 @@ def is_listening(endpoint: Endpoint) -> bool:
 
 
 def tokens(endpoint: Endpoint) -> float | None:
-    """All tokens the server has handled; None where it does not say."""
+    """All tokens the server has handled; None where it does not say, or says no number."""
     try:
         values = client.metrics(endpoint)
     except (AuthError, DocumentError, EndpointError):
         return None
     known = [values[name] for name in PROGRESS if name in values]
-    return sum(known) if known else None
+    total = sum(known)
+    return total if known and math.isfinite(total) else None
 
 
 def judge(seen: Seen, name: str) -> Verdict:
@@ -101,7 +107,7 @@ def judge(seen: Seen, name: str) -> Verdict:
     if seen.canary != "right":
         return Verdict(state="degraded", detail=seen.trouble)
     if name not in seen.models:
-        listed = ", ".join(seen.models) or "no model"
+        listed = one_line(", ".join(seen.models)) or "no model"
         return Verdict(state="degraded", detail=f"it serves {listed} and not {name}")
     return Verdict(state="serving", detail="it answered a completion")
 

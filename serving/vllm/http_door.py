@@ -1,15 +1,21 @@
 """Door: HTTP to an endpoint: itself and no proxy, and each answer whole within a time and a size."""
 
 import ssl
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from threading import Thread
 from typing import Any, Literal
 
 import httpx2
 
-LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
+from infra import bounded_json
+from infra.printable import one_line
 
-Response = httpx2.Response
+LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class NoAnswer(Exception):
@@ -22,6 +28,29 @@ class NoAnswer(Exception):
     ) -> None:
         super().__init__(reason)
         self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer, uncompressed. Its text is UTF-8, whatever the server calls it: some unpack."""
+
+    status_code: int
+    headers: httpx2.Headers
+    content: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode(errors="replace")
+
+    @property
+    def has_redirect_location(self) -> bool:
+        """Whether it sends us elsewhere."""
+        return self.status_code in REDIRECTS and "location" in self.headers
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError."""
+        return bounded_json.load(self.content)
 
 
 class HttpDoor:
@@ -38,7 +67,7 @@ class HttpDoor:
         try:
             self._http = httpx2.Client(
                 base_url=base_url,
-                headers=headers,
+                headers={"accept-encoding": "identity", **headers},
                 timeout=timeout_s,
                 trust_env=False,
                 verify=trust or trusted(),
@@ -51,13 +80,13 @@ class HttpDoor:
         """Let the connections go."""
         self._http.close()
 
-    def ask(self, method: str, path: str, body: Any = None, connect_s: float | None = None) -> Response:
+    def ask(self, method: str, path: str, body: Any = None, connect_s: float | None = None) -> Answer:
         """The whole answer, however slowly it drips. Raises NoAnswer.
 
         The library limits only each single read, so it works in a thread, which is left behind when the time is over,
         and ends with the connection or the program.
         """
-        outcome: list[Response | Exception] = []
+        outcome: list[Answer | Exception] = []
 
         def asking() -> None:
             try:
@@ -76,20 +105,33 @@ class HttpDoor:
         return answer
 
 
-def read_whole(response: Response) -> Response:
+def read_whole(response: httpx2.Response) -> Answer:
     """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
-    pieces, size = [], 0
-    for piece in response.iter_bytes():
-        pieces.append(piece)
-        size += len(piece)
-        if size > LARGEST_ANSWER_BYTES:
-            raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
-    headers = [
-        pair
-        for pair in response.headers.multi_items()
-        if pair[0] not in ("content-encoding", "content-length")
-    ]
-    return Response(response.status_code, headers=headers, content=b"".join(pieces))
+    # Without its header the library leaves the body as it came: it would unpack whole what it has read.
+    unpack = unpacker(response.headers.pop("content-encoding", "identity"))
+    body = bytearray()
+    try:
+        for piece in response.iter_bytes():
+            body += unpack(piece, LARGEST_ANSWER_BYTES + 1 - len(body))
+            if len(body) > LARGEST_ANSWER_BYTES:
+                raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
+    except zlib.error as error:
+        raise httpx2.DecodingError(f"what is not compressed as it says: {error}") from None
+    return Answer(response.status_code, response.headers, bytes(body))
+
+
+def unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """What turns a piece of a body into at most so many bytes. Raises httpx2.DecodingError for what was not asked for.
+
+    What stops for want of room has more than anybody needs, so the rest is not looked at.
+    """
+    match encoding.strip().lower():
+        case "" | "identity":
+            return lambda piece, most: piece
+        case "gzip" | "x-gzip" | "deflate":
+            return zlib.decompressobj(GZIP_OR_ZLIB).decompress
+        case _:
+            raise httpx2.DecodingError(f"in {one_line(encoding, 40)}, which was not asked for")
 
 
 def no_answer(error: Exception) -> Exception:

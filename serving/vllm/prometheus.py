@@ -5,10 +5,14 @@ The only reader of it on our side; `infra/onhost/watch.py` has its own, for it r
 
 import re
 from collections.abc import Iterator
+from io import StringIO
+from itertools import islice
 from typing import NamedTuple
 
 LINE = re.compile(r"(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})?\s+(?P<value>\S+)(?:\s+-?\d+)?\s*")
 """A name, its labels, the value, and sometimes the millisecond it is from."""
+MOST_LINES = 100_000
+"""vLLM has some hundreds an engine."""
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -21,8 +25,8 @@ class Sample(NamedTuple):
 
 
 def samples(text: str) -> Iterator[Sample]:
-    """The lines that hold a value; comments and what is broken are passed over."""
-    for match in map(LINE.fullmatch, text.splitlines()):
+    """The lines that hold a value; comments and what is broken are passed over, and so is what no server needs."""
+    for match in map(LINE.fullmatch, islice(StringIO(text), MOST_LINES)):
         if match:
             try:
                 yield Sample(match["name"], match["labels"] or "", float(match["value"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from deploy.targets.deployment import Deployment
@@ -20,9 +21,12 @@ def on_each(deployment: Deployment, do: Callable[[Host], T]) -> list[T]:
     destinations = checked_hosts(deployment)
     if len(destinations) == 1:
         return [at(destinations[0])]
+    ours = [copy_context() for _ in destinations]  # the time that is left to us holds there too
     with ThreadPoolExecutor(max_workers=8) as pool:
         try:
-            return list(pool.map(at, destinations))
+            return list(
+                pool.map(lambda context, destination: context.run(at, destination), ours, destinations)
+            )
         except KeyboardInterrupt:
             # What the threads wait for ends with their connections; else Ctrl-C would wait for a hundred gigabytes.
             for destination in destinations:

@@ -1,5 +1,6 @@
 """The server's systemd unit on one owned host: started, waited for, judged, stopped."""
 
+import re
 import time
 
 from deploy.targets.deployment import Deployment
@@ -26,7 +27,7 @@ systemctl show "$2" --property=ActiveState --property=SubState --property=NResta
 LOG_SCRIPT = """\
 invocation=$(systemctl show --value --property=InvocationID "$1") || exit
 [ -n "$invocation" ] || exit 0
-journalctl --no-pager --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
+journalctl --no-pager --lines=50000 --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
 """
 
 # A unit that systemd gave up on does not start again before it is told to forget.
@@ -148,7 +149,7 @@ def state(name: str, host: Host) -> UnitState:
     return UnitState(
         active=shown.get("ActiveState", ""),
         sub=shown.get("SubState", ""),
-        restarts=int(shown.get("NRestarts") or 0),
+        restarts=int(restarts) if re.fullmatch("[0-9]{1,9}", restarts := shown.get("NRestarts", "")) else 0,
         has_run="HasRun" in shown,
         phase=shown.get("Phase", ""),
     )

@@ -1,0 +1,47 @@
+"""The one loader of others' JSON: what it takes, and what would exhaust a stack, a memory or a clock."""
+
+from typing import Any
+
+import pytest
+
+from infra.bounded_json import DEEPEST, MOST_VALUES, load
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'{"a": [1, 2.5, null, true, "\\u00e9"]}', {"a": [1, 2.5, None, True, "é"]}),
+        (b"18446744073709551615", 2**64 - 1),
+        (b"18446744073709551616", float(2**64)),
+        (b'{"a": 1, "a": 2}', {"a": 2}),
+        (b"1e-999", 0.0),
+    ],
+)
+def test_what_it_takes(text: bytes, value: Any) -> None:
+    assert load(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"", b"{", b"NaN", b"[Infinity]", b"-Infinity", b"1e999", b"-1e999", b"9" * 5000, b"\xff", b"\xef\xbb\xbf{}",
+     b'"\\ud800"', b"[1,]", b"{'a': 1}", b"[" * 100_000, b"[" * 900 + b"]" * 900, b'{"a":' * 99 + b"1" + b"}" * 99,
+     b"\0", "[]".encode("utf-16"), b"[1] x", b"0x10", b"01", b"+1", b'"a\nb"'],
+)  # fmt: skip
+def test_what_it_refuses(text: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011
+        load(text)
+
+
+def test_its_bounds() -> None:
+    assert load(b"[" * DEEPEST + b"]" * DEEPEST) is not None
+    with pytest.raises(ValueError, match="deeper than 64 levels"):
+        load(b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1))
+    with pytest.raises(ValueError, match="more than 3,000,000 values"):
+        load(b"[" + b"[]," * MOST_VALUES + b"[]]")
+    assert load(b"[1, 2]", most_bytes=6) == [1, 2]
+    with pytest.raises(ValueError, match="larger than 5 bytes"):
+        load(b"[1, 2]", most_bytes=5)
+
+
+def test_many_short_lists_are_not_deep() -> None:
+    assert load(b"[" + b"[]," * 999 + b"[[]]]")[-1] == [[]]

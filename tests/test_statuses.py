@@ -1,0 +1,149 @@
+"""`corral status` of many: one that does not answer, or cannot be read, hides no other."""
+
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from deploy import line
+from deploy.cli.main import run
+from deploy.targets.place import Status
+from deploy.targets.show_server import status as shown
+from infra import deadline
+from serving.vllm import client, health
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.http_door import Answer, NoAnswer
+
+THERE = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m")
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def over() -> Iterator[threading.Event]:
+    """Lets go of what hangs, at the test's end."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_ten_of_which_one_is_silent_are_told_before_twenty_seconds(
+    over: threading.Event, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    clock, left = Clock(), []
+
+    def status_of(name: str) -> Status:
+        left.append(deadline.left_s(120.0))
+        if name == "d4":
+            clock.now_s += line.STATUSES_S + line.LAST_WORDS_S - 0.1
+            over.wait(60)
+        return Status(name=name, target="local", state="serving", detail="it answered")
+
+    monkeypatch.setattr(line, "status_of", status_of)
+    names = [f"d{number}" for number in range(10)]
+    seen = line.statuses(names, clock=clock)
+    why = "it did not answer within 18.5 s; ask it alone: corral status d4"
+    assert [each.name for each in seen] == names
+    assert [each.detail for each in seen] == ["it answered"] * 4 + [why] + ["it answered"] * 5
+    assert (seen[4].state, seen[4].target) == ("unknown", "unknown")
+    assert max(left) < line.STATUSES_S + 0.001
+    assert health.LOOK_S < line.STATUSES_S
+    assert line.STATUSES_S + line.LAST_WORDS_S < 20
+
+
+def test_a_mistake_of_ours_is_not_lost_in_its_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    monkeypatch.setattr(line, "status_of", lambda name: {}[name])
+    with pytest.raises(KeyError):
+        line.statuses(["a"])
+    assert line.statuses([]) == []
+
+
+def test_a_look_at_a_server_that_drips_takes_no_longer_than_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer comes at the last moment or not at all: together the questions get what one look has."""
+    clock, asked = Clock(), []
+
+    class Door:
+        def __init__(self, url: str, headers: dict[str, str], timeout_s: float) -> None:
+            self.timeout_s = timeout_s
+
+        def close(self) -> None:
+            pass
+
+        def ask(self, method: str, path: str, body: object) -> Answer:
+            asked.append((path, self.timeout_s))
+            clock.now_s += self.timeout_s
+            if path in ("/health", "/v1/models"):
+                return Answer(200, {}, b'{"data": [{"id": "m"}]}')  # type: ignore[arg-type]
+            raise NoAnswer("time", "late")
+
+    monkeypatch.setattr(client, "HttpDoor", Door)
+    monkeypatch.setattr(deadline, "within", partial(deadline.within, clock=clock))
+    seen = health.look(THERE)
+    assert asked == [
+        ("/health", 2.0),
+        ("/metrics", 5.0),
+        ("/v1/models", 5.0),
+        ("/v1/completions", 6.0),
+        ("/metrics", 0.1),
+    ]
+    assert clock.now_s == pytest.approx(1000 + health.LOOK_S + deadline.LEAST_S)
+    assert health.judge(seen, "m").state == "degraded"
+
+
+@pytest.mark.parametrize("value", ["NaN", "1e999", "-inf", "1e308"])
+def test_a_counter_that_is_no_number_says_nothing(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = f"vllm:prompt_tokens_total {value}\nvllm:generation_tokens_total 1e308\n"
+    monkeypatch.setattr(client, "get", lambda *asked: Answer(200, {}, text.encode()))  # type: ignore[arg-type]
+    assert health.tokens(THERE) is None
+
+
+def test_names_a_server_made_up_are_one_line_of_the_status(capsys: pytest.CaptureFixture[str]) -> None:
+    models = ("a\nm (local): serving: it answered a completion", "\x1b[2J", "x" * 1_000_000)
+    judged = health.judge(health.Seen(health=200, models=models, canary="right"), "m")
+    text = shown(Status(name="m", target="local", state=judged.state, detail=judged.detail))
+    assert len(text) < 400
+    assert text.isprintable()
+    assert text.startswith(
+        "m (local): degraded: it serves a m (local): serving: it answered a completion, �[2J, xxx"
+    )
+
+
+NESTED = '{"document": "deployment", "schema_version": 1, "name": "deep", "target": "local", "plan": '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [NESTED + "[" * 100_000, NESTED + '{"a":' * 100_000, NESTED, NESTED + "1e999}", NESTED + '"\xff"}',
+     NESTED.replace("local", "local\x1b[2J"), "[" * 100_000, "", "\0" * 100, "1e999", "9" * 5000],
+)  # fmt: skip
+def test_a_deployment_that_cannot_be_read_is_listed_and_taken_away(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `status` advises must work, and so must the next hint."""
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    (folder / "deployment.json").write_text(text, encoding="latin-1")
+    assert run(["status"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(("deep (local): unknown: ", "deep (unknown): unknown: "))
+    assert told.rstrip().endswith("Take it away, then make it again: corral down deep")
+    assert run(["status", "deep"]) == 4
+    code = run(["down", "deep"])
+    if code:
+        assert "corral down deep --target local" in capsys.readouterr().err
+        assert (code, run(["down", "deep", "--target", "local"])) == (4, 0)
+    assert not folder.exists()
+    assert (code == 0) == text.startswith(NESTED)
