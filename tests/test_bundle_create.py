@@ -1,6 +1,8 @@
 """A bundle made: what is in it, and what an interrupted, a repeated and a refused create leave."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import shutil
@@ -17,7 +19,8 @@ import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
 
 from deploy.bundle import media, wheels
-from deploy.bundle.manifest import Bundle, read
+from deploy.bundle.filling import BEGUN, Filling
+from deploy.bundle.manifest import Bundle, Stored, read
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from infra import offline
@@ -75,21 +78,31 @@ def test_parts_of_every_length_are_the_file_again(size: int, tmp_path: Path) -> 
     content = os.urandom(size)
     (tmp_path / "whole").write_bytes(content)
     meter = media.Meter("", 0, print)
+    (tmp_path / "to").mkdir()
     with (tmp_path / "whole").open("rb") as stream:
-        parts = tuple(media.store(stream, tmp_path, "f", 1000, meter))
+        parts = tuple(media.store(stream, begun(tmp_path / "to"), "f", 1000, meter))
     assert [part.size_bytes for part in parts] == ([1000] * (size // 1000) + [size % 1000])[: len(parts)]
-    with media.joined(tmp_path, parts, meter) as stream:
+    with media.joined(tmp_path / "to", parts, meter) as stream:
         assert stream.read() == content
 
 
 @pytest.mark.parametrize("there", [b"", b"abcdef", b"abXdef", b"abcdefgh", b"abc"])
 def test_whatever_was_there_becomes_what_is_wanted(there: bytes, tmp_path: Path) -> None:
-    (tmp_path / "source").write_bytes(b"abcdef")
     (tmp_path / "f").write_bytes(there)
-    with (tmp_path / "source").open("rb") as stream:
-        stored = media.store_one(stream, tmp_path, "f", 1000, media.Meter("", 0, print))
+    filling = begun(
+        tmp_path, Stored(path="f", size_bytes=len(there), sha256=hashlib.sha256(there).hexdigest())
+    )
+    stored = media.store_one(io.BytesIO(b"abcdef"), filling, "f", 1000, media.Meter("", 0, print))
+    assert tree(tmp_path).keys() == {"f", "unfinished"}
     assert (tmp_path / "f").read_bytes() == b"abcdef"
-    assert stored.size_bytes == 6
+    assert stored == Stored(path="f", size_bytes=6, sha256=hashlib.sha256(b"abcdef").hexdigest())
+
+
+def begun(folder: Path, *written: Stored) -> Filling:
+    """A folder that is being filled, where that was written before."""
+    lines = [f"{file.model_dump_json()}\n" for file in written]
+    (folder / "unfinished").write_text(BEGUN + "".join(lines))
+    return Filling(folder)
 
 
 def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """Make a bundle. It is one once its manifest is there, which is written last; until then a create can be repeated."""
 
+import hashlib
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import version as version_of
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
 from deploy.bundle import readme, wheels
+from deploy.bundle.filling import ELSEWHERE, Filling, written_over
 from deploy.bundle.manifest import (
     CHAT_TEMPLATE,
     ENGINE,
@@ -19,17 +23,19 @@ from deploy.bundle.manifest import (
     PLAN,
     UNFINISHED,
     WHEELS,
+    WRITING,
     Bundle,
     Stored,
+    check_together,
+    inside,
 )
-from deploy.bundle.media import BLOCK, Meter, require_space, store
+from deploy.bundle.media import BLOCK, Meter, require_space, store, store_one
 from deploy.bundle.packing import Packing
 from deploy.bundle.sources import Sources, checked_sources, engine_bytes, licences, model_files
 from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
 from infra.errors import HostError, UsageError
 from infra.record import Record
-from infra.transfer import sha256
 from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
@@ -52,6 +58,7 @@ def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[
     """
     sources = checked_sources(plan_file, packing.engine, packing.model, progress)
     check_folder(folder, sources)
+    check_names(sources)
     need_bytes = engine_bytes(sources.prefix) + sum(
         path.stat().st_size for path in model_files(sources.model)
     )
@@ -61,10 +68,12 @@ def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[
         with tempfile.TemporaryDirectory(prefix="corral-wheels-") as own:
             if not packing.without_corral:
                 wheels.make(sources.prefix / "bin" / "python", Path(own), progress)
-            claim(folder)
-            meter = Meter("packed", need_bytes, progress)
-            files = tuple(write(folder, sources, Path(own), packing.split_bytes, meter))
-        return finish(folder, bundle_of(sources, files), with_corral=not packing.without_corral)
+            folder.mkdir(parents=True, exist_ok=True)
+            with opened(folder) as filling:
+                filling.begin()
+                meter = Meter("packed", need_bytes, progress)
+                files = tuple(write(filling, sources, Path(own), packing.split_bytes, meter))
+                return finish(filling, bundle_of(sources, files), with_corral=not packing.without_corral)
     except OSError as error:
         raise HostError(
             f"The bundle cannot be written: {error.filename or folder}: {error.strerror}.",
@@ -73,34 +82,49 @@ def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[
 
 
 def check_folder(folder: Path, sources: Sources) -> None:
-    """Raise UsageError for a folder that holds anything but a bundle, or the model itself."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder.", "Name one that is empty or does not exist yet.")
-    ours = any((folder / name).is_file() for name in (MANIFEST, UNFINISHED))
-    if folder.is_dir() and any(folder.iterdir()) and not ours:
-        raise UsageError(
-            f"{folder} holds something that is no bundle.",
-            "Name a folder that is empty or does not exist yet.",
-        )
+    """Raise UsageError for a folder that holds anything but what an earlier create wrote, or the model itself."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder.", ELSEWHERE)
     inputs = (sources.model.resolve(), sources.prefix.resolve())
     if any(path.is_relative_to(folder.resolve()) for path in inputs):
         raise UsageError(f"What is to be packed lies in {folder} itself.", "Name another folder: --output")
+    if any(folder.resolve().is_relative_to(path) for path in inputs):
+        raise UsageError(f"{folder} lies in what is to be packed.", "Name another folder: --output")
+    if folder.is_dir() and any(folder.iterdir()):
+        with opened(folder):
+            pass
 
 
-def claim(folder: Path) -> None:
-    """From now on the folder is no bundle, until it is finished."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / UNFINISHED).write_text(
-        "corral bundle create was not finished here. Run it again; it goes on.\n"
-    )
+@contextmanager
+def opened(folder: Path) -> Iterator[Filling]:
+    """The folder to fill. Raises UsageError when it holds anything that an earlier create did not write."""
+    filling = Filling(folder)
+    with filling.below:
+        names = entries(folder) | ({MANIFEST} if os.path.lexists(folder / MANIFEST) else set())
+        if names and not filling.own:
+            raise UsageError(f"{folder} holds something that is no bundle.", ELSEWHERE)
+        for name in sorted(names):
+            filling.require_ours(name, only_small=True)
+        yield filling
+
+
+def check_names(sources: Sources) -> None:
+    """Raise UsageError for a model whose files no bundle can name."""
+    names = [f"{MODEL}/{path.relative_to(sources.model).as_posix()}" for path in model_files(sources.model)]
+    try:
+        for name in names:
+            inside(f"{name}.part-0001")
+        check_together(names)
+    except ValueError as error:
+        raise UsageError(f"The model cannot be packed: {error}.", "Rename that file.") from None
 
 
 def write(
-    folder: Path, sources: Sources, own: Path, split_bytes: int | None, meter: Meter
+    filling: Filling, sources: Sources, own: Path, split_bytes: int | None, meter: Meter
 ) -> Iterator[Stored]:
     """Write everything but the manifest and the README."""
     with packed(sources.prefix) as stream:
-        yield from store(stream, folder, ENGINE, split_bytes, meter)
+        yield from store(stream, filling, ENGINE, split_bytes, meter)
     copies = {
         f"{MODEL}/{path.relative_to(sources.model).as_posix()}": path for path in model_files(sources.model)
     }
@@ -110,8 +134,8 @@ def write(
     for name, path in copies.items():
         is_large = split_bytes is not None and path.stat().st_size > split_bytes
         with path.open("rb") as file:
-            yield from store(file, folder, name, split_bytes if is_large else None, meter)
-    yield write_text(folder, PLAN, sources.plan.model_dump_json(indent=2) + "\n")
+            yield from store(file, filling, name, split_bytes if is_large else None, meter)
+    yield store_text(filling, PLAN, sources.plan.model_dump_json(indent=2) + "\n", meter)
 
 
 @contextmanager
@@ -129,11 +153,9 @@ def packed(prefix: Path) -> Iterator[BinaryIO]:
     done.result()
 
 
-def write_text(folder: Path, name: str, text: str) -> Stored:
-    """Write a small file. Its mode is left alone: media such as USB sticks refuse to change it."""
-    path = folder / name
-    path.write_text(text, encoding="utf-8")
-    return Stored(path=name, size_bytes=path.stat().st_size, sha256=sha256(path))
+def store_text(filling: Filling, name: str, text: str, meter: Meter) -> Stored:
+    """Write a small file."""
+    return store_one(BytesIO(text.encode()), filling, name, sys.maxsize, meter)
 
 
 def bundle_of(sources: Sources, files: tuple[Stored, ...]) -> Bundle:
@@ -151,22 +173,21 @@ def bundle_of(sources: Sources, files: tuple[Stored, ...]) -> Bundle:
     )
 
 
-def finish(folder: Path, bundle: Bundle, with_corral: bool) -> Made:
+def finish(filling: Filling, bundle: Bundle, with_corral: bool) -> Made:
     """Write the README, take away what an earlier create left, and last the manifest, in one step."""
-    explained = write_text(folder, "README.txt", readme.text(bundle, with_corral))
+    quiet = Meter("", 0, lambda line: None)
+    explained = store_text(filling, "README.txt", readme.text(bundle, with_corral), quiet)
     whole = bundle.model_copy(update={"files": (*bundle.files, explained)})
-    for stale in entries(folder) - {file.path for file in whole.files} - {UNFINISHED}:
-        (folder / stale).unlink()
-    half = folder / f".{MANIFEST}"
-    with half.open("w", encoding="utf-8") as file:
-        file.write(whole.model_dump_json(indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    half.replace(folder / MANIFEST)
-    (folder / UNFINISHED).unlink()
+    folder, text = filling.below.folder, whole.text().encode()
+    for stale in sorted(entries(folder) - {file.path for file in whole.files} - {UNFINISHED, WRITING}):
+        filling.remove(stale)
+    with filling.writing() as file:
+        written_over(file, text)
+    filling.below.rename(WRITING, MANIFEST)
+    filling.below.remove(UNFINISHED)
     return Made(
         folder=folder,
         files=len(whole.files),
         gib=whole.total_bytes / 2**30,
-        manifest_sha256=sha256(folder / MANIFEST),
+        manifest_sha256=hashlib.sha256(text).hexdigest(),
     )

@@ -9,6 +9,7 @@ from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, S
 from deploy.bundle.media import Meter, blocks, joined, require_space
 from deploy.bundle.verify import other_machine, other_manifest, verify
 from deploy.targets.deployment import home
+from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError
 from infra.record import Record
 from serving.sizing.plan import Plan
@@ -40,14 +41,30 @@ def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str],
         raise DocumentError(f"This is not the bundle you were told of: {why}.", "Copy it again, and ask.")
     current = home() / "bundles" / bundle.name
     place = current.with_name(f"{bundle.name}-{sha256[:12]}")
-    with lock(home(), progress):
-        if not place.exists():
-            require_space(place, sum(size_bytes(parts) for _, parts in wanted(bundle)))
-            require_whole(folder, sha256, progress)
-            make(folder, bundle, place, progress)
-        point(current, place)
-        point(bundled(home()), place / "engine")
+    check_places(place, current, bundled(home()))
+    try:
+        with lock(home(), progress):
+            if not place.exists():
+                require_space(place, sum(size_bytes(parts) for _, parts in wanted(bundle)))
+                require_whole(folder, sha256, progress)
+                make(folder, bundle, place, progress)
+            point(current, place)
+            point(bundled(home()), place / "engine")
+    except OSError as error:
+        raise HostError(
+            f"The bundle cannot be installed: {error.filename or home()}: {error.strerror}.",
+            "Check the free space and the owner of that place (df -h, ls -ld), and run it again.",
+        ) from None
     return Installed(name=bundle.name, folder=place, plan=current / PLAN, engine=bundled(home()))
+
+
+def check_places(place: Path, *links: Path) -> None:
+    """Raise HostError where something else has the name of the installed folder, or of a link that leads to it."""
+    other = [link for link in links if os.path.lexists(link) and not link.is_symlink()]
+    if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+        other.append(place)
+    if other:
+        raise HostError(f"{other[0]} is there and was not made by corral.", f"Look at it: ls -ld {other[0]}")
 
 
 def wanted(bundle: Bundle) -> list[tuple[str, tuple[Stored, ...]]]:
@@ -79,27 +96,35 @@ def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) ->
 def make(folder: Path, bundle: Bundle, place: Path, progress: Callable[[str], None]) -> None:
     """Make the installed folder under another name, which becomes its own in one step; on failure it is removed."""
     half = place.with_name(f".{place.name}.half")
-    shutil.rmtree(half, ignore_errors=True)  # of an install that was killed
+    take_away(half)  # of an install that was killed
     meter = Meter("installed", sum(size_bytes(parts) for _, parts in wanted(bundle)), progress)
     try:
         half.mkdir(parents=True)
-        for name, parts in wanted(bundle):
-            if name == ENGINE:
-                progress(f"bundle: unpacking vLLM {bundle.vllm_version}")
-                with joined(folder, parts, meter) as stream:
-                    unpack(stream, half / "engine", bundle.python, progress)
-            else:
-                copy(blocks(folder, parts, meter), half / name)
+        half.chmod(0o755)
+        with Beneath(half) as below:
+            for name, parts in wanted(bundle):
+                if name == ENGINE:
+                    progress(f"bundle: unpacking vLLM {bundle.vllm_version}")
+                    with joined(folder, parts, meter) as stream:
+                        unpack(stream, half / "engine", bundle.python, progress)
+                else:
+                    copy(blocks(folder, parts, meter), below, name)
         installed_plan(bundle, place).write(half / PLAN)
         half.rename(place)
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        take_away(half)
 
 
-def copy(content: Iterator[bytes], path: Path) -> None:
+def take_away(half: Path) -> None:
+    """Remove half of an install."""
+    if half.is_symlink():
+        half.unlink()
+    shutil.rmtree(half, ignore_errors=True)
+
+
+def copy(content: Iterator[bytes], below: Beneath, path: str) -> None:
     """Write one file, and have it on the disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
+    with below.create(path) as file:
         for block in content:
             file.write(block)
         file.flush()

@@ -1,13 +1,16 @@
 """The bundle's manifest: what the folder holds, file by file, and which machine it is for."""
 
 import hashlib
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from infra.archive import LARGEST, Judge, Member, shown, unfit
+from infra.beneath import Beneath
 from infra.errors import DocumentError, UsageError
 from infra.record import Document, Record
 from serving.sizing.plan import Plan
@@ -20,16 +23,28 @@ CHAT_TEMPLATE = "chat_template.jinja"
 WHEELS = "wheels"
 # There from the first byte of a create to the last: a folder with it is no bundle yet.
 UNFINISHED = "unfinished"
+# What is being written, until it has its own name.
+WRITING = ".writing"
+# A line of some hundred bytes a file.
+LARGEST_MANIFEST = 2**26
 
 
 def inside(path: str) -> str:
     """A path below the bundle's folder, in its one spelling. Raises ValueError for any other."""
     pure = PurePosixPath(path)
-    if str(pure) != path or pure.is_absolute() or ".." in pure.parts or path == "." or not path.isprintable():
-        raise ValueError(f"{path!r} is no path inside of the bundle")
+    if str(pure) != path or pure.is_absolute() or ".." in pure.parts or path == "." or unfit(path):
+        raise ValueError(f"{shown(path)} is no path inside of the bundle")
     return path
 
 
+def one_line(text: str) -> str:
+    """A text that is printed as it is. Raises ValueError for one that would be more than a line, or does things."""
+    if unfit(text):
+        raise ValueError("it cannot be printed on one line")
+    return text
+
+
+Line = Annotated[str, AfterValidator(one_line)]
 InsidePath = Annotated[str, AfterValidator(inside)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
@@ -38,7 +53,7 @@ class Stored(Record):
     """One file of the folder."""
 
     path: InsidePath
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(ge=0, le=LARGEST)
     sha256: Sha256
     part_of: InsidePath | None = None
     """The file this is a part of; the parts of one follow each other here in their order."""
@@ -52,24 +67,28 @@ class Bundle(Document):
     schema_version: Literal[1] = 1
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]{0,39}$")
-    corral_version: str
+    corral_version: Line
     plan: Plan
-    vllm_version: str
-    architecture: str
+    vllm_version: Line
+    architecture: Line
     """As uname -m says it."""
     python: str = Field(pattern=r"^3\.[0-9]{1,2}$")
     """The minor version the engine is packed for, which the machine must have."""
     min_driver: int | None
     """The NVIDIA driver the engine needs; None for a CPU engine."""
-    licences: tuple[str, ...]
+    licences: tuple[Line, ...]
     """The licence files that came with the model."""
     files: tuple[Stored, ...]
 
     @model_validator(mode="after")
     def _paths_differ(self) -> Self:
         paths = [file.path for file in self.files]
-        if len(set(paths)) < len(paths) or {MANIFEST, UNFINISHED} & set(paths):
+        if len(set(paths)) < len(paths) or {MANIFEST, UNFINISHED, WRITING} & set(paths):
             raise ValueError("a path is there twice, or is the manifest's own")
+        check_together(paths)
+        if {file.part_of for file in self.files} & set(paths):
+            raise ValueError("a file is a part of another file that is there")
+        check_together(whole_files(self.files))
         return self
 
     @property
@@ -89,12 +108,13 @@ def read(folder: Path) -> Opened:
     """Read a bundle's manifest. Raises DocumentError for a folder that is no bundle, or not a finished one."""
     if not folder.is_dir():
         raise DocumentError(f"There is no folder {folder}.", f"Check the path: ls -l {folder.parent}")
-    if (folder / UNFINISHED).exists():
+    if os.path.lexists(folder / UNFINISHED):
         raise DocumentError(
             f"The bundle in {folder} is not finished.", "Run its corral bundle create again; it goes on."
         )
     try:
-        text = (folder / MANIFEST).read_bytes()
+        with Beneath(folder) as below, below.read(MANIFEST) as file:
+            text = file.read(LARGEST_MANIFEST)
     except OSError as error:
         raise DocumentError(
             f"{folder} is not a bundle: its {MANIFEST} cannot be read ({error.strerror}).",
@@ -120,3 +140,11 @@ def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:
         name = file.part_of or file.path
         parts[name] = (*parts.get(name, ()), file)
     return parts
+
+
+def check_together(paths: Iterable[str]) -> None:
+    """Raise ValueError for files that cannot all be in one folder: one below another, or equal but for capitals."""
+    judge = Judge(())
+    for path in paths:
+        if why := judge.why_not(Member(path, "file", 0o644, 0, 0, "")):
+            raise ValueError(f"{path} {why}")

@@ -11,7 +11,9 @@ from itertools import count as numbers
 from pathlib import Path
 from typing import BinaryIO
 
+from deploy.bundle.filling import Filling
 from deploy.bundle.manifest import Stored
+from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError
 
 BLOCK = 2**22
@@ -35,38 +37,60 @@ class Meter:
 
 
 def store(
-    stream: BinaryIO, folder: Path, name: str, split_bytes: int | None, meter: Meter
+    stream: BinaryIO, filling: Filling, name: str, split_bytes: int | None, meter: Meter
 ) -> Iterator[Stored]:
     """Write a stream into the folder, in parts where a size is given; what is there and equal stays as it is."""
     if split_bytes is None:
-        yield store_one(stream, folder, name, sys.maxsize, meter)
+        yield store_one(stream, filling, name, sys.maxsize, meter)
         return
     for number in numbers(1):
-        part = store_one(stream, folder, f"{name}.part-{number:04}", split_bytes, meter)
+        part = store_one(stream, filling, f"{name}.part-{number:04}", split_bytes, meter)
         if part.size_bytes or number == 1:
             yield part.model_copy(update={"part_of": name})
         if part.size_bytes < split_bytes:
             return
 
 
-def store_one(stream: BinaryIO, folder: Path, name: str, limit_bytes: int, meter: Meter) -> Stored:
-    """Make a file hold what the stream gives, up to a limit: compare block by block, and write only what differs."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    digest, size = hashlib.sha256(), 0
-    with path.open("r+b" if path.exists() else "w+b") as file:
+def store_one(stream: BinaryIO, filling: Filling, name: str, limit_bytes: int, meter: Meter) -> Stored:
+    """Make a file hold what the stream gives, up to a limit: compare block by block, and write from where it differs.
+
+    Raises UsageError for a file that is there, differs, and is not ours.
+    """
+    file: BinaryIO
+    try:
+        file, is_there = filling.below.read(name), True
+    except FileNotFoundError:
+        file, is_there = filling.writing(), False
+    digest, size, is_equal = hashlib.sha256(), 0, True
+    try:
         while block := stream.read(min(BLOCK, limit_bytes - size)):
-            if file.read(len(block)) != block:
-                file.seek(size)
+            if is_equal and file.read(len(block)) != block:
+                file, is_there, is_equal = cut(file, size, filling, name if is_there else None), False, False
+            if not is_equal:
                 file.write(block)
             digest.update(block)
             size += len(block)
             meter.count(len(block))
-        if file.seek(0, os.SEEK_END) > size:
-            file.truncate(size)
+        if is_equal and file.read(1):
+            file, is_there = cut(file, size, filling, name if is_there else None), False
         file.flush()
         os.fsync(file.fileno())
-    return Stored(path=name, size_bytes=size, sha256=digest.hexdigest())
+    finally:
+        file.close()
+    stored = Stored(path=name, size_bytes=size, sha256=digest.hexdigest())
+    if not is_there:
+        filling.done(stored)
+    return stored
+
+
+def cut(file: BinaryIO, size: int, filling: Filling, name: str | None) -> BinaryIO:
+    """The file to write on from where it differs: for one that has its name, after it was proved ours."""
+    if name is not None:
+        file.close()
+        file = filling.take(name)
+    file.seek(size)
+    file.truncate()
+    return file
 
 
 class Joined(io.RawIOBase):
@@ -98,7 +122,7 @@ def blocks(folder: Path, parts: Sequence[Stored], meter: Meter) -> Iterator[byte
     """The bytes of the parts. Raises DocumentError at the end of a part that is not what was stored."""
     for part in parts:
         digest = hashlib.sha256()
-        with (folder / part.path).open("rb") as file:
+        with Beneath(folder) as below, below.read(part.path) as file:
             while block := file.read(BLOCK):
                 digest.update(block)
                 meter.count(len(block))

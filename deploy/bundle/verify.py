@@ -8,11 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.bundle.manifest import ENGINE, MANIFEST, Bundle, Stored, read, whole_files
+from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MANIFEST, MODEL, Bundle, Stored, read, whole_files
 from deploy.bundle.media import Meter, blocks, joined
 from infra import archive
+from infra.beneath import Beneath
 from infra.errors import DocumentError
 from infra.record import Record
+from serving.vllm.pack import OF_EACH_MACHINE
 
 
 class Verdict(Record):
@@ -61,33 +63,53 @@ def wrong_files(folder: Path, bundle: Bundle, progress: Callable[[str], None]) -
     """Every file that is missing, extra, truncated, changed or no file; then what is unsafe in the engine."""
     there = entries(folder)
     wanted = {file.path: file for file in bundle.files}
-    yield from (f"{path} is extra: the manifest does not know it" for path in sorted(there - wanted.keys()))
+    yield from (
+        f"{path if path.isprintable() else archive.shown(path)} is extra: the manifest does not know it"
+        for path in sorted(there - wanted.keys())
+    )
     meter = Meter("verified", bundle.total_bytes, progress)
     wrong = {path: why for path, file in wanted.items() if (why := problem_of(folder, file, there, meter))}
     yield from (f"{path} {why}" for path, why in wrong.items())
-    engine = whole_files(bundle.files).get(ENGINE)
-    if engine is None:
-        yield f"{ENGINE} is missing from the manifest"
-    elif not any(part.path in wrong for part in engine):
+    whole = whole_files(bundle.files)
+    needed = [ENGINE, f"{MODEL}/config.json", *([CHAT_TEMPLATE] if bundle.plan.serve.chat_template else [])]
+    yield from (f"{path} is missing from the manifest" for path in needed if path not in whole)
+    if ENGINE in whole and not any(part.path in wrong for part in whole[ENGINE]):
         quiet = Meter("", 0, lambda line: None)
-        yield from (f"{ENGINE}: {why}" for why in archive.problems(joined(folder, engine, quiet)))
+        # For another Python than it says, it is told above.
+        is_ours = not any(other_machine(bundle))
+        vllm = (f"lib/python{bundle.python}/site-packages/vllm/__init__.py",) if is_ours else ()
+        with joined(folder, whole[ENGINE], quiet) as stream:
+            yield from (f"{ENGINE}: {why}" for why in archive.problems(stream, OF_EACH_MACHINE, vllm))
 
 
 def entries(folder: Path) -> set[str]:
-    """Everything below the folder but real folders and the manifest; links are not followed."""
-    paths = set()
-    for here, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(here, name))]
-        paths |= {Path(here, name).relative_to(folder).as_posix() for name in (*files, *links)}
-    return paths - {MANIFEST}
+    """Everything below the folder but real folders and the manifest; links are not followed.
+
+    A folder that lies too deep, or cannot be looked into, counts as one thing.
+    """
+    paths: set[str] = set()
+    left = [""]
+    while left:
+        here = left.pop()
+        try:
+            for entry in os.scandir(folder / here):
+                path = f"{here}/{entry.name}".lstrip("/")
+                is_folder = entry.is_dir(follow_symlinks=False) and path.count("/") < archive.DEEPEST
+                (left.append if is_folder else paths.add)(path)
+        except OSError:
+            paths.add(here)
+    return paths - {MANIFEST, ""}
 
 
 def problem_of(folder: Path, file: Stored, there: set[str], meter: Meter) -> str:
     """What is wrong with one file; "" when it is what was stored."""
     if file.path not in there:
         return "is missing"
-    path = folder / file.path
-    stored = path.lstat()
+    try:
+        with Beneath(folder) as below:
+            stored = below.status(file.path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
     if not stat.S_ISREG(stored.st_mode):
         return "is not a file but a link or a special file"
     if stored.st_size < file.size_bytes:

@@ -197,6 +197,7 @@ def run_uv(arguments: tuple[str, ...], progress: Callable[[str], None]) -> str:
         stderr=subprocess.PIPE,
         text=True,
         close_fds=False,
+        umask=0o022,
     ) as uv:
         try:
             for line in uv.stderr or ():

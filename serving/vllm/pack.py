@@ -14,9 +14,10 @@ from infra.record import Record
 from serving.vllm.engine import Engine
 
 # They hold the absolute paths of this machine; the host makes its own.
-LEFT_HERE = {"bin", "pyvenv.cfg", ".lock", "corral-engine.json", "excludes.txt"}
+OF_EACH_MACHINE = {"bin", "pyvenv.cfg"}
 # What bin/prepare looks for when all was read.
 WHOLE = ".whole"
+LEFT_HERE = {*OF_EACH_MACHINE, WHOLE, ".lock", "corral-engine.json", "excludes.txt"}
 # GNU tar's exit code for an archive that is whole, of files that changed meanwhile.
 FILES_DIFFER = 1
 

@@ -1,6 +1,7 @@
 """A packed engine made an environment of this machine's own Python."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from infra.archive import extract
+from infra.beneath import Beneath
 from infra.errors import HostError
 from serving.vllm.engine import run_uv
+from serving.vllm.pack import OF_EACH_MACHINE, WHOLE
 from serving.vllm.serve_options import folders
 
 # Finds its Python beside itself, so that the environment may be moved as a whole.
@@ -34,11 +37,25 @@ def unpack(stream: BinaryIO, prefix: Path, python: str, progress: Callable[[str]
     )
     if complaint:
         raise without_python(python)
-    extract(stream, prefix)
-    vllm = prefix / "bin" / "vllm"
-    vllm.write_text(LAUNCHER, encoding="utf-8")
-    vllm.chmod(0o755)
+    clear(prefix)
+    extract(stream, prefix, OF_EACH_MACHINE)
+    with Beneath(prefix) as below, below.create("bin/vllm", 0o755) as vllm:
+        vllm.write(LAUNCHER.encode())
+    (prefix / WHOLE).unlink(missing_ok=True)
+    if not os.path.lexists(prefix / "lib64"):
+        (prefix / "lib64").symlink_to("lib")
     prove(prefix)
+
+
+def clear(prefix: Path) -> None:
+    """Take away of a fresh environment what the archive brings, so that nothing is unpacked over or through it."""
+    for top in prefix.iterdir():
+        if top.name in OF_EACH_MACHINE:
+            continue
+        if top.is_dir() and not top.is_symlink():
+            shutil.rmtree(top)
+        else:
+            top.unlink()
 
 
 def without_python(python: str) -> HostError:
@@ -55,6 +72,7 @@ def prove(prefix: Path) -> None:
         done = subprocess.run(
             [prefix / "bin" / "python", "-c", "import vllm"],
             env=os.environ | folders(written) | {"TMPDIR": written},
+            cwd=written,  # and not the folder the user is in, whose modules would come first
             capture_output=True,
             text=True,
             check=False,
