@@ -13,6 +13,7 @@ from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.hub_weights import TokenFile
 from deploy.targets.table import default
 from deploy.targets.wishes import NameOptions
+from infra.asked import Flag
 from infra.errors import UsageError
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
@@ -22,7 +23,7 @@ from serving.vllm.serve_options import Port
 class ServingOptions(NameOptions, TokenFile):
     """How a deployment is served."""
 
-    port: Annotated[Port | None, Field(examples=[8000])] = None
+    port: Annotated[Port | None, Flag(shows_limits=True), Field(examples=[8000])] = None
     """Another port than the plan's."""
     supervise: bool = False
     """Stay, and start it again when it dies; Ctrl-C ends it."""

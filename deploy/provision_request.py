@@ -7,25 +7,22 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from deploy.line import Approve
-from deploy.targets.choose import checked_place, place_called
+from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.hub_weights import TokenFile
 from deploy.targets.place import Offer
 from deploy.targets.table import PLACES, default
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
+from infra.asked import either
 from infra.errors import UsageError
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
-
-*FIRST_PLACES, LAST_PLACE = PLACES
 
 
 class Where(NameOptions, TokenFile):
     """Where a plan goes, under which name, and with which token."""
 
-    target: Annotated[str, Field(description=f"Where: {', '.join(FIRST_PLACES)} or {LAST_PLACE}.")] = (
-        default()
-    )
+    target: Annotated[Target, Field(description=f"Where: {either(tuple(PLACES))}.")] = default()
 
 
 class Asking(NamedTuple):
@@ -38,10 +35,9 @@ class Asking(NamedTuple):
 
 def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
     """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
-    target = checked_place(where.target)
-    of_place = wishes.of(target)
-    place = place_called(target)
-    planned = deployment_for(Plan.read(plan), target, where.name)
+    of_place = wishes.of(where.target)
+    place = place_called(where.target)
+    planned = deployment_for(Plan.read(plan), where.target, where.name)
     deployment, of_place = place.wished(planned, of_place)
     return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
 

@@ -1,6 +1,6 @@
 """PURE: records of what a user may ask for: a field is a flag, its default, its check and its help at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
@@ -20,6 +20,8 @@ class Flag(NamedTuple):
     hidden: bool = False
     kind: type | None = None
     """What the parser reads; the field's type if None. With str the record reads it: 8G."""
+    shows_limits: bool = False
+    """Whether the help says them."""
 
 
 class Asked(Record):
@@ -37,7 +39,14 @@ class Asked(Record):
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The record of what was typed. Raises UsageError, under the flag's name, for what does not hold."""
+        """The record of what was typed. Raises UsageError, under the flag's name, for what does not hold.
+
+        Nothing is a value only where it is the default.
+        """
+        for field, value in given.items():
+            if is_nothing(value) and cls.model_fields[field].default != "":
+                hint = recommended(cls, field) or "Give it a value, or leave it out."
+                raise UsageError(f"{spoken(cls, field)} is empty.", hint)
         try:
             return cls.model_validate(dict(given))
         except ValidationError as error:
@@ -51,6 +60,23 @@ def flag_names(record: type[Asked], field: str) -> tuple[str, ...]:
         return tuple(names.split())
     name = field.replace("_", "-")
     return (f"--{name}/--no-{name}" if is_switch(info) and info.default is not False else f"--{name}",)
+
+
+def spoken(record: type[Asked], field: str) -> str:
+    """How a field is called in a sentence."""
+    return flag_names(record, field)[0].partition("/")[0]
+
+
+def recommended(record: type[Asked], field: str) -> str:
+    """The hint of what to type; empty where there is nothing to recommend."""
+    example = example_of(record.model_fields[field])
+    return "" if example in (None, ()) else f"For example: {spoken(record, field)} {example}"
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a flag was given no value, or one of blanks."""
+    values = value if isinstance(value, list | tuple) else (value,)
+    return any(isinstance(each, str) and not each.strip() for each in values)
 
 
 def flag(info: FieldInfo) -> Flag:
@@ -70,35 +96,33 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
         return UsageError(f"{problem['msg'][:1].upper()}{problem['msg'][1:]}.", "")
     field = str(problem["loc"][0])
     info = record.model_fields[field]
-    name = flag_names(record, field)[0].partition("/")[0]
-    example = example_of(info)
-    hint = "" if example in (None, ()) else f"For example: {name} {example}"
+    name, hint = spoken(record, field), recommended(record, field)
     value, why = problem["input"], problem["type"]
     value = f"{value:g}" if isinstance(value, float) else value
-    shown = value if value != "" else "''"
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):
         return UsageError(f"{name} {value} is {outside(info)}.", hint)
     if why == "string_pattern_mismatch":
-        return UsageError(f"{name} {value!r} cannot be right.", f"It looks like {example}")
+        return UsageError(f"{name} {value!r} cannot be right.", f"It looks like {example_of(info)}")
     if why == "literal_error":
         choices = (choice for choice in literals(info.annotation) if choice is not None)
         return UsageError(f"{name} {value!r} is unknown.", f"One of: {', '.join(map(str, choices))}")
     if why.startswith("int_"):
-        return UsageError(f"{name} {shown} is no whole number.", hint)
+        return UsageError(f"{name} {value} is no whole number.", hint)
     if why == "finite_number":
         return UsageError(f"{name} {value} is no finite number.", hint)
     if why.startswith(("float_", "decimal_")):
-        return UsageError(f"{name} {shown} is no number.", hint)
-    return UsageError(f"{name} {shown}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
+        return UsageError(f"{name} {value} is no number.", hint)
+    return UsageError(f"{name} {value}: {problem['msg'][:1].lower()}{problem['msg'][1:]}.", hint)
 
 
 def example_of(info: FieldInfo) -> Any:
     """What is recommended: the field's example, that of its type, or its default."""
     typed = (each for inner in (info.annotation, *get_args(info.annotation)) for each in get_args(inner)[1:])
     fields = (info, *(each for each in typed if isinstance(each, FieldInfo)))
-    example = next((field.examples[0] for field in fields if field.examples), info.default)
+    otherwise = None if info.is_required() else info.default
+    example = next((field.examples[0] for field in fields if field.examples), otherwise)
     return f"{example:g}" if isinstance(example, float) else example
 
 
@@ -106,6 +130,20 @@ def bounds(info: FieldInfo) -> dict[str, str]:
     """The limits of a field, each as a person writes it."""
     limits = {name: getattr(each, name) for each in checks(info) for name in BOUNDS if hasattr(each, name)}
     return {name: number(limit) for name, limit in limits.items()}
+
+
+def either(names: Sequence[str]) -> str:
+    """Choices as a help lists them."""
+    return " or ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def described(info: FieldInfo) -> str:
+    """The help of a field, with its limits where it shows them."""
+    said = info.description or ""
+    if not flag(info).shows_limits:
+        return said
+    limits = bounds(info)
+    return f"{said} [{limits['ge']} " + (f"to {limits['le']}]" if "le" in limits else "or more]")
 
 
 def outside(info: FieldInfo) -> str:

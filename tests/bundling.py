@@ -62,13 +62,13 @@ def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] 
         an_engine(root / "engine")
         a_plan(root)
     packing = Packing(
+        output=root / "bundle",
         engine=root / "engine",
         split_gib=split_bytes and split_bytes / 2**30,
         without_corral=True,
     )
     return create_bundle(
         root / "plan.json",
-        root / "bundle",
         packing,
         (said if said is not None else []).append,
     )

@@ -306,7 +306,7 @@ def test_only_what_the_earlier_manifest_lists_is_taken_away(root: Path) -> None:
     (root / "model" / "LICENSE").unlink()
     config = json.loads((root / "model" / "config.json").read_text())
     (root / "model" / "config.json").write_text(json.dumps(config | {"more": "x" * 1000}))
-    made = create(root / "plan.json", root / "bundle", packing(root), print)
+    made = create(root / "plan.json", packing(root, root / "bundle"), print)
     assert verify(made.folder, made.manifest_sha256, print).problems == ()
     there = tree(made.folder)
     assert there.keys() == {file.path for file in read(made.folder).bundle.files} | {"manifest.json"}
@@ -334,20 +334,20 @@ def test_a_large_file_that_changed_is_met_before_it_is_touched(
 def test_the_output_may_not_lie_in_what_is_packed(root: Path) -> None:
     for folder in ("model", "engine"):
         with pytest.raises(UsageError, match="lies in what is to be packed"):
-            create(root / "plan.json", root / folder / "out", packing(root), print)
+            create(root / "plan.json", packing(root, root / folder / "out"), print)
         assert not (root / folder / "out").exists()
 
 
-def packing(root: Path) -> Packing:
+def packing(root: Path, output: Path) -> Packing:
     """Engine and model of that folder."""
-    return Packing(engine=root / "engine", model=root / "model", without_corral=True)
+    return Packing(output=output, engine=root / "engine", model=root / "model", without_corral=True)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "a" * 250, "CONFIG.json", "\udcff"])
 def test_a_model_no_bundle_can_name_is_one_sentence(name: str, root: Path) -> None:
     (root / "model" / name).touch()
     with pytest.raises(UsageError, match="The model cannot be packed: ") as caught:
-        create(root / "plan.json", root / "out", packing(root), print)
+        create(root / "plan.json", packing(root, root / "out"), print)
     assert caught.value.message.isprintable()
     assert not (root / "out").exists()
 

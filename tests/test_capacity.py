@@ -169,7 +169,7 @@ def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> N
         ),
         (["--requests-per-s", "5", "--usd-per-hour", "cheap"], "--usd-per-hour cheap is no number."),
         (["--requests-per-s", "5", "--on", "toaster"], "'toaster' is not a machine corral knows."),
-        (["--requests-per-s", "5", "--precision", "int2"], "'int2' is not a precision corral knows."),
+        (["--requests-per-s", "5", "--precision", "int2"], "--precision 'int2' is unknown."),
         (["--requests-per-s", "5", "--context", "-5"], "--context -5 is not between 1 and 10,485,760."),
         (
             ["--requests-per-s", "5", "--input-tokens", "19000000"],

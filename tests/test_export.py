@@ -251,8 +251,6 @@ def test_the_engines_own_parser_takes_every_flag(name: str, engine: Path) -> Non
         *((to, "maverick-bf16", {}, 2, f"{to} describes one host", "kubernetes") for to in ONE_HOST),
         ("helm", "scout-int4", {}, 2, "'helm' is not a format corral knows.", "compose"),
         ("terraform", "scout-bf16", {}, 2, "EC2 sells no 8xH100.", "corral size"),
-        ("compose", "scout-int4", {"replicas": 2}, 2, "compose has no replicas.", "kubernetes"),
-        ("compose", "scout-int4", {"endpoints": ("http://a",)}, 2, "compose starts the server", "--endpoint"),
         (
             "litellm",
             "scout-int4",
@@ -282,6 +280,13 @@ def test_what_a_format_cannot_carry_is_refused(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        ("--to compose --replicas 2", "--replicas is for --to kubernetes, production-stack or dstack only."),
+        ("--to compose --endpoint nowhere", "--endpoint is for --to litellm or vllm-router only."),
+        ("--to vllm-router --claude-model x", "--claude-model is for --to litellm only."),
+        ("--to compose --replicas 0", "--replicas is for --to kubernetes, production-stack or dstack only."),
+        ("--to dstack --replicas 0", "--replicas 0 is not between 1 and 1,000."),
+        ("--to compose --weights=", "--weights is for --to terraform only."),
+        ("--to compose --ttl soon", "--ttl is for --to terraform only."),
         ("--to compose --region us-east-1", "--region is for --to terraform only."),
         ("--to compose --weights s3://bucket/scout/", "--weights is for --to terraform only."),
         ("--to compose --hf-token-parameter /hf/t", "--hf-token-parameter is for --to terraform only."),

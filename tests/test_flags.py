@@ -2,8 +2,9 @@
 
 import ast
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -14,9 +15,13 @@ from pydantic import Field, model_validator
 
 from deploy.cli import run as running
 from deploy.cli.flags import Command, verb
-from deploy.cli.main import app
+from deploy.cli.main import app, run
 from deploy.cli.verbs import VERBS
-from infra.asked import Asked, Flag, flag_names, number
+from deploy.export.export_options import TAKEN_BY
+from deploy.export.formats import FORMATS
+from deploy.targets.table import PLACES
+from deploy.targets.wishes import Wishes
+from infra.asked import Asked, Flag, either, flag_names, number
 from infra.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -27,13 +32,13 @@ class Boat(Asked):
 
     heading: ClassVar[str] = "The boat"
 
-    length_m: Annotated[int, Field(ge=3, le=20_000, examples=[12])] = 8
+    length_m: Annotated[int, Flag(shows_limits=True), Field(ge=3, le=20_000, examples=[12])] = 8
     """From bow to stern."""
     draught_m: float | None = Field(None, gt=0, le=2.5)
     """How deep it lies."""
     harbours: Annotated[tuple[str, ...], Flag("--harbour"), Field(examples=["Kiel"])] = ()
     """Where to look, in order; repeatable. [all]"""
-    berths: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    berths: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Flag(shows_limits=True)] = ()
     """Of each cabin; repeatable."""
     name: Annotated[str | None, Field(pattern="^[A-Z][a-z]+$", examples=["Albatros"])] = None
     """Only this one."""
@@ -51,6 +56,8 @@ class Boat(Asked):
     """Warm."""
     colour: Annotated[str, Flag(hidden=True)] = "white"
     """Nobody asks."""
+    lettering: Annotated[str, Flag(hidden=True)] = ""
+    """What is painted on it."""
 
     @model_validator(mode="after")
     def rigged(self) -> Self:
@@ -99,6 +106,7 @@ def hired(arguments: Sequence[str]) -> tuple[int, list[tuple[Boat, bool]]]:
         ("--chart sea.txt --colour red", {"chart": Path("sea.txt"), "colour": "red"}),
         ("--motor --no-crew --heated", {"motor": True, "crew": False, "heated": True}),
         ("--no-heated", {"heated": False}),
+        ("--lettering=", {}),
     ],
 )
 def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
@@ -115,6 +123,11 @@ def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
         ("--draught-m nan", "--draught-m nan is no finite number.", ""),
         ("--berths 2 --berths 0", "--berths 0 is below 1.", ""),
         ("--name albatros", "--name 'albatros' cannot be right.", "It looks like Albatros"),
+        ("--name=", "--name is empty.", "For example: --name Albatros"),
+        ("--rig=", "--rig is empty.", "For example: --rig sloop"),
+        ("--chart=", "--chart is empty.", "Give it a value, or leave it out."),
+        ("--usd-per-day=", "--usd-per-day is empty.", "For example: --usd-per-day 99.50"),
+        ("--harbour Kiel --harbour=", "--harbour is empty.", "For example: --harbour Kiel"),
         ("--rig dhow", "--rig 'dhow' is unknown.", "One of: sloop, ketch"),
         ("--usd-per-day much", "--usd-per-day much is no number.", "For example: --usd-per-day 99.50"),
         ("--usd-per-day -1", "--usd-per-day -1 is not above 0.", "For example: --usd-per-day 99.50"),
@@ -159,8 +172,11 @@ def test_a_field_without_a_default_must_be_given(capsys: pytest.CaptureFixture[s
     assert (corral(hire, []), calls) == (2, [])
     assert capsys.readouterr().err.splitlines()[0] == "error: Missing option '--to'."
     assert (corral(hire, ["--to", "Oslo"]), calls) == (0, [Trip(to="Oslo")])
-    with pytest.raises(UsageError, match=r"--to is missing\."):
+    with pytest.raises(UsageError, match=r"--to is missing\.") as caught:
         Trip.of({})
+    assert caught.value.hint == ""
+    with pytest.raises(UsageError, match=r"--to is empty\."):
+        Trip.of({"to": "  "})
 
 
 def test_the_help_has_a_heading_a_record(capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,10 +190,10 @@ Usage: corral [OPTIONS]
   Hire a boat.
 
 The boat:
-  --length-m <int>        From bow to stern.  [default: 8]
+  --length-m <int>        From bow to stern. [3 to 20,000]  [default: 8]
   --draught-m <float>     How deep it lies.
   --harbour <list[str]>   Where to look, in order; repeatable. [all]
-  --berths <list[int]>    Of each cabin; repeatable.
+  --berths <list[int]>    Of each cabin; repeatable. [1 or more]
   --name <str>            Only this one.
   --rig <str>             Its sails.  [default: sloop]
   --usd-per-day USD       What it may cost.
@@ -235,9 +251,95 @@ def test_a_record_that_extends_another_shows_its_own_first(capsys: pytest.Captur
     assert "The yacht:\n  --decks <int>  Above each other.  [default: 2]\n\nThe boat:\n" in shown
 
 
+OTHERS = {
+    "--input-tokens": "1",
+    "--model": "haiku-5.5",
+    "--output": "out",
+    "--output-tokens": "1",
+    "--plan": "plan.json",
+    "--requests-per-s": "1",
+    "--to": "compose",
+}
+"""What is said beside the flag that is empty, where a verb takes it: some verb needs it."""
+MEAN_NOTHING = {"--extra-body": "nothing is laid over a request, as when it is not said"}
+"""Flag that may be empty -> what that means."""
+
+
+def named(group: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """All commands below a group, each with what is typed for it."""
+    for word, command in group.commands.items():
+        inner = named(command, *words, word) if hasattr(command, "commands") else [((*words, word), command)]
+        yield from inner
+
+
+def whose(verb: str, field: str) -> list[str]:
+    """What makes a flag be taken: the place or the format that it is of."""
+    if verb in ("provision", "up"):
+        places = [place for place, record in Wishes.records().items() if field in record.model_fields]
+        return ["--target", places[0]] if places else []
+    if verb == "export" and field in TAKEN_BY:
+        return ["--to", next(name for name, form in FORMATS.items() if getattr(form, TAKEN_BY[field]))]
+    return []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_flag_without_its_value_is_refused_by_its_name(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program: Any = typer.main.get_command(app)
+    for words, command in named(program):
+        options = {
+            max(each.opts, key=len): each for each in command.params if each.param_type_name == "option"
+        }
+        arguments = ["x" for each in command.params if each.param_type_name == "argument"]
+        for flag, option in options.items():
+            if words[0] != verb or option.is_flag or flag in MEAN_NOTHING:
+                continue
+            taken = whose(verb, option.name)
+            others = [f"{name}={value}" for name, value in OTHERS.items() if name in options.keys() - {flag}]
+            assert run([*words, *arguments, *others, *taken, f"{flag}="]) == 2, (words, flag)
+            said = capsys.readouterr().err.splitlines()[0]
+            number = f"error: Invalid value for '{flag}': '' is no "
+            assert said == f"error: {flag} is empty." or said.startswith(number), (words, said)
+
+
+def test_what_is_no_verbs_own_is_refused_without_its_value_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--profile=", "version"]) == 2
+    assert capsys.readouterr().err.startswith("error: --profile names no profile.\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "line"),
+    [
+        ("capacity-block list", "How many machines. [1 to 64]"),
+        ("bundle create", "Split files larger than that into parts. [0.001 or more]"),
+        ("export", "Equal servers, where the format has them. [1 to 1,000]"),
+        ("serve", "Another port than the plan's. [1 to 65,535]"),
+        ("size", "Only this one: bf16, fp8, int4 or nvfp4. [the best that fits]"),
+        ("compare", "english, verse, python, c, json or chinese: sets the ratio."),
+    ],
+)
+def test_a_help_says_what_may_be_said_where_the_check_knows_it(
+    verb: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*verb.split(), "--help"]) == 0
+    assert line in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("verb", ["down", "extend"])
+def test_what_is_asked_of_any_place_names_none(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([verb, "--help"]) == 0
+    words = set(re.findall(r"\w+", capsys.readouterr().out.lower()))
+    assert words & {*PLACES, "eventbridge"} == set()
+
+
 def test_a_bound_as_a_person_writes_it() -> None:
     bounds = (999.5, 1000.0, -1000, 0.001, Decimal("0.30"))
     assert [number(each) for each in bounds] == ["999.5", "1,000", "-1,000", "0.001", "0.30"]
+
+
+def test_choices_as_a_person_lists_them() -> None:
+    assert [either(each) for each in (["a"], ["a", "b"], ("a", "b", "c"))] == ["a", "a or b", "a, b or c"]
 
 
 def declared(path: Path) -> list[str]:
@@ -293,6 +395,10 @@ OF_MEANINGS = {
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""
 
 
+SWITCHES = {"--offline", "--profile", "--yes", "--json", "--dry-run", "-f"}
+"""What is no field of a record: what corral itself takes, switches of many verbs, and the one of `logs`."""
+
+
 def test_no_flag_is_declared_twice() -> None:
     """What several verbs take is one name of deploy.cli.flags, or a field of one record."""
     commands(typer.main.get_command(app))  # imports every verb with its records
@@ -304,6 +410,7 @@ def test_no_flag_is_declared_twice() -> None:
     ]
     assert [each for each, times in Counter(fields).items() if times > 1] == []
     options = [each for path in (ROOT / "deploy").rglob("*.py") for each in declared(path)]
+    assert set(options) == SWITCHES
     said = Counter(names[0] for names, _ in fields) + Counter(options)
     assert {name for name, times in said.items() if times > 1} == set(OF_MEANINGS)
 

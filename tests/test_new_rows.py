@@ -296,6 +296,14 @@ def test_a_vllm_from_before_the_family_is_refused_by_its_name() -> None:
     assert caught.value.message == "vLLM 0.8.3 has no Qwen3; it came with 0.8.4."
 
 
+def test_a_precision_that_a_model_is_not_published_in_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["size"], ["capacity", "--requests-per-s", "2"]):
+        assert run([*words, "llama-3.3-70b", "--precision", "INT4"]) == 2
+        assert capsys.readouterr().err == (
+            "error: corral knows no int4 of llama-3.3-70b.\nhint: Use --precision bf16.\n"
+        )
+
+
 def test_a_price_of_another_model_is_a_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "plan.json"
     answer_for("qwen3-235b", "bf16", "8xH200", Options()).write(path)

@@ -72,7 +72,7 @@ ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
         ({"url": "http://host/a#c"}, (ALONE, "Say http://host/a")),
         (
             {"url": "http://host", "model": " "},
-            ("--model is empty.", "Leave it out to take the first model the server lists."),
+            ("--model is empty.", "Give it a value, or leave it out."),
         ),
         ({"url": "http://host", "api": "smoke"}, ("--api 'smoke' is unknown.", "One of: completions, chat, messages")),
     ],
@@ -305,7 +305,7 @@ def test_the_ends_of_what_a_workload_may_be() -> None:
         assert {name: getattr(made, name) for name in asked if name != "api"} == {
             name: value for name, value in asked.items() if name != "api"
         }
-    assert [size_of(text) for text in ("", "1x16384", "16384x1")] == [(512, 512), (1, 16384), (16384, 1)]
+    assert [size_of(text) for text in ("1x16384", "16384x1")] == [(1, 16384), (16384, 1)]
 
 
 # The limits and the steps of a sweep

@@ -247,7 +247,7 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(
         (["scout", "--on", "g5.12xlarg"], "'g5.12xlarg' is not a machine corral knows."),
         (["scout", "--on", "0xH100"], "0xH100: 0 is not a number of machines to plan for."),
         (["scout", "--on", "12xH100"], "12xH100: 12 GPUs do not make equal hosts of 8."),
-        (["scout", "--precision", "int3", "--on", "8xH100"], "'int3' is not a precision corral knows."),
+        (["scout", "--precision", "int3", "--on", "8xH100"], "--precision 'int3' is unknown."),
         (
             ["scout", "--on", "16xH100", "--tensor-parallel-size", "16"],
             "tensor parallel size 16 does not divide 40",

@@ -51,11 +51,12 @@ class Made(Record):
     manifest_sha256: str
 
 
-def create(plan_file: Path, folder: Path, packing: Packing, progress: Callable[[str], None]) -> Made:
+def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -> Made:
     """Pack everything into a folder. Safe to call again: what is there and equal is not written twice.
 
     Raises UsageError for a folder that holds something else, HostError for a disk that is too small or refuses.
     """
+    folder = packing.output
     sources = checked_sources(plan_file, packing.engine, packing.model, progress)
     check_folder(folder, sources)
     check_names(sources)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from infra.archive import LARGEST, Judge, Member, shown, unfit
+from infra.asked import Asked, Flag
 from infra.beneath import Beneath
 from infra.errors import DocumentError, UsageError
 from infra.record import Document, Record
@@ -47,6 +48,25 @@ def one_line(text: str) -> str:
 Line = Annotated[str, AfterValidator(one_line)]
 InsidePath = Annotated[str, AfterValidator(inside)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def checked_sha256(text: str) -> str:
+    """The checksum a user typed, in small letters. Raises UsageError for one that is none."""
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise UsageError(
+            f"--manifest-sha256 {text!r} is no SHA-256: that is 64 hexadecimal digits.",
+            f"corral bundle create printed it; or: sha256sum FOLDER/{MANIFEST}",
+        )
+    return text.lower()
+
+
+class Checksum(Asked):
+    """What is known of a bundle beside it."""
+
+    manifest_sha256: Annotated[Annotated[str, AfterValidator(checked_sha256)] | None, Flag(metavar="HEX")] = (
+        None
+    )
+    """The checksum that create printed, told another way."""
 
 
 class Stored(Record):
@@ -121,16 +141,6 @@ def read(folder: Path) -> Opened:
             "Name the folder that corral bundle create wrote, copied whole.",
         ) from None
     return Opened(Bundle.parse(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest())
-
-
-def checked_sha256(text: str | None) -> str | None:
-    """The checksum a user typed, in small letters. Raises UsageError for one that is none."""
-    if text is not None and not re.fullmatch("[0-9a-fA-F]{64}", text):
-        raise UsageError(
-            f"--manifest-sha256 {text!r} is no SHA-256: that is 64 hexadecimal digits.",
-            f"corral bundle create printed it; or: sha256sum FOLDER/{MANIFEST}",
-        )
-    return text.lower() if text else None
 
 
 def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:

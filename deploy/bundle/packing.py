@@ -1,4 +1,4 @@
-"""What a user asks to have packed into a bundle, beside the plan."""
+"""What a user asks to have packed into a bundle, and where, beside the plan."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -9,15 +9,19 @@ from infra.asked import Asked, Flag
 
 
 class Packing(Asked):
-    """What goes into a bundle, and how it is cut."""
+    """What goes into a bundle, how it is cut, and where it is made."""
 
     heading: ClassVar[str] = "What is packed"
 
+    output: Annotated[Path, Flag("--output -o", metavar="FOLDER")]
+    """Where to make it."""
     engine: Annotated[Path | None, Flag(metavar="ENV")] = None
     """An environment with vLLM; else the one corral starts here."""
     model: Annotated[Path | None, Flag(metavar="FOLDER")] = None
     """The checkpoint; else the folder the plan names."""
-    split_gib: Annotated[float | None, Flag(metavar="N"), Field(ge=0.001, examples=[3])] = None
+    split_gib: Annotated[
+        float | None, Flag(metavar="N", shows_limits=True), Field(ge=0.001, examples=[3])
+    ] = None
     """Split files larger than that into parts."""
     without_corral: bool = False
     """Leave out the wheels of corral itself; needs no index then."""

@@ -5,24 +5,18 @@ from typing import Annotated
 
 import typer
 
+from deploy.bundle.manifest import Checksum
 from deploy.bundle.packing import Packing
 from deploy.cli.flags import Json, PlanFile
 
 app = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="What corral bundle create wrote.")]
-ManifestSha256 = Annotated[
-    str | None,
-    typer.Option(
-        "--manifest-sha256", metavar="HEX", help="The checksum that create printed, told another way."
-    ),
-]
 
 
 @app.command("create")
 def create(
     plan: PlanFile,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to make it.")],
     packing: Packing,
     as_json: Json = False,
 ) -> None:
@@ -30,7 +24,7 @@ def create(
     from deploy.bundle.create import create as run
     from infra.say import emit, progress
 
-    made = run(plan, output, packing, progress)
+    made = run(plan, packing, progress)
     emit(
         made,
         f"{made.folder}: {made.files} files, {made.gib:.1f} GiB; the other side's commands are in README.txt\n"
@@ -40,14 +34,13 @@ def create(
 
 
 @app.command("verify")
-def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: Json = False) -> int:
+def verify(folder: Folder, told: Checksum, as_json: Json = False) -> int:
     """Say everything that is wrong with a bundle; asks no network, changes nothing. Exit 4 when anything is."""
-    from deploy.bundle.manifest import checked_sha256
     from deploy.bundle.verify import verify as run
     from infra.errors import DocumentError
     from infra.say import Told, emit, fail, progress
 
-    verdict = run(folder, checked_sha256(manifest_sha256), progress)
+    verdict = run(folder, told.manifest_sha256, progress)
     whole = (
         f"{verdict.folder} is whole: {verdict.files} files, {verdict.gib:.1f} GiB, "
         f"manifest {verdict.manifest_sha256}"
@@ -63,13 +56,12 @@ def verify(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: Json
 
 
 @app.command("install")
-def install(folder: Folder, manifest_sha256: ManifestSha256 = None, as_json: Json = False) -> None:
+def install(folder: Folder, told: Checksum, as_json: Json = False) -> None:
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run
-    from deploy.bundle.manifest import checked_sha256
     from infra.say import emit, progress
 
-    made = run(folder, checked_sha256(manifest_sha256), progress)
+    made = run(folder, told.manifest_sha256, progress)
     emit(
         made,
         f"{made.name} is in {made.folder}\n"

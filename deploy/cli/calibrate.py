@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, ServerPlan
+from deploy.cli.flags import Json
+from serving.sizing.size_options import PlanOption
 
 
 def calibrate(
     probe: Annotated[Path, typer.Argument(help="probe.json of a probe with a fixed concurrency.")],
-    plan: ServerPlan,
+    asked: PlanOption,
     as_json: Json = False,
 ) -> None:
     """Fit the efficiencies of a machine from a probe; later predictions for it say "calibrated"."""
@@ -20,6 +21,6 @@ def calibrate(
     from serving.sizing.kept_calibrations import add
     from serving.sizing.plan import Plan
 
-    planned = Plan.read(plan)
+    planned = Plan.read(asked.plan)
     calibration = add(planned, ProbeReport.read(probe))
     emit(calibration, calibration_text(calibration, planned), as_json)

@@ -25,7 +25,16 @@ def capacity(
     from serving.sizing.capacity_text import capacity_text
 
     warn(trouble())
-    question = Question(model=model, traffic=traffic.traffic, promise=promise.promise, **dict(machines))
+    question = Question(
+        model=model,
+        traffic=traffic.traffic,
+        promise=promise.promise,
+        precision=machines.precision,
+        machines=machines.machines,
+        usd_per_hour=machines.usd_per_hour,
+        context=machines.context,
+        region=machines.region,
+    )
     planned = answer(question, answers.output, answers.plot)
     emit(planned, capacity_text(planned, answers.explain), as_json)
     return 0 if planned.plan else 3

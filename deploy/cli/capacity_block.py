@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
-from deploy.targets.ec2.blocks import BlockOptions
+from deploy.targets.ec2.blocks import BlockOptions, BuyOptions
 
 app = typer.Typer(
     help="See and buy EC2 Capacity Blocks: GPUs reserved by the day, paid whole and at once.",
@@ -28,18 +28,15 @@ def list_offerings(instance_type: Type, asked: BlockOptions, as_json: Json = Fal
 def buy(
     instance_type: Type,
     offering_id: Annotated[str, typer.Argument(metavar="OFFERING", help="The offering's id, from list.")],
-    asked: BlockOptions,
-    yes_i_pay: Annotated[
-        str | None, typer.Option("--yes-i-pay", metavar="USD", help="The exact price, typed beforehand.")
-    ] = None,
+    asked: BuyOptions,
     as_json: Json = False,
 ) -> None:
     """Buy one: it cannot be given back. Asks for its exact price to be typed."""
-    from deploy.targets.ec2.blocks import bought, chosen, confirm, offered, wanted
+    from deploy.targets.ec2.blocks import bought, checked_offering, chosen, confirm, offered
     from deploy.targets.ec2.blocks import buy as run
     from infra.say import say
 
-    wanted(offering_id, yes_i_pay)
+    checked_offering(offering_id)
     block = chosen(offered(instance_type, asked), offering_id)
-    confirm(block, yes_i_pay)
+    confirm(block, asked.yes_i_pay)
     say(bought(block, run(block), as_json))

@@ -1,15 +1,10 @@
 """`corral claude-cost`: what requests cost on the Claude API."""
 
-from typing import Annotated
-
-import typer
-
 from deploy.cli.flags import Json
 from deploy.costs.claude_cost_options import RequestOptions, Way
 
 
 def claude_cost(
-    model: Annotated[str, typer.Option(help="claude-sonnet-5-5, haiku-5.5, ...")],
     asked: RequestOptions,
     way: Way,
     as_json: Json = False,
@@ -20,5 +15,5 @@ def claude_cost(
     from infra.day import today
     from infra.say import emit
 
-    cost = claude_cost(claude(model), asked.request, asked.requests, way, today())
+    cost = claude_cost(claude(asked.model), asked.request, asked.requests, way, today())
     emit(cost, cost_text(cost), as_json)

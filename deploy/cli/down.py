@@ -1,29 +1,26 @@
 """`corral down`: take everything of a deployment away, and prove it."""
 
-from typing import Annotated
-
-import typer
-
 from deploy.cli.flags import Json, Name
+from deploy.targets.choose import Target
+from infra.asked import Asked
+from infra.aws.region import Region
 
 
-def down(
-    name: Name,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", help="ec2: look for it there by its tag, with or without documents here."),
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", help="ec2: the region to ask which regions there are.")
-    ] = None,
-    as_json: Json = False,
-) -> int:
+class DownOptions(Asked):
+    """Where it is looked for, beside its documents."""
+
+    target: Target | None = None
+    """Look for it at this place by its name, with or without documents here."""
+    region: Region | None = None
+    """Where that place has regions: the one to ask which there are."""
+
+
+def down(name: Name, where: DownOptions, as_json: Json = False) -> int:
     """Take it away and count what is left, type by type. Exit code 10 when anything is."""
     from deploy.line import down as run
-    from deploy.targets.choose import checked_place
     from deploy.targets.show_provision import leftover, teardown
     from infra.say import Told, emit, fail
 
-    proof = run(name, None if target is None else checked_place(target), region)
+    proof = run(name, where.target, where.region)
     emit(proof, teardown(proof), as_json)
     return Told(fail(leftover(proof), as_json=False)) if proof.left else 0

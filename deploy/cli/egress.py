@@ -1,25 +1,12 @@
 """`corral egress`: the proof that nothing leaves."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from deploy.cli.flags import Json, Name
+from deploy.targets.prove_egress import EgressOptions
 
 
 def egress(
     name: Name,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="What to try from inside the server's unit; repeat it. [public name servers, and this machine]",
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Keep the report.")
-    ] = None,
+    asked: EgressOptions,
     as_json: Json = False,
 ) -> int:
     """Try to get out as the server does, and show by the kernel's counters that only answers left.
@@ -32,9 +19,9 @@ def egress(
     from infra.errors import HostError
     from infra.say import Told, emit, fail
 
-    report = prove(load(name), tuple(target or ()))
-    if output:
-        report.write(output)
+    report = prove(load(name), asked.destinations)
+    if asked.output:
+        report.write(asked.output)
     emit(report, described(report), as_json)
     if report.verdict == "proved":
         return 0

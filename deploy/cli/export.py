@@ -2,22 +2,16 @@
 
 from deploy.cli.flags import Json, PlanFile
 from deploy.export.export_options import ExportOptions
-from deploy.targets.ec2.options import BoxOptions
 
 
-def export(
-    plan: PlanFile,
-    options: ExportOptions,
-    box: BoxOptions,
-    as_json: Json = False,
-) -> None:
+def export(plan: PlanFile, options: ExportOptions, as_json: Json = False) -> None:
     """Render a plan for another tool; nothing is run or asked. Secrets are named in the output, never contained."""
     from deploy.export.export_options import ask_for
     from deploy.export.formats import export as render
     from deploy.export.write import shown, write
     from infra.say import emit, progress
 
-    rendered = render(options.to, ask_for(plan, options, box))
+    rendered = render(options.to, ask_for(plan, options))
     if options.output:
         for path in write(rendered, options.output, options.force):
             progress(f"wrote {path}")

@@ -12,7 +12,7 @@ def extend(
     ttl: Annotated[str, typer.Argument(metavar="TIME", help="How long from now: 90m, 8h, 2d.")],
     as_json: Json = False,
 ) -> None:
-    """Let it live that long from now: in the box itself, in EventBridge Scheduler, and on its tags."""
+    """Let it live that long from now, wherever its end is kept: in the machine itself and at its place."""
     from deploy.line import extend as run
     from deploy.targets.show_provision import Extended
     from infra.aws.order import utc

@@ -15,9 +15,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-ServerPlan = Annotated[Path, typer.Option("--plan", help="The server's plan.json, from corral size.")]
 
-TYPED = (bool, int, float, Path)
+TYPED = (bool, int, float)
 """What the parser reads itself; all else is handed to the record as text."""
 
 
@@ -95,7 +94,7 @@ def shared(flag: inspect.Parameter, other: inspect.Parameter) -> inspect.Paramet
 
 def options(record: Any) -> list[inspect.Parameter]:
     """The fields of a record as parameters that typer reads; its own before those of a record that it extends."""
-    from infra.asked import flag, flag_names
+    from infra.asked import described, flag, flag_names
 
     declared_by = {
         field: kind for kind in reversed(record.__mro__) for field in vars(kind).get("__annotations__", ())
@@ -110,8 +109,8 @@ def options(record: Any) -> list[inspect.Parameter]:
                 typed_as(info.annotation, flag(info).kind),
                 typer.Option(
                     *flag_names(record, field),
-                    help=info.description,
-                    metavar=flag(info).metavar,
+                    help=described(info),
+                    metavar=flag(info).metavar or ("<path>" if is_path(info.annotation) else None),
                     hidden=flag(info).hidden,
                     rich_help_panel=declared_by[field].heading,
                 ),
@@ -136,6 +135,11 @@ def typed_as(annotation: Any, kind: type | None) -> Any:
     if type(None) in get_args(annotation):
         return (kind or read_as(inner[0])) | None
     return kind or read_as(annotation)
+
+
+def is_path(annotation: Any) -> bool:
+    """Whether a field is a file or folder."""
+    return Path in (annotation, *get_args(annotation))
 
 
 def read_as(kind: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
+from infra.aws.stored_prices import PriceQuestion
 
 
 def prices(
@@ -12,12 +13,8 @@ def prices(
         list[str] | None,
         typer.Argument(metavar="TYPE", help="EC2 types; all corral knows if not given."),
     ] = None,
-    region: Annotated[
-        str | None, typer.Option("--region", help="Only this region. [all; us-east-1 with --refresh]")
-    ] = None,
-    refresh: Annotated[
-        bool, typer.Option("--refresh", help="Ask AWS (pricing:GetProducts) and keep what it says.")
-    ] = False,
+    *,
+    asked: PriceQuestion,
     as_json: Json = False,
 ) -> int:
     """Show each price with its source and age. `size`, `capacity`, `compare` and `provision` use the newest.
@@ -30,7 +27,7 @@ def prices(
     from infra.say import Told, emit, fail, warn
 
     names = checked_types(types or [])
-    listed = fresh(names, region, today()) if refresh else table(names, region, today())
+    listed = (fresh if asked.refresh else table)(names, asked.region, today())
     warn(listed.trouble)
     emit(listed, text(listed), as_json)
     return Told(fail(nothing(list(listed.refused)), as_json=False)) if types and listed.refused else 0

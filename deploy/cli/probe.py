@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from deploy.cli.flags import Json
 from serving.probe.probe_options import (
     EndpointOptions,
+    FormOptions,
     LoadOptions,
     RunWorkloadOptions,
     SloOptions,
@@ -76,11 +77,7 @@ def run(
 @app.command("report")
 def report(
     results: Annotated[Path, typer.Argument(help="A results.jsonl, or the folder that holds it.")],
-    html: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write one line a request.")] = None,
-    vllm_bench: Annotated[
-        Path | None, typer.Option(help="Also write vllm bench serve's result fields.")
-    ] = None,
+    forms: FormOptions,
     as_json: Json = False,
 ) -> int:
     """Compute the report again from raw results; only the files asked for are written."""
@@ -88,7 +85,7 @@ def report(
     from serving.probe.from_results import report_from_results
     from serving.probe.report_text import report_text
 
-    made, path = report_from_results(results, html, csv, vllm_bench)
+    made, path = report_from_results(results, forms.html, forms.csv, forms.vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
     return holding(made, path)
 

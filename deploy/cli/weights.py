@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
+from deploy.targets.ec2.weights_push import Destination
 
 app = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
 
@@ -19,13 +20,7 @@ def push(
     what: Annotated[
         str, typer.Argument(metavar="NAME|FOLDER", help="A deployment on EC2, or a checkpoint's folder here.")
     ],
-    to: Annotated[str, typer.Option("--to", metavar="s3://BUCKET/PREFIX/", help="A folder of a bucket.")],
-    region: Annotated[
-        str | None,
-        typer.Option(
-            "--region", help="For a FOLDER: where the machines will be. [as AWS is configured here]"
-        ),
-    ] = None,
+    kept: Destination,
     as_json: Json = False,
 ) -> None:
     """Keep the weights in a bucket: from the rented machine that has them, or from a folder of this one.
@@ -40,9 +35,9 @@ def push(
     from infra.say import emit
 
     if Path(what).is_dir() or "/" in what:
-        pushed = push_from_here(Path(what), to, region)
-    elif region is not None:
+        pushed = push_from_here(Path(what), kept.to, kept.region)
+    elif kept.region is not None:
         raise UsageError("A deployment has its region.", "Leave out --region.")
     else:
-        pushed = push_from_machine(load(what), to)
+        pushed = push_from_machine(load(what), kept.to)
     emit(pushed, shown(pushed), as_json)

@@ -6,14 +6,14 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from deploy.costs.claude_request import Request
-from infra.asked import Asked
+from infra.asked import Asked, Flag
 from infra.errors import UsageError
 
 MOST_TOKENS = 1_000_000_000
 MOST_REQUESTS = 1_000_000_000_000
 
 Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS, examples=[1000])]
-Share = Annotated[float, Field(ge=0, le=1, examples=[0.5])]
+Share = Annotated[Decimal, Flag(kind=float), Field(ge=0, le=1, examples=[0.5])]
 
 
 class SlowerOrHere(Asked):
@@ -39,17 +39,19 @@ class RequestOptions(Asked):
 
     heading: ClassVar[str] = "The requests"
 
+    model: Annotated[str, Field(examples=["claude-sonnet-5-5"])]
+    """claude-sonnet-5-5, haiku-5.5, ..."""
     input_tokens: Tokens
     """Of one request: the whole prompt, cached part included."""
     output_tokens: Tokens
     """Of one request; thinking counts as output."""
     requests: Annotated[int, Field(ge=1, le=MOST_REQUESTS)] = 1
     """How many such requests."""
-    cache_read_fraction: Share = 0.0
+    cache_read_fraction: Share = Decimal("0.0")
     """Of the prompt, read from the cache."""
-    cache_write_fraction: Share = 0.0
+    cache_write_fraction: Share = Decimal("0.0")
     """Written to the five-minute cache."""
-    cache_write_1h_fraction: Share = 0.0
+    cache_write_1h_fraction: Share = Decimal("0.0")
     """Written to the one-hour cache."""
 
     @model_validator(mode="after")
@@ -64,15 +66,10 @@ class RequestOptions(Asked):
         return Request(
             input_tokens=Decimal(self.input_tokens),
             output_tokens=Decimal(self.output_tokens),
-            cache_read_fraction=exact(self.cache_read_fraction),
-            cache_write_5m_fraction=exact(self.cache_write_fraction),
-            cache_write_1h_fraction=exact(self.cache_write_1h_fraction),
+            cache_read_fraction=self.cache_read_fraction,
+            cache_write_5m_fraction=self.cache_write_fraction,
+            cache_write_1h_fraction=self.cache_write_1h_fraction,
         )
-
-
-def exact(typed: float) -> Decimal:
-    """The number as it was typed: 0.1 and not what a float makes of it."""
-    return Decimal(str(typed))
 
 
 def check_cached(fresh_fraction: Decimal) -> None:

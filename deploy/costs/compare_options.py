@@ -1,16 +1,26 @@
 """What a comparison is asked, beside its plan and its probe."""
 
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from deploy.costs.claude_cost_options import SlowerOrHere, Way, check_cached
+from deploy.costs.claude_cost_options import Share, SlowerOrHere, Way, check_cached
 from deploy.costs.knobs import KnobOptions
-from infra.asked import Flag
+from deploy.costs.token_ratio import kinds_of_text, measured
+from infra.asked import Flag, either
 from infra.errors import UsageError
+from serving.sizing.size_options import PlanOption
 
-Share = Annotated[Decimal, Flag(kind=float), Field(ge=0, le=1, examples=[0.5])]
+
+class Compared(PlanOption):
+    """What is compared, and where the comparison is kept."""
+
+    probe: Path | None = None
+    """probe.json, from corral probe. Without it: the plan's own prediction."""
+    output: Annotated[Path | None, Flag("--output -o")] = None
+    """Folder for comparison.json and report.html."""
 
 
 class Question(KnobOptions, SlowerOrHere):
@@ -35,8 +45,10 @@ class Question(KnobOptions, SlowerOrHere):
         Decimal | None, Flag(kind=float), Field(ge=Decimal("0.2"), le=5, examples=[1.2])
     ] = None
     """Claude tokens per Llama 4 token."""
-    content: str | None = None
-    """english, verse, python, c, json, chinese: sets the ratio."""
+    content: Annotated[
+        Annotated[str, AfterValidator(measured)] | None,
+        Field(description=f"{either(kinds_of_text())}: sets the ratio."),
+    ] = None
     claude_output_ratio: Annotated[Decimal, Flag(kind=float), Field(ge=Decimal("0.01"), le=100)] = Decimal(1)
     """Length of Claude's answer over Llama's."""
     cache_read_fraction: Share = Decimal(0)

@@ -36,18 +36,14 @@ class Table(Record):
 
 
 def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None) -> TokenRatio:
-    """The given ratio, else the one measured for that kind of text, within the range of all kinds.
-
-    Raises UsageError for a kind of text that was not measured.
-    """
+    """The given ratio, else the one measured for that kind of text, within the range of all kinds."""
     if given is not None:
         why = "--token-ratio" if given != 1 else "--token-ratio 1: taken as equal, which they are not"
         return TokenRatio(low=given, base=given, high=given, whose="yours", source=why)
     row = {"newer": table().newer, "older": table().older}[tokenizer]
-    kinds = [name for name in row if name not in RANGE]
-    if content is not None and content not in kinds:
-        raise UsageError(f"--content cannot be {content!r}.", f"Use one of {', '.join(kinds)}.")
-    text = f"one text of {content}" if content else f"the mean of one text each of {', '.join(kinds)}"
+    text = (
+        f"one text of {content}" if content else f"the mean of one text each of {', '.join(kinds_of_text())}"
+    )
     base = row[content or "base"]
     return TokenRatio(
         low=min(row["low"], base),
@@ -57,6 +53,18 @@ def token_ratio(tokenizer: Tokenizer, content: str | None, given: Decimal | None
         source=f"{text}, {tokenizer} Claude tokenizer: {table().source}",
         checked_on=table().checked_on,
     )
+
+
+def kinds_of_text() -> tuple[str, ...]:
+    """Those that were measured."""
+    return tuple(name for name in table().newer if name not in RANGE)
+
+
+def measured(content: str) -> str:
+    """Return the kind of text. Raises UsageError for one that was not measured."""
+    if content not in kinds_of_text():
+        raise UsageError(f"--content cannot be {content!r}.", f"Use one of {', '.join(kinds_of_text())}.")
+    return content
 
 
 @cache

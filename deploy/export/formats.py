@@ -30,6 +30,8 @@ class Format(NamedTuple):
     """It serves nothing itself: it stands before servers that run."""
     rents: bool = False
     """It asks for the machine, too."""
+    falls_back: bool = False
+    """Another answers where the servers do not."""
 
 
 FORMATS = {
@@ -41,7 +43,7 @@ FORMATS = {
     "skypilot": Format(skypilot.render, hosts=True),
     "dstack": Format(dstack.render, hosts=True, replicas=True),
     "terraform": Format(terraform.render, rents=True),
-    "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True),
+    "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True, falls_back=True),
     "vllm-router": Format(vllm_router.render, hosts=True, cpu=True, in_front=True),
 }
 
@@ -82,13 +84,6 @@ def refuse(name: str, form: Format, ask: Ask) -> None:
             f"{plan.serve.model!r} cannot be mounted: it has a colon or a control character in its name.",
             "Rename the folder, and plan again.",
         )
-    if ask.replicas > 1 and not form.replicas:
-        can = ", ".join(able for able, other in FORMATS.items() if other.replicas)
-        raise UsageError(
-            f"{name} has no replicas.", f"Use it once a machine, with --to litellm in front; or --to {can}."
-        )
-    if ask.endpoints and not form.in_front:
-        raise UsageError(f"{name} starts the server; it needs no --endpoint.", "Leave --endpoint out.")
     if plan.serve.chat_template and not form.in_front:
         raise UsageError(
             "A chat template file cannot be brought along.",

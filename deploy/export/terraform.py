@@ -30,7 +30,13 @@ def render(ask: Ask) -> Export:
             f"Export once for each: --region {ask.box.regions[0]}",
         )
     # A price that is not known is the reader's to find; what he renders costs nothing yet.
-    wishes = Ec2Options(**ask.box.model_dump(), allow_unknown_price=True)
+    wishes = Ec2Options(
+        regions=ask.box.regions,
+        ttl=ask.box.ttl,
+        weights=ask.box.weights,
+        hf_token_parameter=ask.box.hf_token_parameter,
+        allow_unknown_price=True,
+    )
     order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(wishes, ask.plan))
     stack = {
         "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}}},

@@ -1,7 +1,9 @@
 """From the name of a place to its module."""
 
 from importlib import import_module
-from typing import cast
+from typing import Annotated, cast
+
+from pydantic import AfterValidator
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Place
@@ -24,3 +26,6 @@ def checked_place(name: str) -> str:
     if name not in PLACES:
         raise UsageError(f"{name!r} is no target.", f"Use one of: {', '.join(PLACES)}")
     return name
+
+
+Target = Annotated[str, AfterValidator(checked_place)]

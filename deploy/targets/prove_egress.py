@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from deploy.targets.abilities import ProvesEgress
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
+from infra.asked import Asked, Flag
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
 from serving.vllm import client
@@ -17,10 +22,29 @@ COMPLETIONS = 5
 COMPLETION_TIMEOUT_S = 60.0
 
 
+def checked_destination(text: str) -> str:
+    """A destination as given. Raises UsageError when it is not HOST:PORT."""
+    parts = DESTINATION.fullmatch(text)
+    if not parts or not 0 < int(parts["port"]) < 65536:
+        raise UsageError(f"{text!r} is not HOST:PORT.", "Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443")
+    return text
+
+
+class EgressOptions(Asked):
+    """What is tried, and where the report is kept."""
+
+    destinations: Annotated[
+        tuple[Annotated[str, AfterValidator(checked_destination)], ...],
+        Flag("--target", metavar="HOST:PORT"),
+        Field(examples=["1.1.1.1:443"]),
+    ] = ()
+    """What to try from inside the server's unit; repeat it. [public name servers, and this machine]"""
+    output: Annotated[Path | None, Flag("--output -o", metavar="FILE")] = None
+    """Keep the report."""
+
+
 def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     """The sealed report. Raises UsageError for a place that has none, ServerError when it does not serve."""
-    for destination in destinations:
-        checked_destination(destination)
     place = place_of(deployment)
     if not isinstance(place, ProvesEgress):
         raise UsageError(
@@ -41,14 +65,6 @@ def ask(endpoint: Endpoint, meanwhile: Callable[[], None] = lambda: None) -> int
         client.canary(endpoint, COMPLETION_TIMEOUT_S)
         meanwhile()
     return COMPLETIONS
-
-
-def checked_destination(text: str) -> str:
-    """A destination as given. Raises UsageError when it is not HOST:PORT."""
-    parts = DESTINATION.fullmatch(text)
-    if not parts or not 0 < int(parts["port"]) < 65536:
-        raise UsageError(f"{text!r} is not HOST:PORT.", "Such as 1.1.1.1:443, or [2606:4700:4700::1111]:443")
-    return text
 
 
 def not_serving(name: str) -> ServerError:

@@ -1,5 +1,6 @@
 """What may be asked of the places when a plan is provisioned: of each a record, whose fields are flags."""
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ class Wishes(dict[str, dict[str, Any]]):
         return records[target].of(self[target]) if target in self else None
 
 
-def asked_for(options: type[PlaceOptions], typed: dict[str, Any]) -> set[str]:
+def asked_for(options: type[Asked], typed: Mapping[str, Any]) -> set[str]:
     """The fields that are not as they are when nobody says anything."""
     fields = options.model_fields
     return {field for field, value in typed.items() if str(value) != str(fields[field].default)}

@@ -4,14 +4,25 @@ from datetime import date
 from decimal import Decimal
 
 from infra import catalog, prices
+from infra.asked import Asked
 from infra.aws import price_list
 from infra.aws.api import Aws
-from infra.aws.boto import Boto, checked_regions
+from infra.aws.boto import Boto
 from infra.aws.failures import translated
+from infra.aws.region import Region
 from infra.errors import CloudError, UsageError
 from infra.prices import DEFAULT_REGION, HourlyPrice, price_of
 from infra.record import Record
 from infra.say import progress
+
+
+class PriceQuestion(Asked):
+    """Which prices are shown, and whether AWS is asked for them."""
+
+    region: Region | None = None
+    """Only this region. [all; us-east-1 with --refresh]"""
+    refresh: bool = False
+    """Ask AWS (pricing:GetProducts) and keep what it says."""
 
 
 class StoredPrice(HourlyPrice):
@@ -50,16 +61,14 @@ def checked_types(names: list[str]) -> tuple[str, ...]:
 
 
 def table(types: tuple[str, ...], region: str | None, today: date) -> PriceTable:
-    """What is stored. Raises UsageError for a region there is not; asks nobody."""
-    checked_regions((region,) if region else ())
+    """What is stored; asks nobody."""
     places = [(name, place) for place in ((region,) if region else prices.regions()) for name in types]
     return PriceTable(prices=stored(places, today), trouble=prices.trouble())
 
 
 def fresh(types: tuple[str, ...], region: str | None, today: date) -> PriceTable:
-    """Ask AWS for the on-demand prices of one region. Raises UsageError for a region there is not."""
+    """Ask AWS for the on-demand prices of one region."""
     place = region or DEFAULT_REGION
-    checked_regions((place,))
     progress(f"prices: asking AWS for {len(types)} types in {place}")
     return refreshed(Aws(Boto(), say=progress), types, place, today)
 

@@ -1,7 +1,7 @@
 """The models: architecture as data, and which checkpoint holds which precision."""
 
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from infra.data import shipped_table
 from infra.errors import UsageError
@@ -10,7 +10,8 @@ from serving.model import families
 from serving.model.families import Family
 
 Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
-PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8", "int4", "nvfp4")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""The most faithful first."""
 
 
 class Vision(Record):

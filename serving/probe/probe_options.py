@@ -16,7 +16,7 @@ from infra.printable import one_line
 from serving.probe.apis import API_NAMES, APIS, ApiName
 from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.probe.prompts import read, trace
-from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.spec import Load, Shape, Slo, Target, Workload
 
 MOST_CONCURRENCY = 100_000
 MOST_RATE = 1_000_000.0
@@ -47,14 +47,6 @@ class ServerOptions(Asked):
     """The name it serves. [the first it lists]"""
     api_key_file: Path | None = None
     """The file that holds the server's key."""
-
-    @field_validator("model")
-    @classmethod
-    def named(cls, model: str | None) -> str | None:
-        """A name. Raises UsageError for an empty one."""
-        if model is not None and not model.strip():
-            raise UsageError("--model is empty.", "Leave it out to take the first model the server lists.")
-        return model
 
 
 class EndpointOptions(ServerOptions):
@@ -219,6 +211,17 @@ class SloOptions(Asked):
         return goodput
 
 
+class FormOptions(Asked):
+    """The other forms of a report."""
+
+    html: Path | None = None
+    """Also write a page with plots."""
+    csv: Path | None = None
+    """Also write one line a request."""
+    vllm_bench: Path | None = None
+    """Also write vllm bench serve's result fields."""
+
+
 class SweepOptions(RepeatableOptions):
     """What is raised, from where to where, and how long each step lasts."""
 
@@ -255,7 +258,14 @@ class SweepOptions(RepeatableOptions):
 def target_of(url: str, asked: EndpointOptions) -> Target:
     """At whom; the path of the URL may name the API. Raises UsageError."""
     base_url, path_api = split_url(url)
-    return Target(base_url=base_url, **dict(asked) | ({"api": path_api} if path_api else {}))
+    return Target(
+        base_url=base_url,
+        api=path_api or asked.api,
+        model=asked.model,
+        api_key_file=asked.api_key_file,
+        api_key_variable=asked.api_key_variable,
+        ca_file=asked.ca_file,
+    )
 
 
 def split_url(url: str) -> tuple[str, ApiName | None]:
@@ -297,40 +307,47 @@ def can_be_a_host(name: str) -> bool:
 
 def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:
     """The load, replaying what was sent at those times where there are any. Raises UsageError."""
-    requests = asked.requests
+    requests, shape = asked.requests, shape_of(asked, times_s)
     if requests is None and asked.duration_s is None and not times_s:
         requests = max(DEFAULT_REQUESTS, 4 * (asked.concurrency or 0))
-    kind = {"concurrency", "request_rate", "burstiness", "end_request_rate", "replay", "output"}
-    common = {name: value for name, value in asked if name not in kind} | {"requests": requests}
-    if times_s:
-        return Load(shape="replay", trace=times_s, **common)
-    if asked.request_rate is None:
-        return closed_loop(asked.concurrency or DEFAULT_CONCURRENCY, common)
-    return open_loop(asked.request_rate, asked.burstiness, asked.end_request_rate, common)
-
-
-def closed_loop(concurrency: int, common: dict[str, Any]) -> Load:
-    """So many at a time."""
-    slots = min(concurrency, common["requests"] or concurrency)
-    if common["processes"] > slots:
+    concurrency = asked.concurrency or DEFAULT_CONCURRENCY if shape == "concurrency" else None
+    if concurrency and asked.processes > (slots := min(concurrency, requests or concurrency)):
         raise UsageError(
-            f"{common['processes']} processes cannot share {slots} requests at a time.",
+            f"{asked.processes} processes cannot share {slots} requests at a time.",
             "Use fewer: --processes",
         )
-    return Load(shape="concurrency", concurrency=concurrency, **common)
+    return Load(
+        shape=shape,
+        requests=requests,
+        duration_s=asked.duration_s,
+        concurrency=concurrency,
+        request_rate=asked.request_rate if shape != "burst" else None,
+        end_request_rate=asked.end_request_rate,
+        burstiness=asked.burstiness if shape == "gamma" else 1.0,
+        trace=times_s,
+        seed=asked.seed,
+        warmup_requests=asked.warmup_requests,
+        timeout_s=asked.timeout_s,
+        stall_timeout_s=asked.stall_timeout_s,
+        processes=asked.processes,
+        kernel_stamps=asked.kernel_stamps,
+        compiled_reader=asked.compiled_reader,
+    )
 
 
-def open_loop(rate: float, burstiness: float, end_rate: float | None, common: dict[str, Any]) -> Load:
-    """So many a second, whatever the server does."""
-    if rate == math.inf:
-        return Load(shape="burst", **(common | {"requests": common["requests"] or DEFAULT_REQUESTS}))
-    if end_rate is not None:
-        return Load(shape="ramp", request_rate=rate, end_request_rate=end_rate, **common)
-    if burstiness == math.inf:
-        return Load(shape="constant", request_rate=rate, **common)
-    if burstiness == 1:
-        return Load(shape="poisson", request_rate=rate, **common)
-    return Load(shape="gamma", request_rate=rate, burstiness=burstiness, **common)
+def shape_of(asked: LoadOptions, times_s: tuple[float, ...]) -> Shape:
+    """A closed loop of so many at a time, or requests by a schedule, whatever the server does."""
+    if times_s:
+        return "replay"
+    if asked.request_rate is None:
+        return "concurrency"
+    if asked.request_rate == math.inf:
+        return "burst"
+    if asked.end_request_rate is not None:
+        return "ramp"
+    if asked.burstiness == math.inf:
+        return "constant"
+    return "poisson" if asked.burstiness == 1 else "gamma"
 
 
 def workload_of(
@@ -347,12 +364,19 @@ def workload_of(
         raise UsageError("Turns and images are for a chat.", "Add --api chat.")
     if asked.images and not APIS[api].takes_images:
         raise UsageError("Synthetic images are in OpenAI's form only.", "Use --api chat.")
-    read = {
-        "extra_body": json_object("--extra-body", asked.extra_body),
-        "image_size": size_of(asked.image_size),
-    }
-    rest = {name: value for name, value in asked if name != "prompts"}
-    return Workload(**rest | read, prompts_file=file, seed=seed)
+    return Workload(
+        input_tokens=asked.input_tokens,
+        output_tokens=asked.output_tokens,
+        prefix_tokens=asked.prefix_tokens,
+        turns=asked.turns,
+        images=asked.images,
+        image_size=size_of(asked.image_size),
+        prompts_file=file,
+        seed=seed,
+        ignore_eos=asked.ignore_eos,
+        per_chunk_usage=isinstance(asked, RunWorkloadOptions) and asked.per_chunk_usage,
+        extra_body=json_object("--extra-body", asked.extra_body),
+    )
 
 
 def json_object(option: str, text: str) -> dict[str, object]:
@@ -370,7 +394,7 @@ def json_object(option: str, text: str) -> dict[str, object]:
 
 def size_of(text: str) -> tuple[int, int]:
     """WIDTHxHEIGHT in pixels."""
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text or "512x512")
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match:
         raise UsageError(f"--image-size {text!r} is no size.", "Say WIDTHxHEIGHT: --image-size 512x512")
     width, height = int(match[1]), int(match[2])

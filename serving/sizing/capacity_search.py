@@ -14,7 +14,7 @@ from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
 from serving.sizing.size import plan
-from serving.sizing.size_options import check_context, check_precision, check_region
+from serving.sizing.size_options import check_context, check_precision
 from serving.sizing.sized_model import SizedModel, named, precisions
 
 TENSOR_SIZES = (1, 2, 4, 8)
@@ -36,9 +36,7 @@ def capacity(question: Question) -> Capacity:
 
 def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
     """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
-    model(question.model)
-    check_region(question.region)
-    check_precision(question.precision, precisions(question.model))
+    check_precision(question.precision, model(question.model).name)
     check_context(
         named(question.model, question.precision or precisions(question.model)[0]), options_of(question)
     )

@@ -11,7 +11,6 @@ from infra.record import Document, Record
 from serving.model.memory import Term
 from serving.vllm.serve_options import ServeOptions
 
-Precision = Literal["bf16", "fp8", "int4", "nvfp4"]
 Verdict = Literal["fits", "tight", "does not fit"]
 
 Count = Annotated[int, Field(ge=1)]

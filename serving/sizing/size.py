@@ -47,7 +47,7 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
         contents = read(Path(model_name)) if is_folder(model_name) else read_repository(model_name)
         check_stored(precision, contents)
         return plan_contents(contents, Path(model_name).resolve().name, machine_name, options)
-    check_precision(precision, precisions(model(model_name).name))
+    check_precision(precision, model(model_name).name)
     return answer(model_name, precision, on(machine_name), checked_for(model(model_name).family, options))
 
 
@@ -58,7 +58,7 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
         raise UsageError(
             "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
         )
-    check_precision(precision, precisions(model(model_name).name))
+    check_precision(precision, model(model_name).name)
     return ranking(model_name, precision, checked_for(model(model_name).family, options))
 
 

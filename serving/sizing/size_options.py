@@ -5,12 +5,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from infra import prices
-from infra.asked import Asked, Flag, flag_names
+from infra.asked import Asked, Flag, either, flag_names
+from infra.aws.region import Region
 from infra.errors import UsageError
-from serving.sizing.sized_model import SizedModel
+from serving.model.models import PRECISIONS, Precision
+from serving.sizing.sized_model import SizedModel, precisions
 
 LONGEST = 10_485_760
 """Tokens: Scout's context, the longest of any Llama 4."""
@@ -46,6 +47,11 @@ def bytes_typed(typed: int | str | None) -> int | None:
     return int(Decimal(whole or decimal) * MULTIPLES.get(suffix or decimal_suffix, 1))
 
 
+def in_any_case(typed: str | None) -> str | None:
+    """As corral writes it."""
+    return typed and typed.lower()
+
+
 Tokens = Annotated[int, Field(ge=1, le=LONGEST)]
 Requests = Annotated[int, Field(ge=1, le=MOST_REQUESTS)]
 Gpus = Annotated[int, Field(ge=1, le=MOST_GPUS)]
@@ -56,15 +62,8 @@ class PriceOptions(Asked):
 
     heading: ClassVar[str] = "The machines"
 
-    region: str | None = None
+    region: Region | None = None
     """AWS region of the prices."""
-
-    @field_validator("region")
-    @classmethod
-    def of_aws(cls, region: str | None) -> str | None:
-        """A region that AWS has. Raises UsageError."""
-        check_region(region)
-        return region
 
 
 class PrecisionOptions(Asked):
@@ -72,14 +71,11 @@ class PrecisionOptions(Asked):
 
     heading: ClassVar[str] = "The machines"
 
-    precision: str | None = None
-    """Only this one: bf16, fp8, int4 or nvfp4. [the best that fits]"""
-
-    @field_validator("precision")
-    @classmethod
-    def in_any_case(cls, precision: str | None) -> str | None:
-        """As corral writes it."""
-        return precision and precision.lower()
+    precision: Annotated[
+        Precision | None,
+        BeforeValidator(in_any_case),
+        Field(description=f"Only this one: {either(PRECISIONS)}. [the best that fits]"),
+    ] = None
 
 
 class WhichMachine(PrecisionOptions):
@@ -89,6 +85,13 @@ class WhichMachine(PrecisionOptions):
 
     on: str | None = None
     """EC2 type, COUNTxGPU (2xA100-80GB), or local. [every machine that fits]"""
+
+
+class PlanOption(Asked):
+    """The plan that is gone by."""
+
+    plan: Path
+    """The server's plan.json, from corral size."""
 
 
 class AnswerOptions(Asked):
@@ -165,14 +168,6 @@ class Options(PriceOptions):
         return self
 
 
-def check_region(region: str | None) -> None:
-    """Raise UsageError for a region that AWS does not have."""
-    if region is not None and region not in prices.regions():
-        from infra.aws.boto import checked_regions  # slow to import, and seldom needed
-
-        checked_regions((region,))
-
-
 def check_named(model_name: str) -> None:
     """Raise UsageError for a model without a name."""
     if not model_name.strip():
@@ -196,11 +191,12 @@ def check_context(subject: SizedModel, options: Options) -> None:
         )
 
 
-def check_precision(precision: str | None, known: tuple[str, ...]) -> None:
-    """Raise UsageError for a precision we do not know."""
-    if precision is not None and precision not in known:
+def check_precision(precision: str | None, model_name: str) -> None:
+    """Raise UsageError for a precision that a known model is not published in."""
+    published = precisions(model_name)
+    if precision is not None and precision not in published:
         raise UsageError(
-            f"{precision!r} is not a precision corral knows.", f"Use --precision {'|'.join(known)}."
+            f"corral knows no {precision} of {model_name}.", f"Use --precision {'|'.join(published)}."
         )
 
 

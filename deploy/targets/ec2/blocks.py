@@ -9,16 +9,17 @@ from typing import Annotated, ClassVar
 from pydantic import Field, field_validator
 
 from deploy.targets.deployment import home
-from deploy.targets.ec2.options import matching
 from infra import catalog
-from infra.asked import Asked
+from infra.asked import Asked, Flag
 from infra.aws import capacity_blocks
 from infra.aws.api import Aws
-from infra.aws.boto import Boto, checked_regions
+from infra.aws.boto import Boto
 from infra.aws.capacity_blocks import Offering, checked_hours
 from infra.aws.ledger import Ledger
+from infra.aws.region import Region
 from infra.aws.renting import told
 from infra.errors import CapacityError, UsageError
+from infra.prices import DEFAULT_REGION
 from infra.say import is_somebody_there, progress
 
 
@@ -27,9 +28,9 @@ class BlockOptions(Asked):
 
     heading: ClassVar[str] = "The block"
 
-    region: str = "us-east-1"
+    region: Region = DEFAULT_REGION
     """The region."""
-    count: Annotated[int, Field(ge=1, le=64)] = 1
+    count: Annotated[int, Flag(shows_limits=True), Field(ge=1, le=64)] = 1
     """How many machines."""
     days: int = 1
     """1 to 14, or whole weeks up to 182."""
@@ -42,29 +43,41 @@ class BlockOptions(Asked):
         return days
 
 
+class BuyOptions(BlockOptions):
+    """Which block is bought, and for how much."""
+
+    yes_i_pay: Annotated[
+        str | None,
+        Flag(metavar="USD"),
+        Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,2})?$", examples=["998.40"]),
+    ] = None
+    """The exact price, typed beforehand."""
+
+
 class Bought(Offering):
     """A block that was bought, and the reservation to launch into."""
 
     capacity_reservation_id: str
 
 
-def wanted(offering_id: str, typed: str | None) -> None:
-    """Raise UsageError for an id that AWS could not know, or a typed price that is none; asks nobody."""
-    matching(offering_id, r"cb-[0-9a-f]{8,17}", "The offering", "cb-0123456789abcdef0")
-    if typed is not None and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", typed):
-        raise UsageError(f"--yes-i-pay {typed!r} is no amount of USD.", "For example: --yes-i-pay 998.40")
-
-
 @told
 def offered(instance_type: str, asked: BlockOptions) -> tuple[Offering, ...]:
-    """What is on offer. Raises UsageError for a type, region or length that cannot be."""
-    checked_regions((asked.region,))
+    """What is on offer. Raises UsageError for a type that EC2 does not sell."""
     if catalog.machine(instance_type).name not in catalog.ec2_types():
         raise UsageError(f"{instance_type} is not an EC2 type.", "For example: p5.48xlarge")
     hours = checked_hours(asked.days)
     return capacity_blocks.offerings(
         Aws(Boto(), say=progress), asked.region, instance_type, asked.count, hours
     )
+
+
+def checked_offering(offering_id: str) -> str:
+    """Return the id, or raise UsageError for one that AWS could not know."""
+    if not re.fullmatch(r"cb-[0-9a-f]{8,17}", offering_id):
+        raise UsageError(
+            f"The offering {offering_id!r} cannot be right.", "It looks like cb-0123456789abcdef0"
+        )
+    return offering_id
 
 
 def chosen(offerings: tuple[Offering, ...], offering_id: str) -> Offering:

@@ -1,7 +1,6 @@
 """What a user may ask of EC2: each wish with its flag, default, check and help, refused before AWS is asked."""
 
 import ipaddress
-import re
 from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +10,7 @@ from deploy.targets.ec2.tags import tags_from
 from deploy.targets.wishes import PlaceOptions
 from infra.asked import Asked, Flag
 from infra.aws.order import Purchase
+from infra.aws.region import Region
 from infra.errors import UsageError
 from infra.lifetime import minutes
 
@@ -25,7 +25,7 @@ class BoxOptions(Asked):
 
     heading: ClassVar[str] = "The machine on EC2"
 
-    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
+    regions: Annotated[tuple[Region, ...], Flag("--region")] = ()
     """ec2: try these regions in order, repeatable; terraform: its one region. [the plan's, else the profile's]"""
     ttl: str = "12h"
     """ec2, terraform: it ends itself after this, laptop open or closed: 90m, 8h, 2d."""
@@ -94,7 +94,7 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
     """ec2: size of the encrypted gp3 root volume."""
     volume_mib_per_s: Annotated[int, Field(ge=125, le=2000)] = 500
     """ec2: throughput of that volume."""
-    engine: str | None = None
+    engine: Annotated[str | None, Field(pattern=STORED, examples=["s3://bucket/engine.tar"])] = None
     """ec2: a packed engine at s3:// or on your AMI."""
     tags: Annotated[tuple[str, ...], Flag("--tag", metavar="KEY=VALUE")] = ()
     """ec2: a tag of yours on everything that is made; repeatable."""
@@ -164,16 +164,3 @@ def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
                 f"The zone {zone} is in none of the regions that are tried: {', '.join(regions)}.",
                 "Name its region too: --region REGION",
             )
-
-
-def checked_engine(engine: str | None) -> str:
-    """A packed engine that a rented machine can fetch; empty for none. Raises UsageError."""
-    if engine is not None:
-        matching(engine, STORED, "--engine", "s3://bucket/engine.tar")
-    return engine or ""
-
-
-def matching(value: str, pattern: str, what: str, example: str) -> None:
-    """Raise UsageError for a value that AWS could not know."""
-    if not re.fullmatch(pattern, value):
-        raise UsageError(f"{what} {value!r} cannot be right.", f"It looks like {example}")

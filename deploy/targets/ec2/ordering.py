@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment
-from deploy.targets.ec2.options import Ec2Options, checked_engine, checked_zones, idle_minutes
+from deploy.targets.ec2.options import Ec2Options, checked_zones, idle_minutes
 from deploy.targets.ec2.own_resource_options import check_own_place
 from deploy.targets.ec2.tags import tags_from
 from infra import catalog, cloud_init
 from infra import host as hosts
 from infra.aws.order import Order
+from infra.aws.region import checked_region
 from infra.errors import UsageError
 from infra.hardware import Machine
 from infra.lifetime import minutes
@@ -49,9 +50,6 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
 
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
-    from infra.aws.boto import checked_regions  # slow to import
-
-    checked_regions(options.regions)
     machine = sold(deployment.plan.machine.name)
     types = instance_types(machine, options)
     regions = options.regions
@@ -108,7 +106,8 @@ def located(options: Ec2Options, plan: Plan) -> Ec2Options:
         return options
     from infra.aws.boto import configured_region  # slow to import
 
-    return options.model_copy(update={"regions": (plan.region or configured_region(),)})
+    region = checked_region(plan.region) if plan.region else configured_region()
+    return options.model_copy(update={"regions": (region,)})
 
 
 def renewed(old: Order | None, new: Order) -> Order:
@@ -198,7 +197,7 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         port=serve.port,
         engine=hosts.Engine(
             requirement=f"vllm=={deployment.plan.vllm_version}",
-            archive=checked_engine(options.engine),
+            archive=options.engine or "",
             lock=None if options.engine else lock_of(deployment.plan.vllm_version),
         ),
         weights=weights(deployment, options),

@@ -21,7 +21,7 @@ from deploy.targets.ec2.rental import still_rented
 from deploy.targets.place import Status, Teardown
 from infra.aws import power, rented_machines, session
 from infra.aws.api import Aws
-from infra.aws.boto import checked_regions, default_region
+from infra.aws.boto import default_region
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
@@ -155,7 +155,6 @@ def extend(deployment: Deployment, minutes: int) -> datetime:
 @told
 def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented_machines.Rented], list[Teardown]]:
     """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
-    checked_regions(regions)
     reader = documents.reader()
     over = rented_machines.expired(reader, regions or enabled_regions(reader, default_region()))
     names = dict.fromkeys(machine.deployment for machine in over)

@@ -8,9 +8,9 @@ from deploy.targets.ec2.options import PARAMETER, STORED
 from deploy.targets.ec2.own_resource_options import ROLE, Own, check_partition
 from infra.asked import Flag
 from infra.aws import user_policy
-from infra.aws.boto import checked_regions
 from infra.aws.partitions import partition_of
 from infra.aws.policy import PolicyDocument
+from infra.aws.region import Region
 from infra.aws.user_policy import Scope
 from infra.errors import UsageError
 
@@ -32,7 +32,7 @@ class PolicyOptions(Own):
     """user: who runs corral; boundary: the most its roles may do; box, scheduler: roles of your own."""
     partition: Literal["aws", "aws-us-gov", "aws-cn"] | None = None
     """aws, aws-us-gov or aws-cn. [that of the regions, else aws]"""
-    regions: Annotated[tuple[str, ...], Flag("--region")] = ()
+    regions: Annotated[tuple[Region, ...], Flag("--region")] = ()
     """Rent in these regions alone; repeatable. [all]"""
     instance_types: Annotated[
         tuple[Annotated[str, Field(pattern=r"^[a-z0-9*?.-]{1,40}$")], ...],
@@ -66,11 +66,21 @@ class PolicyOptions(Own):
 
 def policy_for(asked: PolicyOptions) -> PolicyDocument:
     """The policy that is asked for. Raises UsageError for what cannot be meant together."""
-    checked_regions(asked.regions)
     partition = partition_in(asked.partition, asked.regions)
     check_partition(asked, partition)
-    narrowed = {name: value for name, value in dict(asked).items() if name in Scope.model_fields}
-    scope = Scope(**narrowed | {"partition": partition, "read_s3": stored(asked.weights, asked.engines)})
+    scope = Scope(
+        partition=partition,
+        regions=asked.regions,
+        instance_types=asked.instance_types,
+        permissions_boundary=asked.permissions_boundary,
+        instance_profile=asked.instance_profile,
+        instance_role=asked.instance_role,
+        scheduler_role=asked.scheduler_role,
+        security_group_ids=asked.security_group_ids,
+        kms_key_id=asked.kms_key_id,
+        read_parameters=asked.read_parameters,
+        read_s3=stored(asked.weights, asked.engines),
+    )
     return POLICIES[asked.whom](scope)
 
 

@@ -7,7 +7,7 @@ from deploy.targets.ec2 import documents
 from deploy.targets.place import Teardown
 from infra.aws import account_preflight, renting, session
 from infra.aws.api import Aws
-from infra.aws.boto import checked_regions, default_region
+from infra.aws.boto import default_region
 from infra.aws.failures import Refused
 from infra.aws.order import Order
 from infra.aws.renting import told
@@ -18,7 +18,6 @@ from infra.say import progress
 @told
 def remove(name: str, region: str | None = None) -> Teardown:
     """Take away whatever carries the name, with or without our documents."""
-    checked_regions((region,) if region else ())
     with documents.alone(name, without=lambda why: progress(f"down: going on without a lock: {why}")):
         aws = documents.aws_for(name)
         assert aws.ledger is not None

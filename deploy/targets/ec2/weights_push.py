@@ -4,15 +4,19 @@ import shutil
 import subprocess
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from deploy.targets.abilities import Pushed, PushesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
+from infra.asked import Asked, Flag
 from infra.aws import bucket, rented_machines
 from infra.aws.api import Aws
-from infra.aws.boto import Boto, checked_regions, configured_region
+from infra.aws.boto import Boto, configured_region
 from infra.aws.bucket import Contents, Place
+from infra.aws.region import Region
 from infra.aws.renting import told
 from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
@@ -21,6 +25,15 @@ from infra.say import progress
 GB = 10**9
 SKIPPED = ".cache"
 """What huggingface_hub keeps beside the files for itself."""
+
+
+class Destination(Asked):
+    """Where weights are kept."""
+
+    to: Annotated[str, Flag(metavar="s3://BUCKET/PREFIX/"), Field(examples=["s3://bucket/scout/"])]
+    """A folder of a bucket."""
+    region: Region | None = None
+    """For a FOLDER: where the machines will be. [as AWS is configured here]"""
 
 
 def push_from_machine(deployment: Deployment, address: str) -> Pushed:
@@ -41,7 +54,7 @@ def push_from_here(folder: Path, address: str, region: str | None) -> Pushed:
     place, wanted = bucket.place_of(address), contents(folder)
     if not wanted.files:
         raise UsageError(f"There is no file in {folder}.", f"Name the checkpoint's folder: ls {folder}")
-    region = checked_regions((region,))[0] if region else configured_region()
+    region = region or configured_region()
     aws = reader()
     check(aws, place, region, wanted)
     upload(folder, place, region)
