@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,12 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.errors import DocumentError, HostError
+from infra.printable import one_line
+
+# No document of ours has a tenth of it.
+LARGEST_BYTES = 64 * 1024 * 1024
+
+MOST_VERSIONS = 1000
 
 # What st_blocks counts in.
 BLOCK = 512
@@ -103,7 +110,7 @@ def other_version(error: ValidationError, document: type[Document], where: str) 
     """What to say of a document of another schema version; "" when that is not what is wrong."""
     problems = {problem["loc"]: problem["input"] for problem in error.errors()}
     stated = problems.get(("schema_version",))
-    if not isinstance(stated, int) or ("document",) in problems:
+    if not isinstance(stated, int) or abs(stated) > MOST_VERSIONS or ("document",) in problems:
         return ""
     reads = document.model_fields["schema_version"].default
     return f"{where} was written by another version of corral (schema {stated}, this one reads {reads})."
@@ -112,14 +119,22 @@ def other_version(error: ValidationError, document: type[Document], where: str) 
 def first_problem(error: ValidationError) -> str:
     """Say the first problem of a validation error in words a user can act on."""
     problem = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in problem["loc"])
-    return f"{place}: {problem['msg']}" if place else str(problem["msg"])
+    place = one_line(".".join(str(part) for part in problem["loc"]))
+    words = one_line(str(problem["msg"]))
+    return f"{place}: {words}" if place else words
 
 
 def read_text(path: Path, kind: str) -> str:
-    """Read a document's text. Raises DocumentError when it is missing or unreadable."""
+    """Read a document's text. Raises DocumentError when it is missing, unreadable or larger than any."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+        if len(data) > LARGEST_BYTES:
+            raise DocumentError(
+                f"{path} is larger than {LARGEST_BYTES:,} bytes, so it is no {kind}.",
+                f"See what it is: file {path}",
+            )
+        return data.decode()
     except FileNotFoundError:
         raise DocumentError(
             f"There is no {kind} at {path}.", f"Check the path: ls -l {path.parent}"
@@ -130,10 +145,27 @@ def read_text(path: Path, kind: str) -> str:
         raise DocumentError(
             f"{path} is not text, so it is no {kind}.", f"See what it is: file {path}"
         ) from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise DocumentError(
             f"The {kind} at {path} cannot be read: {error}.", "Check the file and its owner."
         ) from None
+
+
+def read_bytes(path: Path, hint: str, most_bytes: int = LARGEST_BYTES) -> bytes:
+    """A file that others wrote. Raises DocumentError for one that is no regular file, cannot be read, or is too large.
+
+    A pipe or a device in a folder of files would be read without an end.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is no regular file")
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        raise DocumentError(f"{path} cannot be read: {error.strerror}.", hint) from None
+    if len(data) > most_bytes:
+        raise DocumentError(f"{path} is larger than {most_bytes:,} bytes.", hint)
+    return data
 
 
 def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:

@@ -1,13 +1,15 @@
 """The door to a checkpoint folder: config.json and the headers of its safetensors files; no weight is read."""
 
-import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra import bounded_json
 from infra.errors import DocumentError
-from serving.model.config import architecture_of, dtype_of, family_of, precision_of
+from infra.record import read_bytes
+from serving.model.config import architecture_of, dtype_of, family_of, precision_of, table_of
 from serving.model.families import Family
 from serving.model.models import Architecture
 from serving.model.safetensors import LENGTH_BYTES, Tensor, header_length, parse
@@ -15,6 +17,9 @@ from serving.model.tensors import parts_of
 from serving.model.weights import Part
 
 INDEX = "model.safetensors.index.json"
+LARGEST_JSON_BYTES = 64 * 1024 * 1024
+LONGEST_FILE_NAME = 255
+CHECKPOINT_HINT = "A checkpoint folder has config.json and *.safetensors."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +53,23 @@ def contents(
 ) -> Contents:
     """Config and tensors as one value."""
     family = family_of(config, where)
+    architecture = architecture_of(config, where)
+    weights = parts_of(tensors, family)
+    if beyond := [
+        part.layer for part in weights if part.layer is not None and part.layer >= architecture.layers
+    ]:
+        raise DocumentError(
+            f"{where} holds weights of layer {beyond[0]}, and its config.json has {architecture.layers} layers.",
+            "Download both again.",
+        )
     return Contents(
         where=where,
         family=family,
-        architecture=architecture_of(config, where),
+        architecture=architecture,
         dtype=dtype_of(config),
         precision=precision_of(config),
-        nested_config="text_config" in config,
-        weights=parts_of(tensors, family),
+        nested_config=bool(table_of(config, "text_config")),
+        weights=weights,
         revision=revision,
     )
 
@@ -63,10 +77,14 @@ def contents(
 def tensors(folder: Path) -> Iterable[Tensor]:
     """The tensors of every shard."""
     for path in shards(folder):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = header_length(file.read(LENGTH_BYTES), size, str(path))
-            yield from parse(file.read(length), size, str(path))
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                length = header_length(file.read(LENGTH_BYTES), size, str(path))
+                header = file.read(length)
+        except OSError as error:
+            raise DocumentError(f"{path} cannot be read: {error.strerror}.", CHECKPOINT_HINT) from None
+        yield from parse(header, size, str(path))
 
 
 def shards(folder: Path) -> tuple[Path, ...]:
@@ -87,29 +105,28 @@ def shards(folder: Path) -> tuple[Path, ...]:
 def shard_names(index: dict[str, Any], where: str) -> tuple[str, ...]:
     """The files an index names. Raises DocumentError when it is no index, or names files elsewhere."""
     names = index.get("weight_map")
-    if not isinstance(names, dict) or not all(
-        isinstance(name, str) and "/" not in name for name in names.values()
-    ):
+    if not isinstance(names, dict) or not all(map(is_file_name, names.values())):
         raise DocumentError(f"{where} is not a safetensors index.", "Download it again.")
     return tuple(sorted(set(names.values())))
 
 
+def is_file_name(name: object) -> bool:
+    """Whether a file of a folder can be called so."""
+    if not isinstance(name, str) or not name.isprintable() or "/" in name:
+        return False
+    return 0 < len(name.encode()) <= LONGEST_FILE_NAME
+
+
 def json_file(path: Path) -> dict[str, Any]:
     """A JSON object of the folder. Raises DocumentError when it is missing or something else."""
-    try:
-        return json_object(path.read_bytes(), str(path))
-    except OSError as error:
-        raise DocumentError(
-            f"{path} cannot be read: {error.strerror}.",
-            "A checkpoint folder has config.json and *.safetensors.",
-        ) from None
+    return json_object(read_bytes(path, CHECKPOINT_HINT, LARGEST_JSON_BYTES), str(path))
 
 
 def json_object(text: bytes, where: str) -> dict[str, Any]:
     """Parse a JSON object. Raises DocumentError when it is not one."""
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
+        data = bounded_json.load(text, LARGEST_JSON_BYTES)
+    except ValueError:
         data = None
     if not isinstance(data, dict):
         raise DocumentError(f"{where} is not a JSON object.", "Download it again.")

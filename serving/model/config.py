@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from infra.errors import DocumentError
+from infra.printable import one_line
 from infra.record import first_problem
 from serving.model import families
 from serving.model.families import Family
@@ -27,12 +28,13 @@ NEVER_LEFT_OUT = ("expert_intermediate", "experts")
 
 def family_of(config: dict[str, Any], where: str) -> Family:
     """The family of a config. Raises DocumentError when it is none that corral sizes."""
-    names = [str(name) for name in config.get("architectures") or ()]
+    listed = config.get("architectures")
+    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     family = families.family_of(names)
     if family is None:
         raise DocumentError(
             f"{where} is not a {families.titles()} checkpoint: its config.json names "
-            f"{', '.join(names) or 'no architecture'}.",
+            f"{one_line(', '.join(names)) or 'no architecture'}.",
             f"corral sizes {families.architectures()}.",
         )
     return family
@@ -42,19 +44,25 @@ def architecture_of(config: dict[str, Any], where: str) -> Architecture:
     """The architecture of a config. Raises DocumentError when it is of no family of ours or lacks a field."""
     family = family_of(config, where)
     try:
-        text = text_fields(config.get("text_config") or config, family)
-        return architecture(text | {"vision": vision_of(config.get("vision_config"))})
+        text = text_fields(table_of(config, "text_config") or config, family)
+        return architecture(text | {"vision": vision_of(table_of(config, "vision_config"))})
     except KeyError as error:
         raise DocumentError(
             f"config.json of {where} lacks {error}.", "Compare it with the published one."
         ) from None
     except ValidationError as error:
         problem = first_problem(error)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        problem = str(error)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        problem = one_line(str(error))
     raise DocumentError(
         f"config.json of {where} cannot be used: {problem}.", "Compare it with the published one."
     )
+
+
+def table_of(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table of a config; empty where there is none, or something else."""
+    table = config.get(name)
+    return table if isinstance(table, dict) else {}
 
 
 def text_fields(text: dict[str, Any], family: Family) -> dict[str, Any]:
@@ -62,7 +70,7 @@ def text_fields(text: dict[str, Any], family: Family) -> dict[str, Any]:
     fields = {ours: text[theirs] for ours, theirs in TRANSFORMERS.items()}
     fields |= {
         "layers": int(fields["layers"]),
-        "head_dim": text.get("head_dim") or fields["hidden_size"] // fields["attention_heads"],
+        "head_dim": text.get("head_dim") or int(fields["hidden_size"]) // int(fields["attention_heads"]),
         "tied_embeddings": text.get("tie_word_embeddings", False),
     }
     fields |= family.otherwise | {
@@ -96,7 +104,7 @@ def vision_of(vision: dict[str, Any] | None) -> Vision | None:
 
 def dtype_of(config: dict[str, Any]) -> str:
     """The dtype vLLM computes in with --dtype auto: the config's, but BF16 for an FP32 checkpoint."""
-    text = config.get("text_config") or {}
+    text = table_of(config, "text_config")
     said = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
     return str(said) if said in ("bfloat16", "float16") else "bfloat16"
 

@@ -8,14 +8,18 @@ from typing import Any, TypeVar
 from infra import offline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from infra.onhost.fetch import FETCHED
+from infra.printable import one_line
 from infra.record import Record
 from serving.model import hub_token
-from serving.model.checkpoint import Contents, contents, json_object
+from serving.model.checkpoint import LARGEST_JSON_BYTES, Contents, contents, json_object
 from serving.model.hub_token import Token
 from serving.model.models import models
 from serving.model.safetensors import Tensor, tensor
 
 TIMEOUT_S = 10.0
+
+ODD_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+"""What the library lets through where a repository's files are JSON of another shape, or nested without an end."""
 
 T = TypeVar("T")
 
@@ -103,14 +107,21 @@ def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-    response = get_session().get(
+    asking = get_session().stream(
+        "GET",
         hf_hub_url(repo, name, revision=revision),
         headers=build_hf_headers(token=plain(token)),
         timeout=TIMEOUT_S,
         follow_redirects=True,
     )
-    hf_raise_for_status(response)
-    return bytes(response.content)
+    with asking as response:
+        hf_raise_for_status(response)
+        content = bytearray()
+        for piece in response.iter_bytes():
+            content += piece
+            if len(content) > LARGEST_JSON_BYTES:
+                raise ValueError(f"{name} is larger than {LARGEST_JSON_BYTES:,} bytes")
+    return bytes(content)
 
 
 def tensors(repo: str, metadata: Any) -> list[Tensor]:
@@ -124,7 +135,7 @@ def tensors(repo: str, metadata: Any) -> list[Tensor]:
         return [tensor(name, row) for name, row in rows]
     except (ValueError, KeyError, TypeError) as error:
         raise DocumentError(
-            f"A safetensors header of {repo} contradicts itself at {error}.",
+            f"A safetensors header of {repo} contradicts itself at {one_line(str(error))}.",
             "Use another repository or revision.",
         ) from None
 
@@ -150,7 +161,7 @@ def asked(repo: str, ask: Callable[[], T]) -> T:
         raise DocumentError(
             f"{repo} has no config.json, or no safetensors weights.", "corral sizes safetensors checkpoints."
         ) from None
-    except (errors.SafetensorsParsingError, ValueError):
+    except (errors.SafetensorsParsingError, *ODD_JSON):
         raise DocumentError(
             f"A safetensors header of {repo} cannot be read.", "Use another repository or revision."
         ) from None
@@ -202,4 +213,4 @@ def unreachable(repo: str, error: BaseException) -> CorralError:
 
 def first_line(error: BaseException) -> str:
     """The first line of an error, without its full stop."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0]).rstrip(".")

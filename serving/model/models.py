@@ -1,7 +1,9 @@
 """The models: architecture as data, and which checkpoint holds which precision."""
 
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field
 
 from infra.data import shipped_table
 from infra.errors import UsageError
@@ -14,42 +16,54 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """The most faithful first."""
 
 
+MOST_LAYERS = 4096
+"""Each is gone through by itself."""
+
+# Far beyond any model there is; sums of their products stay what a float can hold.
+Width = Annotated[int, Field(ge=1, le=2**24)]
+MaybeWidth = Annotated[int, Field(ge=0, le=2**24)]
+Layers = Annotated[int, Field(ge=1, le=MOST_LAYERS)]
+Layer = Annotated[int, Field(ge=0, lt=MOST_LAYERS)]
+LayerList = Annotated[tuple[Layer, ...], Field(max_length=MOST_LAYERS)]
+Tokens = Annotated[int, Field(ge=1, le=2**31)]
+
+
 class Vision(Record):
     """The image tower of a multimodal checkpoint."""
 
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate: int
-    patch_size: int
-    image_size: int
-    projector_input: int
-    projector_output: int
-    pixel_shuffle_ratio: float = 0.5
+    hidden_size: Width
+    layers: Layers
+    heads: Width
+    intermediate: Width
+    patch_size: Width
+    image_size: Width
+    projector_input: Width
+    projector_output: Width
+    pixel_shuffle_ratio: float = Field(default=0.5, ge=1 / 64, le=64)
 
 
 class Architecture(Record):
     """What sizing needs of a checkpoint's config.json, named after it."""
 
-    hidden_size: int
-    layers: int
-    attention_heads: int
-    kv_heads: int
-    head_dim: int
+    hidden_size: Width
+    layers: Layers
+    attention_heads: Width
+    kv_heads: Width
+    head_dim: Width
     qk_norm: bool = False
     """Queries and keys are normed with weights of their own."""
-    expert_intermediate: int = 0
-    dense_intermediate: int = 0
-    experts: int = 0
+    expert_intermediate: MaybeWidth = 0
+    dense_intermediate: MaybeWidth = 0
+    experts: MaybeWidth = 0
     """Routed ones in each layer of `moe_layers`; 0 in a dense model."""
-    experts_per_token: int = 0
-    shared_experts: int = 0
-    vocab_size: int
-    attention_chunk_size: int | None = None
-    global_layers: tuple[int, ...]
+    experts_per_token: MaybeWidth = 0
+    shared_experts: MaybeWidth = 0
+    vocab_size: Width
+    attention_chunk_size: Tokens | None = None
+    global_layers: LayerList
     """The layers whose attention sees the whole context; the others see one chunk."""
-    moe_layers: tuple[int, ...]
-    max_position_embeddings: int
+    moe_layers: LayerList
+    max_position_embeddings: Tokens
     tied_embeddings: bool = False
     vision: Vision | None = None
 
@@ -142,13 +156,16 @@ def published(repo: str) -> tuple[Model, Checkpoint] | None:
 
 
 def architecture(fields: dict[str, Any]) -> Architecture:
-    """The architecture of named fields: intervals, where there are any, become lists of layers."""
-    layers = fields["layers"]
+    """The architecture of named fields: intervals, where there are any, become lists of layers.
+
+    Raises ValidationError, ValueError or TypeError for what is none.
+    """
+    layers = min(int(fields["layers"]), MOST_LAYERS)
     known = {key: value for key, value in fields.items() if key in Architecture.model_fields}
     return Architecture(
         **{
-            "global_layers": every(layers, fields.get("global_every", 1)),
-            "moe_layers": every(layers, fields.get("moe_every", 1)) if fields.get("experts") else (),
+            "global_layers": every(layers, int(fields.get("global_every", 1))),
+            "moe_layers": every(layers, int(fields.get("moe_every", 1))) if fields.get("experts") else (),
         }
         | known
     )

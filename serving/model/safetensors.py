@@ -1,14 +1,19 @@
 """PURE: the safetensors header: names, dtypes and shapes, checked against the length of the file it heads."""
 
-import json
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from infra import bounded_json
 from infra.errors import DocumentError
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
+LONGEST_NAME = 512
+"""Of a tensor; what its name says is looked for in time that grows with its square."""
+MOST_DIMENSIONS = 32
+MOST = 2**63 - 1
+"""Of a size or a place in a file."""
 BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16, "I16": 16, "U16": 16,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8, "F4": 4,
@@ -42,25 +47,39 @@ def header_length(first_bytes: bytes, file_bytes: int, where: str) -> int:
 
 
 def parse(header: bytes, file_bytes: int, where: str) -> tuple[Tensor, ...]:
-    """The tensors of a header. Raises DocumentError when it is not one, or promises bytes the file does not have."""
+    """The tensors of a header. Raises DocumentError when it is not one, or promises bytes the file does not have.
+
+    The tensors lie one after the other, without a gap and none over another, as the format asks.
+    """
     try:
-        rows = json.loads(header)
-        tensors = tuple(tensor(name, row) for name, row in rows.items() if name != "__metadata__")
-        end = max((row["data_offsets"][1] for name, row in rows.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        rows = bounded_json.load(header)
+        if not isinstance(rows, dict):
+            raise TypeError("no object")
+        tensors = {name: tensor(name, row) for name, row in rows.items() if name != "__metadata__"}
+        spans = sorted(tuple(rows[name]["data_offsets"]) for name in tensors)
+    except (ValueError, KeyError, TypeError):
         raise broken(where, "its header is not readable JSON of tensors") from None
+    end = 0
+    for begin, after in spans:
+        if begin != end:
+            raise broken(where, f"its header leaves a gap, or has two tensors in one place, at byte {end:,}")
+        end = after
     if end + len(header) + LENGTH_BYTES != file_bytes:
         raise broken(
             where, f"its header promises {end + len(header) + LENGTH_BYTES:,} bytes and it has {file_bytes:,}"
         )
-    return tensors
+    return tuple(tensors.values())
 
 
-def tensor(name: str, row: dict[str, Any]) -> Tensor:
-    """One entry of the header; its bytes must be what its shape takes."""
+def tensor(name: str, row: Any) -> Tensor:
+    """One entry of a header; its bytes must be what its shape takes. Raises ValueError, KeyError or TypeError."""
     start, end = row["data_offsets"]
-    shape = tuple(int(size) for size in row["shape"])
-    if min((start, end - start, *shape)) < 0 or prod(shape) * BITS[row["dtype"]] != (end - start) * 8:
+    shape = tuple(row["shape"])
+    if len(name) > LONGEST_NAME or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(name[:LONGEST_NAME])
+    if not all(type(number) is int and 0 <= number <= MOST for number in (start, end, *shape)):
+        raise ValueError(name)
+    if start > end or prod(shape) * BITS[row["dtype"]] != (end - start) * 8:
         raise ValueError(name)
     return Tensor(name, row["dtype"], shape, end - start)
 

@@ -125,10 +125,12 @@ class Figures:
 
     def peak(self) -> float:
         """Tokens in the best second that starts on the timeline's grain."""
-        grain, per_second = self.samples.tokens_by_bin, 1_000_000 // BIN_US
-        reached = numpy.concatenate(([0.0], numpy.cumsum(grain)))
-        windows = reached[per_second:] - reached[:-per_second]
-        return float(windows.max()) if len(windows) else 0.0
+        filled = numpy.flatnonzero(self.samples.tokens_by_bin)  # few of many, where a run was long
+        if not len(filled):
+            return 0.0
+        reached = numpy.concatenate(([0.0], numpy.cumsum(self.samples.tokens_by_bin[filled])))
+        ends = numpy.searchsorted(filled, filled + 1_000_000 // BIN_US)
+        return float((reached[ends] - reached[:-1]).max())
 
     def stalls(self) -> Stalls | None:
         """Gaps far above the usual one."""

@@ -6,20 +6,25 @@ distance from the one before it, the first from `sent_us`; so 10 million chunks 
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
+from infra import bounded_json
 from infra.errors import DocumentError, HostError, UsageError
-from serving.probe.run_records import ClientSide, Ending, Result, Run
+from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
 LONGEST_FIRST_BYTES = 64 * 1024 * 1024
 LONGEST_US = 40 * 86400 * 1_000_000
+MOST_TOKENS = 2**42
+"""Of one request, and more than the microseconds it may take to connect."""
+LONGEST_LINE_BYTES = 256 * 1024 * 1024
 ROOM_BYTES = 4096
 """A disk that does not take this much before the first request is called full."""
 
@@ -198,9 +203,9 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
     """The lines after the first. The file of a probe that was killed is read as far as it goes."""
     last, cut = 0, False
     with file:
-        for number, line in enumerate(file, 2):
+        for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE_BYTES), b""), 2):
             try:
-                record = orjson.loads(line)
+                record = bounded_json.load(line, LONGEST_LINE_BYTES)
                 if "end" in record:
                     yield ending(record["end"])
                     return
@@ -222,17 +227,78 @@ def lines(file: BinaryIO, path: Path, kept: Sequence[Result | Ending] = ()) -> I
 
 
 def checked(result: Result) -> Result:
-    """The result, when figures can be made of it. Raises ValueError or TypeError."""
+    """The result, when figures can be made of it. Raises ValueError."""
+    check_kinds(result)
     times_us = (result.scheduled_us, result.sent_us, result.done_us, result.sent_us + sum(result.gaps_us))
-    if not all(isinstance(each, int) and abs(each) < LONGEST_US for each in times_us):
+    if not all(abs(each) < LONGEST_US for each in (*times_us, *extremes(result.gaps_us))):
         raise ValueError("a time that is none")
     if result.ok and not result.gaps_us:
         raise ValueError("an answer without a token")
+    counts = (*(getattr(result, name) or 0 for name in COUNTS), *extremes(result.chunk_tokens or []))
+    if not all(0 <= each < MOST_TOKENS for each in counts):
+        raise ValueError("a count that is none")
+    if result.chunk_tokens is not None and len(result.chunk_tokens) != len(result.gaps_us):
+        raise ValueError("tokens of other chunks")
     return result
 
 
+def extremes(numbers: list[int]) -> tuple[int, ...]:
+    """The smallest and the largest, where there are any."""
+    return (min(numbers), max(numbers)) if numbers else ()
+
+
 def ending(record: dict[str, Any]) -> Ending:
-    """The Ending in its stored form. Raises ValueError or TypeError."""
-    if not isinstance(record["duration_us"], int):
+    """The Ending in its stored form. Raises ValueError, TypeError or KeyError."""
+    made = Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))
+    for each in (made, *made.clients):
+        check_kinds(each)
+    if not 0 <= made.duration_us < LONGEST_US:
         raise ValueError("a duration that is none")
-    return Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))
+    return made
+
+
+def check_kinds(record: Result | Ending | ClientSide) -> None:
+    """Raise ValueError where a field holds something else than it is for."""
+    for each in fields(record):
+        if not KINDS[each.type](getattr(record, each.name)):
+            raise ValueError(f"{each.name} is something else")
+
+
+def is_whole(value: object) -> bool:
+    """A whole number that any array takes."""
+    return type(value) is int and abs(value) < 2**53
+
+
+def is_number(value: object) -> bool:
+    """A finite number."""
+    return type(value) in (int, float) and abs(value) < 2.0**53  # type: ignore[arg-type]
+
+
+def are_whole(value: object) -> bool:
+    """A list of whole numbers; their size is judged as a whole."""
+    return isinstance(value, list) and set(map(type, value)) <= {int}
+
+
+def are_numbers(value: object) -> bool:
+    """Finite numbers under names."""
+    return isinstance(value, dict) and all(map(is_number, value.values()))
+
+
+KINDS: dict[Any, Callable[[object], bool]] = {
+    int: is_whole,
+    int | None: lambda value: value is None or is_whole(value),
+    float: is_number,
+    bool: lambda value: isinstance(value, bool),
+    str: lambda value: isinstance(value, str),
+    str | None: lambda value: value is None or isinstance(value, str),
+    list[int]: are_whole,
+    list[int] | None: lambda value: value is None or are_whole(value),
+    dict[str, float]: are_numbers,
+    list[ClientSide]: lambda value: True,  # each is checked by itself
+    Refused | None: lambda value: value is None,  # it is not stored
+}
+"""What a field of that kind may hold, in a file that anybody may have written."""
+COUNTS = (
+    "index", "connect_us", "status", "input_asked", "input_tokens", "output_asked", "output_tokens", "cached_tokens",
+    "output_chars", "uncertain", "empty_chunks", "process",
+)  # fmt: skip
