@@ -1,12 +1,12 @@
 """PURE: the proof that nothing leaves: what was tried, what the kernel counted, and what follows from both."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from ipaddress import ip_address
 from typing import ClassVar, Literal, Self
 
+from infra import bounded_json
 from infra.egress_rules import Count, Loaded, loaded
 from infra.errors import DocumentError, HostError
 from infra.record import Document, Record
@@ -119,7 +119,7 @@ class Egress(Document):
 def look(text: str) -> Look:
     """Read what the script on the host printed. Raises HostError when it is not that."""
     try:
-        said = json.loads(text)
+        said = bounded_json.load(text.encode())
         lock = loaded(said.pop("nft"))
         return Look.model_validate({**said, "lock": lock})
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -135,12 +135,15 @@ def problems(proof: Proof) -> tuple[str, ...]:
 
 
 def foreign(ends: tuple[str, ...], peers: tuple[str, ...]) -> tuple[str, ...]:
-    """The other ends that are neither loopback nor a peer."""
-    return tuple(end for end in ends if not _is_near(end.split()[0], peers))
+    """The other ends that are neither loopback nor a peer; what is no address is near to nobody."""
+    return tuple(end for end in ends if not _is_near(end.partition(" ")[0], peers))
 
 
 def _is_near(text: str, peers: tuple[str, ...]) -> bool:
-    address = ip_address(text.partition("%")[0])
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return False
     inner = getattr(address, "ipv4_mapped", None) or address
     return inner.is_loopback or str(inner) in peers
 

@@ -5,8 +5,7 @@ groups, for every child, and for TCP and UDP alike. The base chain comes before 
 that what is stopped is counted here; addresses are translated earlier (-100), so they are the real ones.
 """
 
-import json
-
+from infra import bounded_json
 from infra.errors import HostError
 from infra.record import Record
 
@@ -60,14 +59,14 @@ def loaded(text: str) -> Loaded | None:
     if not text.strip():
         return None
     try:
-        items = json.loads(text)["nftables"]
+        items = bounded_json.load(text.encode())["nftables"]
         counters = [item["counter"] for item in items if "counter" in item]
         by_name = {
             counter["name"]: Count(packets=counter["packets"], bytes=counter["bytes"]) for counter in counters
         }
         judged = [rule for item in items if "rule" in item and (rule := item["rule"])["chain"] == "output"]
         return Loaded(uid=_uid(judged[0]["expr"]) if len(judged) == 1 else None, counters=by_name)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         raise HostError(
             "What nft says of the lock cannot be read.", "See it there: nft --json list ruleset"
         ) from None

@@ -20,12 +20,12 @@ def phase_of(words: str) -> Phase:
     """What the scripts' words mean: the first of them decides, as `failed: installing the engine, line 104`."""
     if not words:
         return Phase()
-    first = words.replace(":", " ").split()[0]
+    first = next(iter(words.replace(":", " ").split()), "")
     states: dict[str, PhaseState] = {word: word for word in ("prepared", "failed", "interrupted")}
     return Phase(state=states.get(first, "preparing"), words=words)
 
 
 def last_phase(console: str, name: str) -> Phase:
     """The last phase of a deployment that a console tells; `booting` before the first."""
-    said = re.findall(rf"^.*?corral: {re.escape(name)}: (.+?)\s*$", console, re.MULTILINE)
-    return phase_of(said[-1] if said else "")
+    said = re.findall(rf"^.*?corral: {re.escape(name)}: (\S.*)$", console, re.MULTILINE)
+    return phase_of(said[-1].rstrip() if said else "")

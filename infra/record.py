@@ -6,12 +6,12 @@ import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from infra.errors import DocumentError, HostError
-from infra.printable import one_line
+from infra.printable import one_line, sentence
 
 # No document of ours has a tenth of it.
 LARGEST_BYTES = 64 * 1024 * 1024
@@ -20,6 +20,17 @@ MOST_VERSIONS = 1000
 
 # What st_blocks counts in.
 BLOCK = 512
+
+
+def printed_line(text: str) -> str:
+    """The text, when it is one line that can be printed as it is. Raises ValueError."""
+    if sentence(text) != text:
+        raise ValueError("it holds what cannot be printed in one line")
+    return text
+
+
+Line = Annotated[str, AfterValidator(printed_line)]
+"""What documents that travel say in words: it is shown to people, between lines of ours."""
 
 
 class Record(BaseModel):

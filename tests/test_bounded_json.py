@@ -1,5 +1,7 @@
 """The one loader of others' JSON: what it takes, and what would exhaust a stack, a memory or a clock."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,3 +47,30 @@ def test_its_bounds() -> None:
 
 def test_many_short_lists_are_not_deep() -> None:
     assert load(b"[" + b"[]," * 999 + b"[[]]]")[-1] == [[]]
+
+
+# What reads JSON without it: a probe's events on their way, its own workers' lines, what corral wrote a line before,
+# what pip wrote of corral itself. A box's bare Python has nothing of ours.
+BY_THEMSELVES = {
+    "serving/probe/exchange.py": 1,
+    "serving/probe/results.py": 1,
+    "infra/aws/ledger.py": 1,
+    "deploy/bundle/wheels.py": 1,
+}
+
+
+def test_all_else_is_loaded_by_it() -> None:
+    root = Path(__file__).parent.parent
+    found = {
+        path.relative_to(root).as_posix(): len(calls)
+        for floor in ("infra", "serving", "deploy")
+        for path in sorted((root / floor).rglob("*.py"))
+        if (
+            calls := re.findall(
+                r"\b(?<!tomllib\.)loads\(|\bjson\.load\(|safe_load\(", path.read_text(encoding="utf-8")
+            )
+        )
+        and "onhost" not in path.parts
+        and path.name != "bounded_json.py"
+    }
+    assert found == BY_THEMSELVES

@@ -36,6 +36,12 @@ VISION: dict[str, Any] = {
     "projector_output_dim": 27,
     "pixel_shuffle_ratio": 0.25,
 }
+
+
+def repr_of(value: object) -> str:
+    return repr(value)[:12]
+
+
 WHOLE = Architecture(
     hidden_size=8,
     layers=6,
@@ -188,3 +194,52 @@ def test_what_vllm_no_longer_loads(method: str, since: str) -> None:
         f"The checkpoint is stored with {method}, which vLLM no longer loads (out of its tree by {since})."
     )
     assert caught.value.hint == "Use a compressed-tensors checkpoint: corral size scout --precision int4"
+
+
+NUMBERS = [key for key, value in TEXT.items() if type(value) is int]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize(
+    "value",
+    [2**31, 2**63, -1, 1e300, 1e18, 0.5, "many", "9" * 5000, [3], {}, True, [[[]]], None],
+    ids=repr_of,
+)
+def test_a_number_that_is_none_of_a_model_is_one_sentence_or_no_different(name: str, value: Any) -> None:
+    """Each ends at once: 2**31 layers are not gone through first."""
+    said = said_of({**TEXT, name: value})
+    assert said == "" or said.startswith("config.json of x ")
+    assert (said.isprintable(), len(said) < 500) == (True, True)
+
+
+def said_of(config: dict[str, Any]) -> str:
+    """What is said against a config; "" for one that can be used, with no more layers than can be gone through."""
+    try:
+        assert architecture_of({"architectures": ["Llama4ForCausalLM"], **config}, "x").layers <= 4096
+    except DocumentError as error:
+        return error.message
+    return ""
+
+
+@pytest.mark.parametrize(
+    "architectures", [3, None, "Llama4ForCausalLM", {}, [3], [["Llama4ForCausalLM"]], [{}], ["\x1b[2J"]]
+)
+def test_architectures_that_are_none_of_ours(architectures: object) -> None:
+    with pytest.raises(DocumentError) as caught:
+        architecture_of({**TEXT, "architectures": architectures}, "x")
+    assert caught.value.message.startswith("x is not a Llama 4")
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "name", ["text_config", "vision_config", "no_rope_layers", "moe_layers", "quantization_config"]
+)
+@pytest.mark.parametrize(
+    "value", [5, "a", [5], [2**63], {"a": 5}, [[]], True, 1e18, [-1], [0] * 100_000], ids=repr_of
+)
+def test_a_table_or_list_that_is_none(name: str, value: Any) -> None:
+    config = {"architectures": ["Llama4ForCausalLM"], **TEXT, name: value}
+    assert dtype_of(config) == "bfloat16"
+    assert precision_of(config) in ("bf16", "fp8", "int4", "nvfp4")
+    said = said_of(config)
+    assert said == "" or said.startswith("config.json of x ")

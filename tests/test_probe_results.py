@@ -11,8 +11,10 @@ import pytest
 from infra.errors import DocumentError, HostError, UsageError
 from serving.probe import results
 from serving.probe.lengths import Lengths
+from serving.probe.metrics import Figures
 from serving.probe.results import Writer, new_writer, read
 from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
+from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Target, Workload
 
 RUN = Run(
@@ -251,3 +253,68 @@ def test_the_file_a_folder_or_a_report_stands_for(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "probe.json", results_file):
         assert results.results_path(path) == results_file
     assert results.results_path(tmp_path / "other.jsonl") == tmp_path / "other.jsonl"
+
+
+HOUR_US = 3600 * 1_000_000
+
+
+def test_a_gap_of_more_than_36_minutes_is_a_gap(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "results.jsonl")
+    writer.run(RUN)
+    writer.result(result(0, gaps_us=[3, 2**31 - 1], done_us=HOUR_US))
+    writer.result(result(1, gaps_us=[3, 2**31, 7], done_us=2 * HOUR_US))
+    writer.close(Ending(duration_us=2 * HOUR_US, clients=[]))
+    run, records = read(tmp_path / "results.jsonl")
+    samples = collect(records)
+    assert (samples.gaps.itemsize, list(samples.gaps)) == (8, [2**31 - 1, 2**31, 7])
+    made = Figures(run, samples).report()
+    assert (made.succeeded, made.output_tokens, made.duration_s) == (2, 5, 7200.0)
+    assert made.stalls is not None
+    assert made.stalls.threshold_s == pytest.approx(5 * 2147.483647)
+    assert made.peak_output_tokens_per_s == 3.0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"index": "a"}, {"index": -1}, {"status": "200"}, {"status": True}, {"gaps_us": "abc"}, {"gaps_us": [1, True]},
+     {"gaps_us": [1.5]}, {"gaps_us": [2**53]}, {"gaps_us": [2**60, -(2**60)]}, {"gaps_us": None}, {"chunk_tokens": [1]},
+     {"chunk_tokens": [1, -1]}, {"chunk_tokens": [[], {}]}, {"output_tokens": -5}, {"output_tokens": 2**42},
+     {"input_tokens": 1e5}, {"cached_tokens": [1]}, {"error": 5}, {"message": ["a"]}, {"finish_reason": 7},
+     {"uncertain": None}, {"empty_chunks": True}, {"refused": ["a"]}, {"nonsense": 1}, {"connect_us": -3},
+     {"output_chars": 2**62}, {"process": {}}, {"sent_us": 1.0}, {"sent_us": 2**52}, {"done_us": None}],
+    ids=repr,
+)  # fmt: skip
+def test_a_result_with_an_absurd_value_is_refused_by_its_line(fields: dict[str, Any], tmp_path: Path) -> None:
+    line = {"index": 0, "scheduled_us": 0, "sent_us": 1, "done_us": 9, "gaps_us": [3, 4]} | fields
+    refused(tmp_path / "results.jsonl", orjson.dumps(line))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[]", b"5", b'"end"', b'{"end": 5}', b'{"end": {}}', b"[" * 5000,
+     b'{"end": {"duration_us": 1e999, "clients": []}}',
+     b'{"end": {"duration_us": -5, "clients": []}}', b'{"end": {"duration_us": 5, "clients": [5]}}',
+     b'{"end": {"duration_us": 5, "clients": [], "counters": {"a": "b"}}}',
+     b'{"end": {"duration_us": 5, "clients": [], "counters": [1]}}',
+     b'{"end": {"duration_us": 5, "clients": [{"cpu_s": "x"}]}}',
+     b'{"end": {"duration_us": 5, "clients": [{"wall_s": 1e308}]}}',
+     b'{"end": {"duration_us": 5, "clients": [{"lag_us": [1]}]}}',
+     b'{"end": {"duration_us": 5, "clients": [], "x": 1}}'],
+)  # fmt: skip
+def test_an_end_that_is_none_is_refused_by_its_line(line: bytes, tmp_path: Path) -> None:
+    refused(tmp_path / "results.jsonl", line)
+
+
+def refused(path: Path, line: bytes) -> None:
+    path.write_bytes(RUN.model_dump_json().encode() + b"\n" + line + b"\n")
+    with pytest.raises(DocumentError) as caught:
+        list(read(path)[1])
+    assert caught.value.message == f"Line 2 of {path} is not a result of a probe."
+
+
+@pytest.mark.parametrize("when", ["", "soon", "2026-13-01", "9" * 5000, "2026-11-24\n"])
+def test_a_run_that_started_at_no_time(when: str, tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text(RUN.model_copy(update={"started_at": when}).model_dump_json() + "\n")
+    with pytest.raises(DocumentError, match="started_at: "):
+        read(path)

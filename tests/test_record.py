@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
+from infra import record
 from infra.errors import DocumentError, HostError
 from infra.record import Document, write_text_atomically
 
@@ -121,3 +122,45 @@ def test_what_is_there_and_no_file_is_written_to(tmp_path: Path) -> None:
     write_text_atomically(pipe, "new")
     assert (os.read(reader, 9), stat.S_ISFIFO(pipe.stat().st_mode)) == (b"new", True)
     os.close(reader)
+
+
+def test_a_document_without_an_end_is_refused_at_its_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record, "LARGEST_BYTES", 1000)
+    with pytest.raises(DocumentError) as error:
+        Note.read(Path("/dev/zero"))
+    assert (error.value.message, error.value.hint) == (
+        "/dev/zero is larger than 1,000 bytes, so it is no note.",
+        "See what it is: file /dev/zero",
+    )
+
+
+@pytest.mark.parametrize("number", ["9" * 4000, "-" + "9" * 4000, "1e999", "NaN", "9" * 5000, "1001"])
+def test_a_version_that_is_none_is_one_sentence(number: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        Note.parse(f'{{"schema_version": {number}}}', "x")
+    assert error.value.message.startswith("x is not a note this version can read: ")
+
+
+def test_a_name_of_a_field_moves_no_cursor() -> None:
+    with pytest.raises(DocumentError) as error:
+        Note.parse('{"count": 1, "\\u001b[2J\\nOK%s": 1}' % ("x" * 10_000), "x")
+    assert error.value.message.isprintable()
+    assert len(error.value.message) < 700
+
+
+def test_a_pipe_or_a_device_in_a_folder_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large").write_bytes(bytes(11))
+    for path, why in (
+        (tmp_path / "pipe", "cannot be read: it is no regular file"),
+        (Path("/dev/zero"), "cannot be read: it is no regular file"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (tmp_path / "none", "cannot be read: No such file or directory"),
+        (tmp_path / "large", "is larger than 10 bytes"),
+    ):
+        with pytest.raises(DocumentError) as error:
+            record.read_bytes(path, "Look.", 10)
+        assert (error.value.message, error.value.hint) == (f"{path} {why}.", "Look.")
+    assert record.read_bytes(tmp_path / "large", "", 11) == bytes(11)

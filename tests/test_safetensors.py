@@ -67,6 +67,32 @@ def test_the_bits_of_a_value(dtype: str, bits: int) -> None:
         header(a=row("BF16", [-1, -2], 0, 4)),
         header(a={"dtype": "BF16", "shape": [2], "data_offsets": [0]}),
         b"[" * 100_000,
+        b'{"a":' * 80 + b"5" + b"}" * 80,
+        b'{"a": {"dtype": "BF16", "shape": [1e999], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "BF16", "shape": [NaN], "data_offsets": [0, 4]}}',
+        b'{"a": {"dtype": "BF16", "shape": [%s], "data_offsets": [0, 4]}}' % (b"9" * 5000),
+        b'{"a": {"dtype": "BF16", "shape": [], "data_offsets": [0, %d]}}' % 2**64,
+        header(a=row("BF16", [2**63], 0, 2**64 - 1)),
+        header(a=row("BF16", [2**62, 0, 2**62], 0, 4)),
+        header(a=row("BF16", [2] * 500_000, 0, 4)),
+        header(a=row("BF16", [1] * 32 + [2], 0, 4)),
+        header(a={"dtype": "BF16", "shape": "22", "data_offsets": [0, 4]}),
+        header(a={"dtype": "BF16", "shape": [True, 2], "data_offsets": [0, 4]}),
+        header(a={"dtype": "BF16", "shape": [2.0], "data_offsets": [0, 4]}),
+        header(a={"dtype": "BF16", "shape": {"2": 1}, "data_offsets": [0, 4]}),
+        header(a={"dtype": "BF16", "shape": [2], "data_offsets": {"0": 0, "4": 0}}),
+        header(a={"dtype": "BF16", "shape": [2], "data_offsets": [0, 4, 4]}),
+        header(a={"dtype": "BF16", "shape": [2], "data_offsets": 4}),
+        header(a={"dtype": ["BF16"], "shape": [2], "data_offsets": [0, 4]}),
+        header(a={"dtype": None, "shape": [2], "data_offsets": [0, 4]}),
+        header(a=None),
+        header(a="BF16"),
+        header(**{"vision_model." * 130_000: row("BF16", [2], 0, 4)}),
+        header(**{"a" * 513: row("BF16", [2], 0, 4)}),
+        b'{"a": [' + b"[]," * 3_000_000 + b"[]]}",
+        b'{"\\ud800": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}',
+        b"\xff{}",
+        b"",
     ],
 )
 def test_a_header_that_is_none(text: bytes) -> None:
@@ -76,6 +102,34 @@ def test_a_header_that_is_none(text: bytes) -> None:
         "x is not a complete safetensors file: its header is not readable JSON of tensors."
     )
     assert caught.value.hint == HINT
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        (header(a=row("BF16", [2], 0, 4), b=row("BF16", [2], 0, 4)), 4),
+        (header(a=row("BF16", [2], 0, 4), b=row("BF16", [2], 2, 6)), 4),
+        (header(a=row("BF16", [2], 0, 4), b=row("BF16", [2], 8, 12)), 4),
+        (header(a=row("BF16", [2], 4, 8)), 0),
+        (header(a=row("BF16", [2], 2**62, 2**62 + 4)), 0),
+        (b'{"a": %s, "a": %s}' % (header(**row("BF16", [2], 0, 4)), header(**row("BF16", [2], 4, 8))), 0),
+    ],
+)
+def test_tensors_that_lie_over_each_other_or_leave_a_gap(text: bytes, at: int) -> None:
+    """Two under one name among them: of those the last counts, and the first one's place is a gap."""
+    with pytest.raises(DocumentError) as caught:
+        parse(text, 8 + len(text) + 12, "x")
+    assert caught.value.message == (
+        f"x is not a complete safetensors file: its header leaves a gap, or has two tensors in one place, at byte {at}."
+    )
+
+
+def test_tensors_in_any_order_and_empty_ones() -> None:
+    text = header(
+        b=row("BF16", [2], 4, 8), none=row("BF16", [0], 4, 4), a=row("BF16", [2], 0, 4), c=row("U8", [], 8, 9)
+    )
+    names = [tensor.name for tensor in parse(text, 8 + len(text) + 9, "x")]
+    assert names == ["b", "none", "a", "c"]
 
 
 @pytest.mark.parametrize("more", [-1, 1])

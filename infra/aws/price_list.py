@@ -1,11 +1,11 @@
 """AWS's own on-demand price of a type: what is asked of its Price List API, and the one answer that is believed."""
 
-import json
 from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
+from infra import bounded_json
 from infra.aws.api import ASK_FOR_S, Aws
 from infra.aws.failures import Refused
 from infra.aws.request import Request
@@ -92,7 +92,10 @@ def price_in(items: list[Any], instance_type: str, region: str, on: date) -> Hou
     if len(items) != 1:
         raise ValueError(f"AWS's price list has {len(items)} products for it where 1 is expected")
     try:
-        product = json.loads(items[0])
+        product = bounded_json.load(str(items[0]).encode())
+    except ValueError as error:
+        raise ValueError(f"the product cannot be read: {type(error).__name__}: {error}") from None
+    try:
         said = product["product"]["attributes"]
         rates = [
             rate
@@ -107,7 +110,7 @@ def price_in(items: list[Any], instance_type: str, region: str, on: date) -> Hou
         if len(rates) != 1:
             raise ValueError(f"the product has {len(rates)} rates where 1 is expected")
         unit, usd = rates[0]["unit"], Decimal(rates[0]["pricePerUnit"]["USD"])
-    except (KeyError, TypeError, AttributeError, InvalidOperation, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, InvalidOperation) as error:
         raise ValueError(f"the product cannot be read: {type(error).__name__}: {error}") from None
     if unit != "Hrs":
         raise ValueError(f"the price is for {unit!r}, not an hour")

@@ -100,7 +100,10 @@ def error_text(answer: object) -> str:
         inner = inner.get("error", inner.get("detail", inner.get("message", inner)))
     if isinstance(inner, dict):
         inner = inner.get("message", inner)
-    return one_line(str(inner))
+    try:
+        return one_line(str(inner))
+    except RecursionError:
+        return "an error that is nested without an end"
 
 
 def openai_counts(usage: dict[str, Any]) -> TokenCounts:

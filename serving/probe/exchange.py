@@ -6,6 +6,7 @@ from typing import Any
 
 from orjson import loads
 
+from infra import bounded_json
 from infra.printable import one_line
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.run_records import Refused, Result
@@ -195,7 +196,7 @@ def around(payload: bytes, text: str) -> tuple[bytes, bytes]:
 def refused_by(response: Response) -> Refused:
     """What the body of an error answer says; where the server sends us, and when it wants to be asked again."""
     try:
-        words = error_text(loads(response.body))
+        words = error_text(bounded_json.load(response.body))
     except ValueError:
         words = body_line(response.body, response.encoding)
     location = response.headers.get("location") if 300 <= response.status < 400 else None

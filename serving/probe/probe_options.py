@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
-import orjson
 from pydantic import Field, WrapValidator, field_validator, model_validator
 
+from infra import bounded_json
 from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
 from infra.printable import one_line
@@ -382,7 +382,7 @@ def workload_of(
 def json_object(option: str, text: str) -> dict[str, object]:
     """The JSON object in an option; an empty one for none."""
     try:
-        value = orjson.loads(text or "{}")
+        value = bounded_json.load((text or "{}").encode(errors="replace"))
     except ValueError:
         value = None
     if not isinstance(value, dict):

@@ -15,9 +15,9 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from infra import bounded_json
 from infra.errors import DocumentError, UsageError
+from infra.printable import one_line
 from serving.probe.apis import APIS, ApiName
 from serving.probe.dataset import Composer, Prompt, message
 from serving.probe.lengths import MOST_TOKENS, Lengths
@@ -65,13 +65,13 @@ def read(path: Path) -> list[Line]:
 def parse(text: bytes, number: int, path: Path) -> Line:
     """One line. Raises DocumentError."""
     try:
-        record = orjson.loads(text)
+        record = bounded_json.load(text, LONGEST_LINE_BYTES)
         if not isinstance(record, dict):
             raise ValueError("it is no JSON object")
         return Line(record)
     except ValueError as error:
         raise DocumentError(
-            f"Line {number} of {path} is no prompt: {error}.",
+            f"Line {number} of {path} is no prompt: {one_line(str(error))}.",
             'Say, e.g., {"prompt": "Hello", "output_tokens": 64}',
         ) from None
 

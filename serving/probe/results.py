@@ -250,8 +250,9 @@ def extremes(numbers: list[int]) -> tuple[int, ...]:
 def ending(record: dict[str, Any]) -> Ending:
     """The Ending in its stored form. Raises ValueError, TypeError or KeyError."""
     made = Ending(**(record | {"clients": [ClientSide(**client) for client in record["clients"]]}))
-    for each in (made, *made.clients):
-        check_kinds(each)
+    check_kinds(made)
+    for client in made.clients:
+        check_kinds(client)
     if not 0 <= made.duration_us < LONGEST_US:
         raise ValueError("a duration that is none")
     return made

@@ -4,7 +4,10 @@ Times are whole microseconds from the start of the run.
 """
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from datetime import datetime
+from typing import Annotated, ClassVar, Literal, NamedTuple
+
+from pydantic import AfterValidator
 
 from infra.record import Document, Record
 from serving.probe.spec import Load, Slo, Target, Workload
@@ -20,6 +23,12 @@ class ServerFacts(Record):
     """Whether the prompts were counted by the server's own tokenizer."""
 
 
+def a_time(text: str) -> str:
+    """The text of a time, as it is. Raises ValueError for any other."""
+    datetime.fromisoformat(text)
+    return text
+
+
 class Run(Document):
     """The first line: what was asked of whom, and when."""
 
@@ -33,7 +42,7 @@ class Run(Document):
     workload: Workload
     slo: Slo
     server: ServerFacts
-    started_at: str
+    started_at: Annotated[str, AfterValidator(a_time)]
     notes: tuple[str, ...] = ()
     """What the user must know about how the requests were made."""
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from infra.errors import UsageError
 from infra.money import Usd
-from infra.record import Document, Record
+from infra.record import Document, Line, Record
 from serving.model.memory import Term
 from serving.vllm.serve_options import ServeOptions
 
@@ -21,12 +21,12 @@ Dollars = Annotated[Usd, Field(ge=0)]
 class PlanMachine(Record):
     """The machine a plan is for: an EC2 type, a COUNTxGPU shape, or `local`."""
 
-    name: str
-    gpu: str
+    name: Line
+    gpu: Line
     """The GPU's name in the catalogue, or `cpu`."""
     gpu_count: int = Field(ge=0)
     hosts: Count = 1
-    instance_type: str | None = None
+    instance_type: Line | None = None
     """The EC2 type, for a machine that EC2 rents out."""
 
 
@@ -82,7 +82,7 @@ class Throughput(Record):
     ttft_s: Positive
     tpot_s: Positive
     concurrency: Count
-    basis: str
+    basis: Line
     running: int = 0
     """Requests that run at once; the rest of the concurrency waits."""
     band: float = 0.0
@@ -102,10 +102,10 @@ class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
     usd_per_hour: Dollars
-    region: str
-    purchase: str
+    region: Line
+    purchase: Line
     checked_on: date
-    source: str
+    source: Line
 
 
 class Workload(Record):
@@ -123,14 +123,14 @@ class Plan(Document):
     document: Literal["plan"] = "plan"
     schema_version: Literal[1] = 1
 
-    model: str
-    precision: str
+    model: Line
+    precision: Line
     machine: PlanMachine
-    vllm_version: str
+    vllm_version: Line
     workload: Workload
     fits: bool
     verdict: Verdict
-    reason: str
+    reason: Line
     parallel: Parallel
     memory: Memory
     kv: Kv
@@ -138,12 +138,12 @@ class Plan(Document):
     price: Price | None
     usd_per_mtok: Dollars | None
     serve: ServeOptions
-    notes: tuple[str, ...]
+    notes: tuple[Line, ...]
     terms: tuple[Term, ...] = ()
     """The memory terms behind `memory`, each with its error and source."""
     curve: tuple[CurvePoint, ...] = ()
     """The prediction against concurrency; empty in rankings and where no speed is predicted."""
-    region: str | None = None
+    region: Line | None = None
     """The AWS region that was asked for; a price has one even where none was."""
     saturation_concurrency: int | None = None
     """Beyond it more requests at once bring little, or only wait."""

@@ -21,6 +21,7 @@ PHASES = (
     (r"init engine .* took ([\d.]+) s", "the engine is ready, after {0} s"),
     (r"Application startup complete", "the server listens"),
 )
+LONGEST_LINE = 4096
 # Slow disks exist: weights are counted at 200 MB/s, half as long again, and ten minutes for compiling and graphs.
 BYTES_PER_S, MARGIN, COMPILE_S = 200e6, 1.5, 600
 
@@ -33,7 +34,7 @@ def phases(lines: Iterable[str]) -> tuple[str, ...]:
 def phase(line: str) -> str:
     """What one line means, or "" when it is not one of the known ones."""
     for pattern, words in PHASES:
-        match = re.search(pattern, line)
+        match = re.search(pattern, line[:LONGEST_LINE])
         if match:
             return words.format(*match.groups())
     return ""
