@@ -4,14 +4,14 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from infra.home import home
+from infra.home import home, is_private, make_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes as Axes
@@ -94,13 +94,19 @@ def matplotlib_at_home() -> Iterator[None]:
 
 
 def cache_folder() -> str:
-    """$CORRAL_HOME/cache/matplotlib, or a temporary folder where that cannot be made."""
+    """$CORRAL_HOME/cache/matplotlib, or a temporary folder of this user's where that cannot be made.
+
+    Where there is none either, matplotlib finds one itself.
+    """
     folder = home() / "cache" / "matplotlib"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return str(Path(tempfile.gettempdir()) / "corral-matplotlib")
-    return str(folder)
+    with suppress(OSError):
+        make_folder(folder)
+        return str(folder)
+    folder = Path(tempfile.gettempdir()) / f"corral-matplotlib-{os.getuid()}"
+    with suppress(OSError):
+        if is_private(folder):
+            return str(folder)
+    return os.devnull
 
 
 def for_page(text: str, name: str, says: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from infra.errors import CorralError, HostError
+from infra.home import make_folder
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def is_taken(file: IO[str]) -> bool:
 def opened(path: Path) -> IO[str]:
     """The lock's file, made if need be; one that is there can be locked on a read-only disk too. Raises OSError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path.open("a")
     except OSError:
         if not path.exists():

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from infra.errors import DocumentError, HostError
+from infra.home import make_folder
 from infra.printable import one_line, sentence
 
 # No document of ours has a tenth of it.
@@ -188,7 +189,7 @@ def write_text_atomically(path: Path, text: str, mode: int = 0o600) -> None:
         if path.exists() and not path.is_file():
             path.write_text(text, encoding="utf-8")
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

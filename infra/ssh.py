@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +22,7 @@ from infra import deadline
 from infra.bounded_process import LastWords, TooMuch, heard
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.facts import HostFacts, parse, script
+from infra.home import home, is_private, make_folder
 from infra.host import HostFile
 from infra.printable import one_line
 from infra.record import Record
@@ -349,29 +351,25 @@ def client(socket: Path) -> list[str]:
 def sockets() -> Path:
     """The folder of the connections' sockets: short, since a socket's path may have 107 characters, and private.
 
-    In memory where the disk takes none.
+    In memory, or in the home, where the disk takes none or somebody else has one of that name.
     """
-    try:
-        folder = private(Path(os.environ.get("TMPDIR") or "/tmp"))
-    except OSError:
-        folder = private(Path("/dev/shm"))
-    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
-        raise HostError(
-            f"{folder} belongs to somebody else.", "Remove it, or set TMPDIR to a folder of yours."
-        )
-    return folder
+    name = f"corral-ssh-{os.getuid()}"
+    first = Path(os.environ.get("TMPDIR") or "/tmp") / name
+    for folder in (first, Path("/dev/shm") / name, home() / "ssh"):
+        with suppress(OSError):
+            if folder.parent == home():
+                make_folder(home())
+            if is_private(folder):
+                return folder
+    raise HostError(
+        f"{first} belongs to somebody else, or cannot be made.",
+        "Set TMPDIR to a folder of yours, and a short one.",
+    )
 
 
 def scratch() -> IO[bytes]:
     """A file in memory for what a client is told or says: a full disk is no obstacle."""
     return os.fdopen(os.memfd_create("corral-ssh"), "w+b")
-
-
-def private(parent: Path) -> Path:
-    """The folder of that name there, made if need be. Raises OSError."""
-    folder = parent / f"corral-ssh-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 def no_client() -> HostError:

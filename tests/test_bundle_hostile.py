@@ -109,7 +109,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a part of what is there": (listing(stored("p", part_of="plan.json")), "a part of another file"),
     "a capital": (listing(stored("model/CONFIG.json")), "differs only in its letters"),
     "65 folders": (listing(stored("d/" * 64 + "x")), "is no path inside of the bundle"),
-    "a name of 256 letters": (listing(stored("x" * 256)), "is no path inside of the bundle"),
+    "a name of 256 letters": (listing(stored("x" * 256)), "is not a bundle manifest"),
     "an escape in a name": (listing(stored("\x1b[2J")), r"'\x1b[2J' is no path inside of the bundle"),
     "what is being written": (listing(stored(".writing")), "is the manifest's own"),
     "an escape in a version": (lambda folder: restate(folder, vllm_version="\x1b]0;x\x07"), "on one line"),

@@ -11,6 +11,7 @@ from deploy.bundle.verify import other_machine, other_manifest, verify
 from deploy.targets.deployment import home
 from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError
+from infra.home import make_folder
 from infra.record import Record
 from serving.sizing.plan import Plan
 from serving.vllm.engine import bundled, lock
@@ -99,7 +100,7 @@ def make(folder: Path, bundle: Bundle, place: Path, progress: Callable[[str], No
     take_away(half)  # of an install that was killed
     meter = Meter("installed", sum(size_bytes(parts) for _, parts in wanted(bundle)), progress)
     try:
-        half.mkdir(parents=True)
+        make_folder(half)
         half.chmod(0o755)
         with Beneath(half) as below:
             for name, parts in wanted(bundle):

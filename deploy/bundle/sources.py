@@ -67,13 +67,14 @@ def engine_for(plan: Plan, environment: Path | None) -> Engine:
 
 
 def named_engine(environment: Path) -> Engine:
-    """The engine of an environment. Raises UsageError for a folder that is none."""
+    """The engine of an environment. Raises UsageError for a folder that is none, ServerError for another's."""
     vllm = environment.resolve() / "bin" / "vllm"
     if not os.access(vllm, os.X_OK):
         raise UsageError(
             f"{environment} is no environment with vLLM: it has no bin/vllm.",
             "Make one, no GPU is needed for it: python3 -m venv VENV && VENV/bin/pip install vllm",
         )
+    engine.require_ours(vllm, home())
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
 
 

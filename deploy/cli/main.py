@@ -54,6 +54,7 @@ def corral(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
     interrupts.heed()
+    os.umask(os.umask(0o022) | 0o022)  # nobody else writes what corral and its children make
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     interrupts.ignore()
     sys.exit(code)

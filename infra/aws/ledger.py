@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from infra.aws.request import Request
 from infra.errors import HostError
+from infra.home import make_folder
 from infra.record import Record
 
 # What an answer may be when the call was carried out all the same.
@@ -64,7 +65,7 @@ class Ledger:
     def append(self, entry: Entry) -> None:
         """Add a line and see it onto the disk. Raises HostError when the disk refuses."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(entry.model_dump_json(exclude_defaults=True) + "\n")
                 file.flush()

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.home import make_folder
 from serving.model import tiny_tokenizer
 
 Layout = Literal["text", "multimodal"]
@@ -30,7 +31,7 @@ def make(folder: Path, layout: Layout = "text", seed: int = 1) -> Path:
     `text` is Llama4ForCausalLM in one shard; `multimodal` is Llama4ForConditionalGeneration in two, with an index.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     tiny_tokenizer.write(folder)
     write_json(folder / "config.json", text_config() if layout == "text" else multimodal_config())
     write_json(folder / "generation_config.json", generation_config())

@@ -11,7 +11,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from infra.home import home
+from infra.home import home, make_folder, others_can_change
 
 SOURCE = Path(__file__).with_name("reader.c")
 COMPILER = "cc"
@@ -72,14 +72,16 @@ class NotCompiled(Exception):
 
 @cache
 def library() -> ctypes.CDLL:
-    """The library, compiled first where this machine has none of this source. Raises NotCompiled."""
+    """The library, compiled first where there is none of this source that is surely ours. Raises NotCompiled."""
     if sys.platform != "linux" or sys.maxsize < 2**32:
         raise NotCompiled("it is for 64-bit Linux")
     source = SOURCE.read_bytes()
     mark = hashlib.sha256(source + f"{platform.machine()} {OPTIONS}".encode()).hexdigest()[:16]
     path = home() / "cache" / "probe" / f"reader-{mark}.so"
     try:
-        if not path.exists():
+        if path.parent.exists() and (why := others_can_change(path.parent, home())):
+            raise NotCompiled(why)
+        if not path.is_file() or others_can_change(path, home()):
             compile_to(path)
         loaded = ctypes.CDLL(str(path))
     except OSError as error:
@@ -95,7 +97,7 @@ def compile_to(path: Path) -> None:
     compiler = shutil.which(COMPILER)
     if compiler is None:
         raise NotCompiled(f"this machine has no C compiler ({COMPILER})")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / path.name
         try:
@@ -112,4 +114,5 @@ def compile_to(path: Path) -> None:
         if done.returncode:
             reasons = done.stderr.strip().splitlines() or ["no reason given"]
             raise NotCompiled(f"{COMPILER} failed: {reasons[-1][:120]}")
+        made.chmod(0o700)
         os.replace(made, path)

@@ -17,6 +17,7 @@ import orjson
 
 from infra import bounded_json
 from infra.errors import DocumentError, HostError, UsageError
+from infra.home import make_folder
 from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run
 
 RESULTS, REPORT = "results.jsonl", "probe.json"
@@ -40,7 +41,7 @@ class Writer:
         try:
             folders = (path.parent, *path.parent.parents)
             self._made = [folder for folder in folders if not folder.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise unwritable(path, error) from None

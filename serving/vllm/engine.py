@@ -15,6 +15,7 @@ from typing import Any, Literal
 from infra import locks
 from infra.data import shipped_table
 from infra.errors import HostError, ServerError
+from infra.home import make_folder, others_can_change
 from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
 from serving.vllm import cpu_engine_fixes
@@ -30,6 +31,11 @@ PIP_SETTINGS = {
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
     "PIP_CERT": "SSL_CERT_FILE",
 }
+# What decides which code an environment runs.
+ENVIRONMENT = (
+    "pyvenv.cfg", "bin/python", "lib/python3*/site-packages", "lib/python3*/site-packages/vllm",
+    "lib/python3*/site-packages/vllm/__init__.py",
+)  # fmt: skip
 UV_MILESTONES = ("Resolved", "Downloading", "Downloaded", "Prepared", "Installed", "Bytecode compiled")
 
 
@@ -58,8 +64,31 @@ class Recipe(Record):
 def find(home: Path, environ: Mapping[str, str]) -> Engine:
     """Find the engine to start: $CORRAL_VLLM, else a bundle's, else the one corral installed, else `vllm` on PATH.
 
-    Raises ServerError when there is none.
+    Raises ServerError when there is none, or somebody else can have written it.
     """
+    found = first(home, environ)
+    require_ours(found.vllm, home)
+    return found
+
+
+def require_ours(vllm: Path, home: Path) -> None:
+    """Raise ServerError where somebody but this user and root can have written what is run of an engine."""
+    prefix = vllm.parent.parent
+    is_environment = (prefix / "pyvenv.cfg").is_file()
+    patterns = ENVIRONMENT if is_environment else ()
+    top = prefix if is_environment else vllm.parent
+    if top.resolve().is_relative_to(home.resolve()):
+        top = home
+    for path in (vllm, *(path for pattern in patterns for path in sorted(prefix.glob(pattern)))):
+        if why := others_can_change(path, top):
+            raise ServerError(
+                f"The vLLM at {vllm} is not run: {why}.",
+                "Once you know that nobody changed it, make it yours (chown) and yours alone to write (chmod go-w).",
+            )
+
+
+def first(home: Path, environ: Mapping[str, str]) -> Engine:
+    """The first of these that there is."""
     named = environ.get("CORRAL_VLLM")
     if named:
         path = Path(named)
@@ -242,7 +271,7 @@ def first_run(home: Path) -> None:
 
 def check_disk(home: Path) -> None:
     """Raise HostError when the disk cannot hold the engine."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     free_gib = shutil.disk_usage(home).free / 2**30
     if free_gib < recipe().disk_gib:
         raise HostError(
