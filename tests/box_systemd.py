@@ -41,13 +41,15 @@ def main() -> None:
 
 def journal(arguments: list[str]) -> None:
     """The server's own words, whichever way they are asked for."""
-    options = {"--no-pager", "--output=cat", "--follow"}
+    options, last = {"--no-pager", "--output=cat", "--follow"}, 0
     for word in arguments:
-        if word not in options and not re.match(
+        if lines := re.fullmatch("--lines=([0-9]+)", word):
+            last = int(lines[1])
+        elif word not in options and not re.match(
             r"--unit=corral-\S+\.service$|_SYSTEMD_INVOCATION_ID=|INVOCATION_ID=|\+$", word
         ):
             sys.exit(f"journalctl: unrecognized option '{word}'")
-    print((BOX / "journal").read_text(), end="")
+    print("".join((BOX / "journal").read_text().splitlines(keepends=True)[-last:]), end="")
 
 
 def show(arguments: list[str]) -> None:
