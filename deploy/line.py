@@ -181,7 +181,7 @@ def extend(name: str, minutes: int) -> datetime:
     place = place_of(deployment)
     if not isinstance(place, EndsByItself):
         raise UsageError(
-            f"{name} is not rented: it has no time limit to move.",
+            f"{name} has no time limit to move: nothing there ends by itself.",
             f"End it when you like: corral down {name}",
         )
     return place.extend(deployment, minutes)

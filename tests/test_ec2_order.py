@@ -416,7 +416,7 @@ def test_what_was_never_made_here_is_looked_for_on_ec2_only_when_said(
 def test_only_what_is_rented_has_an_end_to_move(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     make(plan, "local", "t1").write(folder("t1") / "deployment.json")
     assert run(["extend", "t1", "2h"]) == 2
-    assert "t1 is not rented" in capsys.readouterr().err
+    assert "t1 has no time limit to move" in capsys.readouterr().err
 
 
 def test_the_policy_is_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
