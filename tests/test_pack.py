@@ -66,6 +66,37 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
         pack.pack_file(engine, tmp_path / "nowhere" / "engine.tar")
 
 
+def test_the_file_is_written_through_no_link_and_what_a_killed_pack_left_is_replaced(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """In /tmp, say, where somebody else may have a link of that name."""
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / ".engine.tar.half").symlink_to("precious")
+    (tmp_path / "engine.tar").symlink_to("precious")
+    packed = pack.pack_file(engine, tmp_path / "engine.tar")
+    assert (tmp_path / "precious").read_text() == "x"
+    assert tarfile.is_tarfile(packed.path)
+    assert not packed.path.is_symlink()
+    assert not (tmp_path / ".engine.tar.half").exists()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_the_modes_do_not_hang_on_the_umask(umask: int, engine: Engine, tmp_path: Path) -> None:
+    """A host's server is another user, who must be able to read what only its owner can read here."""
+    prefix = engine.vllm.parent.parent
+    (prefix / "lib" / "tool").touch()
+    for path, mode in (
+        (prefix / "lib" / "tool", 0o777),
+        (prefix / "lib", 0o777),
+        (prefix / "lib" / "libiomp5.so", 0o666),
+    ):
+        path.chmod(mode & ~umask)
+    packed = pack.pack_file(engine, tmp_path / "engine.tar")
+    with tarfile.open(packed.path) as tar:
+        modes = {name: tar.getmember(name).mode for name in ("lib", "lib/tool", "lib/libiomp5.so")}
+    assert modes == {"lib": 0o755, "lib/tool": 0o755, "lib/libiomp5.so": 0o644}
+
+
 def test_a_reader_that_leaves_is_told_apart_from_a_tar_that_fails(engine: Engine) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -155,6 +155,33 @@ def test_the_page_is_made_again_from_its_folder(tmp_path: Path, capsys: pytest.C
     assert (capsys.readouterr().out, (tmp_path / "report.html").read_text()) == (first, page)
 
 
+@pytest.mark.parametrize("name", ["plan.json", "probe.json", "comparison.json", "report.html"])
+@pytest.mark.parametrize("content", ['{"format_version": "1.2"}', "[1]", "precious", '{"document": "order"}'])
+def test_what_is_no_reports_is_not_written_over(
+    name: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Terraform's plan.json, say."""
+    (tmp_path / name).write_text(content)
+    documents = ["--plan", str(DATA / "plan.json"), "--probe", str(DATA / "probe.json")]
+    assert run(["compare", *documents, "--output", str(tmp_path)]) == 2
+    kind = {"plan.json": "plan", "probe.json": "probe report"}.get(name, name.rpartition(".")[0])
+    assert f"error: {tmp_path / name} is there and is no {kind} of corral's.\n" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == {name: content}
+
+
+def test_a_report_is_written_over_a_report(tmp_path: Path) -> None:
+    """Of whatever version, and beside other files."""
+    documents = ["--plan", str(DATA / "plan.json"), "--probe", str(DATA / "probe.json")]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert run(["compare", *documents, "--output", str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    (tmp_path / "report.html").write_text("of another version")
+    (tmp_path / "comparison.json").write_text('{"document": "comparison", "schema_version": 99}')
+    assert run(["compare", *documents, "--output", str(tmp_path)]) == 0
+    assert (tmp_path / "report.html").read_text() == page
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_a_folder_without_a_comparison_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

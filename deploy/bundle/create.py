@@ -86,10 +86,10 @@ def check_folder(folder: Path, sources: Sources) -> None:
     """Raise UsageError for a folder that holds anything but what an earlier create wrote, or the model itself."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", ELSEWHERE)
-    inputs = (sources.model.resolve(), sources.prefix.resolve())
-    if any(path.is_relative_to(folder.resolve()) for path in inputs):
+    inputs, output = (sources.model.resolve(), sources.prefix.resolve()), Path(os.path.realpath(folder))
+    if any(path.is_relative_to(output) for path in inputs):
         raise UsageError(f"What is to be packed lies in {folder} itself.", "Name another folder: --output")
-    if any(folder.resolve().is_relative_to(path) for path in inputs):
+    if any(output.is_relative_to(path) for path in inputs):
         raise UsageError(f"{folder} lies in what is to be packed.", "Name another folder: --output")
     if folder.is_dir() and any(folder.iterdir()):
         with opened(folder):

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from deploy.bundle.manifest import LARGEST_MANIFEST, MANIFEST, UNFINISHED, WRITING, Bundle, Stored
 from infra.archive import shown
 from infra.beneath import Beneath
-from infra.errors import DocumentError, UsageError
+from infra.errors import CorralError, UsageError
 
 BEGUN = "corral bundle create was not finished here. Run it again; it goes on.\n"
 # What is read before anything is written; the larger ones are read before they are replaced.
@@ -123,7 +123,7 @@ def of_manifest(below: Beneath) -> tuple[Stored, ...] | None:
     try:
         with below.read(MANIFEST) as file:
             return Bundle.parse(file.read(LARGEST_MANIFEST), MANIFEST).files
-    except (OSError, DocumentError):
+    except (OSError, CorralError):
         return None
 
 

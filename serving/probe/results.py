@@ -20,6 +20,8 @@ from infra.errors import DocumentError, HostError, UsageError
 from infra.home import make_folder
 from serving.probe.run_records import ClientSide, Ending, Refused, Result, Run
 
+# A link of that name leads to something that is no result.
+NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 RESULTS, REPORT = "results.jsonl", "probe.json"
 LONGEST_FIRST_BYTES = 64 * 1024 * 1024
 LONGEST_US = 40 * 86400 * 1_000_000
@@ -42,7 +44,7 @@ class Writer:
             folders = (path.parent, *path.parent.parents)
             self._made = [folder for folder in folders if not folder.exists()]
             make_folder(path.parent)
-            self._file = path.open("wb", buffering=0)
+            self._file = os.fdopen(os.open(path, NEW, 0o644), "wb", buffering=0)
         except OSError as error:
             raise unwritable(path, error) from None
 

@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import tarfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from infra.beneath import Beneath
 from infra.errors import HostError, ServerError
 from infra.record import Record
 from serving.vllm.engine import Engine
@@ -55,15 +57,22 @@ def python_of(prefix: Path) -> str:
 def pack_file(engine: Engine, path: Path) -> Packed:
     """Pack an engine into a file, which is there whole or not at all. Raises HostError when the disk refuses."""
     prefix = prefix_of(engine.vllm)
-    half = path.with_name(f".{path.name}.half")
+    half = f".{path.name}.half"
     try:
-        with half.open("wb") as file:
-            pack(prefix, file)
-        half.replace(path)
+        with Beneath(path.parent) as below:
+            with suppress(FileNotFoundError):
+                below.remove(half)  # of a pack that was killed
+            with below.create(half) as made:
+                try:
+                    # tar writes to it meanwhile, so it is read by no other buffer.
+                    with open(os.dup(made.fileno()), "wb") as file:
+                        pack(prefix, file)
+                    below.rename(half, path.name)
+                except BaseException:
+                    below.remove(half)
+                    raise
     except OSError as error:
         raise HostError(f"{path} cannot be written: {error.strerror}.", "Check the folder: df -h") from None
-    finally:
-        half.unlink(missing_ok=True)
     gib = path.stat().st_size / 2**30
     return Packed(path=path, version=engine.version, python=python_of(prefix), gib=gib)
 

@@ -102,6 +102,8 @@ def make_private(path: Path) -> None:
         raise HostError(
             f"{path} belongs to somebody else.", "Remove it, or set CORRAL_HOME to a shorter path."
         )
+    if status.st_mode & 0o077:
+        path.chmod(0o700)
 
 
 @contextmanager
