@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from deploy.line import Approve
+from deploy.targets.abilities import SendsFiles
 from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.hub_weights import TokenFile
@@ -15,6 +16,7 @@ from deploy.targets.table import PLACES, default
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.asked import either
 from infra.errors import UsageError
+from infra.printable import sentence
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
 
@@ -39,28 +41,50 @@ def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
     place = place_called(where.target)
     planned = deployment_for(Plan.read(plan), where.target, where.name)
     deployment, of_place = place.wished(planned, of_place)
+    if isinstance(place, SendsFiles):
+        place.check_files(deployment, plan.parent)
     return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
 
 
 def approval(yes: bool) -> Approve:
-    """The checks, and the question before money is spent: price and time limit, y or n."""
+    """The checks, what would leave this machine, and the question before that and before money is spent: y or n."""
 
     def approve(offer: Offer) -> None:
         for check in offer.checks:
             progress(
                 f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
             )
+        for line in offer.sent:
+            progress(f"leaves this machine: {sentence(line)}")
+        if offer.is_planned and not yes:
+            confirm(SENDING)
         if offer.cost and not yes:
-            confirm(offer.cost)
+            progress(offer.cost)
+            confirm(RENTING)
 
     return approve
 
 
-def confirm(sentence: str) -> None:
+class Question(NamedTuple):
+    """A question, and what is said where the answer is no, or nobody is there to give one."""
+
+    question: str
+    nobody: str
+    no: str
+
+
+RENTING = Question("Rent it?", "Nobody is there to confirm the cost.", "Not confirmed; nothing was rented.")
+SENDING = Question("Send it?", "Nobody is there to confirm what is sent.", "Not confirmed; nothing was sent.")
+
+ADOPTING = Question(
+    "Take it over?", "Nobody is there to confirm it.", "Not confirmed; nothing was taken over."
+)
+
+
+def confirm(asked: Question) -> None:
     """Ask. Raises UsageError where nobody can answer, or the answer is no."""
-    progress(sentence)
     if not is_somebody_there():
-        raise UsageError("Nobody is there to confirm the cost.", "Say so beforehand: --yes")
-    print("Rent it? [y/N] ", end="", file=sys.stderr, flush=True)
+        raise UsageError(asked.nobody, "Say so beforehand: --yes")
+    print(f"{asked.question} [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("Not confirmed; nothing was rented.", "")
+        raise UsageError(asked.no, "")

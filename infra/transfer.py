@@ -1,7 +1,8 @@
-"""A folder copied to a host over SSH, file by file as needed, and proved equal by SHA-256 on both sides."""
+"""Files of a folder copied to a host over SSH, each as needed, and proved equal by SHA-256 on both sides."""
 
 import hashlib
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -17,10 +18,9 @@ find . -type f -exec sha256sum {} +
 """
 
 
-def manifest(folder: Path) -> dict[str, str]:
-    """Relative path -> SHA-256 of every file below a folder. Links are followed: the Hub's cache is made of them."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
+def manifest(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """Name -> SHA-256 of files of a folder. Links are followed: the Hub's cache is made of them."""
+    return {name: sha256(folder / name) for name in names}
 
 
 def sha256(path: Path) -> str:
@@ -29,12 +29,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def copy_folder(host: Host, local: Path, remote: str) -> int:
-    """Make the remote folder hold what the local one holds; return how many files had to be sent.
+def copy_files(host: Host, local: Path, names: Sequence[str], remote: str) -> int:
+    """Make the remote folder hold those files of the local one; return how many had to be sent.
 
     Safe to call again: what is there and equal is not sent twice. Raises HostError when a file differs afterwards.
     """
-    wanted = manifest(local)
+    wanted = manifest(local, names)
     there = remote_manifest(host, remote)
     missing = [name for name, checksum in wanted.items() if there.get(name) != checksum]
     if missing:

@@ -45,6 +45,14 @@ def checkpoint() -> tuple[dict[str, bytes], Plan]:
         return tree(model), plan
 
 
+def a_checkpoint(folder: Path) -> Path:
+    """A tiny checkpoint in that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in checkpoint()[0].items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
 def a_plan(folder: Path) -> None:
     """A plan.json for a tiny model beside it, which has a licence and what `hf download` leaves."""
     files, plan = checkpoint()

@@ -343,9 +343,24 @@ def packing(root: Path, output: Path) -> Packing:
     return Packing(output=output, engine=root / "engine", model=root / "model", without_corral=True)
 
 
-@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "a" * 250, "CONFIG.json", "\udcff"])
-def test_a_model_no_bundle_can_name_is_one_sentence(name: str, root: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["a\nb", "\x1b[2J", "a" * 250, "CONFIG.json", "\udcff", "id_rsa", "sub/x.json"]
+)
+def test_what_is_no_checkpoints_own_is_not_packed_however_it_is_called(name: str, root: Path) -> None:
+    before = tree(root / "model")
+    (root / "model" / name).parent.mkdir(exist_ok=True)
     (root / "model" / name).touch()
+    create(root / "plan.json", packing(root, root / "out"), print)
+    assert tree(root / "out/model") == {key: value for key, value in before.items() if key != ".cache/lock"}
+
+
+@pytest.mark.parametrize("name", ["a" * 240 + ".safetensors", "Model-00001-of-00002.safetensors"])
+def test_a_model_no_bundle_can_name_is_one_sentence(name: str, root: Path) -> None:
+    model = root / "model"
+    (model / name).write_bytes((model / "model-00001-of-00002.safetensors").read_bytes())
+    index = json.loads((model / "model.safetensors.index.json").read_text())
+    index["weight_map"]["again"] = name
+    (model / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UsageError, match="The model cannot be packed: ") as caught:
         create(root / "plan.json", packing(root, root / "out"), print)
     assert caught.value.message.isprintable()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bundling import a_checkpoint, tree
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ssh import host_checks, host_setup, tunnels
@@ -36,10 +37,7 @@ def over(count: int, **changes: Any) -> Deployment:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    found = tmp_path / "a 'model'"
-    found.mkdir()
-    (found / "config.json").write_text("{}")
-    return found
+    return a_checkpoint(tmp_path / "a 'model'")
 
 
 @pytest.fixture
@@ -57,9 +55,11 @@ def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, e
         "wheelhouse": None,
         "python": "3.11",
         "version": "0.33.0",
+        "wheels": (),
         "model": model,
+        "model_files": tuple(sorted(tree(model))),
         "chat_template": None,
-        "disk_gib": pytest.approx(12.0),
+        "disk_gib": pytest.approx(12.0 + sum(map(len, tree(model).values())) / 2**30),
     }
     setup = host_setup.host_setup(deployment(model=str(model), engine=str(engine)), bring)
     assert setup.argv[:2] == ("serve", "/opt/corral/scout/model")

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from bad_disk import CLOSED, FULL, Disk
+from bundling import a_checkpoint, checkpoint, tree
 from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
@@ -72,9 +73,7 @@ def corral(capsys: pytest.CaptureFixture[str]) -> Corral:
 @pytest.fixture
 def plan(tmp_path: Path) -> Path:
     """A plan for two H100, of a model that is here."""
-    model = tmp_path / "the 'model'"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
+    model = a_checkpoint(tmp_path / "the 'model'")
     found = Plan.read(DATA / "hosts/plan.json")
     serve = found.serve.model_copy(update={"model": str(model), "port": free_port(), "shutdown_timeout": 1})
     found.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
@@ -105,7 +104,7 @@ def provisioned(box: Box, corral: Corral, plan: Path, tmp_path: Path) -> Box:
 def test_an_owned_host_from_provision_to_down(provisioned: Box, corral: Corral) -> None:
     box = provisioned
     assert json.loads(corral("status", "scout", "--json")[1])["state"] == "provisioned"
-    assert (box.path(ROOT) / "model/config.json").read_text() == "{}"
+    assert tree(box.path(ROOT) / "model") == checkpoint()[0]
 
     code, said, complaint = corral("serve", "scout", "--json")
     assert code == 0, complaint

@@ -12,7 +12,7 @@ from infra import bounded_process, deadline
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.host import HostFile
 from infra.ssh import Host
-from infra.transfer import copy_folder
+from infra.transfer import copy_files
 
 # The last argument is the line the login shell over there would get.
 RUNS_HERE = """\
@@ -221,7 +221,7 @@ def folder_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()}
 
 
-def test_a_folder_is_copied_once_and_a_changed_file_again(fake_ssh: Path, tmp_path: Path) -> None:
+def test_files_are_copied_once_and_a_changed_one_again_and_no_other(fake_ssh: Path, tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there $(x)"
     (here / "sub").mkdir(parents=True)
     (here / "sub" / "a b'\nc\\d").write_text("1")
@@ -229,12 +229,14 @@ def test_a_folder_is_copied_once_and_a_changed_file_again(fake_ssh: Path, tmp_pa
     (here / "blob").chmod(0o600)
     (here / "link").symlink_to("blob")
     host = Host("gpu-1")
-    assert copy_folder(host, here, str(there)) == 3
-    assert folder_of(there) == folder_of(here)
+    names = sorted(folder_of(here))
+    (here / "id_rsa").write_text("a key")
+    assert copy_files(host, here, names, str(there)) == 3
+    assert folder_of(there) == {name: content for name, content in folder_of(here).items() if name in names}
     assert stat.S_IMODE((there / "blob").stat().st_mode) == 0o644
-    assert copy_folder(host, here, str(there)) == 0
+    assert copy_files(host, here, names, str(there)) == 0
     (there / "blob").write_text("flipped")
-    assert copy_folder(host, here, str(there)) == 1
+    assert copy_files(host, here, names, str(there)) == 1
     assert (there / "blob").read_text() == "2"
 
 
@@ -244,7 +246,7 @@ def test_a_file_that_arrives_changed_is_found(fake_ssh: Path, tmp_path: Path) ->
     broken = 'case $1 in -x) cat >/dev/null; mkdir -p "$4"; echo weightz >"$4/shard";; *) exec /bin/tar "$@";; esac'
     write(fake_ssh.with_name("tar"), f"#!/bin/sh\n{broken}\n")
     with pytest.raises(HostError, match="shard is not the same in gpu-1:.* as here after it was copied"):
-        copy_folder(Host("gpu-1"), tmp_path / "here", str(tmp_path / "there"))
+        copy_files(Host("gpu-1"), tmp_path / "here", ["shard"], str(tmp_path / "there"))
 
 
 # What floods us, ended at its bound

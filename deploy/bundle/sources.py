@@ -8,15 +8,13 @@ from typing import NamedTuple
 from deploy.targets.deployment import deployment_for, home
 from deploy.targets.table import default
 from infra.errors import UsageError
-from serving.model import checkpoint, precheck
+from serving.model import checkpoint, checkpoint_files, precheck
 from serving.model.config import precision_of
 from serving.sizing.plan import Plan
-from serving.vllm import engine
+from serving.vllm import chat_template, engine
 from serving.vllm import versions as vllm_versions
 from serving.vllm.engine import Engine
 from serving.vllm.pack import LEFT_HERE, prefix_of
-
-LICENCES = ("LICENSE", "LICENCE", "NOTICE", "USE_POLICY")
 
 
 class Sources(NamedTuple):
@@ -44,10 +42,8 @@ def checked_sources(
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)
     vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
-    template = Path(made.plan.serve.chat_template) if made.plan.serve.chat_template else None
-    if template and not template.is_file():
-        raise UsageError(f"The plan's chat template is not here: {template}.", "Correct the plan's path.")
     folder = model_for(made.plan, model)
+    template = template_for(made.plan, (plan_file.parent, folder))
     prefix = prefix_of(packed.vllm)
     warn(made.plan, packed, prefix, licences(folder), progress)
     return Sources(made.name, made.plan, packed, prefix, folder, template)
@@ -86,7 +82,7 @@ def model_for(plan: Plan, named: Path | None) -> Path:
             f"The plan's model {plan.serve.model} is not a folder of this machine.",
             f"hf download {plan.serve.model} --local-dir FOLDER, then: --model FOLDER",
         )
-    checkpoint.read(folder)
+    checkpoint_files.own_files(folder)
     precheck.check_tokenizer(folder)
     precision = precision_of(checkpoint.json_file(folder / "config.json"))
     if precision != plan.precision:
@@ -97,16 +93,27 @@ def model_for(plan: Plan, named: Path | None) -> Path:
     return folder
 
 
-def model_files(folder: Path) -> list[Path]:
-    """The checkpoint's files, but for hidden ones (hf download keeps its locks there). Links are followed."""
-    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [path for path in files if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+def template_for(plan: Plan, folders: tuple[Path, ...]) -> Path | None:
+    """The plan's chat template, which lies below one of the folders. Raises UsageError for what is none."""
+    said = plan.serve.chat_template
+    if not said:
+        return None
+    template = chat_template.file_here(said)
+    if template is None:
+        raise UsageError(f"The plan's chat template is not here: {said}.", "Correct the plan's path.")
+    chat_template.check_place(template, folders)
+    chat_template.read(template)
+    return template
+
+
+def model_files(folder: Path) -> tuple[Path, ...]:
+    """The checkpoint's own files, and nothing else of its folder. Raises DocumentError where one is another's."""
+    return checkpoint_files.own_files(folder)
 
 
 def licences(folder: Path) -> tuple[str, ...]:
     """The names of the licence files of a checkpoint."""
-    names = (path.relative_to(folder).as_posix() for path in model_files(folder))
-    return tuple(name for name in names if Path(name).name.upper().startswith(LICENCES))
+    return tuple(path.name for path in model_files(folder) if checkpoint_files.is_licence(path.name))
 
 
 def engine_bytes(prefix: Path) -> int:

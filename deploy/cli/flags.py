@@ -12,7 +12,7 @@ PlanFile = Annotated[
     Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending, sending or taking over.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Json, Yes
 
 app = typer.Typer(no_args_is_help=True, help="Machines you own: what they are, and what corral put on them.")
 
@@ -29,13 +29,25 @@ def adopt(
         str, typer.Argument(metavar="HOST", help="USER@HOST, or a name of ~/.ssh/config.")
     ],
     name: Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name there.")],
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a deployment's document from its host, so that status, logs and down work from this machine too."""
-    from deploy.targets.ssh.owned_hosts import adopt
-    from infra.say import emit
+    """Copy a deployment's document from its host, so that status, logs and down work from this machine too.
 
-    made = adopt(destination, name)
+    What it is started with is shown first, and asked about where somebody is there to answer.
+    """
+    from deploy.provision_request import ADOPTING, confirm
+    from deploy.targets.deployment import Deployment
+    from deploy.targets.ssh.owned_hosts import adopt, shown
+    from infra.printable import sentence
+    from infra.say import emit, is_somebody_there, progress
+
+    def approve(deployment: Deployment) -> None:
+        progress(sentence(shown(deployment)))
+        if is_somebody_there() and not yes:
+            confirm(ADOPTING)
+
+    made = adopt(destination, name, approve)
     emit(
         made, f"{made.name} on {', '.join(made.hosts)} is known here now: corral status {made.name}", as_json
     )

@@ -1,6 +1,7 @@
 """What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
@@ -16,6 +17,15 @@ class PreparesToServe(Protocol):
 
     def prepared(self, deployment: Deployment) -> Deployment:
         """Make ready what does not run, at the commit of its weights. Raises UsageError where other options run."""
+        ...
+
+
+@runtime_checkable
+class SendsFiles(Protocol):
+    """Files of this machine that a plan names are sent there: a plan may be somebody else's."""
+
+    def check_files(self, deployment: Deployment, beside: Path) -> None:
+        """Look at what a plan that lies in that folder names. Raises UsageError for what is not to leave."""
         ...
 
 

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from deploy.targets.table import PLACES
 from infra import bounded_json
+from infra.argument import Value
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
 from infra.printable import one_line
@@ -42,6 +43,13 @@ STATED_TARGET = re.compile(rb'\s*\{[^{}\[\]]*?"target"\s*:\s*"([a-z0-9]{1,20})"'
 RESERVED = ("engine", "bundles", "cache", "probes", "weights")
 
 
+def valid_name(name: str) -> str:
+    """The name. Raises what pydantic says of one that `checked_name` would refuse."""
+    if NAME_PATTERN.fullmatch(name) and name not in RESERVED:
+        return name
+    raise PydanticCustomError("name", "it cannot be the name of a deployment")
+
+
 class Deployment(Document):
     """What was asked for under one name. Its state is asked from the machine or the cloud, never stored here."""
 
@@ -49,18 +57,18 @@ class Deployment(Document):
     document: Literal["deployment"] = "deployment"
     schema_version: Literal[1] = 1
 
-    name: str
+    name: Annotated[str, AfterValidator(valid_name)]
     target: Target
     plan: Plan
     created_at: datetime
-    region: str | None = None
+    region: Value | None = None
     """The AWS region, for target ec2."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[Value, ...] = ()
     """The SSH destinations, for target ssh."""
-    engine: str = ""
+    engine: Value = ""
     """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
     empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
-    hf_token_file: str = ""
+    hf_token_file: Value = ""
     """Where the Hub's token lies on this machine; empty: where `hf` looks for it. Never the token."""
 
 
@@ -122,10 +130,19 @@ def load(name: str) -> Deployment:
             f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
         )
     try:
-        return Deployment.read(path)
+        return named(Deployment.read(path), name, path)
     except DocumentError as error:
         error.hint = f"Take it away, then make it again: corral down {name}"
         raise
+
+
+def named(deployment: Deployment, name: str, where: object) -> Deployment:
+    """The deployment, which is called so. Raises DocumentError for another's document."""
+    if deployment.name != name:
+        raise DocumentError(
+            f"{where} is the document of another deployment, {deployment.name}, not of {name}."
+        )
+    return deployment
 
 
 def stated_target(name: str) -> str:

@@ -92,6 +92,10 @@ class Offer:
     checks: tuple[Check, ...]
     cost: str = ""
     """What is rented and what it costs, to be agreed to; empty where nothing is."""
+    sent: tuple[str, ...] = ()
+    """What leaves this machine: files, how many, how much, and where to."""
+    is_planned: bool = False
+    """Whether a plan names some of them, so that it is to be agreed to: it may be somebody else's plan."""
 
 
 class Place(Protocol):

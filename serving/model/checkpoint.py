@@ -89,7 +89,7 @@ def tensors(folder: Path) -> Iterable[Tensor]:
 
 def shards(folder: Path) -> tuple[Path, ...]:
     """The safetensors files, and every one the index names must be there."""
-    names: Iterable[str] = sorted(path.name for path in folder.glob("*.safetensors"))
+    names: Iterable[str] = sorted(filter(is_shard_name, (path.name for path in folder.glob("*.safetensors"))))
     if (folder / INDEX).exists():
         names = shard_names(json_file(folder / INDEX), str(folder / INDEX))
     missing = [name for name in names if not (folder / name).is_file()]
@@ -105,16 +105,16 @@ def shards(folder: Path) -> tuple[Path, ...]:
 def shard_names(index: dict[str, Any], where: str) -> tuple[str, ...]:
     """The files an index names. Raises DocumentError when it is no index, or names files elsewhere."""
     names = index.get("weight_map")
-    if not isinstance(names, dict) or not all(map(is_file_name, names.values())):
+    if not isinstance(names, dict) or not all(map(is_shard_name, names.values())):
         raise DocumentError(f"{where} is not a safetensors index.", "Download it again.")
     return tuple(sorted(set(names.values())))
 
 
-def is_file_name(name: object) -> bool:
-    """Whether a file of a folder can be called so."""
-    if not isinstance(name, str) or not name.isprintable() or "/" in name:
+def is_shard_name(name: object) -> bool:
+    """Whether a safetensors file of the folder can be called so: not hidden, and no option."""
+    if not isinstance(name, str) or not name.isprintable() or "/" in name or name.startswith((".", "-")):
         return False
-    return 0 < len(name.encode()) <= LONGEST_FILE_NAME
+    return name.endswith(".safetensors") and len(name.encode()) <= LONGEST_FILE_NAME
 
 
 def json_file(path: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 
+from infra.argument import is_line, is_value
 from infra.errors import UsageError
 from serving.model.checkpoint import Contents
 from serving.model.families import Family
@@ -74,7 +75,12 @@ def of_model(known: Model, precision: str) -> SizedModel:
 
 
 def from_contents(contents: Contents, name: str) -> SizedModel:
-    """A checkpoint that was read, under that name."""
+    """A checkpoint that was read, under that name. Raises UsageError for a name that no argument can have."""
+    if not (is_value(name) and is_line(contents.where + name)):
+        raise UsageError(
+            f"{name!r} cannot be the name of a model: it begins with a hyphen or holds a control character.",
+            "Rename the folder, or make a link of another name to it: ln -s",
+        )
     return SizedModel(
         name=name,
         title=name,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from infra.argument import Text, Value, Word
 from infra.record import Record
 from serving.vllm import extra_args
 
@@ -71,12 +72,12 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class ServeOptions(Record):
     """The options of one `vllm serve`, under vLLM's own names. None leaves vLLM's default."""
 
-    model: str
+    model: Value
     """A Hugging Face repository or a local checkpoint folder."""
     revision: str | None = Field(default=None, pattern="^[0-9a-f]{40}$")
     """The commit of the repository, in full: a branch moves. None for a folder, or until the Hub was asked."""
-    served_model_name: str
-    host: str = "127.0.0.1"
+    served_model_name: Value
+    host: Value = "127.0.0.1"
     port: Port = 8000
     tensor_parallel_size: Count = 1
     pipeline_parallel_size: Count = 1
@@ -86,20 +87,21 @@ class ServeOptions(Record):
     max_num_seqs: Count | None = None
     max_num_batched_tokens: Count | None = None
     gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
-    kv_cache_dtype: str = "auto"
+    kv_cache_dtype: Value = "auto"
     kv_cache_memory_bytes: Count | None = None
     disable_hybrid_kv_cache_manager: bool = False
-    dtype: str = "auto"
-    quantization: str | None = None
+    dtype: Value = "auto"
+    quantization: Value | None = None
     enforce_eager: bool = False
     language_model_only: bool = False
     limit_mm_per_prompt: dict[str, int] | None = None
     hf_overrides: dict[str, object] | None = None
     """Overrides of the checkpoint's config.json; carries the position override that frees the rotary table."""
-    generation_config: str | None = None
-    chat_template: str | None = None
+    generation_config: Value | None = None
+    chat_template: Text | None = None
+    """A file, or the template itself."""
     shutdown_timeout: int = Field(default=60, ge=0)
-    extra_args: tuple[str, ...] = ()
+    extra_args: tuple[Word, ...] = ()
 
 
 def argv(options: ServeOptions) -> tuple[str, ...]:

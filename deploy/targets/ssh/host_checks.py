@@ -6,7 +6,7 @@ import time
 from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
-from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh import host_unit, operators, tunnels
 from deploy.targets.ssh.host_setup import Brought
 from infra import host as hosts
 from infra.facts import HostFacts
@@ -14,9 +14,14 @@ from infra.ssh import Host
 
 
 def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
-    """Every check of one host. With several hosts, each name begins with its host."""
+    """Every check of one host. With several hosts, each name begins with its host.
+
+    Raises UsageError where a deployment of that name is another operator's.
+    """
     asked_at_s = time.time()
     facts = host.facts()
+    if facts.systemd is not None and facts.privilege != "none":
+        operators.refuse_others(deployment, host)  # the other checks would be of another's server
     clock_s = (asked_at_s + time.time()) / 2
     judged = (
         *judge.checks(

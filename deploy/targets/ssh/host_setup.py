@@ -1,7 +1,8 @@
 """PURE but for looking at this machine's files: what an owned host is brought, and how its server is set up."""
 
 import os
-from pathlib import Path
+import re
+from pathlib import Path, PurePosixPath
 
 from deploy.targets import preflight
 from deploy.targets.deployment import Deployment, home
@@ -10,13 +11,16 @@ from infra import offline
 from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.record import Record
+from serving.model import checkpoint_files
 from serving.sizing.plan import Plan
+from serving.vllm import chat_template
 from serving.vllm import engine as engines
 from serving.vllm.pack import prefix_of, python_of
 from serving.vllm.serve_options import ServeOptions, argv, environment
 from serving.vllm.startup_log import load_budget_s
 
 GIB = 2**30
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?", re.ASCII)
 
 
 class Brought(Record):
@@ -29,25 +33,70 @@ class Brought(Record):
     """The Python version the engine is packed for."""
     version: str
     """The version of vLLM, which pip installs where no engine is brought."""
+    wheels: tuple[str, ...] = ()
+    """The wheels' names; nothing else of that folder is sent."""
     model: Path | None = None
+    model_files: tuple[str, ...] = ()
+    """The names of the checkpoint's own files; nothing else of its folder is sent."""
     chat_template: Path | None = None
     disk_gib: float = 0.0
 
 
 def brought(deployment: Deployment) -> Brought:
-    """Decide what to bring. Raises UsageError for an engine that is none, ServerError when there is none to bring."""
+    """Decide what to bring.
+
+    Raises UsageError for an engine, a template or a repository that is none, DocumentError for a folder that is no
+    checkpoint, ServerError when there is no engine to bring.
+    """
     plan = deployment.plan
     model = _local(plan.serve.model)
+    if not (model or plan.serve.model.startswith("/") or REPOSITORY.fullmatch(plan.serve.model)):
+        raise UsageError(
+            f"{plan.serve.model} is neither a folder here, nor a path of the host's, nor a repository of the Hub.",
+            "Plan with one of these: corral size MODEL --on MACHINE -o plan.json",
+        )
+    files = checkpoint_files.own_files(model) if model else ()
     bring = Brought(
         model=model,
-        chat_template=_local(plan.serve.chat_template or ""),
+        model_files=tuple(path.name for path in files),
+        chat_template=_chat_template(plan),
         version=plan.vllm_version,
     )
     update = _engine(deployment)
     figures = preflight.figures()["engine_disk_gib"]
     engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
-    model_gib = _size_gib(model) if model else _fetched_gib(plan)
+    model_gib = checkpoint_files.size_bytes(files) / GIB if model else _fetched_gib(plan)
     return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
+
+
+def check_template_place(plan: Plan, beside: Path) -> None:
+    """Raise UsageError for a chat template of this machine that a plan lying in that folder may not send."""
+    template, model = _chat_template(plan), _local(plan.serve.model)
+    if template:
+        chat_template.check_place(template, (beside, model) if model else (beside,))
+
+
+def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
+    """What leaves this machine, for a person: how many files, how much, which, and where to."""
+    there = hosts.root(deployment.name)
+    sends: list[tuple[str, str]] = []
+    if bring.model:
+        sends.append((_files(bring.model, bring.model_files), hosts.model_folder(deployment.name)))
+    if bring.chat_template:
+        template = bring.chat_template
+        sends.append((_files(template.parent, (template.name,)), f"{there}/chat_template.jinja"))
+    if bring.wheelhouse:
+        sends.append((_files(bring.wheelhouse, bring.wheels), f"{there}/wheelhouse"))
+    if bring.engine:
+        sends.append((f"the engine {bring.engine}, vLLM {bring.version}", f"{there}/engine"))
+    return tuple(
+        f"{what}, to {', '.join(f'{host}:{path}' for host in deployment.hosts)}" for what, path in sends
+    )
+
+
+def _files(folder: Path, names: tuple[str, ...]) -> str:
+    size = sum((folder / name).stat().st_size for name in names)
+    return f"{len(names)} {'file' if len(names) == 1 else 'files'}, {size:,} bytes, of {folder} ({', '.join(names)})"
 
 
 def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
@@ -85,8 +134,23 @@ def removal_script() -> str:
 
 def _local(path: str) -> Path | None:
     """A path of this machine, or None for a repository, or a path of the host's."""
-    here = Path(path)
-    return here.resolve() if path and here.exists() else None
+    return Path(path).resolve() if os.path.exists(path) else None
+
+
+def _chat_template(plan: Plan) -> Path | None:
+    """The file of this machine that is brought as the chat template. Raises UsageError for what is none.
+
+    One that is not here must lie with a model on the host: no other file of it is any of the plan's business.
+    """
+    said, model = plan.serve.chat_template, plan.serve.model
+    template = chat_template.file_here(said)
+    if template:
+        chat_template.read(template)
+    elif said and not chat_template.is_text(said):
+        there = PurePosixPath(os.path.normpath(said))
+        if not (model.startswith("/") and there.is_relative_to(os.path.normpath(model))):
+            raise UsageError(f"The plan's chat template is not here: {said}.", chat_template.ELSEWHERE)
+    return template
 
 
 def _engine(deployment: Deployment) -> dict[str, object]:
@@ -102,12 +166,18 @@ def _engine(deployment: Deployment) -> dict[str, object]:
 def _named_engine(path: Path) -> dict[str, object]:
     if (path / "pyvenv.cfg").is_file():
         return _engine_at(path.resolve())
-    if any(path.glob("*.whl")):
-        return {"wheelhouse": path.resolve()}
+    wheels = tuple(sorted(wheel.name for wheel in path.glob("*.whl") if is_wheel(wheel)))
+    if wheels:
+        return {"wheelhouse": path.resolve(), "wheels": wheels}
     raise UsageError(
         f"{path} is neither an engine's environment nor a folder of wheels.",
         "Name a virtual environment with vLLM, or make wheels: pip download vllm -d FOLDER",
     )
+
+
+def is_wheel(path: Path) -> bool:
+    """Whether it is a file itself, by a name that wheels have, and not a link to another."""
+    return path.is_file() and not path.is_symlink() and not path.name.startswith((".", "-"))
 
 
 def _engine_at(prefix: Path) -> dict[str, object]:
@@ -143,10 +213,6 @@ def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
     if bring.chat_template:
         update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"
     return serve.model_copy(update=update)
-
-
-def _size_gib(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / GIB
 
 
 def _fetched_gib(plan: Plan) -> float:

@@ -1,12 +1,20 @@
 """What owned hosts say of themselves: facts, and the deployments whose records they carry."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Sequence
 
 from deploy.targets.deployment import Deployment, checked_name, folder
+from deploy.targets.ssh import operators
+from deploy.targets.ssh.fleet import connected
+from infra import host as hosts
 from infra.errors import DocumentError, UsageError
 from infra.facts import HostFacts
 from infra.record import Record
-from infra.ssh import Host
+from infra.ssh import Host, checked_destination
+from serving.vllm.serve_options import argv, refuse_unsafe
+
+# A record is a plan and some lines; a host may say anything.
+LARGEST_RECORD_BYTES = 4 * 2**20
 
 LIST_SCRIPT = """\
 for record in /opt/corral/*/record.json; do
@@ -41,36 +49,79 @@ def described(inventory: Inventory) -> str:
     return "\n".join(_paragraph(state) for state in inventory.hosts)
 
 
-def adopt(destination: str, name: str) -> Deployment:
-    """Write the document of a host's deployment here.
+def adopt(destination: str, name: str, approve: Callable[[Deployment], None]) -> Deployment:
+    """Write the document of a host's deployment here once it was approved, and have it noted there that it is ours too.
 
-    Raises DocumentError when the host has none of that name, UsageError when another of that name is known here.
+    What the host says is held to what was asked: that name, on that host, with options a plan of one's own may have.
+    Raises DocumentError when the host has none of that name or a record of something else, UsageError when another of
+    that name is known here or an option is not passed on.
     """
-    path = f"/opt/corral/{checked_name(name)}/record.json"
     host = Host(destination)
     host.facts()
-    done = host.run(["cat", path], as_root=True, check=False)
+    deployment = _held(_read(host, name), name, host)
+    refuse_unsafe(deployment.plan.serve)
+    _refuse_known(deployment)
+    others = [connected(checked_destination(other)) for other in deployment.hosts if other != destination]
+    for other in others:
+        if _same_everywhere(_read(other, name)) != _same_everywhere(deployment):
+            raise DocumentError(
+                f"The {name} of {other.destination} is not the one of {destination}, which names that host.",
+                f"See what each has: corral hosts show {' '.join(deployment.hosts)}",
+            )
+    approve(deployment)
+    for each in (host, *others):
+        operators.adopt(name, each)
+    deployment.write(folder(name) / "deployment.json")
+    return deployment
+
+
+def _read(host: Host, name: str) -> Deployment:
+    """The record of that name."""
+    path = f"{hosts.root(checked_name(name))}/record.json"
+    done = host.run(["head", "-c", str(LARGEST_RECORD_BYTES), path], as_root=True, check=False)
     if done.code:
         raise DocumentError(
-            f"{destination} carries no deployment called {name}.",
-            f"See which: corral hosts show {destination}",
+            f"{host.destination} carries no deployment called {name}.",
+            f"See which: corral hosts show {host.destination}",
         )
-    deployment = Deployment.parse(done.stdout, f"{destination}:{path}")
-    # The other machine may have known its only host by another name.
-    return _kept(
-        deployment.model_copy(update={"hosts": (destination,)}) if len(deployment.hosts) == 1 else deployment
-    )
+    return Deployment.parse(done.stdout, f"{host.destination}:{path}")
 
 
-def _kept(deployment: Deployment) -> Deployment:
+def _held(said: Deployment, name: str, host: Host) -> Deployment:
+    """The record as that of the name and the host that were asked for. Raises DocumentError where it is of another."""
+    if (said.name, said.target) != (name, "ssh"):
+        raise DocumentError(
+            f"The record of {name} on {host.destination} is of something else: {said.name}, on {said.target}.",
+            f"It is not taken. Look there: ssh {host.destination} sudo ls -l {hosts.root(name)}",
+        )
+    # The other machine may have known this host by another name, if it is the only one.
+    named = said.hosts if len(said.hosts) > 1 else (host.destination,)
+    if host.destination not in named:
+        raise DocumentError(
+            f"The record of {name} on {host.destination} is of these hosts: {', '.join(named)}.",
+            f"Name one of them as it is named there: corral hosts adopt HOST {name}",
+        )
+    # What was sent lies there; no path of the other machine means anything here.
+    return said.model_copy(update={"hosts": named, "hf_token_file": ""})
+
+
+def _same_everywhere(deployment: Deployment) -> tuple[object, ...]:
+    return deployment.name, deployment.target, deployment.created_at, deployment.hosts, deployment.plan
+
+
+def _refuse_known(deployment: Deployment) -> None:
     path = folder(deployment.name) / "deployment.json"
     if path.exists() and Deployment.read(path).created_at != deployment.created_at:
         raise UsageError(
             f"Another deployment called {deployment.name} is known here.",
             f"Look at it: corral status {deployment.name}",
         )
-    deployment.write(path)
-    return deployment
+
+
+def shown(deployment: Deployment) -> str:
+    """What is taken over, before it is: where, and how its server is started."""
+    options = shlex.join(argv(deployment.plan.serve))
+    return f"{deployment.name} on {', '.join(deployment.hosts)} is started with: vllm {options}"
 
 
 def _state(destination: str) -> HostState:

@@ -6,6 +6,7 @@ called corral-NAME, and `down` takes away exactly that. Each host carries the de
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from deploy.targets import hub_weights
 from deploy.targets import preflight as judge
@@ -13,27 +14,35 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import Check, Offer, Status, Teardown, together
 from deploy.targets.ssh import egress as ssh_egress
-from deploy.targets.ssh import host_unit, tunnels
+from deploy.targets.ssh import host_unit, operators, tunnels
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import checks
 from deploy.targets.ssh.host_setup import (
     Brought,
     brought,
+    check_template_place,
     host_setup,
     is_repository,
     refuse_downloads,
     removal_script,
+    sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
 from infra import host as hosts
 from infra import host_files, offline
 from infra.egress_proof import Egress
-from infra.say import progress
+from infra.errors import UsageError
+from infra.record import removed
+from infra.say import progress, warn
 from infra.ssh import Host
-from infra.transfer import PATIENCE_S, copy_folder
+from infra.transfer import PATIENCE_S, copy_files
+from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.pack import pack
+
+Removed = list[str] | operators.Owner
+"""What the removal on one host says, or whose it is that is there."""
 
 LEFTOVERS = ("path", "unit", "table", "process")
 
@@ -52,7 +61,16 @@ def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshO
 def look(deployment: Deployment, wishes: SshOptions, to_serve: bool) -> Iterator[Offer]:
     """At every host and the weights; nothing is rented."""
     deployment, about = settled(deployment)
-    yield Offer(deployment, (*about, *preflight(deployment)))
+    checks = (*about, *preflight(deployment))
+    bring = brought(deployment)
+    yield Offer(
+        deployment, checks, sent=sent(deployment, bring), is_planned=bool(bring.model or bring.chat_template)
+    )
+
+
+def check_files(deployment: Deployment, beside: Path) -> None:
+    """The chat template, which must lie below that folder or the model's; the model is a checkpoint or not sent."""
+    check_template_place(deployment.plan, beside)
 
 
 def make(offer: Offer) -> Deployment:
@@ -117,17 +135,31 @@ def provision(deployment: Deployment) -> None:
     bring = brought(deployment)
     checks = preflight(deployment)
     judge.require(checks, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
-    # Before anything is there, so that `down` knows where to look whatever happens next.
-    deployment.write(folder(deployment.name) / "deployment.json")
     vllm_versions.check(bring.version, progress, deployment.plan.serve.extra_args)
+    claim(deployment)
     on_each(deployment, lambda host: prepare(deployment, bring, host))
+
+
+def claim(deployment: Deployment) -> None:
+    """Make the name ours on every host. Raises UsageError where another operator was faster, HostError."""
+    path, before = folder(deployment.name) / "deployment.json", operators.kept_here(deployment.name)
+    operators.operator()
+    # Before anything is there, so that `down` knows where to look whatever happens next.
+    deployment.write(path)
+    try:
+        on_each(deployment, lambda host: operators.claim(deployment.name, before, host))
+    except UsageError:
+        if before is None and len(deployment.hosts) == 1:
+            removed([path])  # nothing is there that it could be of
+        raise
 
 
 def serve(deployment: Deployment) -> Endpoint:
     """Start every host's server, and return the first one's endpoint once all have answered a real completion.
 
-    Raises ServerError with the cause in the log of one that did not.
+    Raises ServerError with the cause in the log of one that did not, UsageError where it is another operator's.
     """
+    refuse_others(deployment)
     first = on_each(deployment, lambda host: host_unit.start(deployment, host))[0]
     assert first is not None  # only the hosts after the first are headless
     return first
@@ -140,7 +172,9 @@ def where(deployment: Deployment) -> str:
 
 def endpoint(deployment: Deployment) -> Endpoint:
     """Where the first host's server answers from here."""
-    return tunnels.endpoint(deployment, connected(deployment.hosts[0]))
+    host = connected(deployment.hosts[0])
+    operators.refuse_others(deployment, host)
+    return tunnels.endpoint(deployment, host)
 
 
 def shell(deployment: Deployment) -> tuple[str, ...]:
@@ -150,12 +184,25 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
 
 def status(deployment: Deployment) -> Status:
     """Ask every host; the fleet is as well as its worst host."""
-    statuses = on_each(deployment, lambda host: host_unit.status(deployment, host))
-    return together(deployment.hosts, statuses)
+    return together(deployment.hosts, on_each(deployment, lambda host: status_at(deployment, host)))
+
+
+def status_at(deployment: Deployment, host: Host) -> Status:
+    """What one host says; ours is not where another operator's is."""
+    if found := operators.owner(deployment, host):
+        detail = f"what {host.destination} has of that name is another operator's: {found}"
+        return host_unit.said(deployment, "absent", detail)
+    return host_unit.status(deployment, host)
+
+
+def refuse_others(deployment: Deployment) -> None:
+    """Raise UsageError where a host has another operator's deployment of that name."""
+    on_each(deployment, lambda host: operators.refuse_others(deployment, host))
 
 
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     """The journal of the server's unit. With several hosts each line begins with its host, and none is followed."""
+    refuse_others(deployment)
     command = ["journalctl", "--no-pager", "--output=cat", f"--unit={hosts.unit(deployment.name)}"]
     if len(deployment.hosts) == 1:
         yield from connected(deployment.hosts[0]).lines([*command, *(["--follow"] if follow else [])])
@@ -167,18 +214,23 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
 
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     """The proof, by the lock of every host."""
+    refuse_others(deployment)
     return ssh_egress.proved(deployment, destinations)
 
 
 def stop(deployment: Deployment) -> None:
     """Stop the servers and keep them from starting at boot; engine and weights stay."""
+    refuse_others(deployment)
     on_each(deployment, lambda host: host_unit.stop(deployment, host))
     tunnels.close(deployment)
 
 
 def down(deployment: Deployment) -> Teardown:
-    """Take away what we put on every host, and prove it by asking again."""
-    said = on_each(deployment, lambda host: remove(deployment, host))
+    """Take away what we put on every host, and prove it by asking again.
+
+    Raises UsageError where no host has ours, but another operator's; where one of several does, that is left alone.
+    """
+    said = left_alone(deployment, on_each(deployment, lambda host: remove(deployment, host)))
     left = [[line.removeprefix("left ") for line in lines if line.startswith("left ")] for lines in said]
     files = tunnels.forget(deployment)
     counts = {
@@ -192,6 +244,20 @@ def down(deployment: Deployment) -> Teardown:
         if line.startswith("kept ")
     ]
     return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
+
+
+def left_alone(deployment: Deployment, said: list[Removed]) -> list[list[str]]:
+    """The lines of every host's removal. Raises UsageError where all have another operator's."""
+    others = [
+        operators.anothers(deployment.name, Host(destination), found)
+        for destination, found in zip(deployment.hosts, said, strict=True)
+        if isinstance(found, operators.Owner)
+    ]
+    if len(others) == len(said):
+        raise others[0]
+    for other in others:
+        warn(f"{other.message.rstrip('.')}; it is left alone.")
+    return [[] if isinstance(found, operators.Owner) else found for found in said]
 
 
 def without_document(name: str) -> str:
@@ -214,13 +280,13 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
     host.write(files_for(deployment, setup))
     if bring.wheelhouse:
         progress(f"{host.destination}: bringing the wheels from {bring.wheelhouse}")
-        copy_folder(host, bring.wheelhouse, f"{hosts.root(deployment.name)}/wheelhouse")
+        copy_files(host, bring.wheelhouse, bring.wheels, f"{hosts.root(deployment.name)}/wheelhouse")
     if bring.model:
         progress(f"{host.destination}: bringing the model from {bring.model}")
         # What an earlier plan fetched is shared, and only linked here.
         unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", hosts.model_folder(deployment.name)]
         host.run(unlink, as_root=True)
-        copy_folder(host, bring.model, hosts.model_folder(deployment.name))
+        copy_files(host, bring.model, bring.model_files, hosts.model_folder(deployment.name))
     if bring.engine and not engine_is_there(setup, host):
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")
@@ -258,14 +324,17 @@ def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.Hos
     template = brought(deployment).chat_template
     if template is None:
         return files
-    content = template.read_text(encoding="utf-8")
+    content = chat_template.read(template)
     return (*files, hosts.HostFile(path=f"{here}/chat_template.jinja", content=content))
 
 
-def remove(deployment: Deployment, host: Host) -> list[str]:
-    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH"."""
-    command = ["sh", "-s", "--", deployment.name]
-    script = removal_script().encode()
+def remove(deployment: Deployment, host: Host) -> Removed:
+    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH". What is another operator's stays.
+
+    Whose it is, is told under the lock that the removal holds to its end.
+    """
+    command = operators.command(deployment, deployment.name, host, "end", operators.known_id())
+    script = (operators.SCRIPT + removal_script()).encode()
     timeout_s = host_unit.stop_timeout_s(deployment) + PATIENCE_S
     said = host.run(command, stdin=script, as_root=True, timeout_s=timeout_s).stdout
-    return said.splitlines()
+    return operators.other_in(said, host) or said.splitlines()
