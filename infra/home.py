@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -35,8 +36,8 @@ def others_can_change(path: Path, top: Path) -> str:
     Asked of the path, of what it leads to, and of the folders from there up to `top`. Raises OSError.
     """
     real, end = path.resolve(strict=True), top.resolve()
-    folders = [folder for folder in real.parents if folder == end or end in folder.parents] or [real.parent]
-    for place in (path, real, *folders):
+    way = [place for place in (real, *real.parents) if place == end or end in place.parents]
+    for place in (path, *(way or (real, real.parent))):
         status = place.lstat()
         if status.st_uid not in (0, os.geteuid()):
             return f"{place} belongs to {user(status.st_uid)}"
@@ -56,8 +57,9 @@ def is_open_to_others(place: Path, status: os.stat_result) -> bool:
 
 def is_group_alone(place: Path, gid: int) -> bool:
     """Whether nobody else is in a group: many systems give each user one, and a umask of 002."""
-    if "system.posix_acl_access" in os.listxattr(place):  # then the mode's bits are no group's
-        return False
+    with suppress(OSError):  # a disk that has none
+        if "system.posix_acl_access" in os.listxattr(place):  # then the mode's bits are no group's
+            return False
     try:
         members = set(grp.getgrgid(gid).gr_mem)
     except KeyError:

@@ -47,6 +47,7 @@ def folder(name: bytes) -> bytes:
 HOSTILE: dict[str, tuple[bytes, str]] = {
     # Sizes.
     "thirty digits": (said(b"size", b"9" * 30), NO_SIZE),
+    "a size of 64 bits": (said(b"size", b"9" * 19), NO_SIZE),
     "a size below nothing": (said(b"size", b"-512"), NO_SIZE),
     "a size of no digits": (said(b"size", b""), NO_SIZE),
     "digits of another script": (said(b"size", "\u0663".encode()), NO_SIZE),

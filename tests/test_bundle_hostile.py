@@ -455,6 +455,14 @@ def test_what_has_the_name_of_what_is_installed_stays(
     assert {str(one.relative_to(home())) for one in home().rglob("*")} == {name, name.partition("/")[0]}
 
 
+def test_a_home_that_others_can_write_gets_no_engine(good: Path) -> None:
+    home().mkdir()
+    home().chmod(0o777)
+    with pytest.raises(HostError, match="No engine is put there: .* may be written by others"):
+        install(good, None, print)
+    assert [path for path in tree(home()) if path != "engine/.lock"] == []
+
+
 def test_half_an_install_that_is_a_link_is_not_followed(good: Path, tmp_path: Path) -> None:
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "x").touch()

@@ -4,6 +4,7 @@ import ctypes
 import grp
 import os
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -203,6 +204,12 @@ def test_an_engine_others_can_write_is_not_run_wherever_it_was_found(tmp_path: P
             if not path.is_symlink():
                 path.chmod(stat.S_IMODE(before.st_mode))
     assert engine.find(home(), {"PATH": str(prefix / "bin")}).origin == "PATH"
+    (tmp_path / "vllm").symlink_to(prefix / "bin" / "vllm")
+    assert engine.find(home(), {"PATH": str(tmp_path)}).vllm == tmp_path / "vllm"
+    open_to_all(prefix / "pyvenv.cfg")
+    with pytest.raises(ServerError, match=f"not run: {prefix / 'pyvenv.cfg'} may be written by others"):
+        engine.find(home(), {"PATH": str(tmp_path)})
+    (prefix / "pyvenv.cfg").chmod(0o644)
     open_to_all(prefix / "bin" / "vllm")
     with pytest.raises(ServerError, match="is not run"):
         engine.find(home(), {"PATH": str(prefix / "bin")})
@@ -221,6 +228,15 @@ def test_an_engine_of_a_bundle_is_not_run_where_others_can_write_the_home(tmp_pa
         folder.chmod(0o700)
 
 
+def test_no_engine_is_put_where_others_could_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "make", lambda *given: pytest.fail("it was made"))
+    home().mkdir()
+    open_to_all(home())
+    with pytest.raises(HostError) as caught:
+        engine.install(home(), print)
+    assert caught.value.message == f"No engine is put there: {home()} may be written by others."
+
+
 def test_who_can_write_by_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group of this user's alone is nobody else; a folder such as /tmp is no way to what lies in it."""
     path = tmp_path / "x"
@@ -237,6 +253,19 @@ def test_who_can_write_by_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(grp, "getgrgid", lambda gid: raised(KeyError(gid)))
     tmp_path.chmod(0o770)
     assert others_can_change(path, tmp_path) == f"{tmp_path} may be written by others"
+
+
+def test_who_can_write_by_a_list_of_the_disks(tmp_path: Path) -> None:
+    """The mode's bits are then the most that any of the list may."""
+    path = tmp_path / "x"
+    path.touch()
+    entries = ((1, 6, -1), (2, 6, SOMEBODY), (4, 4, -1), (16, 6, -1), (32, 4, -1))
+    packed = b"".join(struct.pack("<HHi", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    except OSError:
+        pytest.skip("needs a disk with access lists")
+    assert others_can_change(path, tmp_path) == f"{path} may be written by others"
 
 
 def grp_of(*members: str) -> grp.struct_group:

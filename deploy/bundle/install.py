@@ -14,7 +14,7 @@ from infra.errors import DocumentError, HostError
 from infra.home import make_folder
 from infra.record import Record
 from serving.sizing.plan import Plan
-from serving.vllm.engine import bundled, lock
+from serving.vllm.engine import bundled, check_home, lock
 from serving.vllm.unpack import unpack
 
 
@@ -47,6 +47,7 @@ def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str],
         with lock(home(), progress):
             if not place.exists():
                 require_space(place, sum(size_bytes(parts) for _, parts in wanted(bundle)))
+                check_home(home())
                 require_whole(folder, sha256, progress)
                 make(folder, bundle, place, progress)
             point(current, place)

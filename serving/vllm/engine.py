@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -73,18 +73,26 @@ def find(home: Path, environ: Mapping[str, str]) -> Engine:
 
 def require_ours(vllm: Path, home: Path) -> None:
     """Raise ServerError where somebody but this user and root can have written what is run of an engine."""
-    prefix = vllm.parent.parent
-    is_environment = (prefix / "pyvenv.cfg").is_file()
-    patterns = ENVIRONMENT if is_environment else ()
-    top = prefix if is_environment else vllm.parent
-    if top.resolve().is_relative_to(home.resolve()):
-        top = home
-    for path in (vllm, *(path for pattern in patterns for path in sorted(prefix.glob(pattern)))):
-        if why := others_can_change(path, top):
+    for path, top in run_of(vllm):
+        in_home = top.resolve().is_relative_to(home.resolve())
+        try:
+            why = others_can_change(path, home if in_home else top)
+        except OSError as error:
+            why = f"{path} cannot be looked at: {error.strerror}"
+        if why:
             raise ServerError(
                 f"The vLLM at {vllm} is not run: {why}.",
                 "Once you know that nobody changed it, make it yours (chown) and yours alone to write (chmod go-w).",
             )
+
+
+def run_of(vllm: Path) -> Iterator[tuple[Path, Path]]:
+    """What decides which code is run, each with the folder up to which it is an engine's; a link's target counts."""
+    yield vllm, vllm.parent
+    for prefix in dict.fromkeys((vllm.parent.parent, vllm.resolve().parent.parent)):
+        if (prefix / "pyvenv.cfg").is_file():
+            yield vllm, prefix
+            yield from ((path, prefix) for pattern in ENVIRONMENT for path in sorted(prefix.glob(pattern)))
 
 
 def first(home: Path, environ: Mapping[str, str]) -> Engine:
@@ -165,6 +173,7 @@ def install(home: Path, progress: Callable[[str], None]) -> Engine:
     with lock(home, progress):
         if not is_installed(home):
             check_disk(home)
+            check_home(home)
             progress(
                 f"engine: installing {recipe().requirement} into {folder(home)} (half a minute from a warm cache)"
             )
@@ -277,6 +286,15 @@ def check_disk(home: Path) -> None:
         raise HostError(
             f"The engine needs {recipe().disk_gib:.0f} GiB of disk, and {home} has {free_gib:.1f} GiB free.",
             "Free some, or set CORRAL_HOME to a folder on a larger disk.",
+        )
+
+
+def check_home(home: Path) -> None:
+    """Raise HostError where others could change the engine that is about to be put there."""
+    if why := others_can_change(home, home):
+        raise HostError(
+            f"No engine is put there: {why}.",
+            "Make it yours alone: chmod go-w; or set CORRAL_HOME to another folder.",
         )
 
 
