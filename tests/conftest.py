@@ -109,8 +109,9 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
 
 
-# Tests that share something dear or of which there is one: a server of the whole file, the network of the hosts.
-TOGETHER = ("tests/fleet/", "tests/test_real_engine.py::")
+# Tests that share something dear or of which there is one: a server of the whole file, the network of the hosts, vLLM's
+# parser, which takes longer to import than all that is asked of it.
+TOGETHER = ("tests/fleet/", "tests/test_real_engine.py::", "::test_the_engines_own_parser")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,7 +122,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests go to the workers one by one, but for those that stay together."""
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = lambda test: next(filter(test.startswith, TOGETHER), test)
+    scheduler._split_scope = lambda test: next((part for part in TOGETHER if part in test), test)
     return scheduler
 
 
@@ -202,6 +203,25 @@ def engine() -> Path:
     if not is_installed(ENGINE_HOME):
         skip_or_fail("engine", "no engine is installed; run: corral engine install")
     return executable(ENGINE_HOME)
+
+
+@pytest.fixture(scope="session")
+def engine_parser(engine: Path) -> Iterator[Callable[[list[str]], Any]]:
+    """Ask vLLM's own parser (tests/data/engine_parser.py)."""
+    command = [str(engine.parent / "python"), str(Path(__file__).parent / "data" / "engine_parser.py")]
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as asked:
+        words_to, lines_of = asked.stdin, asked.stdout
+        assert words_to is not None
+        assert lines_of is not None
+
+        def ask(words: list[str]) -> Any:
+            words_to.write(json.dumps(words) + "\n")
+            words_to.flush()
+            said = next(line for line in lines_of if line.startswith("answer "))
+            return json.loads(said.removeprefix("answer "))
+
+        yield ask
+        asked.kill()
 
 
 @pytest.fixture

@@ -228,21 +228,14 @@ def test_podmans_own_generator_reads_the_quadlet(
 
 @pytest.mark.engine
 @pytest.mark.parametrize("name", ["maverick-bf16"])
-def test_the_engines_own_parser_takes_every_flag(name: str, engine: Path) -> None:
-    code = (
-        "import sys\n"
-        "from vllm.entrypoints.launchers.cli_args import make_arg_parser\n"
-        "from vllm.utils.argparse_utils import FlexibleArgumentParser\n"
-        "made = make_arg_parser(FlexibleArgumentParser()).parse_args(sys.argv[2:])\n"
-        "print(made.tensor_parallel_size, made.pipeline_parallel_size, made.nnodes, made.headless)\n"
-    )
-    words = vllm_command("kubernetes", name)[1:]
-    words = ["0" if word == "$(LWS_WORKER_INDEX)" else word for word in words]
-    command = [str(engine.parent / "python"), "-c", code, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def test_the_engines_own_parser_takes_every_flag(
+    name: str, engine_parser: Callable[[list[str]], Any]
+) -> None:
+    words = vllm_command("kubernetes", name)[2:]
+    made = engine_parser(["0" if word == "$(LWS_WORKER_INDEX)" else word for word in words])
     split, hosts = plan(name).parallel, plan(name).machine.hosts
-    said = f"{split.tensor} {split.pipeline} {hosts} False"
-    assert done.stdout.splitlines()[-1:] == [said], done.stderr
+    fields = ("tensor_parallel_size", "pipeline_parallel_size", "nnodes", "headless")
+    assert [made[field] for field in fields] == [split.tensor, split.pipeline, hosts, False]
 
 
 @pytest.mark.parametrize(
