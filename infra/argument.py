@@ -1,5 +1,6 @@
 """PURE: text of a document that becomes one argument of a program: it is a value there, and never an option."""
 
+import shlex
 import unicodedata
 from typing import Annotated
 
@@ -9,6 +10,12 @@ from pydantic_core import PydanticCustomError
 # Control characters, the separators of lines and paragraphs, and half characters, which are none.
 NOT_IN_A_LINE = ("Cc", "Zl", "Zp", "Cs")
 OF_A_TEXT = "\n\r\t"
+
+
+def pasted(value: object) -> str:
+    """A value in a line for people to paste: for a shell one word, of which nothing is run, and no option."""
+    text = str(value)
+    return shlex.quote(text if is_value(text) else f"./{text}")
 
 
 def is_value(text: str) -> bool:

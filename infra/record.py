@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from infra.argument import pasted
 from infra.errors import DocumentError, HostError
 from infra.home import make_folder
 from infra.printable import one_line, sentence
@@ -74,7 +75,7 @@ class Document(Record):
             raise DocumentError(
                 other_version(error, cls, where)
                 or f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
-                f"Make it again with the command that wrote it, or look at it: head {where}",
+                f"Make it again with the command that wrote it, or look at it: head {pasted(where)}",
             ) from None
 
 
@@ -144,18 +145,20 @@ def read_text(path: Path, kind: str) -> str:
         if len(data) > LARGEST_BYTES:
             raise DocumentError(
                 f"{path} is larger than {LARGEST_BYTES:,} bytes, so it is no {kind}.",
-                f"See what it is: file {path}",
+                f"See what it is: file {pasted(path)}",
             )
         return data.decode()
     except FileNotFoundError:
         raise DocumentError(
-            f"There is no {kind} at {path}.", f"Check the path: ls -l {path.parent}"
+            f"There is no {kind} at {path}.", f"Check the path: ls -l {pasted(path.parent)}"
         ) from None
     except IsADirectoryError:
-        raise DocumentError(f"{path} is a folder, not a {kind}.", f"Name the file: ls {path}") from None
+        raise DocumentError(
+            f"{path} is a folder, not a {kind}.", f"Name the file: ls {pasted(path)}"
+        ) from None
     except UnicodeDecodeError:
         raise DocumentError(
-            f"{path} is not text, so it is no {kind}.", f"See what it is: file {path}"
+            f"{path} is not text, so it is no {kind}.", f"See what it is: file {pasted(path)}"
         ) from None
     except (OSError, ValueError) as error:
         raise DocumentError(

@@ -9,6 +9,7 @@ from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, S
 from deploy.bundle.media import Meter, blocks, joined, require_space
 from deploy.bundle.verify import other_machine, other_manifest, verify
 from deploy.targets.deployment import home
+from infra.argument import pasted
 from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError
 from infra.home import make_folder
@@ -66,7 +67,10 @@ def check_places(place: Path, *links: Path) -> None:
     if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
         other.append(place)
     if other:
-        raise HostError(f"{other[0]} is there and was not made by corral.", f"Look at it: ls -ld {other[0]}")
+        raise HostError(
+            f"{other[0]} is there and was not made by corral.",
+            f"Look at it: ls -ld {pasted(other[0])}",
+        )
 
 
 def wanted(bundle: Bundle) -> list[tuple[str, tuple[Stored, ...]]]:
@@ -91,7 +95,7 @@ def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) ->
         others = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise DocumentError(
             f"The bundle is not as it was made: {problems[0]}{others}.",
-            f"See all of it: corral bundle verify {folder}",
+            f"See all of it: corral bundle verify {pasted(folder)}",
         )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from infra.archive import LARGEST, Judge, Member, shown, unfit
+from infra.argument import pasted
 from infra.asked import Asked, Flag
 from infra.beneath import Beneath
 from infra.errors import DocumentError, UsageError
@@ -127,7 +128,7 @@ class Opened(NamedTuple):
 def read(folder: Path) -> Opened:
     """Read a bundle's manifest. Raises DocumentError for a folder that is no bundle, or not a finished one."""
     if not folder.is_dir():
-        raise DocumentError(f"There is no folder {folder}.", f"Check the path: ls -l {folder.parent}")
+        raise DocumentError(f"There is no folder {folder}.", f"Check the path: ls -l {pasted(folder.parent)}")
     if os.path.lexists(folder / UNFINISHED):
         raise DocumentError(
             f"The bundle in {folder} is not finished.", "Run its corral bundle create again; it goes on."

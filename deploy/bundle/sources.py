@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from deploy.targets.deployment import deployment_for, home
 from deploy.targets.table import default
+from infra.argument import pasted
 from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, precheck
 from serving.model.config import precision_of
@@ -80,7 +81,7 @@ def model_for(plan: Plan, named: Path | None) -> Path:
     if named is None and not folder.is_dir():
         raise UsageError(
             f"The plan's model {plan.serve.model} is not a folder of this machine.",
-            f"hf download {plan.serve.model} --local-dir FOLDER, then: --model FOLDER",
+            f"hf download {pasted(plan.serve.model)} --local-dir FOLDER, then: --model FOLDER",
         )
     checkpoint_files.own_files(folder)
     precheck.check_tokenizer(folder)

@@ -8,6 +8,7 @@ import typer
 from deploy.bundle.manifest import Checksum
 from deploy.bundle.packing import Packing
 from deploy.cli.flags import Json, PlanFile
+from infra.argument import pasted
 
 app = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
 
@@ -65,7 +66,7 @@ def install(folder: Folder, told: Checksum, as_json: Json = False) -> None:
     emit(
         made,
         f"{made.name} is in {made.folder}\n"
-        f"serve it here:   corral serve {made.plan}\n"
-        f"or on a host:    corral up {made.plan} --target ssh --host USER@HOST --engine {made.engine}",
+        f"serve it here:   corral serve {pasted(made.plan)}\n"
+        f"or on a host:    corral up {pasted(made.plan)} --target ssh --host USER@HOST --engine {pasted(made.engine)}",
         as_json,
     )

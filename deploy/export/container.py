@@ -118,6 +118,16 @@ def checked_tag(tag: str) -> str:
     return tag
 
 
+def mounted(path: str) -> str:
+    """A folder of the host, for a form that writes `FOLDER:PLACE`. Raises UsageError for one it cannot tell apart."""
+    if not re.fullmatch(r"/[\w@%+=,./-]*", path):
+        raise UsageError(
+            f"This format cannot be told of the folder {path!r}: only of letters, digits and @%+=,./-_",
+            "Make a link of a plain name to it, and plan with that.",
+        )
+    return path
+
+
 def shell_line(box: Container, rank: str, master: str) -> str:
     """The command for a shell, without the Hub's token; `rank` and `master` name the shell's variables."""
     line = f"exec env -u HF_TOKEN {shlex.join(box.command)}"

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from deploy.export.container import MODEL, SHM_GIB, TOKEN, Container, container, shell_line
+from deploy.export.container import MODEL, SHM_GIB, TOKEN, Container, container, mounted, shell_line
 from deploy.export.rendering import Ask, Export
+from infra.errors import UsageError
 from infra.host import HostFile
 from infra.yaml_text import dumped
 
@@ -39,7 +40,7 @@ def common(ask: Ask, box: Container) -> dict[str, Any]:
         "image": f"{box.image}:{box.tag}",
         "env": [*needed, *(f"{name}={value}" for name, value in box.environment.items())],
         **where,
-        **({} if box.is_repository else {"volumes": [f"{box.model}:{MODEL}"]}),
+        **({} if box.is_repository else {"volumes": [f"{mounted(box.model)}:{MODEL}"]}),
         "resources": {
             "gpu": f"{GPU_NAMES.get(machine.gpu, machine.gpu)}:{box.gpus}",
             "shm_size": f"{SHM_GIB}GB",
@@ -50,7 +51,11 @@ def common(ask: Ask, box: Container) -> dict[str, Any]:
 
 
 def commands(box: Container) -> list[str]:
-    """One shell runs them in order."""
+    """One shell runs them in order. Raises UsageError for what dstack would put something else in place of."""
+    if any("${{" in word for word in (*box.command, *box.fetch)):
+        raise UsageError(
+            "dstack reads ${{ as the beginning of a name of its own.", "Leave it out of the plan."
+        )
     fetch = [box.fetch_online] if box.is_repository else []
     own = ["export VLLM_HOST_IP=$(hostname -I | cut -d' ' -f1)"] if box.hosts > 1 else []
     line = shell_line(box, "DSTACK_NODE_RANK", "DSTACK_MASTER_NODE_IP")

@@ -4,7 +4,7 @@ from math import ceil
 from typing import Any
 
 from deploy.export.container import GROUP, HOME, MODEL, SHM_GIB, TEMPORARY, USER, Container, container
-from deploy.export.kubernetes_weights import claim, claim_name, how_to_bring, job
+from deploy.export.kubernetes_weights import claim, claim_name, how_to_bring, job, literal
 from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
@@ -92,11 +92,6 @@ def node_command(box: Container, headless: bool) -> tuple[str, ...]:
     """The command of one rank; LeaderWorkerSet gives every container these variables, and the kubelet expands them."""
     place = across_nodes(box.hosts, "$(LWS_WORKER_INDEX)", "$(LWS_LEADER_ADDRESS)", headless)
     return (*map(literal, box.command), *place)
-
-
-def literal(text: str) -> str:
-    """Text the kubelet does not take for one of its variables."""
-    return text.replace("$", "$$")
 
 
 def pod(

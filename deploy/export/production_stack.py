@@ -5,6 +5,7 @@ from typing import Any
 
 from deploy.export import kubernetes, kubernetes_weights
 from deploy.export.container import SHM_GIB, Container, container
+from deploy.export.kubernetes_weights import literal
 from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
@@ -78,7 +79,7 @@ def model(ask: Ask, box: Container) -> dict[str, Any]:
             # Left out, the chart turns it off.
             "enablePrefixCaching": True,
             "tensorParallelSize": ask.plan.parallel.tensor,
-            "extraArgs": [kubernetes.literal(argument) for argument in extra_arguments(box)],
+            "extraArgs": [literal(argument) for argument in extra_arguments(box)],
         },
         "env": [
             variable for variable in kubernetes.variables(box) if variable["name"] not in SET_BY_THE_CHART

@@ -10,6 +10,7 @@ from deploy.export.container import (
     Container,
     bring_weights,
     container,
+    mounted,
 )
 from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
@@ -100,7 +101,7 @@ def unit(name: str, model: str, box: Container) -> str:
             f"Environment={systemd_quoted(f'{key}={value}')}" for key, value in box.sealed_environment.items()
         ),
         devices="\n".join(f"AddDevice=nvidia.com/gpu={index}" for index in range(box.gpus)),
-        model=model,
+        model=model.replace("%", "%%"),
         model_there=MODEL,
         home=HOME,
         temporary=TEMPORARY,
@@ -114,4 +115,4 @@ def unit(name: str, model: str, box: Container) -> str:
 
 def model_folder(ask: Ask, box: Container) -> str:
     """Where the weights lie on the host."""
-    return f"/srv/{ask.resource_name}/model" if box.is_repository else box.model
+    return f"/srv/{ask.resource_name}/model" if box.is_repository else mounted(box.model)

@@ -5,6 +5,7 @@ import shlex
 from typing import cast
 
 from deploy.targets.place import Status
+from infra.argument import pasted
 from infra.printable import sentence
 from serving.vllm.endpoint import Endpoint
 
@@ -27,16 +28,18 @@ def shell(request: dict[str, object]) -> str:
 
 def endpoint(name: str, answering: Endpoint) -> str:
     """Where it answers, and what to do with it: lines to paste."""
-    secret = f' -H "Authorization: Bearer $(cat {answering.api_key_file})"' if answering.api_key_file else ""
-    key = f" --api-key-file {answering.api_key_file}" if answering.api_key_file else ""
+    key_file = pasted(answering.api_key_file) if answering.api_key_file else ""
+    secret = f' -H "Authorization: Bearer $(cat {key_file})"' if key_file else ""
+    key = f" --api-key-file {key_file}" if key_file else ""
     body = json.dumps(
         {"model": answering.served_model_name, "messages": [{"role": "user", "content": "Hello"}]}
     )
+    url = shlex.quote(answering.base_url)
+    completions = shlex.quote(f"{answering.base_url}/v1/chat/completions")
     return (
         f"{answering.served_model_name} answers at {answering.base_url}\n"
-        f"ask:      curl {answering.base_url}/v1/chat/completions{secret} -H 'Content-Type: application/json' "
-        f"-d '{body}'\n"
-        f"measure:  corral probe {answering.base_url} --concurrency 16 --requests 200{key}\n"
+        f"ask:      curl {completions}{secret} -H 'Content-Type: application/json' -d {shlex.quote(body)}\n"
+        f"measure:  corral probe {url} --concurrency 16 --requests 200{key}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
         f"end:      corral stop {name}"
     )

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, ClassVar, Literal
 
 from infra import bounded_process, deadline
+from infra.argument import pasted
 from infra.errors import DocumentError, HostError
 from infra.printable import one_line
 from infra.processes import Birth, birth, is_alive
@@ -262,7 +263,8 @@ def open_tunnel(path: Path, instance_id: str, region: str, port: int, local_port
     holder = birth(process.pid)
     if holder is None:
         raise HostError(
-            f"The tunnel to {instance_id} ended at once.", f"Read why: cat {path.parent}/tunnel.log"
+            f"The tunnel to {instance_id} ended at once.",
+            f"Read why: cat {pasted(path.parent)}/tunnel.log",
         )
     tunnel = Tunnel(instance_id=instance_id, local_port=local_port, holder=holder)
     try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import bounded_json
+from infra.argument import pasted
 from infra.errors import DocumentError
 from infra.record import read_bytes
 from serving.model.config import architecture_of, dtype_of, family_of, precision_of, table_of
@@ -42,7 +43,8 @@ def read(folder: Path) -> Contents:
     """Read a checkpoint folder. Raises DocumentError when it is incomplete, broken or of no family of ours."""
     if not folder.is_dir():
         raise DocumentError(
-            f"There is no checkpoint folder at {folder}.", f"Check the path: ls {folder.parent}"
+            f"There is no checkpoint folder at {folder}.",
+            f"Check the path: ls {pasted(folder.parent)}",
         )
     config = json_file(folder / "config.json")
     return contents(str(folder.absolute()), config, tensors(folder))

@@ -7,6 +7,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from stat import S_ISREG
 
+from infra.argument import pasted
 from infra.errors import DocumentError
 from serving.model import checkpoint
 
@@ -55,7 +56,8 @@ def own_files(folder: Path) -> tuple[Path, ...]:
     """
     if not folder.is_dir():
         raise DocumentError(
-            f"There is no checkpoint folder at {folder}.", f"Check the path: ls {folder.parent}"
+            f"There is no checkpoint folder at {folder}.",
+            f"Check the path: ls {pasted(folder.parent)}",
         )
     try:
         named = [path for path in folder.iterdir() if is_own_name(path.name)]
@@ -87,9 +89,9 @@ def check_own(path: Path, folder: Path) -> None:
         target = path.resolve(strict=True)
         is_regular = S_ISREG(target.stat().st_mode)
     except (OSError, RuntimeError):  # a link that leads nowhere, or to itself
-        raise DocumentError(f"{path} cannot be read.", f"See what it is: ls -l {folder}") from None
+        raise DocumentError(f"{path} cannot be read.", f"See what it is: ls -l {pasted(folder)}") from None
     if not is_regular:
-        raise DocumentError(f"{path} is no regular file.", f"See what it is: ls -l {folder}")
+        raise DocumentError(f"{path} is no regular file.", f"See what it is: ls -l {pasted(folder)}")
     if not any(target.is_relative_to(place) for place in places(folder.resolve())):
         raise DocumentError(
             f"{path} is a link to {target}, which is no part of the checkpoint.",

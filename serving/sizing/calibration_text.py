@@ -1,5 +1,6 @@
 """PURE: a calibration as text: what was predicted, what was measured, what holds from now on."""
 
+from infra.argument import pasted
 from infra.columns import table
 from serving.model.calibration import Calibration
 from serving.sizing.plan import Plan
@@ -29,7 +30,5 @@ def calibration_text(calibration: Calibration, plan: Plan) -> str:
         f"Calibrated: {calibration.model} {calibration.precision} on {calibration.gpu}, "
         f"tensor parallel {calibration.tensor}"
     )
-    step = (
-        f"Next: corral size {calibration.model} --precision {calibration.precision} --on {plan.machine.name}"
-    )
+    step = f"Next: corral size {pasted(calibration.model)} --precision {calibration.precision} --on {plan.machine.name}"
     return f"{title}\n{table(rows)}{before}\n\n{step}"

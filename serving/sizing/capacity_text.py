@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from infra.argument import pasted
 from infra.columns import table, wrapped
 from serving.sizing.capacity import Capacity, Choice, label
 from serving.sizing.plan_explained import explained
@@ -26,7 +27,7 @@ def capacity_text(answer: Capacity, explain: bool) -> str:
     if explain:
         blocks += [arithmetic(best, answer), explained(answer.plan)]
     blocks.append(
-        f"Next: corral size {answer.model} --precision {best.precision} --on {best.machine} "
+        f"Next: corral size {pasted(answer.model)} --precision {best.precision} --on {best.machine} "
         f"--tensor-parallel-size {best.tensor} --max-model-len {answer.plan.serve.max_model_len} -o plan.json"
     )
     return "\n\n".join(block for block in blocks if block)

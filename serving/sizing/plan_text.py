@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from infra.argument import pasted
 from infra.columns import table, wrapped
 from serving.model.models import models
 from serving.sizing.plan import Plan
@@ -163,11 +164,11 @@ def next_step(plan: Plan, written_to: Path | None) -> str:
     """The command to run next."""
     known = plan.model in models()
     if not plan.fits and not known:
-        return f"Next: try a larger machine: corral size {plan.serve.model} --on 8xH100"
+        return f"Next: try a larger machine: corral size {pasted(plan.serve.model)} --on 8xH100"
     if not plan.fits:
         return f"Next: see every machine that holds it: corral size {plan.model} --precision {plan.precision}"
-    name = written_to or "plan.json"
-    what = f"{plan.model} --precision {plan.precision}" if known else plan.serve.model
-    save = "" if written_to else f"corral size {what} --on {plan.machine.name} -o {name} && "
+    name = pasted(written_to or "plan.json")
+    what = f"{plan.model} --precision {plan.precision}" if known else pasted(plan.serve.model)
+    save = "" if written_to else f"corral size {what} --on {pasted(plan.machine.name)} -o {name} && "
     target = "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else "ssh"
     return f"Next: {save}corral up {name} --target {target}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from infra.argument import pasted
 from infra.columns import table
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
@@ -20,7 +21,7 @@ def ranking_text(ranking: Ranking) -> str:
     rented = [plan for plan in shown if plan.machine.instance_type]
     own = [plan for plan in shown if not plan.machine.instance_type]
     best = shown[0]
-    step = f"Next: corral size {ranking.model} --precision {best.precision} --on {best.machine.name}"
+    step = f"Next: corral size {pasted(ranking.model)} --precision {best.precision} --on {best.machine.name}"
     sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
     blocks = [
         title,

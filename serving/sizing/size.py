@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
+from infra.argument import pasted
 from infra.catalog import ec2_types, gpus, machine
 from infra.errors import UsageError
 from infra.hardware import Machine, owned
@@ -56,7 +57,8 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
     check_named(model_name)
     if is_checkpoint(model_name):
         raise UsageError(
-            "A checkpoint is sized on one machine.", f"corral size {model_name} --on local, or --on 8xH100"
+            "A checkpoint is sized on one machine.",
+            f"corral size {pasted(model_name)} --on local, or --on 8xH100",
         )
     check_precision(precision, model(model_name).name)
     return ranking(model_name, precision, checked_for(model(model_name).family, options))

@@ -10,6 +10,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from infra.argument import pasted
 from infra.beneath import Beneath
 from infra.errors import HostError, ServerError
 from infra.record import Record
@@ -85,7 +86,7 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     names = sorted(entry.name for entry in prefix.iterdir() if entry.name not in LEFT_HERE)
     # The program, not Python's module: an engine has 55,000 files, 2.5 s against 16 s.
     # Whatever the umask it was installed under: a host's server is another user, and only root writes there.
-    command = ["tar", "--create", "--mode=u+rwX,go=rX", "--file=-", "--directory", str(prefix), *names]
+    command = ["tar", "--create", "--mode=u+rwX,go=rX", "--file=-", "--directory", str(prefix), "--", *names]
     environ = os.environ | {"LC_ALL": "C"}
     done = subprocess.run(command, stdout=into, stderr=subprocess.PIPE, text=True, check=False, env=environ)
     if done.returncode == -signal.SIGPIPE:
@@ -95,7 +96,10 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     real = [line for line in said if "file changed as we read it" not in line]
     if done.returncode and not (done.returncode == FILES_DIFFER and said and not real):
         why = real[0] if real else f"tar ended with {done.returncode}"
-        raise ServerError(f"The engine at {prefix} cannot be packed: {why}.", f"Look at it: ls -l {prefix}")
+        raise ServerError(
+            f"The engine at {prefix} cannot be packed: {why}.",
+            f"Look at it: ls -l {pasted(prefix)}",
+        )
     into.write(last_word())
 
 

@@ -13,6 +13,7 @@ from deploy.targets.ec2.own_resource_options import check_own_place
 from deploy.targets.ec2.tags import tags_from
 from infra import catalog, cloud_init
 from infra import host as hosts
+from infra.argument import pasted
 from infra.aws.order import Order
 from infra.aws.region import checked_region
 from infra.errors import UsageError
@@ -245,7 +246,7 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
     if model.startswith(("/", ".", "~")):
         raise UsageError(
             f"EC2 cannot see the folder {model} of this machine.",
-            f"Put it in S3 (corral weights push {model} --to s3://BUCKET/PREFIX/), and say so: --weights "
+            f"Put it in S3 (corral weights push {pasted(model)} --to s3://BUCKET/PREFIX/), and say so: --weights "
             "s3://BUCKET/PREFIX/",
         )
     return hosts.from_hub(model, deployment.plan.serve.revision)

@@ -9,6 +9,7 @@ from typing import Literal
 from deploy.targets.deployment import Deployment, folder
 from infra import host as hosts
 from infra import wait
+from infra.argument import pasted
 from infra.aws import session
 from infra.aws.order import Order
 from infra.aws.rented_machines import Rented
@@ -86,5 +87,5 @@ def wait_open(tunnel: session.Tunnel, path: Path) -> None:
     if wait.until(look, lambda seen: seen != "closed", pace) != "open":
         raise HostError(
             "Session Manager opened no tunnel.",
-            f"Read why: cat {path.parent}/tunnel.log; or check: aws ssm describe-instance-information",
+            f"Read why: cat {pasted(path.parent)}/tunnel.log; or check: aws ssm describe-instance-information",
         )

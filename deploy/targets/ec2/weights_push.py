@@ -11,6 +11,7 @@ from pydantic import Field
 from deploy.targets.abilities import Pushed, PushesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
+from infra.argument import pasted
 from infra.asked import Asked, Flag
 from infra.aws import bucket, rented_machines
 from infra.aws.api import Aws
@@ -53,7 +54,9 @@ def push_from_here(folder: Path, address: str, region: str | None) -> Pushed:
     """From a folder of this machine, with the user's own credentials. Raises UsageError, HostError, CloudError."""
     place, wanted = bucket.place_of(address), contents(folder)
     if not wanted.files:
-        raise UsageError(f"There is no file in {folder}.", f"Name the checkpoint's folder: ls {folder}")
+        raise UsageError(
+            f"There is no file in {folder}.", f"Name the checkpoint's folder: ls {pasted(folder)}"
+        )
     region = region or configured_region()
     aws = reader()
     check(aws, place, region, wanted)
@@ -88,7 +91,9 @@ def upload(folder: Path, place: Place, region: str) -> None:
             "The AWS CLI is needed to upload a folder.",
             "Install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
         )
-    done = subprocess.run(sync(str(folder), place, region), stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        sync(str(folder.absolute()), place, region), stderr=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise HostError(

@@ -1,0 +1,320 @@
+"""What a document says is a value wherever it goes: no program takes it for an option, no shell runs what is in it.
+
+The lines that people paste are run by bash here, with programs that only note how they were called.
+"""
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from fake_box import commands, words
+from pydantic import ValidationError
+from test_export import ask
+from test_owned import deployment
+
+from deploy.export.formats import FORMATS, export
+from deploy.export.kubernetes_weights import job
+from deploy.targets import show_server
+from deploy.targets.deployment import Deployment, checked_name, folder, load
+from deploy.targets.ec2.weights_push import sync
+from deploy.targets.prove_egress import checked_destination
+from infra.argument import pasted
+from infra.aws import bucket
+from infra.aws.region import checked_region
+from infra.errors import CorralError, DocumentError, UsageError
+from infra.host import join_command
+from infra.ssh import Host
+from serving.sizing.plan import Plan
+from serving.sizing.plan_text import next_step
+from serving.vllm import pack
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.serve_options import ServeOptions, argv
+
+# Each would leave a file called `ran` where a shell runs it.
+NASTY = (
+    "it's", "a'; touch ran; '", '"; touch ran; "', "$(touch ran)", "`touch ran`", "x; touch ran", "x && touch ran",
+    "x | touch ran", "x > ran", "$HOME", "${IFS}", "a b", "50%h %n %%", "\\'; touch ran; \\'", "*", "~", "#x",
+    "{{ x }}", "!x", "ünï cödé",
+)  # fmt: skip
+OPTIONS = ("--trust-remote-code", "-x", "-oProxyCommand=touch ran", "--", "-")
+CONTROL = ("a\nb", "a\rb", "a\0b", "\x1b[2J", "\x9b2J", "a\u2028b")
+
+STUBS = ("curl", "corral", "hf", "vllm", "env", "mkdir", "podman", "vllm-router", "hostname")
+STUB = """\
+#!/bin/sh
+for word; do printf '%s\\0' "$word"; done >>"$CALLS/${0##*/}"
+[ "${0##*/}" != env ] || exit 0
+"""
+
+
+@pytest.fixture
+def pasting(tmp_path: Path) -> Callable[[str], dict[str, list[str]]]:
+    """Let bash run lines: what each program was called with, in a row."""
+    tools, calls = tmp_path / "tools", tmp_path / "calls"
+    tools.mkdir()
+    for name in STUBS:
+        (tools / name).write_text(STUB)
+        (tools / name).chmod(0o755)
+
+    def run(lines: str) -> dict[str, list[str]]:
+        calls.mkdir(exist_ok=True)
+        for path in calls.iterdir():
+            path.unlink()
+        environ = {"PATH": f"{tools}:/usr/bin:/bin", "CALLS": str(calls), "HOME": str(tmp_path)}
+        place = tmp_path / "place"
+        place.mkdir(exist_ok=True)
+        done = subprocess.run(["bash", "-c", lines], env=environ, cwd=place, capture_output=True, check=False)
+        assert list(place.iterdir()) == [], lines
+        assert done.stderr == b"", done.stderr
+        return {path.name: path.read_text().split("\0")[:-1] for path in calls.iterdir()}
+
+    return run
+
+
+# --- lines to paste
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_the_lines_below_an_endpoint_run_what_they_say(
+    nasty: str, tmp_path: Path, pasting: Callable[[str], dict[str, list[str]]]
+) -> None:
+    key = tmp_path / nasty.replace("/", "_") / "api-key"
+    key.parent.mkdir()
+    key.write_text("sk-1\n")
+    answering = Endpoint(base_url="http://127.0.0.1:8000", served_model_name=nasty, api_key_file=key)
+    lines = [
+        line.partition(":")[2].strip()
+        for line in show_server.endpoint("scout", answering).splitlines()
+        if line.startswith(("ask:", "measure:"))
+    ]
+    called = pasting("\n".join(lines))
+    assert called["curl"][:5] == [
+        "http://127.0.0.1:8000/v1/chat/completions", "-H", "Authorization: Bearer sk-1", "-H",
+        "Content-Type: application/json",
+    ]  # fmt: skip
+    assert json.loads(called["curl"][6])["model"] == nasty
+    assert called["corral"][-1] == str(key)
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_the_next_step_after_a_plan_is_of_that_model(
+    nasty: str, pasting: Callable[[str], dict[str, list[str]]]
+) -> None:
+    plan = deployment(model=f"/models/{nasty}").plan.model_copy(update={"model": nasty})
+    said = next_step(plan, None).removeprefix("Next: ")
+    assert pasting(said)["corral"][:2] == ["size", f"/models/{nasty}"]
+    written = next_step(plan, Path(nasty)).removeprefix("Next: ")
+    assert pasting(written)["corral"][:2] == ["up", nasty]
+    unfit = next_step(plan.model_copy(update={"fits": False}), None).partition(": corral ")[2]
+    assert pasting(f"corral {unfit}")["corral"][:2] == ["size", f"/models/{nasty}"]
+
+
+@pytest.mark.parametrize("nasty", [*NASTY, *OPTIONS])
+def test_what_is_pasted_is_one_word_and_no_option(nasty: str) -> None:
+    (word,) = shlex.split(pasted(nasty))
+    assert word == (f"./{nasty}" if nasty.startswith("-") else nasty)
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_the_hint_of_a_document_that_is_not_there(
+    nasty: str, tmp_path: Path, pasting: Callable[[str], dict[str, list[str]]]
+) -> None:
+    with pytest.raises(DocumentError) as caught:
+        Plan.read(tmp_path / nasty / "x" / "plan.json")
+    assert pasting(caught.value.hint.partition(": ")[2] + " 2>/dev/null") == {}
+
+
+# --- what other tools are told
+
+
+def leaves(value: Any) -> list[Any]:
+    """Every text of nested tables and lists."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return [value] if inner is None else [leaf for each in inner for leaf in leaves(each)]
+
+
+SHELLS = {"dstack": "serve.dstack.yml", "skypilot": "task.yaml"}
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_a_rendered_form_says_the_name_and_runs_nothing_of_it(
+    nasty: str, pasting: Callable[[str], dict[str, list[str]]]
+) -> None:
+    given = ask("scout-int4")
+    serve = given.plan.serve.model_copy(update={"model": f"org/{nasty}", "served_model_name": nasty})
+    given = given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})})
+    found = {}
+    for to in FORMATS:
+        made = export(to, given)
+        files = {file.path: file.content for file in made.files}
+        for note in made.notes:
+            if "hf download" in note:
+                line = note[note.index("hf download") :].partition(". The server itself")[0]
+                assert pasting(line)["hf"][:2] == ["download", f"org/{nasty}"], to
+        if to in SHELLS:
+            document = yaml.safe_load(files[SHELLS[to]])
+            script = document["commands"] if to == "dstack" else [document["setup"], document["run"]]
+            called = pasting("\n".join(script).replace("exec env", "env"))["env"]
+            found[to] = (nasty in called, f"org/{nasty}" in called)
+        elif to == "kubernetes":
+            found[to] = (
+                nasty.replace("$", "$$") in leaves(list(yaml.safe_load_all(files["server.yaml"]))),
+                True,
+            )
+        elif to == "compose":
+            said = yaml.safe_load(files["compose.yaml"])["services"]["vllm"]["command"]
+            found[to] = (nasty.replace("$", "$$") in said, True)
+        elif to == "quadlet":
+            (line,) = [
+                line for line in files["corral-scout-int4.container"].splitlines() if line.startswith("Exec=")
+            ]
+            found[to] = (nasty in words(line.removeprefix("Exec=")), True)
+        elif to == "systemd":
+            (unit,) = [text for path, text in files.items() if path.endswith("corral-scout-int4.service")]
+            found[to] = (any(nasty in line for _, _, line in commands(unit)), True)
+            (setup,) = [text for path, text in files.items() if path.endswith("setup.env")]
+            pasting(setup)
+        elif to == "litellm":
+            found[to] = (yaml.safe_load(files["config.yaml"])["model_list"][0]["model_name"] == nasty, True)
+    assert set(found.values()) == {(True, True)}, found
+
+
+def test_no_variable_of_the_kubelet_is_in_what_fetches_the_weights() -> None:
+    """$(HF_TOKEN) in a model's name would send the token to the Hub as a part of it."""
+    from deploy.export.container import container
+
+    given = ask("scout-int4")
+    serve = given.plan.serve.model_copy(update={"model": "org/$(HF_TOKEN)"})
+    given = given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})})
+    (fetch,) = job(given, container(given, listen="0.0.0.0"))["spec"]["template"]["spec"]["containers"]
+    assert "org/$$(HF_TOKEN)" in fetch["command"]
+
+
+@pytest.mark.parametrize("to", ["quadlet", "dstack"])
+@pytest.mark.parametrize("path", ["/m:/etc", "/a b", "/a'b", '/a"b', "/a\\b", "/$x", "/a;b"])
+def test_a_folder_that_a_form_cannot_tell_apart_is_refused(to: str, path: str) -> None:
+    given = ask("scout-int4")
+    serve = given.plan.serve.model_copy(update={"model": path})
+    with pytest.raises(UsageError, match="cannot be (told of the folder|mounted)"):
+        export(to, given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})}))
+
+
+def test_a_specifier_of_systemd_in_a_folder_stays_what_it_is() -> None:
+    given = ask("scout-int4")
+    serve = given.plan.serve.model_copy(update={"model": "/m/50%h"})
+    made = export(
+        "quadlet", given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})})
+    )
+    assert "Volume=/m/50%%h:/model:ro\n" in made.files[0].content
+
+
+def test_what_dstack_would_replace_is_refused() -> None:
+    given = ask("scout-int4")
+    serve = given.plan.serve.model_copy(update={"served_model_name": "${{ secrets.key }}"})
+    with pytest.raises(UsageError, match="dstack reads"):
+        export("dstack", given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})}))
+
+
+# --- values that would be options
+
+
+FIELDS = (
+    "model", "served_model_name", "host", "kv_cache_dtype", "dtype", "quantization", "generation_config",
+    "chat_template",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("text", [*OPTIONS, "\x1b[2J", "a\0b"])
+def test_no_field_of_a_plan_is_an_option_or_directs_a_terminal(field: str, text: str) -> None:
+    with pytest.raises(ValidationError):
+        ServeOptions(**({"model": "/m", "served_model_name": "m"} | {field: text}))
+
+
+def test_every_text_of_a_plan_is_held_so() -> None:
+    texts = {name for name, field in ServeOptions.model_fields.items() if "str" in str(field.annotation)}
+    assert texts - {"revision", "extra_args", "hf_overrides", "limit_mm_per_prompt"} == set(FIELDS)
+
+
+@pytest.mark.parametrize("text", [*OPTIONS, *CONTROL])
+def test_a_plan_with_such_a_model_is_no_plan(text: str, tmp_path: Path) -> None:
+    document = json.loads(deployment().plan.text())
+    document["serve"]["model"] = text
+    (tmp_path / "plan.json").write_text(json.dumps(document))
+    with pytest.raises(DocumentError, match=r"serve\.model: it (begins with a hyphen|holds a control)"):
+        Plan.read(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize("field", ["name", "region", "engine", "hf_token_file", "hosts"])
+@pytest.mark.parametrize("text", [*OPTIONS, *CONTROL])
+def test_no_field_of_a_deployment_is_one(field: str, text: str) -> None:
+    document = json.loads(deployment().text()) | {field: [text] if field == "hosts" else text}
+    with pytest.raises(DocumentError, match=field):
+        Deployment.parse(json.dumps(document), "here")
+
+
+def test_a_deployments_document_is_of_the_name_it_lies_under() -> None:
+    folder("other").mkdir(parents=True)
+    deployment().write(folder("other") / "deployment.json")
+    with pytest.raises(DocumentError, match="is the document of another deployment, scout, not of other"):
+        load("other")
+
+
+REFUSED: dict[str, Callable[[str], object]] = {
+    "ssh": lambda text: Host(text).shell(),
+    "a deployment's name": checked_name,
+    "a region": checked_region,
+    "a bucket": bucket.place_of,
+    "a destination": checked_destination,
+    "a peer": lambda text: join_command("scout", 0, (text,)),
+    "an image": lambda text: export("compose", versioned(text)),
+}
+
+
+def versioned(text: str) -> Any:
+    given = ask("scout-int4")
+    return given.model_copy(update={"plan": given.plan.model_copy(update={"vllm_version": text})})
+
+
+@pytest.mark.parametrize("builder", REFUSED)
+@pytest.mark.parametrize("text", [*OPTIONS, *CONTROL])
+def test_who_builds_a_command_refuses_an_option(builder: str, text: str) -> None:
+    with pytest.raises((CorralError, ValueError)):
+        REFUSED[builder](text)
+
+
+def test_what_is_given_to_vllm_follows_its_option() -> None:
+    given = argv(ServeOptions(model="m", served_model_name="n", chat_template="{{ x }}"))
+    assert [word for word in given if word.startswith("-") and not word.startswith("--")] == []
+    assert given[given.index("--served-model-name") + 1] == "n"
+
+
+def test_no_file_of_an_engine_is_an_option_of_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "e").mkdir()
+    hostile = "--checkpoint-action=exec=touch ran"
+    for name in ("--checkpoint=1", "-x", "lib", hostile):
+        (tmp_path / "e" / name).write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "e.tar").open("wb") as file:
+        pack.pack(tmp_path / "e", file)
+    assert not (tmp_path / "ran").exists()
+    listed = subprocess.run(["tar", "-tf", tmp_path / "e.tar"], capture_output=True, text=True, check=True)
+    assert hostile in listed.stdout.splitlines()
+
+
+def test_no_folder_is_an_option_of_the_aws_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deploy.targets.ec2 import weights_push
+
+    asked: list[list[str]] = []
+    done = subprocess.CompletedProcess([], 0, "", "")
+    monkeypatch.setattr(weights_push.shutil, "which", lambda name: name)
+    monkeypatch.setattr(weights_push.subprocess, "run", lambda words, **_: asked.append(words) or done)
+    monkeypatch.chdir(tmp_path)
+    place = bucket.place_of("s3://bucket/x/")
+    weights_push.upload(Path("--endpoint-url=x"), place, "us-east-1")
+    assert asked == [sync(f"{tmp_path}/--endpoint-url=x", place, "us-east-1")]
