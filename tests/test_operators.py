@@ -146,7 +146,7 @@ def test_who_one_is_is_made_once_and_says_nothing(tmp_path: Path) -> None:
         "schema_version": 1,
         "id": made.pop(),
     }
-    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.stat().st_mode & 0o777 for each in (path, path.parent)] == [0o600, 0o700]
     assert [each.name for each in path.parent.iterdir()] == ["operator.json"]
     path.write_text("{}")
     assert operators.known_id() == ""

@@ -21,7 +21,7 @@ from deploy.export.formats import FORMATS, export
 from deploy.export.kubernetes_weights import job
 from deploy.targets import show_server
 from deploy.targets.deployment import Deployment, checked_name, folder, load
-from deploy.targets.ec2.weights_push import sync
+from deploy.targets.ec2.weights_push import sync, upload
 from deploy.targets.prove_egress import checked_destination
 from infra.argument import pasted
 from infra.aws import bucket
@@ -233,7 +233,7 @@ FIELDS = (
 @pytest.mark.parametrize("text", [*OPTIONS, "\x1b[2J", "a\0b"])
 def test_no_field_of_a_plan_is_an_option_or_directs_a_terminal(field: str, text: str) -> None:
     with pytest.raises(ValidationError):
-        ServeOptions(**({"model": "/m", "served_model_name": "m"} | {field: text}))
+        ServeOptions.model_validate({"model": "/m", "served_model_name": "m"} | {field: text})
 
 
 def test_every_text_of_a_plan_is_held_so() -> None:
@@ -308,13 +308,15 @@ def test_no_file_of_an_engine_is_an_option_of_tar(tmp_path: Path, monkeypatch: p
 
 
 def test_no_folder_is_an_option_of_the_aws_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deploy.targets.ec2 import weights_push
-
     asked: list[list[str]] = []
-    done = subprocess.CompletedProcess([], 0, "", "")
-    monkeypatch.setattr(weights_push.shutil, "which", lambda name: name)
-    monkeypatch.setattr(weights_push.subprocess, "run", lambda words, **_: asked.append(words) or done)
+
+    def noted(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, "", "")
+
+    monkeypatch.setattr("deploy.targets.ec2.weights_push.shutil.which", lambda name: name)
+    monkeypatch.setattr("deploy.targets.ec2.weights_push.subprocess.run", noted)
     monkeypatch.chdir(tmp_path)
     place = bucket.place_of("s3://bucket/x/")
-    weights_push.upload(Path("--endpoint-url=x"), place, "us-east-1")
+    upload(Path("--endpoint-url=x"), place, "us-east-1")
     assert asked == [sync(f"{tmp_path}/--endpoint-url=x", place, "us-east-1")]

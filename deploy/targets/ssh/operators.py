@@ -21,7 +21,7 @@ from pydantic import Field
 from deploy.targets import deployment as deployments
 from deploy.targets.deployment import Deployment
 from infra.errors import DocumentError, HostError, UsageError
-from infra.home import home
+from infra.home import home, make_folder
 from infra.record import Document, Record, refused
 from infra.ssh import Host
 
@@ -107,7 +107,7 @@ def operator() -> Operator:
 def keep_first(made: Operator, path: Path) -> None:
     """Keep it unless another corral kept one meanwhile. Raises HostError."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".operator.") as file:
             file.write(made.text())
             file.flush()
