@@ -1,7 +1,7 @@
 """Dollars: Decimals inside, numbers in JSON, and never more or fewer digits than a reader can use."""
 
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import PlainSerializer
 
@@ -21,6 +21,17 @@ def as_number(value: Decimal) -> int | float:
 Number = Annotated[Decimal, PlainSerializer(as_number, when_used="json")]
 """A Decimal that is a number in JSON and is read back equal once it is `rounded`."""
 Usd = Number
+
+
+T = TypeVar("T", float, Decimal)
+SMALLEST, LARGEST = 1e-9, 1e12
+
+
+def reckonable(value: T) -> T:
+    """The number, when it is nothing, or dollars and seconds can be made of it. Raises ValueError for any other."""
+    if value and not SMALLEST <= abs(value) <= LARGEST:
+        raise ValueError(f"it is not between {SMALLEST:g} and {LARGEST:g}")
+    return value
 
 
 def rounded(value: Decimal) -> Decimal:

@@ -9,14 +9,15 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from infra.data import shipped_table
 from infra.errors import DocumentError
 from infra.hardware import Machine
 from infra.home import home
+from infra.money import reckonable
 from infra.record import Document, Record
 
 DEFAULT_REGION = "us-east-1"
@@ -28,7 +29,7 @@ class HourlyPrice(Record):
     """USD per hour of one EC2 type in one region, and how it is bought."""
 
     instance_type: str
-    usd_per_hour: Decimal = Field(gt=0)
+    usd_per_hour: Annotated[Decimal, AfterValidator(reckonable)] = Field(gt=0)
     region: str
     purchase: str
     checked_on: date

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from infra import bounded_json
 from infra.argument import pasted
 from infra.errors import DocumentError, HostError
 from infra.home import make_folder
@@ -19,6 +20,9 @@ from infra.printable import one_line, sentence
 LARGEST_BYTES = 64 * 1024 * 1024
 
 MOST_VERSIONS = 1000
+
+# What is reckoned with a larger one ends in no number.
+LARGEST_NUMBER = 2**63
 
 # What st_blocks counts in.
 BLOCK = 512
@@ -68,15 +72,17 @@ class Document(Record):
 
     @classmethod
     def parse(cls, text: str | bytes, where: str) -> Self:
-        """Parse a document's JSON text; `where` names its origin in the error."""
+        """Parse a document's JSON text; `where` names its origin in the error. Raises DocumentError."""
+        again = f"Make it again with the command that wrote it, or look at it: head {pasted(where)}"
+        unreadable = f"{where} is not a {cls.kind} this version can read"
         try:
-            return cls.model_validate_json(text)
+            made = cls.model_validate_json(text)
         except ValidationError as error:
-            raise DocumentError(
-                other_version(error, cls, where)
-                or f"{where} is not a {cls.kind} this version can read: {first_problem(error)}.",
-                f"Make it again with the command that wrote it, or look at it: head {pasted(where)}",
-            ) from None
+            said = other_version(error, cls, where) or f"{unreadable}: {first_problem(error)}."
+            raise DocumentError(said, again) from None
+        if holds_beyond(text, LARGEST_NUMBER):
+            raise DocumentError(f"{unreadable}: it holds a number beyond {LARGEST_NUMBER:.2g}.", again)
+        return made
 
 
 def write_over(path: Path, text: str) -> None:
@@ -116,6 +122,21 @@ def is_missing(path: Path) -> bool:
         return True
     except OSError:
         return False
+    return False
+
+
+def holds_beyond(text: str | bytes, largest: int) -> bool:
+    """Whether a JSON text holds a number beyond that, or more than anybody reads."""
+    try:
+        values = [bounded_json.load(text if isinstance(text, bytes) else text.encode(errors="replace"))]
+    except ValueError:
+        return True
+    while values:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            values.extend(value.values() if isinstance(value, dict) else value)
+        elif isinstance(value, int | float) and abs(value) > largest:
+            return True
     return False
 
 

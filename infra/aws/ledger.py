@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import AwareDatetime, ValidationError
 
 from infra.aws.request import Request
 from infra.errors import HostError
@@ -29,7 +29,7 @@ Event = Literal["intent", "done", "failed"]
 class Entry(Record):
     """One line."""
 
-    at: datetime
+    at: AwareDatetime
     number: int
     """The same for an intent and its outcome."""
     event: Event
@@ -99,11 +99,11 @@ class Ledger:
     def launched(self, region: str, after: datetime = LONG_AGO) -> tuple[str, ...]:
         """The ids of the instances EC2 said it launched there since then."""
         return tuple(
-            str(instance["InstanceId"])
+            instance_id
             for entry in self.entries()
             if entry.event == "done" and entry.operation == "RunInstances"
             if entry.region == region and entry.at >= after
-            for instance in entry.answer.get("Instances", [])
+            for instance_id in ids_in(entry.answer.get("Instances"), "InstanceId")
         )
 
     def unanswered(self, region: str, after: datetime = LONG_AGO) -> tuple[str, ...]:
@@ -120,10 +120,17 @@ class Ledger:
     def security_groups(self, region: str) -> tuple[str, ...]:
         """The ids of the groups that were made there."""
         return tuple(
-            str(entry.answer["GroupId"])
+            group_id
             for entry in self.entries()
             if entry.event == "done" and entry.operation == "CreateSecurityGroup" and entry.region == region
+            for group_id in ids_in([entry.answer], "GroupId")
         )
+
+
+def ids_in(rows: object, name: str) -> list[str]:
+    """The ids under that name; a ledger that was damaged keeps nobody from taking away."""
+    known = [row.get(name) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return [each for each in known if isinstance(each, str)]
 
 
 def line(request: Request, number: int, event: Event, now: datetime, **rest: Any) -> Entry:

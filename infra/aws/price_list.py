@@ -27,6 +27,8 @@ PLAIN = {
 
 Place = tuple[str, str]
 """An instance type and a region."""
+MOST_USD = 1_000_000
+"""An hour: no machine costs it, and no price is reckoned with that nobody can write out."""
 
 
 class Answers(NamedTuple):
@@ -114,7 +116,7 @@ def price_in(items: list[Any], instance_type: str, region: str, on: date) -> Hou
         raise ValueError(f"the product cannot be read: {type(error).__name__}: {error}") from None
     if unit != "Hrs":
         raise ValueError(f"the price is for {unit!r}, not an hour")
-    if not (usd.is_finite() and usd > 0):
+    if not (usd.is_finite() and 0 < usd < MOST_USD):
         raise ValueError(f"the price is {usd} USD")
     return HourlyPrice(
         instance_type=instance_type,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 class Tally:
     """Reads, events and how late they were; the empty chunk that closes a stream is no event."""
 
-    lags_us: "array[int]" = field(default_factory=lambda: array("i"))
+    lags_us: "array[int]" = field(default_factory=lambda: array("q"))
     connect_us: list[int] = field(default_factory=list)
     reads: int = 0
     events: int = 0

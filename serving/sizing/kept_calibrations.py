@@ -95,11 +95,12 @@ def point_of(probe: "ProbeReport") -> Point:
 def check_possible(plan: Plan, point: Point) -> None:
     """Raise ProbeInvalid for a TPOT below what reading the weights takes at the GPU's full memory bandwidth.
 
-    Known models only: a plan does not hold the layers of another checkpoint.
+    Known models and GPUs only: a plan does not hold the layers of another checkpoint.
     """
-    if plan.model not in models():
+    gpu = gpus().get(plan.machine.gpu)
+    if plan.model not in models() or gpu is None:
         return
-    subject, gpu = named(plan.model, plan.precision), gpus()[plan.machine.gpu]
+    subject = named(plan.model, plan.precision)
     split = Split(plan.parallel.tensor, plan.parallel.pipeline, plan.parallel.data)
     least_s = least_step_s(gpu, subject.architecture, subject.scheme, split)
     if point.tpot_s < least_s:

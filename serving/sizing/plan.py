@@ -3,10 +3,10 @@
 from datetime import date
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from infra.errors import UsageError
-from infra.money import Usd
+from infra.money import Usd, reckonable
 from infra.record import Document, Line, Record
 from serving.model.memory import Term
 from serving.vllm.serve_options import ServeOptions
@@ -14,8 +14,8 @@ from serving.vllm.serve_options import ServeOptions
 Verdict = Literal["fits", "tight", "does not fit"]
 
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Dollars = Annotated[Usd, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0), AfterValidator(reckonable)]
+Dollars = Annotated[Usd, Field(ge=0), AfterValidator(reckonable)]
 
 
 class PlanMachine(Record):

@@ -1,0 +1,454 @@
+"""Every parser and door is fuzzed by count: whatever comes in, only the errors that are documented come out.
+
+What once came out otherwise lies in data/fuzz/NAME and is tried first. More runs: CORRAL_FUZZ=20 (times as many).
+"""
+
+import io
+import os
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import fuzzing
+import orjson
+import pytest
+from test_config import TEXT, VISION
+from test_price_list import ONE, PLACE
+from test_probe_results import ENDING, RUN
+
+from deploy.bundle.manifest import Bundle
+from deploy.cli import run as running
+from deploy.cli.main import run
+from deploy.costs.compare import compare
+from deploy.costs.compare_options import Question
+from deploy.costs.comparison import Comparison
+from deploy.report.comparison_text import comparison_text
+from deploy.targets.deployment import Deployment, make
+from deploy.targets.ssh import host_unit, owned_hosts
+from deploy.targets.ssh.tunnels import Tunnels
+from infra import archive, bounded_json, egress_proof, egress_rules, facts, phase, prices, printable
+from infra.aws import price_list, session
+from infra.aws.ledger import Ledger
+from infra.aws.order import Order
+from infra.errors import CorralError
+from infra.record import Document
+from serving.model import checkpoint, safetensors
+from serving.model.config import architecture_of, dtype_of, family_of, precision_of
+from serving.model.weights import Split, parts, rank_bytes
+from serving.probe import prompts, report, results
+from serving.probe.apis import APIS
+from serving.probe.diff import Difference
+from serving.probe.exchange import Answer as Exchange
+from serving.probe.exchange import Shot
+from serving.probe.exports import csv_text, vllm_bench
+from serving.probe.metrics import Figures
+from serving.probe.questions import read_counters
+from serving.probe.samples import collect
+from serving.probe.server_words import body_line, wait_s, wait_text
+from serving.probe.sweep_report import Sweep
+from serving.probe.tally import Tally
+from serving.probe.wire import Response, WireFault
+from serving.sizing.capacity import Capacity
+from serving.sizing.kept_calibrations import Calibrations
+from serving.sizing.plan import Plan
+from serving.vllm import client, diagnosis, health, prometheus, startup_log
+from serving.vllm import server as servers
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.http_door import Answer, HttpDoor
+from serving.vllm.serve_options import argv
+
+DATA = Path(__file__).parent / "data"
+KEPT = DATA / "fuzz"
+TIMES = int(os.environ.get("CORRAL_FUZZ", "1"))
+PLAN = (DATA / "compare" / "plan.json").read_bytes()
+PROBE = (DATA / "compare" / "probe.json").read_bytes()
+DEPLOYMENT = make(Plan.parse(PLAN, "plan"), "local", "fuzzed").text().encode()
+LINE = {
+    "index": 0,
+    "scheduled_us": 0,
+    "sent_us": 1,
+    "done_us": 900,
+    "gaps_us": [3, 4],
+    "chunk_tokens": [1, 1],
+}
+
+
+class Target(NamedTuple):
+    """What is fuzzed: from valid seeds, with so many fields replaced and bytes changed."""
+
+    act: Callable[[bytes], object]
+    seeds: list[bytes]
+    typed: tuple[type[Exception], ...] = (CorralError,)
+    fields: int = 0
+    changes: int = 300
+
+
+def text(data: bytes) -> str:
+    """As a door decodes it."""
+    return data.decode(errors="replace")
+
+
+def lines(*rows: object) -> bytes:
+    return b"".join((row if isinstance(row, bytes) else orjson.dumps(row)) + b"\n" for row in rows)
+
+
+# What is done with each kind of input
+
+
+def wire(data: bytes) -> None:
+    """An answer as it comes from a socket, in three pieces, and its events by every API."""
+    for api in APIS.values():
+        response, exchange = Response(), Exchange(Shot(0, b"", 3), texts=[])
+        third = len(data) // 3 + 1
+        payloads = [each for at in (0, third, 2 * third) for each in response.feed(data[at : at + third])]
+        payloads += [] if response.complete else response.end()
+        exchange.absorb(payloads, 5000, api.read_event, Tally(), late=False)
+        exchange.complete(response)
+        assert orjson.dumps(results.shortened(exchange.result(0)))
+
+
+def event(data: bytes) -> None:
+    """One event of a stream, by every API."""
+    for api in APIS.values():
+        exchange = Exchange(Shot(0, b"", 3), texts=[])
+        exchange.absorb([data, data], 5000, api.read_event, Tally(), late=True)
+        assert orjson.dumps(results.shortened(exchange.result(0)))
+
+
+def metrics(data: bytes) -> None:
+    said = text(data)
+    read_counters(said)
+    prometheus.labels_of(said, "vllm:cache_config_info")
+
+
+def header(data: bytes) -> None:
+    length = safetensors.header_length(data[:8], 10**9, "x")
+    safetensors.parse(data[8 : 8 + length], len(data), "x")
+
+
+def tensors(data: bytes) -> None:
+    safetensors.parse(data, len(data) + 8 + 16, "x")
+
+
+def config(data: bytes) -> None:
+    """A config.json, up to the bytes of a rank."""
+    told = checkpoint.json_object(data, "x")
+    family_of(told, "x")
+    dtype_of(told), precision_of(told)
+    made = architecture_of(told, "x")
+    if made.layers < 100:
+        from serving.model.models import models
+
+        (scheme, *_) = (each.scheme for each in models()["scout"].checkpoints.values())
+        rank_bytes(parts(made, scheme), made, Split(tensor=2), text_only=False)
+
+
+def document(kind: type[Document]) -> Callable[[bytes], object]:
+    """A document of that kind, and its text again."""
+    return lambda data: kind.parse(data, "x").text()
+
+
+def told(data: bytes) -> None:
+    comparison_text(Comparison.parse(data, "x"))
+
+
+def plan(data: bytes) -> None:
+    argv(Plan.parse(data, "x").serve)
+
+
+def raw_results(data: bytes) -> None:
+    path = Path("results.jsonl")
+    path.write_bytes(lines(RUN.model_dump_json().encode()) + data)
+    run_, records = results.read(path)
+    figures = Figures(run_, collect(records))
+    figures.report(), vllm_bench(figures), csv_text(results.read(path)[1])
+
+
+def first_line(data: bytes) -> None:
+    path = Path("results.jsonl")
+    path.write_bytes(data.replace(b"\n", b" ") + b"\n" + lines(*[LINE] * 30, {"end": asdict(ENDING)}))
+    run_, records = results.read(path)
+    figures = Figures(run_, collect(records))
+    figures.report(), vllm_bench(figures)
+
+
+def prompt_file(data: bytes) -> None:
+    path = Path("prompts.jsonl")
+    path.write_bytes(data)
+    read = prompts.read(path)
+    prompts.check_sayable(read, "completions", path)
+    prompts.trace(read, path)
+
+
+def ledger(data: bytes) -> None:
+    path = Path("ledger.jsonl")
+    path.write_bytes(data)
+    kept = Ledger(path)
+    kept.calls(), kept.regions(), kept.launched("us-east-1"), kept.unanswered("us-east-1")
+    kept.security_groups("us-east-1")
+
+
+def tar(data: bytes) -> None:
+    list(archive.problems(io.BytesIO(data), reserved=("bin",), needed=("a",)))
+
+
+class SayingHost:
+    """A host that answers everything with the same words."""
+
+    destination = "gpu-1"
+    privilege = "root"
+
+    def __init__(self, data: bytes) -> None:
+        self.said = text(data)
+
+    def run(self, *_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(stdout=self.said, stderr=self.said, code=0)
+
+    def facts(self) -> facts.HostFacts:
+        return facts.parse(self.said)
+
+
+def host(data: bytes) -> None:
+    """What a host says of itself, of its units and its deployments."""
+    there: Any = SayingHost(data)
+    host_unit.state("scout", there)
+    seen = owned_hosts.HostState(host="h", facts=there.facts(), deployments={})
+    assert printable.printable(owned_hosts.described(owned_hosts.Inventory(hosts=(seen,))))
+
+
+def lock(data: bytes) -> None:
+    egress_rules.loaded(text(data))
+
+
+def look(data: bytes) -> None:
+    seen = egress_proof.look(text(data))
+    proof = egress_proof.Proof(host="h", unit="u", completions=1, before=seen, after=seen, rules_sha256="")
+    egress_proof.problems(proof)
+
+
+def journal(data: bytes) -> None:
+    """A log, a console, a session: what a box says line by line."""
+    said = text(data)
+    startup_log.phases(said.splitlines())
+    diagnosis.explain(said)
+    phase.last_phase(said, "scout")
+    phase.phase_of(said)
+    heard = session.Heard("i-1", "corral-mark")
+    list(heard.lines(data)), list(heard.lines(data))
+    session.answer_in(said, "corral-mark")
+
+
+def words(data: bytes) -> None:
+    """A header, an error's body, a line to print."""
+    said = text(data)
+    wait_s(said), wait_text(said)
+    for line in (body_line(data), printable.one_line(said), printable.sentence(said)):
+        assert "\n" not in line
+    shown = printable.printable(said)
+    assert all(letter in "\n\t" or printable.as_printed(letter) == letter for letter in shown)
+
+
+def price(data: bytes) -> None:
+    price_list.price_in([text(data)], *PLACE, date(2026, 11, 24))
+
+
+def kept_prices(data: bytes) -> None:
+    path = Path("prices.json")
+    path.write_bytes(data)
+    prices.read_at.cache_clear()
+    prices.read_at(path, 0)
+
+
+def answers(data: bytes) -> None:
+    """A server that says the same to every question."""
+    answer = Answer(200, {"retry-after": text(data)[:80]}, data)  # type: ignore[arg-type]
+    HttpDoor.ask = lambda *_, **__: answer  # type: ignore[method-assign]
+    there = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m")
+    health.judge(health.look(there), "m")
+    client.canary(there, 1.0)
+
+
+def any_json(data: bytes) -> None:
+    bounded_json.load(data)
+
+
+METRICS = b"""# HELP a b\nvllm:prompt_tokens_total{engine="0",m="a b} c"} 40.0
+vllm:generation_tokens_total 2.5 1700000000000
+vllm:cache_config_info{block_size="16",note="a \\"q\\" b"} 1.0\nvllm:num_preemptions_total NaN\nd{le="+Inf"} +Inf\n"""
+STREAM = b"""HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"""
+EVENTS = [
+    {"choices": [{"text": "a", "finish_reason": None}], "usage": None},
+    {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}],
+     "usage": {"prompt_tokens": 3, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 1}}},
+    {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}},
+    {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3, "input_tokens": 2}},
+    {"type": "message_start", "message": {"usage": {"input_tokens": 2, "cache_read_input_tokens": 1}}},
+    {"type": "error", "error": {"type": "overloaded", "message": "no"}}, {"error": {"message": "no"}},
+    {"message": "no"},
+]  # fmt: skip
+CHUNKS = b"".join(b"%x\r\ndata: %s\n\n\r\n" % (len(each) + 8, each) for each in map(orjson.dumps, EVENTS[:2]))
+ROW = {"dtype": "BF16", "shape": [2, 2], "data_offsets": [0, 8]}
+HEADER = orjson.dumps(
+    {"__metadata__": {"format": "pt"}, "a.weight": ROW, "b": ROW | {"data_offsets": [8, 16]}}
+)
+CONFIG = {"architectures": ["Llama4ForConditionalGeneration"], "text_config": TEXT, "vision_config": VISION,
+          "torch_dtype": "bfloat16",
+          "quantization_config": {"quant_method": "fp8", "groups": [{"num_bits": 4}]}}  # fmt: skip
+LOOK = {
+    "hostname": "h", "boot_id": "b", "kernel": "k", "pid": 5, "uid": 6, "rules": "r", "rules_at_start": "r", "nft": "",
+    "sockets": ["127.0.0.1 80", "10.0.0.1 443"],
+    "attempts": [{"target": "x", "tried": True, "connected": False, "said": "no", "dropped": 1}],
+}  # fmt: skip
+RULE = {"rule": {"chain": "output", "expr": [
+    {"match": {"op": "==", "left": {"meta": {"key": "skuid"}}, "right": 6}},
+    {"goto": {"target": "server"}}]}}  # fmt: skip
+LOCK = {"nftables": [{"counter": {"name": "dropped", "packets": 1, "bytes": 2}}, RULE]}
+ENTRY = {"at": "2026-11-24T00:00:00Z", "number": 1, "event": "done", "service": "ec2", "operation": "RunInstances",
+         "region": "us-east-1", "parameters": {"ClientToken": "t"},
+         "answer": {"Instances": [{"InstanceId": "i-1"}], "GroupId": "g"}}  # fmt: skip
+GROUP = ENTRY | {"number": 2, "operation": "CreateSecurityGroup"}
+JOURNAL = b"""corral: scout: preparing: the engine\r\ncorral-mark\nout\n\ncorral-mark 0
+(APIServer pid=1) INFO 11-24 00:00:00 [x.py:1] Resolved architecture: Llama4
+KV cache size: 97,541 tokens, Maximum concurrency for 8,192 tokens per request: 11.91x
+RuntimeError: CUDA out of memory. Tried to allocate 2.00 GiB
+corral: scout: failed: installing the engine, line 104\n"""
+OPENAI = {"model": "m", "choices": [{"text": "a"}], "usage": {"prompt_tokens": 3, "completion_tokens": 1},
+          "data": [{"id": "m"}, {"id": "n"}]}  # fmt: skip
+TAR_HEADER = b"a".ljust(100, b"\0") + b"0000644\0" + b"0000000\0" * 2 + b"00000000003\0" + b"00000000000\0"
+TAR_SUM = b"%06o\0 " % (sum(TAR_HEADER) + 8 * 32 + ord("0"))
+TAR = (TAR_HEADER + TAR_SUM + b"0").ljust(512, b"\0") + b"abc".ljust(512, b"\0") + bytes(1024)
+
+COMPARISON = compare(
+    Plan.parse(PLAN, "plan"), report.ProbeReport.parse(PROBE, "probe"), Question(), date(2026, 11, 24)
+)
+DATES = [b"Thu, 26 Nov 2026 12:00:30 GMT", b"2 Oct 39011111111 07:19"]
+REFUSAL = b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nabc"
+PRICES = orjson.dumps({"document": "prices", "schema_version": 1, "prices": [
+    {"instance_type": "g5.12xlarge", "usd_per_hour": "5.672", "region": "us-east-1", "purchase": "on-demand",
+     "checked_on": "2026-11-24", "source": "x"}]})  # fmt: skip
+
+TARGETS: dict[str, Target] = {
+    "wire": Target(wire, [STREAM + CHUNKS + b"0\r\n\r\n", REFUSAL], (WireFault,)),
+    "event": Target(event, [orjson.dumps(each) for each in EVENTS], fields=1200),
+    "metrics": Target(metrics, [METRICS], ()),
+    "safetensors header": Target(header, [len(HEADER).to_bytes(8, "little") + HEADER + bytes(16)]),
+    "safetensors tensors": Target(tensors, [HEADER], fields=500),
+    "config.json": Target(config, [orjson.dumps(CONFIG), orjson.dumps(CONFIG["text_config"])], fields=1200),
+    "plan": Target(plan, [PLAN], fields=2500),
+    "deployment": Target(document(Deployment), [DEPLOYMENT], fields=600),
+    "probe": Target(document(report.ProbeReport), [PROBE], fields=1200),
+    "results": Target(raw_results, [lines(LINE, {"end": asdict(ENDING)})], changes=60),
+    "results line": Target(
+        lambda data: raw_results(lines(*[LINE] * 30) + data.replace(b"\n", b" ") + b"\n"),
+        [orjson.dumps(LINE), orjson.dumps({"end": asdict(ENDING)})], fields=250, changes=40,
+    ),
+    "results first line": Target(first_line, [RUN.model_dump_json().encode()], fields=250, changes=40),
+    "prompts": Target(prompt_file, [lines({"prompt": "a", "output_tokens": 3, "time_s": 0.5}),
+        lines({"messages": [{"role": "user", "content": "a"}], "timestamp": 5, "input_length": 3})], changes=200),
+    "prompts line": Target(prompt_file, [orjson.dumps({"messages": [{"role": "user", "content": [{"text": "a"}]}],
+        "time_s": 0.5, "input_tokens": 5, "max_tokens": 5})], fields=400, changes=50),
+    "ledger": Target(ledger, [lines(ENTRY, GROUP)], (), changes=200),
+    "ledger line": Target(ledger, [orjson.dumps(ENTRY), orjson.dumps(GROUP)], (), fields=600, changes=50),
+    "tar": Target(tar, [TAR], ()),
+    "host": Target(host, [(DATA / "hosts" / "debian.txt").read_bytes() + b"Record=yes\nNRestarts=3\nPhase=a\n"]),
+    "lock": Target(lock, [orjson.dumps(LOCK)], fields=600, changes=100),
+    "look": Target(look, [orjson.dumps(LOOK), orjson.dumps(LOOK | {"nft": orjson.dumps(LOCK).decode()})], fields=600),
+    "journal": Target(journal, [JOURNAL], ()),
+    "words": Target(words, [*DATES, b"<html><title>a</title>", b"7"], (), changes=800),
+    "comparison told": Target(told, [COMPARISON.text().encode()], fields=400, changes=30),
+    "price": Target(price, [ONE.encode()], (ValueError,), fields=500, changes=100),
+    "kept prices": Target(kept_prices, [PRICES], (), fields=400, changes=100),
+    "answers": Target(answers, [orjson.dumps(OPENAI), METRICS], fields=500, changes=100),
+    "json": Target(any_json, [PLAN[:600], b'{"a": [1, 2.5, null, true, "\\u00e9"]}'], (ValueError,), fields=100),
+}  # fmt: skip
+DOCUMENTS: tuple[type[Document], ...] = (
+    Bundle, Order, Tunnels, Sweep, Difference, Capacity, Calibrations, servers.Server, session.Tunnel,
+    egress_proof.Egress,
+)  # fmt: skip
+NO_DOCUMENT = [orjson.dumps({"document": "x", "schema_version": 1}), PLAN[:900]]
+TARGETS |= {kind.kind: Target(document(kind), NO_DOCUMENT, fields=60, changes=40) for kind in DOCUMENTS}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own, and the door to servers as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(HttpDoor, "ask", HttpDoor.ask)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_only_documented_errors_come_out(name: str, here: None) -> None:
+    target, outcome = TARGETS[name], fuzzing.Outcome()
+    for path in sorted((KEPT / name.replace(" ", "-")).glob("*")):
+        fuzzing.attempt(target.act, path.read_bytes(), target.typed, outcome)
+    ours = fuzzing.fuzz(
+        target.act, target.seeds, target.typed, TIMES * target.fields, TIMES * target.changes, name
+    )
+    found = outcome.found | ours.found
+    print(f"fuzz: {name}: {outcome.runs + ours.runs} runs, {len(found)} untyped", file=sys.stderr)
+    if keep := os.environ.get("CORRAL_FUZZ_KEEP"):
+        folder = Path(keep) / name.replace(" ", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, data in enumerate(found.values()):
+            (folder / f"{number}").write_bytes(data)
+    assert found == {}
+
+
+# Through the command line: what documents may do to the verbs that read them
+
+
+COMMANDS = {
+    "compare": ["compare", "--plan", "plan.json", "--probe", "probe.json"],
+    "compare --json": ["compare", "--plan", "plan.json", "--json"],
+    "serve": ["serve", "plan.json", "--dry-run"],
+    "export": ["export", "plan.json", "--to", "kubernetes"],
+    "calibrate": ["calibrate", "probe.json", "--plan", "plan.json"],
+    "provision": ["provision", "plan.json", "--target", "ec2", "--region", "us-east-1", "--dry-run"],
+    "status": ["status"],
+    "prices": ["prices"],
+}
+
+
+# The documents each verb reads, and their seeds; the deployment stays on this machine.
+READ = {
+    "compare": {"plan.json": PLAN, "probe.json": PROBE},
+    "calibrate": {"plan.json": PLAN, "probe.json": PROBE},
+    "status": {"home/fuzzed/deployment.json": DEPLOYMENT},
+    "prices": {"home/prices.json": PRICES},
+}
+STAYS = {"target": "local", "hosts": [], "name": "fuzzed"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_verb_ends_in_a_documented_code_whatever_its_documents_say(
+    name: str, here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crashes: dict[str, bytes] = {}
+
+    def unexpected(error: Exception) -> CorralError:
+        crashes.setdefault(fuzzing.where(error), variant)
+        return CorralError("crash")
+
+    monkeypatch.setattr(running, "unexpected", unexpected)
+    Path("home/fuzzed").mkdir(parents=True)
+    documents, runs, codes = READ.get(name, {"plan.json": PLAN}), 0, set()
+    for path, seed in documents.items():
+        for other, valid in documents.items():
+            Path(other).write_bytes(valid)
+        for variant in (seed, *fuzzing.replaced([seed], 100 * TIMES, random.Random(name))):
+            if path.endswith("deployment.json") and isinstance(told := fuzzing.parsed(variant), dict):
+                variant = fuzzing.json(told | STAYS)
+            Path(path).write_bytes(variant)
+            codes.add(run(COMMANDS[name]))
+            runs += 1
+            said = "".join(capsys.readouterr())
+            assert printable.printable(said) == said
+    print(f"fuzz: {name}: {runs} runs, {len(crashes)} untyped", file=sys.stderr)
+    assert crashes == {}
+    assert codes <= {0, 2, 3, 4, 5, 9}
