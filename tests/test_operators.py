@@ -106,6 +106,19 @@ def test_who_is_at_work_there_is_waited_for(box: Box) -> None:
     assert script(box, "claim", BOB) == "busy"
 
 
+def test_where_there_can_be_no_lock_nothing_is_taken_and_what_ends_goes_on(box: Box) -> None:
+    script(box, "claim", ANN)
+    lock = box.path("/run/corral-scout.lock")
+    lock.unlink()
+    lock.mkdir()  # no file can be made there
+    assert script(box, "look", ANN) == "ours"
+    assert script(box, "end", ANN, then="echo gone") == "gone"
+    assert script(box, "end", BOB, then="echo gone").startswith("other ")
+    command = operators.command(None, "scout", Host("gpu-1"), "claim", ANN)
+    done = box.run(command, box.as_here(operators.SCRIPT).encode())
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no lock can be made there\n")
+
+
 class Saying:
     """A host that says that to everything."""
 

@@ -30,5 +30,8 @@ def calibration_text(calibration: Calibration, plan: Plan) -> str:
         f"Calibrated: {calibration.model} {calibration.precision} on {calibration.gpu}, "
         f"tensor parallel {calibration.tensor}"
     )
-    step = f"Next: corral size {pasted(calibration.model)} --precision {calibration.precision} --on {plan.machine.name}"
+    step = (
+        f"Next: corral size {pasted(calibration.model)} --precision {pasted(calibration.precision)} "
+        f"--on {pasted(plan.machine.name)}"
+    )
     return f"{title}\n{table(rows)}{before}\n\n{step}"

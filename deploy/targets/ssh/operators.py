@@ -30,14 +30,17 @@ BUSY_AFTER_S = 60
 # NAME ID WHO CREATED KNOWN ORDER. It says whose that is: "other WHO SINCE", "ours", "free"; "busy" where the lock is
 # held for too long. `look` changes nothing; `claim` makes ours what is free; `adopt` makes it ours too, whosever it is;
 # after `end` goes on what follows the script, unless it is another's. The lock's file is root's alone: whoever could
-# open it could hold it.
+# open it could hold it. What looks or ends goes on where the disk takes no such file.
 SCRIPT = """\
 set -u
 name=$1 id=$2 who=$3 created=$4 known=$5 order=$6
 root=/opt/corral/$name
-(umask 077 && : >>"/run/corral-$name.lock") || exit
-exec 9<"/run/corral-$name.lock"
-flock -w 60 9 || { echo busy; exit 0; }
+if (umask 077 && : >>"/run/corral-$name.lock") 2>/dev/null; then
+    exec 9<"/run/corral-$name.lock"
+    flock -w 60 9 || { echo busy; exit 0; }
+else
+    case $order in claim | adopt) echo "no lock can be made there" >&2 ; exit 1 ;; esac
+fi
 is_named() { [ -n "$id" ] && grep -qs "^$id " "$root/owners"; }
 is_ours() {
     is_named && return
