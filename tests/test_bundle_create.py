@@ -19,6 +19,7 @@ import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
 
 from deploy.bundle import media, wheels
+from deploy.bundle.create import opened
 from deploy.bundle.filling import BEGUN, Filling
 from deploy.bundle.manifest import Bundle, Stored, read
 from deploy.bundle.verify import verify
@@ -96,6 +97,23 @@ def test_whatever_was_there_becomes_what_is_wanted(there: bytes, tmp_path: Path)
     assert tree(tmp_path).keys() == {"f", "unfinished"}
     assert (tmp_path / "f").read_bytes() == b"abcdef"
     assert stored == Stored(path="f", size_bytes=6, sha256=hashlib.sha256(b"abcdef").hexdigest())
+
+
+@pytest.mark.parametrize("half", [b"", b"abc", b"abX", b"abcdef", b"abcdefgh"])
+@pytest.mark.parametrize("line", ["", "corral bundle cre", BEGUN, BEGUN + '{"path":"f","size_by'])
+def test_what_was_half_written_is_written_on(half: bytes, line: str, tmp_path: Path) -> None:
+    """A file, and a line of what was written, cut anywhere."""
+    (tmp_path / "unfinished").write_text(line)
+    (tmp_path / ".writing").write_bytes(half)
+    with opened(tmp_path) as filling:
+        filling.begin()
+        stored = media.store_one(io.BytesIO(b"abcdef"), filling, "f", 1000, media.Meter("", 0, print))
+    assert tree(tmp_path) == {
+        "f": b"abcdef",
+        "unfinished": f"{BEGUN}{stored.model_dump_json()}\n".encode(),
+    }
+    with opened(tmp_path) as filling:
+        assert filling.ours == {"f": {(6, stored.sha256)}}
 
 
 def begun(folder: Path, *written: Stored) -> Filling:

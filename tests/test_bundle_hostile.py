@@ -58,6 +58,16 @@ def listing(*files: dict[str, object]) -> Callable[[Path], None]:
     return spoil
 
 
+def stating(path: str, size: int) -> Callable[[Path], None]:
+    """Have the manifest state another size of a file."""
+
+    def spoil(folder: Path) -> None:
+        listed = json.loads((folder / "manifest.json").read_bytes())["files"]
+        restate(folder, files=[one | {"size_bytes": size} if one["path"] == path else one for one in listed])
+
+    return spoil
+
+
 def without(path: str) -> Callable[[Path], None]:
     """Have neither folder nor manifest hold a file."""
 
@@ -143,6 +153,10 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to nothing says it is not finished": (
         lambda folder: (folder / "unfinished").symlink_to("nowhere"),
         "is not finished",
+    ),
+    "a file with holes": (
+        lambda folder: (os.truncate(folder / "README.txt", 2**43), stating("README.txt", 2**43)(folder)),
+        "README.txt is larger than the disk it is on",
     ),
     "no config": (without("model/config.json"), "model/config.json is missing from the manifest"),
     "no engine": (without("engine.tar.part-0001"), "engine.tar is missing from the manifest"),

@@ -146,11 +146,10 @@ def read(folder: Path) -> Opened:
 
 def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:
     """Each file as it was before it was split: its path, and the stored files it is made of."""
-    parts: dict[str, tuple[Stored, ...]] = {}
+    parts: dict[str, list[Stored]] = {}
     for file in files:
-        name = file.part_of or file.path
-        parts[name] = (*parts.get(name, ()), file)
-    return parts
+        parts.setdefault(file.part_of or file.path, []).append(file)
+    return {name: tuple(of_one) for name, of_one in parts.items()}
 
 
 def check_together(paths: Iterable[str]) -> None:

@@ -101,6 +101,12 @@ def entries(folder: Path) -> set[str]:
     return paths - {MANIFEST, ""}
 
 
+def disk_bytes(folder: Path) -> int:
+    """How much the disk of a folder holds; of a file with holes that is larger, the reading would not end."""
+    disk = os.statvfs(folder)
+    return disk.f_blocks * disk.f_frsize
+
+
 def problem_of(folder: Path, file: Stored, there: set[str], meter: Meter) -> str:
     """What is wrong with one file; "" when it is what was stored."""
     if file.path not in there:
@@ -116,6 +122,8 @@ def problem_of(folder: Path, file: Stored, there: set[str], meter: Meter) -> str
         return f"is truncated: {stored.st_size} of {file.size_bytes} bytes"
     if stored.st_size > file.size_bytes:
         return f"is too long: {stored.st_size} bytes, not {file.size_bytes}"
+    if stored.st_size > disk_bytes(folder):
+        return "is larger than the disk it is on"
     try:
         for _ in blocks(folder, (file,), meter):
             pass
