@@ -3,8 +3,11 @@
 import gzip
 import io
 import os
+import random
 import signal
 import stat
+import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -209,6 +212,67 @@ def reason(why: str) -> str:
 
 def test_a_tar_cut_between_two_members_is_not_whole() -> None:
     assert list(archive.problems(io.BytesIO(file(b"a") + file(b"b")))) == [CUT]
+
+
+NAMES = (
+    b"a", b"A", b"a/b", b"a/b/c", b"./a", b"lib/x", b"lib64", b"lib", b"bin/python", b"..", b"a/..", b"/x", b"x/", b"",
+    b"\xc3\xa9", b"e\xcc\x81", b"a\x01", b"\xff", b"d/e", b"d", b"a//b", b".", b"./", "\u017f".encode(), b"s",
+)  # fmt: skip
+TARGETS = (b"a", b"..", b"../a", b"a/b", b"/etc", b"", b"./a", b"lib", b"d/e", b"../../x", b"a/../..", b".")
+SAID = (b"path", b"linkpath", b"size", b"mtime")
+
+
+def drawn(dice: random.Random) -> bytes:
+    """A tar of a few members, of which some bytes may be others and the end may be missing."""
+    members = []
+    for _ in range(dice.randint(1, 6)):
+        kind, name = dice.choice((b"0", b"0", b"\0", b"1", b"2", b"5", b"5", b"3", b"x")), dice.choice(NAMES)
+        if kind == b"x":
+            after = header(name, dice.choice((b"0", b"1", b"2", b"5")), link=dice.choice(TARGETS))
+            members.append(
+                said(dice.choice(SAID), dice.choice((*NAMES, *TARGETS, b"0", b"1", b"007")), after)
+            )
+        elif kind in (b"0", b"\0"):
+            content = b"c" * dice.choice((0, 1, 511, 512, 513))
+            members.append(header(name, kind, len(content)) + filled(content))
+        else:
+            members.append(header(name, kind, link=dice.choice(TARGETS)))
+    changed = bytearray(b"".join(members) + END)
+    for _ in range(dice.choice((0, 0, 1, 2))):
+        changed[dice.randrange(len(changed))] = dice.randrange(256)
+    return bytes(changed[: dice.choice((*[len(changed)] * 3, dice.randrange(len(changed))))])
+
+
+def test_what_looking_passes_is_unpacked_as_gnu_tar_would_and_nothing_else_is(tmp_path: Path) -> None:
+    dice, outcomes = random.Random(20261129), Counter[bool]()
+    for number in range(500):
+        content, place = drawn(dice), tmp_path / str(number)
+        problems = list(archive.problems(io.BytesIO(content), RESERVED))
+        try:
+            archive.extract(io.BytesIO(content), place / "ours", RESERVED)
+            is_unpacked = True
+        except DocumentError:
+            is_unpacked = False
+        assert is_unpacked == (not problems), (number, problems)
+        assert {path.name for path in place.iterdir()} <= {"ours"}
+        if is_unpacked:
+            (place / "gnu").mkdir()
+            command = ("tar", "-x", "--ignore-zeros", "--no-same-owner", "--directory", str(place / "gnu"))
+            subprocess.run(command, input=content, check=True)
+            assert shape(place / "ours") == shape(place / "gnu"), number
+        outcomes[is_unpacked] += 1
+    assert min(outcomes.values()) > 20
+
+
+def shape(folder: Path) -> dict[str, object]:
+    """Every path below a folder: where it leads, what it holds, or nothing for a folder."""
+
+    def held(path: Path) -> object:
+        if path.is_symlink():
+            return os.readlink(path)
+        return path.read_bytes() if path.is_file() else None
+
+    return {str(path.relative_to(folder)): held(path) for path in folder.rglob("*")}
 
 
 def test_what_tars_may_hold_is_unpacked_to_the_byte(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
         "is not finished",
     ),
     "a file with holes": (
-        lambda folder: (os.truncate(folder / "README.txt", 2**43), stating("README.txt", 2**43)(folder)),
+        steps(lambda folder: os.truncate(folder / "README.txt", 2**43), stating("README.txt", 2**43)),
         "README.txt is larger than the disk it is on",
     ),
     "no config": (without("model/config.json"), "model/config.json is missing from the manifest"),
