@@ -28,7 +28,20 @@ def engine(tmp_path: Path) -> Engine:
     return Engine(vllm=prefix / "bin" / "vllm", version="0.32.0+cpu", origin="CORRAL_VLLM")
 
 
-def test_what_holds_paths_of_this_machine_stays_here(engine: Engine, tmp_path: Path) -> None:
+def test_what_holds_paths_of_this_machine_stays_here_and_so_does_what_is_no_engines(
+    engine: Engine, tmp_path: Path
+) -> None:
+    prefix = engine.vllm.parent.parent
+    for name in (
+        ".env",
+        "id_rsa",
+        "secrets.txt",
+        ".git/config",
+        ".ssh/id_rsa",
+        "--checkpoint-action=exec=x/y",
+    ):
+        (prefix / name).parent.mkdir(exist_ok=True)
+        (prefix / name).write_text("CANARY")
     packed = pack.pack_file(engine, tmp_path / "engine.tar")
     assert (packed.version, packed.python) == ("0.32.0+cpu", "3.11")
     with tarfile.open(packed.path) as tar:

@@ -295,16 +295,16 @@ def test_what_is_given_to_vllm_follows_its_option() -> None:
 
 
 def test_no_file_of_an_engine_is_an_option_of_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "e").mkdir()
     hostile = "--checkpoint-action=exec=touch ran"
     for name in ("--checkpoint=1", "-x", "lib", hostile):
-        (tmp_path / "e" / name).write_text("x")
+        (tmp_path / "e" / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pack, "is_packed", lambda entry: True)
     with (tmp_path / "e.tar").open("wb") as file:
         pack.pack(tmp_path / "e", file)
     assert not (tmp_path / "ran").exists()
     listed = subprocess.run(["tar", "-tf", tmp_path / "e.tar"], capture_output=True, text=True, check=True)
-    assert hostile in listed.stdout.splitlines()
+    assert f"{hostile}/" in listed.stdout.splitlines()
 
 
 def test_no_folder_is_an_option_of_the_aws_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,5 +318,5 @@ def test_no_folder_is_an_option_of_the_aws_cli(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("deploy.targets.ec2.weights_push.subprocess.run", noted)
     monkeypatch.chdir(tmp_path)
     place = bucket.place_of("s3://bucket/x/")
-    upload(Path("--endpoint-url=x"), place, "us-east-1")
-    assert asked == [sync(f"{tmp_path}/--endpoint-url=x", place, "us-east-1")]
+    upload(Path("--endpoint-url=x"), ("a",), place, "us-east-1")
+    assert asked == [sync(f"{tmp_path}/--endpoint-url=x", place, "us-east-1", ("a",))]

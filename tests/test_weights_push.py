@@ -336,6 +336,8 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "model"
     (place / ".cache/huggingface").mkdir(parents=True)
     (place / ".cache/huggingface/x.metadata").write_text("x")
+    for name in ("id_rsa", ".env", "credentials.json", "notes.txt"):  # what else lies there, stays
+        (place / name).write_text("CANARY")
     (place / "config.json").write_text("{}")
     (place / "model.safetensors").write_bytes(bytes(1000))
     tools = tmp_path / "tools"
@@ -357,11 +359,22 @@ def test_a_folder_is_pushed_with_the_users_own_credentials(
     assert code == 0, err
     found = Pushed.model_validate_json(out)
     assert (found.files, found.bytes, found.saves_usd) == (2, 1002, None)
-    words = [*SYNC[1:], str(checkpoint), TO]
+    chosen = ["--exclude", "*", "--include", "config.json", "--include", "model.safetensors"]
+    words = [*SYNC[1:-2], *chosen, str(checkpoint), TO]
     assert (tmp_path / "calls").read_text() == f"{' '.join(words)}\n"
     assert " USD at " not in corral(*given)[1]
     del objects["scout/config.json"]
     assert corral(*given)[0] == 12
+
+
+@pytest.mark.usefixtures("world")
+def test_a_link_to_what_is_no_checkpoints_is_not_pushed(
+    checkpoint: Path, tmp_path: Path, corral: Corral
+) -> None:
+    (checkpoint / "tokenizer.json").symlink_to("/etc/passwd")
+    code, _, err = corral("weights", "push", str(checkpoint), "--to", TO, "--region", "us-east-1")
+    assert (code, "tokenizer.json is a link to /etc/passwd" in err) == (4, True)
+    assert not (tmp_path / "calls").exists()
 
 
 def test_an_upload_that_fails_and_a_cli_that_is_missing_are_told(

@@ -73,6 +73,18 @@ def own_files(folder: Path) -> tuple[Path, ...]:
     return tuple(sorted({*named, *weights}))
 
 
+def called_so(folder: Path) -> tuple[Path, ...]:
+    """The files that are called as a checkpoint's are, whole or not. Raises DocumentError as `own_files` does."""
+    named = tuple(
+        path
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
+        if is_own_name(path.name) or checkpoint.is_shard_name(path.name)
+    )
+    for path in named:
+        check_own(path, folder)
+    return named
+
+
 def is_own_name(name: str) -> bool:
     """Whether a checkpoint has a file of that name, weights excepted: which are its own, its index says."""
     return name in NAMES or is_licence(name)

@@ -83,7 +83,7 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
 
     `into` is a real file or pipe. Raises BrokenPipeError when its reader left, ServerError when tar did not end well.
     """
-    names = sorted(entry.name for entry in prefix.iterdir() if entry.name not in LEFT_HERE)
+    names = sorted(entry.name for entry in prefix.iterdir() if is_packed(entry))
     # The program, not Python's module: an engine has 55,000 files, 2.5 s against 16 s.
     # Whatever the umask it was installed under: a host's server is another user, and only root writes there.
     command = ["tar", "--create", "--mode=u+rwX,go=rX", "--file=-", "--directory", str(prefix), "--", *names]
@@ -101,6 +101,11 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
             f"Look at it: ls -l {pasted(prefix)}",
         )
     into.write(last_word())
+
+
+def is_packed(entry: Path) -> bool:
+    """Whether it is of the packages: an environment may lie in a project's own folder, among its files and secrets."""
+    return entry.is_dir() and entry.name not in LEFT_HERE and not entry.name.startswith((".", "-"))
 
 
 def last_word() -> bytes:

@@ -22,6 +22,7 @@ from infra.aws.renting import told
 from infra.data import shipped_table
 from infra.errors import CloudError, HostError, UsageError
 from infra.say import progress
+from serving.model import checkpoint_files
 
 GB = 10**9
 SKIPPED = ".cache"
@@ -52,7 +53,8 @@ def push_from_machine(deployment: Deployment, address: str) -> Pushed:
 @told
 def push_from_here(folder: Path, address: str, region: str | None) -> Pushed:
     """From a folder of this machine, with the user's own credentials. Raises UsageError, HostError, CloudError."""
-    place, wanted = bucket.place_of(address), contents(folder)
+    place, files = bucket.place_of(address), checkpoint_files.called_so(folder)
+    wanted = Contents(files=len(files), bytes=checkpoint_files.size_bytes(files))
     if not wanted.files:
         raise UsageError(
             f"There is no file in {folder}.", f"Name the checkpoint's folder: ls {pasted(folder)}"
@@ -60,7 +62,11 @@ def push_from_here(folder: Path, address: str, region: str | None) -> Pushed:
     region = region or configured_region()
     aws = reader()
     check(aws, place, region, wanted)
-    upload(folder, place, region)
+    names = tuple(path.name for path in files)
+    progress(
+        f"leaves this machine: {len(names)} files, {wanted.bytes:,} bytes, of {folder} ({', '.join(names)})"
+    )
+    upload(folder, names, place, region)
     return pushed(aws, place, region, wanted, None)
 
 
@@ -76,15 +82,7 @@ def check(aws: Aws, place: Place, region: str, wanted: Contents) -> None:
     bucket.check(aws, place, region, rented_machines.account(aws, region), crossing)
 
 
-def contents(folder: Path) -> Contents:
-    """The files of a folder that are pushed."""
-    paths = [
-        path for path in folder.rglob("*") if path.is_file() and SKIPPED not in path.relative_to(folder).parts
-    ]
-    return Contents(files=len(paths), bytes=sum(path.stat().st_size for path in paths))
-
-
-def upload(folder: Path, place: Place, region: str) -> None:
+def upload(folder: Path, names: tuple[str, ...], place: Place, region: str) -> None:
     """Have the AWS CLI upload it, in parts and in parallel. Raises HostError where it is missing or fails."""
     if shutil.which("aws") is None:
         raise HostError(
@@ -92,7 +90,7 @@ def upload(folder: Path, place: Place, region: str) -> None:
             "Install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
         )
     done = subprocess.run(
-        sync(str(folder.absolute()), place, region), stderr=subprocess.PIPE, text=True, check=False
+        sync(str(folder.absolute()), place, region, names), stderr=subprocess.PIPE, text=True, check=False
     )
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
@@ -102,11 +100,12 @@ def upload(folder: Path, place: Place, region: str) -> None:
         )
 
 
-def sync(source: str, place: Place, region: str) -> list[str]:
-    """PURE: the AWS CLI's command that brings what is not there yet."""
+def sync(source: str, place: Place, region: str, names: tuple[str, ...] = ()) -> list[str]:
+    """PURE: the AWS CLI's command that brings what is not there yet; with names, nothing else of the folder."""
+    chosen = [word for name in names for word in ("--include", name)]
     return [
         *("aws", "s3", "sync", "--only-show-errors", "--region", region),
-        *("--exclude", ".cache/*", source, place.address),
+        *("--exclude", "*" if names else f"{SKIPPED}/*", *chosen, source, place.address),
     ]
 
 
