@@ -18,7 +18,7 @@ def make_folder(folder: Path) -> None:
     ours = home()
     if folder == ours or ours in folder.parents:
         for place in (*reversed(folder.parents), folder):
-            if not place.is_dir():
+            if not place.exists():
                 place.mkdir(mode=0o755 if place in ours.parents else 0o700, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
 
