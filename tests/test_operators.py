@@ -1,5 +1,6 @@
 """Two people with root on one host: what one of them made there, the other neither takes over nor takes away."""
 
+import io
 import json
 import subprocess
 from collections.abc import Callable
@@ -319,6 +320,30 @@ def test_of_a_record_what_it_starts_is_shown_and_no_path_of_another_machine_is_k
     assert complaint.endswith(" --seed 7\n")
     kept = Deployment.read(folder("scout") / "deployment.json")
     assert (kept.name, kept.target, kept.hosts, kept.hf_token_file) == ("scout", "ssh", ("gpu-1",), "")
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        ("n\n", 2, "Take it over? [y/N] error: Not confirmed; nothing was taken over.\n"),
+        ("y\n", 0, "Take it over? [y/N] "),
+    ],
+)
+def test_who_is_there_is_asked_before_it_is_taken_over(
+    answer: str,
+    code: int,
+    said: str,
+    record: Callable[..., tuple[int, str, str]],
+    box: Box,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in ("infra.say", "deploy.provision_request"):
+        monkeypatch.setattr(f"{module}.is_somebody_there", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    found, _, complaint = record()
+    assert (found, complaint.partition("\n")[2]) == (code, said)
+    assert (folder("scout") / "deployment.json").exists() == (code == 0)
+    assert box.path(f"{ROOT}/owners").exists() == (code == 0)
 
 
 def test_a_record_without_an_end_is_not_read_to_it(
