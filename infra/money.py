@@ -29,7 +29,7 @@ SMALLEST, LARGEST = 1e-9, 1e12
 
 def reckonable(value: T) -> T:
     """The number, when it is nothing, or dollars and seconds can be made of it. Raises ValueError for any other."""
-    if value and not SMALLEST <= abs(value) <= LARGEST:
+    if value and not SMALLEST <= value <= LARGEST:
         raise ValueError(f"it is not between {SMALLEST:g} and {LARGEST:g}")
     return value
 

@@ -8,6 +8,7 @@ import ssl
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -392,3 +393,55 @@ def test_a_question_gets_no_more_than_what_is_left(asked: Asked) -> None:
         client.metrics(THERE)
     assert [each.extensions["timeout"]["read"] for each in requests] == [2.0, 3.0]
     assert [each.headers["accept-encoding"] for each in requests] == ["identity", "identity"]
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+FLOODS = {
+    "headers": (OK, b"X-A: b\r\n" * 1000, "Receive buffer too long"),
+    "one header": (OK + b"X: ", b"x" * 65536, "Receive buffer too long"),
+    "a status line": (b"", b"H" * 65536, "Receive buffer too long"),
+    "a chunk's extension": (
+        OK + b"transfer-encoding: chunked\r\n\r\n1;",
+        b"x" * 65536,
+        "Receive buffer too long",
+    ),
+    "trailers": (
+        OK + b"transfer-encoding: chunked\r\n\r\n0\r\n",
+        b"X: y\r\n" * 999,
+        "Receive buffer too long",
+    ),
+    "a length of thousands of digits": (
+        OK + b"content-length: " + b"9" * 5000,
+        b"\r\n\r\n",
+        "bad Content-Length",
+    ),
+    "a negative length": (OK + b"content-length: -5\r\n\r\n", b"a", "bad Content-Length"),
+    "two lengths": (
+        OK + b"content-length: 5\r\ncontent-length: 6\r\n\r\n",
+        b"a",
+        "conflicting Content-Length headers",
+    ),
+    "interim answers": (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 999, ""),
+    "chunks of a byte": (OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n" * 999, ""),
+}
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_is_one_sentence_by_its_bound_or_its_deadline(name: str) -> None:
+    begin, more, why = FLOODS[name]
+
+    def flood(listener: socket.socket) -> None:
+        peer, _ = listener.accept()
+        with peer, suppress(OSError):
+            peer.recv(65536)
+            peer.sendall(begin)
+            while True:
+                peer.sendall(more)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=flood, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with pytest.raises(EndpointError) as caught:
+            client.models(Endpoint(base_url=url, served_model_name="m"), 60 if why else 0.3)
+    expected = f"{url} cannot be reached: {why}." if why else f"{url} did not answer within 0.3 s."
+    assert caught.value.message == expected

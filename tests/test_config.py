@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError
+from serving.model import models
 from serving.model.config import architecture_of, dtype_of, precision_of
 from serving.model.models import Architecture, Vision
 
@@ -243,3 +244,16 @@ def test_a_table_or_list_that_is_none(name: str, value: Any) -> None:
     assert precision_of(config) in ("bf16", "fp8", "int4", "nvfp4")
     said = said_of(config)
     assert said == "" or said.startswith("config.json of x ")
+
+
+def test_no_more_layers_are_gone_through_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def every(layers: int, step: int) -> tuple[int, ...]:
+        asked.append(layers)
+        return (0,)
+
+    monkeypatch.setattr(models, "every", every)
+    said = said_of({**TEXT, "num_hidden_layers": 2**31})
+    assert said.startswith("config.json of x cannot be used: layers: ")
+    assert asked == [4096, 4096]

@@ -8,9 +8,11 @@ from typing import IO
 
 import pytest
 
+from deploy.cli.main import run
 from infra import bounded_process, deadline
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.host import HostFile
+from infra.printable import printable
 from infra.ssh import Host
 from infra.transfer import copy_files
 
@@ -306,13 +308,9 @@ def test_of_a_flood_of_complaints_the_end_is_kept(fake_ssh: Path) -> None:
         list(Host("gpu-1").lines(["sh", "-c", flood]))
     message = "sh failed on gpu-1 with code 3: no �[2Jroom."
     assert (sent.value.message, followed.value.message) == (message, message)
-    with (
-        Path("/dev/zero").open("rb") as zeros,
-        subprocess.Popen(
-            ["head", "-c", "9999999"], stdin=zeros, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
-        ) as process,
-    ):
-        assert bounded_process.LastWords(process.stderr).text() == ""
+    loud = ["sh", "-c", "head -c 9999999 /dev/zero >&2"]
+    with subprocess.Popen(loud, stderr=subprocess.PIPE) as process:
+        assert len(bounded_process.LastWords(process.stderr).text()) == bounded_process.LAST_BYTES
 
 
 def test_a_complaint_is_told_by_one_line_of_it(fake_ssh: Path) -> None:
@@ -324,3 +322,19 @@ def test_a_complaint_is_told_by_one_line_of_it(fake_ssh: Path) -> None:
 def test_a_host_gets_no_more_than_what_is_left(fake_ssh: Path) -> None:
     with deadline.within(0.2), pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
         Host("gpu-1").run(["sleep", "60"])
+
+
+def test_what_a_host_says_of_itself_moves_no_cursor(
+    fake_ssh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = (Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text()
+    (tmp_path / "facts").write_text(said.replace("bookworm", "\x1b[2J\x9b\u202e\x7f\u2028 yes"))
+    words = 'for line in "$@"; do :; done; eval "${line%%;*}"'
+    write(fake_ssh, f"#!/bin/sh\n{words}\ncat {tmp_path}/facts\nprintf 'up\\033]0;x\\007 active\\n'\n")
+    assert run(["hosts", "show", "gpu-1"]) == 0
+    shown = capsys.readouterr().out
+    assert printable(shown) == shown
+    assert "Debian GNU/Linux 12 (�[2J���, Linux" in shown
+    assert run(["hosts", "show", "gpu-1", "--json"]) == 0
+    record = capsys.readouterr().out
+    assert (printable(record), "\\u001b[2J" in record) == (record, True)

@@ -52,7 +52,7 @@ def architecture_of(config: dict[str, Any], where: str) -> Architecture:
         ) from None
     except ValidationError as error:
         problem = first_problem(error)
-    except (TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+    except (TypeError, ValueError, ZeroDivisionError) as error:
         problem = one_line(str(error))
     raise DocumentError(
         f"config.json of {where} cannot be used: {problem}.", "Compare it with the published one."
