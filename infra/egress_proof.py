@@ -15,7 +15,8 @@ Outcome = Literal["stopped", "reached", "not stopped", "no way"]
 
 LIMITS = (
     "It is about one server while it was looked at, not about the host: other programs may send what they like.",
-    "A program on the host that listens on loopback or a local socket (a resolver, a proxy) could carry things out.",
+    "A program of the host with an abstract local socket, one of a peer, and what forwards the journal, into which the "
+    "server prints, could carry things out.",
     "Root on the host and the kernel itself can undo the lock; GPU drivers and firmware are not the server's user.",
     "The sha256 shows damage to this file, not who wrote it: sign it where that matters.",
 )

@@ -1,8 +1,12 @@
 """PURE: the egress lock as nftables rules, and what the kernel says of them.
 
 The rules match the server by its user, which is its alone while it runs: that holds with either version of control
-groups, for every child, and for TCP and UDP alike. The base chain comes before others of the host (priority -10), so
-that what is stopped is counted here; addresses are translated earlier (-100), so they are the real ones.
+groups, for every child, and for TCP and UDP alike. The base chains come before others of the host (priority -10), so
+that what is stopped is counted here; addresses are translated earlier (-100), so they are the real ones, which the
+interface then no longer is: what is local is told by the address too.
+
+Over loopback the server may speak TCP with itself. Who listens at a port is known when he answers: an answer of
+another user to what the server began is dropped, and that port refused from then on, for as long as it is tried.
 """
 
 from infra import bounded_json
@@ -12,6 +16,10 @@ from infra.record import Record
 COUNTERS = ("loopback", "peers", "replies", "dropped")
 # The peers, by nftables' family and type of address.
 SETS = (("ip", "ipv4_addr"), ("ip6", "ipv6_addr"))
+
+# What the kernel notes by itself: the connections the server begins over loopback (its port, the other's), and the
+# ports where somebody else has answered.
+SEEN = (("begun", "inet_service . inet_service", "2m"), ("strangers", "inet_service", "1m"))
 
 
 class Count(Record):
@@ -46,6 +54,10 @@ def rules(name: str, has_peers: bool, listens_outside: bool) -> str:
         # Only of connections that somebody else began.
         allowed.append("ct direction reply ct state established counter name replies accept")
     heads = [f"set {kind} {{ type {kind}; }}" for _, kind in SETS] if has_peers else []
+    heads += [
+        f"set {name} {{ type {kind}; flags dynamic; timeout {time}; size 65535; }}"
+        for name, kind, time in SEEN
+    ]
     heads += [f"counter {counter} {{}}" for counter in COUNTERS]
     return RULES.format(
         table=table(name),
@@ -82,7 +94,7 @@ def _uid(expression: list[dict[str, dict[str, object]]]) -> int | None:
 GOTO = [{"goto": {"target": "server"}}]
 
 # Refused rather than swallowed, so that nothing in the server waits for what cannot come. A name server on loopback
-# would ask outside on the server's behalf.
+# would ask outside on the server's behalf, a proxy or a mail server carry things out.
 RULES = """\
 table {table} {{}}
 delete table {table}
@@ -93,11 +105,29 @@ table {table} {{
         meta skuid $server goto server
     }}
 
+    chain answers {{
+        type filter hook output priority -10; policy accept;
+        meta skuid $server return
+        oifname "lo" tcp flags & (fin | syn | rst | ack) == syn | ack tcp dport . tcp sport @begun goto refused
+    }}
+
+    chain refused {{
+        update @strangers {{ tcp sport }}
+        counter name dropped drop
+    }}
+
     chain server {{
         udp dport 53 counter name dropped reject with icmpx admin-prohibited
         tcp dport 53 counter name dropped reject with icmpx admin-prohibited
-        oifname "lo" counter name loopback accept
+        oifname "lo" fib daddr type local goto itself
 {allowed}        counter name dropped reject with icmpx admin-prohibited
+    }}
+
+    chain itself {{
+        tcp flags & (fin | syn | rst | ack) != syn counter name loopback accept
+        tcp dport @strangers counter name dropped reject with tcp reset
+        update @begun {{ tcp sport . tcp dport }} counter name loopback accept
+        counter name dropped reject with icmpx admin-prohibited
     }}
 }}
 """

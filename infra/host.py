@@ -112,6 +112,11 @@ def unit(name: str) -> str:
     return f"corral-{name}.service"
 
 
+def lock_timer(name: str) -> str:
+    """The systemd unit that has the server's lock looked at while the server runs; the server needs it to run."""
+    return f"corral-{name}.lock.timer"
+
+
 def spot_unit(name: str) -> str:
     """The systemd unit that waits for EC2's notice on a spot box."""
     return f"corral-{name}.spot.service"
@@ -159,7 +164,12 @@ def engine_mark(engine: Engine) -> str:
 
 def is_closed(setup: HostSetup) -> bool:
     """Whether the server listens on loopback only, so that nobody outside is to get an answer of it."""
-    return setup.host in ("127.0.0.1", "::1", "localhost")
+    return is_loopback(setup.host)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only the host itself can reach what listens there."""
+    return host in ("127.0.0.1", "::1", "localhost")
 
 
 def stop_s(shutdown_timeout_s: int) -> int:

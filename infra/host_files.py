@@ -1,5 +1,6 @@
 """PURE: every file that a host gets, secrets excepted: those are made there."""
 
+import re
 import shlex
 
 from infra import egress_rules
@@ -9,6 +10,7 @@ from infra.host_units import (
     UNIT_FOLDER,
     boot_preparation,
     environment_file,
+    lock_units,
     server_unit,
     spot_watch,
     watch_units,
@@ -30,8 +32,9 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             path=f"{here}/egress.nft",
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
-        *(_script(here, name) for name in script_names(setup)),
+        *(_script(here, name, setup.rented) for name in script_names(setup)),
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),
+        *lock_units(setup),
         *(watch_units(setup) if is_watched(setup) else ()),
         *((spot_watch(setup),) if setup.spot else ()),
         *((boot_preparation(setup),) if setup.rented else ()),
@@ -67,6 +70,17 @@ def setup_env(setup: HostSetup) -> str:
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
-def _script(here: str, file_name: str) -> HostFile:
+def _script(here: str, file_name: str, is_bare: bool) -> HostFile:
     content = shipped_text("infra.onhost", file_name)
-    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
+    text = bare(content) if is_bare else content
+    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=text, mode="0755")
+
+
+def bare(script: str) -> str:
+    """A script of ours, in shell or Python, without the lines that are only said to people: user data has no room."""
+    first, _, rest = script.partition("\n")
+    return f"{first}\n{ONLY_SAID.sub('', rest)}"
+
+
+# A comment of a whole line, a docstring, an empty line.
+ONLY_SAID = re.compile(r'^[ ]*(?:#.*|"""(?:[^"]|"(?!""))*""")?\n', re.MULTILINE)

@@ -3,7 +3,18 @@
 import json
 from collections.abc import Mapping
 
-from infra.host import HostFile, HostSetup, is_closed, prepare_unit, root, spot_unit, stop_s, unit
+from infra.host import (
+    HostFile,
+    HostSetup,
+    is_closed,
+    is_loopback,
+    lock_timer,
+    prepare_unit,
+    root,
+    spot_unit,
+    stop_s,
+    unit,
+)
 
 UNIT_FOLDER = "/etc/systemd/system"
 
@@ -25,6 +36,9 @@ def server_unit(setup: HostSetup) -> str:
         prepared=AFTER_PREPARATION.format(unit=prepare_unit(setup.name)) if setup.rented else "",
         stop_s=stop_s(setup.shutdown_timeout_s),
         network=CLOSED_NETWORK if is_closed(setup) else "",
+        lock_timer=lock_timer(setup.name),
+        # The ranks on several hosts may speak over it.
+        hidden="" if setup.nodes > 1 else " -/dev/infiniband",
         readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
     )
 
@@ -36,9 +50,21 @@ def spot_watch(setup: HostSetup) -> HostFile:
     content = SPOT_SERVICE.format(
         name=setup.name,
         command=" ".join(map(systemd_quoted, command)),
-        sandbox=HELPER_SANDBOX.format(root=here),
+        sandbox=HELPER_SANDBOX.format(root=here, rights="", families="AF_UNIX AF_INET AF_INET6"),
     )
     return HostFile(path=f"{UNIT_FOLDER}/{spot_unit(setup.name)}", content=content)
+
+
+def lock_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
+    """The timer that has the server's lock looked at while the server runs, and what it runs: that speaks no IP."""
+    here = root(setup.name)
+    sandbox = HELPER_SANDBOX.format(root=here, rights="CAP_NET_ADMIN", families="AF_UNIX AF_NETLINK")
+    service = LOCK_SERVICE.format(name=setup.name, root=here, sandbox=sandbox)
+    timer = f"{UNIT_FOLDER}/{lock_timer(setup.name)}"
+    return (
+        HostFile(path=timer.replace(".timer", ".service"), content=service),
+        HostFile(path=timer, content=LOCK_TIMER.format(name=setup.name)),
+    )
 
 
 def boot_preparation(setup: HostSetup) -> HostFile:
@@ -49,7 +75,7 @@ def boot_preparation(setup: HostSetup) -> HostFile:
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     """The timer that looks every minute whether time is up or nobody asks, and what it runs."""
-    here = root(setup.name)
+    here, asked = root(setup.name), asked_at(setup.host)
     command = [
         "/usr/bin/python3",
         f"{here}/bin/watch",
@@ -58,7 +84,7 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
         "--unit",
         unit(setup.name),
         "--metrics",
-        f"http://{'127.0.0.1' if setup.host == '0.0.0.0' else setup.host}:{setup.port}/metrics",
+        f"http://{f'[{asked}]' if ':' in asked else asked}:{setup.port}/metrics",
         *(["--idle-minutes", str(setup.idle_minutes)] if setup.idle_minutes else []),
         *(["--poweroff"] if setup.rented else []),
     ]
@@ -66,9 +92,9 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     service = WATCH_SERVICE.format(
         name=setup.name,
         command=" ".join(map(systemd_quoted, command)),
-        sandbox=HELPER_SANDBOX.format(root=here),
-        # One of several asks after the first, whose address is known only after a join.
-        network=CLOSED_NETWORK if setup.nodes == 1 and asks_loopback(setup) else "",
+        sandbox=HELPER_SANDBOX.format(root=here, rights="", families="AF_UNIX AF_INET AF_INET6"),
+        # One of several asks after the first, whose address bin/join adds.
+        network=CLOSED_NETWORK + ("" if is_loopback(asked) else f"IPAddressAllow={asked}\n"),
     )
     return (
         HostFile(path=f"{base}.service", content=service),
@@ -76,9 +102,9 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     )
 
 
-def asks_loopback(setup: HostSetup) -> bool:
-    """Whether the server's metrics are asked for at a loopback address."""
-    return is_closed(setup) or setup.host == "0.0.0.0"
+def asked_at(host: str) -> str:
+    """The address at which a server that listens there is asked from its own host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
 
 
 def environment_file(environment: Mapping[str, str]) -> str:
@@ -113,6 +139,8 @@ SERVER_UNIT = """\
 Description=vLLM server of corral deployment {name}
 Wants=network-online.target
 After=network-online.target
+# While it runs its lock is looked at: without that it does not run.
+Requires={lock_timer}
 {prepared}ConditionPathExists={root}/engine/.complete
 {conditions}# Five failed starts within an hour are no accident; `corral status` says so.
 StartLimitIntervalSec=3600
@@ -123,7 +151,6 @@ Type=exec
 # As root: CUDA needs /dev/nvidia-uvm, which a host without a display makes on first use. Absent without a GPU.
 ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 # The egress lock, for the user this start has: loaded before the server, removed after all of it ended.
-ExecStartPre=/bin/sh -c 'id -u >/var/lib/corral-{name}/uid'
 ExecStartPre=+{root}/bin/lock on {name}
 ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
@@ -147,6 +174,11 @@ CapabilityBoundingSet=
 ProtectSystem=strict
 ProtectHome=tmpfs
 {readable}PrivateTmp=yes
+# No socket of another program: a bus, a resolver's, docker's, an agent's, the mail queue's. What stays is what
+# bin/lock asks systemd by, as root, whom alone it answers.
+TemporaryFileSystem=/run
+BindReadOnlyPaths=/run/systemd/private /run/systemd/system
+InaccessiblePaths=-/var/spool -/var/snap -/var/lib/lxd -/var/lib/incus{hidden}
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectKernelLogs=yes
@@ -158,6 +190,8 @@ RestrictNamespaces=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
 LockPersonality=yes
 SystemCallArchitectures=native
+# It opens sockets of families that are denied.
+SystemCallFilter=~io_uring_setup:ENOSYS
 # A core dump would hold prompts.
 LimitCORE=0
 LimitNOFILE=1048576
@@ -209,11 +243,12 @@ WantedBy=multi-user.target
 # What reads the network is root without a right of root's: it may write its notes, and ask systemd to stop the server
 # or the box, which systemd allows to root's number alone. /dev/console is where the phase is said.
 HELPER_SANDBOX = """\
-CapabilityBoundingSet=
+CapabilityBoundingSet={rights}
 NoNewPrivileges=yes
 ProtectSystem=strict
 ReadWritePaths={root}
 ReadOnlyPaths={root}/bin -{root}/engine -{root}/model {root}/setup.env {root}/server.env {root}/egress.nft
+ReadOnlyPaths=-{root}/loaded.nft -{root}/peers
 InaccessiblePaths=-{root}/secrets.env
 ProtectHome=yes
 PrivateTmp=yes
@@ -228,7 +263,7 @@ ProtectHostname=yes
 RestrictSUIDSGID=yes
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictAddressFamilies={families}
 LockPersonality=yes
 MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
@@ -237,12 +272,38 @@ SystemCallFilter=~@privileged @resources
 SystemCallErrorNumber=EPERM
 """
 
+LOCK_SERVICE = """\
+[Unit]
+Description=Look at the egress lock of corral deployment {name}
+
+[Service]
+Type=oneshot
+TimeoutStartSec=60
+ExecStart={root}/bin/lock check {name}
+# Of what is well each time nothing is said.
+LogLevelMax=notice
+SyslogLevel=warning
+{sandbox}"""
+
+LOCK_TIMER = """\
+[Unit]
+Description=Look at the egress lock of corral deployment {name} while its server runs
+StopWhenUnneeded=yes
+
+[Timer]
+OnActiveSec=5s
+OnUnitActiveSec=10s
+AccuracySec=1s
+"""
+
 WATCH_SERVICE = """\
 [Unit]
 Description=Time limit and idle stop of corral deployment {name}
 
 [Service]
 Type=oneshot
+# Whatever the server does to one look, there is a next.
+TimeoutStartSec=60
 ExecStart={command}
 {sandbox}{network}"""
 

@@ -59,6 +59,7 @@ def show(arguments: list[str]) -> None:
         "ActiveState": "active" if main_pid(unit) else "inactive",
         "SubState": "running" if main_pid(unit) else "dead",
         "NRestarts": "0",
+        "UID": "64998",
         "MainPID": str(main_pid(unit)),
         "InvocationID": "0123456789abcdef" if (BOX / "journal").exists() else "",
     }

@@ -271,7 +271,14 @@ def copied(box: Path, given: argparse.Namespace) -> None:
 
 
 def systemctl(box: Path, arguments: list[str]) -> None:
-    """systemd, which only notes what it is told."""
+    """systemd, which notes what it is told, and knows of the server what the test has it know (`Box.knows`)."""
+    if arguments[:1] == ["show"]:
+        properties = {"UID": "64998", "MainPID": "0", "SubState": "dead"}
+        if (box / "known").exists():
+            properties |= json.loads((box / "known").read_text())
+        *asked, _ = [word.removeprefix("--property=") for word in arguments[1:]]
+        print("\n".join(f"{name}={properties[name]}" for name in sorted(asked)))
+        return
     parser = Strict("systemctl")
     parser.add_argument("--no-block", action="store_true")
     verbs = parser.add_subparsers(required=True)
@@ -287,6 +294,7 @@ def systemctl(box: Path, arguments: list[str]) -> None:
         ("disable", ("--now",), "+"),
         ("mask", ("--now",), "+"),
         ("clean", ("--what=all",), "+"),
+        ("kill", ("--signal=KILL", "--kill-who=main"), 1),
     ):
         known = verbs.add_parser(verb)
         for option in options:
@@ -310,7 +318,7 @@ def nft(box: Path, arguments: list[str]) -> None:
         if "\ntable inet " in rules:  # a file that only defines is no error
             loaded.write_text(rules)
         return
-    words = [word for word in arguments if word not in ("--stateless", "--json")]
+    words = [word for word in arguments if word not in ("--numeric", "--stateless", "--json")]
     match words:
         case ["list" | "delete" as verb, "table", "inet", name]:
             if not loaded.exists() or f"table inet {name} " not in loaded.read_text():
@@ -318,9 +326,29 @@ def nft(box: Path, arguments: list[str]) -> None:
             if verb == "delete":
                 loaded.unlink()
             else:
-                print(f"table inet {name}")
+                rules = loaded.read_text()
+                if (box / "turned").exists():  # the kernel has something else
+                    rules = rules.replace("define server = 64998", "define server = 27")
+                print(as_listed(rules, noted=box / "noted"), end="")
         case _:
             sys.exit(f"Error: syntax error, unexpected {words}")
+
+
+def as_listed(rules: str, noted: Path) -> str:
+    """The table as nft says it: a tab a level, a line a word of a set, whose packets are judged as a number.
+
+    In a set that the kernel fills are the elements of the file `noted`.
+    """
+    (uid,) = re.findall(r"define server = (\d+)\n", rules)
+    table = rules[rules.rindex("\ntable inet ") + 1 :].replace("$server", uid).replace("    ", "\t")
+
+    def spread(found: re.Match[str]) -> str:
+        lines = [f"\tset {found[1]} {{", *[f"\t\t{word}" for word in found[2].split("; ")]]
+        if "dynamic" in found[2] and noted.exists():
+            lines.append(f"\t\telements = {{ {noted.read_text()} }}")
+        return "\n".join([*lines, "\t}\n"])
+
+    return re.sub(r"\tset (\w+) \{ (.*); \}\n", spread, table)
 
 
 def shutdown(box: Path, arguments: list[str]) -> None:
@@ -375,13 +403,6 @@ def ip(box: Path, arguments: list[str]) -> None:
             sys.exit(f'Command "{arguments}" is unknown, try "ip help".')
 
 
-def user(box: Path, arguments: list[str]) -> None:
-    """The number systemd gave the unit's user for this start."""
-    if arguments != ["-u"]:
-        sys.exit(f"id: invalid option {arguments}")
-    print(64998)
-
-
 TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "python3": host_python,
     "python3.11": host_python,
@@ -394,7 +415,6 @@ TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "mountpoint": mountpoint,
     "ip": ip,
     "sleep": sleep,
-    "id": user,
 }
 
 if __name__ == "__main__":

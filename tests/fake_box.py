@@ -3,6 +3,7 @@
 The scripts are the real ones and run for real; only the absolute paths in them lead below the folder.
 """
 
+import json
 import re
 import shlex
 import subprocess
@@ -14,9 +15,9 @@ from typing import Any
 from infra import host, host_units
 
 STAND_INS = Path(__file__).with_name("box_tools.py")
-NAMES = ("apt-get", "aws", "id", "ip", "mountpoint", "nft", "python3", "python3.11", "shutdown", "systemctl")
+NAMES = ("apt-get", "aws", "ip", "mountpoint", "nft", "python3", "python3.11", "shutdown", "systemctl")
 # What of a host's own paths the scripts name; not what follows a variable, and not /dev/null.
-ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|var/lib|run|proc)\b|dev/console)")
+ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|etc/passwd|var/lib|run|proc)\b|dev/console)")
 
 NASTY = """it's "quoted" $(touch /tmp/owned) `id` $HOME 100% \\n ünïcode"""
 
@@ -100,11 +101,18 @@ class Box:
         """Let each call that begins with one of these words fail from now on."""
         (self.folder / "fails").write_text("".join(f"{beginning}\n" for beginning in beginnings))
 
+    def knows(self, **properties: object) -> None:
+        """Let systemd say this of the server's unit from now on."""
+        (self.folder / "known").write_text(
+            json.dumps({name: str(value) for name, value in properties.items()})
+        )
+
     @property
     def calls(self) -> list[str]:
         """What the stand-ins were called with, in the host's own paths."""
         path = self.folder / "calls"
-        return path.read_text().replace(str(self.folder), "").splitlines() if path.exists() else []
+        lines = path.read_text().replace(str(self.folder), "").splitlines() if path.exists() else []
+        return [line for line in lines if not line.startswith("systemctl show ")]  # a look changes nothing
 
     def forget(self) -> None:
         """Begin the list of calls anew."""

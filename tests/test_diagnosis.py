@@ -101,3 +101,10 @@ def test_what_only_gpus_print_is_explained_too() -> None:
         "ValueError: No available memory for the cache blocks.": "no-kv-memory",
     }
     assert {line: explain(line).name for line in lines} == lines
+
+
+def test_a_server_that_lost_its_lock_is_told_apart_from_one_that_got_none() -> None:
+    lost = explain("corral: failed: lock: the egress lock is gone, so the server was stopped\n")
+    assert (lost.name, lost.cause) == ("lock-lost", "the egress lock is gone, so it was stopped")
+    none = explain("corral: the server has no user of its own, so the server is not started\n")
+    assert none.name == "no-user"

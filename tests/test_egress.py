@@ -26,6 +26,8 @@ delete table inet corral-scout
 table inet corral-scout {
     set ipv4_addr { type ipv4_addr; }
     set ipv6_addr { type ipv6_addr; }
+    set begun { type inet_service . inet_service; flags dynamic; timeout 2m; size 65535; }
+    set strangers { type inet_service; flags dynamic; timeout 1m; size 65535; }
     counter loopback {}
     counter peers {}
     counter replies {}
@@ -36,13 +38,31 @@ table inet corral-scout {
         meta skuid $server goto server
     }
 
+    chain answers {
+        type filter hook output priority -10; policy accept;
+        meta skuid $server return
+        oifname "lo" tcp flags & (fin | syn | rst | ack) == syn | ack tcp dport . tcp sport @begun goto refused
+    }
+
+    chain refused {
+        update @strangers { tcp sport }
+        counter name dropped drop
+    }
+
     chain server {
         udp dport 53 counter name dropped reject with icmpx admin-prohibited
         tcp dport 53 counter name dropped reject with icmpx admin-prohibited
-        oifname "lo" counter name loopback accept
+        oifname "lo" fib daddr type local goto itself
         ip daddr @ipv4_addr counter name peers accept
         ip6 daddr @ipv6_addr counter name peers accept
         ct direction reply ct state established counter name replies accept
+        counter name dropped reject with icmpx admin-prohibited
+    }
+
+    chain itself {
+        tcp flags & (fin | syn | rst | ack) != syn counter name loopback accept
+        tcp dport @strangers counter name dropped reject with tcp reset
+        update @begun { tcp sport . tcp dport } counter name loopback accept
         counter name dropped reject with icmpx admin-prohibited
     }
 }
@@ -63,7 +83,9 @@ def test_the_rules_allow_loopback_the_peers_and_replies_and_touch_our_table_alon
     ]
     assert allowed == [
         "        type filter hook output priority -10; policy accept;",
-        '        oifname "lo" counter name loopback accept',
+        "        type filter hook output priority -10; policy accept;",
+        "        tcp flags & (fin | syn | rst | ack) != syn counter name loopback accept",
+        "        update @begun { tcp sport . tcp dport } counter name loopback accept",
     ]
 
 
@@ -83,6 +105,99 @@ def test_the_kernel_takes_the_rules_and_says_them_back(need: Callable[[str, str]
         uid=64999, counters={name: Count(packets=0, bytes=0) for name in egress_rules.COUNTERS}
     )
     assert done.stderr == "table inet foreign {\n}\n"
+
+
+# In a network of its own: root's listener at 8001, the server's own at 8002, nobody at 8003, and a host that translates
+# 127.0.0.1:8004 to a neighbour's address, as Kubernetes' hosts do.
+LOOPBACK = """\
+import encodings.idna, os, signal, socket, subprocess, sys, threading
+
+def listening(port):
+    listener = socket.create_server(("127.0.0.1", port))
+    def answer():
+        while True:
+            with listener.accept()[0] as connection:
+                connection.sendall(b"hello")
+    threading.Thread(target=answer, daemon=True).start()
+
+def tried(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return connection.recv(9).decode()
+    except OSError as error:
+        return type(error).__name__
+
+listening(8001)
+datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(("127.0.0.1", 8001))
+datagrams.settimeout(0.2)
+ready, go = os.pipe()
+child = os.fork()
+if not child:
+    os.setresgid(64999, 64999, 64999)
+    os.setresuid(64999, 64999, 64999)
+    listening(8002)
+    print(*[tried(port) for port in (8002, 8001, 8001, 8003, 8004)], flush=True)
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"prompt", ("127.0.0.1", 8001))
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+    os.write(go, b"x")
+    signal.pause()
+os.read(ready, 1)
+print(tried(8001), tried(8002), flush=True)
+try:
+    print(datagrams.recv(9))
+except TimeoutError:
+    print("no datagram")
+os.kill(child, 9)
+"""
+NEIGHBOUR = """\
+ip link set lo up
+ip link add near type veth peer name far; ip link set far up; ip link set near up
+ip address add 10.98.0.1/24 dev near; ip neigh add 10.98.0.2 lladdr 02:00:00:00:00:01 dev near
+echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet
+nft -f - <<END
+table ip n {
+    chain o {
+        type nat hook output priority -100
+        ip daddr 127.0.0.1 tcp dport 8004 dnat to 10.98.0.2:80
+    }
+}
+table ip p {
+    counter out {}
+    chain o {
+        type filter hook postrouting priority 300
+        oifname "near" tcp dport 80 counter name out
+    }
+}
+END
+printf '%s' "$RULES" | nft -f - && "$PYTHON" -c "$LOOPBACK"
+nft list counter ip p out | grep -o 'packets [0-9]*'
+"""
+
+
+def test_over_loopback_the_server_speaks_with_itself_alone(need: Callable[[str, str], NoReturn]) -> None:
+    if not shutil.which("nft") or subprocess.run(["unshare", "-n", "true"], check=False).returncode:
+        need("fleet", "nft and a network namespace of our own: scripts/ci-packages, as root")
+    environ = {"RULES": f"define server = 64999\n{RULES}", "LOOPBACK": LOOPBACK, "PYTHON": sys.executable}
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-c", NEIGHBOUR],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environ,
+        stdin=subprocess.DEVNULL,
+    )
+    refused = "ConnectionRefusedError"
+    assert done.stdout.splitlines() == [
+        f"hello {refused} {refused} {refused} OSError",
+        "PermissionError",
+        # Who listens to whom stays as it was: another's client of another's, and of the server.
+        "hello hello",
+        "no datagram",
+        "packets 0",
+    ], done.stderr
 
 
 def listing(*expression: dict[str, Any]) -> str:
@@ -330,6 +445,15 @@ def test_what_a_host_says_is_read_whole() -> None:
         assert caught.value.hint == "Its python3 must be 3.9 or newer; look there: python3 --version"
 
 
+def test_what_the_kernel_notes_by_itself_is_no_part_of_the_rules() -> None:
+    rules = (
+        "table inet x {\n\tset ipv4_addr {\n\t\ttype ipv4_addr\n\t\telements = { 10.0.0.6 }\n\t}\n\n"
+        "\tset begun {\n\t\ttype inet_service . inet_service\n\t\tflags dynamic,timeout\n\t\ttimeout 2m{}\n\t}\n}\n"
+    )
+    noted = "\n\t\telements = { 40000 . 25 expires 1m,\n\t\t\t     40001 . 3128 expires 59s }"
+    assert onhost.without_what_it_notes(rules.replace("{}", noted)) == rules.replace("{}", "")
+
+
 # --- the script that runs on the host, run here
 
 SYSTEMCTL = """\
@@ -343,7 +467,7 @@ NFT = """\
 [ ! -e "$HOST/broken" ] || kill -KILL $$
 case "$*" in
 "list tables") cat "$HOST/tables" ;;
-"--stateless list table inet corral-scout") echo "the rules" ;;
+"--numeric --stateless list table inet corral-scout") echo "the rules" ;;
 "--json list table inet corral-scout") echo x >>"$HOST/asked"
     sed "s/DROPPED/$(wc -l <"$HOST/asked")/" "$HOST/listing" ;;
 *) echo "Error: syntax error" >&2; exit 1 ;;

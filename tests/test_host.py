@@ -1,5 +1,6 @@
 """How a host is prepared: what reaches it is data, whatever the characters, and nothing secret is in it."""
 
+import ast
 import gzip
 import json
 import secrets
@@ -71,6 +72,8 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/lock",
         "/opt/corral/scout/bin/fetch",
         "/etc/systemd/system/corral-scout.service",
+        "/etc/systemd/system/corral-scout.lock.service",
+        "/etc/systemd/system/corral-scout.lock.timer",
     ]
     assert host.guards(owned) == ()
 
@@ -120,7 +123,6 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         "Restart=always",
         "TimeoutStopSec=90",
         "IPAddressDeny=any",
-        "ExecStartPre=/bin/sh -c 'id -u >/var/lib/corral-scout/uid'",
         "ExecStartPre=+/opt/corral/scout/bin/lock on scout",
         "ExecStopPost=+/opt/corral/scout/bin/lock off scout",
         "LimitCORE=0",
@@ -174,8 +176,8 @@ class Joined(NamedTuple):
 
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., Joined]:
-    """Run bin/join as it lies on a host that has the address 10.0.0.5."""
-    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2)))
+    """Run bin/join as it lies on a host that has the address 10.0.0.5, and no watch."""
+    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2, ttl_minutes=None, idle_minutes=None)))
     before = files_of(box)
 
     def run(*arguments: str) -> Joined:
@@ -245,6 +247,36 @@ def test_what_is_no_rank_here_changes_nothing(
     found = join(*arguments)
     assert found.said.startswith("corral: scout: not joined: ")
     assert (found.files, found.told) == ({}, [])
+
+
+def test_the_watch_of_a_rank_may_ask_after_the_first_and_the_firsts_after_nobody(tmp_path: Path) -> None:
+    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2)))
+    allowed = box.path(f"{host_units.UNIT_FOLDER}/corral-scout.watch.service.d/node.conf")
+    join = f"{host.root('scout')}/bin/join"
+    assert box.run([join, "1", "10.0.0.4", "10.0.0.5"]).returncode == 0
+    assert allowed.read_text() == "[Service]\nIPAddressAllow=10.0.0.4\n"
+    assert box.run([join, "0", "10.0.0.5", "10.0.0.6"]).returncode == 0
+    assert not allowed.parent.exists()
+
+
+def test_what_a_rented_box_runs_is_what_an_owned_host_runs_without_what_is_only_said() -> None:
+    script = '#!/bin/sh\n# why\n\nset -e # here\n    # and\n    echo "# no"\n'
+    assert host_files.bare(script) == '#!/bin/sh\nset -e # here\n    echo "# no"\n'
+    module = '#!/usr/bin/env python3\n"""What.\n\nAnd "more".\n"""\n\nA = """kept"""\ndef f():\n'
+    module += '    """Does."""\n    return 1\n'
+    assert host_files.bare(module) == '#!/usr/bin/env python3\nA = """kept"""\ndef f():\n    return 1\n'
+    for name in ("watch.py", "spot.py"):
+        source = (files("infra.onhost") / name).read_text()
+        assert docless(host_files.bare(source)) == docless(source)
+
+
+def docless(source: str) -> str:
+    """What Python makes of a module, without its docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
 
 
 def test_a_server_for_other_machines_may_talk_to_them() -> None:

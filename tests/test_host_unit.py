@@ -51,6 +51,11 @@ def test_what_systemd_says(said: str, state: UnitState) -> None:
         ("Record=\nActiveState=inactive\n", "provisioned", "not prepared"),
         ("Record=\nActiveState=inactive\nPhase=prepared\n", "provisioned", "prepared"),
         ("Record=\nActiveState=inactive\nHasRun=\nPhase=prepared\n", "stopped", "prepared"),
+        (
+            "Record=\nActiveState=inactive\nHasRun=\nPhase=failed: lock: the egress lock is gone\n",
+            "stopped",
+            "failed: lock: the egress lock is gone",
+        ),
     ],
 )
 def test_what_that_means(said: str, state: str, detail: str) -> None:

@@ -411,10 +411,6 @@ def test_an_archive_that_is_none_or_holds_no_vllm_is_no_engine(box: MakeBox, tmp
 
 def start_of(box: Box, setup: host.HostSetup) -> list[int]:
     """Run what the server's unit runs before the server, as systemd does; the exit codes of what may not fail."""
-    private, public = box.path("/var/lib/private/corral-scout"), box.path("/var/lib/corral-scout")
-    private.mkdir(exist_ok=True)
-    if not public.exists():  # as systemd makes it for a user of the unit's own
-        public.symlink_to(private)
     before = [one for one in commands(host_units.server_unit(setup)) if one[0] == "ExecStartPre"]
     return [box.run(line).returncode for _, prefixes, line in before if "-" not in prefixes]
 
@@ -422,7 +418,7 @@ def start_of(box: Box, setup: host.HostSetup) -> list[int]:
 def test_a_start_loads_the_lock_for_the_user_it_has_and_an_end_removes_it(box: MakeBox) -> None:
     made = box(nodes=2)
     made.path(f"{ROOT}/peers").write_text("10.0.0.5\nfd00::6\n")
-    assert start_of(made, setup(nodes=2)) == [0, 0]
+    assert start_of(made, setup(nodes=2)) == [0]
     loaded = (made.folder / "nft.loaded").read_text()
     assert loaded == (
         "define server = 64998\n"
@@ -430,12 +426,16 @@ def test_a_start_loads_the_lock_for_the_user_it_has_and_an_end_removes_it(box: M
         + "add element inet corral-scout ipv4_addr { 10.0.0.5 }\n"
         + "add element inet corral-scout ipv6_addr { fd00::6 }\n"
     )
-    assert made.path("/run/corral-scout.nft").read_text() == "table inet corral-scout\n"
+    kept = made.path(f"{ROOT}/loaded.nft").read_text()
+    assert (
+        kept == made.run(["nft", "--numeric", "--stateless", "list", "table", "inet", "corral-scout"]).stdout
+    )
+    assert "\n\t\tmeta skuid 64998 goto server\n" in kept
     ((_, _, stop),) = [one for one in commands(host_units.server_unit(setup())) if one[0] == "ExecStopPost"]
     for _ in range(2):
         assert made.run(stop).returncode == 0
         assert not (made.folder / "nft.loaded").exists()
-        assert not made.path("/run/corral-scout.nft").exists()
+        assert not made.path(f"{ROOT}/loaded.nft").exists()
 
 
 @pytest.mark.parametrize(
@@ -443,27 +443,23 @@ def test_a_start_loads_the_lock_for_the_user_it_has_and_an_end_removes_it(box: M
     [
         lambda box: box.path(f"{ROOT}/egress.nft").unlink(),
         lambda box: box.path(f"{ROOT}/egress.nft").write_text(""),
-        lambda box: box.path("/var/lib/private/corral-scout/uid").write_text("0\n"),
-        lambda box: box.path("/var/lib/private/corral-scout/uid").write_text("64998; flush ruleset\n"),
-        lambda box: box.path("/var/lib/private/corral-scout/uid").unlink(),
         lambda box: box.fail("nft -f"),
-        lambda box: box.fail("nft --stateless list"),
+        lambda box: box.fail("nft --numeric --stateless list"),
+        lambda box: (box.folder / "turned").touch(),
     ],
     ids=[
         "no rules",
         "empty rules",
-        "root",
-        "no number",
-        "no user",
         "not loaded",
         "not there",
+        "for another user",
     ],
 )
 def test_a_lock_that_cannot_be_loaded_whole_starts_no_server(
     harm: Callable[[Box], Any], box: MakeBox
 ) -> None:
     made = box()
-    assert start_of(made, setup()) == [0, 0]  # what an earlier start loaded is there still
+    assert start_of(made, setup()) == [0]  # what an earlier start loaded is there still
     harm(made)
     done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
     assert done.returncode == 1
@@ -490,7 +486,7 @@ def test_a_server_never_starts_without_its_lock_or_its_key_and_that_is_told(
 ) -> None:
     made = box(api_key="generated", weights="")
     assert prepare(made).returncode == 0
-    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert start_of(made, setup(api_key="generated")) == [0]
     lost(made)
     done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -508,15 +504,15 @@ def test_once_it_is_mended_the_server_starts_and_nothing_is_said_to_fail(box: Ma
     made = box(api_key="generated", weights="")
     assert prepare(made).returncode == 0
     made.path(f"{ROOT}/secrets.env").unlink()
-    assert start_of(made, setup(api_key="generated")) == [0, 1]
+    assert start_of(made, setup(api_key="generated")) == [1]
     assert prepare(made).returncode == 0
-    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert start_of(made, setup(api_key="generated")) == [0]
     made.path(f"{ROOT}/phase").write_text("failed: start: nft is missing\n")
-    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert start_of(made, setup(api_key="generated")) == [0]
     assert last_phase(made.console, "scout").words == "prepared"
     # What else failed is not told away.
     made.path(f"{ROOT}/phase").write_text("failed: weights, line 9\n")
-    assert start_of(made, setup(api_key="generated")) == [0, 0]
+    assert start_of(made, setup(api_key="generated")) == [0]
     assert made.path(f"{ROOT}/phase").read_text() == "failed: weights, line 9\n"
 
 
@@ -532,24 +528,195 @@ def test_a_rented_box_without_nft_installs_it_and_an_owned_host_is_told(box: Mak
     assert owned.path(f"{ROOT}/phase").read_text().startswith("failed: lock, line ")
 
 
+LOST = "failed: lock: {}, so the server was stopped"
+
+
+@pytest.mark.parametrize(
+    "uid",
+    ["", "0", "4294967295", "[not set]", "64998; flush ruleset", "-1", "27"],
+    ids=["none", "root", "not set", "not set in words", "a command", "negative", "the host's own"],
+)
+def test_a_server_without_a_user_of_its_own_is_not_started(uid: str, box: MakeBox) -> None:
+    made = box(weights="")
+    hosts_users = made.path("/etc/passwd")
+    hosts_users.parent.mkdir(exist_ok=True)
+    hosts_users.write_text("root:x:0:0::/root:/bin/sh\nmysql:x:27:27::/:/bin/false\n")
+    made.knows(UID=uid)
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    why = "the server has no user of its own"
+    assert (done.returncode, done.stderr) == (1, f"corral: {why}, so the server is not started\n")
+    assert made.path(f"{ROOT}/phase").read_text() == f"failed: start: {why}\n"
+    assert not (made.folder / "nft.loaded").exists()
+
+
+def test_what_the_server_can_write_does_not_turn_the_lock(box: MakeBox) -> None:
+    made = box(weights="")
+    state = made.path("/var/lib/private/corral-scout")
+    state.mkdir()
+    made.path("/var/lib/corral-scout").symlink_to(state)
+    (made.folder / "pid_max").write_text("27\n")
+    for name in ("uid", "user", "pid", "peers", "phase", "egress.nft", "setup.env"):
+        (state / name).symlink_to(made.folder / "pid_max")
+    assert start_of(made, setup()) == [0]
+    assert (made.folder / "nft.loaded").read_text().startswith("define server = 64998\n")
+
+
+def running(box: Box, uids: str = "64998 64998 64998 64998", **properties: str) -> None:
+    """Let the server run as process 7, with these numbers of its user."""
+    box.path("/proc/7").mkdir(exist_ok=True)
+    box.path("/proc/7/status").write_text(f"Name:\tpython\nUid:\t{uids}\nGid:\t1\n".replace(" ", "\t"))
+    known = {"UID": "64998", "MainPID": "7", "SubState": "running"}
+    box.knows(**known | properties)
+
+
+def looked(box: Box) -> tuple[int, str, list[str], str]:
+    """What a look at the lock ends with, says, does, and leaves as the phase."""
+    box.forget()
+    (command,) = [
+        words
+        for directive, _, words in commands(
+            file_of(setup(), f"{host_units.UNIT_FOLDER}/corral-scout.lock.service")
+        )
+        if directive == "ExecStart"
+    ]
+    done = box.run(command)
+    told = [call for call in box.calls if not call.startswith("nft ")]
+    phase = box.path(f"{ROOT}/phase")
+    return done.returncode, done.stderr, told, phase.read_text() if phase.exists() else ""
+
+
+WHOLE: tuple[int, str, list[str], str] = (0, "", [], "")
+STOPPED = [
+    "systemctl --no-block stop corral-scout.service",
+    "systemctl kill --signal=KILL --kill-who=main corral-scout.service",
+]
+
+
+def other_rules(box: Box) -> None:
+    loaded = box.folder / "nft.loaded"
+    loaded.write_text(loaded.read_text().replace("goto server\n", "goto server\n        accept\n"))
+
+
+GONE, CHANGED = "the egress lock is gone", "the rules of the egress lock were changed"
+ANOTHERS = "the egress lock is not for the server's user"
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (lambda box: (box.folder / "nft.loaded").unlink(), GONE),
+        (lambda box: box.fail("nft --numeric --stateless list"), GONE),
+        (lambda box: (box.folder / "tools/nft").unlink(), GONE),
+        (other_rules, CHANGED),
+        (lambda box: box.path(f"{ROOT}/loaded.nft").unlink(), CHANGED),
+        (lambda box: running(box, "64997 64997 64997 64997"), ANOTHERS),
+        (lambda box: running(box, "64998 0 64998 64998"), ANOTHERS),
+        (lambda box: running(box, "64998 64998 64998 27"), ANOTHERS),
+        (lambda box: running(box, UID="64997"), ANOTHERS),
+        (lambda box: running(box, UID="0"), ANOTHERS),
+    ],
+    ids=[
+        *("table removed", "nft fails", "no nft", "a rule added", "nothing to compare with", "another user"),
+        *("root in part", "another for files", "systemd says another", "systemd says root"),
+    ],
+)
+def test_a_server_whose_lock_is_not_whole_is_stopped_and_that_is_told(
+    harm: Callable[[Box], Any], why: str, box: MakeBox
+) -> None:
+    made = box(weights="")
+    assert start_of(made, setup()) == [0]
+    running(made)
+    harm(made)
+    code, said, told, phase = looked(made)
+    assert (code, said.splitlines()[-1:], told) == (1, [f"corral: {why}, so the server was stopped"], STOPPED)
+    assert phase == f"{LOST.format(why)}\n"
+    assert last_phase(made.console, "scout").words == LOST.format(why)
+
+
+def test_a_server_that_was_stopped_for_its_lock_says_so_in_its_log_and_starts_anew(box: MakeBox) -> None:
+    made = box(weights="")
+    running(made)
+    assert looked(made)[0] == 1
+    made.path("/proc/7/status").unlink()
+    made.knows(UID="64998", MainPID="0", SubState="stop-post")
+    assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).stdout == f"corral: {LOST.format(GONE)}\n"
+    assert start_of(made, setup()) == [0]
+    assert last_phase(made.console, "scout").words == "prepared"
+    running(made)
+    assert looked(made) == (*WHOLE[:3], "prepared\n")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"SubState": "auto-restart"}, {"SubState": "stop-post"}, {"SubState": ""}]
+)
+def test_of_a_server_that_does_not_run_nothing_is_asked(changes: dict[str, str], box: MakeBox) -> None:
+    made = box(weights="")
+    running(made, **changes)
+    assert looked(made) == WHOLE
+
+
+def test_what_the_kernel_notes_by_itself_changes_no_rules(box: MakeBox) -> None:
+    made = box(weights="")
+    assert start_of(made, setup()) == [0]
+    running(made)
+    (made.folder / "noted").write_text("40000 . 25 timeout 2m expires 3s,\n\t\t\t     40001 . 25 expires 4s")
+    assert (
+        "elements = "
+        in made.run(["nft", "--numeric", "--stateless", "list", "table", "inet", "corral-scout"]).stdout
+    )
+    assert looked(made) == WHOLE
+
+
 def test_the_end_of_a_server_ends_what_it_left_running_and_nobody_elses(box: MakeBox) -> None:
     made = box()
-    made.tool("stat")
     with subprocess.Popen(["sleep", "600"]) as ours, subprocess.Popen(["sleep", "600"]) as theirs:
+        ended, alive = "State:\tZ (zombie)\n", "State:\tS (sleeping)\n"
         for process, unit in ((ours, "corral-scout.service"), (theirs, "corral-corral-scout.service")):
-            folder = made.path(f"/proc/{process.pid}")
-            folder.mkdir()
-            (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n")
-        made.path("/var/lib/private/corral-scout").mkdir()
-        made.path("/var/lib/private/corral-scout/uid").write_text(f"{os.getuid()}\n")
+            left(made, process.pid, f"{alive}Uid:\t64998\t64998\t64998\t64998\n", unit)
+        left(
+            made, 999999999, f"{ended}Uid:\t64998\t64998\t64998\t64998\nThreads:\t1\n", "corral-scout.service"
+        )
         try:
-            assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
+            done = made.run([f"{ROOT}/bin/lock", "off", "scout"])
             assert theirs.poll() is None
-            if os.getuid():  # of root nothing is ended: its number is no server's
-                assert ours.wait() == -9
+            assert ours.wait() == -9
         finally:
             ours.kill()
             theirs.kill()
+    # In this folder its status stays: what cannot be ended keeps its lock.
+    stays = "corral: what the server left still runs, so its lock stays\n"
+    assert (done.returncode, done.stderr) == (1, stays)
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "State:\tS (sleeping)\nUid:\t64998\t64998\t64998\t64998\nThreads:\t1\n",
+        "State:\tS (sleeping)\nUid:\t0\t64998\t0\t0\nThreads:\t1\n",
+        # Its first thread has ended; another has not.
+        "State:\tZ (zombie)\nUid:\t64998\t64998\t64998\t64998\nThreads:\t2\n",
+    ],
+    ids=["alive", "of the user in part", "a zombie with a thread"],
+)
+def test_while_anything_of_the_server_lives_its_lock_stays(status: str, box: MakeBox) -> None:
+    made = box(weights="")
+    assert start_of(made, setup()) == [0]
+    left(made, 999999999, status, "corral-scout.service")
+    assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 1
+    assert (made.folder / "nft.loaded").exists()
+    done = made.run([f"{ROOT}/bin/lock", "on", "scout"])
+    assert done.stderr == "corral: an earlier server cannot be ended, so the server is not started\n"
+    made.path("/proc/999999999/status").unlink()
+    assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
+    assert not (made.folder / "nft.loaded").exists()
+
+
+def left(box: Box, pid: int, status: str, unit: str) -> None:
+    """A process of the host, in that unit's control group."""
+    folder = box.path(f"/proc/{pid}")
+    folder.mkdir()
+    (folder / "status").write_text(f"Name:\tpython\n{status}")
+    (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n")
 
 
 # --- what is taken away
@@ -564,6 +731,7 @@ def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -
         box.path(f"/var/lib/corral-{name}").symlink_to(box.path(f"/var/lib/private/corral-{name}"))
         box.path(f"/run/corral-{name}.nft").touch()
         box.path(f"{host_units.UNIT_FOLDER}/corral-{name}.service.d").mkdir()
+        box.path(f"{host_units.UNIT_FOLDER}/corral-{name}.watch.service.d").mkdir()
         box.path(f"/opt/dlami/nvme/corral-{name}").mkdir(parents=True)
         box.path(f"{host.root(name)}/model").symlink_to(box.path(f"/opt/dlami/nvme/corral-{name}"))
         box.path(f"/proc/{number}").mkdir()
@@ -578,6 +746,8 @@ def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -
     assert told == {
         "corral-scout.watch.timer",
         "corral-scout.watch.service",
+        "corral-scout.lock.timer",
+        "corral-scout.lock.service",
         "corral-scout.service",
         "corral-scout",
     }
@@ -601,6 +771,8 @@ def test_what_cannot_be_removed_is_named(box: MakeBox) -> None:
         "left unit corral-scout.watch.timer\n"
         "left unit corral-scout.watch.service\n"
         "left unit corral-scout.service\n"
+        "left unit corral-scout.lock.timer\n"
+        "left unit corral-scout.lock.service\n"
     )
 
 

@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -58,6 +60,32 @@ def test_a_proxy_is_not_asked(metadata: str, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     (tmp_path / "notice").write_text(json.dumps(NOTICE))
     assert spot.notice(metadata) == "2026-11-26T08:22:00Z"
+
+
+def test_a_redirect_is_not_followed(metadata: str, tmp_path: Path) -> None:
+    (tmp_path / "notice").write_text(json.dumps(NOTICE))
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"AQAEAtoken==")
+
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", metadata.removesuffix("/latest") + self.path)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        assert spot.notice(f"http://127.0.0.1:{server.server_port}/latest") == ""
+        server.shutdown()
+        thread.join()
+    assert not (tmp_path / "asked").exists()
 
 
 def test_where_nobody_answers_there_is_no_notice() -> None:

@@ -55,6 +55,8 @@ def started(given: host.HostSetup, unit: str) -> list[str]:
         ({"rented": False}, {"poweroff": False}),
         ({"host": "0.0.0.0", "port": 9000}, {"metrics": "http://127.0.0.1:9000/metrics"}),
         ({"host": "10.0.0.5"}, {"metrics": "http://10.0.0.5:8000/metrics"}),
+        ({"host": "::"}, {"metrics": "http://[::1]:8000/metrics"}),
+        ({"host": "fd00::5"}, {"metrics": "http://[fd00::5]:8000/metrics"}),
     ],
 )
 def test_the_watch_understands_what_its_unit_tells_it(changes: dict[str, Any], told: dict[str, Any]) -> None:
@@ -167,11 +169,10 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
     ]
     assert found == [
         ["/usr/bin/nvidia-modprobe", "-c", "0", "-u"],
-        ["/bin/sh", "-c", "id -u >/var/lib/corral-scout/uid"],
         [f"{ROOT}/bin/lock", "on", "scout"],
         [f"{ROOT}/bin/lock", "off", "scout"],
     ]
-    starting = {f"corral-scout{part}.service" for part in ("", ".prepare", ".watch", ".spot")}
+    starting = {f"corral-scout{part}.service" for part in ("", ".lock", ".prepare", ".watch", ".spot")}
     assert {name for name, text in units(given).items() if "ExecStart=" in text} <= starting
 
 
@@ -297,18 +298,61 @@ def test_what_reads_the_network_has_no_right_of_roots_and_never_sees_the_key(nam
     ):
         assert line in lines, line
     # What it may write is no program that root runs.
-    (readonly,) = [line for line in lines if line.startswith("ReadOnlyPaths=")]
-    assert f"{ROOT}/bin" in readonly.partition("=")[2].split()
+    readonly = " ".join(line.partition("=")[2] for line in lines if line.startswith("ReadOnlyPaths=")).split()
+    assert {f"{ROOT}/bin", f"{ROOT}/egress.nft", f"-{ROOT}/loaded.nft", f"-{ROOT}/peers"} < set(readonly)
 
 
 @pytest.mark.parametrize(
-    ("changes", "closed"),
-    [({}, True), ({"host": "0.0.0.0"}, True), ({"host": "10.0.0.5"}, False), ({"nodes": 2}, False)],
+    ("changes", "allowed"),
+    [
+        ({}, ["localhost"]),
+        ({"host": "0.0.0.0"}, ["localhost"]),
+        ({"host": "::"}, ["localhost"]),
+        ({"host": "10.0.0.5"}, ["localhost", "10.0.0.5"]),
+        ({"nodes": 2}, ["localhost"]),
+    ],
 )
-def test_the_watch_is_kept_to_loopback_where_it_asks_nowhere_else(
-    changes: dict[str, Any], closed: bool
+def test_the_watch_reaches_the_server_it_asks_and_nobody_else(
+    changes: dict[str, Any], allowed: list[str]
 ) -> None:
-    assert ("IPAddressAllow=localhost" in units(setup(**changes))["corral-scout.watch.service"]) == closed
+    lines = units(setup(**changes))["corral-scout.watch.service"].splitlines()
+    assert [line for line in lines if line.startswith("IPAddress")] == [
+        "IPAddressDeny=any",
+        *[f"IPAddressAllow={address}" for address in allowed],
+    ]
+    assert "TimeoutStartSec=60" in lines  # a look that hangs is not the last
+
+
+@each_setup
+def test_while_a_server_runs_its_lock_is_looked_at_by_what_speaks_no_ip(given: host.HostSetup) -> None:
+    there = units(given)
+    assert f"Requires={host.lock_timer('scout')}" in there["corral-scout.service"].splitlines()
+    timer = there["corral-scout.lock.timer"].splitlines()
+    assert [line for line in timer if "=" in line][1:] == [
+        "StopWhenUnneeded=yes",
+        "OnActiveSec=5s",
+        "OnUnitActiveSec=10s",
+        "AccuracySec=1s",
+    ]
+    service = there["corral-scout.lock.service"].splitlines()
+    assert "RestrictAddressFamilies=AF_UNIX AF_NETLINK" in service
+    assert "CapabilityBoundingSet=CAP_NET_ADMIN" in service
+    assert started(given, "corral-scout.lock.service") == [f"{ROOT}/bin/lock", "check", "scout"]
+
+
+@pytest.mark.parametrize(("nodes", "hidden"), [(1, " -/dev/infiniband"), (2, "")])
+def test_a_server_sees_no_socket_of_another_program(nodes: int, hidden: str) -> None:
+    lines = host_units.server_unit(setup(nodes=nodes)).splitlines()
+    for line in (
+        "TemporaryFileSystem=/run",
+        "BindReadOnlyPaths=/run/systemd/private /run/systemd/system",
+        "PrivateTmp=yes",
+        "ProtectHome=tmpfs",
+        f"InaccessiblePaths=-/var/spool -/var/snap -/var/lib/lxd -/var/lib/incus{hidden}",
+        "SystemCallFilter=~io_uring_setup:ENOSYS",
+    ):
+        assert line in lines, line
+    assert not [line for line in lines if line.startswith("ExecStartPre=/")]  # root's `lock` asks systemd
 
 
 @pytest.mark.parametrize(("api_key", "named"), [("generated", True), ("none", False)])

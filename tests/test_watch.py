@@ -1,11 +1,13 @@
 """The watch on the host: time limit and idle stop, judged by the server's own counters and a clock of ours."""
 
 import os
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import NoReturn
 
 import pytest
@@ -153,6 +155,146 @@ def test_a_box_that_works_for_another_is_idle_when_that_one_is_gone(
 
     monkeypatch.setattr(socket, "create_connection", silent)
     assert watch.activity(NOBODY, "x.service", tmp_path) == "alone"
+
+
+# --- a server that means ill
+
+
+@contextmanager
+def hostile(does: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[tuple[str, list[str]]]:
+    """A server that answers like that; its metrics' address, and what it was asked for."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            with suppress(OSError):
+                does(self)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/metrics", asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def redirect(code: int, where: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    def does(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(code)
+        handler.send_header("Location", where)
+        handler.end_headers()
+
+    return does
+
+
+def raw(*pieces: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    def does(handler: BaseHTTPRequestHandler) -> None:
+        for piece in pieces:
+            handler.wfile.write(piece)
+
+    return does
+
+
+def endless(head: bytes, again: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Say that again until nobody listens."""
+
+    def does(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(head)
+        while True:
+            handler.wfile.write(again)
+
+    return does
+
+
+OK = b"HTTP/1.0 200 OK\r\n\r\n"
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize(
+    "where", ["{}/prompt", "/prompt", "//127.0.0.1/prompt", "file:///etc/passwd", "ftp://127.0.0.1/prompt"]
+)
+def test_root_carries_nothing_out_for_a_server_that_redirects_it(
+    code: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "state", lambda unit: "active")
+    with (
+        hostile(raw(OK)) as (elsewhere, carried),
+        hostile(redirect(code, where.format(elsewhere.removesuffix("/metrics")))) as (metrics, asked),
+    ):
+        assert watch.activity(metrics, "x.service", tmp_path) == "busy"
+    assert (asked, carried) == (["/metrics"], [])
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"])
+def test_root_asks_no_proxy(
+    name: str, metrics_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hostile(raw(OK)) as (proxy, carried):
+        monkeypatch.setenv(name, proxy)
+        assert watch.activity(metrics_url, "x.service", tmp_path) == "12,7"
+    assert carried == []
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        endless(OK, b"vllm:prompt_tokens_total 1\n" * 1000),
+        endless(b"HTTP/1.0 200 OK\r\n", b"X: y\r\n" * 1000),
+        endless(b"HTTP/1.0 200 ", b"O" * 60000),
+        endless(OK + b"vllm:prompt_tokens_total ", b"1" * 60000),
+        raw(b"no HTTP at all"),
+        raw(b""),
+        raw(b"HTTP/1.0 abc\r\n\r\n"),
+        raw(OK, b"vllm:prompt_tokens_total x\n"),
+        raw(OK, b"\xff\xfe\n"),
+        raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"),
+        raw(b"HTTP/1.0 500 No\r\n\r\n", METRICS.format(running=0.0, tokens=12.0).encode()),
+    ],
+    ids=[
+        *(
+            "endless counters",
+            "endless headers",
+            "an endless status",
+            "an endless number",
+            "no HTTP",
+            "nothing",
+        ),
+        *("no status", "no number", "no text", "no chunk", "an error"),
+    ],
+)
+def test_whatever_a_server_answers_the_look_ends(
+    does: Callable[[BaseHTTPRequestHandler], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "state", lambda unit: "active")
+    with hostile(does) as (metrics, _):
+        assert watch.activity(metrics, "x.service", tmp_path) == "busy"
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.0 200 OK\r\nX: ", OK, b"HTTP/1.1 100 Continue\r\n\r\n"])
+def test_a_server_that_never_ends_its_answer_holds_nobody_up(
+    head: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "state", lambda unit: "active")
+    monkeypatch.setattr(watch, "PATIENCE_S", 0.2)
+    over = Event()
+
+    def does(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(head)
+        while not over.wait(0.05):  # each byte comes before the socket's own patience ends
+            handler.wfile.write(head[-25:] if b" 100 " in head else b"x")
+
+    with hostile(does) as (metrics, _):
+        try:
+            assert watch.activity(metrics, "x.service", tmp_path) == "busy"
+        finally:
+            over.set()
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def test_without_limits_it_never_ends_anything(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ attempt is made by a process in the server's control groups and with its user, s
 
 import json
 import os
+import re
 import shutil
 import socket
 import struct
@@ -27,7 +28,7 @@ def main() -> None:
     uid = os.stat(f"/proc/{pid}").st_uid if pid else 0
     table = ["table", "inet", f"corral-{name}"]
     attempts = [attempt(target, pid, uid, table) for target in targets] if pid and uid else []
-    loaded = Path(f"/run/corral-{name}.nft")
+    loaded = Path(f"/opt/corral/{name}/loaded.nft")
     said = {
         "hostname": socket.gethostname(),
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
@@ -35,7 +36,7 @@ def main() -> None:
         "pid": pid,
         "uid": uid,
         "nft": listed(table, "--json"),
-        "rules": listed(table, "--stateless"),
+        "rules": without_what_it_notes(listed(table, "--numeric", "--stateless")),
         "rules_at_start": loaded.read_text() if loaded.exists() else "",
         "attempts": attempts,
         "sockets": sorted(set(sockets(lambda owner, inode: owner == uid))) if uid else [],
@@ -49,12 +50,17 @@ def main_pid(unit: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout or 0)
 
 
-def listed(table: "list[str]", option: str) -> str:
+def without_what_it_notes(rules: str) -> str:
+    """The rules as bin/lock keeps them: without the elements that the kernel adds by itself."""
+    return re.sub(r"(flags dynamic[^{}]*?)\n\s*elements = \{[^{}]*\}", r"\1", rules)
+
+
+def listed(table: "list[str]", *options: str) -> str:
     """What nft says of a table; nothing when nft is missing or has no such table."""
     # Asked for first: an nft that fails must not read as a table that is not there, or as counters at zero.
     if not shutil.which("nft") or " ".join(table) not in nft("list", "tables").splitlines():
         return ""
-    return nft(option, "list", *table)
+    return nft(*options, "list", *table)
 
 
 def nft(*words: str) -> str:

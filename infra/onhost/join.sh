@@ -36,7 +36,13 @@ put() { # put FILE: write standard input there; note whether that changed anythi
     [[ $(cat "$1" 2>/dev/null) == "$new" ]] || { printf '%s\n' "$new" >"$1" && changed=yes; }
 }
 changed=
+watch=/etc/systemd/system/corral-$NAME.watch.service
 mkdir -p "/etc/systemd/system/$unit.d"
+rm -rf "$watch.d"
+if [[ -e $watch ]] && ((rank > 0)); then
+    mkdir -p "$watch.d"
+    printf '[Service]\nIPAddressAllow=%s\n' "$1" >"$watch.d/node.conf"
+fi
 # With NCCL_DEBUG the log tells which network NCCL took: it falls back to TCP without a word.
 put "$root/node.env" <<END
 NODE_ARGUMENTS="$arguments"

@@ -7,7 +7,9 @@ LC_ALL=C
 export LC_ALL
 root=/opt/corral/$name
 units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
-node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit
+units="$units corral-$name.lock.timer corral-$name.lock.service"
+node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit, and to the watch's
+watch=/etc/systemd/system/corral-$name.watch.service.d
 
 shared=$(readlink "$root/model" 2>/dev/null) # weights that other deployments may share
 
@@ -23,7 +25,7 @@ nft delete table inet "corral-$name" 2>/dev/null
 rm -f "/run/corral-$name.nft"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
-rm -rf --one-file-system "$root" "$node"
+rm -rf --one-file-system "$root" "$node" "$watch"
 rmdir /opt/corral 2>/dev/null
 systemctl daemon-reload
 
@@ -31,7 +33,7 @@ case $shared in
 /opt/corral/weights/*) [ ! -d "$shared" ] || printf 'kept %s %s\n' "$(du -sk "$shared" | cut -f 1)" "$shared" ;;
 esac
 left() { printf 'left %s %s\n' "$1" "$2"; }
-for path in "$root" "$node" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
+for path in "$root" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
     [ ! -e "$path" ] || left path "$path"
 done
 for unit in $units; do

@@ -6,18 +6,25 @@ a server that is still loading is not idle, one that will not come is.
 """
 
 import argparse
+import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 COUNTERS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
 GAUGES = ("vllm:num_requests_running", "vllm:num_requests_waiting")
 # The last words of a preparation: from then on a server that is not started is not on its way.
 FINAL = ("prepared", "failed", "interrupted")
 DISCARD_PORT = 9
+# What a server may say and how long it may take: a look that does not end would be the last.
+MOST_BYTES = 4 * 2**20
+PATIENCE_S = 10
 # A box that was stopped may have been given more time meanwhile; it is told so when it runs again.
 TOLD_WITHIN_S = 900.0
 
@@ -83,10 +90,41 @@ def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
 def activity(metrics: str, unit: str, root: Path) -> str:
     """What the server has done so far, as a text that changes when it does something; `busy` when it is at work."""
     try:
-        with urllib.request.urlopen(metrics, timeout=10) as answer:
-            return work_done(answer.read().decode())
-    except (OSError, ValueError):
+        with no_longer_than(PATIENCE_S):
+            return work_done(said_at(metrics))
+    except (OSError, HTTPException, ValueError):
         return hopeless(unit, root) or "busy"
+
+
+@contextmanager
+def no_longer_than(seconds: float) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer, a byte at a time or not."""
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def said_at(url: str) -> str:
+    """What is said there and nowhere else: no proxy is asked, no redirect followed, by which root would carry data."""
+    place = urlsplit(url)
+    connection = HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE_S)
+    try:
+        connection.request("GET", place.path)
+        answer = connection.getresponse()
+        text = answer.read(MOST_BYTES + 1)
+    finally:
+        connection.close()
+    if answer.status != 200 or len(text) > MOST_BYTES:
+        raise ValueError("no metrics")
+    return text.decode()
 
 
 def hopeless(unit: str, root: Path) -> str:

@@ -109,7 +109,13 @@ def nothing_leaves(machine: Any, corral: Callable[..., Any], report: Path) -> No
         (attempt,) = found.hosts[0].before.attempts
         assert (attempt.outcome, attempt.said) == ("stopped", "No route to host")
 
-        # Without the lock systemd's own filter still holds, which nobody counts, so it proves nothing.
+        # Without the lock systemd's own filter still holds, which nobody counts, so it proves nothing. The look that
+        # would stop the server is one at nothing until the next boot.
+        machine.ssh(
+            "cd /run/systemd/system && mkdir corral-tiny.lock.service.d && "
+            "printf '[Service]\nExecStart=\nExecStart=/bin/true\n' >corral-tiny.lock.service.d/test.conf && "
+            "systemctl daemon-reload"
+        )
         machine.ssh("nft delete table inet corral-tiny")
         assert run(command) == 11
         assert Egress.read(report).problems == (

@@ -1,0 +1,73 @@
+"""What runs on a host beside a server and would carry things out for it: each notes what it is brought.
+
+The argument is the folder of the notes, a file each. Standard library only.
+"""
+
+import os
+import socket
+import sys
+from pathlib import Path
+from threading import Thread
+
+NOTES = Path(sys.argv[1])
+STREAMS: dict[str, tuple[str, int] | str] = {
+    "dns-tcp": ("127.0.0.53", 53),
+    "metadata": ("169.254.169.254", 80),
+    "proxy": ("127.0.0.1", 3128),
+    "proxy6": ("::1", 3128),
+    "mail": ("10.99.0.2", 25),
+    "user": ("127.0.0.1", 45678),
+    "resolve": "/run/systemd/resolve/io.systemd.Resolve",
+    "docker": "/run/docker.sock",
+    "agent": "/tmp/ssh-agent/agent.1",
+    "run-user": "/run/user/1000/bus",
+    "mail-queue": "/var/spool/postfix/public/pickup",
+    "abstract": "\0carrier",
+}
+DATAGRAMS: dict[str, tuple[str, int] | str] = {"dns": ("127.0.0.53", 53), "syslog": ("127.0.0.1", 514)}
+
+
+def listening(address: tuple[str, int] | str, kind: int) -> socket.socket:
+    """A socket there that everybody may use."""
+    if isinstance(address, tuple):
+        way = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, kind)
+        way.bind(address)
+    else:
+        way = socket.socket(socket.AF_UNIX, kind)
+        if not address.startswith("\0"):
+            Path(address).parent.mkdir(parents=True, exist_ok=True)
+        way.bind(address)
+        if not address.startswith("\0"):
+            os.chmod(address, 0o666)
+    return way
+
+
+def noted(name: str, data: bytes) -> None:
+    if data:
+        with (NOTES / name).open("ab") as note:
+            note.write(data)
+
+
+def streams(name: str, way: socket.socket) -> None:
+    way.listen()
+    while True:
+        with way.accept()[0] as connection:
+            connection.settimeout(5)
+            noted(name, connection.recv(4096))
+
+
+def datagrams(name: str, way: socket.socket) -> None:
+    while True:
+        noted(name, way.recv(4096))
+
+
+if __name__ == "__main__":
+    NOTES.mkdir(parents=True)
+    os.umask(0)
+    threads = [
+        *(Thread(target=streams, args=(n, listening(a, socket.SOCK_STREAM))) for n, a in STREAMS.items()),
+        *(Thread(target=datagrams, args=(n, listening(a, socket.SOCK_DGRAM))) for n, a in DATAGRAMS.items()),
+    ]
+    for thread in threads:
+        thread.start()
+    (NOTES / "ready").touch()
