@@ -399,6 +399,28 @@ def test_an_engine_that_comes_in_short_is_none_wherever_it_was_cut(box: MakeBox,
     assert made.path(f"{ROOT}/engine/.complete").read_text() == "python3   -\n"
 
 
+def test_nobody_but_root_may_write_what_root_runs_whatever_the_umask(box: MakeBox, tmp_path: Path) -> None:
+    made = box(engine=host.Engine(archive="-"), weights="", api_key="generated")
+    archive = engine_archive(tmp_path)
+    loose = tmp_path / "loose"
+    loose.mkdir()
+    subprocess.run(["tar", "-x", "--ignore-zeros", "-C", loose], input=archive, check=True)
+    subprocess.run(["chmod", "-R", "a+rwX", loose], check=True)
+    packed = subprocess.run(["tar", "-c", "-C", loose, "."], capture_output=True, check=True).stdout
+    subprocess.run(["chmod", "-R", "a+rwX", made.path(ROOT)], check=True)
+    before = os.umask(0)
+    try:
+        done = prepare(made, packed)
+    finally:
+        os.umask(before)
+    assert done.returncode == 0, done.stderr
+    places = [made.path(ROOT), made.path(f"{ROOT}/bin"), *made.path(f"{ROOT}/bin").iterdir()]
+    places += [made.path(f"{ROOT}/{name}") for name in ("phase", "secrets.env", "engine/.complete")]
+    # Not a stand-in of the test's, which it makes itself.
+    places += [path for path in made.path(f"{ROOT}/engine/lib").rglob("*.py")]
+    assert [str(path) for path in places if mode(path) & 0o022] == []
+
+
 def test_an_archive_that_is_none_or_holds_no_vllm_is_no_engine(box: MakeBox, tmp_path: Path) -> None:
     made = box(engine=host.Engine(archive="-"), weights="")
     for archive in (b"no tar at all" * 1000, engine_archive(tmp_path, package="other")):

@@ -7,6 +7,10 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck disable=SC1091 # written beside us
 . "$root/setup.env"
 
+# Whatever the habit of this host or of who packed the engine: what root runs only root may write.
+umask 022
+chmod go-w "$root" "$root"/bin "$root"/bin/*
+
 phase() { "$root/bin/phase" "$@"; }
 trap 'no_more_percent; phase "failed: ${step:-start}, line $LINENO"' ERR
 
@@ -32,7 +36,7 @@ unpacked_engine() { # a packed engine brings every package: no pip, no network
     local archive
     archive=$(local_copy "$ENGINE_ARCHIVE")
     "$ENGINE_PYTHON" -m venv --clear --without-pip "$1"
-    tar -x --ignore-zeros --no-same-owner --file "$archive" --directory "$1"
+    tar -x --ignore-zeros --no-same-owner --no-same-permissions --file "$archive" --directory "$1"
     [[ $archive != - || -e $1/.whole ]] || { echo "the engine came in short" >&2; return 1; }
 }
 
