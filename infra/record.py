@@ -5,12 +5,12 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from infra import bounded_json
 from infra.argument import pasted
 from infra.errors import DocumentError, HostError
 from infra.home import make_folder
@@ -80,7 +80,7 @@ class Document(Record):
         except ValidationError as error:
             said = other_version(error, cls, where) or f"{unreadable}: {first_problem(error)}."
             raise DocumentError(said, again) from None
-        if holds_beyond(text, LARGEST_NUMBER):
+        if holds_beyond(made.model_dump(), LARGEST_NUMBER):
             raise DocumentError(f"{unreadable}: it holds a number beyond {LARGEST_NUMBER:.2g}.", again)
         return made
 
@@ -125,17 +125,16 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def holds_beyond(text: str | bytes, largest: int) -> bool:
-    """Whether a JSON text holds a number beyond that, or more than anybody reads."""
-    try:
-        values = [bounded_json.load(text if isinstance(text, bytes) else text.encode(errors="replace"))]
-    except ValueError:
-        return True
+def holds_beyond(whole: object, largest: int) -> bool:
+    """Whether a record, as plain values, holds a number beyond that, said as a number or as its digits."""
+    values = [whole]
     while values:
         value = values.pop()
-        if isinstance(value, dict | list):
-            values.extend(value.values() if isinstance(value, dict) else value)
-        elif isinstance(value, int | float) and abs(value) > largest:
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list | tuple | set | frozenset):
+            values.extend(value)
+        elif isinstance(value, int | float | Decimal) and not -largest <= value <= largest:
             return True
     return False
 

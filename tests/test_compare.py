@@ -14,7 +14,7 @@ from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
 from infra.errors import ProbeInvalid, UsageError
-from serving.probe.report import ProbeReport
+from serving.probe.report import Interval, ProbeReport, Steady
 from serving.sizing.plan import Plan, PlanMachine
 
 DATA = Path(__file__).parent / "data" / "compare"
@@ -439,3 +439,23 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     refusals.hold(err.replace(str(DATA), "DATA"), request, tmp_path)
     assert says is None or err.splitlines()[0] == f"error: {says}"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 5e-324, 1e300])
+@pytest.mark.parametrize("of", ["run", "steady part", "interval"])
+def test_a_probe_whose_speed_is_none_is_no_price(rate: float, of: str) -> None:
+    steady = Steady(
+        rule="", start_s=0, end_s=9, output_tokens_per_s=100, total_tokens_per_s=100, request_per_s=1
+    )
+    probe = {
+        "run": PROBE.model_copy(update={"output_tokens_per_s": rate, "steady": None}),
+        "steady part": PROBE.model_copy(update={"steady": changed(steady, output_tokens_per_s=rate)}),
+        "interval": PROBE.model_copy(
+            update={
+                "steady": steady,
+                "confidence": {"steady.output_tokens_per_s": Interval(low=1, high=rate)},
+            }
+        ),
+    }[of]
+    with pytest.raises(ProbeInvalid, match="there is no speed to put a price on"):
+        compared(probe=probe)

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from deploy.costs.comparison import Speed
 from infra.errors import ProbeInvalid, UsageError
-from infra.money import rounded
+from infra.money import LARGEST, SMALLEST, rounded
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -26,19 +26,21 @@ def speed_of(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Spee
 
 def measured(probe: ProbeReport) -> Speed:
     """The steady part's output rate where there is one, at the mix of the requests that succeeded."""
-    if probe.succeeded < 1 or probe.output_tokens < 1 or probe.output_tokens_per_s <= 0:
+    steady = probe.steady
+    rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
+    between = probe.confidence.get(CI_KEY) if steady else None
+    low, high = (max(between.low, rate / 100), between.high) if between else (rate, rate)
+    is_speed = all(SMALLEST <= each <= LARGEST for each in (probe.output_tokens_per_s, rate, low, high))
+    if probe.succeeded < 1 or probe.output_tokens < 1 or probe.input_tokens < 0 or not is_speed:
         raise ProbeInvalid(
             "The probe has no succeeded request with output tokens: there is no speed to put a price on.",
             "Look at its errors, and probe again.",
         )
-    steady = probe.steady
-    rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
-    between = probe.confidence.get(CI_KEY) if steady else None
     part = "steady part" if steady else "whole run, ramp and drain included"
     return Speed(
         output_tokens_per_s=exact(rate),
-        output_tokens_per_s_low=exact(max(between.low, rate / 100) if between else rate),
-        output_tokens_per_s_high=exact(between.high if between else rate),
+        output_tokens_per_s_low=exact(low),
+        output_tokens_per_s_high=exact(high),
         input_tokens_per_request=exact(probe.input_tokens / probe.succeeded),
         output_tokens_per_request=exact(probe.output_tokens / probe.succeeded),
         basis="measured",
