@@ -168,7 +168,7 @@ def test_a_long_home_has_its_sockets_below_tmp_as_their_paths_must_be_short() ->
 def test_the_engines_own_parser_takes_every_flag_we_give_and_has_those_on_record(
     engine_parser: Callable[[list[str]], Any],
 ) -> None:
-    parsed = engine_parser(argv(SCOUT)[1:])
+    parsed = engine_parser([*argv(SCOUT)[1:]])
     assert {name: parsed[name] for name in ("model_tag", "max_model_len", "hf_overrides")} == {
         "model_tag": "/models/scout with a space",
         "max_model_len": 131072,
