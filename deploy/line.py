@@ -139,14 +139,14 @@ def statuses(
     names: Sequence[str], seconds: float = STATUSES_S, clock: Clock = time.monotonic
 ) -> list[Status]:
     """Each one's status, all asked at once: together they take no longer than one may."""
-    found: dict[str, Status | Exception] = {}
+    answers: dict[str, Status | Exception] = {}
 
     def ask(name: str) -> None:
         try:
             with deadline.within(seconds, clock):
-                found[name] = status_of(name)
+                answers[name] = status_of(name)
         except Exception as error:
-            found[name] = error
+            answers[name] = error
 
     end_s = clock() + seconds + LAST_WORDS_S
     asking = [Thread(target=ask, args=(name,), daemon=True) for name in names]
@@ -154,7 +154,7 @@ def statuses(
         thread.start()
     for thread in asking:
         thread.join(max(0.0, end_s - clock()))
-    return [answered(found.get(name, silent(name, seconds))) for name in names]
+    return [answered(answers.get(name, silent(name, seconds))) for name in names]
 
 
 def answered(status: Status | Exception) -> Status:

@@ -66,9 +66,9 @@ def find(home: Path, environ: Mapping[str, str]) -> Engine:
 
     Raises ServerError when there is none, or somebody else can have written it.
     """
-    found = first(home, environ)
-    require_ours(found.vllm, home)
-    return found
+    engine = first(home, environ)
+    require_ours(engine.vllm, home)
+    return engine
 
 
 def require_ours(vllm: Path, home: Path) -> None:

@@ -162,8 +162,8 @@ def owner(deployment: Deployment, host: Host) -> Owner | None:
 
 def refuse_others(deployment: Deployment, host: Host) -> None:
     """Raise UsageError where it is another operator's."""
-    if found := owner(deployment, host):
-        raise anothers(deployment.name, host, found)
+    if other := owner(deployment, host):
+        raise anothers(deployment.name, host, other)
 
 
 def claim(name: str, kept: Deployment | None, host: Host) -> None:
@@ -183,8 +183,8 @@ def take(name: str, kept: Deployment | None, host: Host, order: Order) -> None:
     """Have it noted there. Raises HostError where the host did not do it."""
     asked = command(kept, name, host, order, operator().id)
     said = host.run(asked, stdin=SCRIPT.encode(), as_root=True).stdout
-    if found := other_in(said, host):
-        raise anothers(name, host, found)
+    if other := other_in(said, host):
+        raise anothers(name, host, other)
     if said.strip() != "ours":
         raise HostError(f"{host.destination} did not note whose {name} is.", "Run the command again.")
 
@@ -197,17 +197,17 @@ def other_in(said: str, host: Host) -> Owner | None:
             f"Another corral has been at work on {host.destination} for more than {BUSY_AFTER_S} s.",
             "Try again when it is done.",
         )
-    found = OTHER.fullmatch(line)
-    if found:
-        return Owner(who=found[1], since=found[2])
+    told = OTHER.fullmatch(line)
+    if told:
+        return Owner(who=told[1], since=told[2])
     return Owner(who="somebody", since="a time it does not say") if line.startswith("other") else None
 
 
-def anothers(name: str, host: Host, found: Owner) -> UsageError:
+def anothers(name: str, host: Host, owner: Owner) -> UsageError:
     """What to say of what is another operator's, with the ways on."""
     path = deployments.folder(name) / "deployment.json"
     ours = f"forget yours, which is gone: rm {shlex.quote(str(path))}; " if path.exists() else ""
     return UsageError(
-        f"{name} on {host.destination} is another operator's: {found}.",
+        f"{name} on {host.destination} is another operator's: {owner}.",
         f"Choose another --name; or, to share theirs with them: {ours}corral hosts adopt {host.destination} {name}",
     )

@@ -189,8 +189,8 @@ def status(deployment: Deployment) -> Status:
 
 def status_at(deployment: Deployment, host: Host) -> Status:
     """What one host says; ours is not where another operator's is."""
-    if found := operators.owner(deployment, host):
-        detail = f"what {host.destination} has of that name is another operator's: {found}"
+    if other := operators.owner(deployment, host):
+        detail = f"what {host.destination} has of that name is another operator's: {other}"
         return host_unit.said(deployment, "absent", detail)
     return host_unit.status(deployment, host)
 
@@ -249,15 +249,15 @@ def down(deployment: Deployment) -> Teardown:
 def left_alone(deployment: Deployment, said: list[Removed]) -> list[list[str]]:
     """The lines of every host's removal. Raises UsageError where all have another operator's."""
     others = [
-        operators.anothers(deployment.name, Host(destination), found)
-        for destination, found in zip(deployment.hosts, said, strict=True)
-        if isinstance(found, operators.Owner)
+        operators.anothers(deployment.name, Host(destination), lines)
+        for destination, lines in zip(deployment.hosts, said, strict=True)
+        if isinstance(lines, operators.Owner)
     ]
     if len(others) == len(said):
         raise others[0]
     for other in others:
         warn(f"{other.message.rstrip('.')}; it is left alone.")
-    return [[] if isinstance(found, operators.Owner) else found for found in said]
+    return [[] if isinstance(lines, operators.Owner) else lines for lines in said]
 
 
 def without_document(name: str) -> str:
