@@ -355,7 +355,11 @@ def test_a_bomb_is_unpacked_no_further_than_its_limit(encoding: str, monkeypatch
     [
         ("br", b"x", "in br, which was not asked for"),
         ("zstd", b"x", "in zstd, which was not asked for"),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"x")), "in gzip, gzip, which was not asked for"),
+        (
+            "gzip, gzip",
+            gzip.compress(gzip.compress(b"x", mtime=0), mtime=0),
+            "in gzip, gzip, which was not asked for",
+        ),
         ("gzip", b"plain", "what is not compressed as it says: .*"),
         ("deflate", b"\xff\xff", "what is not compressed as it says: .*"),
     ],
