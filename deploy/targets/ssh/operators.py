@@ -64,6 +64,7 @@ fi
 case $order:$state in
 *:other* | look:*) echo "$state" ; exit 0 ;;
 claim:* | adopt:ours)
+    umask 022
     mkdir -p /opt/corral && chmod a+rx /opt/corral && mkdir -p "$root" && chmod a+rx "$root" || exit
     line="$id $who $(date -u +%Y-%m-%dT%H:%M:%SZ)"
     is_named || (umask 077 && echo "$line" >>"$root/owners") || exit
