@@ -60,7 +60,7 @@ class Batch(ctypes.Structure):
         ("unstamped", ctypes.c_int32),
         ("handed", ctypes.c_int32),
         ("padding", ctypes.c_int32),
-        ("lags_us", ctypes.c_int32 * READS),
+        ("lags_us", ctypes.c_int64 * READS),
         ("reads", Handed * READS),
         ("data", ctypes.c_char * ROOM_BYTES),
     )

@@ -27,7 +27,7 @@ struct handed { // what Python must look at: `bytes` of data, or a negative errn
 
 struct batch { // Batch in compiled.py is its mirror
     int32_t counted, unstamped, handed, padding;
-    int32_t lags_us[READS];
+    int64_t lags_us[READS];
     struct handed reads[READS];
     char data[ROOM_BYTES];
 };
@@ -91,7 +91,7 @@ static void read_once(struct stream *stream, int64_t offset_ns, struct batch *ba
     stream->last_ns = now_ns;
     stream->chars += text;
     stream->stamps_ns[stream->stamped++] = stamp_ns ? stamp_ns : now_ns;
-    if (stamp_ns) batch->lags_us[batch->counted - batch->unstamped] = (int32_t)((now_ns - stamp_ns) / 1000);
+    if (stamp_ns) batch->lags_us[batch->counted - batch->unstamped] = (now_ns - stamp_ns) / 1000;
     else batch->unstamped++;
     batch->counted++;
 }

@@ -136,7 +136,7 @@ class CompiledReader:
             tally.reads += counted
             tally.events += counted
             tally.unstamped += unstamped
-            tally.lags_us.frombytes(ctypes.string_at(at + Batch.lags_us.offset, 4 * (counted - unstamped)))
+            tally.lags_us.frombytes(ctypes.string_at(at + Batch.lags_us.offset, 8 * (counted - unstamped)))
         if handed := batch.handed:
             reads = ctypes.string_at(at + Batch.reads.offset, handed * ctypes.sizeof(Handed))
             start = at + Batch.data.offset
