@@ -198,6 +198,8 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
         "/etc/systemd/system/corral-scout.service",
+        "/etc/systemd/system/corral-scout.lock.service",
+        "/etc/systemd/system/corral-scout.lock.timer",
     ]
     assert "VLLM_API_KEY=s" not in json.dumps(requests)
 
