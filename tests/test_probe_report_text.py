@@ -218,7 +218,7 @@ def test_what_was_asked_differently() -> None:
     lengths: dict[str, Any] = {"input_tokens": Lengths(low=5), "output_tokens": Lengths(low=5)}
     one = Run(
         target=Target(base_url="http://a"), model="m", load=Load(shape="burst", seed=1, requests=5),
-        workload=Workload(**lengths, seed=1), slo=Slo(), server=ServerFacts(), started_at="",
+        workload=Workload(**lengths, seed=1), slo=Slo(), server=ServerFacts(), started_at="2026-11-29T00:00:00+00:00",
     )  # fmt: skip
     two = one.model_copy(
         update={
