@@ -32,7 +32,13 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             path=f"{here}/egress.nft",
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
-        *(_script(here, name, setup.rented) for name in script_names(setup)),
+        *(_bare_if(setup.rented, _script(here, name)) for name in script_names(setup)),
+        *(_bare_if(setup.rented, each) for each in _units(setup)),
+    )
+
+
+def _units(setup: HostSetup) -> tuple[HostFile, ...]:
+    return (
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}", content=server_unit(setup)),
         *lock_units(setup),
         *(watch_units(setup) if is_watched(setup) else ()),
@@ -70,14 +76,17 @@ def setup_env(setup: HostSetup) -> str:
     return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
-def _script(here: str, file_name: str, is_bare: bool) -> HostFile:
+def _script(here: str, file_name: str) -> HostFile:
     content = shipped_text("infra.onhost", file_name)
-    text = bare(content) if is_bare else content
-    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=text, mode="0755")
+    return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
+
+
+def _bare_if(is_rented: bool, file: HostFile) -> HostFile:
+    return file.model_copy(update={"content": bare(file.content)}) if is_rented else file
 
 
 def bare(script: str) -> str:
-    """A script of ours, in shell or Python, without the lines that are only said to people: user data has no room."""
+    """A script or unit of ours without the lines that are only said to people: user data has no room for them."""
     first, _, rest = script.partition("\n")
     return f"{first}\n{ONLY_SAID.sub('', rest)}"
 
