@@ -206,6 +206,15 @@ def engine() -> Path:
 
 
 @pytest.fixture(scope="session")
+def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What vLLM finds out of a model's code and keeps, for the homes of all tests: a start without is an import more."""
+    ours = tmp_path_factory.getbasetemp()
+    shared = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "engine-cache"
+    shared.mkdir(mode=0o700, exist_ok=True)
+    return shared
+
+
+@pytest.fixture(scope="session")
 def engine_parser(engine: Path) -> Iterator[Callable[[list[str]], Any]]:
     """Ask vLLM's own parser (tests/data/engine_parser.py)."""
     command = [str(engine.parent / "python"), str(Path(__file__).parent / "data" / "engine_parser.py")]

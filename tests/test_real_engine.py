@@ -94,9 +94,12 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def corral(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Iterator[Corral]:
+def corral(
+    tmp_path_factory: pytest.TempPathFactory, engine: Path, engine_cache: Path
+) -> Iterator[Corral]:
     """corral in a home of its own, and nothing of any server left afterwards."""
     corral = Corral(tmp_path_factory.mktemp("home"), engine)
+    (corral.home / "cache").symlink_to(engine_cache)
     yield corral
     for path in corral.home.glob("*/deployment.json"):
         processes.send(server.members(path.parent), signal.SIGKILL)
