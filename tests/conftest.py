@@ -207,7 +207,7 @@ def engine() -> Path:
 
 @pytest.fixture(scope="session")
 def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What vLLM finds out of a model's code and keeps, for the homes of all tests: a start without is an import more."""
+    """What vLLM finds out of a model's code and keeps, for all homes of tests: a start without it imports once more."""
     ours = tmp_path_factory.getbasetemp()
     shared = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "engine-cache"
     shared.mkdir(mode=0o700, exist_ok=True)

@@ -150,7 +150,9 @@ def test_the_line_against_an_endpoint_that_is_there(
 
 
 @pytest.fixture
-def start(tmp_path: Path, engine: Path, engine_cache: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def start(
+    tmp_path: Path, engine: Path, engine_cache: Path
+) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start the demo with the real engine, in a home of its own; it and its server are ended with the test."""
     begun: list[subprocess.Popen[str]] = []
     home = tmp_path / "home"

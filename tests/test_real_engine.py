@@ -94,9 +94,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def corral(
-    tmp_path_factory: pytest.TempPathFactory, engine: Path, engine_cache: Path
-) -> Iterator[Corral]:
+def corral(tmp_path_factory: pytest.TempPathFactory, engine: Path, engine_cache: Path) -> Iterator[Corral]:
     """corral in a home of its own, and nothing of any server left afterwards."""
     corral = Corral(tmp_path_factory.mktemp("home"), engine)
     (corral.home / "cache").symlink_to(engine_cache)
