@@ -13,10 +13,10 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import Offer, Place, Status, Teardown
 from deploy.targets.table import PLACES
 from infra import deadline
-from infra.aws.rented_machines import Rented
 from infra.deadline import Clock
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.record import Record, removed
+from infra.rented import Rented
 from serving.vllm.endpoint import Endpoint
 
 STATUSES_S = 18.5

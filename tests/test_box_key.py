@@ -15,9 +15,9 @@ from renting import START, an_order
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import tunnels
 from infra.aws import session
-from infra.aws.rented_machines import Rented
 from infra.errors import AuthError, HostError
 from infra.ports import free_port
+from infra.rented import Rented
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm import client

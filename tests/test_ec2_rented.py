@@ -8,9 +8,10 @@ import pytest
 from renting import START, an_order, door, down, fresh, up
 
 from infra.aws import power, rented_machines
-from infra.aws.rented_machines import Rented, ended_at
+from infra.aws.rented_machines import ended_at
 from infra.aws.user_policy import policy
 from infra.errors import CloudError
+from infra.rented import Rented
 
 REGIONS = ("us-east-1",)
 

@@ -64,6 +64,19 @@ def test_only_the_table_and_the_places_name_a_place() -> None:
     assert named == []
 
 
+def test_what_goes_for_any_place_imports_nothing_of_one() -> None:
+    files = (*(ROOT / "deploy").glob("*.py"), *(ROOT / "deploy/targets").glob("*.py"))
+    of_one = ("infra.aws", "infra.ssh", "infra.onhost", *(f"deploy.targets.{name}" for name in table.PLACES))
+    imported = [
+        f"{path.name} imports {node.module}"
+        for path in sorted(files)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and f"{node.module}.".startswith(tuple(f"{name}." for name in of_one))
+    ]
+    assert imported == []
+
+
 def test_up_looks_makes_and_serves(corral: Corral, asked: tuple[str, ...]) -> None:
     code, out, err = corral("up", *asked, "--crater", "Copernicus", "--yes")
     assert (code, moon.RENTED) == (0, {"eagle": "Copernicus"})

@@ -12,11 +12,11 @@ from renting import START, an_order, door
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.ec2 import boxes, tunnels
 from infra.aws import failover, session
-from infra.aws.rented_machines import Rented
 from infra.aws.session import Answer, Tunnel
 from infra.errors import HostError, ServerError
 from infra.ports import free_port
 from infra.processes import Birth, birth
+from infra.rented import Rented
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm.endpoint import Endpoint

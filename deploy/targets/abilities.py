@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
-from infra.aws.rented_machines import Rented
 from infra.egress_proof import Egress
 from infra.record import Record
+from infra.rented import Rented
 
 
 @runtime_checkable

@@ -51,7 +51,10 @@ def valid_name(name: str) -> str:
 
 
 class Deployment(Document):
-    """What was asked for under one name. Its state is asked from the machine or the cloud, never stored here."""
+    """What was asked for under one name. Its state is asked from the machine or the cloud, never stored here.
+
+    What one place alone keeps of it is a document of its own beside this one, such as EC2's order.
+    """
 
     kind: ClassVar[str] = "deployment"
     document: Literal["deployment"] = "deployment"
@@ -62,11 +65,11 @@ class Deployment(Document):
     plan: Plan
     created_at: datetime
     region: Value | None = None
-    """The AWS region, for target ec2."""
+    """Which of its place's regions, where that has some."""
     hosts: tuple[Value, ...] = ()
-    """The SSH destinations, for target ssh."""
+    """The machines, where they are named one by one: SSH destinations."""
     engine: Value = ""
-    """Where an SSH host gets vLLM from: an engine's environment or a folder of wheels here, which are brought;
+    """Where those hosts get vLLM from: an engine's environment or a folder of wheels here, which are brought;
     empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
     hf_token_file: Value = ""
     """Where the Hub's token lies on this machine; empty: where `hf` looks for it. Never the token."""

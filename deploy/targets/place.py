@@ -78,7 +78,7 @@ class Teardown(Record):
     """Resource type -> how many are still there (all zero when clean)."""
     left: tuple[str, ...]
     account: str = ""
-    """The AWS account that was searched, for target ec2."""
+    """The cloud's account that was searched, where there is one."""
     kept: tuple[str, ...] = ()
     """What stays on purpose, with its size: weights that other deployments may share."""
 

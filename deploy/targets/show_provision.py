@@ -5,10 +5,10 @@ from typing import Any
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
-from infra.aws.rented_machines import Rented
 from infra.columns import table
 from infra.errors import LeftoverError
 from infra.record import Record
+from infra.rented import Rented
 
 
 class Extended(Record):

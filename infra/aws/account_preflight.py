@@ -8,7 +8,7 @@ from infra.aws import bucket, own_resources, quotas, region_offer, reservation
 from infra.aws.api import Aws
 from infra.aws.disk_room import disk_found
 from infra.aws.failures import Refused, translated
-from infra.aws.order import ORDER_TAG, TAG, Order, Purchase
+from infra.aws.order import ORDER_TAG, TAG, Order
 from infra.aws.permissions import denial, dry_runs, simulated
 from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.rates import Rate, Rates
@@ -18,6 +18,7 @@ from infra.aws.type_limits import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 from infra.prices import HourlyPrice
 from infra.record import Record
+from infra.rented import Purchase
 
 # What a region says that is not enabled for the account, to keys that are right.
 NOT_ENABLED = ("AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException")

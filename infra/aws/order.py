@@ -4,8 +4,7 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
 from infra.record import Document
-
-Purchase = Literal["on-demand", "spot", "capacity-block"]
+from infra.rented import Purchase
 
 TAG = "corral:deployment"
 ORDER_TAG = "corral:order"

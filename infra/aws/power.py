@@ -12,10 +12,10 @@ from infra import wait
 from infra.aws import failover, rented_machines, supporting_resources
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.order import Order, Purchase, utc
-from infra.aws.rented_machines import Rented
+from infra.aws.order import Order, utc
 from infra.aws.request import ec2
 from infra.errors import CapacityError, CloudError, CorralError, HostError, UsageError
+from infra.rented import Purchase, Rented
 
 # EC2 gives the system some minutes to end by itself, and ends it then.
 STOPPED_WITHIN_S = 900.0

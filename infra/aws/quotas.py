@@ -4,10 +4,10 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.order import Purchase
 from infra.aws.request import Request
 from infra.data import shipped_table
 from infra.record import Record
+from infra.rented import Purchase
 
 
 class Quota(Record):

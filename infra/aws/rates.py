@@ -7,11 +7,12 @@ from typing import NamedTuple
 from infra.aws import price_list
 from infra.aws.api import ASK_FOR_S, Aws
 from infra.aws.failures import Refused
-from infra.aws.order import Order, Purchase
+from infra.aws.order import Order
 from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Spot, spot_prices
 from infra.prices import HourlyPrice, on_demand_price, trouble
 from infra.record import Record
+from infra.rented import Purchase
 
 SPOT_SOURCE = "EC2 DescribeSpotPriceHistory"
 LOOK_UP = "Allow pricing:GetProducts (corral iam-policy), or check it: https://aws.amazon.com/ec2/pricing/on-demand/"

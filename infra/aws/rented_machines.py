@@ -6,44 +6,18 @@ from typing import Any
 from infra.aws import region_offer, supporting_resources
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
-from infra.aws.order import EXPIRES_TAG, TAG, Order, Purchase, utc
+from infra.aws.order import EXPIRES_TAG, TAG, Order, utc
 from infra.aws.quotas import bought
 from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices
 from infra.catalog import ec2_types
 from infra.errors import CloudError
 from infra.prices import price_of
-from infra.record import Record
+from infra.rented import Rented
 
 # What was billed before a start, and the start that was the last of those: EC2 only tells the last one.
 BILLED_TAG = "corral:billed"
 # EC2 bills by the second, and at least this long.
 LEAST_BILLED_S = 60.0
-
-
-class Rented(Record):
-    """One machine of a deployment."""
-
-    instance_id: str
-    deployment: str
-    region: str
-    zone: str
-    instance_type: str
-    purchase: Purchase
-    state: str
-    launched_at: datetime
-    """Its last start."""
-    ended_at: datetime | None = None
-    """When it was ended, or stopped."""
-    billed_before_s: float = 0.0
-    billed_until_start: datetime | None = None
-    """The start up to whose end that was billed; None for a machine that was never stopped."""
-    expires_at: datetime | None = None
-    end_reason: str = ""
-    """EC2's code for why it ended, such as Server.SpotInstanceTermination."""
-    public_name: str = ""
-    private_address: str = ""
-    launch_index: int = 0
-    """Its place among those of the same launch."""
 
 
 def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...]:

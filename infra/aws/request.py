@@ -10,10 +10,11 @@ from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
 from infra.aws import policy
-from infra.aws.order import TAG, Order, Purchase, utc
+from infra.aws.order import TAG, Order, utc
 from infra.aws.partitions import partition_of
 from infra.aws.type_limits import limits
 from infra.record import Record
+from infra.rented import Purchase
 
 TAGGED_AT_LAUNCH = ("instance", "volume", "network-interface")
 SPOT_REQUEST = "spot-instances-request"

@@ -6,9 +6,9 @@ from typing import Any
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
 from infra.aws.order import utc
-from infra.aws.rented_machines import Rented
 from infra.aws.request import ec2
 from infra.data import shipped_table
+from infra.rented import Rented
 
 
 def told(aws: Aws, machine: Rented) -> str:

@@ -9,9 +9,9 @@ from infra import wait
 from infra.aws import failover, power, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.order import Order
-from infra.aws.rented_machines import Rented
 from infra.errors import CloudError, HostError, ServerError
 from infra.phase import Phase, last_phase
+from infra.rented import Rented
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.startup_log import load_budget_s

@@ -4,24 +4,21 @@ from collections.abc import Iterator
 
 from deploy.targets.deployment import Deployment
 from infra import host as hosts
-from infra.aws import rented_machines, session
+from infra.aws import session
 from infra.aws.api import Aws
 from infra.aws.failover import console
 from infra.errors import HostError
+from infra.rented import Rented
 from infra.say import progress
 
 
-def followed(
-    deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
-) -> Iterator[tuple[str, str]]:
+def followed(deployment: Deployment, machines: tuple[Rented, ...]) -> Iterator[tuple[str, str]]:
     """Each machine's id and its lines as they come, through Session Manager."""
     boxes = [(machine.instance_id, machine.region) for machine in machines]
     return session.follow(boxes, f"{journal(deployment)} --follow")
 
 
-def written(
-    aws: Aws, deployment: Deployment, machines: tuple[rented_machines.Rented, ...]
-) -> Iterator[tuple[str, str]]:
+def written(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Iterator[tuple[str, str]]:
     """Each machine's id and its lines until now; where Session Manager does not reach it, its console's."""
     for machine in machines:
         try:

@@ -7,8 +7,8 @@ from infra import host as hosts
 from infra.aws import power, session, stopped_costs
 from infra.aws.api import Aws
 from infra.aws.order import Order
-from infra.aws.rented_machines import Rented
 from infra.errors import HostError
+from infra.rented import Rented
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
 

@@ -9,10 +9,10 @@ from deploy.targets.ec2.own_resource_options import Own
 from deploy.targets.ec2.tags import tags_from
 from deploy.targets.wishes import PlaceOptions
 from infra.asked import Asked, Flag
-from infra.aws.order import Purchase
 from infra.aws.region import Region
 from infra.errors import UsageError
 from infra.lifetime import minutes
+from infra.rented import Purchase
 
 # By version: a private /16 holds a VPC (EC2's largest), and a site has a /48 (RFC 6177).
 WIDEST = {4: 16, 6: 48}

@@ -26,6 +26,7 @@ from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.aws.teardown import enabled_regions
 from infra.errors import CloudError, Interrupted, UsageError
+from infra.rented import Rented
 from infra.say import progress
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
@@ -153,7 +154,7 @@ def extend(deployment: Deployment, minutes: int) -> datetime:
 
 
 @told
-def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[rented_machines.Rented], list[Teardown]]:
+def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[Rented], list[Teardown]]:
     """Take away every deployment whose time is over, whoever made it; with `dry_run` only say which."""
     reader = documents.reader()
     over = rented_machines.expired(reader, regions or enabled_regions(reader, default_region()))

@@ -12,10 +12,10 @@ from infra import wait
 from infra.argument import pasted
 from infra.aws import session
 from infra.aws.order import Order
-from infra.aws.rented_machines import Rented
 from infra.errors import HostError
 from infra.ports import free_port
 from infra.record import write_text_atomically
+from infra.rented import Rented
 from serving.vllm.endpoint import Endpoint
 
 # A busy machine takes its time to start the AWS CLI and its plugin.

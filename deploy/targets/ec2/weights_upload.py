@@ -13,9 +13,9 @@ from infra.aws import bucket, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.bucket import Contents, Place
 from infra.aws.push_grant import granted
-from infra.aws.rented_machines import Rented
 from infra.aws.renting import told
 from infra.errors import HostError
+from infra.rented import Rented
 
 POLL_S = 15.0
 LONGEST = timedelta(hours=6)
