@@ -10,7 +10,7 @@ from deploy.targets import deployment as deployments
 from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
-from deploy.targets.place import Offer, Place, Status, Teardown
+from deploy.targets.place import LOOK_S, Offer, Place, Status, Teardown
 from deploy.targets.table import PLACES
 from infra import deadline
 from infra.deadline import Clock
@@ -126,11 +126,16 @@ def made_elsewhere(place: Place, name: str) -> str:
     return place.made_elsewhere(name) if isinstance(place, FindsByName) else ""
 
 
+def status(deployment: Deployment) -> Status:
+    """What a deployment is doing now, asked in the time of one look."""
+    with deadline.within(LOOK_S):
+        return place_of(deployment).status(deployment)
+
+
 def status_of(name: str) -> Status:
     """A deployment's status; where it cannot be told, "unknown" with the reason, so that one hides no other."""
     try:
-        deployment = deployments.load(name)
-        return place_of(deployment).status(deployment)
+        return status(deployments.load(name))
     except CorralError as error:
         return unknown(name, f"{error.message} {error.hint}".strip())
 

@@ -1,17 +1,22 @@
-"""What a program says that speaks for another machine: no more than so many bytes, no longer than so many seconds."""
+"""What a program says, and takes, that speaks for another machine: never more bytes or seconds than we give it."""
 
 import os
 import selectors
 import subprocess
 import time
+from collections.abc import Callable, Iterator
 from threading import Thread
 from typing import IO
+
+from infra.deadline import Clock
 
 MOST_BYTES = 64 * 1024 * 1024
 LAST_BYTES = 64 * 1024
 PIECE_BYTES = 65536
+LONGEST_LINE_BYTES = 1024 * 1024
+"""A longer one comes in pieces."""
 END_S = 5.0
-"""For the rest of what is in a pipe when the program that wrote has ended."""
+"""For the rest of what is in a pipe when the program that wrote has ended, and for a program to end when it is told."""
 
 
 class TooMuch(Exception):
@@ -42,6 +47,85 @@ def heard(
                 raise TooMuch
     process.wait(max(0.1, end_s - time.monotonic()))
     return bytes(out), bytes(err)
+
+
+def end(process: "subprocess.Popen[bytes]") -> None:
+    """Have a program end, by force where it does not in time."""
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+class Patience:
+    """The time that is left for waiting: only waiting uses it up, and not what is done between two waits."""
+
+    def __init__(self, most_s: float, clock: Clock = time.monotonic) -> None:
+        self.most_s = self.left_s = most_s
+        self._clock = clock
+
+    def wait(self, ready: selectors.BaseSelector) -> bool:
+        """Wait until one of them is ready; whether one is, and not the patience over."""
+        begun_s = self._clock()
+        # What is ready is taken however little is left; a selector takes no longer waits than a month or so.
+        seen = ready.select(min(max(0.0, self.left_s), 1e6))
+        self.left_s -= self._clock() - begun_s
+        return bool(seen)
+
+
+def lines(pipe: IO[bytes], patience: Patience) -> Iterator[bytes]:
+    """The lines of a pipe as they come, with their ends. Raises TimeoutError where the patience ends before."""
+    rest = b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(pipe, selectors.EVENT_READ)
+        while True:
+            if not patience.wait(ready):
+                raise TimeoutError
+            piece = os.read(pipe.fileno(), PIECE_BYTES)
+            *whole, rest = (rest + piece).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+            while len(rest) >= LONGEST_LINE_BYTES or (rest and not piece):
+                yield rest[:LONGEST_LINE_BYTES]
+                rest = rest[LONGEST_LINE_BYTES:]
+            if not piece:
+                return
+
+
+def pour(pack: Callable[[IO[bytes]], None], into: IO[bytes], piece_s: float) -> None:
+    """Have `pack` write what a program reads, and close both; each piece is to be taken within that time.
+
+    Raises TimeoutError where it is not, BrokenPipeError where the program left, and what `pack` raises. `pack` writes
+    to a pipe, whose other end is closed when the program is given up.
+    """
+    ours, theirs = os.pipe()
+    raised: list[BaseException] = []
+
+    def packing() -> None:
+        try:
+            with os.fdopen(theirs, "wb") as pipe:
+                pack(pipe)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=packing, daemon=True)
+    with into, os.fdopen(ours, "rb", buffering=0) as source, selectors.DefaultSelector() as ready:
+        os.set_blocking(into.fileno(), False)
+        ready.register(into, selectors.EVENT_WRITE)
+        thread.start()
+        while piece := source.read(PIECE_BYTES):
+            give(piece, into, ready, Patience(piece_s))
+    thread.join()
+    if raised:
+        raise raised[0]
+
+
+def give(piece: bytes, into: IO[bytes], ready: selectors.BaseSelector, patience: Patience) -> None:
+    """Write a piece whole into a pipe that does not block. Raises TimeoutError where the patience ends before."""
+    while piece:
+        if not patience.wait(ready):
+            raise TimeoutError
+        piece = piece[os.write(into.fileno(), piece) :]
 
 
 class LastWords:

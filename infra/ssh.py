@@ -4,6 +4,8 @@ Host keys are strict: a host that is not in known_hosts, or whose key changed, i
 names another configuration file than ~/.ssh/config.
 """
 
+import fcntl
+import math
 import os
 import re
 import secrets
@@ -13,13 +15,12 @@ import tarfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from infra import deadline
-from infra.bounded_process import LastWords, TooMuch, heard
+from infra import bounded_process, deadline
+from infra.bounded_process import LastWords, Patience, TooMuch, end, heard, pour
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.facts import HostFacts, parse, script
 from infra.home import home, is_private, make_folder
@@ -33,10 +34,18 @@ DESTINATION = re.compile(r"(ssh://)?([A-Za-z0-9._][A-Za-z0-9._-]*@)?[A-Za-z0-9\[
 CONNECT_TIMEOUT_S = 15
 COMMAND_TIMEOUT_S = 120
 FORWARD_TIMEOUT_S = 60
-LONGEST_LINE_BYTES = 1024 * 1024
-"""A longer one comes in pieces."""
+TAKEN_WITHIN_S = 300
+"""For a host to take 64 KiB of what is sent: a disk may write behind, or an array recover."""
+ENDED_WITHIN_S = 1800
+"""For what a command does when it has all of its input, such as the first import of an engine."""
+CONTROL_TIMEOUT_S = 30
+"""For what the client says of itself, or of a connection it holds."""
 MOST_NOISE_BYTES = 1024 * 1024
 """Of a login, before our command runs."""
+MOST_SAID_BYTES = 65536
+"""Of what a client says that goes on in the background."""
+MOST_LINES_BYTES = 1024**3
+"""Of a log that is not followed."""
 SSH_FAILED = 255
 
 # What the OpenSSH client prints, and what it means. First match wins.
@@ -147,21 +156,31 @@ class Host:
             assert process.stdin is not None
             complaint = LastWords(process.stderr)
             try:
-                with process.stdin as pipe:
-                    pack(pipe)
-            except BrokenPipeError:
-                pass  # the other side's own words, read below, say why
+                with suppress(BrokenPipeError):  # the other side's own words, read below, say why
+                    pour(pack, process.stdin, TAKEN_WITHIN_S)
+                code = process.wait(ENDED_WITHIN_S)
+            except TimeoutError:
+                process.kill()
+                raise self._stuck() from None
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise self._silent(ENDED_WITHIN_S) from None
             except BaseException:
                 process.kill()
                 raise
-            if code := process.wait():
+            if code:
                 raise self._refused(command, code, complaint.text())
 
-    def lines(self, command: Sequence[str]) -> Iterator[str]:
+    def lines(self, command: Sequence[str], is_followed: bool = False) -> Iterator[str]:
         """Run a command as root and give its lines as they come; ends the command when the reader stops.
 
-        Raises HostError after the last line when the command failed, as `run` does.
+        Only what is followed may go on for ever. Else the time is for all waits together; what the reader does between
+        two lines is not counted. Raises HostError where a login or a command takes longer, or says too much, and after
+        the last line when the command failed.
         """
+        return self._lines(command, Patience(deadline.left_s(COMMAND_TIMEOUT_S)), is_followed)
+
+    def _lines(self, command: Sequence[str], patience: Patience, is_followed: bool) -> Iterator[str]:
         marker = secrets.token_hex(8)
         with subprocess.Popen(
             self._argv(self._as_root(command), marker),
@@ -171,19 +190,25 @@ class Host:
         ) as process:
             assert process.stdout is not None
             complaint = LastWords(process.stderr)
-            is_begun, noise = False, 0
+            is_begun, heard_bytes, most_bytes = False, 0, float(MOST_NOISE_BYTES)
             try:
-                for line in iter(partial(process.stdout.readline, LONGEST_LINE_BYTES), b""):
+                for line in bounded_process.lines(process.stdout, patience):
+                    heard_bytes += len(line)
                     if is_begun:
                         yield line.decode(errors="replace").rstrip("\r\n")
-                    is_begun = is_begun or line == f"{marker}\n".encode()
-                    noise += 0 if is_begun else len(line)
-                    if noise > MOST_NOISE_BYTES:
+                    elif line == f"{marker}\n".encode():
+                        is_begun = True
+                        most_bytes = math.inf if is_followed else MOST_LINES_BYTES
+                        patience.left_s = math.inf if is_followed else patience.left_s
+                    if heard_bytes > most_bytes:
                         raise self._endless()
+                code = process.wait(COMMAND_TIMEOUT_S) or (0 if is_begun else SSH_FAILED)
+            except (TimeoutError, subprocess.TimeoutExpired):
+                end(process)
+                raise self._silent(patience.most_s) from None
             except BaseException:
-                process.terminate()
+                end(process)
                 raise
-            code = process.wait() or (0 if is_begun else SSH_FAILED)
             if code:
                 raise self._refused(command, code, complaint.text())
 
@@ -207,15 +232,18 @@ class Host:
         timeout_s = deadline.left_s(FORWARD_TIMEOUT_S)
         try:
             # Its output goes to a file: a pipe would stay open with the client that goes on in the background.
-            with scratch() as said:
+            with scratch(MOST_SAID_BYTES) as said:
                 done = subprocess.run(
                     argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=timeout_s, check=False
                 )
                 said.seek(0)
                 if done.returncode:
-                    raise self._refused(["forward"], SSH_FAILED, said.read().decode(errors="replace"))
+                    complaint = said.read().rstrip(b"\0").decode(errors="replace")
+                    raise self._refused(["forward"], SSH_FAILED, complaint)
         except subprocess.TimeoutExpired:
             raise self._silent(timeout_s) from None
+        except FileNotFoundError:
+            raise no_client() from None
 
     def close_forward(self, local_port: int) -> None:
         """End what `forward` began; nothing happens where it did not."""
@@ -234,21 +262,33 @@ class Host:
         )
 
     def address(self) -> str:
-        """The host's name or address as ~/.ssh/config resolves it."""
+        """The host's name or address as ~/.ssh/config resolves it. Raises HostError where that cannot be used."""
         argv = [*client(self._socket()), "-G", "--", self.destination]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+        try:
+            done = answered(argv, b"", CONTROL_TIMEOUT_S)
+        except (subprocess.TimeoutExpired, TooMuch):  # a Match may run a program
+            raise HostError(
+                f"OpenSSH does not tell from its configuration who {self.destination} is.",
+                f"Try it by hand: ssh -G {self.destination}",
+            ) from None
+        except FileNotFoundError:
+            raise no_client() from None
         if done.returncode:
-            raise self._refused(["ssh"], SSH_FAILED, done.stderr)
-        known = dict(line.partition(" ")[::2] for line in done.stdout.splitlines())
-        return known.get("hostname", self.destination)
+            raise self._refused(["ssh"], SSH_FAILED, done.stderr.decode(errors="replace"))
+        said = done.stdout.decode(errors="replace").splitlines()
+        return dict(line.partition(" ")[::2] for line in said).get("hostname", self.destination)
 
     def close(self) -> None:
         """End the shared connection at once instead of in a minute."""
         self._control("exit", None)
 
     def _control(self, order: str, local_port: int | None) -> int:
+        """The client's exit code; that of a failure where it hangs, or is not there."""
         argv = [*client(self._socket(local_port)), "-O", order, "--", self.destination]
-        return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode
+        try:
+            return answered(argv, b"", deadline.left_s(CONTROL_TIMEOUT_S)).returncode
+        except (subprocess.TimeoutExpired, TooMuch, FileNotFoundError):
+            return SSH_FAILED
 
     def _socket(self, local_port: int | None = None) -> Path:
         return sockets() / ("%C" if local_port is None else f"{local_port}-%C")
@@ -304,6 +344,12 @@ class Host:
         return HostError(
             f"{self.destination} says more than anything we ask is answered with.",
             f"Something there floods the login or the command; look there: ssh {self.destination}",
+        )
+
+    def _stuck(self) -> HostError:
+        return HostError(
+            f"{self.destination} took less than 64 KiB of what is sent to it in {TAKEN_WITHIN_S} s.",
+            f"Its disk may be full or hung; look there: ssh {self.destination} df -h; then run the command again.",
         )
 
     def _silent(self, timeout_s: float) -> HostError:
@@ -367,9 +413,16 @@ def sockets() -> Path:
     )
 
 
-def scratch() -> IO[bytes]:
-    """A file in memory for what a client is told or says: a full disk is no obstacle."""
-    return os.fdopen(os.memfd_create("corral-ssh"), "w+b")
+def scratch(most_bytes: int | None = None) -> IO[bytes]:
+    """A file in memory for what a client is told or says: a full disk is no obstacle.
+
+    One with a bound has that size, in zeros, and takes no more.
+    """
+    file = os.fdopen(os.memfd_create("corral-ssh", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b")
+    if most_bytes is not None:
+        file.truncate(most_bytes)
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW)
+    return file
 
 
 def no_client() -> HostError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import fake_aws_cli
 import pytest
 
+from infra import bounded_process
 from infra.aws import session
 from infra.aws.session import Answer, answer_in, command, enclosed, follow, run
 from infra.errors import HostError
@@ -73,7 +74,7 @@ def test_a_session_that_brings_no_answer_is_a_failure_whatever_it_ends_with(
     assert caught.value.message == f"Session Manager does not reach i-0123: {why}."
     with pytest.raises(HostError) as caught:
         list(follow([BOX], "echo hello"))
-    assert caught.value.message.startswith("Session Manager does not reach i-0123: ")
+    assert caught.value.message == f"Session Manager does not reach i-0123: {why}."
 
 
 def test_a_session_that_ends_in_the_middle_is_a_failure(box: Path) -> None:
@@ -94,6 +95,34 @@ def test_a_session_that_does_not_end_is_ended_with_its_children(
         run(*BOX, "echo hello", timeout_s=1)
     plugin = int((tmp_path / "plugin").read_text())
     assert not Path(f"/proc/{plugin}").exists() or "Z" in Path(f"/proc/{plugin}/stat").read_text().split()
+
+
+@pytest.mark.parametrize("script", ["exec sleep 60", "echo Starting session; echo; exec sleep 60"])
+def test_a_followed_session_that_does_not_begin_is_given_up(
+    box: Path, script: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    says(box, script)
+    monkeypatch.setattr(session, "COMMAND_TIMEOUT_S", 0.3)
+    with pytest.raises(HostError) as caught:
+        list(follow([BOX], "echo hello"))
+    assert caught.value.message == "Session Manager on i-0123 did not answer."
+
+
+def test_what_a_followed_session_complains_of_at_length_holds_it_up_no_more(box: Path) -> None:
+    says(box, "head -c 1000000 /dev/zero >&2; echo Starting; exit 1")
+    with pytest.raises(HostError) as caught:
+        list(follow([BOX], "echo hello"))
+    assert caught.value.message.startswith("Session Manager does not reach i-0123: ")
+
+
+def test_a_plugin_that_will_not_end_is_ended_by_force(
+    box: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    says(box, f"trap '' TERM; echo $$ >{tmp_path}/plugin; while :; do sleep 1; done")
+    monkeypatch.setattr(bounded_process, "END_S", 0.1)
+    with pytest.raises(HostError, match="Session Manager on i-0123 did not answer"):
+        run(*BOX, "echo hello", timeout_s=1)
+    assert not Path(f"/proc/{(tmp_path / 'plugin').read_text().strip()}").exists()
 
 
 def test_lines_are_followed_as_they_come_from_each_box(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """The SSH door against a stand-in for `ssh`: it runs what would reach the login shell, or fails as OpenSSH does."""
 
+import math
 import os
+import selectors
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
 from deploy.cli.main import run
-from infra import bounded_process, deadline
+from infra import bounded_process, deadline, ssh
+from infra.bounded_process import Patience
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.host import HostFile
 from infra.printable import printable
@@ -219,6 +223,147 @@ def test_a_reader_that_leaves_before_the_end_says_why_by_its_own_end(
     assert error.value.message == message
 
 
+# A host that stops: every wait has its end
+
+
+def endless(pipe: IO[bytes]) -> None:
+    while True:
+        pipe.write(b"x" * 2**16)
+
+
+def of_a_child(pipe: IO[bytes]) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        subprocess.run(["cat", "/dev/zero"], stdout=pipe, check=True)
+    raise BrokenPipeError(ended.value.returncode)
+
+
+STOPPED = "gpu-1 took less than 64 KiB of what is sent to it in 0.2 s."
+
+
+@pytest.mark.parametrize("pack", [endless, of_a_child])
+@pytest.mark.parametrize("reads", ["exec sleep 60", "head -c 1000000 >/dev/null; exec sleep 60"])
+def test_a_host_that_stops_reading_is_given_up(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, pack: Callable[[IO[bytes]], None], reads: str
+) -> None:
+    monkeypatch.setattr(ssh, "TAKEN_WITHIN_S", 0.2)
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").send(pack, ["sh", "-c", reads])
+    assert caught.value.message == STOPPED
+    assert caught.value.hint.startswith("Its disk may be full or hung; look there: ssh gpu-1 df -h")
+
+
+def test_a_transfer_that_a_host_stops_is_told_by_the_verb_that_copies(
+    fake_ssh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "shard").write_bytes(b"x" * 2**20)
+    monkeypatch.setattr(ssh, "TAKEN_WITHIN_S", 0.2)
+    write(fake_ssh.with_name("tar"), "#!/bin/sh\nexec sleep 60\n")
+    with pytest.raises(HostError) as caught:
+        copy_files(Host("gpu-1"), tmp_path / "here", ["shard"], str(tmp_path / "there"))
+    assert caught.value.message == STOPPED
+
+
+class Steps(selectors.SelectSelector):
+    """Finds the other side ready so many times, a second later each time."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.now_s, self.times = 0.0, times
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        self.now_s += 1
+        return [self.now_s] if self.now_s <= self.times else []
+
+
+def test_a_piece_has_its_time_however_it_drips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "write", lambda descriptor, data: 1)
+    steps = Steps(5)
+    with open(tmp_path / "into", "wb") as into:
+        bounded_process.give(b"piece", into, steps, Patience(4.5, lambda: steps.now_s))
+        assert steps.now_s == 5
+        with pytest.raises(TimeoutError):
+            bounded_process.give(b"piece", into, steps, Patience(4.5, lambda: steps.now_s))
+
+
+def test_what_goes_wrong_here_while_it_is_sent_is_raised(fake_ssh: Path) -> None:
+    def pack(pipe: IO[bytes]) -> None:
+        pipe.write(b"x" * 1_000_000)
+        raise FileNotFoundError("shard")
+
+    with pytest.raises(FileNotFoundError, match="shard"):
+        Host("gpu-1").send(pack, ["cat"])
+
+
+def test_a_command_that_has_all_its_input_and_does_not_end_is_given_up(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "ENDED_WITHIN_S", 0.2)
+    with pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
+        Host("gpu-1").send(lambda pipe: None, ["sh", "-c", "cat >/dev/null; exec sleep 60"])
+
+
+@pytest.mark.parametrize("says", ["exec sleep 60", "echo Welcome; exec sleep 60", "exec >&-; exec sleep 60"])
+@pytest.mark.parametrize("is_followed", [False, True])
+def test_a_login_that_never_ends_ends_the_log(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, says: str, is_followed: bool
+) -> None:
+    monkeypatch.setattr(ssh, "COMMAND_TIMEOUT_S", 0.3)
+    write(fake_ssh, f"#!/bin/sh\n{says}\n")
+    with pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
+        list(Host("gpu-1").lines(["true"], is_followed))
+
+
+@pytest.mark.parametrize(("is_followed", "left_s"), [(False, 120), (True, math.inf)])
+def test_only_a_log_that_is_followed_may_wait_for_ever(
+    fake_ssh: Path, monkeypatch: pytest.MonkeyPatch, is_followed: bool, left_s: float
+) -> None:
+    kept = Patience(120, lambda: 0.0)
+    monkeypatch.setattr(ssh, "Patience", lambda most_s: kept)
+    assert list(Host("gpu-1").lines(["echo", "one"], is_followed)) == ["one"]
+    assert kept.left_s == left_s
+
+
+def test_a_log_that_is_not_followed_has_an_end(fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "MOST_LINES_BYTES", 1000)
+    lines = Host("gpu-1").lines(["yes"])
+    with pytest.raises(HostError) as caught:
+        list(lines)
+    assert caught.value.message == ENDLESS
+    followed = Host("gpu-1").lines(["yes"], is_followed=True)
+    assert [next(followed) for _ in range(1000)] == ["y"] * 1000
+    followed.close()  # type: ignore[attr-defined]
+
+
+def test_of_what_a_tunnel_says_a_little_is_kept(fake_ssh: Path) -> None:
+    write(
+        fake_ssh,
+        "#!/bin/sh\necho 'no route' >&2\n"
+        'case "$*" in *-fNM*) head -c 99999999 /dev/zero >&2;; esac\nexit 255\n',
+    )
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").forward(1, "127.0.0.1", 8000)
+    assert caught.value.message == "gpu-1 cannot be reached: no route."
+
+
+def test_a_client_that_hangs_or_is_not_there_is_told(fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "CONTROL_TIMEOUT_S", 0.2)
+    write(fake_ssh, "#!/bin/sh\nexec sleep 60\n")
+    host = Host("gpu-1")
+    host.close_forward(1)  # ends a thing, so it goes on
+    with pytest.raises(HostError) as caught:
+        host.address()
+    assert (caught.value.message, caught.value.hint) == (
+        "OpenSSH does not tell from its configuration who gpu-1 is.",
+        "Try it by hand: ssh -G gpu-1",
+    )
+    monkeypatch.setenv("PATH", str(fake_ssh.parent / "none"))
+    host.close_forward(1)
+    for ask in (host.address, lambda: host.forward(1, "127.0.0.1", 8000)):
+        with pytest.raises(HostError, match="There is no ssh on this machine"):
+            ask()
+
+
 def folder_of(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()}
 
@@ -288,7 +433,7 @@ def test_a_login_that_floods_never_comes_to_our_command(fake_ssh: Path, says: st
     with pytest.raises(HostError) as caught:
         Host("gpu-1").run(["true"])
     assert caught.value.message == ENDLESS
-    if says != "yes >&2":  # a stream of lines waits for one as long as the reader does
+    if says != "yes >&2":  # what a stream of lines complains of is read aside, however long it is
         with pytest.raises(HostError) as caught:
             list(Host("gpu-1").lines(["true"]))
         assert caught.value.message == ENDLESS

@@ -1,17 +1,23 @@
 """`corral status` of many: one that does not answer, or cannot be read, hides no other."""
 
+import math
+import subprocess
 import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from test_owned import deployment as owned
 
 from deploy import line
 from deploy.cli.main import run
-from deploy.targets.place import Status
+from deploy.targets.place import LOOK_S, Status
+from deploy.targets.prove_egress import ATTEMPT_S, PROOF_S
 from deploy.targets.show_server import status as shown
-from infra import deadline
+from deploy.targets.ssh import egress, place
+from infra import bounded_process, deadline, ssh
+from infra.errors import HostError
 from serving.vllm import client, health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.http_door import Answer, NoAnswer
@@ -118,6 +124,71 @@ def test_names_a_server_made_up_are_one_line_of_the_status(capsys: pytest.Captur
     assert text.startswith(
         "m (local): degraded: it serves a m (local): serving: it answered a completion, �[2J, xxx"
     )
+
+
+SLOW_S = 50.0
+HOST = (Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text()
+UNIT = "Record=yes\nActiveState=active\nSubState=running\nNRestarts=0\nVLLM_API_KEY=k\nours\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "most_s"),
+    [
+        (["status", "scout"], LOOK_S),
+        (["logs", "scout"], 2 * LOOK_S),  # whose it is, and the log itself
+        (["logs", "-f", "scout"], 2 * LOOK_S),
+        (["probe", "scout", "--requests", "1"], LOOK_S),
+        (["hosts", "show", "gpu-1"], LOOK_S),
+        (["hosts", "adopt", "gpu-1", "other"], LOOK_S),
+    ],
+    ids=lambda asked: "-".join(asked[:2]) if isinstance(asked, list) else "",
+)
+def test_a_host_that_takes_its_time_with_each_answer_holds_no_verb_for_longer_than_a_look(
+    asked: list[str], most_s: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clock = Clock()
+
+    def slow(argv: list[str], stdin: bytes, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+        clock.now_s += min(SLOW_S, timeout_s)
+        if timeout_s < SLOW_S:
+            raise subprocess.TimeoutExpired(argv, timeout_s)
+        said = HOST if b"os-release" in stdin else UNIT
+        return subprocess.CompletedProcess(argv, 0, f"{argv[-1][5:21]}\n{said}".encode(), b"")
+
+    class Silent(bounded_process.Patience):
+        """Of a client that says nothing."""
+
+        def wait(self, ready: object) -> bool:
+            clock.now_s += self.left_s
+            return False
+
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    monkeypatch.setattr(ssh, "answered", slow)
+    monkeypatch.setattr(ssh, "Patience", Silent)
+    monkeypatch.setattr(deadline, "within", partial(deadline.within, clock=clock))
+    made = owned()
+    made.write(tmp_path / "scout" / "deployment.json")
+    begun_s = clock.now_s
+    assert run(asked) == 11
+    assert SLOW_S < clock.now_s - begun_s <= most_s + 1
+
+
+def test_a_proof_has_its_time_and_more_for_what_is_tried_besides(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    monkeypatch.setattr(deadline, "within", partial(deadline.within, clock=Clock()))
+    left = []
+
+    def proved(*asked: object) -> None:
+        left.append(deadline.left_s(math.inf))
+        raise HostError("No.")
+
+    monkeypatch.setattr(place, "refuse_others", lambda deployment: None)
+    monkeypatch.setattr(egress, "proved", proved)
+    owned().write(tmp_path / "scout" / "deployment.json")
+    assert [run(["egress", "scout", *more]) for more in ([], ["--target", "1.1.1.1:443"])] == [11, 11]
+    assert left == [PROOF_S, PROOF_S + ATTEMPT_S]
 
 
 NESTED = '{"document": "deployment", "schema_version": 1, "name": "deep", "target": "local", "plan": '

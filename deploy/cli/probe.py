@@ -137,21 +137,20 @@ def sweep(
 
 def answering(url: str, endpoint: EndpointOptions) -> tuple[str, EndpointOptions]:
     """The same two or, where the URL is a deployment's name, what that deployment answers."""
-    from deploy.targets.choose import place_of
+    from deploy.line import status
     from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
 
     if "/" in url or url not in names():
         return url, endpoint
-    deployment = load(url)
-    status = place_of(deployment).status(deployment)
-    if status.endpoint is None:
-        raise EndpointError(f"{url} answers nowhere: {status.detail}", f"Start it: corral serve {url}")
+    current = status(load(url))
+    if current.endpoint is None:
+        raise EndpointError(f"{url} answers nowhere: {current.detail}", f"Start it: corral serve {url}")
     stated = {
-        "model": endpoint.model or status.endpoint.served_model_name,
-        "api_key_file": endpoint.api_key_file or status.endpoint.api_key_file,
+        "model": endpoint.model or current.endpoint.served_model_name,
+        "api_key_file": endpoint.api_key_file or current.endpoint.api_key_file,
     }
-    return status.endpoint.base_url, endpoint.model_copy(update=stated)
+    return current.endpoint.base_url, endpoint.model_copy(update=stated)
 
 
 def dated_folder() -> Path:

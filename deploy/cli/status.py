@@ -14,16 +14,15 @@ def status(
     as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
-    from deploy.line import statuses
-    from deploy.targets.choose import place_of
+    from deploy.line import status, statuses
     from deploy.targets.deployment import home, load, names
-    from deploy.targets.show_server import listed, status
+    from deploy.targets.show_server import listed
+    from deploy.targets.show_server import status as shown
     from infra.say import emit, progress, say
 
     if name is not None:
-        deployment = load(name)
-        current = place_of(deployment).status(deployment)
-        emit(current, status(current), as_json)
+        current = status(load(name))
+        emit(current, shown(current), as_json)
         return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
         progress(f"{home()} {'is no folder' if home().exists() else 'does not exist (yet)'}.")

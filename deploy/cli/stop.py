@@ -11,13 +11,13 @@ def stop(
 
     A rented machine stops, too: no hours of it are billed then, its volumes are. `corral serve NAME` starts it again.
     """
+    from deploy.line import status
     from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
-    from deploy.targets.show_server import status
+    from deploy.targets.show_server import status as shown
     from infra.say import emit
 
     deployment = load(name)
-    place = place_of(deployment)
-    place.stop(deployment)
-    current = place.status(deployment)
-    emit(current, status(current), as_json)
+    place_of(deployment).stop(deployment)
+    current = status(deployment)
+    emit(current, shown(current), as_json)

@@ -9,6 +9,9 @@ from deploy.targets.deployment import Deployment
 from infra.record import Record
 from serving.vllm.endpoint import Endpoint
 
+LOOK_S = 90.0
+"""For all that one look at a deployment or a host asks, whoever is asked: none of them can hold it up for longer."""
+
 State = Literal[
     "absent",
     "provisioned",

@@ -11,6 +11,7 @@ from deploy.targets.abilities import ProvesEgress
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
+from infra import deadline
 from infra.asked import Asked, Flag
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
@@ -20,6 +21,8 @@ from serving.vllm.endpoint import Endpoint
 DESTINATION = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(?P<port>[0-9]{1,5})")
 COMPLETIONS = 5
 COMPLETION_TIMEOUT_S = 60.0
+PROOF_S, ATTEMPT_S = 300.0, 15.0
+"""For a proof from its begin to its end, and more for each destination that is tried besides."""
 
 
 def checked_destination(text: str) -> str:
@@ -51,7 +54,8 @@ def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
             f"corral egress works on these targets: {provers()}; {deployment.name} is on {deployment.target}.",
             f"Where it is locked, too, see it there: nft list table inet corral-{deployment.name}",
         )
-    return place.egress(deployment, destinations).sealed()
+    with deadline.within(PROOF_S + len(destinations) * ATTEMPT_S):
+        return place.egress(deployment, destinations).sealed()
 
 
 def provers() -> str:

@@ -5,6 +5,7 @@ gives only a web socket and a token.
 """
 
 import json
+import math
 import os
 import re
 import secrets
@@ -20,6 +21,7 @@ from typing import IO, ClassVar, Literal
 
 from infra import bounded_process, deadline
 from infra.argument import pasted
+from infra.bounded_process import LastWords, Patience
 from infra.errors import DocumentError, HostError
 from infra.printable import one_line
 from infra.processes import Birth, birth, is_alive
@@ -114,9 +116,7 @@ def run(instance_id: str, region: str, words: str, timeout_s: float = COMMAND_TI
                 "Something there floods the session; take the box away: corral down NAME",
             ) from None
         except subprocess.TimeoutExpired:
-            raise HostError(
-                f"Session Manager on {instance_id} did not answer.", "Try again in a minute."
-            ) from None
+            raise unanswered(instance_id) from None
     out, err = (each.decode(errors="replace") for each in said)
     answer = answer_in(out, mark)
     if answer is None:
@@ -130,21 +130,27 @@ def follow(boxes: Sequence[tuple[str, str]], words: str) -> Iterator[tuple[str, 
     `boxes` are instance ids with their regions. Raises HostError when a session does not come about, or ends before
     its command does.
     """
-    mark = new_mark()
+    mark, patience = new_mark(), Patience(deadline.left_s(COMMAND_TIMEOUT_S))
     with ExitStack() as stack, selectors.DefaultSelector() as ready:
         for instance_id, region in boxes:
             process = stack.enter_context(started(command(instance_id, region, enclosed(words, mark))))
             assert process.stdout is not None
-            ready.register(process.stdout, selectors.EVENT_READ, Heard(instance_id, mark))
-        while ready.get_map():
-            for key, _ in ready.select():
-                heard: Heard = key.data
+            told = Heard(instance_id, mark), LastWords(process.stderr)
+            ready.register(process.stdout, selectors.EVENT_READ, told)
+        while open_ones := [key.data for key in ready.get_map().values()]:
+            silent = [heard.instance_id for heard, _ in open_ones if not heard.begun]
+            if not silent:  # what has begun may go on for ever
+                patience.left_s = math.inf
+            if not patience.wait(ready):
+                raise unanswered(silent[0])
+            for key, _ in ready.select(0):
+                heard, complaint = key.data
                 data = os.read(key.fd, 65536)
                 yield from ((heard.instance_id, line) for line in heard.lines(data))
                 if heard.ended or not data:
                     ready.unregister(key.fileobj)
                 if not data and not heard.ended:
-                    raise unreached(heard.instance_id, heard.before, "")
+                    raise unreached(heard.instance_id, heard.before, complaint.text())
 
 
 class Heard:
@@ -195,6 +201,11 @@ def answer_in(out: str, mark: str) -> Answer | None:
     return Answer(text=between[1], exit_code=int(between[2])) if between else None
 
 
+def unanswered(instance_id: str) -> HostError:
+    """A session that says nothing, or does not come to its end."""
+    return HostError(f"Session Manager on {instance_id} did not answer.", "Try again in a minute.")
+
+
 def unreached(instance_id: str, out: str, err: str) -> HostError:
     """No session, or one that ended early, with the last words about it."""
     lines = [line.strip() for line in (*out.splitlines(), *err.splitlines()) if line.strip()]
@@ -224,12 +235,23 @@ def started(words: list[str]) -> Iterator[subprocess.Popen[bytes]]:
         try:
             yield process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-            process.communicate()
+            end(process)
     finally:
         os.close(theirs)
         os.close(ours)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End it with the plugin, its child, which ends the session on the box; by force where that takes too long."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(bounded_process.TooMuch, subprocess.TimeoutExpired):
+                bounded_process.heard(process, bounded_process.END_S)
+                return
 
 
 def last_port(path: Path, instance_id: str) -> int | None:

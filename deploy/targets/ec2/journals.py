@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from deploy.targets.deployment import Deployment
+from deploy.targets.place import LOOK_S
+from infra import deadline
 from infra import host as hosts
 from infra.aws import session
 from infra.aws.api import Aws
@@ -21,15 +23,21 @@ def followed(deployment: Deployment, machines: tuple[Rented, ...]) -> Iterator[t
 def written(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Iterator[tuple[str, str]]:
     """Each machine's id and its lines until now; where Session Manager does not reach it, its console's."""
     for machine in machines:
-        try:
-            answer = session.run(machine.instance_id, machine.region, journal(deployment))
-            if answer.exit_code:
-                raise HostError(f"{machine.instance_id} shows no log: {answer.last_line}.", "Try again.")
-            text = answer.text
-        except HostError as error:
-            progress(f"{error.message} This is the console instead.")
-            text = console(aws, machine.region, machine.instance_id)
+        with deadline.within(LOOK_S):
+            text = said(aws, deployment, machine)
         yield from ((machine.instance_id, line) for line in text.splitlines())
+
+
+def said(aws: Aws, deployment: Deployment, machine: Rented) -> str:
+    """What one machine has said until now."""
+    try:
+        answer = session.run(machine.instance_id, machine.region, journal(deployment))
+        if answer.exit_code:
+            raise HostError(f"{machine.instance_id} shows no log: {answer.last_line}.", "Try again.")
+        return answer.text
+    except HostError as error:
+        progress(f"{error.message} This is the console instead.")
+        return console(aws, machine.region, machine.instance_id)
 
 
 def journal(deployment: Deployment) -> str:

@@ -18,7 +18,8 @@ from deploy.targets.ec2 import (
 )
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.rental import still_rented
-from deploy.targets.place import Status, Teardown
+from deploy.targets.place import LOOK_S, Status, Teardown
+from infra import deadline
 from infra.aws import power, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.boto import default_region
@@ -134,7 +135,8 @@ def status(deployment: Deployment) -> Status:
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     """The server's log, of several machines each line with its own's id; with `follow`, as it is written."""
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
-    machines = boxes.running(aws, deployment, order)
+    with deadline.within(LOOK_S):
+        machines = boxes.running(aws, deployment, order)
     lines = journals.followed(deployment, machines) if follow else journals.written(aws, deployment, machines)
     return (f"{box}: {line}" if len(machines) > 1 else line for box, line in lines)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from deploy.targets.deployment import Deployment, folder
+from infra import deadline, wait
 from infra import host as hosts
-from infra import wait
 from infra.argument import pasted
 from infra.aws import session
 from infra.aws.order import Order
@@ -83,7 +83,7 @@ def wait_open(tunnel: session.Tunnel, path: Path) -> None:
         with socket.socket() as probe:
             return "open" if probe.connect_ex(("127.0.0.1", tunnel.local_port)) == 0 else "closed"
 
-    pace = wait.Pace(OPEN_WITHIN_S, LOOK_EVERY_S, time.sleep, time.monotonic)
+    pace = wait.Pace(deadline.left_s(OPEN_WITHIN_S), LOOK_EVERY_S, time.sleep, time.monotonic)
     if wait.until(look, lambda seen: seen != "closed", pace) != "open":
         raise HostError(
             "Session Manager opened no tunnel.",

@@ -4,8 +4,9 @@ import shlex
 from collections.abc import Callable, Sequence
 
 from deploy.targets.deployment import Deployment, checked_name, folder
+from deploy.targets.place import LOOK_S
 from deploy.targets.ssh import operators
-from deploy.targets.ssh.fleet import connected
+from infra import deadline
 from infra import host as hosts
 from infra.errors import DocumentError, UsageError
 from infra.facts import HostFacts
@@ -40,7 +41,7 @@ class Inventory(Record):
 
 
 def inventory(destinations: Sequence[str]) -> Inventory:
-    """Ask each host. Raises HostError or AuthError for the first that does not answer."""
+    """Ask each host, none for longer than LOOK_S. Raises HostError or AuthError for the first that does not answer."""
     return Inventory(hosts=tuple(map(_state, destinations)))
 
 
@@ -56,23 +57,30 @@ def adopt(destination: str, name: str, approve: Callable[[Deployment], None]) ->
     Raises DocumentError when the host has none of that name or a record of something else, UsageError when another of
     that name is known here or an option is not passed on.
     """
-    host = Host(destination)
-    host.facts()
-    deployment = _held(_read(host, name), name, host)
+    host, said = _found(destination, name)
+    deployment = _held(said, name, host)
     refuse_unsafe(deployment.plan.serve)
     _refuse_known(deployment)
-    others = [connected(checked_destination(other)) for other in deployment.hosts if other != destination]
-    for other in others:
-        if _same_everywhere(_read(other, name)) != _same_everywhere(deployment):
+    others = [_found(checked_destination(other), name) for other in deployment.hosts if other != destination]
+    for other, found in others:
+        if _same_everywhere(found) != _same_everywhere(deployment):
             raise DocumentError(
                 f"The {name} of {other.destination} is not the one of {destination}, which names that host.",
                 f"See what each has: corral hosts show {' '.join(deployment.hosts)}",
             )
     approve(deployment)
-    for each in (host, *others):
+    for each in (host, *(other for other, _ in others)):
         operators.adopt(name, each)
     deployment.write(folder(name) / "deployment.json")
     return deployment
+
+
+def _found(destination: str, name: str) -> tuple[Host, Deployment]:
+    """A host, and its record of that name."""
+    host = Host(destination)
+    with deadline.within(LOOK_S):
+        host.facts()
+        return host, _read(host, name)
 
 
 def _read(host: Host, name: str) -> Deployment:
@@ -126,8 +134,9 @@ def shown(deployment: Deployment) -> str:
 
 def _state(destination: str) -> HostState:
     host = Host(destination)
-    facts = host.facts()
-    lines = host.run(["sh", "-c", LIST_SCRIPT], as_root=facts.privilege != "none").stdout.splitlines()
+    with deadline.within(LOOK_S):
+        facts = host.facts()
+        lines = host.run(["sh", "-c", LIST_SCRIPT], as_root=facts.privilege != "none").stdout.splitlines()
     return HostState(
         host=destination, facts=facts, deployments=dict(line.partition(" ")[::2] for line in lines)
     )

@@ -12,7 +12,7 @@ from deploy.targets import hub_weights
 from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.place import Check, Offer, Status, Teardown, together
+from deploy.targets.place import LOOK_S, Check, Offer, Status, Teardown, together
 from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_unit, operators, tunnels
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
@@ -28,8 +28,8 @@ from deploy.targets.ssh.host_setup import (
     sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
+from infra import deadline, host_files, offline
 from infra import host as hosts
-from infra import host_files, offline
 from infra.egress_proof import Egress
 from infra.errors import UsageError
 from infra.record import removed
@@ -44,6 +44,10 @@ from serving.vllm.pack import pack
 Removed = list[str] | operators.Owner
 """What the removal on one host says, or whose it is that is there."""
 
+PREFLIGHT_S = 300.0
+"""For all that is asked of the hosts before anything is done; one of them may count the bytes of a checkpoint."""
+REMOVED_WITHIN_S = 1800.0
+"""For a host to remove the files of an engine and of a model when the server has ended, whatever disk they are on."""
 LEFTOVERS = ("path", "unit", "table", "process")
 
 
@@ -107,7 +111,8 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
     """Read every host and judge it; changes nothing. Raises HostError or AuthError for one that cannot be reached."""
     bring = brought(deployment)
     refuse_downloads(deployment, bring)
-    each = on_each(deployment, lambda host: checks(deployment, bring, host))
+    with deadline.within(PREFLIGHT_S):
+        each = on_each(deployment, lambda host: checks(deployment, bring, host))
     return tuple(check for of_host in each for check in of_host)
 
 
@@ -202,14 +207,20 @@ def refuse_others(deployment: Deployment) -> None:
 
 def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
     """The journal of the server's unit. With several hosts each line begins with its host, and none is followed."""
-    refuse_others(deployment)
-    command = ["journalctl", "--no-pager", "--output=cat", f"--unit={hosts.unit(deployment.name)}"]
-    if len(deployment.hosts) == 1:
-        yield from connected(deployment.hosts[0]).lines([*command, *(["--follow"] if follow else [])])
-        return
+    with deadline.within(LOOK_S):
+        refuse_others(deployment)
+    is_alone = len(deployment.hosts) == 1
     for destination in deployment.hosts:
-        for line in connected(destination).lines(command):
-            yield f"{destination}: {line}"
+        for line in journal(deployment, destination, follow and is_alone):
+            yield line if is_alone else f"{destination}: {line}"
+
+
+def journal(deployment: Deployment, destination: str, is_followed: bool) -> Iterator[str]:
+    """The lines of one host's; its waits are bounded, but for those for a new line."""
+    command = ["journalctl", "--no-pager", "--output=cat", f"--unit={hosts.unit(deployment.name)}"]
+    with deadline.within(LOOK_S):
+        host = connected(destination)
+        return host.lines([*command, *(["--follow"] if is_followed else [])], is_followed)
 
 
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
@@ -335,6 +346,6 @@ def remove(deployment: Deployment, host: Host) -> Removed:
     """
     command = operators.command(deployment, deployment.name, host, "end", operators.known_id())
     script = (operators.SCRIPT + removal_script()).encode()
-    timeout_s = host_unit.stop_timeout_s(deployment) + PATIENCE_S
+    timeout_s = host_unit.stop_timeout_s(deployment) + REMOVED_WITHIN_S
     said = host.run(command, stdin=script, as_root=True, timeout_s=timeout_s).stdout
     return operators.other_in(said, host) or said.splitlines()
