@@ -7,7 +7,7 @@ memory, and before 3.11.4 it has no filter. What is read is what GNU tar and Pyt
 import os
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -46,18 +46,22 @@ class NotWhole(Exception):
 
 def problems(stream: BinaryIO, reserved: Collection[str] = (), needed: Collection[str] = ()) -> Iterator[str]:
     """Say of each member that must not be unpacked why, and which needed file is missing; nothing is written."""
-    judge, count = Judge(reserved), 0
     try:
-        for member, _ in members(stream):
-            if why := judge.why_not(member):
-                yield f"its member {shown(member.name)} {why}"
-                count += 1
-            if count == MOST_PROBLEMS:
-                yield "there may be more: no further member was looked at"
-                return
+        yield from wrong((member for member, _ in members(stream)), reserved, needed)
     except NotWhole as error:
         yield f"it is no whole tar: {error}"
-        return
+
+
+def wrong(entries: Iterable[Member], reserved: Collection[str], needed: Collection[str]) -> Iterator[str]:
+    """The same of members however they are known."""
+    judge, count = Judge(reserved), 0
+    for member in entries:
+        if why := judge.why_not(member):
+            yield f"its member {shown(member.name)} {why}"
+            count += 1
+        if count == MOST_PROBLEMS:
+            yield "there may be more: no further member was looked at"
+            return
     if not count:
         yield from (f"it lacks {path}" for path in needed if judge.kind_of(path) != "file")
 

@@ -5,10 +5,12 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from infra.locks import take
 
 HELD = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 NO_LINK = os.O_NOFOLLOW | os.O_CLOEXEC
@@ -34,6 +36,34 @@ class Beneath:
     ) -> None:
         self._forget()
         os.close(self._top)
+
+    def take(self) -> None:
+        """Have the folder for as long as it is held. Raises BlockingIOError while somebody else has it so."""
+        take(self._top)
+
+    def new(self, path: str) -> io.BufferedRandom:
+        """A new file, in place of what one who was killed left. Raises BlockingIOError while somebody writes it."""
+        left = None
+        try:
+            left = self.read(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self.remove(path)  # a link, or no file
+        with left or nullcontext():
+            if left:
+                take(left.fileno())
+                with suppress(FileNotFoundError):  # it was finished just now
+                    if not os.path.samestat(os.fstat(left.fileno()), self.status(path)):
+                        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+                    self.remove(path)
+            file = self.create(path)
+        try:
+            take(file.fileno())
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def status(self, path: str) -> os.stat_result:
         """What lies there; of a link the link itself."""

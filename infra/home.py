@@ -1,11 +1,22 @@
 """Where this user's documents are kept, and which folders and files are this user's alone."""
 
+import errno
 import grp
 import os
 import pwd
 import stat
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
+
+from infra.say import progress
+
+# What corral keeps in a home beside a folder for each deployment, in which its document is.
+OWN = {
+    "bundles", "cache", "calibrations.json", "capacity-blocks.jsonl", "engine", "operator.json", "prices.json",
+    "probes", "ssh", "weights",
+}  # fmt: skip
+OF_A_DEPLOYMENT = {"deployment.json", "ledger.jsonl", ".lock"}
 
 
 def home() -> Path:
@@ -14,13 +25,73 @@ def home() -> Path:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those on the way; the home, and what is below it, for this user alone. Raises OSError."""
+    """Make a folder and those on the way; the home, and what is below it, for this user alone.
+
+    Raises OSError, for a home that is somebody else's too.
+    """
     ours = home()
     if folder == ours or ours in folder.parents:
         for place in (*reversed(folder.parents), folder):
             if not place.exists():
                 place.mkdir(mode=0o755 if place in ours.parents else 0o700, exist_ok=True)
+            elif ours in (place, place.parent):
+                keep_private(place, is_home=place == ours)
     folder.mkdir(parents=True, exist_ok=True)
+
+
+def keep_private(place: Path, is_home: bool) -> None:
+    """Close to others what an older corral, or another umask, has left open. Raises OSError for another's home.
+
+    A home that somebody shares with other things, /tmp say, is left as it is, and told of.
+    """
+    if is_home:
+        check_owner(place)
+    status = place.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if not mode & 0o077 or status.st_uid != os.geteuid():
+        return
+    if is_home and stays_open(place):
+        tell_once(
+            f"warning: {place} is open to others (mode {mode:o}) and holds more than corral's own, so it is left so. "
+            "Set CORRAL_HOME to a folder for corral alone."
+        )
+        return
+    with suppress(OSError):  # a disk without modes
+        place.chmod(0o700)
+        if is_home and not place.stat().st_mode & 0o077:
+            progress(f"{place} was open to others (mode {mode:o}); it is closed to them now.")
+
+
+def check_owner(place: Path) -> None:
+    """Raise an OSError for a home of somebody but this user and root, who could have others' documents believed."""
+    owner = place.stat().st_uid
+    if owner not in (0, os.geteuid()):
+        raise PermissionError(errno.EPERM, f"{place} belongs to {user(owner)}", str(place))
+
+
+def stays_open(place: Path) -> bool:
+    """Whether a home that others can enter is no folder for corral to close. Raises OSError."""
+    mode = place.stat().st_mode
+    return bool(mode & 0o077) and (bool(mode & stat.S_ISVTX) or not is_homes_alone(place))
+
+
+def is_homes_alone(place: Path) -> bool:
+    """Whether a folder holds nothing but what corral keeps in a home."""
+    return place != Path.home() and all(
+        entry.name in OWN or (entry.is_dir() and is_a_deployments(entry)) for entry in place.iterdir()
+    )
+
+
+def is_a_deployments(folder: Path) -> bool:
+    """Whether a folder is a deployment's, or of one that was about to be or is gone."""
+    names = {entry.name for entry in folder.iterdir()}
+    return not names or not names.isdisjoint(OF_A_DEPLOYMENT)
+
+
+@cache
+def tell_once(text: str) -> None:
+    """Say it, and not again."""
+    progress(text)
 
 
 def is_private(folder: Path) -> bool:

@@ -68,3 +68,13 @@ def opened(path: Path) -> IO[str]:
         if not path.exists():
             raise
         return path.open("r")
+
+
+def take(number: int) -> None:
+    """Lock what is open, for as long as it is. Raises BlockingIOError; a disk that has no locks lets everybody."""
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        pass

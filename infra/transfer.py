@@ -1,6 +1,7 @@
 """Files of a folder copied to a host over SSH, each as needed, and proved equal by SHA-256 on both sides."""
 
 import hashlib
+import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,10 @@ MANIFEST_SCRIPT = """\
 cd "$1" 2>/dev/null || exit 0
 find . -type f -exec sha256sum {} +
 """
+
+# How sha256sum writes what would end its line, and the backslash itself.
+ESCAPED = re.compile(r"\\([\\nr])")
+MEANT = {"\\": "\\", "n": "\n", "r": "\r"}
 
 
 def manifest(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -58,15 +63,15 @@ def prove(wanted: dict[str, str], there: dict[str, str], where: str) -> None:
 def remote_manifest(host: Host, folder: str) -> dict[str, str]:
     """The same for a folder on the host; empty when there is none."""
     command = ["sh", "-c", MANIFEST_SCRIPT, "manifest", folder]
-    lines = host.run(command, as_root=True, timeout_s=PATIENCE_S).stdout.splitlines()
-    return dict(_entry(line) for line in lines)
+    lines = host.run(command, as_root=True, timeout_s=PATIENCE_S).stdout.split("\n")
+    return dict(_entry(line) for line in lines if line)
 
 
 def _entry(line: str) -> tuple[str, str]:
-    """One line of sha256sum; it marks a name with backslashes or newlines by a leading backslash."""
+    """One line of sha256sum; it marks a name in which it escaped something by a backslash at the line's beginning."""
     checksum, _, name = line.partition("  ")
     if checksum.startswith("\\"):
-        checksum, name = checksum[1:], name.replace("\\n", "\n").replace("\\\\", "\\")
+        checksum, name = checksum[1:], ESCAPED.sub(lambda found: MEANT[found[1]], name)
     return str(PurePosixPath(name)), checksum
 
 

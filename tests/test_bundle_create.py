@@ -25,6 +25,7 @@ from deploy.bundle.manifest import Bundle, Stored, read
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from infra import offline
+from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError, UsageError
 from serving.sizing.plan import Plan
 
@@ -120,7 +121,7 @@ def begun(folder: Path, *written: Stored) -> Filling:
     """A folder that is being filled, where that was written before."""
     lines = [f"{file.model_dump_json()}\n" for file in written]
     (folder / "unfinished").write_text(BEGUN + "".join(lines))
-    return Filling(folder)
+    return Filling(Beneath(folder))
 
 
 def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> None:

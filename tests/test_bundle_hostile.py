@@ -7,17 +7,20 @@ import socket
 import stat
 import subprocess
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from bundling import a_bundle, steps, tree
+from bundling import PYTHON, a_bundle, steps, tree
 from killed import killed_at
 from tars import END, file, header, pax
 from test_bundle_verify import flip, restate, with_tar
 
 from deploy.bundle import filling
 from deploy.bundle import install as installing
-from deploy.bundle.create import bundle_of, create, finish, opened, write
+from deploy.bundle.create import bundle_of, create, finish, opened, packed, write
+from deploy.bundle.destination import half_of, place_of, size_bytes
 from deploy.bundle.filling import BEGUN, ELSEWHERE
 from deploy.bundle.install import install
 from deploy.bundle.manifest import read
@@ -27,8 +30,12 @@ from deploy.bundle.sources import checked_sources
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from deploy.targets.deployment import home
+from infra.archive import problems, wrong
 from infra.errors import DocumentError, HostError, UsageError
 from serving.vllm import unpack
+from serving.vllm.pack import OF_EACH_MACHINE, members_of
+
+creating = import_module("deploy.bundle.create")
 
 
 @pytest.fixture(scope="module")
@@ -357,6 +364,108 @@ def packing(root: Path, output: Path) -> Packing:
     return Packing(output=output, engine=root / "engine", model=root / "model", without_corral=True)
 
 
+def test_a_folder_that_another_create_fills_is_refused(root: Path) -> None:
+    """One that is there, and one that both make."""
+    (root / "new").mkdir()
+    for place in (root / "bundle", root / "new"):
+        with opened(place):
+            before = shape(place)
+            with pytest.raises(UsageError) as caught:
+                create(root / "plan.json", packing(root, place), print)
+            assert shape(place) == before
+        assert caught.value.message == f"Another corral bundle create is at work in {place}."
+        create(root / "plan.json", packing(root, place), print)
+        assert verify(place, None, print).problems == ()
+
+
+def deep_in(folder: Path) -> None:
+    """Have 64 folders in it."""
+    (folder / Path(*"d" * 64)).mkdir(parents=True)
+
+
+def twice_linked(folder: Path) -> None:
+    """A link that has two names."""
+    (folder / "a").symlink_to("vllm")
+    os.link(folder / "a", folder / "b", follow_symlinks=False)
+
+
+ENGINES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a capital": (
+        lambda site: (site / "VLLM").mkdir(),
+        "vllm/' differs only in its letters from '{site}/VLLM",
+    ),
+    "an accent in two ways": (
+        lambda site: [(site / name).touch() for name in ("\u00e9.py", "e\u0301.py")],
+        "differs only in its letters from",
+    ),
+    "a link to a place": (
+        lambda site: (site / "x").symlink_to("/etc/passwd"),
+        "'{site}/x' is a link to '/etc/passwd', outside of the folder",
+    ),
+    "a link out of it": (
+        lambda site: (site / "x").symlink_to("../../../../x"),
+        "'{site}/x' is a link to '../../../../x', outside of the folder",
+    ),
+    "a top that is a link out": (
+        lambda site: (site.parents[2] / "share").symlink_to("/usr/share"),
+        "'share' is a link to '/usr/share', outside of the folder",
+    ),
+    "a link with two names": (twice_linked, "outside of the folder or a link itself"),
+    "a pipe": (lambda site: os.mkfifo(site / "x"), "'{site}/x' is a device or another special file"),
+    "an escape in a name": (lambda site: (site / "\x1b[2J").touch(), "has a name that cannot be printed"),
+    "a name that is no text": (lambda site: (site / "\udcff").touch(), "has a name that cannot be printed"),
+    "64 folders": (deep_in, "has a name that is too long or too deep"),
+    "no vLLM": (lambda site: (site / "vllm" / "__init__.py").unlink(), "it lacks {site}/vllm/__init__.py"),
+    "vLLM as a link": (
+        steps(
+            lambda site: (site / "vllm" / "__init__.py").unlink(),
+            lambda site: (site / "vllm" / "__init__.py").symlink_to("entrypoints"),
+        ),
+        "it lacks {site}/vllm/__init__.py",
+    ),
+}
+
+
+def test_an_engine_that_verify_would_refuse_is_not_packed(root: Path) -> None:
+    """Known by its names before a byte is written, and judged as its tar would be."""
+    site = Path("lib", f"python{PYTHON}", "site-packages")
+    needed = str(site / "vllm" / "__init__.py")
+    told, as_tar = {}, {}
+    for name, (spoil, sentence) in ENGINES.items():
+        engine = shutil.copytree(root / "engine", root / "spoiled", symlinks=True)
+        spoil(engine / site)
+        with pytest.raises(UsageError) as caught:
+            create(
+                root / "plan.json", packing(root, root / "out").model_copy(update={"engine": engine}), print
+            )
+        said = list(wrong(members_of(engine), OF_EACH_MACHINE, [needed]))
+        told[name] = (sentence.format(site=site) in caught.value.message, said[0] in caught.value.message)
+        with packed(engine) as stream:
+            as_tar[name] = len(list(problems(stream, OF_EACH_MACHINE, [needed]))) == len(said)
+        shutil.rmtree(engine)
+    assert told == dict.fromkeys(ENGINES, (True, True))
+    assert as_tar == dict.fromkeys(ENGINES, True)
+    assert not (root / "out").exists()
+
+
+def test_what_tar_would_leave_out_or_write_as_a_hard_link_is_packed(root: Path) -> None:
+    site = root / "engine" / "lib" / f"python{PYTHON}" / "site-packages"
+    a_socket(site / "socket")
+    os.link(site / "vllm" / "__init__.py", site / "again.py")
+    made = create(root / "plan.json", packing(root, root / "out"), print)
+    assert verify(made.folder, None, print).problems == ()
+
+
+def test_more_parts_than_a_manifest_lists_are_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creating, "MOST_PARTS", 2)
+    ask = packing(root, root / "out").model_copy(update={"split_gib": 0.001})
+    with pytest.raises(UsageError, match="would be cut into .* parts, and 2 is the most") as caught:
+        create(root / "plan.json", ask, print)
+    assert not (root / "out").exists()
+    larger = float(caught.value.hint.removeprefix("Cut it into larger ones: --split-gib "))
+    create(root / "plan.json", ask.model_copy(update={"split_gib": larger}), print)
+
+
 @pytest.mark.parametrize(
     "name", ["a\nb", "\x1b[2J", "a" * 250, "CONFIG.json", "\udcff", "id_rsa", "sub/x.json"]
 )
@@ -446,35 +555,101 @@ def test_an_install_killed_at_every_change_of_the_disk_is_not_there_or_whole(
     assert not list((home() / "bundles").glob(".*.half/*"))
 
 
-@pytest.mark.parametrize(
-    ("path", "kind"),
-    [
-        ("bundles/model-bf16", Path.mkdir),
-        ("bundles/model-bf16", Path.touch),
-        ("engine/bundled", Path.mkdir),
-        ("engine/bundled", Path.touch),
-        ("bundles/model-bf16-{sha256:.12}", Path.touch),
-        ("bundles/model-bf16-{sha256:.12}", lambda path: path.symlink_to("/")),
-    ],
+NAMES: tuple[tuple[str, Callable[[Path], None]], ...] = (
+    ("bundles/model-bf16", Path.mkdir),
+    ("bundles/model-bf16", Path.touch),
+    ("engine/bundled", Path.mkdir),
+    ("engine/bundled", Path.touch),
+    ("bundles/model-bf16-{sha256:.12}", Path.touch),
+    ("bundles/model-bf16-{sha256:.12}", lambda path: path.symlink_to("/")),
 )
+
+
+@pytest.mark.parametrize(("path", "kind"), NAMES)
 def test_what_has_the_name_of_what_is_installed_stays(
     path: str, kind: Callable[[Path], None], good: Path
 ) -> None:
     name = path.format(sha256=read(good).sha256)
     (home() / name).parent.mkdir(parents=True)
     kind(home() / name)
-    with pytest.raises(HostError) as caught:
-        install(good, None, print)
-    assert caught.value.message == f"{home() / name} is there and was not made by corral."
+    wanted = f"{home() / name} is there and was not made by corral"
+    assert refused_alike(good) == wanted
     assert {str(one.relative_to(home())) for one in home().rglob("*")} == {name, name.partition("/")[0]}
 
 
-def test_a_home_that_others_can_write_gets_no_engine(good: Path) -> None:
-    home().mkdir()
-    home().chmod(0o777)
-    with pytest.raises(HostError, match="No engine is put there: .* may be written by others"):
-        install(good, None, print)
-    assert [path for path in tree(home()) if path != "engine/.lock"] == []
+def refused_alike(folder: Path) -> str:
+    """What of this machine verify names and install refuses in the same words."""
+    (problem,) = verify(folder, None, print).problems
+    with pytest.raises(HostError) as caught:
+        install(folder, None, print)
+    assert caught.value.message == problem
+    return problem.removesuffix(".")
+
+
+def open_to_all(path: Path) -> None:
+    """A home that others can write, and in which somebody has more than corral's."""
+    path.mkdir()
+    (path / "notes.txt").touch()
+    path.chmod(0o777)
+
+
+NO_HOMES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "others can write it": (open_to_all, "No engine is put there: {home} may be written by others"),
+    "a file": (Path.touch, "The bundle cannot be installed: {home}: Not a directory"),
+    "a folder of it is a file": (
+        steps(Path.mkdir, lambda path: (path / "bundles").touch()),
+        "The bundle cannot be installed: {home}/bundles: Not a directory",
+    ),
+    "where engines are is a file": (
+        steps(Path.mkdir, lambda path: (path / "engine").touch()),
+        "The bundle cannot be installed: {home}/engine: Not a directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_HOMES)
+def test_a_home_that_takes_no_bundle_is_named_and_refused(name: str, good: Path) -> None:
+    make, sentence = NO_HOMES[name]
+    make(home())
+    before = shape(home())
+    assert refused_alike(good) == sentence.format(home=home())
+    assert shape(home()) == before
+
+
+@pytest.mark.parametrize(
+    ("number", "why"), [(0, "Permission denied"), (os.ST_RDONLY, "Read-only file system")]
+)
+def test_a_home_this_user_cannot_write_is_named_and_refused(
+    number: int, why: str, good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked of the folder it would be made in; root may write anywhere, so what the disk says is said here."""
+    monkeypatch.setattr(os, "access", lambda path, mode: path != home().parent)
+    monkeypatch.setattr(
+        os,
+        "statvfs",
+        lambda path: SimpleNamespace(f_flag=number, f_blocks=2**30, f_bavail=2**30, f_bfree=0, f_frsize=1),
+    )
+    assert refused_alike(good) == f"The bundle cannot be installed: {home().parent}: {why}"
+    assert not home().exists()
+
+
+def test_a_lack_of_room_is_named_and_refused_and_what_a_killed_install_left_is_room(
+    good: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, sha256 = read(good)
+    need = size_bytes(bundle)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=need - 1))
+    assert refused_alike(good) == (
+        f"The bundle needs {need / 2**30:.1f} GiB more in {home().parent}, which has {(need - 1) / 2**30:.1f} GiB free"
+    )
+    assert not home().exists()
+    half = half_of(place_of(bundle, sha256))
+    half.mkdir(parents=True)
+    (half / "x").write_text("x")
+    assert verify(good, None, print).problems == ()
+    install(good, None, print)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=0))
+    assert verify(good, None, print).problems == ()  # it is installed
 
 
 def test_half_an_install_that_is_a_link_is_not_followed(good: Path, tmp_path: Path) -> None:

@@ -231,10 +231,89 @@ def test_an_engine_of_a_bundle_is_not_run_where_others_can_write_the_home(tmp_pa
 def test_no_engine_is_put_where_others_could_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "make", lambda *given: pytest.fail("it was made"))
     home().mkdir()
+    (home() / "website").mkdir()
+    (home() / "website" / "index.html").touch()
     open_to_all(home())
     with pytest.raises(HostError) as caught:
         engine.install(home(), print)
     assert caught.value.message == f"No engine is put there: {home()} may be written by others."
+
+
+def a_home(mode: int) -> None:
+    """As an older corral left it: with a deployment, its lock, an engine, and what was kept."""
+    for name in ("prod/deployment.json", "gone/ledger.jsonl", "held/.lock", "engine/.lock", "operator.json"):
+        (home() / name).parent.mkdir(parents=True, exist_ok=True)
+        (home() / name).write_text("{}")
+    (home() / "new").mkdir()
+    for folder in (home(), home() / "prod", home() / "engine"):
+        folder.chmod(mode)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755, 0o775, 0o750, 0o701])
+def test_a_home_that_was_open_to_others_is_closed_and_it_is_said_once(
+    umask: int, mode: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_home(mode)
+    write_text_atomically(home() / "prod" / "deployment.json", "{}")
+    hold(home() / "engine" / ".lock")
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (home(), home() / "prod", home() / "engine")} == {
+        0o700
+    }
+    said = f"{home()} was open to others (mode {mode:o}); it is closed to them now.\n"
+    assert capsys.readouterr().err == said
+
+
+def beside(name: str) -> Callable[[], object]:
+    """Have something in the home that is not corral's."""
+    return lambda: (home() / name).parent.mkdir(parents=True, exist_ok=True) or (home() / name).touch()
+
+
+SHARED: dict[str, Callable[[], object]] = {
+    "somebody's file": beside("notes.txt"),
+    "somebody's folder": beside("website/index.html"),
+    "a dot file": beside(".bashrc"),
+    "sticky, as /tmp": lambda: home().chmod(0o1777),
+    "the user's own home": lambda: os.environ.update(HOME=str(home())),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_what_is_more_than_corrals_home_keeps_its_mode(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", os.environ["HOME"])
+    a_home(0o755)
+    SHARED[name]()
+    before = stat.S_IMODE(home().stat().st_mode)
+    for _ in range(2):
+        write_text_atomically(home() / "prod" / "deployment.json", "{}")
+    modes = [
+        stat.S_IMODE(path.stat().st_mode)
+        for path in (home(), home() / "prod", home() / "prod/deployment.json")
+    ]
+    assert modes == [before, 0o700, 0o600]
+    assert capsys.readouterr().err == (
+        f"warning: {home()} is open to others (mode {before:o}) and holds more than corral's own, so it is left so. "
+        "Set CORRAL_HOME to a folder for corral alone.\n"
+    )
+
+
+@pytest.mark.usefixtures("as_root")
+@pytest.mark.parametrize("mode", [0o777, 0o700])
+def test_anothers_home_is_not_written(mode: int) -> None:
+    a_home(mode)
+    anothers(home())
+    before = sorted(home().rglob("*"))
+    with pytest.raises(HostError) as caught:
+        write_text_atomically(home() / "more" / "deployment.json", "{}")
+    assert caught.value.message == (
+        f"{home() / 'more' / 'deployment.json'} cannot be written: {home()} belongs to user {SOMEBODY}."
+    )
+    assert sorted(home().rglob("*")) == before
+    told: list[str] = []
+    with locks.held(home() / "more" / ".lock", HostError("busy"), told.append):
+        pass  # what ends a thing goes on
+    assert told == [f"{home() / 'more'} cannot be written: {home()} belongs to user {SOMEBODY}."]
 
 
 def test_who_can_write_by_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

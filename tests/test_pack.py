@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.errors import HostError, ServerError
+from infra.beneath import Beneath
+from infra.errors import HostError, ServerError, UsageError
 from serving.vllm import pack
 from serving.vllm.engine import Engine
 
@@ -93,6 +94,21 @@ def test_the_file_is_written_through_no_link_and_what_a_killed_pack_left_is_repl
     assert not (tmp_path / ".engine.tar.half").exists()
 
 
+def test_two_packs_of_one_file_do_not_mix(engine: Engine, tmp_path: Path) -> None:
+    """While another writes, and after it was killed, or ended just then."""
+    whole = pack.pack_file(engine, tmp_path / "engine.tar").path.read_bytes()
+    with Beneath(tmp_path) as below, below.new(".engine.tar.half") as other:
+        other.write(b"half")
+        other.flush()
+        with pytest.raises(UsageError) as caught:
+            pack.pack_file(engine, tmp_path / "engine.tar")
+        assert caught.value.message == f"Another corral engine pack writes {tmp_path / 'engine.tar'}."
+        assert (tmp_path / ".engine.tar.half").read_bytes() == b"half"
+        assert (tmp_path / "engine.tar").read_bytes() == whole
+    assert pack.pack_file(engine, tmp_path / "engine.tar").path.read_bytes() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["an engine", "engine.tar"]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_the_modes_do_not_hang_on_the_umask(umask: int, engine: Engine, tmp_path: Path) -> None:
     """A host's server is another user, who must be able to read what only its owner can read here."""
@@ -155,7 +171,8 @@ def test_a_tar_that_was_cut_short_is_no_archive_whatever_it_says(
 
 
 def test_what_is_packed_is_told(engine: Engine, tmp_path: Path) -> None:
-    (engine.vllm.parent.parent / "lib" / "python3.12").mkdir()
+    for name in ("python3.9", "python3.12", "python3.13t", "python3.14.bak"):
+        (engine.vllm.parent.parent / "lib" / name).mkdir()
     packed = pack.pack_file(engine, tmp_path / "engine.tar")
     size = (tmp_path / "engine.tar").stat().st_size
     assert packed == pack.Packed(

@@ -18,7 +18,7 @@ from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.host import HostFile
 from infra.printable import printable
 from infra.ssh import Host
-from infra.transfer import copy_files
+from infra.transfer import copy_files, manifest, remote_manifest
 
 # The last argument is the line the login shell over there would get.
 RUNS_HERE = """\
@@ -385,6 +385,23 @@ def test_files_are_copied_once_and_a_changed_one_again_and_no_other(fake_ssh: Pa
     (there / "blob").write_text("flipped")
     assert copy_files(host, here, names, str(there)) == 1
     assert (there / "blob").read_text() == "2"
+
+
+NASTY = (
+    "a\\nb", "a\\\\nb", "a\\", "\\", "\\n", "a\nb", "\n", "a\\\nb", "a\\rb", "a\rb", "a\r\nb", "\\\\", "a\\tb",
+    "a\x0bb", "a\x0cb", "a\x1cb", "a\x85b", "a\u2028b", "a  b", " *a", "-n", "*", "a  \\nb", "\u00fc",
+)  # fmt: skip
+
+
+def test_a_file_is_known_again_on_the_host_whatever_it_is_called(fake_ssh: Path, tmp_path: Path) -> None:
+    """As sha256sum there writes names: all lines of it are one file's each."""
+    for name in NASTY:
+        (tmp_path / "here").mkdir(exist_ok=True)
+        (tmp_path / "here" / name).write_text(f"content of {name!r}")
+    host, there = Host("gpu-1"), str(tmp_path / "there")
+    assert copy_files(host, tmp_path / "here", NASTY, there) == len(NASTY)
+    assert remote_manifest(host, there) == manifest(tmp_path / "here", NASTY)
+    assert copy_files(host, tmp_path / "here", NASTY, there) == 0
 
 
 def test_a_file_that_arrives_changed_is_found(fake_ssh: Path, tmp_path: Path) -> None:

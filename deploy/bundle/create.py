@@ -1,6 +1,7 @@
 """Make a bundle. It is one once its manifest is there, which is written last; until then a create can be repeated."""
 
 import hashlib
+import math
 import os
 import platform
 import sys
@@ -34,12 +35,15 @@ from deploy.bundle.packing import Packing
 from deploy.bundle.sources import Sources, checked_sources, engine_bytes, licences, model_files
 from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
+from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
 from infra.record import Record
 from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
 WHEELS_BYTES = 100 * 2**20
+# What a manifest can list (LARGEST_MANIFEST) with much to spare.
+MOST_PARTS = 100_000
 
 
 class Made(Record):
@@ -63,6 +67,7 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
     need_bytes = engine_bytes(sources.prefix) + sum(
         path.stat().st_size for path in model_files(sources.model)
     )
+    check_parts(need_bytes, packing.split_bytes)
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
     require_space(folder, need_bytes + (0 if packing.without_corral else WHEELS_BYTES), there_bytes)
     try:
@@ -98,9 +103,18 @@ def check_folder(folder: Path, sources: Sources) -> None:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[Filling]:
-    """The folder to fill. Raises UsageError when it holds anything that an earlier create did not write."""
-    filling = Filling(folder)
-    with filling.below:
+    """The folder to fill, while no other create does.
+
+    Raises UsageError when one does, or when it holds anything that an earlier create did not write.
+    """
+    with Beneath(folder) as below:
+        try:
+            below.take()
+        except BlockingIOError:
+            raise UsageError(
+                f"Another corral bundle create is at work in {folder}.", f"Let it end. Or: {ELSEWHERE}"
+            ) from None
+        filling = Filling(below)
         names = entries(folder) | ({MANIFEST} if os.path.lexists(folder / MANIFEST) else set())
         if names and not filling.own:
             raise UsageError(f"{folder} holds something that is no bundle.", ELSEWHERE)
@@ -118,6 +132,17 @@ def check_names(sources: Sources) -> None:
         check_together(names)
     except ValueError as error:
         raise UsageError(f"The model cannot be packed: {error}.", "Rename that file.") from None
+
+
+def check_parts(need_bytes: int, split_bytes: int | None) -> None:
+    """Raise UsageError for parts so small that no manifest can list them all."""
+    parts = need_bytes // split_bytes if split_bytes else 0
+    if parts > MOST_PARTS:
+        least_gib = math.ceil(need_bytes / MOST_PARTS / 2**30 * 1000) / 1000
+        raise UsageError(
+            f"The bundle would be cut into {parts:,} parts, and {MOST_PARTS:,} is the most.",
+            f"Cut it into larger ones: --split-gib {least_gib}",
+        )
 
 
 def write(

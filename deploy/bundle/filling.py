@@ -33,8 +33,8 @@ class Content(NamedTuple):
 class Filling:
     """The folder by its handle, and which contents of which files are ours."""
 
-    def __init__(self, folder: Path) -> None:
-        self.below = Beneath(folder)
+    def __init__(self, below: Beneath) -> None:
+        self.below = below
         self.ours: dict[str, set[Content]] = {}
         listed, told = of_manifest(self.below), of_journal(self.below)
         self.is_begun = told is not None

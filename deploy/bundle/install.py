@@ -5,8 +5,18 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, Stored, read, whole_files
-from deploy.bundle.media import Meter, blocks, joined, require_space
+from deploy.bundle.destination import (
+    check_room,
+    current_of,
+    half_of,
+    in_the_way,
+    place_of,
+    refused,
+    size_bytes,
+    wanted,
+)
+from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, read
+from deploy.bundle.media import Meter, blocks, joined
 from deploy.bundle.verify import other_machine, other_manifest, verify
 from deploy.targets.deployment import home
 from infra.argument import pasted
@@ -41,51 +51,21 @@ def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str],
         raise HostError(f"This bundle cannot be installed here: {why}.", "Make one for this machine.")
     for why in other_manifest(sha256, manifest_sha256):
         raise DocumentError(f"This is not the bundle you were told of: {why}.", "Copy it again, and ask.")
-    current = home() / "bundles" / bundle.name
-    place = current.with_name(f"{bundle.name}-{sha256[:12]}")
-    check_places(place, current, bundled(home()))
+    current, place = current_of(bundle), place_of(bundle, sha256)
+    for hindrance in in_the_way(bundle, sha256):
+        raise hindrance
     try:
         with lock(home(), progress):
             if not place.exists():
-                require_space(place, sum(size_bytes(parts) for _, parts in wanted(bundle)))
+                check_room(place, bundle)
                 check_home(home())
                 require_whole(folder, sha256, progress)
                 make(folder, bundle, place, progress)
             point(current, place)
             point(bundled(home()), place / "engine")
     except OSError as error:
-        raise HostError(
-            f"The bundle cannot be installed: {error.filename or home()}: {error.strerror}.",
-            "Check the free space and the owner of that place (df -h, ls -ld), and run it again.",
-        ) from None
+        raise refused(error) from None
     return Installed(name=bundle.name, folder=place, plan=current / PLAN, engine=bundled(home()))
-
-
-def check_places(place: Path, *links: Path) -> None:
-    """Raise HostError where something else has the name of the installed folder, or of a link that leads to it."""
-    other = [link for link in links if os.path.lexists(link) and not link.is_symlink()]
-    if os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
-        other.append(place)
-    if other:
-        raise HostError(
-            f"{other[0]} is there and was not made by corral.",
-            f"Look at it: ls -ld {pasted(other[0])}",
-        )
-
-
-def wanted(bundle: Bundle) -> list[tuple[str, tuple[Stored, ...]]]:
-    """The files that are installed, and what each is made of: engine, model and chat template."""
-    whole = whole_files(bundle.files).items()
-    return [
-        (name, parts)
-        for name, parts in whole
-        if name in (ENGINE, CHAT_TEMPLATE) or name.startswith(f"{MODEL}/")
-    ]
-
-
-def size_bytes(parts: tuple[Stored, ...]) -> int:
-    """The size of a file that may be in parts."""
-    return sum(part.size_bytes for part in parts)
 
 
 def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) -> None:
@@ -101,9 +81,9 @@ def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) ->
 
 def make(folder: Path, bundle: Bundle, place: Path, progress: Callable[[str], None]) -> None:
     """Make the installed folder under another name, which becomes its own in one step; on failure it is removed."""
-    half = place.with_name(f".{place.name}.half")
+    half = half_of(place)
     take_away(half)  # of an install that was killed
-    meter = Meter("installed", sum(size_bytes(parts) for _, parts in wanted(bundle)), progress)
+    meter = Meter("installed", size_bytes(bundle), progress)
     try:
         make_folder(half)
         half.chmod(0o755)

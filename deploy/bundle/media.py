@@ -135,7 +135,7 @@ def blocks(folder: Path, parts: Sequence[Stored], meter: Meter) -> Iterator[byte
 
 def require_space(folder: Path, need_bytes: int, there_bytes: int = 0) -> None:
     """Raise HostError when the disk of a folder, which need not exist yet, cannot hold that much more."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
+    place = first_there(folder)
     free_bytes = shutil.disk_usage(place).free
     if need_bytes - there_bytes > free_bytes:
         raise HostError(
@@ -143,3 +143,8 @@ def require_space(folder: Path, need_bytes: int, there_bytes: int = 0) -> None:
             f"which has {free_bytes / 2**30:.1f} GiB free.",
             "Use a larger disk.",
         )
+
+
+def first_there(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(place for place in (path, *path.parents) if os.path.exists(place))

@@ -15,7 +15,7 @@ from serving.sizing.plan import Plan
 from serving.vllm import chat_template, engine
 from serving.vllm import versions as vllm_versions
 from serving.vllm.engine import Engine
-from serving.vllm.pack import LEFT_HERE, prefix_of
+from serving.vllm.pack import LEFT_HERE, check_members, prefix_of
 
 
 class Sources(NamedTuple):
@@ -35,7 +35,7 @@ def checked_sources(
     """Find and check all of it.
 
     Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine or a model that is
-    not the plan's, DocumentError for a checkpoint that is not whole.
+    not the plan's or that no bundle can hold, DocumentError for a checkpoint that is not whole.
     """
     plan = Plan.read(plan_file)
     made = deployment_for(plan, default(), None)
@@ -46,6 +46,7 @@ def checked_sources(
     folder = model_for(made.plan, model)
     template = template_for(made.plan, (plan_file.parent, folder))
     prefix = prefix_of(packed.vllm)
+    check_members(prefix)
     warn(made.plan, packed, prefix, licences(folder), progress)
     return Sources(made.name, made.plan, packed, prefix, folder, template)
 

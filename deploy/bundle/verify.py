@@ -1,4 +1,4 @@
-"""Is a bundle whole, unchanged, harmless, and for this machine? Asked of the folder alone, without a network."""
+"""Is a bundle whole, unchanged and harmless, and can it be installed on this machine? No network is asked."""
 
 import os
 import platform
@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from deploy.bundle.destination import in_the_way
 from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MANIFEST, MODEL, Bundle, Stored, read, whole_files
 from deploy.bundle.media import Meter, blocks, joined
 from infra import archive
@@ -34,6 +35,7 @@ def verify(folder: Path, manifest_sha256: str | None, progress: Callable[[str], 
         *other_manifest(sha256, manifest_sha256),
         *other_machine(bundle),
         *wrong_files(folder, bundle, progress),
+        *(error.message for error in in_the_way(bundle, sha256)),
     ]
     return Verdict(
         folder=folder,

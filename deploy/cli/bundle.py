@@ -51,7 +51,7 @@ def verify(folder: Folder, told: Checksum, as_json: Json = False) -> int:
         return 0
     error = DocumentError(
         f"{verdict.folder} must not be used: {len(verdict.problems)} problem(s).",
-        "Copy it again from where it is whole.",
+        "Copy it again from where it is whole; what is named of this machine, mend here.",
     )
     return Told(fail(error, as_json=False))
 

@@ -2,22 +2,26 @@
 
 import errno
 import os
+import re
 import signal
+import stat
 import subprocess
 import tarfile
-from contextlib import suppress
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import IO
 
+from infra.archive import Kind, Member, wrong
 from infra.argument import pasted
 from infra.beneath import Beneath
-from infra.errors import HostError, ServerError
+from infra.errors import HostError, ServerError, UsageError
 from infra.record import Record
 from serving.vllm.engine import Engine
 
 # They hold the absolute paths of this machine; the host makes its own.
 OF_EACH_MACHINE = {"bin", "pyvenv.cfg"}
+KINDS: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link"}
 # What bin/prepare looks for when all was read.
 WHOLE = ".whole"
 LEFT_HERE = {*OF_EACH_MACHINE, WHOLE, ".lock", "corral-engine.json", "excludes.txt"}
@@ -47,31 +51,39 @@ def prefix_of(vllm: Path) -> Path:
 
 def python_of(prefix: Path) -> str:
     """The Python version an environment is for, as in 3.11. Raises ServerError when it says none."""
-    versions = sorted(path.name.removeprefix("python") for path in prefix.glob("lib/python3.*"))
-    if not versions:
+    minors = [
+        int(path.name.removeprefix("python3."))
+        for path in prefix.glob("lib/python3.*")
+        if re.fullmatch("python3\\.[0-9]{1,2}", path.name, re.ASCII)
+    ]
+    if not minors:
         raise ServerError(
             f"{prefix} holds no Python packages.", "Install the engine again: corral engine install"
         )
-    return versions[-1]
+    return f"3.{max(minors)}"
 
 
 def pack_file(engine: Engine, path: Path) -> Packed:
-    """Pack an engine into a file, which is there whole or not at all. Raises HostError when the disk refuses."""
+    """Pack an engine into a file, which is there whole or not at all.
+
+    Raises HostError when the disk refuses, UsageError while another pack writes that file.
+    """
     prefix = prefix_of(engine.vllm)
     half = f".{path.name}.half"
     try:
-        with Beneath(path.parent) as below:
-            with suppress(FileNotFoundError):
-                below.remove(half)  # of a pack that was killed
-            with below.create(half) as made:
-                try:
-                    # tar writes to it meanwhile, so it is read by no other buffer.
-                    with open(os.dup(made.fileno()), "wb") as file:
-                        pack(prefix, file)
-                    below.rename(half, path.name)
-                except BaseException:
-                    below.remove(half)
-                    raise
+        with Beneath(path.parent) as below, below.new(half) as made:
+            try:
+                # tar writes to it meanwhile, so it is read by no other buffer.
+                with open(os.dup(made.fileno()), "wb") as file:
+                    pack(prefix, file)
+                below.rename(half, path.name)
+            except BaseException:
+                below.remove(half)
+                raise
+    except BlockingIOError:
+        raise UsageError(
+            f"Another corral engine pack writes {path}.", "Let it end, or name another file."
+        ) from None
     except OSError as error:
         raise HostError(f"{path} cannot be written: {error.strerror}.", "Check the folder: df -h") from None
     gib = path.stat().st_size / 2**30
@@ -96,11 +108,59 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     real = [line for line in said if "file changed as we read it" not in line]
     if done.returncode and not (done.returncode == FILES_DIFFER and said and not real):
         why = real[0] if real else f"tar ended with {done.returncode}"
-        raise ServerError(
-            f"The engine at {prefix} cannot be packed: {why}.",
-            f"Look at it: ls -l {pasted(prefix)}",
-        )
+        raise not_packed(prefix, why)
     into.write(last_word())
+
+
+def not_packed(prefix: Path, why: str) -> ServerError:
+    """The engine cannot be read."""
+    return ServerError(
+        f"The engine at {prefix} cannot be packed: {why}.", f"Look at it: ls -l {pasted(prefix)}"
+    )
+
+
+def check_members(prefix: Path) -> None:
+    """Raise UsageError for an engine whose tar nobody would unpack; its names are looked at, and nothing is written.
+
+    Raises ServerError for one that cannot be looked at.
+    """
+    needed = f"lib/python{python_of(prefix)}/site-packages/vllm/__init__.py"
+    try:
+        for why in wrong(members_of(prefix), OF_EACH_MACHINE, [needed]):
+            raise UsageError(
+                f"The engine at {prefix} cannot be packed: {why}.",
+                "Name an environment with nothing but vLLM: python3 -m venv VENV && VENV/bin/pip install vllm",
+            )
+    except OSError as error:
+        raise not_packed(prefix, f"{error.filename}: {error.strerror}") from None
+
+
+def members_of(prefix: Path) -> Iterator[Member]:
+    """The members of an engine's tar, as `pack` will write them."""
+    first: dict[tuple[int, int], str] = {}
+    for path in paths_of(prefix):
+        status, name = path.lstat(), path.relative_to(prefix).as_posix()
+        kind = KINDS.get(stat.S_IFMT(status.st_mode), "special")
+        target = os.readlink(path) if kind == "link" else ""
+        if kind != "folder" and status.st_nlink > 1 and status[1:3] in first:
+            kind, target = "hard link", first[status[1:3]]
+        first.setdefault(status[1:3], name)
+        if not stat.S_ISSOCK(status.st_mode):  # which tar leaves out
+            yield Member(f"{name}/" if kind == "folder" else name, kind, status.st_mode, 0, 0, target)
+
+
+def paths_of(prefix: Path) -> Iterator[Path]:
+    """Everything that is packed, a folder before what is in it. Raises OSError for one that cannot be looked into."""
+    for top in sorted(entry for entry in prefix.iterdir() if is_packed(entry)):
+        yield top
+        if not top.is_symlink():
+            for folder, folders, files in os.walk(top, onerror=raised):
+                yield from (Path(folder, name) for name in sorted((*folders, *files)))
+
+
+def raised(error: OSError) -> None:
+    """Raise it."""
+    raise error
 
 
 def is_packed(entry: Path) -> bool:
