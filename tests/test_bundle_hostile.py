@@ -395,7 +395,7 @@ ENGINES: dict[str, tuple[Callable[[Path], object], str]] = {
         "vllm/' differs only in its letters from '{site}/VLLM",
     ),
     "an accent in two ways": (
-        lambda site: [(site / name).touch() for name in ("\u00e9.py", "e\u0301.py")],
+        steps(lambda site: (site / "\u00e9.py").touch(), lambda site: (site / "e\u0301.py").touch()),
         "differs only in its letters from",
     ),
     "a link to a place": (

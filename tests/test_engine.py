@@ -373,6 +373,7 @@ def test_engine_show_names_what_would_be_started(
 
 
 def test_engine_install_finds_the_work_done(corral: Corral) -> None:
+    home().mkdir(mode=0o700)
     vllm = a_vllm(engines.folder(home()), "0.32.0+cpu")
     engines.stamp(home()).write_text(engines.recipe().model_dump_json())
     assert corral("engine", "install") == (0, f"vLLM 0.32.0+cpu is at {vllm}\n", "")

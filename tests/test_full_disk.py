@@ -29,7 +29,7 @@ from serving.sizing.plan import Plan
 
 CORRAL = f"{sys.executable} -c 'from deploy.cli.main import main; main()'"
 SCRIPT = """
-mount -t tmpfs -o size=9g none "$CORRAL_HOME" || exit 99
+mount -t tmpfs -o size=9g,mode=700 none "$CORRAL_HOME" || exit 99
 corral() { echo "== $*"; %(corral)s "$@" 2>&1; echo "rc $?"; }
 corral serve plan.json --name t >/dev/null
 mount -o remount,size=2m "$CORRAL_HOME" || exit 96

@@ -217,7 +217,7 @@ def host(data: bytes) -> None:
     """What a host says of itself, of its units and its deployments."""
     there: Any = SayingHost(data)
     host_unit.state("scout", there)
-    seen = owned_hosts.HostState(host="h", facts=there.facts(), deployments={})
+    seen = owned_hosts.HostState(host="h", facts=there.facts(), deployments={}, owners={})
     assert printable.printable(owned_hosts.described(owned_hosts.Inventory(hosts=(seen,))))
 
 

@@ -263,9 +263,14 @@ def test_a_home_that_was_open_to_others_is_closed_and_it_is_said_once(
     assert capsys.readouterr().err == said
 
 
-def beside(name: str) -> Callable[[], object]:
+def beside(name: str) -> Callable[[], None]:
     """Have something in the home that is not corral's."""
-    return lambda: (home() / name).parent.mkdir(parents=True, exist_ok=True) or (home() / name).touch()
+
+    def make() -> None:
+        (home() / name).parent.mkdir(parents=True, exist_ok=True)
+        (home() / name).touch()
+
+    return make
 
 
 SHARED: dict[str, Callable[[], object]] = {

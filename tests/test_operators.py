@@ -226,6 +226,36 @@ def test_anothers_is_left_alone_by_every_verb_and_shared_once_it_is_adopted(
     assert not box.path(ROOT).exists()
 
 
+def test_a_host_is_shown_with_whose_each_deployment_on_it_is(
+    provisioned: Box, corral: Corral, as_bob: Callable[[], None]
+) -> None:
+    """Ours, another's, one that names nobody, and one whose name no deployment has."""
+    box, ann = provisioned, operators.who()
+    since = box.path(f"{ROOT}/owners").read_text().split()[2]
+    for name, line in (("other", f"{BOB} bob@desk 2026-11-24T10:00:00Z\n"), ("old", ""), ("Web Site", "")):
+        box.path(f"/opt/corral/{name}").mkdir()
+        (box.path(f"/opt/corral/{name}") / "record.json").write_text("{}")
+        (box.path(f"/opt/corral/{name}") / "owners").write_text(line)
+    code, said, complaint = corral("hosts", "show", "gpu-1", "--json")
+    (state,) = json.loads(said)["hosts"]
+    assert code == 0, complaint
+    since_old = state["owners"]["old"].pop("since")
+    assert state["owners"] == {
+        "scout": None,
+        "other": {"who": "bob@desk", "since": "2026-11-24T10:00:00Z"},
+        "old": {"who": "somebody"},
+    }
+    assert datetime.now(UTC) - datetime.fromisoformat(since_old) < timedelta(minutes=10)
+    assert corral("hosts", "show", "gpu-1")[1].splitlines()[-4:] == [
+        "  Web: Site inactive",
+        f"  old: inactive, somebody's, since {since_old}",
+        "  other: inactive, bob@desk's, since 2026-11-24T10:00:00Z",
+        "  scout: inactive, yours",
+    ]
+    as_bob()
+    assert f"  scout: inactive, {ann}'s, since {since}\n" in corral("hosts", "show", "gpu-1")[1]
+
+
 def test_of_several_hosts_anothers_is_left_alone_and_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

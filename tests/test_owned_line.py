@@ -22,6 +22,7 @@ from fake_box import ABSOLUTE, Box
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
+from deploy.targets.ssh.operators import who
 from infra.egress_proof import LIMITS, Egress
 from infra.errors import AuthError
 from infra.onhost import egress_look as onhost
@@ -181,6 +182,7 @@ def test_another_machine_learns_of_a_deployment_from_its_host(
 ) -> None:
     here = (folder("scout") / "deployment.json").read_text()
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "another machine"))
+    since = provisioned.path(f"{ROOT}/owners").read_text().split()[2]
     code, said, _ = corral("hosts", "show", "gpu-1")
     assert code == 0
     assert said.splitlines() == [
@@ -192,7 +194,7 @@ def test_another_machine_learns_of_a_deployment_from_its_host(
         "  disk    862.9 GiB free for /opt/corral",
         "  tools   gcc, nft, nvidia-smi, python3-dev, python3-venv, tar",
         "  root    by sudo",
-        "  scout: inactive",
+        f"  scout: inactive, {who()}'s, since {since}",
     ]
     code, said, complaint = corral("hosts", "adopt", "gpu-1", "scout")
     assert (code, said) == (0, "scout on gpu-1 is known here now: corral status scout\n"), complaint

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from deploy.targets.deployment import Deployment, checked_name, folder
 from deploy.targets.place import LOOK_S
 from deploy.targets.ssh import operators
+from deploy.targets.ssh.operators import Owner
 from infra import deadline
 from infra import host as hosts
 from infra.errors import DocumentError, UsageError
@@ -32,6 +33,8 @@ class HostState(Record):
     host: str
     facts: HostFacts
     deployments: dict[str, str]
+    owners: dict[str, Owner | None]
+    """The other operator whose each is; null for one of ours. What cannot be told without root is not in it."""
 
 
 class Inventory(Record):
@@ -136,10 +139,11 @@ def _state(destination: str) -> HostState:
     host = Host(destination)
     with deadline.within(LOOK_S):
         facts = host.facts()
-        lines = host.run(["sh", "-c", LIST_SCRIPT], as_root=facts.privilege != "none").stdout.splitlines()
-    return HostState(
-        host=destination, facts=facts, deployments=dict(line.partition(" ")[::2] for line in lines)
-    )
+        is_root = facts.privilege != "none"
+        lines = host.run(["sh", "-c", LIST_SCRIPT], as_root=is_root).stdout.splitlines()
+        carried = dict(line.partition(" ")[::2] for line in lines)
+        owners = operators.owners(tuple(carried), host) if is_root and carried else {}
+    return HostState(host=destination, facts=facts, deployments=carried, owners=owners)
 
 
 def _paragraph(state: HostState) -> str:
@@ -154,7 +158,12 @@ def _paragraph(state: HostState) -> str:
         "tools": ", ".join(sorted(facts.tools)) or "none",
         "root": {"root": "yes", "sudo": "by sudo", "none": "no"}[facts.privilege],
     }
-    carried = [f"  {name}: {active}" for name, active in state.deployments.items()] or [
-        "  no deployment of ours"
-    ]
+    carried = [f"  {name}: {active}{_whose(state, name)}" for name, active in state.deployments.items()]
+    carried = carried or ["  no deployment of ours"]
     return "\n".join([state.host, *[f"  {key:8}{value}" for key, value in lines.items()], *carried])
+
+
+def _whose(state: HostState, name: str) -> str:
+    if name not in state.owners:
+        return ""
+    return f", {state.owners[name] or 'yours'}"
