@@ -7,7 +7,9 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_ori
 from pydantic import ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
+from infra import quantity
 from infra.errors import UsageError
+from infra.quantity import Unit
 from infra.record import Record
 
 
@@ -19,7 +21,9 @@ class Flag(NamedTuple):
     metavar: str | None = None
     hidden: bool = False
     kind: type | None = None
-    """What the parser reads; the field's type if None. With str the record reads it: 8G."""
+    """What the help calls it, and whether it is whole; the field's type if None."""
+    unit: Unit | None = None
+    """What a number counts, where the field's name does not say it."""
     shows_limits: bool = False
     """Whether the help says them."""
 
@@ -41,16 +45,64 @@ class Asked(Record):
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The record of what was typed. Raises UsageError, under the flag's name, for what does not hold.
 
-        Nothing is a value only where it is the default.
+        Nothing is a value only where it is the default. A number may be the text of one, as people write it.
         """
         for field, value in given.items():
             if is_nothing(value) and cls.model_fields[field].default != "":
                 hint = recommended(cls, field) or "Give it a value, or leave it out."
                 raise UsageError(f"{spoken(cls, field)} is empty.", hint)
         try:
-            return cls.model_validate(dict(given))
+            return cls.model_validate({field: read(cls, field, value) for field, value in given.items()})
         except ValidationError as error:
             raise refusal(cls, error) from None
+
+
+def read(record: type[Asked], field: str, value: Any) -> Any:
+    """What was typed for a field; where that is a number, its value. Raises UsageError."""
+    kind = number_kind(record.model_fields[field])
+    if kind is None:
+        return value
+    if isinstance(value, list | tuple):
+        return [read(record, field, each) for each in value]
+    return number_typed(record, field, value, kind) if isinstance(value, str) else value
+
+
+def number_typed(record: type[Asked], field: str, text: str, kind: type) -> Any:
+    """The number that a text is. Raises UsageError with an example."""
+    info = record.model_fields[field]
+    whole = int in (kind, flag(info).kind)
+    if not whole and text.strip().lower().lstrip("+-") in NOT_FINITE:
+        return float(text)
+    unit = flag(info).unit or quantity.unit_of(field, not whole and is_share(info))
+    try:
+        value = quantity.read(text, unit, whole)
+    except ValueError as error:
+        example = recommended(record, field) or f"For example: {quantity.EXAMPLES[unit]}"
+        raise UsageError(f"{spoken(record, field)} {text} {error}.", example) from None
+    return kind(value)
+
+
+NOT_FINITE = ("nan", "inf", "infinity")
+"""What a number may be said to be; whether it may, its field says."""
+
+
+def number_kind(info: FieldInfo) -> type | None:
+    """int, float or Decimal where a field, or each of one that may be repeated, is one; None for any other."""
+    kinds = innermost(info.annotation)
+    return (
+        next((kind for kind in kinds if kind in (int, float, Decimal)), None) if bool not in kinds else None
+    )
+
+
+def innermost(annotation: Any) -> tuple[Any, ...]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
+    return tuple(each for one in inner for each in innermost(one)) or (annotation,)
+
+
+def is_share(info: FieldInfo) -> bool:
+    """Whether a field is at most 1."""
+    return any(getattr(each, "le", 2) <= 1 for each in checks(info))
 
 
 def flag_names(record: type[Asked], field: str) -> tuple[str, ...]:

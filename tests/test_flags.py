@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import pytest
 import typer
+from program import commands, records
 from pydantic import Field, model_validator
 
 from deploy.cli import run as running
@@ -133,7 +134,8 @@ def test_what_is_typed_is_the_record(typed: str, asked: dict[str, Any]) -> None:
         ("--usd-per-day -1", "--usd-per-day -1 is not above 0.", "For example: --usd-per-day 99.50"),
         ("--usd-per-day nan", "--usd-per-day nan is no finite number.", "For example: --usd-per-day 99.50"),
         ("--rig ketch", "A ketch is longer.", "Say --length-m 12"),
-        ("--length-m x", "Invalid value for '--length-m': 'x' is no whole number.", "See: hire --help"),
+        ("--length-m x", "--length-m x is no whole number.", "For example: --length-m 12"),
+        ("--berths 2 --berths x", "--berths x is no whole number.", "For example: 3000, 3k or 3e3"),
         (
             "--no-motor",
             "No such option: --no-motor (Possible options: --motor, --no-crew)",
@@ -215,18 +217,6 @@ def test_the_line_of_a_verb_fits_the_terminal(name: str) -> None:
     assert VERBS[name].endswith(".")
 
 
-def records(record: type[Asked] = Asked) -> list[type[Asked]]:
-    """All records of flags that the program has."""
-    below = [each for kind in record.__subclasses__() for each in records(kind)]
-    return [record, *below] if not record.__module__.startswith("test") else []
-
-
-def commands(group: Any) -> list[Any]:
-    """All commands below a group."""
-    below = [commands(each) if hasattr(each, "commands") else [each] for each in group.commands.values()]
-    return [each for several in below for each in several]
-
-
 def test_no_verb_has_a_flag_twice() -> None:
     for command in commands(typer.main.get_command(app)):
         names = [name for each in command.params for name in (*each.opts, *each.secondary_opts)]
@@ -299,8 +289,7 @@ def test_a_flag_without_its_value_is_refused_by_its_name(
             others = [f"{name}={value}" for name, value in OTHERS.items() if name in options.keys() - {flag}]
             assert run([*words, *arguments, *others, *taken, f"{flag}="]) == 2, (words, flag)
             said = capsys.readouterr().err.splitlines()[0]
-            number = f"error: Invalid value for '{flag}': '' is no "
-            assert said == f"error: {flag} is empty." or said.startswith(number), (words, said)
+            assert said == f"error: {flag} is empty.", (words, said)
 
 
 def test_what_is_no_verbs_own_is_refused_without_its_value_too(capsys: pytest.CaptureFixture[str]) -> None:

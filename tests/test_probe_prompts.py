@@ -189,7 +189,7 @@ def test_lengths_are_drawn_from_their_distribution() -> None:
     )
 
 
-@pytest.mark.parametrize("text", ["", "x", "5-", "5-6-7", "-5", "5.5", "1234567890"])
+@pytest.mark.parametrize("text", ["", "x", "5-", "5-6-7", "-5", "5.5", "5 tokens"])
 def test_a_length_that_is_none(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(text, "--x")
@@ -197,7 +197,9 @@ def test_a_length_that_is_none(text: str) -> None:
     assert caught.value.hint == "Say --x 512, 100-500 (uniform) or 512~64 (normal)."
 
 
-@pytest.mark.parametrize("text", ["0", "0-5", "5-4", "20000001", "5-20000001", "19999999~1"])
+@pytest.mark.parametrize(
+    "text", ["0", "0-5", "5-4", "20000001", "5-20000001", "19999999~1", "1234567890", "30M"]
+)
 def test_a_length_out_of_range(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(text, "--x")

@@ -12,7 +12,7 @@ from infra.catalog import ec2_types
 from infra.errors import DocumentError
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer, on, plan, ranking
-from serving.sizing.size_options import Options, bytes_typed
+from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named
 
 
@@ -184,14 +184,6 @@ def test_a_fixed_kv_cache_that_fits_says_what_is_left_without_it() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("typed", "count"),
-    [("64M", 64 << 20), ("64m", 64_000_000), ("8G", 8 << 30), ("8.5g", 8_500_000_000), ("1000", 1000)],
-)
-def test_bytes_are_typed_as_vllm_takes_them(typed: str, count: int) -> None:
-    assert bytes_typed(typed) == count
-
-
 def test_a_precision_is_taken_in_any_case(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["size", "scout", "--on", "8xH200", "--precision", "BF16", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["precision"] == "bf16"
@@ -301,7 +293,7 @@ def test_a_picture_that_cannot_be_written_is_one_sentence(
         ),
         (
             ["scout", "--kv-cache-memory-bytes", "8.5G"],
-            "--kv-cache-memory-bytes 8.5G is not a number of bytes",
+            "--kv-cache-memory-bytes 8.5G is ambiguous: to vLLM a capital letter is a power of 1,024",
         ),
         (["scout", "--kv-cache-memory-bytes", "-1"], "--kv-cache-memory-bytes -1 is not between 1 and "),
         (["./nowhere", "--on", "local"], "There is no checkpoint folder at nowhere."),

@@ -16,8 +16,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spendi
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
-TYPED = (bool, int, float)
-"""What the parser reads itself; all else is handed to the record as text."""
+NUMBERS = (int, float)
+"""What the help names, and the record reads, as people write them; so it reads all that is no switch."""
 
 
 class Command(TyperCommand):
@@ -106,11 +106,11 @@ def options(record: Any) -> list[inspect.Parameter]:
             inspect.Parameter.KEYWORD_ONLY,
             default=inspect.Parameter.empty if info.is_required() else shown_default(info.default),
             annotation=Annotated[
-                typed_as(info.annotation, flag(info).kind),
+                typed_as(info.annotation),
                 typer.Option(
                     *flag_names(record, field),
                     help=described(info),
-                    metavar=flag(info).metavar or ("<path>" if is_path(info.annotation) else None),
+                    metavar=flag(info).metavar or metavar(info),
                     hidden=flag(info).hidden,
                     rich_help_panel=declared_by[field].heading,
                 ),
@@ -124,25 +124,29 @@ def shown_default(default: Any) -> Any:
     """A default as the help shows it; a flag that may be repeated says its own in its help."""
     if isinstance(default, tuple):
         return None
-    return default if default is None or isinstance(default, TYPED) else str(default)
+    return default if default is None or isinstance(default, bool) else str(default)
 
 
-def typed_as(annotation: Any, kind: type | None) -> Any:
-    """What the parser reads for a field's type: its kind, one of TYPED, else text; a list of it for a tuple."""
-    inner = [each for each in get_args(annotation) if each is not type(None)]
+def typed_as(annotation: Any) -> Any:
+    """What the parser reads for a field's type: a switch, or text; a list of it for a tuple."""
     if get_origin(annotation) is tuple:
-        return list[kind or read_as(inner[0])] | None  # type: ignore[misc]
-    if type(None) in get_args(annotation):
-        return (kind or read_as(inner[0])) | None
-    return kind or read_as(annotation)
+        return list[str] | None
+    kind = bool if bool in (annotation, *get_args(annotation)) else str
+    return kind | None if type(None) in get_args(annotation) else kind
+
+
+def metavar(info: Any) -> str | None:
+    """What stands for the value in a help, where the parser, which reads text, does not say it right."""
+    from infra.asked import flag, number_kind
+
+    if is_path(info.annotation):
+        return "<path>"
+    kind = flag(info).kind or number_kind(info)
+    if kind not in NUMBERS:
+        return None
+    return f"<list[{kind.__name__}]>" if get_origin(info.annotation) is tuple else f"<{kind.__name__}>"
 
 
 def is_path(annotation: Any) -> bool:
     """Whether a field is a file or folder."""
     return Path in (annotation, *get_args(annotation))
-
-
-def read_as(kind: Any) -> Any:
-    """One of TYPED, else str."""
-    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    return kind if kind in TYPED else str

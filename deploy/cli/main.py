@@ -15,6 +15,8 @@ from infra import interrupts
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
 size -> provision -> serve -> probe -> compare; `up` and `down` run the line, `demo` runs it all on this machine.
+
+Numbers are taken as people write them: 2k, 1.5M, 3e6, 3,000,000, 70%; times as 50ms, 1s or 5min.
 """
 
 app = typer.Typer(

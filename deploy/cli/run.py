@@ -57,18 +57,7 @@ def why_not(cause: BaseException | None) -> str:
     if not isinstance(cause, ValidationError):
         return ""
     problem = cause.errors(include_url=False)[0]
-    value, limits = problem["input"], problem.get("ctx", {})
-    match problem["type"]:
-        case "int_parsing" | "int_parsing_size":
-            return f"{value!r} is no whole number."
-        case "float_parsing" | "float_type":
-            return f"{value!r} is no number."
-        case "greater_than_equal":
-            return f"{value} is below {limits['ge']}."
-        case "less_than_equal":
-            return f"{value} is above {limits['le']}."
-        case _:
-            return f"{value!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}."
+    return f"{problem['input']!r}: {problem['msg'][:1].lower()}{problem['msg'][1:]}."
 
 
 def refused(error: OSError) -> HostError:

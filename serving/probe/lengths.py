@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, ValidationInfo
 
+from infra import quantity
 from infra.errors import UsageError
 from infra.record import Record
 
@@ -49,14 +50,15 @@ class Lengths(Record):
 
 
 def parse(text: str, option: str) -> Lengths:
-    """Read `512`, `100-500` (uniform) or `512~64` (normal: mean, standard deviation). Raises UsageError."""
-    match = re.fullmatch(r"(\d{1,9})(?:([-~])(\d{1,9}))?", text.strip())
-    if not match:
+    """Read `512`, `2k`, `100-500` (uniform) or `512~64` (normal: mean, standard deviation). Raises UsageError."""
+    first, sign, last = (*re.split("([-~])", text, maxsplit=1), "", "0")[:3]
+    try:
+        low, high = (int(quantity.read(each, "", whole=True)) for each in (first, last))
+    except ValueError:
         raise UsageError(
             f"{option} {text!r} is not a length in tokens.",
             f"Say {option} 512, 100-500 (uniform) or 512~64 (normal).",
-        )
-    low, sign, high = int(match[1]), match[2], int(match[3] or 0)
+        ) from None
     form: Literal["fixed", "uniform", "normal"] = "normal" if sign == "~" else "uniform" if sign else "fixed"
     lengths = Lengths(form=form, low=low, high=high)
     if low < 1 or lengths.largest > MOST_TOKENS or (form == "uniform" and high < low):

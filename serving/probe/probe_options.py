@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, WrapValidator, field_validator, model_validator
 
-from infra import bounded_json
+from infra import bounded_json, quantity
 from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
 from infra.printable import one_line
@@ -201,7 +201,7 @@ class SloOptions(Asked):
     heading: ClassVar[str] = "The limits"
 
     goodput: tuple[str, ...] = ()
-    """A limit in ms: ttft:500, tpot:50, itl: (the worst gap), e2el:; repeatable."""
+    """A limit in ms: ttft:500, tpot:50, itl: (the worst gap), e2el:, or with its unit: 2s; repeatable."""
 
     @field_validator("goodput")
     @classmethod
@@ -412,7 +412,7 @@ def slo_of(goodput: tuple[str, ...]) -> Slo:
             name
         )
         try:
-            limit_ms = float(value)
+            limit_ms = float(quantity.read(value, "ms", whole=False))
         except ValueError:
             limit_ms = math.nan
         if field is None or not colon or not 0 < limit_ms < 1e9:

@@ -1,7 +1,5 @@
 """What may be asked of sizing: each option with its flag, default, check and help; what cannot be meant together."""
 
-import re
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -17,34 +15,8 @@ LONGEST = 10_485_760
 """Tokens: Scout's context, the longest of any Llama 4."""
 MOST_REQUESTS = 100_000
 MOST_GPUS = 1024
-MULTIPLES = {
-    "k": 10**3,
-    "m": 10**6,
-    "g": 10**9,
-    "t": 10**12,
-    "K": 2**10,
-    "M": 2**20,
-    "G": 2**30,
-    "T": 2**40,
-}
-"""As vLLM reads them (human_readable_int of 0.32.0): small letters are decimal, capital ones binary."""
-
 KvDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
-
-
-def bytes_typed(typed: int | str | None) -> int | None:
-    """A size as vLLM takes it: 67108864, 64M (2^20 each), 64m or 1.5g (10^6, 10^9). Raises UsageError."""
-    if not isinstance(typed, str):
-        return typed
-    size = re.fullmatch(r"(-?\d{1,30})([kmgtKMGT]?)|(\d{1,30}\.\d{1,30})([kmgt])", typed.strip(), re.ASCII)
-    if not size:
-        raise UsageError(
-            f"--kv-cache-memory-bytes {typed} is not a number of bytes.",
-            "Write it as 8589934592, 8G or 8.5g.",
-        )
-    whole, suffix, decimal, decimal_suffix = size.groups()
-    return int(Decimal(whole or decimal) * MULTIPLES.get(suffix or decimal_suffix, 1))
 
 
 def in_any_case(typed: str | None) -> str | None:
@@ -126,18 +98,18 @@ class Options(PriceOptions):
     """Copies of the attention; they share the experts."""
     enable_expert_parallel: bool = False
     """Whole experts to each GPU."""
-    max_model_len: Annotated[Tokens | None, Field(examples=[32768])] = None
+    max_model_len: Annotated[Tokens | None, Flag(unit="vllm"), Field(examples=[32768])] = None
     """Longest request, in tokens."""
-    max_num_seqs: Annotated[Requests | None, Field(examples=[256])] = None
+    max_num_seqs: Annotated[Requests | None, Flag(unit="vllm"), Field(examples=[256])] = None
     """Requests running at once."""
-    max_num_batched_tokens: Annotated[Tokens | None, Field(examples=[8192])] = None
+    max_num_batched_tokens: Annotated[Tokens | None, Flag(unit="vllm"), Field(examples=[8192])] = None
     """Tokens in one step."""
     gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1, examples=[0.92])] = None
     """Share of a GPU that vLLM may take."""
     kv_cache_dtype: KvDtype = "auto"
     """auto, or fp8."""
     kv_cache_memory_bytes: Annotated[
-        int | None, BeforeValidator(bytes_typed), Flag(kind=str), Field(ge=1, le=1 << 50, examples=["8G"])
+        int | None, Flag(unit="vllm"), Field(ge=1, le=1 << 50, examples=["8G"])
     ] = None
     """KV cache of a GPU, as 8G or 8.5g; no profile is made then."""
     disable_hybrid_kv_cache_manager: bool = False
