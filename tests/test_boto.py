@@ -1,10 +1,13 @@
 """The door itself: what boto3 raises becomes what we know, and it never retries on its own."""
 
+import itertools
 import json
 import os
 import random
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,14 +17,17 @@ from botocore_once import models_read_once
 from fake_aws import Clock
 from renting import door
 
+from infra import deadline
+from infra.aws import boto, bounded_answer
 from infra.aws.api import FIRST_ANSWER_FOR_S
 from infra.aws.boto import Boto, checked_regions
 from infra.aws.failures import CODES, ApiFailure, LostResponse, Refused, kind_of, plain_code, translated
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request, ec2
+from infra.aws.unsent import NOT_AWS
 from infra.errors import AuthError, CapacityError, CloudError, UsageError
 
-ASKED = ec2("us-east-1", "DescribeRegions")
+ASKED, ASKED_MACHINES = ec2("us-east-1", "DescribeRegions"), ec2("us-east-1", "DescribeInstances")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,7 +64,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Answering]]:
         pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Here) as http:
-        thread = threading.Thread(target=http.serve_forever)
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{http.server_address[1]}")
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
@@ -100,6 +106,164 @@ def test_a_connection_that_breaks_after_the_request_is_a_lost_response(server: t
     server.status = 0
     with pytest.raises(LostResponse):
         Boto().send(ASKED)
+
+
+# Whoever answers in AWS's place may say anything, for as long as it likes
+
+
+def saying(begin: bytes, rest: Callable[[], bytes | None], server: type[Answering]) -> None:
+    """Have the server begin so, and go on until nobody listens or nothing comes."""
+
+    def answer(self: Answering) -> None:
+        server.count += 1
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.close_connection = True
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(OSError):
+            self.wfile.write(begin)
+            while piece := rest():
+                self.wfile.write(piece)
+
+    server.do_POST = answer  # type: ignore[method-assign]
+
+
+BODY = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a body": (BODY, b"x"),
+    "a length that is a lie": (b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n", b"x"),
+    "chunks": (CHUNKED, b"1\r\nx\r\n"),
+    "a chunk's extension": (CHUNKED, b"1;" + b"x" * 1000),
+    "a chunk's trailer": (CHUNKED + b"0\r\n", b"a: b\r\n"),
+    "goes on": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "goes on with headers": (b"", b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"A: b\r\n"),
+    "one header": (b"HTTP/1.1 200 OK\r\nA: ", b"b"),
+    "a status line": (b"", b"HTTP/1.1 200 "),
+    "no status line": (b"", b"\0"),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_an_answer_without_an_end_has_a_most(
+    kind: str, server: type[Answering], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded_answer, "MOST_BYTES", 100_000)
+    begin, piece = ENDLESS[kind]
+    saying(begin, lambda: piece * 1000, server)
+    with pytest.raises(LostResponse):
+        Boto().send(ASKED)
+    assert server.count == 1
+
+
+@pytest.mark.parametrize("kind", ["a body", "chunks", "goes on", "one header", "no status line"])
+def test_an_answer_that_drips_has_its_time(
+    kind: str, server: type[Answering], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second goes by with each look at the clock."""
+    seconds = itertools.count()
+    monkeypatch.setattr(bounded_answer, "clock", lambda: float(next(seconds)))
+    begin, piece = ENDLESS[kind]
+    saying(begin, lambda: piece, server)
+    with pytest.raises(LostResponse):
+        Boto().send(ASKED)
+    assert next(seconds) == bounded_answer.ANSWER_S + 1
+
+
+def test_who_asks_with_little_patience_has_little_for_the_whole(
+    server: type[Answering], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the search for the credentials of a machine's role, and a verb whose time is nearly over."""
+    seconds = itertools.count()
+    monkeypatch.setattr(bounded_answer, "clock", lambda: float(next(seconds)))
+    monkeypatch.setattr(boto, "READ_TIMEOUT_S", 1)
+    saying(BODY, lambda: b"x", server)
+    with pytest.raises(LostResponse):
+        Boto().send(ASKED)
+    assert next(seconds) == bounded_answer.READS + 1
+    with deadline.within(5.0, lambda: 0.0), pytest.raises(LostResponse):
+        Boto().send(ASKED)
+    assert next(seconds) == bounded_answer.READS + 1 + 5 + 2
+
+
+def test_a_verb_whose_time_is_over_asks_aws_no_more(server: type[Answering], tmp_path: Path) -> None:
+    server.status, server.body = 500, error_xml("InternalError")
+    clock = Clock()
+    with deadline.within(0.2, lambda: 0.0), pytest.raises(Refused) as refused:
+        door(Boto(), clock, tmp_path).call(ASKED)
+    assert (refused.value.code, server.count) == ("InternalError", 1)
+
+
+def test_a_silent_aws_is_one_sentence_with_the_code_of_an_unreachable_one(
+    server: type[Answering], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    over = threading.Event()
+
+    def silent() -> None:
+        over.wait(60)
+
+    monkeypatch.setattr(boto, "READ_TIMEOUT_S", 0.2)
+    saying(b"", silent, server)
+    try:
+        with deadline.within(0.2, lambda: 0.0), pytest.raises(Refused) as refused:
+            door(Boto(), Clock(), tmp_path).call(ASKED)
+    finally:
+        over.set()
+    error = translated(refused.value)
+    assert error.message.startswith(
+        "AWS did not answer: ec2:DescribeRegions in us-east-1: LostResponse: Read timeout"
+    )
+    assert (error.exit_code, error.message.count("\n")) == (CloudError.exit_code, 0)
+
+
+def json_of(text: str) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text.encode()), text.encode())
+
+
+PARAMETER = Request(
+    service="ssm", operation="GetParameters", region="us-east-1", parameters={"Names": ["/x"]}
+)
+DEEP = 100_000
+
+
+def machine(field: str) -> str:
+    return f"<r><reservationSet><item><instancesSet><item>{field}</item></instancesSet></item></reservationSet></r>"
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        *((PARAMETER, text) for text in (
+            "null", "NaN", '{"Parameters": {"a": 1}}',
+            "[" * DEEP, '{"a":' * DEEP, '"x"', "3", '{"Parameters": 3}', '{"Parameters": [3]}', "[]",
+            '{"Parameters": [{"LastModifiedDate": "x"}]}', '{"Parameters": [{"LastModifiedDate": 1e999}]}',
+            '{"Parameters": [{"LastModifiedDate": -1e300}]}', '{"Parameters": [{"LastModifiedDate": {}}]}',
+        )),
+        *((ASKED_MACHINES, text) for text in (
+            "", "<", "<a>" * DEEP, "\0", '<!DOCTYPE a [<!ENTITY x "y">]><a>&z;</a>',
+            machine("<launchTime>x</launchTime>"), machine("<amiLaunchIndex>x</amiLaunchIndex>"),
+            machine("<launchTime>99999-01-01</launchTime>"),
+        )),
+    ],
+    ids=lambda each: each[:40].replace("\0", "NUL") if isinstance(each, str) else each.service,
+)  # fmt: skip
+def test_what_botocore_cannot_read_is_not_of_aws(asked: Request, text: str, server: type[Answering]) -> None:
+    saying(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text.encode()), lambda: None, server
+    )
+    with pytest.raises(ApiFailure) as failure:
+        Boto().send(asked)
+    error = translated(Refused(asked, failure.value.code, failure.value.message))
+    assert (failure.value.code, error.exit_code) == (NOT_AWS, CloudError.exit_code)
+    assert error.message.startswith("What answers is not AWS: ")
+
+
+@pytest.mark.parametrize("text", ["9" * 10_000, '{"__type": 3}'])
+def test_what_says_nothing_is_an_answer_that_says_nothing(text: str, server: type[Answering]) -> None:
+    saying(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text.encode()), lambda: None, server
+    )
+    assert Boto().send(PARAMETER) == {}
 
 
 def test_nobody_listening_is_no_lost_response(

@@ -126,8 +126,8 @@ def test_no_two_files_have_one_name_but_for_a_verb_and_the_same_thing_of_each_pl
     assert all(folder.startswith("deploy.targets") for folders in places.values() for folder in folders)
 
 
-# What a library calls by its name: tarfile's reader, PyYAML's dumper, the formatter of help.
-CALLED_FROM_OUTSIDE = {"readinto", "ignore_aliases", "format_options", "format_commands"}
+# What a library calls by its name: PyYAML's dumper, the formatter of help.
+CALLED_FROM_OUTSIDE = {"ignore_aliases", "format_options", "format_commands"}
 
 
 def test_everything_is_used_by_something_that_is_no_test() -> None:

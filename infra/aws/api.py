@@ -1,5 +1,6 @@
 """Every call to AWS goes through here: retries that never make a thing twice, and the ledger before and after."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from infra import deadline
 from infra.aws.failures import ApiFailure, LostResponse, Refused, kind_of, plain_code
 from infra.aws.ledger import Ledger
 from infra.aws.request import Request
@@ -22,7 +24,7 @@ RETRIED = ("throttle", "server", "lost", "eventual")
 RETRY_FOR_S = 120.0
 EVENTUAL_FOR_S = 60.0
 EVENTUAL_WAIT_S = 8.0
-ASK_FOR_S = 5.0
+ASK_FOR_S, ASK_WITHIN_S = 5.0, 20.0
 FIRST_ANSWER_FOR_S = 1.0
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 15.0
@@ -89,7 +91,8 @@ class Aws:
     def ask(self, request: Request) -> Answer:
         """Send a read that we can do without, not for long. Raises Refused."""
         assert not request.changes
-        return self.insist(request, ASK_FOR_S)
+        with deadline.within(ASK_WITHIN_S):
+            return self.insist(request, ASK_FOR_S)
 
     def insist(self, request: Request, retry_for_s: float = RETRY_FOR_S) -> Answer:
         """Send a request until it is answered, refused for good, or the time for retries is over.
@@ -112,7 +115,7 @@ class Aws:
             patience_s = EVENTUAL_FOR_S if eventual else retry_for_s
             if code in (UNREACHABLE, NOT_AWS) and not self.answered:
                 patience_s = FIRST_ANSWER_FOR_S
-            over = self.clock() + wait_s - started > patience_s
+            over = self.clock() + wait_s - started > patience_s or wait_s > deadline.left_s(math.inf)
             if kind_of(code) not in RETRIED or over or request.operation in NEVER_REPEATED:
                 raise Refused(request, code, message)
             # Full jitter keeps several of us from coming back at the same moment.

@@ -9,6 +9,7 @@ from typing import Any
 
 from infra import offline
 from infra.aws import unsent
+from infra.aws.bounded_answer import BoundedResponse
 from infra.aws.failures import ApiFailure, LostResponse
 from infra.aws.partitions import iam_region
 from infra.aws.request import Request
@@ -17,6 +18,8 @@ from infra.errors import UsageError
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
+# What botocore's readers raise where an answer holds something else than the service's own would.
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 # Where the AWS CLI keeps the credentials of roles it assumed.
 CLI_CACHE = Path("~/.aws/cli/cache")
 
@@ -38,19 +41,18 @@ class Boto:
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
 
+        given = as_sent(request.parameters)
         try:
             client = self.client(request.service, self.where(request))
-            answer: dict[str, Any] = getattr(client, xform_name(request.operation))(
-                **as_sent(request.parameters)
-            )
+            answer: dict[str, Any] = getattr(client, xform_name(request.operation))(**given)
         except ClientError as error:
             raise ApiFailure(error.response["Error"]["Code"], error.response["Error"]["Message"]) from None
         except (BotoCoreError, ResponseParserError) as error:
             raise failure(error) from None
-        except ValueError as error:  # so botocore says it of an endpoint that is no URL
-            raise UsageError(f"AWS cannot be asked: {error}.", "Correct or unset AWS_ENDPOINT_URL.") from None
         except EOFError:
             raise ApiFailure(unsent.MFA, "nobody can be asked") from None
+        except UNREADABLE:
+            raise ApiFailure(unsent.NOT_AWS, f"its answer to {request.operation} cannot be read") from None
         answer.pop("ResponseMetadata", None)
         return answer
 
@@ -62,7 +64,7 @@ class Boto:
         return request.region
 
     def client(self, service: str, region: str) -> Any:
-        """One client a service and region; making one costs tens of milliseconds."""
+        """One client a service and region; making one costs tens of milliseconds. Raises UsageError."""
         from botocore.config import Config
 
         if (service, region) not in self.clients:
@@ -74,7 +76,12 @@ class Boto:
             )
             # Services and regions are data here, not literals the stubs could check.
             make: Any = self.session.client
-            self.clients[service, region] = make(service, region_name=region, config=config)
+            try:
+                self.clients[service, region] = make(service, region_name=region, config=config)
+            except ValueError as error:  # so botocore says it of an endpoint that is no URL
+                raise UsageError(
+                    f"AWS cannot be asked: {error}.", "Correct or unset AWS_ENDPOINT_URL."
+                ) from None
         return self.clients[service, region]
 
 
@@ -149,8 +156,13 @@ def named_region() -> str:
 def new_session() -> Any:
     """boto3's session. Raises AuthError for a profile that does not exist, or a configuration that cannot be read."""
     import boto3
+    from botocore.awsrequest import AWSHTTPConnection, AWSHTTPSConnection
     from botocore.exceptions import BotoCoreError
 
+    # Of each session, and of what finds the credentials.
+    for connection in (AWSHTTPConnection, AWSHTTPSConnection):
+        reading: Any = connection
+        reading.response_class = BoundedResponse
     try:
         session = boto3.Session()
         as_the_cli_assumes(session)  # which reads the configuration
