@@ -6,6 +6,8 @@ from datetime import datetime
 from ipaddress import ip_address
 from typing import ClassVar, Literal, Self
 
+from pydantic import Field
+
 from infra import bounded_json
 from infra.egress_rules import Count, Loaded, loaded
 from infra.errors import DocumentError, HostError
@@ -15,8 +17,7 @@ Outcome = Literal["stopped", "reached", "not stopped", "no way"]
 
 LIMITS = (
     "It is about one server while it was looked at, not about the host: other programs may send what they like.",
-    "A program of the host with an abstract local socket, one of a peer, and what forwards the journal, into which the "
-    "server prints, could carry things out.",
+    "A peer, and what forwards the journal, into which the server prints, could carry things out.",
     "Root on the host and the kernel itself can undo the lock; GPU drivers and firmware are not the server's user.",
     "The sha256 shows damage to this file, not who wrote it: sign it where that matters.",
 )
@@ -57,6 +58,8 @@ class Look(Record):
     sockets: tuple[str, ...]
     """The other ends of the server's connections, as ADDRESS PORT."""
     attempts: tuple[Attempt, ...] = ()
+    holds_abstract_sockets: bool | None = Field(default=None, exclude_if=lambda held: held is None)
+    """Whether those of the host's other programs are closed to the server; None in a report of an older corral."""
 
     @property
     def rules_sha256(self) -> str:
@@ -133,6 +136,14 @@ def look(text: str) -> Look:
 def problems(proof: Proof) -> tuple[str, ...]:
     """Why this host's proof does not hold, what got out first; none when it does."""
     return (*_escapes(proof), *_lock_problems(proof), *_during(proof))
+
+
+def limits(sockets_open_on: tuple[str, ...]) -> tuple[str, ...]:
+    """What a report does not show, given the hosts where no Landlock closes abstract sockets to the server."""
+    if not sockets_open_on:
+        return LIMITS
+    where = ", ".join(sockets_open_on)
+    return (*LIMITS, f"On {where} a program with an abstract local socket could carry things out.")
 
 
 def foreign(ends: tuple[str, ...], peers: tuple[str, ...]) -> tuple[str, ...]:

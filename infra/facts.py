@@ -59,6 +59,8 @@ class HostFacts(Record):
     systemd: int | None = None
     """The version of the running systemd; None when something else is PID 1."""
     python: str | None = None
+    landlock: int = 0
+    """The version of the kernel's Landlock; 0 where it has none, or it is off."""
     tools: frozenset[str] = frozenset()
     nvidia_device: bool = False
     """/dev/nvidiactl exists: a driver is loaded, whatever nvidia-smi says."""
@@ -123,6 +125,7 @@ def _facts(said: dict[str, list[str]]) -> HostFacts:
         privilege=_privilege(first("privilege")),
         systemd=int(first("systemd")) if first("systemd").isdigit() else None,
         python=first("python") or None,
+        landlock=int(first("landlock")) if first("landlock").isdigit() else 0,
         tools=frozenset(said.get("tool", [])),
         nvidia_device="nvidia_device" in said,
         nvswitch="nvswitch" in said,

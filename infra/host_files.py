@@ -53,7 +53,16 @@ def script_names(setup: HostSetup) -> tuple[str, ...]:
     watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
     # A rented box fetches without it: its user data has no room for more.
     fetch = ("fetch.py",) if setup.weights.startswith("hf://") and not setup.rented else ()
-    return ("prepare.sh", "phase.sh", "lock.sh", *fetch, *join, *watch, *(("spot.py",) if setup.spot else ()))
+    return (
+        "prepare.sh",
+        "phase.sh",
+        "lock.sh",
+        "confine.py",
+        *fetch,
+        *join,
+        *watch,
+        *(("spot.py",) if setup.spot else ()),
+    )
 
 
 def setup_env(setup: HostSetup) -> str:

@@ -22,7 +22,10 @@ UNIT_FOLDER = "/etc/systemd/system"
 def server_unit(setup: HostSetup) -> str:
     """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
     here = root(setup.name)
-    command = [f"{here}/engine/bin/python", "-m", "vllm.entrypoints.cli.main", *setup.argv]
+    python = f"{here}/engine/bin/python"
+    # The first without the engine's packages: it goes before any code of theirs.
+    confined = [python, "-IS", f"{here}/bin/confine"]
+    command = [*confined, python, "-m", "vllm.entrypoints.cli.main", *setup.argv]
     # The arguments of its rank, split at their spaces; without its file the unit does not start.
     rank = " $NODE_ARGUMENTS" if setup.nodes > 1 else ""
     conditions = [f"{here}/node.env"] * (setup.nodes > 1) + [f"!{here}/interrupted"] * setup.spot

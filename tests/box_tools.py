@@ -82,6 +82,8 @@ def environments_python(box: Path, arguments: list[str]) -> None:
     if arguments[:1] == ["-c"]:
         download(box, arguments)
         return
+    if arguments[:1] == ["-IS"] and arguments[1].endswith("/bin/confine"):
+        os.execv(sys.executable, [sys.executable, *arguments])
     if arguments[:2] == ["-m", "vllm.entrypoints.cli.main"]:
         stub = str(Path(__file__).with_name("data") / "stub_vllm.py")
         os.execv(sys.executable, [sys.executable, "-IS", stub, *arguments[2:]])

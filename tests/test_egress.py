@@ -15,9 +15,10 @@ import pytest
 
 from deploy.targets.prove_egress import checked_destination
 from infra import egress_rules
-from infra.egress_proof import LIMITS, Attempt, Egress, Look, Proof, foreign, look, moved, problems
+from infra.egress_proof import LIMITS, Attempt, Egress, Look, Proof, foreign, limits, look, moved, problems
 from infra.egress_rules import Count, Loaded
 from infra.errors import DocumentError, HostError, UsageError
+from infra.onhost import confine
 from infra.onhost import egress_look as onhost
 
 RULES = """\
@@ -365,6 +366,7 @@ def test_a_report_is_read_back_equal_and_a_changed_one_is_refused(tmp_path: Path
     path = tmp_path / "egress.json"
     report.write(path)
     assert Egress.read(path) == report
+    assert "holds_abstract_sockets" not in path.read_text()  # as an older corral wrote and summed it
     path.write_text(path.read_text().replace('"dropped": 1', '"dropped": 2'))
     with pytest.raises(DocumentError, match="its sha256 is of something else"):
         Egress.read(path)
@@ -411,6 +413,20 @@ def test_what_came_of_an_attempt(said: dict[str, Any], outcome: str) -> None:
     assert STOPPED.model_copy(update=said).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("open_on", "more"),
+    [
+        ((), ()),
+        (("gpu-1",), ("On gpu-1 a program with an abstract local socket could carry things out.",)),
+        (("a", "b"), ("On a, b a program with an abstract local socket could carry things out.",)),
+    ],
+)
+def test_what_a_report_does_not_show_names_the_hosts_that_hold_less(
+    open_on: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    assert limits(open_on) == (*LIMITS, *more)
+
+
 def test_which_other_ends_are_foreign() -> None:
     ends = (
         "127.0.0.9 1",
@@ -435,8 +451,9 @@ def test_counters_that_are_in_one_look_only_did_not_move() -> None:
 def test_what_a_host_says_is_read_whole() -> None:
     said = json.loads(AFTER.model_dump_json(exclude={"lock", "attempts"}))
     attempts = [json.loads(STOPPED.model_dump_json())]
-    assert look(json.dumps(said | {"nft": "", "attempts": attempts})) == AFTER.model_copy(
-        update={"lock": None, "attempts": (STOPPED,)}
+    more = {"nft": "", "attempts": attempts, "holds_abstract_sockets": True}
+    assert look(json.dumps(said | more)) == AFTER.model_copy(
+        update={"lock": None, "attempts": (STOPPED,), "holds_abstract_sockets": True}
     )
     for text in ("[]", "{}", json.dumps(said | {"nft": "", "pid": "x"})):
         with pytest.raises(HostError) as caught:
@@ -458,8 +475,11 @@ def test_what_the_kernel_notes_by_itself_is_no_part_of_the_rules() -> None:
 
 SYSTEMCTL = """\
 #!/bin/sh
-[ "$*" = "show --value --property=MainPID corral-scout.service" ] || exit 64
-cat "$HOST/pid"
+case "$*" in
+"show --value --property=MainPID corral-scout.service") cat "$HOST/pid" ;;
+"show --value --property=ExecStart corral-scout.service") cat "$HOST/started" ;;
+*) exit 64 ;;
+esac
 """
 # It counts one dropped packet more each time it is asked.
 NFT = """\
@@ -486,6 +506,7 @@ def on_the_host(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("HOST", str(tmp_path))
     (tmp_path / "pid").write_text("0\n")
+    (tmp_path / "started").write_text("")
     (tmp_path / "tables").write_text("table inet corral-scout-2\n")
     (tmp_path / "listing").write_text(
         listing(MATCH, {"goto": {"target": "server"}}).replace(": 3,", ": DROPPED,")
@@ -517,6 +538,32 @@ def test_the_lock_of_this_deployment_is_read_from_the_kernel(on_the_host: OnTheH
         "the rules\n",
         Loaded(uid=64999, counters={"dropped": Count(packets=1, bytes=180)}),
     )
+
+
+# As systemd says it.
+STARTED = (
+    "{{ path=/opt/corral/scout/engine/bin/python ; argv[]=/opt/corral/scout/engine/bin/python {} ; pid=7 }}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_confined"),
+    [
+        ("-IS /opt/corral/scout/bin/confine /opt/corral/scout/engine/bin/python -m vllm serve", True),
+        ("-m vllm serve /opt/corral/scout/bin/confined", False),  # by an older corral
+    ],
+)
+def test_whether_the_server_is_kept_from_abstract_sockets_is_told(
+    on_the_host: OnTheHost,
+    tmp_path: Path,
+    arguments: str,
+    is_confined: bool,
+    need: Callable[[str, str], NoReturn],
+) -> None:
+    if confine.version() < confine.SCOPES_SINCE:
+        need("landlock", "this Linux lacks Landlock of 6.12 or newer")
+    (tmp_path / "started").write_text(STARTED.format(arguments))
+    assert look(on_the_host().stdout).holds_abstract_sockets == is_confined
 
 
 def test_an_nft_that_fails_is_not_a_host_without_a_lock(on_the_host: OnTheHost, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_everything_the_script_says_is_in_the_record() -> None:
         privilege="sudo",
         systemd=252,
         python="3.11",
+        landlock=7,
         tools=frozenset({"python3-venv", "tar", "gcc", "python3-dev", "nft", "nvidia-smi"}),
         nvidia_device=True,
         nvswitch=True,

@@ -70,6 +70,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/prepare",
         "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
+        "/opt/corral/scout/bin/confine",
         "/opt/corral/scout/bin/fetch",
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
@@ -265,7 +266,7 @@ def test_what_a_rented_box_runs_is_what_an_owned_host_runs_without_what_is_only_
     module = '#!/usr/bin/env python3\n"""What.\n\nAnd "more".\n"""\n\nA = """kept"""\ndef f():\n'
     module += '    """Does."""\n    return 1\n'
     assert host_files.bare(module) == '#!/usr/bin/env python3\nA = """kept"""\ndef f():\n    return 1\n'
-    for name in ("watch.py", "spot.py"):
+    for name in ("watch.py", "spot.py", "confine.py"):
         source = (files("infra.onhost") / name).read_text()
         assert docless(host_files.bare(source)) == docless(source)
 

@@ -23,7 +23,7 @@ from fake_box import ABSOLUTE, Box
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
 from deploy.targets.ssh.operators import who
-from infra.egress_proof import LIMITS, Egress
+from infra.egress_proof import LIMITS, Egress, limits
 from infra.errors import AuthError
 from infra.onhost import egress_look as onhost
 from serving.sizing.plan import Plan
@@ -251,6 +251,7 @@ def look(*attempts: dict[str, Any], packets: int = 100, dropped: int = 0, **chan
         "rules_at_start": RULES,
         "attempts": attempts,
         "sockets": [],
+        "holds_abstract_sockets": True,
     }
     return json.dumps(said | changes)
 
@@ -302,6 +303,11 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     code, said, _ = corral("egress", "scout", *wish)
     assert (code, Egress.parse(said, "stdout")) == (0, Egress.read(report))
     assert [one.target for one in Egress.read(report).hosts[0].before.attempts] == ["example.org:443"]
+    assert Egress.read(report).limits == LIMITS
+
+    says(serving, look(stopped("example.org:443"), holds_abstract_sockets=False), look(packets=150))
+    code, said, _ = corral("egress", "scout", "--target", "example.org:443")
+    assert (code, said.splitlines()[-1]) == (0, f"  {limits(('gpu-1',))[-1]}")
 
 
 HINT = "hint: The report names all; its counters are the kernel's.\n"

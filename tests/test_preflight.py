@@ -187,6 +187,27 @@ def test_a_host_without_nft_gets_no_server() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("landlock", "outcome", "found", "fix"),
+    [
+        (7, "ok", "nftables, Landlock", ""),
+        (6, "ok", "nftables, Landlock", ""),
+        (
+            5,
+            "warning",
+            "nftables; abstract sockets of the host's programs stay open to the server",
+            "Boot Linux 6.12 or newer with Landlock among its security modules (lsm=).",
+        ),
+    ],
+)
+def test_a_host_whose_linux_cannot_hold_all_is_warned_of(
+    landlock: int, outcome: Any, found: str, fix: str
+) -> None:
+    checks = preflight.owned_host_checks(host(landlock=landlock), 1795486910.0)
+    (check,) = [check for check in checks if check.name == "egress lock"]
+    assert check == Check(name="egress lock", outcome=outcome, found=found, fix=fix)
+
+
 def test_a_failed_check_stops_with_its_mend() -> None:
     found = preflight.owned_host_checks(host(systemd=None, privilege="none"), 1795486910.0)
     with pytest.raises(HostError) as error:

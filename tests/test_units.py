@@ -137,8 +137,12 @@ FULL: dict[str, Any] = {
 def test_vllm_understands_every_option_of_a_plan_as_its_unit_passes_it() -> None:
     assert FULL.keys() | {"extra_args"} == ServeOptions.model_fields.keys()
     serve = setup(argv=argv(ServeOptions(**FULL)))
-    python, module, name, *arguments = started(serve, "corral-scout.service")
-    assert (python, module, name) == (f"{ROOT}/engine/bin/python", "-m", "vllm.entrypoints.cli.main")
+    python = f"{ROOT}/engine/bin/python"
+    *confined, interpreter, module, name = started(serve, "corral-scout.service")[:6]
+    assert (interpreter, module, name) == (python, "-m", "vllm.entrypoints.cli.main")
+    # Without the engine's packages, whose code would else run before what holds it.
+    assert confined == [python, "-IS", f"{ROOT}/bin/confine"]
+    arguments = started(serve, "corral-scout.service")[6:]
     read = vars(vllm(arguments))
     dicts = {"limit_mm_per_prompt": '{"image": 1}', "hf_overrides": '{"a": 1}'}
     expected = {name: value if value is True else str(value) for name, value in FULL.items()} | dicts

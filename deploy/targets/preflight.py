@@ -10,6 +10,7 @@ from infra.data import shipped_table
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport, HostFacts
 from infra.hardware import Gpu
+from infra.onhost import confine
 from serving.sizing.plan import Plan
 
 # Two GPUs of one model differ by less than this in the memory they report; another model by more.
@@ -315,10 +316,14 @@ def _python(facts: HostFacts, archive_python: str | None) -> Check:
 
 
 def _lock(facts: HostFacts) -> Check:
-    if "nft" in facts.tools:
-        return _ok("egress lock", "nftables")
-    fix = "apt-get install nftables (or dnf): without its egress lock the server does not start."
-    return _failed("egress lock", "nft is missing", fix)
+    if "nft" not in facts.tools:
+        fix = "apt-get install nftables (or dnf): without its egress lock the server does not start."
+        return _failed("egress lock", "nft is missing", fix)
+    if facts.landlock < confine.SCOPES_SINCE:
+        fix = "Boot Linux 6.12 or newer with Landlock among its security modules (lsm=)."
+        found = "nftables; abstract sockets of the host's programs stay open to the server"
+        return _warning("egress lock", found, fix)
+    return _ok("egress lock", "nftables, Landlock")
 
 
 def _version(text: str) -> tuple[int, ...]:

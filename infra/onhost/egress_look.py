@@ -5,6 +5,7 @@ egress NAME [HOST:PORT ...] prints one JSON object. Standard library only: it ru
 attempt is made by a process in the server's control groups and with its user, so what stops it stops the server.
 """
 
+import ctypes
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from pathlib import Path
 
 PATIENCE_S = 3.0
 LISTEN, UNCONNECTED = "0A", "07"
+# Which Landlock holds abstract sockets, and the call that tells which one is here: the same on every architecture.
+SCOPES_SINCE, CREATE_RULESET, ASK_VERSION = 6, 444, 1
 
 
 def main() -> None:
@@ -39,6 +42,7 @@ def main() -> None:
         "rules": without_what_it_notes(listed(table, "--numeric", "--stateless")),
         "rules_at_start": loaded.read_text() if loaded.exists() else "",
         "attempts": attempts,
+        "holds_abstract_sockets": is_confined(name),
         "sockets": sorted(set(sockets(lambda owner, inode: owner == uid))) if uid else [],
     }
     print(json.dumps(said))
@@ -48,6 +52,14 @@ def main_pid(unit: str) -> int:
     """The server's first process; 0 when it does not run."""
     command = ["systemctl", "show", "--value", "--property=MainPID", unit]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout or 0)
+
+
+def is_confined(name: str) -> bool:
+    """Whether the unit starts the server by bin/confine, on a kernel that has what this asks of it."""
+    command = ["systemctl", "show", "--value", "--property=ExecStart", f"corral-{name}.service"]
+    started = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    version = ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION)
+    return f"/opt/corral/{name}/bin/confine" in started.split() and version >= SCOPES_SINCE
 
 
 def without_what_it_notes(rules: str) -> str:

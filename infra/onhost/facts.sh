@@ -37,6 +37,9 @@ have python3 && python3 -c "$headers" 2>/dev/null && say tool python3-dev
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi
 done
+# By the system call landlock_create_ruleset, which has this number everywhere.
+landlock='import ctypes; print(max(0, ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)))'
+have python3 && say landlock "$(python3 -IS -c "$landlock" 2>/dev/null)"
 for tool in tar curl gcc g++ docker podman nvidia-ctk nft; do have "$tool" && say tool "$tool"; done
 
 [ -e /dev/nvidiactl ] && say nvidia_device yes

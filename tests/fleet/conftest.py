@@ -103,8 +103,9 @@ class Machine:
             f"--machine={self.name}",
         ]
         command += [f"--network-zone={ZONE}", "--register=no", "--keep-unit", *self.binds]
-        # Else nspawn refuses systemd the call it filters addresses with, and IPAddressDeny= has no effect.
-        command += ["--system-call-filter=bpf"]
+        # Else nspawn refuses systemd the call it filters addresses with, and IPAddressDeny= has no effect; and the
+        # server those of Landlock.
+        command += ["--system-call-filter=bpf landlock_create_ruleset landlock_restrict_self"]
         # The host shuts down with pytest, even with one that is killed.
         command = ["sh", "-c", IN_ITS_CGROUP, self.name, "setpriv", "--pdeathsig", "TERM", *command]
         with (self.folder / "console").open("ab") as console:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.prove_egress import ask
-from infra.egress_proof import LIMITS, Egress, foreign
+from infra.egress_proof import Egress, foreign, limits
 from infra.onhost import egress_look as onhost
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
@@ -23,7 +23,7 @@ def observed(deployment: Deployment, endpoint: Endpoint) -> Egress:
         problems=(*out, "on this machine corral loads no lock: its connections were only looked at"),
         observed=ends,
         completions=asked,
-        limits=("Seen between completions only: what is short is missed.", *LIMITS),
+        limits=("Seen between completions only: what is short is missed.", *limits(("this machine",))),
     )
 
 

@@ -8,7 +8,7 @@ from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh.fleet import on_each
 from infra import host as hosts
 from infra.data import shipped_text
-from infra.egress_proof import LIMITS, Egress, Look, Proof, look, problems
+from infra.egress_proof import Egress, Look, Proof, limits, look, problems
 from infra.say import progress
 from infra.ssh import Host
 from serving.vllm.endpoint import Endpoint
@@ -49,7 +49,7 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         problems=wrong,
         hosts=proofs,
         completions=sum(asked),
-        limits=LIMITS,
+        limits=limits(tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets)),
     )
 
 

@@ -1,0 +1,194 @@
+"""What the server is started by: by this kernel where it has Landlock of 6.12, and by one that lacks it, as it says."""
+
+import ctypes
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pytest
+
+from infra.onhost import confine
+
+# What the server tries, then a process of its own: sockets of others by their names, its own, signals.
+SERVER = """\
+import json, os, socket, sys
+
+def tried(what):
+    try:
+        what()
+    except OSError as error:
+        return error.errno
+    return "through"
+
+def connected(kind, name):
+    with socket.socket(socket.AF_UNIX, kind) as way:
+        way.connect(name)
+
+def sent(way, name):
+    with way:
+        way.sendto(b"prompt", name)
+
+STREAM, DATAGRAM, PACKETS = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET
+outside, inherited, connection = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+own = "\\0" + outside + "-own"
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(own)
+listener.listen()
+
+def all_of_it():
+    return {
+        "stream": tried(lambda: connected(STREAM, "\\0" + outside + "-stream")),
+        "packets": tried(lambda: connected(PACKETS, "\\0" + outside + "-packets")),
+        "datagram": tried(lambda: connected(DATAGRAM, "\\0" + outside + "-datagram")),
+        "datagram, unconnected": tried(
+            lambda: sent(socket.socket(socket.AF_UNIX, DATAGRAM), "\\0" + outside + "-datagram")
+        ),
+        "datagram, inherited": tried(
+            lambda: sent(socket.socket(fileno=os.dup(inherited)), "\\0" + outside + "-datagram")
+        ),
+        "its own": tried(lambda: connected(STREAM, own)),
+        "a signal": tried(lambda: os.kill(int(sys.argv[4]), 0)),
+        "a signal to itself": tried(lambda: os.kill(os.getpid(), 0)),
+        "a connection it was given": tried(lambda: os.write(connection, b"x")),
+    }
+
+receiving, sending = os.pipe()
+if not os.fork():
+    os.write(sending, json.dumps(all_of_it()).encode())
+    os._exit(0)
+os.close(sending)
+child = json.loads(os.fdopen(receiving).read())
+os.wait()
+print(json.dumps([all_of_it(), child]), flush=True)
+sys.exit(7)
+"""
+
+
+def bound(kind: int, name: str) -> socket.socket:
+    """A socket of this process that everybody may use."""
+    way = socket.socket(socket.AF_UNIX, kind)
+    way.bind(f"\0{name}")
+    if kind != socket.SOCK_DGRAM:
+        way.listen()
+    return way
+
+
+def test_a_server_reaches_its_own_abstract_sockets_and_processes_alone(
+    need: Callable[[str, str], NoReturn],
+) -> None:
+    if confine.version() < confine.SCOPES_SINCE:
+        need("landlock", "this Linux lacks Landlock of 6.12 or newer")
+    name = f"corral-confine-{os.getpid()}"
+    ours, theirs = socket.socketpair()
+    with (
+        bound(socket.SOCK_STREAM, f"{name}-stream"),
+        bound(socket.SOCK_SEQPACKET, f"{name}-packets"),
+        bound(socket.SOCK_DGRAM, f"{name}-datagram") as datagrams,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as inherited,
+        ours,
+        theirs,
+    ):
+        numbers = [inherited.fileno(), theirs.fileno()]
+        arguments = [name, *map(str, numbers), str(os.getpid())]
+        server = [sys.executable, "-IS", "-c", SERVER, *arguments]
+        free = subprocess.run(server, capture_output=True, check=False, pass_fds=numbers)
+        command = [sys.executable, "-IS", confine.__file__, *server]
+        held = subprocess.run(command, capture_output=True, check=False, pass_fds=numbers)
+        got = [datagrams.recv(9) for _ in range(4)]  # those of the free one: two ways of two processes
+        with pytest.raises(BlockingIOError):
+            datagrams.recv(9, socket.MSG_DONTWAIT)
+    ways = ("stream", "packets", "datagram", "datagram, unconnected", "datagram, inherited", "its own")
+    everything = (*ways, "a signal", "a signal to itself", "a connection it was given")
+    assert json.loads(free.stdout) == [dict.fromkeys(everything, "through")] * 2
+    assert got == [b"prompt"] * 4
+    refused = dict.fromkeys((*ways[:5], "a signal"), errno.EPERM)
+    assert json.loads(held.stdout) == [dict.fromkeys(everything, "through") | refused] * 2
+    assert (free.returncode, held.returncode, held.stderr) == (7, 7, b"")
+
+
+class Kernel:
+    """One that answers the calls in turn: a number, or what it refuses with."""
+
+    def __init__(self, *answers: int | OSError) -> None:
+        self.answers = iter(answers)
+        self.asked: list[tuple[Any, ...]] = []
+
+    def syscall(self, *words: Any) -> int:
+        return self._answer("syscall", words)
+
+    def prctl(self, *words: Any) -> int:
+        return self._answer("prctl", words)
+
+    def _answer(self, call: str, words: tuple[Any, ...]) -> int:
+        self.asked.append((call, *[getattr(word, "value", word) for word in words]))
+        answer = next(self.answers)
+        if isinstance(answer, OSError):
+            ctypes.set_errno(answer.errno or 0)
+            return -1
+        return answer
+
+
+ASKED = ("syscall", 444, None, 0, 1)
+STARTED = ("execv", "/engine/bin/python", ["/engine/bin/python", "-m", "vllm"])
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], list[tuple[Any, ...]]]:
+    """Start a server on that kernel; what was asked of it, in order."""
+
+    def started(kernel: Kernel) -> list[tuple[Any, ...]]:
+        monkeypatch.setattr(confine, "LIBC", kernel)
+        monkeypatch.setattr(os, "execv", lambda *words: kernel.asked.append(("execv", *words)))
+        monkeypatch.setattr(os, "close", lambda number: kernel.asked.append(("close", number)))
+        monkeypatch.setattr(sys, "argv", ["confine", *STARTED[2]])
+        confine.main()
+        return kernel.asked
+
+    return started
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [OSError(errno.ENOSYS, ""), OSError(errno.EOPNOTSUPP, ""), OSError(errno.EPERM, ""), 1, 5],
+    ids=["none", "switched off", "forbidden by a container's host", "Linux 5.13", "Linux 6.10"],
+)
+def test_on_a_kernel_without_it_the_server_starts_and_its_log_says_so(
+    answer: int | OSError, start: Callable[[Kernel], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert start(Kernel(answer)) == [ASKED, STARTED]
+    assert capsys.readouterr().err == (
+        "corral: this Linux lacks Landlock of 6.12 or newer: "
+        "abstract sockets of other programs are open to the server\n"
+    )
+
+
+def test_what_is_asked_of_a_kernel_that_has_it(
+    start: Callable[[Kernel], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ruleset = bytes(16) + (3).to_bytes(8, sys.byteorder)
+    assert start(Kernel(6, 9, 0, 0)) == [
+        ASKED,
+        ("syscall", 444, ruleset, 24, 0),
+        ("prctl", 38, 1, 0, 0, 0),
+        ("syscall", 446, 9, 0),
+        ("close", 9),
+        STARTED,
+    ]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    "answers", [(7, OSError(errno.EINVAL, "")), (7, 9, -1), (7, 9, 0, OSError(errno.EPERM, ""))]
+)
+def test_a_kernel_that_has_it_and_refuses_it_gets_no_server(
+    answers: tuple[int | OSError, ...], start: Callable[[Kernel], Any]
+) -> None:
+    kernel = Kernel(*answers)
+    with pytest.raises(OSError, match=r"\[Errno"):
+        start(kernel)
+    assert STARTED not in kernel.asked
