@@ -111,7 +111,7 @@ def test_termination_protection_is_told_with_its_fix_and_is_no_success(
     assert remains.counts["instances"] == 1
     assert remains.left[0] == (
         f"instances: {machine['InstanceId']} in us-east-1 (termination protection is on: "
-        "aws ec2 modify-instance-attribute --no-disable-api-termination)"
+        "aws ec2 modify-instance-attribute --no-disable-api-termination --region us-east-1 --instance-id ID)"
     )
     kept = "kept, as it ends in time what is left"
     assert [line for line in remains.left if kept in line] == [

@@ -214,7 +214,7 @@ def test_what_is_not_stopped_is_refused_before_anything_is_asked_for(
         (
             {"stop_protected": True},
             "{key} cannot be stopped: stop protection is on.",
-            "Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
+            "Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --region us-east-1 --instance-id ID",
         ),
         (
             {"root_device": "instance-store"},

@@ -58,7 +58,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, ...]]:
     monkeypatch.setattr(session, "run", run)
     monkeypatch.setattr(session, "open_tunnel", open_tunnel)
     monkeypatch.setattr(tunnels, "free_port", lambda wanted: wanted + 7)
-    monkeypatch.setattr(tunnels, "wait_open", lambda tunnel, path: calls.append(("open", tunnel.local_port)))
+    monkeypatch.setattr(
+        tunnels, "wait_open", lambda tunnel, path, region: calls.append(("open", tunnel.local_port))
+    )
     return calls
 
 
@@ -177,10 +179,11 @@ def test_a_tunnel_whose_process_ended_is_not_waited_for(tmp_path: Path) -> None:
     tunnel = Tunnel(instance_id="i-1", local_port=1, holder=holder)
     tunnel.write(tmp_path / "tunnel.json")
     with pytest.raises(HostError) as error:
-        tunnels.wait_open(tunnel, tmp_path / "tunnel.json")
+        tunnels.wait_open(tunnel, tmp_path / "tunnel.json", "us-east-1")
     assert (error.value.message, error.value.hint) == (
         "Session Manager opened no tunnel.",
-        f"Read why: cat {tmp_path}/tunnel.log; or check: aws ssm describe-instance-information",
+        f"Read why: cat {tmp_path}/tunnel.log; or check: aws ssm describe-instance-information "
+        "--region us-east-1",
     )
 
 

@@ -215,7 +215,7 @@ def network_found(order: Order, region: str, nets: dict[str, region_offer.Subnet
     """Whether there is a subnet, and whether the machine can reach AWS from it."""
     if not nets:
         missing = f"none of {', '.join(order.subnet_ids)}" if order.subnet_ids else "no default VPC"
-        fix = "Make one (aws ec2 create-default-vpc) or name a subnet: --subnet-id"
+        fix = f"Make one (aws ec2 create-default-vpc --region {region}) or name a subnet: --subnet-id"
         return [failed("network", region, missing, fix)]
     if len({subnet.vpc_id for subnet in nets.values()}) > 1:
         return [failed("network", region, "the subnets are in several VPCs", "Name subnets of one VPC.")]

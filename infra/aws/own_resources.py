@@ -59,7 +59,8 @@ def role_found(aws: Aws, order: Order, asked: Request, account: str) -> list[Fin
             ]
         return [warning("roles", region, f"{named}: not shown ({refused.code})", UNSEEN)]
     if asked.operation == "GetInstanceProfile" and not answer["InstanceProfile"]["Roles"]:
-        fix = "Add one: aws iam add-role-to-instance-profile"
+        name = named.rpartition("/")[2]
+        fix = f"Add one: aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name ROLE"
         return [failed("roles", region, f"{named} holds no role", fix)]
     return []
 
@@ -100,7 +101,7 @@ def groups_found(order: Order, region: str, rows: list[dict[str, Any]], vpcs: se
     """Whether each is there, in the VPC of the subnets, and lets the machines of one server talk."""
     missing = sorted(set(order.security_group_ids) - {row["GroupId"] for row in rows})
     if missing:
-        fix = "Name those of this region and account: aws ec2 describe-security-groups"
+        fix = f"Name those of this region and account: aws ec2 describe-security-groups --region {region}"
         return [failed("network", region, f"{', '.join(missing)} is not there", fix)]
     away = [f"{row['GroupId']} is of {row['VpcId']}" for row in rows if vpcs and row["VpcId"] not in vpcs]
     if away:
@@ -142,12 +143,26 @@ def key_found(aws: Aws, order: Order, region: str) -> list[Finding]:
         described = aws.ask(key_request(order, region))["KeyMetadata"]
     except Refused as refused:
         if refused.kind == "gone":
-            return [failed("volume", region, f"{key} is no key there", "See yours: aws kms list-aliases")]
+            return [
+                failed(
+                    "volume",
+                    region,
+                    f"{key} is no key there",
+                    f"See yours: aws kms list-aliases --region {region}",
+                )
+            ]
         fix = "The launch will tell: EC2 ends a machine whose key it may not use (kms:CreateGrant, kms:Decrypt)."
         return [warning("volume", region, f"{key}: not shown ({refused.code})", fix)]
     state, spec, usage = described["KeyState"], described.get("KeySpec"), described.get("KeyUsage")
     if state != "Enabled":
-        return [failed("volume", region, f"{key} is {state}", "Enable it: aws kms enable-key")]
+        return [
+            failed(
+                "volume",
+                region,
+                f"{key} is {state}",
+                f"Enable it: aws kms enable-key --region {region} --key-id {key}",
+            )
+        ]
     if (spec, usage) != ("SYMMETRIC_DEFAULT", "ENCRYPT_DECRYPT"):
         return [
             failed(

@@ -158,7 +158,8 @@ def unstopped(machines: list[Rented], refused: Refused) -> CorralError | Refused
     if refused.code == "OperationNotPermitted":
         return CloudError(
             f"{', '.join(ids(machines))} cannot be stopped: stop protection is on.",
-            "Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --instance-id ID",
+            f"Take it off: aws ec2 modify-instance-attribute --no-disable-api-stop --region {machines[0].region} "
+            "--instance-id ID",
         )
     if refused.code == "UnsupportedOperation":
         return CloudError(

@@ -369,7 +369,8 @@ def stops_everything(refused: Refused) -> bool:
 def why(refused: Refused) -> str:
     """Why something could not be removed, with the fix where we know it."""
     if refused.code == "OperationNotPermitted":
-        return "termination protection is on: aws ec2 modify-instance-attribute --no-disable-api-termination"
+        there = f"--region {refused.request.region} --instance-id ID"
+        return f"termination protection is on: aws ec2 modify-instance-attribute --no-disable-api-termination {there}"
     return f"{refused.request.action}: {refused.code}"
 
 

@@ -64,17 +64,17 @@ def opened(path: Path, machine: Rented, port: int) -> session.Tunnel:
     local_port = free_port(session.last_port(path, machine.instance_id) or port)
     tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
     try:
-        wait_open(tunnel, path)
+        wait_open(tunnel, path, machine.region)
     except HostError:
         if session.held(path, machine.instance_id):
             raise
         local_port = free_port(local_port + 1)
         tunnel = session.open_tunnel(path, machine.instance_id, machine.region, port, local_port)
-        wait_open(tunnel, path)
+        wait_open(tunnel, path, machine.region)
     return tunnel
 
 
-def wait_open(tunnel: session.Tunnel, path: Path) -> None:
+def wait_open(tunnel: session.Tunnel, path: Path, region: str) -> None:
     """Wait until the tunnel listens. Raises HostError when what holds it ends before, or it takes too long."""
 
     def look() -> Literal["open", "closed", "ended"]:
@@ -87,5 +87,6 @@ def wait_open(tunnel: session.Tunnel, path: Path) -> None:
     if wait.until(look, lambda seen: seen != "closed", pace) != "open":
         raise HostError(
             "Session Manager opened no tunnel.",
-            f"Read why: cat {pasted(path.parent)}/tunnel.log; or check: aws ssm describe-instance-information",
+            f"Read why: cat {pasted(path.parent)}/tunnel.log; or check: aws ssm describe-instance-information "
+            f"--region {region}",
         )

@@ -1,0 +1,93 @@
+"""What a hint tells people to run can be run: each `corral ...` in any text of ours is a verb with flags it has."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from deploy.cli.main import app
+from deploy.cli.verbs import VERBS
+
+ROOT = Path(__file__).parent.parent
+PLACEHOLDER = "X"
+LINE = re.compile(r"\bcorral ([a-z][a-z-]*)\b([^;:,()`'\"|\n]*)")
+# Words that are a value where they follow a verb, and not the sentence going on.
+VALUE = re.compile(rf"{PLACEHOLDER}|[A-Z]{{2,}}(@[A-Z]+)?|~?[/.].*|[a-z0-9]+\.[a-z0-9.]+")
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every text of a file that names a verb, a placeholder where a value comes."""
+    source = path.read_text(encoding="utf-8")
+    tree = ast.parse(source if "corral " in source else "")
+    parts = {id(value) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for value in node.values}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(each.value) if isinstance(each, ast.Constant) else PLACEHOLDER for each in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+def every_text() -> Iterator[str]:
+    """Of the sources, and of the causes and remedies beside them."""
+    for floor in ("infra", "serving", "deploy"):
+        for path in sorted((ROOT / floor).rglob("*.py")):
+            yield from texts(path)
+    for cause in tomllib.loads((ROOT / "serving/vllm/diagnosis.toml").read_text(encoding="utf-8"))["cause"]:
+        yield cause["next"]
+
+
+def wrong_with(verb: str, rest: str) -> list[str]:
+    """What there is not of a line to paste: a verb below another, a flag, a place for a value."""
+    command: Any = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    words = re.split(r"[.?](?: |$)", rest)[0].split()
+    below = getattr(command, "commands", {})
+    if below and words and re.fullmatch("[a-z-]+", words[0]):
+        if words[0] not in below:
+            return [f"{verb} {words[0]}"]
+        command, words = below[words[0]], words[1:]
+    elif "run" in below:  # what is meant without a verb below it
+        command = below["run"]
+    options = {name: each for each in command.params for name in (*each.opts, *each.secondary_opts)}
+    flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
+    unknown = [f"{verb} {flag}" for flag in flags if flag not in {*options, "--help"}]
+    room = sum(
+        1e9 if each.nargs < 0 else each.nargs for each in command.params if each.param_type_name == "argument"
+    )
+    values = 0
+    for word in words:
+        if not VALUE.fullmatch(word):
+            break
+        values += 1
+    return [*unknown, *([f"{verb} takes no {words[room]}"] if values > room else [])]
+
+
+def test_every_line_to_paste_can_be_run() -> None:
+    lines = [(match[1], match[2]) for text in every_text() for match in LINE.finditer(text)]
+    told = [(verb, rest) for verb, rest in lines if verb in VERBS]
+    assert {wrong for verb, rest in set(told) for wrong in wrong_with(verb, rest)} == set()
+    assert len(set(told)) > 100
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("down X --targt ec2", ["down --targt"]),
+        ("hosts check X", ["hosts check"]),
+        ("stop NAME HOST", ["stop takes no HOST"]),
+        ("iam-policy FILE", ["iam-policy takes no FILE"]),
+        ("logs -f X.", []),
+        ("hosts show A B C", []),
+        ("status X tells how it is", []),
+        ("prices --refresh --region REGION", []),
+    ],
+)
+def test_a_line_that_cannot_be_run_is_found(line: str, wrong: list[str]) -> None:
+    verb, _, rest = line.partition(" ")
+    assert wrong_with(verb, rest) == wrong
