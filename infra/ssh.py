@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from infra import bounded_process, deadline
-from infra.bounded_process import LastWords, Patience, TooMuch, end, heard, pour
+from infra.bounded_process import MOST_BYTES, LastWords, Patience, TooMuch, end, heard, pour
 from infra.errors import AuthError, CorralError, HostError, UsageError
 from infra.facts import HostFacts, parse, script
 from infra.home import home, is_private, make_folder
@@ -40,6 +40,8 @@ ENDED_WITHIN_S = 1800
 """For what a command does when it has all of its input, such as the first import of an engine."""
 CONTROL_TIMEOUT_S = 30
 """For what the client says of itself, or of a connection it holds."""
+MOST_FACTS_BYTES = 1024 * 1024
+"""Of what a host says of itself."""
 MOST_NOISE_BYTES = 1024 * 1024
 """Of a login, before our command runs."""
 MOST_SAID_BYTES = 65536
@@ -104,7 +106,7 @@ class Host:
 
     def facts(self) -> HostFacts:
         """Read the host; from here on `as_root` knows whether it needs sudo."""
-        facts = parse(self.run(["sh", "-s"], stdin=script().encode()).stdout)
+        facts = parse(self.run(["sh", "-s"], stdin=script().encode(), most_bytes=MOST_FACTS_BYTES).stdout)
         self.privilege = facts.privilege
         return facts
 
@@ -116,24 +118,21 @@ class Host:
         as_root: bool = False,
         check: bool = True,
         timeout_s: float = COMMAND_TIMEOUT_S,
+        most_bytes: int = MOST_BYTES,
     ) -> Done:
         """Run one command; every argument arrives as it is here.
 
-        Raises HostError when the host cannot be reached, does not answer in time, or (with `check`) the command
-        fails; AuthError when it refuses our key.
+        Raises HostError when the host cannot be reached, does not answer in time, says too much, or (with `check`) the
+        command fails; AuthError when it refuses our key.
         """
-        marker = secrets.token_hex(8)
-        timeout_s = deadline.left_s(timeout_s)
+        marker, left_s = secrets.token_hex(8), deadline.left_s(timeout_s)
+        argv = self._argv(self._as_root(command) if as_root else command, marker)
         try:
-            done = answered(
-                self._argv(self._as_root(command) if as_root else command, marker), stdin, timeout_s
-            )
+            done = answered(argv, stdin, left_s, most_bytes)
         except subprocess.TimeoutExpired:
-            raise self._silent(timeout_s) from None
+            raise self._silent(deadline.told_s(timeout_s, left_s)) from None
         except TooMuch:
             raise self._endless() from None
-        except FileNotFoundError:
-            raise no_client() from None
         return self._done(command, marker, done, check)
 
     def write(self, files: Iterable[HostFile]) -> None:
@@ -147,7 +146,7 @@ class Host:
     def send(self, pack: Callable[[IO[bytes]], None], command: Sequence[str]) -> None:
         """Run a command as root with what `pack` writes as its input; for what is too large to hold in memory."""
         marker = secrets.token_hex(8)
-        with subprocess.Popen(
+        with started(
             self._argv(self._as_root(command), marker),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -182,7 +181,7 @@ class Host:
 
     def _lines(self, command: Sequence[str], patience: Patience, is_followed: bool) -> Iterator[str]:
         marker = secrets.token_hex(8)
-        with subprocess.Popen(
+        with started(
             self._argv(self._as_root(command), marker),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -205,7 +204,7 @@ class Host:
                 code = process.wait(COMMAND_TIMEOUT_S) or (0 if is_begun else SSH_FAILED)
             except (TimeoutError, subprocess.TimeoutExpired):
                 end(process)
-                raise self._silent(patience.most_s) from None
+                raise self._silent(deadline.told_s(COMMAND_TIMEOUT_S, patience.most_s)) from None
             except BaseException:
                 end(process)
                 raise
@@ -229,21 +228,21 @@ class Host:
             "--",
             self.destination,
         ]
-        timeout_s = deadline.left_s(FORWARD_TIMEOUT_S)
+        left_s = deadline.left_s(FORWARD_TIMEOUT_S)
         try:
             # Its output goes to a file: a pipe would stay open with the client that goes on in the background.
             with scratch(MOST_SAID_BYTES) as said:
                 done = subprocess.run(
-                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=timeout_s, check=False
+                    argv, stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=left_s, check=False
                 )
                 said.seek(0)
                 if done.returncode:
                     complaint = said.read().rstrip(b"\0").decode(errors="replace")
                     raise self._refused(["forward"], SSH_FAILED, complaint)
         except subprocess.TimeoutExpired:
-            raise self._silent(timeout_s) from None
-        except FileNotFoundError:
-            raise no_client() from None
+            raise self._silent(deadline.told_s(FORWARD_TIMEOUT_S, left_s)) from None
+        except OSError as error:
+            raise no_client(error) from None
 
     def close_forward(self, local_port: int) -> None:
         """End what `forward` began; nothing happens where it did not."""
@@ -271,8 +270,6 @@ class Host:
                 f"OpenSSH does not tell from its configuration who {self.destination} is.",
                 f"Try it by hand: ssh -G {self.destination}",
             ) from None
-        except FileNotFoundError:
-            raise no_client() from None
         if done.returncode:
             raise self._refused(["ssh"], SSH_FAILED, done.stderr.decode(errors="replace"))
         said = done.stdout.decode(errors="replace").splitlines()
@@ -287,7 +284,7 @@ class Host:
         argv = [*client(self._socket(local_port)), "-O", order, "--", self.destination]
         try:
             return answered(argv, b"", deadline.left_s(CONTROL_TIMEOUT_S)).returncode
-        except (subprocess.TimeoutExpired, TooMuch, FileNotFoundError):
+        except (subprocess.TimeoutExpired, TooMuch, HostError):
             return SSH_FAILED
 
     def _socket(self, local_port: int | None = None) -> Path:
@@ -359,18 +356,28 @@ class Host:
         )
 
 
-def answered(argv: Sequence[str], stdin: bytes, timeout_s: float) -> "subprocess.CompletedProcess[bytes]":
-    """Run the client. Raises FileNotFoundError, TooMuch, or subprocess.TimeoutExpired; then it has been ended."""
+def answered(
+    argv: Sequence[str], stdin: bytes, timeout_s: float, most_bytes: int = MOST_BYTES
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the client. Raises HostError, TooMuch, or subprocess.TimeoutExpired; then it has been ended."""
     with scratch() as given:
         given.write(stdin)
         given.seek(0)
-        with subprocess.Popen(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with started(argv, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
             try:
-                said = heard(process, timeout_s)
+                said = heard(process, timeout_s, most_bytes)
             except BaseException:
                 process.kill()
                 raise
             return subprocess.CompletedProcess(argv, process.returncode, *said)
+
+
+def started(argv: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
+    """The client, begun. Raises HostError where this machine cannot."""
+    try:
+        return subprocess.Popen(argv, **pipes)
+    except OSError as error:
+        raise no_client(error) from None
 
 
 UNPACK = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/")
@@ -425,8 +432,12 @@ def scratch(most_bytes: int | None = None) -> IO[bytes]:
     return file
 
 
-def no_client() -> HostError:
-    """This machine has no ssh."""
+def no_client(error: OSError) -> HostError:
+    """This machine has no ssh, or none that can be started."""
+    if not isinstance(error, FileNotFoundError):
+        return HostError(
+            f"ssh cannot be started on this machine: {error.strerror}.", "Try it by hand: ssh -V"
+        )
     return HostError(
         "There is no ssh on this machine.", "Install OpenSSH's client: apt-get install openssh-client"
     )

@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +44,15 @@ def every_text() -> Iterator[str]:
         yield cause["next"]
 
 
+@cache
+def verbs() -> Any:
+    """Each verb as the program knows it."""
+    return typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
 def wrong_with(verb: str, rest: str) -> list[str]:
     """What there is not of a line to paste: a verb below another, a flag, a place for a value."""
-    command: Any = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = verbs()[verb]
     words = re.split(r"[.?](?: |$)", rest)[0].split()
     below = getattr(command, "commands", {})
     if below and words and re.fullmatch("[a-z-]+", words[0]):
@@ -58,7 +65,9 @@ def wrong_with(verb: str, rest: str) -> list[str]:
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
     unknown = [f"{verb} {flag}" for flag in flags if flag not in {*options, "--help"}]
     room = sum(
-        1e9 if each.nargs < 0 else each.nargs for each in command.params if each.param_type_name == "argument"
+        1000 if each.nargs < 0 else each.nargs
+        for each in command.params
+        if each.param_type_name == "argument"
     )
     values = 0
     for word in words:

@@ -1,5 +1,6 @@
 """The SSH door against a stand-in for `ssh`: it runs what would reach the login shell, or fails as OpenSSH does."""
 
+import json
 import math
 import os
 import selectors
@@ -12,6 +13,7 @@ from typing import IO, Any
 import pytest
 
 from deploy.cli.main import run
+from deploy.targets.ssh import egress
 from infra import bounded_process, deadline, ssh
 from infra.bounded_process import Patience
 from infra.errors import AuthError, CorralError, HostError, UsageError
@@ -484,6 +486,74 @@ def test_a_complaint_is_told_by_one_line_of_it(fake_ssh: Path) -> None:
 def test_a_host_gets_no_more_than_what_is_left(fake_ssh: Path) -> None:
     with deadline.within(0.2), pytest.raises(HostError, match="gpu-1 did not answer within 0 s"):
         Host("gpu-1").run(["sleep", "60"])
+
+
+@pytest.mark.parametrize("more", ["hostname", "the list of what it carries"])
+def test_what_a_host_says_of_itself_is_short(
+    more: str,
+    fake_ssh: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "facts").write_text((Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text())
+    words = 'for line in "$@"; do :; done; eval "${line%%;*}"; case $line in *is-active*) is_list=yes;; esac'
+    long = "head -c 2000000 /dev/zero | tr '\\0' x"
+    flood = {
+        "hostname": f"printf 'hostname '; {long}; echo",
+        "the list of what it carries": f'[ -z "$is_list" ] || {long}',
+    }
+    write(fake_ssh, f"#!/bin/sh\n{words}\ncat {tmp_path}/facts\n{flood[more]}\n")
+    assert run(["hosts", "show", "gpu-1"]) == 11
+    assert capsys.readouterr().err.startswith(f"error: {ENDLESS}")
+
+
+def test_what_is_no_name_of_a_deployment_is_none_that_a_host_carries(
+    fake_ssh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "facts").write_text((Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text())
+    words = 'for line in "$@"; do :; done; eval "${line%%;*}"'
+    said = "../../x active\\n\\n  \\n--yes active\\nA active\\ngood-1 active\\n"
+    answers = f"case $line in *is-active*) printf '{said}';; *flock*) ;; *) cat {tmp_path}/facts;; esac"
+    write(fake_ssh, f"#!/bin/sh\n{words}\n{answers}\n")
+    assert run(["hosts", "show", "gpu-1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hosts"][0]["deployments"] == {"good-1": "active"}
+
+
+@pytest.mark.parametrize(
+    ("said", "asker"),
+    [
+        ("192.0.2.7", "192.0.2.7:9"),
+        ("fe80::7%eth0", "[fe80::7]:9"),
+        ("", None),
+        ("--help", None),
+        ("a b", None),
+        ("1.2.3.4\n5.6.7.8", None),
+        ("x" * 200_000, None),
+    ],
+    ids=["IPv4", "IPv6", "nothing", "an option", "words", "two", "a flood"],
+)
+def test_where_we_come_from_is_an_address_or_is_not_tried(
+    said: str, asker: str | None, fake_ssh: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "said").write_text(said)
+    words = 'for line in "$@"; do :; done; eval "${line%%;*}"'
+    write(fake_ssh, f"#!/bin/sh\n{words}\ncat {tmp_path}/said\n")
+    assert egress.default_destinations(Host("gpu-1")) == (*egress.PUBLIC, *([asker] if asker else []))
+
+
+def test_an_ssh_that_cannot_be_started_is_told(fake_ssh: Path) -> None:
+    with pytest.raises(HostError) as caught:
+        Host("gpu-1").run(["echo", "x" * 200_000])
+    message = "ssh cannot be started on this machine: Argument list too long."
+    assert (caught.value.message, caught.value.hint) == (message, "Try it by hand: ssh -V")
+
+
+def test_a_host_that_comes_last_is_told_by_the_time_of_all(fake_ssh: Path) -> None:
+    clock = iter([0.0, 89.9])
+    with deadline.within(90, lambda: next(clock)), pytest.raises(HostError) as caught:
+        Host("gpu-1").run(["sleep", "60"])
+    assert caught.value.message == "gpu-1 did not answer within 90 s."
 
 
 def test_what_a_host_says_of_itself_moves_no_cursor(

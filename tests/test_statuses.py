@@ -148,7 +148,9 @@ def test_a_host_that_takes_its_time_with_each_answer_holds_no_verb_for_longer_th
 ) -> None:
     clock = Clock()
 
-    def slow(argv: list[str], stdin: bytes, timeout_s: float) -> subprocess.CompletedProcess[bytes]:
+    def slow(
+        argv: list[str], stdin: bytes, timeout_s: float, *more: int
+    ) -> subprocess.CompletedProcess[bytes]:
         clock.now_s += min(SLOW_S, timeout_s)
         if timeout_s < SLOW_S:
             raise subprocess.TimeoutExpired(argv, timeout_s)

@@ -88,14 +88,14 @@ def post(endpoint: Endpoint, path: str, body: dict[str, Any], timeout_s: float) 
 
 def ask(endpoint: Endpoint, method: str, path: str, body: dict[str, Any] | None, timeout_s: float) -> Answer:
     """The whole answer to one question."""
-    timeout_s = deadline.left_s(timeout_s)
+    left_s = deadline.left_s(timeout_s)
     key = key_in(endpoint.api_key_file) if endpoint.api_key_file else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        with closing(HttpDoor(endpoint.base_url, headers, timeout_s)) as door:
+        with closing(HttpDoor(endpoint.base_url, headers, left_s)) as door:
             return door.ask(method, path, body)
     except NoAnswer as error:
-        raise unanswered(endpoint.base_url, timeout_s, error) from None
+        raise unanswered(endpoint.base_url, deadline.told_s(timeout_s, left_s), error) from None
 
 
 def unanswered(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:

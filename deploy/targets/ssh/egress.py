@@ -66,8 +66,9 @@ def look_at(deployment: Deployment, host: Host, destinations: tuple[str, ...]) -
 
 
 def default_destinations(host: Host) -> tuple[str, ...]:
-    """Public ones, and where we come from: even a host without internet has a way to that."""
-    asker = host.run(["sh", "-c", 'echo "${SSH_CONNECTION%% *}"']).stdout.strip().partition("%")[0]
+    """Public ones, and where we come from, if it says so: even a host without internet has a way to that."""
+    said = host.run(["sh", "-c", 'echo "${SSH_CONNECTION%% *}"']).stdout.strip().partition("%")[0]
+    asker = said if hosts.is_address(said) else ""
     near = f"[{asker}]:{ASKER_PORT}" if ":" in asker else f"{asker}:{ASKER_PORT}"
     return (*PUBLIC, near) if asker else PUBLIC
 

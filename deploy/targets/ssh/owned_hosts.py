@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from deploy.targets.deployment import Deployment, checked_name, folder
+from deploy.targets.deployment import NAME_PATTERN, Deployment, checked_name, folder
 from deploy.targets.place import LOOK_S
 from deploy.targets.ssh import operators
 from deploy.targets.ssh.operators import Owner
@@ -17,6 +17,7 @@ from serving.vllm.serve_options import argv, refuse_unsafe
 
 # A record is a plan and some lines; a host may say anything.
 LARGEST_RECORD_BYTES = 4 * 2**20
+LARGEST_LIST_BYTES = 2**18
 
 LIST_SCRIPT = """\
 for record in /opt/corral/*/record.json; do
@@ -140,8 +141,9 @@ def _state(destination: str) -> HostState:
     with deadline.within(LOOK_S):
         facts = host.facts()
         is_root = facts.privilege != "none"
-        lines = host.run(["sh", "-c", LIST_SCRIPT], as_root=is_root).stdout.splitlines()
-        carried = dict(line.partition(" ")[::2] for line in lines)
+        said = host.run(["sh", "-c", LIST_SCRIPT], as_root=is_root, most_bytes=LARGEST_LIST_BYTES).stdout
+        listed = dict(line.partition(" ")[::2] for line in said.splitlines())
+        carried = {name: active for name, active in listed.items() if NAME_PATTERN.fullmatch(name)}
         owners = operators.owners(tuple(carried), host) if is_root and carried else {}
     return HostState(host=destination, facts=facts, deployments=carried, owners=owners)
 
