@@ -1,15 +1,19 @@
 """The catalogue: every GPU and EC2 type we know, and the reading of what a user calls a machine."""
 
 import re
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
 from infra.data import shipped_table
 from infra.errors import HostError, UsageError
 from infra.hardware import Gpu, Machine, owned
+from infra.own_gpus import EXAMPLE, own_gpus, plain
 
 MAX_GPUS = 64
 VENDOR = re.compile(r"^(nvidia\s+)?(tesla\s+)?", re.IGNORECASE)
+DESCRIBE = f"Describe another: --gpu '{EXAMPLE}'"
+COUNTED = re.compile(r"\s*([0-9]{1,4})\s*[xX×*]\s*(\S.*)")
 
 
 def machine(name: str) -> Machine:
@@ -17,15 +21,20 @@ def machine(name: str) -> Machine:
     types = ec2_types()
     if name in types:
         return types[name]
-    count, _, what = name.partition("x")
-    if re.fullmatch(r"[0-9]{1,4}", count) and what:
-        return several(name, int(count), what)
-    raise unknown(name)
+    if counted := COUNTED.fullmatch(name):
+        return several(name, int(counted[1]), counted[2].strip())
+    raise unknown(name, name)
 
 
 def gpus() -> dict[str, Gpu]:
-    """Every GPU of the catalogue by its name."""
-    return dict(loaded()[0])
+    """Every GPU of the catalogue, and each that the user describes, by its name."""
+    shipped = loaded()[0]
+    return shipped | own_gpus({plain(alias): gpu.name for alias, gpu in named(shipped)})
+
+
+def listed_gpus() -> tuple[Gpu, ...]:
+    """Those that are ranked where no machine is named."""
+    return tuple(gpu for gpu in gpus().values() if gpu.listed)
 
 
 def ec2_types() -> dict[str, Machine]:
@@ -41,7 +50,7 @@ def ec2_types_with(family: str) -> tuple[Machine, ...]:
 
 def gpu_called(name: str) -> Gpu | None:
     """Find a GPU by its name or an alias, in any case and with spaces or hyphens."""
-    return by_alias().get(plain(name))
+    return next((gpu for alias, gpu in named(gpus()) if plain(alias) == plain(name)), None)
 
 
 def gpu_reported(name: str, memory_mib: int | None) -> Gpu:
@@ -49,13 +58,15 @@ def gpu_reported(name: str, memory_mib: int | None) -> Gpu:
 
     Raises HostError for any other: a name that only contains a known one, a slice, a part of a card.
     """
-    gpu = by_nvml_name().get(bare(name))
+    gpu = gpu_of_nvml(name)
     reported = "no memory" if memory_mib is None else f"{memory_mib:,} MiB"
     if gpu is None:
         raise HostError(
             f"{name}, which reports {reported}, is no whole GPU that corral knows.",
-            f"Plan for one of about its memory and speed by name (--on 1xL40S). GPUs: {', '.join(gpus())}.",
+            f"{DESCRIBE}; with nvml_names, in gpus.toml of corral's home, it is known here too.",
         )
+    if gpu.unified and memory_mib is None:
+        return gpu
     least, most = nvml_memory()
     if memory_mib is None or not least * gpu.memory_mib <= memory_mib <= most * gpu.memory_mib:
         raise HostError(
@@ -65,17 +76,28 @@ def gpu_reported(name: str, memory_mib: int | None) -> Gpu:
     return gpu
 
 
+def check_nvidia(gpu: str) -> None:
+    """Raise UsageError for a GPU, by its name, that corral plans for and neither prepares nor serves."""
+    known = gpus().get(gpu)
+    if known and known.vendor != "nvidia":
+        raise UsageError(
+            f"{gpu} is AMD's: corral plans for it, and prepares, serves and exports for NVIDIA's alone (driver, CUDA, "
+            "NVIDIA's container runtime).",
+            "Start it by hand in vLLM's ROCm image, with what the plan's serve says: corral size ... --json",
+        )
+
+
 def several(name: str, count: int, what: str) -> Machine:
     """COUNTxGPU or COUNTxEC2TYPE as a machine."""
-    types, gpu = loaded()[1], gpu_called(what)
+    types, gpu = ec2_types(), gpu_called(what)
     if not 1 <= count <= MAX_GPUS:
         raise UsageError(
             f"{name}: {count} is not a number of machines to plan for.", f"Use 1 to {MAX_GPUS}: 8xH100"
         )
     if what in types:
-        return types[what].model_copy(update={"name": name, "hosts": count})
+        return types[what].model_copy(update={"name": f"{count}x{what}", "hosts": count})
     if gpu is None:
-        raise unknown(name)
+        raise unknown(name, what, count)
     if count > gpu.max_per_host and count % gpu.max_per_host:
         raise UsageError(
             f"{name}: {count} GPUs do not make equal hosts of {gpu.max_per_host}.",
@@ -84,19 +106,49 @@ def several(name: str, count: int, what: str) -> Machine:
     return owned(gpu, count)
 
 
-def unknown(name: str) -> UsageError:
-    """Say what a machine may be called, with the nearest names."""
+def unknown(name: str, what: str, count: int | None = None) -> UsageError:
+    """Why there is no such machine, and what it may be called; never another GPU than the one that was named."""
+    if meant := ambiguous().get(plain(what)):
+        choices = tuple(f"{count or 8}x{gpu}" for gpu in meant)
+        return UsageError(f"{name} is ambiguous: {' or '.join(choices)}?", f"Say which: --on {choices[0]}")
+    if gpu := gpu_called(what):
+        return UsageError(f"{name} is a GPU, and not how many.", f"For example: 1x{gpu.name} or 8x{gpu.name}")
+    if why := not_planned_for(what):
+        return UsageError(f"{name} is not planned for: {why}.", known_machines())
+    return UsageError(f"{name!r} is not a machine corral knows.{did_you_mean(name)}", known_machines())
+
+
+def did_you_mean(name: str) -> str:
+    """EC2 types of the very family, or the count put before the GPU: nothing that has another GPU."""
     from difflib import get_close_matches
 
-    known = [*loaded()[1], *(f"8x{gpu}" for gpu in loaded()[0])]
-    near = get_close_matches(name, known, n=3, cutoff=0.6)
-    meant = f" Did you mean {' or '.join(near)}?" if near else ""
-    why = refused_families().get(name.partition(".")[0])
-    said = f"{name} is not planned for: {why}." if why else f"{name!r} is not a machine corral knows."
-    return UsageError(
-        f"{said}{meant}",
-        f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {', '.join(loaded()[0])}.",
-    )
+    family = name.partition(".")[0]
+    types = [each for each in loaded()[1] if each.partition(".")[0] == family]
+    near = get_close_matches(name, types, n=3, cutoff=0.6) if "." in name else []
+    turned = re.fullmatch(r"(\S.*?)\s*[xX×*]\s*([0-9]{1,4})", name)
+    if turned and (gpu := gpu_called(turned[1])):
+        near = [f"{turned[2]}x{gpu.name}"]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def known_machines() -> str:
+    """What a machine may be called."""
+    return f"Use an EC2 type (g5.12xlarge), COUNTxGPU (2xA100-80GB) or local; GPUs: {', '.join(gpus())}. {DESCRIBE}"
+
+
+def not_planned_for(what: str) -> str | None:
+    """Why an EC2 type or an accelerator is deliberately not in the catalogue; None where nothing is known of it."""
+    if why := refused_families().get(what.partition(".")[0].lower()):
+        return why
+    table = shipped_table("infra", "catalog.toml")["accelerators"]
+    return next((str(why) for names, why in table.items() if re.fullmatch(names, plain(what))), None)
+
+
+@cache
+def ambiguous() -> dict[str, tuple[str, ...]]:
+    """Plain names that people give to several GPUs."""
+    table = shipped_table("infra", "catalog.toml")["ambiguous"]
+    return {plain(name): tuple(gpus) for name, gpus in table.items()}
 
 
 @cache
@@ -130,16 +182,16 @@ def ec2_type(name: str, row: dict[str, Any], gpu_models: dict[str, Gpu]) -> Mach
     )
 
 
-@cache
-def by_alias() -> dict[str, Gpu]:
+def named(models: Mapping[str, Gpu]) -> Iterator[tuple[str, Gpu]]:
     """Every way to write a GPU's name."""
-    return {plain(alias): gpu for gpu in loaded()[0].values() for alias in (gpu.name, *gpu.aliases)}
+    for gpu in models.values():
+        for alias in (gpu.name, *gpu.aliases):
+            yield alias, gpu
 
 
-@cache
-def by_nvml_name() -> dict[str, Gpu]:
-    """Every GPU by the names NVML has for it."""
-    return {bare(name): gpu for gpu in loaded()[0].values() for name in gpu.nvml_names}
+def gpu_of_nvml(name: str) -> Gpu | None:
+    """The GPU that NVML calls so."""
+    return next((gpu for gpu in gpus().values() if bare(name) in map(bare, gpu.nvml_names)), None)
 
 
 @cache
@@ -152,8 +204,3 @@ def nvml_memory() -> tuple[float, float]:
 def bare(name: str) -> str:
     """NVML's name without the vendor, in lower case; nothing else is taken from it."""
     return VENDOR.sub("", name.strip()).lower()
-
-
-def plain(name: str) -> str:
-    """A name without case, spaces, hyphens and the vendor."""
-    return re.sub(r"[\s_-]|nvidia", "", name.lower())

@@ -15,6 +15,11 @@ def shipped_table(package: str, name: str) -> dict[str, Any]:
     return tomllib.loads(shipped_text(package, name))
 
 
+def table_of(text: str) -> dict[str, Any]:
+    """A TOML text that a user wrote. Raises ValueError, which says where it is none."""
+    return tomllib.loads(text)
+
+
 def shipped_text(package: str, name: str) -> str:
     """A file of a package as it is. Raises FileNotFoundError."""
     return files(package).joinpath(name).read_text(encoding="utf-8")

@@ -8,6 +8,7 @@ from infra.record import Record
 
 Link = Literal["none", "pcie", "nvlink"]
 Kind = Literal["ec2", "owned", "local"]
+Vendor = Literal["nvidia", "amd"]
 
 GIB = 2**30
 
@@ -18,6 +19,7 @@ class Gpu(Record):
     name: str
     family: str
     """The name people use for it, whatever its memory: A100-40GB and A100-80GB are both A100."""
+    vendor: Vendor = "nvidia"
     aliases: tuple[str, ...] = ()
     nvml_names: tuple[str, ...] = ()
     """What NVML calls it, whole, without the vendor."""
@@ -38,6 +40,10 @@ class Gpu(Record):
     link_gb_per_s: float
     """One direction of that link, per GPU."""
     max_per_host: int = 8
+    unified: bool = False
+    """Its memory is the machine's own, and NVML reports none."""
+    listed: bool = True
+    """Whether it is among every machine that is ranked; any other is planned for when it is named."""
     source: str
     checked_on: date
 

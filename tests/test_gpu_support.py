@@ -24,6 +24,19 @@ INT4, A100 = (
     "A100 is taken as an SXM board with NVLink; PCIe cards are slower, and vLLM's memory beside the model less"
     " certain.",
 )
+ROCM = (
+    "AMD's GPUs run vLLM's ROCm build, which corral neither installs nor starts. Memory beside the model, attention "
+    "kernels (Triton or AITER) and speed are planned as on NVIDIA's: never verified there."
+)
+ROCM_INT4 = (
+    "vLLM's chart of quantization by hardware (0.14.0) has no AMD GPU for AWQ, GPTQ or Marlin: 4-bit weights there "
+    "were never verified."
+)
+ECC = "With ECC on, the card has 46,068 MiB: 3 GiB less than planned."
+GB10 = (
+    "GB10's memory is the machine's too, and what the system uses is not vLLM's: a published start of Scout in 4 bits "
+    "took --gpu-memory-utilization 0.78. Its host is arm64."
+)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +50,11 @@ INT4, A100 = (
         ("H100", "nvfp4", "auto", False, (NVFP4.format(9.0),)),
         ("A100-80GB", "int4", "fp8", True, (KV.format(8.0), INT4, A100)),
         ("A100-80GB", "int4", "auto", False, (INT4,)),
+        ("MI300X", "bf16", "auto", True, (ROCM,)),
+        ("MI325X", "fp8", "fp8", True, (ROCM,)),
+        ("MI300X", "int4", "auto", True, (INT4, ROCM, ROCM_INT4)),
+        ("RTX-A6000", "bf16", "auto", True, (ECC,)),
+        ("GB10", "nvfp4", "auto", True, (GB10,)),
     ],
 )
 def test_what_is_known_of_a_gpu_and_a_precision(
@@ -51,3 +69,7 @@ def test_a_gpu_without_bf16_runs_no_precision() -> None:
         "fp8 needs compute capability 8.0 or newer; T4 has 7.5, without BF16 arithmetic."
     )
     assert gpu_support.refusal(gpus()["A100-80GB"], "fp8") is None
+    assert gpu_support.refusal(gpus()["MI300X"], "nvfp4") == (
+        "MI300X cannot run nvfp4: its NVFP4 kernels, Marlin's among them, are NVIDIA's alone."
+    )
+    assert gpu_support.refusal(gpus()["MI300X"], "fp8") is None

@@ -80,9 +80,9 @@ max_position_embeddings = 40960
 checkpoint.bf16 = { repo = "Qwen/Qwen3-235B-A22B", scheme = "bf16", source = "test" }
 checkpoint.fp8 = { repo = "Qwen/Qwen3-235B-A22B-FP8", scheme = "fp8-dynamic", source = "test" }
 """
-MI300X = """
-[gpu.MI300X]
-family = "MI300X"
+MI400X = """
+[gpu.MI400X]
+family = "MI400X"
 memory_mib = 196608
 torch_gib = 191.5
 torch_gib_error = 0.5
@@ -103,7 +103,7 @@ price.qwen3-235b = { input = "0.20", output = "0.60" }
 ROWS = {
     "families.toml": LLAMA3 + QWEN3_MOE,
     "models.toml": LLAMA33_70B + QWEN3_235B,
-    "catalog.toml": MI300X,
+    "catalog.toml": MI400X,
     "hosted_offers.toml": OFFER,
 }
 CACHES = (
@@ -112,7 +112,6 @@ CACHES = (
     models.models,
     sized_model.named,
     catalog.loaded,
-    catalog.by_alias,
     hosted_offers.offers,
 )
 
@@ -277,7 +276,7 @@ def test_a_dense_model_has_no_experts_to_spread(llama: Path) -> None:
 
 
 def test_a_known_model_is_served_under_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
-    found = answer_for("qwen3-235b", "bf16", "4xMI300X", Options())
+    found = answer_for("qwen3-235b", "bf16", "4xMI400X", Options())
     assert (found.fits, found.parallel.tensor, found.kv.max_context_tokens) == (True, 4, 40960)
     assert (found.model, found.serve.served_model_name) == ("qwen3-235b", "qwen3-235b")
     # 94 layers, 4 KV heads over 4 GPUs, 16 tokens: one head's keys and values a layer.

@@ -43,10 +43,20 @@ def corral(
         str | None,
         typer.Option("--profile", help="The AWS profile to use, whatever keys the environment holds."),
     ] = None,
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--gpu",
+            metavar="KEY=VALUE,...",
+            help="A GPU that corral does not know, for COUNTxNAME; repeatable. Also in gpus.toml of CORRAL_HOME.",
+        ),
+    ] = None,
 ) -> None:
     """Exists so that `corral` is always a group of verbs; keeps the switches where every door looks."""
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"
+    if gpu:
+        os.environ["CORRAL_GPUS"] = "\n".join(gpu)
     if profile is not None:
         from infra.aws.profile import use
 
@@ -75,9 +85,9 @@ def fronted(arguments: Sequence[str]) -> list[str]:
     for word in left:
         if word == "--":
             return [*front, *rest, word, *left]
-        if word == "--profile":
+        if word in ("--profile", "--gpu"):
             front += [word, *islice(left, 1)]
-        elif word == "--offline" or word.startswith("--profile="):
+        elif word == "--offline" or word.startswith(("--profile=", "--gpu=")):
             front.append(word)
         else:
             rest.append(word)

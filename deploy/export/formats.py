@@ -16,6 +16,7 @@ from deploy.export import (
     vllm_router,
 )
 from deploy.export.rendering import Ask, Export
+from infra.catalog import check_nvidia
 from infra.errors import DoesNotFit, UsageError
 
 
@@ -56,6 +57,8 @@ def export(name: str, ask: Ask) -> Export:
         raise DoesNotFit(
             f"This plan does not fit: {ask.plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
         )
+    if not FORMATS[name].in_front:
+        check_nvidia(ask.plan.machine.gpu)
     refuse(name, FORMATS[name], ask)
     return FORMATS[name].render(ask)
 

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from deploy.targets.table import PLACES
 from infra import bounded_json
 from infra.argument import Value
+from infra.catalog import check_nvidia
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
 from infra.printable import one_line
@@ -107,11 +108,15 @@ def make(plan: Plan, target: str, name: str | None = None) -> Deployment:
 
 
 def deployment_for(plan: Plan, target: str, name: str | None) -> Deployment:
-    """The deployment of a plan at a place. Raises DoesNotFit for a plan that cannot work."""
+    """The deployment of a plan at a place.
+
+    Raises DoesNotFit for a plan that cannot work, UsageError for GPUs that corral does not serve on.
+    """
     if not plan.fits:
         raise DoesNotFit(
             f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
         )
+    check_nvidia(plan.machine.gpu)
     return make(plan, target, name)
 
 

@@ -186,7 +186,7 @@ def _model(gpu: GpuFacts, plan: Plan, inventory: str) -> Check:
 
 def _known(gpu: GpuFacts) -> Gpu:
     """The catalogue's row. A driver that does not say the memory (N/A) is taken at the name's word."""
-    named = catalog.by_nvml_name().get(catalog.bare(gpu.name))
+    named = catalog.gpu_of_nvml(gpu.name)
     if named and gpu.memory_total_mib is None:
         return named
     return catalog.gpu_reported(gpu.name, gpu.memory_total_mib)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from infra.argument import pasted
-from infra.catalog import ec2_types, gpus, machine
+from infra.catalog import ec2_types, listed_gpus, machine
 from infra.errors import UsageError
 from infra.hardware import Machine, owned
 from infra.prices import ON_DEMAND
@@ -158,7 +158,7 @@ def ranking(name: str, precision: str | None, options: Options) -> Ranking:
 def fitting(subject: SizedModel, options: Options) -> Iterable[Plan]:
     """The plans of a subject that fit, on EC2 and on the smallest owned shapes."""
     yield from on_ec2(subject, options)
-    for gpu in gpus().values():
+    for gpu in listed_gpus():
         shapes = (plan_or_none(subject, owned(gpu, count), options) for count in OWNED_COUNTS)
         smallest = next((plan for plan in shapes if plan and plan.fits), None)
         if smallest:
