@@ -1,5 +1,6 @@
 """vLLM's memory accounting, term by term."""
 
+import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 from infra.catalog import gpus
 from serving.model.memory import Budget, Sizes, Term, activations, budget, device_defaults
 from serving.model.models import model
+from serving.sizing.plan_explained import explained
+from serving.sizing.plan_text import memory_table, utilization
+from serving.sizing.size import on, plan
+from serving.sizing.size_options import Options
+from serving.sizing.sized_model import named
 from serving.vllm.versions import rules
 
 SCOUT = model("scout").architecture
@@ -33,7 +39,7 @@ SIZES = Sizes(
 @pytest.mark.parametrize("row", PEAKS, ids=lambda row: row["model"])
 def test_activations_within_a_fifth_of_a_gib_of_published_peaks(row: dict[str, Any]) -> None:
     shape = SCOUT.model_copy(update={"vocab_size": row["vocab"], "moe_layers": (0,) if row["moe"] else ()})
-    assert activations(shape, SIZES).gib == pytest.approx(row["gib"], abs=0.2)
+    assert activations(shape, rules(), SIZES).gib == pytest.approx(row["gib"], abs=0.2)
 
 
 def test_what_is_left_is_the_budget_without_every_term() -> None:
@@ -156,3 +162,52 @@ def test_a_budget_by_hand() -> None:
     )
     assert (made.kv_gib, made.error_less_gib, made.error_more_gib) == (40.0, 3.0, 1.75)
     assert (made.headroom_gib, made.gib("a"), made.gib("c"), made.gib("d")) == (6.0, 21.0, 3.0, 0)
+
+
+def test_until_0_16_the_profile_pays_for_a_sort_of_the_vocabulary() -> None:
+    """38 bytes of each of 1024 x 202,048 words, known to a tenth; the rest of the peak as ever."""
+    sorts = {
+        version: rules(version).sampler_sorts for version in ("0.8.3", "0.10.0", "0.16.1", "0.17.0", "0.33.0")
+    }
+    assert sorts == {"0.8.3": True, "0.10.0": True, "0.16.1": True, "0.17.0": False, "0.33.0": False}
+    found, sampler = activations(SCOUT, rules("0.16.1"), SIZES), 38 * 1024 * 202_048 / GIB
+    assert (found.gib, found.less_gib, found.more_gib) == pytest.approx(
+        (0.283 + 0.341 + sampler, 0.2 + 0.1 * sampler, 0.2 + 0.1 * sampler)
+    )
+    assert "sorts the vocabulary" in found.source
+
+
+def test_a_measured_kv_cache_of_0_8_3_lies_within_the_band() -> None:
+    """vllm #16118: Maverick FP8 on 8xH100, vLLM's defaults: 9.97 GiB available for the KV cache."""
+    memory = plan(named("maverick", "fp8"), on("8xH100"), Options(vllm_version="0.8.3")).memory
+    least, most = (
+        memory.kv_cache_gib - memory.kv_cache_less_gib,
+        memory.kv_cache_gib + memory.kv_cache_more_gib,
+    )
+    assert (round(least, 1), round(most, 1)) == (8.6, 14.2)
+    assert least < 9.97 < most
+
+
+VERSIONS = ("0.8.3", "0.10.0", "0.10.1", "0.14.0", "0.17.0", "0.20.0", "0.22.0", "0.28.0", "0.33.0")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("more", [{}, {"enforce_eager": True}, {"kv_cache_memory_bytes": 1 << 30}], ids=str)
+def test_the_rows_of_a_plan_add_up_whatever_the_version(version: str, more: dict[str, Any]) -> None:
+    """usable - every row above the KV cache = the KV cache = what its blocks are cut from; so in the derivation."""
+    found = plan(named("scout", "fp8"), on("4xL40S"), Options(vllm_version=version, **more))
+    rows = dict(re.findall(r"^  (\S.*?)  +(-?\d+\.\d\d)\b", memory_table(found), re.MULTILINE))
+    numbers = {name: float(number) for name, number in rows.items()}
+    usable, fixed = numbers[f"usable at {utilization(found)}"], "kv_cache_memory_bytes" in more
+    left = numbers["left of that" if fixed else "KV cache"]
+    assert usable + sum(number for number in numbers.values() if number < 0) == pytest.approx(left, abs=0.03)
+    kv_cache = numbers["KV cache, as asked for"] if fixed else left
+    assert kv_cache == pytest.approx(found.memory.kv_cache_gib, abs=0.006)
+    assert found.kv.num_blocks == pytest.approx(kv_cache * GIB / found.kv.bytes_per_block, rel=0.002)
+    lines = explained(found).partition("\n\n")[0]
+    steps = [float(each) for each in re.findall(r"^  - (\d+\.\d{3}) ", lines, re.MULTILINE)]
+    derived = re.search(r"^  = (\d+\.\d{3}) for the KV cache", lines, re.MULTILINE)
+    assert derived is not None
+    assert found.memory.usable_gib - sum(steps) == pytest.approx(float(derived[1]), abs=0.005)
+    outside_it = {name for name in numbers if name.startswith("outside it: ")}
+    assert outside_it == (set() if rules(version).cuda_graphs_in_budget else {"outside it: CUDA graphs"})

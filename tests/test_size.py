@@ -169,7 +169,7 @@ def test_the_catalogue_has_at_least_twenty_ec2_types() -> None:
 def test_a_fixed_kv_cache_that_does_not_fit_says_what_is_left() -> None:
     found = sized("scout", "int4", "1xH100", kv_cache_memory_bytes=40 << 30)
     assert not found.fits
-    assert found.reason.startswith("--kv-cache-memory-bytes asks for 40.0 GiB per GPU; weights of 60.4 GiB")
+    assert found.reason.startswith("--kv-cache-memory-bytes asks for 40.0 GiB per GPU; weights of 58.8 GiB")
     assert (
         sized("scout", "int4", "1xH100", kv_cache_memory_bytes=4 << 30).kv.num_blocks == (4 << 30) // 786_432
     )

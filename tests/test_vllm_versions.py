@@ -83,6 +83,7 @@ def test_the_rules_of_a_version_are_those_of_the_last_row_before_it() -> None:
         cuda_graphs_in_budget=False,
         reserve="one",
         log="blocks-per-group",
+        sampler_sorts=True,
     )
     assert rules() == Rules(
         version="0.33.0",

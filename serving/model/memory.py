@@ -94,17 +94,27 @@ class Sizes:
 
 def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
     """The memory of one GPU of that kind."""
-    graphs = cuda_graphs(sizes)
-    inside = [weights(sizes), rotary_table(a, sizes), activations(a, sizes), non_torch(gpu, sizes)]
-    outside = [block_tables(rules, sizes)]
-    (inside if rules.cuda_graphs_in_budget else outside).append(graphs)
+    taken = [
+        weights(sizes),
+        rotary_table(a, sizes),
+        activations(a, rules, sizes),
+        non_torch(gpu, sizes),
+        block_tables(rules, sizes),
+        cuda_graphs(sizes),
+    ]
+    after = outside(rules)
     return Budget(
         total_gib=gpu.torch_gib,
         usable_gib=ceil(gpu.torch_gib * GIB * sizes.gpu_memory_utilization) / GIB,
         total_error_gib=gpu.torch_gib_error * sizes.gpu_memory_utilization,
-        inside=tuple(inside),
-        outside=tuple(outside),
+        inside=tuple(term for term in taken if term.name not in after),
+        outside=tuple(term for term in taken if term.name in after),
     )
+
+
+def outside(rules: Rules) -> frozenset[str]:
+    """The terms that a version takes after its profile, outside the budget."""
+    return frozenset({"block_tables"} if rules.cuda_graphs_in_budget else {"block_tables", "cuda_graphs"})
 
 
 def weights(sizes: Sizes) -> Term:
@@ -127,14 +137,16 @@ def rotary_table_gib(a: Architecture, positions: int) -> float:
     return positions * a.head_dim * ROPE_BYTES / GIB
 
 
-def activations(a: Architecture, sizes: Sizes) -> Term:
+def activations(a: Architecture, rules: Rules, sizes: Sizes) -> Term:
     """The peak of the profiling run: mostly the sampler over max_num_seqs rows of the vocabulary."""
     figure = constants()["activation"]
+    sampling = constants()["sorting_sampler"] if rules.sampler_sorts else figure
     body = figure["base_gib"] + (figure["moe_gib"] if a.moe_layers else 0.0)
     body *= max(1.0, sizes.max_num_batched_tokens / figure["tokens"])
-    sampler = figure["bytes_per_sequence_and_word"] * sizes.max_num_seqs * a.vocab_size / GIB
-    more = figure["error_gib"] + (figure["image_error_gib"] if sizes.images else 0.0)
-    return Term("activation", body + sampler, figure["error_gib"], more, figure["source"])
+    sampler = sampling["bytes_per_sequence_and_word"] * sizes.max_num_seqs * a.vocab_size / GIB
+    error = figure["error_gib"] + sampling["error_fraction"] * sampler
+    more = error + (figure["image_error_gib"] if sizes.images else 0.0)
+    return Term("activation", body + sampler, error, more, sampling["source"])
 
 
 def non_torch(gpu: Gpu, sizes: Sizes) -> Term:

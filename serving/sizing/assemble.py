@@ -10,7 +10,7 @@ from serving.model.gpu_support import refusal
 from serving.model.memory import Budget, Term
 from serving.model.weights import Split
 from serving.sizing import plan_notes, reasons
-from serving.sizing.fit import Outcome
+from serving.sizing.fit import Outcome, longest_request
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Throughput, Workload
 from serving.sizing.predict import Predictor, predicted
@@ -37,7 +37,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         reason=refused or (reasons.reason(gpu, outcome) if gpu else reasons.reason_of_ram(taken, outcome)),
         parallel=parallel(outcome.split),
         memory=taken,
-        kv=kv(subject, outcome),
+        kv=kv(case, outcome, refused is not None),
         throughput=throughput,
         price=price,
         region=options.region,
@@ -113,7 +113,7 @@ def memory(outcome: Outcome) -> Memory:
     )
 
 
-def kv(subject: SizedModel, outcome: Outcome) -> Kv:
+def kv(case: Case, outcome: Outcome, refused: bool) -> Kv:
     """The KV cache in blocks, tokens and requests."""
     layout, blocks = outcome.layout, outcome.num_blocks
     return Kv(
@@ -122,7 +122,7 @@ def kv(subject: SizedModel, outcome: Outcome) -> Kv:
         blocks_per_request=layout.blocks_per_request(outcome.length),
         tokens=layout.tokens(outcome.length, blocks),
         max_concurrency=layout.max_concurrency(outcome.length, blocks),
-        max_context_tokens=layout.longest(blocks, subject.architecture.max_position_embeddings),
+        max_context_tokens=0 if refused else longest_request(case),
         block_size=layout.block_size,
     )
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from infra.data import shipped_table
 from infra.hardware import GIB
-from serving.model.kv import Layout, layout
+from serving.model.kv import Layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
 from serving.sizing.cpu_pool import CpuPool
 from serving.sizing.gpu_pool import GpuPool
-from serving.sizing.memory_pool import Case, Knobs, Pool
+from serving.sizing.memory_pool import Case, Knobs, Pool, kv_layout
 from serving.sizing.plan import Verdict
 from serving.vllm.versions import Rules, rules
 
@@ -42,20 +42,69 @@ class Outcome:
 
 
 def best_outcome(case: Case) -> Outcome:
-    """The first way that fits well, else the one that comes nearest to it."""
+    """The first way that fits well, else the best that works, else the one that comes nearest to it."""
     tried: list[Outcome] = []
     for outcome in outcomes(case):
         if good(outcome, case):
             return outcome
         tried.append(outcome)
     working = [outcome for outcome in tried if outcome.verdict != "does not fit"]
-    return max(working, key=quality) if working else tried[0]
+    return max(working, key=quality) if working else nearest(tried)
 
 
 def quality(outcome: Outcome) -> tuple[int, bool, int, float]:
     """Order of the ways that work: surest first, then the longest context that is sure, then the most KV cache."""
     surely = outcome.length if outcome.sure else 0
     return rank(outcome.verdict), outcome.sure, min(surely, GOOD_LENGTH), outcome.kv_gib
+
+
+def nearest(tried: list[Outcome]) -> Outcome:
+    """The one that lacks least; vLLM's defaults where the weights alone are too large in every way."""
+    closest = min(tried, key=lacking_gib)
+    return tried[0] if closest.budget.gib("weights") > closest.budget.usable_gib else closest
+
+
+def lacking_gib(outcome: Outcome) -> float:
+    """GiB per GPU that a way is short of: for a request of its length, or outside the budget."""
+    taken, kv = outcome.budget, outcome.layout
+    request = (kv.blocks_per_request(outcome.length) + 1) * kv.bytes_per_block / GIB
+    outside = taken.headroom_gib if outcome.kv_bytes is None else taken.spare_gib(outcome.kv_gib)
+    return max(0.0, request - outcome.kv_gib) + max(0.0, -outside)
+
+
+def longest_request(case: Case) -> int:
+    """The longest --max-model-len that is planned for on that machine, 0 for none.
+
+    Over every way worth trying and with the rotary table of that length, so that a token more fits in none.
+    """
+    pool, longest = pool_of(case), 0
+    for knobs in reversed(list(pool.ladder())):
+        for split in pool.splits():
+            longest = longest_of(pool, split, knobs, longest)
+    return longest
+
+
+def longest_of(pool: Pool, split: Split, knobs: Knobs, known: int) -> int:
+    """The longest request that one way holds, or `known` where that is longer."""
+    limit, kv = pool.case.subject.architecture.max_position_embeddings, kv_layout(pool, split, knobs)
+
+    def at(length: int) -> Outcome:
+        return at_length(pool, split, knobs, kv, length)
+
+    least = at(known + 1) if known < limit else None
+    if least is None or least.verdict == "does not fit":
+        return known
+    # The blocks of a shorter length hold too much, those of a longer one too little: both close in on the answer.
+    low, high = known + 1, kv.longest(least.num_blocks, limit)
+    while low < high:
+        guess = kv.longest(at(high).num_blocks, high)
+        middle = guess if guess > low else (low + high + 1) // 2
+        found = at(middle)
+        if found.verdict == "does not fit":
+            high = middle - 1
+        else:
+            low, high = middle, min(high, kv.longest(found.num_blocks, high))
+    return low
 
 
 def outcomes(case: Case) -> Iterator[Outcome]:
@@ -91,23 +140,23 @@ def rank(verdict: Verdict) -> int:
 
 
 def outcome(pool: Pool, split: Split, knobs: Knobs) -> Outcome:
-    """One split and one setting of the knobs, with the longest context it holds."""
-    case, version = pool.case, pool.rules
-    kv = layout(
-        case.subject.architecture,
-        version,
-        split,
-        hybrid=version.hybrid and not case.options.disable_hybrid_kv_cache_manager,
-        bytes_per_value=pool.bytes_per_value,
-        max_num_batched_tokens=knobs.max_num_batched_tokens,
-        cpu=case.machine.gpu is None,
-    )
-    tried: list[Outcome] = []
-    for length in pool.lengths():
-        tried.append(at_length(pool, split, knobs, kv, length))
-        if tried[-1].sure:
-            return tried[-1]
-    return next((each for each in reversed(tried) if each.verdict != "does not fit"), tried[-1])
+    """One split and one setting of the knobs, with the longest context it surely holds, else the shortest."""
+    kv = kv_layout(pool, split, knobs)
+    *longer, shortest = pool.lengths()
+    least = at_length(pool, split, knobs, kv, shortest)
+    if least.verdict == "does not fit":
+        return just_a_request(pool, split, knobs, kv) or least
+    more = (at_length(pool, split, knobs, kv, length) for length in longer) if least.sure else ()
+    return next((each for each in more if each.sure), least)
+
+
+def just_a_request(pool: Pool, split: Split, knobs: Knobs, kv: Layout) -> Outcome | None:
+    """With no more context than a request of the workload, where the proposals are too long and it is not."""
+    options = pool.case.options
+    if options.max_model_len is not None:
+        return None
+    made = at_length(pool, split, knobs, kv, options.request_tokens)
+    return None if made.verdict == "does not fit" else made
 
 
 def at_length(pool: Pool, split: Split, knobs: Knobs, kv: Layout, length: int) -> Outcome:
@@ -145,4 +194,5 @@ def verdict(taken: Budget, kv: Layout, length: int, kv_gib: float, kv_fixed: boo
 
 def most_squeezed(case: Case) -> Outcome:
     """The last way tried: everything taken away that may be."""
-    return list(outcomes(case))[-1]
+    pool = pool_of(case)
+    return outcome(pool, pool.splits()[-1], list(pool.ladder())[-1])

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from infra.errors import UsageError
-from infra.hardware import Gpu, Machine
+from infra.hardware import GIB, Gpu, Machine
 from serving.model.kv import Layout
 from serving.model.memory import Budget, Sizes, budget, device_defaults
 from serving.model.weights import Split
-from serving.sizing.memory_pool import Case, Knobs
+from serving.sizing.memory_pool import Case, Knobs, kv_layout
 from serving.sizing.size_options import KvDtype
 from serving.sizing.sized_model import SizedModel, rank_weights
 from serving.vllm.versions import Rules
@@ -46,7 +46,10 @@ class GpuPool:
         return KV_BYTES[self.case.options.kv_cache_dtype]
 
     def ladder(self) -> Iterator[Knobs]:
-        """vLLM's defaults as the user changed them, then one squeeze more each time. What the user fixed stays."""
+        """vLLM's defaults as the user changed them, then one squeeze more each time. What the user fixed stays.
+
+        The defaults are left out where rows of the sampler that nothing runs in would make requests wait.
+        """
         options, version = self.case.options, self.rules
         tokens, seqs = device_defaults(self.gpu)
         batched = options.max_num_batched_tokens or max(tokens, options.max_num_seqs or 0)
@@ -56,17 +59,43 @@ class GpuPool:
             gpu_memory_utilization=options.gpu_memory_utilization or version.gpu_memory_utilization,
             text_only=options.language_model_only or self.case.subject.architecture.vision is None,
         )
-        yield knobs
-        fewer = max(SQUEEZED_SEQS, options.concurrency)
-        if options.max_num_seqs is None and fewer < knobs.max_num_seqs:
-            knobs = squeezed(knobs, f"--max-num-seqs {fewer}", max_num_seqs=fewer)
+        fewer = self.with_fewer(knobs)
+        if fewer == knobs or not 0 < self.held(knobs, knobs.max_num_seqs) < self.wanted:
             yield knobs
+        if fewer != knobs:
+            yield fewer
         if options.gpu_memory_utilization is None and options.kv_cache_memory_bytes is None:
             more = f"--gpu-memory-utilization {SQUEEZED_UTILIZATION}"
             knobs = squeezed(knobs, more, gpu_memory_utilization=SQUEEZED_UTILIZATION)
-            yield knobs
+            yield self.with_fewer(knobs)
         if not knobs.text_only:
-            yield squeezed(knobs, "--language-model-only", text_only=True)
+            knobs = squeezed(knobs, "--language-model-only", text_only=True)
+            yield self.with_fewer(knobs)
+        if self.with_fewer(knobs).max_num_seqs > SQUEEZED_SEQS and options.max_num_seqs is None:
+            yield limited(knobs, SQUEEZED_SEQS)
+
+    @property
+    def wanted(self) -> int:
+        """Requests at once on each copy of the model, were all of the workload's to run."""
+        return -(-self.case.options.concurrency // (self.case.options.data_parallel_size or 1))
+
+    def with_fewer(self, knobs: Knobs) -> Knobs:
+        """With no more sequences than the workload has at once and the KV cache runs: each takes memory from it."""
+        if self.case.options.max_num_seqs is not None:
+            return knobs
+        low, high = SQUEEZED_SEQS, max(SQUEEZED_SEQS, self.wanted)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if self.held(knobs, middle) >= middle else (low, middle - 1)
+        return limited(knobs, low) if low < knobs.max_num_seqs else knobs
+
+    def held(self, knobs: Knobs, seqs: int) -> int:
+        """Requests of the workload that the KV cache holds at once beside that many sequences."""
+        (split,), length = self.splits(), self.case.options.request_tokens
+        kv = kv_layout(self, split, knobs)
+        gib = self.budget(split, replace(knobs, max_num_seqs=seqs), kv, length).kv_gib
+        size = gib * GIB if self.kv_bytes is None else self.kv_bytes
+        return (kv.blocks(size) - 1) // kv.blocks_per_request(length)
 
     def splits(self) -> tuple[Split, ...]:
         """The split to try: the user's, else the widest. Raises UsageError when what the user fixed is not legal."""
@@ -112,6 +141,11 @@ class GpuPool:
 def squeezed(knobs: Knobs, flag: str, **changes: object) -> Knobs:
     """The knobs with one more thing taken away."""
     return replace(knobs, squeezed=(*knobs.squeezed, flag), **changes)  # type: ignore[arg-type]
+
+
+def limited(knobs: Knobs, seqs: int) -> Knobs:
+    """The knobs with fewer sequences, which is the first thing to take away."""
+    return replace(knobs, max_num_seqs=seqs, squeezed=(f"--max-num-seqs {seqs}", *knobs.squeezed))
 
 
 def check_split(split: Split, subject: SizedModel, machine: Machine) -> None:

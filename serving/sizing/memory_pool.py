@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infra.hardware import Machine
-from serving.model.kv import Layout
+from serving.model.kv import Layout, layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
 from serving.sizing.size_options import Options
@@ -64,3 +64,17 @@ class Pool(Protocol):
 
     def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
         """What is taken out of it with that --max-model-len."""
+
+
+def kv_layout(pool: Pool, split: Split, knobs: Knobs) -> Layout:
+    """How the KV cache is cut with that split and those knobs."""
+    case, version = pool.case, pool.rules
+    return layout(
+        case.subject.architecture,
+        version,
+        split,
+        hybrid=version.hybrid and not case.options.disable_hybrid_kv_cache_manager,
+        bytes_per_value=pool.bytes_per_value,
+        max_num_batched_tokens=knobs.max_num_batched_tokens,
+        cpu=case.machine.gpu is None,
+    )

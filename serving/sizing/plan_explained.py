@@ -4,7 +4,7 @@ from math import ceil
 
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
-from serving.sizing.plan_text import NAMES
+from serving.sizing.plan_text import NAMES, budgeted
 
 
 def explained(plan: Plan) -> str:
@@ -23,21 +23,22 @@ def memory(plan: Plan) -> str:
         f"{plan.serve.gpu_memory_utilization} = {m.usable_gib:.3f}",
         f"  checkpoint = {plan.weights_bytes:,} bytes over {gpus(plan)} GPUs, what is replicated counted on each",
     ]
-    lines += [
-        f"  - {term.gib:.3f} {NAMES.get(term.name, term.name)}: {term.source}" for term in counted(plan)
-    ]
-    left = m.kv_cache_gib or m.usable_gib - sum(term.gib for term in counted(plan))
+    inside, after = budgeted(plan)
+    lines += [f"  - {term.gib:.3f} {name(term)}: {term.source}" for term in inside]
+    fixed = plan.serve.kv_cache_memory_bytes is not None
+    left = (not fixed and m.kv_cache_gib) or m.usable_gib - sum(term.gib for term in inside)
     lines.append(
         f"  = {left:.3f} for the KV cache, {m.kv_cache_less_gib:.2f} less if every term is at its worst"
     )
-    outside = [term for term in plan.terms if term.name == "block_tables"]
-    lines += [f"  outside the budget: {term.gib:.3f} block tables: {term.source}" for term in outside]
+    if fixed:
+        lines.append(f"  --kv-cache-memory-bytes gives it {m.kv_cache_gib:.3f} instead")
+    lines += [f"  outside the budget: {term.gib:.3f} {name(term)}: {term.source}" for term in after]
     return "\n".join(lines)
 
 
-def counted(plan: Plan) -> list[Term]:
-    """The terms inside the budget."""
-    return [term for term in plan.terms if term.name != "block_tables"]
+def name(term: Term) -> str:
+    """What a term is called."""
+    return NAMES.get(term.name, term.name.replace("_", " "))
 
 
 def gpus(plan: Plan) -> int:

@@ -1,5 +1,6 @@
 """PURE: what the reader of a plan should know, in sentences with numbers."""
 
+from dataclasses import replace
 from datetime import date
 
 from infra import day
@@ -7,7 +8,7 @@ from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support
-from serving.sizing.fit import Outcome, most_squeezed
+from serving.sizing.fit import Outcome, longest_request, most_squeezed
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Price
 from serving.sizing.size_options import Options
@@ -25,14 +26,14 @@ def notes(
     subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
     assert gpu is not None
     known = [
-        *(fitting_notes(subject, outcome) if fits else failing_notes(case)),
+        *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome)),
         *sold_notes(machine, gpu),
         *gpu_support.notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
         *price_notes(machine, price, options, today or day.today()),
         *idle_notes(machine, outcome),
-        *(hybrid_notes(subject, outcome, options) if fits else ()),
+        *(hybrid_notes(case, outcome) if fits else ()),
     ]
     about_version = version_note(outcome.rules.version)
     return (*known, about_version) if about_version else tuple(known)
@@ -59,26 +60,31 @@ def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:
     return lines
 
 
-def hybrid_notes(subject: SizedModel, outcome: Outcome, options: Options) -> list[str]:
+def hybrid_notes(case: Case, outcome: Outcome) -> list[str]:
     """Short requests pay for the hybrid KV manager and gain nothing; say what doing without it would hold."""
-    chunk = subject.architecture.attention_chunk_size or 0
+    chunk, options = case.subject.architecture.attention_chunk_size or 0, case.options
     groups = outcome.layout.full_groups + outcome.layout.local_groups
     if groups < 2 or options.request_tokens > chunk or outcome.verdict != "fits":
         return []
-    longest = (outcome.num_blocks // groups - 1) * outcome.layout.block_size
+    without = options.model_copy(update={"disable_hybrid_kv_cache_manager": True})
     return [
         f"Requests of up to {chunk:,} tokens gain nothing from the hybrid KV manager. "
         f"--disable-hybrid-kv-cache-manager was measured 1 to 2 ms a token faster (vllm #21761, #46553), "
-        f"and requests could still be {min(longest, subject.architecture.max_position_embeddings):,} tokens long."
+        f"and requests could still be {longest_request(replace(case, options=without)):,} tokens long."
     ]
 
 
-def failing_notes(case: Case) -> list[str]:
-    """How far it is from fitting when squeezed."""
-    last = most_squeezed(case)
+def failing_notes(case: Case, outcome: Outcome) -> list[str]:
+    """How far it is from fitting when squeezed, and how long a request may be there."""
+    last, longest = most_squeezed(case), longest_request(case)
+    lines = []
     if last.knobs.squeezed and last.kv_gib < 0:
-        return [f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU."]
-    return []
+        lines.append(f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU.")
+    if outcome.verdict != "does not fit" or not longest:
+        return lines
+    if longest < case.options.request_tokens:
+        return [*lines, f"Requests of up to {longest:,} tokens, in and out together, would fit."]
+    return [*lines, f"--max-model-len {longest} would fit."]
 
 
 def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:

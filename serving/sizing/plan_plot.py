@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from infra.errors import HostError, UsageError
 from infra.figure import figure
 from serving.sizing.plan import Plan
-from serving.sizing.plan_text import NAMES
+from serving.sizing.plan_text import NAMES, budgeted
 
 if TYPE_CHECKING:
     from infra.figure import Axes, Figure
@@ -45,14 +45,19 @@ def drawn(plan: Plan, made: "Figure") -> "Figure":
 
 def memory_bar(axes: "Axes", plan: Plan) -> None:
     """One GPU's memory from the bottom up, with the budget and the card's end as lines."""
+    inside, after = (
+        [(NAMES[term.name], term.gib) for term in terms if term.name in NAMES] for terms in budgeted(plan)
+    )
+    kv, error = plan.memory.kv_cache_gib, plan.memory.kv_cache_less_gib
+    cache = [(f"KV cache {kv:.2f} (+-{error:.1f})", kv, KV_COLOUR)] if kv else []
+    coloured = [
+        (f"{name} {gib:.2f}", gib, colour)
+        for (name, gib), colour in zip([*inside, *after], COLOURS, strict=False)
+    ]
     bottom = 0.0
-    terms = [(NAMES[term.name], term.gib) for term in plan.terms if term.name in NAMES]
-    for (name, gib), colour in zip(terms, COLOURS, strict=False):
-        axes.bar(0, gib, bottom=bottom, color=colour, label=f"{name} {gib:.2f}")
+    for label, gib, colour in [*coloured[: len(inside)], *cache, *coloured[len(inside) :]]:
+        axes.bar(0, gib, bottom=bottom, color=colour, label=label)
         bottom += gib
-    if plan.memory.kv_cache_gib:
-        kv, error = plan.memory.kv_cache_gib, plan.memory.kv_cache_less_gib
-        axes.bar(0, kv, bottom=bottom, color=KV_COLOUR, label=f"KV cache {kv:.2f} (+-{error:.1f})")
     axes.axhline(plan.memory.usable_gib, color="black", linestyle="--", linewidth=1)
     axes.axhline(plan.memory.total_gib, color="black", linewidth=1)
     axes.set_xlim(-0.6, 0.6)

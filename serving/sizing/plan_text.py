@@ -4,8 +4,10 @@ from pathlib import Path
 
 from infra.argument import pasted
 from infra.columns import table, wrapped
+from serving.model.memory import Term, outside
 from serving.model.models import models
 from serving.sizing.plan import Plan
+from serving.vllm.versions import rules
 
 MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
 
@@ -40,18 +42,28 @@ def memory_table(plan: Plan) -> str:
             error(*2 * (memory.total_error_gib,)),
         ),
     ]
-    rows += [
-        (NAMES[term.name], f"{-term.gib:8.2f}", error(term.less_gib, term.more_gib))
-        for term in plan.terms
-        if term.name != "block_tables"
-    ]
-    left = memory.usable_gib - sum(term.gib for term in plan.terms if term.name != "block_tables")
+    inside, after = budgeted(plan)
+    rows += [(NAMES[term.name], f"{-term.gib:8.2f}", error(term.less_gib, term.more_gib)) for term in inside]
+    left = memory.usable_gib - sum(term.gib for term in inside)
     fixed = plan.serve.kv_cache_memory_bytes is not None
     either_way = error(memory.kv_cache_more_gib, memory.kv_cache_less_gib, "+", "-")
     rows.append(("left of that" if fixed else "KV cache", f"{left:8.2f}", either_way))
     if fixed:
         rows.append(("KV cache, as asked for", f"{memory.kv_cache_gib:8.2f}", ""))
+    rows += [
+        (f"outside it: {NAMES[term.name]}", f"{term.gib:8.2f}", error(term.less_gib, term.more_gib))
+        for term in after
+        if term.name in NAMES
+    ]
     return "Memory, GiB per GPU\n" + table(rows)
+
+
+def budgeted(plan: Plan) -> tuple[list[Term], list[Term]]:
+    """The terms that are taken out of the budget, and those that its vLLM takes after it."""
+    after = outside(rules(plan.vllm_version))
+    return [term for term in plan.terms if term.name not in after], [
+        term for term in plan.terms if term.name in after
+    ]
 
 
 def ram_table(plan: Plan) -> str:

@@ -22,6 +22,7 @@ class Rules(Record):
     reserve: Literal["one", "batches"]
     log: Literal["blocks", "blocks-per-group", "concurrency"]
     second_runner: bool = False
+    sampler_sorts: bool = False
 
     def batches_in_flight(self, pipeline: int, cpu: bool = False) -> int:
         """max_concurrent_batches: with async scheduling on a GPU one more than without, which is the CPU's case."""
