@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 
 from infra.hardware import Machine
+from serving.model.kv import Layout
 from serving.model.models import models
-from serving.sizing.fit import best_outcome, longest_request
-from serving.sizing.memory_pool import Case
+from serving.model.weights import Split
+from serving.sizing import fit
+from serving.sizing.fit import Outcome, at_length, best_outcome, longest_request
+from serving.sizing.memory_pool import Case, Knobs, Pool
 from serving.sizing.plan_explained import explained
 from serving.sizing.ranking_text import ranking_row
 from serving.sizing.size import on, plan
@@ -111,6 +114,25 @@ def test_a_precision_that_a_gpu_refuses_holds_nothing() -> None:
     found = plan(named("scout", "int4"), on("g4dn.metal"), Options())
     assert (found.fits, found.kv.max_context_tokens) == (False, 0)
     assert not [note for note in found.notes if "would fit" in note]
+
+
+@pytest.mark.parametrize("machine", ["8xH200", "p6-b200.48xlarge"])
+def test_where_block_tables_are_the_limit_it_is_found_by_halving(
+    machine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,024 sequences of ten million tokens need tables beside the budget: 21 GiB of a share of 8 %."""
+    looked_at: list[int] = []
+
+    def counted(pool: Pool, split: Split, knobs: Knobs, kv: Layout, length: int) -> Outcome:
+        looked_at.append(length)
+        return at_length(pool, split, knobs, kv, length)
+
+    monkeypatch.setattr(fit, "at_length", counted)
+    case = Case(named("scout", "bf16"), on(machine), Options(max_num_seqs=1024))
+    longest = longest_request(case)
+    assert 1_000_000 < longest < 10_000_000
+    assert len(looked_at) < 100
+    assert (works(case, longest), works(case, longest + 1)) == (True, False)
 
 
 LOADS = (1, 16, 40, 64, 65, 200, 256, 1000, 5000)

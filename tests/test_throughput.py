@@ -142,8 +142,7 @@ def test_a_very_slow_prediction_is_not_zero() -> None:
 def test_requests_beyond_the_kv_cache_wait() -> None:
     few = predicted("scout", "int4", "1xH100", concurrency=4, input_tokens=8000)
     many = predicted("scout", "int4", "1xH100", concurrency=200, input_tokens=8000)
-    assert few.running == 4
-    assert many.running == 4
+    assert (few.running, many.running) == (4, 6)  # of 64 sequences; rows for 1,024 would leave room for 4
     assert many.ttft_s > 10 * few.ttft_s
 
 

@@ -94,14 +94,15 @@ def longest_of(pool: Pool, split: Split, knobs: Knobs, known: int) -> int:
     least = at(known + 1) if known < limit else None
     if least is None or least.verdict == "does not fit":
         return known
-    # The blocks of a shorter length hold too much, those of a longer one too little: both close in on the answer.
-    low, high = known + 1, kv.longest(least.num_blocks, limit)
+    # A longer request leaves fewer blocks: what those of the longest would hold is a guess that fails only where
+    # something else than the KV cache is the limit, and then halving finds it.
+    low, high, guessing = known + 1, kv.longest(least.num_blocks, limit), True
     while low < high:
-        guess = kv.longest(at(high).num_blocks, high)
+        guess = kv.longest(at(high).num_blocks, high) if guessing else low
         middle = guess if guess > low else (low + high + 1) // 2
         found = at(middle)
         if found.verdict == "does not fit":
-            high = middle - 1
+            high, guessing = middle - 1, False
         else:
             low, high = middle, min(high, kv.longest(found.num_blocks, high))
     return low
