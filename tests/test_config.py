@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from infra.errors import DocumentError
 from serving.model import models
@@ -211,6 +212,39 @@ def test_a_number_that_is_none_of_a_model_is_one_sentence_or_no_different(name: 
     said = said_of({**TEXT, name: value})
     assert said == "" or said.startswith("config.json of x ")
     assert (said.isprintable(), len(said) < 500) == (True, True)
+
+
+# The least and the most that a model may have; what is reckoned of them stays what a float can hold.
+BOUNDS = (
+    dict.fromkeys(("hidden_size", "attention_heads", "kv_heads", "head_dim", "vocab_size"), (1, 2**24))
+    | dict.fromkeys(
+        ("expert_intermediate", "dense_intermediate", "experts", "experts_per_token", "shared_experts"),
+        (0, 2**24),
+    )
+    | dict.fromkeys(("attention_chunk_size", "max_position_embeddings"), (1, 2**31))
+    | {"layers": (1, 4096)}
+)
+
+
+def test_every_number_of_a_model_has_a_least_and_a_most() -> None:
+    given = architecture_of({"architectures": ["Llama4ForCausalLM"], **TEXT}, "x").model_dump()
+    given |= {"global_layers": (), "moe_layers": ()}
+    numbers = {name for name, field in Architecture.model_fields.items() if "int" in str(field.annotation)}
+    assert BOUNDS.keys() == numbers - {"global_layers", "moe_layers"}
+    for name, (least, most) in BOUNDS.items():
+        for taken in (least, most):
+            assert getattr(Architecture.model_validate(given | {name: taken}), name) == taken
+        for refused in (least - 1, most + 1):
+            with pytest.raises(ValidationError, match=name):
+                Architecture.model_validate(given | {name: refused})
+
+
+@pytest.mark.parametrize("field", ["global_layers", "moe_layers"])
+def test_no_list_of_layers_is_longer_or_beyond_the_most_there_may_be(field: str) -> None:
+    given = architecture_of({"architectures": ["Llama4ForCausalLM"], **TEXT}, "x").model_dump()
+    for wrong in ([4096], [-1], [0] * 4097):
+        with pytest.raises(ValidationError, match=field):
+            Architecture.model_validate(given | {"layers": 4096, field: wrong})
 
 
 def said_of(config: dict[str, Any]) -> str:

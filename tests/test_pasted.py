@@ -3,10 +3,11 @@
 The lines that people paste are run by bash here, with programs that only note how they were called.
 """
 
+import ast
 import json
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -320,3 +321,105 @@ def test_no_folder_is_an_option_of_the_aws_cli(tmp_path: Path, monkeypatch: pyte
     place = bucket.place_of("s3://bucket/x/")
     upload(Path("--endpoint-url=x"), ("a",), place, "us-east-1")
     assert asked == [sync(f"{tmp_path}/--endpoint-url=x", place, "us-east-1", ("a",))]
+
+
+# --- every command that is built here
+
+
+PROGRAMS = {
+    "aws", "bash", "cat", "chmod", "chown", "cp", "curl", "date", "df", "env", "find", "findmnt", "flock",
+    "getent", "grep", "head", "hf", "id", "install", "ip", "journalctl", "kill", "ln", "ls", "lspci", "mkdir",
+    "mv", "nft", "nice", "nvidia-smi", "pip", "ps", "python", "python3", "rm", "sed", "session-manager-plugin",
+    "sh", "sha256sum", "ss", "ssh", "ssh-keygen", "stat", "sudo", "sysctl", "systemctl", "tail", "tar", "tee",
+    "test", "timeout", "tool", "touch", "unshare", "useradd", "uv", "venv", "vllm",
+}  # fmt: skip
+# After one of these comes no value of its own.
+SWITCHES = {
+    "--compile-bytecode", "--no-config", "--no-pager", "--no-progress", "--no-same-owner", "--now", "--quiet",
+    "-I", "-n", "-p", "-s", "-x",
+}  # fmt: skip
+# They begin with a word of ours: corral-NAME.service, /opt/corral/NAME.
+OURS = ("hosts.unit", "hosts.root", "hosts.model_folder")
+# What could begin with a hyphen by its place, and why it cannot.
+HELD = {
+    "deploy/bundle/wheels.py:make": ({"str(source())"}, "the path of a URL: it begins with a slash"),
+    "deploy/export/container.py:container": ({"*argv(options)"}, "every text of a plan is held (FIELDS)"),
+    "deploy/export/container.py:fetch": ({"self.model", "*self.at_commit"}, "held so; an option with its value"),
+    "deploy/export/container.py:bring_weights": ({"box.model", "*box.at_commit"}, "the same"),
+    "deploy/export/container.py:fetch_online": ({"*self.fetch"}, "a command of ours"),
+    "deploy/export/container.py:folders": ({"self.environment['TMPDIR']"}, "a place of ours"),
+    "deploy/targets/ec2/boxes.py:join": ({"*command"}, "a command of ours"),
+    "deploy/targets/ec2/weights_push.py:sync": (
+        {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
+    ),
+    "deploy/targets/local/place.py:requests": ({"*argv(options)"}, "every text of a plan is held"),
+    "deploy/targets/ssh/egress.py:look_at": ({"deployment.name", "*destinations"}, "a name; checked_destination"),
+    "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),
+    "deploy/targets/ssh/place.py:engine_is_there": ({"path"}, "below /opt/corral"),
+    "infra/cloud_init.py:_first_boot": ({"*at_boot", "name"}, "units of ours"),
+    "infra/cloud_init.py:user_data": ({"*UPGRADE_UNITS"}, "units of Ubuntu's, in the code"),
+    "infra/onhost/egress_look.py:nft": ({"*words"}, "words in the code, and the table corral_NAME"),
+    "infra/onhost/spot.py:interrupt": ({"unit"}, "a unit of ours"),
+    "infra/onhost/watch.py:main": ({"options.unit"}, "a unit of ours"),
+    "infra/onhost/watch.py:state": ({"unit"}, "a unit of ours"),
+    "infra/ssh.py:client": ({"*(['-F', config] if config else [])", "*given"}, "options with values"),
+    "infra/transfer.py:copy_files": ({"remote"}, "a place of ours on the host"),
+    "serving/vllm/engine.py:attempts": ({"recipe().requirement"}, "in engine.toml"),
+    "serving/vllm/engine.py:install_packages": ({"str(folder(home))"}, "below the home, which is absolute"),
+    "serving/vllm/unpack.py:unpack": ({"str(prefix)"}, "below the home, which is absolute"),
+}  # fmt: skip
+
+
+def built(tree: ast.AST, name: str = "") -> Iterator[tuple[str, list[ast.expr]]]:
+    """Each command of a module: the function that builds it, and its words."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.List | ast.Tuple):
+            words = [word for each in node.elts for word in flat(each)]
+            if words and isinstance(words[0], ast.Constant) and words[0].value in PROGRAMS:
+                yield name, words
+                continue
+        yield from built(node, node.name if isinstance(node, ast.FunctionDef) else name)
+
+
+def flat(word: ast.expr) -> list[ast.expr]:
+    """A word, or those of the list that is put in its place."""
+    if isinstance(word, ast.Starred) and isinstance(word.value, ast.List | ast.Tuple):
+        return [inner for each in word.value.elts for inner in flat(each)]
+    return [word]
+
+
+def open_words(words: list[ast.expr]) -> Iterator[str]:
+    """Those that a program would take for options, if they began with a hyphen."""
+    before: object = ""
+    is_shell = isinstance(words[0], ast.Constant) and words[0].value in ("sh", "bash")
+    for word in words[1:]:
+        if isinstance(word, ast.Constant):
+            if word.value == "--":
+                return
+            before = word.value
+            continue
+        is_value = (
+            isinstance(before, str) and before.startswith("-") and len(before) > 1 and before not in SWITCHES
+        )
+        if is_shell and before == "-c":
+            return  # the words after a script are its own
+        begins = word.values[0] if isinstance(word, ast.JoinedStr) else word
+        is_ours = isinstance(begins, ast.FormattedValue) and ast.unparse(begins.value).startswith(OURS)
+        is_ours |= ast.unparse(word).startswith(OURS) or isinstance(begins, ast.Constant)
+        if not is_value and not is_ours:
+            yield ast.unparse(word)
+        before = ""
+
+
+def test_of_every_command_that_is_built_no_value_can_be_an_option() -> None:
+    """A new one is found by itself: let its values follow an option or `--`, or say here why none is one."""
+    root = Path(__file__).parent.parent
+    found: dict[str, set[str]] = {}
+    commands = 0
+    for path in sorted(path for top in ("deploy", "infra", "serving") for path in (root / top).rglob("*.py")):
+        for function, command in built(ast.parse(path.read_text(encoding="utf-8"))):
+            commands += 1
+            if loose := set(open_words(command)):
+                found.setdefault(f"{path.relative_to(root).as_posix()}:{function}", set()).update(loose)
+    assert commands > 40
+    assert found == {where: words for where, (words, _) in HELD.items()}

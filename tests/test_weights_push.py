@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from deploy.cli.main import run
 from deploy.targets.abilities import Pushed
 from deploy.targets.deployment import folder, make
 from deploy.targets.ec2 import documents, weights_push, weights_upload
+from deploy.targets.ec2.weights_push import sync
 from infra.aws import bucket, push_grant, session, user_policy
 from infra.aws.bucket import Contents, Place
 from infra.aws.order import utc
@@ -365,6 +367,19 @@ def test_a_folder_is_pushed_with_the_users_own_credentials(
     assert " USD at " not in corral(*given)[1]
     del objects["scout/config.json"]
     assert corral(*given)[0] == 12
+
+
+def test_a_files_name_is_no_pattern_to_the_aws_cli() -> None:
+    """It reads them as Python's fnmatch does."""
+    place = bucket.place_of(TO)
+    for name in ("*.safetensors", "model-?.safetensors", "[a-z].safetensors", "[!x].safetensors"):
+        words = sync("/m", place, "us-east-1", (name,))
+        pattern = words[words.index("--include") + 1]
+        assert fnmatchcase(name, pattern)
+        assert not any(
+            fnmatchcase(other, pattern)
+            for other in ("a.safetensors", "model-1.safetensors", "x/y.safetensors")
+        )
 
 
 @pytest.mark.usefixtures("world")

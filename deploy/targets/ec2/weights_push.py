@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from decimal import Decimal
+from glob import escape
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -102,7 +103,8 @@ def upload(folder: Path, names: tuple[str, ...], place: Place, region: str) -> N
 
 def sync(source: str, place: Place, region: str, names: tuple[str, ...] = ()) -> list[str]:
     """PURE: the AWS CLI's command that brings what is not there yet; with names, nothing else of the folder."""
-    chosen = [word for name in names for word in ("--include", name)]
+    # They are patterns to it: a file called *.safetensors would bring others of that end along.
+    chosen = [word for name in names for word in ("--include", escape(name))]
     return [
         *("aws", "s3", "sync", "--only-show-errors", "--region", region),
         *("--exclude", "*" if names else f"{SKIPPED}/*", *chosen, source, place.address),
