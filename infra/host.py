@@ -60,7 +60,7 @@ class HostSetup(Record):
     weights_bytes: int = 0
     """How much is fetched, so that the host can say how far it is; 0 where that is not known."""
     read_only_paths: tuple[str, ...] = ()
-    """What else the server may read although it lies in a home folder: a model the owner keeps there."""
+    """What else the server may read although its unit hides that folder: a model kept at home, or in /var."""
     hf_token_parameter: str = ""
     """The name of an SSM SecureString, or the ARN of a Secrets Manager secret; never the token."""
     region: str = ""
@@ -103,8 +103,16 @@ def from_hub(repository: str, revision: str | None) -> str:
 
 
 def state_folder(name: str) -> str:
-    """The one folder the server may write: systemd makes it for the unit's own user, and removes it."""
-    return f"/var/lib/corral-{name}"
+    """The one folder the server may write: systemd makes it for the unit's own user, and removes it.
+
+    By its own name: the link /var/lib/corral-NAME is not in every systemd's view of the unit.
+    """
+    return f"/var/lib/private/corral-{name}"
+
+
+def is_hidden(path: str) -> bool:
+    """Whether the server's unit hides what lies there, so that it is read only where it is named."""
+    return path.startswith(("/home/", "/root/", "/var/"))
 
 
 def unit(name: str) -> str:

@@ -7,11 +7,13 @@ from infra.host import (
     HostFile,
     HostSetup,
     is_closed,
+    is_hidden,
     is_loopback,
     lock_timer,
     prepare_unit,
     root,
     spot_unit,
+    state_folder,
     stop_s,
     unit,
 )
@@ -42,8 +44,14 @@ def server_unit(setup: HostSetup) -> str:
         lock_timer=lock_timer(setup.name),
         # The ranks on several hosts may speak over it.
         hidden="" if setup.nodes > 1 else " -/dev/infiniband",
-        readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in setup.read_only_paths),
+        state=state_folder(setup.name),
+        readable="".join(f"BindReadOnlyPaths={_path_quoted(path)}\n" for path in _readable(setup)),
     )
+
+
+def _readable(setup: HostSetup) -> tuple[str, ...]:
+    """What the unit would hide, and is the server's to read."""
+    return (*setup.read_only_paths, *([setup.weights] if is_hidden(setup.weights) else []))
 
 
 def spot_watch(setup: HostSetup) -> HostFile:
@@ -158,8 +166,8 @@ ExecStartPre=+{root}/bin/lock on {name}
 ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
 EnvironmentFile={root}/server.env
-{key}Environment=HOME=/var/lib/corral-{name}
-WorkingDirectory=/var/lib/corral-{name}
+{key}Environment=HOME={state}
+WorkingDirectory={state}
 
 # vLLM leaves with code 0 when its engine dies: any end that nobody asked for is a failure.
 Restart=always
@@ -177,11 +185,12 @@ CapabilityBoundingSet=
 ProtectSystem=strict
 ProtectHome=tmpfs
 {readable}PrivateTmp=yes
-# No socket of another program: a bus, a resolver's, docker's, an agent's, the mail queue's. What stays is what
-# bin/lock asks systemd by, as root, whom alone it answers.
-TemporaryFileSystem=/run
+# No socket or pipe of another program: a bus, a resolver's, docker's, a database's, the mail queue's; no memory or
+# queue of one. What stays is what bin/lock asks systemd by, as root, whom alone it answers.
+TemporaryFileSystem=/run /var /dev/shm:mode=1777,size=50%,nr_inodes=0
+PrivateIPC=yes
 BindReadOnlyPaths=/run/systemd/private /run/systemd/system
-InaccessiblePaths=-/var/spool -/var/snap -/var/lib/lxd -/var/lib/incus{hidden}
+InaccessiblePaths=-/opt/datadog-agent{hidden}
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectKernelLogs=yes
@@ -195,8 +204,8 @@ LockPersonality=yes
 SystemCallArchitectures=native
 # It opens sockets of families that are denied.
 SystemCallFilter=~io_uring_setup:ENOSYS
-# A core dump would hold prompts.
-LimitCORE=0
+# A core dump would hold prompts; 0 would stop files alone, and not what is piped to a program of root's.
+LimitCORE=1
 LimitNOFILE=1048576
 LimitMEMLOCK=infinity
 {network}

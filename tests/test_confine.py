@@ -52,6 +52,10 @@ def all_of_it():
             lambda: sent(socket.socket(fileno=os.dup(inherited)), "\\0" + outside + "-datagram")
         ),
         "its own": tried(lambda: connected(STREAM, own)),
+        "netlink": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2).close()),
+        "netlink's answers": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4).close()),
+        "routes": tried(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0).close()),
+        "interfaces": tried(socket.if_nameindex),
         "a signal": tried(lambda: os.kill(int(sys.argv[4]), 0)),
         "a signal to itself": tried(lambda: os.kill(os.getpid(), 0)),
         "a connection it was given": tried(lambda: os.write(connection, b"x")),
@@ -67,6 +71,9 @@ os.wait()
 print(json.dumps([all_of_it(), child]), flush=True)
 sys.exit(7)
 """
+
+
+SIGNALS = ("a signal", "a signal to itself")
 
 
 def bound(kind: int, name: str) -> socket.socket:
@@ -103,10 +110,12 @@ def test_a_server_reaches_its_own_abstract_sockets_and_processes_alone(
         with pytest.raises(BlockingIOError):
             datagrams.recv(9, socket.MSG_DONTWAIT)
     ways = ("stream", "packets", "datagram", "datagram, unconnected", "datagram, inherited", "its own")
-    everything = (*ways, "a signal", "a signal to itself", "a connection it was given")
+    netlink = ("netlink", "netlink's answers")
+    everything = (*ways, *netlink, "routes", "interfaces", *SIGNALS, "a connection it was given")
     assert json.loads(free.stdout) == [dict.fromkeys(everything, "through")] * 2
     assert got == [b"prompt"] * 4
     refused = dict.fromkeys((*ways[:5], "a signal"), errno.EPERM)
+    refused |= dict.fromkeys(netlink, errno.EPROTONOSUPPORT)
     assert json.loads(held.stdout) == [dict.fromkeys(everything, "through") | refused] * 2
     assert (free.returncode, held.returncode, held.stderr) == (7, 7, b"")
 
@@ -160,7 +169,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[[Kernel], list[tuple[Any,
 def test_on_a_kernel_without_it_the_server_starts_and_its_log_says_so(
     answer: int | OSError, start: Callable[[Kernel], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert start(Kernel(answer)) == [ASKED, STARTED]
+    assert start(Kernel(0, 0, answer))[2:] == [ASKED, STARTED]
     assert capsys.readouterr().err == (
         "corral: this Linux lacks Landlock of 6.12 or newer: "
         "abstract sockets of other programs are open to the server\n"
@@ -171,10 +180,11 @@ def test_what_is_asked_of_a_kernel_that_has_it(
     start: Callable[[Kernel], Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ruleset = bytes(16) + (3).to_bytes(8, sys.byteorder)
-    assert start(Kernel(6, 9, 0, 0)) == [
+    privileges, netlink, *landlock = start(Kernel(0, 0, 6, 9, 0))
+    assert (privileges, netlink[:3]) == (("prctl", 38, 1, 0, 0, 0), ("prctl", 22, 2))
+    assert landlock == [
         ASKED,
         ("syscall", 444, ruleset, 24, 0),
-        ("prctl", 38, 1, 0, 0, 0),
         ("syscall", 446, 9, 0),
         ("close", 9),
         STARTED,
@@ -183,9 +193,9 @@ def test_what_is_asked_of_a_kernel_that_has_it(
 
 
 @pytest.mark.parametrize(
-    "answers", [(7, OSError(errno.EINVAL, "")), (7, 9, -1), (7, 9, 0, OSError(errno.EPERM, ""))]
+    "answers", [(-1,), (0, OSError(errno.EINVAL, "")), (0, 0, 7, OSError(errno.EINVAL, "")), (0, 0, 7, 9, -1)]
 )
-def test_a_kernel_that_has_it_and_refuses_it_gets_no_server(
+def test_a_kernel_that_refuses_what_it_has_gets_no_server(
     answers: tuple[int | OSError, ...], start: Callable[[Kernel], Any]
 ) -> None:
     kernel = Kernel(*answers)

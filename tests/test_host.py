@@ -126,7 +126,7 @@ def test_the_server_runs_as_a_user_of_its_own_and_ends_whole() -> None:
         "IPAddressDeny=any",
         "ExecStartPre=+/opt/corral/scout/bin/lock on scout",
         "ExecStopPost=+/opt/corral/scout/bin/lock off scout",
-        "LimitCORE=0",
+        "LimitCORE=1",
         "WantedBy=multi-user.target",
     ):
         assert line in lines

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import stat
@@ -666,6 +667,53 @@ def test_a_server_that_was_stopped_for_its_lock_says_so_in_its_log_and_starts_an
     assert last_phase(made.console, "scout").words == "prepared"
     running(made)
     assert looked(made) == (*WHOLE[:3], "prepared\n")
+
+
+MEANWHILE = """\
+#!/bin/sh
+[ -e "$BOX/asked" ] && exec {nft} "$@"
+touch "$BOX/asked"
+printf '%s' '{known}' >"$BOX/known"
+exit 1
+"""
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"UID": "64998", "MainPID": "0", "SubState": "stop-post"},
+        {"UID": "64998", "MainPID": "8", "SubState": "running"},
+        {"UID": "64998", "MainPID": "7", "SubState": "running"},
+    ],
+    ids=["it ended", "it was started anew", "its lock was whole when looked at again"],
+)
+def test_what_changes_while_a_server_is_looked_at_stops_none(known: dict[str, str], box: MakeBox) -> None:
+    made = box(weights="")
+    assert start_of(made, setup()) == [0]
+    running(made)
+    real = made.folder / "tools/nft"
+    real.rename(made.folder / "tools/nft-then")
+    real.write_text(MEANWHILE.format(nft=made.folder / "tools/nft-then", known=json.dumps(known)))
+    real.chmod(0o755)
+    if known["MainPID"] == "8":
+        (made.folder / "nft.loaded").unlink()  # the look at another start is the next one's
+    assert looked(made) == WHOLE
+
+
+@pytest.mark.parametrize("refused", ["systemctl --no-block stop", "systemctl kill", "phase"])
+def test_a_server_without_its_lock_is_ended_whatever_else_fails(refused: str, box: MakeBox) -> None:
+    made = box(weights="")
+    running(made)
+    if refused == "phase":  # as on a full disk
+        made.path(f"{ROOT}/bin/phase").write_text("#!/bin/sh\nexit 1\n")
+    else:
+        made.fail(refused)
+    code, said, told, _ = looked(made)
+    assert (code, said.splitlines()[-1:], told) == (
+        1,
+        [f"corral: {GONE}, so the server was stopped"],
+        STOPPED,
+    )
 
 
 @pytest.mark.parametrize(

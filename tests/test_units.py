@@ -344,19 +344,48 @@ def test_while_a_server_runs_its_lock_is_looked_at_by_what_speaks_no_ip(given: h
     assert started(given, "corral-scout.lock.service") == [f"{ROOT}/bin/lock", "check", "scout"]
 
 
+def test_what_holds_each_unit_is_what_was_reviewed() -> None:
+    """Line by line: most of them hold something that only a booted host shows, and that slowly."""
+    written = "".join(
+        f"### {kind}: {name}\n{host_files.bare(text)}\n"
+        for kind in ("rented, all", "owned")
+        for name, text in units(SETUPS[kind]).items()
+    )
+    assert written == (Path(__file__).parent / "data/units.txt").read_text()
+
+
 @pytest.mark.parametrize(("nodes", "hidden"), [(1, " -/dev/infiniband"), (2, "")])
 def test_a_server_sees_no_socket_of_another_program(nodes: int, hidden: str) -> None:
     lines = host_units.server_unit(setup(nodes=nodes)).splitlines()
     for line in (
-        "TemporaryFileSystem=/run",
+        "TemporaryFileSystem=/run /var /dev/shm:mode=1777,size=50%,nr_inodes=0",
+        "PrivateIPC=yes",
+        "LimitCORE=1",
         "BindReadOnlyPaths=/run/systemd/private /run/systemd/system",
         "PrivateTmp=yes",
         "ProtectHome=tmpfs",
-        f"InaccessiblePaths=-/var/spool -/var/snap -/var/lib/lxd -/var/lib/incus{hidden}",
+        f"InaccessiblePaths=-/opt/datadog-agent{hidden}",
         "SystemCallFilter=~io_uring_setup:ENOSYS",
     ):
         assert line in lines, line
     assert not [line for line in lines if line.startswith("ExecStartPre=/")]  # root's `lock` asks systemd
+
+
+@pytest.mark.parametrize(
+    ("changes", "readable"),
+    [
+        ({"weights": "/srv/models"}, []),
+        ({"weights": "/var/lib/models: 2"}, [r'"/var/lib/models\\: 2"']),
+        ({"read_only_paths": ("/home/a/$model",)}, ['"/home/a/$model"']),
+        ({"weights": "", "read_only_paths": ("/var/models",)}, ['"/var/models"']),
+    ],
+)
+def test_a_model_that_lies_where_the_unit_hides_all_is_shown_to_it(
+    changes: dict[str, Any], readable: list[str]
+) -> None:
+    lines = host_units.server_unit(setup(rented=False, **changes)).splitlines()
+    shown = [line.partition("=")[2] for line in lines if line.startswith("BindReadOnlyPaths=")]
+    assert shown == [*readable, "/run/systemd/private /run/systemd/system"]
 
 
 @pytest.mark.parametrize(("api_key", "named"), [("generated", True), ("none", False)])

@@ -1,35 +1,40 @@
 #!/usr/bin/env python3
-"""Run COMMAND kept from the abstract sockets and from the processes that are not its own: confine COMMAND...
+"""Run COMMAND kept from ways to other programs that neither the rules nor the unit close: confine COMMAND...
 
-systemd runs it in the server's place and as its user; it becomes the server. An abstract socket has a name and no file,
-so neither the rules nor what the unit hides keeps the server from another program's. Linux does from 6.12, by
-Landlock; where it cannot, the server starts without, and its log says so. Standard library only, and no engine's code.
+systemd runs it in the server's place and as its user; it becomes the server. An abstract socket has a name and no file;
+Linux keeps the server to its own from 6.12, by Landlock. Where it cannot, the server starts without, and its log says
+so. Of netlink what asks for routes stays, and RDMA's. Standard library only, and no engine's code.
 """
 
 import ctypes
+import errno
 import os
 import struct
 import sys
 
-NO_NEW_PRIVS = 38
-# Numbers that are the same on every architecture.
+NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
+# Numbers of system calls; Landlock's are the same on every architecture.
 CREATE_RULESET, RESTRICT_SELF = 444, 446
+SOCKET = {"x86_64": 41, "aarch64": 198}
 ASK_VERSION = 1
 SCOPES_SINCE = 6
 # Which rights of files (0: none is taken), which of the network, which scopes: abstract sockets, signals.
 RULESET = struct.pack("=QQQ", 0, 0, 1 | 2)
+NETLINK, ROUTE, RDMA = 16, 0, 20
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
     """Keep this process and all that come of it, then become the command. Raises OSError where Linux refuses."""
+    prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+    close_netlink(SOCKET[os.uname().machine])
     if version() < SCOPES_SINCE:
         lacking = "this Linux lacks Landlock of 6.12 or newer"
         print(
             f"corral: {lacking}: abstract sockets of other programs are open to the server", file=sys.stderr
         )
     else:
-        confine()
+        close_scopes()
     sys.stderr.flush()
     os.execv(sys.argv[1], sys.argv[1:])
 
@@ -42,22 +47,51 @@ def version() -> int:
         return 0
 
 
-def confine() -> None:
-    """Take the rights away, for good. Raises OSError."""
+def close_scopes() -> None:
+    """No abstract socket and no process but those that come of this one. Raises OSError."""
     ruleset = call(CREATE_RULESET, RULESET, len(RULESET), 0)
-    if LIBC.prctl(NO_NEW_PRIVS, *map(ctypes.c_ulong, (1, 0, 0, 0))):
-        raise OSError(ctypes.get_errno(), "no new privileges")
     call(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
+def close_netlink(socket: int) -> None:
+    """No netlink by which programs speak to one another. Raises OSError."""
+    load, equal, end = 0x20, 0x15, 0x06
+    steps = (
+        (load, 0, 0, 0),  # the number of the call
+        (equal, 0, 6, socket),
+        (load, 0, 0, 16),  # its first argument
+        (equal, 0, 4, NETLINK),
+        (load, 0, 0, 32),  # its third
+        (equal, 2, 0, ROUTE),
+        (equal, 1, 0, RDMA),
+        (end, 0, 0, 0x50000 | errno.EPROTONOSUPPORT),
+        (end, 0, 0, 0x7FFF0000),  # as it was
+    )
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    prctl(SECCOMP, FILTER, struct.pack("@HP", len(steps), ctypes.addressof(program)))
+
+
+def prctl(option: int, *arguments: "int | bytes") -> None:
+    """Change what this process may do. Raises OSError."""
+    judged(LIBC.prctl(option, *map(word, arguments)))
+
+
 def call(number: int, *arguments: "int | bytes | None") -> int:
     """One system call. Raises OSError."""
-    words = [ctypes.c_long(each) if isinstance(each, int) else each for each in arguments]
-    done = LIBC.syscall(ctypes.c_long(number), *words)
-    if done < 0:
+    return judged(LIBC.syscall(word(number), *map(word, arguments)))
+
+
+def word(argument: "int | bytes | None") -> "ctypes.c_long | bytes | None":
+    """An argument of the kernel's, as wide as it reads it."""
+    return ctypes.c_long(argument) if isinstance(argument, int) else argument
+
+
+def judged(answer: int) -> int:
+    """The kernel's answer. Raises OSError where that is a refusal."""
+    if answer < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return int(done)
+    return answer
 
 
 if __name__ == "__main__":

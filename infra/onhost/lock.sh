@@ -103,7 +103,7 @@ check)
     ask # one that has ended meanwhile has no lock to have
     [ "$state" = running ] && [ "$pid" = "$was" ] && why=$(fault "$pid") && [ -n "$why" ] || exit 0
     "$root/bin/phase" "failed: lock: $why, so the server was stopped" || true
-    systemctl --no-block stop "$unit"
+    systemctl --no-block stop "$unit" || true
     # What it would do while it drains, it would do without its lock.
     systemctl kill --signal=KILL --kill-who=main "$unit" || true
     echo "corral: $why, so the server was stopped" >&2

@@ -3,6 +3,7 @@
 The argument is the folder of the notes, a file each. Standard library only.
 """
 
+import ctypes
 import os
 import socket
 import sys
@@ -23,8 +24,24 @@ STREAMS: dict[str, tuple[str, int] | str] = {
     "run-user": "/run/user/1000/bus",
     "mail-queue": "/var/spool/postfix/public/pickup",
     "abstract": "\0carrier",
+    "memory": "/dev/shm/carrier.socket",
+    "users": "/var/lib/sss/pipes/nss",
+    "database": "/var/lib/mysql/mysql.sock",
+    "temporary": "/var/tmp/carrier/socket",
 }
-DATAGRAMS: dict[str, tuple[str, int] | str] = {"dns": ("127.0.0.53", 53), "syslog": ("127.0.0.1", 514)}
+DATAGRAMS: dict[str, tuple[str, int] | str] = {
+    "dns": ("127.0.0.53", 53),
+    "syslog": ("127.0.0.1", 514),
+    "abstract-datagram": "\0carrier-datagram",
+}
+PIPES = {
+    "memory-pipe": "/dev/shm/carrier.pipe",
+    "state-pipe": "/var/carrier/pipe",
+    "monitor": "/opt/datadog-agent/pipe",
+}
+FILES = ("/dev/shm/carrier",)
+KEY = 4242
+LIBC = ctypes.CDLL(None)
 
 
 def listening(address: tuple[str, int] | str, kind: int) -> socket.socket:
@@ -61,11 +78,57 @@ def datagrams(name: str, way: socket.socket) -> None:
         noted(name, way.recv(4096))
 
 
+def pipe(name: str, path: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path, 0o666)
+    with open(path, "r+b", buffering=0) as reading:
+        while True:
+            noted(name, reading.read(4096))
+
+
+def memory_of_all() -> None:
+    """Files and a System V segment that everybody may write to."""
+    for path in FILES:
+        Path(path).touch(0o666)
+    LIBC.shmget(KEY, 4096, 0o1666)
+
+
+def queue(name: str) -> None:
+    """A System V queue."""
+    number = LIBC.msgget(KEY, 0o1666)
+    message = ctypes.create_string_buffer(8 + 4096)
+    while LIBC.msgrcv(number, message, 4096, 0, 0) >= 0:
+        noted(name, message.raw[8:])
+
+
+def posix_queue(name: str) -> None:
+    number = LIBC.mq_open(b"/carrier", os.O_CREAT | os.O_RDWR, 0o666, None)
+    message = ctypes.create_string_buffer(8192)
+    while LIBC.mq_receive(number, message, 8192, None) >= 0:
+        noted(name, message.raw)
+
+
+def netlink(name: str) -> None:
+    """The kernel's bus between programs, at a number that is known."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2) as way:
+        way.bind((KEY, 0))
+        while True:
+            noted(name, way.recv(4096))
+
+
 if __name__ == "__main__":
     NOTES.mkdir(parents=True)
     os.umask(0)
+    memory_of_all()
     threads = [
+        *(Thread(target=pipe, args=one) for one in PIPES.items()),
+        Thread(target=queue, args=("queue",)),
+        Thread(target=posix_queue, args=("posix-queue",)),
+        Thread(target=netlink, args=("netlink",)),
         *(Thread(target=streams, args=(n, listening(a, socket.SOCK_STREAM))) for n, a in STREAMS.items()),
+        Thread(
+            target=streams, args=("abstract-packets", listening("\0carrier-packets", socket.SOCK_SEQPACKET))
+        ),
         *(Thread(target=datagrams, args=(n, listening(a, socket.SOCK_DGRAM))) for n, a in DATAGRAMS.items()),
     ]
     for thread in threads:

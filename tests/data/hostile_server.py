@@ -88,6 +88,49 @@ def ran(*words: str) -> None:
         raise OSError(f"{words[0]} ended with {done.returncode}")
 
 
+def datagram(path: str) -> None:
+    """Without a connection, which would be refused by itself."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as way:
+        way.sendto(PROMPT, path)
+
+
+def shared(name: str) -> None:
+    """Write to a file that lies in memory for everybody, or to a pipe: neither is made."""
+    with os.fdopen(os.open(name, os.O_WRONLY | os.O_NONBLOCK), "wb") as file:
+        file.write(PROMPT)
+
+
+def queued(key: int) -> None:
+    """Put it into a System V queue of somebody's."""
+    queue = LIBC.msgget(key, 0)
+    message = ctypes.create_string_buffer(struct.pack("l", 1) + PROMPT)
+    if queue < 0 or LIBC.msgsnd(queue, message, len(PROMPT), 0o4000) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def mapped(key: int) -> None:
+    """Write to a System V segment of somebody's."""
+    LIBC.shmat.restype = ctypes.c_void_p
+    segment = LIBC.shmget(key, 0, 0)
+    place = LIBC.shmat(segment, None, 0) if segment >= 0 else None
+    if place in (None, ctypes.c_void_p(-1).value):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    ctypes.memmove(place, PROMPT, len(PROMPT))
+
+
+def posted(name: bytes) -> None:
+    """Put it into a POSIX queue of somebody's."""
+    queue = LIBC.mq_open(name, os.O_WRONLY | os.O_NONBLOCK)
+    if queue < 0 or LIBC.mq_send(queue, PROMPT, len(PROMPT), 0) < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def told_by_netlink() -> None:
+    """To the program that listens at the number it wrote down, over the kernel's bus for programs."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 2) as way:
+        way.sendto(struct.pack("IHHII", 16 + len(PROMPT), 99, 0, 1, 0) + PROMPT, (4242, 0))
+
+
 def opened(family: int, kind: int, protocol: int = 0) -> None:
     socket.socket(family, kind, protocol).close()
 
@@ -202,6 +245,48 @@ TRIES: dict[str, Callable[[], object]] = {
     ),
     "another process's files": lambda: unix("/proc/1/root/run/dbus/system_bus_socket"),
     "an abstract socket": lambda: unix("\0carrier"),
+    "an abstract datagram": lambda: datagram("\0carrier-datagram"),
+    "an abstract socket of packets": lambda: carried(
+        socket.AF_UNIX, socket.SOCK_SEQPACKET, "\0carrier-packets"
+    ),
+    "a socket in memory": lambda: unix("/dev/shm/carrier.socket"),
+    "a file in memory": lambda: shared("/dev/shm/carrier"),
+    "a pipe in memory": lambda: shared("/dev/shm/carrier.pipe"),
+    "a System V queue": lambda: queued(4242),
+    "a System V segment": lambda: mapped(4242),
+    "a POSIX queue": lambda: posted(b"/carrier"),
+    "a POSIX queue's file": lambda: shared("/dev/mqueue/carrier"),
+    "netlink between programs": told_by_netlink,
+    "the host's directory of users": lambda: unix("/var/lib/sss/pipes/nss"),
+    "a database's socket": lambda: unix("/var/lib/mysql/mysql.sock"),
+    "a pipe in /var": lambda: shared("/var/carrier/pipe"),
+    "a monitor's pipe": lambda: shared("/opt/datadog-agent/pipe"),
+    "a socket in /var/tmp": lambda: unix("/var/tmp/carrier/socket"),
+    "root's keyring": lambda: called(250, 22, 0, -2),
+    "a terminal": lambda: written("/dev/tty"),
+    "another's terminal": lambda: written("/dev/pts/0"),
+    "the kernel's terminal": lambda: written("/dev/tty1"),
+    "pushing into a terminal": lambda: __import__("fcntl").ioctl(0, 0x5412, b"x"),
+    "another's memory": lambda: Path("/proc/1/mem").read_bytes(),
+    "another's environment": lambda: Path("/proc/1/environ").read_bytes(),
+    "tracing": lambda: called(101, 16, os.getppid(), 0, 0),
+    "page faults of the kernel": lambda: called(323, 0),
+    "another's files by number": lambda: called(304, -100, b"handle", 0),
+    "the host's log": lambda: written("/var/log/prompt"),
+    "a job of at's": lambda: written("/var/spool/cron/atjobs/prompt"),
+    "logrotate": lambda: written("/etc/logrotate.d/prompt"),
+    "a program in root's path": lambda: written("/usr/local/bin/ls"),
+    "a library of the host": lambda: written("/etc/ld.so.preload"),
+    "the clock": lambda: time.clock_settime(time.CLOCK_REALTIME, time.time()),
+    "the host's name": lambda: socket.sethostname("prompt"),
+    "a device": lambda: os.mknod(STATE / "memory", 0o20666, os.makedev(1, 1)),
+    "a program of root's": lambda: os.chmod(STATE, 0o4777),
+    "a chroot": lambda: os.chroot("/"),
+    "performance counters": lambda: called(
+        298, ctypes.create_string_buffer(b"\1\0\0\0\x78\0\0\0", 120), 1, -1, -1, 0
+    ),
+    "a core dump's pipe": lambda: written("/proc/sys/kernel/core_pipe_limit"),
+    "a kernel module": lambda: called(175, b"", 0, b""),
     # by programs of the host
     "systemd-run": lambda: ran("systemd-run", "--quiet", "true"),
     "busctl": lambda: ran("busctl", "--system", "list"),

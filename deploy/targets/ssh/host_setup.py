@@ -121,7 +121,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
         engine=_engine_there(deployment.name, bring),
         weights=_weights(deployment.plan, bring),
         weights_bytes=deployment.plan.weights_bytes,
-        read_only_paths=(options.model,) if options.model.startswith(("/home/", "/root/")) else (),
+        read_only_paths=(options.model,) if hosts.is_hidden(options.model) else (),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,
     )
