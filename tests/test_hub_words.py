@@ -1,11 +1,17 @@
 """Every refusal of the Hub's library in our words, and what its headers may not say."""
 
+import gzip
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from huggingface_hub import errors
+from huggingface_hub.utils import close_session
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from serving.model import hub
@@ -170,3 +176,85 @@ def test_a_repository_is_read_from_its_config_and_its_headers_at_one_commit(
     monkeypatch.setattr("serving.model.hub.file", lambda *_: b"[]")
     with pytest.raises(DocumentError, match="config.json of a/b is not a JSON object"):
         hub.read("a/b")
+
+
+# A Hub that never comes to an end
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+    """A Hub that begins each answer with the first of these, and goes on with the second while anybody listens."""
+    says = [b"", b""]
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.close_connection = True
+            with suppress(OSError):
+                self.wfile.write(says[0])
+                while says[1]:
+                    self.wfile.write(says[1])
+                self.connection.recv(1)  # until nobody listens
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        server.daemon_threads = True
+        server.block_on_close = False
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        yield says
+        server.shutdown()
+        thread.join()
+        close_session()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("begin", "goes_on"),
+    [
+        (b"", b""),
+        (OK + b"A: ", b""),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        (b"", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 100),
+        (OK + b"\r\n{", b""),
+        (OK + b"Content-Length: 9\r\n\r\n{", b""),
+        (OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", b""),
+    ],
+    ids=["nothing", "a header", "goes on", "hints", "a body", "a length", "chunks"],
+)
+def test_a_hub_that_does_not_come_to_an_end_has_its_time(
+    begin: bytes, goes_on: bytes, endless: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless[:] = begin, goes_on
+    monkeypatch.setattr(hub, "ASKED_WITHIN_S", 0.5)
+    with pytest.raises(EndpointError) as caught:
+        hub.describe("a/b", None, None)
+    assert caught.value.message == "The Hub cannot be asked about a/b: it did not answer within 0.5 s."
+
+
+@pytest.mark.parametrize(
+    ("begin", "goes_on", "why"),
+    [
+        (OK + b"\r\n", b" " * 65536, "more than 1,000,000 bytes for a short question"),
+        (OK + b"Content-Length: 99999999999\r\n\r\n", b" " * 65536, "more than 1,000,000 bytes for a short question"),
+        (OK + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(10_000_000)), b"",
+         "more than 1,000,000 bytes for a short question"),
+        (OK + b"Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx", b"",
+         "what is not compressed as it says: Error -3 while decompressing data: incorrect header check"),
+        (OK + b"Content-Encoding: br\r\nContent-Length: 2\r\n\r\nxx", b"", "in br, which was not asked for"),
+    ],
+    ids=["a flood", "a length that is a lie", "a bomb", "no gzip", "not asked for"],
+)  # fmt: skip
+def test_a_hub_that_says_too_much_is_not_heard_out(
+    begin: bytes, goes_on: bytes, why: str, endless: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless[:] = begin, goes_on
+    monkeypatch.setattr(hub, "LARGEST_ANSWER_BYTES", 1_000_000)
+    with pytest.raises(EndpointError) as caught:
+        hub.describe("a/b", None, None)
+    assert caught.value.message == f"The Hub cannot be asked about a/b: {why}."

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable
+from contextvars import copy_context
 from fnmatch import fnmatch
+from threading import Thread
 from typing import Any, TypeVar
 
 from infra import offline
@@ -17,6 +19,11 @@ from serving.model.models import models
 from serving.model.safetensors import Tensor, tensor
 
 TIMEOUT_S = 10.0
+"""For a single read."""
+ASKED_WITHIN_S = 120.0
+"""For a whole question, which may be for the headers of a hundred files."""
+LARGEST_ANSWER_BYTES = 128 * 1024 * 1024
+"""Unpacked; the library itself takes a header of 100 MB."""
 
 ODD_JSON = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What the library lets through where a repository's files are JSON of another shape, or nested without an end."""
@@ -146,7 +153,7 @@ def asked(repo: str, ask: Callable[[], T]) -> T:
     from huggingface_hub import errors
 
     try:
-        return ask()
+        return in_time(ask)
     except errors.GatedRepoError:
         raise gated(repo) from None
     except errors.RevisionNotFoundError:
@@ -169,6 +176,45 @@ def asked(repo: str, ask: Callable[[], T]) -> T:
         if isinstance(error, errors.HfHubHTTPError) and error.response.status_code == 401:
             raise unknown_token() from None
         raise unreachable(repo, error) from None
+
+
+def in_time(ask: Callable[[], T]) -> T:
+    """What the library answers, however the Hub drips it. Raises TimeoutError, and what `ask` does.
+
+    It works in a thread, which is left behind when the time is over, and finds its connections closed.
+    """
+    from huggingface_hub.utils import close_session, get_session
+
+    session = get_session()
+    session.headers["accept-encoding"] = "gzip, deflate"
+    if bounded not in session.event_hooks["response"]:
+        session.event_hooks["response"].append(bounded)
+    outcome: list[T] = []
+    raised: list[BaseException] = []
+
+    def asking() -> None:
+        try:
+            outcome.append(ask())
+        except BaseException as error:
+            raised.append(error)
+
+    thread = Thread(target=copy_context().run, args=(asking,), daemon=True)
+    thread.start()
+    thread.join(ASKED_WITHIN_S)
+    if raised:
+        raise raised[0]
+    if not outcome:
+        close_session()
+        raise TimeoutError(f"it did not answer within {ASKED_WITHIN_S:g} s")
+    return outcome[0]
+
+
+def bounded(response: Any) -> None:
+    """Have the body of an answer end where it is more than anybody needs: the library would unpack what it reads."""
+    from serving.vllm.http_door import Unpacked
+
+    encoding = response.headers.pop("content-encoding", "")
+    response.stream = Unpacked(response.stream, encoding, LARGEST_ANSWER_BYTES)
 
 
 def gated(repo: str) -> CorralError:

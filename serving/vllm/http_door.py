@@ -2,7 +2,7 @@
 
 import ssl
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from threading import Thread
@@ -108,16 +108,37 @@ class HttpDoor:
 def read_whole(response: httpx2.Response) -> Answer:
     """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
     # Without its header the library leaves the body as it came: it would unpack whole what it has read.
-    unpack = unpacker(response.headers.pop("content-encoding", "identity"))
-    body = bytearray()
+    encoding = response.headers.pop("content-encoding", "identity")
+    body = b"".join(unpacked(response.iter_bytes(), encoding, LARGEST_ANSWER_BYTES))
+    return Answer(response.status_code, response.headers, body)
+
+
+def unpacked(pieces: Iterable[bytes], encoding: str, most_bytes: int) -> Iterator[bytes]:
+    """The pieces of a body, uncompressed. Raises httpx2.DecodingError where they are more than so many bytes."""
+    unpack, left_bytes = unpacker(encoding), most_bytes
     try:
-        for piece in response.iter_bytes():
-            body += unpack(piece, LARGEST_ANSWER_BYTES + 1 - len(body))
-            if len(body) > LARGEST_ANSWER_BYTES:
-                raise httpx2.DecodingError(f"more than {LARGEST_ANSWER_BYTES:,} bytes for a short question")
+        for piece in pieces:
+            plain = unpack(piece, left_bytes + 1)
+            left_bytes -= len(plain)
+            if left_bytes < 0:
+                raise httpx2.DecodingError(f"more than {most_bytes:,} bytes for a short question")
+            yield plain
     except zlib.error as error:
         raise httpx2.DecodingError(f"what is not compressed as it says: {error}") from None
-    return Answer(response.status_code, response.headers, bytes(body))
+
+
+class Unpacked(httpx2.SyncByteStream):
+    """The body of an answer that a library reads for us."""
+
+    def __init__(self, packed: httpx2.SyncByteStream, encoding: str, most_bytes: int) -> None:
+        self._packed, self._encoding, self._most_bytes = packed, encoding, most_bytes
+
+    def __iter__(self) -> Iterator[bytes]:
+        return unpacked(self._packed, self._encoding, self._most_bytes)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._packed.close()
 
 
 def unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
