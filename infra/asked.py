@@ -54,7 +54,7 @@ class Asked(Record):
         try:
             return cls.model_validate({field: read(cls, field, value) for field, value in given.items()})
         except ValidationError as error:
-            raise refusal(cls, error) from None
+            raise refusal(cls, error, given) from None
 
 
 def read(record: type[Asked], field: str, value: Any) -> Any:
@@ -141,8 +141,8 @@ def is_switch(info: FieldInfo) -> bool:
     return info.annotation is bool or bool in get_args(info.annotation)
 
 
-def refusal(record: type[Asked], error: ValidationError) -> UsageError:
-    """What to say of the first value that does not hold."""
+def refusal(record: type[Asked], error: ValidationError, given: Mapping[str, Any]) -> UsageError:
+    """What to say of the first value that does not hold: as it was typed, or what a suffix made of it."""
     problem = error.errors(include_url=False)[0]
     if not problem["loc"]:
         return UsageError(f"{problem['msg'][:1].upper()}{problem['msg'][1:]}.", "")
@@ -151,6 +151,8 @@ def refusal(record: type[Asked], error: ValidationError) -> UsageError:
     name, hint = spoken(record, field), recommended(record, field)
     value, why = problem["input"], problem["type"]
     value = f"{value:g}" if isinstance(value, float) else value
+    if isinstance(value, Decimal) and not quantity.has_suffix(str(given[field])):
+        value = given[field]
     if why == "missing":
         return UsageError(f"{name} is missing.", hint)
     if why in ("greater_than_equal", "less_than_equal", "greater_than", "less_than"):

@@ -107,6 +107,12 @@ def read(text: str, unit: Unit, whole: bool) -> Decimal:
     return value
 
 
+def has_suffix(text: str) -> bool:
+    """Whether a number is followed by what it is multiplied by."""
+    typed = NUMBER.fullmatch(text.strip())
+    return bool(typed and typed["suffix"])
+
+
 def scale_of(suffix: str, unit: Unit, whole: bool) -> Decimal | int | None:
     """What a suffix multiplies by; None where it has no meaning. Raises ValueError where it has several."""
     if not suffix:

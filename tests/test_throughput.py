@@ -9,21 +9,27 @@ import pytest
 
 from infra.catalog import gpus
 from infra.hardware import Gpu
+from scripts.fit_speed import FITTED, current, fit, loss, ratios
+from serving.model.measured import Cell, cells
 from serving.model.models import Architecture, Scheme, model
 from serving.model.throughput import (
+    Doubt,
     Engine,
     Fit,
     Load,
     all_reduce_s,
     attention_s,
+    decoding_at_once,
     distinct_experts,
     gemm_s,
     hand_over_s,
+    kernels_s,
     kv_read_s,
     least_step_s,
     moe_layer_s,
     overhead_s,
     prefill_s,
+    request_s,
     speed,
     step_s,
     tflops,
@@ -68,16 +74,10 @@ def test_moe_layer_times_within_15_percent(cell: dict[str, Any]) -> None:
     assert moe_layer_s(one, cell["tokens"], touched) * 1000 == pytest.approx(cell["ms"], rel=0.15)
 
 
-@pytest.mark.parametrize("cell", CELLS["vllm"], ids=lambda c: f"{c['machine']}-{c['model']}")
-def test_vllms_published_figures_within_25_percent(cell: dict[str, Any]) -> None:
-    found = predicted(cell["model"], cell["precision"], cell["machine"], vllm_version="0.8.3", concurrency=64)
-    assert found.output_tokens_per_s == pytest.approx(cell["tokens_per_s"], rel=0.25)
-
-
 @pytest.mark.parametrize(
     "cell", CELLS["tensorrt"], ids=lambda c: f"{c['machine']}-{c['input']}-{c['output']}"
 )
-def test_tensorrts_figures_lie_inside_the_printed_band(cell: dict[str, Any]) -> None:
+def test_another_engine_at_its_best_is_never_much_slower_nor_twice_as_fast(cell: dict[str, Any]) -> None:
     found = predicted(
         "scout",
         cell["precision"],
@@ -88,14 +88,16 @@ def test_tensorrts_figures_lie_inside_the_printed_band(cell: dict[str, Any]) -> 
         max_num_seqs=1024,
         max_model_len=max(4096, cell["input"] + cell["output"]),
     )
-    ratio = found.output_tokens_per_s / cell["tokens_per_s"]
-    assert 1 / found.band <= ratio <= found.band
+    assert 0.5 <= found.output_tokens_per_s / cell["tokens_per_s"] <= 1.1
 
 
-def test_a_single_request_on_mi300x_lies_inside_the_band() -> None:
-    gpu = gpus()["H200"].model_copy(update={"memory_gb_per_s": CELLS["mi300x"]["memory_gb_per_s"]})
+def test_a_single_request_on_a_gpu_without_a_figure_lies_inside_the_widest_band() -> None:
+    """An MI300X, by an H200's figures and its own memory."""
+    changed = {"memory_gb_per_s": CELLS["mi300x"]["memory_gb_per_s"], "family": "MI300X"}
+    gpu = gpus()["H200"].model_copy(update=changed)
     found = speed(engine(gpu, "maverick", "fp8", 8, "0.24.0"), Load(1000, 1000, 1), 1)
     low, high = CELLS["mi300x"]["tpot_ms"]
+    assert found.band == 2.0
     assert low / found.band <= found.tpot_s * 1000 <= high * found.band
 
 
@@ -113,7 +115,7 @@ def test_expected_distinct_experts() -> None:
 
 def test_what_was_never_measured_says_so() -> None:
     assert predicted("scout", "int4", "g5.12xlarge").basis.startswith("modelled, not validated")
-    assert predicted("scout", "fp8", "p4de.24xlarge").basis.startswith("modelled, not validated")
+    assert predicted("scout", "bf16", "p4de.24xlarge").basis.startswith("modelled, not validated")
 
 
 @pytest.mark.parametrize(
@@ -130,8 +132,8 @@ def test_what_was_never_measured_says_so() -> None:
 def test_validated_only_where_figures_are(options: dict[str, object], doubt: str | None) -> None:
     found = predicted("scout", "bf16", "8xH100", **options)
     assert found.basis.startswith("modelled, not validated") == (doubt is not None)
-    assert (doubt or "published Llama 4 figures") in found.basis
-    assert found.band == (2.0 if doubt else 1.6)
+    assert (doubt or "fitted to 5 published figures of Llama 4 on H100") in found.basis
+    assert found.band == (2.0 if doubt else 1.25)
 
 
 def test_a_very_slow_prediction_is_not_zero() -> None:
@@ -170,9 +172,13 @@ BF16 = Scheme(name="bf16", quantized=(), bytes_per_param=2.0)
 
 
 def small(scheme: Scheme = BF16, split: Split = Split(2), **card: Any) -> Engine:  # noqa: B008 - frozen
-    """1,000 GB/s and 100 TFLOP/s, of which the table takes 80 and 55 % for matrices, 75 and 30 % for the experts."""
+    """1,000 GB/s and 100 TFLOP/s, of which the table takes 80 and 55 % for matrices, 75 and 30 % for the experts.
+
+    The KV cache is read at 60 %.
+    """
     rates = {
         "name": "card",
+        "family": "card",
         "memory_gb_per_s": 1000.0,
         "bf16_tflops": 100.0,
         "fp8_tflops": 200.0,
@@ -231,10 +237,10 @@ def test_attention_sees_all_in_one_layer_and_a_chunk_in_three() -> None:
 
 def test_the_kv_cache_is_read_once() -> None:
     """Beyond its chunk a local layer holds half a one: 43.75 tokens of 100 a layer; one of two heads a rank."""
-    assert kv_read_s(small(), 3, 100.4) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.8e12)
-    assert kv_read_s(small(split=Split(8)), 3, 100) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.8e12)
+    assert kv_read_s(small(), 3, 100.4) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.6e12)
+    assert kv_read_s(small(split=Split(8)), 3, 100) == pytest.approx(3 * 43.75 * 4 * (2 * 100 * 2) / 0.6e12)
     assert kv_read_s(small(split=Split(1)), 3, 100) == pytest.approx(
-        3 * 43.75 * 4 * (2 * 2 * 100 * 2) / 0.8e12
+        3 * 43.75 * 4 * (2 * 2 * 100 * 2) / 0.6e12
     )
 
 
@@ -260,11 +266,11 @@ def test_no_step_is_shorter_than_reading_one_tokens_weights() -> None:
     [
         ("bf16", "routed", 10.0, 100.0),
         ("fp8-dynamic", "routed", 8.9, 200.0),
-        ("fp8-dynamic", "routed", 8.6, 80.0),
+        ("fp8-dynamic", "routed", 8.6, 57.4),
         ("fp8-dynamic", "attention", 9.0, 100.0),
         ("nvfp4-g16", "routed", 10.0, 400.0),
-        ("nvfp4-g16", "routed", 9.0, 80.0),
-        ("w4a16-g128", "routed", 10.0, 80.0),
+        ("nvfp4-g16", "routed", 9.0, 57.4),
+        ("w4a16-g128", "routed", 10.0, 57.4),
     ],
 )
 def test_what_a_card_has_no_units_for_is_multiplied_in_bf16(
@@ -272,16 +278,24 @@ def test_what_a_card_has_no_units_for_is_multiplied_in_bf16(
 ) -> None:
     quantized = () if scheme == "bf16" else ("routed",)
     stored = Scheme(name=scheme, quantized=quantized, bytes_per_param=1.0)
-    assert tflops(small(stored, compute_capability=capability), component) == rate
+    assert tflops(small(stored, compute_capability=capability), component) == pytest.approx(rate)
     if rate > 100:
         unknown = small(stored, compute_capability=capability, fp8_tflops=None, fp4_tflops=None)
-        assert tflops(unknown, component) == 80.0
+        assert tflops(unknown, component) == pytest.approx(57.4)
 
 
-def test_a_steps_overhead_by_version() -> None:
-    assert [overhead_s(rules(version)) for version in ("0.8.3", "0.9.2", "0.10.0", "0.33.0")] == [
-        0.010, 0.010, 0.004, 0.004,
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("version", "step_ms", "request_ms"),
+    [("0.8.3", 6.01, 0.0464), ("0.9.2", 2.94, 0.0464), ("0.13.0", 2.94, 0.0464), ("0.14.0", 2.94, 0.0)],
+)
+def test_what_no_gpu_does_takes_its_time_and_longer_beside_an_older_gpu(
+    version: str, step_ms: float, request_ms: float
+) -> None:
+    """From 0.14.0 on what grows with the batch is hidden, but not where that was never measured."""
+    now = replace(small(), rules=rules(version))
+    older = replace(small(compute_capability=8.0), rules=rules(version))
+    assert [overhead_s(now), request_s(now)] == pytest.approx([step_ms / 1e3, request_ms / 1e3])
+    assert [overhead_s(older), request_s(older)] == pytest.approx([2.7 * step_ms / 1e3, 2.7 * 0.0464e-3])
 
 
 MATRICES = ("attention", "attention_kv", "shared", "dense", "router")
@@ -291,7 +305,7 @@ FORWARD_ONE = 2 * (40e-6 + 48e6 * 1.875 / 8 / 0.75e12) + (8e6 + 1.6e6 + 24e6 + 1
 
 def test_a_step_is_all_that_a_token_passes() -> None:
     all_reduces = 8 * (12e-6 + 2000 / 60e9)
-    kv = 43.75 * 4 * 400 / 0.8e12
+    kv = 43.75 * 4 * 400 / 0.6e12
     assert step_s(small(), 1, 100) == pytest.approx(FORWARD_ONE + all_reduces + 6.4e6 / 0.8e12 + kv)
 
 
@@ -323,26 +337,71 @@ def test_a_prompt_is_prefilled_in_chunks() -> None:
     assert prefill_s(engine, 100) == pytest.approx(once + attention_s(engine, 100))
 
 
+def test_a_step_decodes_and_prefills_at_once() -> None:
+    """Of one rank of two of data: 3 of 6 requests, and 50 tokens of prompts; the experts see all of both."""
+    engine = small(split=Split(1, data=2))
+    dense = sum(gemm_s(engine, name, 53) for name in MATRICES) + gemm_s(engine, "lm_head", 3)
+    experts = 2 * moe_layer_s(engine, 6 + 100)
+    assert step_s(engine, 6, 100, 50) == pytest.approx(dense + experts + kv_read_s(engine, 3, 100))
+
+
+@pytest.mark.parametrize(
+    ("split", "load", "running", "decoding"),
+    [
+        (Split(2), Load(200, 100, 10), 10, 10.0),  # 30 tokens a step of 8,192
+        (Split(2), Load(8000, 192, 500), 500, 192.0),  # 8,192 tokens bring 192 out
+        (Split(1, 2, 2), Load(8000, 192, 1000), 1000, 768.0),  # in each of four schedulers
+        (Split(2), Load(1_000_000, 1, 7), 7, 1.0),
+    ],
+)
+def test_prompts_take_their_room_of_a_step_first(
+    split: Split, load: Load, running: int, decoding: float
+) -> None:
+    assert decoding_at_once(small(split=split), load, running) == pytest.approx(decoding)
+
+
+def test_a_mean_step_lies_between_so_many_prompts_and_one_more() -> None:
+    """With 150 requests of 100 tokens out every step prefills one prompt, and every second one another."""
+    engine = replace(small(), rules=rules("0.9.2"))
+    one, two = (step_s(engine, 150, 250, prompts * 200) for prompts in (1, 2))
+    riding = 1.5 * attention_s(engine, 200) + 150 * 0.0464e-3
+    assert kernels_s(engine, Load(200, 100, 150), 150) == pytest.approx((one + two) / 2 + riding)
+
+
+def test_a_long_prompt_comes_in_chunks() -> None:
+    """A prompt of two chunks: with 10 of 1,000 tokens out, every hundredth step has one, every fiftieth a chunk."""
+    engine, chunk = small(), 8192
+    none, one = (step_s(engine, 10, 2 * chunk + 500, tokens) for tokens in (0, chunk))
+    assert kernels_s(engine, Load(2 * chunk, 1000, 10), 10) == pytest.approx(
+        0.98 * none + 0.02 * one + 0.01 * attention_s(engine, 2 * chunk)
+    )
+
+
 def test_a_speed_is_kernels_overhead_and_the_wait_for_a_place() -> None:
     """Ten at once of which four run, each of 200 tokens in and 100 out."""
     engine, load = small(), Load(200, 100, 10)
-    share = [
-        gemm_s(engine, name, 8192) for name in ("attention", "attention_kv", "shared", "dense", "router")
-    ]
-    batch = sum(share) + 2 * moe_layer_s(engine, 8192) + all_reduce_s(engine, 8192)
-    riding = 4 * (batch * 200 / 8192 + attention_s(engine, 200)) / 100
-    kernels = step_s(engine, 4, 250) + riding
-    fit = Fit(kernels=1.5, overhead_s=0.003, prefill=2.0, band=1.2, basis="a fit")
-    tpot = 1.5 * kernels + 0.003
+    fit = Fit(kernels=1.5, overhead_s=0.003, prefill=2.0, doubt=Doubt.of_band(1.2), basis="a fit")
+    tpot = 1.5 * kernels_s(engine, load, 4) + 0.003
     found = speed(engine, load, 4, fit)
     assert (found.running, found.band, found.basis) == (4, 1.2, "a fit")
     assert found.tpot_s == pytest.approx(tpot)
     assert found.output_tokens_per_s == pytest.approx(4 / tpot)
     assert found.total_tokens_per_s == pytest.approx(3 * 4 / tpot)
-    assert found.ttft_s == pytest.approx(tpot + 2 * prefill_s(engine, 200) + (10 / 4 - 1) * 100 * tpot)
+    first = 0.010 + tpot + 2 * prefill_s(engine, 200)
+    assert found.ttft_s == pytest.approx(first + (10 / 4 - 1) * 100 * tpot)
     alone = speed(engine, Load(200, 100, 1), 0, fit)
     assert alone.running == 1
-    assert alone.ttft_s == pytest.approx(alone.tpot_s + 2 * prefill_s(engine, 200))
+    assert alone.ttft_s == pytest.approx(0.010 + alone.tpot_s + 2 * prefill_s(engine, 200))
+
+
+def test_where_prompts_fill_the_steps_the_others_wait() -> None:
+    """Of 500 that fit into the memory 192 decode; a request is 192 steps, and 308 / 192 rounds come before it."""
+    engine, load = small(), Load(8000, 192, 500)
+    found = speed(engine, load, 1000)
+    assert found.running == 500
+    assert found.output_tokens_per_s == pytest.approx(192 / found.tpot_s)
+    waited = (500 / 192 - 1) * 192 * found.tpot_s
+    assert found.ttft_s == pytest.approx(0.010 + found.tpot_s + prefill_s(engine, 8000) + waited)
 
 
 NOT_VALIDATED = "modelled, not validated: "
@@ -351,15 +410,22 @@ NOT_VALIDATED = "modelled, not validated: "
 @pytest.mark.parametrize(
     ("gpu", "scheme", "split", "tokens", "basis", "band"),
     [
-        (
-            "H100", "bf16", Split(8), 20_000,
-            "modelled; within 10 % of vLLM 0.8.3's published Llama 4 figures on 8xH100, below TensorRT-LLM's by up to"
-            " 20 %",
-            1.6,
-        ),
+        ("H100", "bf16", Split(8), 20_000, "modelled; fitted to 5 published figures of Llama 4 on H100", 1.25),
+        ("H100-NVL", "fp8-dynamic", Split(2), 1, "modelled; fitted to 5 published figures of Llama 4 on H100", 1.25),
+        ("A100-80GB", "w4a16-g128", Split(2), 1, "modelled; fitted to 8 published figures of Llama 4 on A100", 1.25),
         ("H100", "bf16", Split(8), 20_001, f"{NOT_VALIDATED}no figure beyond 20,000 tokens of input is public", 2.0),
-        ("H100", "w4a16-g128", Split(8), 1, f"{NOT_VALIDATED}no w4a16 figure of Llama 4 on H100 is public", 2.0),
+        ("H100", "w4a16-g128", Split(8), 1, f"{NOT_VALIDATED}no w4a16 figure of Llama 4 on H100 is public", 1.4),
+        ("H100", "w4a16-g128", Split(8), 20_001, f"{NOT_VALIDATED}no w4a16 figure of Llama 4 on H100 is public", 2.0),
         ("A10G", "bf16", Split(8), 1, f"{NOT_VALIDATED}no bf16 figure of Llama 4 on A10G is public", 2.0),
+        ("B200", "bf16", Split(8), 1, f"{NOT_VALIDATED}no bf16 figure of Llama 4 on B200 is public", 2.0),
+        *(
+            (
+                gpu, "nvfp4-g16", Split(1), 1,
+                f"{NOT_VALIDATED}of nvfp4 Llama 4 on {gpu} only another engine's figures are public",
+                2.0,
+            )
+            for gpu in ("B200", "RTX-PRO-6000")
+        ),
         *(
             (
                 "H100", "fp8-dynamic", split, 1,
@@ -376,5 +442,41 @@ def test_what_stands_behind_a_prediction(
     stored = Scheme(name=scheme, quantized=(), bytes_per_param=2.0)
     engine = replace(small(stored, split), gpu=gpus()[gpu])
     found = speed(engine, Load(tokens, 10, 1), 1)
-    plain = Fit(1.0, 0.004, 1.0, band, basis)
+    plain = Fit(1.0, overhead_s(engine), 1.0, Doubt.of_band(band), basis)
     assert found == speed(engine, Load(tokens, 10, 1), 1, plain)
+
+
+# What the model was fitted to
+
+
+def test_every_measured_cell_is_met() -> None:
+    """Within 10 %, which is less than the band of a GPU with figures."""
+    missed = {
+        cell: ratio for cell, ratio in ratios(cells(), current()).items() if not 1 / 1.1 <= ratio <= 1.1
+    }
+    assert missed == {}
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_a_fitted_figure_is_the_best_one(name: str) -> None:
+    shipped = current()
+    losses = [loss(cells(), shipped | {name: shipped[name] * factor}) for factor in (0.95, 1.0, 1.05)]
+    assert min(losses) == losses[1]
+
+
+def test_a_source_that_was_left_out_lies_inside_the_band() -> None:
+    """The others of H100 and H200, by a fit to the rest."""
+    rest = tuple(cell for cell in cells() if cell.source != "vllm-blog")
+    found = ratios((cell for cell in cells() if cell.source == "vllm-blog"), fit(rest))
+    assert len(found) == 4
+    assert all(1 / 1.25 <= ratio <= 1.25 for ratio in found.values())
+
+
+def test_requests_at_once_are_said_or_follow_from_what_was_served() -> None:
+    told = Cell(
+        source="s", model="scout", precision="fp8", on="2xH100", vllm="0.15.1", max_num_batched_tokens=2048,
+        input_tokens=100, output_tokens=200, concurrency=8, tpot_ms=20.0,
+    )  # fmt: skip
+    open_loop = told.model_copy(update={"concurrency": None, "rate_per_s": 10.0, "e2e_s": 6.662})
+    saturated = told.model_copy(update={"concurrency": None, "rate_per_s": 17.0, "saturated": True})
+    assert [cell.running for cell in (told, open_loop, saturated)] == [8, 67, 68]

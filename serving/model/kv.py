@@ -125,7 +125,7 @@ def held_tokens(a: Architecture, length: int) -> float:
 
     Less than the admission reserve: a local layer keeps only its current chunk.
     """
-    full, local = layers_of(a)
+    full = a.layers if a.attention_chunk_size is None else len(a.global_layers)
     chunk = a.attention_chunk_size or length
     current = length if length <= chunk else chunk / 2
-    return (len(full) * length + len(local) * current) / a.layers
+    return (full * length + (a.layers - full) * current) / a.layers

@@ -1,16 +1,18 @@
-"""PURE: a roofline of a model on vLLM: what a decode step and a prefill take, and the speed at some concurrency.
+"""PURE: a roofline of a model on vLLM: what a step and a prefill take, and the speed at some concurrency.
 
-Each component takes the longer of reading its weights and multiplying by them; efficiencies, their sources and what
-they were validated on are in throughput.toml.
+Each component takes the longer of reading its weights and multiplying by them. A step decodes a token of each request
+that runs, and prefills what prompts the token budget lets in: they share its launches and the weights that are read.
+Efficiencies and overheads, their sources and what they were fitted to are in throughput.toml.
 """
 
 from dataclasses import dataclass
-from functools import cache
-from math import ceil
+from functools import cache, cached_property
+from math import ceil, exp, floor, log, sqrt
 from typing import Any
 
 from infra.data import shipped_table
 from infra.hardware import Gpu
+from serving.model import measured
 from serving.model.families import Family
 from serving.model.kv import held_tokens, layers_of
 from serving.model.models import Architecture, Scheme
@@ -22,6 +24,8 @@ ALL_REDUCES_PER_LAYER = 2
 BYTES_BF16 = 2
 NATIVE_FP8 = 8.9
 NATIVE_FP4 = 10.0
+NINE_OF_TEN_SD = 1.645
+"""Of a normal distribution 90 % lie within so many standard deviations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +51,41 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Doubt:
+    """How far the logarithm of a TPOT may be off: variances of those of the kernels and the overhead, and of a load."""
+
+    kernels: float
+    both: float
+    """The covariance of the two."""
+    overhead: float
+    load: float
+
+    def band(self, share: float) -> float:
+        """The factor that the truth lies within nine times of ten, where the kernels are that share of the step."""
+        of_fit = (
+            share**2 * self.kernels + 2 * share * (1 - share) * self.both + (1 - share) ** 2 * self.overhead
+        )
+        return exp(NINE_OF_TEN_SD * sqrt(of_fit + self.load))
+
+    @classmethod
+    def of_band(cls, band: float) -> "Doubt":
+        """One that is the same for every load."""
+        variance = (log(band) / NINE_OF_TEN_SD) ** 2
+        return cls(variance, variance, variance, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Fit:
     """How the model is bent for one machine: the kernels' time, the overhead of a step, the prefill of a prompt."""
 
     kernels: float
     overhead_s: float
     prefill: float
-    band: float
+    doubt: Doubt
     basis: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Engine:
     """One model, split over equal GPUs, served by one version of vLLM."""
 
@@ -72,14 +100,27 @@ class Engine:
     host_gb_per_s: float
     """Between hosts, for the hand-over of pipeline stages."""
 
+    @cached_property
+    def totals(self) -> dict[str, tuple[float, int]]:
+        """Bytes and parameters of each component over all layers."""
+        return totals(self.architecture, self.scheme)
+
+    @cached_property
+    def layers(self) -> tuple[int, int]:
+        """How many layers see everything, and how many a chunk."""
+        full, local = layers_of(self.architecture)
+        return len(full), len(local)
+
 
 def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> Speed:
     """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs)."""
     bent = fit or unfitted(engine, load)
     running = max(1, min(load.concurrency, at_most))
-    tpot = bent.kernels * kernels_s(engine, load, running) + bent.overhead_s
-    rounds_waited = max(0.0, load.concurrency / running - 1)
-    output = running / tpot
+    decoding = decoding_at_once(engine, load, running)
+    kernels = bent.kernels * kernels_s(engine, load, running)
+    tpot = kernels + bent.overhead_s
+    rounds_waited = max(0.0, load.concurrency / decoding - 1)
+    output = decoding / tpot
     return Speed(
         output_tokens_per_s=output,
         total_tokens_per_s=output * (1 + load.input_tokens / load.output_tokens),
@@ -87,19 +128,36 @@ def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> S
         + rounds_waited * load.output_tokens * tpot,
         tpot_s=tpot,
         running=running,
-        band=bent.band,
+        band=round(bent.doubt.band(kernels / tpot), 3),
         basis=bent.basis,
     )
 
 
 def unfitted(engine: Engine, load: Load) -> Fit:
     """The shipped figures as they are."""
-    doubt = not_validated(engine, load)
-    if doubt:
-        widest = data()["kernel"]["other"]["band"]
-        return Fit(1.0, overhead_s(engine.rules), 1.0, widest, f"modelled, not validated: {doubt}")
-    figure = kernel(engine.gpu)
-    return Fit(1.0, overhead_s(engine.rules), 1.0, figure["band"], figure["basis"])
+    bands, overhead, count = data()["bands"], overhead_s(engine), figures(engine)
+    if doubt := not_validated(engine, load):
+        band = bands["near"]["factor"] if is_near(engine, load) else bands["none"]["factor"]
+        return Fit(1.0, overhead, 1.0, Doubt.of_band(band), f"modelled, not validated: {doubt}")
+    basis = f"modelled; fitted to {count} published figures of {engine.family.title} on {engine.gpu.family}"
+    return Fit(1.0, overhead, 1.0, Doubt.of_band(bands["measured"]["factor"]), basis)
+
+
+def figures(engine: Engine, precision: str | None = None) -> int:
+    """How many published figures of the family on that GPU there are, of one way to store the weights or of all."""
+    if engine.family.name != data()["validated_family"]:
+        return 0
+    of_each = measured.counts()[engine.gpu.family]
+    return of_each[precision] if precision else of_each.total()
+
+
+def is_near(engine: Engine, load: Load) -> bool:
+    """Whether figures of the same GPU were fitted to, though of weights that are stored in another way."""
+    return (
+        figures(engine) > 0
+        and engine.split.pipeline == engine.split.data == 1
+        and load.input_tokens <= data()["validated_input_tokens"]
+    )
 
 
 def not_validated(engine: Engine, load: Load) -> str | None:
@@ -107,7 +165,9 @@ def not_validated(engine: Engine, load: Load) -> str | None:
     stored, family = engine.scheme.name.split("-")[0], engine.family
     if family.name != data()["validated_family"]:
         return f"corral has no figure of {family.title}"
-    if stored not in kernel(engine.gpu)["validated"]:
+    if not figures(engine, stored):
+        if stored in data()["other_engines"].get(engine.gpu.family, ()):
+            return f"of {stored} {family.title} on {engine.gpu.name} only another engine's figures are public"
         return f"no {stored} figure of {family.title} on {engine.gpu.name} is public"
     if engine.split.pipeline > 1 or engine.split.data > 1:
         return f"no figure of {family.title} with pipeline or data parallelism is public"
@@ -115,24 +175,51 @@ def not_validated(engine: Engine, load: Load) -> str | None:
     return f"no figure beyond {longest:,} tokens of input is public" if load.input_tokens > longest else None
 
 
+def decoding_at_once(engine: Engine, load: Load, running: int) -> float:
+    """Of the running requests those that decode: a step has room for so many tokens, and prompts take theirs first.
+
+    A request brings (input + output) / output tokens for each that it puts out.
+    """
+    schedulers = engine.split.data * engine.split.pipeline
+    room = engine.max_num_batched_tokens * load.output_tokens / (load.input_tokens + load.output_tokens)
+    return min(float(running), schedulers * max(1.0, room))
+
+
 def kernels_s(engine: Engine, load: Load, running: int) -> float:
-    """Kernel time behind one output token: a decode step, and the step's share of the prompts that ride along."""
+    """What of a mean step grows with its batch: kernels, and the engine's own work on each request.
+
+    A prompt comes whole, or in chunks: between so many in a step and one more the mean lies on a line.
+    """
+    split, decoding = engine.split, decoding_at_once(engine, load, running)
+    prompts = decoding / load.output_tokens / split.data / split.pipeline
+    chunk = min(load.input_tokens, engine.max_num_batched_tokens)
+    chunks = prompts * load.input_tokens / chunk
+    fewer = floor(chunks)
     context = load.input_tokens + load.output_tokens / 2
-    prefills = running * prefill_share_s(engine, load.input_tokens) / load.output_tokens
-    return step_s(engine, running, context) + prefills
+    of_fewer, of_more = (step_s(engine, ceil(decoding), context, many * chunk) for many in (fewer, fewer + 1))
+    mixed = of_fewer + (chunks - fewer) * (of_more - of_fewer)
+    return mixed + prompts * attention_s(engine, load.input_tokens) + running * request_s(engine)
 
 
 def first_token_s(engine: Engine, input_tokens: int, bent: Fit, tpot: float) -> float:
-    """A prompt waits for the step in progress, then is prefilled."""
-    return tpot + bent.prefill * prefill_s(engine, input_tokens)
+    """A prompt is read by the API server, waits for the step in progress, then is prefilled."""
+    return asked_s() + tpot + bent.prefill * prefill_s(engine, input_tokens)
 
 
-def step_s(engine: Engine, batch: int, context: float) -> float:
-    """The kernels of one decode step: every running request gets one token."""
+def asked_s() -> float:
+    """What passes before a prompt is prefilled: HTTP, the tokenizer, the way to the engine and back."""
+    return float(data()["first_token"]["overhead_ms"]) / 1e3
+
+
+def step_s(engine: Engine, batch: int, context: float, prefilled: int = 0) -> float:
+    """The kernels of one step: every running request gets one token, and so many tokens of prompts are prefilled.
+
+    `prefilled` is by rank of data parallelism and stage.
+    """
     here = ceil(batch / engine.split.data / engine.split.pipeline)
     everywhere = ceil(batch / engine.split.pipeline)
-    forward = forward_s(engine, here, everywhere) + lm_head_s(engine, here)
-    return forward + kv_read_s(engine, here, context)
+    forward = forward_s(engine, here + prefilled, everywhere + prefilled * engine.split.data)
+    return forward + lm_head_s(engine, here) + kv_read_s(engine, here, context)
 
 
 def least_step_s(gpu: Gpu, a: Architecture, scheme: Scheme, split: Split) -> float:
@@ -150,12 +237,6 @@ def prefill_s(engine: Engine, tokens: int) -> float:
     return forward_s(engine, chunk, chunk) * tokens / chunk + attention_s(engine, tokens)
 
 
-def prefill_share_s(engine: Engine, tokens: int) -> float:
-    """What a prompt adds to the steps it rides along with: its share of a full batch, the weights being read anyway."""
-    chunk = engine.max_num_batched_tokens
-    return forward_s(engine, chunk, chunk) * tokens / chunk + attention_s(engine, tokens)
-
-
 def forward_s(engine: Engine, tokens: int, expert_tokens: int) -> float:
     """All layers for that many tokens, attention scores excluded."""
     layers = len(engine.architecture.moe_layers)
@@ -169,7 +250,7 @@ def moe_layer_s(engine: Engine, tokens: int, touched: float | None = None) -> fl
     Without `touched`, as many as independent, even routing is expected to touch.
     """
     figure, a = kernel(engine.gpu), engine.architecture
-    size, count = totals(a, engine.scheme)["routed"]
+    size, count = engine.totals["routed"]
     layers, ranks = len(a.moe_layers), engine.split.tensor * engine.split.data
     if touched is None:
         touched = distinct_experts(a.experts, tokens * a.experts_per_token)
@@ -204,7 +285,7 @@ def lm_head_s(engine: Engine, tokens: int) -> float:
 def gemm_s(engine: Engine, component: str, tokens: int) -> float:
     """One component over all layers: the longer of reading and multiplying."""
     figure = data()["dense"]
-    size, count = totals(engine.architecture, engine.scheme).get(component, (0.0, 0))
+    size, count = engine.totals.get(component, (0.0, 0))
     share = 1 if component == "router" else engine.split.tensor
     read = size / share / (engine.gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
     multiply = 2 * count * tokens / share / (tflops(engine, component) * 1e12 * figure["compute_fraction"])
@@ -214,8 +295,8 @@ def gemm_s(engine: Engine, component: str, tokens: int) -> float:
 def attention_s(engine: Engine, tokens: int) -> float:
     """Attention scores of a prompt: quadratic in the global layers, within chunks in the local ones."""
     a = engine.architecture
-    full, local = layers_of(a)
-    seen = len(full) * tokens / 2 + len(local) * min(tokens, a.attention_chunk_size or tokens) / 2
+    full, local = engine.layers
+    seen = full * tokens / 2 + local * min(tokens, a.attention_chunk_size or tokens) / 2
     flops = 4 * tokens * seen * a.attention_heads * a.head_dim / engine.split.tensor
     return float(flops / (engine.gpu.bf16_tflops * 1e12 * data()["dense"]["compute_fraction"]))
 
@@ -226,7 +307,7 @@ def kv_read_s(engine: Engine, batch: int, context: float) -> float:
     heads = max(1, a.kv_heads // engine.split.tensor)
     per_token = 2 * heads * a.head_dim * engine.kv_bytes_per_value * a.layers
     size = batch * held_tokens(a, round(context)) * per_token
-    return float(size / (engine.gpu.memory_gb_per_s * 1e9 * data()["dense"]["bandwidth_fraction"]))
+    return float(size / (engine.gpu.memory_gb_per_s * 1e9 * data()["kv_read"]["bandwidth_fraction"]))
 
 
 def all_reduce_s(engine: Engine, tokens: int) -> float:
@@ -246,10 +327,33 @@ def hand_over_s(engine: Engine, tokens: int) -> float:
     return (engine.split.pipeline - 1) * size / (engine.host_gb_per_s * 1e9)
 
 
-def overhead_s(rules: Rules) -> float:
-    """What a step of that version takes beside the kernels."""
-    steps = [step for step in data()["step"] if number(step["from"]) <= number(rules.version)]
-    return float(steps[-1]["overhead_ms"]) / 1e3
+def overhead_s(engine: Engine) -> float:
+    """What a step of that version takes beside the kernels, whatever its batch."""
+    return float(generation(engine.rules)["overhead_ms"]) / 1e3 * host_factor(engine.gpu)
+
+
+def request_s(engine: Engine) -> float:
+    """What the engine's own work on one request adds to a step, where it is not done while the GPU works."""
+    hidden_from = number(data()["async_scheduling"]["from"])
+    if number(engine.rules.version) >= hidden_from and not is_older(engine.gpu):
+        return 0.0
+    return float(generation(engine.rules)["request_ms"]) / 1e3 * host_factor(engine.gpu)
+
+
+def generation(rules: Rules) -> dict[str, Any]:
+    """The overheads of that version."""
+    steps: list[dict[str, Any]] = data()["step"]
+    return [step for step in steps if number(step["from"]) <= number(rules.version)][-1]
+
+
+def host_factor(gpu: Gpu) -> float:
+    """How much longer the hosts of older GPUs take for what no GPU does."""
+    return float(data()["older_hosts"]["factor"]) if is_older(gpu) else 1.0
+
+
+def is_older(gpu: Gpu) -> bool:
+    """Whether the GPU is of a generation whose hosts are older, too."""
+    return gpu.compute_capability < float(data()["older_hosts"]["below_capability"])
 
 
 def tflops(engine: Engine, component: str) -> float:
@@ -265,9 +369,9 @@ def tflops(engine: Engine, component: str) -> float:
 
 
 def kernel(gpu: Gpu) -> dict[str, Any]:
-    """The MoE kernel's efficiencies on that GPU."""
+    """The MoE kernel's efficiencies on that GPU, or one of its family."""
     kernels: dict[str, dict[str, Any]] = data()["kernel"]
-    return kernels.get(gpu.name, kernels["other"])
+    return kernels.get(gpu.family, kernels["other"])
 
 
 @cache

@@ -18,7 +18,7 @@ class Question(Record):
     machines: tuple[str, ...] = ()
     """EC2 types or owned shapes to consider; none means every EC2 type."""
     usd_per_hour: Usd | None = None
-    """The price of an owned machine."""
+    """What each of those machines costs, in place of EC2's price."""
     context: int | None = None
     """--max-model-len; none means what the longest likely request needs."""
     region: str | None = None
@@ -46,16 +46,18 @@ class Choice(Record):
     e2e_s: float = 0.0
     """A whole average request at the planned peak."""
     machines: int = 0
-    machines_at_worst: int = 0
-    """If the truth lies at the bad end of the prediction's band."""
+    machines_at_worst: int | None = None
+    """If every step takes the prediction's band longer; None if no number of them keeps the promise then."""
     usd_per_hour: Usd | None = None
     paid_ahead: bool = False
     """A Capacity Block: days or weeks at a time, paid before they begin."""
     usd_per_month: Usd | None = None
     usd_per_month_at_worst: Usd | None = None
+    usd_per_month_elsewhere: Usd | None = None
+    """At the price of us-east-1: what choices are ranked by where the region's price of some is not known."""
     basis: str = ""
     pareto: bool = False
-    """No other way is both cheaper and faster."""
+    """No other way as sure, and as easy to have, is both cheaper and faster."""
     why: str = ""
     """Why it is not the one chosen."""
 

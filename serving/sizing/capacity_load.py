@@ -54,9 +54,9 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
     full = predictor.at(most)
     carries = full.output_tokens_per_s / traffic.mean_output
     count = machines_for(question, carries, choice.replicas_per_machine)
-    at_worst = machines_for(question, carries / full.band, choice.replicas_per_machine)
-    if at_worst > MOST_MACHINES:
+    if count > MOST_MACHINES:
         return choice.model_copy(update={"why": f"more than {MOST_MACHINES:,} machines"})
+    at_worst = machines_at_worst(question, predictor, choice.replicas_per_machine)
     each = traffic.peak_requests_per_s / ((count - promise.spare_machines) * choice.replicas_per_machine)
     running = predictor.at(concurrency_carrying(predictor, each * traffic.mean_output, most))
     hourly = hourly_usd(question, whole)
@@ -74,9 +74,23 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
             "paid_ahead": paid_ahead(question, whole),
             "usd_per_month": monthly(hourly, count),
             "usd_per_month_at_worst": monthly(hourly, at_worst),
+            "usd_per_month_elsewhere": monthly(elsewhere_usd(question, whole), count),
             "basis": full.basis,
         }
     )
+
+
+def machines_at_worst(question: Question, predictor: Predictor, per_machine: int) -> int | None:
+    """Machines when every step takes its band longer; None where no number of them would keep the promise then.
+
+    The promise is kept by fewer requests at once, each of which is slower: both take more machines.
+    """
+    traffic, promise = question.traffic, question.promise
+    if broken_promise(predictor, promise, traffic, 1, at_worst=True):
+        return None
+    slow = predictor.at(most_concurrency(predictor, promise, traffic, at_worst=True))
+    count = machines_for(question, slow.output_tokens_per_s / slow.band / traffic.mean_output, per_machine)
+    return count if count <= MOST_MACHINES else None
 
 
 def machines_for(question: Question, requests_per_s: float, per_machine: int) -> int:
@@ -85,23 +99,30 @@ def machines_for(question: Question, requests_per_s: float, per_machine: int) ->
     return ceil(round(replicas / per_machine, 9)) + question.promise.spare_machines
 
 
-def broken_promise(predictor: Predictor, promise: Promise, traffic: Traffic, concurrency: int) -> str | None:
-    """What of the promise that concurrency breaks, with the numbers."""
+def broken_promise(
+    predictor: Predictor, promise: Promise, traffic: Traffic, concurrency: int, at_worst: bool = False
+) -> str | None:
+    """What of the promise that concurrency breaks, with the numbers; `at_worst` as slow as the band allows.
+
+    An answer of one token has no time between tokens.
+    """
     speed = predictor.at(concurrency)
-    if promise.tpot_s is not None and speed.tpot_s > promise.tpot_s:
-        return f"TPOT {speed.tpot_s * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
-    first = predictor.first_token_s(traffic.input_tokens.largest, speed.tpot_s)
+    slower = speed.band if at_worst else 1.0
+    tpot = speed.tpot_s * slower
+    if promise.tpot_s is not None and traffic.mean_output > 1 and tpot > promise.tpot_s:
+        return f"TPOT {tpot * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
+    first = predictor.first_token_s(traffic.input_tokens.largest, speed.tpot_s) * slower
     if promise.ttft_s is not None and first > promise.ttft_s:
         return f"TTFT {first:.2f} s for {traffic.input_tokens.largest:,} tokens, promised {promise.ttft_s:g}"
     return None
 
 
-def most_concurrency(predictor: Predictor, promise: Promise, traffic: Traffic) -> int:
+def most_concurrency(predictor: Predictor, promise: Promise, traffic: Traffic, at_worst: bool = False) -> int:
     """The most requests at once that keep the promise and do not wait for KV cache."""
     low, high = 1, predictor.most_running
     while low < high:
         middle = (low + high + 1) // 2
-        kept = broken_promise(predictor, promise, traffic, middle) is None
+        kept = broken_promise(predictor, promise, traffic, middle, at_worst) is None
         low, high = (middle, high) if kept else (low, middle - 1)
     return low
 
@@ -117,20 +138,32 @@ def concurrency_carrying(predictor: Predictor, tokens_per_s: float, most: int) -
 
 
 def hourly_usd(question: Question, whole: Machine) -> Decimal | None:
-    """The machine's price: EC2's, or what the user says an owned one costs."""
+    """The machine's price: what the user says it costs, or EC2's."""
+    if question.usd_per_hour is not None:
+        return question.usd_per_hour
     price = priced(whole, Options(region=question.region))
-    return price.usd_per_hour if price else question.usd_per_hour
+    return price.usd_per_hour if price else None
+
+
+def elsewhere_usd(question: Question, whole: Machine) -> Decimal | None:
+    """Its price in the region that most prices are of: what machines are ranked by where their own lacks some."""
+    if question.usd_per_hour is not None:
+        return None
+    price = priced(whole, Options())
+    return price.usd_per_hour if price else None
 
 
 def paid_ahead(question: Question, whole: Machine) -> bool:
-    """Whether the machine cannot be had by the hour."""
-    price = priced(whole, Options(region=question.region))
+    """Whether the machine cannot be had by the hour, in the region or in any that has a price."""
+    if question.usd_per_hour is not None:
+        return False
+    price = priced(whole, Options(region=question.region)) or priced(whole, Options())
     return price is not None and price.purchase != ON_DEMAND
 
 
-def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
+def monthly(usd_per_hour: Decimal | None, machines: int | None) -> Decimal | None:
     """USD a month for machines that never stop."""
-    if usd_per_hour is None:
+    if usd_per_hour is None or machines is None:
         return None
     return (usd_per_hour * machines * HOURS_PER_MONTH).quantize(Decimal("0.01"))
 

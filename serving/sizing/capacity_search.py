@@ -50,30 +50,48 @@ def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -
 
 def ranked(question: Question) -> tuple[Choice, ...]:
     """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
-    choices = sorted(all_choices(question), key=order)
-    front = pareto({index: choice for index, choice in enumerate(choices) if choice.feasible})
+    choices = in_order(question)
+    front = pareto(choices)
     return tuple(
         choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})
         for index, choice in enumerate(choices)
     )
 
 
-def order(choice: Choice) -> tuple[bool, bool, bool, bool, Decimal, float]:
-    """Feasible, sure, priced, by the hour, cheap, fast."""
-    cost = choice.usd_per_month
-    sure = choice.verdict == "fits"
-    return not choice.feasible, not sure, cost is None, choice.paid_ahead, cost or Decimal(0), choice.e2e_s
+def in_order(question: Question) -> list[Choice]:
+    """Every choice, the best first: feasible, sure, by the hour, priced, cheap, faithful, few, fast.
+
+    Where the region's price of some is not known, all are ranked by those of another: else the dearest may come first.
+    Between two of one cost the more faithful weights win, and where nobody knows a price fewer GPUs.
+    """
+    choices = list(all_choices(question))
+    by_region = all(choice.usd_per_month is not None for choice in choices if choice.usd_per_month_elsewhere)
+    faithful = precisions(question.model)
+
+    def order(choice: Choice) -> tuple[bool, bool, bool, bool, Decimal, int, int, float]:
+        cost = choice.usd_per_month if by_region else choice.usd_per_month_elsewhere or choice.usd_per_month
+        return (
+            not choice.feasible,
+            choice.verdict != "fits",
+            choice.paid_ahead,
+            cost is None,
+            cost or Decimal(0),
+            choice.machines * choice.gpus_per_machine if cost is None else 0,
+            faithful.index(choice.precision),
+            choice.e2e_s,
+        )
+
+    return sorted(choices, key=order)
 
 
 def why(choice: Choice, first: Choice) -> str:
     """Why a choice is not the first."""
     if choice is first or not choice.feasible:
         return choice.why
-    if choice.usd_per_month is None:
-        return "no price known"
-    if first.usd_per_month is None:
-        return ""
-    ratio = choice.usd_per_month / first.usd_per_month
+    cost, least = cost_of(choice, first), cost_of(first, choice)
+    if cost is None or least is None:
+        return "no price known" if choice.usd_per_month is None else ""
+    ratio = cost / least
     if choice.verdict == "tight" and ratio < 1:
         return f"{1 - ratio:.0%} cheaper, but fits only tightly: confirm it by starting it"
     if choice.paid_ahead:
@@ -82,15 +100,28 @@ def why(choice: Choice, first: Choice) -> str:
     return f"{ratio:.2f}x the cost{faster}"
 
 
-def pareto(choices: dict[int, Choice]) -> set[int]:
-    """The choices that no other beats in both cost and the time of a request."""
-    front, fastest = set(), inf
-    priced = [
-        (choice.usd_per_month, choice.e2e_s, index)
-        for index, choice in choices.items()
-        if choice.usd_per_month
+def cost_of(choice: Choice, other: Choice) -> Decimal | None:
+    """What a choice costs a month, beside another: both in the region, or both elsewhere."""
+    if choice.usd_per_month is not None and other.usd_per_month is not None:
+        return choice.usd_per_month
+    return choice.usd_per_month_elsewhere
+
+
+def pareto(choices: list[Choice]) -> set[int]:
+    """The choices that no other of the first one's kind beats in both cost and the time of a request.
+
+    Its kind: as sure to fit, and by the hour or paid ahead as it is.
+    """
+    if not choices or not choices[0].feasible:
+        return set()
+    first, front, fastest = choices[0], set(), inf
+    alike = [
+        (cost, choice.e2e_s, index)
+        for index, choice in enumerate(choices)
+        if (choice.feasible, choice.verdict, choice.paid_ahead) == (True, first.verdict, first.paid_ahead)
+        and (cost := cost_of(choice, first)) is not None
     ]
-    for _, e2e_s, index in sorted(priced):
+    for _, e2e_s, index in sorted(alike):
         if e2e_s < fastest:
             front.add(index)
             fastest = e2e_s
@@ -126,8 +157,14 @@ def machine_choices(question: Question, subject: SizedModel, whole: Machine) -> 
 
 def replica_plan(question: Question, choice: Choice) -> Plan | None:
     """The plan that serves one replica of a choice at its concurrency."""
+    promised = question.promise.tpot_s is not None or question.promise.ttft_s is not None
     options = options_of(question).model_copy(
-        update={"concurrency": choice.concurrency, "tensor_parallel_size": choice.tensor}
+        update={
+            "concurrency": choice.concurrency,
+            "tensor_parallel_size": choice.tensor,
+            # More at once would break the promise: the others wait.
+            "max_num_seqs": choice.concurrency if promised else None,
+        }
     )
     return plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
 
@@ -147,9 +184,10 @@ def notches(question: Question, best: Choice) -> Iterator[Notch]:
 
 def notch(question: Question, best: Choice, change: str, **changes: object) -> Notch:
     """The best choice after a change, and what it costs more."""
-    choices = sorted(all_choices(question.model_copy(update=changes)), key=order)
+    choices = in_order(question.model_copy(update=changes))
     if not choices or not choices[0].feasible:
         return Notch(change=change, choice="nothing carries it", usd_per_month=None, more_usd_per_month=None)
     new = choices[0]
-    more = new.usd_per_month - best.usd_per_month if new.usd_per_month and best.usd_per_month else None
+    costs = cost_of(new, best), cost_of(best, new)
+    more = costs[0] - costs[1] if costs[0] is not None and costs[1] is not None else None
     return Notch(change=change, choice=label(new), usd_per_month=new.usd_per_month, more_usd_per_month=more)

@@ -3,9 +3,13 @@
 from decimal import Decimal
 
 from infra.argument import pasted
+from infra.catalog import machine
 from infra.columns import table, wrapped
+from infra.prices import DEFAULT_REGION
+from serving.model import gpu_support
 from serving.sizing.capacity import Capacity, Choice, label
 from serving.sizing.plan_explained import explained
+from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise
 
 SHOWN = 12
@@ -37,10 +41,15 @@ def asked(answer: Capacity) -> str:
     """The question, as understood."""
     traffic = answer.traffic
     return (
-        f"{answer.model}: {traffic.requests_per_s:.3g} requests/s, {traffic.peak_requests_per_s:.3g} at peak, "
+        f"{answer.model}: {rate(traffic.requests_per_s)} requests/s, {rate(traffic.peak_requests_per_s)} at peak, "
         f"{traffic.input_tokens} tokens in, {traffic.output_tokens} out "
         f"({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise)}"
     )
+
+
+def rate(per_s: float) -> str:
+    """Three digits, as people write them."""
+    return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
 def promised(promise: Promise) -> str:
@@ -55,22 +64,48 @@ def promised(promise: Promise) -> str:
 
 def chosen(best: Choice, answer: Capacity) -> str:
     """The first choice."""
-    cost = f"{dollars(best.usd_per_month)} a month" if best.usd_per_month is not None else "no price known"
     replicas = best.machines * best.replicas_per_machine
     machines = f"{best.machines}x {best.machine} ({best.gpus_per_machine}x {best.gpu})"
     lines = [
-        f"TAKE {machines}, {answer.model} {best.precision}: {cost}",
+        f"TAKE {machines}, {answer.model} {best.precision}: {cost(best)}",
         f"  {replicas} replicas of tensor parallel {best.tensor}, each up to {best.concurrency} requests at once "
         f"({best.requests_per_s:.2f} requests/s).",
         f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
         f"{best.tpot_s * 1000:.1f} ms a token.",
-        f"  If the speed is at the bad end of its band: {best.machines_at_worst} machines, "
-        f"{dollars(best.usd_per_month_at_worst)} a month.",
+        f"  {at_worst(best)}",
         f"  Basis: {best.basis}.",
     ]
+    lines += wrapped_notes(best, answer)
     if best.verdict == "tight":
         lines.insert(1, "  It fits only tightly: confirm it by starting one.")
     return "\n".join(lines)
+
+
+def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:
+    """What is known to need care of those weights on that GPU."""
+    whole = machine(best.machine)
+    assert whole.gpu is not None
+    family = named(answer.model, best.precision).family
+    told = gpu_support.notes(whole.gpu, family, best.precision, "auto", whole.kind == "owned")
+    return [wrapped(note, "  - ") for note in told]
+
+
+def cost(choice: Choice) -> str:
+    """What it costs a month, or what is known in its place."""
+    if choice.usd_per_month is not None:
+        return f"{dollars(choice.usd_per_month)} a month"
+    if choice.usd_per_month_elsewhere is not None:
+        return f"no price known there; {dollars(choice.usd_per_month_elsewhere)} a month in {DEFAULT_REGION}"
+    return "no price known"
+
+
+def at_worst(choice: Choice) -> str:
+    """What it takes when every step takes the prediction's band longer."""
+    if choice.machines_at_worst is None:
+        return "If the speed is at the bad end of its band no number of them keeps the promise."
+    dear = choice.usd_per_month_at_worst
+    price = f", {dollars(dear)} a month" if dear is not None else ""
+    return f"If the speed is at the bad end of its band: {choice.machines_at_worst} machines{price}."
 
 
 def ranking(answer: Capacity) -> str:
@@ -86,7 +121,11 @@ def ranking(answer: Capacity) -> str:
         "verdict",
         "why not",
     )
-    return "Ranked\n" + table([head, *map(row, best_of_each(answer)[:SHOWN])])
+    shown = best_of_each(answer)[:SHOWN]
+    lines = "Ranked\n" + table([head, *map(row, shown)])
+    if any(choice.usd_per_month is None and choice.usd_per_month_elsewhere for choice in shown):
+        lines += f"\n(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh)"
+    return lines
 
 
 def best_of_each(answer: Capacity) -> list[Choice]:
@@ -104,8 +143,8 @@ def row(choice: Choice) -> tuple[str, ...]:
         f"{choice.machines}x {choice.machine}",
         choice.precision,
         str(choice.tensor),
-        dollars(choice.usd_per_month),
-        dollars(choice.usd_per_month_at_worst),
+        monthly(choice),
+        dollars(choice.usd_per_month_at_worst) if choice.machines_at_worst else "never",
         f"{choice.tpot_s * 1000:.1f}",
         f"{choice.e2e_s:.1f}",
         choice.verdict,
@@ -113,15 +152,20 @@ def row(choice: Choice) -> tuple[str, ...]:
     )
 
 
+def monthly(choice: Choice) -> str:
+    """Dollars a month; in brackets those of another region."""
+    if choice.usd_per_month is None and choice.usd_per_month_elsewhere is not None:
+        return f"({dollars(choice.usd_per_month_elsewhere)})"
+    return dollars(choice.usd_per_month)
+
+
 def front(answer: Capacity) -> str:
     """The choices that nothing beats in both cost and time."""
     best = sorted(
         (choice for choice in answer.choices if choice.pareto),
-        key=lambda choice: choice.usd_per_month or Decimal(0),
+        key=lambda choice: choice.usd_per_month or choice.usd_per_month_elsewhere or Decimal(0),
     )
-    lines = [
-        (dollars(choice.usd_per_month), f"{choice.e2e_s:.1f} s a request", label(choice)) for choice in best
-    ]
+    lines = [(monthly(choice), f"{choice.e2e_s:.1f} s a request", label(choice)) for choice in best]
     return "Nothing is both cheaper and faster than\n" + table(lines) if len(lines) > 1 else ""
 
 

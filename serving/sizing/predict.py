@@ -53,11 +53,14 @@ class Predictor:
             host_gb_per_s=case.machine.network_gb_per_s,
         )
         self.fit = calibrated(case.subject, self.engine)
+        self.known: dict[int, Speed] = {}
 
     def at(self, concurrency: int) -> Speed:
         """The speed with that many requests at once."""
-        load = Load(self.options.input_tokens, self.options.output_tokens, concurrency)
-        return speed(self.engine, load, self.most_running, self.fit)
+        if concurrency not in self.known:
+            load = Load(self.options.input_tokens, self.options.output_tokens, concurrency)
+            self.known[concurrency] = speed(self.engine, load, self.most_running, self.fit)
+        return self.known[concurrency]
 
     def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
         """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""

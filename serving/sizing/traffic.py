@@ -135,7 +135,18 @@ class MachineOptions(PrecisionOptions, PriceOptions):
 
     machines: Annotated[tuple[str, ...], Flag("--on")] = ()
     """Only these machines; may be repeated."""
-    usd_per_hour: Annotated[Decimal | None, Field(ge=0, le=MOST, examples=["12.50"])] = None
-    """What an owned machine of --on costs."""
+    usd_per_hour: Annotated[Decimal | None, Field(gt=0, le=MOST, examples=["12.50"])] = None
+    """What a machine of --on costs you."""
     context: Annotated[int | None, Field(ge=1, le=LONGEST, examples=[32768])] = None
     """--max-model-len; else what the longest request needs."""
+
+    @model_validator(mode="after")
+    def one_price_is_of_one_machine(self) -> Self:
+        """A price that is given is used. Raises UsageError where it is not clear of what."""
+        if self.usd_per_hour is not None and len(self.machines) != 1:
+            raise UsageError(
+                "--usd-per-hour is the price of one machine, and "
+                f"{'--on names several' if self.machines else 'no --on names one'}.",
+                "Name it: --on 2xA100-80GB --usd-per-hour 12.50",
+            )
+        return self

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Literal
 
 from infra.data import shipped_table
@@ -95,6 +96,7 @@ def number(version: str) -> tuple[int, ...]:
     return numbers
 
 
+@lru_cache(maxsize=256)
 def release(version: str) -> tuple[int, ...]:
     """The three numbers of a version; () for what is none, such as "unknown"."""
     match = re.fullmatch(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[.+a-z].*)?", version)

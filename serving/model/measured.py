@@ -1,0 +1,79 @@
+"""What others measured of whole servers: data with its source, which the speed model is fitted to (measured.toml)."""
+
+from collections import Counter, defaultdict
+from functools import cache
+from typing import Annotated
+
+from pydantic import Field
+
+from infra.catalog import machine
+from infra.data import shipped_table
+from infra.hardware import Machine
+from infra.record import Record
+from serving.model.models import Precision, model
+
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Cell(Record):
+    """One load on one server, means over its requests."""
+
+    source: str
+    """Where it was read: a `source` of measured.toml."""
+    model: str
+    precision: Precision
+    on: str
+    """COUNTxGPU; tensor parallel over all of them."""
+    vllm: str
+    max_num_batched_tokens: int
+    input_tokens: int
+    output_tokens: int
+    concurrency: int | None = None
+    rate_per_s: Positive | None = None
+    """Requests that were served, of an open loop."""
+    e2e_s: Positive | None = None
+    saturated: bool = False
+    """More was offered than was served."""
+    tpot_ms: Positive
+    ttft_ms: Positive | None = None
+
+    @property
+    def machine(self) -> Machine:
+        """The server's machine."""
+        return machine(self.on)
+
+    @property
+    def running(self) -> int:
+        """Requests at once: as said, or by Little's law; where they queue, those that decode."""
+        if self.concurrency is not None:
+            return self.concurrency
+        assert self.rate_per_s is not None
+        a_request_s = self.e2e_s or self.output_tokens * self.tpot_ms / 1e3
+        return max(1, round(self.rate_per_s * a_request_s))
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """All of them."""
+    return tuple(map(Cell.model_validate, shipped_table("serving.model", "measured.toml")["cell"]))
+
+
+@cache
+def counts() -> defaultdict[str, Counter[str]]:
+    """GPU family -> how many of each way to store the weights, such as w4a16."""
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for cell in cells():
+        found[family_of(cell)][stored_as(cell)] += 1
+    return found
+
+
+def family_of(cell: Cell) -> str:
+    """The family of its GPU."""
+    gpu = cell.machine.gpu
+    assert gpu is not None
+    return gpu.family
+
+
+def stored_as(cell: Cell) -> str:
+    """How its weights are stored, as the scheme of the checkpoint begins."""
+    return model(cell.model).checkpoints[cell.precision].scheme.name.split("-")[0]
