@@ -1,6 +1,5 @@
 """The SSH door against a stand-in for `ssh`: it runs what would reach the login shell, or fails as OpenSSH does."""
 
-import json
 import math
 import os
 import selectors
@@ -506,18 +505,6 @@ def test_what_a_host_says_of_itself_is_short(
     write(fake_ssh, f"#!/bin/sh\n{words}\ncat {tmp_path}/facts\n{flood[more]}\n")
     assert run(["hosts", "show", "gpu-1"]) == 11
     assert capsys.readouterr().err.startswith(f"error: {ENDLESS}")
-
-
-def test_what_is_no_name_of_a_deployment_is_none_that_a_host_carries(
-    fake_ssh: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "facts").write_text((Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text())
-    words = 'for line in "$@"; do :; done; eval "${line%%;*}"'
-    said = "../../x active\\n\\n  \\n--yes active\\nA active\\ngood-1 active\\n"
-    answers = f"case $line in *is-active*) printf '{said}';; *flock*) ;; *) cat {tmp_path}/facts;; esac"
-    write(fake_ssh, f"#!/bin/sh\n{words}\n{answers}\n")
-    assert run(["hosts", "show", "gpu-1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["hosts"][0]["deployments"] == {"good-1": "active"}
 
 
 @pytest.mark.parametrize(

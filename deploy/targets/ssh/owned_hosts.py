@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from deploy.targets.deployment import NAME_PATTERN, Deployment, checked_name, folder
+from deploy.targets.deployment import Deployment, checked_name, folder
 from deploy.targets.place import LOOK_S
 from deploy.targets.ssh import operators
 from deploy.targets.ssh.operators import Owner
@@ -142,8 +142,7 @@ def _state(destination: str) -> HostState:
         facts = host.facts()
         is_root = facts.privilege != "none"
         said = host.run(["sh", "-c", LIST_SCRIPT], as_root=is_root, most_bytes=LARGEST_LIST_BYTES).stdout
-        listed = dict(line.partition(" ")[::2] for line in said.splitlines())
-        carried = {name: active for name, active in listed.items() if NAME_PATTERN.fullmatch(name)}
+        carried = dict(line.partition(" ")[::2] for line in said.splitlines())
         owners = operators.owners(tuple(carried), host) if is_root and carried else {}
     return HostState(host=destination, facts=facts, deployments=carried, owners=owners)
 
