@@ -3,13 +3,18 @@
 What once came out otherwise lies in data/fuzz/NAME and is tried first. More runs: CORRAL_FUZZ=20 (times as many).
 """
 
+import html
 import io
 import os
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
-from datetime import date
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from html.parser import HTMLParser
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -17,16 +22,21 @@ from typing import Any, NamedTuple
 import fuzzing
 import orjson
 import pytest
+from markupsafe import Markup
+from renting import an_order
 from test_config import TEXT, VISION
 from test_price_list import ONE, PLACE
+from test_probe_page import SWEEP
 from test_probe_results import ENDING, RUN
 
-from deploy.bundle.manifest import Bundle
+from deploy.bundle.manifest import Bundle, Stored
 from deploy.cli import run as running
 from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
+from deploy.report import html as report_html
+from deploy.report import plots
 from deploy.report.comparison_text import comparison_text
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.ssh import host_unit, owned_hosts
@@ -34,18 +44,23 @@ from deploy.targets.ssh.tunnels import Tunnels
 from infra import archive, bounded_json, egress_proof, egress_rules, facts, phase, prices, printable
 from infra.aws import price_list, session
 from infra.aws.ledger import Ledger
-from infra.aws.order import Order
 from infra.errors import CorralError
+from infra.figure import for_page
+from infra.processes import Birth
 from infra.record import Document
 from serving.model import checkpoint, safetensors
+from serving.model.calibration import Calibration
+from serving.model.calibration import Point as Measured
 from serving.model.config import architecture_of, dtype_of, family_of, precision_of
 from serving.model.weights import Split, parts, rank_bytes
+from serving.probe import page as pages
 from serving.probe import prompts, report, results
 from serving.probe.apis import APIS
-from serving.probe.diff import Difference
+from serving.probe.diff import Change, Difference
 from serving.probe.exchange import Answer as Exchange
 from serving.probe.exchange import Shot
 from serving.probe.exports import csv_text, vllm_bench
+from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures
 from serving.probe.questions import read_counters
 from serving.probe.samples import collect
@@ -53,9 +68,10 @@ from serving.probe.server_words import body_line, wait_s, wait_text
 from serving.probe.sweep_report import Sweep
 from serving.probe.tally import Tally
 from serving.probe.wire import Response, WireFault
-from serving.sizing.capacity import Capacity
+from serving.sizing.capacity import Capacity, Choice, Notch
 from serving.sizing.kept_calibrations import Calibrations
 from serving.sizing.plan import Plan
+from serving.sizing.traffic import Promise, Traffic
 from serving.vllm import client, diagnosis, health, prometheus, startup_log
 from serving.vllm import server as servers
 from serving.vllm.endpoint import Endpoint
@@ -366,12 +382,146 @@ TARGETS: dict[str, Target] = {
     "answers": Target(answers, [orjson.dumps(OPENAI), METRICS], fields=500, changes=100),
     "json": Target(any_json, [PLAN[:600], b'{"a": [1, 2.5, null, true, "\\u00e9"]}'], (ValueError,), fields=100),
 }  # fmt: skip
-DOCUMENTS: tuple[type[Document], ...] = (
-    Bundle, Order, Tunnels, Sweep, Difference, Capacity, Calibrations, servers.Server, session.Tunnel,
-    egress_proof.Egress,
+MADE = datetime(2026, 11, 24, tzinfo=UTC)
+SEED_PLAN = Plan.parse(PLAN, "plan")
+CHOICE = Choice(machine="g5.12xlarge", gpu="A10G", gpus_per_machine=4, precision="int4", tensor=4, pipeline=1,
+                replicas_per_machine=1, verdict="fits", feasible=True, usd_per_hour=Decimal("5.672"))  # fmt: skip
+LOOKED = egress_proof.look(orjson.dumps(LOOK).decode())
+# A valid one of each kind, with something in every list.
+DOCUMENTS: tuple[Document, ...] = (
+    Bundle(
+        name="scout", corral_version="1", plan=SEED_PLAN, vllm_version="0.33.0", architecture="x86_64", python="3.11",
+        min_driver=580, licences=("LICENSE",), files=(
+            Stored(path="plan.json", size_bytes=5, sha256="a" * 64),
+            Stored(path="engine.tar.part-0001", size_bytes=5, sha256="b" * 64, part_of="engine.tar"),
+        ),
+    ),
+    an_order(),
+    Tunnels(local_ports={"gpu-1": 8001}),
+    SWEEP,
+    Difference(
+        a="a", b="b", unlike=("seed",), within_noise=(),
+        real=(Change(figure="TTFT p50", a=0.1, b=0.2, low=0.05, high=0.15),),
+    ),
+    Capacity(
+        model="scout", promise=Promise(ttft_s=2.0), choices=(CHOICE,), plan=SEED_PLAN,
+        traffic=Traffic(requests_per_s=2.0, peak_factor=2.0, input_tokens=Lengths(low=9), output_tokens=Lengths(low=9)),
+        notches=(Notch(change="more", choice="x", usd_per_month=Decimal("1.5"), more_usd_per_month=None),),
+    ),
+    Calibrations(calibrations=(Calibration(
+        gpu="A10G", model="scout", precision="int4", tensor=4, pipeline=1, data=1, vllm_version="0.33.0",
+        updated_at=MADE, points=(Measured(
+            concurrency=8, input_tokens=9, output_tokens=9, tpot_s=0.02, ttft_s=0.2, measured_at="x"
+        ),),
+    ),)),
+    servers.Server(
+        leader=Birth(pid=5, start_ticks=6, boot_id="b"), started_at=MADE, vllm=Path("/v"), vllm_version="0.33.0",
+        arguments=("serve",), shutdown_timeout_s=1, load_budget_s=60, stopped_at=MADE,
+        endpoint=Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=Path("/k")),
+    ),
+    session.Tunnel(instance_id="i-1", local_port=8000, holder=Birth(pid=5, start_ticks=6, boot_id="b")),
+    egress_proof.Egress(
+        name="scout", made_at=MADE, verdict="proved", problems=("x",), completions=1, limits=egress_proof.LIMITS,
+        hosts=(egress_proof.Proof(host="h", unit="u", completions=1, before=LOOKED, after=LOOKED, rules_sha256=""),),
+    ).sealed(),
 )  # fmt: skip
-NO_DOCUMENT = [orjson.dumps({"document": "x", "schema_version": 1}), PLAN[:900]]
-TARGETS |= {kind.kind: Target(document(kind), NO_DOCUMENT, fields=60, changes=40) for kind in DOCUMENTS}
+TARGETS |= {
+    each.kind: Target(document(type(each)), [each.text().encode()], fields=60, changes=40)
+    for each in DOCUMENTS
+}
+
+
+# Pages made of documents
+
+
+class Tags(HTMLParser):
+    """Which tags a page has, each with the names of its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: set[tuple[str, ...]] = set()
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add((tag, *(name for name, _ in attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def harmless(page: str) -> None:
+    """No tag and no attribute but those of the page's own."""
+    assert Tags(page).seen <= OF_PAGES
+
+
+OF_PAGES = {
+    ("html", "lang"), ("head",), ("meta", "charset"), ("meta", "name", "content"), ("meta", "http-equiv", "content"),
+    ("title",), ("style",), ("body",), ("main",), ("h1",), ("h2",), ("p",), ("p", "class"), ("div", "class"), ("b",),
+    ("ul",), ("li",), ("figure",), ("figcaption",), ("table",), ("table", "class"), ("tr",), ("tr", "class"), ("th",),
+    ("th", "class"), ("td",), ("td", "class"), ("br",), ("span",), ("span", "class"), ("svg", "role", "aria-label"),
+}  # fmt: skip
+
+
+def probe_page(data: bytes) -> None:
+    """Of results whose first line, which says what was asked, is anything; but for its plots."""
+    path = Path("results.jsonl")
+    path.write_bytes(data.replace(b"\n", b" ") + b"\n" + lines(*[LINE] * 30, {"end": asdict(ENDING)}))
+    run_, records = results.read(path)
+    read = Figures(run_, collect(records)).report()
+    harmless(pages.document(f"Probe of {read.model}", pages.report_parts(read)))
+
+
+def sweep_page(data: bytes) -> None:
+    """But for its plots, in which no text of it stands."""
+    read = Sweep.parse(data, "x")
+    lines = [
+        f"<p>{html.escape(read.url)}</p>",
+        pages.table([pages.STEP_HEAD, *map(pages.step_row, read.points)], "n"),
+    ]
+    harmless(pages.document(f"Sweep of {read.model}", lines))
+
+
+def report_page(data: bytes) -> None:
+    """A comparison with its plan and its probe; of the plots what they say beside the drawing."""
+    told = bounded_json.load(data)
+    if not isinstance(told, dict) or told.keys() != {"plan", "probe", "comparison"}:
+        return
+    kinds: tuple[type[Document], ...] = (Plan, report.ProbeReport, Comparison)
+    read = [kind.parse(orjson.dumps(part), "x") for kind, part in zip(kinds, told.values(), strict=True)]
+    harmless(report_html.render(*read))  # type: ignore[arg-type]
+
+
+PAGE = orjson.dumps(
+    {"plan": orjson.loads(PLAN), "probe": orjson.loads(PROBE), "comparison": orjson.loads(COMPARISON.text())}
+)
+TARGETS |= {
+    "probe page": Target(probe_page, [RUN.model_dump_json().encode()], fields=150, changes=20),
+    "sweep page": Target(sweep_page, [SWEEP.text().encode()], fields=150, changes=20),
+    "report page": Target(report_page, [PAGE], (CorralError, ValueError), fields=100, changes=10),
+}
+
+
+def drawn(plan: Plan, probe: object, comparison: Comparison) -> dict[str, Markup]:
+    """The plots without their drawing."""
+    said = {"volume": comparison.verdict, "utilisation": "x", "memory": plan.machine.name}
+    return {name: Markup(for_page("<svg></svg>", name, text)) for name, text in said.items()}
+
+
+def with_a_tag(value: Any) -> Iterator[Any]:
+    """The same with a tag in one of its texts, for each of them."""
+    if isinstance(value, str):
+        yield f"{value}{NASTY}"
+    elif isinstance(value, dict | list):
+        for key, inner in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            for other in with_a_tag(inner):
+                value[key] = other
+                yield value
+            value[key] = inner
+
+
+NASTY = "</title></style><script>x</script><img src=x onerror=x>\"' onload=x &lt;b&gt;"
 
 
 @pytest.fixture
@@ -380,6 +530,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(HttpDoor, "ask", HttpDoor.ask)
+    monkeypatch.setattr(plots, "every", drawn)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -398,6 +549,31 @@ def test_only_documented_errors_come_out(name: str, here: None) -> None:
         for number, data in enumerate(found.values()):
             (folder / f"{number}").write_bytes(data)
     assert found == {}
+
+
+PAGES = {
+    "probe page": RUN.model_dump_json().encode(),
+    "sweep page": SWEEP.text().encode(),
+    "report page": PAGE,
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_tag_in_a_text_is_one_in_a_page(name: str, here: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tag is put into one text after the other; where the document takes it, the page shows it as it is."""
+    shown: list[str] = []
+    monkeypatch.setattr(sys.modules[__name__], "harmless", shown.append)
+    for told in islice(with_a_tag(orjson.loads(PAGES[name])), 0, None, EVERY.get(name, 1)):
+        with suppress(CorralError, ValueError):
+            TARGETS[name].act(orjson.dumps(told))
+    monkeypatch.undo()
+    assert sum(NASTY in "".join(Tags(page).texts) for page in shown) >= SHOWN[name]
+    assert {tags for page in shown for tags in Tags(page).seen} <= OF_PAGES
+
+
+# How many of the texts of each stand in its page.
+SHOWN = {"probe page": 1, "sweep page": 2, "report page": 5}
+EVERY = {"report page": 3}  # of its hundreds
 
 
 # Through the command line: what documents may do to the verbs that read them
