@@ -203,7 +203,8 @@ def test_anothers_is_left_alone_by_every_verb_and_shared_once_it_is_adopted(
     # One of the same name that was here, and is gone there.
     old = json.loads(theirs) | {"created_at": "2026-01-01T00:00:00Z"}
     path = folder("scout") / "deployment.json"
-    path.parent.mkdir(parents=True)
+    (tmp_path / "bob").mkdir(mode=0o700, exist_ok=True)
+    path.parent.mkdir()
     path.write_text(json.dumps(old))
     gone = f"forget yours, which is gone: rm {path}; "
     hint = f"hint: Choose another --name; or, to share theirs with them: {gone}{adopt}"
