@@ -779,6 +779,7 @@ def test_while_anything_of_the_server_lives_its_lock_stays(status: str, box: Mak
     made.path("/proc/999999999/status").unlink()
     assert made.run([f"{ROOT}/bin/lock", "off", "scout"]).returncode == 0
     assert not (made.folder / "nft.loaded").exists()
+    assert not made.path(f"{ROOT}/loaded.nft").exists()
 
 
 def left(box: Box, pid: int, status: str, unit: str) -> None:
