@@ -82,7 +82,7 @@ def predictor_of(choice: Choice, question: Question) -> Predictor:
 def test_at_worst_the_promise_holds_when_every_step_takes_its_band_longer(found: Capacity) -> None:
     """Fewer at once, each of them slower: recomputed from TPOT at each concurrency, for the first five."""
     question = Question(model="scout", traffic=FIVE, promise=PROMISED)
-    for choice in [choice for choice in found.choices if choice.machines_at_worst][:5]:
+    for choice in [choice for choice in found.choices if choice.at_worst][:5]:
         predictor = predictor_of(choice, question)
         kept = [
             n
@@ -92,8 +92,9 @@ def test_at_worst_the_promise_holds_when_every_step_takes_its_band_longer(found:
         ]
         slow = predictor.at(max(kept))
         carried = max(kept) / (slow.tpot_s * slow.band) / 300 * 0.8 * choice.replicas_per_machine
-        assert choice.machines_at_worst == ceil(round(10 / carried, 9)) + 1, choice
-        assert choice.machines_at_worst > choice.machines
+        assert choice.at_worst is not None
+        assert choice.at_worst.machines == ceil(round(10 / carried, 9)) + 1, choice
+        assert choice.at_worst.machines > choice.machines
 
 
 def test_where_the_band_breaks_the_promise_no_number_of_machines_is_enough(
@@ -103,7 +104,7 @@ def test_where_the_band_breaks_the_promise_no_number_of_machines_is_enough(
     command = ["capacity", "scout", "--requests-per-s", "1", "--tpot", "0.03", "--on", "g6.48xlarge"]
     assert run([*command, "--json"]) == 0
     best = Capacity.parse(capsys.readouterr().out, "stdout").choices[0]
-    assert (best.feasible, best.machines_at_worst, best.usd_per_month_at_worst) == (True, None, None)
+    assert (best.feasible, best.at_worst) == (True, None)
     assert run(command) == 0
     out = capsys.readouterr().out
     assert "  If the speed is at the bad end of its band no number of them keeps the promise.\n" in out

@@ -34,7 +34,11 @@ def capacity(
         usd_per_hour=machines.usd_per_hour,
         context=machines.context,
         region=machines.region,
+        have=machines.have,
+        kv_cache_dtype=machines.kv_cache_dtype,
+        vllm_version=machines.vllm_version,
     )
     planned = answer(question, answers.output, answers.plot)
     emit(planned, capacity_text(planned, answers.explain), as_json)
-    return 0 if planned.plan else 3
+    carried = planned.plan and not (planned.fleet and planned.fleet.missing_requests_per_s)
+    return 0 if carried else 3

@@ -4,7 +4,9 @@ from typing import ClassVar, Literal
 
 from infra.money import Usd
 from infra.record import Document, Record
+from serving.sizing.owned import Owned
 from serving.sizing.plan import Plan
+from serving.sizing.size_options import KvDtype
 from serving.sizing.traffic import Promise, Traffic
 
 
@@ -22,6 +24,18 @@ class Question(Record):
     context: int | None = None
     """--max-model-len; none means what the longest likely request needs."""
     region: str | None = None
+    have: tuple[Owned, ...] = ()
+    """Machines that are there, by count: instead of any number of any machine."""
+    kv_cache_dtype: KvDtype = "auto"
+    vllm_version: str | None = None
+
+
+class AtWorst(Record):
+    """If every step takes the prediction's band longer, and the promise holds all the same."""
+
+    machines: int
+    requests_per_s_each: float
+    usd_per_month: Usd | None = None
 
 
 class Choice(Record):
@@ -40,19 +54,20 @@ class Choice(Record):
     """Requests at once in one replica at which the promise still holds."""
     requests_per_s: float = 0.0
     """What one replica carries then."""
+    requests_per_s_each: float = 0.0
+    """What one machine carries, when all its replicas are that full."""
     ttft_s: float = 0.0
     """At the planned peak, for an average prompt."""
     tpot_s: float = 0.0
     e2e_s: float = 0.0
     """A whole average request at the planned peak."""
     machines: int = 0
-    machines_at_worst: int | None = None
-    """If every step takes the prediction's band longer; None if no number of them keeps the promise then."""
+    at_worst: AtWorst | None = None
+    """None where no number of them keeps the promise then."""
     usd_per_hour: Usd | None = None
     paid_ahead: bool = False
     """A Capacity Block: days or weeks at a time, paid before they begin."""
     usd_per_month: Usd | None = None
-    usd_per_month_at_worst: Usd | None = None
     usd_per_month_elsewhere: Usd | None = None
     """At the price of us-east-1: what choices are ranked by where the region's price of some is not known."""
     basis: str = ""
@@ -71,6 +86,16 @@ class Notch(Record):
     more_usd_per_month: Usd | None
 
 
+class Fleet(Record):
+    """What machines that are there carry together, the spare ones left out, filled as far as the promise says."""
+
+    precision: str
+    carries_requests_per_s: float
+    at_worst_requests_per_s: float
+    missing_requests_per_s: float
+    """Of the peak; 0.0 where they carry it."""
+
+
 class Capacity(Document):
     """The answer to a capacity question; the first choice is the one to take."""
 
@@ -85,6 +110,8 @@ class Capacity(Document):
     plan: Plan | None
     """How one replica of the first choice is served; None when nothing carries the traffic."""
     notches: tuple[Notch, ...] = ()
+    fleet: Fleet | None = None
+    """What the machines that are there carry, where the question was about them; the choices are they."""
 
 
 def label(choice: Choice) -> str:

@@ -7,7 +7,7 @@ from infra.hardware import Machine
 from infra.prices import ON_DEMAND
 from serving.model.gpu_support import refusal
 from serving.sizing.assemble import priced
-from serving.sizing.capacity import Choice, Question
+from serving.sizing.capacity import AtWorst, Choice, Question
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Predictor
@@ -53,10 +53,10 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
     most = most_concurrency(predictor, promise, traffic)
     full = predictor.at(most)
     carries = full.output_tokens_per_s / traffic.mean_output
-    count = machines_for(question, carries, choice.replicas_per_machine)
-    if count > MOST_MACHINES:
+    machine_carries = carries * choice.replicas_per_machine
+    count = machines_for(question, machine_carries)
+    if count > MOST_MACHINES and not question.have:
         return choice.model_copy(update={"why": f"more than {MOST_MACHINES:,} machines"})
-    at_worst = machines_at_worst(question, predictor, choice.replicas_per_machine)
     each = traffic.peak_requests_per_s / ((count - promise.spare_machines) * choice.replicas_per_machine)
     running = predictor.at(concurrency_carrying(predictor, each * traffic.mean_output, most))
     hourly = hourly_usd(question, whole)
@@ -65,23 +65,25 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
             "feasible": True,
             "concurrency": most,
             "requests_per_s": round(carries, 3),
+            "requests_per_s_each": round(machine_carries, 3),
             "ttft_s": round(running.ttft_s, 4),
             "tpot_s": round(running.tpot_s, 5),
             "e2e_s": round(running.ttft_s + traffic.mean_output * running.tpot_s, 3),
             "machines": count,
-            "machines_at_worst": at_worst,
+            "at_worst": at_worst(question, predictor, choice.replicas_per_machine, hourly),
             "usd_per_hour": hourly,
             "paid_ahead": paid_ahead(question, whole),
             "usd_per_month": monthly(hourly, count),
-            "usd_per_month_at_worst": monthly(hourly, at_worst),
             "usd_per_month_elsewhere": monthly(elsewhere_usd(question, whole), count),
             "basis": full.basis,
         }
     )
 
 
-def machines_at_worst(question: Question, predictor: Predictor, per_machine: int) -> int | None:
-    """Machines when every step takes its band longer; None where no number of them would keep the promise then.
+def at_worst(
+    question: Question, predictor: Predictor, per_machine: int, usd_per_hour: Decimal | None
+) -> AtWorst | None:
+    """When every step takes its band longer; None where no number of machines would keep the promise then.
 
     The promise is kept by fewer requests at once, each of which is slower: both take more machines.
     """
@@ -89,14 +91,19 @@ def machines_at_worst(question: Question, predictor: Predictor, per_machine: int
     if broken_promise(predictor, promise, traffic, 1, at_worst=True):
         return None
     slow = predictor.at(most_concurrency(predictor, promise, traffic, at_worst=True))
-    count = machines_for(question, slow.output_tokens_per_s / slow.band / traffic.mean_output, per_machine)
-    return count if count <= MOST_MACHINES else None
+    each = slow.output_tokens_per_s / slow.band / traffic.mean_output * per_machine
+    count = machines_for(question, each)
+    if count > MOST_MACHINES and not question.have:
+        return None
+    return AtWorst(
+        machines=count, requests_per_s_each=round(each, 3), usd_per_month=monthly(usd_per_hour, count)
+    )
 
 
-def machines_for(question: Question, requests_per_s: float, per_machine: int) -> int:
-    """Machines that carry the peak when each replica carries that much at most, and the spare ones."""
-    replicas = question.traffic.peak_requests_per_s / (requests_per_s * question.promise.fill)
-    return ceil(round(replicas / per_machine, 9)) + question.promise.spare_machines
+def machines_for(question: Question, requests_per_s_each: float) -> int:
+    """Machines that carry the peak when each carries that much at most, and the spare ones."""
+    needed = question.traffic.peak_requests_per_s / (requests_per_s_each * question.promise.fill)
+    return ceil(round(needed, 9)) + question.promise.spare_machines
 
 
 def broken_promise(
@@ -161,9 +168,9 @@ def paid_ahead(question: Question, whole: Machine) -> bool:
     return price is not None and price.purchase != ON_DEMAND
 
 
-def monthly(usd_per_hour: Decimal | None, machines: int | None) -> Decimal | None:
+def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
     """USD a month for machines that never stop."""
-    if usd_per_hour is None or machines is None:
+    if usd_per_hour is None:
         return None
     return (usd_per_hour * machines * HOURS_PER_MONTH).quantize(Decimal("0.01"))
 
@@ -179,5 +186,7 @@ def options_of(question: Question) -> Options:
             "output_tokens": question.traffic.mean_output,
             "max_model_len": question.context or question.traffic.longest,
             "region": question.region,
+            "kv_cache_dtype": question.kv_cache_dtype,
+            "vllm_version": question.vllm_version,
         }
     )

@@ -9,6 +9,7 @@ from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
 from infra.hardware import Machine
 from serving.model.models import model
+from serving.sizing import owned_fleet
 from serving.sizing.capacity import Capacity, Choice, Notch, Question, label
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.plan import Plan
@@ -22,6 +23,8 @@ TENSOR_SIZES = (1, 2, 4, 8)
 
 def capacity(question: Question) -> Capacity:
     """Search, rank, and price one notch more of context, traffic and precision."""
+    if question.have:
+        return of_fleet(question)
     choices = ranked(question)
     best = choices[0] if choices and choices[0].feasible else None
     return Capacity(
@@ -46,6 +49,24 @@ def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -
     if answered.plan and plot_file:
         draw(answered.plan, plot_file)
     return answered
+
+
+def of_fleet(question: Question) -> Capacity:
+    """What the machines that are there carry, in the most faithful weights that carry the peak, or that carry most."""
+    wanted = (question.precision,) if question.precision else precisions(question.model)
+    tried = [owned_fleet.together(question, named(question.model, each), machine_choices) for each in wanted]
+    enough = (each for each in tried if each[0].missing_requests_per_s == 0)
+    # Of several that carry nothing the smallest came nearest.
+    fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
+    best = max(choices, key=lambda choice: choice.machines * choice.requests_per_s_each)
+    return Capacity(
+        model=question.model,
+        traffic=question.traffic,
+        promise=question.promise,
+        choices=choices,
+        plan=replica_plan(question, best) if best.feasible else None,
+        fleet=fleet,
+    )
 
 
 def ranked(question: Question) -> tuple[Choice, ...]:

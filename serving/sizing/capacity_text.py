@@ -7,7 +7,7 @@ from infra.catalog import machine
 from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from serving.model import gpu_support
-from serving.sizing.capacity import Capacity, Choice, label
+from serving.sizing.capacity import Capacity, Choice, Fleet, label
 from serving.sizing.plan_explained import explained
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise
@@ -17,6 +17,8 @@ SHOWN = 12
 
 def capacity_text(answer: Capacity, explain: bool) -> str:
     """The whole answer."""
+    if answer.fleet:
+        return "\n\n".join(block for block in of_fleet(answer, answer.fleet) if block)
     if answer.plan is None:
         return "\n\n".join([asked(answer), "Nothing corral knows carries it.", losers(answer)])
     best = answer.choices[0]
@@ -101,11 +103,46 @@ def cost(choice: Choice) -> str:
 
 def at_worst(choice: Choice) -> str:
     """What it takes when every step takes the prediction's band longer."""
-    if choice.machines_at_worst is None:
+    if choice.at_worst is None:
         return "If the speed is at the bad end of its band no number of them keeps the promise."
-    dear = choice.usd_per_month_at_worst
+    dear = choice.at_worst.usd_per_month
     price = f", {dollars(dear)} a month" if dear is not None else ""
-    return f"If the speed is at the bad end of its band: {choice.machines_at_worst} machines{price}."
+    return f"If the speed is at the bad end of its band: {choice.at_worst.machines} machines{price}."
+
+
+def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
+    """What the machines that are there carry, which of them it takes, and what is missing."""
+    peak, carries = rate(answer.traffic.peak_requests_per_s), rate(fleet.carries_requests_per_s)
+    known = [choice.usd_per_month for choice in answer.choices if choice.machines]
+    dear = sum((usd for usd in known if usd is not None), Decimal(0)) if known and None not in known else None
+    costs = f", {dollars(dear)} a month" if dear is not None else ""
+    head = (
+        f"THEY CARRY IT: {carries} requests/s of {peak} at peak, {answer.model} {fleet.precision}{costs}"
+        if not fleet.missing_requests_per_s
+        else f"{rate(fleet.missing_requests_per_s)} REQUESTS/S ARE MISSING: they carry {carries} of {peak} at peak, "
+        f"{answer.model} {fleet.precision}"
+    )
+    worst = f"  If the speed is at the bad end of its band: {rate(fleet.at_worst_requests_per_s)} requests/s."
+    titles = ("it takes", "TP", "replicas", "requests/s each", "at worst", "TPOT ms", "verdict", "why not")
+    rows = [
+        (
+            f"{choice.machines}x {choice.machine}",
+            str(choice.tensor),
+            str(choice.machines * choice.replicas_per_machine),
+            rate(choice.requests_per_s_each),
+            rate(choice.at_worst.requests_per_s_each) if choice.at_worst else "none",
+            f"{choice.tpot_s * 1000:.1f}" if choice.feasible else "-",
+            choice.verdict,
+            choice.why,
+        )
+        for choice in answer.choices
+    ]
+    bases = dict.fromkeys(choice.basis for choice in answer.choices if choice.basis)
+    return [
+        asked(answer),
+        "\n".join([head, worst, *(f"  Basis: {basis}." for basis in bases)]),
+        table([titles, *rows]),
+    ]
 
 
 def ranking(answer: Capacity) -> str:
@@ -144,7 +181,7 @@ def row(choice: Choice) -> tuple[str, ...]:
         choice.precision,
         str(choice.tensor),
         monthly(choice),
-        dollars(choice.usd_per_month_at_worst) if choice.machines_at_worst else "never",
+        dollars(choice.at_worst.usd_per_month) if choice.at_worst else "never",
         f"{choice.tpot_s * 1000:.1f}",
         f"{choice.e2e_s:.1f}",
         choice.verdict,

@@ -10,7 +10,8 @@ from infra.asked import Asked, Flag
 from infra.errors import UsageError
 from infra.record import Record
 from serving.probe.lengths import AskedLengths, Lengths
-from serving.sizing.size_options import LONGEST, PrecisionOptions, PriceOptions
+from serving.sizing.owned import AskedOwned
+from serving.sizing.size_options import LONGEST, KvDtype, PrecisionOptions, PriceOptions
 
 HOURS_PER_MONTH = 730
 """8,760 / 12, as AWS counts a month."""
@@ -140,13 +141,38 @@ class MachineOptions(PrecisionOptions, PriceOptions):
     context: Annotated[int | None, Field(ge=1, le=LONGEST, examples=[32768])] = None
     """--max-model-len; else what the longest request needs."""
 
+    have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
+    """What of your own carries: 8xA100-40GB=1, or =1@9.50 an hour; may be repeated."""
+    kv_cache_dtype: KvDtype = "auto"
+    """auto, or fp8."""
+    vllm_version: str | None = None
+    """Whose rules and speed; default: the newest examined."""
+
     @model_validator(mode="after")
     def one_price_is_of_one_machine(self) -> Self:
         """A price that is given is used. Raises UsageError where it is not clear of what."""
+        if self.usd_per_hour is not None and self.have:
+            raise UsageError(
+                "--have says its own prices, --usd-per-hour that of a machine of --on.",
+                f"Write it as --have {self.have[0].machine}={self.have[0].count}@{self.usd_per_hour:f}",
+            )
         if self.usd_per_hour is not None and len(self.machines) != 1:
             raise UsageError(
                 "--usd-per-hour is the price of one machine, and "
                 f"{'--on names several' if self.machines else 'no --on names one'}.",
                 "Name it: --on 2xA100-80GB --usd-per-hour 12.50",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def a_fleet_is_what_is_there(self) -> Self:
+        """Each shape once, and nothing beside them. Raises UsageError."""
+        names = [owned.machine for owned in self.have]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"--have names {twice} twice.", f"Say once how many there are: --have {twice}=2")
+        if self.have and (self.machines or self.region):
+            other = "--on" if self.machines else "--region"
+            raise UsageError(
+                f"--have is about machines that are there, {other} about others.", "Leave out one of the two."
             )
         return self

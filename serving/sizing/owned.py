@@ -1,0 +1,49 @@
+"""PURE: machines that somebody owns, by shape and count, as they are typed: 8xA100-40GB=1, 2xA100-80GB=3@5.50."""
+
+import re
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from infra.errors import UsageError
+from infra.money import Usd
+from infra.record import Record
+
+MOST_OF_A_SHAPE = 10_000
+TYPED = re.compile(
+    r"(?P<machine>[^=@\s]{1,60})\s*=\s*(?P<count>\d{1,9})\s*(?:@\s*\$?(?P<usd>\d{1,9}(?:\.\d{1,9})?))?",
+    re.ASCII,
+)
+EXAMPLE = "Write it as --have 8xA100-40GB=1, with USD an hour of each as 2xA100-80GB=3@5.50."
+
+
+class Owned(Record):
+    """So many machines of one shape."""
+
+    machine: str
+    count: Annotated[int, Field(ge=1, le=MOST_OF_A_SHAPE)]
+    usd_per_hour: Usd | None = None
+    """What each costs, where that is known."""
+
+
+def owned_typed(typed: Any) -> Any:
+    """The machines that a text says. Raises UsageError."""
+    if not isinstance(typed, str):
+        return typed
+    parts = TYPED.fullmatch(typed.strip())
+    if not parts:
+        raise UsageError(f"--have {typed} is not a shape and a count.", EXAMPLE)
+    count, usd = int(parts["count"]), parts["usd"]
+    if not 1 <= count <= MOST_OF_A_SHAPE:
+        raise UsageError(
+            f"--have {typed} has {count} machines, which is not between 1 and {MOST_OF_A_SHAPE:,}.", EXAMPLE
+        )
+    if usd is not None and not Decimal(usd):
+        raise UsageError(
+            f"--have {typed} has a price of 0.", "Leave the price out, or say what it costs an hour."
+        )
+    return Owned(machine=parts["machine"], count=count, usd_per_hour=Decimal(usd) if usd else None)
+
+
+AskedOwned = Annotated[Owned, BeforeValidator(owned_typed)]

@@ -1,0 +1,97 @@
+"""PURE: what machines that are there carry together, and which of them a traffic takes."""
+
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from infra.catalog import machine
+from infra.hardware import Machine
+from serving.sizing.capacity import AtWorst, Choice, Fleet, Question
+from serving.sizing.capacity_load import monthly
+from serving.sizing.owned import Owned
+from serving.sizing.sized_model import SizedModel
+
+Choices = Callable[[Question, SizedModel, Machine], Iterable[Choice]]
+
+
+def together(
+    question: Question, subject: SizedModel, choices_of: Choices
+) -> tuple[Fleet, tuple[Choice, ...]]:
+    """What they carry with one kind of weights, and of each shape the way to serve that carries most.
+
+    `choices_of` says the ways of one machine. A choice's machines are those that the peak and the spare ones take, the
+    cheapest for what they carry first, or where a price is not known the largest.
+    """
+    best = [(owned, most_carrying(question, subject, owned, choices_of)) for owned in question.have]
+    fleet = Fleet(
+        precision=subject.precision,
+        carries_requests_per_s=round(
+            carried(question, [(o.count, c.requests_per_s_each) for o, c in best]), 3
+        ),
+        at_worst_requests_per_s=round(
+            carried(
+                question, [(o.count, c.at_worst.requests_per_s_each if c.at_worst else 0.0) for o, c in best]
+            ),
+            3,
+        ),
+        missing_requests_per_s=0.0,
+    )
+    peak = question.traffic.peak_requests_per_s
+    missing = max(0.0, round(peak - fleet.carries_requests_per_s, 3))
+    return fleet.model_copy(update={"missing_requests_per_s": missing}), taken(question, best)
+
+
+def most_carrying(question: Question, subject: SizedModel, owned: Owned, choices_of: Choices) -> Choice:
+    """The way to serve on one of a shape that carries most."""
+    asked = question.model_copy(update={"usd_per_hour": owned.usd_per_hour})
+    return max(
+        choices_of(asked, subject, machine(owned.machine)), key=lambda choice: choice.requests_per_s_each
+    )
+
+
+def carried(question: Question, each: list[tuple[int, float]]) -> float:
+    """Requests a second of so many machines of each kind, without the spare ones, which are the largest."""
+    rates = sorted((rate for count, rate in each for _ in range(count)), reverse=True)
+    return sum(rates[question.promise.spare_machines :]) * question.promise.fill
+
+
+def taken(question: Question, best: list[tuple[Owned, Choice]]) -> tuple[Choice, ...]:
+    """The choices, each with as many of its machines as are needed."""
+    used = dict.fromkeys(range(len(best)), 0)
+    for index in order(best):
+        owned, choice = best[index]
+        while used[index] < owned.count and choice.feasible and not enough(question, best, used):
+            used[index] += 1
+    return tuple(
+        choice.model_copy(
+            update={
+                "machines": used[index],
+                "usd_per_month": monthly(owned.usd_per_hour, used[index]),
+                "at_worst": choice.at_worst and of_count(choice.at_worst, used[index], owned.usd_per_hour),
+                "usd_per_month_elsewhere": None,
+            }
+        )
+        for index, (owned, choice) in enumerate(best)
+    )
+
+
+def enough(question: Question, best: list[tuple[Owned, Choice]], used: dict[int, int]) -> bool:
+    """Whether so many of each carry the peak."""
+    each = [(used[index], choice.requests_per_s_each) for index, (_, choice) in enumerate(best)]
+    return carried(question, each) >= question.traffic.peak_requests_per_s
+
+
+def order(best: list[tuple[Owned, Choice]]) -> list[int]:
+    """The shapes, the cheapest for what they carry first; the largest where a price is not known."""
+
+    def dear(index: int) -> tuple[Decimal, float]:
+        owned, choice = best[index]
+        carries = Decimal(str(choice.requests_per_s_each or 1e-9))
+        return (owned.usd_per_hour or Decimal(0)) / carries, -choice.requests_per_s_each
+
+    priced = all(owned.usd_per_hour is not None for owned, _ in best)
+    return sorted(range(len(best)), key=lambda index: dear(index) if priced else (Decimal(0), dear(index)[1]))
+
+
+def of_count(worst: AtWorst, machines: int, usd_per_hour: Decimal | None) -> AtWorst:
+    """The same of so many machines that are there."""
+    return worst.model_copy(update={"machines": machines, "usd_per_month": monthly(usd_per_hour, machines)})

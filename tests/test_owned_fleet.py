@@ -1,0 +1,173 @@
+"""Machines that are there, by count: what they carry together, which of them it takes, and what is missing."""
+
+from decimal import Decimal
+from math import inf
+from pathlib import Path
+
+import pytest
+import refusals
+
+from deploy.cli.main import run
+from serving.sizing.capacity import AtWorst, Capacity, Choice, Question
+from serving.sizing.capacity_search import capacity
+from serving.sizing.owned import Owned, owned_typed
+from serving.sizing.owned_fleet import together
+from serving.sizing.plan import Plan
+from serving.sizing.sized_model import named
+from serving.sizing.traffic import Promise, TrafficOptions
+
+
+@pytest.mark.parametrize(
+    ("typed", "owned"),
+    [
+        ("8xA100-40GB=1", Owned(machine="8xA100-40GB", count=1)),
+        (" 2xA100-80GB = 3 @ 5.50 ", Owned(machine="2xA100-80GB", count=3, usd_per_hour=Decimal("5.50"))),
+        ("g5.12xlarge=10000@$2", Owned(machine="g5.12xlarge", count=10_000, usd_per_hour=Decimal(2))),
+    ],
+)
+def test_a_shape_and_a_count_as_they_are_typed(typed: str, owned: Owned) -> None:
+    assert owned_typed(typed) == owned
+    assert owned_typed(owned) is owned
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--have", "8xA100-40GB"],
+        ["--have", "=3"],
+        ["--have", "2xH100=-1"],
+        ["--have", "2xH100=1.5"],
+        ["--have", "2xH100=0"],
+        ["--have", "2xH100=10001"],
+        ["--have", "2xH100=1@0"],
+        ["--have", "2xH100=1@0.00"],
+        ["--have", "2xH100=1@nan"],
+        ["--have", "2xH100=1@-3"],
+        ["--have", ""],
+        ["--have", "2xH100=1", "--have", "2xH100=2"],
+        ["--have", "2xH100=1", "--on", "4xH100"],
+        ["--have", "2xH100=1", "--region", "eu-west-1"],
+        ["--have", "2xH100=1", "--usd-per-hour", "3"],
+        ["--have", "2xTOASTER=1"],
+    ],
+    ids=lambda arguments: " ".join(arguments),
+)
+def test_a_fleet_that_cannot_be_is_one_sentence(
+    arguments: list[str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = tmp_path / "plan.json"
+    assert run(["capacity", "scout", "--requests-per-s", "5", "-o", str(plan), *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, plan.exists()) == ("", False)
+    assert len(err.splitlines()) == 2
+    refusals.hold(err, request, tmp_path)
+
+
+EACH = {"8xA100-40GB": (8.0, 6.0), "2xA100-80GB": (3.0, 2.0)}
+
+
+def question(requests_per_s: float, have: tuple[str, ...], **promised: object) -> Question:
+    """One that asks what is there; the peak is as much as the average."""
+    return Question(
+        model="scout",
+        traffic=TrafficOptions(requests_per_s=requests_per_s, peak_factor=1).traffic,
+        promise=Promise.model_validate({"fill": 0.5} | promised),
+        have=tuple(map(owned_typed, have)),
+    )
+
+
+def ways(question: Question, subject: object, whole: object) -> tuple[Choice, ...]:
+    """Two ways of each shape, one half as good as the other; at worst three quarters or two thirds of it."""
+    name = whole.name  # type: ignore[attr-defined]
+    each, worst = EACH[name]
+    known = {
+        "machine": name,
+        "gpu": "A100",
+        "gpus_per_machine": 8,
+        "precision": "fp8",
+        "tensor": 4,
+        "pipeline": 1,
+    }
+    good = Choice.model_validate(
+        {
+            **known, "replicas_per_machine": 2, "verdict": "fits", "feasible": True, "machines": 77,
+            "requests_per_s_each": each, "at_worst": AtWorst(machines=99, requests_per_s_each=worst),
+        }
+    )  # fmt: skip
+    return good.model_copy(update={"requests_per_s_each": each / 2, "tensor": 8}), good
+
+
+@pytest.mark.parametrize(
+    ("asked", "carries", "at_worst", "missing", "taken"),
+    [
+        # 8 + 3 x 3 at half: 8.5; the large one first, then as many of the small ones as it takes
+        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3")), 8.5, 6.0, 0.0, (1, 0)),
+        (question(7, ("2xA100-80GB=3", "8xA100-40GB=1")), 8.5, 6.0, 0.0, (2, 1)),
+        (question(9, ("8xA100-40GB=1", "2xA100-80GB=3")), 8.5, 6.0, 0.5, (1, 3)),
+        # the largest may be gone
+        (question(4, ("8xA100-40GB=1", "2xA100-80GB=3"), spare_machines=1), 4.5, 3.0, 0.0, (1, 3)),
+        (question(4, ("8xA100-40GB=1",), spare_machines=1), 0.0, 0.0, 4.0, (1,)),
+        # for what it carries the small one is cheaper: $1 a request/s against $1.25
+        (question(4, ("8xA100-40GB=1@10", "2xA100-80GB=3@3")), 8.5, 6.0, 0.0, (0, 3)),
+        (question(4, ("8xA100-40GB=1@7", "2xA100-80GB=3@3")), 8.5, 6.0, 0.0, (1, 0)),
+    ],
+)  # fmt: skip
+def test_what_they_carry_and_which_of_them_it_takes(
+    asked: Question, carries: float, at_worst: float, missing: float, taken: tuple[int, ...]
+) -> None:
+    fleet, choices = together(asked, named("scout", "fp8"), ways)
+    assert fleet.precision == "fp8"
+    assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == (carries, at_worst)
+    assert fleet.missing_requests_per_s == missing
+    assert tuple(choice.machines for choice in choices) == taken
+    assert {choice.tensor for choice in choices} == {4}
+    for choice, owned in zip(choices, asked.have, strict=True):
+        monthly = owned.usd_per_hour and (owned.usd_per_hour * choice.machines * 730).quantize(
+            Decimal("0.01")
+        )
+        assert choice.usd_per_month == monthly
+        assert choice.at_worst == AtWorst(
+            machines=choice.machines, requests_per_s_each=EACH[owned.machine][1], usd_per_month=monthly
+        )
+
+
+def test_the_most_faithful_weights_that_carry_it_are_taken() -> None:
+    """8xA100-40GB carries 6 in bf16, which needs more than 2xA100-80GB has; more than that takes another."""
+    have = tuple(map(owned_typed, ("8xA100-40GB=1", "2xA100-80GB=3")))
+
+    def asked(requests_per_s: float) -> Capacity:
+        traffic = TrafficOptions(requests_per_s=requests_per_s, peak_factor=1).traffic
+        return capacity(Question(model="scout", traffic=traffic, promise=Promise(), have=have))
+
+    few, more, most = asked(6), asked(10), asked(100)
+    assert few.fleet is not None
+    assert more.fleet is not None
+    assert most.fleet is not None
+    assert [few.fleet.precision, more.fleet.precision] == ["bf16", "fp8"]
+    assert [few.fleet.missing_requests_per_s, more.fleet.missing_requests_per_s] == [0.0, 0.0]
+    assert [choice.machines for choice in few.choices] == [1, 0]
+    assert few.choices[1].why.startswith("The weights alone are 101.2 GiB per GPU")
+    assert most.fleet.missing_requests_per_s == pytest.approx(
+        100 - most.fleet.carries_requests_per_s, abs=0.001
+    )
+    assert [choice.machines for choice in most.choices] == [1, 3]
+    assert most.fleet.carries_requests_per_s >= more.fleet.carries_requests_per_s
+
+
+def test_what_is_missing_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tmp_path / "plan.json"
+    command = ["capacity", "scout", "--have", "8xA100-40GB=1@9.50", "-o", str(plan), "--requests-per-s"]
+    assert run([*command, "1"]) == 0
+    out = capsys.readouterr().out
+    assert "\nTHEY CARRY IT: 6.96 requests/s of 2 at peak, scout bf16, $6,935 a month\n" in out
+    assert Plan.read(plan).machine.name == "8xA100-40GB"
+    assert run([*command, "50", "--json"]) == 3
+    answer = Capacity.parse(capsys.readouterr().out, "stdout")
+    assert answer.fleet is not None
+    assert 0 < answer.fleet.missing_requests_per_s < inf
+    assert run(["capacity", "scout", "--have", "1xL4=2", "--requests-per-s", "1"]) == 3
+    out = capsys.readouterr().out
+    assert "\n2 REQUESTS/S ARE MISSING: they carry 0 of 2 at peak, scout nvfp4\n" in out
