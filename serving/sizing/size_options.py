@@ -79,7 +79,18 @@ class AnswerOptions(Asked):
     """Show how every number follows."""
 
 
-class Options(PriceOptions):
+class EngineOptions(Asked):
+    """What of the engine moves both memory and speed, whatever the machine."""
+
+    heading: ClassVar[str] = "The workload, and what vLLM is told"
+
+    kv_cache_dtype: KvDtype = "auto"
+    """auto, or fp8."""
+    vllm_version: str | None = None
+    """Whose rules to use; default: the newest examined."""
+
+
+class Options(PriceOptions, EngineOptions):
     """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
@@ -106,8 +117,6 @@ class Options(PriceOptions):
     """Tokens in one step."""
     gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1, examples=[0.92])] = None
     """Share of a GPU that vLLM may take."""
-    kv_cache_dtype: KvDtype = "auto"
-    """auto, or fp8."""
     kv_cache_memory_bytes: Annotated[
         int | None, Flag(unit="vllm"), Field(ge=1, le=1 << 50, examples=["8G"])
     ] = None
@@ -120,8 +129,6 @@ class Options(PriceOptions):
     """Text only: the vision tower is not loaded."""
     dtype: Dtype = "auto"
     """Activations; FP32 only on a machine without a GPU."""
-    vllm_version: str | None = None
-    """Whose rules to use; default: the newest examined."""
 
     @property
     def request_tokens(self) -> int:

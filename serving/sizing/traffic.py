@@ -11,7 +11,7 @@ from infra.errors import UsageError
 from infra.record import Record
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
-from serving.sizing.size_options import LONGEST, KvDtype, PrecisionOptions, PriceOptions
+from serving.sizing.size_options import LONGEST, EngineOptions, PrecisionOptions, PriceOptions
 
 HOURS_PER_MONTH = 730
 """8,760 / 12, as AWS counts a month."""
@@ -129,7 +129,7 @@ class PromiseOptions(Asked):
         return Promise(ttft_s=self.ttft, tpot_s=self.tpot, spare_machines=self.spare, fill=self.fill)
 
 
-class MachineOptions(PrecisionOptions, PriceOptions):
+class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
     """What the traffic may run on."""
 
     heading: ClassVar[str] = "The machines"
@@ -143,10 +143,6 @@ class MachineOptions(PrecisionOptions, PriceOptions):
 
     have: Annotated[tuple[AskedOwned, ...], Flag("--have", metavar="<SHAPE=COUNT[@USD]>")] = ()
     """What of your own carries: 8xA100-40GB=1, or =1@9.50 an hour; may be repeated."""
-    kv_cache_dtype: KvDtype = "auto"
-    """auto, or fp8."""
-    vllm_version: str | None = None
-    """Whose rules and speed; default: the newest examined."""
 
     @model_validator(mode="after")
     def one_price_is_of_one_machine(self) -> Self:
