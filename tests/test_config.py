@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from infra.errors import DocumentError
 from serving.model import models
-from serving.model.config import architecture_of, dtype_of, precision_of
+from serving.model.config import architecture_of, dtype_of
+from serving.model.loaders import precision_of
 from serving.model.models import Architecture, Vision
 
 TEXT: dict[str, Any] = {
@@ -275,7 +276,11 @@ def test_architectures_that_are_none_of_ours(architectures: object) -> None:
 def test_a_table_or_list_that_is_none(name: str, value: Any) -> None:
     config = {"architectures": ["Llama4ForCausalLM"], **TEXT, name: value}
     assert dtype_of(config) == "bfloat16"
-    assert precision_of(config) in ("bf16", "fp8", "int4", "nvfp4")
+    if (name, value) == ("quantization_config", {"a": 5}):
+        with pytest.raises(DocumentError, match="is stored with a quantization without a name"):
+            precision_of(config)
+    else:
+        assert precision_of(config) == "bf16"
     said = said_of(config)
     assert said == "" or said.startswith("config.json of x ")
 

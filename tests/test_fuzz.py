@@ -51,7 +51,8 @@ from infra.record import Document
 from serving.model import checkpoint, safetensors
 from serving.model.calibration import Calibration
 from serving.model.calibration import Point as Measured
-from serving.model.config import architecture_of, dtype_of, family_of, precision_of
+from serving.model.config import architecture_of, dtype_of, family_of
+from serving.model.loaders import kv_cache_of, precision_of
 from serving.model.weights import Split, parts, rank_bytes
 from serving.probe import page as pages
 from serving.probe import prompts, report, results
@@ -155,7 +156,7 @@ def config(data: bytes) -> None:
     """A config.json, up to the bytes of a rank."""
     told = checkpoint.json_object(data, "x")
     family_of(told, "x")
-    dtype_of(told), precision_of(told)
+    dtype_of(told), precision_of(told), kv_cache_of(told)
     made = architecture_of(told, "x")
     if made.layers < 100:
         from serving.model.models import models

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from infra.errors import AuthError, DocumentError, UsageError
+from infra.errors import AuthError, DocumentError, EndpointError, UsageError
 from serving.model import hub as door
 from serving.model import tiny
 from serving.model.hub_token import Token
+from serving.sizing.size import stored
 
 REPO = "someone/Tiny-Llama-4"
 WRONG = Token("hf_revoked_CANARY", "HF_TOKEN")
@@ -130,6 +131,33 @@ def test_offline_the_hub_is_not_asked(client: Any, monkeypatch: pytest.MonkeyPat
     with pytest.raises(UsageError, match="This would ask the model hub"):
         door.describe(REPO, None, None)
     assert client.asked == []
+
+
+def test_modelopts_own_file_is_read_where_there_is_one(hub: Any, tmp_path: Path) -> None:
+    said = {
+        "producer": {"name": "modelopt"},
+        "quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"},
+    }
+    (hub.folder / "hf_quant_config.json").write_text(json.dumps(said))
+    plan = json.loads(size(hub.url, tmp_path, "--json").stdout)
+    assert (plan["precision"], plan["serve"]["kv_cache_dtype"]) == ("fp8", "fp8")
+
+
+def test_a_repository_of_gguf_alone_is_refused_by_its_name(client: Any) -> None:
+    for path in (*client.folder.glob("*.safetensors"), client.folder / "config.json"):
+        path.unlink()
+    (client.folder / "scout-Q4_K_M.gguf").write_bytes(b"GGUF")
+    with pytest.raises(DocumentError, match="stored with gguf, which vLLM no longer loads"):
+        door.read(REPO)
+
+
+@pytest.mark.parametrize("hub", ["broken"], indirect=True)
+def test_without_the_hub_a_repository_of_the_table_is_sized_from_it(client: Any) -> None:
+    listed = stored("RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic", None)
+    assert (listed.precision, listed.weights_bytes) == ("fp8", 114642119680)
+    assert listed.from_table.startswith("The Hub cannot be asked about RedHatAI/")
+    with pytest.raises(EndpointError):
+        stored(REPO, None)
 
 
 def test_only_headers_travel(tmp_path: Path) -> None:

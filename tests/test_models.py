@@ -63,6 +63,7 @@ def test_a_row_is_its_own_words_over_those_of_its_base() -> None:
             ),
             checkpoints={
                 "fp8": Checkpoint(
+                    precision="fp8",
                     repo="a/b",
                     scheme=Scheme(name="fp8", quantized=("routed",), bytes_per_param=1.0, bytes_per_row=2.0),
                     source="read",

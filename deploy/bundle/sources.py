@@ -10,7 +10,7 @@ from deploy.targets.table import default
 from infra.argument import pasted
 from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, precheck
-from serving.model.config import precision_of
+from serving.model.loaders import precision_of
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template, engine
 from serving.vllm import versions as vllm_versions
@@ -86,7 +86,7 @@ def model_for(plan: Plan, named: Path | None) -> Path:
         )
     checkpoint_files.own_files(folder)
     precheck.check_tokenizer(folder)
-    precision = precision_of(checkpoint.json_file(folder / "config.json"))
+    precision = precision_of(checkpoint.config_of(folder))
     if precision != plan.precision:
         raise UsageError(
             f"{folder} holds {precision} weights, and the plan is for {plan.precision}.",

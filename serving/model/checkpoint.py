@@ -10,8 +10,18 @@ from infra import bounded_json
 from infra.argument import pasted
 from infra.errors import DocumentError
 from infra.record import read_bytes
-from serving.model.config import architecture_of, dtype_of, family_of, precision_of, table_of
+from serving.model.config import architecture_of, dtype_of, family_of
 from serving.model.families import Family
+from serving.model.loaders import (
+    MODELOPT_FILE,
+    KvCache,
+    check_files,
+    kv_cache_of,
+    precision_of,
+    stored_by,
+    table_of,
+    with_modelopt,
+)
 from serving.model.models import Architecture
 from serving.model.safetensors import LENGTH_BYTES, Tensor, header_length, parse
 from serving.model.tensors import parts_of
@@ -32,6 +42,8 @@ class Contents:
     architecture: Architecture
     dtype: str
     precision: str
+    kv_cache_dtype: KvCache
+    """What vLLM takes `auto` for: the checkpoint may say that its KV cache is FP8."""
     nested_config: bool
     """The text model's settings are under `text_config`, as overrides of them must be."""
     weights: tuple[Part, ...]
@@ -39,23 +51,39 @@ class Contents:
     """The commit of a repository; a folder has none."""
 
 
-def read(folder: Path) -> Contents:
-    """Read a checkpoint folder. Raises DocumentError when it is incomplete, broken or of no family of ours."""
+def read(folder: Path, version: str | None = None) -> Contents:
+    """Read a checkpoint folder for a vLLM, the newest if none is named.
+
+    Raises DocumentError when it is incomplete, broken, of no family of ours, or stored as that vLLM cannot load.
+    """
     if not folder.is_dir():
         raise DocumentError(
             f"There is no checkpoint folder at {folder}.",
             f"Check the path: ls {pasted(folder.parent)}",
         )
+    check_files(path.name for path in folder.glob("*"))
+    return contents(str(folder.absolute()), config_of(folder), tensors(folder), version=version)
+
+
+def config_of(folder: Path) -> dict[str, Any]:
+    """A folder's config.json, with what ModelOpt says in a file of its own. Raises DocumentError."""
     config = json_file(folder / "config.json")
-    return contents(str(folder.absolute()), config, tensors(folder))
+    if stored_by(config) or not (folder / MODELOPT_FILE).exists():
+        return config
+    return with_modelopt(config, json_file(folder / MODELOPT_FILE))
 
 
 def contents(
-    where: str, config: dict[str, Any], tensors: Iterable[Tensor], revision: str | None = None
+    where: str,
+    config: dict[str, Any],
+    tensors: Iterable[Tensor],
+    revision: str | None = None,
+    version: str | None = None,
 ) -> Contents:
-    """Config and tensors as one value."""
+    """Config and tensors as one value, for a vLLM of that version."""
     family = family_of(config, where)
     architecture = architecture_of(config, where)
+    precision = precision_of(config, version)
     weights = parts_of(tensors, family)
     if beyond := [
         part.layer for part in weights if part.layer is not None and part.layer >= architecture.layers
@@ -69,7 +97,8 @@ def contents(
         family=family,
         architecture=architecture,
         dtype=dtype_of(config),
-        precision=precision_of(config),
+        precision=precision,
+        kv_cache_dtype=kv_cache_of(config, version),
         nested_config=bool(table_of(config, "text_config")),
         weights=weights,
         revision=revision,

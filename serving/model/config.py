@@ -1,6 +1,5 @@
 """PURE: what a config.json says, in our words; its family says under which names."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,9 +9,9 @@ from infra.printable import one_line
 from infra.record import first_problem
 from serving.model import families
 from serving.model.families import Family
+from serving.model.loaders import table_of
 from serving.model.models import Architecture, Vision, architecture
 
-GONE = {"bitsandbytes": "out of its tree by 0.28.0", "gguf": "out of its tree by 0.24.0"}
 TRANSFORMERS = {
     "hidden_size": "hidden_size",
     "layers": "num_hidden_layers",
@@ -59,12 +58,6 @@ def architecture_of(config: dict[str, Any], where: str) -> Architecture:
     )
 
 
-def table_of(config: dict[str, Any], name: str) -> dict[str, Any]:
-    """A table of a config; empty where there is none, or something else."""
-    table = config.get(name)
-    return table if isinstance(table, dict) else {}
-
-
 def text_fields(text: dict[str, Any], family: Family) -> dict[str, Any]:
     """The text model's fields in our words, with the family's defaults where the released files leave them out."""
     fields = {ours: text[theirs] for ours, theirs in TRANSFORMERS.items()}
@@ -107,34 +100,3 @@ def dtype_of(config: dict[str, Any]) -> str:
     text = table_of(config, "text_config")
     said = config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype")
     return str(said) if said in ("bfloat16", "float16") else "bfloat16"
-
-
-def precision_of(config: dict[str, Any]) -> str:
-    """bf16, or what quantization_config says the weights are."""
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, dict):
-        return "bf16"
-    method = str(quantization.get("quant_method"))
-    if method in GONE:
-        raise DocumentError(
-            f"The checkpoint is stored with {method}, which vLLM no longer loads ({GONE[method]}).",
-            "Use a compressed-tensors checkpoint: corral size scout --precision int4",
-        )
-    settings = tuple(leaves(quantization))
-    words = [str(value).lower() for _, value in settings]
-    if any("nvfp4" in word for word in words):
-        return "nvfp4"
-    is_int4 = ("num_bits", 4) in settings or any("awq" in word or "gptq" in word for word in words)
-    return "int4" if is_int4 else "fp8"
-
-
-def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Each setting of nested tables and lists, under the name it has in its own table."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from leaves(inner, name)
-    else:
-        yield name, value

@@ -14,7 +14,9 @@ from infra.printable import one_line
 from infra.record import Record
 from serving.model import hub_token
 from serving.model.checkpoint import LARGEST_JSON_BYTES, Contents, contents, json_object
+from serving.model.config import family_of
 from serving.model.hub_token import Token
+from serving.model.loaders import MODELOPT_FILE, check_files, precision_of, stored_by, with_modelopt
 from serving.model.models import models
 from serving.model.safetensors import Tensor, tensor
 
@@ -49,12 +51,7 @@ def describe(repo: str, revision: str | None, token: Token | None) -> Repository
     Raises DocumentError for one that is not there, AuthError for a token the Hub does not know, EndpointError without
     a Hub.
     """
-    info = asked(
-        repo,
-        lambda: api(token).model_info(
-            repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S, token=plain(token)
-        ),
-    )
+    info = info_of(repo, revision, token)
     card = info.card_data or {}
     return Repository(
         repo=repo,
@@ -62,6 +59,16 @@ def describe(repo: str, revision: str | None, token: Token | None) -> Repository
         gated=bool(info.gated),
         licence=str(card.get("license_name") or card.get("license") or ""),
         fetched_bytes=sum(file.size or 0 for file in info.siblings or () if is_fetched(file.rfilename)),
+    )
+
+
+def info_of(repo: str, revision: str | None, token: Token | None) -> Any:
+    """What the Hub's client says of a repository. Raises as `describe` does."""
+    return asked(
+        repo,
+        lambda: api(token).model_info(
+            repo, revision=revision, files_metadata=True, timeout=TIMEOUT_S, token=plain(token)
+        ),
     )
 
 
@@ -91,22 +98,35 @@ def plain(token: Token | None) -> str | bool:
     return token.value if token else False
 
 
-def read(repo: str) -> Contents:
-    """Read a repository's config.json and safetensors headers, all at the commit it has now.
+def read(repo: str, version: str | None = None) -> Contents:
+    """Read a repository's config.json and safetensors headers, all at the commit it has now, for a vLLM.
 
-    Raises AuthError for a gated one, DocumentError for one that is not there or broken, EndpointError without a Hub.
+    Raises AuthError for a gated one, DocumentError for one that is not there, broken or stored as that vLLM cannot
+    load, EndpointError without a Hub.
     """
     offline.refuse(f"the model hub about {repo}")
     token = hub_token.find(os.environ)
-    commit = describe(repo, None, token).revision
-    config = asked(repo, lambda: file(repo, "config.json", commit, token))
+    info = info_of(repo, None, token)
+    names, commit = {file.rfilename for file in info.siblings or ()}, str(info.sha)
+    check_files(names)
+    config = json_file(repo, "config.json", commit, token)
+    if MODELOPT_FILE in names and not stored_by(config):
+        config = with_modelopt(config, json_file(repo, MODELOPT_FILE, commit, token))
+    # Before the headers are fetched: those of a format without a loader may be none that can be read.
+    family_of(config, repo)
+    precision_of(config, version)
     metadata = asked(
         repo,
         lambda: api(token).get_safetensors_metadata(
             repo, revision=commit, timeout=TIMEOUT_S, token=plain(token)
         ),
     )
-    return contents(repo, json_object(config, f"config.json of {repo}"), tensors(repo, metadata), commit)
+    return contents(repo, config, tensors(repo, metadata), commit, version)
+
+
+def json_file(repo: str, name: str, commit: str, token: Token | None) -> dict[str, Any]:
+    """A JSON object of a repository. Raises as `read` does."""
+    return json_object(asked(repo, lambda: file(repo, name, commit, token)), f"{name} of {repo}")
 
 
 def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:

@@ -81,6 +81,7 @@ class Checkpoint(Record):
     """One published repository, or a folder, of a model."""
 
     repo: str
+    precision: Precision
     revision: str | None = None
     """The full commit that is fetched; None where the Hub is to be asked."""
     gated: bool | None = None
@@ -102,6 +103,8 @@ class Model(Record):
     licence: str = ""
     architecture: Architecture
     checkpoints: dict[str, Checkpoint]
+    variants: tuple[Checkpoint, ...] = ()
+    """Other repositories of it, which are known by their names."""
 
 
 def model(name: str) -> Model:
@@ -132,9 +135,10 @@ def parse(table: dict[str, Any]) -> dict[str, Model]:
 def model_of(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Model:
     """One table of models.toml as a model."""
     checkpoints = {
-        precision: Checkpoint(**(spec | {"scheme": schemes[spec["scheme"]]}))
+        precision: Checkpoint(**(spec | {"precision": precision, "scheme": schemes[spec["scheme"]]}))
         for precision, spec in row["checkpoint"].items()
     }
+    variants = [Checkpoint(**(spec | {"scheme": schemes[spec["scheme"]]})) for spec in row.get("variant", ())]
     family = families.families()[row["family"]]
     about = {key: row[key] for key in ("title", "maker", "licence") if key in row}
     return Model(
@@ -142,6 +146,7 @@ def model_of(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Mode
         family=family,
         architecture=architecture(family.otherwise | row),
         checkpoints=checkpoints,
+        variants=tuple(variants),
         **about,
     )
 
@@ -149,7 +154,7 @@ def model_of(name: str, row: dict[str, Any], schemes: dict[str, Scheme]) -> Mode
 def published(repo: str) -> tuple[Model, Checkpoint] | None:
     """The model and checkpoint of our table that a repository of the Hub holds; None for any other."""
     for known in models().values():
-        for checkpoint in known.checkpoints.values():
+        for checkpoint in (*known.checkpoints.values(), *known.variants):
             if checkpoint.repo == repo:
                 return known, checkpoint
     return None

@@ -26,6 +26,7 @@ def notes(
     subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
     assert gpu is not None
     known = [
+        *stored_notes(subject, options),
         *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome)),
         *sold_notes(machine, gpu),
         *gpu_support.notes(
@@ -37,6 +38,22 @@ def notes(
     ]
     about_version = version_note(outcome.rules.version)
     return (*known, about_version) if about_version else tuple(known)
+
+
+def stored_notes(subject: SizedModel, options: Options) -> list[str]:
+    """What the checkpoint itself settles, and where its sizes are from when its files were not read."""
+    lines = []
+    if subject.from_table:
+        lines.append(
+            f"The Hub was not asked ({subject.from_table}): sizes are those of corral's own table, "
+            f"{subject.weights_source}."
+        )
+    if subject.kv_cache_dtype == options.kv_cache_dtype != "auto":
+        lines.append(
+            "The checkpoint says that its KV cache is FP8, for which vLLM takes --kv-cache-dtype auto: "
+            "--kv-cache-dtype bfloat16 keeps 16 bits, and holds half as much."
+        )
+    return lines
 
 
 def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
+from infra import offline
 from infra.argument import pasted
 from infra.catalog import ec2_types, listed_gpus, machine
-from infra.errors import UsageError
+from infra.errors import EndpointError, UsageError
 from infra.hardware import Machine, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
-from serving.model.checkpoint import Contents, read
+from serving.model.checkpoint import read
 from serving.model.families import Family, check_version
 from serving.model.hub import read as read_repository
 from serving.model.models import model, models
@@ -20,7 +21,7 @@ from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
 from serving.sizing.size_options import Options, check_context, check_named, check_precision
-from serving.sizing.sized_model import SizedModel, from_contents, named, precisions
+from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
 from serving.sizing.this_machine import local_machine
 
 OWNED_COUNTS = (1, 2, 4, 8)
@@ -35,9 +36,8 @@ class Ranking(Record):
     machines: tuple[Plan, ...]
 
 
-def plan_contents(contents: Contents, name: str, machine_name: str, options: Options) -> Plan:
-    """The plan of a checkpoint that was read."""
-    subject = from_contents(contents, name)
+def plan_stored(subject: SizedModel, machine_name: str, options: Options) -> Plan:
+    """The plan of one checkpoint."""
     return plan(subject, on(machine_name), checked_for(subject.family, options), with_curve=True)
 
 
@@ -45,9 +45,9 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
     """`corral size MODEL --on MACHINE`: MODEL is a known name, a checkpoint folder or a repository of the Hub."""
     check_named(model_name)
     if is_checkpoint(model_name):
-        contents = read(Path(model_name)) if is_folder(model_name) else read_repository(model_name)
-        check_stored(precision, contents)
-        return plan_contents(contents, Path(model_name).resolve().name, machine_name, options)
+        subject = stored(model_name, options.vllm_version)
+        check_stored(precision, subject)
+        return plan_stored(subject, machine_name, options)
     check_precision(precision, model(model_name).name)
     return answer(model_name, precision, on(machine_name), checked_for(model(model_name).family, options))
 
@@ -85,11 +85,26 @@ def is_repository(model_name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", model_name) is not None
 
 
-def check_stored(precision: str | None, contents: Contents) -> None:
+def stored(model_name: str, version: str | None) -> SizedModel:
+    """A checkpoint folder, or a repository as the Hub tells of it; without the Hub, as corral's own table does."""
+    name = Path(model_name).resolve().name
+    if is_folder(model_name):
+        return from_contents(read(Path(model_name), version), name)
+    if offline.is_offline() and (listed := from_table(model_name, "--offline")):
+        return listed
+    try:
+        return from_contents(read_repository(model_name, version), name)
+    except EndpointError as error:
+        if listed := from_table(model_name, error.message.rstrip(".")):
+            return listed
+        raise
+
+
+def check_stored(precision: str | None, subject: SizedModel) -> None:
     """Raise UsageError when another precision was asked for than the checkpoint is stored in."""
-    if precision not in (None, contents.precision):
+    if precision not in (None, subject.precision):
         raise UsageError(
-            f"{contents.where} is stored in {contents.precision}, not {precision}.", "Leave out --precision."
+            f"{subject.repo} is stored in {subject.precision}, not {precision}.", "Leave out --precision."
         )
 
 
@@ -98,8 +113,15 @@ def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bo
     check_context(subject, options)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
-    case = Case(subject, machine, options)
+    case = Case(subject, machine, as_stored(subject, options))
     return assemble(case, best_outcome(case), with_curve)
+
+
+def as_stored(subject: SizedModel, options: Options) -> Options:
+    """The options with the KV cache that vLLM takes `auto` for, where the checkpoint says which."""
+    if options.kv_cache_dtype != "auto" or subject.kv_cache_dtype == "auto":
+        return options
+    return options.model_copy(update={"kv_cache_dtype": subject.kv_cache_dtype})
 
 
 def answer(model_name: str, precision: str | None, machine: Machine, options: Options) -> Plan:

@@ -1,13 +1,14 @@
 """What is being sized: a model known by name at one precision, or a checkpoint that was read."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from infra.argument import is_line, is_value
 from infra.errors import UsageError
 from serving.model.checkpoint import Contents
 from serving.model.families import Family
-from serving.model.models import PRECISIONS, Architecture, Model, Scheme, model, models
+from serving.model.loaders import KvCache
+from serving.model.models import PRECISIONS, Architecture, Checkpoint, Model, Scheme, model, models, published
 from serving.model.weights import Part, Split, parts, rank_bytes, total_bytes
 
 
@@ -31,6 +32,10 @@ class SizedModel:
     extra_bytes_at_most: int = 0
     nested_config: bool = True
     dtype: str = "bfloat16"
+    kv_cache_dtype: KvCache = "auto"
+    """What vLLM takes `auto` for, because the checkpoint says so."""
+    from_table: str = ""
+    """Why its sizes are those of corral's table, where its files were to be read."""
 
     @property
     def weights_bytes(self) -> int:
@@ -57,14 +62,18 @@ def of_model(known: Model, precision: str) -> SizedModel:
             f"There is no {precision} checkpoint of {known.name} in corral's table.",
             f"Use --precision {'|'.join(known.checkpoints)}.",
         )
-    checkpoint = known.checkpoints[precision]
+    return of_checkpoint(known, known.checkpoints[precision])
+
+
+def of_checkpoint(known: Model, checkpoint: Checkpoint) -> SizedModel:
+    """A model as one repository of a table holds it."""
     return SizedModel(
         name=known.name,
         title=known.title,
         repo=checkpoint.repo,
         revision=checkpoint.revision,
         served_name=known.family.served_name.format(name=known.name),
-        precision=precision,
+        precision=checkpoint.precision,
         family=known.family,
         architecture=known.architecture,
         scheme=checkpoint.scheme,
@@ -72,6 +81,14 @@ def of_model(known: Model, precision: str) -> SizedModel:
         weights_source=checkpoint.source,
         extra_bytes_at_most=checkpoint.extra_bytes_at_most,
     )
+
+
+def from_table(repo: str, why: str) -> SizedModel | None:
+    """A repository of the shipped table under its own name, as one that was read; None for any other."""
+    if not (listed := published(repo)):
+        return None
+    name = repo.rpartition("/")[2]
+    return replace(of_checkpoint(*listed), name=name, title=name, served_name=name, from_table=why)
 
 
 def from_contents(contents: Contents, name: str) -> SizedModel:
@@ -95,6 +112,7 @@ def from_contents(contents: Contents, name: str) -> SizedModel:
         weights_source=f"safetensors headers of {contents.where}",
         nested_config=contents.nested_config,
         dtype=contents.dtype,
+        kv_cache_dtype=contents.kv_cache_dtype,
     )
 
 
