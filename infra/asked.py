@@ -1,6 +1,7 @@
 """PURE: records of what a user may ask for: a field is a flag, its default, its check and its help at once."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
@@ -8,6 +9,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from infra import quantity
+from infra.argument import before_the_verb
 from infra.errors import UsageError
 from infra.quantity import Unit
 from infra.record import Record
@@ -55,6 +57,35 @@ class Asked(Record):
             return cls.model_validate({field: read(cls, field, value) for field, value in given.items()})
         except ValidationError as error:
             raise refusal(cls, error, given) from None
+
+
+def again(*records: Asked, without: Collection[str] = ()) -> str:
+    """The flags that records were made of, and corral's own, for the end of a line to paste.
+
+    Following it asks the same: what is as the default is left out, and each value is one word of a shell, whatever is
+    in it.
+    """
+    said = [
+        word
+        for record in records
+        for field, value in record
+        if field not in without and value != type(record).model_fields[field].default
+        for word in typed(type(record), field, value)
+    ]
+    return "".join(f" {shlex.quote(word)}" for word in (*said, *before_the_verb))
+
+
+def typed(record: type[Asked], field: str, value: Any) -> Iterator[str]:
+    """The words that give a field that value."""
+    name, _, opposite = flag_names(record, field)[0].partition("/")
+    if isinstance(value, bool):
+        yield name if value else opposite
+    elif isinstance(value, tuple):
+        for each in value:
+            yield from typed(record, field, each)
+    else:
+        text = f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
+        yield from (f"{name}={text}",) if text.startswith("-") else (name, text)
 
 
 def read(record: type[Asked], field: str, value: Any) -> Any:

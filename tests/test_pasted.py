@@ -90,7 +90,7 @@ def test_the_lines_below_an_endpoint_run_what_they_say(
     answering = Endpoint(base_url="http://127.0.0.1:8000", served_model_name=nasty, api_key_file=key)
     lines = [
         line.partition(":")[2].strip()
-        for line in show_server.endpoint("scout", answering).splitlines()
+        for line in show_server.endpoint("scout", answering, deployment().plan.workload).splitlines()
         if line.startswith(("ask:", "measure:"))
     ]
     called = pasting("\n".join(lines))

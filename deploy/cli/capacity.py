@@ -39,6 +39,7 @@ def capacity(
         vllm_version=machines.vllm_version,
     )
     planned = answer(question, answers.output, answers.plot)
-    emit(planned, capacity_text(planned, answers.explain), as_json)
+    asked = (traffic, promise, machines)
+    emit(planned, capacity_text(planned, answers.explain, asked, answers.output), as_json)
     carried = planned.plan and not (planned.fleet and planned.fleet.missing_requests_per_s)
     return 0 if carried else 3

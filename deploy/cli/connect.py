@@ -15,10 +15,11 @@ def connect(name: Name, as_json: Json = False) -> None:
     from serving.vllm.endpoint import Endpoint
 
     def opened(answering: Endpoint) -> None:
-        emit(answering, endpoint(name, answering), as_json)
+        emit(answering, endpoint(name, answering, deployment.plan.workload), as_json)
         sys.stdout.flush()  # whoever reads it does not wait until Ctrl-C
 
-    keep(load(name), opened, progress, time.sleep)
+    deployment = load(name)
+    keep(deployment, opened, progress, time.sleep)
 
 
 def ssh(name: Name) -> None:

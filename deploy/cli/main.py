@@ -10,7 +10,7 @@ import typer
 
 from deploy.cli import run as running
 from deploy.cli.verbs import Verbs
-from infra import interrupts
+from infra import argument, interrupts
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -74,21 +74,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line of corral; return its exit code."""
-    return running.run(app, fronted(arguments))
+    front, rest = fronted(arguments)
+    argument.before_the_verb[:] = front
+    return running.run(app, [*front, *rest])
 
 
-def fronted(arguments: Sequence[str]) -> list[str]:
-    """The command line with corral's own options before the verb, wherever they stand, as AWS's CLI takes them."""
+def fronted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """corral's own options, which stand before the verb, wherever they were said, as AWS's CLI takes them; the rest."""
     front: list[str] = []
     rest: list[str] = []
     left = iter(arguments)
     for word in left:
         if word == "--":
-            return [*front, *rest, word, *left]
+            return front, [*rest, word, *left]
         if word in ("--profile", "--gpu"):
             front += [word, *islice(left, 1)]
         elif word == "--offline" or word.startswith(("--profile=", "--gpu=")):
             front.append(word)
         else:
             rest.append(word)
-    return [*front, *rest]
+    return front, rest

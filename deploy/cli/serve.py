@@ -27,7 +27,7 @@ def serve(
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:
-        emit(answering, endpoint(deployment.name, answering), as_json)
+        emit(answering, endpoint(deployment.name, answering, deployment.plan.workload), as_json)
 
     if dry_run:
         say(command(shown(deployment), as_json))

@@ -32,7 +32,7 @@ def size(
     if machine.on is None:
         check_ranking(answer)
         ranking = ranking_for(model, machine.precision, options)
-        emit(ranking, ranking_text(ranking), as_json)
+        emit(ranking, ranking_text(ranking, options), as_json)
         return 0 if ranking.machines else 3
     plan = answer_for(model, machine.precision, machine.on, options)
     if answer.output:
@@ -42,7 +42,7 @@ def size(
         from serving.sizing.plan_plot import draw
 
         draw(plan, answer.plot)
-    text = plan_text(plan, answer.output)
+    text = plan_text(plan, answer.output, options)
     if answer.explain:
         from serving.sizing.plan_explained import explained
 

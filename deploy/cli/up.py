@@ -20,4 +20,4 @@ def up(
 
     asking = asking_for(plan, where, wishes)
     answering = run(asking.deployment, asking.wishes, approval(yes))
-    emit(answering, endpoint(asking.deployment.name, answering), as_json)
+    emit(answering, endpoint(asking.deployment.name, answering, asking.deployment.plan.workload), as_json)

@@ -1,22 +1,28 @@
 """PURE: a capacity plan as text: what to rent, what it costs, what the others lack, what one notch more costs."""
 
+from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
 from infra.argument import pasted
+from infra.asked import Asked, again
 from infra.catalog import machine
 from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from serving.model import gpu_support
 from serving.sizing.capacity import Capacity, Choice, Fleet, label
 from serving.sizing.plan_explained import explained
+from serving.sizing.plan_text import up
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise
 
 SHOWN = 12
 
 
-def capacity_text(answer: Capacity, explain: bool) -> str:
-    """The whole answer."""
+def capacity_text(
+    answer: Capacity, explain: bool, question: Sequence[Asked] = (), written_to: Path | None = None
+) -> str:
+    """The whole answer; `question` is what it was asked with."""
     if answer.fleet:
         return "\n\n".join(block for block in of_fleet(answer, answer.fleet) if block)
     if answer.plan is None:
@@ -32,10 +38,9 @@ def capacity_text(answer: Capacity, explain: bool) -> str:
     ]
     if explain:
         blocks += [arithmetic(best, answer), explained(answer.plan)]
-    blocks.append(
-        f"Next: corral size {pasted(answer.model)} --precision {best.precision} --on {best.machine} "
-        f"--tensor-parallel-size {best.tensor} --max-model-len {answer.plan.serve.max_model_len} -o plan.json"
-    )
+    name = written_to or Path("plan.json")
+    save = f"corral capacity {pasted(answer.model)}{again(*question)} -o {pasted(name)} && "
+    blocks.append(f"Next: {'' if written_to else save}{up(answer.plan, name)}")
     return "\n\n".join(block for block in blocks if block)
 
 

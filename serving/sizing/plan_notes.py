@@ -139,7 +139,10 @@ def price_notes(machine: Machine, price: Price | None, options: Options, today: 
         lines.append(f"{machine.name} has no on-demand price: it is rented as a Capacity Block, paid ahead.")
     age = (today - price.checked_on).days
     if age > OLD_AFTER_DAYS:
-        lines.append(f"The price is {age} days old; ask AWS for today's: corral prices --refresh")
+        ask = "corral prices --refresh"
+        if options.region:
+            ask = f"corral prices --refresh --region {options.region}"
+        lines.append(f"The price is {age} days old; ask AWS for today's: {ask}")
     return lines
 
 

@@ -3,21 +3,23 @@
 from pathlib import Path
 
 from infra.argument import pasted
+from infra.asked import again
 from infra.columns import table, wrapped
 from serving.model.memory import Term, outside
 from serving.model.models import models
 from serving.sizing.plan import Plan
+from serving.sizing.size_options import Options
 from serving.vllm.versions import rules
 
 MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
 
 
-def plan_text(plan: Plan, written_to: Path | None = None) -> str:
-    """One plan, as `corral size --on` prints it."""
+def plan_text(plan: Plan, written_to: Path | None = None, options: Options | None = None) -> str:
+    """One plan, as `corral size --on` prints it; `options` are those it was asked for with."""
     blocks = [headline(plan), memory_table(plan)]
     if plan.fits:
         blocks += [kv_lines(plan), speed_lines(plan), price_lines(plan)]
-    blocks += [note_lines(plan), next_step(plan, written_to)]
+    blocks += [note_lines(plan), next_step(plan, written_to, options)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -172,15 +174,26 @@ def note_lines(plan: Plan) -> str:
     return "Notes\n" + "\n".join(wrapped(note, "- ") for note in plan.notes) if plan.notes else ""
 
 
-def next_step(plan: Plan, written_to: Path | None) -> str:
-    """The command to run next."""
-    known = plan.model in models()
-    if not plan.fits and not known:
-        return f"Next: try a larger machine: corral size {pasted(plan.serve.model)} --on 8xH100"
+def next_step(plan: Plan, written_to: Path | None, options: Options | None = None) -> str:
+    """The command to run next, with what was asked for, so that it makes the same plan."""
+    known, asked = plan.model in models(), () if options is None else (options,)
+    said = again(*asked)
     if not plan.fits:
-        return f"Next: see every machine that holds it: corral size {plan.model} --precision {plan.precision}"
-    name = pasted(written_to or "plan.json")
+        # What a machine without a GPU may compute in, one with GPUs may not.
+        elsewhere = said if plan.machine.gpu_count else again(*asked, without=("dtype",))
+        if not known:
+            return (
+                f"Next: try a larger machine: corral size {pasted(plan.serve.model)} --on 8xH100{elsewhere}"
+            )
+        every = f"corral size {plan.model} --precision {plan.precision}{elsewhere}"
+        return f"Next: see every machine that holds it: {every}"
+    name = written_to or Path("plan.json")
     what = f"{plan.model} --precision {plan.precision}" if known else pasted(plan.serve.model)
-    save = "" if written_to else f"corral size {what} --on {pasted(plan.machine.name)} -o {name} && "
+    save = f"corral size {what} --on {pasted(plan.machine.name)}{said} -o {pasted(name)} && "
+    return f"Next: {'' if written_to else save}{up(plan, name)}"
+
+
+def up(plan: Plan, path: Path) -> str:
+    """The command that serves a plan which lies there."""
     target = "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else "ssh"
-    return f"Next: {save}corral up {name} --target {target}"
+    return f"corral up {pasted(path)} --target {target}{again()}"

@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Sequence
 
 from infra.argument import pasted
+from infra.asked import again
 from infra.columns import table
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
 from serving.sizing.size import Ranking
+from serving.sizing.size_options import Options
 
 
-def ranking_text(ranking: Ranking) -> str:
+def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
     """Every machine that holds the model, one line each: what EC2 rents out, then what one may own."""
     if not ranking.machines:
         return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
@@ -21,7 +23,11 @@ def ranking_text(ranking: Ranking) -> str:
     rented = [plan for plan in shown if plan.machine.instance_type]
     own = [plan for plan in shown if not plan.machine.instance_type]
     best = shown[0]
-    step = f"Next: corral size {pasted(ranking.model)} --precision {best.precision} --on {best.machine.name}"
+    said = again(*(() if options is None else (options,)))
+    step = (
+        f"Next: corral size {pasted(ranking.model)} --precision {best.precision} "
+        f"--on {pasted(best.machine.name)}{said}"
+    )
     sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
     blocks = [
         title,

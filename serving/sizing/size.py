@@ -7,6 +7,7 @@ from pathlib import Path
 
 from infra import offline
 from infra.argument import pasted
+from infra.asked import again
 from infra.catalog import ec2_types, listed_gpus, machine
 from infra.errors import EndpointError, UsageError
 from infra.hardware import Machine, owned
@@ -58,7 +59,7 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
     if is_checkpoint(model_name):
         raise UsageError(
             "A checkpoint is sized on one machine.",
-            f"corral size {pasted(model_name)} --on local, or --on 8xH100",
+            f"corral size {pasted(model_name)} --on local{again(options)}, or --on 8xH100",
         )
     check_precision(precision, model(model_name).name)
     return ranking(model_name, precision, checked_for(model(model_name).family, options))
