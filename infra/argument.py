@@ -18,10 +18,6 @@ def pasted(value: object) -> str:
     return shlex.quote(text if is_value(text) else f"./{text}")
 
 
-before_the_verb: list[str] = []
-"""What the running command line says before its verb; every command printed to be run next says it again."""
-
-
 def is_value(text: str) -> bool:
     """Whether no program takes it for an option."""
     return not text.startswith("-")

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from infra import quantity
-from infra.argument import before_the_verb
+from infra.command_line import before_the_verb
 from infra.errors import UsageError
 from infra.quantity import Unit
 from infra.record import Record

@@ -10,7 +10,7 @@ from typing import Annotated
 import pytest
 
 from deploy.cli.main import run
-from infra import argument
+from infra import command_line
 from infra.asked import Asked, Flag, again
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.size_options import Options
@@ -162,7 +162,7 @@ def test_what_one_command_line_says_first_is_not_said_after_the_next(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run(["--offline", "version"])
-    assert argument.before_the_verb == ["--offline"]
+    assert command_line.before_the_verb == ["--offline"]
     run(["version"])
-    assert argument.before_the_verb == []
+    assert command_line.before_the_verb == []
     assert again(Options(), TrafficOptions(requests_per_s=1.0), MachineOptions()) == " --requests-per-s 1"

@@ -10,7 +10,7 @@ import typer
 
 from deploy.cli import run as running
 from deploy.cli.verbs import Verbs
-from infra import argument, interrupts
+from infra import command_line, interrupts
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line of corral; return its exit code."""
     front, rest = fronted(arguments)
-    argument.before_the_verb[:] = front
+    command_line.before_the_verb[:] = front
     return running.run(app, [*front, *rest])
 
 
