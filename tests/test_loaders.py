@@ -154,6 +154,9 @@ def test_what_a_vllm_no_longer_loads_an_older_one_did(method: str, last: str, go
     [
         (["scout-Q4_K_M.gguf"], "stored with gguf, which vLLM no longer loads (out of its tree by 0.24.0)."),
         (["weights.00.npz"], "stored with MLX, which vLLM has no loader for."),
+        (["consolidated.00.pth"], "stored with Meta's own consolidated.*.pth, which vLLM has no loader for."),
+        (["rank0.engine"], "stored with TensorRT-LLM, as an engine, which vLLM has no loader for."),
+        (["model.onnx", "model.onnx_data"], "stored with ONNX, which vLLM has no loader for."),
     ],
 )
 def test_a_folder_of_another_format_is_refused_by_its_name_even_without_a_config(
@@ -163,6 +166,18 @@ def test_a_folder_of_another_format_is_refused_by_its_name_even_without_a_config
         (tmp_path / name).write_bytes(b"GGUF")
     assert run(["size", str(tmp_path), "--on", "8xH100"]) == 4
     assert capsys.readouterr().err.splitlines()[0] == f"error: The checkpoint is {said}"
+
+
+def test_safetensors_of_mlx_are_refused_though_their_config_says_nothing(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path / "tiny", TINY, shapes(TINY))
+    path = folder / "model.safetensors"
+    text = path.read_bytes()
+    length = int.from_bytes(text[:8], "little")
+    rows = {"__metadata__": {"format": "mlx"}} | json.loads(text[8 : 8 + length])
+    header = json.dumps(rows).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + text[8 + length :])
+    with pytest.raises(DocumentError, match="is stored with MLX, which vLLM has no loader for"):
+        read(folder)
 
 
 def test_the_kv_cache_of_a_checkpoint_is_planned_and_can_be_overruled(

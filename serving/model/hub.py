@@ -16,7 +16,14 @@ from serving.model import hub_token
 from serving.model.checkpoint import LARGEST_JSON_BYTES, Contents, contents, json_object
 from serving.model.config import family_of
 from serving.model.hub_token import Token
-from serving.model.loaders import MODELOPT_FILE, check_files, precision_of, stored_by, with_modelopt
+from serving.model.loaders import (
+    MODELOPT_FILE,
+    check_files,
+    check_writer,
+    precision_of,
+    stored_by,
+    with_modelopt,
+)
 from serving.model.models import models
 from serving.model.safetensors import Tensor, tensor
 
@@ -153,6 +160,8 @@ def file(repo: str, name: str, revision: str, token: Token | None) -> bytes:
 
 def tensors(repo: str, metadata: Any) -> list[Tensor]:
     """The library's tensors as ours, each checked: its bytes must be what its shape takes."""
+    for file in metadata.files_metadata.values():
+        check_writer(file.metadata)
     rows = [
         (name, {"dtype": info.dtype, "shape": info.shape, "data_offsets": info.data_offsets})
         for file in metadata.files_metadata.values()

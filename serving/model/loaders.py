@@ -126,9 +126,15 @@ def check_files(names: Iterable[str]) -> None:
     """Raise DocumentError for the files of a format that is told by their ending, with no safetensors among them."""
     endings = {name.rpartition(".")[2].lower() for name in names}
     if "safetensors" not in endings:
-        for ending, method in (("gguf", "gguf"), ("npz", "mlx")):
+        for ending, method in data()["ending"].items():
             if ending in endings:
                 check_loaded(method)
+
+
+def check_writer(metadata: object) -> None:
+    """Raise DocumentError for safetensors of MLX, whose names and shapes are its own, by their metadata."""
+    if isinstance(metadata, dict) and metadata.get("format") == "mlx":
+        check_loaded("mlx")
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from infra import bounded_json
 from infra.errors import DocumentError
+from serving.model.loaders import check_writer
 
 LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
@@ -59,6 +60,7 @@ def parse(header: bytes, file_bytes: int, where: str) -> tuple[Tensor, ...]:
         spans = sorted(tuple(rows[name]["data_offsets"]) for name in tensors)
     except (ValueError, KeyError, TypeError):
         raise broken(where, "its header is not readable JSON of tensors") from None
+    check_writer(rows.get("__metadata__"))
     end = 0
     for begin, after in spans:
         if begin != end:
