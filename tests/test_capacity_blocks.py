@@ -38,7 +38,9 @@ def test_only_the_exact_price_buys(tmp_path: Path) -> None:
     block = offers(aws, tmp_path)[0]
     blocks.confirm(block, "998.40")
     blocks.confirm(block, "998.4")
-    for typed in ("y", "yes", "", "998", "998.41", "nan", "1200.00"):
+    blocks.confirm(block, "$998.40")
+    blocks.confirm(offers(aws, tmp_path)[1], "1,200.00")
+    for typed in ("y", "yes", "", "998", "998.41", "nan", "1200.00", "998,40"):
         with pytest.raises(UsageError, match="nothing was bought"):
             blocks.confirm(block, typed)
     with pytest.raises(CapacityError):

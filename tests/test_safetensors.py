@@ -36,6 +36,9 @@ def test_every_tensor_of_a_header() -> None:
         ("a.weight_packed", "I32", 48),
         ("a.weight_packed", "U8", 12),
         ("a.weight_packed", "BF16", 6),
+        ("experts.down_proj", "U8", 12),
+        ("q_proj.weight", "U8", 12),
+        ("q_proj.weight_scale", "U8", 6),
     ],
 )
 def test_how_many_values_a_tensor_holds(name: str, dtype: str, params: int) -> None:

@@ -32,9 +32,14 @@ class Tensor:
 
     @property
     def params(self) -> int:
-        """Values, unpacked: eight 4-bit values live in one int32 of a `weight_packed`, two in a byte."""
-        packed = {"I32": 8, "U8": 2}.get(self.dtype, 1) if self.name.endswith("_packed") else 1
-        return prod(self.shape) * packed
+        """Values, unpacked: eight 4-bit values live in one int32 of a `weight_packed`, two in a byte.
+
+        ModelOpt's bytes are of 4-bit values too, under the weight's own name.
+        """
+        if self.dtype == "I32" and self.name.endswith("_packed"):
+            return prod(self.shape) * 8
+        of_two = self.dtype == "U8" and self.name.endswith(("_packed", ".weight", "_proj"))
+        return prod(self.shape) * (2 if of_two else 1)
 
 
 def header_length(first_bytes: bytes, file_bytes: int, where: str) -> int:

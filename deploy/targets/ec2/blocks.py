@@ -3,13 +3,12 @@
 import json
 import re
 import sys
-from decimal import Decimal, InvalidOperation
 from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
 from deploy.targets.deployment import home
-from infra import catalog
+from infra import catalog, quantity
 from infra.asked import Asked, Flag
 from infra.aws import capacity_blocks
 from infra.aws.api import Aws
@@ -49,7 +48,7 @@ class BuyOptions(BlockOptions):
     yes_i_pay: Annotated[
         str | None,
         Flag(metavar="USD"),
-        Field(pattern=r"^[0-9]{1,9}(\.[0-9]{1,2})?$", examples=["998.40"]),
+        Field(pattern=r"^\$?[0-9]{1,9}(,[0-9]{3})*(\.[0-9]{1,2})?$", examples=["998.40"]),
     ] = None
     """The exact price, typed beforehand."""
 
@@ -101,8 +100,8 @@ def confirm(block: Offering, typed: str | None) -> None:
         print("Type the price in USD to buy it: ", end="", file=sys.stderr, flush=True)
         typed = sys.stdin.readline().strip()
     try:
-        right = Decimal(typed) == block.usd
-    except InvalidOperation:
+        right = quantity.read(typed, "usd", whole=False) == block.usd
+    except ValueError:
         right = False
     if not right:
         raise UsageError(f"{typed!r} is not its price; nothing was bought.", f"Its price: {block.usd}")
