@@ -185,6 +185,12 @@ def test_a_file_that_is_no_text_is_refused(home: Path) -> None:
         catalog.gpus()
 
 
+def test_memory_that_is_the_machines_too_is_not_all_counted_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--precision", "int4", "--on", "1xGB10", "--json"]) == 0
+    memory = json.loads(capsys.readouterr().out)["memory"]
+    assert memory["kv_cache_less_gib"] > memory["total_error_gib"] == pytest.approx(8.0 * 0.92)
+
+
 @pytest.mark.parametrize("words", [["provision"], ["up"], ["serve"], ["export", "--to", "compose"]])
 def test_amds_are_planned_for_and_not_served(
     words: list[str], home: Path, capsys: pytest.CaptureFixture[str]
