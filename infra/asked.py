@@ -238,6 +238,8 @@ def outside(info: FieldInfo) -> str:
             return f"not between {low} and {high}"
         case {"gt": low, "le": high}:
             return f"not above {low} and at most {high}"
+        case {"ge": low, "lt": high}:
+            return f"not at least {low} and below {high}"
         case {"ge": low}:
             return f"below {low}"
         case {"gt": low}:

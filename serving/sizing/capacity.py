@@ -30,6 +30,18 @@ class Question(Record):
     vllm_version: str | None = None
 
 
+class Tail(Record):
+    """What so many of a hundred requests do not exceed at the planned peak, simulated request by request."""
+
+    percentile: float
+    requests: int
+    """How many were simulated, of a Poisson stream; the first tenth is not counted."""
+    ttft_s: float
+    tpot_s: float
+    longest_pause_s: float
+    """Between two tokens of one answer, while prompts of others are prefilled."""
+
+
 class AtWorst(Record):
     """If every step takes the prediction's band longer, and the promise holds all the same."""
 
@@ -61,6 +73,8 @@ class Choice(Record):
     tpot_s: float = 0.0
     e2e_s: float = 0.0
     """A whole average request at the planned peak."""
+    tail: Tail | None = None
+    """Of the first choice; on several hosts, and of machines that are there, it is not simulated."""
     machines: int = 0
     at_worst: AtWorst | None = None
     """None where no number of them keeps the promise then."""

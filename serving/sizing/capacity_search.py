@@ -12,6 +12,7 @@ from serving.model.models import model
 from serving.sizing import owned_fleet
 from serving.sizing.capacity import Capacity, Choice, Notch, Question, label
 from serving.sizing.capacity_load import options_of, replicas
+from serving.sizing.capacity_tail import can_be_simulated, simulated
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
 from serving.sizing.size import plan
@@ -71,7 +72,7 @@ def of_fleet(question: Question) -> Capacity:
 
 def ranked(question: Question) -> tuple[Choice, ...]:
     """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
-    choices = in_order(question)
+    choices = settled(question)
     front = pareto(choices)
     return tuple(
         choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})
@@ -79,13 +80,20 @@ def ranked(question: Question) -> tuple[Choice, ...]:
     )
 
 
-def in_order(question: Question) -> list[Choice]:
-    """Every choice, the best first: feasible, sure, by the hour, priced, cheap, faithful, few, fast.
+def settled(question: Question) -> list[Choice]:
+    """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be."""
+    choices = in_order(question, list(all_choices(question)))
+    while choices and can_be_simulated(choices[0]) and choices[0].tail is None:
+        choices = in_order(question, [simulated(question, choices[0]), *choices[1:]])
+    return choices
+
+
+def in_order(question: Question, choices: list[Choice]) -> list[Choice]:
+    """The choices, the best first: feasible, sure, by the hour, priced, cheap, faithful, few, fast.
 
     Where the region's price of some is not known, all are ranked by those of another: else the dearest may come first.
     Between two of one cost the more faithful weights win, and where nobody knows a price fewer GPUs.
     """
-    choices = list(all_choices(question))
     by_region = all(choice.usd_per_month is not None for choice in choices if choice.usd_per_month_elsewhere)
     faithful = precisions(question.model)
 
@@ -205,7 +213,7 @@ def notches(question: Question, best: Choice) -> Iterator[Notch]:
 
 def notch(question: Question, best: Choice, change: str, **changes: object) -> Notch:
     """The best choice after a change, and what it costs more."""
-    choices = in_order(question.model_copy(update=changes))
+    choices = settled(question.model_copy(update=changes))
     if not choices or not choices[0].feasible:
         return Notch(change=change, choice="nothing carries it", usd_per_month=None, more_usd_per_month=None)
     new = choices[0]

@@ -79,6 +79,7 @@ def chosen(best: Choice, answer: Capacity) -> str:
         f"({best.requests_per_s:.2f} requests/s).",
         f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
         f"{best.tpot_s * 1000:.1f} ms a token.",
+        *tail(best),
         f"  {at_worst(best)}",
         f"  Basis: {best.basis}.",
     ]
@@ -86,6 +87,17 @@ def chosen(best: Choice, answer: Capacity) -> str:
     if best.verdict == "tight":
         lines.insert(1, "  It fits only tightly: confirm it by starting one.")
     return "\n".join(lines)
+
+
+def tail(choice: Choice) -> list[str]:
+    """What the slow requests wait for."""
+    t = choice.tail
+    if t is None:
+        return []
+    return [
+        f"  p{t.percentile:g} of {t.requests:,} simulated requests: TTFT {t.ttft_s:.2f} s, TPOT "
+        f"{t.tpot_s * 1000:.1f} ms, longest pause {t.longest_pause_s:.2f} s."
+    ]
 
 
 def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:

@@ -1,8 +1,23 @@
 """The predicted speed of an outcome, at one concurrency and over all of them; calibrated where the user did so."""
 
+from functools import cache
+from math import ceil
+
 from serving.model.calibration import fitted
-from serving.model.throughput import Engine, Fit, Load, Speed, first_token_s, speed, unfitted
+from serving.model.throughput import (
+    Engine,
+    Fit,
+    Load,
+    Speed,
+    attention_s,
+    first_token_s,
+    request_s,
+    speed,
+    step_s,
+    unfitted,
+)
 from serving.sizing import kept_calibrations
+from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import Outcome
 from serving.sizing.gpu_pool import KV_BYTES
 from serving.sizing.memory_pool import Case
@@ -10,6 +25,7 @@ from serving.sizing.plan import CurvePoint, Throughput
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 
+PREFILL_GRAIN = 16
 LEAST_GAIN = 1.1
 """Saturated: twice the concurrency brings less than this factor more tokens."""
 
@@ -67,6 +83,23 @@ class Predictor:
         load = Load(input_tokens, self.options.output_tokens, 1)
         return first_token_s(self.engine, input_tokens, self.fit or unfitted(self.engine, load), tpot_s)
 
+    def steps(self) -> StepTime:
+        """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
+
+        Each pair is reckoned once, the prefilled in steps of PREFILL_GRAIN.
+        """
+        load, bent = self.options, self.fit or unfitted(self.engine, Load(self.options.input_tokens, 1, 1))
+        context = load.input_tokens + load.output_tokens / 2
+        scores_s = attention_s(self.engine, load.input_tokens) / load.input_tokens
+
+        @cache
+        def step(decoding: int, grains: int) -> float:
+            prefilled = grains * PREFILL_GRAIN
+            kernels = step_s(self.engine, decoding, context, prefilled) + decoding * request_s(self.engine)
+            return bent.kernels * (kernels + scores_s * prefilled) + bent.overhead_s
+
+        return lambda decoding, prefilled: step(decoding, ceil(prefilled / PREFILL_GRAIN))
+
     def curve(self) -> tuple[CurvePoint, ...]:
         """Doubling concurrency from one request to twice what can run."""
         top = 2 * self.most_running
@@ -104,5 +137,18 @@ def calibrated(subject: SizedModel, engine: Engine) -> Fit | None:
 
 def most_running(outcome: Outcome, options: Options) -> int:
     """Requests of the workload's length that the KV cache and max_num_seqs let run at once."""
-    held = (outcome.num_blocks - 1) // outcome.layout.blocks_per_request(options.request_tokens)
-    return max(1, min(held, outcome.knobs.max_num_seqs)) * outcome.split.data
+    return max(1, min(held(outcome, options), outcome.knobs.max_num_seqs)) * outcome.split.data
+
+
+def held(outcome: Outcome, options: Options) -> int:
+    """Requests of the workload's length that the KV cache of one engine holds."""
+    return (outcome.num_blocks - 1) // outcome.layout.blocks_per_request(options.request_tokens)
+
+
+def room(outcome: Outcome, options: Options, max_num_seqs: int) -> Room:
+    """What runs at once at most, in one engine."""
+    return Room(
+        max_num_seqs=max_num_seqs,
+        max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
+        kv_tokens=max(1, held(outcome, options)) * options.request_tokens,
+    )

@@ -62,6 +62,8 @@ class Promise(Record):
     tpot_s: float | None = None
     spare_machines: int = 0
     """1 is N+1: the peak is carried with one machine gone."""
+    percentile: float = 95.0
+    """So many of a hundred requests keep each of the promises, of those that are simulated."""
     fill: float = 0.8
     """The share of a replica's capacity that is used at peak; the rest absorbs bursts."""
 
@@ -118,6 +120,8 @@ class PromiseOptions(Asked):
     """Promised seconds to the first token, longest prompt."""
     tpot: Annotated[float | None, Field(gt=0, le=MOST, examples=[0.05])] = None
     """Promised seconds a token after it."""
+    percentile: Annotated[float, Field(ge=50, lt=100, examples=[99])] = 95.0
+    """Of a hundred requests so many keep it."""
     spare: Annotated[int, Field(ge=0, le=100, examples=[1])] = 0
     """Machines that may be gone: 1 is N+1."""
     fill: Annotated[float, Field(gt=0, le=1)] = 0.8
@@ -126,7 +130,13 @@ class PromiseOptions(Asked):
     @property
     def promise(self) -> Promise:
         """The same in the names that documents carry."""
-        return Promise(ttft_s=self.ttft, tpot_s=self.tpot, spare_machines=self.spare, fill=self.fill)
+        return Promise(
+            ttft_s=self.ttft,
+            tpot_s=self.tpot,
+            percentile=self.percentile,
+            spare_machines=self.spare,
+            fill=self.fill,
+        )
 
 
 class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):

@@ -1,0 +1,120 @@
+"""PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
+
+from infra.catalog import machine
+from infra.hardware import Machine
+from serving.model.throughput import asked_s
+from serving.sizing.batching import arriving, percentile, served
+from serving.sizing.capacity import Choice, Question, Tail
+from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of
+from serving.sizing.fit import Outcome, best_outcome
+from serving.sizing.memory_pool import Case
+from serving.sizing.predict import Predictor, room
+from serving.sizing.sized_model import named
+from serving.sizing.traffic import Promise, Traffic
+
+SIMULATED = 2000
+SEED = 20261129
+"""Of the arrivals and their lengths: the same question has the same answer."""
+
+
+def can_be_simulated(choice: Choice) -> bool:
+    """Whether it is one server on one host, whose steps are known."""
+    return choice.feasible and choice.pipeline == 1 and machine(choice.machine).hosts == 1
+
+
+def simulated(question: Question, choice: Choice) -> Choice:
+    """The choice with its tail, on as many machines as that takes; or why no number of them keeps the promise."""
+    replica = Replica(question, choice)
+    planned = replica.tail(choice.machines)
+    if broken(question.promise, question.traffic, planned) is None:
+        return choice.model_copy(update={"tail": planned})
+    spare, fewest = question.promise.spare_machines, choice.machines
+    most = fewest
+    while True:
+        most = spare + 2 * (most - spare)
+        if most > MOST_MACHINES or most > spare + MOST_IDLE * (fewest - spare):
+            return choice.model_copy(
+                update={
+                    "feasible": False,
+                    "why": f"however many: {broken(question.promise, question.traffic, planned)}",
+                }
+            )
+        if broken(question.promise, question.traffic, replica.tail(most)) is None:
+            break
+    low, high = fewest, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        kept = broken(question.promise, question.traffic, replica.tail(middle)) is None
+        low, high = (low, middle) if kept else (middle, high)
+    return on(question, choice, high, replica.tail(high))
+
+
+MOST_IDLE = 16
+"""What is not kept by so many times the machines, each with so much less to do, is kept by none."""
+
+
+def on(question: Question, choice: Choice, machines: int, tail: Tail) -> Choice:
+    """The choice on more machines than its means take."""
+    worst = choice.at_worst
+    if worst and worst.machines < machines:
+        usd = monthly(choice.usd_per_hour, machines)
+        worst = worst.model_copy(update={"machines": machines, "usd_per_month": usd})
+    elsewhere = choice.usd_per_month_elsewhere
+    return choice.model_copy(
+        update={
+            "machines": machines,
+            "tail": tail,
+            "at_worst": worst,
+            "usd_per_month": monthly(choice.usd_per_hour, machines),
+            "usd_per_month_elsewhere": elsewhere and elsewhere * machines / choice.machines,
+        }
+    )
+
+
+def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
+    """What of the promise the tail breaks, with the numbers."""
+    if promise.tpot_s is not None and traffic.mean_output > 1 and tail.tpot_s > promise.tpot_s:
+        return f"p{tail.percentile:g} TPOT {tail.tpot_s * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
+    if promise.ttft_s is not None and tail.ttft_s > promise.ttft_s:
+        return f"p{tail.percentile:g} TTFT {tail.ttft_s:.2f} s, promised {promise.ttft_s:g}"
+    return None
+
+
+class Replica:
+    """One replica of a choice, and what its requests wait for at the peak."""
+
+    def __init__(self, question: Question, choice: Choice) -> None:
+        self.question, self.choice = question, choice
+        case = case_of(question, choice, machine(choice.machine))
+        outcome: Outcome = best_outcome(case)
+        self.steps = Predictor(case, outcome).steps()
+        self.room = room(outcome, case.options, choice.concurrency)
+
+    def tail(self, machines: int) -> Tail:
+        """What so many machines make of the peak."""
+        traffic, promise = self.question.traffic, self.question.promise
+        replicas = (machines - promise.spare_machines) * self.choice.replicas_per_machine
+        requests = arriving(
+            traffic.peak_requests_per_s / replicas,
+            SIMULATED,
+            traffic.input_tokens,
+            traffic.output_tokens,
+            SEED,
+        )
+        counted = served(requests, self.steps, self.room)[SIMULATED // 10 :]
+        ttft, tpot, pause = (
+            percentile([each[index] for each in counted], promise.percentile) for index in range(3)
+        )
+        return Tail(
+            percentile=promise.percentile,
+            requests=SIMULATED,
+            ttft_s=round(ttft + asked_s(), 4),
+            tpot_s=round(tpot, 5),
+            longest_pause_s=round(pause, 4),
+        )
+
+
+def case_of(question: Question, choice: Choice, whole: Machine) -> Case:
+    """One replica of a choice, as it is planned."""
+    cut = whole.model_copy(update={"gpus_per_host": choice.tensor})
+    return Case(named(question.model, choice.precision), cut, options_of(question))

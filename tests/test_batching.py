@@ -1,0 +1,195 @@
+"""Continuous batching, request by request, by hand and against the mean model."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from infra.catalog import machine
+from serving.probe.lengths import Lengths
+from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
+from serving.sizing.capacity import Choice, Question, Tail
+from serving.sizing.capacity_load import options_of, replicas
+from serving.sizing.capacity_search import capacity
+from serving.sizing.capacity_tail import broken, can_be_simulated, on, simulated
+from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
+from serving.sizing.predict import Predictor, room
+from serving.sizing.sized_model import named
+from serving.sizing.traffic import Promise, TrafficOptions
+
+WIDE = Room(max_num_seqs=100, max_num_batched_tokens=1000, kv_tokens=10**9)
+
+
+def step_s(decoding: int, prefilled: int) -> float:
+    """A second, and a hundredth for each token of a prompt."""
+    return 1.0 + prefilled / 100
+
+
+def near(found: list[Served]) -> list[Any]:
+    """To compare with, but for the dust of floats."""
+    return [pytest.approx(tuple(each)) for each in found]
+
+
+def test_one_alone_is_prefilled_and_then_decodes() -> None:
+    """Its 100 tokens take a step of 2 s, its other two tokens one second each."""
+    assert near(served([Request(5.0, 100, 3)], step_s, WIDE)) == [(2.0, 1.0, 1.0)]
+    assert near(served([Request(5.0, 100, 1)], step_s, WIDE)) == [(2.0, 0.0, 0.0)]
+
+
+def test_who_decodes_pauses_while_another_is_prefilled() -> None:
+    """The second comes in the first's step from 2 s to 3 s; its prompt of 400 takes the step to 8 s."""
+    found = served([Request(0.0, 100, 4), Request(2.5, 400, 2)], step_s, WIDE)
+    assert near(found) == [(2.0, (1 + 5 + 1) / 3, 5.0), (5.5, 1.0, 1.0)]
+
+
+def test_a_long_prompt_comes_in_chunks_and_leaves_each_decoding_its_token() -> None:
+    """Of a budget of 100 one decodes: chunks of 99, 99 and 2; the steps take 1.99, 1.99 and 1.02 s."""
+    narrow = WIDE._replace(max_num_batched_tokens=100)
+    found = served([Request(0.0, 100, 5), Request(0.5, 200, 1)], step_s, narrow)
+    assert near(found) == [(2.0, (1.99 + 1.99 + 1.02 + 1) / 4, 1.99), (6.5, 0.0, 0.0)]
+
+
+@pytest.mark.parametrize("limit", [{"max_num_seqs": 1}, {"kv_tokens": 102}, {"kv_tokens": 5}])
+def test_without_a_place_or_room_one_waits(limit: dict[str, int]) -> None:
+    """The first is done at 3 s, and the second begins; one that is longer than all of the cache runs alone."""
+    found = served([Request(0.0, 100, 2), Request(0.0, 100, 2)], step_s, WIDE._replace(**limit))
+    assert near(found) == [(2.0, 1.0, 1.0), (5.0, 1.0, 1.0)]
+
+
+def test_prompts_share_a_step() -> None:
+    found = served([Request(0.0, 100, 1), Request(0.0, 100, 1)], step_s, WIDE)
+    assert near(found) == [(3.0, 0.0, 0.0), (3.0, 0.0, 0.0)]
+
+
+def test_the_next_comes_to_an_idle_server() -> None:
+    found = served([Request(0.0, 100, 1), Request(50.0, 100, 1)], step_s, WIDE)
+    assert near(found) == [(2.0, 0.0, 0.0), (2.0, 0.0, 0.0)]
+
+
+def test_arrivals_are_a_poisson_stream_and_the_same_for_a_seed() -> None:
+    lengths = Lengths(form="uniform", low=10, high=20)
+    found = arriving(4.0, 4000, lengths, Lengths(low=7), seed=1)
+    assert found == arriving(4.0, 4000, lengths, Lengths(low=7), seed=1)
+    assert found != arriving(4.0, 4000, lengths, Lengths(low=7), seed=2)
+    assert found[-1].at_s == pytest.approx(1000, rel=0.05)
+    gaps = [later.at_s - sooner.at_s for sooner, later in zip(found, found[1:], strict=False)]
+    assert sum(gap > 0.25 for gap in gaps) / len(gaps) == pytest.approx(0.368, abs=0.03)  # 1/e: no memory
+    assert {each.input_tokens for each in found} == set(range(10, 21))
+    assert {each.output_tokens for each in found} == {7}
+
+
+@pytest.mark.parametrize(("percent", "value"), [(50, 2), (50.1, 3), (95, 4), (75, 3), (1, 1)])
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(percent: float, value: float) -> None:
+    assert percentile([4, 1, 3, 2], percent) == value
+
+
+# Of a choice of capacity
+
+
+def asked(requests_per_s: float, **promised: object) -> Question:
+    traffic = TrafficOptions(requests_per_s=requests_per_s).traffic
+    return Question(model="scout", traffic=traffic, promise=Promise.model_validate(promised))
+
+
+def choice_of(question: Question, name: str, precision: str, tensor: int) -> tuple[Choice, Predictor, Room]:
+    """One way to serve, as capacity reckons it by means."""
+    whole = machine(name)
+    cut = whole.model_copy(update={"gpus_per_host": tensor})
+    case = Case(named("scout", precision), cut, options_of(question))
+    outcome = best_outcome(case)
+    choice = replicas(question, named("scout", precision), whole, cut)
+    return choice, Predictor(case, outcome), room(outcome, case.options, choice.concurrency)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "tensor"),
+    [("g7e.2xlarge", "nvfp4", 1), ("p5.48xlarge", "bf16", 8), ("p4d.24xlarge", "bf16", 8)],
+)
+def test_its_mean_is_the_models(name: str, precision: str, tensor: int) -> None:
+    """The two reckon one engine: TPOT at the planned peak within 3 %, as the arrivals fall."""
+    question = asked(2, tpot_s=0.05, spare_machines=1)
+    choice, predictor, limits = choice_of(question, name, precision, tensor)
+    rate = 4 / ((choice.machines - 1) * choice.replicas_per_machine)
+    lengths = question.traffic.input_tokens, question.traffic.output_tokens
+    found = served(arriving(rate, 1500, *lengths, seed=3), predictor.steps(), limits)[150:]
+    mean = sum(each.tpot_s for each in found) / len(found)
+    assert mean == pytest.approx(choice.tpot_s, rel=0.03)
+
+
+def test_where_slow_requests_break_the_promise_it_takes_more_machines() -> None:
+    """By the mean 0.2 s to the first token are kept by fewer; and one less than it takes does not keep them."""
+    question = asked(8, ttft_s=0.2, fill=1.0, percentile=99.0)
+    by_mean, *_ = choice_of(question, "g7e.2xlarge", "nvfp4", 1)
+    found = simulated(question, by_mean)
+    assert found.feasible
+    assert found.machines > by_mean.machines
+    assert found.tail is not None
+    assert broken(question.promise, question.traffic, found.tail) is None
+    assert found.usd_per_hour is not None
+    assert found.usd_per_month == (found.usd_per_hour * found.machines * 730).quantize(Decimal("0.01"))
+
+
+def test_what_no_number_of_machines_keeps_says_so() -> None:
+    """A prompt of eight chunks waits for the overhead of each, which the mean of one step does not have."""
+    traffic = TrafficOptions.of({"requests_per_s": 1, "input_tokens": "16000"}).traffic
+    free = Question(model="scout", traffic=traffic, promise=Promise())
+    _, predictor, _ = choice_of(free, "p4d.24xlarge", "bf16", 8)
+    least_s = predictor.first_token_s(16000, predictor.at(1).tpot_s)
+    question = free.model_copy(update={"promise": Promise(ttft_s=least_s * 1.001)})
+    by_mean, *_ = choice_of(question, "p4d.24xlarge", "bf16", 8)
+    assert by_mean.feasible
+    found = simulated(question, by_mean)
+    assert not found.feasible
+    assert found.why.startswith("however many: p95 TTFT ")
+
+
+@pytest.mark.parametrize(
+    ("promise", "tail", "words"),
+    [
+        ({}, (9.0, 9.0), None),
+        ({"ttft_s": 1.0}, (1.0, 9.0), None),
+        ({"ttft_s": 1.0}, (1.5, 0.01), "p95 TTFT 1.50 s, promised 1"),
+        ({"tpot_s": 0.05}, (9.0, 0.05), None),
+        ({"tpot_s": 0.05}, (0.1, 0.0512), "p95 TPOT 51.2 ms, promised 50"),
+    ],
+)
+def test_what_a_tail_breaks(promise: dict[str, float], tail: tuple[float, float], words: str | None) -> None:
+    ttft, tpot = tail
+    found = Tail(percentile=95, requests=2000, ttft_s=ttft, tpot_s=tpot, longest_pause_s=0.1)
+    assert broken(Promise.model_validate(promise), asked(1).traffic, found) == words
+
+
+def test_the_first_is_simulated_and_no_other_need_be() -> None:
+    machines = {"machines": ("g7e.2xlarge", "p5.4xlarge")}
+    found = capacity(asked(2, ttft_s=2.0, tpot_s=0.05, percentile=90.0).model_copy(update=machines))
+    assert [choice.tail for choice in found.choices[1:]] == [None] * (len(found.choices) - 1)
+    first = found.choices[0]
+    assert first.tail is not None
+    assert (first.tail.percentile, first.tail.requests) == (90.0, 2000)
+    assert first.tail.ttft_s <= 2.0
+    assert first.tail.tpot_s <= 0.05
+    assert first.tail.longest_pause_s >= first.tail.tpot_s
+
+
+def test_several_hosts_are_not_simulated() -> None:
+    one, *_ = choice_of(asked(2), "p5.48xlarge", "bf16", 8)
+    assert can_be_simulated(one)
+    assert not can_be_simulated(one.model_copy(update={"machine": "16xH100"}))
+    assert not can_be_simulated(one.model_copy(update={"pipeline": 2}))
+    assert not can_be_simulated(one.model_copy(update={"feasible": False}))
+
+
+def test_more_machines_cost_more_and_are_no_fewer_at_worst() -> None:
+    one, *_ = choice_of(asked(2), "p5.48xlarge", "bf16", 8)
+    tail = Tail(percentile=95, requests=2000, ttft_s=1, tpot_s=1, longest_pause_s=1)
+    assert one.machines == 1
+    assert one.usd_per_month is not None
+    assert one.usd_per_month_elsewhere is not None
+    assert one.at_worst is not None
+    four = on(asked(2), one, 4, tail)
+    assert (four.machines, four.tail, four.usd_per_month) == (4, tail, 4 * one.usd_per_month)
+    assert four.usd_per_month_elsewhere == 4 * one.usd_per_month_elsewhere
+    assert four.at_worst == one.at_worst.model_copy(
+        update={"machines": 4, "usd_per_month": 4 * one.usd_per_month}
+    )
