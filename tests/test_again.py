@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,20 @@ from deploy.cli.main import run
 from infra import command_line
 from infra.asked import Asked, Flag, again
 from serving.probe.lengths import AskedLengths, Lengths
+from serving.sizing.plan_again import size_again
+from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
+from serving.sizing.sized_model import named
 from serving.sizing.traffic import MachineOptions, TrafficOptions
+
+
+@pytest.fixture(autouse=True)
+def what_is_said_here_is_said_here_alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """corral's own options are kept in the environment, for every door to see."""
+    for name in ("CORRAL_OFFLINE", "CORRAL_GPUS"):
+        monkeypatch.setenv(name, "")
+    yield
+    command_line.before_the_verb.clear()
 
 
 class Everything(Asked):
@@ -166,3 +179,30 @@ def test_what_one_command_line_says_first_is_not_said_after_the_next(
     run(["version"])
     assert command_line.before_the_verb == []
     assert again(Options(), TrafficOptions(requests_per_s=1.0), MachineOptions()) == " --requests-per-s 1"
+
+
+def test_a_plan_says_what_it_was_asked_for_where_another_is_needed() -> None:
+    """Its promise and its workload; what the planner chose is chosen again elsewhere."""
+    asked = Options(
+        input_tokens=3000,
+        concurrency=64,
+        max_model_len=100_000,
+        kv_cache_dtype="fp8",
+        vllm_version="0.24.0",
+        region="eu-west-1",
+    )
+    made = plan(named("scout", "int4"), on("g5.12xlarge"), asked)
+    said = (
+        " --kv-cache-dtype fp8 --vllm-version 0.24.0 --region eu-west-1 --input-tokens 3000 --concurrency 64"
+        " --max-model-len 100000"
+    )
+    assert size_again(made, "4xL4") == f"corral size scout --precision int4 --on 4xL4{said}"
+    assert size_again(made) == f"corral size scout --precision int4{said}"
+    assert size_again(plan(named("scout", "int4"), on("g5.12xlarge"), Options())) == (
+        "corral size scout --precision int4"
+    )
+    load = made.workload.model_copy(update={"concurrency": 10**9})
+    checkpoint = made.model_copy(update={"model": "it's", "workload": load})
+    assert size_again(checkpoint).startswith(
+        "corral size RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16 --on MACHINE --kv-cache-dtype fp8 "
+    )

@@ -123,7 +123,8 @@ def test_bad_input_is_one_sentence_and_starts_nothing(
     out, err = capsys.readouterr()
     assert out == ""
     assert f"error: {sentence}" in err
-    refusals.hold("\n".join(err.splitlines()[-2:]), request, tmp_path)
+    said = "\n".join(err.splitlines()[-2:]).replace(plan.serve.model, "CHECKPOINT")
+    refusals.hold(said, request, tmp_path)
     assert (deployments.folder("taken") / "deployment.json").read_text() == before
     assert not list(deployments.home().glob("*/server.json"))
     assert not deployments.folder("nobody").exists()

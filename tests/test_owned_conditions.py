@@ -248,5 +248,6 @@ def test_a_fleet_in_which_one_host_has_other_gpus_is_refused_and_says_which(host
     assert (failed.name, failed.found, failed.fix) == (
         "gpu-2: gpu",
         "2x NVIDIA A100-SXM4-80GB; the plan needs 2xH100",
-        "Plan for what is there: corral size scout --on 2xA100-80GB",
+        "Plan for what is there: corral size scout --precision int4 --on 2xA100-80GB --input-tokens 1 "
+        "--output-tokens 1 --concurrency 1",
     )

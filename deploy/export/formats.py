@@ -18,6 +18,7 @@ from deploy.export import (
 from deploy.export.rendering import Ask, Export
 from infra.catalog import check_nvidia
 from infra.errors import DoesNotFit, UsageError
+from serving.sizing.plan_again import size_again
 
 
 class Format(NamedTuple):
@@ -55,7 +56,7 @@ def export(name: str, ask: Ask) -> Export:
         raise UsageError(f"{name!r} is not a format corral knows.", f"Use {', '.join(FORMATS)}.")
     if not ask.plan.fits:
         raise DoesNotFit(
-            f"This plan does not fit: {ask.plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
+            f"This plan does not fit: {ask.plan.reason}", f"See what holds it: {size_again(ask.plan)}"
         )
     if not FORMATS[name].in_front:
         check_nvidia(ask.plan.machine.gpu)

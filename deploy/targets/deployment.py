@@ -17,6 +17,7 @@ from infra.home import home as home
 from infra.printable import one_line
 from infra.record import Document
 from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 
 
 def named_place(target: str) -> str:
@@ -113,9 +114,7 @@ def deployment_for(plan: Plan, target: str, name: str | None) -> Deployment:
     Raises DoesNotFit for a plan that cannot work, UsageError for GPUs that corral does not serve on.
     """
     if not plan.fits:
-        raise DoesNotFit(
-            f"This plan does not fit: {plan.reason}", "Plan again: corral size MODEL --on MACHINE --json"
-        )
+        raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
     check_nvidia(plan.machine.gpu)
     return make(plan, target, name)
 

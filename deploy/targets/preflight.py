@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 from deploy.targets.place import Check
 from infra import catalog
-from infra.argument import pasted
 from infra.data import shipped_table
 from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport, HostFacts
 from infra.hardware import Gpu
 from infra.onhost import confine
 from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 
 # Two GPUs of one model differ by less than this in the memory they report; another model by more.
 SAME_MEMORY = 0.97
@@ -163,7 +163,7 @@ def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
         return _failed(
             "gpu",
             inventory,
-            f"Plan for this machine: corral size {pasted(plan.model)} --on {len(gpus)}xGPU",
+            f"Plan for this machine: {size_again(plan, f'{len(gpus)}xGPU')}",
         )
     if len({gpu.name for gpu in gpus}) > 1:
         return _failed(
@@ -181,7 +181,7 @@ def _model(gpu: GpuFacts, plan: Plan, inventory: str) -> Check:
     if there == catalog.gpu_called(plan.machine.gpu):
         return _ok("gpu", inventory)
     on = f"{gpus_per_host(plan)}x{there.name}"
-    return _failed("gpu", inventory, f"Plan for what is there: corral size {pasted(plan.model)} --on {on}")
+    return _failed("gpu", inventory, f"Plan for what is there: {size_again(plan, on)}")
 
 
 def _known(gpu: GpuFacts) -> Gpu:
@@ -227,7 +227,7 @@ def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
         return f"compute capability {gpu.compute_capability}", f"vLLM needs {minimum} or newer."
     if total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
         size = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
-        return size, f"Plan for the GPU that is there: corral size {pasted(plan.model)} --on ..."
+        return size, f"Plan for the GPU that is there: {size_again(plan, 'COUNTxGPU')}"
     if total and used and used > total * BUSY_FRACTION:
         return f"{used} MiB are in use by another program", "See which: nvidia-smi; stop it first."
     return None

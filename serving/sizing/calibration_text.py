@@ -1,9 +1,9 @@
 """PURE: a calibration as text: what was predicted, what was measured, what holds from now on."""
 
-from infra.argument import pasted
 from infra.columns import table
 from serving.model.calibration import Calibration
 from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 
 
 def calibration_text(calibration: Calibration, plan: Plan) -> str:
@@ -30,8 +30,5 @@ def calibration_text(calibration: Calibration, plan: Plan) -> str:
         f"Calibrated: {calibration.model} {calibration.precision} on {calibration.gpu}, "
         f"tensor parallel {calibration.tensor}"
     )
-    step = (
-        f"Next: corral size {pasted(calibration.model)} --precision {pasted(calibration.precision)} "
-        f"--on {pasted(plan.machine.name)}"
-    )
+    step = f"Next: {size_again(plan, plan.machine.name)}"
     return f"{title}\n{table(rows)}{before}\n\n{step}"
