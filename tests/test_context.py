@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from infra.hardware import Machine
+from infra.hardware import Gpu, Machine
 from serving.model.kv import Layout
-from serving.model.models import models
+from serving.model.memory import Budget, Sizes, budget
+from serving.model.models import Architecture, models
 from serving.model.weights import Split
-from serving.sizing import fit
+from serving.sizing import fit, gpu_pool
 from serving.sizing.fit import Outcome, at_length, best_outcome, longest_request
 from serving.sizing.memory_pool import Case, Knobs, Pool
 from serving.sizing.plan_explained import explained
@@ -16,6 +17,7 @@ from serving.sizing.ranking_text import ranking_row
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named, precisions
+from serving.vllm.versions import Rules
 
 MACHINES = (
     "g5.12xlarge",
@@ -177,3 +179,22 @@ def test_on_a_machine_without_a_gpu_too() -> None:
     longest = plan(named("scout", "bf16"), machine, Options()).kv.max_context_tokens
     made = [plan(named("scout", "bf16"), machine, Options(max_model_len=longest + more)) for more in (0, 1)]
     assert [(each.fits, each.kv.max_context_tokens) for each in made] == [(True, longest), (False, longest)]
+
+
+def test_a_load_of_any_size_is_planned_for_with_few_looks_at_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a sequence takes is found from two; no number of sequences is tried out."""
+    looks: list[int] = []
+
+    def counted(gpu: Gpu, a: Architecture, version: Rules, sizes: Sizes) -> Budget:
+        looks.append(sizes.max_num_seqs)
+        return budget(gpu, a, version, sizes)
+
+    monkeypatch.setattr(gpu_pool, "budget", counted)
+    found = {}
+    for load in (16, 300, 5000):
+        looks.clear()
+        plan(named("scout", "int4"), on("g5.12xlarge"), Options(concurrency=load))
+        found[load] = len(looks)
+    assert max(found.values()) < 80, found

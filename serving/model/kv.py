@@ -5,6 +5,7 @@ reserves in a full and in a chunked-local layer). Equal to 96 answers of that co
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from serving.model.models import Architecture
@@ -62,6 +63,7 @@ class Layout:
         return low
 
 
+@lru_cache(maxsize=1024)
 def layout(
     a: Architecture,
     rules: Rules,

@@ -26,6 +26,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
     fits = outcome.verdict != "does not fit" and refused is None
     throughput = predicted(case, outcome) if fits and gpu else None
     price, taken = priced(case.machine, options), memory(outcome)
+    cache = kv(case, outcome, refused is not None)
     return Plan(
         model=subject.name,
         precision=subject.precision,
@@ -37,13 +38,15 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         reason=refused or (reasons.reason(gpu, outcome) if gpu else reasons.reason_of_ram(taken, outcome)),
         parallel=parallel(outcome.split),
         memory=taken,
-        kv=kv(case, outcome, refused is not None),
+        kv=cache,
         throughput=throughput,
         price=price,
         region=options.region,
         usd_per_mtok=usd_per_mtok(price, throughput),
         serve=serve(case, outcome),
-        notes=plan_notes.notes(case, outcome, fits, price) if gpu else (plan_notes.NO_GPU,),
+        notes=plan_notes.notes(case, outcome, fits, price, cache.max_context_tokens)
+        if gpu
+        else (plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         **(curve(case, outcome) if throughput and with_curve else {}),

@@ -1,6 +1,6 @@
 """PURE: the memory of each GPU of a machine: vLLM's defaults there, what may be squeezed, and the legal splits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from infra.errors import UsageError
@@ -60,7 +60,7 @@ class GpuPool:
             text_only=options.language_model_only or self.case.subject.architecture.vision is None,
         )
         fewer = self.with_fewer(knobs)
-        if fewer == knobs or not 0 < self.held(knobs, knobs.max_num_seqs) < self.wanted:
+        if fewer == knobs or not 0 < self.held(knobs)(knobs.max_num_seqs) < self.wanted:
             yield knobs
         if fewer != knobs:
             yield fewer
@@ -83,19 +83,30 @@ class GpuPool:
         """With no more sequences than the workload has at once and the KV cache runs: each takes memory from it."""
         if self.case.options.max_num_seqs is not None:
             return knobs
-        low, high = SQUEEZED_SEQS, max(SQUEEZED_SEQS, self.wanted)
-        while low < high:
+        low, high = SQUEEZED_SEQS, max(SQUEEZED_SEQS, min(self.wanted, knobs.max_num_seqs))
+        held = self.held(knobs) if low < high else None
+        while held and low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.held(knobs, middle) >= middle else (low, middle - 1)
+            low, high = (middle, high) if held(middle) >= middle else (low, middle - 1)
         return limited(knobs, low) if low < knobs.max_num_seqs else knobs
 
-    def held(self, knobs: Knobs, seqs: int) -> int:
-        """Requests of the workload that the KV cache holds at once beside that many sequences."""
+    def held(self, knobs: Knobs) -> Callable[[int], int]:
+        """Requests of the workload that the KV cache holds at once beside a number of sequences."""
         (split,), length = self.splits(), self.case.options.request_tokens
         kv = kv_layout(self, split, knobs)
-        gib = self.budget(split, replace(knobs, max_num_seqs=seqs), kv, length).kv_gib
-        size = gib * GIB if self.kv_bytes is None else self.kv_bytes
-        return (kv.blocks(size) - 1) // kv.blocks_per_request(length)
+        blocks_each = kv.blocks_per_request(length)
+
+        def gib(seqs: int) -> float:
+            return self.budget(split, replace(knobs, max_num_seqs=seqs), kv, length).kv_gib
+
+        most = gib(0)
+        each = most - gib(1)  # a sequence takes what every other one does
+
+        def held(seqs: int) -> int:
+            size = (most - seqs * each) * GIB if self.kv_bytes is None else self.kv_bytes
+            return (kv.blocks(size) - 1) // blocks_each
+
+        return held
 
     def splits(self) -> tuple[Split, ...]:
         """The split to try: the user's, else the widest. Raises UsageError when what the user fixed is not legal."""

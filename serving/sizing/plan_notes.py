@@ -20,14 +20,14 @@ COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
 
 
 def notes(
-    case: Case, outcome: Outcome, fits: bool, price: Price | None, today: date | None = None
+    case: Case, outcome: Outcome, fits: bool, price: Price | None, longest: int, today: date | None = None
 ) -> tuple[str, ...]:
-    """Everything worth knowing of a plan for GPUs, most important first."""
+    """Everything worth knowing of a plan for GPUs, most important first; `longest` is the longest request there."""
     subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
     assert gpu is not None
     known = [
         *stored_notes(subject, options),
-        *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome)),
+        *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome, longest)),
         *sold_notes(machine, gpu),
         *gpu_support.notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
@@ -91,10 +91,9 @@ def hybrid_notes(case: Case, outcome: Outcome) -> list[str]:
     ]
 
 
-def failing_notes(case: Case, outcome: Outcome) -> list[str]:
+def failing_notes(case: Case, outcome: Outcome, longest: int) -> list[str]:
     """How far it is from fitting when squeezed, and how long a request may be there."""
-    last, longest = most_squeezed(case), longest_request(case)
-    lines = []
+    last, lines = most_squeezed(case), []
     if last.knobs.squeezed and last.kv_gib < 0:
         lines.append(f"With {', '.join(last.knobs.squeezed)} it still lacks {-last.kv_gib:.1f} GiB per GPU.")
     if outcome.verdict != "does not fit" or not longest:
