@@ -23,6 +23,7 @@ OWN = "yours"
 EXAMPLE = "name=L20,memory_gib=48,memory_gb_per_s=864,bf16_tflops=119,compute_capability=8.9,link=pcie"
 HINT = f"For example: --gpu '{EXAMPLE}'"
 MOST_BYTES = 1024 * 1024
+MOST_BITS = 128
 # What torch sees of a card's nominal memory: 0.915 (L4, of which ECC takes a part) to 0.993 (H100) of those in logs.
 SEEN, SEEN_ERROR = 0.96, 0.045
 KNOWN_ERROR_GIB = 0.1
@@ -134,7 +135,12 @@ def described(where: str, typed: dict[str, Any]) -> Gpu:
 
 
 def as_typed(field: str, value: Any) -> Any:
-    """A value as the record takes it: a number of a TOML as text, checked as a typed one is; one word for a list."""
+    """A value as the record takes it: a number of a TOML as text, checked as a typed one is; one word for a list.
+
+    Raises UsageError for a number of more digits than are meant: Python spells none of thousands.
+    """
+    if isinstance(value, int) and value.bit_length() > MOST_BITS:
+        raise UsageError(f"{field} is beyond any number that is meant here.", HINT)
     if isinstance(value, int | float):
         return str(value)
     return (value,) if isinstance(value, str) and Described.model_fields[field].default == () else value

@@ -13,13 +13,19 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from infra.argument import pasted
 from infra.errors import DocumentError, HostError
-from infra.home import make_folder
+from infra.home import home, make_folder
 from infra.printable import one_line, sentence
 
 # No document of ours has a tenth of it.
 LARGEST_BYTES = 64 * 1024 * 1024
 
 MOST_VERSIONS = 1000
+
+MOST_PROBLEMS = 1000
+MOST_VALUES = 1_000_000
+"""No document of ours has a tenth of them."""
+MOST_OF_A_VALUE = 2 * MOST_VALUES
+"""A shorter text holds fewer."""
 
 # What is reckoned with a larger one ends in no number.
 LARGEST_NUMBER = 2**63
@@ -75,9 +81,16 @@ class Document(Record):
         """Parse a document's JSON text; `where` names its origin in the error. Raises DocumentError."""
         again = f"Make it again with the command that wrote it, or look at it: head {pasted(where)}"
         unreadable = f"{where} is not a {cls.kind} this version can read"
+        if len(text) > MOST_OF_A_VALUE and values_in(text) > MOST_VALUES:
+            raise DocumentError(f"{unreadable}: it holds more than {MOST_VALUES:,} values.", again)
         try:
             made = cls.model_validate_json(text)
         except ValidationError as error:
+            # Each problem that is told takes as long as a thousand values that are right.
+            if (count := error.error_count()) > MOST_PROBLEMS:
+                raise DocumentError(
+                    f"{unreadable}: {count:,} of its values do not belong there.", again
+                ) from None
             said = other_version(error, cls, where) or f"{unreadable}: {first_problem(error)}."
             raise DocumentError(said, again) from None
         if holds_beyond(made.model_dump(), LARGEST_NUMBER):
@@ -139,6 +152,13 @@ def holds_beyond(whole: object, largest: int) -> bool:
     return False
 
 
+def values_in(text: str | bytes) -> int:
+    """No fewer values than a JSON text holds."""
+    return sum(
+        text.count(each) for each in ((",", "[", "{") if isinstance(text, str) else (b",", b"[", b"{"))
+    )
+
+
 def other_version(error: ValidationError, document: type[Document], where: str) -> str:
     """What to say of a document of another schema version; "" when that is not what is wrong."""
     problems = {problem["loc"]: problem["input"] for problem in error.errors()}
@@ -158,9 +178,18 @@ def first_problem(error: ValidationError) -> str:
 
 
 def read_text(path: Path, kind: str) -> str:
-    """Read a document's text. Raises DocumentError when it is missing, unreadable or larger than any."""
+    """Read a document's text. Raises DocumentError when it is missing, unreadable or larger than any.
+
+    One that is given may come through a pipe; in corral's home a pipe or a device is nobody's document, and has no end.
+    """
+    is_kept = home() in path.absolute().parents
     try:
-        with path.open("rb") as file:
+        with open(
+            os.open(path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if is_kept else 0)), "rb"
+        ) as file:
+            kind_of_file = os.fstat(file.fileno()).st_mode
+            if is_kept and not (stat.S_ISREG(kind_of_file) or stat.S_ISDIR(kind_of_file)):
+                raise OSError(errno.EINVAL, "it is no regular file")
             data = file.read(LARGEST_BYTES + 1)
         if len(data) > LARGEST_BYTES:
             raise DocumentError(
@@ -182,7 +211,8 @@ def read_text(path: Path, kind: str) -> str:
         ) from None
     except (OSError, ValueError) as error:
         raise DocumentError(
-            f"The {kind} at {path} cannot be read: {error}.", "Check the file and its owner."
+            f"The {kind} at {path} cannot be read: {getattr(error, 'strerror', None) or error}.",
+            "Check the file and its owner.",
         ) from None
 
 

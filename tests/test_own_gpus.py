@@ -179,6 +179,15 @@ def test_a_file_of_the_home_that_is_something_else_is_refused(text: str, said: s
     assert said in refused.value.message
 
 
+@pytest.mark.parametrize("number", ["0x" + "F" * 5000, "0b" + "1" * 20_000])
+def test_a_number_that_python_does_not_spell_is_refused(number: str, home: Path) -> None:
+    (home / "gpus.toml").write_text(ROW.replace("memory_gib = 48", f"memory_gib = {number}"))
+    assert number in (home / "gpus.toml").read_text()
+    with pytest.raises(UsageError) as refused:
+        catalog.gpus()
+    assert refused.value.message.endswith("memory_gib is beyond any number that is meant here.")
+
+
 def test_a_file_that_is_no_text_is_refused(home: Path) -> None:
     (home / "gpus.toml").write_bytes(b"\xff")
     with pytest.raises(DocumentError, match="is not TOML"):

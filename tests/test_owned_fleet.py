@@ -8,6 +8,7 @@ import pytest
 import refusals
 
 from deploy.cli.main import run
+from serving.sizing import owned_fleet
 from serving.sizing.capacity import AtWorst, Capacity, Choice, Question
 from serving.sizing.capacity_search import capacity
 from serving.sizing.owned import Owned, owned_typed
@@ -132,6 +133,23 @@ def test_what_they_carry_and_which_of_them_it_takes(
         assert choice.at_worst == AtWorst(
             machines=choice.machines, requests_per_s_each=EACH[owned.machine][1], usd_per_month=monthly
         )
+
+
+def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10,000 of each of two: 12,000 requests/s take 3,000 large ones; asked some dozens of times."""
+    asked_for: list[int] = []
+
+    def counting(question: Question, best: object, used: dict[int, int]) -> bool:
+        asked_for.append(1)
+        return real(question, best, used)  # type: ignore[arg-type]
+
+    real = owned_fleet.enough
+    monkeypatch.setattr(owned_fleet, "enough", counting)
+    asked = question(12_000, ("8xA100-40GB=10000", "2xA100-80GB=10000"), spare_machines=100)
+    fleet, choices = together(asked, named("scout", "fp8"), ways)
+    assert fleet.carries_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
+    assert [choice.machines for choice in choices] == [3_100, 0]
+    assert len(asked_for) < 40
 
 
 def test_the_most_faithful_weights_that_carry_it_are_taken() -> None:

@@ -172,3 +172,42 @@ def test_a_number_that_nothing_is_reckoned_with(number: int | str) -> None:
         Note.parse(f'{{"count": {number}}}', "x")
     assert error.value.message == "x is not a note this version can read: it holds a number beyond 9.2e+18."
     assert Note.parse('{"count": 9223372036854775807}', "x").count == 2**63 - 1
+
+
+def test_a_document_of_wrong_values_is_told_by_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of a hundred thousand problems is put into words; with more values than any it is not even tried."""
+
+    def never(*_: object) -> str:
+        raise AssertionError
+
+    class Many(Document):
+        kind: ClassVar[str] = "many"
+        document: Literal["many"] = "many"
+        schema_version: Literal[1] = 1
+        names: tuple[str, ...]
+
+    text = (
+        '{"document": "many", "schema_version": 1, "names": [' + ",".join("1" for _ in range(100_000)) + "]}"
+    )
+    monkeypatch.setattr(record, "other_version", never)
+    with pytest.raises(DocumentError) as error:
+        Many.parse(text, "m.json")
+    assert error.value.message == (
+        "m.json is not a many this version can read: 100,000 of its values do not belong there."
+    )
+    monkeypatch.setattr(Many, "model_validate_json", never)
+    for tried in (text.replace("1,1", "1" + ",1" * 30), b"[" * 2_000_001):
+        with pytest.raises(DocumentError) as error:
+            Many.parse(tried, "m.json")
+        assert error.value.message == (
+            "m.json is not a many this version can read: it holds more than 1,000,000 values."
+        )
+
+
+def test_a_document_that_is_given_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As `corral up <(corral size ...)` hands it over; one in corral's home is no document."""
+    reading, writing = os.pipe()
+    os.write(writing, b"words")
+    os.close(writing)
+    assert record.read_text(Path(f"/dev/fd/{reading}"), "plan") == "words"
+    os.close(reading)

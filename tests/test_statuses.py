@@ -1,6 +1,7 @@
 """`corral status` of many: one that does not answer, or cannot be read, hides no other."""
 
 import math
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -220,3 +221,24 @@ def test_a_deployment_that_cannot_be_read_is_listed_and_taken_away(
         assert (code, run(["down", "deep", "--target", "local"])) == (4, 0)
     assert not folder.exists()
     assert (code == 0) == text.startswith(NESTED)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_deployment_that_is_no_file_is_not_read_without_an_end(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", str(tmp_path))
+    document = tmp_path / "deep" / "deployment.json"
+    document.parent.mkdir()
+    if kind == "pipe":
+        os.mkfifo(document)
+    else:
+        document.symlink_to("/dev/zero")
+    assert run(["status"]) == 0
+    assert capsys.readouterr().out == (
+        f"deep (unknown): unknown: The deployment at {document} cannot be read: it is no regular file. "
+        "Take it away, then make it again: corral down deep\n"
+    )
+    assert run(["status", "deep"]) == 4
+    assert (run(["down", "deep"]), run(["down", "deep", "--target", "local"])) == (4, 0)
+    assert not document.parent.exists()

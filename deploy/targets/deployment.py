@@ -15,7 +15,7 @@ from infra.catalog import check_nvidia
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
 from infra.printable import one_line
-from infra.record import Document
+from infra.record import Document, read_bytes
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 
@@ -158,9 +158,8 @@ def stated_target(name: str) -> str:
     Of one that is no JSON (cut off, nested without an end) what it says before anything is nested.
     """
     try:
-        with (folder(name) / "deployment.json").open("rb") as file:
-            text = file.read(MOST_READ)
-    except OSError:
+        text = read_bytes(folder(name) / "deployment.json", "", MOST_READ)
+    except DocumentError:
         return ""
     try:
         document = bounded_json.load(text)

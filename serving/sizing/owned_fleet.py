@@ -48,10 +48,13 @@ def most_carrying(question: Question, subject: SizedModel, owned: Owned, choices
     )
 
 
-def carried(question: Question, each: list[tuple[int, float]]) -> float:
+def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:
     """Requests a second of so many machines of each kind, without the spare ones, which are the largest."""
-    rates = sorted((rate for count, rate in each for _ in range(count)), reverse=True)
-    return sum(rates[question.promise.spare_machines :]) * question.promise.fill
+    spare, carries = question.promise.spare_machines, 0.0
+    for count, rate in sorted(each, key=lambda kind: -kind[1]):
+        gone = min(spare, count)
+        spare, carries = spare - gone, carries + (count - gone) * rate
+    return carries * question.promise.fill
 
 
 def taken(question: Question, best: list[tuple[Owned, Choice]]) -> tuple[Choice, ...]:
@@ -59,8 +62,11 @@ def taken(question: Question, best: list[tuple[Owned, Choice]]) -> tuple[Choice,
     used = dict.fromkeys(range(len(best)), 0)
     for index in order(best):
         owned, choice = best[index]
-        while used[index] < owned.count and choice.feasible and not enough(question, best, used):
-            used[index] += 1
+        fewest, most = 0, owned.count if choice.feasible else 0
+        while fewest < most:
+            used[index] = (fewest + most) // 2
+            fewest, most = (fewest, used[index]) if enough(question, best, used) else (used[index] + 1, most)
+        used[index] = most
     return tuple(
         choice.model_copy(
             update={
