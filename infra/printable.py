@@ -7,6 +7,8 @@ import re
 import unicodedata
 
 LONGEST_LINE = 300
+LONGEST_SENTENCE = 4000
+"""What a refusal repeats of what it was given may have no end; ours are much shorter."""
 COLOUR = re.compile("\x1b\\[[0-9;:]*m")
 """What sets a colour, and nothing else: it goes without a trace."""
 LINE_ENDS = re.compile("[\r\n]+")
@@ -27,6 +29,13 @@ def as_printed(letter: str) -> str:
 def sentence(text: str) -> str:
     """The same as one line, however long: no line of it can pass for one of ours."""
     return printable(LINE_ENDS.sub(" ", text))
+
+
+def refusal(text: str) -> str:
+    """A sentence with the middle left out of one that has no end."""
+    if len(text) > LONGEST_SENTENCE:
+        text = f"{text[: LONGEST_SENTENCE // 2]} [...] {text[-LONGEST_SENTENCE // 2 :]}"
+    return sentence(text)
 
 
 def one_line(text: str, most: int = LONGEST_LINE) -> str:

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from infra.errors import CorralError
-from infra.printable import printable, printable_json, sentence
+from infra.printable import printable, printable_json, refusal, sentence
 
 
 def say(text: str) -> None:
@@ -50,9 +50,9 @@ class Told(int):
 
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
-    progress(f"error: {sentence(error.message)}")
+    progress(f"error: {refusal(error.message)}")
     if error.hint:
-        progress(f"hint: {sentence(error.hint)}")
+        progress(f"hint: {refusal(error.hint)}")
     try:
         if as_json:
             print(as_object(error))

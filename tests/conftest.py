@@ -65,7 +65,8 @@ def ctrl_c_is_heard() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the real home, the real cloud and the real hub."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "VLLM_", "ANTHROPIC_"))]:
+    foreign = ("AWS_", "HF_", "VLLM_", "ANTHROPIC_", "CORRAL_OFFLINE", "CORRAL_GPUS")
+    for name in [name for name in os.environ if name.startswith(foreign)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "corral-home"))
     monkeypatch.setenv("AWS_REGION", "us-east-1")

@@ -8,7 +8,7 @@ import pytest
 
 from deploy.cli.main import run
 from infra import catalog, own_gpus
-from infra.errors import CorralError, DocumentError
+from infra.errors import CorralError, DocumentError, UsageError
 from infra.hardware import Gpu
 
 L20 = "name=L20,memory_gib=48,memory_gb_per_s=864,bf16_tflops=119,fp8_tflops=239,compute_capability=8.9"
@@ -181,11 +181,11 @@ def test_a_file_of_the_home_that_is_something_else_is_refused(text: str, said: s
 
 @pytest.mark.parametrize("number", ["0x" + "F" * 5000, "0b" + "1" * 20_000])
 def test_a_number_that_python_does_not_spell_is_refused(number: str, home: Path) -> None:
-    (home / "gpus.toml").write_text(ROW.replace("memory_gib = 48", f"memory_gib = {number}"))
+    (home / "gpus.toml").write_text(ROW.replace("memory_mib = 49140", f"memory_mib = {number}"))
     assert number in (home / "gpus.toml").read_text()
     with pytest.raises(UsageError) as refused:
         catalog.gpus()
-    assert refused.value.message.endswith("memory_gib is beyond any number that is meant here.")
+    assert refused.value.message.endswith("memory_mib is beyond any number that is meant here.")
 
 
 def test_a_file_that_is_no_text_is_refused(home: Path) -> None:

@@ -29,6 +29,7 @@ from serving.sizing.traffic import Promise, TrafficOptions
 def test_a_shape_and_a_count_as_they_are_typed(typed: str, owned: Owned) -> None:
     assert owned_typed(typed) == owned
     assert owned_typed(owned) is owned
+    assert owned_typed(str(owned)) == owned
 
 
 @pytest.mark.parametrize(
@@ -181,6 +182,15 @@ def test_what_is_missing_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureF
     assert run([*command, "1"]) == 0
     out = capsys.readouterr().out
     assert "\nTHEY CARRY IT: 6.96 requests/s of 2 at peak, scout bf16, $6,935 a month\n" in out
+    assert out.splitlines()[-1].startswith(f"Next: corral up {plan}")
+    assert run([*command[:4], "--requests-per-s", "1"]) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[-1]
+        .startswith(
+            "Next: corral capacity scout --requests-per-s 1 --have 8xA100-40GB=1@9.50 -o plan.json && corral up "
+        )
+    )
     assert Plan.read(plan).machine.name == "8xA100-40GB"
     assert run([*command, "50", "--json"]) == 3
     answer = Capacity.parse(capsys.readouterr().out, "stdout")

@@ -7,7 +7,7 @@ import pytest
 
 from infra.columns import table
 from infra.errors import CorralError
-from infra.printable import as_printed, printable, printable_json, sentence
+from infra.printable import as_printed, printable, printable_json, refusal, sentence
 from infra.say import emit, fail, progress, say, warn
 from serving.vllm.endpoint import Endpoint
 
@@ -82,3 +82,9 @@ def test_all_that_is_said_is_printable(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_cell_of_a_table_is_no_second_row() -> None:
     assert table([("name", "state"), ("a\nOK", "\x1b[2J")]) == "  name  state\n  a OK  �[2J"
+
+
+def test_a_refusal_has_an_end() -> None:
+    assert refusal("short\nand\x1b[2Jodd") == sentence("short\nand\x1b[2Jodd")
+    told = refusal("a" * 3000 + "b" * 10**6 + "c" * 3000)
+    assert told == "a" * 2000 + " [...] " + "c" * 2000

@@ -311,3 +311,17 @@ def test_a_wrong_question_is_one_sentence(
     assert (code, out) == (4 if "nowhere" in arguments[0] else 2, "")
     assert err.startswith(f"error: {message}")
     refusals.hold(err, request, tmp_path)
+
+
+@pytest.mark.parametrize("length", [256, 300, 5000])
+def test_a_name_longer_than_any_file_is_one_sentence(length: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "--on", "1xH100", "x" * length]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+def test_a_path_forges_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = tmp_path / "q\nplan written to prod.json"
+    assert run(["size", "scout", "--on", "8xH100", "-o", str(written)]) == 0
+    assert (
+        capsys.readouterr().err.splitlines()[-1] == f"plan written to {tmp_path}/q plan written to prod.json"
+    )

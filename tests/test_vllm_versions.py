@@ -7,11 +7,13 @@ import pytest
 
 from deploy.cli.main import run
 from deploy.targets.deployment import home
-from infra.errors import UsageError
+from infra.errors import DocumentError, UsageError
 from serving.model.kv import layout
 from serving.model.models import model
 from serving.model.weights import Split
 from serving.sizing.plan import Plan
+from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
 from serving.vllm.extra_args import records
 from serving.vllm.serve_options import ServeOptions, across_nodes, argv
 from serving.vllm.versions import Rules, check, check_planned, number, rules, version_note
@@ -299,3 +301,30 @@ def test_a_newer_version_is_said_to_be_one(
     assert newer in plan("--vllm-version", "0.99.0")
     assert run(["export", "plan.json", "--to", "compose", "--output", "out"]) == 0
     assert f"warning: {newer}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "version",
+    [
+        "0.33.0/../../../tmp/evil", "0.33.0 x", "0.33.0$(id)", "0.33.0'x", "0.33.0,==0.5.0", "0.33.0\u00a0", "-0.33.0",
+        "\u0660.\u0663\u0663.\u0660", "0.33.0+" + "a" * 100, "0.33.0;python_version>'3'", "0.33.0@file:///tmp/x", "",
+    ],
+)  # fmt: skip
+def test_a_version_in_a_plan_is_a_version(version: str, tmp_path: Path) -> None:
+    """pip is asked for it by name, as root on a host: what has a slash is a folder to it, whose setup.py it runs."""
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    text = plan.model_copy(update={"vllm_version": version}).text()
+    with pytest.raises(DocumentError) as refused:
+        Plan.parse(text, "plan.json")
+    assert refused.value.message.startswith("plan.json is not a plan this version can read: vllm_version: ")
+    with pytest.raises(UsageError):
+        number(version)
+
+
+@pytest.mark.parametrize(
+    "version", ["0.33.0", "v0.33.0", "0.33", "0.34.0rc1.dev2+gabc123.d20261128", "0.32.0+cpu"]
+)
+def test_a_version_that_is_built_is_one(version: str) -> None:
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options()).model_copy(update={"vllm_version": version})
+    assert Plan.parse(plan.text(), "plan.json") == plan
+    assert number(version)[:1] == (0,)

@@ -14,6 +14,7 @@ def compare(
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
     from infra.day import today
+    from infra.printable import sentence
     from infra.say import emit, progress
     from serving.probe.report import ProbeReport
     from serving.sizing.plan import Plan
@@ -22,5 +23,7 @@ def compare(
     probed = ProbeReport.read(files.probe) if files.probe else None
     comparison = compare(planned, probed, question, today())
     if files.output:
-        progress(f"report written to {folder.write(files.output, planned, probed, comparison)}")
+        progress(
+            f"report written to {sentence(str(folder.write(files.output, planned, probed, comparison)))}"
+        )
     emit(comparison, comparison_text(comparison), as_json)

@@ -16,8 +16,9 @@ def report(
     from deploy.costs.comparison import Comparison
     from deploy.report.comparison_text import comparison_text
     from deploy.report.folder import COMPARISON, again
+    from infra.printable import sentence
     from infra.say import emit, progress
 
-    progress(f"report written to {again(folder)}")
+    progress(f"report written to {sentence(str(again(folder)))}")
     comparison = Comparison.read(folder / COMPARISON)
     emit(comparison, comparison_text(comparison), as_json)

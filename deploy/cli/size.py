@@ -22,6 +22,7 @@ def size(
     The options with vLLM's names are handed on to `vllm serve`; what you leave out is chosen for you.
     """
     from infra.prices import trouble
+    from infra.printable import sentence
     from infra.say import emit, progress, warn
     from serving.sizing.plan_text import plan_text
     from serving.sizing.ranking_text import ranking_text
@@ -37,7 +38,7 @@ def size(
     plan = answer_for(model, machine.precision, machine.on, options)
     if answer.output:
         plan.write(answer.output)
-        progress(f"plan written to {answer.output}")
+        progress(f"plan written to {sentence(str(answer.output))}")
     if answer.plot:
         from serving.sizing.plan_plot import draw
 

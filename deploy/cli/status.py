@@ -18,6 +18,7 @@ def status(
     from deploy.targets.deployment import home, load, names
     from deploy.targets.show_server import listed
     from deploy.targets.show_server import status as shown
+    from infra.printable import sentence
     from infra.say import emit, progress, say
 
     if name is not None:
@@ -25,6 +26,6 @@ def status(
         emit(current, shown(current), as_json)
         return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
-        progress(f"{home()} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
+        progress(f"{sentence(str(home()))} {'is no folder' if home().exists() else 'does not exist (yet)'}.")
     say(listed(statuses(names()), as_json))
     return 0

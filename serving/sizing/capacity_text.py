@@ -24,7 +24,8 @@ def capacity_text(
 ) -> str:
     """The whole answer; `question` is what it was asked with."""
     if answer.fleet:
-        return "\n\n".join(block for block in of_fleet(answer, answer.fleet) if block)
+        blocks = [*of_fleet(answer, answer.fleet), next_step(answer, question, written_to)]
+        return "\n\n".join(block for block in blocks if block)
     if answer.plan is None:
         return "\n\n".join([asked(answer), "Nothing corral knows carries it.", losers(answer)])
     best = answer.choices[0]
@@ -38,10 +39,17 @@ def capacity_text(
     ]
     if explain:
         blocks += [arithmetic(best, answer), explained(answer.plan)]
+    blocks.append(next_step(answer, question, written_to))
+    return "\n\n".join(block for block in blocks if block)
+
+
+def next_step(answer: Capacity, question: Sequence[Asked], written_to: Path | None) -> str:
+    """The command that serves the plan, after the one that writes it; empty where nothing is planned."""
+    if answer.plan is None:
+        return ""
     name = written_to or Path("plan.json")
     save = f"corral capacity {pasted(answer.model)}{again(*question)} -o {pasted(name)} && "
-    blocks.append(f"Next: {'' if written_to else save}{up(answer.plan, name)}")
-    return "\n\n".join(block for block in blocks if block)
+    return f"Next: {'' if written_to else save}{up(answer.plan, name)}"
 
 
 def asked(answer: Capacity) -> str:

@@ -26,6 +26,10 @@ class Owned(Record):
     usd_per_hour: Usd | None = None
     """What each costs, where that is known."""
 
+    def __str__(self) -> str:
+        """As it is typed."""
+        return f"{self.machine}={self.count}" + (f"@{self.usd_per_hour:f}" if self.usd_per_hour else "")
+
 
 def owned_typed(typed: Any) -> Any:
     """The machines that a text says. Raises UsageError."""

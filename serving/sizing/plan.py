@@ -126,7 +126,8 @@ class Plan(Document):
     model: Line
     precision: Line
     machine: PlanMachine
-    vllm_version: Line
+    vllm_version: str = Field(pattern=r"^v?[0-9]{1,4}\.[0-9]{1,4}[a-z0-9.+]{0,80}$")
+    """A public version, or a local one: pip is asked for it by name, and takes what has a slash for a folder."""
     workload: Workload
     fits: bool
     verdict: Verdict

@@ -78,7 +78,12 @@ def is_checkpoint(model_name: str) -> bool:
 
 def is_folder(model_name: str) -> bool:
     """Whether MODEL is meant as the path of a folder."""
-    return model_name.startswith((".", "/", "~")) or model_name.count("/") > 1 or Path(model_name).is_dir()
+    if model_name.startswith((".", "/", "~")) or model_name.count("/") > 1:
+        return True
+    try:
+        return Path(model_name).is_dir()
+    except OSError:  # longer than any name
+        return False
 
 
 def is_repository(model_name: str) -> bool:

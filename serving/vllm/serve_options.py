@@ -101,7 +101,7 @@ class ServeOptions(Record):
     chat_template: Text | None = None
     """A file, or the template itself."""
     shutdown_timeout: int = Field(default=60, ge=0)
-    extra_args: tuple[Word, ...] = ()
+    extra_args: tuple[Word, ...] = Field(default=(), max_length=1000)
 
 
 def argv(options: ServeOptions) -> tuple[str, ...]:

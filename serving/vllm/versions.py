@@ -99,7 +99,9 @@ def number(version: str) -> tuple[int, ...]:
 @lru_cache(maxsize=256)
 def release(version: str) -> tuple[int, ...]:
     """The three numbers of a version; () for what is none, such as "unknown"."""
-    match = re.fullmatch(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[.+a-z].*)?", version)
+    match = re.fullmatch(
+        r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:[.+a-z][a-z0-9.+]{0,79})?", version, re.ASCII
+    )
     return tuple(int(part or 0) for part in match.groups()) if match else ()
 
 
