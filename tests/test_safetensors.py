@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from infra.errors import DocumentError
+from serving.model import safetensors
 from serving.model.safetensors import Tensor, header_length, parse
 
 HINT = "Download it again, or copy it again."
@@ -105,6 +106,17 @@ def test_a_header_that_is_none(text: bytes) -> None:
         "x is not a complete safetensors file: its header is not readable JSON of tensors."
     )
     assert caught.value.hint == HINT
+
+
+def test_a_header_of_more_tensors_than_any_is_not_gone_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(safetensors, "MOST_TENSORS", 1)
+    monkeypatch.setattr(safetensors, "tensor", None)
+    text = header(a=row("BF16", [2], 0, 4), b=row("BF16", [2], 4, 8))
+    with pytest.raises(DocumentError) as caught:
+        parse(text, 8 + len(text) + 8, "x")
+    assert caught.value.message == (
+        "x is not a complete safetensors file: its header names more than 1 tensors."
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What changes with vLLM's version, against the matrix read from its wheels."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -328,3 +329,24 @@ def test_a_version_that_is_built_is_one(version: str) -> None:
     plan = answer_for("scout", "int4", "g5.12xlarge", Options()).model_copy(update={"vllm_version": version})
     assert Plan.parse(plan.text(), "plan.json") == plan
     assert number(version)[:1] == (0,)
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "place"),
+    [
+        ("machine", {"hosts": 2**62}, "machine.hosts"),
+        ("machine", {"gpu_count": 10**9}, "machine.gpu_count"),
+        ("parallel", {"tensor": 10**9}, "parallel.tensor"),
+        ("serve", {"data_parallel_size": 10**9}, "serve.data_parallel_size"),
+        ("serve", {"max_model_len": 2**62}, "serve.max_model_len"),
+        ("serve", {"port": True}, "serve.port"),
+        ("serve", {"port": 8000.0}, "serve.port"),
+        ("serve", {"extra_args": ["x"] * 1001}, "serve.extra_args"),
+    ],
+)
+def test_a_plan_of_nonsense_is_none(part: str, changed: dict[str, object], place: str) -> None:
+    plan = json.loads(answer_for("scout", "int4", "g5.12xlarge", Options()).text())
+    plan[part] |= changed
+    with pytest.raises(DocumentError) as refused:
+        Plan.parse(json.dumps(plan), "plan.json")
+    assert refused.value.message.startswith(f"plan.json is not a plan this version can read: {place}: ")

@@ -28,6 +28,7 @@ from serving.model.tensors import parts_of
 from serving.model.weights import Part
 
 INDEX = "model.safetensors.index.json"
+MOST_SHARDS = 10_000
 LARGEST_JSON_BYTES = 64 * 1024 * 1024
 LONGEST_FILE_NAME = 255
 CHECKPOINT_HINT = "A checkpoint folder has config.json and *.safetensors."
@@ -138,7 +139,12 @@ def shard_names(index: dict[str, Any], where: str) -> tuple[str, ...]:
     names = index.get("weight_map")
     if not isinstance(names, dict) or not all(map(is_shard_name, names.values())):
         raise DocumentError(f"{where} is not a safetensors index.", "Download it again.")
-    return tuple(sorted(set(names.values())))
+    files = set(names.values())
+    if len(files) > MOST_SHARDS:
+        raise DocumentError(
+            f"{where} names {len(files):,} files, which no checkpoint of ours has.", "Download it again."
+        )
+    return tuple(sorted(files))
 
 
 def is_shard_name(name: object) -> bool:

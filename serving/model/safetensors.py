@@ -13,6 +13,8 @@ MAX_HEADER_BYTES = 100_000_000
 LONGEST_NAME = 512
 """Of a tensor; what its name says is looked for in time that grows with its square."""
 MOST_DIMENSIONS = 32
+MOST_TENSORS = 100_000
+"""Of a file: one of 128 experts and three matrices a layer, each with scales, has less than half of them."""
 MOST = 2**63 - 1
 """Of a size or a place in a file."""
 BITS = {
@@ -61,6 +63,8 @@ def parse(header: bytes, file_bytes: int, where: str) -> tuple[Tensor, ...]:
         rows = bounded_json.load(header)
         if not isinstance(rows, dict):
             raise TypeError("no object")
+        if len(rows) > MOST_TENSORS:
+            raise broken(where, f"its header names more than {MOST_TENSORS:,} tensors")
         tensors = {name: tensor(name, row) for name, row in rows.items() if name != "__metadata__"}
         spans = sorted(tuple(rows[name]["data_offsets"]) for name in tensors)
     except (ValueError, KeyError, TypeError):

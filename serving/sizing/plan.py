@@ -9,11 +9,10 @@ from infra.errors import UsageError
 from infra.money import Usd, reckonable
 from infra.record import Document, Line, Record
 from serving.model.memory import Term
-from serving.vllm.serve_options import ServeOptions
+from serving.vllm.serve_options import Count, Ranks, ServeOptions
 
 Verdict = Literal["fits", "tight", "does not fit"]
 
-Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0), AfterValidator(reckonable)]
 Dollars = Annotated[Usd, Field(ge=0), AfterValidator(reckonable)]
 
@@ -24,8 +23,8 @@ class PlanMachine(Record):
     name: Line
     gpu: Line
     """The GPU's name in the catalogue, or `cpu`."""
-    gpu_count: int = Field(ge=0)
-    hosts: Count = 1
+    gpu_count: int = Field(ge=0, le=4096, strict=True)
+    hosts: Ranks = 1
     instance_type: Line | None = None
     """The EC2 type, for a machine that EC2 rents out."""
 
@@ -33,9 +32,9 @@ class PlanMachine(Record):
 class Parallel(Record):
     """How the model is split; the product is the number of GPUs used."""
 
-    tensor: Count
-    pipeline: Count
-    data: Count
+    tensor: Ranks
+    pipeline: Ranks
+    data: Ranks
     expert: bool = False
 
 

@@ -65,8 +65,10 @@ NOT_INHERITED = (
 LONGEST_TMPDIR = 107 - len("/01234567-89ab-cdef-0123-456789abcdef")
 
 
-Count = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=1, le=65535)]
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Ranks = Annotated[int, Field(ge=1, le=4096, strict=True)]
+"""GPUs, stages, copies, hosts."""
+Port = Annotated[int, Field(ge=1, le=65535, strict=True)]
 
 
 class ServeOptions(Record):
@@ -79,9 +81,9 @@ class ServeOptions(Record):
     served_model_name: Value
     host: Value = "127.0.0.1"
     port: Port = 8000
-    tensor_parallel_size: Count = 1
-    pipeline_parallel_size: Count = 1
-    data_parallel_size: Count = 1
+    tensor_parallel_size: Ranks = 1
+    pipeline_parallel_size: Ranks = 1
+    data_parallel_size: Ranks = 1
     enable_expert_parallel: bool = False
     max_model_len: Count | None = None
     max_num_seqs: Count | None = None
