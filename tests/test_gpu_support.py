@@ -18,7 +18,7 @@ KV = (
     "--kv-cache-dtype fp8 on compute capability {} goes through FlashInfer, which has an open Llama 4 crash (vllm "
     "#49980): leave it at auto, or test it."
 )
-INT4, A100 = (
+FOUR_BITS, A100 = (
     "No 4-bit Llama 4 is in vLLM's own tests (CI covers Scout BF16 and FP8): compare its answers before you rely on"
     " it.",
     "A100 is taken as an SXM board with NVLink; PCIe cards are slower, and vLLM's memory beside the model less"
@@ -46,15 +46,15 @@ GB10 = (
         ("H100", "fp8", "fp8_e4m3", False, ()),
         ("A10G", "fp8", "auto", False, (FP8.format(8.6),)),
         ("L4", "fp8", "auto", False, ()),
-        ("B200", "nvfp4", "fp8", False, (KV.format(10.0),)),
-        ("H100", "nvfp4", "auto", False, (NVFP4.format(9.0),)),
-        ("A100-80GB", "int4", "fp8", True, (KV.format(8.0), INT4, A100)),
-        ("A100-80GB", "int4", "auto", False, (INT4,)),
+        ("B200", "nvfp4", "fp8", False, (KV.format(10.0), FOUR_BITS)),
+        ("H100", "nvfp4", "auto", False, (NVFP4.format(9.0), FOUR_BITS)),
+        ("A100-80GB", "int4", "fp8", True, (KV.format(8.0), FOUR_BITS, A100)),
+        ("A100-80GB", "int4", "auto", False, (FOUR_BITS,)),
         ("MI300X", "bf16", "auto", True, (ROCM,)),
         ("MI325X", "fp8", "fp8", True, (ROCM,)),
-        ("MI300X", "int4", "auto", True, (INT4, ROCM, ROCM_INT4)),
+        ("MI300X", "int4", "auto", True, (FOUR_BITS, ROCM, ROCM_INT4)),
         ("RTX-A6000", "bf16", "auto", True, (ECC,)),
-        ("GB10", "nvfp4", "auto", True, (GB10,)),
+        ("GB10", "nvfp4", "auto", True, (FOUR_BITS, GB10)),
     ],
 )
 def test_what_is_known_of_a_gpu_and_a_precision(

@@ -92,7 +92,10 @@ def test_a_refusal_of_the_hub_in_our_words(
 
 def found(**rows: Any) -> Any:
     """As the library has it: files, each with its tensors."""
-    files = {name: SimpleNamespace(tensors={name: SimpleNamespace(**row)}) for name, row in rows.items()}
+    files = {
+        name: SimpleNamespace(metadata={"format": "pt"}, tensors={name: SimpleNamespace(**row)})
+        for name, row in rows.items()
+    }
     return SimpleNamespace(files_metadata=files)
 
 
