@@ -158,11 +158,12 @@ def test_a_repository_is_read_from_its_config_and_its_headers_at_one_commit(
         told.append((repo, name, revision, token))
         return CONFIG
 
-    def described(repo: str, revision: str | None, token: object) -> hub.Repository:
+    def described(repo: str, revision: str | None, token: object) -> Any:
         told.append((repo, revision, token))
-        return hub.Repository(repo=repo, revision="c" * 40, gated=False, fetched_bytes=144)
+        files = [SimpleNamespace(rfilename=name) for name in ("config.json", "model.safetensors")]
+        return SimpleNamespace(siblings=files, sha="c" * 40)
 
-    monkeypatch.setattr("serving.model.hub.describe", described)
+    monkeypatch.setattr("serving.model.hub.info_of", described)
     monkeypatch.setattr("serving.model.hub.file", small)
     monkeypatch.setattr("huggingface_hub.HfApi.get_safetensors_metadata", metadata)
     monkeypatch.setenv("HF_TOKEN", "hf_12345678")

@@ -43,7 +43,7 @@ def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("command", "whom"),
     [
-        (["size", REPOSITORY, "--on", "8xH100"], f"the model hub about {REPOSITORY}"),
+        (["size", "some/body", "--on", "8xH100"], "the model hub about some/body"),
         (["provision", "PLAN", "--target", "ec2", "--yes"], "AWS"),
         (["provision", "PLAN", "--target", "ssh", "--host", "gpu-1", "--yes"], "the model hub for "),
         (["down", "scout", "--target", "ec2"], "AWS"),
