@@ -11,8 +11,6 @@ from deploy.cli.main import run
 from infra.offline import VARIABLE
 from serving.vllm import engine
 
-REPOSITORY = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
-
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
