@@ -111,8 +111,13 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Tests that share something dear or of which there is one: a server of the whole file, the network of the hosts, vLLM's
-# parser, which takes longer to import than all that is asked of it.
-TOGETHER = ("tests/fleet/", "tests/test_real_engine.py::", "::test_the_engines_own_parser")
+# parser, which takes longer to import than all that is asked of it, an answer about every machine.
+TOGETHER = (
+    "tests/fleet/",
+    "tests/test_real_engine.py::",
+    "tests/test_capacity.py::",
+    "::test_the_engines_own_parser",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

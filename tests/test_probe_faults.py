@@ -442,7 +442,7 @@ def test_a_deployment_is_probed_by_its_name(
 
     monkeypatch.setattr("deploy.targets.deployment.names", lambda: ("scout-prod",))
     monkeypatch.setattr("deploy.targets.deployment.load", lambda name: name)
-    monkeypatch.setattr("deploy.targets.choose.place_of", lambda deployment: Place)
+    monkeypatch.setattr("deploy.line.place_of", lambda deployment: Place)
     command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
     assert corral(command) == 0
     report = json.loads(capsys.readouterr().out)
