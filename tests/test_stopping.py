@@ -4,7 +4,7 @@ import errno
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,8 +79,8 @@ Make = Callable[[Heeds], World]
 
 
 @pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A server that was started there, whose processes heed what a test says."""
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """A server that was started there, whose processes heed what a test says; its folder in /tmp ends with the test."""
 
     def make(heeds: Heeds) -> World:
         made = World(heeds, tmp_path)
@@ -96,7 +96,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
         server.temporary(tmp_path).mkdir()
         return made
 
-    return make
+    yield make
+    shutil.rmtree(server.temporary(tmp_path), ignore_errors=True)
 
 
 def left(folder: Path) -> list[str]:
