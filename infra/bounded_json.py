@@ -29,12 +29,14 @@ def load(text: bytes, most_bytes: int = MOST_BYTES) -> Any:
 
 def is_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects lie in each other more often than that."""
-    level = [value]
+    level = [value] if type(value) in (list, dict) else []
     for _ in range(levels):
+        if not level:
+            return False
         level = [
             inner
             for each in level
-            if isinstance(each, list | dict)
-            for inner in (each.values() if isinstance(each, dict) else each)
+            for inner in (each.values() if type(each) is dict else each)
+            if type(inner) in (list, dict)
         ]
-    return any(isinstance(each, list | dict) for each in level)
+    return bool(level)

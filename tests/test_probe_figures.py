@@ -12,7 +12,7 @@ from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, edges_of, report
 from serving.probe.report import Client, Interval
 from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
-from serving.probe.samples import chunk_tokens, collect
+from serving.probe.samples import BIN_US, chunk_tokens, collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import (
     T_95,
@@ -301,10 +301,22 @@ def test_what_is_folded_of_a_success_and_of_a_failure() -> None:
     assert (list(samples.input_tokens), list(samples.output_tokens)) == ([10, 10, 11, 12], [3, 4, 1, 2])
     assert (samples.without_usage, samples.asked_lengths, samples.exact_lengths) == (1, 3, 2)
     assert dict(samples.finish_reasons) == {"stop": 1, "length": 2, "none": 1}
-    assert {number: tokens for number, tokens in enumerate(samples.tokens_by_bin) if tokens} == {
+    assert dict(zip(*samples.timeline.filled(), strict=True)) == {
         10: 1, 12: 1, 14: 1, 47: 2, 51: 2, 65: 1, 2000: 1, 2900: 1,
     }  # fmt: skip
     assert collect([THREE]).cached_tokens is None
+
+
+def test_weeks_without_a_token_take_no_room() -> None:
+    weeks_us = 3 * 7 * 86400 * 1_000_000
+    samples = collect([ONE, replace(TWO, gaps_us=[5, weeks_us, 7]), replace(TWO, gaps_us=[5, weeks_us, 7])])
+    filled, tokens = samples.timeline.filled()
+    assert (filled.tolist(), tokens.sum(), len(samples.timeline.pages)) == (
+        [10, 12, 14, 25, (250_005 + weeks_us) // BIN_US], 11.0, 2,
+    )  # fmt: skip
+    figures = Figures(RUN, samples)
+    assert figures.stretches(10, 5, 4).tolist() == [3.0, 0.0, 0.0, 8 / 3]
+    assert figures.peak() == 8 / 3 + 3
 
 
 # The steady part

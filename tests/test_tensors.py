@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from serving.model import tensors
 from serving.model.models import Architecture, model
 from serving.model.safetensors import BITS, Tensor
 from serving.model.tensors import parts_of
@@ -180,3 +181,20 @@ def test_what_quantization_adds_takes_bytes_and_holds_no_parameter(end: str) -> 
     name = "model.layers.0.self_attn.q_proj"
     found = parts_of([tensor(f"{name}.weight", "I8", 4), tensor(f"{name}.{end}", "BF16", 3)], LLAMA4)
     assert found == (Part("attention", 0, 4, bytes=4 + 6),)
+
+
+def test_what_a_name_says_is_looked_for_once_for_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint has 100,000 names, of experts in layers."""
+    asked: list[str] = []
+    found = tensors.component
+    monkeypatch.setattr(tensors, "component", lambda name, known: asked.append(name) or found(name, known))
+    names = [f"model.layers.{at % 9}.feed_forward.experts.{at}.up_proj.weight" for at in range(1000)]
+    names += [f"model.layers.{at}.self_attn.k_proj.weight" for at in range(9)]
+    parts = parts_of([tensor(name, "BF16", 2) for name in names], LLAMA4)
+    assert {(part.component, part.layer) for part in parts} == {
+        (kind, at) for kind in ("routed", "attention_kv") for at in range(9)
+    }
+    assert asked == [
+        "model.layers.N.feed_forward.experts.N.up_proj.weight",
+        "model.layers.N.self_attn.k_proj.weight",
+    ]

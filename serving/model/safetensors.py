@@ -88,7 +88,8 @@ def tensor(name: str, row: Any) -> Tensor:
     shape = tuple(row["shape"])
     if len(name) > LONGEST_NAME or len(shape) > MOST_DIMENSIONS:
         raise ValueError(name[:LONGEST_NAME])
-    if not all(type(number) is int and 0 <= number <= MOST for number in (start, end, *shape)):
+    numbers = (start, end, *shape)
+    if set(map(type, numbers)) != {int} or min(numbers) < 0 or max(numbers) > MOST:
         raise ValueError(name)
     if start > end or prod(shape) * BITS[row["dtype"]] != (end - start) * 8:
         raise ValueError(name)

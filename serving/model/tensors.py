@@ -15,26 +15,35 @@ SHARED = {
     r"self_attn\.(k|v)_proj\.": "attention_kv",
 }
 QUANTIZATION_EXTRA = re.compile(r"(scale|zero_point|_shape|g_idx|qzeros)[^.]*$")
+NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
+LAYER = re.compile(r"(?<!vision_model\.)model\.layers\.(\d+)\.")
 
 
 def parts_of(tensors: Iterable[Tensor], family: Family) -> tuple[Part, ...]:
-    """One part for each component of each layer."""
-    patterns = family.tensors | SHARED
+    """One part for each component of each layer.
+
+    What a tensor is, its name says without its numbers: a checkpoint has 100,000 names and hundreds of those.
+    """
+    patterns = [(re.compile(pattern), name) for pattern, name in (family.tensors | SHARED).items()]
+    known: dict[str, str] = {}
     sums: dict[tuple[str, int | None], tuple[int, int]] = {}
     for tensor in tensors:
-        key = component(tensor.name, patterns), layer(tensor.name)
+        unnumbered = NUMBER.sub("N", tensor.name)
+        if unnumbered not in known:
+            known[unnumbered] = component(unnumbered, patterns)
+        key = known[unnumbered], layer(tensor.name)
         params, size = sums.get(key, (0, 0))
         counted = 0 if QUANTIZATION_EXTRA.search(tensor.name) else tensor.params
         sums[key] = (params + counted, size + tensor.bytes)
     return tuple(Part(name, at, params, bytes=size) for (name, at), (params, size) in sums.items())
 
 
-def component(name: str, patterns: dict[str, str]) -> str:
+def component(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str:
     """The component a tensor belongs to; what we do not recognise is counted on every rank, like a norm."""
-    return next((component for pattern, component in patterns.items() if re.search(pattern, name)), "norm")
+    return next((component for pattern, component in patterns if pattern.search(name)), "norm")
 
 
 def layer(name: str) -> int | None:
     """The transformer layer of a tensor; None outside the text layers."""
-    match = re.search(r"(?<!vision_model\.)model\.layers\.(\d+)\.", name)
+    match = LAYER.search(name)
     return int(match[1]) if match and "vision_model" not in name else None

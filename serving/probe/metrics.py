@@ -125,12 +125,24 @@ class Figures:
 
     def peak(self) -> float:
         """Tokens in the best second that starts on the timeline's grain."""
-        filled = numpy.flatnonzero(self.samples.tokens_by_bin)  # few of many, where a run was long
+        filled, tokens = self.filled
         if not len(filled):
             return 0.0
-        reached = numpy.concatenate(([0.0], numpy.cumsum(self.samples.tokens_by_bin[filled])))
+        reached = numpy.concatenate(([0.0], numpy.cumsum(tokens)))
         ends = numpy.searchsorted(filled, filled + 1_000_000 // BIN_US)
         return float((reached[ends] - reached[:-1]).max())
+
+    @cached_property
+    def filled(self) -> "tuple[numpy.typing.NDArray[numpy.int64], Floats]":
+        """The bins of the timeline that have tokens, and how many each."""
+        return self.samples.timeline.filled()
+
+    def stretches(self, first: int, width: int, count: int) -> Floats:
+        """The tokens of so many stretches of so many bins, one after the other from the bin `first`."""
+        filled, tokens = self.filled
+        low, high = numpy.searchsorted(filled, (first, first + width * count))
+        at = (filled[low:high] - first) // width
+        return numpy.bincount(at, weights=tokens[low:high], minlength=count)
 
     def stalls(self) -> Stalls | None:
         """Gaps far above the usual one."""
@@ -177,14 +189,7 @@ class Figures:
         width = (end - start) // STEADY_BATCHES
         if width < 2:
             return None
-        grain = self.samples.tokens_by_bin[end - width * STEADY_BATCHES : end]
-        batches = (
-            grain.reshape(STEADY_BATCHES, width).sum(axis=1)
-            if len(grain) == width * STEADY_BATCHES
-            else grain
-        )
-        if len(batches) != STEADY_BATCHES:
-            return None
+        batches = self.stretches(end - width * STEADY_BATCHES, width, STEADY_BATCHES)
         start_bin = end - width * (STEADY_BATCHES - mser_start(batches))
         return self.with_latencies(self.between(start_bin * BIN_US / 1e6, end * BIN_US / 1e6))
 
@@ -201,7 +206,9 @@ class Figures:
     def between(self, start_s: float, end_s: float) -> Steady:
         """The throughput between two moments: tokens by their arrival, requests by their end."""
         first, last = (round(edge * 1e6 / BIN_US) for edge in (start_s, end_s))
-        output = float(self.samples.tokens_by_bin[first:last].sum())
+        filled, tokens = self.filled
+        low, high = numpy.searchsorted(filled, (first, last))
+        output = float(tokens[low:high].sum())
         ended = (self.last >= start_s) & (self.last < end_s)
         taken = (self.first >= start_s) & (self.first < end_s)
         length = end_s - start_s

@@ -103,8 +103,7 @@ def plot(title: str, draw: Callable[["Axes"], None]) -> str:
 def timeline(axes: "Axes", figures: Figures) -> None:
     """Output tokens a second over the run, with the steady part marked."""
     width = max(1, int(figures.duration_s * 1e6 / BIN_US / 200))
-    grain = figures.samples.tokens_by_bin[: int(figures.duration_s * 1e6 / BIN_US) + 1]
-    grain = grain[: len(grain) // width * width].reshape(-1, width).sum(axis=1)
+    grain = figures.stretches(0, width, (int(figures.duration_s * 1e6 / BIN_US) + 1) // width)
     step_s = width * BIN_US / 1e6
     axes.step(numpy.arange(len(grain)) * step_s, grain / step_s, where="post")
     steady = figures.steady

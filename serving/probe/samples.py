@@ -12,6 +12,32 @@ from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
 """The grain of the timeline of tokens."""
+PAGE = 4096
+"""Bins that are held together: some 41 s."""
+
+
+class Timeline:
+    """Tokens by the bin in which they came; weeks in which nothing came take neither room nor time."""
+
+    def __init__(self) -> None:
+        self.pages: dict[int, NDArray[numpy.float64]] = {}
+
+    def add(self, bins: NDArray[numpy.int64], tokens: NDArray[numpy.float64]) -> None:
+        """Add to each of those bins, one of which may be named more than once."""
+        pages = bins // PAGE
+        for page in map(int, numpy.unique(pages)):
+            here = pages == page
+            held = self.pages.setdefault(page, numpy.zeros(PAGE))
+            numpy.add.at(held, bins[here] - page * PAGE, tokens[here])
+
+    def filled(self) -> tuple[NDArray[numpy.int64], NDArray[numpy.float64]]:
+        """The bins that have tokens, in order, and how many each."""
+        bins, tokens = [numpy.zeros(0, dtype=numpy.int64)], [numpy.zeros(0)]
+        for page, held in sorted(self.pages.items()):
+            here = numpy.flatnonzero(held)
+            bins.append(here + page * PAGE)
+            tokens.append(held[here])
+        return numpy.concatenate(bins), numpy.concatenate(tokens)
 
 
 @dataclass
@@ -26,7 +52,7 @@ class Samples:
     """Between successive chunks of one request, all requests; in eight bytes once one took 36 minutes."""
     gap_tokens: "array[float]" = field(default_factory=lambda: array("f"))
     """The tokens of the chunk that ended the gap."""
-    tokens_by_bin: NDArray[numpy.float64] = field(default_factory=lambda: numpy.zeros(1024))
+    timeline: Timeline = field(default_factory=Timeline)
     scheduled: "array[int]" = field(default_factory=lambda: array("q"))
     began: "array[int]" = field(default_factory=lambda: array("q"))
     first: "array[int]" = field(default_factory=lambda: array("q"))
@@ -95,12 +121,7 @@ def add_times(samples: Samples, result: Result) -> None:
     samples.first.append(int(at[0]))
     samples.last.append(int(at[-1]))
     samples.worst_gap.append(max(result.gaps_us[1:], default=0))
-    bins = numpy.maximum(at, 0) // BIN_US
-    if bins[-1] >= len(samples.tokens_by_bin):
-        grown = numpy.zeros(int(bins[-1]) * 2)
-        grown[: len(samples.tokens_by_bin)] = samples.tokens_by_bin
-        samples.tokens_by_bin = grown
-    numpy.add.at(samples.tokens_by_bin, bins, tokens)
+    samples.timeline.add(numpy.maximum(at, 0) // BIN_US, tokens)
 
 
 def add_gaps(samples: Samples, gaps_us: list[int]) -> None:
