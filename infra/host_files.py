@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 
 from infra import egress_rules
 from infra.data import shipped_text
@@ -32,8 +33,8 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             path=f"{here}/egress.nft",
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
-        *(_bare_if(setup.rented, _script(here, name)) for name in script_names(setup)),
-        *(_bare_if(setup.rented, each) for each in _units(setup)),
+        *(_bare_if(setup.rented, _script(here, name), bare_script) for name in script_names(setup)),
+        *(_bare_if(setup.rented, each, bare) for each in _units(setup)),
     )
 
 
@@ -90,15 +91,22 @@ def _script(here: str, file_name: str) -> HostFile:
     return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
 
 
-def _bare_if(is_rented: bool, file: HostFile) -> HostFile:
-    return file.model_copy(update={"content": bare(file.content)}) if is_rented else file
+def _bare_if(is_rented: bool, file: HostFile, made_bare: Callable[[str], str]) -> HostFile:
+    return file.model_copy(update={"content": made_bare(file.content)}) if is_rented else file
 
 
-def bare(script: str) -> str:
+def bare_script(script: str) -> str:
+    """A script of ours without what is only said to people, at the ends of its lines too."""
+    return SAID_BESIDE.sub("", bare(script))
+
+
+def bare(text: str) -> str:
     """A script or unit of ours without the lines that are only said to people: user data has no room for them."""
-    first, _, rest = script.partition("\n")
+    first, _, rest = text.partition("\n")
     return f"{first}\n{ONLY_SAID.sub('', rest)}"
 
 
 # A comment of a whole line, a docstring, an empty line.
 ONLY_SAID = re.compile(r'^[ ]*(?:#.*|"""(?:[^"]|"(?!""))*""")?\n', re.MULTILINE)
+# A comment after code. One that holds a quote stays: it might be the end of a text.
+SAID_BESIDE = re.compile(r"""(?<=\S)[ ]+# [^'"\n]*$""", re.MULTILINE)

@@ -261,14 +261,30 @@ def test_the_watch_of_a_rank_may_ask_after_the_first_and_the_firsts_after_nobody
 
 
 def test_what_a_rented_box_runs_is_what_an_owned_host_runs_without_what_is_only_said() -> None:
-    script = '#!/bin/sh\n# why\n\nset -e # here\n    # and\n    echo "# no"\n'
-    assert host_files.bare(script) == '#!/bin/sh\nset -e # here\n    echo "# no"\n'
+    script = '#!/bin/sh\n# why\n\nset -e # here\n    # and\n    echo "# no" "a # b"\n'
+    assert host_files.bare(script) == '#!/bin/sh\nset -e # here\n    echo "# no" "a # b"\n'
+    assert host_files.bare_script(script) == '#!/bin/sh\nset -e\n    echo "# no" "a # b"\n'
     module = '#!/usr/bin/env python3\n"""What.\n\nAnd "more".\n"""\n\nA = """kept"""\ndef f():\n'
     module += '    """Does."""\n    return 1\n'
     assert host_files.bare(module) == '#!/usr/bin/env python3\nA = """kept"""\ndef f():\n    return 1\n'
     for name in ("watch.py", "spot.py", "confine.py"):
         source = (files("infra.onhost") / name).read_text()
-        assert docless(host_files.bare(source)) == docless(source)
+        assert docless(host_files.bare_script(source)) == docless(source)
+
+
+@pytest.mark.parametrize("name", ["extend.sh", "join.sh", "lock.sh", "phase.sh", "prepare.sh"])
+def test_the_shell_reads_a_bare_script_as_the_whole_one(name: str) -> None:
+    source = (files("infra.onhost") / name).read_text()
+    bare = host_files.bare_script(source)
+    assert as_the_shell_reads(bare) == as_the_shell_reads(source)
+    # Every comment goes: one that holds a quote would stay, and take room.
+    assert [line for line in bare.splitlines()[1:] if " # " in line or line.startswith("#")] == []
+
+
+def as_the_shell_reads(script: str) -> str:
+    """A script as the body of a function that the shell prints: without comments, its lines broken one way."""
+    command = ["bash", "-c", f"whole() {{\n{script}\n}}; declare -f whole"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def docless(source: str) -> str:

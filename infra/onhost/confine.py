@@ -11,6 +11,7 @@ import errno
 import os
 import struct
 import sys
+from collections.abc import Callable
 
 NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
 # Numbers of system calls; Landlock's are the same on every architecture.
@@ -22,35 +23,33 @@ SCOPES_SINCE = 6
 RULESET = struct.pack("=QQQ", 0, 0, 1 | 2)
 NETLINK, ROUTE, RDMA = 16, 0, 20
 LIBC = ctypes.CDLL(None, use_errno=True)
+LACKING = "this Linux lacks Landlock of 6.12 or newer"
+OPEN = "abstract sockets of other programs are open to the server"
 
 
 def main() -> None:
     """Keep this process and all that come of it, then become the command. Raises OSError where Linux refuses."""
-    prctl(NO_NEW_PRIVS, 1, 0, 0, 0)
+    asked(LIBC.prctl, NO_NEW_PRIVS, 1, 0, 0, 0)
     close_netlink(SOCKET[os.uname().machine])
     if version() < SCOPES_SINCE:
-        lacking = "this Linux lacks Landlock of 6.12 or newer"
-        print(
-            f"corral: {lacking}: abstract sockets of other programs are open to the server", file=sys.stderr
-        )
+        print(f"corral: {LACKING}: {OPEN}", file=sys.stderr, flush=True)
     else:
         close_scopes()
-    sys.stderr.flush()
     os.execv(sys.argv[1], sys.argv[1:])
 
 
 def version() -> int:
     """Which Landlock this kernel has; 0 where it has none, or it is off."""
     try:
-        return call(CREATE_RULESET, None, 0, ASK_VERSION)
+        return asked(LIBC.syscall, CREATE_RULESET, None, 0, ASK_VERSION)
     except OSError:
         return 0
 
 
 def close_scopes() -> None:
     """No abstract socket and no process but those that come of this one. Raises OSError."""
-    ruleset = call(CREATE_RULESET, RULESET, len(RULESET), 0)
-    call(RESTRICT_SELF, ruleset, 0)
+    ruleset = asked(LIBC.syscall, CREATE_RULESET, RULESET, len(RULESET), 0)
+    asked(LIBC.syscall, RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 
 
@@ -69,26 +68,13 @@ def close_netlink(socket: int) -> None:
         (end, 0, 0, 0x7FFF0000),  # as it was
     )
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
-    prctl(SECCOMP, FILTER, struct.pack("@HP", len(steps), ctypes.addressof(program)))
+    asked(LIBC.prctl, SECCOMP, FILTER, struct.pack("@HP", len(steps), ctypes.addressof(program)))
 
 
-def prctl(option: int, *arguments: "int | bytes") -> None:
-    """Change what this process may do. Raises OSError."""
-    judged(LIBC.prctl(option, *map(word, arguments)))
-
-
-def call(number: int, *arguments: "int | bytes | None") -> int:
-    """One system call. Raises OSError."""
-    return judged(LIBC.syscall(word(number), *map(word, arguments)))
-
-
-def word(argument: "int | bytes | None") -> "ctypes.c_long | bytes | None":
-    """An argument of the kernel's, as wide as it reads it."""
-    return ctypes.c_long(argument) if isinstance(argument, int) else argument
-
-
-def judged(answer: int) -> int:
-    """The kernel's answer. Raises OSError where that is a refusal."""
+def asked(call: Callable[..., int], *words: "int | bytes | None") -> int:
+    """What the kernel answers to a call. Raises OSError where that is a refusal."""
+    # Numbers as wide as it reads them.
+    answer = call(*[ctypes.c_long(word) if isinstance(word, int) else word for word in words])
     if answer < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return answer

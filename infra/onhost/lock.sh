@@ -10,7 +10,7 @@ unit=corral-$name.service
 table=corral-$name
 loaded="$root/loaded.nft" # not in /run, of which the unit has its own
 
-ask() { # what systemd knows: the number of this start's user, none where it has none of its own, and of its process
+ask() { # what systemd knows: the number of the user of this start, none where it has none of its own, and of its process
     uid=none pid=0 state=
     while IFS='=' read -r property value; do
         case $property=$value in
@@ -77,7 +77,7 @@ end_all() { # end what the server left running; fails where it multiplies faster
     return 1
 }
 
-refuse() { # told where the log, `corral status` and the cloud's console output show it
+refuse() { # told where the log, `corral status` and the console output of the cloud show it
     "$root/bin/phase" "failed: start: $*" || true
     echo "corral: $*, so the server is not started" >&2
     exit 1
@@ -92,7 +92,7 @@ on)
     ask
     [ "$uid" != none ] || refuse "the server has no user of its own"
     end_all || refuse "an earlier server cannot be ended"
-    nft delete table inet "$table" 2>/dev/null || true # an earlier start's is none of this one
+    nft delete table inet "$table" 2>/dev/null || true # that of an earlier start is none of this one
     load || refuse "the egress lock cannot be loaded"
     case $(cat "$root/phase" 2>/dev/null) in "failed: start:"* | "failed: lock:"*) "$root/bin/phase" prepared ;; esac # what failed is mended
     ;;

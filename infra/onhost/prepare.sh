@@ -40,7 +40,7 @@ unpacked_engine() { # a packed engine brings every package: no pip, no network
     [[ $archive != - || -e $1/.whole ]] || { echo "the engine came in short" >&2; return 1; }
 }
 
-packages() { # install the first, which is missing, and the others; a host that is somebody's gets none
+packages() { # install the first, which is missing, and the others; a host of somebody gets none
     [[ $RENTED == yes ]] || { echo "$1 is missing: apt-get install $1" >&2; return 1; }
     apt-get update -q
     DEBIAN_FRONTEND=noninteractive apt-get install -qy "$@"

@@ -11,8 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -90,41 +88,33 @@ def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
 def activity(metrics: str, unit: str, root: Path) -> str:
     """What the server has done so far, as a text that changes when it does something; `busy` when it is at work."""
     try:
-        with no_longer_than(PATIENCE_S):
-            return work_done(said_at(metrics))
+        return work_done(said_at(metrics))
     except (OSError, HTTPException, ValueError):
         return hopeless(unit, root) or "busy"
-
-
-@contextmanager
-def no_longer_than(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in what takes longer, a byte at a time or not."""
-
-    def too_late(*_: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def said_at(url: str) -> str:
     """What is said there and nowhere else: no proxy is asked, no redirect followed, by which root would carry data."""
     place = urlsplit(url)
     connection = HTTPConnection(place.hostname or "", place.port, timeout=PATIENCE_S)
+    # The connection's own patience is for one byte; this is for all of them.
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE_S)
     try:
         connection.request("GET", place.path)
         answer = connection.getresponse()
         text = answer.read(MOST_BYTES + 1)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         connection.close()
     if answer.status != 200 or len(text) > MOST_BYTES:
         raise ValueError("no metrics")
     return text.decode()
+
+
+def too_late(*_: object) -> None:
+    """Raise TimeoutError."""
+    raise TimeoutError
 
 
 def hopeless(unit: str, root: Path) -> str:
