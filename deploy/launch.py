@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from deploy.line import refuse_another_place
+from deploy.provision_request import tell_of_others
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import PreparesToServe
 from deploy.targets.choose import place_called, place_of
@@ -37,7 +38,9 @@ def deployment_of(what: str, name: str | None = None, port: int | None = None) -
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
             )
         return with_port(deployments.load(what), port)
-    here, _ = place_called(default()).wished(deployment_for(Plan.read(Path(what)), default(), name), None)
+    plan = Plan.read(Path(what))
+    here, _ = place_called(default()).wished(deployment_for(plan, default(), name), None)
+    tell_of_others(plan)
     return with_port(here, port)
 
 

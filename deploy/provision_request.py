@@ -18,6 +18,7 @@ from infra.asked import either
 from infra.errors import UsageError
 from infra.printable import sentence
 from infra.say import is_somebody_there, progress
+from serving.sizing.carried import one_of
 from serving.sizing.plan import Plan
 
 
@@ -39,11 +40,19 @@ def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
     """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
     of_place = wishes.of(where.target)
     place = place_called(where.target)
-    planned = deployment_for(Plan.read(plan), where.target, where.name)
+    read = Plan.read(plan)
+    planned = deployment_for(read, where.target, where.name)
+    tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)
     if isinstance(place, SendsFiles):
         place.check_files(deployment, plan.parent)
     return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
+
+
+def tell_of_others(plan: Plan) -> None:
+    """Say how many servers beside it the plan counts on: no verb starts more than one."""
+    if plan.carried and (words := one_of(plan.carried)):
+        progress(sentence(words))
 
 
 def approval(yes: bool) -> Approve:

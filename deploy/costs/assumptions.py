@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from deploy.costs import knobs
+from deploy.costs.carried_plan import machines_of, mtok_of
 from deploy.costs.claude_prices import price_list
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
@@ -22,6 +23,7 @@ RATES = {
     "usd_per_kwh": "power_kw",
 }
 OWNED = ("life_years", "residual_fraction", "power_kw", "hosting_usd_per_month")
+OF_CAPACITY = "the plan, from corral capacity"
 NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, thinking tokens, rate limits"
 
 
@@ -32,25 +34,36 @@ def assumptions_of(
     speed, values, price, own = ours
     return (
         price.assumption(),
-        utilisation(values, question, own),
+        utilisation(plan, values, question, own),
         token_ratio(chosen),
         *speed_lines(plan, speed),
-        *(knobs.assumption(name, values, question.knobs) for name in counted(values, price)),
+        *(knob(plan, name, values, question) for name in counted(values, price)),
         *claude_lines(question),
     )
 
 
-def utilisation(values: Knobs, question: Question, own: SelfHosted) -> Assumption:
+def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) -> Assumption:
     """How busy the machine is: said, or made of a volume."""
-    if question.mtok_per_month is None:
+    mtok = mtok_of(plan, question)
+    if mtok is None:
         return knobs.assumption("utilisation", values, question.knobs)
     return Assumption(
         name="utilisation",
-        means=f"{question.mtok_per_month:,f} M tokens a month over what the machine could serve",
+        means=f"{mtok:,f} M tokens a month over what the machine could serve",
         value=percent(own.utilisation),
         whose="yours",
-        source="--mtok-per-month",
+        source="--mtok-per-month" if question.mtok_per_month is not None else OF_CAPACITY,
     )
+
+
+def knob(plan: Plan, name: str, values: Knobs, question: Question) -> Assumption:
+    """A knob, which the plan may have set."""
+    said = knobs.assumption(name, values, question.knobs)
+    if name in question.knobs or name not in machines_of(plan):
+        return said
+    assert plan.carried is not None
+    peak = f"{plan.carried.traffic.peak_requests_per_s:.3g} requests/s at peak"
+    return said.model_copy(update={"whose": "modelled", "source": f"{OF_CAPACITY} for {peak}"})
 
 
 def token_ratio(chosen: ClaudeSide) -> Assumption:

@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
+from deploy.costs.carried_plan import machines_of, mtok_of, short
 from deploy.costs.claude_prices import claude
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
@@ -33,9 +34,9 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
     if probe:
         check_probed(plan, probe.model)
     speed = speed_of(plan, probe, question.allow_invalid)
-    values = knobs(question.knobs)
+    values = knobs(machines_of(plan) | question.knobs)
     price = machine_price(plan, question.price_per_hour, question.capex_usd)
-    ours = our_side(speed, values, price, question.mtok_per_month)
+    ours = our_side(speed, values, price, mtok_of(plan, question))
     sides = tuple(claude_side(claude(name), ours, question, on) for name in models_of(question))
     chosen = cheapest(sides)
     others = hosted_sides(plan, speed, on)
@@ -43,7 +44,7 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         made_on=on,
         model=plan.model,
         precision=plan.precision,
-        machine=plan.machine.name,
+        machine=machine_of(plan),
         speed=speed,
         knobs=values,
         self_hosted=ours.figures,
@@ -63,12 +64,19 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         hybrid=hybrids(ours.figures, sides, question),
         sensitivity=swings(ours, chosen),
         warnings=(
+            *filter(None, (short(plan),)),
             *doubts(plan, probe, chosen.token_ratio),
             *price.doubts(on),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
         assumptions=assumptions_of(plan, ours, question, chosen),
     )
+
+
+def machine_of(plan: Plan) -> str:
+    """What is compared: the plan's machine, or all of unequal ones."""
+    unequal = plan.carried is not None and len(plan.carried.machines) > 1
+    return str(plan.carried) if unequal else plan.machine.name
 
 
 def models_of(question: Question) -> tuple[str, ...]:

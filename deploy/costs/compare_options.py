@@ -13,6 +13,9 @@ from infra.asked import Flag, either
 from infra.errors import UsageError
 from serving.sizing.size_options import PlanOption
 
+# The bounds are of typing errors: nobody has such a traffic.
+LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
+
 
 class Compared(PlanOption):
     """What is compared, and where the comparison is kept."""
@@ -32,7 +35,7 @@ class Question(KnobOptions, SlowerOrHere):
     claude_models: Annotated[tuple[str, ...], Flag("--claude-model")] = ()
     """Good enough for the work; repeatable. The cheapest decides."""
     mtok_per_month: Annotated[
-        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.000001"), le=10**9, examples=[500])
+        Decimal | None, Flag(kind=float), Field(ge=LEAST_MTOK, le=MOST_MTOK, examples=[500])
     ] = None
     """Instead of --utilisation: millions of tokens a month, in and out, as Llama 4 counts them."""
     price_per_hour: Annotated[

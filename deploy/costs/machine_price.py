@@ -50,6 +50,8 @@ def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal
         return MachinePrice(capex_usd=capex_usd, whose="yours", source="--capex-usd")
     if price_per_hour is not None:
         return MachinePrice(usd_per_hour=price_per_hour, whose="yours", source="--price-per-hour")
+    if (told := told_price(plan)) is not None:
+        return MachinePrice(usd_per_hour=told, whose="yours", source="the plan: said to corral capacity")
     if plan.price is None:
         raise UsageError(
             f"Nobody said what {plan.machine.name} costs.",
@@ -60,4 +62,15 @@ def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal
     source = f"{price.purchase} in {price.region}; {price.source}"
     return MachinePrice(
         usd_per_hour=price.usd_per_hour, whose="list price", source=source, checked_on=price.checked_on
+    )
+
+
+def told_price(plan: Plan) -> Decimal | None:
+    """What a machine of the plan's costs an hour on average, where the user said it of each."""
+    machines = plan.carried.machines if plan.carried else ()
+    dear = [each.count * each.usd_per_hour for each in machines if each.usd_per_hour is not None]
+    return (
+        sum(dear, Decimal(0)) / sum(each.count for each in machines)
+        if dear and len(dear) == len(machines)
+        else None
     )

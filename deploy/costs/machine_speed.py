@@ -12,7 +12,29 @@ CI_KEY = "steady.output_tokens_per_s"
 
 
 def speed_of(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Speed:
-    """The measured speed, else the planner's. Raises ProbeInvalid for a run that must not be used."""
+    """The measured speed, else the planner's, of one machine. Raises ProbeInvalid for a run that must not be used."""
+    return of_machine(plan, of_server(plan, probe, allow_invalid))
+
+
+def of_machine(plan: Plan, speed: Speed) -> Speed:
+    """The speed of a machine with several of the plan's servers on it; on average, where its machines are unequal."""
+    carried = plan.carried
+    if carried is None or carried.times == 1:
+        return speed
+    times = Decimal(repr(carried.times))
+    each = "a machine" if len(carried.machines) == 1 else f"a machine, the mean of {carried}"
+    return speed.model_copy(
+        update={
+            "output_tokens_per_s": rounded(times * speed.output_tokens_per_s),
+            "output_tokens_per_s_low": rounded(times * speed.output_tokens_per_s_low),
+            "output_tokens_per_s_high": rounded(times * speed.output_tokens_per_s_high),
+            "how": f"{speed.how}; {carried.times:.3g} such servers {each}",
+        }
+    )
+
+
+def of_server(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Speed:
+    """The speed of the one server that is planned."""
     if probe is None:
         return modelled(plan)
     if not probe.valid and not allow_invalid:

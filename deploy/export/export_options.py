@@ -15,6 +15,7 @@ from deploy.targets.wishes import NameOptions, asked_for
 from infra.asked import Flag, either, flag_names
 from infra.errors import UsageError
 from infra.say import progress
+from serving.sizing.carried import one_of
 from serving.sizing.plan import Plan
 from serving.vllm import versions as vllm_versions
 
@@ -84,6 +85,8 @@ def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
     """What is to be rendered. Raises UsageError or DocumentError; asks nobody."""
     plan = Plan.read(plan_file)
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
+    if plan.carried and plan.carried.servers != options.replicas:
+        progress(one_of(plan.carried) or "The plan is of one server.")
     return Ask(
         plan=plan,
         name=deployments.checked_name(

@@ -10,9 +10,10 @@ from infra.errors import UsageError
 from infra.hardware import Machine
 from serving.model.models import model
 from serving.sizing import owned_fleet
-from serving.sizing.capacity import Capacity, Choice, Notch, Question, label
+from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_tail import can_be_simulated, simulated
+from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
 from serving.sizing.size import plan
@@ -33,7 +34,7 @@ def capacity(question: Question) -> Capacity:
         traffic=question.traffic,
         promise=question.promise,
         choices=choices,
-        plan=replica_plan(question, best) if best else None,
+        plan=replica_plan(question, best, carried_by(question, (best,), best)) if best else None,
         notches=tuple(notches(question, best)) if best else (),
     )
 
@@ -65,7 +66,9 @@ def of_fleet(question: Question) -> Capacity:
         traffic=question.traffic,
         promise=question.promise,
         choices=choices,
-        plan=replica_plan(question, best) if best.feasible else None,
+        plan=replica_plan(question, best, carried_by(question, choices, best, fleet))
+        if best.feasible
+        else None,
         fleet=fleet,
     )
 
@@ -184,8 +187,31 @@ def machine_choices(question: Question, subject: SizedModel, whole: Machine) -> 
     yield from working or choices[-1:]
 
 
-def replica_plan(question: Question, choice: Choice) -> Plan | None:
-    """The plan that serves one replica of a choice at its concurrency."""
+def carried_by(
+    question: Question, choices: Iterable[Choice], planned: Choice, fleet: Fleet | None = None
+) -> Carried:
+    """The traffic, and the machines of those choices, measured by the replica that is planned."""
+    said = {owned.machine: owned.usd_per_hour for owned in question.have}
+    return Carried(
+        traffic=question.traffic,
+        machines=tuple(
+            Machines(
+                name=choice.machine,
+                count=choice.machines,
+                servers=choice.replicas_per_machine,
+                times=choice.replicas_per_machine * choice.requests_per_s / planned.requests_per_s,
+                usd_per_hour=question.usd_per_hour or said.get(choice.machine),
+            )
+            for choice in choices
+            if choice.machines
+        ),
+        spare_machines=question.promise.spare_machines,
+        missing_requests_per_s=fleet.missing_requests_per_s if fleet else 0.0,
+    )
+
+
+def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:
+    """The plan that serves one replica of a choice at its concurrency, with what it is a part of."""
     promised = question.promise.tpot_s is not None or question.promise.ttft_s is not None
     options = options_of(question).model_copy(
         update={
@@ -195,7 +221,8 @@ def replica_plan(question: Question, choice: Choice) -> Plan | None:
             "max_num_seqs": choice.concurrency if promised else None,
         }
     )
-    return plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
+    planned = plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
+    return planned.model_copy(update={"carried": carried})
 
 
 def notches(question: Question, best: Choice) -> Iterator[Notch]:

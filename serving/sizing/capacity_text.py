@@ -57,8 +57,7 @@ def asked(answer: Capacity) -> str:
     traffic = answer.traffic
     return (
         f"{answer.model}: {rate(traffic.requests_per_s)} requests/s, {rate(traffic.peak_requests_per_s)} at peak, "
-        f"{traffic.input_tokens} tokens in, {traffic.output_tokens} out "
-        f"({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise)}"
+        f"{traffic.lengths} ({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise)}"
     )
 
 

@@ -9,6 +9,7 @@ from infra.errors import UsageError
 from infra.money import Usd, reckonable
 from infra.record import Document, Line, Record
 from serving.model.memory import Term
+from serving.sizing.carried import Carried
 from serving.vllm.serve_options import Count, Ranks, ServeOptions
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -149,6 +150,8 @@ class Plan(Document):
     """Beyond it more requests at once bring little, or only wait."""
     weights_bytes: int = Field(default=0, ge=0)
     """The whole checkpoint: what is downloaded and kept on disk."""
+    carried: Carried | None = Field(default=None, exclude_if=lambda value: value is None)
+    """The traffic it was planned for, and all machines that carry that; absent where the plan is of one server."""
 
 
 def check_probed(plan: Plan, model: str) -> None:

@@ -4,12 +4,12 @@ from decimal import Decimal
 from math import ceil
 from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
 from infra.record import Record
-from serving.probe.lengths import AskedLengths, Lengths
+from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
 from serving.sizing.size_options import LONGEST, EngineOptions, PrecisionOptions, PriceOptions
 
@@ -19,13 +19,25 @@ CONTEXT_STEP = 1024
 MOST = 10**15
 
 
+def countable(lengths: Lengths) -> Lengths:
+    """The lengths, where they are some. Raises ValueError for what a document alone can say."""
+    if lengths.low < 1 or lengths.high < 0 or lengths.largest > MOST_TOKENS:
+        raise ValueError(f"lengths are 1 to {MOST_TOKENS:,} tokens")
+    if lengths.form == "uniform" and lengths.high < lengths.low:
+        raise ValueError("the smaller length comes first")
+    return lengths
+
+
+SomeLengths = Annotated[Lengths, AfterValidator(countable)]
+
+
 class Traffic(Record):
     """Requests a second on average, how much more at peak, and how long they are."""
 
-    requests_per_s: float
-    peak_factor: float
-    input_tokens: Lengths
-    output_tokens: Lengths
+    requests_per_s: Annotated[float, Field(gt=0, le=MOST)]
+    peak_factor: Annotated[float, Field(ge=1, le=MOST)]
+    input_tokens: SomeLengths
+    output_tokens: SomeLengths
 
     @property
     def peak_requests_per_s(self) -> float:
@@ -41,6 +53,11 @@ class Traffic(Record):
     def mean_output(self) -> int:
         """Tokens of an average answer."""
         return mean(self.output_tokens)
+
+    @property
+    def lengths(self) -> str:
+        """What its requests are, in words."""
+        return f"{self.input_tokens} tokens in, {self.output_tokens} out"
 
     @property
     def longest(self) -> int:

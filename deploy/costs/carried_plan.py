@@ -1,0 +1,41 @@
+"""PURE: what a plan from `corral capacity` brings to a comparison: its machines' number, and its tokens a month."""
+
+from decimal import Decimal
+
+from deploy.costs.compare_options import LEAST_MTOK, MOST_MTOK, Question
+from infra.errors import UsageError
+from infra.money import rounded
+from serving.sizing.plan import Plan
+
+
+def machines_of(plan: Plan) -> dict[str, Decimal]:
+    """The knob that the plan sets."""
+    return {"replicas": Decimal(plan.carried.count)} if plan.carried else {}
+
+
+def mtok_of(plan: Plan, question: Question) -> Decimal | None:
+    """Millions of tokens a month: the user's, else the plan's; None where a utilisation says it.
+
+    Raises UsageError for a traffic that nobody has.
+    """
+    if question.mtok_per_month is not None or question.utilisation is not None or plan.carried is None:
+        return question.mtok_per_month
+    mtok = rounded(Decimal(repr(plan.carried.traffic.tokens_per_month)) / 1_000_000)
+    if not LEAST_MTOK <= mtok <= MOST_MTOK:
+        raise UsageError(
+            f"The plan's traffic is {mtok:.3g} million tokens a month, which is not between {LEAST_MTOK} "
+            f"and {MOST_MTOK:,}.",
+            "Say how much there is: --mtok-per-month 500",
+        )
+    return mtok
+
+
+def short(plan: Plan) -> str:
+    """That the plan's machines do not carry its peak; empty where they do."""
+    if plan.carried is None or not plan.carried.missing_requests_per_s:
+        return ""
+    traffic = plan.carried.traffic
+    return (
+        f"NOT ENOUGH: of {traffic.peak_requests_per_s:.3g} requests/s at peak the plan's machines, {plan.carried}, "
+        f"do not carry {plan.carried.missing_requests_per_s:.3g}."
+    )

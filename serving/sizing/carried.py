@@ -1,0 +1,65 @@
+"""PURE: the traffic that a planned server is to carry, and the machines it takes beside it: what a plan hands on."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from infra.money import Usd, reckonable
+from infra.record import Line, Record
+from serving.sizing.traffic import Traffic
+
+MOST = 10_000
+Number = Annotated[int, Field(ge=1, le=MOST, strict=True)]
+Times = Annotated[float, Field(gt=0), AfterValidator(reckonable)]
+
+
+class Machines(Record):
+    """So many machines of one kind."""
+
+    name: Line
+    count: Number
+    servers: Number
+    """Replicas on each."""
+    times: Times
+    """What one of them carries, over what the planned replica carries."""
+    usd_per_hour: Annotated[Usd, Field(ge=0), AfterValidator(reckonable)] | None = None
+    """Of each, where the user said it."""
+
+
+class Carried(Record):
+    """A traffic, and the machines that carry it together, the spare ones included."""
+
+    traffic: Traffic
+    machines: tuple[Machines, ...] = Field(min_length=1)
+    spare_machines: int = Field(default=0, ge=0, le=MOST)
+    missing_requests_per_s: Annotated[float, Field(ge=0), AfterValidator(reckonable)] = 0.0
+    """Of the peak, where machines that are there do not carry all of it."""
+
+    @property
+    def count(self) -> int:
+        """All machines."""
+        return sum(each.count for each in self.machines)
+
+    @property
+    def servers(self) -> int:
+        """All replicas."""
+        return sum(each.count * each.servers for each in self.machines)
+
+    @property
+    def times(self) -> float:
+        """What one machine carries on average, over what the planned replica carries."""
+        return sum(each.count * each.times for each in self.machines) / self.count
+
+    def __str__(self) -> str:
+        """The machines as they are counted."""
+        return " + ".join(f"{each.count}x {each.name}" for each in self.machines)
+
+
+def one_of(carried: Carried) -> str:
+    """That a plan is one server of several, for who starts it; empty where it is the only one."""
+    if carried.servers == 1:
+        return ""
+    equal = "equal " if len(carried.machines) == 1 else ""
+    spare = f", {carried.spare_machines} spare" if carried.spare_machines else ""
+    peak = f"{carried.traffic.peak_requests_per_s:.3g} requests/s at peak"
+    return f"This is one of {carried.servers:,} {equal}servers that the plan counts on: {carried}{spare}, for {peak}."
