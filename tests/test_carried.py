@@ -131,7 +131,7 @@ def test_a_fleet_of_unequal_machines_costs_what_all_of_them_do(six: Path) -> Non
         compared(part)
 
 
-ONE_OF_SIX = "This is one of 6 equal servers that the plan counts on: 6x g7e.2xlarge, 1 spare, for 4 requests/s at peak.\n"
+ONE_OF_SIX = "This is one of 6 equal servers that the plan counts on: 6x g7e.2xlarge, 1 spare, for 4 requests/s at peak"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from infra.money import Usd
 from infra.record import Document, Record
 from serving.sizing.owned import Owned
@@ -30,6 +32,16 @@ class Question(Record):
     vllm_version: str | None = None
 
 
+class ClassTail(Record):
+    """The same of the requests of one class."""
+
+    name: str
+    requests: int
+    ttft_s: float
+    tpot_s: float
+    longest_pause_s: float
+
+
 class Tail(Record):
     """What so many of a hundred requests do not exceed at the planned peak, simulated request by request."""
 
@@ -40,6 +52,8 @@ class Tail(Record):
     tpot_s: float
     longest_pause_s: float
     """Between two tokens of one answer, while prompts of others are prefilled."""
+    classes: tuple[ClassTail, ...] = Field(default=(), exclude_if=lambda classes: not classes)
+    """Of each class of the traffic, where it has some: the promise is kept to each."""
 
 
 class AtWorst(Record):

@@ -109,18 +109,18 @@ def machines_for(question: Question, requests_per_s_each: float) -> int:
 def broken_promise(
     predictor: Predictor, promise: Promise, traffic: Traffic, concurrency: int, at_worst: bool = False
 ) -> str | None:
-    """What of the promise that concurrency breaks, with the numbers; `at_worst` as slow as the band allows.
-
-    An answer of one token has no time between tokens.
-    """
+    """What of the promise that concurrency breaks, with the numbers; `at_worst` as slow as the band allows."""
     speed = predictor.at(concurrency)
     slower = speed.band if at_worst else 1.0
     tpot = speed.tpot_s * slower
-    if promise.tpot_s is not None and traffic.mean_output > 1 and tpot > promise.tpot_s:
-        return f"TPOT {tpot * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
-    first = predictor.first_token_s(traffic.input_tokens.largest, speed.tpot_s) * slower
-    if promise.ttft_s is not None and first > promise.ttft_s:
-        return f"TTFT {first:.2f} s for {traffic.input_tokens.largest:,} tokens, promised {promise.ttft_s:g}"
+    for part in traffic.parts:
+        (ttft_s, tpot_s), whose = promise.to(part), f"{part.name}: " if part.name else ""
+        if tpot_s is not None and tpot > tpot_s:
+            return f"{whose}TPOT {tpot * 1000:.1f} ms, promised {tpot_s * 1000:g}"
+        longest = part.input_tokens.largest
+        first = predictor.first_token_s(longest, speed.tpot_s) * slower
+        if ttft_s is not None and first > ttft_s:
+            return f"{whose}TTFT {first:.2f} s for {longest:,} tokens, promised {ttft_s:g}"
     return None
 
 

@@ -212,7 +212,7 @@ def carried_by(
 
 def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:
     """The plan that serves one replica of a choice at its concurrency, with what it is a part of."""
-    promised = question.promise.tpot_s is not None or question.promise.ttft_s is not None
+    promised = question.promise.is_made_to(question.traffic)
     options = options_of(question).model_copy(
         update={
             "concurrency": choice.concurrency,

@@ -1,18 +1,25 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
+from collections.abc import Sequence
+from math import ceil
+from random import Random
+
 from infra.catalog import machine
 from infra.hardware import Machine
 from serving.model.throughput import asked_s
-from serving.sizing.batching import arriving, percentile, served
-from serving.sizing.capacity import Choice, Question, Tail
+from serving.sizing.batching import Request, Served, arriving, percentile, served
+from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
-from serving.sizing.predict import Predictor, room
+from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
+from serving.sizing.traffic_class import mean
 
 SIMULATED = 2000
+MOST_SIMULATED = 10_000
+LEAST_OF_A_CLASS = 200
 SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
 
@@ -72,11 +79,15 @@ def on(question: Question, choice: Choice, machines: int, tail: Tail) -> Choice:
 
 
 def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
-    """What of the promise the tail breaks, with the numbers."""
-    if promise.tpot_s is not None and traffic.mean_output > 1 and tail.tpot_s > promise.tpot_s:
-        return f"p{tail.percentile:g} TPOT {tail.tpot_s * 1000:.1f} ms, promised {promise.tpot_s * 1000:g}"
-    if promise.ttft_s is not None and tail.ttft_s > promise.ttft_s:
-        return f"p{tail.percentile:g} TTFT {tail.ttft_s:.2f} s, promised {promise.ttft_s:g}"
+    """What of the promise the tail breaks, with the numbers; of several classes each by its own requests."""
+    tails: Sequence[Tail | ClassTail] = tail.classes or (tail,)
+    for part, of_part in zip(traffic.parts, tails, strict=True):
+        (ttft_s, tpot_s), whose = promise.to(part), f"{part.name}: " if part.name else ""
+        if tpot_s is not None and of_part.tpot_s > tpot_s:
+            told = f"TPOT {of_part.tpot_s * 1000:.1f} ms, promised {tpot_s * 1000:g}"
+            return f"{whose}p{tail.percentile:g} {told}"
+        if ttft_s is not None and of_part.ttft_s > ttft_s:
+            return f"{whose}p{tail.percentile:g} TTFT {of_part.ttft_s:.2f} s, promised {ttft_s:g}"
     return None
 
 
@@ -87,34 +98,61 @@ class Replica:
         self.question, self.choice = question, choice
         case = case_of(question, choice, machine(choice.machine))
         outcome: Outcome = best_outcome(case)
-        self.steps = Predictor(case, outcome).steps()
+        self.steps = Predictor(case, outcome).steps(mixture(question.traffic))
         self.room = room(outcome, case.options, choice.concurrency)
 
     def tail(self, machines: int) -> Tail:
         """What so many machines make of the peak."""
         traffic, promise = self.question.traffic, self.question.promise
         replicas = (machines - promise.spare_machines) * self.choice.replicas_per_machine
-        requests = arriving(
-            traffic.peak_requests_per_s / replicas,
-            SIMULATED,
-            traffic.input_tokens,
-            traffic.output_tokens,
-            SEED,
-        )
-        counted = served(requests, self.steps, self.room)[SIMULATED // 10 :]
-        ttft, tpot, pause = (
-            percentile([each[index] for each in counted], promise.percentile) for index in range(3)
-        )
+        rate = traffic.peak_requests_per_s / replicas
+        requests, whose = stream(traffic, rate)
+        warm = len(requests) // 10
+        counted = list(zip(whose, served(requests, self.steps, self.room), strict=True))[warm:]
+        every = slow([waited for _, waited in counted], promise.percentile)
         return Tail(
             percentile=promise.percentile,
-            requests=SIMULATED,
-            ttft_s=round(ttft + asked_s(), 4),
-            tpot_s=round(tpot, 5),
-            longest_pause_s=round(pause, 4),
+            requests=len(requests),
+            classes=tuple(
+                ClassTail(name=part.name, requests=len(own), **slow(own, promise.percentile))
+                for index, part in enumerate(traffic.classes)
+                if (own := [waited for which, waited in counted if which == index])
+            ),
+            **every,
         )
+
+
+def slow(counted: Sequence[Served], percent: float) -> dict[str, float]:
+    """What so many of a hundred do not exceed."""
+    ttft, tpot, pause = (percentile([each[index] for each in counted], percent) for index in range(3))
+    return {
+        "ttft_s": round(ttft + asked_s(), 4),
+        "tpot_s": round(tpot, 5),
+        "longest_pause_s": round(pause, 4),
+    }
+
+
+def stream(traffic: Traffic, rate_per_s: float) -> tuple[list[Request], list[int]]:
+    """The requests of a Poisson stream, and of which class each is. The same for the same traffic."""
+    if not traffic.classes:
+        lengths = traffic.input_tokens, traffic.output_tokens
+        return arriving(rate_per_s, SIMULATED, *lengths, SEED), [0] * SIMULATED
+    rarest = min(part.share for part in traffic.classes)
+    count = min(MOST_SIMULATED, max(SIMULATED, ceil(LEAST_OF_A_CLASS / rarest)))
+    dice, at_s, requests = Random(SEED), 0.0, []
+    whose = dice.choices(range(len(traffic.classes)), [part.share for part in traffic.classes], k=count)
+    for which in whose:
+        part, at_s = traffic.classes[which], at_s + dice.expovariate(rate_per_s)
+        requests.append(Request(at_s, part.input_tokens.draw(dice), part.output_tokens.draw(dice)))
+    return requests, whose
 
 
 def case_of(question: Question, choice: Choice, whole: Machine) -> Case:
     """One replica of a choice, as it is planned."""
     cut = whole.model_copy(update={"gpus_per_host": choice.tensor})
     return Case(named(question.model, choice.precision), cut, options_of(question))
+
+
+def mixture(traffic: Traffic) -> list[Mixed]:
+    """Its classes as the steps of a server have them; none where all requests are of one."""
+    return [Mixed(part.share, mean(part.input_tokens), mean(part.output_tokens)) for part in traffic.classes]

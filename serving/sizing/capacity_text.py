@@ -10,11 +10,11 @@ from infra.catalog import machine
 from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from serving.model import gpu_support
-from serving.sizing.capacity import Capacity, Choice, Fleet, label
+from serving.sizing.capacity import Capacity, Choice, ClassTail, Fleet, Tail, label
 from serving.sizing.plan_explained import explained
 from serving.sizing.plan_text import up
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise
+from serving.sizing.traffic import Promise, Traffic
 
 SHOWN = 12
 
@@ -57,7 +57,7 @@ def asked(answer: Capacity) -> str:
     traffic = answer.traffic
     return (
         f"{answer.model}: {rate(traffic.requests_per_s)} requests/s, {rate(traffic.peak_requests_per_s)} at peak, "
-        f"{traffic.lengths} ({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise)}"
+        f"{traffic.lengths} ({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise, traffic)}"
     )
 
 
@@ -66,14 +66,19 @@ def rate(per_s: float) -> str:
     return f"{per_s:,.0f}" if per_s >= 100 else f"{per_s:.3g}"
 
 
-def promised(promise: Promise) -> str:
-    """The promise in words."""
-    promises = [
-        f"TTFT {promise.ttft_s:g} s" if promise.ttft_s else "",
-        f"TPOT {promise.tpot_s * 1000:g} ms" if promise.tpot_s else "",
-        f"{promise.spare_machines} spare" if promise.spare_machines else "",
-    ]
-    return "; promised: " + ", ".join(word for word in promises if word) if any(promises) else ""
+def promised(promise: Promise, traffic: Traffic) -> str:
+    """The promise in words, and that of each class which has its own."""
+    spare = f"{promise.spare_machines} spare" if promise.spare_machines else ""
+    to_all = ", ".join(filter(None, (latencies(promise.ttft_s, promise.tpot_s), spare)))
+    own = [(part.name, latencies(part.ttft_s, part.tpot_s)) for part in traffic.classes]
+    promises = [*filter(None, [to_all]), *(f"to {name} {words}" for name, words in own if words)]
+    return "; promised: " + "; ".join(promises) if promises else ""
+
+
+def latencies(ttft_s: float | None, tpot_s: float | None) -> str:
+    """Those of the two that are promised."""
+    ttft, tpot = f"TTFT {ttft_s or 0:g} s", f"TPOT {(tpot_s or 0) * 1000:g} ms"
+    return ", ".join([*([ttft] if ttft_s else []), *([tpot] if tpot_s else [])])
 
 
 def chosen(best: Choice, answer: Capacity) -> str:
@@ -97,14 +102,19 @@ def chosen(best: Choice, answer: Capacity) -> str:
 
 
 def tail(choice: Choice) -> list[str]:
-    """What the slow requests wait for."""
+    """What the slow requests wait for, of all and of each class."""
     t = choice.tail
     if t is None:
         return []
     return [
-        f"  p{t.percentile:g} of {t.requests:,} simulated requests: TTFT {t.ttft_s:.2f} s, TPOT "
-        f"{t.tpot_s * 1000:.1f} ms, longest pause {t.longest_pause_s:.2f} s."
+        f"  p{t.percentile:g} of {t.requests:,} simulated requests: {waits(t)}.",
+        *(f"    {each.name}, {each.requests:,} of them: {waits(each)}." for each in t.classes),
     ]
+
+
+def waits(tail: Tail | ClassTail) -> str:
+    """Its times in words."""
+    return f"TTFT {tail.ttft_s:.2f} s, TPOT {tail.tpot_s * 1000:.1f} ms, longest pause {tail.longest_pause_s:.2f} s"
 
 
 def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:

@@ -1,7 +1,9 @@
 """The predicted speed of an outcome, at one concurrency and over all of them; calibrated where the user did so."""
 
+from collections.abc import Sequence
 from functools import cache
 from math import ceil
+from typing import NamedTuple
 
 from serving.model.calibration import fitted
 from serving.model.throughput import (
@@ -28,6 +30,14 @@ from serving.sizing.sized_model import SizedModel
 PREFILL_GRAIN = 16
 LEAST_GAIN = 1.1
 """Saturated: twice the concurrency brings less than this factor more tokens."""
+
+
+class Mixed(NamedTuple):
+    """Requests of one kind among others."""
+
+    share: float
+    input_tokens: int
+    output_tokens: int
 
 
 def predicted(case: Case, outcome: Outcome) -> Throughput:
@@ -83,14 +93,26 @@ class Predictor:
         load = Load(input_tokens, self.options.output_tokens, 1)
         return first_token_s(self.engine, input_tokens, self.fit or unfitted(self.engine, load), tpot_s)
 
-    def steps(self) -> StepTime:
+    def steps(self, mixture: Sequence[Mixed] = ()) -> StepTime:
         """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
+
+        Of a mixture those that decode are the more of a class the longer its answers are.
 
         Each pair is reckoned once, the prefilled in steps of PREFILL_GRAIN.
         """
         load, bent = self.options, self.fit or unfitted(self.engine, Load(self.options.input_tokens, 1, 1))
-        context = load.input_tokens + load.output_tokens / 2
-        scores_s = attention_s(self.engine, load.input_tokens) / load.input_tokens
+        mixed = mixture or (Mixed(1.0, load.input_tokens, load.output_tokens),)
+        decoding_of = sum(each.share * each.output_tokens for each in mixed)
+        context = (
+            sum(
+                each.share * each.output_tokens * (each.input_tokens + each.output_tokens / 2)
+                for each in mixed
+            )
+            / decoding_of
+        )
+        scores_s = sum(each.share * attention_s(self.engine, each.input_tokens) for each in mixed) / sum(
+            each.share * each.input_tokens for each in mixed
+        )
 
         @cache
         def step(decoding: int, grains: int) -> float:

@@ -4,31 +4,24 @@ from decimal import Decimal
 from math import ceil
 from typing import Annotated, ClassVar, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
 from infra.record import Record
-from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
+from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
 from serving.sizing.size_options import LONGEST, EngineOptions, PrecisionOptions, PriceOptions
+from serving.sizing.traffic_class import AskedClass, SomeLengths, TrafficClass, mean
 
 HOURS_PER_MONTH = 730
 """8,760 / 12, as AWS counts a month."""
 CONTEXT_STEP = 1024
 MOST = 10**15
-
-
-def countable(lengths: Lengths) -> Lengths:
-    """The lengths, where they are some. Raises ValueError for what a document alone can say."""
-    if lengths.low < 1 or lengths.high < 0 or lengths.largest > MOST_TOKENS:
-        raise ValueError(f"lengths are 1 to {MOST_TOKENS:,} tokens")
-    if lengths.form == "uniform" and lengths.high < lengths.low:
-        raise ValueError("the smaller length comes first")
-    return lengths
-
-
-SomeLengths = Annotated[Lengths, AfterValidator(countable)]
+MOST_CLASSES = 20
+SHARES_OFF = 0.005
+"""Three times 33.3% are meant as thirds."""
+PROMPT_LENGTH, ANSWER_LENGTH = Lengths(low=1000), Lengths(low=300)
 
 
 class Traffic(Record):
@@ -38,6 +31,16 @@ class Traffic(Record):
     peak_factor: Annotated[float, Field(ge=1, le=MOST)]
     input_tokens: SomeLengths
     output_tokens: SomeLengths
+    """Of an answer; where there are classes both are their mean."""
+    classes: tuple[TrafficClass, ...] = Field(default=(), exclude_if=lambda classes: not classes)
+
+    @property
+    def parts(self) -> tuple[TrafficClass, ...]:
+        """Its classes, or all of it as one without a name."""
+        whole = TrafficClass(
+            name="", share=1.0, input_tokens=self.input_tokens, output_tokens=self.output_tokens
+        )
+        return self.classes or (whole,)
 
     @property
     def peak_requests_per_s(self) -> float:
@@ -57,12 +60,12 @@ class Traffic(Record):
     @property
     def lengths(self) -> str:
         """What its requests are, in words."""
-        return f"{self.input_tokens} tokens in, {self.output_tokens} out"
+        return ", ".join(part.lengths for part in self.parts)
 
     @property
     def longest(self) -> int:
         """The --max-model-len that holds the longest request that is likely, in steps of 1,024."""
-        tokens = self.input_tokens.largest + self.output_tokens.largest
+        tokens = max(part.input_tokens.largest + part.output_tokens.largest for part in self.parts)
         return ceil(tokens / CONTEXT_STEP) * CONTEXT_STEP
 
     @property
@@ -84,10 +87,18 @@ class Promise(Record):
     fill: float = 0.8
     """The share of a replica's capacity that is used at peak; the rest absorbs bursts."""
 
+    def to(self, part: TrafficClass) -> tuple[float | None, float | None]:
+        """TTFT and TPOT, in seconds, as they are promised to a class: its own, or those of all.
 
-def mean(lengths: Lengths) -> int:
-    """The average length."""
-    return round((lengths.low + lengths.high) / 2) if lengths.form == "uniform" else lengths.low
+        An answer of one token has no time between tokens.
+        """
+        ttft_s = self.ttft_s if part.ttft_s is None else part.ttft_s
+        tpot_s = self.tpot_s if part.tpot_s is None else part.tpot_s
+        return ttft_s, tpot_s if mean(part.output_tokens) > 1 else None
+
+    def is_made_to(self, traffic: Traffic) -> bool:
+        """Whether any request is promised anything."""
+        return any(promised is not None for part in traffic.parts for promised in self.to(part))
 
 
 class TrafficOptions(Asked):
@@ -101,10 +112,14 @@ class TrafficOptions(Asked):
     """Instead: input and output tokens a month."""
     peak_factor: Annotated[float, Field(ge=1, le=MOST)] = 2.0
     """The busiest moment over the average."""
-    input_tokens: AskedLengths = Lengths(low=1000)
+    input_tokens: AskedLengths = PROMPT_LENGTH
     """Of a prompt: 1000, 500-2000 (uniform) or 1000~300 (normal)."""
-    output_tokens: AskedLengths = Lengths(low=300)
+    output_tokens: AskedLengths = ANSWER_LENGTH
     """Of an answer, as --input-tokens."""
+    classes: Annotated[
+        tuple[AskedClass, ...], Flag("--class", metavar="<NAME=SHARE,IN/OUT[,ttft=S][,tpot=S]>")
+    ] = ()
+    """Instead of one length for all: chat=70%,2k/300, a share of the requests; repeatable."""
 
     @model_validator(mode="after")
     def said_in_one_way(self) -> Self:
@@ -115,16 +130,50 @@ class TrafficOptions(Asked):
             )
         return self
 
+    @model_validator(mode="after")
+    def classes_are_a_whole(self) -> Self:
+        """Each once, all of the requests, and no other lengths beside them. Raises UsageError."""
+        names, lengths = [each.name for each in self.classes], (self.input_tokens, self.output_tokens)
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"--class names {twice} twice.", "Give each class a name of its own.")
+        if len(names) > MOST_CLASSES:
+            raise UsageError(
+                f"There are {len(names)} classes, more than {MOST_CLASSES}.", "Put some together."
+            )
+        whole = sum(each.share for each in self.classes)
+        if names and abs(whole - 1) > SHARES_OFF:
+            raise UsageError(
+                f"The shares of --class come to {whole:.4g}, not to 1.",
+                "They are of all requests: 70% and 30%.",
+            )
+        if names and lengths != (PROMPT_LENGTH, ANSWER_LENGTH):
+            raise UsageError(
+                "--class says the lengths, --input-tokens and --output-tokens those of all.",
+                "Leave out one of the two.",
+            )
+        return self
+
+    @property
+    def of_classes(self) -> tuple[TrafficClass, ...]:
+        """The classes, their shares made to come to 1 where they were rounded."""
+        whole = sum(each.share for each in self.classes)
+        return tuple(each.model_copy(update={"share": each.share / whole}) for each in self.classes)
+
     @property
     def traffic(self) -> Traffic:
         """The same by the second."""
-        a_request = mean(self.input_tokens) + mean(self.output_tokens)
+        prompt, answer = self.input_tokens, self.output_tokens
+        if classes := self.of_classes:
+            prompt = Lengths(low=round(sum(each.share * mean(each.input_tokens) for each in classes)))
+            answer = Lengths(low=round(sum(each.share * mean(each.output_tokens) for each in classes)))
+        a_request = mean(prompt) + mean(answer)
         a_second = (self.tokens_per_month or 0) / (3600 * HOURS_PER_MONTH) / a_request
         return Traffic(
             requests_per_s=self.requests_per_s or a_second,
             peak_factor=self.peak_factor,
-            input_tokens=self.input_tokens,
-            output_tokens=self.output_tokens,
+            input_tokens=prompt,
+            output_tokens=answer,
+            classes=classes,
         )
 
 

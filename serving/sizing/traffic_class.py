@@ -1,0 +1,120 @@
+"""PURE: one class of a traffic, as it is typed: chat=70%,2k/300,ttft=2,tpot=50ms is its share, lengths and promises."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from infra import quantity
+from infra.errors import UsageError
+from infra.record import Line, Record
+from serving.probe.lengths import MOST_TOKENS, Lengths, parse
+from serving.sizing.size_options import LONGEST
+
+LEAST_SHARE = 0.005
+"""Of fewer requests no percentile is told."""
+MOST_PROMISED_S = 10**15
+TYPED = re.compile(
+    r"(?P<name>[\w.-]{1,40})\s*[=:]\s*(?P<share>[^\s,/]+)[\s,]+(?P<input>[^/]+)/(?P<output>.+?)"
+    r"(?P<promises>(?:[\s,]+(?:ttft|tpot)\s*=\s*[^\s,=]+)*)"
+)
+PROMISED = re.compile(r"(ttft|tpot)\s*=\s*([^\s,=]+)")
+EXAMPLE = "Write it as --class chat=70%,2k/300 --class rag=30%,12k/500,ttft=5,tpot=60ms"
+
+
+def countable(lengths: Lengths) -> Lengths:
+    """The lengths, where they are some. Raises ValueError for what a document alone can say."""
+    if lengths.low < 1 or lengths.high < 0 or lengths.largest > MOST_TOKENS:
+        raise ValueError(f"lengths are 1 to {MOST_TOKENS:,} tokens")
+    if lengths.form == "uniform" and lengths.high < lengths.low:
+        raise ValueError("the smaller length comes first")
+    return lengths
+
+
+SomeLengths = Annotated[Lengths, AfterValidator(countable)]
+Promised = Annotated[float, Field(gt=0, le=MOST_PROMISED_S)]
+
+
+class TrafficClass(Record):
+    """Requests of one kind among others."""
+
+    name: Line
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Of all requests."""
+    input_tokens: SomeLengths
+    output_tokens: SomeLengths
+    ttft_s: Promised | None = None
+    """Promised to them; None is what is promised to all."""
+    tpot_s: Promised | None = None
+
+    def __str__(self) -> str:
+        """As it is typed."""
+        promises = {"ttft": self.ttft_s, "tpot": self.tpot_s}
+        said = "".join(f",{name}={value:.10g}" for name, value in promises.items() if value is not None)
+        return f"{self.name}={100 * self.share:.10g}%,{self.input_tokens}/{self.output_tokens}{said}"
+
+    @property
+    def lengths(self) -> str:
+        """What its requests are, in words; with their name and share where they have one."""
+        words = f"{self.input_tokens} tokens in, {self.output_tokens} out"
+        return f"{100 * self.share:.3g}% {self.name} ({words})" if self.name else words
+
+
+def mean(lengths: Lengths) -> int:
+    """The average length."""
+    return round((lengths.low + lengths.high) / 2) if lengths.form == "uniform" else lengths.low
+
+
+def class_typed(typed: Any) -> Any:
+    """The class that a text says. Raises UsageError."""
+    if not isinstance(typed, str):
+        return typed
+    parts = TYPED.fullmatch(typed.strip())
+    if not parts:
+        raise UsageError(f"--class {typed} is not a name, a share and the lengths IN/OUT.", EXAMPLE)
+    promises = PROMISED.findall(parts["promises"])
+    if len(promises) > len(dict(promises)):
+        raise UsageError(f"--class {parts['name']} has two promises of one kind.", EXAMPLE)
+    return TrafficClass(
+        name=parts["name"],
+        share=share_typed(parts["name"], parts["share"]),
+        input_tokens=length_typed(parts["name"], parts["input"]),
+        output_tokens=length_typed(parts["name"], parts["output"]),
+        **{f"{each}_s": promise_typed(parts["name"], each, text) for each, text in promises},
+    )
+
+
+def share_typed(name: str, text: str) -> float:
+    """A share of all requests. Raises UsageError."""
+    try:
+        share = float(quantity.read(text, "share", whole=False))
+    except ValueError as error:
+        raise UsageError(f"The share of --class {name}, {text}, {error}.", EXAMPLE) from None
+    if not LEAST_SHARE <= share <= 1:
+        raise UsageError(f"The share of --class {name}, {text}, is not between 0.5% and 100%.", EXAMPLE)
+    return share
+
+
+def length_typed(name: str, text: str) -> Lengths:
+    """Lengths as of --input-tokens. Raises UsageError."""
+    try:
+        lengths = parse(text.strip(), f"--class {name}:")
+    except UsageError as error:
+        raise UsageError(error.message, EXAMPLE) from None
+    if lengths.largest > LONGEST:
+        raise UsageError(f"--class {name}: {text} is beyond {LONGEST:,} tokens.", EXAMPLE)
+    return lengths
+
+
+def promise_typed(name: str, which: str, text: str) -> float:
+    """A promise in seconds. Raises UsageError."""
+    try:
+        seconds = float(quantity.read(text, "s", whole=False))
+    except ValueError as error:
+        raise UsageError(f"The {which} of --class {name}, {text}, {error}.", EXAMPLE) from None
+    if not 0 < seconds <= MOST_PROMISED_S:
+        raise UsageError(f"The {which} of --class {name}, {text}, is not above 0.", EXAMPLE)
+    return seconds
+
+
+AskedClass = Annotated[TrafficClass, BeforeValidator(class_typed)]

@@ -1,0 +1,208 @@
+"""Several classes of traffic: as they are typed, as they are planned for, and what each of them waits for."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from deploy.cli.main import run
+from infra.asked import again
+from infra.catalog import machine
+from infra.errors import UsageError
+from serving.probe.lengths import Lengths
+from serving.sizing.batching import arriving
+from serving.sizing.capacity import Choice, ClassTail, Question, Tail
+from serving.sizing.capacity_load import options_of, replicas
+from serving.sizing.capacity_tail import SEED, SIMULATED, broken, mixture, stream
+from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
+from serving.sizing.predict import Mixed, Predictor
+from serving.sizing.sized_model import named
+from serving.sizing.traffic import Promise, Traffic, TrafficOptions
+from serving.sizing.traffic_class import TrafficClass, class_typed
+
+CHAT = TrafficClass(name="chat", share=0.7, input_tokens=Lengths(low=2000), output_tokens=Lengths(low=300))
+RAG = TrafficClass(
+    name="rag", share=0.3, input_tokens=Lengths(form="uniform", low=8000, high=16000), ttft_s=5.0, tpot_s=0.06,
+    output_tokens=Lengths(low=500),
+)  # fmt: skip
+TYPED = ("chat=70%,2000/300", "rag=30%,8000-16000/500,ttft=5,tpot=0.06")
+
+
+def traffic_of(*classes: str, **more: float) -> Traffic:
+    return TrafficOptions.of({"requests_per_s": 2, "classes": classes} | more).traffic
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("chat=70%,2000/300", CHAT),
+        ("chat: 70% 2k/300", CHAT),
+        (" chat = 0.7 , 2,000 / 300 ", CHAT),
+        (TYPED[1], RAG),
+        ("rag=30%,8k-16k/500 tpot=60ms ttft=5s", RAG),
+    ],
+)
+def test_a_class_as_it_is_typed(typed: str, meant: TrafficClass) -> None:
+    assert class_typed(typed) == meant
+    assert class_typed(str(meant)) == meant
+    assert class_typed(meant) is meant
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["chat"], "--class chat is not a name, a share and the lengths IN/OUT."),
+        (["chat=70%,2k"], "--class chat=70%,2k is not a name, a share and the lengths IN/OUT."),
+        (["=70%,2k/300"], "--class =70%,2k/300 is not a name, a share and the lengths IN/OUT."),
+        (["chat=some,2k/300"], "The share of --class chat, some, is no number."),
+        (["chat=70,2k/300"], "The share of --class chat, 70, is not between 0.5% and 100%."),
+        (["chat=0%,2k/300"], "The share of --class chat, 0%, is not between 0.5% and 100%."),
+        (["chat=-70%,2k/300"], "The share of --class chat, -70%, is not between 0.5% and 100%."),
+        (["chat=100%,2k/0"], "--class chat: 0 is out of range."),
+        (["chat=100%,2k/300,ttl=5"], "--class chat: '300,ttl=5' is not a length in tokens."),
+        (["chat=100%,11M/300"], "--class chat: 11M is beyond 10,485,760 tokens."),
+        (["chat=100%,2k/300,ttft=soon"], "The ttft of --class chat, soon, is no number."),
+        (["chat=100%,2k/300,tpot=0"], "The tpot of --class chat, 0, is not above 0."),
+        (["chat=100%,2k/300,ttft=1,ttft=2"], "--class chat has two promises of one kind."),
+        (["a=50%,2k/300", "a=50%,3k/300"], "--class names a twice."),
+        (["a=50%,2k/300", "b=40%,3k/300"], "The shares of --class come to 0.9, not to 1."),
+        (["a=70%,2k/300", "b=70%,3k/300"], "The shares of --class come to 1.4, not to 1."),
+        ([f"c{each}=4.76%,1/1" for each in range(21)], "There are 21 classes, more than 20."),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_a_class_that_cannot_be_is_one_sentence(typed: list[str], message: str) -> None:
+    with pytest.raises(UsageError) as error:
+        traffic_of(*typed)
+    assert error.value.message == message
+    assert error.value.hint
+
+
+def test_a_length_for_all_and_classes_are_a_contradiction(capsys: pytest.CaptureFixture[str]) -> None:
+    command = [
+        "capacity",
+        "scout",
+        "--requests-per-s",
+        "2",
+        "--class",
+        "a=100%,2k/300",
+        "--input-tokens",
+        "9",
+    ]
+    assert run(command) == 2
+    assert capsys.readouterr().err.startswith("error: --class says the lengths, --input-tokens ")
+
+
+def test_means_and_the_longest_are_of_the_mixture() -> None:
+    found = traffic_of(*TYPED)
+    assert found.classes == (CHAT, RAG)
+    assert (found.mean_input, found.mean_output) == (0.7 * 2000 + 0.3 * 12000, 360)
+    assert found.longest == 17 * 1024  # 16,500 tokens
+    assert found.tokens_per_month == 2 * 3600 * 730 * 5360
+    monthly = TrafficOptions.of({"tokens_per_month": found.tokens_per_month, "classes": TYPED}).traffic
+    assert monthly == found
+    assert found.lengths == "70% chat (2000 tokens in, 300 out), 30% rag (8000-16000 tokens in, 500 out)"
+
+
+def test_thirds_are_made_a_whole() -> None:
+    shares = [each.share for each in traffic_of("a=33.3%,1/1", "b=33.3%,2/1", "c=33.3%,3/1").classes]
+    assert shares == [pytest.approx(1 / 3)] * 3
+
+
+def test_they_are_said_again_as_they_were_typed() -> None:
+    asked = TrafficOptions.of({"requests_per_s": 2, "classes": list(TYPED)})
+    assert again(asked) == f" --requests-per-s 2 --class {TYPED[0]} --class {TYPED[1]}"
+
+
+def test_the_stream_draws_from_the_mixture() -> None:
+    requests, whose = stream(traffic_of(*TYPED), 4.0)
+    assert (requests, whose) == stream(traffic_of(*TYPED), 4.0)
+    assert len(requests) == SIMULATED
+    assert Counter(whose)[1] / SIMULATED == pytest.approx(0.3, abs=0.03)
+    assert requests[-1].at_s == pytest.approx(SIMULATED / 4, rel=0.05)
+    for request, which in zip(requests, whose, strict=True):
+        assert request.output_tokens == (300, 500)[which]
+        assert request.input_tokens == 2000 if which == 0 else 8000 <= request.input_tokens <= 16000
+
+
+def test_a_rare_class_is_simulated_often_enough_and_one_of_all_as_ever() -> None:
+    requests, whose = stream(traffic_of("a=96%,9/9", "b=4%,9/9"), 4.0)
+    assert len(requests) == 5000
+    assert len(stream(traffic_of("a=99.5%,9/9", "b=0.5%,9/9"), 4.0)[0]) == 10_000
+    plain = TrafficOptions.of({"requests_per_s": 2, "input_tokens": "5-9"}).traffic
+    lengths = plain.input_tokens, plain.output_tokens
+    assert stream(plain, 4.0) == (arriving(4.0, SIMULATED, *lengths, SEED), [0] * SIMULATED)
+
+
+@pytest.mark.parametrize(
+    ("chat", "rag", "words"),
+    [
+        ((2.0, 0.05), (5.0, 0.06), None),  # each its own, though all together keep neither
+        ((2.1, 0.05), (5.0, 0.06), "chat: p95 TTFT 2.10 s, promised 2"),
+        ((2.0, 0.0501), (5.0, 0.06), "chat: p95 TPOT 50.1 ms, promised 50"),
+        ((2.0, 0.05), (5.1, 0.06), "rag: p95 TTFT 5.10 s, promised 5"),
+        ((2.0, 0.05), (5.0, 0.061), "rag: p95 TPOT 61.0 ms, promised 60"),
+    ],
+)
+def test_a_promise_is_kept_to_each_class(
+    chat: tuple[float, float], rag: tuple[float, float], words: str | None
+) -> None:
+    classes = tuple(
+        ClassTail(name=name, requests=900, ttft_s=ttft_s, tpot_s=tpot_s, longest_pause_s=1.0)
+        for name, (ttft_s, tpot_s) in (("chat", chat), ("rag", rag))
+    )
+    tail = Tail(percentile=95, requests=2000, ttft_s=9.0, tpot_s=0.9, longest_pause_s=1.0, classes=classes)
+    assert broken(Promise(ttft_s=2.0, tpot_s=0.05), traffic_of(*TYPED), tail) == words
+
+
+def choice_of(traffic: Traffic, **promised: float) -> Choice:
+    """By means, on a machine that is known."""
+    question = Question(model="scout", traffic=traffic, promise=Promise.model_validate(promised))
+    whole = machine("g7e.2xlarge")
+    return replicas(question, named("scout", "nvfp4"), whole, whole)
+
+
+def test_by_means_a_class_has_its_own_promise_for_its_own_longest_prompt() -> None:
+    late = choice_of(traffic_of("chat=70%,2k/300", "rag=30%,8k-16k/500,ttft=0.2"), ttft_s=9.0)
+    assert re.fullmatch(
+        r"even one request alone: rag: TTFT \d\.\d\d s for 16,000 tokens, promised 0\.2", late.why
+    )
+    slow = choice_of(traffic_of("chat=70%,2k/300,tpot=1ms", "rag=30%,12k/500"))
+    assert re.fullmatch(r"even one request alone: chat: TPOT \d+\.\d ms, promised 1", slow.why)
+    # An answer of one token has no time between tokens.
+    assert choice_of(traffic_of("chat=70%,2k/1,tpot=1ms", "rag=30%,12k/500")).feasible
+
+
+def test_one_class_that_is_all_is_as_none() -> None:
+    plain = TrafficOptions.of({"requests_per_s": 2, "input_tokens": "2000"}).traffic
+    assert choice_of(traffic_of("all=100%,2k/300"), tpot_s=0.05) == choice_of(plain, tpot_s=0.05)
+
+
+def test_a_step_of_a_mixture_decodes_the_more_of_a_class_the_longer_its_answers_are() -> None:
+    """Contexts of 1,450 and 3,050 tokens, nine decode of the first to one of the second: 1,610."""
+    question = Question(
+        model="scout", traffic=traffic_of("a=50%,1000/900", "b=50%,3000/100"), promise=Promise()
+    )
+    case = Case(named("scout", "nvfp4"), machine("g7e.2xlarge"), options_of(question))
+    predictor = Predictor(case, best_outcome(case))
+    mixed, alike = predictor.steps(mixture(question.traffic)), predictor.steps([Mixed(1.0, 1600, 20)])
+    assert mixed(8, 0) == pytest.approx(alike(8, 0))
+    assert mixed(8, 4096) > predictor.steps([Mixed(1.0, 1000, 900)])(8, 4096)
+    same = predictor.steps([Mixed(1.0, predictor.options.input_tokens, predictor.options.output_tokens)])
+    assert [same(8, 64), same(3, 0)] == [predictor.steps()(8, 64), predictor.steps()(3, 0)]
+
+
+def test_what_is_printed_says_each_classs_tail(capsys: pytest.CaptureFixture[str]) -> None:
+    classes = [word for each in TYPED for word in ("--class", each)]
+    command = ["capacity", "scout", "--requests-per-s", "2", "--ttft", "2", "--tpot", "0.05", *classes]
+    assert run([*command, "--on", "g7e.2xlarge"]) == 0
+    out = capsys.readouterr().out
+    assert "(28.2 G tokens a month); promised: TTFT 2 s, TPOT 50 ms; to rag TTFT 5 s, TPOT 60 ms\n" in out
+    (chat,) = re.findall(r"\n    chat, 1,269 of them: TTFT ([\d.]+) s, TPOT ([\d.]+) ms, longest pause ", out)
+    (rag,) = re.findall(r"\n    rag, 531 of them: TTFT ([\d.]+) s, TPOT ([\d.]+) ms, longest pause ", out)
+    assert float(chat[0]) <= 2
+    assert float(chat[1]) <= 50
+    assert float(rag[0]) <= 5
+    assert float(rag[1]) <= 60
+    assert f" --class {TYPED[0]} --class {TYPED[1]} " in out.splitlines()[-1]
