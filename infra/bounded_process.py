@@ -5,6 +5,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Thread
 from typing import IO
 
@@ -21,6 +22,14 @@ END_S = 5.0
 
 class TooMuch(Exception):
     """More than anything we ask is answered with."""
+
+
+class NotTaken(Exception):
+    """What is given to a program was not taken in its time. No OSError, as what is wrong on this machine is."""
+
+
+class NotRead(Exception):
+    """The program left before it had read what is given to it."""
 
 
 def heard(
@@ -56,6 +65,16 @@ def end(process: "subprocess.Popen[bytes]") -> None:
         process.wait(END_S)
     except subprocess.TimeoutExpired:
         process.kill()
+
+
+@contextmanager
+def killed_where_that_fails(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Have a program end at once where what is done with it fails."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
 
 
 class Patience:
@@ -95,8 +114,8 @@ def lines(pipe: IO[bytes], patience: Patience) -> Iterator[bytes]:
 def pour(pack: Callable[[IO[bytes]], None], into: IO[bytes], piece_s: float) -> None:
     """Have `pack` write what a program reads, and close both; each piece is to be taken within that time.
 
-    Raises TimeoutError where it is not, BrokenPipeError where the program left, and what `pack` raises. `pack` writes
-    to a pipe, whose other end is closed when the program is given up.
+    Raises NotTaken where it is not, NotRead where the program left, and what `pack` raises. `pack` writes to a pipe,
+    whose other end is closed when the program is given up.
     """
     ours, theirs = os.pipe()
     raised: list[BaseException] = []
@@ -121,11 +140,17 @@ def pour(pack: Callable[[IO[bytes]], None], into: IO[bytes], piece_s: float) -> 
 
 
 def give(piece: bytes, into: IO[bytes], ready: selectors.BaseSelector, patience: Patience) -> None:
-    """Write a piece whole into a pipe that does not block. Raises TimeoutError where the patience ends before."""
+    """Write a piece whole into a pipe that does not block.
+
+    Raises NotTaken where the patience ends before, NotRead where nobody reads.
+    """
     while piece:
         if not patience.wait(ready):
-            raise TimeoutError
-        piece = piece[os.write(into.fileno(), piece) :]
+            raise NotTaken
+        try:
+            piece = piece[os.write(into.fileno(), piece) :]
+        except BrokenPipeError:
+            raise NotRead from None
 
 
 class LastWords:

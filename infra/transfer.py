@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from infra.errors import HostError
+from infra.local_file import read_here
 from infra.ssh import Host
 
 # Hashing or copying a hundred gigabytes may take its time.
@@ -29,8 +30,8 @@ def manifest(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of one file."""
-    with path.open("rb") as file:
+    """The checksum of one file. Raises HostError where this machine cannot read it."""
+    with read_here(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -78,7 +79,9 @@ def _entry(line: str) -> tuple[str, str]:
 def _pack(local: Path, names: list[str], into: IO[bytes]) -> None:
     with tarfile.open(fileobj=into, mode="w|", bufsize=2**20, dereference=True) as tar:
         for name in names:
-            tar.add(local / name, arcname=name, filter=_readable)
+            # A pipe that nobody reads fails here too, and is told by who should have read it.
+            with read_here(local / name):
+                tar.add(local / name, arcname=name, filter=_readable)
 
 
 def _readable(member: tarfile.TarInfo) -> tarfile.TarInfo:

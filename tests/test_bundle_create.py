@@ -13,7 +13,7 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
@@ -28,6 +28,8 @@ from infra import offline
 from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError, UsageError
 from serving.sizing.plan import Plan
+from serving.vllm.engine import Engine
+from serving.vllm.pack import pack_file
 
 
 def test_the_bundle_holds_everything_and_its_manifest_says_so(tmp_path: Path) -> None:
@@ -260,6 +262,40 @@ def test_a_disk_that_fills_up_is_one_sentence_and_what_is_there_goes_on_elsewher
     (tmp_path / "bundle").unlink()
     shutil.copytree(small_disk, tmp_path / "bundle")
     assert verify(a_bundle(tmp_path).folder, None, print).problems == ()
+
+
+def test_an_engine_that_does_not_fit_into_its_file_is_no_fault_of_the_engine(
+    small_disk: Path, tmp_path: Path
+) -> None:
+    prefix, file = an_engine(tmp_path / "engine"), small_disk / "engine.tar"
+    (prefix / "lib" / "large.so").write_bytes(os.urandom(3 * 2**20))
+    with pytest.raises(HostError) as caught:
+        pack_file(Engine(vllm=prefix / "bin" / "vllm", version="0.32.0+cpu", origin="CORRAL_VLLM"), file)
+    assert caught.value.message == f"{file} cannot be written: {os.strerror(errno.ENOSPC)}."
+    assert list(small_disk.iterdir()) == []
+
+
+def test_a_model_that_cannot_be_read_is_no_fault_of_the_medium(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails behind the header, which was read before."""
+    real, shard = Path.open, tmp_path / "model" / "model-00001-of-00002.safetensors"
+
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if size == SPLIT_BYTES:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return super().read(size)
+
+    def opened(self: Path, *given: Any, **options: Any) -> Any:
+        return Failing(self) if self == shard and given == ("rb",) else real(self, *given, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(HostError) as caught:
+        a_bundle(tmp_path)
+    assert caught.value.message == f"{shard} cannot be read on this machine: Input/output error."
+    with pytest.raises(DocumentError, match="is not finished"):
+        read(tmp_path / "bundle")
 
 
 def test_a_disk_that_is_read_only_is_one_sentence(small_disk: Path, tmp_path: Path) -> None:

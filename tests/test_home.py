@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from bundling import PYTHON, an_engine
 
-from infra import figure, locks, ssh
+from infra import figure, locks, ssh_client
 from infra.errors import HostError, ServerError
 from infra.home import home, is_private, make_folder, others_can_change
 from infra.record import write_text_atomically
@@ -392,14 +392,16 @@ def test_where_ssh_has_its_sockets_is_ours_or_another_place(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     place = tmp_path / f"corral-ssh-{os.getuid()}"
     TAKEN[name](place)
-    folder = ssh.sockets()
+    folder = ssh_client.sockets()
     assert folder == Path("/dev/shm") / place.name
     assert is_private(folder)
-    monkeypatch.setattr(ssh, "is_private", lambda folder: folder.parent == home() and is_private(folder))
-    assert ssh.sockets() == home() / "ssh"
-    monkeypatch.setattr(ssh, "is_private", lambda folder: False)
+    monkeypatch.setattr(
+        ssh_client, "is_private", lambda folder: folder.parent == home() and is_private(folder)
+    )
+    assert ssh_client.sockets() == home() / "ssh"
+    monkeypatch.setattr(ssh_client, "is_private", lambda folder: False)
     with pytest.raises(HostError) as caught:
-        ssh.sockets()
+        ssh_client.sockets()
     assert caught.value.message == f"{place} belongs to somebody else, or cannot be made."
 
 
@@ -407,8 +409,8 @@ def test_the_sockets_are_private_whatever_the_umask(
     umask: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    assert ssh.sockets() == tmp_path / f"corral-ssh-{os.getuid()}"
-    assert stat.S_IMODE(ssh.sockets().stat().st_mode) == 0o700
+    assert ssh_client.sockets() == tmp_path / f"corral-ssh-{os.getuid()}"
+    assert stat.S_IMODE(ssh_client.sockets().stat().st_mode) == 0o700
 
 
 def test_a_servers_key_and_folder_are_private_whatever_the_umask(umask: int, tmp_path: Path) -> None:

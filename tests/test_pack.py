@@ -1,10 +1,12 @@
 """An engine packed here and unpacked over an environment of the host's own."""
 
+import errno
 import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -124,6 +126,26 @@ def test_the_modes_do_not_hang_on_the_umask(umask: int, engine: Engine, tmp_path
     with tarfile.open(packed.path) as tar:
         modes = {name: tar.getmember(name).mode for name in ("lib", "lib/tool", "lib/libiomp5.so")}
     assert modes == {"lib": 0o755, "lib/tool": 0o755, "lib/libiomp5.so": 0o644}
+
+
+def test_an_engine_that_cannot_be_looked_at_is_no_fault_of_the_file(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prefix = engine.vllm.parent.parent
+
+    def gone(*_: object, **__: object) -> NoReturn:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    for module, name, why in (
+        (Path, "iterdir", "Stale file handle"),
+        (subprocess, "run", "tar cannot be started: Stale file handle"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, gone)
+            with pytest.raises(ServerError) as caught:
+                pack.pack_file(engine, tmp_path / "engine.tar")
+        assert caught.value.message == f"The engine at {prefix} cannot be packed: {why}."
+        assert not (tmp_path / "engine.tar").exists()
 
 
 def test_a_reader_that_leaves_is_told_apart_from_a_tar_that_fails(engine: Engine) -> None:

@@ -362,7 +362,7 @@ HELD = {
     "infra/onhost/spot.py:interrupt": ({"unit"}, "a unit of ours"),
     "infra/onhost/watch.py:main": ({"options.unit"}, "a unit of ours"),
     "infra/onhost/watch.py:state": ({"unit"}, "a unit of ours"),
-    "infra/ssh.py:client": ({"*(['-F', config] if config else [])", "*given"}, "options with values"),
+    "infra/ssh_client.py:client": ({"*(['-F', config] if config else [])", "*given"}, "options with values"),
     "infra/transfer.py:copy_files": ({"remote"}, "a place of ours on the host"),
     "serving/vllm/engine.py:attempts": ({"recipe().requirement"}, "in engine.toml"),
     "serving/vllm/engine.py:install_packages": ({"str(folder(home))"}, "below the home, which is absolute"),

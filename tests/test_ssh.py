@@ -1,13 +1,16 @@
 """The SSH door against a stand-in for `ssh`: it runs what would reach the login shell, or fails as OpenSSH does."""
 
+import errno
+import hashlib
 import math
 import os
 import selectors
 import stat
 import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import pytest
 
@@ -283,17 +286,59 @@ def test_a_piece_has_its_time_however_it_drips(tmp_path: Path, monkeypatch: pyte
     with open(tmp_path / "into", "wb") as into:
         bounded_process.give(b"piece", into, steps, Patience(4.5, lambda: steps.now_s))
         assert steps.now_s == 5
-        with pytest.raises(TimeoutError):
+        with pytest.raises(bounded_process.NotTaken):
             bounded_process.give(b"piece", into, steps, Patience(4.5, lambda: steps.now_s))
 
 
-def test_what_goes_wrong_here_while_it_is_sent_is_raised(fake_ssh: Path) -> None:
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        FileNotFoundError("shard"),
+        # A folder of the network whose server is gone, a disk of this machine, a program that packs.
+        TimeoutError(errno.ETIMEDOUT, "Connection timed out"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
+        subprocess.TimeoutExpired("tar", 3),
+        bounded_process.TooMuch(),
+    ],
+    ids=lambda wrong: type(wrong).__name__,
+)
+@pytest.mark.parametrize("first", [b"", b"x" * 1_000_000], ids=["nothing", "a part"])
+def test_what_goes_wrong_here_while_it_is_sent_is_raised_as_it_is(
+    fake_ssh: Path, wrong: Exception, first: bytes
+) -> None:
     def pack(pipe: IO[bytes]) -> None:
-        pipe.write(b"x" * 1_000_000)
-        raise FileNotFoundError("shard")
+        pipe.write(first)
+        raise wrong
 
-    with pytest.raises(FileNotFoundError, match="shard"):
+    with pytest.raises(type(wrong)) as raised:
         Host("gpu-1").send(pack, ["cat"])
+    assert raised.value is wrong
+
+
+@pytest.mark.parametrize("number", [errno.ETIMEDOUT, errno.ESTALE, errno.EIO, errno.EPIPE, errno.ENOSPC])
+@pytest.mark.parametrize("fails", ["while it is hashed", "while it is sent"])
+def test_a_file_that_cannot_be_read_here_is_no_fault_of_the_hosts(
+    fake_ssh: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: str
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "shard").write_bytes(b"x" * 2**17)
+
+    def read(*_: object, **__: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    if fails == "while it is sent":
+        monkeypatch.setattr(tarfile.TarFile, "addfile", read)
+    else:
+        monkeypatch.setattr(hashlib, "file_digest", read)
+    with pytest.raises(HostError) as caught:
+        copy_files(Host("gpu-1"), here, ["shard"], str(tmp_path / "there"))
+    assert (caught.value.message, caught.value.hint) == (
+        f"{here}/shard cannot be read on this machine: {os.strerror(number)}.",
+        f"Read it by hand: sha256sum {here}/shard; then run the command again.",
+    )
 
 
 def test_a_command_that_has_all_its_input_and_does_not_end_is_given_up(

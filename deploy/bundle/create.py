@@ -37,6 +37,7 @@ from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
 from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
+from infra.local_file import LocalFile, read_here
 from infra.record import Record
 from serving.vllm.pack import pack, python_of
 
@@ -158,8 +159,9 @@ def write(
         copies[CHAT_TEMPLATE] = sources.chat_template
     copies |= {f"{WHEELS}/{path.name}": path for path in sorted(own.iterdir())}
     for name, path in copies.items():
-        is_large = split_bytes is not None and path.stat().st_size > split_bytes
-        with path.open("rb") as file:
+        with read_here(path):
+            is_large = split_bytes is not None and path.stat().st_size > split_bytes
+        with LocalFile(path) as file:
             yield from store(file, filling, name, split_bytes if is_large else None, meter)
     yield store_text(filling, PLAN, sources.plan.model_dump_json(indent=2) + "\n", meter)
 

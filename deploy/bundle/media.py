@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count as numbers
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from deploy.bundle.filling import Filling
 from deploy.bundle.manifest import Stored
@@ -18,6 +18,14 @@ from infra.errors import DocumentError, HostError
 
 BLOCK = 2**22
 EVERY_S = 2.0
+
+
+class Readable(Protocol):
+    """What gives bytes when asked, and none at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many."""
+        ...
 
 
 class Meter:
@@ -37,7 +45,7 @@ class Meter:
 
 
 def store(
-    stream: BinaryIO, filling: Filling, name: str, split_bytes: int | None, meter: Meter
+    stream: Readable, filling: Filling, name: str, split_bytes: int | None, meter: Meter
 ) -> Iterator[Stored]:
     """Write a stream into the folder, in parts where a size is given; what is there and equal stays as it is."""
     if split_bytes is None:
@@ -51,7 +59,7 @@ def store(
             return
 
 
-def store_one(stream: BinaryIO, filling: Filling, name: str, limit_bytes: int, meter: Meter) -> Stored:
+def store_one(stream: Readable, filling: Filling, name: str, limit_bytes: int, meter: Meter) -> Stored:
     """Make a file hold what the stream gives, up to a limit: compare block by block, and write from where it differs.
 
     Raises UsageError for a file that is there, differs, and is not ours.

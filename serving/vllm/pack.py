@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tarfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO
@@ -27,6 +28,8 @@ WHOLE = ".whole"
 LEFT_HERE = {*OF_EACH_MACHINE, WHOLE, ".lock", "corral-engine.json", "excludes.txt"}
 # GNU tar's exit code for an archive that is whole, of files that changed meanwhile.
 FILES_DIFFER = 1
+# More than tar writes at once.
+ASKED_BYTES = 2**20
 
 
 class Packed(Record):
@@ -74,7 +77,7 @@ def pack_file(engine: Engine, path: Path) -> Packed:
         with Beneath(path.parent) as below, below.new(half) as made:
             try:
                 # tar writes to it meanwhile, so it is read by no other buffer.
-                with open(os.dup(made.fileno()), "wb") as file:
+                with open(os.dup(made.fileno()), "wb") as file, told_by_the_disk(file):
                     pack(prefix, file)
                 below.rename(half, path.name)
             except BaseException:
@@ -90,17 +93,38 @@ def pack_file(engine: Engine, path: Path) -> Packed:
     return Packed(path=path, version=engine.version, python=python_of(prefix), gib=gib)
 
 
+@contextmanager
+def told_by_the_disk(file: IO[bytes]) -> Iterator[None]:
+    """Where tar failed: it says in words alone whether to read or to write. Raises OSError where nothing is taken."""
+    try:
+        yield
+    except ServerError:
+        file.write(bytes(ASKED_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+        raise
+
+
 def pack(prefix: Path, into: IO[bytes]) -> None:
     """Write an engine's packages as a tar; the host unpacks it over a fresh environment of its own Python.
 
-    `into` is a real file or pipe. Raises BrokenPipeError when its reader left, ServerError when tar did not end well.
+    `into` is a real file or pipe. Raises BrokenPipeError when its reader left, ServerError when tar did not end well,
+    or the engine cannot be looked at.
     """
-    names = sorted(entry.name for entry in prefix.iterdir() if is_packed(entry))
+    try:
+        names = sorted(entry.name for entry in prefix.iterdir() if is_packed(entry))
+    except OSError as error:
+        raise not_packed(prefix, str(error.strerror)) from None
     # The program, not Python's module: an engine has 55,000 files, 2.5 s against 16 s.
     # Whatever the umask it was installed under: a host's server is another user, and only root writes there.
     command = ["tar", "--create", "--mode=u+rwX,go=rX", "--file=-", "--directory", str(prefix), "--", *names]
     environ = os.environ | {"LC_ALL": "C"}
-    done = subprocess.run(command, stdout=into, stderr=subprocess.PIPE, text=True, check=False, env=environ)
+    try:
+        done = subprocess.run(
+            command, stdout=into, stderr=subprocess.PIPE, text=True, check=False, env=environ
+        )
+    except OSError as error:
+        raise not_packed(prefix, f"tar cannot be started: {error.strerror}") from None
     if done.returncode == -signal.SIGPIPE:
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
     # uv hard-links an engine's files from its cache: another install changes their link count, not their bytes.
