@@ -1,11 +1,17 @@
 """PURE: records of what a user may ask for: a field is a flag, its default, its check and its help at once."""
 
+import ast
+import linecache
 import shlex
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
+from inspect import cleandoc
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from infra import quantity
@@ -38,10 +44,15 @@ class Asked(Record):
     fulfil together is a validator of the record, which raises UsageError itself.
     """
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
     heading: ClassVar[str] = "Options"
     """What stands above its flags in a verb's help."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Give each field its docstring; pydantic does that too, but looks through all that was ever imported."""
+        for field, said in docstrings(cls).items():
+            if field in cls.model_fields and not cls.model_fields[field].description:
+                cls.model_fields[field].description = said
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -57,6 +68,38 @@ class Asked(Record):
             return cls.model_validate({field: read(cls, field, value) for field, value in given.items()})
         except ValidationError as error:
             raise refusal(cls, error, given) from None
+
+
+def docstrings(kind: type) -> dict[str, str]:
+    """What stands below each annotated name in the source of a class; nothing where there is no source."""
+    source = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    lines = "".join(linecache.getlines(source)) if source else ""
+    body = next((body for name, body in classes(lines) if name == kind.__qualname__), [])
+    return {
+        field.target.id: cleandoc(said.value.value)
+        for field, said in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(said, ast.Expr) and isinstance(said.value, ast.Constant)
+        if isinstance(said.value.value, str)
+    }
+
+
+@cache
+def classes(source: str) -> tuple[tuple[str, list[ast.stmt]], ...]:
+    """Every class of a source, by the name that Python gives it, and what it is made of."""
+    return tuple(within(ast.parse(source), ""))
+
+
+def within(
+    node: ast.Module | ast.ClassDef | ast.FunctionDef, prefix: str
+) -> Iterator[tuple[str, list[ast.stmt]]]:
+    """The classes in a part of a source."""
+    for each in node.body:
+        if isinstance(each, ast.ClassDef):
+            yield prefix + each.name, each.body
+            yield from within(each, f"{prefix}{each.name}.")
+        elif isinstance(each, ast.FunctionDef):
+            yield from within(each, f"{prefix}{each.name}.<locals>.")
 
 
 def again(*records: Asked, without: Collection[str] = ()) -> str:

@@ -17,6 +17,7 @@ CATALOGUE = (
 QUESTIONS: dict[str, tuple[list[str], float]] = {
     "one machine": ([*CORRAL, "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json"], 0.5),
     "one machine that does not fit": ([*CORRAL, "scout", "--precision", "bf16", "--on", "2xA100-80GB"], 0.5),
+    "every machine": ([*CORRAL, "scout"], 1.0),
     "catalogue x both models x all precisions": ([sys.executable, "-c", CATALOGUE], 1.5),
 }
 

@@ -1,8 +1,11 @@
 """`corral size`: verdicts, settings, prices, and what a wrong question gets."""
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import refusals
@@ -10,6 +13,8 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import ec2_types
 from infra.errors import DocumentError
+from serving.sizing import size
+from serving.sizing.assemble import assemble
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer, on, plan, ranking
 from serving.sizing.size_options import Options
@@ -325,3 +330,30 @@ def test_a_path_forges_no_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (
         capsys.readouterr().err.splitlines()[-1] == f"plan written to {tmp_path}/q plan written to prod.json"
     )
+
+
+def test_only_a_plan_that_is_shown_is_assembled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Plan] = []
+
+    def counted(*way: Any, **settings: Any) -> Plan:
+        made.append(assemble(*way, **settings))
+        return made[-1]
+
+    monkeypatch.setattr(size, "assemble", counted)
+    found = ranking("scout", "bf16", Options())
+    assert sorted(made, key=size.order) == list(found.machines)
+    made.clear()
+    shown = answer("scout", None, on("8xH100"), Options())
+    assert made == [shown]
+    assert shown.curve
+
+
+def test_a_model_of_the_table_is_sized_without_what_reads_checkpoints_or_asks_the_hub() -> None:
+    code = (
+        "import sys; from deploy.cli.main import run; run(['size', 'scout', '--on', '8xH100']); "
+        "print(*sorted(name for name in sys.modules if name.startswith('serving.model.')), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.split()
+    assert "serving.model.memory" in loaded
+    assert not {"serving.model.hub", "serving.model.checkpoint", "serving.model.safetensors"} & set(loaded)

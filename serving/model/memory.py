@@ -6,13 +6,14 @@ vLLM 0.33.0 v1/worker/gpu_worker.py. Figures and their errors: memory.toml.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
 from infra.data import shipped_table
-from infra.hardware import GIB, Gpu
+from infra.hardware import GIB, Gpu, Link
 from serving.model.models import Architecture
 from serving.vllm.versions import Rules
 
@@ -95,12 +96,12 @@ class Sizes:
 def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
     """The memory of one GPU of that kind."""
     taken = [
-        weights(sizes),
+        weights(sizes.weights_bytes, sizes.weights_extra_bytes),
         rotary_table(a, sizes),
         activations(a, rules, sizes),
-        non_torch(gpu, sizes),
+        non_torch(gpu.link, sizes.gpus),
         block_tables(rules, sizes),
-        cuda_graphs(sizes),
+        cuda_graphs(sizes.enforce_eager),
     ]
     after = outside(rules)
     return Budget(
@@ -117,11 +118,16 @@ def outside(rules: Rules) -> frozenset[str]:
     return frozenset({"block_tables"} if rules.cuda_graphs_in_budget else {"block_tables", "cuda_graphs"})
 
 
-def weights(sizes: Sizes) -> Term:
+# A search asks for budgets of many lengths, and most terms are the same in all of them.
+of_any_length = lru_cache(maxsize=1024)
+
+
+@of_any_length
+def weights(size_bytes: float, extra_bytes: float) -> Term:
     """The weights of the fullest rank."""
-    figure, gib = constants()["weights"], sizes.weights_bytes / GIB
+    figure, gib = constants()["weights"], size_bytes / GIB
     error = gib * figure["error_fraction"]
-    return Term("weights", gib, error, error + sizes.weights_extra_bytes / GIB, figure["source"])
+    return Term("weights", gib, error, error + extra_bytes / GIB, figure["source"])
 
 
 def rotary_table(a: Architecture, sizes: Sizes) -> Term:
@@ -139,30 +145,39 @@ def rotary_table_gib(a: Architecture, positions: int) -> float:
 
 def activations(a: Architecture, rules: Rules, sizes: Sizes) -> Term:
     """The peak of the profiling run: mostly the sampler over max_num_seqs rows of the vocabulary."""
+    words = sizes.max_num_seqs * a.vocab_size
+    return peak(bool(a.moe_layers), rules.sampler_sorts, sizes.max_num_batched_tokens, words, sizes.images)
+
+
+@of_any_length
+def peak(has_experts: bool, sorts: bool, batched_tokens: int, words: int, images: bool) -> Term:
+    """The peak of a step of so many tokens, which samples from so many words in all."""
     figure = constants()["activation"]
-    sampling = constants()["sorting_sampler"] if rules.sampler_sorts else figure
-    body = figure["base_gib"] + (figure["moe_gib"] if a.moe_layers else 0.0)
-    body *= max(1.0, sizes.max_num_batched_tokens / figure["tokens"])
-    sampler = sampling["bytes_per_sequence_and_word"] * sizes.max_num_seqs * a.vocab_size / GIB
+    sampling = constants()["sorting_sampler"] if sorts else figure
+    body = figure["base_gib"] + (figure["moe_gib"] if has_experts else 0.0)
+    body *= max(1.0, batched_tokens / figure["tokens"])
+    sampler = sampling["bytes_per_sequence_and_word"] * words / GIB
     error = figure["error_gib"] + sampling["error_fraction"] * sampler
-    more = error + (figure["image_error_gib"] if sizes.images else 0.0)
+    more = error + (figure["image_error_gib"] if images else 0.0)
     return Term("activation", body + sampler, error, more, sampling["source"])
 
 
-def non_torch(gpu: Gpu, sizes: Sizes) -> Term:
+@of_any_length
+def non_torch(link: Link, gpus: int) -> Term:
     """CUDA context and communication buffers."""
     figure = constants()["non_torch"]
-    if sizes.gpus == 1:
+    if gpus == 1:
         error = figure["one_gpu_error_gib"]
         return Term("non_torch", figure["one_gpu_gib"], error, error, figure["source"])
-    error = figure["many_gpu_error_gib"] if gpu.link == "nvlink" else figure["pcie_error_gib"]
+    error = figure["many_gpu_error_gib"] if link == "nvlink" else figure["pcie_error_gib"]
     return Term("non_torch", figure["many_gpu_gib"], error, error, figure["source"])
 
 
-def cuda_graphs(sizes: Sizes) -> Term:
+@of_any_length
+def cuda_graphs(enforce_eager: bool) -> Term:
     """Captured graphs; none with --enforce-eager."""
     figure = constants()["cuda_graphs"]
-    if sizes.enforce_eager:
+    if enforce_eager:
         return Term("cuda_graphs", 0.0, 0.0, 0.0, "--enforce-eager")
     return Term("cuda_graphs", figure["gib"], figure["error_gib"], figure["error_gib"], figure["source"])
 

@@ -22,11 +22,12 @@ from serving.vllm.serve_options import ServeOptions
 def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
     """The plan document of an outcome."""
     subject, options, gpu = case.subject, case.options, case.machine.gpu
-    refused = refusal(gpu, subject.precision) if gpu else None
-    fits = outcome.verdict != "does not fit" and refused is None
-    throughput = predicted(case, outcome) if fits and gpu else None
+    why = refused(case)
+    fits = outcome.verdict != "does not fit" and why is None
+    predictor = Predictor(case, outcome) if fits and gpu else None
+    throughput = predicted(predictor, options) if predictor else None
     price, taken = priced(case.machine, options), memory(outcome)
-    cache = kv(case, outcome, refused is not None)
+    cache = kv(case, outcome, why is not None)
     return Plan(
         model=subject.name,
         precision=subject.precision,
@@ -35,7 +36,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         workload=workload(options),
         fits=fits,
         verdict=outcome.verdict if fits else "does not fit",
-        reason=refused or (reasons.reason(gpu, outcome) if gpu else reasons.reason_of_ram(taken, outcome)),
+        reason=why or (reasons.reason(gpu, outcome) if gpu else reasons.reason_of_ram(taken, outcome)),
         parallel=parallel(outcome.split),
         memory=taken,
         kv=cache,
@@ -49,8 +50,13 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         else (plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
-        **(curve(case, outcome) if throughput and with_curve else {}),
+        **(curve(predictor) if predictor and with_curve else {}),
     )
+
+
+def refused(case: Case) -> str | None:
+    """Why no vLLM runs that precision on that GPU; None where one does."""
+    return refusal(case.machine.gpu, case.subject.precision) if case.machine.gpu else None
 
 
 def terms(taken: Budget) -> tuple[Term, ...]:
@@ -66,9 +72,8 @@ def terms(taken: Budget) -> tuple[Term, ...]:
     )
 
 
-def curve(case: Case, outcome: Outcome) -> dict[str, Any]:
+def curve(predictor: Predictor) -> dict[str, Any]:
     """The prediction against concurrency, and where it saturates."""
-    predictor = Predictor(case, outcome)
     return {"curve": predictor.curve(), "saturation_concurrency": predictor.saturation()}
 
 
@@ -116,7 +121,7 @@ def memory(outcome: Outcome) -> Memory:
     )
 
 
-def kv(case: Case, outcome: Outcome, refused: bool) -> Kv:
+def kv(case: Case, outcome: Outcome, holds_nothing: bool) -> Kv:
     """The KV cache in blocks, tokens and requests."""
     layout, blocks = outcome.layout, outcome.num_blocks
     return Kv(
@@ -125,7 +130,7 @@ def kv(case: Case, outcome: Outcome, refused: bool) -> Kv:
         blocks_per_request=layout.blocks_per_request(outcome.length),
         tokens=layout.tokens(outcome.length, blocks),
         max_concurrency=layout.max_concurrency(outcome.length, blocks),
-        max_context_tokens=0 if refused else longest_request(case),
+        max_context_tokens=0 if holds_nothing else longest_request(case),
         block_size=layout.block_size,
     )
 

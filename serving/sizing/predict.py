@@ -40,15 +40,15 @@ class Mixed(NamedTuple):
     output_tokens: int
 
 
-def predicted(case: Case, outcome: Outcome) -> Throughput:
+def predicted(predictor: "Predictor", options: Options) -> Throughput:
     """The speed at the workload's concurrency, bounded by what the KV cache and max_num_seqs let run."""
-    speed = Predictor(case, outcome).at(case.options.concurrency)
+    speed = predictor.at(options.concurrency)
     return Throughput(
         output_tokens_per_s=significant(speed.output_tokens_per_s),
         total_tokens_per_s=significant(speed.total_tokens_per_s),
         ttft_s=significant(speed.ttft_s),
         tpot_s=significant(speed.tpot_s),
-        concurrency=case.options.concurrency,
+        concurrency=options.concurrency,
         basis=speed.basis,
         running=speed.running,
         band=speed.band,

@@ -13,12 +13,10 @@ from infra.errors import EndpointError, UsageError
 from infra.hardware import Machine, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
-from serving.model.checkpoint import read
 from serving.model.families import Family, check_version
-from serving.model.hub import read as read_repository
 from serving.model.models import model, models
-from serving.sizing.assemble import assemble, workload
-from serving.sizing.fit import best_outcome
+from serving.sizing.assemble import assemble, refused, workload
+from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
 from serving.sizing.size_options import Options, check_context, check_named, check_precision
@@ -93,6 +91,9 @@ def is_repository(model_name: str) -> bool:
 
 def stored(model_name: str, version: str | None) -> SizedModel:
     """A checkpoint folder, or a repository as the Hub tells of it; without the Hub, as corral's own table does."""
+    from serving.model.checkpoint import read
+    from serving.model.hub import read as read_repository
+
     name = Path(model_name).resolve().name
     if is_folder(model_name):
         return from_contents(read(Path(model_name), version), name)
@@ -116,11 +117,16 @@ def check_stored(precision: str | None, subject: SizedModel) -> None:
 
 def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bool = False) -> Plan:
     """The plan of one subject on one machine, whether it fits or not."""
+    case = case_of(subject, machine, options)
+    return assemble(case, best_outcome(case), with_curve)
+
+
+def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
+    """A subject on a machine. Raises UsageError for options that cannot be meant of them."""
     check_context(subject, options)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
-    case = Case(subject, machine, as_stored(subject, options))
-    return assemble(case, best_outcome(case), with_curve)
+    return Case(subject, machine, as_stored(subject, options))
 
 
 def as_stored(subject: SizedModel, options: Options) -> Options:
@@ -135,9 +141,9 @@ def answer(model_name: str, precision: str | None, machine: Machine, options: Op
     if precision is None:
         best = best_plan(model_name, machine, options)
     else:
-        best = plan(named(model_name, precision), machine, options)
+        best = plan(named(model_name, precision), machine, options, with_curve=True)
     if best.fits:
-        return plan(named(model_name, best.precision), machine, options, with_curve=True)
+        return best
     return best.model_copy(update={"notes": (*best.notes, *alternatives(best, machine, options))})
 
 
@@ -160,17 +166,20 @@ def alternatives(failed: Plan, machine: Machine, options: Options) -> tuple[str,
 
 
 def fits(subject: SizedModel, machine: Machine, options: Options) -> bool:
-    """Whether the plan of a subject on a machine works."""
-    planned = plan_or_none(subject, machine, options)
-    return planned is not None and planned.fits
+    """Whether a subject works on a machine."""
+    return way_that_works(subject, machine, options) is not None
 
 
 def best_plan(name: str, machine: Machine, options: Options) -> Plan:
     """The most faithful precision of a known model that fits the machine, else the smallest one's refusal."""
-    plans = [plan(named(name, precision), machine, options) for precision in precisions(name)]
-    surely = [plan for plan in plans if plan.verdict == "fits"]
-    fitting = surely or [plan for plan in plans if plan.fits]
-    return fitting[0] if fitting else min(plans, key=lambda plan: plan.weights_bytes)
+    tried: list[Plan] = []
+    for precision in precisions(name):
+        made = plan(named(name, precision), machine, options, with_curve=True)
+        if made.verdict == "fits":
+            return made
+        tried.append(made)
+    fitting = (plan for plan in tried if plan.fits)
+    return next(fitting, None) or min(tried, key=lambda plan: plan.weights_bytes)
 
 
 def ranking(name: str, precision: str | None, options: Options) -> Ranking:
@@ -187,24 +196,32 @@ def fitting(subject: SizedModel, options: Options) -> Iterable[Plan]:
     """The plans of a subject that fit, on EC2 and on the smallest owned shapes."""
     yield from on_ec2(subject, options)
     for gpu in listed_gpus():
-        shapes = (plan_or_none(subject, owned(gpu, count), options) for count in OWNED_COUNTS)
-        smallest = next((plan for plan in shapes if plan and plan.fits), None)
+        shapes = (plan_that_fits(subject, owned(gpu, count), options) for count in OWNED_COUNTS)
+        smallest = next(filter(None, shapes), None)
         if smallest:
             yield smallest
 
 
 def on_ec2(subject: SizedModel, options: Options) -> Iterable[Plan]:
     """The plans of a subject that fit an EC2 type."""
-    plans = (plan_or_none(subject, candidate, options) for candidate in ec2_types().values())
-    return (plan for plan in plans if plan and plan.fits)
+    plans = (plan_that_fits(subject, candidate, options) for candidate in ec2_types().values())
+    return filter(None, plans)
 
 
-def plan_or_none(subject: SizedModel, machine: Machine, options: Options) -> Plan | None:
-    """The plan, or None where the fixed parallelism does not suit the machine."""
+def plan_that_fits(subject: SizedModel, machine: Machine, options: Options) -> Plan | None:
+    """The plan of a subject on a machine that it works on, else None."""
+    way = way_that_works(subject, machine, options)
+    return assemble(*way, with_curve=False) if way else None
+
+
+def way_that_works(subject: SizedModel, machine: Machine, options: Options) -> tuple[Case, Outcome] | None:
+    """How a subject is run on a machine; None where it does not fit, or what was fixed does not suit the machine."""
     try:
-        return plan(subject, machine, options)
+        case = case_of(subject, machine, options)
+        outcome = best_outcome(case)
     except UsageError:
         return None
+    return (case, outcome) if refused(case) is None and outcome.verdict != "does not fit" else None
 
 
 def order(plan: Plan) -> tuple[bool, bool, Decimal, str, str]:

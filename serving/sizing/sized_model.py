@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import TYPE_CHECKING
 
 from infra.argument import is_line, is_value
 from infra.errors import UsageError
-from serving.model.checkpoint import Contents
 from serving.model.families import Family
 from serving.model.loaders import KvCache
 from serving.model.models import PRECISIONS, Architecture, Checkpoint, Model, Scheme, model, models, published
 from serving.model.weights import Part, Split, parts, rank_bytes, total_bytes
+
+if TYPE_CHECKING:  # a model of the table is sized without what reads checkpoints
+    from serving.model.checkpoint import Contents
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,7 +94,7 @@ def from_table(repo: str, why: str) -> SizedModel | None:
     return replace(of_checkpoint(*listed), name=name, title=name, served_name=name, from_table=why)
 
 
-def from_contents(contents: Contents, name: str) -> SizedModel:
+def from_contents(contents: "Contents", name: str) -> SizedModel:
     """A checkpoint that was read, under that name. Raises UsageError for a name that no argument can have."""
     if not (is_value(name) and is_line(contents.where + name)):
         raise UsageError(
@@ -116,7 +119,7 @@ def from_contents(contents: Contents, name: str) -> SizedModel:
     )
 
 
-def scheme_like(contents: Contents) -> Scheme:
+def scheme_like(contents: "Contents") -> Scheme:
     """How the throughput model is to see those weights."""
     quantized = () if contents.precision == "bf16" else ("routed", "shared", "dense")
     return Scheme(name=contents.precision, quantized=quantized, bytes_per_param=2.0)
