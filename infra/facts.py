@@ -1,5 +1,6 @@
 """What a host is: the script that reads it (the same here and over SSH), and the record of what it said."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
@@ -10,6 +11,8 @@ from infra.record import Record
 Privilege = Literal["root", "sudo", "none"]
 
 GPU_FIELDS = 10
+# Of nvidia-smi; what a host says in their place may be anything.
+NUMBER, CAPABILITY = re.compile("[0-9]{1,12}"), re.compile("[0-9]{1,3}([.][0-9]{1,3})?")
 
 
 class GpuFacts(Record):
@@ -123,9 +126,9 @@ def _facts(said: dict[str, list[str]]) -> HostFacts:
         ports_in_use=frozenset(int(local.rpartition(":")[2], 16) for local in said.get("listening", [])),
         interfaces={address: name for name, address in _pairs(said.get("address", []))},
         privilege=_privilege(first("privilege")),
-        systemd=int(first("systemd")) if first("systemd").isdigit() else None,
+        systemd=whole(first("systemd")),
         python=first("python") or None,
-        landlock=int(first("landlock")) if first("landlock").isdigit() else 0,
+        landlock=whole(first("landlock")) or 0,
         tools=frozenset(said.get("tool", [])),
         nvidia_device="nvidia_device" in said,
         nvswitch="nvswitch" in said,
@@ -156,7 +159,7 @@ def gpu_report(lines: list[str], driver_version: str | None = None, failed: bool
     Of one that failed (a GPU fell off the bus) the rows are those of the GPUs that are left.
     """
     rows = {line: [cell.strip() for cell in line.split(",")] for line in lines}
-    gpus = [row for row in rows.values() if len(row) == GPU_FIELDS and row[0].isdigit()]
+    gpus = [row for row in rows.values() if len(row) == GPU_FIELDS and whole(row[0]) is not None]
     others = " ".join(line.strip() for line, row in rows.items() if line.strip() and row not in gpus)
     complaint = (others or "nvidia-smi failed without a word") if failed else "" if gpus else others
     return GpuReport(
@@ -172,15 +175,15 @@ def _gpu(row: list[str]) -> GpuFacts:
         index=int(index),
         name=name,
         uuid=uuid,
-        memory_total_mib=_number(total),
-        memory_used_mib=_number(used),
-        compute_capability=float(capability) if capability.replace(".", "", 1).isdigit() else None,
+        memory_total_mib=whole(total),
+        memory_used_mib=whole(used),
+        compute_capability=float(capability) if CAPABILITY.fullmatch(capability) else None,
         mig_enabled=mig == "Enabled",
         ecc_enabled={"Enabled": True, "Disabled": False}.get(ecc),
         pci_bus_id=bus,
     )
 
 
-def _number(text: str) -> int | None:
-    """A cell that may say [N/A] or [Not Supported]."""
-    return int(text) if text.isdigit() else None
+def whole(text: str) -> int | None:
+    """A number as a host says it; None for a cell that says [N/A], or anything else."""
+    return int(text) if NUMBER.fullmatch(text) else None

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
+
+from infra.errors import CorralError
 
 ROOT = str(Path(__file__).parent.parent)
 OURS = tuple(f"{ROOT}/{floor}/" for floor in ("infra", "serving", "deploy"))
@@ -41,6 +43,21 @@ TOKENS = (
 NUMBERS = (b"0", b"-1", b"1e999", b"9" * 25, b"18446744073709551616")
 
 
+class Target(NamedTuple):
+    """What is fuzzed: from valid seeds, with so many fields replaced and bytes changed."""
+
+    act: Callable[[bytes], object]
+    seeds: list[bytes]
+    typed: tuple[type[Exception], ...] = (CorralError,)
+    fields: int = 0
+    changes: int = 300
+
+
+def text(data: bytes) -> str:
+    """As a door decodes it."""
+    return data.decode(errors="replace")
+
+
 class Endless(Exception):
     """A run went through more lines than its input can be worth."""
 
@@ -51,10 +68,11 @@ class Tracer:
 
     reached: set[tuple[CodeType, int]] = field(default_factory=set)
     lines: int = 0
+    most_lines: int = MOST_LINES
 
     def run(self, act: Callable[[bytes], object], data: bytes) -> bool:
         """Act; whether it reached a line for the first time. Raises what it raises, and Endless."""
-        known, self.lines = len(self.reached), 0
+        known, self.lines, self.most_lines = len(self.reached), 0, MOST_LINES + len(data)
         before = sys.gettrace()
         sys.settrace(self._enter)
         try:
@@ -71,7 +89,7 @@ class Tracer:
         if event == "line":
             self.lines += 1
             self.reached.add((frame.f_code, frame.f_lineno))
-            if self.lines > MOST_LINES:
+            if self.lines > self.most_lines:
                 raise Endless
         return self._line
 
@@ -112,6 +130,16 @@ def attempt(
         pass
     except Exception as error:
         outcome.note(error, data)
+
+
+def known(
+    act: Callable[[bytes], object], kept: dict[str, bytes], typed: tuple[type[Exception], ...]
+) -> Outcome:
+    """A run of each of those inputs, in the order of their names; what is endless ends."""
+    outcome, tracer = Outcome(), Tracer()
+    for _, data in sorted(kept.items()):
+        attempt(lambda each: tracer.run(act, each), data, typed, outcome)
+    return outcome
 
 
 def fuzz(

@@ -1,6 +1,6 @@
 """Every parser and door is fuzzed by count: whatever comes in, only the errors that are documented come out.
 
-What once came out otherwise lies in data/fuzz/NAME and is tried first. More runs: CORRAL_FUZZ=20 (times as many).
+What once came out otherwise is kept (fuzz_corpus) and tried first. More runs: CORRAL_FUZZ=20 (times as many).
 """
 
 import html
@@ -17,11 +17,14 @@ from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
+import fuzz_corpus
+import fuzz_words
 import fuzzing
 import orjson
 import pytest
+from fuzzing import Target, text
 from markupsafe import Markup
 from renting import an_order
 from test_config import TEXT, VISION
@@ -41,11 +44,12 @@ from deploy.report.comparison_text import comparison_text
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.ssh import host_unit, owned_hosts
 from deploy.targets.ssh.tunnels import Tunnels
-from infra import archive, bounded_json, egress_proof, egress_rules, facts, phase, prices, printable
+from infra import archive, bounded_json, egress_proof, egress_rules, facts, own_gpus, phase, prices, printable
 from infra.aws import price_list, session
 from infra.aws.ledger import Ledger
 from infra.errors import CorralError
 from infra.figure import for_page
+from infra.onhost import spot
 from infra.processes import Birth
 from infra.record import Document
 from serving.model import checkpoint, safetensors
@@ -80,7 +84,6 @@ from serving.vllm.http_door import Answer, HttpDoor
 from serving.vllm.serve_options import argv
 
 DATA = Path(__file__).parent / "data"
-KEPT = DATA / "fuzz"
 TIMES = int(os.environ.get("CORRAL_FUZZ", "1"))
 PLAN = (DATA / "compare" / "plan.json").read_bytes()
 PROBE = (DATA / "compare" / "probe.json").read_bytes()
@@ -93,21 +96,6 @@ LINE = {
     "gaps_us": [3, 4],
     "chunk_tokens": [1, 1],
 }
-
-
-class Target(NamedTuple):
-    """What is fuzzed: from valid seeds, with so many fields replaced and bytes changed."""
-
-    act: Callable[[bytes], object]
-    seeds: list[bytes]
-    typed: tuple[type[Exception], ...] = (CorralError,)
-    fields: int = 0
-    changes: int = 300
-
-
-def text(data: bytes) -> str:
-    """As a door decodes it."""
-    return data.decode(errors="replace")
 
 
 def lines(*rows: object) -> bytes:
@@ -504,6 +492,9 @@ TARGETS |= {
 }
 
 
+TARGETS |= fuzz_words.TARGETS
+
+
 def drawn(plan: Plan, probe: object, comparison: Comparison) -> dict[str, Markup]:
     """The plots without their drawing."""
     said = {"volume": comparison.verdict, "utilisation": "x", "memory": plan.machine.name}
@@ -527,18 +518,20 @@ NASTY = "</title></style><script>x</script><img src=x onerror=x>\"' onload=x &lt
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder of its own, and the door to servers as it was."""
+    """A folder of its own, and afterwards the doors as they were."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(own_gpus.VARIABLE, "")
     monkeypatch.setattr(HttpDoor, "ask", HttpDoor.ask)
+    monkeypatch.setattr(spot, "asked", spot.asked)
     monkeypatch.setattr(plots, "every", drawn)
 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_documented_errors_come_out(name: str, here: None) -> None:
-    target, outcome = TARGETS[name], fuzzing.Outcome()
-    for path in sorted((KEPT / name.replace(" ", "-")).glob("*")):
-        fuzzing.attempt(target.act, path.read_bytes(), target.typed, outcome)
+    target = TARGETS[name]
+    is_document = isinstance(seed := fuzzing.parsed(target.seeds[0]), dict) and "document" in seed
+    outcome = fuzzing.known(target.act, fuzz_corpus.kept(name, is_document), target.typed)
     ours = fuzzing.fuzz(
         target.act, target.seeds, target.typed, TIMES * target.fields, TIMES * target.changes, name
     )
@@ -550,6 +543,12 @@ def test_only_documented_errors_come_out(name: str, here: None) -> None:
         for number, data in enumerate(found.values()):
             (folder / f"{number}").write_bytes(data)
     assert found == {}
+
+
+def test_every_target_has_what_it_once_fell_over_and_nothing_is_kept_for_no_target() -> None:
+    of_documents = {each.kind for each in DOCUMENTS}
+    assert fuzz_corpus.names() - {"document"} <= TARGETS.keys()
+    assert TARGETS.keys() - fuzz_corpus.names() - of_documents == set()
 
 
 PAGES = {

@@ -7,7 +7,7 @@ from deploy.targets.place import Check
 from infra import catalog
 from infra.data import shipped_table
 from infra.errors import HostError
-from infra.facts import GpuFacts, GpuReport, HostFacts
+from infra.facts import GpuFacts, GpuReport, HostFacts, whole
 from infra.hardware import Gpu
 from infra.onhost import confine
 from serving.sizing.plan import Plan
@@ -200,7 +200,7 @@ def _inventory(gpus: tuple[GpuFacts, ...]) -> str:
 def _driver(version: str | None) -> Check:
     figure = figures()["cuda_driver"]
     note = "" if figure["verified"] else ", a minimum not verified with NVIDIA"
-    major = int(version.split(".")[0]) if version and version.split(".")[0].isdigit() else 0
+    major = whole((version or "").split(".")[0]) or 0
     if major >= figure["minimum"]:
         return _ok("driver", f"NVIDIA {version}")
     return _failed(
@@ -327,7 +327,9 @@ def _lock(facts: HostFacts) -> Check:
 
 
 def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split("."))
+    """Its numbers; none, which is below every version, for what is no version."""
+    parts = [whole(part) for part in text.split(".")]
+    return () if None in parts else tuple(part for part in parts if part is not None)
 
 
 def _clock(skew_s: float) -> Check:

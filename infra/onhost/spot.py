@@ -19,7 +19,7 @@ METADATA = "http://169.254.169.254/latest"
 # As often as AWS advises.
 POLL_S = 5
 TIMEOUT_S = 2
-MOST_BYTES = 4096
+MOST_BYTES = 512
 
 
 def main() -> None:
