@@ -58,8 +58,9 @@ def rendered(to: str) -> dict[str, dict[str, str]]:
     }
 
 
-# What is YAML, and is read by Go's reader: also SkyPilot's, dstack's and LiteLLM's, which other readers read too.
-YAML = [to for to in FORMATS if any(path.endswith((".yaml", ".yml")) for path in rendered(to)["a b"])]
+def yaml_formats() -> list[str]:
+    """What is YAML, and is read by Go's reader: also SkyPilot's, dstack's and LiteLLM's, which others read too."""
+    return [to for to in FORMATS if any(path.endswith((".yaml", ".yml")) for path in rendered(to)["a b"])]
 
 
 def test_every_form_of_yaml_is_read_alike_by_kubectl(
@@ -70,7 +71,7 @@ def test_every_form_of_yaml_is_read_alike_by_kubectl(
         need("kubectl", "kubectl is not installed")
     texts = {
         f"{to}:{number}:{part}": document
-        for to in YAML
+        for to in yaml_formats()
         for number, files in enumerate(rendered(to).values())
         for path, text in files.items()
         if path.endswith((".yaml", ".yml")) and to != "terraform"
