@@ -11,10 +11,11 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import machine
 from infra.errors import UsageError
+from serving.sizing import server_sizes
 from serving.sizing.capacity import Capacity, Choice, Question
 from serving.sizing.capacity_load import options_of
 from serving.sizing.capacity_search import capacity
-from serving.sizing.fit import best_outcome
+from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.predict import Predictor
@@ -196,6 +197,20 @@ def test_of_one_cost_the_more_faithful_weights_are_taken() -> None:
     one_each = {one.precision for one in found.choices if one.feasible and one.machines == 1}
     assert {"bf16", "int4"} <= one_each
     assert (found.choices[0].machines, found.choices[0].precision) == (1, "bf16")
+
+
+def test_a_server_of_one_size_is_reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On two machines that hold it, and for each notch: again only with another context or other weights."""
+    reckoned: list[tuple[str, int | None]] = []
+
+    def counting(case: Case) -> Outcome:
+        reckoned.append((case.subject.precision, case.options.max_model_len))
+        return best_outcome(case)
+
+    monkeypatch.setattr(server_sizes, "best_outcome", counting)
+    found = asked(machines=("g7e.2xlarge", "g7e.4xlarge"), precision="nvfp4")
+    assert [choice.feasible for choice in found.choices] == [True, True]
+    assert reckoned == [("nvfp4", 2048), ("nvfp4", 4096), ("int4", 2048)]
 
 
 def test_without_a_price_fewer_machines_come_first() -> None:

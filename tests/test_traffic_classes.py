@@ -13,10 +13,11 @@ from serving.probe.lengths import Lengths
 from serving.sizing.batching import arriving
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_tail import SEED, SIMULATED, broken, mixture, stream
+from serving.sizing.capacity_tail import SEED, SIMULATED, broken, stream
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor
+from serving.sizing.server_sizes import mixture
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic, TrafficOptions
 from serving.sizing.traffic_class import TrafficClass, class_typed

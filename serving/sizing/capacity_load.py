@@ -1,29 +1,31 @@
 """PURE: what replicas of one size on one machine carry, how many machines that takes, and what they cost."""
 
 from decimal import Decimal
+from functools import lru_cache
 from math import ceil
+from typing import NamedTuple
 
 from infra.hardware import Machine
-from infra.prices import ON_DEMAND
+from infra.prices import ON_DEMAND, price_of
 from serving.model.gpu_support import refusal
-from serving.sizing.assemble import priced
 from serving.sizing.capacity import AtWorst, Choice, Question
-from serving.sizing.fit import best_outcome
-from serving.sizing.memory_pool import Case
-from serving.sizing.predict import Predictor
 from serving.sizing.reasons import why_not
+from serving.sizing.server_sizes import ServerSize, ServerSizes, concurrency_carrying
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
-from serving.sizing.traffic import HOURS_PER_MONTH, Promise, Traffic
+from serving.sizing.traffic import HOURS_PER_MONTH
 
 MOST_MACHINES = 10_000
 
 
-def replicas(question: Question, subject: SizedModel, whole: Machine, cut: Machine) -> Choice:
+def replicas(
+    question: Question, subject: SizedModel, whole: Machine, cut: Machine, sizes: ServerSizes | None = None
+) -> Choice:
     """Replicas of one size, that of the cut, on one machine with GPUs."""
-    gpu, case = cut.gpu, Case(subject, cut, options_of(question))
+    sizes = sizes or ServerSizes(question.promise, question.traffic)
+    gpu, server = cut.gpu, sizes.of(subject, cut, options_of(question))
     assert gpu is not None
-    outcome = best_outcome(case)
+    outcome = server.outcome
     per_machine = max(1, whole.gpu_count // outcome.split.gpus)
     choice = Choice(
         machine=whole.name,
@@ -41,16 +43,15 @@ def replicas(question: Question, subject: SizedModel, whole: Machine, cut: Machi
         refused = why_not(gpu, outcome)
     if refused:
         return choice.model_copy(update={"verdict": "does not fit", "why": refused})
-    return loaded(question, whole, choice, Predictor(case, outcome))
+    return loaded(question, whole, choice, server)
 
 
-def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predictor) -> Choice:
+def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSize) -> Choice:
     """The choice with its load, its number of machines and its price; or why the promise cannot be kept."""
-    traffic, promise = question.traffic, question.promise
-    broken = broken_promise(predictor, promise, traffic, 1)
-    if broken:
-        return choice.model_copy(update={"why": f"even one request alone: {broken}"})
-    most = most_concurrency(predictor, promise, traffic)
+    traffic, promise, predictor = question.traffic, question.promise, server.predictor
+    if server.broken_alone:
+        return choice.model_copy(update={"why": f"even one request alone: {server.broken_alone}"})
+    most = server.most
     full = predictor.at(most)
     carries = full.output_tokens_per_s / traffic.mean_output
     machine_carries = carries * choice.replicas_per_machine
@@ -59,7 +60,7 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
         return choice.model_copy(update={"why": f"more than {MOST_MACHINES:,} machines"})
     each = traffic.peak_requests_per_s / ((count - promise.spare_machines) * choice.replicas_per_machine)
     running = predictor.at(concurrency_carrying(predictor, each * traffic.mean_output, most))
-    hourly = hourly_usd(question, whole)
+    hourly, elsewhere, paid_ahead = costs(question, whole)
     return choice.model_copy(
         update={
             "feasible": True,
@@ -70,28 +71,27 @@ def loaded(question: Question, whole: Machine, choice: Choice, predictor: Predic
             "tpot_s": round(running.tpot_s, 5),
             "e2e_s": round(running.ttft_s + traffic.mean_output * running.tpot_s, 3),
             "machines": count,
-            "at_worst": at_worst(question, predictor, choice.replicas_per_machine, hourly),
+            "at_worst": at_worst(question, server, choice.replicas_per_machine, hourly),
             "usd_per_hour": hourly,
-            "paid_ahead": paid_ahead(question, whole),
+            "paid_ahead": paid_ahead,
             "usd_per_month": monthly(hourly, count),
-            "usd_per_month_elsewhere": monthly(elsewhere_usd(question, whole), count),
+            "usd_per_month_elsewhere": monthly(elsewhere, count),
             "basis": full.basis,
         }
     )
 
 
 def at_worst(
-    question: Question, predictor: Predictor, per_machine: int, usd_per_hour: Decimal | None
+    question: Question, server: ServerSize, per_machine: int, usd_per_hour: Decimal | None
 ) -> AtWorst | None:
     """When every step takes its band longer; None where no number of machines would keep the promise then.
 
     The promise is kept by fewer requests at once, each of which is slower: both take more machines.
     """
-    traffic, promise = question.traffic, question.promise
-    if broken_promise(predictor, promise, traffic, 1, at_worst=True):
+    if server.most_at_worst is None:
         return None
-    slow = predictor.at(most_concurrency(predictor, promise, traffic, at_worst=True))
-    each = slow.output_tokens_per_s / slow.band / traffic.mean_output * per_machine
+    slow = server.predictor.at(server.most_at_worst)
+    each = slow.output_tokens_per_s / slow.band / question.traffic.mean_output * per_machine
     count = machines_for(question, each)
     if count > MOST_MACHINES and not question.have:
         return None
@@ -106,66 +106,29 @@ def machines_for(question: Question, requests_per_s_each: float) -> int:
     return ceil(round(needed, 9)) + question.promise.spare_machines
 
 
-def broken_promise(
-    predictor: Predictor, promise: Promise, traffic: Traffic, concurrency: int, at_worst: bool = False
-) -> str | None:
-    """What of the promise that concurrency breaks, with the numbers; `at_worst` as slow as the band allows."""
-    speed = predictor.at(concurrency)
-    slower = speed.band if at_worst else 1.0
-    tpot = speed.tpot_s * slower
-    for part in traffic.parts:
-        (ttft_s, tpot_s), whose = promise.to(part), f"{part.name}: " if part.name else ""
-        if tpot_s is not None and tpot > tpot_s:
-            return f"{whose}TPOT {tpot * 1000:.1f} ms, promised {tpot_s * 1000:g}"
-        longest = part.input_tokens.largest
-        first = predictor.first_token_s(longest, speed.tpot_s) * slower
-        if ttft_s is not None and first > ttft_s:
-            return f"{whose}TTFT {first:.2f} s for {longest:,} tokens, promised {ttft_s:g}"
-    return None
+class Costs(NamedTuple):
+    """What a machine costs an hour."""
+
+    usd_per_hour: Decimal | None
+    """What the user says, or EC2's price in the region."""
+    elsewhere: Decimal | None
+    """In the region that most prices are of: what machines are ranked by where their own lacks some."""
+    paid_ahead: bool
+    """Whether it cannot be had by the hour, in the region or in any that has a price."""
 
 
-def most_concurrency(predictor: Predictor, promise: Promise, traffic: Traffic, at_worst: bool = False) -> int:
-    """The most requests at once that keep the promise and do not wait for KV cache."""
-    low, high = 1, predictor.most_running
-    while low < high:
-        middle = (low + high + 1) // 2
-        kept = broken_promise(predictor, promise, traffic, middle, at_worst) is None
-        low, high = (middle, high) if kept else (low, middle - 1)
-    return low
-
-
-def concurrency_carrying(predictor: Predictor, tokens_per_s: float, most: int) -> int:
-    """The least concurrency that delivers that many output tokens a second."""
-    low, high = 1, most
-    while low < high:
-        middle = (low + high) // 2
-        enough = predictor.at(middle).output_tokens_per_s >= tokens_per_s
-        low, high = (low, middle) if enough else (middle + 1, high)
-    return low
-
-
-def hourly_usd(question: Question, whole: Machine) -> Decimal | None:
-    """The machine's price: what the user says it costs, or EC2's."""
-    if question.usd_per_hour is not None:
-        return question.usd_per_hour
-    price = priced(whole, Options(region=question.region))
-    return price.usd_per_hour if price else None
-
-
-def elsewhere_usd(question: Question, whole: Machine) -> Decimal | None:
-    """Its price in the region that most prices are of: what machines are ranked by where their own lacks some."""
-    if question.usd_per_hour is not None:
-        return None
-    price = priced(whole, Options())
-    return price.usd_per_hour if price else None
-
-
-def paid_ahead(question: Question, whole: Machine) -> bool:
-    """Whether the machine cannot be had by the hour, in the region or in any that has a price."""
-    if question.usd_per_hour is not None:
-        return False
-    price = priced(whole, Options(region=question.region)) or priced(whole, Options())
-    return price is not None and price.purchase != ON_DEMAND
+def costs(question: Question, whole: Machine) -> Costs:
+    """What the machine costs."""
+    if question.usd_per_hour is not None or not whole.instance_type:
+        return Costs(question.usd_per_hour, None, paid_ahead=False)
+    most_known = price_of(whole, None)
+    here = price_of(whole, question.region) if question.region else most_known
+    known = here or most_known
+    return Costs(
+        here.usd_per_hour if here else None,
+        most_known.usd_per_hour if most_known else None,
+        known is not None and known.purchase != ON_DEMAND,
+    )
 
 
 def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
@@ -175,6 +138,7 @@ def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
     return (usd_per_hour * machines * HOURS_PER_MONTH).quantize(Decimal("0.01"))
 
 
+@lru_cache(maxsize=64)
 def options_of(question: Question) -> Options:
     """The traffic as the planner's options: average lengths for the speed, the longest for the context.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
+from functools import partial
 from math import inf
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from serving.sizing.capacity_tail import can_be_simulated, simulated
 from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
+from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size import plan
 from serving.sizing.size_options import check_context, check_precision
 from serving.sizing.sized_model import SizedModel, named, precisions
@@ -27,7 +29,8 @@ def capacity(question: Question) -> Capacity:
     """Search, rank, and price one notch more of context, traffic and precision."""
     if question.have:
         return of_fleet(question)
-    choices = ranked(question)
+    sizes = ServerSizes(question.promise, question.traffic)
+    choices = ranked(question, sizes)
     best = choices[0] if choices and choices[0].feasible else None
     return Capacity(
         model=question.model,
@@ -35,7 +38,7 @@ def capacity(question: Question) -> Capacity:
         promise=question.promise,
         choices=choices,
         plan=replica_plan(question, best, carried_by(question, (best,), best)) if best else None,
-        notches=tuple(notches(question, best)) if best else (),
+        notches=tuple(notches(question, best, sizes)) if best else (),
     )
 
 
@@ -56,7 +59,8 @@ def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -
 def of_fleet(question: Question) -> Capacity:
     """What the machines that are there carry, in the most faithful weights that carry the peak, or that carry most."""
     wanted = (question.precision,) if question.precision else precisions(question.model)
-    tried = [owned_fleet.together(question, named(question.model, each), machine_choices) for each in wanted]
+    choices_of = partial(machine_choices, sizes=ServerSizes(question.promise, question.traffic))
+    tried = [owned_fleet.together(question, named(question.model, each), choices_of) for each in wanted]
     enough = (each for each in tried if each[0].missing_requests_per_s == 0)
     # Of several that carry nothing the smallest came nearest.
     fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
@@ -73,9 +77,9 @@ def of_fleet(question: Question) -> Capacity:
     )
 
 
-def ranked(question: Question) -> tuple[Choice, ...]:
+def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
     """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
-    choices = settled(question)
+    choices = settled(question, sizes)
     front = pareto(choices)
     return tuple(
         choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})
@@ -83,11 +87,11 @@ def ranked(question: Question) -> tuple[Choice, ...]:
     )
 
 
-def settled(question: Question) -> list[Choice]:
+def settled(question: Question, sizes: ServerSizes) -> list[Choice]:
     """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be."""
-    choices = in_order(question, list(all_choices(question)))
+    choices = in_order(question, list(all_choices(question, sizes)))
     while choices and can_be_simulated(choices[0]) and choices[0].tail is None:
-        choices = in_order(question, [simulated(question, choices[0]), *choices[1:]])
+        choices = in_order(question, [simulated(question, choices[0], sizes), *choices[1:]])
     return choices
 
 
@@ -160,13 +164,13 @@ def pareto(choices: list[Choice]) -> set[int]:
     return front
 
 
-def all_choices(question: Question) -> Iterator[Choice]:
+def all_choices(question: Question, sizes: ServerSizes) -> Iterator[Choice]:
     """Each machine x precision x tensor parallel size."""
     wanted = (question.precision,) if question.precision else precisions(question.model)
     for precision in wanted:
         subject = named(question.model, precision)
         for whole in machines(question):
-            yield from machine_choices(question, subject, whole)
+            yield from machine_choices(question, subject, whole, sizes)
 
 
 def machines(question: Question) -> Iterable[Machine]:
@@ -174,15 +178,17 @@ def machines(question: Question) -> Iterable[Machine]:
     return [machine(name) for name in question.machines] or ec2_types().values()
 
 
-def machine_choices(question: Question, subject: SizedModel, whole: Machine) -> Iterator[Choice]:
+def machine_choices(
+    question: Question, subject: SizedModel, whole: Machine, sizes: ServerSizes
+) -> Iterator[Choice]:
     """One machine, cut into replicas of every size that fits; or one line of why none does."""
     if whole.gpu is None:
         raise UsageError("Capacity is planned on GPUs.", "Name an EC2 type or COUNTxGPU with --on.")
-    sizes = [size for size in TENSOR_SIZES if size <= whole.gpus_per_host]
+    tensors = [size for size in TENSOR_SIZES if size <= whole.gpus_per_host]
     cuts = (
-        [whole] if whole.hosts > 1 else [whole.model_copy(update={"gpus_per_host": size}) for size in sizes]
+        [whole] if whole.hosts > 1 else [whole.model_copy(update={"gpus_per_host": size}) for size in tensors]
     )
-    choices = [replicas(question, subject, whole, cut) for cut in cuts]
+    choices = [replicas(question, subject, whole, cut, sizes) for cut in cuts]
     working = [choice for choice in choices if choice.feasible]
     yield from working or choices[-1:]
 
@@ -225,22 +231,24 @@ def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:
     return planned.model_copy(update={"carried": carried})
 
 
-def notches(question: Question, best: Choice) -> Iterator[Notch]:
+def notches(question: Question, best: Choice, sizes: ServerSizes) -> Iterator[Notch]:
     """One notch more of context, of traffic, and of precision: the same question asked again."""
     context = question.context or question.traffic.longest
     if 2 * context <= model(question.model).architecture.max_position_embeddings:
-        yield notch(question, best, f"context {2 * context:,} instead of {context:,}", context=2 * context)
+        yield notch(
+            question, best, sizes, f"context {2 * context:,} instead of {context:,}", context=2 * context
+        )
     doubled = question.traffic.model_copy(update={"requests_per_s": 2 * question.traffic.requests_per_s})
-    yield notch(question, best, "twice the traffic", traffic=doubled)
+    yield notch(question, best, sizes, "twice the traffic", traffic=doubled)
     better = precisions(question.model)
     above = better[: better.index(best.precision)]
     if above:
-        yield notch(question, best, f"{above[-1]} instead of {best.precision}", precision=above[-1])
+        yield notch(question, best, sizes, f"{above[-1]} instead of {best.precision}", precision=above[-1])
 
 
-def notch(question: Question, best: Choice, change: str, **changes: object) -> Notch:
+def notch(question: Question, best: Choice, sizes: ServerSizes, change: str, **changes: object) -> Notch:
     """The best choice after a change, and what it costs more."""
-    choices = settled(question.model_copy(update=changes))
+    choices = settled(question.model_copy(update=changes), sizes)
     if not choices or not choices[0].feasible:
         return Notch(change=change, choice="nothing carries it", usd_per_month=None, more_usd_per_month=None)
     new = choices[0]

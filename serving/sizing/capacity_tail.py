@@ -5,17 +5,14 @@ from math import ceil
 from random import Random
 
 from infra.catalog import machine
-from infra.hardware import Machine
 from serving.model.throughput import asked_s
 from serving.sizing.batching import Request, Served, arriving, percentile, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of
-from serving.sizing.fit import Outcome, best_outcome
-from serving.sizing.memory_pool import Case
-from serving.sizing.predict import Mixed, Predictor, room
+from serving.sizing.predict import room
+from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
-from serving.sizing.traffic_class import mean
 
 SIMULATED = 2000
 MOST_SIMULATED = 10_000
@@ -29,9 +26,9 @@ def can_be_simulated(choice: Choice) -> bool:
     return choice.feasible and choice.pipeline == 1 and machine(choice.machine).hosts == 1
 
 
-def simulated(question: Question, choice: Choice) -> Choice:
+def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
     """The choice with its tail, on as many machines as that takes; or why no number of them keeps the promise."""
-    replica = Replica(question, choice)
+    replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
     planned = replica.tail(choice.machines)
     if broken(question.promise, question.traffic, planned) is None:
         return choice.model_copy(update={"tail": planned})
@@ -94,12 +91,12 @@ def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
 class Replica:
     """One replica of a choice, and what its requests wait for at the peak."""
 
-    def __init__(self, question: Question, choice: Choice) -> None:
+    def __init__(self, question: Question, choice: Choice, sizes: ServerSizes) -> None:
         self.question, self.choice = question, choice
-        case = case_of(question, choice, machine(choice.machine))
-        outcome: Outcome = best_outcome(case)
-        self.steps = Predictor(case, outcome).steps(mixture(question.traffic))
-        self.room = room(outcome, case.options, choice.concurrency)
+        cut = machine(choice.machine).model_copy(update={"gpus_per_host": choice.tensor})
+        server = sizes.of(named(question.model, choice.precision), cut, options_of(question))
+        self.steps = server.steps
+        self.room = room(server.outcome, server.case.options, choice.concurrency)
 
     def tail(self, machines: int) -> Tail:
         """What so many machines make of the peak."""
@@ -145,14 +142,3 @@ def stream(traffic: Traffic, rate_per_s: float) -> tuple[list[Request], list[int
         part, at_s = traffic.classes[which], at_s + dice.expovariate(rate_per_s)
         requests.append(Request(at_s, part.input_tokens.draw(dice), part.output_tokens.draw(dice)))
     return requests, whose
-
-
-def case_of(question: Question, choice: Choice, whole: Machine) -> Case:
-    """One replica of a choice, as it is planned."""
-    cut = whole.model_copy(update={"gpus_per_host": choice.tensor})
-    return Case(named(question.model, choice.precision), cut, options_of(question))
-
-
-def mixture(traffic: Traffic) -> list[Mixed]:
-    """Its classes as the steps of a server have them; none where all requests are of one."""
-    return [Mixed(part.share, mean(part.input_tokens), mean(part.output_tokens)) for part in traffic.classes]

@@ -11,8 +11,9 @@ from serving.model.throughput import (
     Fit,
     Load,
     Speed,
+    asked_s,
     attention_s,
-    first_token_s,
+    prefill_s,
     request_s,
     speed,
     step_s,
@@ -78,29 +79,31 @@ class Predictor:
             max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
             host_gb_per_s=case.machine.network_gb_per_s,
         )
-        self.fit = calibrated(case.subject, self.engine)
+        load = Load(case.options.input_tokens, case.options.output_tokens, 1)
+        self.bent = calibrated(case.subject, self.engine) or unfitted(self.engine, load)
         self.known: dict[int, Speed] = {}
+        self.prefills: dict[int, float] = {}
 
     def at(self, concurrency: int) -> Speed:
         """The speed with that many requests at once."""
         if concurrency not in self.known:
             load = Load(self.options.input_tokens, self.options.output_tokens, concurrency)
-            self.known[concurrency] = speed(self.engine, load, self.most_running, self.fit)
+            self.known[concurrency] = speed(self.engine, load, self.most_running, self.bent)
         return self.known[concurrency]
 
     def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
         """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""
-        load = Load(input_tokens, self.options.output_tokens, 1)
-        return first_token_s(self.engine, input_tokens, self.fit or unfitted(self.engine, load), tpot_s)
+        if input_tokens not in self.prefills:
+            self.prefills[input_tokens] = self.bent.prefill * prefill_s(self.engine, input_tokens)
+        return asked_s() + tpot_s + self.prefills[input_tokens]
 
     def steps(self, mixture: Sequence[Mixed] = ()) -> StepTime:
         """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
 
         Of a mixture those that decode are the more of a class the longer its answers are.
-
         Each pair is reckoned once, the prefilled in steps of PREFILL_GRAIN.
         """
-        load, bent = self.options, self.fit or unfitted(self.engine, Load(self.options.input_tokens, 1, 1))
+        load, bent = self.options, self.bent
         mixed = mixture or (Mixed(1.0, load.input_tokens, load.output_tokens),)
         decoding_of = sum(each.share * each.output_tokens for each in mixed)
         context = (
