@@ -357,3 +357,30 @@ def test_a_model_of_the_table_is_sized_without_what_reads_checkpoints_or_asks_th
     loaded = done.stderr.split()
     assert "serving.model.memory" in loaded
     assert not {"serving.model.hub", "serving.model.checkpoint", "serving.model.safetensors"} & set(loaded)
+
+
+def test_one_request_has_a_time_and_a_price_by_itself_and_among_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A prompt of a million tokens on p5.48xlarge: about 45 s and 70 cents."""
+    shown = answer("scout", "bf16", on("p5.48xlarge"), Options(input_tokens=1_000_000, output_tokens=101))
+    one, speed = shown.one_request, shown.throughput
+    assert one
+    assert speed
+    assert 40 < one.ttft_s < 50
+    assert one.alone_s == pytest.approx(one.ttft_s + 100 * one.tpot_s, rel=1e-4)
+    assert one.alone_usd == pytest.approx(
+        Decimal("55.04") * Decimal(str(one.alone_s)) / 3600, rel=Decimal("1e-4")
+    )
+    assert one.at_load_s == pytest.approx(speed.ttft_s + 100 * speed.tpot_s, rel=1e-4)
+    per_request_s = Decimal(str(101 / speed.output_tokens_per_s))
+    assert one.at_load_usd == pytest.approx(Decimal("55.04") * per_request_s / 3600, rel=Decimal("1e-4"))
+    alone = answer("scout", "bf16", on("p5.48xlarge"), Options(concurrency=1)).one_request
+    assert alone
+    assert alone.at_load_s == alone.alone_s
+    owned = answer("scout", "bf16", on("8xH100"), Options()).one_request
+    assert owned
+    assert (owned.alone_usd, owned.at_load_usd) == (None, None)
+    assert all(plan.one_request is None for plan in ranking("scout", "bf16", Options()).machines)
+    run(["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--explain"])
+    assert "the machine for so long, $5.672/h: $0.035\n" in capsys.readouterr().out

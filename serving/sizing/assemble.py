@@ -12,8 +12,18 @@ from serving.model.weights import Split
 from serving.sizing import plan_notes, reasons
 from serving.sizing.fit import Outcome, longest_request
 from serving.sizing.memory_pool import Case
-from serving.sizing.plan import Kv, Memory, Parallel, Plan, PlanMachine, Price, Throughput, Workload
-from serving.sizing.predict import Predictor, predicted
+from serving.sizing.plan import (
+    Kv,
+    Memory,
+    OneRequest,
+    Parallel,
+    Plan,
+    PlanMachine,
+    Price,
+    Throughput,
+    Workload,
+)
+from serving.sizing.predict import Predictor, predicted, significant
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.serve_options import ServeOptions
@@ -50,7 +60,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         else (plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
-        **(curve(predictor) if predictor and with_curve else {}),
+        **(beyond_one_load(predictor, options, price) if predictor and with_curve else {}),
     )
 
 
@@ -72,9 +82,36 @@ def terms(taken: Budget) -> tuple[Term, ...]:
     )
 
 
-def curve(predictor: Predictor) -> dict[str, Any]:
-    """The prediction against concurrency, and where it saturates."""
-    return {"curve": predictor.curve(), "saturation_concurrency": predictor.saturation()}
+def beyond_one_load(predictor: Predictor, options: Options, price: Price | None) -> dict[str, Any]:
+    """The prediction against concurrency, where it saturates, and what becomes of one request."""
+    return {
+        "curve": predictor.curve(),
+        "saturation_concurrency": predictor.saturation(),
+        "one_request": one_request(predictor, options, price),
+    }
+
+
+def one_request(predictor: Predictor, options: Options, price: Price | None) -> OneRequest:
+    """The time and price of one request, by itself and among the others."""
+    (ttft, tpot), at_load = predictor.alone(), predictor.at(options.concurrency)
+    after = options.output_tokens - 1
+    alone = ttft + after * tpot
+    among = alone if options.concurrency == 1 else at_load.ttft_s + after * at_load.tpot_s
+    return OneRequest(
+        ttft_s=significant(ttft),
+        tpot_s=significant(tpot),
+        alone_s=significant(alone),
+        alone_usd=usd_for(price, alone),
+        at_load_s=significant(among),
+        at_load_usd=usd_for(price, options.output_tokens / at_load.output_tokens_per_s),
+    )
+
+
+def usd_for(price: Price | None, seconds: float) -> Decimal | None:
+    """The machine for so long, to a millionth of a dollar."""
+    if price is None:
+        return None
+    return (price.usd_per_hour * Decimal(str(seconds)) / 3600).quantize(Decimal("0.000001"))
 
 
 def plan_machine(machine: Machine) -> PlanMachine:

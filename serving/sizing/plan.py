@@ -98,6 +98,23 @@ class CurvePoint(Record):
     tpot_s: Positive
 
 
+class OneRequest(Record):
+    """What one request of the workload takes and costs: with the machine to itself, and among the others."""
+
+    ttft_s: Positive
+    """With the machine to itself, from asking; no step is in progress then."""
+    tpot_s: Positive
+    """With the machine to itself: no prompt rides along."""
+    alone_s: Positive
+    """All of it, with the machine to itself."""
+    alone_usd: Dollars | None
+    """The machine for that time; null without a price."""
+    at_load_s: Positive
+    """All of it, among as many as the workload has at once."""
+    at_load_usd: Dollars | None
+    """Its share of the machine there."""
+
+
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
@@ -150,6 +167,8 @@ class Plan(Document):
     """Beyond it more requests at once bring little, or only wait."""
     weights_bytes: int = Field(default=0, ge=0)
     """The whole checkpoint: what is downloaded and kept on disk."""
+    one_request: OneRequest | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Absent in rankings and where no speed is predicted."""
     carried: Carried | None = Field(default=None, exclude_if=lambda value: value is None)
     """The traffic it was planned for, and all machines that carry that; absent where the plan is of one server."""
 

@@ -1,5 +1,6 @@
 """PURE: every number of a plan as a readable derivation."""
 
+from decimal import Decimal
 from math import ceil
 
 from serving.model.memory import Term
@@ -10,7 +11,13 @@ from serving.sizing.plan_text import NAMES, budgeted
 def explained(plan: Plan) -> str:
     """Memory, KV cache and speed, line by line."""
     # Without a GPU there is no budget to derive: the table of the RAM is all.
-    blocks = [memory(plan) if plan.machine.gpu_count else "", kv(plan), speed(plan), cost(plan)]
+    blocks = [
+        memory(plan) if plan.machine.gpu_count else "",
+        kv(plan),
+        speed(plan),
+        one_request(plan),
+        cost(plan),
+    ]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -92,6 +99,44 @@ def speed(plan: Plan) -> str:
             ),
         ]
     )
+
+
+def one_request(plan: Plan) -> str:
+    """What one request takes and costs, by itself and among the others."""
+    one, s, load = plan.one_request, plan.throughput, plan.workload
+    if one is None or s is None:
+        return ""
+    after = load.output_tokens - 1
+    lines = [
+        f"One request of {load.input_tokens:,} in, {load.output_tokens:,} out, "
+        f"within a factor {s.band:g} either way",
+        f"  alone: {one.ttft_s:.3f} s to the first token + {after:,} x {one.tpot_s * 1000:.2f} ms = "
+        f"{one.alone_s:,.2f} s{machine_for(plan, one.alone_usd)}",
+    ]
+    if s.concurrency > 1:
+        requests_per_s = s.output_tokens_per_s / load.output_tokens
+        lines.append(
+            f"  among {s.concurrency}: {s.ttft_s:.3f} s + {after:,} x {s.tpot_s * 1000:.2f} ms = "
+            f"{one.at_load_s:,.2f} s; {requests_per_s:,.3g} requests/s share the machine{each(plan, one.at_load_usd)}"
+        )
+    return "\n".join(lines)
+
+
+def machine_for(plan: Plan, usd: Decimal | None) -> str:
+    """The price of the whole machine for as long as one request takes."""
+    if plan.price is None or usd is None:
+        return ""
+    return f"; the machine for so long, ${plan.price.usd_per_hour.normalize():f}/h: ${rounded(usd)}"
+
+
+def each(plan: Plan, usd: Decimal | None) -> str:
+    """The price of one request of many."""
+    return "" if plan.price is None or usd is None else f": ${rounded(usd)} each"
+
+
+def rounded(usd: Decimal) -> str:
+    """To the cent, and below ten cents to two digits that count."""
+    return f"{usd:,.{max(2, 1 - usd.adjusted())}f}"
 
 
 def cost(plan: Plan) -> str:
