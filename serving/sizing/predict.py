@@ -93,13 +93,13 @@ class Predictor:
 
     def alone(self) -> tuple[float, float]:
         """TTFT and TPOT of one request that has the machine to itself: each chunk of its prompt is a step by itself."""
-        load = self.options
-        bent = self.fit or unfitted(self.engine, Load(load.input_tokens, load.output_tokens, 1))
+        load, bent = self.options, self.bent
         chunks = ceil(load.input_tokens / self.engine.max_num_batched_tokens)
         context = load.input_tokens + load.output_tokens / 2
         kernels = step_s(self.engine, 1, context) + request_s(self.engine)
-        first = first_token_s(self.engine, load.input_tokens, bent, chunks * bent.overhead_s)
-        return first, bent.kernels * kernels + bent.overhead_s
+        return self.first_token_s(
+            load.input_tokens, chunks * bent.overhead_s
+        ), bent.kernels * kernels + bent.overhead_s
 
     def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
         """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""
