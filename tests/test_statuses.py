@@ -4,24 +4,33 @@ import math
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import moon
 import pytest
+import status_doors
 from test_owned import deployment as owned
 
 from deploy import line
 from deploy.cli.main import run
+from deploy.targets import table
+from deploy.targets.deployment import Deployment
 from deploy.targets.place import LOOK_S, Status
 from deploy.targets.prove_egress import ATTEMPT_S, PROOF_S
 from deploy.targets.show_server import status as shown
 from deploy.targets.ssh import egress, place
 from infra import bounded_process, deadline, ssh
 from infra.errors import HostError
+from infra.processes import Birth, birth
 from serving.vllm import client, health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.http_door import Answer, NoAnswer
+from serving.vllm.server import Server
 
 THERE = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m")
 
@@ -128,7 +137,8 @@ def test_names_a_server_made_up_are_one_line_of_the_status(capsys: pytest.Captur
 
 
 SLOW_S = 50.0
-HOST = (Path(__file__).parent / "data" / "hosts" / "debian.txt").read_text()
+DATA = Path(__file__).parent / "data"
+HOST = (DATA / "hosts" / "debian.txt").read_text()
 UNIT = "Record=yes\nActiveState=active\nSubState=running\nNRestarts=0\nVLLM_API_KEY=k\nours\n"
 
 
@@ -242,3 +252,145 @@ def test_a_deployment_that_is_no_file_is_not_read_without_an_end(
     assert run(["status", "deep"]) == 4
     assert (run(["down", "deep"]), run(["down", "deep", "--target", "local"])) == (4, 0)
     assert not document.parent.exists()
+
+
+# Ten, asked by their real doors
+
+
+NINE = ("a0", "a1", "a2", "b0", "b1", "c0", "c1", "d0", "d1")
+AT = datetime(2026, 11, 24, tzinfo=UTC)
+LEFT_S = 1.0
+"""For the one that hangs, whose clock is nearly at the end; the others have their whole time, however busy this is."""
+HANGS: ContextVar[bool] = ContextVar("hangs", default=False)
+
+
+def late() -> float:
+    return time.monotonic() + (line.STATUSES_S - LEFT_S if HANGS.get() else 0.0)
+
+
+def local(home: Path, name: str, there: status_doors.Server, leader: Birth) -> None:
+    """A deployment of this machine whose processes are this leader's, and whose endpoint is that server."""
+    made = owned().model_copy(update={"name": name, "target": "local", "hosts": ()})
+    made.write(home / name / "deployment.json")
+    Server(
+        leader=leader, started_at=AT, vllm=Path("/v"), vllm_version="0.33.0", arguments=("serve",),
+        shutdown_timeout_s=1, load_budget_s=60,
+        endpoint=Endpoint(base_url=there.url, served_model_name="m"),
+    ).write(home / name / "server.json")  # fmt: skip
+
+
+def remote(home: Path, name: str, host: str) -> None:
+    made = owned(hosts=(host,)).model_copy(update={"name": name})
+    made.write(home / name / "deployment.json")
+
+
+@pytest.fixture
+def nine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Birth]:
+    """Nine deployments that are well: three serve here, two are on hosts, two on the moon, two were never started."""
+    home = tmp_path / "home"
+    monkeypatch.setenv("CORRAL_HOME", str(home))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setitem(table.PLACES, "moon", table.Row("moon", "moon.MoonOptions"))
+    monkeypatch.setattr(moon, "RENTED", {"c0": "Tycho", "c1": "Tycho"})
+    within = deadline.within
+    monkeypatch.setattr(deadline, "within", lambda seconds, *_: within(seconds, late))
+    status_doors.ssh(tmp_path, DATA / "hosts" / "debian.txt", UNIT.replace("=active", "=inactive"))
+    load = line.deployments.load
+
+    def marked(name: str) -> Deployment:
+        HANGS.set(name == "late")
+        return load(name)
+
+    monkeypatch.setattr(line.deployments, "load", marked)
+    well = status_doors.Server("well")
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as leader:
+        born = birth(leader.pid)
+        assert born is not None
+        for name in NINE[:3]:
+            local(home, name, well, born)
+        for name in NINE[3:5]:
+            remote(home, name, "gpu-1")
+        for name in NINE[5:]:
+            target = "moon" if name[0] == "c" else "local"
+            made = owned().model_copy(update={"name": name, "target": target, "hosts": (), "region": "Tycho"})
+            made.write(home / name / "deployment.json")
+        yield born
+        leader.kill()
+    well.close()
+
+
+OF_NINE = [
+    *(("serving", "it answered a completion"),) * 3,
+    *(("provisioned", "not prepared"),) * 2,
+    *(("serving", "the moon, Tycho"),) * 2,
+    *(("provisioned", "it was never started"),) * 2,
+]
+MUTE = ("hung", "not ready after 60 s; last: vLLM is being imported")
+ENDLESS = (
+    "HOST says more than anything we ask is answered with. Something there floods the login or the command;"
+)
+NO_FILE = "cannot be read: it is no regular file."
+AGAIN = "Take it away, then make it again: corral down x"
+TENTH = {
+    "silent": MUTE,
+    "drip": ("degraded", "URL did not answer within 18.5 s."),
+    "drip_headers": MUTE,
+    "endless": ("degraded", "URL answered more than 16,777,216 bytes for a short question."),
+    "packed": ("degraded", "URL answered more than 16,777,216 bytes for a short question."),
+    "elsewhere": ("dead", "/health answers 302: the engine behind it has died"),
+    "rude": (
+        "degraded",
+        "URL cannot be reached: illegal status line: bytearray(b'\\x1b[2J\\x1b]0;x\\x07 go away').",
+    ),
+    "gpu-flood": ("unknown", f"{ENDLESS} look there: ssh HOST"),
+    "gpu-line": ("unknown", f"{ENDLESS} look there: ssh HOST"),
+    "gpu-silent": (
+        "unknown",
+        "HOST did not answer within 18 s. It may be overloaded or hung; look there: ssh HOST uptime",
+    ),
+    "gpu-drip": (
+        "unknown",
+        "HOST did not answer within 18 s. It may be overloaded or hung; look there: ssh HOST uptime",
+    ),
+    "gpu-words": ("unknown", "HOST cannot be reached: �]0;x��[2Jgo away. Try it by hand: ssh HOST true"),
+    "gpu-nothing": ("unknown", "HOST cannot be reached: it said nothing. Try it by hand: ssh HOST true"),
+    "pipe": ("unknown", f"The deployment at HOME/x/deployment.json {NO_FILE} {AGAIN}"),
+    "device": ("unknown", f"The deployment at HOME/x/deployment.json {NO_FILE} {AGAIN}"),
+    "nested": (
+        "unknown",
+        "HOME/x/deployment.json is not a deployment this version can read: Invalid JSON: recursion limit exceeded at "
+        f"line 1 column 292. {AGAIN}",
+    ),
+    "record": (
+        "unknown",
+        f"The server record at HOME/x/server.json {NO_FILE} Its processes are found without it: corral stop x",
+    ),
+}
+HANG = ("silent", "drip", "drip_headers", "gpu-silent", "gpu-drip")
+
+
+@pytest.mark.parametrize("way", TENTH)
+def test_nine_that_are_well_are_told_whatever_the_tenth_does(way: str, nine: Birth, tmp_path: Path) -> None:
+    home, name = tmp_path / "home", "late" if way in HANG else "x"
+    server = status_doors.Server(way if hasattr(status_doors.Asked, way) else "well")
+    if way.startswith("gpu-"):
+        remote(home, name, way)
+    else:
+        local(home, name, server, nine)
+    place = home / name / ("server.json" if way == "record" else "deployment.json")
+    if way in ("pipe", "device", "nested", "record"):
+        place.unlink()
+    if way in ("pipe", "record"):
+        os.mkfifo(place)
+    if way == "device":
+        place.symlink_to("/dev/zero")
+    if way == "nested":
+        place.write_text(NESTED + "[" * 100_000)
+    *seen, tenth = line.statuses([*NINE, name], clock=late)
+    server.close()
+    assert [(each.name, each.state, each.detail) for each in seen] == [
+        (name, *said) for name, said in zip(NINE, OF_NINE, strict=True)
+    ]
+    host = way if way.startswith("gpu-") else "gpu-1"
+    said = tenth.detail.replace(str(home), "HOME").replace(server.url, "URL").replace(host, "HOST")
+    assert (tenth.state, said) == TENTH[way]
