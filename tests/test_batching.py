@@ -8,13 +8,14 @@ import pytest
 from infra.catalog import machine
 from serving.probe.lengths import Lengths
 from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
-from serving.sizing.capacity import Choice, Question, Tail
+from serving.sizing.capacity import AtWorst, Choice, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_search import capacity
-from serving.sizing.capacity_tail import broken, can_be_simulated, on, simulated
+from serving.sizing.capacity_tail import FINE, Replica, broken, filled, on, simulated
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Predictor, room
+from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, TrafficOptions
 
@@ -172,12 +173,67 @@ def test_the_first_is_simulated_and_no_other_need_be() -> None:
     assert first.tail.longest_pause_s >= first.tail.tpot_s
 
 
-def test_several_hosts_are_not_simulated() -> None:
-    one, *_ = choice_of(asked(2), "p5.48xlarge", "bf16", 8)
-    assert can_be_simulated(one)
-    assert not can_be_simulated(one.model_copy(update={"machine": "16xH100"}))
-    assert not can_be_simulated(one.model_copy(update={"pipeline": 2}))
-    assert not can_be_simulated(one.model_copy(update={"feasible": False}))
+def test_a_pipelines_batches_wait_for_each_other() -> None:
+    """Two stages: a step of both batches is as long as one of a batch with all that it may prefill of what comes."""
+    question = asked(2, tpot_s=0.05)
+    case = Case(named("scout", "bf16"), machine("16xH100"), options_of(question))
+    two = ServerSizes(question.promise, question.traffic).of(case.subject, case.machine, case.options)
+    assert (two.outcome.split.pipeline, two.batch_tokens) == (2, 8192)
+    of_batch = Predictor(case, two.outcome).steps()
+    assert [two.steps(8, tokens) for tokens in (0, 100, 8192, 16384)] == [
+        of_batch(8, tokens) for tokens in (0, 100, 8192, 8192)
+    ]
+    limits = room(two.outcome, case.options, 64)
+    assert two.room(64) == limits._replace(max_num_batched_tokens=2 * 8192)
+
+
+def test_several_hosts_are_simulated_and_no_faster_than_by_means() -> None:
+    question = asked(30, tpot_s=0.05)
+    choice = replicas(question, named("scout", "bf16"), machine("16xH100"), machine("16xH100"))
+    assert (choice.pipeline, choice.machines) == (2, 2)
+    found = simulated(question.model_copy(update={"promise": Promise(tpot_s=0.05, percentile=50.0)}), choice)
+    assert found.tail is not None
+    assert choice.tpot_s < found.tail.tpot_s < 1.5 * choice.tpot_s
+
+
+@pytest.fixture(scope="module")
+def full() -> tuple[Question, Choice]:
+    """A machine that by means keeps a second to the first token when it is full, and slow requests do not."""
+    question = asked(2, ttft_s=0.2, fill=1.0, percentile=99.0)
+    choice, *_ = choice_of(question, "g7e.2xlarge", "nvfp4", 1)
+    return question, choice.model_copy(update={"at_worst": AtWorst(machines=9, requests_per_s_each=1.0)})
+
+
+def test_a_machine_that_is_there_is_filled_as_far_as_slow_requests_allow(
+    full: tuple[Question, Choice],
+) -> None:
+    question, by_mean = full
+    found = filled(question, by_mean)
+    assert found.tail is not None
+    assert found.at_worst is not None
+    assert found.tail.ttft_s <= 0.2
+    share = found.requests_per_s / by_mean.requests_per_s
+    assert share < 0.9
+    assert found.requests_per_s_each == pytest.approx(share * by_mean.requests_per_s_each, abs=0.002)
+    assert found.at_worst.requests_per_s_each == pytest.approx(share, abs=0.002)
+    replica = Replica(question, by_mean, ServerSizes(question.promise, question.traffic))
+    assert replica.at((share + 2 * FINE) * by_mean.requests_per_s).ttft_s > 0.2
+
+
+def test_one_that_keeps_it_when_full_stays_as_it_is(full: tuple[Question, Choice]) -> None:
+    question, by_mean = full
+    late = question.model_copy(update={"promise": Promise(ttft_s=60.0)})
+    found = filled(late, by_mean)
+    assert found.tail is not None
+    assert found.model_copy(update={"tail": None}) == by_mean
+
+
+def test_one_that_does_not_even_when_nearly_idle_carries_nothing(full: tuple[Question, Choice]) -> None:
+    question, by_mean = full
+    hasty = question.model_copy(update={"promise": Promise(ttft_s=0.01)})
+    found = filled(hasty, by_mean)
+    assert (found.feasible, found.requests_per_s_each, found.at_worst, found.tail) == (False, 0.0, None, None)
+    assert found.why.startswith("however few: p95 TTFT ")
 
 
 def test_more_machines_cost_more_and_are_no_fewer_at_worst() -> None:

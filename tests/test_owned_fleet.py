@@ -102,6 +102,10 @@ def ways(question: Question, subject: object, whole: object) -> tuple[Choice, ..
     return good.model_copy(update={"requests_per_s_each": each / 2, "tensor": 8}), good
 
 
+def as_by_means(question: Question, choice: Choice) -> Choice:
+    return choice
+
+
 @pytest.mark.parametrize(
     ("asked", "carries", "at_worst", "missing", "taken"),
     [
@@ -120,7 +124,7 @@ def ways(question: Question, subject: object, whole: object) -> tuple[Choice, ..
 def test_what_they_carry_and_which_of_them_it_takes(
     asked: Question, carries: float, at_worst: float, missing: float, taken: tuple[int, ...]
 ) -> None:
-    fleet, choices = together(asked, named("scout", "fp8"), ways)
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means)
     assert fleet.precision == "fp8"
     assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == (carries, at_worst)
     assert fleet.missing_requests_per_s == missing
@@ -147,7 +151,7 @@ def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     real = owned_fleet.enough
     monkeypatch.setattr(owned_fleet, "enough", counting)
     asked = question(12_000, ("8xA100-40GB=10000", "2xA100-80GB=10000"), spare_machines=100)
-    fleet, choices = together(asked, named("scout", "fp8"), ways)
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means)
     assert fleet.carries_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
     assert [choice.machines for choice in choices] == [3_100, 0]
     assert len(asked_for) < 40
@@ -174,6 +178,42 @@ def test_the_most_faithful_weights_that_carry_it_are_taken() -> None:
     )
     assert [choice.machines for choice in most.choices] == [1, 3]
     assert most.fleet.carries_requests_per_s >= more.fleet.carries_requests_per_s
+
+
+def test_the_way_that_carries_most_is_the_one_that_does_when_slow_requests_count() -> None:
+    """By means the large replicas carry 4 and the small ones 8; slow requests leave these a quarter of that."""
+    asked = question(1, ("8xA100-40GB=1",))
+
+    def slow(question: Question, choice: Choice) -> Choice:
+        return choice.model_copy(update={"requests_per_s_each": 2.0}) if choice.tensor == 4 else choice
+
+    fleet, choices = together(asked, named("scout", "fp8"), ways, slow)
+    assert [(choice.tensor, choice.requests_per_s_each) for choice in choices] == [(8, 4.0)]
+    assert fleet.carries_requests_per_s == 2.0
+
+
+def test_machines_that_are_there_keep_the_percentile(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fewer requests than by means, and what the slow ones wait for is said."""
+    command = ["capacity", "scout", "--requests-per-s", "1", "--have", "8xA100-40GB=2", "--precision", "bf16"]
+    command += ["--ttft", "0.15", "--tpot", "0.05"]
+    carried = []
+    for percent in ("50", "99"):
+        assert run([*command, "--percentile", percent, "--json"]) == 0
+        answer = Capacity.parse(capsys.readouterr().out, "stdout")
+        (choice,) = answer.choices
+        assert answer.fleet is not None
+        assert choice.tail is not None
+        assert (choice.tail.percentile, choice.tail.ttft_s <= 0.15, choice.tail.tpot_s <= 0.05) == (
+            float(percent), True, True,
+        )  # fmt: skip
+        assert answer.fleet.carries_requests_per_s == pytest.approx(
+            2 * 0.8 * choice.requests_per_s_each, abs=0.01
+        )
+        carried.append(answer.fleet.carries_requests_per_s)
+    assert carried[1] < 0.7 * carried[0]
+    assert run([*command, "--percentile", "99"]) == 0
+    said = "  Each 8xA100-40GB, filled as far as it is to be:\n    p99 of 2,000 simulated requests: TTFT 0.1"
+    assert said in capsys.readouterr().out
 
 
 def test_what_is_missing_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

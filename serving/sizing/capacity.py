@@ -88,7 +88,7 @@ class Choice(Record):
     e2e_s: float = 0.0
     """A whole average request at the planned peak."""
     tail: Tail | None = None
-    """Of the first choice; on several hosts, and of machines that are there, it is not simulated."""
+    """Of the first choice; of machines that are there of each, filled as far as it is to be."""
     machines: int = 0
     at_worst: AtWorst | None = None
     """None where no number of them keeps the promise then."""

@@ -13,7 +13,7 @@ from serving.model.models import model
 from serving.sizing import owned_fleet
 from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_tail import can_be_simulated, simulated
+from serving.sizing.capacity_tail import filled, simulated
 from serving.sizing.carried import Carried, Machines
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
@@ -58,11 +58,14 @@ def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -
 
 def of_fleet(question: Question) -> Capacity:
     """What the machines that are there carry, in the most faithful weights that carry the peak, or that carry most."""
-    wanted = (question.precision,) if question.precision else precisions(question.model)
-    choices_of = partial(machine_choices, sizes=ServerSizes(question.promise, question.traffic))
-    tried = [owned_fleet.together(question, named(question.model, each), choices_of) for each in wanted]
-    enough = (each for each in tried if each[0].missing_requests_per_s == 0)
+    sizes, tried = ServerSizes(question.promise, question.traffic), []
+    choices_of, kept = partial(machine_choices, sizes=sizes), partial(filled, sizes=sizes)
+    for precision in (question.precision,) if question.precision else precisions(question.model):
+        tried.append(owned_fleet.together(question, named(question.model, precision), choices_of, kept))
+        if tried[-1][0].missing_requests_per_s == 0:
+            break
     # Of several that carry nothing the smallest came nearest.
+    enough = (each for each in tried if each[0].missing_requests_per_s == 0)
     fleet, choices = next(enough, max(reversed(tried), key=lambda each: each[0].carries_requests_per_s))
     best = max(choices, key=lambda choice: choice.machines * choice.requests_per_s_each)
     return Capacity(
@@ -90,7 +93,7 @@ def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
 def settled(question: Question, sizes: ServerSizes) -> list[Choice]:
     """Every choice, the best first, which is simulated: where its slow requests take more machines, another may be."""
     choices = in_order(question, list(all_choices(question, sizes)))
-    while choices and can_be_simulated(choices[0]) and choices[0].tail is None:
+    while choices and choices[0].feasible and choices[0].tail is None:
         choices = in_order(question, [simulated(question, choices[0], sizes), *choices[1:]])
     return choices
 

@@ -9,7 +9,6 @@ from serving.model.throughput import asked_s
 from serving.sizing.batching import Request, Served, arriving, percentile, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of
-from serving.sizing.predict import room
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
@@ -19,11 +18,6 @@ MOST_SIMULATED = 10_000
 LEAST_OF_A_CLASS = 200
 SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
-
-
-def can_be_simulated(choice: Choice) -> bool:
-    """Whether it is one server on one host, whose steps are known."""
-    return choice.feasible and choice.pipeline == 1 and machine(choice.machine).hosts == 1
 
 
 def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
@@ -55,6 +49,40 @@ def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = No
 
 MOST_IDLE = 16
 """What is not kept by so many times the machines, each with so much less to do, is kept by none."""
+FINE = 0.01
+"""To what share of a machine's load it is sought how far it may be filled."""
+
+
+def filled(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
+    """The choice of a machine that is there, with its tail, filled no further than slow requests keep the promise too.
+
+    Where they do not even when a MOST_IDLEth of the load comes it carries nothing.
+    """
+    replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
+    full = question.promise.fill * choice.requests_per_s
+
+    def breaks(share: float) -> str | None:
+        return broken(question.promise, question.traffic, replica.at(share * full))
+
+    if breaks(1.0) is None:
+        return choice.model_copy(update={"tail": replica.at(full)})
+    low, high = 1 / MOST_IDLE, 1.0
+    if why := breaks(low):
+        nothing = {"requests_per_s": 0.0, "requests_per_s_each": 0.0, "at_worst": None}
+        return choice.model_copy(update={"feasible": False, "why": f"however few: {why}", **nothing})
+    while high - low > FINE:
+        middle = (low + high) / 2
+        low, high = (low, middle) if breaks(middle) else (middle, high)
+    worst = choice.at_worst
+    return choice.model_copy(
+        update={
+            "tail": replica.at(low * full),
+            "requests_per_s": round(low * choice.requests_per_s, 3),
+            "requests_per_s_each": round(low * choice.requests_per_s_each, 3),
+            "at_worst": worst
+            and worst.model_copy(update={"requests_per_s_each": round(low * worst.requests_per_s_each, 3)}),
+        }
+    )
 
 
 def on(question: Question, choice: Choice, machines: int, tail: Tail) -> Choice:
@@ -93,16 +121,19 @@ class Replica:
 
     def __init__(self, question: Question, choice: Choice, sizes: ServerSizes) -> None:
         self.question, self.choice = question, choice
-        cut = machine(choice.machine).model_copy(update={"gpus_per_host": choice.tensor})
+        whole = machine(choice.machine)
+        cut = whole if whole.hosts > 1 else whole.model_copy(update={"gpus_per_host": choice.tensor})
         server = sizes.of(named(question.model, choice.precision), cut, options_of(question))
-        self.steps = server.steps
-        self.room = room(server.outcome, server.case.options, choice.concurrency)
+        self.steps, self.room = server.steps, server.room(choice.concurrency)
 
     def tail(self, machines: int) -> Tail:
         """What so many machines make of the peak."""
+        replicas = (machines - self.question.promise.spare_machines) * self.choice.replicas_per_machine
+        return self.at(self.question.traffic.peak_requests_per_s / replicas)
+
+    def at(self, rate: float) -> Tail:
+        """What one replica makes of so many requests a second."""
         traffic, promise = self.question.traffic, self.question.promise
-        replicas = (machines - promise.spare_machines) * self.choice.replicas_per_machine
-        rate = traffic.peak_requests_per_s / replicas
         requests, whose = stream(traffic, rate)
         warm = len(requests) // 10
         counted = list(zip(whose, served(requests, self.steps, self.room), strict=True))[warm:]

@@ -109,7 +109,11 @@ def tail(choice: Choice) -> list[str]:
     return [
         f"  p{t.percentile:g} of {t.requests:,} simulated requests: {waits(t)}.",
         *(f"    {each.name}, {each.requests:,} of them: {waits(each)}." for each in t.classes),
+        *([f"    {LOCKSTEP}"] if choice.pipeline > 1 else []),
     ]
+
+
+LOCKSTEP = "The batches of a pipeline's stages are taken to wait for each other: at most that long."
 
 
 def waits(tail: Tail | ClassTail) -> str:
@@ -174,8 +178,21 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
     bases = dict.fromkeys(choice.basis for choice in answer.choices if choice.basis)
     return [
         asked(answer),
-        "\n".join([head, worst, *(f"  Basis: {basis}." for basis in bases)]),
+        "\n".join([head, *tails(answer), worst, *(f"  Basis: {basis}." for basis in bases)]),
         table([titles, *rows]),
+    ]
+
+
+def tails(answer: Capacity) -> list[str]:
+    """What slow requests wait for on each kind of machine that it takes."""
+    return [
+        line
+        for choice in answer.choices
+        if choice.tail and choice.machines
+        for line in (
+            f"  Each {choice.machine}, filled as far as it is to be:",
+            *(f"  {each}" for each in tail(choice)),
+        )
     ]
 
 

@@ -11,17 +11,19 @@ from serving.sizing.owned import Owned
 from serving.sizing.sized_model import SizedModel
 
 Choices = Callable[[Question, SizedModel, Machine], Iterable[Choice]]
+Kept = Callable[[Question, Choice], Choice]
 
 
 def together(
-    question: Question, subject: SizedModel, choices_of: Choices
+    question: Question, subject: SizedModel, choices_of: Choices, kept: Kept
 ) -> tuple[Fleet, tuple[Choice, ...]]:
     """What they carry with one kind of weights, and of each shape the way to serve that carries most.
 
-    `choices_of` says the ways of one machine. A choice's machines are those that the peak and the spare ones take, the
-    cheapest for what they carry first, or where a price is not known the largest.
+    `choices_of` says the ways of one machine, and `kept` how far one is filled when slow requests count too. A choice's
+    machines are those that the peak and the spare ones take, the cheapest for what they carry first, or where a price
+    is not known the largest.
     """
-    best = [(owned, most_carrying(question, subject, owned, choices_of)) for owned in question.have]
+    best = [(owned, most_carrying(question, subject, owned, choices_of, kept)) for owned in question.have]
     fleet = Fleet(
         precision=subject.precision,
         carries_requests_per_s=round(
@@ -40,12 +42,18 @@ def together(
     return fleet.model_copy(update={"missing_requests_per_s": missing}), taken(question, best)
 
 
-def most_carrying(question: Question, subject: SizedModel, owned: Owned, choices_of: Choices) -> Choice:
-    """The way to serve on one of a shape that carries most."""
+def most_carrying(
+    question: Question, subject: SizedModel, owned: Owned, choices_of: Choices, kept: Kept
+) -> Choice:
+    """The way to serve on one of a shape that carries most, when slow requests count too."""
     asked = question.model_copy(update={"usd_per_hour": owned.usd_per_hour})
-    return max(
-        choices_of(asked, subject, machine(owned.machine)), key=lambda choice: choice.requests_per_s_each
-    )
+    choices, counted = list(choices_of(asked, subject, machine(owned.machine))), set[int]()
+    while True:
+        best = max(range(len(choices)), key=lambda index: choices[index].requests_per_s_each)
+        if best in counted or not choices[best].feasible:
+            return choices[best]
+        choices[best] = kept(asked, choices[best])
+        counted.add(best)
 
 
 def carried(question: Question, each: Iterable[tuple[int, float]]) -> float:

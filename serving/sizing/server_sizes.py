@@ -4,10 +4,10 @@ from functools import cached_property
 
 from infra.hardware import Machine
 from serving.model.throughput import Speed
-from serving.sizing.batching import StepTime
+from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
-from serving.sizing.predict import Mixed, Predictor
+from serving.sizing.predict import Mixed, Predictor, room
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 from serving.sizing.traffic import Promise, Traffic
@@ -52,8 +52,26 @@ class ServerSize:
 
     @cached_property
     def steps(self) -> StepTime:
-        """The time of its steps, for a simulation."""
-        return self.predictor.steps(mixture(self.sizes.traffic))
+        """The time of its steps, for a simulation.
+
+        A pipeline has a batch of its requests in each stage. They are taken to move in lockstep: a step of all batches
+        lasts as long as one of a batch with all that a batch may prefill of what comes. That is the slow end: batches
+        that do not wait for each other would take no longer each than their own.
+        """
+        of_batch, tokens = self.predictor.steps(mixture(self.sizes.traffic)), self.batch_tokens
+        if self.outcome.split.pipeline == 1:
+            return of_batch
+        return lambda decoding, prefilled: of_batch(decoding, min(prefilled, tokens))
+
+    @property
+    def batch_tokens(self) -> int:
+        """--max-num-batched-tokens."""
+        return self.outcome.knobs.max_num_batched_tokens
+
+    def room(self, max_num_seqs: int) -> Room:
+        """What runs in it at once at most."""
+        held = room(self.outcome, self.case.options, max_num_seqs)
+        return held._replace(max_num_batched_tokens=self.batch_tokens * self.outcome.split.pipeline)
 
     @cached_property
     def broken_alone(self) -> str | None:
