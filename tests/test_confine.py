@@ -120,6 +120,72 @@ def test_a_server_reaches_its_own_abstract_sockets_and_processes_alone(
     assert (free.returncode, held.returncode, held.stderr) == (7, 7, b"")
 
 
+# What the server tries: to join groups, whose numbers Linux tells the network; then what every server does to sockets.
+GROUPS = """\
+import json, socket, struct, sys
+
+def tried(family, level, option, value):
+    with socket.socket(family, socket.SOCK_DGRAM if level != 6 else socket.SOCK_STREAM) as way:
+        try:
+            way.setsockopt(level, option, value)
+        except OSError as error:
+            return error.errno
+    return "through"
+
+V4, V6, IP, IPV6 = socket.AF_INET, socket.AF_INET6, 0, 41
+lo = struct.pack("I", socket.if_nametoindex("lo"))
+group, source, here = (socket.inet_aton(text) for text in ("239.1.2.3", "10.1.2.3", "127.0.0.1"))
+group6 = socket.inet_pton(V6, "ff02::7072")
+
+def address(text):
+    packed = socket.inet_pton(V6 if ":" in text else V4, text)
+    kind = V6 if ":" in text else V4
+    return (struct.pack("HHI" if kind == V6 else "HH", kind, 0, *[0] * (kind == V6)) + packed).ljust(128, b"\\0")
+
+of_group = lo.ljust(8, b"\\0") + address("239.1.2.3")
+of_group6 = lo.ljust(8, b"\\0") + address("ff02::7072")
+print(json.dumps({
+    "IP_ADD_MEMBERSHIP": tried(V4, IP, 35, group + here),
+    "IP_ADD_MEMBERSHIP by interface": tried(V4, IP, 35, group + here + lo),
+    "IP_ADD_SOURCE_MEMBERSHIP": tried(V4, IP, 39, group + here + source),
+    "IPV6_ADD_MEMBERSHIP": tried(V6, IPV6, 20, group6 + lo),
+    "MCAST_JOIN_GROUP": tried(V4, IP, 42, of_group),
+    "MCAST_JOIN_SOURCE_GROUP": tried(V4, IP, 46, of_group + address("10.1.2.3")),
+    "MCAST_JOIN_GROUP in IPv6": tried(V6, IPV6, 42, of_group6),
+    "MCAST_JOIN_SOURCE_GROUP in IPv6": tried(V6, IPV6, 46, of_group6 + address("fe80::7")),
+    "IP_ADD_MEMBERSHIP of an IPv6 socket": tried(V6, IP, 35, group + here),
+    "IP_TTL": tried(V4, IP, 2, 9),
+    "IP_MULTICAST_LOOP": tried(V4, IP, 34, 1),
+    "IP_MULTICAST_ALL": tried(V4, IP, 49, 1),
+    "IPV6_V6ONLY": tried(V6, IPV6, 26, 1),
+    "IPV6_RECVPKTINFO": tried(V6, IPV6, 49, 1),
+    "TCP_NODELAY": tried(V4, 6, 1, 1),
+    "TCP_INQ, of the same number": tried(V4, 6, 36, 1),
+    "SO_REUSEADDR": tried(V4, 1, 2, 1),
+    "SO_RCVBUF": tried(V4, 1, 8, 65536),
+}))
+"""
+JOINS = (
+    *(
+        "IP_ADD_MEMBERSHIP",
+        "IP_ADD_MEMBERSHIP by interface",
+        "IP_ADD_SOURCE_MEMBERSHIP",
+        "IPV6_ADD_MEMBERSHIP",
+    ),
+    *("MCAST_JOIN_GROUP", "MCAST_JOIN_SOURCE_GROUP", "MCAST_JOIN_GROUP in IPv6"),
+    *("MCAST_JOIN_SOURCE_GROUP in IPv6", "IP_ADD_MEMBERSHIP of an IPv6 socket"),
+)
+
+
+def test_a_server_joins_no_group_and_sets_its_sockets_up_as_ever() -> None:
+    server = [sys.executable, "-IS", "-c", GROUPS]
+    free = json.loads(subprocess.run(server, capture_output=True, check=True).stdout)
+    confined = [sys.executable, "-IS", confine.__file__, *server]
+    held = json.loads(subprocess.run(confined, capture_output=True, check=True).stdout)
+    assert free == dict.fromkeys(free, "through")
+    assert held == free | dict.fromkeys(JOINS, errno.EPROTONOSUPPORT)
+
+
 class Kernel:
     """One that answers the calls in turn: a number, or what it refuses with."""
 

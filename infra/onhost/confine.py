@@ -3,7 +3,8 @@
 
 systemd runs it in the server's place and as its user; it becomes the server. An abstract socket has a name and no file;
 Linux keeps the server to its own from 6.12, by Landlock. Where it cannot, the server starts without, and its log says
-so. Of netlink what asks for routes stays, and RDMA's. Standard library only, and no engine's code.
+so. Of netlink what asks for routes stays, and RDMA's. A group it joined would be told to the network by Linux, past
+the rules, which know Linux's own packets from none of a user. Standard library only, and no engine's code.
 """
 
 import ctypes
@@ -16,12 +17,14 @@ from collections.abc import Callable
 NO_NEW_PRIVS, SECCOMP, FILTER = 38, 22, 2
 # Numbers of system calls; Landlock's are the same on every architecture.
 CREATE_RULESET, RESTRICT_SELF = 444, 446
-SOCKET = {"x86_64": 41, "aarch64": 198}
+SOCKET_CALLS = {"x86_64": (41, 54), "aarch64": (198, 208)}
 ASK_VERSION = 1
 SCOPES_SINCE = 6
 # Which rights of files (0: none is taken), which of the network, which scopes: abstract sockets, signals.
 RULESET = struct.pack("=QQQ", 0, 0, 1 | 2)
 NETLINK, ROUTE, RDMA = 16, 0, 20
+# Options by which a group is joined or left, IPv4's and IPv6's; between first and last lie those of both.
+IP, IPV6, JOIN_IPV6, FIRST_OF_GROUPS, LAST_OF_GROUPS = 0, 41, 20, 35, 48
 LIBC = ctypes.CDLL(None, use_errno=True)
 LACKING = "this Linux lacks Landlock of 6.12 or newer"
 OPEN = "abstract sockets of other programs are open to the server"
@@ -30,7 +33,7 @@ OPEN = "abstract sockets of other programs are open to the server"
 def main() -> None:
     """Keep this process and all that come of it, then become the command. Raises OSError where Linux refuses."""
     asked(LIBC.prctl, NO_NEW_PRIVS, 1, 0, 0, 0)
-    close_netlink(SOCKET[os.uname().machine])
+    close_calls(*SOCKET_CALLS[os.uname().machine])
     if version() < SCOPES_SINCE:
         print(f"corral: {LACKING}: {OPEN}", file=sys.stderr, flush=True)
     else:
@@ -53,18 +56,30 @@ def close_scopes() -> None:
     os.close(ruleset)
 
 
-def close_netlink(socket: int) -> None:
-    """No netlink by which programs speak to one another. Raises OSError."""
-    load, equal, end = 0x20, 0x15, 0x06
+def close_calls(socket: int, setsockopt: int) -> None:
+    """No netlink by which programs speak to one another; no group of IP, of which Linux itself tells the network.
+
+    Raises OSError.
+    """
+    load, equal, at_least, above, end = 0x20, 0x15, 0x35, 0x25, 0x06
+    # Each with how many to skip: where it is so, and where not. The last two are where all of them lead.
     steps = (
         (load, 0, 0, 0),  # the number of the call
-        (equal, 0, 6, socket),
+        (equal, 0, 5, socket),
         (load, 0, 0, 16),  # its first argument
-        (equal, 0, 4, NETLINK),
+        (equal, 0, 12, NETLINK),
         (load, 0, 0, 32),  # its third
-        (equal, 2, 0, ROUTE),
-        (equal, 1, 0, RDMA),
-        (end, 0, 0, 0x50000 | errno.EPROTONOSUPPORT),
+        (equal, 10, 0, ROUTE),
+        (equal, 9, 8, RDMA),
+        (equal, 0, 8, setsockopt),
+        (load, 0, 0, 24),  # its second argument
+        (equal, 1, 0, IP),
+        (equal, 0, 5, IPV6),
+        (load, 0, 0, 32),  # its third
+        (equal, 2, 0, JOIN_IPV6),
+        (at_least, 0, 2, FIRST_OF_GROUPS),
+        (above, 1, 0, LAST_OF_GROUPS),
+        (end, 0, 0, 0x50000 | errno.EPROTONOSUPPORT),  # refused
         (end, 0, 0, 0x7FFF0000),  # as it was
     )
     program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))

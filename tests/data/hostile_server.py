@@ -48,6 +48,49 @@ def udp(host: str, port: int, data: bytes = PROMPT) -> None:
         way.sendto(data, numeric(host, port))
 
 
+def neighbours(host: str, port: int, data: bytes) -> None:
+    """To all that listen there, out of the one interface, whatever the routes: as what has no address yet does."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, outward().encode())
+        way.sendto(data, numeric(f"{host}%{outward()}" if ":" in host else host, port))
+
+
+def outward() -> str:
+    """The interface that leads outside."""
+    return next(name for _, name in socket.if_nameindex() if name != "lo")
+
+
+def pinged(host: str, data: bytes) -> None:
+    """Ask for an echo, and wait for it: the kernel there answers."""
+    family, protocol, kind = (socket.AF_INET6, 58, 128) if ":" in host else (socket.AF_INET, 1, 8)
+    with socket.socket(family, socket.SOCK_DGRAM, protocol) as way:
+        way.settimeout(PATIENCE_S)
+        way.sendto(struct.pack("BBHHH", kind, 0, 0, 0, 1) + data, numeric(host, 0))
+        way.recv(4096)
+
+
+def opened_fast(host: str, port: int, data: bytes) -> None:
+    """TCP with the data in its first packet, where it may."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as way:
+        # Without a time of Python's, which would have it not wait for what it needs first: a cookie.
+        way.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 2, 0))
+        way.sendto(data, socket.MSG_FASTOPEN, (host, port))
+
+
+def joined(group: str) -> None:
+    """Have Linux tell the network of a group whose number says something."""
+    with socket.socket(socket.AF_INET6 if ":" in group else socket.AF_INET, socket.SOCK_DGRAM) as way:
+        number = socket.if_nametoindex(outward())
+        if ":" in group:
+            packed = socket.inet_pton(socket.AF_INET6, group) + struct.pack("I", number)
+            way.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed)
+        else:
+            packed = socket.inet_aton(group) + bytes(4) + struct.pack("I", number)
+            way.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, packed)
+        time.sleep(PATIENCE_S)  # Linux tells of it within a second
+
+
 def numeric(host: str, port: int) -> Any:
     """The address of a socket, without asking a name server."""
     address, _, interface = host.partition("%")
@@ -214,13 +257,26 @@ TRIES: dict[str, Callable[[], object]] = {
     "multipath TCP": lambda: tcp(TO4, int(PORT), 262),
     "UDP over IPv4": lambda: udp(TO4, int(PORT)),
     "UDP over IPv6": lambda: udp(TO6, int(PORT)),
-    "UDP-Lite": lambda: carried(socket.AF_INET, socket.SOCK_DGRAM, (TO4, int(PORT)), 136),
+    "TCP Fast Open": lambda: opened_fast(TO4, int(PORT), b"prompt by TCP Fast Open"),
+    "UDP-Lite": lambda: carried(
+        socket.AF_INET, socket.SOCK_DGRAM, (TO4, int(PORT)), 136, b"prompt by UDP-Lite"
+    ),
+    "UDP-Lite over IPv6": lambda: carried(
+        socket.AF_INET6, socket.SOCK_DGRAM, (TO6, int(PORT)), 136, b"prompt by UDP-Lite over IPv6"
+    ),
     "SCTP": lambda: tcp(TO4, int(PORT), 132),
     "SMC": lambda: tcp(TO4, int(PORT), 256),
-    "a ping": lambda: carried(socket.AF_INET, socket.SOCK_DGRAM, (TO4, 0), 1, b"\x08\0\0\0\0\0\0\1prompt"),
-    "DHCP": lambda: udp("255.255.255.255", 67),
-    "a broadcast": lambda: udp("10.99.0.255", int(PORT)),
-    "multicast DNS": lambda: udp("224.0.0.251", 5353),
+    "a ping": lambda: pinged(TO4, b"prompt by a ping"),
+    "a ping over IPv6": lambda: pinged(TO6, b"prompt by a ping over IPv6"),
+    "DHCP": lambda: neighbours("255.255.255.255", 67, b"prompt by DHCP"),
+    "DHCP over IPv6": lambda: neighbours("ff02::1:2", 547, b"prompt by DHCP over IPv6"),
+    "a broadcast": lambda: udp("10.99.0.255", int(PORT), b"prompt by a broadcast"),
+    "multicast DNS": lambda: neighbours("224.0.0.251", 5353, b"prompt by multicast DNS"),
+    "multicast DNS over IPv6": lambda: neighbours("ff02::fb", 5353, b"prompt by multicast DNS over IPv6"),
+    "LLMNR": lambda: neighbours("224.0.0.252", 5355, b"prompt by LLMNR"),
+    "SSDP": lambda: neighbours("239.255.255.250", 1900, b"prompt by SSDP"),
+    "a group": lambda: joined("239.112.114.111"),
+    "a group of IPv6": lambda: joined("ff02::7072:6f6d:7074"),
     "a name server outside": lambda: name_asked(TO4),
     "EC2's metadata": lambda: tcp("169.254.169.254", 80),
     # over what runs on the host
@@ -262,6 +318,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "a pipe in /var": lambda: shared("/var/carrier/pipe"),
     "a monitor's pipe": lambda: shared("/opt/datadog-agent/pipe"),
     "a socket in /var/tmp": lambda: unix("/var/tmp/carrier/socket"),
+    "a name asked of the kernel": lambda: called(249, b"dns_resolver", b"prompt.example", b"", -2),
     "root's keyring": lambda: called(250, 22, 0, -2),
     "a terminal": lambda: written("/dev/tty"),
     "another's terminal": lambda: written("/dev/pts/0"),

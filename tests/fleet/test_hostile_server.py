@@ -8,11 +8,12 @@ import json
 import re
 import shlex
 import socket
+import struct
 import subprocess
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,34 @@ OPEN = (
         "netlink between programs",
     ),
     *("the host's directory of users", "a database's socket", "a monitor's pipe", "a pipe in /var"),
-    *("a socket in /var/tmp",),
+    *("a socket in /var/tmp", "the host's resolver", "a name server outside"),
+    *("TCP Fast Open", "a ping", "a ping over IPv6", "DHCP", "DHCP over IPv6", "a broadcast"),
+    *("multicast DNS", "multicast DNS over IPv6", "LLMNR", "SSDP", "a group", "a group of IPv6"),
 )
+# Of protocols that not every Linux has, by the socket that shows it: family, kind, protocol.
+OPEN_WHERE_LINUX_HAS_IT = {
+    "UDP-Lite": (socket.AF_INET, socket.SOCK_DGRAM, 136),
+    "UDP-Lite over IPv6": (socket.AF_INET6, socket.SOCK_DGRAM, 136),
+    "SCTP": (socket.AF_INET, socket.SOCK_STREAM, 132),
+    "SMC": (socket.AF_INET, socket.SOCK_STREAM, 256),
+}
+# What is seen on the wire of ways that nobody need answer: the bytes that tell them apart.
+SEEN = {
+    **{
+        name: f"prompt by {name}".encode()
+        for name in (
+            *("TCP Fast Open", "a ping", "a ping over IPv6", "DHCP", "DHCP over IPv6", "a broadcast"),
+            *("multicast DNS", "multicast DNS over IPv6", "LLMNR", "SSDP"),
+        )
+    },
+    "a name server outside": b"\x06prompt\x07example",
+    "a group": b"\0\0" + bytes((239, 112, 114, 111)),
+    "a group of IPv6": b"\xff\x02" + bytes(8) + b"prompt",
+}
+SEEN_WHERE_LINUX_HAS_IT = {
+    name: f"prompt by {name}".encode() for name in OPEN_WHERE_LINUX_HAS_IT if name.startswith("UDP")
+}
+LAST = b"all that was sent before has been seen"
 CARRIERS = {
     *("metadata", "dns", "dns-tcp", "proxy", "proxy6", "mail", "user", "syslog"),
     *(
@@ -84,6 +111,58 @@ class Outside:
                 return
 
 
+class Wire:
+    """Every frame that leaves a host, of which those are kept that carry something out."""
+
+    def __init__(self, machine: Any) -> None:
+        self.carrying: list[bytes] = []
+        self.is_done = threading.Event()
+        self.is_over = False
+        self._frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._frames.setsockopt(socket.SOL_SOCKET, 33, 2**25)  # SO_RCVBUFFORCE: none is lost
+        self._frames.bind((f"vb-{machine.name}", 0))
+        self._frames.settimeout(0.5)
+        self._taking = threading.Thread(target=self._take)
+        self._taking.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self.is_over = True
+        self._taking.join()
+        self._frames.close()
+
+    def _take(self) -> None:
+        while not self.is_over:
+            try:
+                frame = self._frames.recv(2**17)
+            except OSError:  # half a second without a frame, or the host is gone
+                continue
+            if LAST in frame:
+                self.is_done.set()
+            elif b"prompt" in frame or SEEN["a group"] in frame:
+                self.carrying.append(frame)
+
+    def seen(self, machine: Any) -> list[bytes]:
+        """What has carried something out since it was asked last; the host says when that is all."""
+        self.is_done.clear()
+        words = f"import socket; socket.socket(2, 2).sendto({LAST!r}, ('10.99.0.1', 9))"
+        machine.ssh(f"python3 -c {shlex.quote(words)}")
+        assert self.is_done.wait(60)
+        _, lost = struct.unpack("II", self._frames.getsockopt(263, 6, 8))  # PACKET_STATISTICS
+        assert lost == 0
+        kept, self.carrying = self.carrying, []
+        return kept
+
+
+def has(family: int, kind: int, protocol: int) -> bool:
+    """Whether this Linux, which is the hosts' too, has a protocol."""
+    try:
+        socket.socket(family, kind, protocol).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def outside(machine: Any) -> Iterator[tuple[str, Outside]]:
     """Listen at the bridge's own addresses; give them and the port as the server is told them."""
@@ -96,6 +175,7 @@ def outside(machine: Any) -> Iterator[tuple[str, Outside]]:
         socket.socket(socket.AF_INET6) as six,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four_udp,
         socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six_udp,
+        ExitStack() as more,
     ):
         port = four.getsockname()[1]
         there = ("fd00:99::1", port)
@@ -104,6 +184,11 @@ def outside(machine: Any) -> Iterator[tuple[str, Outside]]:
         four_udp.bind(("10.99.0.1", port))
         six_udp.bind(there)
         found.listen(four, six, four_udp, six_udp)
+        if has(*OPEN_WHERE_LINUX_HAS_IT["SCTP"]):
+            sctp = more.enter_context(socket.socket(*OPEN_WHERE_LINUX_HAS_IT["SCTP"]))
+            sctp.bind(("10.99.0.1", port))
+            sctp.listen()
+            found.listen(sctp)
         yield f"10.99.0.1 fd00:99::1 {port}", found
 
 
@@ -183,26 +268,37 @@ def test_nothing_of_a_hostile_server_leaves_its_host(hostile: Any, wait: Callabl
         lambda: (hostile.tree / "var/notes/ready").exists(),
         lambda: hostile.ssh("journalctl -n 20 --no-pager"),
     )
-    with outside(hostile) as (to, sink):
+    hostile.ssh(
+        "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range; echo nameserver 127.0.0.53 >/etc/resolv.conf"
+    )
+    lacking = [name for name, kind in OPEN_WHERE_LINUX_HAS_IT.items() if not has(*kind)]
+    print(f"This Linux has no {', no '.join(lacking) or 'way less'}.")
+    tried = [*OPEN, *(name for name in OPEN_WHERE_LINUX_HAS_IT if name not in lacking)]
+    on_the_wire = SEEN | {name: seen for name, seen in SEEN_WHERE_LINUX_HAS_IT.items() if name in tried}
+    with outside(hostile) as (to, sink), closing(Wire(hostile)) as wire:
         ordinary = json.loads(
             hostile.ssh(
                 f"systemd-run --quiet --pipe --wait --property=User=nobody --setenv='TO={to}' "
-                f"python3 /mnt/hostile_server.py tries {shlex.join(OPEN)}"
+                f"python3 /mnt/hostile_server.py tries {shlex.join(tried)}"
             )
         )
-        assert ordinary == dict.fromkeys(OPEN, "through")
+        assert ordinary == dict.fromkeys(tried, "through")
         assert carried(hostile) == CARRIERS
+        frames = wire.seen(hostile)
+        assert [
+            name for name, told in on_the_wire.items() if not any(told in frame for frame in frames)
+        ] == []
         assert len(sink.brought) >= len([name for name in OPEN if "over IPv" in name])
         forget(hostile, sink)
 
         installed(hostile, to)
         outcomes = json.loads(asked(hostile, "/tries"))
-        assert len(outcomes) > 115
+        assert len(outcomes) > 125
         assert [name for name, outcome in outcomes.items() if outcome == "through"] == []
-        assert (carried(hostile), sink.brought) == (set(), [])
+        assert (carried(hostile), sink.brought, wire.seen(hostile)) == (set(), [], [])
 
         root_looks(hostile)
-        assert (carried(hostile), sink.brought) == (set(), [])
+        assert (carried(hostile), sink.brought, wire.seen(hostile)) == (set(), [], [])
     the_lock_is_not_turned(hostile)
     what_is_left_goes_first(hostile)
     without_its_lock_it_is_stopped(hostile, wait)
