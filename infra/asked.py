@@ -46,6 +46,8 @@ class Asked(Record):
 
     heading: ClassVar[str] = "Options"
     """What stands above its flags in a verb's help."""
+    not_asked: ClassVar[tuple[str, ...]] = ()
+    """Fields that are no flags: a verb that takes the record says them in another way."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

@@ -374,11 +374,15 @@ OF_MEANINGS = {
     "--on": "the one machine; those to choose from",
     "--output": "a plan, a report, a bundle, an export, a comparison, a probe's folder",
     "--output-tokens": OF_ITS_OWN_REQUESTS,
+    "--peak-factor": "the busiest moment that is planned for; the shape of a day",
     "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",
-    "--replicas": "of an export; of a month's cost",
+    "--replicas": "of an export; of a month's cost; of a simulation",
+    "--requests-per-s": "of all traffic, instead of tokens a month; of what comes, instead of rates or a trace",
     "--requests": "how many a probe sends; how many of a kind are paid",
+    "--seed": "of a probe's prompts and times; of a simulation's",
     "--target": "where a plan goes, where a name is looked for; an address to try",
     "--to": "a format; an address in S3",
+    "--usd-per-hour": "what one machine of --on is ranked by; what those of a simulation cost",
     "--weights": "where they are; what a role may read",
 }
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""

@@ -21,6 +21,7 @@ FOLDERS = (
     "serving.model",
     "serving.probe",
     "serving.sizing",
+    "serving.simulation",
     "deploy.targets",
     "deploy.targets.local",
     "deploy.targets.ssh",

@@ -50,6 +50,12 @@ COMMANDS = {
     "--input-tokens 500-2000 --output-tokens 300~100",
     "capacity-owned": "capacity scout --requests-per-s 3 --on 4xH100 --usd-per-hour 9.5 --precision fp8 --fill 0.6",
     "capacity-broken-promise": "capacity scout --requests-per-s 1 --on p5.48xlarge --tpot 0.0001",
+    "simulate-death": "simulate scout --precision int4 --on p5.4xlarge --replicas 2 --requests-per-s 1 --hours 0.2 "
+    "--ttft 1 --tpot 0.05 --percentile 99 --router least-requests --die-at peak --restart-s 120 --in-flight again",
+    "simulate-json": "simulate scout --precision fp8 --on 2xH100 --rates 8-8.2=2 --hours 9 --output-tokens 20 --json",
+    "simulate-broken-promise": "simulate scout --precision int4 --on p5.4xlarge --rates 0-0.05=4,1-1.05=25,2-2.05=1 "
+    "--hours 3 --input-tokens 500~200 --output-tokens 100-300 --tpot 0.02 --percentile 97 --usd-per-hour 5 "
+    "--replicas 2",
     "claude-cost": "claude-cost --model claude-sonnet-5-5 --input-tokens 1000 --output-tokens 300 --requests 100000",
     "claude-cost-cached": "claude-cost --model haiku-5.5 --input-tokens 300000 --output-tokens 1000 --us-only "
     "--cache-read-fraction 0.5 --cache-write-fraction 0.2 --cache-write-1h-fraction 0.1",

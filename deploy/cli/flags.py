@@ -77,7 +77,11 @@ def asked(annotation: Any, name: str, typed: dict[str, Any]) -> Any:
     """The value of a parameter, from what was typed. Raises UsageError."""
     records = records_of(annotation)
     given = {
-        key: {field: typed[field] for field in record.model_fields if typed[field] is not None}
+        key: {
+            field: typed[field]
+            for field in record.model_fields
+            if field not in record.not_asked and typed[field] is not None
+        }
         for key, record in records.items()
     }
     if not records:
@@ -99,7 +103,8 @@ def options(record: Any) -> list[inspect.Parameter]:
     declared_by = {
         field: kind for kind in reversed(record.__mro__) for field in vars(kind).get("__annotations__", ())
     }
-    fields = sorted(record.model_fields.items(), key=lambda item: record.__mro__.index(declared_by[item[0]]))
+    flagged = (item for item in record.model_fields.items() if item[0] not in record.not_asked)
+    fields = sorted(flagged, key=lambda item: record.__mro__.index(declared_by[item[0]]))
     return [
         inspect.Parameter(
             field,

@@ -54,6 +54,7 @@ def printed() -> dict[str, Any]:
     from serving.probe.diff import Difference
     from serving.probe.report import ProbeReport
     from serving.probe.sweep_report import Sweep
+    from serving.simulation.simulation import Simulation
     from serving.sizing.capacity import Capacity
     from serving.sizing.plan import Plan
     from serving.sizing.size import Ranking
@@ -94,6 +95,7 @@ def printed() -> dict[str, Any]:
         "reap": Reaped,
         "report": Comparison,
         "serve": Endpoint | requests,
+        "simulate": Simulation,
         "size": Plan | Ranking,
         "status": Status | list[Status],
         "stop": Status,

@@ -13,6 +13,7 @@ from deploy.cli.flags import Command, verb
 VERBS = {
     "size": "Which machine holds the model, how fast, at what price.",
     "capacity": "From traffic to machines and dollars a month.",
+    "simulate": "What replicas make of a day, request by request.",
     "calibrate": "Bend the throughput model to a probe of a real machine.",
     "export": "Render a plan for another tool; nothing is run or asked.",
     "provision": "Make a plan's machine ready: this, a rented or an own one.",

@@ -3,12 +3,16 @@
 As vLLM's scheduler has it: in each step every request that decodes gets a token, then prompts are prefilled in the
 order they came, whole or in chunks, as far as the token budget goes. A request is admitted when there is a place for it
 and room for all of its tokens, so nothing is preempted. The next step begins when one has ended.
+
+Before the engine and behind it stands the API process, one server with one queue: it reads each request, and writes out
+what each step gave.
 """
 
 import heapq
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
-from math import ceil
+from math import ceil, inf
 from random import Random
 from typing import NamedTuple
 
@@ -30,11 +34,22 @@ class Served(NamedTuple):
     """What one waited for."""
 
     ttft_s: float
-    """From its arrival at the scheduler to the end of the step that gave its first token."""
+    """From its arrival to its first token."""
     tpot_s: float
     """0.0 for an answer of one token."""
     longest_pause_s: float
     """The longest time between two of its tokens; 0.0 for an answer of one."""
+
+
+class Done(NamedTuple):
+    """One that is done."""
+
+    which: int
+    served: Served
+    begun_s: float
+    """When the engine began with its prompt."""
+    done_s: float
+    """When its last token came."""
 
 
 class Room(NamedTuple):
@@ -45,56 +60,174 @@ class Room(NamedTuple):
     kv_tokens: int
 
 
-def served(requests: Sequence[Request], step_s: StepTime, room: Room) -> list[Served]:
-    """What each of the requests, in the order of their arrival, waited for.
+class Api(NamedTuple):
+    """What the API process takes, in seconds of its core, and what passes beside it."""
 
-    One that is longer than `kv_tokens` runs alone.
-    """
-    found: list[Served] = [Served(0.0, 0.0, 0.0)] * len(requests)
-    waiting: deque[int] = deque()
-    prefilling: deque[list[int]] = deque()  # [which, tokens left]
-    decoding: list[tuple[int, int]] = []  # (the step of its last token, which): a heap
-    first: dict[
-        int, tuple[float, int]
-    ] = {}  # which -> when its first token came, and how many runs there were
-    lasted: list[float] = []  # a step of each run of steps that were alike
-    arrived, held, step, now = 0, 0, 0, 0.0
-    while arrived < len(requests) or waiting or prefilling or decoding:
+    request_s: float = 0.0
+    """To read a request, before the engine has it."""
+    step_s: float = 0.0
+    """To write out what a step gave, whatever that is."""
+    token_s: float = 0.0
+    """And for each token of it."""
+    beside_s: float = 0.0
+    """Before a first token, in nobody's queue."""
+
+
+NO_API = Api()
+"""It takes no time: what the engine alone makes a request wait for."""
+
+
+class Server:
+    """One server: what comes is offered in the order of its time, and the clock put forward in between."""
+
+    def __init__(self, step_s: StepTime, room: Room, api: Api = NO_API, began_s: float = 0.0) -> None:
+        self.step_s, self.room, self.api = step_s, room, api
+        self.now = began_s
+        self.done: list[Done] = []
+        self.in_flight = 0
+        """Offered and not done."""
+        self.most_waiting = self.most_running = 0
+        self.busy_s = self.api_busy_s = 0.0
+        self.coming: deque[tuple[float, int, Request]] = deque()
+        """What the API process reads, or has yet to: (when the engine has it, which, it)."""
+        self.waiting: deque[tuple[int, Request]] = deque()
+        self._prefilling: deque[list[int]] = deque()  # [which, tokens left]
+        self._decoding: list[tuple[int, int]] = []  # (the step of its last token, which): a heap
+        self._running: dict[int, tuple[Request, float, float, int]] = {}
+        # which -> it, when it was begun with, when its first token came, and the gap between tokens after that
+        self._held = self._step = 0
+        self._ends: float | None = None  # of the step, or of the last of steps that are alike
+        self._begun: list[int] = []
+        self._api_free = self._shown = began_s
+        self._gaps = 0
+        self._peaks: tuple[list[int], list[float]] = (
+            [],
+            [],
+        )  # gaps that no later one exceeds: which, how long
+
+    def offer(self, which: int, request: Request, now: float | None = None) -> None:
+        """One that comes at its time, or later where it was somewhere else before; the clock is there already."""
+        at = request.at_s if now is None else now
+        self.in_flight += 1
+        self.api_busy_s += self.api.request_s
+        self._api_free = max(self._api_free, at) + self.api.request_s
+        self.coming.append((self._api_free, which, request))
+        self.most_waiting = max(self.most_waiting, len(self.coming) + len(self.waiting))
+
+    def advance(self, until: float) -> None:
+        """Put the clock forward: a step that is not over by then stays to be ended."""
+        while True:
+            if self._ends is not None:
+                if self._ends > until:
+                    return
+                self._end()
+            if not self._begin(until):
+                return
+
+    def lost(self) -> list[tuple[int, Request]]:
+        """What is in flight when it dies."""
+        running = [(which, each[0]) for which, each in self._running.items()]
+        return [*running, *self.waiting, *((which, request) for _, which, request in self.coming)]
+
+    def _begin(self, until: float) -> bool:
+        """Begin a step, or several that are alike; whether there was something to do before that time."""
+        coming, waiting, prefilling, decoding = self.coming, self.waiting, self._prefilling, self._decoding
         if not (waiting or prefilling or decoding):
-            now = max(now, requests[arrived].at_s)
-        while arrived < len(requests) and requests[arrived].at_s <= now:
-            waiting.append(arrived)
-            arrived += 1
+            if not coming:
+                return False
+            self.now = max(self.now, coming[0][0])
+        if self.now >= until:
+            return False
+        while coming and coming[0][0] <= self.now:
+            waiting.append(coming.popleft()[1:])
+        room = self.room
         budget = room.max_num_batched_tokens - len(decoding)
-        running, step, prefilled = len(decoding) + len(prefilling), step + 1, 0
-        while waiting and running < room.max_num_seqs and sum(left for _, left in prefilling) < budget:
-            tokens = requests[waiting[0]].input_tokens + requests[waiting[0]].output_tokens
-            if running and held + tokens > room.kv_tokens:
+        running, prefilled = len(decoding) + len(prefilling), 0
+        left_to_prefill = sum(left for _, left in prefilling)
+        while waiting and running < room.max_num_seqs and left_to_prefill < budget:
+            which, request = waiting[0]
+            tokens = request.input_tokens + request.output_tokens
+            if running and self._held + tokens > room.kv_tokens:
                 break
-            held, running = held + tokens, running + 1
-            prefilling.append([waiting[0], requests[waiting.popleft()].input_tokens])
-        begun = []
+            waiting.popleft()
+            self._held, running = self._held + tokens, running + 1
+            left_to_prefill += request.input_tokens
+            prefilling.append([which, request.input_tokens])
+            self._running[which] = request, self.now, 0.0, 0
+        self.most_running = max(self.most_running, running)
         while prefilling and prefilled < budget:
             chunk = min(prefilling[0][1], budget - prefilled)
             prefilled, prefilling[0][1] = prefilled + chunk, prefilling[0][1] - chunk
             if not prefilling[0][1]:
-                begun.append(prefilling.popleft()[0])
-        lasted.append(step_s(len(decoding), prefilled))
+                self._begun.append(prefilling.popleft()[0])
+        self._step += 1
+        lasts = self.step_s(len(decoding), prefilled)
         # Until one ends or another arrives every step is as this one; who waits has no place before.
-        alike = 1 if prefilled else decoding[0][0] - step + 1
-        if alike > 1 and arrived < len(requests):
-            alike = min(alike, max(1, ceil((requests[arrived].at_s - now) / lasted[-1])))
-        now, step = now + lasted[-1] * alike, step + alike - 1
-        for which in begun:
-            first[which] = now, len(lasted)
-            heapq.heappush(decoding, (step + requests[which].output_tokens - 1, which))
-        while decoding and decoding[0][0] == step:
+        alike = 1 if prefilled else decoding[0][0] - self._step + 1
+        if alike > 1:
+            comes = min(until, coming[0][0]) if coming else until
+            if comes < inf:
+                alike = min(alike, max(1, ceil((comes - self.now) / lasts)))
+        if alike > 1:
+            self._write_out(self.now + lasts, lasts, alike - 1, len(decoding))
+        self._step += alike - 1
+        self._ends = self.now + lasts * alike
+        self.busy_s += lasts * alike
+        return True
+
+    def _end(self) -> None:
+        """End the step: its tokens are written out, and who has all of them is done."""
+        assert self._ends is not None
+        self.now, self._ends, decoding = self._ends, None, self._decoding
+        self._write_out(self.now, 0.0, 1, len(decoding) + len(self._begun))
+        for which in self._begun:
+            request, began, _, _ = self._running[which]
+            self._running[which] = request, began, self._shown, self._gaps
+            heapq.heappush(decoding, (self._step + request.output_tokens - 1, which))
+        self._begun.clear()
+        while decoding and decoding[0][0] == self._step:
             which = heapq.heappop(decoding)[1]
-            at, (began, runs) = requests[which], first.pop(which)
-            held -= at.input_tokens + at.output_tokens
-            tpot = (now - began) / max(1, at.output_tokens - 1)
-            found[which] = Served(began - at.at_s, tpot, max(lasted[runs:], default=0.0))
-    return found
+            request, began, first, gaps = self._running.pop(which)
+            self._held -= request.input_tokens + request.output_tokens
+            self.in_flight -= 1
+            tpot = (self._shown - first) / max(1, request.output_tokens - 1)
+            ttft, done = first - request.at_s + self.api.beside_s, self._shown + self.api.beside_s
+            self.done.append(Done(which, Served(ttft, tpot, self._longest(gaps)), began, done))
+
+    def _write_out(self, ended: float, every_s: float, steps: int, tokens: int) -> None:
+        """Let the API process write out steps that are alike: the first ended then, another each so many seconds."""
+        takes = self.api.step_s + tokens * self.api.token_s
+        first = max(self._api_free, ended) + takes
+        last = max(first + (steps - 1) * takes, ended + (steps - 1) * every_s + takes)
+        gap = max(first - self._shown, every_s, takes) if steps > 1 else first - self._shown
+        self.api_busy_s += steps * takes
+        self._api_free = self._shown = last
+        self._gaps += 1
+        numbers, gaps = self._peaks
+        while gaps and gaps[-1] <= gap:
+            numbers.pop()
+            gaps.pop()
+        numbers.append(self._gaps)
+        gaps.append(gap)
+
+    def _longest(self, after: int) -> float:
+        """The longest gap after that one; 0.0 for none."""
+        numbers, gaps = self._peaks
+        index = bisect_left(numbers, after + 1)
+        return gaps[index] if index < len(gaps) else 0.0
+
+
+def served(requests: Sequence[Request], step_s: StepTime, room: Room, api: Api = NO_API) -> list[Served]:
+    """What each of the requests, in the order of their arrival, waited for.
+
+    One that is longer than `kv_tokens` runs alone.
+    """
+    server = Server(step_s, room, api)
+    for which, request in enumerate(requests):
+        server.advance(request.at_s)
+        server.offer(which, request)
+    server.advance(inf)
+    return [each.served for each in sorted(server.done)]
 
 
 def arriving(

@@ -1,0 +1,39 @@
+"""`corral simulate`: what replicas make of a traffic, request by request."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import Json
+from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions
+from serving.sizing.size_options import WhichMachine
+
+
+def simulate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL|PLAN", help="A plan.json; or scout, maverick, a folder, OWNER/NAME, with --on."
+        ),
+    ],
+    coming: ComingOptions,
+    fleet: FleetOptions,
+    promise: Promised,
+    machine: WhichMachine,
+    server: ServerOptions,
+    as_json: Json = False,
+) -> int:
+    """What requests wait for on so many replicas, hour by hour, and what is lost. Exit 3: the promise is not kept.
+
+    Continuous batching over the planner's step times, with the API process before it. What is too much to be simulated
+    whole is sampled, the same for the same seed.
+    """
+    from infra.prices import trouble
+    from infra.say import emit, warn
+    from serving.simulation.simulated_plan import answered
+    from serving.simulation.simulation_text import simulation_text
+
+    warn(trouble())
+    found = answered(model, coming, fleet, promise, machine, server)
+    emit(found, simulation_text(found, model, (coming, fleet, promise, machine, server)), as_json)
+    return 0 if found.promise is None or found.promise.kept else 3

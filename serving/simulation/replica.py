@@ -1,0 +1,114 @@
+"""PURE: one replica of a plan, to be simulated: its steps, its room, its API process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+
+from infra.data import shipped_table
+from infra.errors import DoesNotFit, UsageError
+from serving.model.models import models
+from serving.model.throughput import Speed, asked_s
+from serving.sizing.batching import Api, Room, Server
+from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
+from serving.sizing.plan import Plan
+from serving.sizing.plan_again import asked_for, size_again
+from serving.sizing.predict import Predictor, room
+from serving.sizing.size import on, stored
+from serving.sizing.size_options import Options
+from serving.sizing.sized_model import SizedModel, named
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One server of the plan."""
+
+    predictor: Predictor
+    room: Room
+    api: Api
+
+    def servers(self, slower: float) -> Callable[[float], Server]:
+        """What makes one that is empty at a time, when every step takes so many times as long."""
+        steps = self.predictor.steps()
+        slow = steps if slower == 1 else lambda decoding, prefilled: slower * steps(decoding, prefilled)
+        return lambda began_s: Server(slow, self.room, self.api, began_s)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a request, where the plan does not say it."""
+        return self.predictor.engine.architecture.max_position_embeddings
+
+    def speed(self, running: float) -> Speed:
+        """What is predicted with so many at once: its band and its basis."""
+        return self.predictor.at(max(1, round(running)))
+
+
+def replica(plan: Plan, input_tokens: int, output_tokens: int) -> Replica:
+    """One replica of a plan, for requests of those lengths on average.
+
+    Raises UsageError for a plan whose steps are not known, DoesNotFit for one that does not work.
+    """
+    if not plan.fits:
+        raise DoesNotFit(plan.reason, size_again(plan))
+    if plan.throughput is None:
+        raise UsageError(
+            f"No speed is predicted on {plan.machine.name}, so nothing can be simulated there.",
+            "Name a machine with GPUs: --on 8xH100",
+        )
+    split = plan.parallel
+    if split.pipeline > 1 or split.data > 1 or plan.machine.hosts > 1:
+        raise UsageError(
+            "A replica over several hosts, stages or copies of the attention is not simulated.",
+            "Simulate one that is tensor parallel on one host: --on 8xH200",
+        )
+    case = Case(subject_of(plan), on(plan.machine.name), options_of(plan, input_tokens, output_tokens))
+    outcome = best_outcome(case)
+    at_once = plan.serve.max_num_seqs or outcome.knobs.max_num_seqs
+    return Replica(Predictor(case, outcome), room(outcome, case.options, at_once), api())
+
+
+def subject_of(plan: Plan) -> SizedModel:
+    """The model that it serves."""
+    if plan.model in models():
+        return named(plan.model, plan.precision)
+    return stored(plan.serve.model, plan.vllm_version)
+
+
+def options_of(plan: Plan, input_tokens: int, output_tokens: int) -> Options:
+    """What the plan says, all of it fixed, for requests of those lengths."""
+    said, split = plan.serve, plan.parallel
+    return asked_for(plan).model_copy(
+        update={
+            "input_tokens": input_tokens,
+            "output_tokens": output_tokens,
+            "tensor_parallel_size": split.tensor,
+            "pipeline_parallel_size": split.pipeline,
+            "data_parallel_size": split.data,
+            "enable_expert_parallel": split.expert,
+            "max_model_len": said.max_model_len,
+            "max_num_seqs": said.max_num_seqs,
+            "max_num_batched_tokens": said.max_num_batched_tokens,
+            "gpu_memory_utilization": said.gpu_memory_utilization,
+            "kv_cache_memory_bytes": said.kv_cache_memory_bytes,
+            "language_model_only": said.language_model_only,
+        }
+    )
+
+
+def api() -> Api:
+    """The API process, as far as it is known."""
+    figures = shipped_table("serving.simulation", "api_process.toml")["api"]
+    request_s, step_s, token_s = (figures[name] / 1e3 for name in ("request_ms", "step_ms", "token_ms"))
+    beside_s = max(0.0, asked_s() - request_s - step_s - token_s)
+    return Api(request_s, step_s, token_s, beside_s)
+
+
+def api_basis() -> str:
+    """Where its figures are from."""
+    return str(shipped_table("serving.simulation", "api_process.toml")["api"]["basis"])
+
+
+def machines(plan: Plan, replicas: int) -> int:
+    """How many machines that many replicas take."""
+    gpus = plan.parallel.tensor * plan.parallel.pipeline * plan.parallel.data
+    return ceil(replicas / max(1, plan.machine.gpu_count // gpus))

@@ -1,0 +1,179 @@
+"""PURE: a simulation as text: what came, what it waited for, hour by hour, and what to ask next."""
+
+from collections.abc import Sequence
+
+from infra.argument import pasted
+from infra.asked import Asked, again
+from infra.columns import table, wrapped
+from infra.money import dollars
+from serving.simulation.simulate_options import PEAK, FleetOptions
+from serving.simulation.simulation import Hour, Kept, Simulation
+
+
+def simulation_text(found: Simulation, model: str, asked: Sequence[Asked]) -> str:
+    """The whole answer; `asked` is what it was asked with."""
+    blocks = [
+        question(found),
+        "\n".join([verdict(found), *lines(found)]),
+        latencies(found),
+        hourly(found),
+        "\n".join(wrapped(note, "- ") for note in notes(found)),
+        following(found, model, asked),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def question(found: Simulation) -> str:
+    """What was simulated."""
+    machine = found.machine.name
+    return (
+        f"{found.model} {found.precision}, {count(found.replicas, 'replica')} on {found.machines:,}x {machine}, "
+        f"{found.router}: {found.hours:.3g} h, {found.requests_per_s:g} requests/s, {found.peak_requests_per_s:g} "
+        f"in the busiest hour, {found.input_tokens:,g} tokens in, {found.output_tokens:,g} out"
+    )
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def verdict(found: Simulation) -> str:
+    """What is to be known first."""
+    came = f"{found.served:,} of {count(found.arrived, 'request')} served"
+    gone = [f"{found.lost:,} lost"] if found.lost else []
+    gone += [f"{found.refused:,} refused as too long"] if found.refused else []
+    came = ", ".join([came, *gone])
+    if found.promise is None:
+        return came[:1].upper() + came[1:]
+    head = "THE PROMISE IS KEPT" if found.promise.kept else "THE PROMISE IS BROKEN"
+    return f"{head} ({promised(found.promise)}): {came}"
+
+
+def promised(kept: Kept) -> str:
+    """The promise in words."""
+    words = [
+        f"TTFT {kept.ttft_s:g} s" if kept.ttft_s else "",
+        f"TPOT {kept.tpot_s * 1000:g} ms" if kept.tpot_s else "",
+    ]
+    return f"p{kept.percentile:g} {', '.join(word for word in words if word)}"
+
+
+def lines(found: Simulation) -> list[str]:
+    """What belongs to the verdict."""
+    said = []
+    if found.promise:
+        kept = found.promise
+        worst = "kept" if kept.kept_at_worst else "broken"
+        said += [
+            f"  {kept.goodput_share:.1%} keep it: {kept.goodput_requests_per_s:g} requests/s of goodput.",
+            f"  If the speed is at the bad end of its band ({found.band:g}x) it is {worst}.",
+        ]
+    if found.died_at_h is not None:
+        said.append(f"  One replica died at hour {found.died_at_h:g}.")
+    if found.usd is not None:
+        each = f", {dollars(found.usd_per_mtok)} per million output tokens" if found.usd_per_mtok else ""
+        said.append(
+            f"  {count(found.machines, 'machine')} for {found.hours:.3g} h: {dollars(found.usd)}{each}."
+        )
+    else:
+        said.append("  No price known.")
+    return said
+
+
+def latencies(found: Simulation) -> str:
+    """The three latencies, and the queue."""
+    if found.ttft_s is None or found.queue is None:
+        return ""
+    at = f"p{found.percentile:g}"
+    columns = {"mean": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99"} | {at: "asked"}
+    head = ("", *columns, f"{at} from", "to")
+    rows = [
+        (
+            name,
+            *(
+                f"{getattr(spread, field) * scale:,.{digits}f}"
+                for field in (*columns.values(), "low", "high")
+            ),
+        )
+        for name, spread, scale, digits in (
+            ("TTFT s", found.ttft_s, 1, 2),
+            ("TPOT ms", found.tpot_s, 1000, 1),
+            ("longest pause s", found.longest_pause_s, 1, 2),
+        )
+        if spread
+    ]
+    queue = found.queue
+    said = (
+        f"  Waiting {queue.waiting_mean:.3g} on average, {queue.waiting_most:,} at most before one; running "
+        f"{queue.running_mean:.3g} in each, {queue.running_most:,} at most;",
+        f"  engines work {queue.engine_busy:.0%} of the time, API processes {queue.api_busy:.0%}; "
+        f"{found.output_tokens_per_s:,.0f} tokens/s come out.",
+    )
+    return "\n".join(["Waited for", table([head, *rows]), *said])
+
+
+def hourly(found: Simulation) -> str:
+    """A line an hour, where there are several."""
+    if len(found.hourly) < 2:
+        return ""
+    head = (
+        "hour",
+        "requests/s",
+        f"p{found.percentile:g} TTFT s",
+        "TPOT ms",
+        "pause s",
+        "waiting",
+        "lost",
+        "",
+    )
+    return "Hour by hour\n" + table([head, *map(row, found.hourly)])
+
+
+def row(hour: Hour) -> tuple[str, ...]:
+    """One hour."""
+    return (
+        str(hour.hour),
+        f"{hour.requests_per_s:g}",
+        f"{hour.ttft_s:,.2f}" if hour.ttft_s is not None else "-",
+        f"{hour.tpot_s * 1000:.1f}" if hour.tpot_s is not None else "-",
+        f"{hour.longest_pause_s:.2f}" if hour.longest_pause_s is not None else "-",
+        f"{hour.waiting_mean:.3g}",
+        f"{hour.lost:,}" if hour.lost else "",
+        "more comes than is served" if hour.overloaded else "",
+    )
+
+
+def notes(found: Simulation) -> list[str]:
+    """What the figures rest on."""
+    part = found.simulated
+    whole = part.share_of_time == 1 and part.replicas == found.replicas
+    said = [
+        f"From-to is the least and the most of {part.passes} passes: other draws, and every step {found.band:g} times "
+        f"as fast and as slow. {part.requests:,} requests were simulated a pass"
+        + (", all that come." if whole else f": {of_all(found)}.")
+    ]
+    return [*said, f"Steps: {found.basis}.", f"API process: {found.api_basis}."]
+
+
+def of_all(found: Simulation) -> str:
+    """What part that is."""
+    part = found.simulated
+    replicas = f"{part.replicas:,} of {count(found.replicas, 'replica')}"
+    alike = ", each with the same share of what comes" if found.router == "least-requests" else ""
+    return f"{part.share_of_time:.1%} of each hour on {replicas}{alike}"
+
+
+def following(found: Simulation, model: str, asked: Sequence[Asked]) -> str:
+    """What to ask next: more replicas where the promise is broken, a death where none was asked for."""
+    if found.promise and not found.promise.kept:
+        return f"Next: {command(model, asked, replicas=2 * found.replicas)}"
+    if found.died_at_h is None:
+        return f"Next: when one replica dies: {command(model, asked, die_at=PEAK)}"
+    return ""
+
+
+def command(model: str, asked: Sequence[Asked], **changes: object) -> str:
+    """The same with something changed, and all else as it was said."""
+    said = [each.model_copy(update=changes) if isinstance(each, FleetOptions) else each for each in asked]
+    return f"corral simulate {pasted(model)}{again(*said)}"
