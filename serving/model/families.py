@@ -18,6 +18,7 @@ class Family(Record):
     oldest_vllm: str
     served_name: str = "{name}"
     images: int = 0
+    image_tiles: int = 0
     config: dict[str, str] = {}
     otherwise: dict[str, int] = {}
     tensors: dict[str, str] = {}

@@ -99,6 +99,10 @@ class Engine:
     max_num_batched_tokens: int
     host_gb_per_s: float
     """Between hosts, for the hand-over of pipeline stages."""
+    tiles: int = 0
+    """Of the images that each request brings."""
+    prefix_hits: float = 0.0
+    """The share of a prompt that is in the KV cache already."""
 
     @cached_property
     def totals(self) -> dict[str, tuple[float, int]]:
@@ -157,7 +161,15 @@ def is_near(engine: Engine, load: Load) -> bool:
         figures(engine) > 0
         and engine.split.pipeline == engine.split.data == 1
         and load.input_tokens <= data()["validated_input_tokens"]
+        and unmeasured(engine) is None
     )
+
+
+def unmeasured(engine: Engine) -> str | None:
+    """What the requests or the engine have that no published figure of any machine has; None where there is nothing."""
+    if engine.tiles:
+        return "with images"
+    return "with hits in the prefix cache" if engine.prefix_hits else None
 
 
 def not_validated(engine: Engine, load: Load) -> str | None:
@@ -171,6 +183,8 @@ def not_validated(engine: Engine, load: Load) -> str | None:
         return f"no {stored} figure of {family.title} on {engine.gpu.name} is public"
     if engine.split.pipeline > 1 or engine.split.data > 1:
         return f"no figure of {family.title} with pipeline or data parallelism is public"
+    if kind := unmeasured(engine):
+        return f"no figure of {family.title} {kind} is public"
     longest = data()["validated_input_tokens"]
     return f"no figure beyond {longest:,} tokens of input is public" if load.input_tokens > longest else None
 
@@ -178,10 +192,11 @@ def not_validated(engine: Engine, load: Load) -> str | None:
 def decoding_at_once(engine: Engine, load: Load, running: int) -> float:
     """Of the running requests those that decode: a step has room for so many tokens, and prompts take theirs first.
 
-    A request brings (input + output) / output tokens for each that it puts out.
+    A request brings (input + output) / output tokens for each that it puts out, of the input what no cache holds.
     """
     schedulers = engine.split.data * engine.split.pipeline
-    room = engine.max_num_batched_tokens * load.output_tokens / (load.input_tokens + load.output_tokens)
+    computed = fresh(engine, load.input_tokens)
+    room = engine.max_num_batched_tokens * load.output_tokens / (computed + load.output_tokens)
     return min(float(running), schedulers * max(1.0, room))
 
 
@@ -192,13 +207,37 @@ def kernels_s(engine: Engine, load: Load, running: int) -> float:
     """
     split, decoding = engine.split, decoding_at_once(engine, load, running)
     prompts = decoding / load.output_tokens / split.data / split.pipeline
-    chunk = min(load.input_tokens, engine.max_num_batched_tokens)
-    chunks = prompts * load.input_tokens / chunk
+    computed = fresh(engine, load.input_tokens)
+    chunk = min(computed, engine.max_num_batched_tokens)
+    chunks = prompts * computed / chunk
     fewer = floor(chunks)
     context = load.input_tokens + load.output_tokens / 2
     of_fewer, of_more = (step_s(engine, ceil(decoding), context, many * chunk) for many in (fewer, fewer + 1))
     mixed = of_fewer + (chunks - fewer) * (of_more - of_fewer)
-    return mixed + prompts * attention_s(engine, load.input_tokens) + running * request_s(engine)
+    by_prompt = scores_s(engine, load.input_tokens) + encoder_s(engine)
+    return mixed + prompts * by_prompt + running * request_s(engine)
+
+
+def fresh(engine: Engine, tokens: int) -> int:
+    """Of a prompt the tokens that are computed: those that no prefix cache holds, and always the last."""
+    return max(1, tokens - floor(round(tokens * engine.prefix_hits, 6)))
+
+
+def scores_s(engine: Engine, tokens: int) -> float:
+    """Attention scores of what of a prompt is computed, over all that stands before it."""
+    cached = tokens - fresh(engine, tokens)
+    return attention_s(engine, tokens) - (attention_s(engine, cached) if cached else 0.0)
+
+
+def encoder_s(engine: Engine) -> float:
+    """The vision tower on the images of one request: its matrices for each patch, and the scores within each tile."""
+    v = engine.architecture.vision
+    if not engine.tiles or v is None:
+        return 0.0
+    patches = (v.image_size // v.patch_size) ** 2 + 1
+    matrices = 2 * engine.totals["vision"][1] * patches
+    flops = engine.tiles * (matrices + 4 * patches**2 * v.hidden_size * v.layers) / engine.split.tensor
+    return float(flops / (engine.gpu.bf16_tflops * 1e12 * data()["dense"]["compute_fraction"]))
 
 
 def first_token_s(engine: Engine, input_tokens: int, bent: Fit, tpot: float) -> float:
@@ -233,8 +272,10 @@ def least_step_s(gpu: Gpu, a: Architecture, scheme: Scheme, split: Split) -> flo
 
 def prefill_s(engine: Engine, tokens: int) -> float:
     """One prompt by itself, in chunks of max_num_batched_tokens, without the step overhead decode already pays."""
-    chunk = min(tokens, engine.max_num_batched_tokens)
-    return forward_s(engine, chunk, chunk) * tokens / chunk + attention_s(engine, tokens)
+    computed = fresh(engine, tokens)
+    chunk = min(computed, engine.max_num_batched_tokens)
+    forward = forward_s(engine, chunk, chunk) * computed / chunk
+    return forward + scores_s(engine, tokens) + encoder_s(engine)
 
 
 def forward_s(engine: Engine, tokens: int, expert_tokens: int) -> float:

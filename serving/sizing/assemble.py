@@ -8,11 +8,14 @@ from infra.hardware import Machine
 from infra.prices import price_of
 from serving.model.gpu_support import refusal
 from serving.model.memory import Budget, Term
+from serving.model.throughput import encoder_s
 from serving.model.weights import Split
 from serving.sizing import plan_notes, reasons
+from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import (
+    Images,
     Kv,
     Memory,
     OneRequest,
@@ -24,7 +27,7 @@ from serving.sizing.plan import (
     Workload,
 )
 from serving.sizing.predict import Predictor, predicted, significant
-from serving.sizing.size_options import Options
+from serving.sizing.size_options import Options, asked_of_requests
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.serve_options import ServeOptions
 
@@ -60,6 +63,8 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         else (plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
+        images=images(case, predictor),
+        load=asked_of_requests(options),
         **(beyond_one_load(predictor, options, price) if predictor and with_curve else {}),
     )
 
@@ -67,6 +72,19 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
 def refused(case: Case) -> str | None:
     """Why no vLLM runs that precision on that GPU; None where one does."""
     return refusal(case.machine.gpu, case.subject.precision) if case.machine.gpu else None
+
+
+def images(case: Case, predictor: Predictor | None) -> Images | None:
+    """The images of a request, where a speed is predicted with them."""
+    asked = asked_images(case.subject, case.options)
+    if asked is None or predictor is None:
+        return None
+    return Images(
+        per_request=asked.count,
+        tiles_each=asked.image.tiles,
+        tokens_each=asked.image.tokens,
+        encoder_s=significant(encoder_s(predictor.engine)),
+    )
 
 
 def terms(taken: Budget) -> tuple[Term, ...]:
@@ -208,9 +226,15 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
         dtype=options.dtype,
         enforce_eager=options.enforce_eager,
         language_model_only=knobs.text_only and subject.architecture.vision is not None,
-        limit_mm_per_prompt={"image": subject.family.images} if on_gpus and not knobs.text_only else None,
+        limit_mm_per_prompt={"image": most_images(case)} if on_gpus and not knobs.text_only else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
     )
+
+
+def most_images(case: Case) -> int:
+    """Those that a request may bring: as asked for, else the family's."""
+    asked = asked_images(case.subject, case.options)
+    return asked.count if asked else case.subject.family.images
 
 
 def position_override(subject: SizedModel, positions: int) -> dict[str, object] | None:

@@ -68,7 +68,7 @@ class GpuPool:
             more = f"--gpu-memory-utilization {SQUEEZED_UTILIZATION}"
             knobs = squeezed(knobs, more, gpu_memory_utilization=SQUEEZED_UTILIZATION)
             yield self.with_fewer(knobs)
-        if not knobs.text_only:
+        if not knobs.text_only and options.images_per_request is None:
             knobs = squeezed(knobs, "--language-model-only", text_only=True)
             yield self.with_fewer(knobs)
         if self.with_fewer(knobs).max_num_seqs > SQUEEZED_SEQS and options.max_num_seqs is None:

@@ -10,6 +10,7 @@ from infra.money import Usd, reckonable
 from infra.record import Document, Line, Record
 from serving.model.memory import Term
 from serving.sizing.carried import Carried
+from serving.sizing.size_options import LoadOptions
 from serving.vllm.serve_options import Count, Ranks, ServeOptions
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -115,6 +116,16 @@ class OneRequest(Record):
     """Its share of the machine there."""
 
 
+class Images(Record):
+    """The images of a request, which are among its input tokens."""
+
+    per_request: Count
+    tiles_each: Count
+    tokens_each: Count
+    encoder_s: Positive
+    """The vision tower for those of one request."""
+
+
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
@@ -169,6 +180,10 @@ class Plan(Document):
     """The whole checkpoint: what is downloaded and kept on disk."""
     one_request: OneRequest | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent in rankings and where no speed is predicted."""
+    images: Images | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Absent where none were asked for."""
+    load: LoadOptions | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What else was asked of the requests; absent where nothing was."""
     carried: Carried | None = Field(default=None, exclude_if=lambda value: value is None)
     """The traffic it was planned for, and all machines that carry that; absent where the plan is of one server."""
 

@@ -5,7 +5,7 @@ from infra.asked import again
 from serving.model.models import models
 from serving.sizing import cpu_pool, gpu_pool
 from serving.sizing.plan import Plan
-from serving.sizing.size_options import Options
+from serving.sizing.size_options import LoadOptions, Options
 from serving.vllm.versions import rules
 
 PROPOSED = {*gpu_pool.LENGTHS, *cpu_pool.LENGTHS}
@@ -24,9 +24,12 @@ def asked_for(plan: Plan) -> Options:
 
     A context that the planner proposes is left to it.
     """
-    said, length = plan.serve, plan.serve.max_model_len
+    said, length, load = plan.serve, plan.serve.max_model_len, plan.workload.model_dump()
+    if plan.images:
+        load["input_tokens"] -= plan.images.per_request * plan.images.tokens_each
     return Options.model_construct(  # a document's word, which may be beyond what may be asked
-        **plan.workload.model_dump(),
+        **load,
+        **(plan.load or LoadOptions()).model_dump(),
         region=plan.region,
         vllm_version=None
         if plan.vllm_version == rules().version or not plan.machine.gpu_count

@@ -106,13 +106,24 @@ def one_request(plan: Plan) -> str:
     one, s, load = plan.one_request, plan.throughput, plan.workload
     if one is None or s is None:
         return ""
-    after = load.output_tokens - 1
+    after, images = load.output_tokens - 1, plan.images
     lines = [
         f"One request of {load.input_tokens:,} in, {load.output_tokens:,} out, "
         f"within a factor {s.band:g} either way",
         f"  alone: {one.ttft_s:.3f} s to the first token + {after:,} x {one.tpot_s * 1000:.2f} ms = "
         f"{one.alone_s:,.2f} s{machine_for(plan, one.alone_usd)}",
     ]
+    if images:
+        lines.append(
+            f"  images: {images.per_request} x {images.tokens_each:,} tokens ({images.tiles_each} tiles each) are "
+            f"among those {load.input_tokens:,}; of the first token the vision tower takes "
+            f"{images.encoder_s * 1000:.1f} ms"
+        )
+    if plan.load and plan.load.prefix_cache_hit_rate:
+        lines.append(
+            f"  prefix cache: {plan.load.prefix_cache_hit_rate:.0%} of the prompt is not computed again; its "
+            "blocks are counted for every request, as though none were shared"
+        )
     if s.concurrency > 1:
         requests_per_s = s.output_tokens_per_s / load.output_tokens
         lines.append(

@@ -8,6 +8,7 @@ from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support
+from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request, most_squeezed
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Price
@@ -33,6 +34,7 @@ def notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
         *price_notes(machine, price, options, today or day.today()),
+        *load_notes(subject, options),
         *idle_notes(machine, outcome),
         *(hybrid_notes(case, outcome) if fits else ()),
     ]
@@ -52,6 +54,23 @@ def stored_notes(subject: SizedModel, options: Options) -> list[str]:
         lines.append(
             "The checkpoint says that its KV cache is FP8, for which vLLM takes --kv-cache-dtype auto: "
             "--kv-cache-dtype bfloat16 keeps 16 bits, and holds half as much."
+        )
+    return lines
+
+
+def load_notes(subject: SizedModel, options: Options) -> list[str]:
+    """What of the requests is reckoned with and was never measured."""
+    lines = []
+    if asked := asked_images(subject, options):
+        lines.append(
+            f"Of a request's {options.input_tokens:,} input tokens {asked.tokens:,} are of images "
+            f"({asked.count} x {asked.image.tokens:,}, {asked.image.tiles} tiles each). The vision tower's time is "
+            "reckoned, not measured; the time in which the server resizes images is not in it."
+        )
+    if options.prefix_cache_hit_rate:
+        lines.append(
+            f"{options.prefix_cache_hit_rate:.0%} of each prompt is taken to be in the prefix cache, as you say. No "
+            "memory is saved by it here: blocks are shared only while those who share them run."
         )
     return lines
 

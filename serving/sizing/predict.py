@@ -13,6 +13,7 @@ from serving.model.throughput import (
     Speed,
     asked_s,
     attention_s,
+    fresh,
     prefill_s,
     request_s,
     speed,
@@ -20,6 +21,7 @@ from serving.model.throughput import (
     unfitted,
 )
 from serving.sizing import kept_calibrations
+from serving.sizing.asked_images import asked_images
 from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import Outcome
 from serving.sizing.gpu_pool import KV_BYTES
@@ -78,6 +80,8 @@ class Predictor:
             kv_bytes_per_value=KV_BYTES[case.options.kv_cache_dtype],
             max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
             host_gb_per_s=case.machine.network_gb_per_s,
+            tiles=tiles_of_a_request(case.subject, case.options),
+            prefix_hits=case.options.prefix_cache_hit_rate,
         )
         load = Load(case.options.input_tokens, case.options.output_tokens, 1)
         self.bent = calibrated(case.subject, self.engine) or unfitted(self.engine, load)
@@ -94,7 +98,7 @@ class Predictor:
     def alone(self) -> tuple[float, float]:
         """TTFT and TPOT of one request that has the machine to itself: each chunk of its prompt is a step by itself."""
         load, bent = self.options, self.bent
-        chunks = ceil(load.input_tokens / self.engine.max_num_batched_tokens)
+        chunks = ceil(fresh(self.engine, load.input_tokens) / self.engine.max_num_batched_tokens)
         context = load.input_tokens + load.output_tokens / 2
         kernels = step_s(self.engine, 1, context) + request_s(self.engine)
         return self.first_token_s(
@@ -168,6 +172,12 @@ def calibrated(subject: SizedModel, engine: Engine) -> Fit | None:
     key = (engine.gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
     calibration = kept_calibrations.find(key)
     return fitted(calibration, engine) if calibration else None
+
+
+def tiles_of_a_request(subject: SizedModel, options: Options) -> int:
+    """Of all its images."""
+    asked = asked_images(subject, options)
+    return asked.count * asked.image.tiles if asked else 0
 
 
 def most_running(outcome: Outcome, options: Options) -> int:

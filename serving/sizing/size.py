@@ -15,11 +15,12 @@ from infra.prices import ON_DEMAND
 from infra.record import Record
 from serving.model.families import Family, check_version
 from serving.model.models import model, models
+from serving.sizing.asked_images import with_images
 from serving.sizing.assemble import assemble, refused, workload
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
-from serving.sizing.size_options import Options, check_context, check_named, check_precision
+from serving.sizing.size_options import Options, check_context, check_load, check_named, check_precision
 from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
 from serving.sizing.this_machine import local_machine
 
@@ -123,10 +124,12 @@ def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bo
 
 def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
     """A subject on a machine. Raises UsageError for options that cannot be meant of them."""
-    check_context(subject, options)
+    seen = with_images(subject, options)
+    check_context(subject, seen)
+    check_load(machine, options)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
-    return Case(subject, machine, as_stored(subject, options))
+    return Case(subject, machine, as_stored(subject, seen))
 
 
 def as_stored(subject: SizedModel, options: Options) -> Options:
@@ -188,7 +191,10 @@ def ranking(name: str, precision: str | None, options: Options) -> Ranking:
     plans = [plan for wanted in chosen for plan in fitting(named(name, wanted), options)]
     plans.sort(key=order)
     return Ranking(
-        model=name, precision=precision or "any", workload=workload(options), machines=tuple(plans)
+        model=name,
+        precision=precision or "any",
+        workload=plans[0].workload if plans else workload(options),
+        machines=tuple(plans),
     )
 
 

@@ -5,9 +5,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from infra.asked import Asked, Flag, either, flag_names
+from infra.asked import Asked, Flag, again, either, flag_names
 from infra.aws.region import Region
 from infra.errors import UsageError
+from infra.hardware import Machine
 from serving.model.models import PRECISIONS, Precision
 from serving.sizing.sized_model import SizedModel, precisions
 
@@ -90,7 +91,21 @@ class EngineOptions(Asked):
     """Whose rules to use; default: the newest examined."""
 
 
-class Options(PriceOptions, EngineOptions):
+class LoadOptions(Asked):
+    """What requests bring beside their words, and what is known of them before they come."""
+
+    heading: ClassVar[str] = "The workload, and what vLLM is told"
+
+    images_per_request: Annotated[
+        str | None,
+        Field(pattern=r"^[1-9][0-9]{0,2}(@[1-9][0-9]{0,4}x[1-9][0-9]{0,4})?$", examples=["2@1024x768"]),
+    ] = None
+    """Images beside the tokens of a prompt: N, each the largest there is, or N@WIDTHxHEIGHT."""
+    prefix_cache_hit_rate: Annotated[float, Field(ge=0, le=0.99, examples=[0.5])] = 0.0
+    """Share of a prompt's tokens that the prefix cache holds already."""
+
+
+class Options(PriceOptions, EngineOptions, LoadOptions):
     """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
@@ -168,6 +183,22 @@ def check_context(subject: SizedModel, options: Options) -> None:
             f"{'--max-model-len' if options.max_model_len else 'the model'}, {length:,}.",
             "Raise --max-model-len, or plan for shorter requests with --input-tokens and --output-tokens.",
         )
+
+
+def check_load(machine: Machine, options: Options) -> None:
+    """Raise UsageError for a machine of which no speed is predicted, when what changes only that is asked for."""
+    load = asked_of_requests(options)
+    if load and machine.gpu is None:
+        raise UsageError(
+            "Images and prefix hits are planned for on GPUs; this machine has none.",
+            f"Name GPUs: --on 8xH100{again(load)}",
+        )
+
+
+def asked_of_requests(options: Options) -> LoadOptions | None:
+    """What was asked of the requests beside their lengths; None where nothing was."""
+    load = LoadOptions(**{field: getattr(options, field) for field in LoadOptions.model_fields})
+    return None if load == LoadOptions() else load
 
 
 def check_precision(precision: str | None, model_name: str) -> None:
