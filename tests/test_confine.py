@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +185,70 @@ def test_a_server_joins_no_group_and_sets_its_sockets_up_as_ever() -> None:
     held = json.loads(subprocess.run(confined, capture_output=True, check=True).stdout)
     assert free == dict.fromkeys(free, "through")
     assert held == free | dict.fromkeys(JOINS, errno.EPROTONOSUPPORT)
+
+
+def decided(program: bytes, number: int, arguments: tuple[int, ...]) -> int:
+    """What a seccomp filter of ours says to a call: the errno it refuses with, 0 for none."""
+    steps = [struct.unpack_from("=HBBI", program, place) for place in range(0, len(program), 8)]
+    # As seccomp lays a call out, on a machine whose lower half comes first.
+    call = struct.pack("=IIQ6Q", number, 0, 0, *arguments, *[7] * (6 - len(arguments)))
+    at, loaded = 0, 0
+    while True:
+        code, so, not_so, value = steps[at]
+        match code:
+            case 0x20:
+                loaded, jump = struct.unpack_from("=I", call, value)[0], 0
+            case 0x15:
+                jump = so if loaded == value else not_so
+            case 0x35:
+                jump = so if loaded >= value else not_so
+            case 0x25:
+                jump = so if loaded > value else not_so
+            case 0x06:
+                assert value == 0x7FFF0000 or value >> 16 == 0x5
+                return int(value & 0xFFFF) if value >> 16 == 0x5 else 0
+        at += 1 + jump
+
+
+UPPER = 0xFFFFFFFF << 32  # which Linux does not read of an int
+
+
+@pytest.mark.parametrize(("socket_call", "option_call"), confine.SOCKET_CALLS.values())
+def test_what_the_filter_refuses_and_nothing_else(
+    socket_call: int, option_call: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+
+    class Filtered:
+        @staticmethod
+        def prctl(option: Any, mode: Any, program: bytes) -> int:
+            length, address = struct.unpack("@HP", program)
+            kept.append(ctypes.string_at(address, 8 * length))
+            return 0
+
+    monkeypatch.setattr(confine, "LIBC", Filtered)
+    confine.close_calls(socket_call, option_call)
+    families, stream = range(46), 1
+    protocols = (0, 1, 2, 6, 15, 16, 17, 20, 58, 132, 136, 255, 256, 257, 262)
+    refused = {
+        (family, protocol)
+        for family in families
+        for protocol in protocols
+        if decided(kept[0], socket_call, (family | UPPER, stream, protocol | UPPER))
+    }
+    netlink = {(16, protocol) for protocol in protocols if protocol not in (0, 20)}
+    assert refused == {(family, 256) for family in families} | netlink
+    options = {
+        (level, option)
+        for level in (0, 1, 6, 17, 41, 58, 132, 136, 256, 263, 284)
+        for option in range(80)
+        if decided(kept[0], option_call, (3, level | UPPER, option | UPPER))
+    }
+    assert options == {(level, option) for level in (0, 41) for option in (20, *range(35, 49))}
+    # Of other calls nothing is asked.
+    others = set(range(470)) - {socket_call, option_call}
+    assert {number for number in others if decided(kept[0], number, (16, 3, 2))} == set()
+    assert decided(kept[0], socket_call, (16, 3, 2)) == errno.EPROTONOSUPPORT
 
 
 class Kernel:

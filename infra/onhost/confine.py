@@ -3,8 +3,9 @@
 
 systemd runs it in the server's place and as its user; it becomes the server. An abstract socket has a name and no file;
 Linux keeps the server to its own from 6.12, by Landlock. Where it cannot, the server starts without, and its log says
-so. Of netlink what asks for routes stays, and RDMA's. A group it joined would be told to the network by Linux, past
-the rules, which know Linux's own packets from none of a user. Standard library only, and no engine's code.
+so. Of netlink what asks for routes stays, and RDMA's. A group it joined would be told to the network by Linux itself,
+and SMC is begun by Linux itself: such packets are nobody's, and the rules pass them. Standard library only, and no
+engine's code.
 """
 
 import ctypes
@@ -22,7 +23,7 @@ ASK_VERSION = 1
 SCOPES_SINCE = 6
 # Which rights of files (0: none is taken), which of the network, which scopes: abstract sockets, signals.
 RULESET = struct.pack("=QQQ", 0, 0, 1 | 2)
-NETLINK, ROUTE, RDMA = 16, 0, 20
+NETLINK, ROUTE, RDMA, SMC = 16, 0, 20, 256
 # Options by which a group is joined or left, IPv4's and IPv6's; between first and last lie those of both.
 IP, IPV6, JOIN_IPV6, FIRST_OF_GROUPS, LAST_OF_GROUPS = 0, 41, 20, 35, 48
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -57,25 +58,24 @@ def close_scopes() -> None:
 
 
 def close_calls(socket: int, setsockopt: int) -> None:
-    """No netlink by which programs speak to one another; no group of IP, of which Linux itself tells the network.
-
-    Raises OSError.
-    """
+    """No netlink by which programs speak to one another, no group of IP, no SMC. Raises OSError."""
     load, equal, at_least, above, end = 0x20, 0x15, 0x35, 0x25, 0x06
     # Each with how many to skip: where it is so, and where not. The last two are where all of them lead.
     steps = (
         (load, 0, 0, 0),  # the number of the call
-        (equal, 0, 5, socket),
-        (load, 0, 0, 16),  # its first argument
+        (equal, 0, 7, socket),
+        (load, 0, 0, 32),  # its third argument
+        (equal, 13, 0, SMC),
+        (load, 0, 0, 16),  # its first
         (equal, 0, 12, NETLINK),
-        (load, 0, 0, 32),  # its third
+        (load, 0, 0, 32),
         (equal, 10, 0, ROUTE),
         (equal, 9, 8, RDMA),
         (equal, 0, 8, setsockopt),
-        (load, 0, 0, 24),  # its second argument
+        (load, 0, 0, 24),  # its second
         (equal, 1, 0, IP),
         (equal, 0, 5, IPV6),
-        (load, 0, 0, 32),  # its third
+        (load, 0, 0, 32),
         (equal, 2, 0, JOIN_IPV6),
         (at_least, 0, 2, FIRST_OF_GROUPS),
         (above, 1, 0, LAST_OF_GROUPS),
