@@ -22,6 +22,12 @@ def read_here(path: Path) -> Iterator[None]:
         ) from None
 
 
+def size_bytes(path: Path) -> int:
+    """How large a file is. Raises HostError as `read_here` does."""
+    with read_here(path):
+        return path.stat().st_size
+
+
 class LocalFile:
     """One that is open to be read. Each of its doings raises HostError as `read_here` does."""
 

@@ -37,7 +37,7 @@ from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
 from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
-from infra.local_file import LocalFile, read_here
+from infra.local_file import LocalFile, size_bytes
 from infra.record import Record
 from serving.vllm.pack import pack, python_of
 
@@ -65,9 +65,7 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
     sources = checked_sources(plan_file, packing.engine, packing.model, progress)
     check_folder(folder, sources)
     check_names(sources)
-    need_bytes = engine_bytes(sources.prefix) + sum(
-        path.stat().st_size for path in model_files(sources.model)
-    )
+    need_bytes = engine_bytes(sources.prefix) + sum(map(size_bytes, model_files(sources.model)))
     check_parts(need_bytes, packing.split_bytes)
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
     require_space(folder, need_bytes + (0 if packing.without_corral else WHEELS_BYTES), there_bytes)
@@ -159,8 +157,7 @@ def write(
         copies[CHAT_TEMPLATE] = sources.chat_template
     copies |= {f"{WHEELS}/{path.name}": path for path in sorted(own.iterdir())}
     for name, path in copies.items():
-        with read_here(path):
-            is_large = split_bytes is not None and path.stat().st_size > split_bytes
+        is_large = split_bytes is not None and size_bytes(path) > split_bytes
         with LocalFile(path) as file:
             yield from store(file, filling, name, split_bytes if is_large else None, meter)
     yield store_text(filling, PLAN, sources.plan.model_dump_json(indent=2) + "\n", meter)

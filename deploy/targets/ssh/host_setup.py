@@ -10,6 +10,7 @@ from infra import host as hosts
 from infra import offline
 from infra.data import shipped_text
 from infra.errors import UsageError
+from infra.local_file import size_bytes
 from infra.record import Record
 from serving.model import checkpoint_files
 from serving.sizing.plan import Plan
@@ -95,7 +96,7 @@ def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
 
 
 def _files(folder: Path, names: tuple[str, ...]) -> str:
-    size = sum((folder / name).stat().st_size for name in names)
+    size = sum(size_bytes(folder / name) for name in names)
     return f"{len(names)} {'file' if len(names) == 1 else 'files'}, {size:,} bytes, of {folder} ({', '.join(names)})"
 
 
