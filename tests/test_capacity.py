@@ -197,6 +197,9 @@ def test_of_one_cost_the_more_faithful_weights_are_taken() -> None:
     one_each = {one.precision for one in found.choices if one.feasible and one.machines == 1}
     assert {"bf16", "int4"} <= one_each
     assert (found.choices[0].machines, found.choices[0].precision) == (1, "bf16")
+    # Nothing is cheaper than it, though what costs the same is faster.
+    assert found.choices[0].pareto
+    assert any(one.pareto and one.e2e_s < found.choices[0].e2e_s for one in found.choices[1:])
 
 
 def test_a_server_of_one_size_is_reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,9 +238,27 @@ def test_a_caveat_of_the_weights_is_told(capsys: pytest.CaptureFixture[str]) -> 
     assert "  - No 4-bit Llama 4 is in vLLM's own tests " in capsys.readouterr().out
 
 
-def test_tokens_a_month_are_the_same_question() -> None:
+def test_tokens_or_requests_a_month_are_the_same_question() -> None:
     monthly = TrafficOptions(tokens_per_month=FIVE.tokens_per_month).traffic
     assert monthly.requests_per_s == pytest.approx(5)
+    assert TrafficOptions.of({"requests_per_month": "13.14M"}).traffic.requests_per_s == pytest.approx(5)
+
+
+def test_hardly_any_traffic_takes_one_machine() -> None:
+    traffic = TrafficOptions(requests_per_s=1e-12).traffic
+    best = asked(traffic=traffic, promise=Promise(), machines=("p5.4xlarge",)).choices[0]
+    assert (best.machines, best.at_worst and best.at_worst.machines) == (1, 1)
+
+
+def test_a_machine_that_is_named_twice_is_considered_once() -> None:
+    twice = asked(machines=("g7e.2xlarge", "g7e.2xlarge"), precision="nvfp4")
+    assert [choice.machine for choice in twice.choices] == ["g7e.2xlarge"]
+
+
+def test_much_traffic_is_said_in_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["capacity", "scout", "--requests-per-s", "1e5", "--on", "g5.xlarge"]) == 3
+    said = "100,000 requests/s, 200,000 at peak, 1000 tokens in, 300 out (341,640 G tokens a month)\n"
+    assert capsys.readouterr().out.startswith(f"scout: {said}")
 
 
 @pytest.mark.parametrize(
@@ -333,6 +354,35 @@ def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> N
             ["--requests-per-s", "5", "--usd-per-hour", "3", "--on", "2xH100", "--on", "4xH100"],
             "--usd-per-hour is the price of one machine, and --on names several.",
         ),
+        (
+            ["--requests-per-s", "5", "--requests-per-month", "1M"],
+            "Say how much traffic there is, in one way.",
+        ),
+        (["--requests-per-month", "0"], "--requests-per-month 0 is not above 0 and at most 1,000"),
+        (
+            ["--requests-per-s", "5", "--context", "1k"],
+            "A request may have 1,000 + 300 tokens, more than --context 1,000.",
+        ),
+        (
+            ["--requests-per-s", "5", "--context", "4k", "--input-tokens", "500-4000"],
+            "A request may have 4,000 + 300 tokens, more than --context 4,000.",
+        ),
+        (
+            ["--requests-per-s", "5", "--context", "9k", "--class", "a=50%,1k/9", "--class", "b=50%,9k/9"],
+            "A request of class b may have 9,000 + 9 tokens, more than --context 9,000.",
+        ),
+        (
+            ["--requests-per-s", "5", "--input-tokens", "10485760"],
+            "A request may have 10,485,760 + 300 tokens, more than Llama 4 Scout 17B-16E's 10,485,760.",
+        ),
+        (
+            ["--requests-per-s", "5", "--on", "local"],
+            "Capacity counts machines of a shape, and local is the one that is here.",
+        ),
+        (
+            ["--requests-per-s", "5", "--have", "local=1"],
+            "Capacity counts machines of a shape, and local is the one that is here.",
+        ),
     ],
 )
 def test_a_wrong_question_is_one_sentence(
@@ -347,6 +397,30 @@ def test_a_wrong_question_is_one_sentence(
     assert out == ""
     assert err.startswith(f"error: {message}")
     refusals.hold(err, request, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["meta/llama", "--requests-per-s", "5"],
+            "'meta/llama' is not a model that capacity is planned for.",
+        ),
+        (
+            ["maverick", "--requests-per-s", "5", "--context", "2M"],
+            "--context 2,000,000 is beyond Llama 4 Maverick 17B-128E, which ends at 1,048,576 tokens.",
+        ),
+        (
+            ["maverick", "--requests-per-s", "5", "--class", "a=100%,1048576/1"],
+            "A request of class a may have 1,048,576 + 1 tokens, more than Llama 4 Maverick 17B-128E's 1,048,576.",
+        ),
+    ],
+)
+def test_what_no_machine_could_answer_is_one_sentence(
+    command: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["capacity", *command]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {message}\nhint: ")
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def at_worst(
 def machines_for(question: Question, requests_per_s_each: float) -> int:
     """Machines that carry the peak when each carries that much at most, and the spare ones."""
     needed = question.traffic.peak_requests_per_s / (requests_per_s_each * question.promise.fill)
-    return ceil(round(needed, 9)) + question.promise.spare_machines
+    return max(1, ceil(round(needed, 9))) + question.promise.spare_machines
 
 
 class Costs(NamedTuple):

@@ -12,6 +12,7 @@ from infra.hardware import Machine
 from serving.model.models import model
 from serving.sizing import owned_fleet
 from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
+from serving.sizing.capacity_checks import check
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_tail import filled, simulated
 from serving.sizing.carried import Carried, Machines
@@ -19,7 +20,6 @@ from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size import plan
-from serving.sizing.size_options import check_context, check_precision
 from serving.sizing.sized_model import SizedModel, named, precisions
 
 TENSOR_SIZES = (1, 2, 4, 8)
@@ -44,10 +44,7 @@ def capacity(question: Question) -> Capacity:
 
 def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
     """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
-    check_precision(question.precision, model(question.model).name)
-    check_context(
-        named(question.model, question.precision or precisions(question.model)[0]), options_of(question)
-    )
+    check(question)
     answered = capacity(question)
     if answered.plan and plan_file:
         answered.plan.write(plan_file)
@@ -149,11 +146,12 @@ def cost_of(choice: Choice, other: Choice) -> Decimal | None:
 def pareto(choices: list[Choice]) -> set[int]:
     """The choices that no other of the first one's kind beats in both cost and the time of a request.
 
-    Its kind: as sure to fit, and by the hour or paid ahead as it is.
+    Its kind: as sure to fit, and by the hour or paid ahead as it is. Nothing is cheaper than the first, though of one
+    cost with it another may be faster.
     """
     if not choices or not choices[0].feasible:
         return set()
-    first, front, fastest = choices[0], set(), inf
+    first, front, fastest = choices[0], {0}, inf
     alike = [
         (cost, choice.e2e_s, index)
         for index, choice in enumerate(choices)
@@ -178,7 +176,7 @@ def all_choices(question: Question, sizes: ServerSizes) -> Iterator[Choice]:
 
 def machines(question: Question) -> Iterable[Machine]:
     """The machines to consider."""
-    return [machine(name) for name in question.machines] or ec2_types().values()
+    return [machine(name) for name in dict.fromkeys(question.machines)] or ec2_types().values()
 
 
 def machine_choices(

@@ -54,10 +54,10 @@ def next_step(answer: Capacity, question: Sequence[Asked], written_to: Path | No
 
 def asked(answer: Capacity) -> str:
     """The question, as understood."""
-    traffic = answer.traffic
+    traffic, g_tokens = answer.traffic, rate(answer.traffic.tokens_per_month / 1e9)
     return (
         f"{answer.model}: {rate(traffic.requests_per_s)} requests/s, {rate(traffic.peak_requests_per_s)} at peak, "
-        f"{traffic.lengths} ({traffic.tokens_per_month / 1e9:.3g} G tokens a month){promised(answer.promise, traffic)}"
+        f"{traffic.lengths} ({g_tokens} G tokens a month){promised(answer.promise, traffic)}"
     )
 
 

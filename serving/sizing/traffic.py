@@ -108,6 +108,8 @@ class TrafficOptions(Asked):
 
     requests_per_s: Annotated[float | None, Field(gt=0, le=MOST, examples=[5])] = None
     """Average requests a second."""
+    requests_per_month: Annotated[float | None, Field(gt=0, le=MOST, examples=["5M"])] = None
+    """Instead: requests a month."""
     tokens_per_month: Annotated[float | None, Field(gt=0, le=MOST, examples=["2e9"])] = None
     """Instead: input and output tokens a month."""
     peak_factor: Annotated[float, Field(ge=1, le=MOST)] = 2.0
@@ -123,10 +125,12 @@ class TrafficOptions(Asked):
 
     @model_validator(mode="after")
     def said_in_one_way(self) -> Self:
-        """Neither none nor both. Raises UsageError."""
-        if (self.requests_per_s is None) == (self.tokens_per_month is None):
+        """Neither in none nor in several. Raises UsageError."""
+        ways = (self.requests_per_s, self.requests_per_month, self.tokens_per_month)
+        if sum(way is not None for way in ways) != 1:
             raise UsageError(
-                "Say how much traffic there is, in one way.", "--requests-per-s 5, or --tokens-per-month 2e9"
+                "Say how much traffic there is, in one way.",
+                "--requests-per-s 5, --requests-per-month 5M, or --tokens-per-month 2e9",
             )
         return self
 
@@ -166,10 +170,9 @@ class TrafficOptions(Asked):
         if classes := self.of_classes:
             prompt = Lengths(low=round(sum(each.share * mean(each.input_tokens) for each in classes)))
             answer = Lengths(low=round(sum(each.share * mean(each.output_tokens) for each in classes)))
-        a_request = mean(prompt) + mean(answer)
-        a_second = (self.tokens_per_month or 0) / (3600 * HOURS_PER_MONTH) / a_request
+        monthly = self.requests_per_month or (self.tokens_per_month or 0) / (mean(prompt) + mean(answer))
         return Traffic(
-            requests_per_s=self.requests_per_s or a_second,
+            requests_per_s=self.requests_per_s or monthly / (3600 * HOURS_PER_MONTH),
             peak_factor=self.peak_factor,
             input_tokens=prompt,
             output_tokens=answer,
