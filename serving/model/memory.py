@@ -14,6 +14,7 @@ from pydantic import ConfigDict
 
 from infra.data import shipped_table
 from infra.hardware import GIB, Gpu, Link
+from serving.model import lora
 from serving.model.models import Architecture
 from serving.vllm.versions import Rules
 
@@ -91,18 +92,23 @@ class Sizes:
     images: bool
     gpus: int
     kv_groups: int
+    lora_bytes: int = 0
+    offloaded_bytes: float = 0.0
+    """Of the weights, which stay in the RAM."""
 
 
 def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
     """The memory of one GPU of that kind."""
     taken = [
-        weights(sizes.weights_bytes, sizes.weights_extra_bytes),
+        weights(sizes.weights_bytes - sizes.offloaded_bytes, sizes.weights_extra_bytes),
         rotary_table(a, sizes),
         activations(a, rules, sizes),
         non_torch(gpu.link, sizes.gpus),
         block_tables(rules, sizes),
         cuda_graphs(sizes.enforce_eager),
     ]
+    if sizes.lora_bytes:
+        taken.append(lora_slots(sizes.lora_bytes))
     after = outside(rules)
     return Budget(
         total_gib=gpu.torch_gib,
@@ -128,6 +134,13 @@ def weights(size_bytes: float, extra_bytes: float) -> Term:
     figure, gib = constants()["weights"], size_bytes / GIB
     error = gib * figure["error_fraction"]
     return Term("weights", gib, error, error + extra_bytes / GIB, figure["source"])
+
+
+@of_any_length
+def lora_slots(size_bytes: int) -> Term:
+    """The slots of adapters, which are there whether one is loaded or not."""
+    figure, gib = lora.data(), size_bytes / GIB
+    return Term("lora", gib, 0.0, gib * figure["error_fraction"], figure["source"])
 
 
 def rotary_table(a: Architecture, sizes: Sizes) -> Term:

@@ -103,6 +103,10 @@ class Engine:
     """Of the images that each request brings."""
     prefix_hits: float = 0.0
     """The share of a prompt that is in the KV cache already."""
+    lora_bytes: int = 0
+    """Of adapters' slots on a GPU; all of them are taken to be in use."""
+    offloaded_bytes: float = 0.0
+    """Of a GPU's weights, which are read over PCIe in each step."""
 
     @cached_property
     def totals(self) -> dict[str, tuple[float, int]]:
@@ -169,6 +173,10 @@ def unmeasured(engine: Engine) -> str | None:
     """What the requests or the engine have that no published figure of any machine has; None where there is nothing."""
     if engine.tiles:
         return "with images"
+    if engine.lora_bytes:
+        return "with LoRA"
+    if engine.offloaded_bytes:
+        return "with weights in the RAM"
     return "with hits in the prefix cache" if engine.prefix_hits else None
 
 
@@ -282,7 +290,19 @@ def forward_s(engine: Engine, tokens: int, expert_tokens: int) -> float:
     """All layers for that many tokens, attention scores excluded."""
     layers = len(engine.architecture.moe_layers)
     moe = layers * moe_layer_s(engine, expert_tokens) if layers else 0.0
-    return dense_s(engine, tokens) + moe + all_reduce_s(engine, tokens) + hand_over_s(engine, tokens)
+    joined = all_reduce_s(engine, tokens) + hand_over_s(engine, tokens)
+    return dense_s(engine, tokens) + moe + joined + beside_s(engine)
+
+
+def beside_s(engine: Engine) -> float:
+    """What is read beside the weights on a GPU: the adapters, and over PCIe those weights that stay in the RAM."""
+    if not (engine.lora_bytes or engine.offloaded_bytes):
+        return 0.0
+    pcie, dense = data()["offload"], data()["dense"]
+    newer = engine.gpu.compute_capability >= pcie["newer_from_capability"]
+    host = float(pcie["newer_gb_per_s"] if newer else pcie["gb_per_s"])
+    adapters = engine.lora_bytes / (engine.gpu.memory_gb_per_s * dense["bandwidth_fraction"])
+    return float(adapters + engine.offloaded_bytes / host) / 1e9
 
 
 def moe_layer_s(engine: Engine, tokens: int, touched: float | None = None) -> float:

@@ -27,7 +27,7 @@ from serving.sizing.plan import (
     Workload,
 )
 from serving.sizing.predict import Predictor, predicted, significant
-from serving.sizing.size_options import Options, asked_of_requests
+from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.serve_options import ServeOptions
 
@@ -64,7 +64,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         images=images(case, predictor),
-        load=asked_of_requests(options),
+        further=further_of(options),
         **(beyond_one_load(predictor, options, price) if predictor and with_curve else {}),
     )
 
@@ -169,6 +169,7 @@ def memory(outcome: Outcome) -> Memory:
         cuda_graphs_gib=round(taken.gib("cuda_graphs"), 3),
         non_torch_gib=round(taken.gib("non_torch"), 3),
         block_tables_gib=round(taken.gib("block_tables"), 3),
+        lora_gib=round(taken.gib("lora"), 3),
         kv_cache_gib=round(max(0.0, outcome.kv_gib) * taken.kv_caches, 3),
         total_error_gib=round(taken.total_error_gib, 3),
         kv_cache_less_gib=round(taken.error_less_gib, 3),
@@ -228,7 +229,19 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
         language_model_only=knobs.text_only and subject.architecture.vision is not None,
         limit_mm_per_prompt={"image": most_images(case)} if on_gpus and not knobs.text_only else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
+        extra_args=further_args(options),
     )
+
+
+def further_args(options: Options) -> tuple[str, ...]:
+    """What was asked of the engine beside a plan's own fields, in vLLM's words."""
+    slots, rank = options.lora
+    words = ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)] if slots else []
+    if options.lora_target_modules:
+        words += ["--lora-target-modules", *options.lora_target_modules]
+    if options.cpu_offload_gb:
+        words += ["--cpu-offload-gb", f"{options.cpu_offload_gb:g}"]
+    return tuple(words)
 
 
 def most_images(case: Case) -> int:

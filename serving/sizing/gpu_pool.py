@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
 from serving.model.kv import Layout
+from serving.model.lora import slots_bytes
 from serving.model.memory import Budget, Sizes, budget, device_defaults
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs, kv_layout
 from serving.sizing.size_options import KvDtype
-from serving.sizing.sized_model import SizedModel, rank_weights
+from serving.sizing.sized_model import SizedModel, layer_weights, rank_weights
 from serving.vllm.versions import Rules
 
 LENGTHS = tuple(1 << power for power in range(17, 8, -1))
@@ -145,8 +146,24 @@ class GpuPool:
             images=not knobs.text_only,
             gpus=split.tensor * split.pipeline,
             kv_groups=kv.full_groups + kv.local_groups,
+            lora_bytes=lora_bytes(self.case, split),
+            offloaded_bytes=offloaded_bytes(self.case, split),
         )
         return budget(self.gpu, subject.architecture, self.rules, sizes)
+
+
+def lora_bytes(case: Case, split: Split) -> int:
+    """Of the slots of adapters on a GPU."""
+    slots, rank = case.options.lora
+    if not slots:
+        return 0
+    return slots_bytes(case.subject.architecture, split, slots, rank, case.options.lora_target_modules)
+
+
+def offloaded_bytes(case: Case, split: Split) -> float:
+    """Of a GPU's weights those that stay in the RAM: as many as asked for, of the layers alone."""
+    asked = case.options.cpu_offload_gb * GIB
+    return min(asked, max(layer_weights(case.subject, split))) if asked else 0.0
 
 
 def squeezed(knobs: Knobs, flag: str, **changes: object) -> Knobs:

@@ -10,7 +10,7 @@ from infra.money import Usd, reckonable
 from infra.record import Document, Line, Record
 from serving.model.memory import Term
 from serving.sizing.carried import Carried
-from serving.sizing.size_options import LoadOptions
+from serving.sizing.size_options import FurtherOptions
 from serving.vllm.serve_options import Count, Ranks, ServeOptions
 
 Verdict = Literal["fits", "tight", "does not fit"]
@@ -53,6 +53,8 @@ class Memory(Record):
     block_tables_gib: float
     """Allocated after the profile, outside the budget."""
     kv_cache_gib: float = Field(ge=0)
+    lora_gib: float = Field(default=0.0, exclude_if=lambda gib: not gib)
+    """Slots of adapters; absent without any."""
     total_error_gib: float = 0.0
     """How far off `usable_gib` may be either way: what torch will see is not always known exactly."""
     kv_cache_less_gib: float = 0.0
@@ -182,8 +184,8 @@ class Plan(Document):
     """Absent in rankings and where no speed is predicted."""
     images: Images | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent where none were asked for."""
-    load: LoadOptions | None = Field(default=None, exclude_if=lambda value: value is None)
-    """What else was asked of the requests; absent where nothing was."""
+    further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What else was asked of the requests and of the engine; absent where nothing was."""
     carried: Carried | None = Field(default=None, exclude_if=lambda value: value is None)
     """The traffic it was planned for, and all machines that carry that; absent where the plan is of one server."""
 

@@ -5,7 +5,7 @@ from infra.asked import again
 from serving.model.models import models
 from serving.sizing import cpu_pool, gpu_pool
 from serving.sizing.plan import Plan
-from serving.sizing.size_options import LoadOptions, Options
+from serving.sizing.size_options import FurtherOptions, Options
 from serving.vllm.versions import rules
 
 PROPOSED = {*gpu_pool.LENGTHS, *cpu_pool.LENGTHS}
@@ -29,7 +29,7 @@ def asked_for(plan: Plan) -> Options:
         load["input_tokens"] -= plan.images.per_request * plan.images.tokens_each
     return Options.model_construct(  # a document's word, which may be beyond what may be asked
         **load,
-        **(plan.load or LoadOptions()).model_dump(),
+        **(plan.further or FurtherOptions()).model_dump(),
         region=plan.region,
         vllm_version=None
         if plan.vllm_version == rules().version or not plan.machine.gpu_count

@@ -119,9 +119,9 @@ def one_request(plan: Plan) -> str:
             f"among those {load.input_tokens:,}; of the first token the vision tower takes "
             f"{images.encoder_s * 1000:.1f} ms"
         )
-    if plan.load and plan.load.prefix_cache_hit_rate:
+    if plan.further and plan.further.prefix_cache_hit_rate:
         lines.append(
-            f"  prefix cache: {plan.load.prefix_cache_hit_rate:.0%} of the prompt is not computed again; its "
+            f"  prefix cache: {plan.further.prefix_cache_hit_rate:.0%} of the prompt is not computed again; its "
             "blocks are counted for every request, as though none were shared"
         )
     if s.concurrency > 1:

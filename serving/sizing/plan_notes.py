@@ -7,14 +7,14 @@ from infra import day
 from infra.catalog import ec2_types_with
 from infra.hardware import Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
-from serving.model import gpu_support
+from serving.model import gpu_support, lora
 from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request, most_squeezed
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Price
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
-from serving.vllm.versions import version_note
+from serving.vllm.versions import Rules, version_note
 
 NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
@@ -34,7 +34,7 @@ def notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
         *price_notes(machine, price, options, today or day.today()),
-        *load_notes(subject, options),
+        *further_notes(subject, options, outcome.rules),
         *idle_notes(machine, outcome),
         *(hybrid_notes(case, outcome) if fits else ()),
     ]
@@ -58,8 +58,8 @@ def stored_notes(subject: SizedModel, options: Options) -> list[str]:
     return lines
 
 
-def load_notes(subject: SizedModel, options: Options) -> list[str]:
-    """What of the requests is reckoned with and was never measured."""
+def further_notes(subject: SizedModel, options: Options, version: Rules) -> list[str]:
+    """What of the requests and the engine is reckoned with and was never measured."""
     lines = []
     if asked := asked_images(subject, options):
         lines.append(
@@ -71,6 +71,18 @@ def load_notes(subject: SizedModel, options: Options) -> list[str]:
         lines.append(
             f"{options.prefix_cache_hit_rate:.0%} of each prompt is taken to be in the prefix cache, as you say. No "
             "memory is saved by it here: blocks are shared only while those who share them run."
+        )
+    slots, rank = options.lora
+    if slots:
+        lines.append(
+            f"LoRA: {slots} x rank {rank} in {', '.join(options.lora_target_modules) or 'every module'} is set aside "
+            "at the start. What adapters cost in time is reckoned as their reading alone, not measured."
+        )
+        lines += filter(None, [lora.unread(subject.family, version)])
+    if options.cpu_offload_gb:
+        lines.append(
+            f"{options.cpu_offload_gb:g} GiB of each GPU's weights, or all of its layers, stay in the machine's RAM, "
+            "and are taken to be read over PCIe in each step: assumed, not measured."
         )
     return lines
 

@@ -87,6 +87,7 @@ NAMES = {
     "activation": "activations at peak",
     "non_torch": "CUDA context, NCCL",
     "cuda_graphs": "CUDA graphs",
+    "lora": "slots of LoRA adapters",
 }
 
 

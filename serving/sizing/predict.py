@@ -24,7 +24,7 @@ from serving.sizing import kept_calibrations
 from serving.sizing.asked_images import asked_images
 from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import Outcome
-from serving.sizing.gpu_pool import KV_BYTES
+from serving.sizing.gpu_pool import KV_BYTES, lora_bytes, offloaded_bytes
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import CurvePoint, Throughput
 from serving.sizing.size_options import Options
@@ -82,6 +82,8 @@ class Predictor:
             host_gb_per_s=case.machine.network_gb_per_s,
             tiles=tiles_of_a_request(case.subject, case.options),
             prefix_hits=case.options.prefix_cache_hit_rate,
+            lora_bytes=lora_bytes(case, outcome.split),
+            offloaded_bytes=offloaded_bytes(case, outcome.split),
         )
         load = Load(case.options.input_tokens, case.options.output_tokens, 1)
         self.bent = calibrated(case.subject, self.engine) or unfitted(self.engine, load)

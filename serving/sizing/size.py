@@ -13,6 +13,7 @@ from infra.errors import EndpointError, UsageError
 from infra.hardware import Machine, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
+from serving.model import lora
 from serving.model.families import Family, check_version
 from serving.model.models import model, models
 from serving.sizing.asked_images import with_images
@@ -20,9 +21,10 @@ from serving.sizing.assemble import assemble, refused, workload
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
-from serving.sizing.size_options import Options, check_context, check_load, check_named, check_precision
+from serving.sizing.size_options import Options, check_context, check_further, check_named, check_precision
 from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
 from serving.sizing.this_machine import local_machine
+from serving.vllm.versions import rules
 
 OWNED_COUNTS = (1, 2, 4, 8)
 
@@ -124,12 +126,20 @@ def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bo
 
 def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
     """A subject on a machine. Raises UsageError for options that cannot be meant of them."""
-    seen = with_images(subject, options)
+    seen = as_seen(subject, options)
     check_context(subject, seen)
-    check_load(machine, options)
+    check_further(machine, options)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
     return Case(subject, machine, as_stored(subject, seen))
+
+
+def as_seen(subject: SizedModel, options: Options) -> Options:
+    """The options with what the model makes of them. Raises UsageError for images or adapters that it cannot have."""
+    if options.enable_lora:
+        rank = options.lora[1]
+        lora.check(subject.family, rules(options.vllm_version), rank, options.lora_target_modules)
+    return with_images(subject, options)
 
 
 def as_stored(subject: SizedModel, options: Options) -> Options:
@@ -188,6 +198,7 @@ def best_plan(name: str, machine: Machine, options: Options) -> Plan:
 def ranking(name: str, precision: str | None, options: Options) -> Ranking:
     """Every machine of the catalogue, and the smallest owned shape of each GPU, that holds the model."""
     chosen = (precision,) if precision else precisions(name)
+    as_seen(named(name, chosen[0]), options)
     plans = [plan for wanted in chosen for plan in fitting(named(name, wanted), options)]
     plans.sort(key=order)
     return Ranking(

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from infra.argument import Word
 from infra.asked import Asked, Flag, again, either, flag_names
 from infra.aws.region import Region
 from infra.errors import UsageError
@@ -91,8 +92,8 @@ class EngineOptions(Asked):
     """Whose rules to use; default: the newest examined."""
 
 
-class LoadOptions(Asked):
-    """What requests bring beside their words, and what is known of them before they come."""
+class FurtherOptions(Asked):
+    """What requests bring beside their words, what is known of them before they come, and what the engine does more."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
 
@@ -103,9 +104,32 @@ class LoadOptions(Asked):
     """Images beside the tokens of a prompt: N, each the largest there is, or N@WIDTHxHEIGHT."""
     prefix_cache_hit_rate: Annotated[float, Field(ge=0, le=0.99, examples=[0.5])] = 0.0
     """Share of a prompt's tokens that the prefix cache holds already."""
+    enable_lora: bool = False
+    """Adapters beside the weights."""
+    max_loras: Annotated[int | None, Field(ge=1, le=1024, examples=[4])] = None
+    """Adapters in one step. [1]"""
+    max_lora_rank: Annotated[int | None, Field(ge=1, le=512, examples=[16])] = None
+    """The largest rank of an adapter. [16]"""
+    lora_target_modules: tuple[Word, ...] = ()
+    """A module that has adapters, as experts; repeatable. [every one]"""
+    cpu_offload_gb: Annotated[float, Field(ge=0, le=4096, examples=[10])] = 0.0
+    """GiB of each GPU's weights that stay in the machine's RAM, and are read over PCIe in each step."""
+
+    @property
+    def lora(self) -> tuple[int, int]:
+        """Slots, and their rank; (0, 0) without adapters."""
+        return (self.max_loras or 1, self.max_lora_rank or 16) if self.enable_lora else (0, 0)
+
+    @model_validator(mode="after")
+    def what_is_of_adapters_needs_them(self) -> Self:
+        """As vLLM ignores it otherwise. Raises UsageError."""
+        for field in ("max_loras", "max_lora_rank", "lora_target_modules"):
+            if getattr(self, field) and not self.enable_lora:
+                raise UsageError(f"{flag_names(type(self), field)[0]} is of adapters.", "Add --enable-lora.")
+        return self
 
 
-class Options(PriceOptions, EngineOptions, LoadOptions):
+class Options(PriceOptions, EngineOptions, FurtherOptions):
     """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
@@ -185,20 +209,32 @@ def check_context(subject: SizedModel, options: Options) -> None:
         )
 
 
-def check_load(machine: Machine, options: Options) -> None:
-    """Raise UsageError for a machine of which no speed is predicted, when what changes only that is asked for."""
-    load = asked_of_requests(options)
+def check_further(machine: Machine, options: Options) -> None:
+    """Raise UsageError for what no machine without a GPU is planned with, and for more weights than the RAM holds."""
+    load = further_of(options)
     if load and machine.gpu is None:
         raise UsageError(
-            "Images and prefix hits are planned for on GPUs; this machine has none.",
+            f"{flag_names(FurtherOptions, changed(load))[0]} is planned for on GPUs; this machine has none.",
             f"Name GPUs: --on 8xH100{again(load)}",
+        )
+    gib, held = machine.gpus_per_host * options.cpu_offload_gb, machine.ram_gib
+    if held is not None and gib >= held:
+        raise UsageError(
+            f"--cpu-offload-gb {options.cpu_offload_gb:g} is {gib:,.4g} GiB for {machine.gpus_per_host} GPUs; "
+            f"{machine.name} has {held:,.4g} GiB of RAM.",
+            f"Make it less than {held / machine.gpus_per_host:g}.",
         )
 
 
-def asked_of_requests(options: Options) -> LoadOptions | None:
+def changed(further: FurtherOptions) -> str:
+    """The first field that is not as its default."""
+    return next(field for field, value in further if value != type(further).model_fields[field].default)
+
+
+def further_of(options: Options) -> FurtherOptions | None:
     """What was asked of the requests beside their lengths; None where nothing was."""
-    load = LoadOptions(**{field: getattr(options, field) for field in LoadOptions.model_fields})
-    return None if load == LoadOptions() else load
+    load = FurtherOptions(**{field: getattr(options, field) for field in FurtherOptions.model_fields})
+    return None if load == FurtherOptions() else load
 
 
 def check_precision(precision: str | None, model_name: str) -> None:

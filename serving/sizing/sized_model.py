@@ -53,6 +53,13 @@ def rank_weights(subject: SizedModel, split: Split, text_only: bool) -> tuple[fl
 
 
 @cache
+def layer_weights(subject: SizedModel, split: Split) -> tuple[float, ...]:
+    """The same of the layers alone."""
+    layers = (part for part in subject.weights if part.layer is not None)
+    return rank_bytes(layers, subject.architecture, split, False)
+
+
+@cache
 def named(name: str, precision: str) -> SizedModel:
     """A model of the shipped table at a precision. Raises UsageError for what is not in it."""
     return of_model(model(name), precision)
