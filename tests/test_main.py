@@ -1,14 +1,17 @@
 """The program itself: exit codes, the error form, and what --help costs."""
 
+import errno
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from deploy.cli import run as running
 from deploy.cli.main import run
 from deploy.cli.verbs import VERBS
 from infra import errors
@@ -110,3 +113,39 @@ def test_a_reader_that_went_away_is_no_failure() -> None:
     done = subprocess.run(program, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("exits", [False, True], ids=["as it is", "as the parser ends it"])
+def test_a_pipe_that_is_not_our_output_breaks_with_a_sentence(
+    exits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A helper of ours that died, say: a command that did nothing has not succeeded."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    def verb(**_: object) -> None:
+        try:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        except OSError:
+            if exits:
+                sys.exit(1)
+            raise
+
+    assert running.run(verb, []) == 1
+    (kept,) = tmp_path.iterdir()
+    assert capsys.readouterr().err == (
+        "error: Something went wrong that corral does not expect: BrokenPipeError: [Errno 32] Broken pipe.\n"
+        f"hint: The details are in {kept}; please report them.\n"
+    )
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_whose_reader_left_is_seen_at_the_stream_itself(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w") as ours:
+        monkeypatch.setattr(sys, stream, ours)
+        assert not running.has_left(ours)
+        os.close(reading)
+        assert running.has_left(ours)
+    assert not running.has_left(ours)  # closed by us
+    assert not running.has_left(None)

@@ -193,6 +193,13 @@ def test_a_process_that_fails_or_dies_or_is_not_ready_ends_it(monkeypatch: pytes
             conduct(players.ours, None)
         players.join()
         assert (caught.value.message, caught.value.hint) == (message, hint)
+    # One that died after it was ready, before it was told when to start.
+    ours, theirs = Pipe()
+    with ours:
+        theirs.send("ready")
+        theirs.close()
+        with pytest.raises(CorralError, match=r"A process of the probe has died\."):
+            conduct([ours], None)
     monkeypatch.setattr(workers, "READY_LIMIT_S", 0.0)
     ours, theirs = Pipe()
     with ours, theirs, pytest.raises(CorralError) as caught:

@@ -2,9 +2,10 @@
 
 import errno
 import os
+import select
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -30,7 +31,9 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         return fail(usage_error(error), as_json)
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
-    except (BrokenPipeError, SystemExit):  # the parser exits for the first, with 1
+    except (BrokenPipeError, SystemExit) as error:  # the parser exits for the first, with 1
+        if not (has_left(sys.stdout) or has_left(sys.stderr)):
+            return fail(unexpected(error.__context__ or error), as_json)
         # The reader of our output went away (`corral ... | head`); not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -38,6 +41,19 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
         return fail(refused(error) if error.errno in REFUSALS else unexpected(error), as_json)
     except Exception as error:
         return fail(unexpected(error), as_json)
+
+
+def has_left(stream: TextIO | None) -> bool:
+    """Whether the reader of a stream of ours went away. Any other pipe breaks with the same error."""
+    try:
+        number = stream.fileno() if stream else None
+    except (OSError, ValueError):  # it is closed, or none of the system's
+        number = None
+    if number is None:
+        return False
+    ready = select.poll()
+    ready.register(number, 0)  # what went wrong with it is told unasked
+    return bool(ready.poll(0))
 
 
 def usage_error(error: typer.TyperException) -> UsageError:
@@ -69,7 +85,7 @@ def refused(error: OSError) -> HostError:
     )
 
 
-def unexpected(error: Exception) -> CorralError:
+def unexpected(error: BaseException) -> CorralError:
     """A bug of ours: keep the traceback in a file that can be sent to us, and say one sentence."""
     import tempfile
     import traceback

@@ -185,7 +185,8 @@ def conduct(pipes: list[Connection], watch: Watch | None) -> list[Share]:
         hear(pipe)
     start_at_ns = time.monotonic_ns() + 200_000_000
     for pipe in pipes:
-        pipe.send(start_at_ns)
+        with suppress(OSError):  # of one that has died meanwhile its silence tells
+            pipe.send(start_at_ns)
     shares: dict[Connection, Share] = {}
     standing: dict[Connection, Progress] = {}
     while len(shares) < len(pipes):
