@@ -189,6 +189,12 @@ def named(models: Mapping[str, Gpu]) -> Iterator[tuple[str, Gpu]]:
             yield alias, gpu
 
 
+def is_relinked(gpu: Gpu) -> bool:
+    """Whether a GPU reaches the others of its host in another way than its kind usually does."""
+    usual = gpus().get(gpu.name)
+    return usual is not None and usual.link != gpu.link
+
+
 def gpu_of_nvml(name: str) -> Gpu | None:
     """The GPU that NVML calls so."""
     return next((gpu for gpu in gpus().values() if bare(name) in map(bare, gpu.nvml_names)), None)

@@ -4,6 +4,7 @@ import math
 from datetime import date
 from typing import Literal
 
+from infra.errors import UsageError
 from infra.record import Record
 
 Link = Literal["none", "pcie", "nvlink"]
@@ -11,6 +12,11 @@ Kind = Literal["ec2", "owned", "local"]
 Vendor = Literal["nvidia", "amd"]
 
 GIB = 2**30
+LINKS: dict[Link, str] = {"none": "not at all", "pcie": "over PCIe", "nvlink": "over NVLink"}
+PCIE_4_GB_PER_S, PCIE_5_GB_PER_S = 24.0, 48.0
+"""One direction of 16 lanes, as catalog.toml has them."""
+PCIE_5_FROM = 9.0
+"""The compute capability of the first GPUs with PCIe 5.0."""
 
 
 class Gpu(Record):
@@ -39,6 +45,8 @@ class Gpu(Record):
     """How the GPUs of one host usually reach each other."""
     link_gb_per_s: float
     """One direction of that link, per GPU."""
+    bridge_gb_per_s: float | None = None
+    """The same over an NVLink bridge, which joins two; None where there is none."""
     max_per_host: int = 8
     unified: bool = False
     """Its memory is the machine's own, and NVML reports none."""
@@ -78,6 +86,40 @@ class Machine(Record):
     def network_gb_per_s(self) -> float:
         """Gigabytes per second between hosts; 12.5 (100 Gbit/s) where nobody said."""
         return (self.network_gbps or 100) / 8
+
+
+def linked(machine: Machine, link: Link | None) -> Machine:
+    """A machine of the user's whose GPUs reach each other so. Raises UsageError where they cannot.
+
+    PCIe is taken at what 16 lanes of the GPU's generation carry.
+    """
+    gpu = machine.gpu
+    if link is None or gpu is None or link == gpu.link:
+        return machine
+    if machine.kind == "ec2":
+        raise UsageError(
+            f"How the GPUs of {machine.name} reach each other is known: {LINKS[gpu.link]}.",
+            "Leave out --gpu-link.",
+        )
+    if gpu.link == "none":
+        raise UsageError(f"{gpu.name} is alone in its machine.", "Leave out --gpu-link.")
+    if link == "pcie":
+        rate = PCIE_5_GB_PER_S if gpu.compute_capability >= PCIE_5_FROM else PCIE_4_GB_PER_S
+        return with_link(machine, gpu, link, rate)
+    if gpu.bridge_gb_per_s is None:
+        raise UsageError(f"{gpu.name} has no NVLink that corral knows.", "Leave out --gpu-link.")
+    if machine.gpus_per_host > 2:
+        raise UsageError(
+            f"NVLink bridges join two {gpu.name}; of {machine.gpus_per_host} in a host the others talk over PCIe.",
+            f"Leave out --gpu-link, or plan for two: --on 2x{gpu.name} --gpu-link nvlink",
+        )
+    return with_link(machine, gpu, link, gpu.bridge_gb_per_s)
+
+
+def with_link(machine: Machine, gpu: Gpu, link: Link, gb_per_s: float) -> Machine:
+    """The machine with its GPUs joined so."""
+    joined = gpu.model_copy(update={"link": link, "link_gb_per_s": gb_per_s})
+    return machine.model_copy(update={"gpu": joined})
 
 
 def owned(gpu: Gpu, count: int) -> Machine:

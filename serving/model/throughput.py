@@ -107,6 +107,8 @@ class Engine:
     """Of adapters' slots on a GPU; all of them are taken to be in use."""
     offloaded_bytes: float = 0.0
     """Of a GPU's weights, which are read over PCIe in each step."""
+    is_relinked: bool = False
+    """Its GPUs reach each other in another way than their kind usually does."""
 
     @cached_property
     def totals(self) -> dict[str, tuple[float, int]]:
@@ -177,7 +179,9 @@ def unmeasured(engine: Engine) -> str | None:
         return "with LoRA"
     if engine.offloaded_bytes:
         return "with weights in the RAM"
-    return "with hits in the prefix cache" if engine.prefix_hits else None
+    if engine.prefix_hits:
+        return "with hits in the prefix cache"
+    return f"on {engine.gpu.name} joined so" if engine.is_relinked else None
 
 
 def not_validated(engine: Engine, load: Load) -> str | None:

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import date
 
 from infra import day
-from infra.catalog import ec2_types_with
-from infra.hardware import Gpu, Machine
+from infra.catalog import ec2_types_with, is_relinked
+from infra.hardware import LINKS, Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support, lora
 from serving.sizing.asked_images import asked_images
@@ -34,7 +34,7 @@ def notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
         *price_notes(machine, price, options, today or day.today()),
-        *further_notes(subject, options, outcome.rules),
+        *further_notes(subject, gpu, options, outcome.rules),
         *idle_notes(machine, outcome),
         *(hybrid_notes(case, outcome) if fits else ()),
     ]
@@ -58,7 +58,7 @@ def stored_notes(subject: SizedModel, options: Options) -> list[str]:
     return lines
 
 
-def further_notes(subject: SizedModel, options: Options, version: Rules) -> list[str]:
+def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rules) -> list[str]:
     """What of the requests and the engine is reckoned with and was never measured."""
     lines = []
     if asked := asked_images(subject, options):
@@ -79,6 +79,11 @@ def further_notes(subject: SizedModel, options: Options, version: Rules) -> list
             "at the start. What adapters cost in time is reckoned as their reading alone, not measured."
         )
         lines += filter(None, [lora.unread(subject.family, version)])
+    if is_relinked(gpu):
+        lines.append(
+            f"The GPUs reach each other {LINKS[gpu.link]}, as you say: {gpu.link_gb_per_s:g} GB/s each way are taken "
+            "for that, which nobody measured here."
+        )
     if options.cpu_offload_gb:
         lines.append(
             f"{options.cpu_offload_gb:g} GiB of each GPU's weights, or all of its layers, stay in the machine's RAM, "
@@ -140,7 +145,7 @@ def sold_notes(machine: Machine, gpu: Gpu) -> list[str]:
     if (
         machine.kind != "owned"
         or not sold
-        or any(each.gpu == gpu and each.gpu_count == machine.gpu_count for each in sold)
+        or any(each.gpu_name == gpu.name and each.gpu_count == machine.gpu_count for each in sold)
     ):
         return []
     counts = sorted({each.gpu_count for each in sold})

@@ -5,6 +5,7 @@ from functools import cache
 from math import ceil
 from typing import NamedTuple
 
+from infra.catalog import is_relinked
 from serving.model.calibration import fitted
 from serving.model.throughput import (
     Engine,
@@ -84,6 +85,7 @@ class Predictor:
             prefix_hits=case.options.prefix_cache_hit_rate,
             lora_bytes=lora_bytes(case, outcome.split),
             offloaded_bytes=offloaded_bytes(case, outcome.split),
+            is_relinked=is_relinked(case.machine.gpu),
         )
         load = Load(case.options.input_tokens, case.options.output_tokens, 1)
         self.bent = calibrated(case.subject, self.engine) or unfitted(self.engine, load)

@@ -10,7 +10,7 @@ from infra.argument import pasted
 from infra.asked import again
 from infra.catalog import ec2_types, listed_gpus, machine
 from infra.errors import EndpointError, UsageError
-from infra.hardware import Machine, owned
+from infra.hardware import Machine, linked, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
 from serving.model import lora
@@ -63,6 +63,8 @@ def ranking_for(model_name: str, precision: str | None, options: Options) -> Ran
             f"corral size {pasted(model_name)} --on local{again(options)}, or --on 8xH100",
         )
     check_precision(precision, model(model_name).name)
+    if options.gpu_link:
+        raise UsageError("--gpu-link is of one machine.", f"Name it: --on 2xRTX-A6000{again(options)}")
     return ranking(model_name, precision, checked_for(model(model_name).family, options))
 
 
@@ -129,6 +131,7 @@ def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
     seen = as_seen(subject, options)
     check_context(subject, seen)
     check_further(machine, options)
+    machine = linked(machine, options.gpu_link)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
     return Case(subject, machine, as_stored(subject, seen))

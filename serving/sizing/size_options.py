@@ -112,6 +112,8 @@ class FurtherOptions(Asked):
     """The largest rank of an adapter. [16]"""
     lora_target_modules: tuple[Word, ...] = ()
     """A module that has adapters, as experts; repeatable. [every one]"""
+    gpu_link: Literal["nvlink", "pcie"] | None = None
+    """How the GPUs of your own machine reach each other. [as they usually do]"""
     cpu_offload_gb: Annotated[float, Field(ge=0, le=4096, examples=[10])] = 0.0
     """GiB of each GPU's weights that stay in the machine's RAM, and are read over PCIe in each step."""
 

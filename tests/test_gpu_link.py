@@ -1,0 +1,71 @@
+"""--gpu-link: how the GPUs of an own machine reach each other, and what that makes of a step and of the memory."""
+
+from pathlib import Path
+
+import pytest
+import refusals
+
+from deploy.cli.main import run
+from infra.catalog import gpus
+from infra.hardware import linked, owned
+from serving.sizing.plan_again import asked_for
+from serving.sizing.size import on, plan
+from serving.sizing.size_options import Options
+from serving.sizing.sized_model import named
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "link", "gb_per_s"),
+    [
+        (4, "A100-80GB", "pcie", 24.0),
+        (8, "H100", "pcie", 48.0),
+        (2, "RTX-A6000", "nvlink", 56.0),
+        (2, "A100-PCIE-80GB", "nvlink", 300.0),
+        (8, "H100", "nvlink", 450.0),
+        (8, "L40S", "pcie", 24.0),
+    ],
+)
+def test_gpus_are_joined_as_the_user_says(count: int, name: str, link: str, gb_per_s: float) -> None:
+    gpu = linked(owned(gpus()[name], count), link).gpu  # type: ignore[arg-type]
+    assert gpu
+    assert (gpu.link, gpu.link_gb_per_s) == (link, gb_per_s)
+    assert gpu == gpus()[name].model_copy(update={"link": link, "link_gb_per_s": gb_per_s})
+
+
+def test_a_slower_link_takes_longer_is_less_sure_and_is_said() -> None:
+    usual, slow = (
+        plan(named("scout", "bf16"), on("8xH100"), Options(gpu_link=link)) for link in (None, "pcie")
+    )
+    assert usual.throughput
+    assert slow.throughput
+    # 96 all-reduces of 16 requests, and of the 16 tokens of prompts that ride along: 28 us more of latency each
+    assert slow.throughput.tpot_s - usual.throughput.tpot_s > 96 * 28e-6
+    assert (usual.throughput.band, slow.throughput.band) == (1.25, 2.0)
+    assert slow.throughput.basis.endswith("no figure of Llama 4 on H100 joined so is public")
+    said = (
+        "The GPUs reach each other over PCIe, as you say: 48 GB/s each way are taken for that, which nobody measured "
+        "here."
+    )
+    assert [note for note in slow.notes if note not in usual.notes] == [said]
+    assert slow.memory.kv_cache_less_gib - usual.memory.kv_cache_less_gib == pytest.approx(0.5, abs=0.01)
+    assert asked_for(slow) == Options(gpu_link="pcie")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "--gpu-link pcie",
+        "--on p5.48xlarge --gpu-link pcie",
+        "--on 4xA100-PCIE-80GB --gpu-link nvlink",
+        "--on 4xL40S --gpu-link nvlink",
+        "--on 1xGB10 --gpu-link pcie",
+        "--on 8xH100 --gpu-link infiniband",
+    ],
+)
+def test_what_cannot_be_meant_is_refused(
+    asked: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    assert run(["size", "scout", *asked.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    refusals.hold(err, request, tmp_path)
