@@ -31,7 +31,7 @@ def names() -> set[str]:
 
 def kept(target: str, is_document: bool) -> dict[str, bytes]:
     """What is kept for a target, by name; for a document also what is kept for all of them."""
-    found = {}
+    found: dict[str, bytes] = {}
     for path in FOLDER.glob(f"{target.replace(' ', '-')}/*"):
         each = path.read_bytes().split(b"\n")[:-1] if path.suffix == ".lines" else [path.read_bytes()]
         found |= {f"{path.name}-{number}": data for number, data in enumerate(each)}
@@ -103,8 +103,8 @@ def packed(how: str, size: int) -> Callable[[], bytes]:
     """Zeros of that many bytes, as an answer's body is packed."""
 
     def make() -> bytes:
-        pack = {"gzip": gzip.compress, "deflate": zlib.compress}[how]
-        return f"{how}\n".encode() + pack(bytes(size), 9)
+        plain = bytes(size)
+        return f"{how}\n".encode() + (gzip.compress(plain, 9) if how == "gzip" else zlib.compress(plain, 9))
 
     return make
 
@@ -256,6 +256,11 @@ MADE: dict[str, dict[str, Callable[[], bytes]]] = {
     "host": {
         "a flood": lambda: b"y\n" * 60_000,
         "a line without an end": lambda: b"cpu_flags " + b"a " * 100_000,
+    },
+    "server log": {
+        "a line without an end": lambda: b"Initializing a V1 LLM engine (v0.33.0) with config: " + b"model='" * 100_000,
+        "many starts": lambda: b"vLLM API server version 0.33.0\n" * 20_000,
+        "a name in a name": lambda: b"non-default args: {" + b"'model': " * 50_000,
     },
     "words": {
         "a line without an end": lambda: b"\x1b[" + b"9;" * 100_000,

@@ -21,9 +21,10 @@ from infra.onhost import spot, watch
 from infra.printable import printable
 from serving.model import checkpoint, loaders
 from serving.probe import lengths
+from serving.sizing import log_calibration
 from serving.sizing.owned import owned_typed
 from serving.sizing.plan import Plan
-from serving.vllm import extra_args, versions
+from serving.vllm import extra_args, server_log, versions
 from serving.vllm.http_door import LARGEST_ANSWER_BYTES, unpacked
 
 
@@ -187,6 +188,11 @@ def body(data: bytes) -> None:
     assert plain <= LARGEST_ANSWER_BYTES
 
 
+def log(data: bytes) -> None:
+    """A server's log, held to the plan."""
+    log_calibration.measured(GPU_PLAN, server_log.read(text(data), "x"), "x")
+
+
 def checksum(data: bytes) -> None:
     assert len(checked_sha256(text(data))) == 64
 
@@ -210,6 +216,13 @@ aliases = ["l20-48"]
 GPU_PLAN = Plan.parse(orjson.dumps(fuzz_corpus.PLAN), "x")
 DEBIAN = (fuzz_corpus.DATA / "hosts" / "debian.txt").read_bytes()
 GPUS = b"nvidia_device\ndriver_version 580.65.06\n" + 4 * (b"gpu " + ROW)
+LOG = b"""vLLM API server version 0.11.0
+non-default args: {'model': '%s', 'max_num_seqs': 64, 'tensor_parallel_size': 4, 'gpu_memory_utilization': 0.95}
+Initializing a V1 LLM engine (v0.11.0) with config: model='m', max_seq_len=8192, tensor_parallel_size=4
+(Worker_TP0 pid=3) Model loading took 15.5 GiB and 31.6 seconds
+(Worker_TP0 pid=3) Available KV cache memory: 1.15 GiB
+GPU KV cache size: 6,000 tokens
+""" % fuzz_corpus.PLAN["serve"]["model"].encode()
 METRICS = b'vllm:prompt_tokens_total{engine="0"} 40.0\nvllm:num_requests_running 0.0\n# HELP a\n'
 
 TARGETS: dict[str, Target] = {
@@ -232,5 +245,6 @@ TARGETS: dict[str, Target] = {
     "extra": Target(extra, [b"--enable-prefix-caching\n--max-logprobs\n5", b"--load-format=dummy"]),
     "counters": Target(counters, [METRICS, b'{"action": "stop", "time": "2026-11-24T00:00:00Z"}'], (ValueError,)),
     "body": Target(body, [b"gzip\nx", b"identity\nabc", b"deflate\nabc"], (httpx2.DecodingError,), changes=150),
+    "server log": Target(log, [LOG]),
     "checksum": Target(checksum, [b"a" * 64, b"sha256:" + b"0" * 64], changes=100),
 }  # fmt: skip

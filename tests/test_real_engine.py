@@ -17,9 +17,10 @@ from deploy.targets.deployment import Deployment, make
 from infra import processes
 from serving.model import tiny
 from serving.model.tiny import Layout
+from serving.sizing.fit import engine_version
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
-from serving.vllm import client, health, server
+from serving.vllm import client, health, server, server_log
 from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -173,6 +174,10 @@ def test_the_kv_cache_is_what_the_planner_said_to_the_token(corral: Corral, endp
     assert logged is not None
     assert int(logged[1].replace(",", "")) == planned.tokens
     assert float(logged[2]) == round(planned.max_concurrency, 2)
+    read = server_log.read(log, "it")
+    known = (read.vllm_version, read.device, read.kv_cache_tokens, read.tensor, read.loading_gib)
+    assert known == (engine_version(), "CPU", planned.tokens, 1, None)
+    assert "tiny" in read.models
 
 
 def test_it_writes_only_into_its_folder(corral: Corral, endpoint: Endpoint) -> None:

@@ -18,6 +18,7 @@ from test_owned import deployment as owned
 
 from deploy import line
 from deploy.cli.main import run
+from deploy.targets import deployment as deployments
 from deploy.targets import table
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import LOOK_S, Status
@@ -295,13 +296,13 @@ def nine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Birth]:
     within = deadline.within
     monkeypatch.setattr(deadline, "within", lambda seconds, *_: within(seconds, late))
     status_doors.ssh(tmp_path, DATA / "hosts" / "debian.txt", UNIT.replace("=active", "=inactive"))
-    load = line.deployments.load
+    load = deployments.load
 
     def marked(name: str) -> Deployment:
         HANGS.set(name == "late")
         return load(name)
 
-    monkeypatch.setattr(line.deployments, "load", marked)
+    monkeypatch.setattr(deployments, "load", marked)
     well = status_doors.Server("well")
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as leader:
         born = birth(leader.pid)

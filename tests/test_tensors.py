@@ -1,5 +1,6 @@
 """What headers say of the published layouts, against the shipped table: per rank, and parameter by parameter."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -186,8 +187,13 @@ def test_what_quantization_adds_takes_bytes_and_holds_no_parameter(end: str) -> 
 def test_what_a_name_says_is_looked_for_once_for_all_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint has 100,000 names, of experts in layers."""
     asked: list[str] = []
-    found = tensors.component
-    monkeypatch.setattr(tensors, "component", lambda name, known: asked.append(name) or found(name, known))
+    component = tensors.component
+
+    def noted(name: str, patterns: list[tuple[re.Pattern[str], str]]) -> str:
+        asked.append(name)
+        return component(name, patterns)
+
+    monkeypatch.setattr(tensors, "component", noted)
     names = [f"model.layers.{at % 9}.feed_forward.experts.{at}.up_proj.weight" for at in range(1000)]
     names += [f"model.layers.{at}.self_attn.k_proj.weight" for at in range(9)]
     parts = parts_of([tensor(name, "BF16", 2) for name in names], LLAMA4)

@@ -1,10 +1,12 @@
-"""PURE: bending the throughput model to what a probe measured on one machine."""
+"""PURE: bending the models of speed and memory to what was measured on one machine, by probes and a server's log."""
 
+from dataclasses import replace
 from datetime import datetime
 from math import exp, log
 from statistics import median
 
 from infra.record import Record
+from serving.model.memory import Budget, Term
 from serving.model.throughput import Doubt, Engine, Fit, Load, asked_s, kernels_s, overhead_s, prefill_s
 
 STEPS = 30
@@ -17,6 +19,12 @@ Six points that a fit through two others was not given were missed by 21, 21, 14
 """
 
 
+PROFILED = ("activation", "non_torch", "cuda_graphs")
+"""The terms that vLLM finds out by a run, and subtracts in one."""
+AGAIN_GIB = 0.1
+"""How much two starts of one server differ, mostly in what else the GPU holds."""
+
+
 class Point(Record):
     """What one probe measured at one concurrency, means over its requests."""
 
@@ -26,6 +34,30 @@ class Point(Record):
     tpot_s: float
     ttft_s: float
     measured_at: str
+
+
+class ServerMemory(Record):
+    """What one start of a server said of its memory, GiB of one GPU, and the settings that it depends on."""
+
+    vllm_version: str
+    loading_gib: float
+    """Weights and rotary table."""
+    kv_cache_gib: float
+    """Of the rank that got least; negative where the model left none."""
+    graphs_gib: float | None
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    enforce_eager: bool
+    text_only: bool
+    max_position_embeddings: int
+    read_at: datetime
+
+    @property
+    def source(self) -> str:
+        """Where it is from, as a part of a sentence."""
+        return f"the log of a server with vLLM {self.vllm_version}, read on {self.read_at.date()}"
 
 
 class Calibration(Record):
@@ -40,6 +72,8 @@ class Calibration(Record):
     vllm_version: str
     points: tuple[Point, ...]
     updated_at: datetime
+    memory: ServerMemory | None = None
+    """None where no server's log was given."""
 
 
 def fitted(calibration: Calibration, engine: Engine) -> Fit:
@@ -92,3 +126,50 @@ def prefill_factor(engine: Engine, point: Point) -> float:
 def load_of(point: Point) -> Load:
     """A point's load."""
     return Load(point.input_tokens, point.output_tokens, point.concurrency)
+
+
+def corrected(planned: Budget, at: Budget, measured: ServerMemory, is_same_version: bool) -> Budget:
+    """A budget as the server's own figures have it; `at` is what is planned for the settings that it ran with.
+
+    Its weights, and what is neither they nor KV cache, are scaled to what was measured. What the settings add to theirs
+    keeps the doubt it has; of another version everything but the weights does.
+    """
+    loaded, rest = loaded_factor(at, measured), rest_factor(at, measured)
+    source = measured.source
+
+    def inside(term: Term) -> Term:
+        if term.name not in ("weights", *PROFILED):
+            return term
+        is_known, factor = (True, loaded) if term.name == "weights" else (is_same_version, rest)
+        new = 1.0 - min(term.gib, at.gib(term.name)) / term.gib if is_known and term.gib else 1.0
+        again = AGAIN_GIB if term.name == "activation" else 0.0
+        return Term(
+            term.name, term.gib * factor, term.less_gib * new + again, term.more_gib * new + again, source
+        )
+
+    def outside(term: Term) -> Term:
+        is_measured = term.name == "cuda_graphs" and measured.graphs_gib and term.gib
+        return Term(term.name, measured.graphs_gib or 0.0, 0.0, AGAIN_GIB, source) if is_measured else term
+
+    share = abs(planned.usable_gib - at.usable_gib) / planned.usable_gib
+    return replace(
+        planned,
+        total_error_gib=planned.total_error_gib * (share if is_same_version else 1.0),
+        inside=tuple(map(inside, planned.inside)),
+        outside=tuple(map(outside, planned.outside)),
+    )
+
+
+def loaded_factor(at: Budget, measured: ServerMemory) -> float:
+    """Measured weights over planned ones; the rotary table, which is as large as it is, is taken off first."""
+    return (measured.loading_gib - at.gib("rope_table")) / at.gib("weights")
+
+
+def rest_factor(at: Budget, measured: ServerMemory) -> float:
+    """The same of all that is neither loaded nor KV cache."""
+    return rest_gib(at, measured) / sum(term.gib for term in at.inside if term.name in PROFILED)
+
+
+def rest_gib(at: Budget, measured: ServerMemory) -> float:
+    """What was neither loaded nor left for the KV cache: activations, CUDA, and graphs where they are profiled."""
+    return at.usable_gib - measured.loading_gib - measured.kv_cache_gib

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
+from infra.hardware import GIB
 from serving.model.models import Architecture
 from serving.model.weights import Split, stage_of_layers
 from serving.vllm.versions import Rules
@@ -53,6 +54,11 @@ class Layout:
             return int(self.max_concurrency(length, num_blocks) * length)
         groups = self.full_groups + self.local_groups if self.log == "blocks-per-group" else 1
         return num_blocks // groups * self.block_size
+
+    def gib_of(self, tokens: int) -> float:
+        """The memory of so many tokens of that log line, where it counts blocks."""
+        groups = self.full_groups + self.local_groups if self.log == "blocks-per-group" else 1
+        return tokens // self.block_size * groups * self.bytes_per_block / GIB
 
     def longest(self, num_blocks: int, at_most: int) -> int:
         """The longest request that fits, 0 when not even one token does."""

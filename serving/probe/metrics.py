@@ -142,7 +142,8 @@ class Figures:
         filled, tokens = self.filled
         low, high = numpy.searchsorted(filled, (first, first + width * count))
         at = (filled[low:high] - first) // width
-        return numpy.bincount(at, weights=tokens[low:high], minlength=count)
+        sums = numpy.bincount(at, weights=tokens[low:high], minlength=count)
+        return numpy.asarray(sums, dtype=numpy.float64)
 
     def stalls(self) -> Stalls | None:
         """Gaps far above the usual one."""

@@ -8,6 +8,7 @@ from infra.hardware import GIB
 from serving.model.kv import Layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
+from serving.sizing import kept_calibrations
 from serving.sizing.cpu_pool import CpuPool
 from serving.sizing.gpu_pool import GpuPool
 from serving.sizing.memory_pool import Case, Knobs, Pool, kv_layout
@@ -120,7 +121,8 @@ def pool_of(case: Case) -> Pool:
     """The memory that decides on that machine."""
     version = case.options.vllm_version
     if case.machine.gpu:
-        return GpuPool(case, case.machine.gpu, rules(version))
+        kept = kept_calibrations.of_model(case.machine.gpu.name, case.subject.name, case.subject.precision)
+        return GpuPool(case, case.machine.gpu, rules(version), kept)
     return CpuPool(case, rules(version or engine_version()))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
+from serving.model.calibration import Calibration, ServerMemory, corrected
 from serving.model.kv import Layout
 from serving.model.lora import slots_bytes
 from serving.model.memory import Budget, Sizes, budget, device_defaults
@@ -12,7 +13,7 @@ from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs, kv_layout
 from serving.sizing.size_options import KvDtype
 from serving.sizing.sized_model import SizedModel, layer_weights, rank_weights
-from serving.vllm.versions import Rules
+from serving.vllm.versions import Rules, rules
 
 LENGTHS = tuple(1 << power for power in range(17, 8, -1))
 """The --max-model-len corral proposes, longest first: 131072 down to 512."""
@@ -35,6 +36,8 @@ class GpuPool:
     case: Case
     gpu: Gpu
     rules: Rules
+    calibrations: tuple[Calibration, ...] = ()
+    """Of this model on such GPUs, by the user."""
 
     @property
     def kv_bytes(self) -> int | None:
@@ -132,9 +135,42 @@ class GpuPool:
         return holds or (min(limit, -(-options.request_tokens // 1024) * 1024),)
 
     def budget(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Budget:
-        """GiB of one GPU, each term with its error."""
+        """GiB of one GPU, each term with its error; as a server's log has it where the user gave one."""
+        sizes, measured = self.sizes(split, knobs, kv, length), self.measured(split)
+        planned = budget(self.gpu, self.case.subject.architecture, self.rules, sizes)
+        if measured is None:
+            return planned
+        return corrected(
+            planned, self.at(split, measured, kv), measured, self.rules.version == measured.vllm_version
+        )
+
+    def measured(self, split: Split) -> ServerMemory | None:
+        """What a server with that split said of its memory."""
+        wanted = (split.tensor, split.pipeline, split.data)
+        found = (each for each in self.calibrations if (each.tensor, each.pipeline, each.data) == wanted)
+        return next((each.memory for each in found), None)
+
+    def at(self, split: Split, measured: ServerMemory, kv: Layout) -> Budget:
+        """What is planned for the settings that a server ran with."""
+        knobs = Knobs(
+            max_num_seqs=measured.max_num_seqs,
+            max_num_batched_tokens=measured.max_num_batched_tokens,
+            gpu_memory_utilization=measured.gpu_memory_utilization,
+            text_only=measured.text_only,
+        )
+        sizes = replace(
+            self.sizes(split, knobs, kv, measured.max_model_len),
+            max_position_embeddings=measured.max_position_embeddings,
+            enforce_eager=measured.enforce_eager,
+            lora_bytes=0,
+            offloaded_bytes=0.0,
+        )
+        return budget(self.gpu, self.case.subject.architecture, rules(measured.vllm_version), sizes)
+
+    def sizes(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Sizes:
+        """What the terms depend on."""
         subject = self.case.subject
-        sizes = Sizes(
+        return Sizes(
             weights_bytes=max(rank_weights(subject, split, knobs.text_only)),
             weights_extra_bytes=subject.extra_bytes_at_most / split.tensor / split.pipeline,
             max_model_len=length,
@@ -149,7 +185,6 @@ class GpuPool:
             lora_bytes=lora_bytes(self.case, split),
             offloaded_bytes=offloaded_bytes(self.case, split),
         )
-        return budget(self.gpu, subject.architecture, self.rules, sizes)
 
 
 def lora_bytes(case: Case, split: Split) -> int:

@@ -47,9 +47,21 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
             "Calibrate a plan for GPUs that fits.",
         )
     check_possible(plan, point)
-    kept = read()
-    old = next((each for each in kept if key_of(each) == key(plan)), None)
-    new = Calibration(
+    old = known(plan)
+    return keep(
+        old.model_copy(
+            update={
+                "vllm_version": plan.vllm_version,
+                "points": (*(earlier for earlier in old.points if earlier != point), point),
+            }
+        )
+    )
+
+
+def known(plan: Plan) -> Calibration:
+    """The calibration of a plan's model on its machine; a new one without anything measured where there is none."""
+    old = next((each for each in read() if key_of(each) == key(plan)), None)
+    return old or Calibration(
         gpu=plan.machine.gpu,
         model=plan.model,
         precision=plan.precision,
@@ -57,10 +69,15 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
         pipeline=plan.parallel.pipeline,
         data=plan.parallel.data,
         vllm_version=plan.vllm_version,
-        points=(*(earlier for earlier in (old.points if old else ()) if earlier != point), point),
+        points=(),
         updated_at=datetime.now(UTC),
     )
-    others = tuple(each for each in kept if key_of(each) != key(plan))
+
+
+def keep(calibration: Calibration) -> Calibration:
+    """Keep a calibration in the place of the one before, and say so in it."""
+    new = calibration.model_copy(update={"updated_at": datetime.now(UTC)})
+    others = tuple(each for each in read() if key_of(each) != key_of(new))
     Calibrations(calibrations=(*others, new)).write(path())
     return new
 
@@ -113,8 +130,18 @@ def check_possible(plan: Plan, point: Point) -> None:
 
 def find(wanted: Key) -> Calibration | None:
     """The calibration of that model on that machine, if there is one."""
+    return kept().get(wanted)
+
+
+def of_model(gpu: str, model: str, precision: str) -> tuple[Calibration, ...]:
+    """The calibrations of that model on such GPUs, however it is split."""
+    return tuple(each for key, each in kept().items() if key[:3] == (gpu, model, precision))
+
+
+def kept() -> dict[Key, Calibration]:
+    """Every stored calibration, by what it is found by."""
     file = path()
-    return kept_at(file, file.stat().st_mtime_ns).get(wanted) if file.exists() else None
+    return kept_at(file, file.stat().st_mtime_ns) if file.exists() else {}
 
 
 @cache

@@ -8,6 +8,7 @@ from infra.catalog import ec2_types_with, is_relinked
 from infra.hardware import LINKS, Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support, lora
+from serving.sizing import kept_calibrations
 from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request, most_squeezed
 from serving.sizing.memory_pool import Case
@@ -28,6 +29,7 @@ def notes(
     assert gpu is not None
     known = [
         *stored_notes(subject, options),
+        *calibrated_notes(case, outcome),
         *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome, longest)),
         *sold_notes(machine, gpu),
         *gpu_support.notes(
@@ -90,6 +92,29 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
             "and are taken to be read over PCIe in each step: assumed, not measured."
         )
     return lines
+
+
+def calibrated_notes(case: Case, outcome: Outcome) -> list[str]:
+    """That memory is as a server's log says it, and how far that goes for another version."""
+    assert case.machine.gpu is not None
+    split = outcome.split
+    key = (
+        case.machine.gpu.name,
+        case.subject.name,
+        case.subject.precision,
+        split.tensor,
+        split.pipeline,
+        split.data,
+    )
+    found = kept_calibrations.find(key)
+    if not found or not found.memory:
+        return []
+    served, planned = found.memory.vllm_version, outcome.rules.version
+    other = (
+        f"; this plan is for {planned}, so that all but the weights keeps its doubt. To plan for that server: "
+        f"--vllm-version {served}."
+    )
+    return [f"Memory is calibrated by {found.memory.source}{'.' if served == planned else other}"]
 
 
 def fitting_notes(subject: SizedModel, outcome: Outcome) -> list[str]:

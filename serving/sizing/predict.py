@@ -175,7 +175,7 @@ def calibrated(subject: SizedModel, engine: Engine) -> Fit | None:
     split = engine.split
     key = (engine.gpu.name, subject.name, subject.precision, split.tensor, split.pipeline, split.data)
     calibration = kept_calibrations.find(key)
-    return fitted(calibration, engine) if calibration else None
+    return fitted(calibration, engine) if calibration and calibration.points else None
 
 
 def tiles_of_a_request(subject: SizedModel, options: Options) -> int:

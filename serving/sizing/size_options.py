@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from infra.argument import Word
+from infra.argument import Word, pasted
 from infra.asked import Asked, Flag, again, either, flag_names
 from infra.aws.region import Region
 from infra.errors import UsageError
@@ -66,6 +66,21 @@ class PlanOption(Asked):
 
     plan: Path
     """The server's plan.json, from corral size."""
+
+
+class CalibrateOptions(PlanOption):
+    """What was measured with that plan's server, beside a probe of it."""
+
+    server_log: Annotated[Path | None, Field(examples=["server.log"])] = None
+    """The log of the server's start: it says the memory and the version."""
+
+    def check(self, probe: Path | None) -> None:
+        """Raise UsageError where nothing that was measured is given."""
+        if probe is None and self.server_log is None:
+            raise UsageError(
+                "Nothing that was measured is given: a probe, or the log of a server.",
+                f"corral calibrate probe.json --plan {pasted(self.plan)}, or --server-log FILE",
+            )
 
 
 class AnswerOptions(Asked):
