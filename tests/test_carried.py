@@ -184,6 +184,7 @@ def test_a_plan_of_one_server_is_as_it_was(six: Path) -> None:
         (("machines", 0, "count"), 10**30),
         (("machines", 0, "times"), 0.0),
         (("machines", 0, "usd_per_hour"), -1),
+        (("machines", 0, "usd_per_hour"), 0),
         (("machines", 0, "name"), "a\nb"),
         (("spare_machines",), -1),
         (("missing_requests_per_s",), -1.0),

@@ -246,6 +246,15 @@ def test_sensitivity_is_ordered_by_what_matters() -> None:
     assert people.required_utilisation_high == more.break_even.required_utilisation
 
 
+def test_a_price_of_nothing_is_none() -> None:
+    """A document alone can say it: no break-even is reckoned with it."""
+    assert PLAN.price is not None
+    free = changed(PLAN, price=changed(PLAN.price, usd_per_hour=Decimal(0)))
+    with pytest.raises(UsageError, match="Nobody said what g5.12xlarge costs"):
+        compared(free)
+    assert compared(free, price_per_hour=Decimal(2)).self_hosted.usd_per_month == 1460
+
+
 def test_an_owned_machine_needs_a_price() -> None:
     mine = changed(PLAN, price=None, machine=changed(PLAN.machine, name="4xA10G", instance_type=None))
     with pytest.raises(UsageError, match="Nobody said what 4xA10G costs"):

@@ -41,7 +41,7 @@ class MachinePrice(Record):
 
 
 def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal | None) -> MachinePrice:
-    """The user's price before the plan's. Raises UsageError when there is none, or two."""
+    """The user's price before the plan's. Raises UsageError when there is none, one of 0, or two."""
     if price_per_hour is not None and capex_usd is not None:
         raise UsageError(
             "A machine is rented or bought: both prices were given.", "Use --price-per-hour or --capex-usd."
@@ -52,7 +52,7 @@ def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal
         return MachinePrice(usd_per_hour=price_per_hour, whose="yours", source="--price-per-hour")
     if (told := told_price(plan)) is not None:
         return MachinePrice(usd_per_hour=told, whose="yours", source="the plan: said to corral capacity")
-    if plan.price is None:
+    if plan.price is None or not plan.price.usd_per_hour:
         raise UsageError(
             f"Nobody said what {plan.machine.name} costs.",
             "Name its price: --price-per-hour USD (rented), or --capex-usd USD with --power-kw, --life-years, "

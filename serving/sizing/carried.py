@@ -22,7 +22,7 @@ class Machines(Record):
     """Replicas on each."""
     times: Times
     """What one of them carries, over what the planned replica carries."""
-    usd_per_hour: Annotated[Usd, Field(ge=0), AfterValidator(reckonable)] | None = None
+    usd_per_hour: Annotated[Usd, Field(gt=0), AfterValidator(reckonable)] | None = None
     """Of each, where the user said it."""
 
 
