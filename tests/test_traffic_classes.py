@@ -10,14 +10,15 @@ from infra.asked import again
 from infra.catalog import machine
 from infra.errors import UsageError
 from serving.probe.lengths import Lengths
-from serving.sizing.batching import arriving
+from serving.sizing.batching import arriving, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_tail import SEED, SIMULATED, broken, stream
+from serving.sizing.capacity_search import carried_by, replica_plan
+from serving.sizing.capacity_tail import SEED, SIMULATED, Replica, broken, stream
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor
-from serving.sizing.server_sizes import mixture
+from serving.sizing.server_sizes import ServerSizes, mixture
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic, TrafficOptions
 from serving.sizing.traffic_class import TrafficClass, class_typed
@@ -157,6 +158,51 @@ def test_a_promise_is_kept_to_each_class(
     assert broken(Promise(ttft_s=2.0, tpot_s=0.05), traffic_of(*TYPED), tail) == words
 
 
+@pytest.mark.parametrize(
+    ("classes", "equal"),
+    [
+        # 1,450 and 3,050 tokens are seen, nine times of ten the fewer: 1,610; four of a prompt for each of an answer
+        (("a=50%,1000/900", "b=50%,3000/100"), (1432, 358)),
+        (("a=100%,2000/300",), (2000, 300)),
+        # Hardly any that is long decodes.
+        (("a=1%,1/1000", "b=99%,10000/1"), (1800, 2)),
+        (("a=99%,1/1", "b=1%,1/2"), (1, 1)),
+    ],
+)
+def test_equal_requests_weigh_as_the_mixture_does(classes: tuple[str, ...], equal: tuple[int, int]) -> None:
+    assert traffic_of(*classes).equal_requests == equal
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [("a=90%,500/200", "b=10%,30k/1000"), ("a=50%,200/1000", "b=50%,8k/50")],
+    ids=["long", "unlike"],
+)
+def test_the_mean_of_a_simulated_mixture_is_that_of_equal_requests(classes: tuple[str, ...]) -> None:
+    """Of means over requests it is 18 % less, or 60 % more."""
+    traffic = traffic_of(*classes)
+    question = Question(model="scout", traffic=traffic, promise=Promise(tpot_s=0.06))
+    choice = choice_of(traffic, tpot_s=0.06)
+    replica = Replica(question, choice, ServerSizes(question.promise, traffic))
+    requests, _ = stream(traffic, traffic.peak_requests_per_s / choice.machines)
+    found = zip(requests[200:], served(requests, replica.steps, replica.room)[200:], strict=True)
+    decoded = [(request.output_tokens - 1, waited.tpot_s) for request, waited in found]
+    mean = sum(tokens * tpot_s for tokens, tpot_s in decoded) / sum(tokens for tokens, _ in decoded)
+    assert mean == pytest.approx(choice.tpot_s, rel=0.13)
+
+
+def test_the_plan_of_a_mixture_is_priced_at_its_means() -> None:
+    traffic = traffic_of("a=50%,200/1000", "b=50%,8k/50")
+    question = Question(model="scout", traffic=traffic, promise=Promise(tpot_s=0.06))
+    choice = choice_of(traffic, tpot_s=0.06)
+    plan = replica_plan(question, choice, carried_by(question, (choice,), choice))
+    assert plan.throughput is not None
+    load = plan.workload
+    assert (load.input_tokens, load.output_tokens, load.concurrency) == (4100, 525, choice.concurrency)
+    assert plan.throughput.output_tokens_per_s / 525 == pytest.approx(choice.requests_per_s, rel=0.001)
+    assert plan.serve.max_model_len == 8192
+
+
 def choice_of(traffic: Traffic, **promised: float) -> Choice:
     """By means, on a machine that is known."""
     question = Question(model="scout", traffic=traffic, promise=Promise.model_validate(promised))
@@ -197,7 +243,7 @@ def test_a_step_of_a_mixture_decodes_the_more_of_a_class_the_longer_its_answers_
 def test_what_is_printed_says_each_classs_tail(capsys: pytest.CaptureFixture[str]) -> None:
     classes = [word for each in TYPED for word in ("--class", each)]
     command = ["capacity", "scout", "--requests-per-s", "2", "--ttft", "2", "--tpot", "0.05", *classes]
-    assert run([*command, "--on", "g7e.2xlarge"]) == 0
+    assert run([*command, "--on", "p5.48xlarge", "--precision", "bf16"]) == 0
     out = capsys.readouterr().out
     assert "(28.2 G tokens a month); promised: TTFT 2 s, TPOT 50 ms; to rag TTFT 5 s, TPOT 60 ms\n" in out
     (chat,) = re.findall(r"\n    chat, 1,269 of them: TTFT ([\d.]+) s, TPOT ([\d.]+) ms, longest pause ", out)

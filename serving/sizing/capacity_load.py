@@ -60,6 +60,9 @@ def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSiz
         return choice.model_copy(update={"why": f"more than {MOST_MACHINES:,} machines"})
     each = traffic.peak_requests_per_s / ((count - promise.spare_machines) * choice.replicas_per_machine)
     running = predictor.at(concurrency_carrying(predictor, each * traffic.mean_output, most))
+    ttft_s = (
+        predictor.first_token_s(traffic.mean_input, running.tpot_s) if traffic.classes else running.ttft_s
+    )
     hourly, elsewhere, paid_ahead = costs(question, whole)
     return choice.model_copy(
         update={
@@ -67,9 +70,9 @@ def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSiz
             "concurrency": most,
             "requests_per_s": round(carries, 3),
             "requests_per_s_each": round(machine_carries, 3),
-            "ttft_s": round(running.ttft_s, 4),
+            "ttft_s": round(ttft_s, 4),
             "tpot_s": round(running.tpot_s, 5),
-            "e2e_s": round(running.ttft_s + traffic.mean_output * running.tpot_s, 3),
+            "e2e_s": round(ttft_s + traffic.mean_output * running.tpot_s, 3),
             "machines": count,
             "at_worst": at_worst(question, server, choice.replicas_per_machine, hourly),
             "usd_per_hour": hourly,
@@ -140,14 +143,15 @@ def monthly(usd_per_hour: Decimal | None, machines: int) -> Decimal | None:
 
 @lru_cache(maxsize=64)
 def options_of(question: Question) -> Options:
-    """The traffic as the planner's options: average lengths for the speed, the longest for the context.
+    """The traffic as the planner's options: equal requests for the speed, the longest for the context.
 
     Raises UsageError for lengths that no model has.
     """
+    prompt, answer = question.traffic.equal_requests
     return Options.of(
         {
-            "input_tokens": question.traffic.mean_input,
-            "output_tokens": question.traffic.mean_output,
+            "input_tokens": prompt,
+            "output_tokens": answer,
             "max_model_len": question.context or question.traffic.longest,
             "region": question.region,
             "kv_cache_dtype": question.kv_cache_dtype,

@@ -229,7 +229,9 @@ def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:
         }
     )
     planned = plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
-    return planned.model_copy(update={"carried": carried})
+    asked = {"input_tokens": question.traffic.mean_input, "output_tokens": question.traffic.mean_output}
+    workload = planned.workload.model_copy(update=asked)
+    return planned.model_copy(update={"workload": workload, "carried": carried})
 
 
 def notches(question: Question, best: Choice, sizes: ServerSizes) -> Iterator[Notch]:

@@ -58,6 +58,24 @@ class Traffic(Record):
         return mean(self.output_tokens)
 
     @property
+    def equal_requests(self) -> tuple[int, int]:
+        """Tokens of the prompt and the answer of equal requests that weigh on a server as the traffic does.
+
+        They bring as many tokens of a prompt for each of an answer. Those of a class decode the more of the time the
+        longer its answers are, so what a request that decodes has seen is no mean over requests.
+        """
+        if not self.classes:
+            return self.mean_input, self.mean_output
+        decoding = [
+            (each.share * mean(each.output_tokens), mean(each.input_tokens) + mean(each.output_tokens) / 2)
+            for each in self.classes
+        ]
+        seen = sum(weight * tokens for weight, tokens in decoding) / sum(weight for weight, _ in decoding)
+        brought = self.mean_input / self.mean_output
+        answer = max(1, round(min(seen / (brought + 0.5), self.largest_request / (brought + 1))))
+        return max(1, min(round(brought * answer), self.largest_request - answer)), answer
+
+    @property
     def lengths(self) -> str:
         """What its requests are, in words."""
         return ", ".join(part.lengths for part in self.parts)
@@ -65,8 +83,12 @@ class Traffic(Record):
     @property
     def longest(self) -> int:
         """The --max-model-len that holds the longest request that is likely, in steps of 1,024."""
-        tokens = max(part.input_tokens.largest + part.output_tokens.largest for part in self.parts)
-        return ceil(tokens / CONTEXT_STEP) * CONTEXT_STEP
+        return ceil(self.largest_request / CONTEXT_STEP) * CONTEXT_STEP
+
+    @property
+    def largest_request(self) -> int:
+        """Tokens of the longest request that is likely."""
+        return max(part.input_tokens.largest + part.output_tokens.largest for part in self.parts)
 
     @property
     def tokens_per_month(self) -> float:
