@@ -13,7 +13,7 @@ from deploy.cli.main import run
 from infra.errors import DocumentError, UsageError
 from serving.probe.lengths import Lengths
 from serving.simulation import passes, trace
-from serving.simulation.arrivals import Rate, Stream, Trace, day, spans
+from serving.simulation.arrivals import Rate, Requests, Stream, Trace, day, spans
 from serving.simulation.passes import Question, Way
 from serving.simulation.router import Death, Fleet, Router, carried
 from serving.simulation.simulate_options import ComingOptions, rates_typed
@@ -160,7 +160,7 @@ def test_rates_are_cut_by_the_hour_and_go_on_the_next_day() -> None:
 
 def test_a_replicas_turn_comes_evenly() -> None:
     """Of 100 each has every hundredth of a Poisson stream: its gaps vary by a tenth of an exponential's."""
-    stream = Stream(spans([Rate(0, 24, 100.0)], 1), ONE, ONE)
+    stream = Stream(spans([Rate(0, 24, 100.0)], 1), [Requests(1.0, ONE, ONE)])
     gaps = [numpy.diff([each.at_s for each in stream.draw(0.01, every, Random(1))]) for every in (100, 1)]
     assert [each.mean() for each in gaps] == pytest.approx([1.0, 1.0], rel=0.05)
     assert [each.std() for each in gaps] == pytest.approx([0.1, 1.0], rel=0.1)
@@ -234,7 +234,7 @@ def question(source: Stream | Trace, replicas: int, router: Router, death: Death
 
 def test_what_is_little_is_simulated_whole_and_what_is_much_in_part() -> None:
     def stream(rate: float, hours: float) -> Stream:
-        return Stream(spans([Rate(0, 24, rate)], hours), ONE, ONE)
+        return Stream(spans([Rate(0, 24, rate)], hours), [Requests(1.0, ONE, ONE)])
 
     assert passes.way(stream(2.0, 1), 4, "round-robin") == Way(4, 1.0, True)
     assert passes.way(stream(100.0, 1), 100, "random") == Way(6, 1.0, False)
@@ -252,9 +252,8 @@ def test_what_is_little_is_simulated_whole_and_what_is_much_in_part() -> None:
 def test_a_part_stands_for_the_whole(router: Router) -> None:
     """Mean TTFT and TPOT of some replicas and some of each hour are those of all, within what chance leaves."""
     rates = [Rate(0, 0.5, 2.0), Rate(1, 1.5, 5.0)]
-    asked = question(
-        Stream(spans(rates, 2), Lengths(form="uniform", low=200, high=1500), Lengths(low=20)), 12, router
-    )
+    kind = Requests(1.0, Lengths(form="uniform", low=200, high=1500), Lengths(low=20))
+    asked = question(Stream(spans(rates, 2), [kind]), 12, router)
     whole = passes.one(asked, Way(8, 1.0, True), 1.0, 5)
     part = passes.one(asked, Way(3 if router == "least-requests" else 2, 0.5, False), 1.0, 6)
     assert part.weight.sum() == pytest.approx(1800 * 7)
@@ -269,7 +268,7 @@ def test_a_part_stands_for_the_whole(router: Router) -> None:
 
 def test_a_queue_that_grows_for_an_hour_is_as_long_in_a_part_of_it() -> None:
     """One at a time a second each; 1.5 come a second for an hour, then nearly none: 900 s to wait on average."""
-    source = Stream(spans([Rate(0, 1, 1.5), Rate(1, 2, 0.01)], 2), ONE, ONE)
+    source = Stream(spans([Rate(0, 1, 1.5), Rate(1, 2, 0.01)], 2), [Requests(1.0, ONE, ONE)])
     asked = Question(source, 1, "random", None, lambda slower: new(room=ONE_AT_A_TIME), 10)
     for way in (Way(1, 1.0, True), Way(1, 0.25, False)):
         found = passes.one(asked, way, 1.0, 2)
@@ -280,7 +279,7 @@ def test_a_queue_that_grows_for_an_hour_is_as_long_in_a_part_of_it() -> None:
 
 def test_a_death_in_a_part_is_of_one_replica_of_all() -> None:
     """What it had in flight is lost, and no more: not as many times as the part stands for the whole."""
-    source = Stream(spans([Rate(0, 24, 40.0)], 2), Lengths(low=500), Lengths(low=20))
+    source = Stream(spans([Rate(0, 24, 40.0)], 2), [Requests(1.0, Lengths(low=500), Lengths(low=20))])
     asked = question(source, 40, "random", Death(5400.0, 60.0, again=False))
     found = passes.one(asked, Way(2, 0.3, False), 1.0, 4)
     lost = found.weight[~found.answered]
@@ -335,6 +334,42 @@ def test_a_plan_is_simulated_as_it_is_served(tmp_path: Path, capsys: pytest.Capt
     assert (found["max_num_seqs"], found["queue"]["running_most"]) == (3, 3)
     assert run(["simulate", plan, *coming, "--max-num-seqs", "4"]) == 2
     assert "error: The plan says what --max-num-seqs does." in capsys.readouterr().err
+
+
+def test_a_plan_of_capacity_says_its_traffic_and_its_replicas(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its classes, a day with its peak, as many machines as it counts on; what is said goes before that."""
+    plan = str(tmp_path / "plan.json")
+    classes = ["--class", "chat=75%,200/30", "--class", "rag=25%,1k/10"]
+    question = [
+        "capacity",
+        "scout",
+        "--requests-per-s",
+        "0.2",
+        "--peak-factor",
+        "1.5",
+        "--on",
+        "p5.4xlarge",
+        *classes,
+    ]
+    assert run([*question, "--spare", "1", "-o", plan]) == 0
+    capsys.readouterr()
+    assert run(["simulate", plan, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["hours"], found["replicas"], found["machines"], found["peak_requests_per_s"]) == (
+        24,
+        2,
+        2,
+        0.3,
+    )
+    assert found["requests_per_s"] == pytest.approx(0.2, rel=0.02)
+    assert found["input_tokens"] == pytest.approx(0.75 * 200 + 0.25 * 1000, rel=0.03)
+    assert (
+        run(["simulate", plan, "--requests-per-s", "1", "--hours", "0.02", "--replicas", "3", "--json"]) == 0
+    )
+    said = json.loads(capsys.readouterr().out)
+    assert (said["replicas"], said["input_tokens"], said["hours"]) == (3, 1000, 0.02)
 
 
 @pytest.mark.parametrize(

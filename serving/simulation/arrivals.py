@@ -58,21 +58,41 @@ class Source(Protocol):
         ...
 
 
+class Requests(NamedTuple):
+    """Requests of one kind among others."""
+
+    share: float
+    input_tokens: Lengths
+    output_tokens: Lengths
+
+    def draw(self, at_s: float, dice: Random) -> Request:
+        """One of them."""
+        return Request(at_s, self.input_tokens.draw(dice), self.output_tokens.draw(dice))
+
+
 class Stream(NamedTuple):
     """A Poisson stream."""
 
     spans: Sequence[Span]
-    input_tokens: Lengths
-    output_tokens: Lengths
+    kinds: Sequence[Requests]
 
     def draw(self, share: float, every: int, dice: Random) -> list[Request]:
-        """See Source. Of a stream that goes round, each replica gets every so-manieth."""
+        """See Source. Of a stream that goes round, each replica gets one in so many."""
         return [
-            Request(at_s, self.input_tokens.draw(dice), self.output_tokens.draw(dice))
+            self.kind(dice).draw(at_s, dice)
             for span in self.spans
             if span.requests_per_s > 0
             for at_s in times(span, span.requests_per_s * share, every, dice)
         ]
+
+    def kind(self, dice: Random) -> Requests:
+        """One of the kinds, by their shares."""
+        return self.kinds[0] if len(self.kinds) == 1 else dice.choices(self.kinds, self.shares)[0]
+
+    @property
+    def shares(self) -> list[float]:
+        """Of the kinds."""
+        return [kind.share for kind in self.kinds]
 
     def shortened(self, time: float) -> "Stream":
         """Of each span that share, one after the other."""

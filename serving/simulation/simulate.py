@@ -11,7 +11,7 @@ from infra.money import MTOK, rounded
 from serving.probe.report import Summary
 from serving.probe.statistics import weighted_summary
 from serving.simulation import passes
-from serving.simulation.arrivals import HOUR_S, Rate, Span, Stream, Trace, day, spans
+from serving.simulation.arrivals import HOUR_S, Requests, Span, Stream, Trace, spans
 from serving.simulation.passes import Floats, Found, Question, Way
 from serving.simulation.replica import api_basis, machines, replica
 from serving.simulation.router import Death
@@ -19,7 +19,10 @@ from serving.simulation.simulate_options import ComingOptions, FleetOptions
 from serving.simulation.simulation import Hour, Kept, Part, Queue, Simulation, Spread
 from serving.sizing.batching import Request
 from serving.sizing.plan import Plan
-from serving.sizing.traffic import Promise
+from serving.sizing.traffic import Promise, Traffic
+from serving.sizing.traffic_class import mean
+
+Source = Stream | Trace
 
 OTHER_DRAWS = 2
 """Passes beside the first that differ by chance alone."""
@@ -27,10 +30,14 @@ DIGITS = 4
 
 
 def simulate(
-    plan: Plan, coming: ComingOptions, source: Stream | Trace, fleet: FleetOptions, promise: Promise
+    plan: Plan, coming: ComingOptions, source: Source, fleet: FleetOptions, promise: Promise
 ) -> Simulation:
-    """The answer. Raises UsageError for what cannot be simulated, DoesNotFit for a plan that does not work."""
+    """The answer; `coming` and `fleet` are as they were asked, or as the plan fills them in.
+
+    Raises UsageError for what cannot be simulated, DoesNotFit for a plan that does not work.
+    """
     expected = source.spans
+    replicas = fleet.replicas or 1
     hours = coming.hours or max(span.end_s for span in expected) / HOUR_S
     if isinstance(source, Stream):
         hours = coming.lasts_h
@@ -38,13 +45,13 @@ def simulate(
     one = replica(plan, *lengths)
     death = death_of(fleet, expected, hours)
     longest = plan.serve.max_model_len or one.longest
-    question = Question(source, fleet.replicas, fleet.router, death, one.servers, longest)
-    how = passes.way(source, fleet.replicas, fleet.router)
+    question = Question(source, replicas, fleet.router, death, one.servers, longest)
+    how = passes.way(source, replicas, fleet.router)
     first = passes.one(question, how, 1.0, coming.seed)
     if not len(first.at_s):
         raise UsageError(f"In {hours:g} h no request came.", "Simulate a longer time: --hours 24")
     answered = first.answered
-    running = float((first.ran_s * first.weight)[answered].sum()) / (hours * HOUR_S) / fleet.replicas
+    running = float((first.ran_s * first.weight)[answered].sum()) / (hours * HOUR_S) / replicas
     speed = one.speed(running)
     others = [
         passes.one(question, how, slower, seed)
@@ -60,8 +67,8 @@ def simulate(
         model=plan.model,
         precision=plan.precision,
         machine=plan.machine,
-        machines=machines(plan, fleet.replicas),
-        replicas=fleet.replicas,
+        machines=machines(plan, replicas),
+        replicas=replicas,
         router=fleet.router,
         max_model_len=longest,
         max_num_seqs=one.room.max_num_seqs,
@@ -92,7 +99,7 @@ def simulate(
         ttft_s=spread(every, lambda found: found.ttft_s, promise.percentile),
         tpot_s=spread(every, tpot_of, promise.percentile),
         longest_pause_s=spread(every, pause_of, promise.percentile),
-        queue=queue(first, hours, fleet.replicas) if answered.any() else None,
+        queue=queue(first, hours, replicas) if answered.any() else None,
         promise=kept(promise, every, hours),
         usd=usd,
         usd_per_mtok=rounded(usd / Decimal(output) * MTOK).quantize(Decimal("0.0001"))
@@ -102,44 +109,42 @@ def simulate(
     )
 
 
-def source_of(coming: ComingOptions, traced: Sequence[Request] | None) -> Stream | Trace:
-    """What comes: the stream that was asked for, or what of a trace is within the hours."""
+def source_of(
+    coming: ComingOptions, traced: Sequence[Request] | None, traffic: Traffic | None = None
+) -> Source:
+    """What comes: the stream that was asked for, what of a trace is within the hours, or what a plan is to carry."""
     if traced is not None:
         end_s = coming.hours * HOUR_S if coming.hours else float("inf")
         return Trace([request for request in traced if request.at_s < end_s])
-    if coming.rates:
-        rates = coming.rates.rates
-    elif coming.peak_factor > 1:
-        rates = day(coming.requests_per_s or 0.0, coming.peak_factor)
-    else:
-        rates = (Rate(0, 24, coming.requests_per_s or 0.0),)
-    found = spans(rates, coming.lasts_h)
+    found = spans(coming.by_hour, coming.lasts_h)
     if not any(span.requests_per_s for span in found):
         raise UsageError(
             f"In the first {coming.lasts_h:g} h of --rates nothing comes.",
             "Simulate the whole day: --hours 24",
         )
-    return Stream(found, coming.input_tokens, coming.output_tokens)
-
-
-def mean_lengths(source: Stream | Trace) -> tuple[int, int]:
-    """Tokens of an average prompt, and of an average answer."""
-    if isinstance(source, Stream):
-        return tuple(  # type: ignore[return-value]
-            round((each.low + each.high) / 2) if each.form == "uniform" else each.low
-            for each in (source.input_tokens, source.output_tokens)
-        )
-    count = len(source.requests)
-    return (
-        max(1, round(sum(each.input_tokens for each in source.requests) / count)),
-        max(1, round(sum(each.output_tokens for each in source.requests) / count)),
+    if traffic is None:
+        return Stream(found, (Requests(1.0, coming.input_tokens, coming.output_tokens),))
+    return Stream(
+        found, [Requests(part.share, part.input_tokens, part.output_tokens) for part in traffic.parts]
     )
 
 
-def longest_of(source: Stream | Trace) -> int:
+def mean_lengths(source: Source) -> tuple[int, int]:
+    """Tokens of an average prompt, and of an average answer."""
+    if isinstance(source, Stream):
+        whole = sum(source.shares)
+        inputs = sum(each.share * mean(each.input_tokens) for each in source.kinds) / whole
+        outputs = sum(each.share * mean(each.output_tokens) for each in source.kinds) / whole
+    else:
+        inputs = sum(each.input_tokens for each in source.requests) / len(source.requests)
+        outputs = sum(each.output_tokens for each in source.requests) / len(source.requests)
+    return max(1, round(inputs)), max(1, round(outputs))
+
+
+def longest_of(source: Source) -> int:
     """Tokens of the longest request that is likely."""
     if isinstance(source, Stream):
-        return source.input_tokens.largest + source.output_tokens.largest
+        return max(each.input_tokens.largest + each.output_tokens.largest for each in source.kinds)
     return max(each.input_tokens + each.output_tokens for each in source.requests)
 
 
@@ -306,7 +311,7 @@ def usd_of(plan: Plan, fleet: FleetOptions, hours: float) -> Decimal | None:
     hourly = fleet.usd_per_hour or (plan.price.usd_per_hour if plan.price else None)
     if hourly is None:
         return None
-    return (hourly * machines(plan, fleet.replicas) * Decimal(str(hours))).quantize(Decimal("0.01"))
+    return (hourly * machines(plan, fleet.replicas or 1) * Decimal(str(hours))).quantize(Decimal("0.01"))
 
 
 def weighted_mean(values: Floats, weight: Floats) -> float:

@@ -11,7 +11,7 @@ from infra.errors import UsageError
 from infra.quantity import read
 from infra.record import Record
 from serving.probe.lengths import AskedLengths, Lengths
-from serving.simulation.arrivals import HOURS_A_DAY, Rate
+from serving.simulation.arrivals import HOURS_A_DAY, Rate, day
 from serving.simulation.router import Router
 from serving.sizing.size_options import Options
 from serving.sizing.traffic import MOST, PromiseOptions
@@ -19,6 +19,8 @@ from serving.sizing.traffic import MOST, PromiseOptions
 MOST_HOURS = 24 * 366
 MOST_REPLICAS = 100_000
 PEAK = "peak"
+WAYS = ("requests_per_s", "rates", "trace")
+"""To say what comes."""
 EXAMPLE_OF_RATES = "For example: --rates 0-8=1,8-18=6,18-24=2"
 EXAMPLE_OF_DEATH = "For example: --die-at peak, or --die-at 14.5"
 
@@ -84,16 +86,12 @@ class ComingOptions(Asked):
 
     @model_validator(mode="after")
     def said_in_one_way(self) -> Self:
-        """Neither none nor two; a trace says its own lengths. Raises UsageError."""
-        ways = [name for name in ("requests_per_s", "rates", "trace") if getattr(self, name) is not None]
-        if len(ways) != 1:
-            raise UsageError(
-                "Say what comes, in one way.",
-                "--requests-per-s 5, or --rates 0-8=1,8-18=6,18-24=2, or --trace FILE",
-            )
+        """Not in two; a trace says its own lengths. Raises UsageError."""
+        if sum(getattr(self, name) is not None for name in WAYS) > 1:
+            raise unsaid()
         if self.peak_factor != 1 and self.requests_per_s is None:
             raise UsageError(
-                f"--peak-factor shapes the day of --requests-per-s; --{ways[0]} says its own.",
+                "--peak-factor shapes the day of --requests-per-s, which is not given.",
                 "Leave out --peak-factor.",
             )
         defaults = type(self).model_fields
@@ -106,9 +104,31 @@ class ComingOptions(Asked):
         return self
 
     @property
+    def is_said(self) -> bool:
+        """Whether anything comes."""
+        return any(getattr(self, name) is not None for name in WAYS)
+
+    @property
+    def by_hour(self) -> tuple[Rate, ...]:
+        """The rates of a day."""
+        if self.rates:
+            return self.rates.rates
+        assert self.requests_per_s is not None
+        if self.peak_factor > 1:
+            return day(self.requests_per_s, self.peak_factor)
+        return (Rate(0, HOURS_A_DAY, self.requests_per_s),)
+
+    @property
     def lasts_h(self) -> float:
         """Hours of a stream."""
         return self.hours or (HOURS_A_DAY if self.rates or self.peak_factor > 1 else 1.0)
+
+
+def unsaid() -> UsageError:
+    """What to say where what comes is said in no way, or in two."""
+    return UsageError(
+        "Say what comes, in one way.", "--requests-per-s 5, or --rates 0-8=1,8-18=6,18-24=2, or --trace FILE"
+    )
 
 
 class FleetOptions(Asked):
@@ -116,8 +136,8 @@ class FleetOptions(Asked):
 
     heading: ClassVar[str] = "The fleet"
 
-    replicas: Annotated[int, Field(ge=1, le=MOST_REPLICAS)] = 1
-    """Servers."""
+    replicas: Annotated[int | None, Field(ge=1, le=MOST_REPLICAS, examples=[4])] = None
+    """Servers. [as many as capacity's plan says; 1]"""
     router: Router = "round-robin"
     """Who gets a request: round-robin, least-requests or random."""
     die_at: str | None = None

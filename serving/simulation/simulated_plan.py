@@ -8,8 +8,9 @@ from infra.errors import UsageError
 from serving.simulation import trace
 from serving.simulation.arrivals import Stream, Trace
 from serving.simulation.simulate import longest_of, mean_lengths, simulate, source_of
-from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions
+from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions, unsaid
 from serving.simulation.simulation import Simulation
+from serving.sizing.carried import Carried
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import WhichMachine
@@ -25,27 +26,45 @@ def answered(
     server: ServerOptions,
 ) -> Simulation:
     """The simulation. Raises UsageError, DocumentError for a plan or a trace, DoesNotFit."""
-    source = source_of(coming, trace.read(coming.trace) if coming.trace else None)
-    return simulate(planned(model, source, machine, server), coming, source, fleet, promise.promise)
+    given = read_plan(model, machine, server) if is_plan(model) else None
+    carried = given.carried if given else None
+    traffic = carried.traffic if carried and not coming.is_said else None
+    if traffic:
+        said = {"requests_per_s": traffic.requests_per_s, "peak_factor": traffic.peak_factor}
+        coming = coming.model_copy(update=said)
+    if not coming.is_said:
+        raise unsaid()
+    source = source_of(coming, trace.read(coming.trace) if coming.trace else None, traffic)
+    plan = given or planned(model, source, machine, server)
+    return simulate(plan, coming, source, filled_in(fleet, carried), promise.promise)
+
+
+def read_plan(path: str, machine: WhichMachine, server: ServerOptions) -> Plan:
+    """A plan. Raises UsageError for what is asked beside it, DocumentError."""
+    for asked in (machine, server):
+        if flag := said(asked):
+            raise UsageError(f"The plan says what {flag} does.", f"Leave out {flag}, or name the model.")
+    return Plan.read(Path(path))
+
+
+def filled_in(fleet: FleetOptions, carried: Carried | None) -> FleetOptions:
+    """As many replicas, on equal machines at their price, as a plan of capacity counts on; what was said goes first."""
+    if carried is None or len(carried.machines) != 1:
+        return fleet
+    (kind,) = carried.machines
+    counted = {"replicas": kind.count * kind.servers, "usd_per_hour": kind.usd_per_hour}
+    return fleet.model_copy(update={name: getattr(fleet, name) or value for name, value in counted.items()})
 
 
 def planned(model: str, source: Stream | Trace, machine: WhichMachine, server: ServerOptions) -> Plan:
-    """The plan that is named, or one for the model on the machine that is."""
-    if is_plan(model):
-        for asked in (machine, server):
-            if flag := said(asked):
-                raise UsageError(f"The plan says what {flag} does.", f"Leave out {flag}, or name the model.")
-        return Plan.read(Path(model))
+    """The plan for the model on the machine that is named."""
     if machine.on is None:
         raise UsageError("No machine is named.", "For example: --on 8xH100, or the plan.json of one.")
     inputs, outputs = mean_lengths(source)
     needed = ceil(longest_of(source) / CONTEXT_STEP) * CONTEXT_STEP
-    asked_for = {
-        "input_tokens": inputs,
-        "output_tokens": outputs,
-        "max_model_len": server.max_model_len or needed,
-    }
-    return answer_for(model, machine.precision, machine.on, server.model_copy(update=asked_for))
+    length = server.max_model_len or needed
+    asked = {"input_tokens": inputs, "output_tokens": outputs, "max_model_len": length}
+    return answer_for(model, machine.precision, machine.on, server.model_copy(update=asked))
 
 
 def is_plan(model: str) -> bool:
