@@ -105,7 +105,8 @@ def _system(facts: HostFacts) -> Check:
 def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]:
     if gpu.gpus:
         present = f"{_inventory(gpu.gpus)} present, and not used by this plan"
-        yield _warning("gpu", present, "Plan for them: corral size MODEL --on COUNTxGPU")
+        on = _shape(len(gpu.gpus), gpu.gpus[0], plan)
+        yield _warning("gpu", present, f"Plan for them: {size_again(plan, on)}")
     else:
         yield _ok(
             "gpu", "none; the CPU engine runs the tiny model here (real Llama 4 needs EC2 or an SSH host)"
@@ -163,7 +164,7 @@ def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
         return _failed(
             "gpu",
             inventory,
-            f"Plan for this machine: {size_again(plan, f'{len(gpus)}xGPU')}",
+            f"Plan for this machine: {size_again(plan, _shape(len(gpus), gpus[0], plan))}",
         )
     if len({gpu.name for gpu in gpus}) > 1:
         return _failed(
@@ -190,6 +191,14 @@ def _known(gpu: GpuFacts) -> Gpu:
     if named and gpu.memory_total_mib is None:
         return named
     return catalog.gpu_reported(gpu.name, gpu.memory_total_mib)
+
+
+def _shape(count: int, gpu: GpuFacts, plan: Plan) -> str:
+    """What --on calls so many GPUs that are there; the plan's kind where the catalogue does not know them."""
+    try:
+        return f"{count}x{_known(gpu).name}"
+    except HostError:
+        return f"{count}x{plan.machine.gpu}" if plan.machine.gpu_count else "local"
 
 
 def _inventory(gpus: tuple[GpuFacts, ...]) -> str:
@@ -227,7 +236,10 @@ def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
         return f"compute capability {gpu.compute_capability}", f"vLLM needs {minimum} or newer."
     if total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
         size = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
-        return size, f"Plan for the GPU that is there: {size_again(plan, 'COUNTxGPU')}"
+        return (
+            size,
+            f"Plan for the GPU that is there: {size_again(plan, _shape(gpus_per_host(plan), gpu, plan))}",
+        )
     if total and used and used > total * BUSY_FRACTION:
         return f"{used} MiB are in use by another program", "See which: nvidia-smi; stop it first."
     return None

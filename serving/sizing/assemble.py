@@ -60,7 +60,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         serve=serve(case, outcome),
         notes=plan_notes.notes(case, outcome, fits, price, cache.max_context_tokens)
         if gpu
-        else (plan_notes.NO_GPU,),
+        else (case.machine.note or plan_notes.NO_GPU,),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         images=images(case, predictor),

@@ -15,7 +15,7 @@ def size_again(plan: Plan, on: str | None = None) -> str:
     """`corral size` of that model and workload, on another machine or on every one."""
     known = plan.model in models()
     what = f"{plan.model} --precision {pasted(plan.precision)}" if known else pasted(plan.serve.model)
-    where = f" --on {pasted(on)}" if on else "" if known else " --on MACHINE"
+    where = f" --on {pasted(on)}" if on else "" if known else " --on 8xH100"
     return f"corral size {what}{where}{again(asked_for(plan))}"
 
 

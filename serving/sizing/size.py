@@ -9,7 +9,7 @@ from infra import offline
 from infra.argument import pasted
 from infra.asked import again
 from infra.catalog import ec2_types, listed_gpus, machine
-from infra.errors import EndpointError, UsageError
+from infra.errors import EndpointError, HostError, UsageError
 from infra.hardware import Machine, linked, owned
 from infra.prices import ON_DEMAND
 from infra.record import Record
@@ -23,7 +23,7 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan, Workload
 from serving.sizing.size_options import Options, check_context, check_further, check_named, check_precision
 from serving.sizing.sized_model import SizedModel, from_contents, from_table, named, precisions
-from serving.sizing.this_machine import local_machine
+from serving.sizing.this_machine import local_machine, unasked
 from serving.vllm.versions import rules
 
 OWNED_COUNTS = (1, 2, 4, 8)
@@ -51,7 +51,12 @@ def answer_for(model_name: str, precision: str | None, machine_name: str, option
         check_stored(precision, subject)
         return plan_stored(subject, machine_name, options)
     check_precision(precision, model(model_name).name)
-    return answer(model_name, precision, on(machine_name), checked_for(model(model_name).family, options))
+    machine = on(machine_name)
+    if machine.kind == "local" and machine.gpu is None and (there := unasked()):
+        # A folder, such as the demo's toy, may be meant for the CPU all the same.
+        by_name = f"Plan for them by name: corral size {model_name} --on {there.name}{again(options)}"
+        raise HostError(there.sentence, by_name if there.name else there.hint)
+    return answer(model_name, precision, machine, checked_for(model(model_name).family, options))
 
 
 def ranking_for(model_name: str, precision: str | None, options: Options) -> Ranking:

@@ -1,6 +1,8 @@
 """This machine as the planner sees it: its GPUs by NVML, or none."""
 
-from infra import catalog
+from typing import NamedTuple
+
+from infra import amd_gpus, catalog
 from infra.errors import HostError
 from infra.hardware import Machine
 
@@ -13,8 +15,15 @@ def local_machine() -> Machine:
     host, gpus = facts(), report().gpus
     ram_gib = host.memory_total_mib / 1024
     if not gpus:
+        there = unasked()
         return Machine(
-            name="local", kind="local", gpu=None, gpus_per_host=0, vcpus=host.cpu_count, ram_gib=ram_gib
+            name="local",
+            kind="local",
+            gpu=None,
+            gpus_per_host=0,
+            vcpus=host.cpu_count,
+            ram_gib=ram_gib,
+            note=f"{there.sentence} {there.hint}" if there else "",
         )
     if len({gpu.name for gpu in gpus}) > 1:
         raise HostError(
@@ -30,3 +39,30 @@ def local_machine() -> Machine:
     return Machine(
         name="local", kind="local", gpu=gpu, gpus_per_host=len(gpus), vcpus=host.cpu_count, ram_gib=ram_gib
     )
+
+
+class Unasked(NamedTuple):
+    """GPUs of this machine that corral cannot ask: what to say of them, what to do, and what --on calls them."""
+
+    sentence: str
+    hint: str
+    name: str
+
+
+def unasked() -> Unasked | None:
+    """AMD's GPUs of this machine; None where there are none."""
+    memories_gib = amd_gpus.memories_gib()
+    if not memories_gib:
+        return None
+    count, gib = len(memories_gib), min(memories_gib)
+    sentence = (
+        f"This machine has {count} GPU{'s' * (count > 1)} of AMD's with {gib:,.0f} GiB, which corral neither asks nor "
+        "serves on."
+    )
+    least, most = catalog.nvml_memory()
+    known = (gpu for gpu in catalog.gpus().values() if gpu.vendor == "amd")
+    gpu = next((gpu for gpu in known if least <= gib * 1024 / gpu.memory_mib <= most), None)
+    if gpu is None:
+        return Unasked(sentence, catalog.DESCRIBE, "")
+    name = f"{count}x{gpu.name}"
+    return Unasked(sentence, f"Plan for them by name: --on {name}", name)
