@@ -93,6 +93,7 @@ def linked(machine: Machine, link: Link | None) -> Machine:
 
     PCIe is taken at what 16 lanes of the GPU's generation carry.
     """
+    machine = bridged(machine)
     gpu = machine.gpu
     if link is None or gpu is None or link == gpu.link:
         return machine
@@ -104,8 +105,7 @@ def linked(machine: Machine, link: Link | None) -> Machine:
     if gpu.link == "none":
         raise UsageError(f"{gpu.name} is alone in its machine.", "Leave out --gpu-link.")
     if link == "pcie":
-        rate = PCIE_5_GB_PER_S if gpu.compute_capability >= PCIE_5_FROM else PCIE_4_GB_PER_S
-        return with_link(machine, gpu, link, rate)
+        return with_link(machine, gpu, link, pcie_gb_per_s(gpu))
     if gpu.bridge_gb_per_s is None:
         raise UsageError(f"{gpu.name} has no NVLink that corral knows.", "Leave out --gpu-link.")
     if machine.gpus_per_host > 2:
@@ -114,6 +114,19 @@ def linked(machine: Machine, link: Link | None) -> Machine:
             f"Leave out --gpu-link, or plan for two: --on 2x{gpu.name} --gpu-link nvlink",
         )
     return with_link(machine, gpu, link, gpu.bridge_gb_per_s)
+
+
+def bridged(machine: Machine) -> Machine:
+    """The machine, over PCIe where its GPUs usually have NVLink by bridges, and are more than a bridge joins."""
+    gpu = machine.gpu
+    if gpu is None or gpu.link != "nvlink" or gpu.bridge_gb_per_s is None or machine.gpus_per_host <= 2:
+        return machine
+    return with_link(machine, gpu, "pcie", pcie_gb_per_s(gpu))
+
+
+def pcie_gb_per_s(gpu: Gpu) -> float:
+    """One direction of 16 lanes of its generation."""
+    return PCIE_5_GB_PER_S if gpu.compute_capability >= PCIE_5_FROM else PCIE_4_GB_PER_S
 
 
 def with_link(machine: Machine, gpu: Gpu, link: Link, gb_per_s: float) -> Machine:
@@ -125,6 +138,6 @@ def with_link(machine: Machine, gpu: Gpu, link: Link, gb_per_s: float) -> Machin
 def owned(gpu: Gpu, count: int) -> Machine:
     """The shape COUNTxGPU somebody owns; more GPUs than one host holds become several equal hosts."""
     hosts = math.ceil(count / gpu.max_per_host)
-    return Machine(
-        name=f"{count}x{gpu.name}", kind="owned", gpu=gpu, gpus_per_host=count // hosts, hosts=hosts
+    return bridged(
+        Machine(name=f"{count}x{gpu.name}", kind="owned", gpu=gpu, gpus_per_host=count // hosts, hosts=hosts)
     )

@@ -51,6 +51,27 @@ def test_a_slower_link_takes_longer_is_less_sure_and_is_said() -> None:
     assert asked_for(slow) == Options(gpu_link="pcie")
 
 
+def test_a_bridge_joins_two_and_more_talk_over_pcie() -> None:
+    """H100 NVL: its NVLink is a bridge."""
+    two, four = (plan(named("scout", "fp8"), on(f"{count}xH100-NVL"), Options()) for count in (2, 4))
+    assert not [note for note in two.notes if "reach each other" in note]
+    assert [note for note in four.notes if "reach each other" in note] == [
+        "The GPUs reach each other over PCIe: 48 GB/s each way are taken for that, which nobody measured here."
+    ]
+    assert two.throughput
+    assert four.throughput
+    assert (two.throughput.basis.count("joined so"), four.throughput.basis.count("joined so")) == (0, 1)
+
+
+def test_next_is_no_command_that_corral_refuses(capsys: pytest.CaptureFixture[str]) -> None:
+    """It starts no server on AMD's GPUs."""
+    assert run(["size", "scout", "--precision", "bf16", "--on", "8xMI300X", "--concurrency", "8"]) == 0
+    assert capsys.readouterr().out.rpartition("Next: ")[2] == (
+        "start it by hand in vLLM's ROCm image, with what the plan's serve says: "
+        "corral size scout --precision bf16 --on 8xMI300X --concurrency 8 --json\n"
+    )
+
+
 @pytest.mark.parametrize(
     "asked",
     [

@@ -82,9 +82,10 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
         )
         lines += filter(None, [lora.unread(subject.family, version)])
     if is_relinked(gpu):
+        said = ", as you say" if options.gpu_link else ""
         lines.append(
-            f"The GPUs reach each other {LINKS[gpu.link]}, as you say: {gpu.link_gb_per_s:g} GB/s each way are taken "
-            "for that, which nobody measured here."
+            f"The GPUs reach each other {LINKS[gpu.link]}{said}: {gpu.link_gb_per_s:g} GB/s each way are taken for "
+            "that, which nobody measured here."
         )
     if options.cpu_offload_gb:
         lines.append(

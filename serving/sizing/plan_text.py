@@ -4,6 +4,7 @@ from pathlib import Path
 
 from infra.argument import pasted
 from infra.asked import again
+from infra.catalog import gpus
 from infra.columns import table, wrapped
 from serving.model.memory import Term, outside
 from serving.model.models import models
@@ -190,8 +191,19 @@ def next_step(plan: Plan, written_to: Path | None, options: Options | None = Non
         return f"Next: see every machine that holds it: {every}"
     name = written_to or Path("plan.json")
     what = f"{plan.model} --precision {plan.precision}" if known else pasted(plan.serve.model)
+    if not starts(plan):
+        return (
+            "Next: start it by hand in vLLM's ROCm image, with what the plan's serve says: "
+            f"corral size {what} --on {pasted(plan.machine.name)}{said} --json"
+        )
     save = f"corral size {what} --on {pasted(plan.machine.name)}{said} -o {pasted(name)} && "
     return f"Next: {'' if written_to else save}{up(plan, name)}"
+
+
+def starts(plan: Plan) -> bool:
+    """Whether corral starts a server on such GPUs; one that it does not know is not its to refuse here."""
+    gpu = gpus().get(plan.machine.gpu)
+    return gpu is None or gpu.vendor == "nvidia"
 
 
 def up(plan: Plan, path: Path) -> str:
