@@ -10,6 +10,7 @@ from collections.abc import Sequence
 RUNS = 5
 DOES_NOT_FIT = 3
 CORRAL = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size"]
+CAPACITY = shlex.split("capacity scout --requests-per-s 2 --ttft 2 --tpot 0.05 --spare 1")
 CATALOGUE = (
     "from serving.sizing.size_options import Options; from serving.sizing.size import ranking; "
     "[ranking(model, None, Options()) for model in ('scout', 'maverick')]"
@@ -18,6 +19,7 @@ QUESTIONS: dict[str, tuple[list[str], float]] = {
     "one machine": ([*CORRAL, "scout", "--precision", "int4", "--on", "g5.12xlarge", "--json"], 0.5),
     "one machine that does not fit": ([*CORRAL, "scout", "--precision", "bf16", "--on", "2xA100-80GB"], 0.5),
     "every machine": ([*CORRAL, "scout"], 1.0),
+    "capacity of every machine": ([*CORRAL[:-1], *CAPACITY], 2.0),
     "catalogue x both models x all precisions": ([sys.executable, "-c", CATALOGUE], 1.5),
 }
 

@@ -13,7 +13,7 @@ from infra.catalog import machine
 from infra.errors import UsageError
 from serving.sizing import server_sizes
 from serving.sizing.capacity import Capacity, Choice, Question
-from serving.sizing.capacity_load import options_of
+from serving.sizing.capacity_load import options_of, per_s
 from serving.sizing.capacity_search import capacity
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
@@ -248,6 +248,15 @@ def test_hardly_any_traffic_takes_one_machine() -> None:
     traffic = TrafficOptions(requests_per_s=1e-12).traffic
     best = asked(traffic=traffic, promise=Promise(), machines=("p5.4xlarge",)).choices[0]
     assert (best.machines, best.at_worst and best.at_worst.machines) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [(1.23456, 1.235), (0.0123, 0.012), (0.00123, 0.001), (0.000123456, 0.000123), (0.0, 0.0)],
+)
+def test_what_carries_some_is_not_said_to_carry_none(rate: float, said: float) -> None:
+    """It is divided by: answers of millions of tokens are fewer than one in a thousand seconds."""
+    assert per_s(rate) == said
 
 
 def test_a_machine_that_is_named_twice_is_considered_once() -> None:

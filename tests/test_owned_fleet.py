@@ -180,6 +180,16 @@ def test_the_most_faithful_weights_that_carry_it_are_taken() -> None:
     assert most.fleet.carries_requests_per_s >= more.fleet.carries_requests_per_s
 
 
+def test_hardly_any_traffic_is_missing_where_nothing_carries_it() -> None:
+    def none(question: Question, choice: Choice) -> Choice:
+        return choice.model_copy(update={"feasible": False, "requests_per_s_each": 0.0})
+
+    asked = question(1e-9, ("8xA100-40GB=1",))
+    fleet, _ = together(asked, named("scout", "fp8"), ways, none)
+    assert (fleet.carries_requests_per_s, fleet.missing_requests_per_s) == (0.0, 1e-9)
+    assert together(asked, named("scout", "fp8"), ways, as_by_means)[0].missing_requests_per_s == 0.0
+
+
 def test_the_way_that_carries_most_is_the_one_that_does_when_slow_requests_count() -> None:
     """By means the large replicas carry 4 and the small ones 8; slow requests leave these a quarter of that."""
     asked = question(1, ("8xA100-40GB=1",))

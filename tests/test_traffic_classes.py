@@ -133,6 +133,10 @@ def test_a_rare_class_is_simulated_often_enough_and_one_of_all_as_ever() -> None
     assert len(requests) == 5000
     assert len(stream(traffic_of("a=99.5%,9/9", "b=0.5%,9/9"), 4.0)[0]) == 10_000
     plain = TrafficOptions.of({"requests_per_s": 2, "input_tokens": "5-9"}).traffic
+    # Of the one in a hundred beyond p99 there are twenty, of one in five hundred as many.
+    assert [len(stream(plain, 4.0, percent)[0]) for percent in (50, 99, 99.5, 99.8, 99.99)] == [
+        *(2000, 2000, 4000, 10_000, 10_000)
+    ]
     lengths = plain.input_tokens, plain.output_tokens
     assert stream(plain, 4.0) == (arriving(4.0, SIMULATED, *lengths, SEED), [0] * SIMULATED)
 

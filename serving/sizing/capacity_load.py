@@ -68,8 +68,8 @@ def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSiz
         update={
             "feasible": True,
             "concurrency": most,
-            "requests_per_s": round(carries, 3),
-            "requests_per_s_each": round(machine_carries, 3),
+            "requests_per_s": per_s(carries),
+            "requests_per_s_each": per_s(machine_carries),
             "ttft_s": round(ttft_s, 4),
             "tpot_s": round(running.tpot_s, 5),
             "e2e_s": round(ttft_s + traffic.mean_output * running.tpot_s, 3),
@@ -82,6 +82,11 @@ def loaded(question: Question, whole: Machine, choice: Choice, server: ServerSiz
             "basis": full.basis,
         }
     )
+
+
+def per_s(rate: float) -> float:
+    """A rate to a thousandth of a request a second, or to three digits where it is less: what carries some is not 0."""
+    return round(rate, 3) or float(f"{rate:.3g}")
 
 
 def at_worst(
@@ -99,7 +104,7 @@ def at_worst(
     if count > MOST_MACHINES and not question.have:
         return None
     return AtWorst(
-        machines=count, requests_per_s_each=round(each, 3), usd_per_month=monthly(usd_per_hour, count)
+        machines=count, requests_per_s_each=per_s(each), usd_per_month=monthly(usd_per_hour, count)
     )
 
 

@@ -1,14 +1,13 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
 from collections.abc import Sequence
-from math import ceil
 from random import Random
 
 from infra.catalog import machine
 from serving.model.throughput import asked_s
 from serving.sizing.batching import Request, Served, arriving, percentile, served
 from serving.sizing.capacity import Choice, ClassTail, Question, Tail
-from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of
+from serving.sizing.capacity_load import MOST_MACHINES, monthly, options_of, per_s
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
@@ -16,6 +15,7 @@ from serving.sizing.traffic import Promise, Traffic
 SIMULATED = 2000
 MOST_SIMULATED = 10_000
 LEAST_OF_A_CLASS = 200
+LEAST_BEYOND = 20
 SEED = 20261129
 """Of the arrivals and their lengths: the same question has the same answer."""
 
@@ -77,10 +77,10 @@ def filled(question: Question, choice: Choice, sizes: ServerSizes | None = None)
     return choice.model_copy(
         update={
             "tail": replica.at(low * full),
-            "requests_per_s": round(low * choice.requests_per_s, 3),
-            "requests_per_s_each": round(low * choice.requests_per_s_each, 3),
+            "requests_per_s": per_s(low * choice.requests_per_s),
+            "requests_per_s_each": per_s(low * choice.requests_per_s_each),
             "at_worst": worst
-            and worst.model_copy(update={"requests_per_s_each": round(low * worst.requests_per_s_each, 3)}),
+            and worst.model_copy(update={"requests_per_s_each": per_s(low * worst.requests_per_s_each)}),
         }
     )
 
@@ -134,7 +134,7 @@ class Replica:
     def at(self, rate: float) -> Tail:
         """What one replica makes of so many requests a second."""
         traffic, promise = self.question.traffic, self.question.promise
-        requests, whose = stream(traffic, rate)
+        requests, whose = stream(traffic, rate, promise.percentile)
         warm = len(requests) // 10
         counted = list(zip(whose, served(requests, self.steps, self.room), strict=True))[warm:]
         every = slow([waited for _, waited in counted], promise.percentile)
@@ -160,13 +160,17 @@ def slow(counted: Sequence[Served], percent: float) -> dict[str, float]:
     }
 
 
-def stream(traffic: Traffic, rate_per_s: float) -> tuple[list[Request], list[int]]:
-    """The requests of a Poisson stream, and of which class each is. The same for the same traffic."""
+def stream(traffic: Traffic, rate_per_s: float, percent: float = 95.0) -> tuple[list[Request], list[int]]:
+    """The requests of a Poisson stream, and of which class each is. The same for the same traffic and percentile.
+
+    So many that some are of the rarest class, and some beyond the percentile.
+    """
+    rarest = min(part.share for part in traffic.parts)
+    wanted = max(LEAST_OF_A_CLASS / rarest if traffic.classes else 0, LEAST_BEYOND * 100 / (100 - percent))
+    count = min(MOST_SIMULATED, max(SIMULATED, round(wanted)))
     if not traffic.classes:
         lengths = traffic.input_tokens, traffic.output_tokens
-        return arriving(rate_per_s, SIMULATED, *lengths, SEED), [0] * SIMULATED
-    rarest = min(part.share for part in traffic.classes)
-    count = min(MOST_SIMULATED, max(SIMULATED, ceil(LEAST_OF_A_CLASS / rarest)))
+        return arriving(rate_per_s, count, *lengths, SEED), [0] * count
     dice, at_s, requests = Random(SEED), 0.0, []
     whose = dice.choices(range(len(traffic.classes)), [part.share for part in traffic.classes], k=count)
     for which in whose:

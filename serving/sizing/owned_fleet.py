@@ -6,11 +6,13 @@ from decimal import Decimal
 from infra.catalog import machine
 from infra.hardware import Machine
 from serving.sizing.capacity import AtWorst, Choice, Fleet, Question
-from serving.sizing.capacity_load import monthly
+from serving.sizing.capacity_load import monthly, per_s
 from serving.sizing.owned import Owned
 from serving.sizing.sized_model import SizedModel
 
 Choices = Callable[[Question, SizedModel, Machine], Iterable[Choice]]
+LEAST_MISSING_PER_S = 0.0005
+"""What is less is the rounding of what each carries."""
 Kept = Callable[[Question, Choice], Choice]
 
 
@@ -24,22 +26,17 @@ def together(
     is not known the largest.
     """
     best = [(owned, most_carrying(question, subject, owned, choices_of, kept)) for owned in question.have]
+    carries = carried(question, [(o.count, c.requests_per_s_each) for o, c in best])
+    worst = [(o.count, c.at_worst.requests_per_s_each if c.at_worst else 0.0) for o, c in best]
+    peak = question.traffic.peak_requests_per_s
+    short = peak - carries
     fleet = Fleet(
         precision=subject.precision,
-        carries_requests_per_s=round(
-            carried(question, [(o.count, c.requests_per_s_each) for o, c in best]), 3
-        ),
-        at_worst_requests_per_s=round(
-            carried(
-                question, [(o.count, c.at_worst.requests_per_s_each if c.at_worst else 0.0) for o, c in best]
-            ),
-            3,
-        ),
-        missing_requests_per_s=0.0,
+        carries_requests_per_s=per_s(carries),
+        at_worst_requests_per_s=per_s(carried(question, worst)),
+        missing_requests_per_s=per_s(short) if short > min(LEAST_MISSING_PER_S, peak / 1000) else 0.0,
     )
-    peak = question.traffic.peak_requests_per_s
-    missing = max(0.0, round(peak - fleet.carries_requests_per_s, 3))
-    return fleet.model_copy(update={"missing_requests_per_s": missing}), taken(question, best)
+    return fleet, taken(question, best)
 
 
 def most_carrying(
