@@ -53,7 +53,7 @@ from infra.onhost import spot
 from infra.processes import Birth
 from infra.record import Document
 from serving.model import checkpoint, safetensors
-from serving.model.calibration import Calibration
+from serving.model.calibration import Calibration, ServerMemory
 from serving.model.calibration import Point as Measured
 from serving.model.config import architecture_of, dtype_of, family_of
 from serving.model.loaders import kv_cache_of, precision_of
@@ -399,6 +399,11 @@ DOCUMENTS: tuple[Document, ...] = (
     ),
     Calibrations(calibrations=(Calibration(
         gpu="A10G", model="scout", precision="int4", tensor=4, pipeline=1, data=1, vllm_version="0.33.0",
+        memory=ServerMemory(
+            vllm_version="0.33.0", loading_gib=15.5, kv_cache_gib=1.15, graphs_gib=0.5, max_model_len=8192,
+            max_num_seqs=64, max_num_batched_tokens=2048, gpu_memory_utilization=0.95, enforce_eager=False,
+            text_only=True, max_position_embeddings=8192, read_at=MADE,
+        ),
         updated_at=MADE, points=(Measured(
             concurrency=8, input_tokens=9, output_tokens=9, tpot_s=0.02, ttft_s=0.2, measured_at="x"
         ),),

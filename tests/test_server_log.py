@@ -158,13 +158,18 @@ def test_each_generation_is_read(version: str, share: float, here: Path) -> None
     assert (read.gpu_memory_utilization, read.max_position_embeddings) == (share, 131_072)
 
 
-def test_the_fullest_rank_counts_and_colours_do_not(here: Path) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["{}\n", "\x1b[36m{}\x1b[0;0m\r\n", "Nov 20 10:00:01 gpu-1 vllm[7]: {}\n", '{{"log":"{}\\n","stream":"stdout"}}\n',
+     "Loading shards: 50% |\r{}\n"],
+    ids=["plain", "coloured", "journal", "docker", "progress"],
+)  # fmt: skip
+def test_the_fullest_rank_counts_whoever_kept_the_lines(line: str, here: Path) -> None:
     text = log().replace("took 13.96", "took 13.90", 1).replace("memory: 51.12", "memory: 51.60", 1)
-    coloured = "".join(f"\x1b[36m{line}\x1b[0;0m\r\n" for line in text.splitlines())
-    assert calibrate(coloured) == 0
+    assert calibrate("".join(map(line.format, text.splitlines()))) == 0
     read = kept()
     assert read is not None
-    assert (read.loading_gib, read.kv_cache_gib) == (13.96, 51.12)
+    assert (read.loading_gib, read.kv_cache_gib, read.max_num_seqs) == (13.96, 51.12, 1024)
 
 
 def test_a_model_that_left_nothing_for_the_cache_is_said_to(here: Path) -> None:
@@ -191,6 +196,7 @@ OTHER = "Give the plan of the server that wrote it."
 START = 'Give all of it, from the start to "Application startup complete": it lacks'
 ELSE = "do not fill 72.77 GiB, what vLLM may take of a H100: it is another GPU."
 BESIDES = ", from which the model's own memory cannot be told apart."
+HEAD = 'Give the log of its start, up to "Application startup complete": head -n 2000 LOG > start.log'
 WITHOUT = "Give the log of a start without that option."
 NO_LOG = "Give what `vllm serve` printed, or: corral logs NAME > FILE"
 
@@ -210,12 +216,16 @@ def without(*words: str) -> str:
          "server.log is the log of meta/other, the plan serves llama-4-scout.", OTHER),
         (log(tensor_parallel_size=4), 2,
          "server.log is of tensor 4 x pipeline 1 x data 1, the plan of tensor 8 x pipeline 1 x data 1.", OTHER),
+        (log(data_parallel_size=2).replace("Chunked", "Initializing a V1 LLM engine (v0.33.0) with config: Chunked"), 2,
+         "server.log is of tensor 8 x pipeline 1 x data 2, the plan of tensor 8 x pipeline 1 x data 1.", OTHER),
         (log(loading="27.12", kv="38"), 2,
          "server.log: the model took 27.12 GiB of a GPU, and scout fp8 takes 13.39: it is another checkpoint.", OTHER),
         (log(kv="104.5"), 2,
          f"server.log: 13.96 GiB loaded and 104.50 GiB of KV cache {ELSE}", OTHER),
         (log(kv="15.5"), 2,
          f"server.log: 13.96 GiB loaded and 15.50 GiB of KV cache {ELSE}", OTHER),
+        (log(loading="0"), 4, "server.log says a loading_gib that no server has.", HEAD),
+        (log(max_model_len=0), 4, "server.log says a max_model_len that no server has.", HEAD),
         (log(kv_cache_memory_bytes=5 << 30), 2,
          f"server.log is of a server with --kv-cache-memory-bytes{BESIDES}", WITHOUT),
         (log(enable_lora=True, max_loras=4), 2, f"server.log is of a server with --enable-lora{BESIDES}", WITHOUT),

@@ -5,6 +5,8 @@ from datetime import datetime
 from math import exp, log
 from statistics import median
 
+from pydantic import Field
+
 from infra.record import Record
 from serving.model.memory import Budget, Term
 from serving.model.throughput import Doubt, Engine, Fit, Load, asked_s, kernels_s, overhead_s, prefill_s
@@ -19,6 +21,8 @@ Six points that a fit through two others was not given were missed by 21, 21, 14
 """
 
 
+MOST_GIB, MOST_COUNT = 10_000, 10**9
+"""Of a GPU; of tokens and requests."""
 PROFILED = ("activation", "non_torch", "cuda_graphs")
 """The terms that vLLM finds out by a run, and subtracts in one."""
 AGAIN_GIB = 0.1
@@ -40,18 +44,18 @@ class ServerMemory(Record):
     """What one start of a server said of its memory, GiB of one GPU, and the settings that it depends on."""
 
     vllm_version: str
-    loading_gib: float
+    loading_gib: float = Field(gt=0, le=MOST_GIB)
     """Weights and rotary table."""
-    kv_cache_gib: float
+    kv_cache_gib: float = Field(ge=-MOST_GIB, le=MOST_GIB)
     """Of the rank that got least; negative where the model left none."""
-    graphs_gib: float | None
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    gpu_memory_utilization: float
+    graphs_gib: float | None = Field(ge=0, le=MOST_GIB)
+    max_model_len: int = Field(ge=1, le=MOST_COUNT)
+    max_num_seqs: int = Field(ge=1, le=MOST_COUNT)
+    max_num_batched_tokens: int = Field(ge=1, le=MOST_COUNT)
+    gpu_memory_utilization: float = Field(gt=0, le=1)
     enforce_eager: bool
     text_only: bool
-    max_position_embeddings: int
+    max_position_embeddings: int = Field(ge=1, le=MOST_COUNT)
     read_at: datetime
 
     @property

@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from infra.errors import DocumentError, UsageError
 from infra.record import Record, read_bytes
 from serving.model.calibration import Calibration, ServerMemory, loaded_factor, rest_gib
@@ -66,26 +68,37 @@ def measured(plan: Plan, log: ServerLog, where: str) -> Measured:
     pool = pool_for(plan, log)
     split, knobs = Split(log.tensor, log.pipeline, log.data, plan.parallel.expert), knobs_of(log, pool)
     kv = kv_layout(pool, split, knobs)
-    limit = pool.case.subject.architecture.max_position_embeddings
-    memory = ServerMemory(
-        vllm_version=log.vllm_version,
-        loading_gib=log.loading_gib or 0.0,
-        kv_cache_gib=kv_gib(log, kv, where),
-        graphs_gib=log.graphs_gib,
-        max_model_len=log.max_model_len,
-        max_num_seqs=knobs.max_num_seqs,
-        max_num_batched_tokens=knobs.max_num_batched_tokens,
-        gpu_memory_utilization=knobs.gpu_memory_utilization,
-        enforce_eager=log.enforce_eager,
-        text_only=knobs.text_only,
-        max_position_embeddings=min(limit, log.max_position_embeddings or limit),
-        read_at=datetime.now(UTC),
-    )
+    memory = memory_of(log, knobs, kv_gib(log, kv, where), pool.case.subject, where)
     at = pool.at(split, memory, kv)
     check_possible(plan, at, memory, where)
     loaded = at.gib("weights") + at.gib("rope_table")
     planned = (loaded, at.usable_gib - at.kv_gib - loaded, at.kv_gib)
     return Measured(log=log, memory=memory, planned=planned)
+
+
+def memory_of(
+    log: ServerLog, knobs: Knobs, kv_cache_gib: float, subject: SizedModel, where: str
+) -> ServerMemory:
+    """What is kept of a log. Raises DocumentError for figures that no server has."""
+    limit = subject.architecture.max_position_embeddings
+    try:
+        return ServerMemory(
+            vllm_version=log.vllm_version,
+            loading_gib=log.loading_gib or 0.0,
+            kv_cache_gib=kv_cache_gib,
+            graphs_gib=log.graphs_gib,
+            max_model_len=log.max_model_len,
+            max_num_seqs=knobs.max_num_seqs,
+            max_num_batched_tokens=knobs.max_num_batched_tokens,
+            gpu_memory_utilization=knobs.gpu_memory_utilization,
+            enforce_eager=log.enforce_eager,
+            text_only=knobs.text_only,
+            max_position_embeddings=min(limit, log.max_position_embeddings or limit),
+            read_at=datetime.now(UTC),
+        )
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise DocumentError(f"{where} says a {field} that no server has.", HINT) from None
 
 
 def check_server(plan: Plan, log: ServerLog, where: str) -> None:
