@@ -397,7 +397,7 @@ DOCUMENTS: tuple[Document, ...] = (
         traffic=Traffic(requests_per_s=2.0, peak_factor=2.0, input_tokens=Lengths(low=9), output_tokens=Lengths(low=9)),
         notches=(Notch(change="more", choice="x", usd_per_month=Decimal("1.5"), more_usd_per_month=None),),
     ),
-    Calibrations(calibrations=(Calibration(
+    CALIBRATIONS := Calibrations(calibrations=(Calibration(
         gpu="A10G", model="scout", precision="int4", tensor=4, pipeline=1, data=1, vllm_version="0.33.0",
         memory=ServerMemory(
             vllm_version="0.33.0", loading_gib=15.5, kv_cache_gib=1.15, graphs_gib=0.5, max_model_len=8192,
@@ -591,6 +591,7 @@ COMMANDS = {
     "export": ["export", "plan.json", "--to", "kubernetes"],
     "calibrate": ["calibrate", "probe.json", "--plan", "plan.json"],
     "provision": ["provision", "plan.json", "--target", "ec2", "--region", "us-east-1", "--dry-run"],
+    "size": ["size", "scout", "--precision", "int4", "--on", "g5.12xlarge"],
     "status": ["status"],
     "prices": ["prices"],
 }
@@ -600,6 +601,7 @@ COMMANDS = {
 READ = {
     "compare": {"plan.json": PLAN, "probe.json": PROBE},
     "calibrate": {"plan.json": PLAN, "probe.json": PROBE},
+    "size": {"home/calibrations.json": CALIBRATIONS.text().encode()},
     "status": {"home/fuzzed/deployment.json": DEPLOYMENT},
     "prices": {"home/prices.json": PRICES},
 }

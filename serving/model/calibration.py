@@ -21,8 +21,8 @@ Six points that a fit through two others was not given were missed by 21, 21, 14
 """
 
 
-MOST_GIB, MOST_COUNT = 10_000, 10**9
-"""Of a GPU; of tokens and requests."""
+MOST_GIB, MOST_COUNT, LONGEST_S = 10_000, 10**9, 86_400.0
+"""Of a GPU; of tokens and requests; of a latency."""
 PROFILED = ("activation", "non_torch", "cuda_graphs")
 """The terms that vLLM finds out by a run, and subtracts in one."""
 AGAIN_GIB = 0.1
@@ -32,11 +32,11 @@ AGAIN_GIB = 0.1
 class Point(Record):
     """What one probe measured at one concurrency, means over its requests."""
 
-    concurrency: int
-    input_tokens: int
-    output_tokens: int
-    tpot_s: float
-    ttft_s: float
+    concurrency: int = Field(ge=1, le=MOST_COUNT)
+    input_tokens: int = Field(ge=0, le=MOST_COUNT)
+    output_tokens: int = Field(ge=1, le=MOST_COUNT)
+    tpot_s: float = Field(ge=1e-9, le=LONGEST_S)
+    ttft_s: float = Field(ge=1e-9, le=LONGEST_S)
     measured_at: str
 
 

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import ValidationError
+
 from infra.catalog import gpus
 from infra.errors import ProbeInvalid, UsageError
 from infra.home import home
@@ -99,14 +101,20 @@ def point_of(probe: "ProbeReport") -> Point:
             "Calibration needs a probe with a fixed concurrency.",
             "Probe again: corral probe URL --concurrency 16",
         )
-    return Point(
-        concurrency=concurrency,
-        input_tokens=round(probe.input_tokens / probe.succeeded),
-        output_tokens=round(probe.output_tokens / probe.succeeded),
-        tpot_s=probe.tpot_s.mean,
-        ttft_s=probe.ttft_s.mean,
-        measured_at=probe.started_at,
-    )
+    try:
+        return Point(
+            concurrency=concurrency,
+            input_tokens=round(probe.input_tokens / probe.succeeded),
+            output_tokens=round(probe.output_tokens / probe.succeeded),
+            tpot_s=probe.tpot_s.mean,
+            ttft_s=probe.ttft_s.mean,
+            measured_at=probe.started_at,
+        )
+    except ValidationError as error:
+        field = error.errors()[0]["loc"][0]
+        raise ProbeInvalid(
+            f"That probe says a {field} that no server has.", "Probe again: corral probe URL"
+        ) from None
 
 
 def check_possible(plan: Plan, point: Point) -> None:
