@@ -262,6 +262,12 @@ MADE: dict[str, dict[str, Callable[[], bytes]]] = {
         "many starts": lambda: b"vLLM API server version 0.33.0\n" * 20_000,
         "a name in a name": lambda: b"non-default args: {" + b"'model': " * 50_000,
     },
+    "trace": {
+        "deep": lambda: b"{" * 100_000,
+        "a field without an end": lambda: b'timestamp,input_length,output_length\n1,"' + b"9" * 200_000,
+        "many columns": lambda: b"a," * 100_000 + b"\n1",
+    },
+    "class": {"commas": lambda: b"a=1,1/" + b"," * 2000 + b"x", "promises": lambda: b"a=1,1/1" + b",ttft=1" * 500},
     "words": {
         "a line without an end": lambda: b"\x1b[" + b"9;" * 100_000,
         "tags": lambda: b"<title>" * 20_000,

@@ -10,6 +10,7 @@ from typing import Any
 import fuzz_corpus
 import httpx2
 import orjson
+import pytest
 from fuzzing import Target, text
 
 from deploy.bundle.manifest import checked_sha256
@@ -21,9 +22,12 @@ from infra.onhost import spot, watch
 from infra.printable import printable
 from serving.model import checkpoint, loaders
 from serving.probe import lengths
+from serving.simulation import trace
+from serving.simulation.simulate_options import rates_typed
 from serving.sizing import log_calibration
 from serving.sizing.owned import owned_typed
 from serving.sizing.plan import Plan
+from serving.sizing.traffic_class import class_typed
 from serving.vllm import extra_args, server_log, versions
 from serving.vllm.http_door import LARGEST_ANSWER_BYTES, unpacked
 
@@ -188,6 +192,24 @@ def body(data: bytes) -> None:
     assert plain <= LARGEST_ANSWER_BYTES
 
 
+def arrivals(data: bytes) -> None:
+    """A trace of requests: they come one after the other, from 0 s on."""
+    Path("trace").write_bytes(data)
+    times = [request.at_s for request in trace.read(Path("trace"))]
+    assert times == sorted(times)
+    assert times[0] == 0
+
+
+def traffic_class(data: bytes) -> None:
+    """As it is typed, and as it is said again."""
+    made = class_typed(text(data))
+    assert class_typed(f"{made}").share == pytest.approx(made.share)
+
+
+def rates(data: bytes) -> None:
+    rates_typed(text(data))
+
+
 def log(data: bytes) -> None:
     """A server's log, held to the plan."""
     log_calibration.measured(GPU_PLAN, server_log.read(text(data), "x"), "x")
@@ -223,6 +245,8 @@ Initializing a V1 LLM engine (v0.11.0) with config: model='m', max_seq_len=8192,
 (Worker_TP0 pid=3) Available KV cache memory: 1.15 GiB
 GPU KV cache size: 6,000 tokens
 """ % fuzz_corpus.PLAN["serve"]["model"].encode()
+TRACE = b"".join(b'{"time_s": %d, "input_tokens": 9, "output_tokens": 5}\n' % at for at in range(3))
+AZURE = b"TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:50,396,109\n"
 METRICS = b'vllm:prompt_tokens_total{engine="0"} 40.0\nvllm:num_requests_running 0.0\n# HELP a\n'
 
 TARGETS: dict[str, Target] = {
@@ -245,6 +269,9 @@ TARGETS: dict[str, Target] = {
     "extra": Target(extra, [b"--enable-prefix-caching\n--max-logprobs\n5", b"--load-format=dummy"]),
     "counters": Target(counters, [METRICS, b'{"action": "stop", "time": "2026-11-24T00:00:00Z"}'], (ValueError,)),
     "body": Target(body, [b"gzip\nx", b"identity\nabc", b"deflate\nabc"], (httpx2.DecodingError,), changes=150),
+    "trace": Target(arrivals, [TRACE, AZURE], changes=200),
+    "class": Target(traffic_class, [b"chat=70%,2k/300,ttft=2,tpot=50ms", b"a=1,5-9/12~3"]),
+    "rates": Target(rates, [b"0-8=1,8-18=6,18-24=2", b"0-12.5=1k"], changes=100),
     "server log": Target(log, [LOG]),
     "checksum": Target(checksum, [b"a" * 64, b"sha256:" + b"0" * 64], changes=100),
 }  # fmt: skip
