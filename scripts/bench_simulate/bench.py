@@ -1,0 +1,346 @@
+"""`corral simulate` against the real engine, in one paired run.
+
+Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore and worker have
+core 0 for themselves, its API process and the client, corral's own probe, core 1.
+Fit: the time of a step by running streams (the median of the gaps at the client) and by tokens of a lone prompt
+(the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and what is left of
+the TTFT of a lone request. Measured before the loads and after them: what they differ by is the band of the steps, 5 %
+or more.
+Loads, none of them fitted to: five below the knee, two near it, Poisson. The simulation is given the arrivals that the
+probe really made. Times count from the sending, at the client.
+Judged: below the knee all five figures within 15 % of what was measured; near it the truth between a simulation of all
+steps as fast, and one as slow, as the band has them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Any
+
+from table import FIGURES, Steps, Window, api_of, figures, line, simulated
+
+from infra.errors import ProbeInvalid
+from serving.model import tiny
+from serving.probe.dataset import WORDS
+from serving.probe.results import read, results_path
+from serving.probe.run_records import Result
+from serving.sizing.batching import Api, Request, Room, Served
+
+ENGINE_CORE, OTHER_CORE = 0, 1
+ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
+NAME = "bench-simulate"
+RUNNING = (1, 2, 4, 8, 16, 32)
+PREFILLED = (16, 64, 128, 256, 512, 1024, 2048)
+# Share of what 256 in and 64 out may come to at most; lengths; whether it is below the knee.
+LOADS = (
+    (0.08, "256", "64", True),
+    (0.18, "256", "64", True),
+    (0.28, "256", "64", True),
+    (0.10, "64-1024", "16-160", True),
+    (0.38, "256", "64", True),
+    (0.70, "256", "64", False),
+    (0.86, "256", "64", False),
+)
+PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
+MOST_OFF = 0.15
+LEAST_BAND = 1.05
+
+
+def main() -> int:
+    """Measure, simulate, compare; 1 where a figure is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a sixth of the time: shows only that it runs")
+    parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
+    asked = parser.parse_args()
+    seconds, repeats = (6, 4) if asked.quick else (40, 20)
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        before, windows, idle = server.fitted(repeats)
+        measured = [
+            server.load(share * most_per_s(before), *lengths, seconds) for share, *lengths, _ in LOADS
+        ]
+        after, more, _ = server.fitted(repeats)
+    api = api_of([*windows, *more], idle, before)
+    steps = mean_of(before, after)
+    band = max(LEAST_BAND, apart(before, after))
+    rows = [compared(requests, truth, steps, api, band) for requests, truth in measured]
+    judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
+    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {os.getloadavg()[0]:.1f}"
+    print(report(head, steps, api, band, rows, judged))
+    if asked.keep:
+        kept = {"made": head, "decode_s": steps.decode_s, "prefill_s": steps.prefill_s, "api": api._asdict()}
+        asked.keep.write_text(
+            json.dumps(kept | {"band": band, "loads": rows}, indent=2) + "\n", encoding="utf-8"
+        )
+    return int(not all(judged))
+
+
+class Running:
+    """The server, and what it is asked."""
+
+    def __init__(self, folder: Path, base_url: str) -> None:
+        self.folder, self.base_url, self.runs, self.tokens_a_word = folder, base_url, 0, 1.0
+        self.api_process, engine = processes(folder)
+        for process in engine:
+            pin(process, ENGINE_CORE)
+        pin(self.api_process, OTHER_CORE)
+
+    def fitted(self, repeats: int) -> tuple[Steps, list[Window], dict[int, float]]:
+        """Steps, what the API process did, and TTFT of lone prompts by their tokens."""
+        decode, prefill, idle, windows = {}, {}, {}, []
+        self.watched(8, 4, 64, 8)  # what a first request costs is no step's
+        for running in RUNNING:
+            window, results, _ = self.watched(running, running, 16, 20 * repeats)
+            decode[running] = median([gap / 1e6 for each in results for gap in each.gaps_us[1:]])
+            windows.append(window)
+        for wanted in PREFILLED:
+            window, results, prefill_s = self.watched(1, repeats, wanted, 1)
+            tokens = round(sum(each.input_tokens or wanted for each in results) / len(results))
+            prefill[tokens] = prefill_s
+            idle[tokens] = median([each.gaps_us[0] / 1e6 for each in results])
+            windows.append(window)
+        return Steps(decode, prefill), windows, idle
+
+    def load(
+        self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int
+    ) -> tuple[list[Request], dict[str, float]]:
+        """An open loop: when each request was sent and how long it was, and what was measured."""
+        results = self.asked(
+            *("--request-rate", f"{rate_per_s:.3f}", "--duration-s", str(seconds)),
+            *("--input-tokens", input_tokens, "--output-tokens", output_tokens, "--seed", str(self.runs)),
+        )
+        requests = [
+            Request(each.sent_us / 1e6, each.input_tokens or each.input_asked or 1, each.output_tokens or 1)
+            for each in results
+        ]
+        answers = [
+            Served(
+                each.gaps_us[0] / 1e6,
+                sum(each.gaps_us[1:]) / 1e6 / max(1, (each.output_tokens or 1) - 1),
+                0.0,
+            )
+            for each in results
+        ]
+        lasted_s = (max(each.done_us for each in results) - results[0].sent_us) / 1e6
+        return requests, figures(answers, sum(request.output_tokens for request in requests), lasted_s)
+
+    def watched(
+        self, running: int, requests: int, input_tokens: int, output_tokens: int
+    ) -> tuple[Window, list[Result], float]:
+        """A closed loop: what the API process did for it, and the mean of request_prefill_time.
+
+        The prompts are written here: to make exact ones the probe would ask the API process's tokenizer. Before the
+        loop it tries one request.
+        """
+        self.runs += 1
+        prompts, words = (
+            self.folder / f"prompts-{self.runs}.jsonl",
+            max(1, round(input_tokens / self.tokens_a_word)),
+        )
+        dice = Random(self.runs)
+        lines = (
+            {"prompt": " ".join(dice.choices(WORDS, k=words)), "output_tokens": output_tokens}
+            for _ in range(99)
+        )
+        prompts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        cpu, before = cpu_s(self.api_process), self.metrics()
+        results = self.asked(
+            "--concurrency", str(running), "--requests", str(requests), "--prompts", str(prompts)
+        )
+        spent, after = cpu_s(self.api_process) - cpu, self.metrics()
+        total, count = (after[name] - before.get(name, 0.0) for name in PREFILL_TIME)
+        tokens = sum(each.output_tokens or 0 for each in results)
+        self.tokens_a_word *= sum(each.input_tokens or 0 for each in results) / len(results) / input_tokens
+        window = Window(spent, len(results) + 1, tokens / running + output_tokens, tokens + output_tokens)
+        return window, results, total / count
+
+    def asked(self, *words: str) -> list[Result]:
+        """The results of a probe, in the order of their sending."""
+        self.runs += 1
+        place = self.folder / f"probe-{self.runs}"
+        corral(OTHER_CORE, "probe", NAME, *words, "--output", str(place))
+        _, records = read(results_path(place))
+        results = [
+            record for record in records if isinstance(record, Result) and record.ok and record.gaps_us
+        ]
+        return sorted(results, key=lambda result: result.sent_us)
+
+    def metrics(self) -> dict[str, float]:
+        """The engine's sums and counts."""
+        with urllib.request.urlopen(f"{self.base_url}/metrics", timeout=10) as answer:  # noqa: S310
+            text = answer.read().decode()
+        rows = re.findall(r"^(vllm:\w+_(?:sum|count))(?:\{[^}]*\})? (\S+)$", text, re.M)
+        return {name: float(value) for name, value in rows}
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Running]:
+    """The tiny model, served for as long as it is asked."""
+    model, plan = tiny.make(folder / "tiny"), folder / "plan.json"
+    sized = ("--max-num-seqs", "32", "--max-num-batched-tokens", "2048", "--max-model-len", "4096")
+    corral(ENGINE_CORE, "size", str(model), "--on", "local", *sized, "-o", str(plan))
+    try:
+        said = corral(ENGINE_CORE, "up", str(plan), "--target", "local", "--name", NAME, "--json")
+        yield Running(folder, json.loads(said)["base_url"])
+    finally:
+        corral(OTHER_CORE, "down", NAME)
+
+
+def corral(core: int, *words: str) -> str:
+    """What corral prints, run on that core."""
+    program = [
+        sys.executable,
+        "-c",
+        "import sys; from deploy.cli.main import main; main(sys.argv[1:])",
+        *words,
+    ]
+    done = subprocess.run(["taskset", "-c", str(core), *program], capture_output=True, text=True, check=False)
+    if done.returncode == ProbeInvalid.exit_code:
+        print(f"not quiet: {done.stderr.strip().splitlines()[-2]}", file=sys.stderr)
+    elif done.returncode:
+        raise SystemExit(f"corral {' '.join(words)}: {done.stderr}")
+    return done.stdout
+
+
+def processes(folder: Path) -> tuple[int, list[int]]:
+    """The API process of the server whose model is in that folder, and the processes below it."""
+    parents = {}
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(each.name)] = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    server = next(
+        pid
+        for pid in parents
+        if b"serve" in (line := Path(f"/proc/{pid}/cmdline").read_bytes())
+        and str(folder).encode() in line
+        and b"vllm" in line
+    )
+    below, wave = list[int](), {server}
+    while wave := {pid for pid, parent in parents.items() if parent in wave}:
+        below += wave
+    return server, below
+
+
+def pin(process: int, core: int) -> None:
+    """Keep all threads of a process on a core."""
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+def cpu_s(process: int) -> float:
+    """Seconds of CPU that a process took."""
+    return time.clock_gettime(
+        (~process << 3) | 2
+    )  # the clock of another process, as clock_getcpuclockid(3) names it
+
+
+def most_per_s(steps: Steps) -> float:
+    """Requests of 256 in and 64 out that full steps come to."""
+    step_s = steps.time()
+    return float(1 / (64 * step_s(32, 0) / 32 + step_s(32, 256) - step_s(32, 0)))
+
+
+def mean_of(one: Steps, other: Steps) -> Steps:
+    """Of two measurements, at the points of the first."""
+    return Steps(
+        *({at: (s + line(b)(at)) / 2 for at, s in a.items()} for a, b in zip(one, other, strict=True))
+    )
+
+
+def apart(one: Steps, other: Steps) -> float:
+    """The typical factor between two measurements."""
+    pairs = [(s, line(b)(at)) for a, b in zip(one, other, strict=True) for at, s in a.items()]
+    return float(median(max(s, t) / min(s, t) for s, t in pairs))
+
+
+def compared(
+    requests: list[Request], truth: dict[str, float], steps: Steps, api: Api, band: float
+) -> dict[str, dict[str, float]]:
+    """Each figure: measured, simulated, and the simulation at both ends of the band."""
+    middle, fast, slow = (simulated(requests, steps, ROOM, api, slower) for slower in (1.0, 1 / band, band))
+    return {
+        name: {
+            "measured": truth[name],
+            "simulated": middle[name],
+            "low": min(middle[name], fast[name], slow[name]),
+            "high": max(middle[name], fast[name], slow[name]),
+        }
+        for name in FIGURES
+    }
+
+
+def judge(row: dict[str, dict[str, float]], below: bool) -> bool:
+    """Below the knee within MOST_OFF, near it within the interval; of tokens/s within MOST_OFF anywhere."""
+    return all(
+        abs(off(each)) <= MOST_OFF
+        if below or name == "tokens_per_s"
+        else each["low"] <= each["measured"] <= each["high"]
+        for name, each in row.items()
+    )
+
+
+def off(figure: dict[str, float]) -> float:
+    """How far the simulation is off."""
+    return figure["simulated"] / figure["measured"] - 1
+
+
+def report(head: str, steps: Steps, api: Api, band: float, rows: list[Any], judged: list[bool]) -> str:
+    """All of it as Markdown."""
+    lines = [head, "", "| running | " + " | ".join(map(str, steps.decode_s)) + " |"]
+    lines += ["|---" * (len(steps.decode_s) + 1) + "|"]
+    lines += ["| step ms | " + " | ".join(f"{1e3 * each:.2f}" for each in steps.decode_s.values()) + " |", ""]
+    lines += [
+        "| prompt | " + " | ".join(map(str, steps.prefill_s)) + " |",
+        "|---" * (len(steps.prefill_s) + 1) + "|",
+    ]
+    lines += [
+        "| step ms | " + " | ".join(f"{1e3 * each:.2f}" for each in steps.prefill_s.values()) + " |",
+        "",
+    ]
+    lines += [
+        f"API process: {1e3 * api.request_s:.2f} ms a request, {1e3 * api.step_s:.2f} a step, "
+        f"{1e3 * api.token_s:.3f} a token; beside it {1e3 * api.beside_s:.2f}. Band of the steps: {band:.3f}.",
+        "",
+        "| load | " + " | ".join(FIGURES) + " | |",
+        "|---" * (len(FIGURES) + 2) + "|",
+    ]
+    for (share, inputs, outputs, below), row, good in zip(LOADS, rows, judged, strict=True):
+        cells = [
+            f"{each['measured']:.1f} / {each['simulated']:.1f} ({each['low']:.1f} to {each['high']:.1f}) "
+            f"{off(each):+.0%}"
+            for each in row.values()
+        ]
+        name = f"{share:.0%} of full, {inputs}/{outputs}{'' if below else ', near the knee'}"
+        lines.append(f"| {name} | " + " | ".join(cells) + f" | {'ok' if good else 'MISSED'} |")
+    return "\n".join(
+        [*lines, "", "Each: measured / simulated (with all steps as fast and as slow as the band) error."]
+    )
+
+
+def hardware() -> str:
+    """What it ran on."""
+    model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
+    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = main()
+    print(f"\n{time.monotonic() - began:.0f} s")
+    sys.exit(code)

@@ -1,0 +1,56 @@
+"""What scripts/bench-simulate makes of its measurements, which are here made of known figures."""
+
+import pytest
+
+from scripts.bench_simulate.table import Steps, Window, api_of, line, simulated
+from serving.sizing.batching import NO_API, Api, Request, Room
+
+ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
+STEPS = Steps({1: 0.005, 8: 0.012}, {16: 0.007, 116: 0.017})
+
+
+def test_between_two_points_time_is_on_a_line() -> None:
+    at = line({1: 10.0, 3: 20.0, 8: 25.0})
+    assert [at(number) for number in (0, 1, 2, 3, 8, 13)] == [10, 10, 15, 20, 25, 30]
+
+
+def test_a_step_that_does_both_has_its_overhead_once() -> None:
+    step_s = STEPS.time()
+    assert [step_s(0, 116), step_s(8, 0), step_s(8, 116)] == pytest.approx([0.017, 0.012, 0.022])
+    assert STEPS.time(2.0)(8, 116) == pytest.approx(0.044)
+
+
+def test_the_api_process_is_found_again() -> None:
+    """Each probe costs it 0.3 s of its own; what is left of a lone request's TTFT passes beside it."""
+    api = Api(request_s=0.002, step_s=0.0005, token_s=0.00003, beside_s=0.004)
+    asked = [(1, 80, 80), (4, 80, 320), (32, 100, 2560), (20, 20, 20), (40, 40, 40)]
+    windows = [
+        Window(
+            0.3 + api.request_s * requests + api.step_s * steps + api.token_s * tokens,
+            requests,
+            steps,
+            tokens,
+        )
+        for requests, steps, tokens in asked
+    ]
+    idle = {16: 0.007 + 0.00253 + 0.004, 116: 0.017 + 0.00253 + 0.004}
+    assert api_of(windows, idle, STEPS) == pytest.approx(api)
+    less = [Window(0.3 - 0.001 * requests, requests, steps, tokens) for requests, steps, tokens in asked]
+    found = api_of(less, {16: 0.0}, STEPS)
+    assert found.request_s == 0.0
+    assert min(found) >= 0.0
+
+
+def test_the_figures_of_known_arrivals() -> None:
+    """Two that do not meet: 7 ms to the first of three tokens, then 5 ms each."""
+    requests = [Request(1.0, 16, 3), Request(2.0, 16, 3)]
+    found = simulated(requests, STEPS, ROOM, NO_API, 2.0)
+    assert found == pytest.approx(
+        {
+            "ttft_p50_ms": 14,
+            "ttft_p95_ms": 14,
+            "tpot_p50_ms": 10,
+            "tpot_p95_ms": 10,
+            "tokens_per_s": 6 / 1.034,
+        }
+    )
