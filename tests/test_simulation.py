@@ -393,7 +393,11 @@ def test_a_plan_of_capacity_says_its_traffic_and_its_replicas(
         (["--requests-per-s", "1e-9"], 2, "In 1 h no request came."),
         (["--trace", "missing"], 4, "There is no trace at missing."),
         (["--trace", "missing", "--input-tokens", "7"], 2, "The trace says how long its requests are."),
-        (["--requests-per-s", "1", "--on", "16xH100"], 2, "A replica over several hosts, stages or copies"),
+        (
+            ["--requests-per-s", "1", "--on", "2xH100", "--data-parallel-size", "2", "--tensor-parallel-size", "1"],
+            2,
+            "A replica with several copies of the attention is not simulated.",
+        ),
         (["--requests-per-s", "1", "--on", "1xA10G"], 3, "The weights alone are 60.4 GiB per GPU"),
     ],
 )  # fmt: skip
@@ -404,6 +408,18 @@ def test_what_cannot_be_simulated_is_refused(
     err = capsys.readouterr().err
     assert err.startswith(f"error: {said}")
     assert "\nhint: " in err
+
+
+def test_a_replica_over_two_hosts_is_simulated_with_its_stages_in_lockstep(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = (
+        "simulate maverick --precision fp8 --on 16xH100 --requests-per-s 1 --hours 0.02 --output-tokens 50"
+    )
+    assert run(command.split()) == 0
+    assert "- The batches of a pipeline's stages are taken to wait for each other: at most that long.\n" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_broken_promise_ends_with_3_and_asks_for_more_replicas(capsys: pytest.CaptureFixture[str]) -> None:

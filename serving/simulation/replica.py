@@ -9,42 +9,42 @@ from infra.errors import DoesNotFit, UsageError
 from serving.model.models import models
 from serving.model.throughput import Speed, asked_s
 from serving.sizing.batching import Api, Room, Server
-from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import asked_for, size_again
-from serving.sizing.predict import Predictor, room
+from serving.sizing.server_sizes import ServerSize, ServerSizes
 from serving.sizing.size import on, stored
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel, named
+from serving.sizing.traffic import Promise, Traffic
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
     """One server of the plan."""
 
-    predictor: Predictor
+    size: ServerSize
     room: Room
     api: Api
 
     def servers(self, slower: float) -> Callable[[float], Server]:
         """What makes one that is empty at a time, when every step takes so many times as long."""
-        steps = self.predictor.steps()
+        steps = self.size.steps
         slow = steps if slower == 1 else lambda decoding, prefilled: slower * steps(decoding, prefilled)
         return lambda began_s: Server(slow, self.room, self.api, began_s)
 
     @property
     def longest(self) -> int:
         """Tokens of a request, where the plan does not say it."""
-        return self.predictor.engine.architecture.max_position_embeddings
+        return self.size.predictor.engine.architecture.max_position_embeddings
 
     def speed(self, running: float) -> Speed:
         """What is predicted with so many at once: its band and its basis."""
-        return self.predictor.at(max(1, round(running)))
+        return self.size.predictor.at(max(1, round(running)))
 
 
-def replica(plan: Plan, input_tokens: int, output_tokens: int) -> Replica:
-    """One replica of a plan, for requests of those lengths on average.
+def replica(plan: Plan, traffic: Traffic) -> Replica:
+    """One replica of a plan, for requests as long as those of a traffic.
 
     Raises UsageError for a plan whose steps are not known, DoesNotFit for one that does not work.
     """
@@ -55,16 +55,14 @@ def replica(plan: Plan, input_tokens: int, output_tokens: int) -> Replica:
             f"No speed is predicted on {plan.machine.name}, so nothing can be simulated there.",
             "Name a machine with GPUs: --on 8xH100",
         )
-    split = plan.parallel
-    if split.pipeline > 1 or split.data > 1 or plan.machine.hosts > 1:
+    if plan.parallel.data > 1:
         raise UsageError(
-            "A replica over several hosts, stages or copies of the attention is not simulated.",
-            "Simulate one that is tensor parallel on one host: --on 8xH200",
+            "A replica with several copies of the attention is not simulated.",
+            "Leave out --data-parallel-size, or plan without it.",
         )
-    case = Case(subject_of(plan), on(plan.machine.name), options_of(plan, input_tokens, output_tokens))
-    outcome = best_outcome(case)
-    at_once = plan.serve.max_num_seqs or outcome.knobs.max_num_seqs
-    return Replica(Predictor(case, outcome), room(outcome, case.options, at_once), api())
+    options = options_of(plan, traffic.mean_input, traffic.mean_output)
+    size = ServerSize(ServerSizes(Promise(), traffic), Case(subject_of(plan), on(plan.machine.name), options))
+    return Replica(size, size.room(plan.serve.max_num_seqs or size.outcome.knobs.max_num_seqs), api())
 
 
 def subject_of(plan: Plan) -> SizedModel:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from infra.errors import UsageError
 from infra.money import MTOK, rounded
+from serving.probe.lengths import Lengths
 from serving.probe.report import Summary
 from serving.probe.statistics import weighted_summary
 from serving.simulation import passes
@@ -20,7 +21,7 @@ from serving.simulation.simulation import Hour, Kept, Part, Queue, Simulation, S
 from serving.sizing.batching import Request
 from serving.sizing.plan import Plan
 from serving.sizing.traffic import Promise, Traffic
-from serving.sizing.traffic_class import mean
+from serving.sizing.traffic_class import TrafficClass, mean
 
 Source = Stream | Trace
 
@@ -41,8 +42,7 @@ def simulate(
     hours = coming.hours or max(span.end_s for span in expected) / HOUR_S
     if isinstance(source, Stream):
         hours = coming.lasts_h
-    lengths = mean_lengths(source)
-    one = replica(plan, *lengths)
+    one = replica(plan, traffic_of(source))
     death = death_of(fleet, expected, hours)
     longest = plan.serve.max_model_len or one.longest
     question = Question(source, replicas, fleet.router, death, one.servers, longest)
@@ -67,6 +67,7 @@ def simulate(
         model=plan.model,
         precision=plan.precision,
         machine=plan.machine,
+        parallel=plan.parallel,
         machines=machines(plan, replicas),
         replicas=replicas,
         router=fleet.router,
@@ -129,16 +130,28 @@ def source_of(
     )
 
 
-def mean_lengths(source: Source) -> tuple[int, int]:
-    """Tokens of an average prompt, and of an average answer."""
-    if isinstance(source, Stream):
-        whole = sum(source.shares)
-        inputs = sum(each.share * mean(each.input_tokens) for each in source.kinds) / whole
-        outputs = sum(each.share * mean(each.output_tokens) for each in source.kinds) / whole
-    else:
-        inputs = sum(each.input_tokens for each in source.requests) / len(source.requests)
-        outputs = sum(each.output_tokens for each in source.requests) / len(source.requests)
-    return max(1, round(inputs)), max(1, round(outputs))
+def traffic_of(source: Source) -> Traffic:
+    """How long its requests are, for the planner; of a trace on average."""
+    if isinstance(source, Trace):
+        count = len(source.requests)
+        inputs = Lengths(low=max(1, round(sum(each.input_tokens for each in source.requests) / count)))
+        outputs = Lengths(low=max(1, round(sum(each.output_tokens for each in source.requests) / count)))
+        return Traffic(requests_per_s=1, peak_factor=1, input_tokens=inputs, output_tokens=outputs)
+    if len(source.kinds) == 1:
+        (kind,) = source.kinds
+        return Traffic(
+            requests_per_s=1, peak_factor=1, input_tokens=kind.input_tokens, output_tokens=kind.output_tokens
+        )
+    classes = tuple(
+        TrafficClass(name=f"kind {number}", **kind._asdict()) for number, kind in enumerate(source.kinds)
+    )
+    return Traffic(
+        requests_per_s=1,
+        peak_factor=1,
+        input_tokens=Lengths(low=round(sum(each.share * mean(each.input_tokens) for each in classes))),
+        output_tokens=Lengths(low=round(sum(each.share * mean(each.output_tokens) for each in classes))),
+        classes=classes,
+    )
 
 
 def longest_of(source: Source) -> int:

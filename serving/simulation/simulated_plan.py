@@ -7,7 +7,7 @@ from infra.asked import Asked, flag_names
 from infra.errors import UsageError
 from serving.simulation import trace
 from serving.simulation.arrivals import Stream, Trace
-from serving.simulation.simulate import longest_of, mean_lengths, simulate, source_of
+from serving.simulation.simulate import longest_of, simulate, source_of, traffic_of
 from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions, unsaid
 from serving.simulation.simulation import Simulation
 from serving.sizing.carried import Carried
@@ -60,10 +60,14 @@ def planned(model: str, source: Stream | Trace, machine: WhichMachine, server: S
     """The plan for the model on the machine that is named."""
     if machine.on is None:
         raise UsageError("No machine is named.", "For example: --on 8xH100, or the plan.json of one.")
-    inputs, outputs = mean_lengths(source)
+    traffic = traffic_of(source)
     needed = ceil(longest_of(source) / CONTEXT_STEP) * CONTEXT_STEP
     length = server.max_model_len or needed
-    asked = {"input_tokens": inputs, "output_tokens": outputs, "max_model_len": length}
+    asked = {
+        "input_tokens": traffic.mean_input,
+        "output_tokens": traffic.mean_output,
+        "max_model_len": length,
+    }
     return answer_for(model, machine.precision, machine.on, server.model_copy(update=asked))
 
 

@@ -6,7 +6,7 @@ from infra.money import Usd
 from infra.record import Document, Record
 from serving.probe.report import Summary
 from serving.simulation.router import Router
-from serving.sizing.plan import PlanMachine
+from serving.sizing.plan import Parallel, PlanMachine
 
 
 class Spread(Summary):
@@ -86,6 +86,7 @@ class Simulation(Document):
     model: str
     precision: str
     machine: PlanMachine
+    parallel: Parallel
     machines: int
     replicas: int
     router: Router

@@ -8,6 +8,7 @@ from infra.columns import table, wrapped
 from infra.money import dollars
 from serving.simulation.simulate_options import PEAK, FleetOptions
 from serving.simulation.simulation import Hour, Kept, Simulation
+from serving.sizing.capacity_text import LOCKSTEP
 
 
 def simulation_text(found: Simulation, model: str, asked: Sequence[Asked]) -> str:
@@ -153,6 +154,8 @@ def notes(found: Simulation) -> list[str]:
         f"as fast and as slow. {part.requests:,} requests were simulated a pass"
         + (", all that come." if whole else f": {of_all(found)}.")
     ]
+    if found.parallel.pipeline > 1:
+        said.append(LOCKSTEP)
     return [*said, f"Steps: {found.basis}.", f"API process: {found.api_basis}."]
 
 
