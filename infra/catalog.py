@@ -191,7 +191,7 @@ def named(models: Mapping[str, Gpu]) -> Iterator[tuple[str, Gpu]]:
 
 def is_relinked(gpu: Gpu) -> bool:
     """Whether a GPU reaches the others of its host in another way than its kind usually does."""
-    usual = gpus().get(gpu.name)
+    usual = loaded()[0].get(gpu.name) or gpus().get(gpu.name)  # those of the user are read anew each time
     return usual is not None and usual.link != gpu.link
 
 

@@ -153,3 +153,15 @@ def test_a_local_layer_really_holds_half_a_chunk() -> None:
         (2 * 400 + 6 * 50) / 8,
     ]
     assert held_tokens(EIGHT.model_copy(update={"attention_chunk_size": None}), 400) == 400.0
+
+
+@pytest.mark.parametrize(("full", "local"), [(1, 0), (0, 1), (1, 3), (2, 1)])
+@pytest.mark.parametrize("local_tokens", [1, 16, 17, 8192])
+def test_the_longest_request_fits_and_one_token_more_does_not(
+    full: int, local: int, local_tokens: int
+) -> None:
+    kv = Layout(1, 16, full, local, local_tokens, "blocks")
+    for blocks in (0, 1, 2, 3, 4, 5, 8, 9, 511, 512, 513, 2048, 2049, 2053, 4000):
+        longest = kv.longest(blocks, 100_000)
+        assert longest == 0 or kv.fits(longest, blocks)
+        assert longest == 100_000 or not kv.fits(longest + 1, blocks)

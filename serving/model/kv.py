@@ -62,11 +62,18 @@ class Layout:
 
     def longest(self, num_blocks: int, at_most: int) -> int:
         """The longest request that fits, 0 when not even one token does."""
-        low, high = 0, at_most
-        while low < high:
-            middle = (low + high + 1) // 2
-            low, high = (middle, high) if self.fits(middle, num_blocks) else (low, middle - 1)
-        return low
+        free, most_local = (
+            num_blocks - 1,
+            ceil(self.local_tokens / self.block_size) if self.local_groups else 0,
+        )
+        groups = self.full_groups + self.local_groups
+        if free < groups * most_local:
+            held = max(0, free // groups)
+        elif self.full_groups:
+            held = (free - self.local_groups * most_local) // self.full_groups
+        else:
+            return at_most
+        return max(0, min(at_most, held * self.block_size))
 
 
 @lru_cache(maxsize=1024)
