@@ -13,9 +13,12 @@ import refusals
 from deploy.cli.main import run
 from infra.catalog import ec2_types
 from infra.errors import DocumentError
+from serving.model.throughput import overhead_s, prefill_s
 from serving.sizing import size
 from serving.sizing.assemble import assemble
+from serving.sizing.fit import best_outcome
 from serving.sizing.plan import Plan
+from serving.sizing.predict import Predictor
 from serving.sizing.size import answer, on, plan, ranking
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named
@@ -363,11 +366,18 @@ def test_one_request_has_a_time_and_a_price_by_itself_and_among_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A prompt of a million tokens on p5.48xlarge: about 45 s and 70 cents."""
-    shown = answer("scout", "bf16", on("p5.48xlarge"), Options(input_tokens=1_000_000, output_tokens=101))
+    options = Options(input_tokens=1_000_000, output_tokens=101)
+    shown = answer("scout", "bf16", on("p5.48xlarge"), options)
     one, speed = shown.one_request, shown.throughput
     assert one
     assert speed
     assert 40 < one.ttft_s < 50
+    case = size.case_of(named("scout", "bf16"), on("p5.48xlarge"), options)
+    engine = Predictor(case, best_outcome(case)).engine
+    steps = -(-1_000_000 // engine.max_num_batched_tokens)
+    assert one.ttft_s == pytest.approx(
+        0.01 + prefill_s(engine, 1_000_000) + steps * overhead_s(engine), rel=1e-4
+    )
     assert one.alone_s == pytest.approx(one.ttft_s + 100 * one.tpot_s, rel=1e-4)
     assert one.alone_usd == pytest.approx(
         Decimal("55.04") * Decimal(str(one.alone_s)) / 3600, rel=Decimal("1e-4")
