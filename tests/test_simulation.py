@@ -173,6 +173,7 @@ FORMS = {
     "2023-11-16 18:15:46.5000000,7,3\n2023-11-16 18:15:48.0000000,8,1\n",
     "azure-2024": "TIMESTAMP,ContextTokens,GeneratedTokens\n"
     "2024-05-10 00:00:00.5+00:00,7,3\n2024-05-10 00:00:02+00:00,8,1\n",
+    "with-a-mark": "\ufefftime_s,input_tokens,output_tokens\r\n3,7,3\r\n4.5,8,1\r\n",
     "mooncake": '{"timestamp": 27000, "input_length": 7, "output_length": 3, "hash_ids": [1]}\n'
     '{"timestamp": 28500, "input_length": 8, "output_length": 1, "hash_ids": []}\n',
     "burstgpt": "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
@@ -242,6 +243,9 @@ def test_what_is_little_is_simulated_whole_and_what_is_much_in_part() -> None:
     assert passes.way(stream(100.0, 24), 100, "least-requests") == Way(8, 24_000 / 86_400 / 8, False)
     with pytest.raises(UsageError, match="86,400,000 requests are more than can be simulated"):
         passes.way(stream(1000.0, 24), 1, "random")
+    # A router that looks at all looks at no more than two million: of many idle ones some stand for all.
+    assert passes.way(stream(1.0, 1), 100_000, "least-requests") == Way(7453, 1.0, False)
+    assert passes.way(stream(1.0, 1), 100_000, "random") == Way(100_000, 1.0, True)
     many = Trace([Request(at / 100, 5, 5) for at in range(60_000)])
     assert passes.way(many, 10, "round-robin") == Way(4, 1.0, False)
     with pytest.raises(UsageError, match="60,000 requests are more"):
@@ -286,6 +290,14 @@ def test_a_death_in_a_part_is_of_one_replica_of_all() -> None:
     assert found.weight.sum() == pytest.approx(40 * 7200, rel=1e-9)
     assert 1 <= lost.sum() == len(lost) <= 16
     assert set(found.hour[~found.answered]) == {1}
+    assert float(found.waited_s[found.answered].max()) < 5  # those beside it get a little more, not all
+
+
+def test_a_death_that_lasts_too_long_for_a_part_is_refused() -> None:
+    source = Stream(spans([Rate(0, 24, 8.0)], 24), [Requests(1.0, ONE, ONE)])
+    asked = question(source, 2, "random", Death(3600.0, 20_000.0, again=False))
+    with pytest.raises(UsageError, match="While a replica is gone for 20000 s more comes"):
+        passes.one(asked, passes.way(source, 2, "random"), 1.0, 1)
 
 
 def test_what_is_too_long_is_refused_and_takes_no_place() -> None:

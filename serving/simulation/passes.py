@@ -21,6 +21,8 @@ MOST = 24_000
 """Requests of a pass."""
 GROUP = 8
 """Replicas that stand for a larger fleet behind a router that looks at their load."""
+MOST_LOOKS = 2_000_000
+"""At replicas, by such a router, in a pass."""
 LEAST_OF_AN_HOUR_S = 20.0
 BEFORE_DEATH_S = 600.0
 """Simulated before a replica dies; the second half of it counts."""
@@ -88,13 +90,16 @@ def way(source: Source, replicas: int, router: Router) -> Way:
     """Whole, or as much as a pass takes. Raises UsageError where that would be too little to say anything."""
     expected = sum(span.expected for span in source.spans)
     each = expected / replicas
-    if expected <= MOST:
+    looks_at_all = router == "least-requests"
+    group = min(replicas, max(GROUP, int(sqrt(MOST_LOOKS / each))))
+    if expected <= MOST and (group == replicas or not looks_at_all):
         return Way(replicas, 1.0, True)
     fitting = max(1, min(replicas, int(MOST / each)))
-    some = min(replicas, GROUP) if router == "least-requests" else fitting
+    some = min(group, max(GROUP, fitting)) if looks_at_all else fitting
+    some = min(replicas, some)
     if isinstance(source, Trace):
-        if router == "least-requests" and replicas > 1:
-            some = max(2, min(replicas, fitting))
+        if looks_at_all and replicas > 1:
+            some = max(2, min(group, fitting))
         if each * some > 2 * MOST:
             raise too_many(expected, "Take fewer of its hours: --hours 0.5")
         return Way(some, 1.0, False)
@@ -153,6 +158,11 @@ def around_death(question: Question, death: Death, new: Callable[[float], Server
     end_s = back_s + max(AFTER_RETURN_S, 2 * death.restart_s)
     comes = sum(span.expected for span in source.between(start_s, end_s).spans) / replicas
     group = min(replicas, max(2, min(GROUP, int(MOST / 2 / max(1.0, comes)))))
+    if comes * group > 2 * MOST:
+        raise UsageError(
+            f"While a replica is gone for {death.restart_s:g} s more comes than can be simulated.",
+            "Let it be back sooner (--restart-s 300), or take fewer hours, so that all is simulated: --hours 1",
+        )
     left = (group - 1) / (replicas - 1) if replicas > 1 else 1.0
     times = (
         (start_s, death.at_s, group / replicas),

@@ -15,6 +15,8 @@ from serving.sizing.batching import Request
 
 KIND = "trace"
 EXAMPLE = '{"time_s": 0.5, "input_tokens": 900, "output_tokens": 120}'
+BYTE_ORDER_MARK = "\ufeff"
+"""What spreadsheets begin a text with."""
 MOST_REQUESTS = 1_000_000
 LONGEST_S = 366 * 86400.0
 
@@ -41,7 +43,7 @@ def read(path: Path) -> list[Request]:
     """The requests of a trace, the first at 0 s. Raises DocumentError with the line that is wrong."""
     found: list[Request] = []
     began = last = 0.0
-    for number, row in rows(read_text(path, KIND), path):
+    for number, row in rows(read_text(path, KIND).removeprefix(BYTE_ORDER_MARK), path):
         where = f"line {number:,} of {path}"
         columns = form_of(row, where)
         at_s = seconds(row[columns.time], columns.scale_s, where)
