@@ -6,6 +6,7 @@ from math import ceil
 
 from infra.data import shipped_table
 from infra.errors import DoesNotFit, UsageError
+from infra.hardware import linked
 from serving.model.models import models
 from serving.model.throughput import Speed, asked_s
 from serving.sizing.batching import Api, Room, Server
@@ -60,9 +61,22 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
             "A replica with several copies of the attention is not simulated.",
             "Leave out --data-parallel-size, or plan without it.",
         )
+    if plan.further and (plan.further.images_per_request or plan.further.prefix_cache_hit_rate):
+        raise UsageError(
+            "Neither images nor hits in the prefix cache are simulated.",
+            f"Simulate the model without them: {size_again(without(plan), plan.machine.name)} -o plan.json",
+        )
     options = options_of(plan, traffic.mean_input, traffic.mean_output)
-    size = ServerSize(ServerSizes(Promise(), traffic), Case(subject_of(plan), on(plan.machine.name), options))
+    machine = linked(on(plan.machine.name), options.gpu_link)
+    size = ServerSize(ServerSizes(Promise(), traffic), Case(subject_of(plan), machine, options))
     return Replica(size, size.room(plan.serve.max_num_seqs or size.outcome.knobs.max_num_seqs), api())
+
+
+def without(plan: Plan) -> Plan:
+    """The plan as it were asked for without what is not simulated."""
+    assert plan.further
+    further = plan.further.model_copy(update={"images_per_request": None, "prefix_cache_hit_rate": 0.0})
+    return plan.model_copy(update={"further": further})
 
 
 def subject_of(plan: Plan) -> SizedModel:

@@ -180,4 +180,7 @@ class Promised(PromiseOptions):
 class ServerOptions(Options):
     """How one server is planned, as `size` plans it; what comes says how long requests are."""
 
-    not_asked: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens", "concurrency")
+    not_asked: ClassVar[tuple[str, ...]] = (
+        *("input_tokens", "output_tokens", "concurrency"),
+        *("images_per_request", "prefix_cache_hit_rate"),  # no request is simulated with them
+    )
