@@ -158,3 +158,10 @@ def test_no_simulation_leaves_out_in_silence_what_it_does_not_know(
     assert (made.images, made.further, made.workload.input_tokens) == (None, None, 1000)
     assert run(["simulate", "plan.json", "--requests-per-s", "1", "--hours", "0.02"]) == 0
     assert run(["simulate", "scout", "--on", "4xH100", "--requests-per-s", "1", *asked.split()]) == 2
+
+
+def test_a_document_with_more_tokens_of_images_than_tokens_asks_for_one() -> None:
+    made = sized(images_per_request="1")
+    assert made.images
+    forged = made.model_copy(update={"images": made.images.model_copy(update={"tokens_each": 2**50})})
+    assert asked_for(forged).input_tokens == 1

@@ -26,7 +26,8 @@ def asked_for(plan: Plan) -> Options:
     """
     said, length, load = plan.serve, plan.serve.max_model_len, plan.workload.model_dump()
     if plan.images:
-        load["input_tokens"] -= plan.images.per_request * plan.images.tokens_each
+        of_images = plan.images.per_request * plan.images.tokens_each
+        load["input_tokens"] = max(1, load["input_tokens"] - of_images)  # a document's word
     return Options.model_construct(  # a document's word, which may be beyond what may be asked
         **load,
         **(plan.further or FurtherOptions()).model_dump(),

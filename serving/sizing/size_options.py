@@ -17,6 +17,7 @@ LONGEST = 10_485_760
 """Tokens: Scout's context, the longest of any Llama 4."""
 MOST_REQUESTS = 100_000
 MOST_GPUS = 1024
+MOST_MODULES = 100
 KvDtype = Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2"]
 Dtype = Literal["auto", "bfloat16", "float16", "half", "float32", "float"]
 
@@ -125,7 +126,7 @@ class FurtherOptions(Asked):
     """Adapters in one step. [1]"""
     max_lora_rank: Annotated[int | None, Field(ge=1, le=512, examples=[16])] = None
     """The largest rank of an adapter. [16]"""
-    lora_target_modules: tuple[Word, ...] = ()
+    lora_target_modules: Annotated[tuple[Word, ...], Field(max_length=MOST_MODULES)] = ()
     """A module that has adapters, as experts; repeatable. [every one]"""
     gpu_link: Literal["nvlink", "pcie"] | None = None
     """How the GPUs of your own machine reach each other. [as they usually do]"""
