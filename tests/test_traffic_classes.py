@@ -71,6 +71,10 @@ def test_a_class_as_it_is_typed(typed: str, meant: TrafficClass) -> None:
         (["a=50%,2k/300", "b=40%,3k/300"], "The shares of --class come to 0.9, not to 1."),
         (["a=70%,2k/300", "b=70%,3k/300"], "The shares of --class come to 1.4, not to 1."),
         ([f"c{each}=4.76%,1/1" for each in range(21)], "There are 21 classes, more than 20."),
+        (
+            ["a=100%,2/3" + 500 * " " + ","],
+            f"--class a=100%,2/3{500 * ' '}, is not a name, a share and the lengths IN/OUT.",
+        ),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )

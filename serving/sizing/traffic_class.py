@@ -19,6 +19,8 @@ TYPED = re.compile(
     r"(?P<promises>(?:[\s,]+(?:ttft|tpot)\s*=\s*[^\s,=]+)*)"
 )
 PROMISED = re.compile(r"(ttft|tpot)\s*=\s*([^\s,=]+)")
+LONGEST_TYPED = 500
+"""Characters: the pattern above takes the square of their number."""
 EXAMPLE = "Write it as --class chat=70%,2k/300 --class rag=30%,12k/500,ttft=5,tpot=60ms"
 
 
@@ -69,7 +71,7 @@ def class_typed(typed: Any) -> Any:
     """The class that a text says. Raises UsageError."""
     if not isinstance(typed, str):
         return typed
-    parts = TYPED.fullmatch(typed.strip())
+    parts = TYPED.fullmatch(typed.strip()) if len(typed) <= LONGEST_TYPED else None
     if not parts:
         raise UsageError(f"--class {typed} is not a name, a share and the lengths IN/OUT.", EXAMPLE)
     promises = PROMISED.findall(parts["promises"])
