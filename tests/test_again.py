@@ -204,5 +204,5 @@ def test_a_plan_says_what_it_was_asked_for_where_another_is_needed() -> None:
     load = made.workload.model_copy(update={"concurrency": 10**9})
     checkpoint = made.model_copy(update={"model": "it's", "workload": load})
     assert size_again(checkpoint).startswith(
-        "corral size RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16 --on MACHINE --kv-cache-dtype fp8 "
+        "corral size RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16 --on 8xH100 --kv-cache-dtype fp8 "
     )
