@@ -51,6 +51,23 @@ def test_a_long_prompt_comes_in_chunks_and_leaves_each_decoding_its_token() -> N
     assert near(found) == [(2.0, (1.99 + 1.99 + 1.02 + 1) / 4, 1.99), (6.5, 0.0, 0.0)]
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_the_chunks_of_a_long_prompt_are_reckoned_together(others: int) -> None:
+    """A million tokens by a hundred: ten thousand steps of two seconds, and few that are looked at."""
+    asked: list[tuple[int, int]] = []
+
+    def counted(decoding: int, prefilled: int) -> float:
+        asked.append((decoding, prefilled))
+        return step_s(0, 100)
+
+    beside = [Request(0.0, 100, 15_000)] * others
+    *_, found = served(
+        [*beside, Request(0.5, 1_000_000, 2)], counted, WIDE._replace(max_num_batched_tokens=100 + others)
+    )
+    assert found == pytest.approx((20_000 + 1.5 * others, 2.0, 2.0))
+    assert len(asked) <= 6
+
+
 @pytest.mark.parametrize("limit", [{"max_num_seqs": 1}, {"kv_tokens": 102}, {"kv_tokens": 5}])
 def test_without_a_place_or_room_one_waits(limit: dict[str, int]) -> None:
     """The first is done at 3 s, and the second begins; one that is longer than all of the cache runs alone."""

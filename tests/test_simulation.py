@@ -348,6 +348,20 @@ def test_a_plan_is_simulated_as_it_is_served(tmp_path: Path, capsys: pytest.Capt
     assert "error: The plan says what --max-num-seqs does." in capsys.readouterr().err
 
 
+def test_a_plan_that_does_not_hold_as_it_is_served_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    run(["size", "scout", "--precision", "int4", "--on", "p5.4xlarge", "-o", str(plan)])
+    words = json.loads(plan.read_text(encoding="utf-8"))
+    words["serve"]["gpu_memory_utilization"] = 0.1
+    plan.write_text(json.dumps(words), encoding="utf-8")
+    assert run(["simulate", str(plan), "--requests-per-s", "1"]) == 3
+    assert "error: As that plan is served it does not fit on p5.4xlarge.\nhint: corral size scout" in (
+        capsys.readouterr().err
+    )
+
+
 def test_a_plan_of_capacity_says_its_traffic_and_its_replicas(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

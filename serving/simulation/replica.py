@@ -69,6 +69,8 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
     options = options_of(plan, traffic.mean_input, traffic.mean_output)
     machine = linked(on(plan.machine.name), options.gpu_link)
     size = ServerSize(ServerSizes(Promise(), traffic), Case(subject_of(plan), machine, options))
+    if size.outcome.verdict == "does not fit":
+        raise DoesNotFit(f"As that plan is served it does not fit on {plan.machine.name}.", size_again(plan))
     return Replica(size, size.room(plan.serve.max_num_seqs or size.outcome.knobs.max_num_seqs), api())
 
 

@@ -163,11 +163,18 @@ class Server:
         self._step += 1
         lasts = self.step_s(len(decoding), prefilled)
         # Until one ends or another arrives every step is as this one; who waits has no place before.
-        alike = 1 if prefilled else decoding[0][0] - self._step + 1
+        # So is it while one long prompt takes all of the budget.
+        chunks = 1 + prefilling[0][1] // budget if prefilled and not self._begun else 1
+        alike = decoding[0][0] - self._step + 1 if decoding else chunks
+        alike = min(alike, chunks) if prefilled else alike
         if alike > 1:
             comes = min(until, coming[0][0]) if coming else until
             if comes < inf:
                 alike = min(alike, max(1, ceil((comes - self.now) / lasts)))
+        if prefilled and alike > 1:
+            prefilling[0][1] -= (alike - 1) * budget
+            if not prefilling[0][1]:
+                self._begun.append(prefilling.popleft()[0])
         if alike > 1:
             self._write_out(self.now + lasts, lasts, alike - 1, len(decoding))
         self._step += alike - 1
