@@ -1,12 +1,12 @@
 """A trace: when requests came, and how long they were, in the forms that public traces have."""
 
 import csv
-import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infra import bounded_json
 from infra.argument import pasted
 from infra.errors import DocumentError
 from infra.record import read_text
@@ -92,8 +92,8 @@ def small(row: dict[Any, Any]) -> dict[str, Any]:
 def json_object(line: str, where: str) -> dict[str, Any]:
     """A line of JSON. Raises DocumentError."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = bounded_json.load(line.encode())
+    except ValueError:
         row = None
     if not isinstance(row, dict):
         raise DocumentError(
