@@ -189,6 +189,7 @@ def test_a_trace_is_read_in_the_forms_that_public_ones_have(form: str, tmp_path:
 
 
 LINE = '{"time_s": %s, "input_tokens": %s, "output_tokens": %s}\n'
+ROW = "time_s,input_tokens,output_tokens\n%s,%s,%s\n"
 WRONG = {
     "backwards": (LINE % (2, 7, 3) + LINE % (1, 7, 3), "In line 2 of FILE time runs backwards."),
     "empty": ("", "FILE holds no request."),
@@ -197,8 +198,9 @@ WRONG = {
     "no-answer": (LINE % (2, 7, 0), "In line 1 of FILE output_tokens is no whole number from 1 to 20,000,000."),
     "half": (LINE % (2, 7.5, 3), "In line 1 of FILE input_tokens is no whole number from 1 to 20,000,000."),
     "true": (LINE % (2, "true", 3), "In line 1 of FILE input_tokens is no whole number from 1 to 20,000,000."),
-    "endless": (LINE % (2, "1e999", 3), "In line 1 of FILE input_tokens is no whole number from 1 to 20,000,000."),
-    "nan": (LINE % ("NaN", 7, 3), "In line 1 of FILE the time of arrival is neither a number nor a date."),
+    "endless": (ROW % (2, "1e999", 3), "In line 2 of FILE input_tokens is no whole number from 1 to 20,000,000."),
+    "nan": (ROW % ("NaN", 7, 3), "In line 2 of FILE the time of arrival is neither a number nor a date."),
+    "nan-in-json": (LINE % ("NaN", 7, 3), "Line 1 of FILE is no JSON object."),
     "no-date": (LINE % ('"noon"', 7, 3), "In line 1 of FILE the time of arrival is neither a number nor a date."),
     "cut": (LINE % (2, 7, 3) + '{"time_s": 3, "inp', "Line 2 of FILE is no JSON object."),
     "list": ('{"time_s": 1}\n[1, 2, 3]\n', "Line 1 of FILE lacks a time or a length."),
