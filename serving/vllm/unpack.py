@@ -73,6 +73,7 @@ def prove(prefix: Path) -> None:
             [prefix / "bin" / "python", "-c", "import vllm"],
             env=os.environ | folders(written) | {"TMPDIR": written},
             cwd=written,  # and not the folder the user is in, whose modules would come first
+            umask=0o022,  # the bytecode that it leaves is read by the server's user, and written by nobody else
             capture_output=True,
             text=True,
             check=False,
