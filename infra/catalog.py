@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.data import shipped_table
 from infra.errors import HostError, UsageError
-from infra.hardware import Gpu, Machine, owned
+from infra.hardware import Gpu, Link, Machine, owned
 from infra.own_gpus import EXAMPLE, own_gpus, plain
 
 MAX_GPUS = 64
@@ -189,10 +189,15 @@ def named(models: Mapping[str, Gpu]) -> Iterator[tuple[str, Gpu]]:
             yield alias, gpu
 
 
+def usual_link(gpu: Gpu) -> Link:
+    """How GPUs of its kind usually reach the others of their host."""
+    usual = loaded()[0].get(gpu.name) or gpus().get(gpu.name)  # those of the user are read anew each time
+    return usual.link if usual else gpu.link
+
+
 def is_relinked(gpu: Gpu) -> bool:
     """Whether a GPU reaches the others of its host in another way than its kind usually does."""
-    usual = loaded()[0].get(gpu.name) or gpus().get(gpu.name)  # those of the user are read anew each time
-    return usual is not None and usual.link != gpu.link
+    return usual_link(gpu) != gpu.link
 
 
 def gpu_of_nvml(name: str) -> Gpu | None:

@@ -63,6 +63,16 @@ def test_a_bridge_joins_two_and_more_talk_over_pcie() -> None:
     assert (two.throughput.basis.count("joined so"), four.throughput.basis.count("joined so")) == (0, 1)
 
 
+@pytest.mark.parametrize(("card", "module"), [("2xH100-PCIE", "2xH100"), ("8xA100-PCIE-80GB", "8xA100-80GB")])
+def test_no_figure_of_a_module_stands_behind_a_card(card: str, module: str) -> None:
+    """Of one name, and measured was only the one with NVLink."""
+    found = [plan(named("scout", "fp8"), on(name), Options()).throughput for name in (card, module)]
+    assert [(each.band, "no fp8 figure" in each.basis) for each in found if each] == [
+        (2.0, True),
+        (1.25, False),
+    ]
+
+
 def test_next_is_no_command_that_corral_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     """It starts no server on AMD's GPUs."""
     assert run(["size", "scout", "--precision", "bf16", "--on", "8xMI300X", "--concurrency", "8"]) == 0

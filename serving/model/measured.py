@@ -8,7 +8,7 @@ from pydantic import Field
 
 from infra.catalog import machine
 from infra.data import shipped_table
-from infra.hardware import Machine
+from infra.hardware import Gpu, Link, Machine
 from infra.record import Record
 from serving.model.models import Precision, model
 
@@ -59,19 +59,27 @@ def cells() -> tuple[Cell, ...]:
 
 
 @cache
-def counts() -> defaultdict[str, Counter[str]]:
-    """GPU family -> how many of each way to store the weights, such as w4a16."""
-    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+def counts() -> defaultdict[tuple[str, Link], Counter[str]]:
+    """GPU family and the link of its GPUs -> how many of each way to store the weights, such as w4a16.
+
+    A card with PCIe alone is no SXM module of the same name.
+    """
+    found: defaultdict[tuple[str, Link], Counter[str]] = defaultdict(Counter)
     for cell in cells():
-        found[family_of(cell)][stored_as(cell)] += 1
+        found[family_of(cell), gpu_of(cell).link][stored_as(cell)] += 1
     return found
 
 
 def family_of(cell: Cell) -> str:
     """The family of its GPU."""
+    return gpu_of(cell).family
+
+
+def gpu_of(cell: Cell) -> Gpu:
+    """Its GPU: nobody measured a server without one."""
     gpu = cell.machine.gpu
     assert gpu is not None
-    return gpu.family
+    return gpu
 
 
 def stored_as(cell: Cell) -> str:

@@ -10,6 +10,7 @@ from functools import cache, cached_property
 from math import ceil, exp, floor, log, sqrt
 from typing import Any
 
+from infra.catalog import usual_link
 from infra.data import shipped_table
 from infra.hardware import Gpu
 from serving.model import measured
@@ -157,7 +158,7 @@ def figures(engine: Engine, precision: str | None = None) -> int:
     """How many published figures of the family on that GPU there are, of one way to store the weights or of all."""
     if engine.family.name != data()["validated_family"]:
         return 0
-    of_each = measured.counts()[engine.gpu.family]
+    of_each = measured.counts()[engine.gpu.family, usual_link(engine.gpu)]
     return of_each[precision] if precision else of_each.total()
 
 
