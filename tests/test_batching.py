@@ -9,6 +9,7 @@ from infra.catalog import machine
 from serving.probe.lengths import Lengths
 from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
 from serving.sizing.capacity import AtWorst, Choice, Question, Tail
+from serving.sizing.capacity_checks import seen
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_search import capacity
 from serving.sizing.capacity_tail import FINE, Replica, broken, filled, on, simulated
@@ -16,6 +17,7 @@ from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Predictor, room
 from serving.sizing.server_sizes import ServerSizes
+from serving.sizing.size_options import FurtherOptions
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, TrafficOptions
 
@@ -36,6 +38,15 @@ def test_one_alone_is_prefilled_and_then_decodes() -> None:
     """Its 100 tokens take a step of 2 s, its other two tokens one second each."""
     assert near(served([Request(5.0, 100, 3)], step_s, WIDE)) == [(2.0, 1.0, 1.0)]
     assert near(served([Request(5.0, 100, 1)], step_s, WIDE)) == [(2.0, 0.0, 0.0)]
+
+
+def test_what_the_prefix_cache_holds_is_not_prefilled_and_takes_its_room() -> None:
+    """Of 100 tokens 75 are there: the step takes 1.25 s. The last of a prompt is always computed."""
+    hits = WIDE._replace(prefix_hits=0.75)
+    assert near(served([Request(5.0, 100, 3)], step_s, hits)) == [(1.25, 1.0, 1.0)]
+    assert near(served([Request(0.0, 1, 1)], step_s, hits)) == [(1.01, 0.0, 0.0)]
+    two = [Request(0.0, 100, 2), Request(0.0, 100, 2)]
+    assert near(served(two, step_s, hits._replace(kv_tokens=203))) == [(1.25, 1.0, 1.0), (3.5, 1.0, 1.0)]
 
 
 def test_who_decodes_pauses_while_another_is_prefilled() -> None:
@@ -121,12 +132,20 @@ def choice_of(question: Question, name: str, precision: str, tensor: int) -> tup
 
 
 @pytest.mark.parametrize(
-    ("name", "precision", "tensor"),
-    [("g7e.2xlarge", "nvfp4", 1), ("p5.48xlarge", "bf16", 8), ("p4d.24xlarge", "bf16", 8)],
+    ("name", "precision", "tensor", "further"),
+    [
+        ("g7e.2xlarge", "nvfp4", 1, {}),
+        ("p5.48xlarge", "bf16", 8, {}),
+        ("p4d.24xlarge", "bf16", 8, {}),
+        ("p5.48xlarge", "bf16", 8, {"prefix_cache_hit_rate": 0.9}),
+        ("p5.48xlarge", "bf16", 8, {"images_per_request": "1@640x480"}),
+        ("p5.48xlarge", "bf16", 8, {"enable_lora": True, "cpu_offload_gb": 1.0}),
+    ],
 )
-def test_its_mean_is_the_models(name: str, precision: str, tensor: int) -> None:
+def test_its_mean_is_the_models(name: str, precision: str, tensor: int, further: dict[str, object]) -> None:
     """The two reckon one engine: TPOT at the planned peak within 3 %, as the arrivals fall."""
-    question = asked(2, tpot_s=0.05, spare_machines=1)
+    more = {"further": FurtherOptions.model_validate(further)}
+    question = seen(asked(2, tpot_s=0.05, spare_machines=1).model_copy(update=more))
     choice, predictor, limits = choice_of(question, name, precision, tensor)
     rate = 4 / ((choice.machines - 1) * choice.replicas_per_machine)
     lengths = question.traffic.input_tokens, question.traffic.output_tokens

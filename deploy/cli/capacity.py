@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
-from serving.sizing.size_options import AnswerOptions
-from serving.sizing.traffic import MachineOptions, PromiseOptions, TrafficOptions
+from serving.sizing.size_options import AnswerOptions, FurtherOptions
+from serving.sizing.traffic import FurtherOfTraffic, MachineOptions, PromiseOptions, TrafficOptions
 
 
 def capacity(
@@ -14,6 +14,7 @@ def capacity(
     traffic: TrafficOptions,
     promise: PromiseOptions,
     machines: MachineOptions,
+    further: FurtherOfTraffic,
     answers: AnswerOptions,
     as_json: Json = False,
 ) -> int:
@@ -24,6 +25,7 @@ def capacity(
     from serving.sizing.capacity_search import answer
     from serving.sizing.capacity_text import capacity_text
 
+    further.check(traffic)
     warn(trouble())
     question = Question(
         model=model,
@@ -37,9 +39,10 @@ def capacity(
         have=machines.have,
         kv_cache_dtype=machines.kv_cache_dtype,
         vllm_version=machines.vllm_version,
+        further=FurtherOptions(**further.model_dump()),
     )
     planned = answer(question, answers.output, answers.plot)
-    asked = (traffic, promise, machines)
+    asked = (traffic, promise, machines, further)
     emit(planned, capacity_text(planned, answers.explain, asked, answers.output), as_json)
     carried = planned.plan and not (planned.fleet and planned.fleet.missing_requests_per_s)
     return 0 if carried else 3

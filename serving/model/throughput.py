@@ -233,7 +233,12 @@ def kernels_s(engine: Engine, load: Load, running: int) -> float:
 
 def fresh(engine: Engine, tokens: int) -> int:
     """Of a prompt the tokens that are computed: those that no prefix cache holds, and always the last."""
-    return max(1, tokens - floor(round(tokens * engine.prefix_hits, 6)))
+    return uncached(tokens, engine.prefix_hits)
+
+
+def uncached(tokens: int, hits: float) -> int:
+    """The same of a prompt of which that share is in the cache."""
+    return max(1, tokens - floor(round(tokens * hits, 6))) if hits else tokens
 
 
 def scores_s(engine: Engine, tokens: int) -> float:

@@ -28,6 +28,11 @@ class Lengths(Record):
             "normal": f"{self.low}~{self.high}",
         }[self.form]
 
+    def longer(self, tokens: int) -> "Lengths":
+        """The same with so many tokens more in each."""
+        more = {"low": self.low + tokens, "high": self.high + tokens * (self.form == "uniform")}
+        return self.model_copy(update=more)
+
     def draw(self, rng: random.Random) -> int:
         """One length; never below 1."""
         match self.form:

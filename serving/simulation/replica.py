@@ -61,9 +61,9 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
             "A replica with several copies of the attention is not simulated.",
             "Leave out --data-parallel-size, or plan without it.",
         )
-    if plan.further and (plan.further.images_per_request or plan.further.prefix_cache_hit_rate):
+    if plan.further and plan.further.images_per_request:
         raise UsageError(
-            "Neither images nor hits in the prefix cache are simulated.",
+            "Images are not simulated.",
             f"Simulate the model without them: {size_again(without(plan), plan.machine.name)} -o plan.json",
         )
     options = options_of(plan, traffic.mean_input, traffic.mean_output)
@@ -75,9 +75,9 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
 
 
 def without(plan: Plan) -> Plan:
-    """The plan as it were asked for without what is not simulated."""
+    """The plan as it were asked for without images."""
     assert plan.further
-    further = plan.further.model_copy(update={"images_per_request": None, "prefix_cache_hit_rate": 0.0})
+    further = plan.further.model_copy(update={"images_per_request": None})
     return plan.model_copy(update={"further": further})
 
 

@@ -182,5 +182,5 @@ class ServerOptions(Options):
 
     not_asked: ClassVar[tuple[str, ...]] = (
         *("input_tokens", "output_tokens", "concurrency"),
-        *("images_per_request", "prefix_cache_hit_rate"),  # no request is simulated with them
+        "images_per_request",  # no request is simulated with them
     )

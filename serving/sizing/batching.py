@@ -16,6 +16,7 @@ from math import ceil, inf
 from random import Random
 from typing import NamedTuple
 
+from serving.model.throughput import uncached
 from serving.probe.lengths import Lengths
 
 StepTime = Callable[[int, int], float]
@@ -58,6 +59,8 @@ class Room(NamedTuple):
     max_num_seqs: int
     max_num_batched_tokens: int
     kv_tokens: int
+    prefix_hits: float = 0.0
+    """The share of each prompt that is in the KV cache already, and is not prefilled."""
 
 
 class Api(NamedTuple):
@@ -151,8 +154,9 @@ class Server:
                 break
             waiting.popleft()
             self._held, running = self._held + tokens, running + 1
-            left_to_prefill += request.input_tokens
-            prefilling.append([which, request.input_tokens])
+            fresh = uncached(request.input_tokens, room.prefix_hits)
+            left_to_prefill += fresh
+            prefilling.append([which, fresh])
             self._running[which] = request, self.now, 0.0, 0
         self.most_running = max(self.most_running, running)
         while prefilling and prefilled < budget:

@@ -8,7 +8,7 @@ from infra.money import Usd
 from infra.record import Document, Record
 from serving.sizing.owned import Owned
 from serving.sizing.plan import Plan
-from serving.sizing.size_options import KvDtype
+from serving.sizing.size_options import FurtherOptions, KvDtype
 from serving.sizing.traffic import Promise, Traffic
 
 
@@ -30,6 +30,8 @@ class Question(Record):
     """Machines that are there, by count: instead of any number of any machine."""
     kv_cache_dtype: KvDtype = "auto"
     vllm_version: str | None = None
+    further: FurtherOptions = FurtherOptions()
+    """What requests bring beside their words, and what the engine does more."""
 
 
 class ClassTail(Record):
@@ -138,6 +140,8 @@ class Capacity(Document):
     plan: Plan | None
     """How one replica of the first choice is served; None when nothing carries the traffic."""
     notches: tuple[Notch, ...] = ()
+    further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What else was asked of the requests and of the engine; absent where nothing was. Images are in the traffic."""
     fleet: Fleet | None = None
     """What the machines that are there carry, where the question was about them; the choices are they."""
 

@@ -4,7 +4,9 @@ from infra.asked import either
 from infra.errors import UsageError
 from serving.model.models import model, models
 from serving.sizing.capacity import Question
-from serving.sizing.size_options import LONGEST, check_precision
+from serving.sizing.size import as_seen
+from serving.sizing.size_options import LONGEST, Options, check_precision
+from serving.sizing.sized_model import named, precisions
 
 HERE = "local"
 
@@ -14,7 +16,18 @@ def check(question: Question) -> None:
     check_model(question.model)
     check_precision(question.precision, question.model)
     check_machines((*question.machines, *(owned.machine for owned in question.have)))
-    check_lengths(question)
+    check_lengths(seen(question))
+
+
+def seen(question: Question) -> Question:
+    """The question with its images among the tokens of prompts.
+
+    Raises UsageError for images or adapters that the model, or that vLLM, does not have.
+    """
+    subject = named(question.model, precisions(question.model)[0])
+    options = Options(vllm_version=question.vllm_version, **question.further.model_dump())
+    more = as_seen(subject, options).input_tokens - options.input_tokens
+    return question.model_copy(update={"traffic": question.traffic.with_longer_prompts(more)})
 
 
 def check_model(name: str) -> None:

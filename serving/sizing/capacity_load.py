@@ -11,7 +11,7 @@ from serving.model.gpu_support import refusal
 from serving.sizing.capacity import AtWorst, Choice, Question
 from serving.sizing.reasons import why_not
 from serving.sizing.server_sizes import ServerSize, ServerSizes, concurrency_carrying
-from serving.sizing.size_options import Options
+from serving.sizing.size_options import Options, too_much_in_ram
 from serving.sizing.sized_model import SizedModel
 from serving.sizing.traffic import HOURS_PER_MONTH
 
@@ -41,7 +41,7 @@ def replicas(
     refused = refusal(gpu, subject.precision)
     if refused is None and outcome.verdict == "does not fit":
         refused = why_not(gpu, outcome)
-    if refused:
+    if refused := refused or too_much_in_ram(whole, question.further.cpu_offload_gb):
         return choice.model_copy(update={"verdict": "does not fit", "why": refused})
     return loaded(question, whole, choice, server)
 
@@ -161,5 +161,6 @@ def options_of(question: Question) -> Options:
             "region": question.region,
             "kv_cache_dtype": question.kv_cache_dtype,
             "vllm_version": question.vllm_version,
+            **question.further.model_dump(),
         }
     )

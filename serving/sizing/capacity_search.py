@@ -11,15 +11,19 @@ from infra.errors import UsageError
 from infra.hardware import Machine
 from serving.model.models import model
 from serving.sizing import owned_fleet
+from serving.sizing.assemble import assemble
 from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
-from serving.sizing.capacity_checks import check
+from serving.sizing.capacity_checks import check, seen
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_tail import filled, simulated
 from serving.sizing.carried import Carried, Machines
+from serving.sizing.fit import best_outcome
+from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.plan_plot import draw
 from serving.sizing.server_sizes import ServerSizes
-from serving.sizing.size import plan
+from serving.sizing.size import as_stored
+from serving.sizing.size_options import further_of
 from serving.sizing.sized_model import SizedModel, named, precisions
 
 TENSOR_SIZES = (1, 2, 4, 8)
@@ -27,6 +31,7 @@ TENSOR_SIZES = (1, 2, 4, 8)
 
 def capacity(question: Question) -> Capacity:
     """Search, rank, and price one notch more of context, traffic and precision."""
+    question = seen(question)
     if question.have:
         return of_fleet(question)
     sizes = ServerSizes(question.promise, question.traffic)
@@ -39,6 +44,7 @@ def capacity(question: Question) -> Capacity:
         choices=choices,
         plan=replica_plan(question, best, carried_by(question, (best,), best)) if best else None,
         notches=tuple(notches(question, best, sizes)) if best else (),
+        further=further_of(options_of(question)),
     )
 
 
@@ -73,6 +79,7 @@ def of_fleet(question: Question) -> Capacity:
         plan=replica_plan(question, best, carried_by(question, choices, best, fleet))
         if best.feasible
         else None,
+        further=further_of(options_of(question)),
         fleet=fleet,
     )
 
@@ -228,7 +235,9 @@ def replica_plan(question: Question, choice: Choice, carried: Carried) -> Plan:
             "max_num_seqs": choice.concurrency if promised else None,
         }
     )
-    planned = plan(named(question.model, choice.precision), machine(choice.machine), options, with_curve=True)
+    subject = named(question.model, choice.precision)
+    case = Case(subject, machine(choice.machine), as_stored(subject, options))
+    planned = assemble(case, best_outcome(case), with_curve=True)
     asked = {"input_tokens": question.traffic.mean_input, "output_tokens": question.traffic.mean_output}
     workload = planned.workload.model_copy(update=asked)
     return planned.model_copy(update={"workload": workload, "carried": carried})

@@ -10,11 +10,15 @@ from infra.catalog import machine
 from infra.columns import table, wrapped
 from infra.prices import DEFAULT_REGION
 from serving.model import gpu_support
+from serving.sizing.asked_images import with_images
 from serving.sizing.capacity import Capacity, Choice, ClassTail, Fleet, Tail, label
+from serving.sizing.plan_again import asked_for
 from serving.sizing.plan_explained import explained
+from serving.sizing.plan_notes import further_notes
 from serving.sizing.plan_text import up
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
+from serving.vllm.versions import rules
 
 SHOWN = 12
 
@@ -95,7 +99,7 @@ def chosen(best: Choice, answer: Capacity) -> str:
         f"  {at_worst(best)}",
         f"  Basis: {best.basis}.",
     ]
-    lines += wrapped_notes(best, answer)
+    lines += [*wrapped_notes(best, answer), *further(answer)]
     if best.verdict == "tight":
         lines.insert(1, "  It fits only tightly: confirm it by starting one.")
     return "\n".join(lines)
@@ -127,6 +131,17 @@ def wrapped_notes(best: Choice, answer: Capacity) -> list[str]:
     assert whole.gpu is not None
     family = named(answer.model, best.precision).family
     told = gpu_support.notes(whole.gpu, family, best.precision, "auto", whole.kind == "owned")
+    return [wrapped(note, "  - ") for note in told]
+
+
+def further(answer: Capacity) -> list[str]:
+    """What of the requests and the engine is reckoned with and was never measured, of the server that is planned."""
+    if answer.plan is None:
+        return []
+    subject, gpu = named(answer.model, answer.plan.precision), machine(answer.plan.machine.name).gpu
+    assert gpu is not None
+    options = with_images(subject, asked_for(answer.plan))
+    told = further_notes(subject, gpu, options, rules(answer.plan.vllm_version))
     return [wrapped(note, "  - ") for note in told]
 
 
@@ -178,7 +193,9 @@ def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
     bases = dict.fromkeys(choice.basis for choice in answer.choices if choice.basis)
     return [
         asked(answer),
-        "\n".join([head, *tails(answer), worst, *(f"  Basis: {basis}." for basis in bases)]),
+        "\n".join(
+            [head, *tails(answer), worst, *(f"  Basis: {basis}." for basis in bases), *further(answer)]
+        ),
         table([titles, *rows]),
     ]
 

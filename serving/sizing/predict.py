@@ -13,10 +13,11 @@ from serving.model.throughput import (
     Load,
     Speed,
     asked_s,
-    attention_s,
+    encoder_s,
     fresh,
     prefill_s,
     request_s,
+    scores_s,
     speed,
     step_s,
     unfitted,
@@ -119,6 +120,7 @@ class Predictor:
         """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
 
         Of a mixture those that decode are the more of a class the longer its answers are.
+        What a prompt takes beside its tokens, scores and images, is spread over those of it that are prefilled.
         Each pair is reckoned once, the prefilled in steps of PREFILL_GRAIN.
         """
         load, bent = self.options, self.bent
@@ -131,15 +133,16 @@ class Predictor:
             )
             / decoding_of
         )
-        scores_s = sum(each.share * attention_s(self.engine, each.input_tokens) for each in mixed) / sum(
-            each.share * each.input_tokens for each in mixed
-        )
+        by_prompt = encoder_s(self.engine)
+        beside_s = sum(
+            each.share * (scores_s(self.engine, each.input_tokens) + by_prompt) for each in mixed
+        ) / sum(each.share * fresh(self.engine, each.input_tokens) for each in mixed)
 
         @cache
         def step(decoding: int, grains: int) -> float:
             prefilled = grains * PREFILL_GRAIN
             kernels = step_s(self.engine, decoding, context, prefilled) + decoding * request_s(self.engine)
-            return bent.kernels * (kernels + scores_s * prefilled) + bent.overhead_s
+            return bent.kernels * (kernels + beside_s * prefilled) + bent.overhead_s
 
         return lambda decoding, prefilled: step(decoding, ceil(prefilled / PREFILL_GRAIN))
 
@@ -200,4 +203,5 @@ def room(outcome: Outcome, options: Options, max_num_seqs: int) -> Room:
         max_num_seqs=max_num_seqs,
         max_num_batched_tokens=outcome.knobs.max_num_batched_tokens,
         kv_tokens=max(1, held(outcome, options)) * options.request_tokens,
+        prefix_hits=options.prefix_cache_hit_rate,
     )

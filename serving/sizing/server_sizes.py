@@ -8,7 +8,7 @@ from serving.sizing.batching import Room, StepTime
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
-from serving.sizing.size_options import Options
+from serving.sizing.size_options import Options, further_of
 from serving.sizing.sized_model import SizedModel
 from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import mean
@@ -46,7 +46,7 @@ class ServerSize:
         network = cut.network_gb_per_s if cut.hosts > 1 else None
         key = (self.case.subject, made.engine.gpu.name, network, split, lengths, dtype)
         made.known = self.sizes.speeds.setdefault(
-            (*key, knobs.max_num_batched_tokens, self.outcome.rules.version), {}
+            (*key, knobs.max_num_batched_tokens, self.outcome.rules.version, further_of(options)), {}
         )
         return made
 

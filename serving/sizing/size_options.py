@@ -235,13 +235,19 @@ def check_further(machine: Machine, options: Options) -> None:
             f"{flag_names(FurtherOptions, changed(load))[0]} is planned for on GPUs; this machine has none.",
             f"Name GPUs: --on 8xH100{again(load)}",
         )
-    gib, held = machine.gpus_per_host * options.cpu_offload_gb, machine.ram_gib
-    if held is not None and gib >= held:
-        raise UsageError(
-            f"--cpu-offload-gb {options.cpu_offload_gb:g} is {gib:,.4g} GiB for {machine.gpus_per_host} GPUs; "
-            f"{machine.name} has {held:,.4g} GiB of RAM.",
-            f"Make it less than {held / machine.gpus_per_host:g}.",
-        )
+    if machine.ram_gib is not None and (said := too_much_in_ram(machine, options.cpu_offload_gb)):
+        raise UsageError(f"{said}.", f"Make it less than {machine.ram_gib / machine.gpus_per_host:g}.")
+
+
+def too_much_in_ram(machine: Machine, offloaded_gib: float) -> str | None:
+    """Why so much of each GPU's weights cannot stay in the RAM; None where it can, or the RAM is not known."""
+    gib, held = machine.gpus_per_host * offloaded_gib, machine.ram_gib
+    if held is None or gib < held:
+        return None
+    return (
+        f"--cpu-offload-gb {offloaded_gib:g} is {gib:,.4g} GiB for {machine.gpus_per_host} GPUs; "
+        f"{machine.name} has {held:,.4g} GiB of RAM"
+    )
 
 
 def changed(further: FurtherOptions) -> str:

@@ -11,7 +11,7 @@ from infra.errors import UsageError
 from infra.record import Record
 from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
-from serving.sizing.size_options import LONGEST, EngineOptions, PrecisionOptions, PriceOptions
+from serving.sizing.size_options import LONGEST, EngineOptions, FurtherOptions, PrecisionOptions, PriceOptions
 from serving.sizing.traffic_class import AskedClass, SomeLengths, TrafficClass, mean
 
 HOURS_PER_MONTH = 730
@@ -74,6 +74,14 @@ class Traffic(Record):
         brought = self.mean_input / self.mean_output
         answer = max(1, round(min(seen / (brought + 0.5), self.largest_request / (brought + 1))))
         return max(1, min(round(brought * answer), self.largest_request - answer)), answer
+
+    def with_longer_prompts(self, tokens: int) -> Self:
+        """The same with so many tokens more in each prompt."""
+        classes = tuple(
+            each.model_copy(update={"input_tokens": each.input_tokens.longer(tokens)})
+            for each in self.classes
+        )
+        return self.model_copy(update={"input_tokens": self.input_tokens.longer(tokens), "classes": classes})
 
     @property
     def lengths(self) -> str:
@@ -228,6 +236,20 @@ class PromiseOptions(Asked):
             spare_machines=self.spare,
             fill=self.fill,
         )
+
+
+class FurtherOfTraffic(FurtherOptions):
+    """The same of each request, and of each server; how GPUs reach each other is of one machine."""
+
+    not_asked: ClassVar[tuple[str, ...]] = ("gpu_link",)
+
+    def check(self, traffic: TrafficOptions) -> None:
+        """Raise UsageError where it is not clear how many requests bring images."""
+        if self.images_per_request and traffic.tokens_per_month:
+            raise UsageError(
+                "--tokens-per-month does not say whether those of images are among them.",
+                "Say how many requests there are: --requests-per-month 5M",
+            )
 
 
 class MachineOptions(PrecisionOptions, PriceOptions, EngineOptions):
