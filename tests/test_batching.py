@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from infra.catalog import machine
+from serving.model.throughput import encoder_s, scores_s
+from serving.model.throughput import step_s as step_s_of
 from serving.probe.lengths import Lengths
 from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
 from serving.sizing.capacity import AtWorst, Choice, Question, Tail
@@ -17,7 +19,7 @@ from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Predictor, room
 from serving.sizing.server_sizes import ServerSizes
-from serving.sizing.size_options import FurtherOptions
+from serving.sizing.size_options import FurtherOptions, Options
 from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, TrafficOptions
 
@@ -152,6 +154,21 @@ def test_its_mean_is_the_models(name: str, precision: str, tensor: int, further:
     found = served(arriving(rate, 1500, *lengths, seed=3), predictor.steps(), limits)[150:]
     mean = sum(each.tpot_s for each in found) / len(found)
     assert mean == pytest.approx(choice.tpot_s, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("further", "computed"),
+    [({}, 4800), ({"images_per_request": "2"}, 4800), ({"prefix_cache_hit_rate": 0.5}, 2400)],
+    ids=["words", "images", "hits"],
+)
+def test_a_step_with_a_whole_prompt_takes_what_that_takes(further: dict[str, object], computed: int) -> None:
+    """Its tokens that are computed, their scores over all that stands before them, and the vision tower."""
+    options = Options.model_validate({"input_tokens": 4800} | further)
+    case = Case(named("scout", "fp8"), machine("4xH100"), options)
+    found = Predictor(case, best_outcome(case))
+    engine, bent = found.engine, found.bent
+    kernels = step_s_of(engine, 0, 5300, computed) + scores_s(engine, 4800) + encoder_s(engine)
+    assert found.steps()(0, computed) == pytest.approx(bent.kernels * kernels + bent.overhead_s)
 
 
 def test_where_slow_requests_break_the_promise_it_takes_more_machines() -> None:
