@@ -35,6 +35,8 @@ def test_the_api_process_is_found_again() -> None:
     ]
     idle = {16: 0.007 + 0.00253 + 0.004, 116: 0.017 + 0.00253 + 0.004}
     assert api_of(windows, idle, STEPS) == pytest.approx(api)
+    early = {16: 0.007 + 0.00153, 116: 0.017 + 0.00153}
+    assert api_of(windows, early, STEPS) == pytest.approx(api._replace(request_s=0.001, beside_s=0.0))
     less = [Window(0.3 - 0.001 * requests, requests, steps, tokens) for requests, steps, tokens in asked]
     found = api_of(less, {16: 0.0}, STEPS)
     assert found.request_s == 0.0

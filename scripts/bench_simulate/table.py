@@ -54,7 +54,10 @@ def line(points: Mapping[int, float]) -> Callable[[int], float]:
 
 
 def api_of(windows: Sequence[Window], idle_ttft_s: Mapping[int, float], steps: Steps) -> Api:
-    """The API process: CPU by requests, steps and tokens (least squares, none below 0), and what is left of a TTFT."""
+    """The API process: CPU by requests, steps and tokens (least squares, none below 0), and what is left of a TTFT.
+
+    What a request takes of it beyond the TTFT of a lone one is done when its first token has left: nobody's wait.
+    """
     left = [0, 1, 2, 3]
     found = numpy.zeros(4)
     rows = numpy.array(
@@ -68,9 +71,9 @@ def api_of(windows: Sequence[Window], idle_ttft_s: Mapping[int, float], steps: S
             break
         left.pop(int(numpy.argmin(fitted)))
     request_s, step_s, token_s, _ = map(float, found)
-    own = request_s + step_s + token_s
-    beside = [ttft - steps.time()(0, tokens) - own for tokens, ttft in idle_ttft_s.items()]
-    return Api(request_s, step_s, token_s, max(0.0, float(numpy.median(beside))))
+    spent = [ttft - steps.time()(0, tokens) for tokens, ttft in idle_ttft_s.items()]
+    beside = float(numpy.median(spent)) - request_s - step_s - token_s
+    return Api(max(0.0, request_s + min(0.0, beside)), step_s, token_s, max(0.0, beside))
 
 
 def figures(answers: Sequence[Served], output_tokens: int, lasted_s: float) -> dict[str, float]:
