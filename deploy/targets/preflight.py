@@ -198,7 +198,7 @@ def _shape(count: int, gpu: GpuFacts, plan: Plan) -> str:
     try:
         return f"{count}x{_known(gpu).name}"
     except HostError:
-        return f"{count}x{plan.machine.gpu}" if plan.machine.gpu_count else "local"
+        return f"{count}x{plan.machine.gpu}" if plan.machine.gpu_count else plan.machine.name
 
 
 def _inventory(gpus: tuple[GpuFacts, ...]) -> str:
