@@ -79,7 +79,10 @@ def opened_fast(host: str, port: int, data: bytes) -> None:
 
 
 def joined(group: str) -> None:
-    """Have Linux tell the network of a group whose number says something."""
+    """Have Linux tell the network of a group whose number says something, and whose it is.
+
+    For it tells again, up to seconds later, that a group was left: of one that an ordinary user tried before, too.
+    """
     with socket.socket(socket.AF_INET6 if ":" in group else socket.AF_INET, socket.SOCK_DGRAM) as way:
         number = socket.if_nametoindex(outward())
         if ":" in group:
@@ -275,8 +278,8 @@ TRIES: dict[str, Callable[[], object]] = {
     "multicast DNS over IPv6": lambda: neighbours("ff02::fb", 5353, b"prompt by multicast DNS over IPv6"),
     "LLMNR": lambda: neighbours("224.0.0.252", 5355, b"prompt by LLMNR"),
     "SSDP": lambda: neighbours("239.255.255.250", 1900, b"prompt by SSDP"),
-    "a group": lambda: joined("239.112.114.111"),
-    "a group of IPv6": lambda: joined("ff02::7072:6f6d:7074"),
+    "a group": lambda: joined(f"239.112.{os.getuid() >> 8}.{os.getuid() & 255}"),
+    "a group of IPv6": lambda: joined(f"ff02::7072:6f6d:7074:{os.getuid():x}"),
     "a name server outside": lambda: name_asked(TO4),
     "EC2's metadata": lambda: tcp("169.254.169.254", 80),
     # over what runs on the host
