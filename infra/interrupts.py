@@ -1,18 +1,18 @@
-"""Ctrl-C, SIGTERM and a closed terminal: one KeyboardInterrupt, remembered.
+"""Ctrl-C, SIGTERM and a closed terminal: one KeyboardInterrupt, which comes again where Python drops it.
 
-Python drops an exception that a signal raises inside a destructor or a weak reference's callback, and the program goes
-on as if nobody had asked. So what was asked is kept, and looked at before anything long begins.
+Python tells of an exception that a signal raises inside a destructor or a weak reference's callback, as an import has
+them, and goes on as if nobody had asked. So the signal is raised again, a moment later, and nothing is told.
 """
 
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Handlers = dict[signal.Signals, Any]
 """As signal.signal returns them."""
-
-_asked = False
+MOMENT_S = 0.01
 
 
 def heed() -> None:
@@ -21,12 +21,18 @@ def heed() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     handle(_interrupt)
+    signal.signal(
+        signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT)
+    )  # to whoever handles it by then
+    told = sys.unraisablehook
 
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if what.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, MOMENT_S)
+        else:
+            told(what)
 
-def look() -> None:
-    """Raises KeyboardInterrupt where one was asked for and lost."""
-    if _asked:
-        raise KeyboardInterrupt
+    sys.unraisablehook = dropped
 
 
 def handle(handler: Callable[..., object]) -> Handlers:
@@ -47,6 +53,4 @@ def ignore() -> None:
 
 
 def _interrupt(*_: object) -> None:
-    global _asked
-    _asked = True
     raise KeyboardInterrupt

@@ -25,7 +25,6 @@ from deploy.demo.steps import (
     toy_compare_steps,
 )
 from deploy.targets import deployment as deployments
-from infra import interrupts
 from infra.errors import CorralError, Interrupted, ServerError
 from infra.record import Record
 from infra.say import progress
@@ -150,7 +149,6 @@ def play(corral: Corral, steps: tuple[Step, ...], done: list[Done]) -> None:
         command = shlex.join(("corral", *step.words))
         progress(f"\n== {step.title}\n$ {command}")
         begun = time.monotonic()
-        interrupts.look()
         with redirect_stdout(sys.stderr):
             code = corral(step.words)
         done.append(Done(command=command, exit_code=code, duration_s=round(time.monotonic() - begun, 1)))

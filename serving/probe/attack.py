@@ -64,7 +64,6 @@ class Attack:
     def run(self) -> ClientSide:
         """Load until all is sent and answered. Ctrl-C ends it early with `interrupted` set."""
         raise_file_limit(self._connections)
-        interrupts.look()
         previous = self._catch_interrupts()
         try:
             self._pool.open(self._connections, lambda: self.interrupted)
