@@ -43,6 +43,7 @@ ENGINE_CORE, OTHER_CORE = 0, 1
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 NAME = "bench-simulate"
 RUNNING = (1, 2, 4, 8, 16, 32)
+LENGTH = 256  # most of the loads' prompts, which a decode step reads
 PREFILLED = (16, 64, 128, 256, 512, 1024, 2048)
 # Share of what 256 in and 64 out may come to at most; lengths; whether it is below the knee.
 LOADS = (
@@ -106,7 +107,7 @@ class Running:
         decode, prefill, idle, windows = {}, {}, {}, []
         self.watched(8, 4, 64, 8)  # what a first request costs is no step's
         for running in RUNNING:
-            window, results, _ = self.watched(running, running, 16, 20 * repeats)
+            window, results, _ = self.watched(running, running, LENGTH, 20 * repeats)
             decode[running] = plain_step_s([gap / 1e6 for each in results for gap in each.gaps_us[1:]])
             windows.append(window)
         for wanted in PREFILLED:
