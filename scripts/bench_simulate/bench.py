@@ -43,7 +43,7 @@ ENGINE_CORE, OTHER_CORE = 0, 1
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 NAME = "bench-simulate"
 RUNNING = (1, 2, 4, 8, 16, 32)
-LENGTH = 256  # most of the loads' prompts, which a decode step reads
+CONTEXT = 256 + 64 // 2  # tokens that a decode step of most loads reads of a sequence, on average
 PREFILLED = (16, 64, 128, 256, 512, 1024, 2048)
 # Share of what 256 in and 64 out may come to at most; lengths; whether it is below the knee.
 LOADS = (
@@ -55,6 +55,8 @@ LOADS = (
     (0.70, "256", "64", False),
     (0.86, "256", "64", False),
 )
+PAUSES = ("--request-rate", "1", "--burstiness", "inf")
+"""A lone request a second: a server that has nothing to do in between is slower than one asked without a pause."""
 PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
 MOST_OFF = 0.15
 LEAST_BAND = 1.05
@@ -105,13 +107,14 @@ class Running:
     def fitted(self, repeats: int) -> tuple[Steps, list[Window], dict[int, float]]:
         """Steps, what the API process did, and TTFT of lone prompts by their tokens."""
         decode, prefill, idle, windows = {}, {}, {}, []
-        self.watched(8, 4, 64, 8)  # what a first request costs is no step's
+        self.watched(closed(8), 8, 4, 64, 8)  # what a first request costs is no step's
+        steps = 20 * repeats
         for running in RUNNING:
-            window, results, _ = self.watched(running, running, LENGTH, 20 * repeats)
+            window, results, _ = self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
             decode[running] = plain_step_s([gap / 1e6 for each in results for gap in each.gaps_us[1:]])
             windows.append(window)
         for wanted in PREFILLED:
-            window, results, prefill_s = self.watched(1, repeats, wanted, 1)
+            window, results, prefill_s = self.watched(PAUSES, 1, repeats // 2, wanted, 1)
             tokens = round(sum(each.input_tokens or wanted for each in results) / len(results))
             prefill[tokens] = prefill_s
             idle[tokens] = median([each.gaps_us[0] / 1e6 for each in results])
@@ -142,12 +145,12 @@ class Running:
         return requests, figures(answers, sum(request.output_tokens for request in requests), lasted_s)
 
     def watched(
-        self, running: int, requests: int, input_tokens: int, output_tokens: int
+        self, load: tuple[str, ...], running: int, requests: int, input_tokens: int, output_tokens: int
     ) -> tuple[Window, list[Result], float]:
-        """A closed loop: what the API process did for it, and the mean of request_prefill_time.
+        """A load that runs so many at once: what the API process did for it, and the mean of request_prefill_time.
 
         The prompts are written here: to make exact ones the probe would ask the API process's tokenizer. Before the
-        loop it tries one request.
+        load it tries one request.
         """
         self.runs += 1
         prompts, words = (
@@ -161,9 +164,7 @@ class Running:
         )
         prompts.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
         cpu, before = cpu_s(self.api_process), self.metrics()
-        results = self.asked(
-            "--concurrency", str(running), "--requests", str(requests), "--prompts", str(prompts)
-        )
+        results = self.asked(*load, "--requests", str(requests), "--prompts", str(prompts))
         spent, after = cpu_s(self.api_process) - cpu, self.metrics()
         total, count = (after[name] - before.get(name, 0.0) for name in PREFILL_TIME)
         tokens = sum(each.output_tokens or 0 for each in results)
@@ -188,6 +189,11 @@ class Running:
             text = answer.read().decode()
         rows = re.findall(r"^(vllm:\w+_(?:sum|count))(?:\{[^}]*\})? (\S+)$", text, re.M)
         return {name: float(value) for name, value in rows}
+
+
+def closed(running: int) -> tuple[str, ...]:
+    """A load that has so many requests running at any time."""
+    return ("--concurrency", str(running))
 
 
 @contextmanager
