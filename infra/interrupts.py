@@ -24,15 +24,7 @@ def heed() -> None:
     signal.signal(
         signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT)
     )  # to whoever handles it by then
-    told = sys.unraisablehook
-
-    def dropped(what: "sys.UnraisableHookArgs") -> None:
-        if what.exc_type is KeyboardInterrupt:
-            signal.setitimer(signal.ITIMER_REAL, MOMENT_S)
-        else:
-            told(what)
-
-    sys.unraisablehook = dropped
+    sys.unraisablehook = _dropped
 
 
 def handle(handler: Callable[..., object]) -> Handlers:
@@ -54,3 +46,10 @@ def ignore() -> None:
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def _dropped(what: "sys.UnraisableHookArgs") -> None:
+    if what.exc_type is KeyboardInterrupt:
+        signal.setitimer(signal.ITIMER_REAL, MOMENT_S)
+    else:
+        sys.__unraisablehook__(what)

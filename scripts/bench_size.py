@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 RUNS = 5
 DOES_NOT_FIT = 3
-CORRAL = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size"]
+CORRAL = [sys.executable, "-c", "from deploy.cli.start import main; main()", "size"]
 CAPACITY = shlex.split("capacity scout --requests-per-s 2 --ttft 2 --tpot 0.05 --spare 1")
 CATALOGUE = (
     "from serving.sizing.size_options import Options; from serving.sizing.size import ranking; "

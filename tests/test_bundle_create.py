@@ -133,7 +133,7 @@ def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> No
     weights = tmp_path / "model" / "model-00002-of-00002.safetensors"
     content = weights.read_bytes()
     code = (
-        "import sys, time; from deploy.bundle import media; from deploy.cli.main import main\n"
+        "import sys, time; from deploy.bundle import media; from deploy.cli.start import main\n"
         "one = media.store_one\n"
         "def slow(stream, folder, name, *rest):\n"
         f"    if '{weights.name}' in name: print('there', flush=True); time.sleep(600)\n"

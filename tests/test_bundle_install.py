@@ -186,7 +186,7 @@ def without_network(need: Callable[[str, str], NoReturn]) -> list[str]:
 
 
 def test_with_no_network_at_all_it_is_installed_and_serves(good: Path, without_network: list[str]) -> None:
-    corral = f"{sys.executable} -c 'from deploy.cli.main import main; main()'"
+    corral = f"{sys.executable} -c 'from deploy.cli.start import main; main()'"
     script = (
         f"{corral} bundle install {good} && {corral} serve {home()}/bundles/model-bf16/plan.json --json; "
         f"echo $? >&2; {corral} stop model-bf16 >&2"

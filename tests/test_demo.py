@@ -24,7 +24,7 @@ from serving.sizing.plan import Plan
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 
-MAIN = "from deploy.cli.main import main; main()"
+MAIN = "from deploy.cli.start import main; main()"
 
 
 def test_the_demo_is_the_commands_a_user_would_type(tmp_path: Path) -> None:

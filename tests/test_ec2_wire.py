@@ -63,7 +63,7 @@ def plan(tmp_path: Path) -> str:
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
-PROGRAM = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
+PROGRAM = [sys.executable, "-c", "from deploy.cli.start import main; main()"]
 
 
 def corral(*arguments: str) -> CompletedProcess[str]:

@@ -27,7 +27,7 @@ from infra.aws.api import Aws
 from infra.errors import HostError
 from serving.sizing.plan import Plan
 
-CORRAL = f"{sys.executable} -c 'from deploy.cli.main import main; main()'"
+CORRAL = f"{sys.executable} -c 'from deploy.cli.start import main; main()'"
 SCRIPT = """
 mount -t tmpfs -o size=9g,mode=700 none "$CORRAL_HOME" || exit 99
 corral() { echo "== $*"; %(corral)s "$@" 2>&1; echo "rc $?"; }

@@ -49,7 +49,7 @@ def size(
     endpoint: str, home: Path, *arguments: str, timeout_s: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run the program by itself: the Hub's library reads its settings once, when it is imported."""
-    code = f"from serving.model import hub; hub.TIMEOUT_S = {timeout_s}; from deploy.cli.main import main; main()"
+    code = f"from serving.model import hub; hub.TIMEOUT_S = {timeout_s}; from deploy.cli.start import main; main()"
     kept = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
     return subprocess.run(
         [sys.executable, "-c", code, "size", REPO, "--on", "1xH100", *arguments],

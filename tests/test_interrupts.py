@@ -1,5 +1,6 @@
 """A Ctrl-C that Python drops comes again."""
 
+import json
 import subprocess
 import sys
 
@@ -62,3 +63,25 @@ def test_what_else_python_drops_is_told_as_ever() -> None:
     done = ran(TOLD)
     assert (done.returncode, done.stdout) == (0, "")
     assert "ValueError: told as ever" in done.stderr
+
+
+EARLY = """
+import os, signal, sys
+from deploy.cli.start import main
+
+class Slow:
+    def find_spec(self, name, path, target=None):
+        if name == {reads!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Slow())
+sys.argv[1:] = ["version", "--json"]
+main()
+"""
+
+
+@pytest.mark.parametrize("reads", ["deploy.cli.main", "typer"])
+def test_an_interrupt_while_corral_is_read_is_one_sentence(reads: str) -> None:
+    done = ran(EARLY.format(reads=reads))
+    assert (done.returncode, done.stderr) == (130, "error: Interrupted.\n")
+    assert json.loads(done.stdout)["error"]["exit_code"] == 130

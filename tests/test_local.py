@@ -51,7 +51,7 @@ def start() -> Iterator[Start]:
     begun: list[subprocess.Popen[str]] = []
 
     def start(*words: str, says: str) -> subprocess.Popen[str]:
-        program = [sys.executable, "-c", "from deploy.cli.main import main; main()", *words]
+        program = [sys.executable, "-c", "from deploy.cli.start import main; main()", *words]
         corral = subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
         begun.append(corral)
         assert corral.stderr

@@ -47,7 +47,7 @@ def test_an_error_has_its_exit_code_where_nobody_can_be_told(
 
 def test_every_file_of_a_verb_is_a_verb() -> None:
     files = {path.stem.replace("_", "-") for path in (ROOT / "deploy" / "cli").glob("*.py")}
-    assert files - {"--init--", "ec2-flags", "flags", "main", "printed", "run", "verbs"} - set(VERBS) == set()
+    assert files - {"--init--", "flags", "main", "printed", "run", "start", "verbs"} - set(VERBS) == set()
 
 
 def test_help_imports_no_slow_module() -> None:
@@ -85,7 +85,7 @@ def test_the_readme_lists_the_same_exit_codes() -> None:
     ],
 )
 def test_a_stdout_that_takes_nothing_is_no_traceback(stdout: str, code: int, says: str) -> None:
-    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' size scout --json {stdout}"
+    program = f"{sys.executable} -c 'from deploy.cli.start import main; main()' size scout --json {stdout}"
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, "Traceback" in done.stderr, "Exception ignored" in done.stderr) == (
         code,
@@ -98,7 +98,7 @@ def test_a_stdout_that_takes_nothing_is_no_traceback(stdout: str, code: int, say
 
 @pytest.mark.parametrize("stdout", [">&-", "> /dev/full"])
 def test_an_error_is_told_where_stdout_takes_nothing(stdout: str) -> None:
-    program = f"{sys.executable} -c 'from deploy.cli.main import main; main()' nope --json {stdout}"
+    program = f"{sys.executable} -c 'from deploy.cli.start import main; main()' nope --json {stdout}"
     done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         2,
@@ -109,7 +109,7 @@ def test_an_error_is_told_where_stdout_takes_nothing(stdout: str) -> None:
 def test_a_reader_that_went_away_is_no_failure() -> None:
     ours, theirs = os.pipe()
     os.close(ours)
-    program = [sys.executable, "-c", "from deploy.cli.main import main; main()", "size", "scout", "--json"]
+    program = [sys.executable, "-c", "from deploy.cli.start import main; main()", "size", "scout", "--json"]
     done = subprocess.run(program, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
     os.close(theirs)
     assert (done.returncode, done.stderr) == (0, "")

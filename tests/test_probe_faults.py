@@ -237,7 +237,7 @@ def start() -> Iterator[Start]:
     begun: list[subprocess.Popen[str]] = []
 
     def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-        program = [sys.executable, "-c", "from deploy.cli.main import main; main()", "probe", *words]
+        program = [sys.executable, "-c", "from deploy.cli.start import main; main()", "probe", *words]
         pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         begun.append(subprocess.Popen(program, start_new_session=True, **pipes, **options))
         return begun[-1]

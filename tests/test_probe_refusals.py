@@ -174,7 +174,7 @@ def test_a_value_that_is_no_number_is_said_in_our_words(
 
 def test_a_process_that_may_open_too_few_files(fake_llm: Fake, tmp_path: Path) -> None:
     code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
-    code += "from deploy.cli.main import main; main()"
+    code += "from deploy.cli.start import main; main()"
     load = ("--concurrency", "200", "--requests", "200", "--output", str(tmp_path / "out"))
     program = [sys.executable, "-c", code, "probe", fake_llm(), *load]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
@@ -190,7 +190,7 @@ def test_a_process_that_may_open_too_few_files(fake_llm: Fake, tmp_path: Path) -
 
 def test_nobody_needs_to_read_the_progress(fake_llm: Fake, tmp_path: Path) -> None:
     """With a closed stderr it must not land in the report; with a full one the exit code is the same."""
-    code = f"{VALID_ON_ANY_MACHINE}; from deploy.cli.main import main; main()"
+    code = f"{VALID_ON_ANY_MACHINE}; from deploy.cli.start import main; main()"
     program = shlex.join([sys.executable, "-c", code, "probe"])
     load = f"--requests 4 --output {tmp_path / 'out'} --json"
     command = f"{program} {fake_llm()} {load} 2>&- || exit; {program} http://127.0.0.1:9 2> /dev/full"

@@ -25,7 +25,7 @@ from serving.vllm.endpoint import Endpoint
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
-MAIN = "from deploy.cli.main import main; main()"
+MAIN = "from deploy.cli.start import main; main()"
 
 
 class Corral:

@@ -1,7 +1,6 @@
 """The program: one typer application and its verbs."""
 
 import os
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated
@@ -10,7 +9,7 @@ import typer
 
 from deploy.cli import run as running
 from deploy.cli.verbs import Verbs
-from infra import command_line, interrupts
+from infra import command_line
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -61,15 +60,6 @@ def corral(
         from infra.aws.profile import use
 
         use(profile)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit with its documented code. SIGTERM and a closed terminal count as Ctrl-C."""
-    interrupts.heed()
-    os.umask(os.umask(0o022) | 0o022)  # nobody else writes what corral and its children make
-    code = run(sys.argv[1:] if arguments is None else list(arguments))
-    interrupts.ignore()
-    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -214,7 +214,7 @@ def corral(core: int, *words: str) -> str:
     program = [
         sys.executable,
         "-c",
-        "import sys; from deploy.cli.main import main; main(sys.argv[1:])",
+        "from deploy.cli.start import main; main()",
         *words,
     ]
     done = subprocess.run(["taskset", "-c", str(core), *program], capture_output=True, text=True, check=False)
