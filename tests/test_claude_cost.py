@@ -75,12 +75,13 @@ def test_a_cached_prefix_pays_after_one_read_or_two(name: str) -> None:
     [
         (
             "claude-3-5-sonnet",
-            "RETIRED: Claude 3.5 Sonnet was retired on 2025-10-28; requests to it fail. "
+            "RETIRED: Claude 3.5 Sonnet was retired on 2025-10-28; requests for it to the Claude API fail. "
             "Its successor is claude-sonnet-5-5.",
         ),
         (
             "claude-3-opus",
-            "RETIRED: Claude 3 Opus was retired; requests to it fail. Its successor is claude-opus-5-5.",
+            "RETIRED: Claude 3 Opus was retired on 2026-01-05; requests for it to the Claude API fail. "
+            "Its successor is claude-opus-5-5.",
         ),
         ("claude-sonnet-4-5", "Claude Sonnet 4.5 retires on 2026-11-30."),
         ("claude-mythos-5-2", "Claude Mythos 5.2 is only for admitted customers."),

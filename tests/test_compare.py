@@ -176,9 +176,31 @@ def test_near_the_step_the_average_prompt_is_said_to_hide_dearer_ones() -> None:
 
 
 def test_a_batch_and_a_cache_make_claude_cheaper() -> None:
-    found = compared(batch=True, cache_read_fraction=Decimal("0.5"))
-    # per request: (375 x 2 + 375 x 0.10 + 250 x 10) / 2
-    assert found.claude[0].usd_per_request == Decimal("0.00164375")
+    found = compared(batch=True, cache_read_fraction=Decimal("0.8"))
+    # per request: (150 x 2 + 600 x 0.10 + 250 x 10) / 2
+    assert found.claude[0].usd_per_request == Decimal("0.00143")
+
+
+def test_what_is_too_short_for_claudes_cache_is_priced_in_full() -> None:
+    """Half of 750 tokens is less than the 512 that Sonnet 5.5 keeps."""
+    found = compared(batch=True, cache_read_fraction=Decimal("0.5"), claude_models=(SONNET,))
+    # per request: (750 x 2 + 250 x 10) / 2
+    assert found.claude[0].usd_per_request == Decimal("0.002")
+    assert [text for text in found.warnings if "caches" in text] == [
+        "Claude Sonnet 5.5 caches prompts from 512 tokens on; 375 are not cached."
+    ]
+
+
+def test_claude_in_the_eu_and_on_another_day() -> None:
+    """A tenth dearer on Bedrock there; a cache read cost twice as much until 2026-10-07."""
+    cached = Decimal("0.8")
+    eu = compared(claude_models=(SONNET, f"eu.anthropic.{SONNET}"), cache_read_fraction=cached)
+    assert [(each.model, each.name, each.usd_per_request) for each in eu.claude] == [
+        (SONNET, "Claude Sonnet 5.5", Decimal("0.00286")),
+        (f"bedrock/eu/{SONNET}", "Claude Sonnet 5.5 (Amazon Bedrock, eu)", Decimal("0.003146")),
+    ]
+    then = compared(claude_models=(SONNET,), cache_read_fraction=cached, at=date(2026, 10, 6))
+    assert then.claude[0].usd_per_request == Decimal("0.00292")
 
 
 def test_the_reference_is_the_cheapest_that_can_be_bought() -> None:
@@ -186,7 +208,8 @@ def test_the_reference_is_the_cheapest_that_can_be_bought() -> None:
     assert found.break_even.against == "Claude Sonnet 5.5"
     assert side(found, "claude-3-haiku").status == "retired"
     assert [text for text in found.warnings if "RETIRED" in text] == [
-        "RETIRED: Claude 3 Haiku was retired on 2026-04-20; requests to it fail. Its successor is claude-haiku-5-5."
+        "RETIRED: Claude 3 Haiku was retired on 2026-04-20; requests for it to the Claude API fail. Its successor is "
+        "claude-haiku-5-5."
     ]
 
 

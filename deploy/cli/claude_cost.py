@@ -1,4 +1,4 @@
-"""`corral claude-cost`: what requests cost on the Claude API."""
+"""`corral claude-cost`: what requests cost on the Claude API, or where else Claude is sold."""
 
 from deploy.cli.flags import Json
 from deploy.costs.claude_cost_options import RequestOptions, Way
@@ -9,11 +9,15 @@ def claude_cost(
     way: Way,
     as_json: Json = False,
 ) -> None:
-    """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch."""
+    """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch.
+
+    Amazon Bedrock, Google Vertex AI and Microsoft Foundry sell it too: name the model as they do, or the platform.
+    """
     from deploy.costs.claude_cost import claude_cost, cost_text
-    from deploy.costs.claude_prices import claude
+    from deploy.costs.claude_platforms import sold
     from infra.day import today
     from infra.say import emit
 
-    cost = claude_cost(claude(asked.model), asked.request, asked.requests, way, today())
+    on = way.at or today()
+    cost = claude_cost(sold(asked.model, way, on), asked.request, asked.requests, way, on)
     emit(cost, cost_text(cost), as_json)

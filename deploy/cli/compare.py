@@ -9,7 +9,11 @@ def compare(
     question: Question,
     as_json: Json = False,
 ) -> None:
-    """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never."""
+    """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never.
+
+    --claims shows what is often repeated about these costs and does not hold; it needs no plan.
+    """
+    from deploy.costs.claims import claims, claims_text
     from deploy.costs.compare import compare
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
@@ -19,6 +23,9 @@ def compare(
     from serving.probe.report import ProbeReport
     from serving.sizing.plan import Plan
 
+    if files.plan is None:
+        emit(claims(), claims_text(claims()), as_json)
+        return
     planned = Plan.read(files.plan)
     probed = ProbeReport.read(files.probe) if files.probe else None
     comparison = compare(planned, probed, question, today())

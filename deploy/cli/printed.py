@@ -37,6 +37,7 @@ def printed() -> dict[str, Any]:
     from deploy.bundle.create import Made
     from deploy.bundle.install import Installed
     from deploy.bundle.verify import Verdict
+    from deploy.costs.claims import Claims
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
     from deploy.demo.play import Demo
@@ -72,7 +73,7 @@ def printed() -> dict[str, Any]:
         "capacity-block buy": Bought,
         "capacity-block list": list[Offering],
         "claude-cost": ClaudeCost,
-        "compare": Comparison,
+        "compare": Comparison | Claims,
         "connect": Endpoint,
         "demo": Demo,
         "down": Teardown,

@@ -5,8 +5,9 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.claude_cost_options import Way
+from deploy.costs.claude_platforms import platforms
 from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
-from deploy.costs.claude_request import Request, warnings
+from deploy.costs.claude_request import Request, billed, warnings
 from infra.errors import UsageError
 from infra.money import MTOK, Number, Usd, dollars, rounded
 from infra.record import Record
@@ -57,11 +58,11 @@ def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, o
 
     Raises UsageError for a way the model has no published price for.
     """
-    refuse_unpriced(model, way, on)
+    refuse_unpriced(model, request, way, on)
     factor, rates = multiplier(way), model.rates(request.input_tokens)
-    parts = {name: usd * factor for name, usd in parts_usd(request, rates).items()}
+    parts = {name: usd * factor for name, usd in parts_usd(billed(model, request), rates).items()}
     each = sum(parts.values(), Decimal(0))
-    listed = price_list()
+    listed = platforms()[model.platform]
     return ClaudeCost(
         usd=rounded(each * requests),
         model=model.id,
@@ -77,7 +78,7 @@ def claude_cost(model: ClaudeModel, request: Request, requests: int, way: Way, o
             rates_usd_per_mtok={name: getattr(rates, name) for name in Rates.model_fields},
         ),
         cache_pays_after_reads=cache_pays(rates),
-        warnings=warnings(model, request, on),
+        warnings=warnings(model, request, on, way.at is not None),
         prices_checked_on=listed.checked_on,
         prices_source=listed.source,
     )
@@ -94,8 +95,9 @@ def cache_pays(rates: Rates) -> CachePays:
 
 def request_usd(model: ClaudeModel, request: Request, way: Way, on: date) -> Decimal:
     """What one request costs, exactly. Raises UsageError for a way without a published price."""
-    refuse_unpriced(model, way, on)
-    return sum(parts_usd(request, model.rates(request.input_tokens)).values(), Decimal(0)) * multiplier(way)
+    refuse_unpriced(model, request, way, on)
+    parts = parts_usd(billed(model, request), model.rates(request.input_tokens))
+    return sum(parts.values(), Decimal(0)) * multiplier(way)
 
 
 def parts_usd(request: Request, rates: Rates) -> dict[str, Decimal]:
@@ -124,14 +126,16 @@ def multiplier(way: Way) -> Decimal:
     return product
 
 
-def refuse_unpriced(model: ClaudeModel, way: Way, on: date) -> None:
+def refuse_unpriced(model: ClaudeModel, request: Request, way: Way, on: date) -> None:
     """Refuse a way of sending for which no price is published: never fall back to the standard price unasked."""
     fast_over = model.fast_ends_on is not None and model.fast_ends_on <= on
+    hour = request.cache_write_1h_fraction > 0
     refusals = (
         (way.batch and not model.batch, "no batch price", "--batch"),
         (way.us_only and not model.us_only, "no US-only inference", "--us-only"),
         (way.fast and not model.fast, "no fast mode", "--fast"),
         (way.fast and fast_over, f"no fast mode since {model.fast_ends_on}", "--fast"),
+        (hour and not model.cache_1h, "no price of an hour's cache", "--cache-write-1h-fraction"),
     )
     for refused, what, flag in refusals:
         if refused:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from deploy.costs.claude_request import Request
+from deploy.costs.claude_sold import Sold
 from infra.asked import Asked, Flag
 from infra.errors import UsageError
 
@@ -16,7 +17,7 @@ Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS, examples=[1000])]
 Share = Annotated[Decimal, Flag(kind=float), Field(ge=0, le=1, examples=[0.5])]
 
 
-class SlowerOrHere(Asked):
+class SlowerOrHere(Sold):
     """The ways to send requests that change what they cost."""
 
     heading: ClassVar[str] = "The way to Claude"
@@ -40,7 +41,7 @@ class RequestOptions(Asked):
     heading: ClassVar[str] = "The requests"
 
     model: Annotated[str, Field(examples=["claude-sonnet-5-5"])]
-    """claude-sonnet-5-5, haiku-5.5, ..."""
+    """claude-sonnet-5-5, haiku-5.5, eu.anthropic.claude-sonnet-5-5, claude-haiku-4-5@20251001, ..."""
     input_tokens: Tokens
     """Of one request: the whole prompt, cached part included."""
     output_tokens: Tokens

@@ -5,7 +5,7 @@ from datetime import date
 from decimal import Decimal
 from difflib import get_close_matches
 from functools import cache
-from typing import Literal
+from typing import Literal, Self
 
 from infra.data import shipped_table
 from infra.errors import UsageError
@@ -32,15 +32,26 @@ class LongRates(Rates):
     above_prompt_tokens: int
 
 
+class EarlierPrice(Record):
+    """What a model cost until it was changed."""
+
+    until: date
+    """The first day on which it no longer held."""
+    price: Rates
+    long: LongRates | None = None
+    context_tokens: int | None = None
+    """What it accepted then, where that was changed too."""
+
+
 class ClaudeModel(Record):
-    """One model of the Claude API, as the price list and the deprecations page have it."""
+    """One model of Claude, as the price list and the deprecations page have it, or as a platform sells it."""
 
     id: str
     name: str
+    platform: str = "api"
+    region: str = "global"
     aliases: tuple[str, ...] = ()
     limited: bool = False
-    retired: bool = False
-    """Retired on a day nobody verified; otherwise `retires_on` decides."""
     retires_on: date | None = None
     successor: str | None = None
     context_tokens: int
@@ -49,13 +60,29 @@ class ClaudeModel(Record):
     us_only: bool = False
     fast: bool = False
     fast_ends_on: date | None = None
+    regional: bool = True
+    """Whether platforms ask more for it in a region than anywhere: from the 4.5 generation on."""
+    cache_1h: bool = True
+    """Whether a cache of an hour has a published price."""
     min_cache_tokens: int | None = None
+    """A shorter prefix is not cached, and no error says so."""
+    min_cache_verified: bool = True
+    since: date | None = None
+    """The first day on which the price, or the first of the earlier ones, is known to have held; None: always."""
     price: Rates
     long: LongRates | None = None
+    earlier: tuple[EarlierPrice, ...] = ()
+    """The oldest first."""
+    price_ends_on: date | None = None
+    """The first day on which an introductory price no longer holds. What follows is not known until it holds."""
+    extended_on: date | None = None
+    """Since when a platform sells it to those alone who had it, at a price that may be higher."""
+    note: str = ""
+    """What a reader must know beside the price."""
 
     def status(self, on: date) -> Status:
         """What the model is on that day. Requests to a retired one fail."""
-        if self.retired or (self.retires_on is not None and self.retires_on <= on):
+        if self.retires_on is not None and self.retires_on <= on:
             return "retired"
         return "limited" if self.limited else "live"
 
@@ -64,6 +91,24 @@ class ClaudeModel(Record):
         if self.long is not None and prompt_tokens > self.long.above_prompt_tokens:
             return self.long
         return self.price
+
+    def as_of(self, day: date) -> Self:
+        """The model at the prices of that day. Raises UsageError where none is known."""
+        if self.since is not None and day < self.since:
+            raise UsageError(
+                f"No price of {self.name} is known before {self.since}.", f"For example: --at {self.since}"
+            )
+        if self.price_ends_on is not None and self.price_ends_on <= day:
+            raise UsageError(
+                f"The introductory price of {self.name} ends on {self.price_ends_on}, and corral has none after it.",
+                f"See {price_list().published_at}",
+            )
+        for then in self.earlier:
+            if day < then.until:
+                context = then.context_tokens or self.context_tokens
+                changed = {"price": then.price, "long": then.long, "context_tokens": context}
+                return self.model_copy(update=changed)
+        return self
 
 
 class Rules(Record):
@@ -85,11 +130,14 @@ class PriceList(Record):
     models: dict[str, ClaudeModel]
 
 
-def claude(name: str) -> ClaudeModel:
-    """The model of that name: an id, an alias, or a name as people write it. Raises UsageError with near names."""
+def claude(name: str, typed: str = "") -> ClaudeModel:
+    """The model of that name: an id, an alias, or a name as people write it. Raises UsageError with near names.
+
+    `typed` is the whole of what the name was taken from, for that refusal.
+    """
     model_id = names().get(plain(name))
     if model_id is None:
-        raise UsageError(f"corral has no price for a Claude model called {name!r}.", near(name))
+        raise UsageError(f"corral has no price for a Claude model called {typed or name!r}.", near(name))
     return price_list().models[model_id]
 
 

@@ -3,11 +3,14 @@
 from datetime import date
 from decimal import Decimal
 
+from deploy.costs.claude_platforms import platforms, sold_elsewhere
 from deploy.costs.claude_prices import OLD_AFTER_DAYS, ClaudeModel, price_list
 from infra.money import count
 from infra.record import Record
 
 RETIRING_SOON_DAYS = 60
+MOST_MIN_CACHE_TOKENS = 4096
+"""No model asks for a longer prefix."""
 
 
 class Request(Record):
@@ -25,22 +28,70 @@ class Request(Record):
         cached = self.cache_read_fraction + self.cache_write_5m_fraction + self.cache_write_1h_fraction
         return 1 - cached
 
+    @property
+    def cached_tokens(self) -> Decimal:
+        """The prefix that is read from the cache or written to it."""
+        return self.input_tokens * (1 - self.fresh_fraction)
 
-def warnings(model: ClaudeModel, request: Request, on: date) -> tuple[str, ...]:
-    """What a reader must know before using the figure."""
-    every = (retirement(model, on), over_context(model, request), cache_too_small(model, request), age(on))
+
+def billed(model: ClaudeModel, request: Request) -> Request:
+    """The request as it is billed: without the cache where its cached prefix is too short to be kept."""
+    if not too_short(model, request):
+        return request
+    return Request(input_tokens=request.input_tokens, output_tokens=request.output_tokens)
+
+
+def too_short(model: ClaudeModel, request: Request) -> bool:
+    """Whether the cached prefix is shorter than the model keeps."""
+    least = model.min_cache_tokens
+    return least is not None and 0 < request.cached_tokens < least
+
+
+def warnings(model: ClaudeModel, request: Request, on: date, asked_for: bool = False) -> tuple[str, ...]:
+    """What a reader must know before using the figure; `asked_for`: the day is not today but was named."""
+    every = (
+        retirement(model, on),
+        over_context(model, request),
+        cache_too_small(model, request),
+        foretold(model, on) if asked_for else age(on),
+    )
     return tuple(text for text in every if text)
 
 
 def retirement(model: ClaudeModel, on: date) -> str:
+    """What becomes of the model, and what the platform says of it."""
+    return " ".join(filter(None, (gone(model, on), extended(model, on), model.note)))
+
+
+def gone(model: ClaudeModel, on: date) -> str:
     """That the model is gone, or will be soon."""
     if model.status(on) == "retired":
         when = f" on {model.retires_on}" if model.retires_on else ""
+        seller = platforms()[model.platform].name
         successor = f" Its successor is {model.successor}." if model.successor else ""
-        return f"RETIRED: {model.name} was retired{when}; requests to it fail.{successor}"
+        text = f"RETIRED: {model.name} was retired{when}; requests for it to {seller} fail."
+        return text + still_sold(model, on) + successor
     if model.retires_on is not None and (model.retires_on - on).days <= RETIRING_SOON_DAYS:
         return f"{model.name} retires on {model.retires_on}."
     return f"{model.name} is only for admitted customers." if model.limited else ""
+
+
+def still_sold(model: ClaudeModel, on: date) -> str:
+    """Which platforms are known to sell a model that the API has retired."""
+    if model.platform != "api":
+        return ""
+    places = [name + (f" until {end}" if end else "") for name, end in sold_elsewhere(model, on)]
+    return f" Still sold: {', '.join(places)}." if places else ""
+
+
+def extended(model: ClaudeModel, on: date) -> str:
+    """That the platform sells it to those alone who had it."""
+    if model.extended_on is None or on < model.extended_on or model.status(on) == "retired":
+        return ""
+    return (
+        f"{model.name} is on extended access since {model.extended_on}: for those who used it before, at a price "
+        "that may be higher than this one."
+    )
 
 
 def over_context(model: ClaudeModel, request: Request) -> str:
@@ -55,12 +106,19 @@ def over_context(model: ClaudeModel, request: Request) -> str:
 
 
 def cache_too_small(model: ClaudeModel, request: Request) -> str:
-    """That a cache this small is not kept."""
-    cached = request.input_tokens * (1 - request.fresh_fraction)
-    least = model.min_cache_tokens
-    if least is None or cached == 0 or cached >= least:
-        return ""
-    return f"{model.name} caches prompts from {least} tokens on; {count(cached)} are not cached."
+    """That a cache this small is not kept, or that nobody verified whether it is."""
+    least, cached = model.min_cache_tokens, request.cached_tokens
+    if least is not None and too_short(model, request):
+        return f"{model.name} caches prompts from {least:,} tokens on; {count(cached)} are not cached."
+    if not model.min_cache_verified and 0 < cached < MOST_MIN_CACHE_TOKENS:
+        return f"From how many tokens on {model.name} caches a prompt is not verified; {least:,} is taken."
+    return ""
+
+
+def foretold(model: ClaudeModel, on: date) -> str:
+    """That the day is after the one on which the prices were read."""
+    read = platforms()[model.platform].checked_on
+    return f"What will hold on {on} is not known: these are the prices of {read}." if on > read else ""
 
 
 def age(on: date) -> str:

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.carried_plan import machines_of, mtok_of, short
-from deploy.costs.claude_prices import claude
+from deploy.costs.claude_platforms import sold
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid, SelfHosted
@@ -37,7 +37,9 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
     values = knobs(machines_of(plan) | question.knobs)
     price = machine_price(plan, question.price_per_hour, question.capex_usd)
     ours = our_side(speed, values, price, mtok_of(plan, question))
-    sides = tuple(claude_side(claude(name), ours, question, on) for name in models_of(question))
+    day = question.at or on
+    models = {model.id: model for model in (sold(name, question, day) for name in models_of(question))}
+    sides = tuple(claude_side(model, ours, question, day) for model in models.values())
     chosen = cheapest(sides)
     others = hosted_sides(plan, speed, on)
     return Comparison(
@@ -80,9 +82,8 @@ def machine_of(plan: Plan) -> str:
 
 
 def models_of(question: Question) -> tuple[str, ...]:
-    """The Claude models to compare with, each once."""
-    named = question.claude_models or DEFAULT_MODELS
-    return tuple(dict.fromkeys(claude(name).id for name in named))
+    """The Claude models to compare with, as they were named."""
+    return question.claude_models or DEFAULT_MODELS
 
 
 def hybrids(own: SelfHosted, sides: tuple[ClaudeSide, ...], question: Question) -> tuple[Hybrid, ...]:

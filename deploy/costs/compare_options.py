@@ -9,21 +9,35 @@ from pydantic import AfterValidator, Field, model_validator
 from deploy.costs.claude_cost_options import Share, SlowerOrHere, Way, check_cached
 from deploy.costs.knobs import KnobOptions
 from deploy.costs.token_ratio import kinds_of_text, measured
-from infra.asked import Flag, either
+from infra.asked import Asked, Flag, either
 from infra.errors import UsageError
-from serving.sizing.size_options import PlanOption
 
 # The bounds are of typing errors: nobody has such a traffic.
 LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
 
 
-class Compared(PlanOption):
+class Compared(Asked):
     """What is compared, and where the comparison is kept."""
 
+    plan: Path | None = None
+    """The server's plan.json, from corral size. Needed but for --claims."""
     probe: Path | None = None
     """probe.json, from corral probe. Without it: the plan's own prediction."""
     output: Annotated[Path | None, Flag("--output -o")] = None
     """Folder for comparison.json and report.html."""
+    claims: bool = False
+    """Show instead what is often repeated about these costs and does not hold."""
+
+    @model_validator(mode="after")
+    def either_a_plan_or_the_claims(self) -> Self:
+        """One of them. Raises UsageError."""
+        if self.claims and (self.plan or self.probe or self.output):
+            raise UsageError("--claims compares nothing.", "corral compare --claims")
+        if not self.claims and self.plan is None:
+            raise UsageError(
+                "--plan is missing.", "corral size scout --precision int4 --on g5.12xlarge -o plan.json"
+            )
+        return self
 
 
 class Question(KnobOptions, SlowerOrHere):

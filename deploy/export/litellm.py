@@ -96,7 +96,7 @@ def fallback(ask: Ask) -> str:
     fallback_model = claude(ask.claude_model)
     if fallback_model.status(price_list().checked_on) == "retired":
         raise UsageError(
-            f"{fallback_model.name} is retired: requests to it fail.",
+            f"{fallback_model.name} is retired: requests for it to the Claude API fail.",
             f"For example: --claude-model {fallback_model.successor or 'claude-sonnet-5-5'}",
         )
     return fallback_model.id
