@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 from infra.columns import table
 from serving.model import throughput
+from serving.model.bands import unfitted
 from serving.model.measured import Cell, cells, family_of, stored_as
 from serving.model.models import model
 from serving.model.throughput import Engine, Load, speed
@@ -129,7 +130,8 @@ def ratios(given: Iterable[Cell], values: dict[str, float]) -> dict[Cell, float]
 def predicted_tpot_s(cell: Cell) -> float:
     """The model's TPOT at a cell's load."""
     load = Load(cell.input_tokens, cell.output_tokens, cell.running)
-    return speed(engine_of(cell), load, cell.running).tpot_s
+    engine = engine_of(cell)
+    return speed(engine, load, cell.running, unfitted(engine, load)).tpot_s
 
 
 def engine_of(cell: Cell) -> Engine:

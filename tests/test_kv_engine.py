@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.model import tiny
-from serving.model.kv import Layout, layout
+from serving.model.kv import Layout, MoreLayers, layout
 from serving.model.models import Architecture, model
 from serving.model.weights import Split, stage_of_layers
 from serving.vllm.versions import rules
@@ -35,7 +35,7 @@ def architectures() -> dict[str, Architecture]:
 def cases() -> list[dict[str, Any]]:
     """Machines, splits, versions of the settings."""
     grid = product(architectures(), (1, 2, 8), (1, 2, 3), (True, False), (8192, 131072), (1 << 30, 20 << 30))
-    return [
+    found = [
         {
             "name": name,
             "tensor": tensor,
@@ -46,6 +46,15 @@ def cases() -> list[dict[str, Any]]:
         }
         for name, tensor, pipeline, hybrid, length, size in grid
     ]
+    return [case | {"draft": draft} for case in found for draft in drafts_of(case)]
+
+
+def drafts_of(case: dict[str, Any]) -> tuple[MoreLayers, ...]:
+    """None, one or two layers like the model's; without the hybrid manager, as beside EAGLE, also of other heads."""
+    if case["length"] == 8192 or case["tensor"] != 8:
+        return (MoreLayers(0, 1, 1),)
+    like = tuple(MoreLayers(count, SCOUT.kv_heads, SCOUT.head_dim) for count in (0, 1, 2))
+    return like if case["hybrid"] else (*like, MoreLayers(1, 40, 128), MoreLayers(3, 4, 64))
 
 
 def ours(case: dict[str, Any]) -> Layout:
@@ -58,6 +67,7 @@ def ours(case: dict[str, Any]) -> Layout:
         bytes_per_value=2,
         max_num_batched_tokens=2048,
         cpu=True,
+        more=case["draft"],
     )
 
 
@@ -69,6 +79,11 @@ def asked(case: dict[str, Any]) -> dict[str, Any]:
         "block_size": 128,
         "kv_heads": max(1, a.kv_heads // case["tensor"]),
         "head_dim": a.head_dim,
+        "draft": (
+            case["draft"].layers,
+            max(1, case["draft"].kv_heads // case["tensor"]),
+            case["draft"].head_dim,
+        ),
         "bytes_per_value": 2,
         "chunk": a.attention_chunk_size,
         "global_layers": a.global_layers,

@@ -10,6 +10,7 @@ import pytest
 from infra.catalog import gpus
 from infra.hardware import Gpu
 from scripts.fit_speed import FITTED, current, fit, loss, ratios
+from serving.model.bands import unfitted
 from serving.model.measured import Cell, cells
 from serving.model.models import Architecture, Scheme, model
 from serving.model.throughput import (
@@ -95,7 +96,8 @@ def test_a_single_request_on_a_gpu_without_a_figure_lies_inside_the_widest_band(
     """An MI300X, by an H200's figures and its own memory."""
     changed = {"memory_gb_per_s": CELLS["mi300x"]["memory_gb_per_s"], "family": "MI300X"}
     gpu = gpus()["H200"].model_copy(update=changed)
-    found = speed(engine(gpu, "maverick", "fp8", 8, "0.24.0"), Load(1000, 1000, 1), 1)
+    server, load = engine(gpu, "maverick", "fp8", 8, "0.24.0"), Load(1000, 1000, 1)
+    found = speed(server, load, 1, unfitted(server, load))
     low, high = CELLS["mi300x"]["tpot_ms"]
     assert found.band == 2.0
     assert low / found.band <= found.tpot_s * 1000 <= high * found.band
@@ -397,7 +399,7 @@ def test_a_speed_is_kernels_overhead_and_the_wait_for_a_place() -> None:
 def test_where_prompts_fill_the_steps_the_others_wait() -> None:
     """Of 500 that fit into the memory 192 decode; a request is 192 steps, and 308 / 192 rounds come before it."""
     engine, load = small(), Load(8000, 192, 500)
-    found = speed(engine, load, 1000)
+    found = speed(engine, load, 1000, unfitted(engine, load))
     assert found.running == 500
     assert found.output_tokens_per_s == pytest.approx(192 / found.tpot_s)
     waited = (500 / 192 - 1) * 192 * found.tpot_s
@@ -441,9 +443,8 @@ def test_what_stands_behind_a_prediction(
 ) -> None:
     stored = Scheme(name=scheme, quantized=(), bytes_per_param=2.0)
     engine = replace(small(stored, split), gpu=gpus()[gpu])
-    found = speed(engine, Load(tokens, 10, 1), 1)
     plain = Fit(1.0, overhead_s(engine), 1.0, Doubt.of_band(band), basis)
-    assert found == speed(engine, Load(tokens, 10, 1), 1, plain)
+    assert unfitted(engine, Load(tokens, 10, 1)) == plain
 
 
 # What the model was fitted to

@@ -5,13 +5,15 @@ import shlex
 from math import ceil
 
 from deploy.export.rendering import Ask
+from infra.argument import pasted
 from infra.errors import UsageError
 from infra.record import Record
-from serving.vllm.serve_options import WITHIN_ONE_HOST, across_nodes, argv, environment
+from serving.vllm.serve_options import WITHIN_ONE_HOST, ServeOptions, across_nodes, argv, environment
 from serving.vllm.startup_log import load_budget_s
 
 # The places inside; the image (vLLM's docs/deployment/docker.md) also runs as this user, who is nobody in it.
 MODEL, HOME, TEMPORARY = "/model", "/var/lib/corral", "/tmp"
+DRAFT = f"{MODEL}/draft"
 USER, GROUP = 2000, 0
 # NCCL and vLLM's processes talk through /dev/shm; memory is taken only as it is used.
 SHM_GIB = 16
@@ -45,6 +47,9 @@ class Container(Record):
     revision: str | None = None
     """The commit of the repository, where the plan names one."""
     weights_gib: int
+    draft: str | None = None
+    """A repository of the Hub, or a folder; None where nothing is loaded beside the model."""
+    draft_revision: str | None = None
 
     @property
     def sealed_environment(self) -> dict[str, str]:
@@ -69,7 +74,16 @@ class Container(Record):
     @property
     def fetch(self) -> tuple[str, ...]:
         """What brings the weights, where they come from the Hub; a token is read from HF_TOKEN."""
-        return ("hf", "download", self.model, *self.at_commit, "--local-dir", MODEL)
+        model = ("hf", "download", self.model, *self.at_commit, "--local-dir", MODEL)
+        if not self.draft:
+            return model
+        return ("sh", "-c", f"{shlex.join(model)} && {shlex.join(self.fetch_draft(DRAFT))}")
+
+    def fetch_draft(self, place: str) -> tuple[str, ...]:
+        """The same of the draft, to a place."""
+        assert self.draft
+        commit = ("--revision", self.draft_revision) if self.draft_revision else ()
+        return ("hf", "download", self.draft, *commit, "--local-dir", place)
 
     @property
     def fetch_online(self) -> str:
@@ -86,6 +100,8 @@ def container(ask: Ask, listen: str) -> Container:
     """The plan's server in vLLM's own image, of the plan's version."""
     plan = ask.plan
     options = plan.serve.model_copy(update={"model": MODEL, "revision": None, "host": listen})
+    options = options.with_draft(DRAFT)
+    check_draft(plan.serve)
     budget_s = load_budget_s(plan.weights_bytes)
     given = environment(HOME, budget_s)
     if plan.machine.hosts > 1:
@@ -104,8 +120,20 @@ def container(ask: Ask, listen: str) -> Container:
         stop_s=options.shutdown_timeout + 30,
         model=plan.serve.model,
         revision=plan.serve.revision,
-        weights_gib=ceil(plan.weights_bytes / GIB),
+        weights_gib=ceil((plan.weights_bytes + (plan.drafts.weights_bytes if plan.drafts else 0)) / GIB),
+        draft=plan.serve.draft,
+        draft_revision=plan.serve.draft_revision,
     )
+
+
+def check_draft(serve: ServeOptions) -> None:
+    """Raise UsageError for a draft in a folder beside a model of the Hub: a container has both in one place."""
+    if serve.draft and serve.draft.startswith("/") and not serve.model.startswith("/"):
+        raise UsageError(
+            f"The draft {serve.draft} is a folder, and the model {serve.model} a repository: both come one way.",
+            f"Plan with both in folders (hf download {pasted(serve.model)} --local-dir FOLDER), or with the draft's "
+            "repository.",
+        )
 
 
 def checked_tag(tag: str) -> str:
@@ -140,6 +168,21 @@ def shell_line(box: Container, rank: str, master: str) -> str:
 def bring_weights(box: Container, place: str) -> str:
     """How the weights get to their place, as a note."""
     if not box.is_repository:
-        return f"The weights are expected at {place}, readable for user {USER}; they are mounted read-only."
+        told = f"The weights are expected at {place}, readable for user {USER}; they are mounted read-only."
+        return f"{told}{draft_beside(box, place)}"
     fetch = shlex.join(("hf", "download", box.model, *box.at_commit, "--local-dir", place))
+    if box.draft:
+        fetch += f" && {shlex.join(box.fetch_draft(f'{place}/draft'))}"
     return f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."
+
+
+def draft_beside(box: Container, place: str) -> str:
+    """Where the draft is expected beside weights that lie there, as a further sentence; empty without one."""
+    if not box.draft:
+        return ""
+    bring = (
+        ("cp", "-r", box.draft, f"{place}/draft")
+        if box.draft.startswith("/")
+        else box.fetch_draft(f"{place}/draft")
+    )
+    return f" The draft is expected in draft/ there: {shlex.join(bring)}"

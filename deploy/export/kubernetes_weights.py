@@ -68,7 +68,9 @@ def job(ask: Ask, box: Container) -> dict[str, Any]:
 def how_to_bring(ask: Ask, box: Container) -> str:
     """The step before the server, as a note."""
     if not box.is_repository:
-        return f"Then: kubectl apply -f weights.yaml, and copy the checkpoint into the volume of {claim_name(ask)}."
+        draft = ", its draft into draft/ there" if box.draft else ""
+        volume = claim_name(ask)
+        return f"Then: kubectl apply -f weights.yaml, and copy the checkpoint into the volume of {volume}{draft}."
     wait = f"kubectl wait --for=condition=complete --timeout=12h job/{ask.resource_name}-weights"
     return f"Then: kubectl apply -f weights.yaml && {wait}"
 

@@ -111,24 +111,39 @@ def read(repo: str, version: str | None = None) -> Contents:
     Raises AuthError for a gated one, DocumentError for one that is not there, broken or stored as that vLLM cannot
     load, EndpointError without a Hub.
     """
+
+    def check(config: dict[str, Any]) -> None:
+        # Before the headers are fetched: those of a format without a loader may be none that can be read.
+        family_of(config, repo)
+        precision_of(config, version)
+
+    config, found, commit = headers(repo, None, check)
+    return contents(repo, config, found, commit, version)
+
+
+def headers(
+    repo: str, revision: str | None, check: Callable[[dict[str, Any]], None] = lambda config: None
+) -> tuple[dict[str, Any], list[Tensor], str]:
+    """A repository's config.json, its tensors, and the commit of both; `check` sees the config first.
+
+    Raises as `read` does, and what `check` does.
+    """
     offline.refuse(f"the model hub about {repo}")
     token = hub_token.find(os.environ)
-    info = info_of(repo, None, token)
+    info = info_of(repo, revision, token)
     names, commit = {file.rfilename for file in info.siblings or ()}, str(info.sha)
     check_files(names)
     config = json_file(repo, "config.json", commit, token)
     if MODELOPT_FILE in names and not stored_by(config):
         config = with_modelopt(config, json_file(repo, MODELOPT_FILE, commit, token))
-    # Before the headers are fetched: those of a format without a loader may be none that can be read.
-    family_of(config, repo)
-    precision_of(config, version)
+    check(config)
     metadata = asked(
         repo,
         lambda: api(token).get_safetensors_metadata(
             repo, revision=commit, timeout=TIMEOUT_S, token=plain(token)
         ),
     )
-    return contents(repo, config, tensors(repo, metadata), commit, version)
+    return config, tensors(repo, metadata), commit
 
 
 def json_file(repo: str, name: str, commit: str, token: Token | None) -> dict[str, Any]:

@@ -4,9 +4,11 @@ vLLM 0.33.0 v1/core/kv_cache_utils.py (groups, blocks, concurrency) and v1/kv_ca
 reserves in a full and in a chunked-local layer). Equal to 96 answers of that code: tests/data/vllm033_kv_vectors.json.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
+from typing import NamedTuple
 
 from infra.hardware import GIB
 from serving.model.models import Architecture
@@ -76,6 +78,17 @@ class Layout:
         return max(0, min(at_most, held * self.block_size))
 
 
+class MoreLayers(NamedTuple):
+    """Layers that a draft adds, which see everything; all are in the last stage of a pipeline."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+
+
+NO_LAYERS = MoreLayers(0, 1, 1)
+
+
 @lru_cache(maxsize=1024)
 def layout(
     a: Architecture,
@@ -86,27 +99,32 @@ def layout(
     bytes_per_value: int,
     max_num_batched_tokens: int,
     cpu: bool = False,
+    in_turn: bool = False,
+    more: MoreLayers = NO_LAYERS,
 ) -> Layout:
-    """The layout on the rank that holds the most layers."""
+    """The layout on the rank that holds the most; `in_turn` where no step is scheduled while another runs.
+
+    With the hybrid manager a draft's layers are as large as the model's.
+    """
     block = BLOCK_CPU if cpu else BLOCK_GPU
-    page = block * 2 * max(1, a.kv_heads // split.tensor) * a.head_dim * bytes_per_value
+    page, drafts = (
+        block * 2 * max(1, heads // split.tensor) * width * bytes_per_value
+        for heads, width in ((a.kv_heads, a.head_dim), (more.kv_heads, more.head_dim))
+    )
     full, local = layers_of(a)
-    in_flight = rules.batches_in_flight(split.pipeline, cpu) * max_num_batched_tokens
-    if not (hybrid and full and local):
-        chunked = bool(local) and not full
-        per_block = page * most_on_a_stage(tuple(range(a.layers)), a.layers, split.pipeline)
-        return Layout(
-            per_block,
-            block,
-            int(not chunked),
-            int(chunked),
-            (a.attention_chunk_size or 0) + in_flight,
-            rules.log,
-        )
+    drafted = tuple(range(a.layers, a.layers + more.layers))
+    in_flight = rules.batches_in_flight(split.pipeline, cpu or in_turn) * max_num_batched_tokens
+    tokens = (a.attention_chunk_size or 0) + in_flight
+    if not (hybrid and (full or drafted) and local):
+        chunked = bool(local) and not (full or drafted)
+        stages = stage_of_layers(a.layers, split.pipeline)
+        of_each = [page * stages.count(stage) for stage in range(split.pipeline)]
+        of_each[-1] += drafts * more.layers
+        return Layout(max(of_each), block, int(not chunked), int(chunked), tokens, rules.log)
+    full += drafted
     size = group_size(len(full), len(local))
     full_groups, local_groups = grouped(full, size), grouped(local, size)
     layers = max(most_on_a_stage(group, a.layers, split.pipeline) for group in full_groups + local_groups)
-    tokens = (a.attention_chunk_size or 0) + in_flight
     return Layout(page * layers, block, len(full_groups), len(local_groups), tokens, rules.log)
 
 
@@ -130,9 +148,10 @@ def grouped(layers: tuple[int, ...], size: int) -> tuple[tuple[int, ...], ...]:
 
 
 def most_on_a_stage(layers: tuple[int, ...], all_layers: int, pipeline: int) -> int:
-    """The most of these layers that any one pipeline stage holds."""
+    """The most of these layers that any one pipeline stage holds; those beyond the model's are in the last."""
     stages = stage_of_layers(all_layers, pipeline)
-    return max(sum(1 for layer in layers if stages[layer] == stage) for stage in range(pipeline))
+    of_each = Counter(stages[layer] if layer < all_layers else pipeline - 1 for layer in layers)
+    return max(of_each.values())
 
 
 def held_tokens(a: Architecture, length: int) -> float:

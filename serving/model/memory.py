@@ -15,7 +15,9 @@ from pydantic import ConfigDict
 from infra.data import shipped_table
 from infra.hardware import GIB, Gpu, Link
 from serving.model import lora
+from serving.model.draft import Held
 from serving.model.models import Architecture
+from serving.model.speculation import data as of_drafts
 from serving.vllm.versions import Rules
 
 BYTES_BLOCK_ID = 4
@@ -95,6 +97,10 @@ class Sizes:
     lora_bytes: int = 0
     offloaded_bytes: float = 0.0
     """Of the weights, which stay in the RAM."""
+    draft: Held | None = None
+    """None without one."""
+    drafted_tokens: int = 0
+    """Proposed to each request in a step."""
 
 
 def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
@@ -109,6 +115,10 @@ def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
     ]
     if sizes.lora_bytes:
         taken.append(lora_slots(sizes.lora_bytes))
+    if sizes.draft and sizes.draft.bytes:
+        taken.append(draft(sizes.draft))
+    if sizes.drafted_tokens:
+        taken.append(draft_logits(a, sizes))
     after = outside(rules)
     return Budget(
         total_gib=gpu.torch_gib,
@@ -121,7 +131,8 @@ def budget(gpu: Gpu, a: Architecture, rules: Rules, sizes: Sizes) -> Budget:
 
 def outside(rules: Rules) -> frozenset[str]:
     """The terms that a version takes after its profile, outside the budget."""
-    return frozenset({"block_tables"} if rules.cuda_graphs_in_budget else {"block_tables", "cuda_graphs"})
+    graphs = set[str]() if rules.cuda_graphs_in_budget else {"cuda_graphs"}
+    return frozenset({"block_tables", "draft_logits"} | graphs)
 
 
 # A search asks for budgets of many lengths, and most terms are the same in all of them.
@@ -141,6 +152,20 @@ def lora_slots(size_bytes: int) -> Term:
     """The slots of adapters, which are there whether one is loaded or not."""
     figure, gib = lora.data(), size_bytes / GIB
     return Term("lora", gib, 0.0, gib * figure["error_fraction"], figure["source"])
+
+
+def draft(held: Held) -> Term:
+    """A draft: its weights, its rotary table, and what it keeps for each token of a step."""
+    return Term("draft", held.bytes / GIB, held.less / GIB, held.more / GIB, of_drafts()["error"]["source"])
+
+
+def draft_logits(a: Architecture, sizes: Sizes) -> Term:
+    """Logits of the proposed tokens, which are verified in one step with the sampled one and profiled by nobody."""
+    figure, errors = constants()["activation"], of_drafts()["error"]
+    words = sizes.drafted_tokens * sizes.max_num_seqs * a.vocab_size
+    gib = words * figure["bytes_per_sequence_and_word"] / GIB
+    error = gib * errors["logits_fraction"]
+    return Term("draft_logits", gib, error, error, errors["source"])
 
 
 def rotary_table(a: Architecture, sizes: Sizes) -> Term:

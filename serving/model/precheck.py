@@ -3,6 +3,7 @@
 import socket
 from pathlib import Path
 
+from infra.argument import pasted
 from infra.errors import DocumentError, HostError, UsageError
 from serving.model import checkpoint
 from serving.vllm.serve_options import ServeOptions
@@ -17,6 +18,7 @@ def check(options: ServeOptions) -> int:
     cannot have, HostError for a port in use. A model that is a hub's name is left to vLLM: 0 is returned.
     """
     check_port(options.host, options.port)
+    check_draft(options.draft)
     folder = Path(options.model)
     if not folder.is_absolute():
         return 0
@@ -40,6 +42,19 @@ def check_port(host: str, port: int) -> None:
                 f"Port {port} of {host} cannot be listened on: {error.strerror}.",
                 f"See who has it: ss -ltnp 'sport = :{port}'; or choose another: --port",
             ) from None
+
+
+def check_draft(draft: str | None) -> None:
+    """Raise DocumentError for a draft that is not on this machine, where a server finds none but in folders."""
+    if draft is None:
+        return
+    if not Path(draft).is_absolute():
+        raise DocumentError(
+            f"The draft {draft} is not on this machine.",
+            f"Fetch it, and start again: hf download {pasted(draft)}",
+        )
+    checkpoint.config_of(Path(draft))
+    checkpoint.shards(Path(draft))
 
 
 def check_tokenizer(folder: Path) -> None:

@@ -10,13 +10,13 @@ from functools import cache, cached_property
 from math import ceil, exp, floor, log, sqrt
 from typing import Any
 
-from infra.catalog import usual_link
 from infra.data import shipped_table
 from infra.hardware import Gpu
-from serving.model import measured
+from serving.model.draft import Drafting
 from serving.model.families import Family
 from serving.model.kv import held_tokens, layers_of
 from serving.model.models import Architecture, Scheme
+from serving.model.speculation import data as of_drafts
 from serving.model.weights import Split, parts
 from serving.vllm.versions import Rules, number
 
@@ -110,6 +110,18 @@ class Engine:
     """Of a GPU's weights, which are read over PCIe in each step."""
     is_relinked: bool = False
     """Its GPUs reach each other in another way than their kind usually does."""
+    drafting: Drafting | None = None
+    """None where no tokens are proposed."""
+
+    @property
+    def verified(self) -> int:
+        """Tokens of each request that decodes in a step: those that are proposed, and the sampled one."""
+        return 1 + (self.drafting.tokens if self.drafting else 0)
+
+    @property
+    def accepted(self) -> float:
+        """Tokens that such a request gets of a step on average."""
+        return self.drafting.accepted if self.drafting else 1.0
 
     @cached_property
     def totals(self) -> dict[str, tuple[float, int]]:
@@ -123,93 +135,37 @@ class Engine:
         return len(full), len(local)
 
 
-def speed(engine: Engine, load: Load, at_most: int, fit: Fit | None = None) -> Speed:
+def speed(engine: Engine, load: Load, at_most: int, bent: Fit) -> Speed:
     """The steady state of `load`, with no more than `at_most` requests running (KV cache, max_num_seqs)."""
-    bent = fit or unfitted(engine, load)
     running = max(1, min(load.concurrency, at_most))
     decoding = decoding_at_once(engine, load, running)
     kernels = bent.kernels * kernels_s(engine, load, running)
-    tpot = kernels + bent.overhead_s
+    step = kernels + bent.overhead_s
+    tpot = step / engine.accepted
     rounds_waited = max(0.0, load.concurrency / decoding - 1)
     output = decoding / tpot
     return Speed(
         output_tokens_per_s=output,
         total_tokens_per_s=output * (1 + load.input_tokens / load.output_tokens),
-        ttft_s=first_token_s(engine, load.input_tokens, bent, tpot)
+        ttft_s=first_token_s(engine, load.input_tokens, bent, step)
         + rounds_waited * load.output_tokens * tpot,
         tpot_s=tpot,
         running=running,
-        band=round(bent.doubt.band(kernels / tpot), 3),
+        band=round(bent.doubt.band(kernels / step), 3),
         basis=bent.basis,
     )
-
-
-def unfitted(engine: Engine, load: Load) -> Fit:
-    """The shipped figures as they are."""
-    bands, overhead, count = data()["bands"], overhead_s(engine), figures(engine)
-    if doubt := not_validated(engine, load):
-        band = bands["near"]["factor"] if is_near(engine, load) else bands["none"]["factor"]
-        return Fit(1.0, overhead, 1.0, Doubt.of_band(band), f"modelled, not validated: {doubt}")
-    basis = f"modelled; fitted to {count} published figures of {engine.family.title} on {engine.gpu.family}"
-    return Fit(1.0, overhead, 1.0, Doubt.of_band(bands["measured"]["factor"]), basis)
-
-
-def figures(engine: Engine, precision: str | None = None) -> int:
-    """How many published figures of the family on that GPU there are, of one way to store the weights or of all."""
-    if engine.family.name != data()["validated_family"]:
-        return 0
-    of_each = measured.counts()[engine.gpu.family, usual_link(engine.gpu)]
-    return of_each[precision] if precision else of_each.total()
-
-
-def is_near(engine: Engine, load: Load) -> bool:
-    """Whether figures of the same GPU were fitted to, though of weights that are stored in another way."""
-    return (
-        figures(engine) > 0
-        and engine.split.pipeline == engine.split.data == 1
-        and load.input_tokens <= data()["validated_input_tokens"]
-        and unmeasured(engine) is None
-    )
-
-
-def unmeasured(engine: Engine) -> str | None:
-    """What the requests or the engine have that no published figure of any machine has; None where there is nothing."""
-    if engine.tiles:
-        return "with images"
-    if engine.lora_bytes:
-        return "with LoRA"
-    if engine.offloaded_bytes:
-        return "with weights in the RAM"
-    if engine.prefix_hits:
-        return "with hits in the prefix cache"
-    return f"on {engine.gpu.name} joined so" if engine.is_relinked else None
-
-
-def not_validated(engine: Engine, load: Load) -> str | None:
-    """Why no published figure stands behind a prediction; None when some do."""
-    stored, family = engine.scheme.name.split("-")[0], engine.family
-    if family.name != data()["validated_family"]:
-        return f"corral has no figure of {family.title}"
-    if not figures(engine, stored):
-        if stored in data()["other_engines"].get(engine.gpu.family, ()):
-            return f"of {stored} {family.title} on {engine.gpu.name} only another engine's figures are public"
-        return f"no {stored} figure of {family.title} on {engine.gpu.name} is public"
-    if engine.split.pipeline > 1 or engine.split.data > 1:
-        return f"no figure of {family.title} with pipeline or data parallelism is public"
-    if kind := unmeasured(engine):
-        return f"no figure of {family.title} {kind} is public"
-    longest = data()["validated_input_tokens"]
-    return f"no figure beyond {longest:,} tokens of input is public" if load.input_tokens > longest else None
 
 
 def decoding_at_once(engine: Engine, load: Load, running: int) -> float:
     """Of the running requests those that decode: a step has room for so many tokens, and prompts take theirs first.
 
-    A request brings (input + output) / output tokens for each that it puts out, of the input what no cache holds.
+    A request brings (input + output) / output tokens for each that it puts out, of the input what no cache holds; with
+    drafts it puts out several of a step, and all that are proposed are in it.
     """
     schedulers = engine.split.data * engine.split.pipeline
     computed = fresh(engine, load.input_tokens)
-    room = engine.max_num_batched_tokens * load.output_tokens / (computed + load.output_tokens)
+    of_a_step = engine.accepted * computed + engine.verified * load.output_tokens
+    room = engine.max_num_batched_tokens * load.output_tokens / of_a_step
     return min(float(running), schedulers * max(1.0, room))
 
 
@@ -219,7 +175,7 @@ def kernels_s(engine: Engine, load: Load, running: int) -> float:
     A prompt comes whole, or in chunks: between so many in a step and one more the mean lies on a line.
     """
     split, decoding = engine.split, decoding_at_once(engine, load, running)
-    prompts = decoding / load.output_tokens / split.data / split.pipeline
+    prompts = decoding * engine.accepted / load.output_tokens / split.data / split.pipeline
     computed = fresh(engine, load.input_tokens)
     chunk = min(computed, engine.max_num_batched_tokens)
     chunks = prompts * computed / chunk
@@ -258,9 +214,9 @@ def encoder_s(engine: Engine) -> float:
     return float(flops / (engine.gpu.bf16_tflops * 1e12 * data()["dense"]["compute_fraction"]))
 
 
-def first_token_s(engine: Engine, input_tokens: int, bent: Fit, tpot: float) -> float:
+def first_token_s(engine: Engine, input_tokens: int, bent: Fit, step: float) -> float:
     """A prompt is read by the API server, waits for the step in progress, then is prefilled."""
-    return asked_s() + tpot + bent.prefill * prefill_s(engine, input_tokens)
+    return asked_s() + step + bent.prefill * prefill_s(engine, input_tokens)
 
 
 def asked_s() -> float:
@@ -269,14 +225,43 @@ def asked_s() -> float:
 
 
 def step_s(engine: Engine, batch: int, context: float, prefilled: int = 0) -> float:
-    """The kernels of one step: every running request gets one token, and so many tokens of prompts are prefilled.
+    """The kernels of one step: every running request gets its tokens, and so many tokens of prompts are prefilled.
 
     `prefilled` is by rank of data parallelism and stage.
     """
     here = ceil(batch / engine.split.data / engine.split.pipeline)
     everywhere = ceil(batch / engine.split.pipeline)
-    forward = forward_s(engine, here + prefilled, everywhere + prefilled * engine.split.data)
-    return forward + lm_head_s(engine, here) + kv_read_s(engine, here, context)
+    rows = engine.verified
+    forward = forward_s(engine, here * rows + prefilled, everywhere * rows + prefilled * engine.split.data)
+    read = lm_head_s(engine, here * rows) + kv_read_s(engine, here, context)
+    return forward + read + drafts_s(engine, here, context, prefilled)
+
+
+def drafts_s(engine: Engine, batch: int, context: float, prefilled: int) -> float:
+    """What a step takes longer by drafts: their passes one after the other, the first over all tokens of the step."""
+    drafts, figure = engine.drafting, of_drafts()["overhead"]
+    if drafts is None:
+        return 0.0
+    own = (figure["step_ms"] + drafts.passes * figure["pass_ms"]) / 1e3 * host_factor(engine.gpu)
+    if not drafts.passes:
+        return float(own)
+    first = pass_s(engine, batch * engine.verified + prefilled)
+    kept = batch * context * drafts.kv_values_per_token * engine.kv_bytes_per_value
+    read = drafts.head_bytes / data()["dense"]["bandwidth_fraction"]
+    read += kept / data()["kv_read"]["bandwidth_fraction"]
+    each = drafts.passes * read / (engine.gpu.memory_gb_per_s * 1e9)
+    return float(own + first + (drafts.passes - 1) * pass_s(engine, batch) + each)
+
+
+def pass_s(engine: Engine, tokens: int) -> float:
+    """The layers of the draft for so many tokens."""
+    drafts, figure, gpu = engine.drafting, data()["dense"], engine.gpu
+    if drafts is None or not drafts.passes:
+        return 0.0
+    read = drafts.pass_bytes / (gpu.memory_gb_per_s * 1e9 * figure["bandwidth_fraction"])
+    multiply = 2 * drafts.pass_params * tokens / (gpu.bf16_tflops * 1e12 * figure["compute_fraction"])
+    joined = all_reduce_s(engine, tokens) / engine.architecture.layers * drafts.layers
+    return float(max(read, multiply) + joined)
 
 
 def least_step_s(gpu: Gpu, a: Architecture, scheme: Scheme, split: Split) -> float:
@@ -292,7 +277,7 @@ def prefill_s(engine: Engine, tokens: int) -> float:
     """One prompt by itself, in chunks of max_num_batched_tokens, without the step overhead decode already pays."""
     computed = fresh(engine, tokens)
     chunk = min(computed, engine.max_num_batched_tokens)
-    forward = forward_s(engine, chunk, chunk) * computed / chunk
+    forward = (forward_s(engine, chunk, chunk) + pass_s(engine, chunk)) * computed / chunk
     return forward + scores_s(engine, tokens) + encoder_s(engine)
 
 
@@ -406,7 +391,8 @@ def overhead_s(engine: Engine) -> float:
 def request_s(engine: Engine) -> float:
     """What the engine's own work on one request adds to a step, where it is not done while the GPU works."""
     hidden_from = number(data()["async_scheduling"]["from"])
-    if number(engine.rules.version) >= hidden_from and not is_older(engine.gpu):
+    in_turn = engine.drafting is not None and not engine.drafting.passes  # vLLM plans no step ahead then
+    if number(engine.rules.version) >= hidden_from and not is_older(engine.gpu) and not in_turn:
         return 0.0
     return float(generation(engine.rules)["request_ms"]) / 1e3 * host_factor(engine.gpu)
 

@@ -15,6 +15,7 @@ from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import (
+    Drafts,
     Images,
     Kv,
     Memory,
@@ -64,6 +65,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         images=images(case, predictor),
+        drafts=drafts(case),
         further=further_of(options),
         **(beyond_one_load(predictor, options, price) if predictor and with_curve else {}),
     )
@@ -170,6 +172,8 @@ def memory(outcome: Outcome) -> Memory:
         non_torch_gib=round(taken.gib("non_torch"), 3),
         block_tables_gib=round(taken.gib("block_tables"), 3),
         lora_gib=round(taken.gib("lora"), 3),
+        draft_gib=round(taken.gib("draft"), 3),
+        draft_logits_gib=round(taken.gib("draft_logits"), 3),
         kv_cache_gib=round(max(0.0, outcome.kv_gib) * taken.kv_caches, 3),
         total_error_gib=round(taken.total_error_gib, 3),
         kv_cache_less_gib=round(taken.error_less_gib, 3),
@@ -229,7 +233,34 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
         language_model_only=knobs.text_only and subject.architecture.vision is not None,
         limit_mm_per_prompt={"image": most_images(case)} if on_gpus and not knobs.text_only else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
+        speculative_config=told_of_drafts(case),
         extra_args=further_args(options),
+    )
+
+
+def told_of_drafts(case: Case) -> dict[str, object] | None:
+    """How vLLM is told to propose tokens."""
+    draft = case.draft
+    if draft is None:
+        return None
+    pinned: dict[str, object] = {"revision": draft.revision} if draft.revision else {}
+    return draft.speculation.told(draft.repo) | {"method": draft.speculation.method} | pinned
+
+
+def drafts(case: Case) -> Drafts | None:
+    """What proposes tokens, as the plan says it."""
+    draft = case.draft
+    if draft is None:
+        return None
+    return Drafts(
+        method=draft.speculation.method,
+        model=draft.repo or None,
+        tokens=draft.speculation.tokens,
+        acceptance_length=draft.accepted,
+        acceptance=draft.accepted_as,
+        weights_bytes=draft.weights_bytes,
+        weights_source=draft.weights_source or None,
+        kv_layers=draft.more_layers.layers if draft.more_layers else 0,
     )
 
 

@@ -72,6 +72,7 @@ class CpuPool:
         """GiB of the RAM, all processes together."""
         subject, total = self.case.subject, self.case.machine.ram_gib or 0.0
         held = sum(rank_weights(subject, split, knobs.text_only)) * split.tensor
+        held += self.case.draft.weights_bytes if self.case.draft else 0
         positions = min(length, subject.architecture.max_position_embeddings)
         figure = constants()["cpu"]
         gib = {

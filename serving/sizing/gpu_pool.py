@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from infra.errors import UsageError
 from infra.hardware import GIB, Gpu, Machine
 from serving.model.calibration import Calibration, ServerMemory, corrected
+from serving.model.draft import Draft, held_by_draft
 from serving.model.kv import Layout
 from serving.model.lora import slots_bytes
 from serving.model.memory import Budget, Sizes, budget, device_defaults
+from serving.model.speculation import EXAMPLE
 from serving.model.weights import Split
 from serving.sizing.memory_pool import Case, Knobs, kv_layout
 from serving.sizing.size_options import KvDtype
@@ -117,13 +119,14 @@ class GpuPool:
         subject, machine, options = self.case.subject, self.case.machine, self.case.options
         pipeline = options.pipeline_parallel_size or machine.hosts
         data, expert = options.data_parallel_size or 1, options.enable_expert_parallel
+        check_stages(pipeline, self.case.draft)
         if options.tensor_parallel_size is None:
             for tensor in (8, 4, 2, 1):
                 split = Split(tensor, pipeline, data, expert)
-                if split.gpus <= machine.gpu_count and illegal(split, subject) is None:
+                if split.gpus <= machine.gpu_count and illegal(split, subject, self.case.draft) is None:
                     return (split,)
         split = Split(options.tensor_parallel_size or 1, pipeline, data, expert)
-        check_split(split, subject, machine)
+        check_split(split, subject, machine, self.case.draft)
         return (split,)
 
     def lengths(self) -> tuple[int, ...]:
@@ -164,18 +167,22 @@ class GpuPool:
             enforce_eager=measured.enforce_eager,
             lora_bytes=0,
             offloaded_bytes=0.0,
+            draft=None,
+            drafted_tokens=0,
         )
         return budget(self.gpu, self.case.subject.architecture, rules(measured.vllm_version), sizes)
 
     def sizes(self, split: Split, knobs: Knobs, kv: Layout, length: int) -> Sizes:
         """What the terms depend on."""
-        subject = self.case.subject
+        subject, draft, batched = self.case.subject, self.case.draft, knobs.max_num_batched_tokens
+        width = subject.architecture.hidden_size
+        held = held_by_draft(draft, split, length, batched, width) if draft else None
         return Sizes(
             weights_bytes=max(rank_weights(subject, split, knobs.text_only)),
             weights_extra_bytes=subject.extra_bytes_at_most / split.tensor / split.pipeline,
             max_model_len=length,
             max_num_seqs=knobs.max_num_seqs,
-            max_num_batched_tokens=knobs.max_num_batched_tokens,
+            max_num_batched_tokens=batched,
             gpu_memory_utilization=knobs.gpu_memory_utilization,
             max_position_embeddings=min(subject.architecture.max_position_embeddings, length),
             enforce_eager=self.case.options.enforce_eager,
@@ -184,6 +191,8 @@ class GpuPool:
             kv_groups=kv.full_groups + kv.local_groups,
             lora_bytes=lora_bytes(self.case, split),
             offloaded_bytes=offloaded_bytes(self.case, split),
+            draft=held,
+            drafted_tokens=draft.speculation.tokens if draft else 0,
         )
 
 
@@ -211,11 +220,11 @@ def limited(knobs: Knobs, seqs: int) -> Knobs:
     return replace(knobs, max_num_seqs=seqs, squeezed=(f"--max-num-seqs {seqs}", *knobs.squeezed))
 
 
-def check_split(split: Split, subject: SizedModel, machine: Machine) -> None:
+def check_split(split: Split, subject: SizedModel, machine: Machine, draft: Draft | None = None) -> None:
     """Raise UsageError when the model cannot be split so, or the machine has too few GPUs."""
-    why = illegal(split, subject)
+    why = illegal(split, subject, draft)
     if why:
-        legal = [str(tensor) for tensor in (1, 2, 4, 8) if illegal(Split(tensor), subject) is None]
+        legal = [str(tensor) for tensor in (1, 2, 4, 8) if illegal(Split(tensor), subject, draft) is None]
         raise UsageError(why, f"Legal tensor parallel sizes for {subject.title}: {', '.join(legal)}.")
     if split.gpus > max(1, machine.gpu_count):
         raise UsageError(
@@ -225,7 +234,16 @@ def check_split(split: Split, subject: SizedModel, machine: Machine) -> None:
         )
 
 
-def illegal(split: Split, subject: SizedModel) -> str | None:
+def check_stages(pipeline: int, draft: Draft | None) -> None:
+    """Raise UsageError for a draft that takes the model's embedding, where that is in another stage than the draft."""
+    if pipeline > 1 and draft and draft.speculation.is_eagle and not draft.has_embedding:
+        raise UsageError(
+            f"The draft {draft.repo} takes the model's embedding, which is not in the last stage of a pipeline.",
+            f"Plan for one host and one stage, or propose by look-up. {EXAMPLE}",
+        )
+
+
+def illegal(split: Split, subject: SizedModel, draft: Draft | None = None) -> str | None:
     """Why vLLM refuses a split (its models and config/model.py, 0.33.0), with the numbers; None when it is legal."""
     a, tensor = subject.architecture, split.tensor
     if a.attention_heads % tensor:
@@ -238,4 +256,17 @@ def illegal(split: Split, subject: SizedModel) -> str | None:
         return f"expert parallelism is of experts, and {subject.title} has none."
     if split.pipeline > a.layers:
         return f"pipeline parallel size {split.pipeline} is more than {a.layers} layers."
+    return illegal_draft(split, draft)
+
+
+def illegal_draft(split: Split, draft: Draft | None) -> str | None:
+    """The same of the draft, which is split as the model is."""
+    a, tensor = draft.architecture if draft else None, split.tensor
+    if draft is None or a is None:
+        return None
+    if a.attention_heads % tensor or (a.kv_heads % tensor and tensor % a.kv_heads):
+        return (
+            f"tensor parallel size {tensor} does not divide the {a.attention_heads} attention heads and {a.kv_heads} "
+            f"KV heads of the draft {draft.repo}."
+        )
     return None

@@ -42,6 +42,11 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
     Raises UsageError for a probe of another model, ProbeInvalid for one too short or faster than the machine can be.
     """
     check_probed(plan, probe.model)
+    if plan.drafts:
+        raise UsageError(
+            "The plan's server proposes tokens: from its probe the model's own speed cannot be told apart.",
+            "Probe a server of the same plan without --speculative-config, and give that plan.",
+        )
     point = point_of(probe)
     if plan.throughput is None:
         raise UsageError(

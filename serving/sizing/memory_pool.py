@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from infra.hardware import Machine
-from serving.model.kv import Layout, layout
+from serving.model.draft import Draft
+from serving.model.kv import NO_LAYERS, Layout, layout
 from serving.model.memory import Budget
 from serving.model.weights import Split
+from serving.sizing.asked_draft import draft_of
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.versions import Rules
@@ -20,6 +22,11 @@ class Case:
     subject: SizedModel
     machine: Machine
     options: Options
+
+    @property
+    def draft(self) -> Draft | None:
+        """What proposes tokens; None where nothing does. Raises as `draft_of` does."""
+        return draft_of(self.subject, self.options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +75,23 @@ class Pool(Protocol):
 
 def kv_layout(pool: Pool, split: Split, knobs: Knobs) -> Layout:
     """How the KV cache is cut with that split and those knobs."""
-    case, version = pool.case, pool.rules
+    case, version, draft = pool.case, pool.rules, pool.case.draft
     return layout(
         case.subject.architecture,
         version,
         split,
-        hybrid=version.hybrid and not case.options.disable_hybrid_kv_cache_manager,
+        hybrid=version.hybrid
+        and not case.options.disable_hybrid_kv_cache_manager
+        and not is_whole_context(case, draft),
         bytes_per_value=pool.bytes_per_value,
         max_num_batched_tokens=knobs.max_num_batched_tokens,
         cpu=case.machine.gpu is None,
+        in_turn=draft is not None and not draft.speculation.is_loaded,
+        more=(draft and draft.more_layers) or NO_LAYERS,
     )
+
+
+def is_whole_context(case: Case, draft: Draft | None) -> bool:
+    """Whether vLLM turns the hybrid manager off: beside chunked attention a head of EAGLE does without it."""
+    chunked = case.subject.architecture.attention_chunk_size is not None
+    return chunked and draft is not None and draft.speculation.is_eagle

@@ -55,6 +55,10 @@ class Memory(Record):
     kv_cache_gib: float = Field(ge=0)
     lora_gib: float = Field(default=0.0, exclude_if=lambda gib: not gib)
     """Slots of adapters; absent without any."""
+    draft_gib: float = Field(default=0.0, exclude_if=lambda gib: not gib)
+    """A draft: its weights, and what it keeps for each token of a step; absent without one."""
+    draft_logits_gib: float = Field(default=0.0, exclude_if=lambda gib: not gib)
+    """Logits of proposed tokens, which are verified outside the budget; absent where none are."""
     total_error_gib: float = 0.0
     """How far off `usable_gib` may be either way: what torch will see is not always known exactly."""
     kv_cache_less_gib: float = 0.0
@@ -128,6 +132,24 @@ class Images(Record):
     """The vision tower for those of one request."""
 
 
+class Drafts(Record):
+    """How tokens are proposed beside the model, and what of them is taken to be accepted."""
+
+    method: Line
+    model: Line | None
+    """Null where they are looked up in what was said already."""
+    tokens: Count
+    """Proposed to each request in a step."""
+    acceptance_length: Annotated[float, Field(ge=1)]
+    """Tokens that a request gets of a step on average: those accepted, and the one that is sampled in any case."""
+    acceptance: Line
+    """Where that is from."""
+    weights_bytes: int = Field(default=0, ge=0)
+    weights_source: Line | None = None
+    kv_layers: int = Field(default=0, ge=0)
+    """What it adds to the KV cache; each keeps the whole context."""
+
+
 class Price(Record):
     """What the machine costs, where, how it is bought, and where that figure is from."""
 
@@ -184,6 +206,8 @@ class Plan(Document):
     """Absent in rankings and where no speed is predicted."""
     images: Images | None = Field(default=None, exclude_if=lambda value: value is None)
     """Absent where none were asked for."""
+    drafts: Drafts | None = Field(default=None, exclude_if=lambda value: value is None)
+    """Absent where no tokens are proposed."""
     further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
     """What else was asked of the requests and of the engine; absent where nothing was."""
     carried: Carried | None = Field(default=None, exclude_if=lambda value: value is None)

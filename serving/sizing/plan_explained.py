@@ -5,7 +5,7 @@ from math import ceil
 
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
-from serving.sizing.plan_text import NAMES, budgeted
+from serving.sizing.plan_text import NAMES, budgeted, tokens
 
 
 def explained(plan: Plan) -> str:
@@ -65,8 +65,19 @@ def kv(plan: Plan) -> str:
             f"  maximum concurrency = {k.num_blocks:,} / {k.blocks_per_request:,} = {k.max_concurrency:.2f}x",
             f"  KV cache size = {k.max_concurrency:.4f} x {length:,} = {k.tokens:,} tokens",
             f"  longest request = {k.max_context_tokens:,} tokens",
+            *kv_of_draft(plan),
         ]
     )
+
+
+def kv_of_draft(plan: Plan) -> list[str]:
+    """What a draft adds to the KV cache."""
+    if plan.drafts is None or not plan.drafts.kv_layers:
+        return []
+    count = plan.drafts.kv_layers
+    return [
+        f"  of a block's bytes {'one layer is' if count == 1 else f'{count} layers are'} the draft's, in full context"
+    ]
 
 
 def reserved(plan: Plan) -> str:
@@ -87,6 +98,7 @@ def speed(plan: Plan) -> str:
             f"Speed at {s.concurrency} requests of {load.input_tokens:,} in, {load.output_tokens:,} out",
             f"  running = min({s.concurrency}, what the KV cache and --max-num-seqs allow) = {s.running}",
             f"  TPOT = {s.tpot_s * 1000:.2f} ms: a decode step and its share of the prompts that ride along",
+            *drafts(plan),
             f"  output = {s.running} / TPOT = {s.output_tokens_per_s:,.1f} tokens/s, "
             f"within a factor {s.band:g} either way",
             f"  TTFT = {s.ttft_s:.3f} s: the step in progress, one prefill, and the wait if not all can run",
@@ -99,6 +111,18 @@ def speed(plan: Plan) -> str:
             ),
         ]
     )
+
+
+def drafts(plan: Plan) -> list[str]:
+    """From a step to the tokens that it yields, where several are proposed."""
+    asked, s = plan.drafts, plan.throughput
+    if asked is None or s is None:
+        return []
+    return [
+        f"  TPOT = {s.tpot_s * asked.acceptance_length * 1000:.2f} ms a step / {tokens(asked)}: "
+        f"{asked.tokens} proposed ({asked.method}) and one sampled are verified together",
+        f"  {asked.acceptance[0].lower()}{asked.acceptance[1:]}",
+    ]
 
 
 def one_request(plan: Plan) -> str:

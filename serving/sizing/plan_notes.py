@@ -9,6 +9,7 @@ from infra.hardware import LINKS, Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
 from serving.model import gpu_support, lora
 from serving.sizing import kept_calibrations
+from serving.sizing.asked_draft import draft_of, published
 from serving.sizing.asked_images import asked_images
 from serving.sizing.fit import Outcome, longest_request, most_squeezed
 from serving.sizing.memory_pool import Case
@@ -81,6 +82,7 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
             "at the start. What adapters cost in time is reckoned as their reading alone, not measured."
         )
         lines += filter(None, [lora.unread(subject.family, version)])
+    lines += draft_notes(subject, options)
     if is_relinked(gpu):
         said = ", as you say" if options.gpu_link else ""
         lines.append(
@@ -91,6 +93,31 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
         lines.append(
             f"{options.cpu_offload_gb:g} GiB of each GPU's weights, or all of its layers, stay in the machine's RAM, "
             "and are taken to be read over PCIe in each step: assumed, not measured."
+        )
+    return lines
+
+
+def draft_notes(subject: SizedModel, options: Options) -> list[str]:
+    """What of proposed tokens is taken from where, and what vLLM does otherwise because of them."""
+    draft = draft_of(subject, options)
+    if draft is None:
+        return []
+    asked, listed = draft.speculation, published(draft.repo)
+    by = f" by {draft.repo}" if draft.repo else ", looked up in what was said already"
+    lines = [
+        f"{asked.tokens} tokens a step are proposed to each request{by} ({asked.method}). {draft.accepted_as}. What a "
+        "step takes longer is reckoned, not measured: no figure of such a server is public."
+    ]
+    if listed.get("of") not in (None, subject.name):
+        lines.append(
+            f"{draft.repo} was trained for {listed['of']}: beside {subject.name} few of its tokens may be accepted."
+        )
+    if draft.weights_source and listed.get("shape"):
+        lines.append(f"The draft's sizes are those of corral's own table, {draft.weights_source}.")
+    if asked.is_eagle and subject.architecture.attention_chunk_size:
+        lines.append(
+            "Beside a draft of EAGLE vLLM turns its hybrid KV manager off for attention in chunks: every layer keeps "
+            "the whole context."
         )
     return lines
 

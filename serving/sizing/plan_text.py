@@ -8,7 +8,7 @@ from infra.catalog import gpus
 from infra.columns import table, wrapped
 from serving.model.memory import Term, outside
 from serving.model.models import models
-from serving.sizing.plan import Plan
+from serving.sizing.plan import Drafts, Plan
 from serving.sizing.size_options import Options
 from serving.vllm.versions import rules
 
@@ -89,6 +89,8 @@ NAMES = {
     "non_torch": "CUDA context, NCCL",
     "cuda_graphs": "CUDA graphs",
     "lora": "slots of LoRA adapters",
+    "draft": "draft model",
+    "draft_logits": "logits of drafts",
 }
 
 
@@ -135,6 +137,8 @@ def speed_lines(plan: Plan) -> str:
         ("TTFT, TPOT", f"{speed.ttft_s:.2f} s, {speed.tpot_s * 1000:.1f} ms"),
         ("basis", speed.basis),
     ]
+    if plan.drafts:
+        rows.insert(2, ("drafts", drafted(plan.drafts)))
     if plan.saturation_concurrency:
         rows.insert(
             2, ("saturates", f"at about {plan.saturation_concurrency} requests at once{at_saturation(plan)}")
@@ -142,6 +146,17 @@ def speed_lines(plan: Plan) -> str:
     if speed.running < load.concurrency:
         rows.insert(1, ("running", f"{speed.running} at once; the others wait for KV cache"))
     return title + "\n" + table(rows)
+
+
+def drafted(drafts: Drafts) -> str:
+    """What of a step is accepted."""
+    return f"{drafts.tokens} proposed a step, which yields {tokens(drafts)} a request"
+
+
+def tokens(drafts: Drafts) -> str:
+    """What a step yields, in words."""
+    count = drafts.acceptance_length
+    return f"{count:g} token{'' if count == 1 else 's'}"
 
 
 def at_saturation(plan: Plan) -> str:

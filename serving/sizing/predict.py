@@ -1,12 +1,15 @@
 """The predicted speed of an outcome, at one concurrency and over all of them; calibrated where the user did so."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from math import ceil
 from typing import NamedTuple
 
 from infra.catalog import is_relinked
+from serving.model.bands import unfitted
 from serving.model.calibration import fitted
+from serving.model.draft import Drafting, drafting
 from serving.model.throughput import (
     Engine,
     Fit,
@@ -20,7 +23,7 @@ from serving.model.throughput import (
     scores_s,
     speed,
     step_s,
-    unfitted,
+    totals,
 )
 from serving.sizing import kept_calibrations
 from serving.sizing.asked_images import asked_images
@@ -87,9 +90,10 @@ class Predictor:
             lora_bytes=lora_bytes(case, outcome.split),
             offloaded_bytes=offloaded_bytes(case, outcome.split),
             is_relinked=is_relinked(case.machine.gpu),
+            drafting=drafting_of(case, outcome),
         )
         load = Load(case.options.input_tokens, case.options.output_tokens, 1)
-        self.bent = calibrated(case.subject, self.engine) or unfitted(self.engine, load)
+        self.bent = bent_by(case.subject, self.engine, load)
         self.known: dict[int, Speed] = {}
         self.prefills: dict[int, float] = {}
 
@@ -106,15 +110,18 @@ class Predictor:
         chunks = ceil(fresh(self.engine, load.input_tokens) / self.engine.max_num_batched_tokens)
         context = load.input_tokens + load.output_tokens / 2
         kernels = step_s(self.engine, 1, context) + request_s(self.engine)
-        return self.first_token_s(
-            load.input_tokens, chunks * bent.overhead_s
-        ), bent.kernels * kernels + bent.overhead_s
+        first = self.after_s(load.input_tokens, chunks * bent.overhead_s)
+        return first, (bent.kernels * kernels + bent.overhead_s) / self.engine.accepted
 
     def first_token_s(self, input_tokens: int, tpot_s: float) -> float:
         """TTFT of a prompt of another length than the workload's, while it runs at that TPOT."""
+        return self.after_s(input_tokens, tpot_s * self.engine.accepted)
+
+    def after_s(self, input_tokens: int, waited_s: float) -> float:
+        """TTFT of a prompt of that length that waits so long for the step in progress."""
         if input_tokens not in self.prefills:
             self.prefills[input_tokens] = self.bent.prefill * prefill_s(self.engine, input_tokens)
-        return asked_s() + tpot_s + self.prefills[input_tokens]
+        return asked_s() + waited_s + self.prefills[input_tokens]
 
     def steps(self, mixture: Sequence[Mixed] = ()) -> StepTime:
         """The time of a step of this load's requests, by how many decode and how many tokens are prefilled.
@@ -122,8 +129,10 @@ class Predictor:
         Of a mixture those that decode are the more of a class the longer its answers are.
         What a prompt takes beside its tokens, scores and images, is spread over those of it that are prefilled.
         Each pair is reckoned once, the prefilled in steps of PREFILL_GRAIN.
+        With drafts a step of several tokens is reckoned as so many, each of one token and of its share of the time;
+        what is prefilled takes what it takes.
         """
-        load, bent = self.options, self.bent
+        load, bent, accepted = self.options, self.bent, self.engine.accepted
         mixed = mixture or (Mixed(1.0, load.input_tokens, load.output_tokens),)
         decoding_of = sum(each.share * each.output_tokens for each in mixed)
         context = (
@@ -142,7 +151,11 @@ class Predictor:
         def step(decoding: int, grains: int) -> float:
             prefilled = grains * PREFILL_GRAIN
             kernels = step_s(self.engine, decoding, context, prefilled) + decoding * request_s(self.engine)
-            return bent.kernels * (kernels + beside_s * prefilled) + bent.overhead_s
+            whole = bent.kernels * (kernels + beside_s * prefilled) + bent.overhead_s
+            if accepted == 1.0 or not decoding:
+                return whole
+            of_none = whole if not grains else accepted * step(decoding, 0)
+            return whole - of_none * (1 - 1 / accepted)
 
         return lambda decoding, prefilled: step(decoding, ceil(prefilled / PREFILL_GRAIN))
 
@@ -171,6 +184,26 @@ class Predictor:
                 return concurrency
             concurrency *= 2
         return self.most_running
+
+
+def drafting_of(case: Case, outcome: Outcome) -> Drafting | None:
+    """How tokens are proposed; a draft without a head has the model's."""
+    if case.draft is None:
+        return None
+    of_all = totals(case.subject.architecture, case.subject.scheme)
+    head, _ = of_all.get("lm_head") or of_all["embedding"]
+    return drafting(case.draft, outcome.split, head)
+
+
+def bent_by(subject: SizedModel, engine: Engine, load: Load) -> Fit:
+    """The user's own fit, else the shipped figures; drafts were in none, so that with them neither is sure."""
+    shipped = unfitted(engine, load)
+    own = calibrated(subject, replace(engine, drafting=None))
+    if own is None or engine.drafting is None:
+        return own or shipped
+    return replace(
+        own, doubt=shipped.doubt, basis=f"{own.basis}, without drafts, whose part is not validated"
+    )
 
 
 def calibrated(subject: SizedModel, engine: Engine) -> Fit | None:

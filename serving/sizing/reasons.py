@@ -59,8 +59,9 @@ def why_not(gpu: Gpu, outcome: Outcome) -> str:
             f"no room for a KV cache; {budget}."
         )
     if taken.headroom_gib < 0:
+        drafts = ", and logits of drafts," if taken.gib("draft_logits") else ""
         return (
-            f"The block tables and graphs outside vLLM's budget need {-taken.headroom_gib:.1f} GiB more than "
+            f"The block tables and graphs outside vLLM's budget{drafts} need {-taken.headroom_gib:.1f} GiB more than "
             f"--gpu-memory-utilization leaves: lower --max-num-seqs or --max-model-len."
         )
     needed = outcome.layout.blocks_per_request(outcome.length) + 1

@@ -16,6 +16,7 @@ from infra.record import Record
 from serving.model import lora
 from serving.model.families import Family, check_version
 from serving.model.models import model, models
+from serving.sizing.asked_draft import draft_of
 from serving.sizing.asked_images import with_images
 from serving.sizing.assemble import assemble, refused, workload
 from serving.sizing.fit import Outcome, best_outcome
@@ -143,10 +144,11 @@ def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
 
 
 def as_seen(subject: SizedModel, options: Options) -> Options:
-    """The options with what the model makes of them. Raises UsageError for images or adapters that it cannot have."""
+    """The options with what the model makes of them. Raises UsageError for images, adapters, drafts it cannot have."""
     if options.enable_lora:
         rank = options.lora[1]
         lora.check(subject.family, rules(options.vllm_version), rank, options.lora_target_modules)
+    draft_of(subject, options)
     return with_images(subject, options)
 
 

@@ -133,6 +133,15 @@ class FurtherOptions(Asked):
     cpu_offload_gb: Annotated[float, Field(ge=0, le=4096, examples=[10])] = 0.0
     """GiB of each GPU's weights that stay in the machine's RAM, and are read over PCIe in each step."""
 
+    speculative_config: Annotated[
+        str | None,
+        Flag(metavar="<json>"),
+        Field(max_length=4096, examples=['\'{"method": "ngram", "num_speculative_tokens": 3}\'']),
+    ] = None
+    """How tokens are proposed, as vLLM takes it: method, model (a folder or OWNER/NAME), num_speculative_tokens."""
+    acceptance_length: Annotated[float | None, Field(ge=1, le=129, examples=[2.4])] = None
+    """Tokens that a request gets of a step with them. [as measured of a draft that is known, else 1]"""
+
     @property
     def lora(self) -> tuple[int, int]:
         """Slots, and their rank; (0, 0) without adapters."""
@@ -144,6 +153,20 @@ class FurtherOptions(Asked):
         for field in ("max_loras", "max_lora_rank", "lora_target_modules"):
             if getattr(self, field) and not self.enable_lora:
                 raise UsageError(f"{flag_names(type(self), field)[0]} is of adapters.", "Add --enable-lora.")
+        return self
+
+    @model_validator(mode="after")
+    def what_is_of_drafts_is_as_vllm_takes_it(self) -> Self:
+        """Raise UsageError."""
+        if self.speculative_config is not None:
+            from serving.model.speculation import speculation
+
+            speculation(self.speculative_config)
+        elif self.acceptance_length is not None:
+            raise UsageError(
+                "--acceptance-length is of proposed tokens.",
+                """Add --speculative-config '{"method": "ngram", "num_speculative_tokens": 3}'""",
+            )
         return self
 
 
@@ -230,9 +253,10 @@ def check_context(subject: SizedModel, options: Options) -> None:
 def check_further(machine: Machine, options: Options) -> None:
     """Raise UsageError for what no machine without a GPU is planned with, and for more weights than the RAM holds."""
     load = further_of(options)
-    if load and machine.gpu is None:
+    of_gpus = load and load.model_copy(update=dict.fromkeys(OF_DRAFTS))
+    if load and of_gpus and of_gpus != FurtherOptions() and machine.gpu is None:
         raise UsageError(
-            f"{flag_names(FurtherOptions, changed(load))[0]} is planned for on GPUs; this machine has none.",
+            f"{flag_names(FurtherOptions, changed(of_gpus))[0]} is planned for on GPUs; this machine has none.",
             f"Name GPUs: --on 8xH100{again(load)}",
         )
     if machine.ram_gib is not None and (said := too_much_in_ram(machine, options.cpu_offload_gb)):
@@ -248,6 +272,10 @@ def too_much_in_ram(machine: Machine, offloaded_gib: float) -> str | None:
         f"--cpu-offload-gb {offloaded_gib:g} is {gib:,.4g} GiB for {machine.gpus_per_host} GPUs; "
         f"{machine.name} has {held:,.4g} GiB of RAM"
     )
+
+
+OF_DRAFTS = ("speculative_config", "acceptance_length")
+"""What a machine without a GPU is planned with, too."""
 
 
 def changed(further: FurtherOptions) -> str:

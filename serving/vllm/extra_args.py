@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 
+from infra import bounded_json
 from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
@@ -88,6 +89,10 @@ REFUSED = {
 LOAD_FORMATS = ("auto", "safetensors", "fastsafetensors", "runai_streamer", "sharded_state", "dummy")
 UNSAFE_FORMAT = f"it may run code that came with the weights; only {', '.join(LOAD_FORMATS)} are"
 
+# vLLM takes a dotted name of Python for a class of the caller's, and imports it.
+OF_DRAFTS = ("speculative_config", "spec_method", "spec_model")
+PYTHON_CLASS = re.compile(r"custom_class|[^\W\d]\w*(\.[^\W\d]\w*)+")
+
 NUMBER = re.compile(r"-\d+|-\d*\.\d+")
 
 
@@ -108,11 +113,31 @@ def refuse(extra_args: tuple[str, ...], plans: tuple[str, ...]) -> None:
             reason = reasons.get(name)
             if name == "load_format" and given.value not in LOAD_FORMATS:
                 reason = UNSAFE_FORMAT
+            if name in OF_DRAFTS and proposes_by_code(given.value or ""):
+                reason = CODE
             if reason:
                 option = spelled(given, name)
                 raise UsageError(
                     f"{option} is not passed on to vLLM: {reason}.", "Leave it out of extra_args."
                 )
+
+
+def refuse_code(speculative_config: str) -> None:
+    """Raise UsageError for a plan whose drafts are made by code of its own."""
+    if proposes_by_code(speculative_config):
+        raise UsageError(
+            f"speculative_config is not passed on to vLLM: {CODE}.", "Plan for drafts of another method."
+        )
+
+
+def proposes_by_code(text: str) -> bool:
+    """Whether a value of the options of drafts, or one in their JSON, names a class for vLLM to import."""
+    try:
+        found = bounded_json.load(text.encode())
+    except ValueError:
+        found = text
+    values = found.values() if isinstance(found, dict) else (found,)
+    return any(isinstance(each, str) and PYTHON_CLASS.fullmatch(each.strip()) for each in values)
 
 
 def spelled(given: Given, name: str) -> str:

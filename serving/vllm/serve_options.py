@@ -62,6 +62,8 @@ NOT_INHERITED = (
 )
 
 
+LOADED_NOWHERE = ("ngram", "[ngram]")
+"""Methods that look tokens up in what was said already."""
 LONGEST_TMPDIR = 107 - len("/01234567-89ab-cdef-0123-456789abcdef")
 
 
@@ -103,7 +105,28 @@ class ServeOptions(Record):
     chat_template: Text | None = None
     """A file, or the template itself."""
     shutdown_timeout: int = Field(default=60, ge=0)
+    speculative_config: dict[str, object] | None = Field(default=None, exclude_if=lambda said: said is None)
+    """How tokens are proposed; absent where none are."""
     extra_args: tuple[Word, ...] = Field(default=(), max_length=1000)
+
+    @property
+    def draft(self) -> str | None:
+        """The folder or repository of the draft; None where nothing is loaded beside the model."""
+        said = self.speculative_config or {}
+        return str(said["model"]) if said.get("method") not in LOADED_NOWHERE and "model" in said else None
+
+    @property
+    def draft_revision(self) -> str | None:
+        """The commit of its repository, where one is known."""
+        said = (self.speculative_config or {}).get("revision")
+        return str(said) if said and self.draft else None
+
+    def with_draft(self, place: str) -> "ServeOptions":
+        """The same with the draft lying there."""
+        if self.draft is None:
+            return self
+        kept = {name: value for name, value in (self.speculative_config or {}).items() if name != "revision"}
+        return self.model_copy(update={"speculative_config": kept | {"model": place}})
 
 
 def argv(options: ServeOptions) -> tuple[str, ...]:
@@ -118,7 +141,10 @@ def argv(options: ServeOptions) -> tuple[str, ...]:
 
 def refuse_unsafe(options: ServeOptions) -> None:
     """Raise UsageError for an extra argument that would undo what corral promises or the plan says."""
-    fields = tuple(name for name in ServeOptions.model_fields if name != "extra_args")
+    if options.speculative_config is not None:
+        extra_args.refuse_code(json.dumps(options.speculative_config))
+    unsaid = {"extra_args"} | ({"speculative_config"} if options.speculative_config is None else set())
+    fields = tuple(name for name in ServeOptions.model_fields if name not in unsaid)
     extra_args.refuse(options.extra_args, fields)
 
 

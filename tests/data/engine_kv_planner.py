@@ -26,11 +26,19 @@ def specs(case, first, last):
         "dtype": torch.float8_e4m3fn if case["bytes_per_value"] == 1 else torch.bfloat16,
     }
     local = {"attention_chunk_size": case["chunk"]}
-    return {
+    own = {
         f"model.layers.{layer}.self_attn.attn": FullAttentionSpec(**common)
         if layer in case["global_layers"]
         else ChunkedLocalAttentionSpec(**common, **local)
         for layer in range(first, last)
+    }
+    if last != case["stages"][-1][1]:
+        return own
+    # What a draft registers: its layers come after the model's, on the last stage.
+    drafts, heads, width = case["draft"]
+    of_draft = common | {"num_kv_heads": heads, "head_size": width}
+    return own | {
+        f"model.layers.{last + each}.self_attn.attn": FullAttentionSpec(**of_draft) for each in range(drafts)
     }
 
 

@@ -6,7 +6,7 @@ import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from deploy.targets import preflight
+from deploy.targets import drafts, preflight
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2.options import Ec2Options, checked_zones, idle_minutes
 from deploy.targets.ec2.own_resource_options import check_own_place
@@ -228,6 +228,7 @@ def checked_drain(shutdown_timeout_s: int, options: Ec2Options) -> int:
 def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
     """The plan's options with the box's own paths; it listens outside only where a network was let in."""
     listen = "0.0.0.0" if options.cidr else "127.0.0.1"
+    drafts.refuse(deployment.plan.serve, "to EC2")
     if deployment.plan.serve.chat_template:
         raise UsageError(
             "A chat template file cannot be brought to EC2.",

@@ -61,8 +61,19 @@ def fetch(deployment: Deployment) -> None:
 
 
 def here(options: ServeOptions) -> ServeOptions:
-    """The options with the folder that the Hub's own cache has for the commit of a repository."""
+    """The options with the folders that the Hub's own cache has for the commits of repositories."""
+    options = with_draft(options)
     if options.revision is None or options.model.startswith("/"):
         return options
     folder = fetching.snapshot(options.model, options.revision, os.environ)
     return options.model_copy(update={"model": str(folder), "revision": None})
+
+
+def with_draft(options: ServeOptions) -> ServeOptions:
+    """The options with the folder of the draft, where the cache has all of it."""
+    repo = options.draft
+    if repo is None or repo.startswith("/"):
+        return options
+    commit = options.draft_revision or fetching.cached_commit(repo, os.environ)
+    folder = fetching.snapshot(repo, commit, os.environ) if commit else None
+    return options.with_draft(str(folder)) if folder and fetching.is_whole(folder) else options

@@ -75,15 +75,22 @@ def listen_check(deployment: Deployment) -> tuple[Check, ...]:
 
 
 def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
-    """A model that is neither brought nor fetched must lie on the host."""
-    model = deployment.plan.serve.model
-    if bring.model or not model.startswith("/"):
-        return ()
-    as_root = host.privilege != "none"
-    if host.run(["test", "-e", f"{model}/config.json"], check=False, as_root=as_root).code == 0:
-        return (Check(name="model", outcome="ok", found=model),)
+    """A model that is neither brought nor fetched must lie on the host; a draft in any case."""
+    model, draft = deployment.plan.serve.model, deployment.plan.serve.draft
     fix = "Plan with a folder that exists here (it is brought) or there, or with a repository of the Hub."
-    return (Check(name="model", outcome="failed", found=f"{model} is neither here nor there", fix=fix),)
+    own = "Put it there: corral brings no draft to a host."
+    checks = (folder_check("draft", draft, "not there", own, host),) if draft else ()
+    if bring.model or not model.startswith("/"):
+        return checks
+    return (folder_check("model", model, "neither here nor there", fix, host), *checks)
+
+
+def folder_check(name: str, folder: str, otherwise: str, fix: str, host: Host) -> Check:
+    """Whether a checkpoint lies there on the host."""
+    as_root = host.privilege != "none"
+    if host.run(["test", "-e", f"{folder}/config.json"], check=False, as_root=as_root).code == 0:
+        return Check(name=name, outcome="ok", found=folder)
+    return Check(name=name, outcome="failed", found=f"{folder} is {otherwise}", fix=fix)
 
 
 def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[Check, ...]:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from deploy.targets import preflight
+from deploy.targets import drafts, preflight
 from deploy.targets.deployment import Deployment, home
 from infra import host as hosts
 from infra import offline
@@ -50,6 +50,7 @@ def brought(deployment: Deployment) -> Brought:
     checkpoint, ServerError when there is no engine to bring.
     """
     plan = deployment.plan
+    check_draft(plan.serve)
     model = _local(plan.serve.model)
     if not (model or plan.serve.model.startswith("/") or REPOSITORY.fullmatch(plan.serve.model)):
         raise UsageError(
@@ -68,6 +69,16 @@ def brought(deployment: Deployment) -> Brought:
     engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
     model_gib = checkpoint_files.size_bytes(files) / GIB if model else _fetched_gib(plan)
     return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
+
+
+def check_draft(serve: ServeOptions) -> None:
+    """Raise UsageError for a draft that is no path of the host's."""
+    if serve.draft and not serve.draft.startswith("/"):
+        drafts.refuse(
+            serve,
+            "to a host",
+            "Put it on the host and its path there in the plan (serve.speculative_config). Or: ",
+        )
 
 
 def check_template_place(plan: Plan, beside: Path) -> None:
@@ -122,7 +133,7 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
         engine=_engine_there(deployment.name, bring),
         weights=_weights(deployment.plan, bring),
         weights_bytes=deployment.plan.weights_bytes,
-        read_only_paths=(options.model,) if hosts.is_hidden(options.model) else (),
+        read_only_paths=tuple(filter(hosts.is_hidden, filter(None, (options.model, options.draft)))),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,
     )
