@@ -73,8 +73,9 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
         "Price: at most $1.30 an hour for everything at 30% utilisation, $4.32 fully busy; now $5.67.",
         "More such machines do not help: each costs more than the most it can serve is worth there.",
         "Another Claude, were Claude Haiku 5.5 not good enough for the work: Claude Sonnet 5.5 (above 6.6%).",
-        "The same model at Nscale (through Hugging Face) (listed) costs $0.14 a million tokens: cheaper than "
-        "here at 30%. Its prompts leave your building.",
+        "The same model at AWS Bedrock (live, read 2026-11-23, never called) costs $0.2925 a million tokens: cheaper "
+        "than here at 30%; Nscale (through Hugging Face) (listed, read 2026-11-23, never called) asks $0.14. Prompts "
+        "leave your building for it.",
     )
 
 

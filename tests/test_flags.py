@@ -376,6 +376,7 @@ OF_MEANINGS = {
     "--output-tokens": OF_ITS_OWN_REQUESTS,
     "--peak-factor": "the busiest moment that is planned for; the shape of a day",
     "--plan": "the one that was measured; the one to price, but for what needs none",
+    "--purchase": "how a machine is to be rented; how the one of a month is bought",
     "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",
     "--replicas": "of an export; of a month's cost; of a simulation",
     "--requests-per-s": "of all traffic, instead of tokens a month; of what comes, instead of rates or a trace",

@@ -83,13 +83,17 @@ def test_an_owned_machine_is_written_off_powered_and_housed() -> None:
     found = bill(owned, Decimal(0), Decimal(300_000))
     assert found.model_dump() == {
         "rent_usd": 0,
+        "upfront_usd": 0,
         "hardware_usd": 4500,
+        "interest_usd": 0,
+        "insurance_usd": 0,
         "power_usd": Decimal("1116.9"),
         "hosting_usd": 500,
         "storage_usd": 0,
         "egress_usd": 0,
         "other_usd": 0,
         "people_usd": 0,
+        "one_off_usd": 0,
     }
 
 

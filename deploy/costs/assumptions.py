@@ -9,6 +9,7 @@ from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import PLACEHOLDER, Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
+from deploy.costs.purchase import counted_of_purchase
 from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
 from serving.sizing.plan import Plan
@@ -46,7 +47,7 @@ def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) 
     """How busy the machine is: said, or made of a volume."""
     mtok = mtok_of(plan, question)
     if mtok is None:
-        return knobs.assumption("utilisation", values, question.knobs)
+        return knobs.assumption("utilisation", values, question.said)
     return Assumption(
         name="utilisation",
         means=f"{mtok:,f} M tokens a month over what the machine could serve",
@@ -58,8 +59,8 @@ def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) 
 
 def knob(plan: Plan, name: str, values: Knobs, question: Question) -> Assumption:
     """A knob, which the plan may have set."""
-    said = knobs.assumption(name, values, question.knobs)
-    if name in question.knobs or name not in machines_of(plan):
+    said = knobs.assumption(name, values, question.said)
+    if name in question.knobs or name not in machines_of(plan, question):
         return said
     assert plan.carried is not None
     peak = f"{plan.carried.traffic.peak_requests_per_s:.3g} requests/s at peak"
@@ -106,7 +107,7 @@ def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     """The knobs that count in this comparison."""
     owned = OWNED if price.capex_usd else ("power_kw",) if values.power_kw else ()
     rates = tuple(name for name, amount in RATES.items() if getattr(values, amount))
-    return (*ALWAYS, *owned, *rates)
+    return (*ALWAYS, *owned, *rates, *counted_of_purchase(values, price.purchase))
 
 
 def claude_lines(question: Question) -> tuple[Assumption, ...]:

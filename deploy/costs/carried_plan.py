@@ -8,9 +8,11 @@ from infra.money import rounded
 from serving.sizing.plan import Plan
 
 
-def machines_of(plan: Plan) -> dict[str, Decimal]:
-    """The knob that the plan sets."""
-    return {"replicas": Decimal(plan.carried.count)} if plan.carried else {}
+def machines_of(plan: Plan, asked: Question) -> dict[str, Decimal]:
+    """The knobs that the plan sets, where the user named no number of machines of their own."""
+    if plan.carried is None or asked.replicas is not None:
+        return {}
+    return {"replicas": Decimal(plan.carried.count), "spares": Decimal(plan.carried.spare_machines)}
 
 
 def mtok_of(plan: Plan, question: Question) -> Decimal | None:

@@ -8,7 +8,7 @@ from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_request import Request, warnings
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted, Speed
-from deploy.costs.self_hosted import OurSide
+from deploy.costs.self_hosted import OurSide, even_mtok
 from deploy.costs.token_ratio import token_ratio
 from deploy.costs.verdict import answer_of, verdict_of
 from infra.money import MTOK, count, rounded
@@ -75,14 +75,15 @@ def list_price(model: ClaudeModel, speed: Speed, question: Question, on: date) -
 
 def break_even(own: SelfHosted, name: str, base: Decimal, low: Decimal, high: Decimal) -> BreakEven:
     """The volume at which Claude's bill is the month's bill here, as a share of what the machine can serve."""
-    mtok = own.usd_per_month / base
-    needed = mtok / own.capacity_mtok_per_month
+    mtok = even_mtok(own, base)
+    capacity = own.capacity_mtok_per_month
+    needed = mtok / capacity
     return BreakEven(
         against=name,
         mtok_per_month=rounded(mtok),
         required_utilisation=rounded(needed),
-        required_utilisation_low=rounded(needed * base / high),
-        required_utilisation_high=rounded(needed * base / low),
+        required_utilisation_low=rounded(even_mtok(own, high) / capacity),
+        required_utilisation_high=rounded(even_mtok(own, low) / capacity),
         feasible=needed <= 1,
     )
 

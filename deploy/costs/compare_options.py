@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from deploy.costs.claude_cost_options import Share, SlowerOrHere, Way, check_cached
-from deploy.costs.knobs import KnobOptions
+from deploy.costs.purchase_options import HowBought
 from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.asked import Asked, Flag, either
 from infra.errors import UsageError
@@ -40,24 +40,18 @@ class Compared(Asked):
         return self
 
 
-class Question(KnobOptions, SlowerOrHere):
+class Question(HowBought, SlowerOrHere):
     """What the user wants compared, beside the plan and the probe. None: our default, and said so."""
 
     heading: ClassVar[str] = "The comparison"
 
-    # The bounds are of typing errors: no machine costs so much, no text has such a ratio.
+    # The bounds are of typing errors: no text has such a ratio.
     claude_models: Annotated[tuple[str, ...], Flag("--claude-model")] = ()
     """Good enough for the work; repeatable. The cheapest decides."""
     mtok_per_month: Annotated[
         Decimal | None, Flag(kind=float), Field(ge=LEAST_MTOK, le=MOST_MTOK, examples=[500])
     ] = None
     """Instead of --utilisation: millions of tokens a month, in and out, as Llama 4 counts them."""
-    price_per_hour: Annotated[
-        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
-    ] = None
-    """USD, one machine."""
-    capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=1, le=10**9, examples=[250_000])] = None
-    """Price of an owned one."""
     token_ratio: Annotated[
         Decimal | None, Flag(kind=float), Field(ge=Decimal("0.2"), le=5, examples=[1.2])
     ] = None

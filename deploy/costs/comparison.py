@@ -9,6 +9,7 @@ from pydantic import Field
 from deploy.costs.claude_prices import Status
 from deploy.costs.hosted_offers import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
+from deploy.costs.month import Month
 from deploy.costs.monthly_bill import Bill
 from deploy.costs.token_ratio import TokenRatio
 from infra.money import Number, Usd
@@ -67,6 +68,8 @@ class SelfHosted(Record):
     """Never idle: a lower bound, no forecast."""
     usage_usd_per_mtok_blended: Usd
     at: tuple[AtUtilisation, ...]
+    usd_of_full_load: Usd = Decimal(0)
+    """What of a month's bill is only for being busy all of it: power of one's own machines."""
     bill: Bill
 
 
@@ -112,6 +115,13 @@ class HostedSide(Record):
     status: OfferStatus
     ends_on: date | None
     usd_per_mtok_blended: Usd
+    usd_per_month: Usd
+    checked_on: date
+    """When the price was read."""
+    days_old: int
+    called_on: date | None
+    """When it answered us; None: nobody called it."""
+    source: str
     note: str
 
 
@@ -126,6 +136,10 @@ class Hybrid(Record):
     mtok_per_month: Number
     all_claude_usd: Usd
     hybrid_usd: Usd
+    bulk_claude: str | None = None
+    """The cheapest Claude, were it to do what the fleet does here; None where that is the same Claude."""
+    bulk_claude_usd: Usd | None = None
+    """That one for the bulk, and this one for the share that reaches it."""
     tie_mtok_per_month: Number | None
     """The volume at which both cost the same; None when everything reaches Claude."""
     feasible: bool
@@ -158,6 +172,7 @@ class Comparison(Document):
     speed: Speed
     knobs: Knobs
     self_hosted: SelfHosted
+    month: Month
     claude: tuple[ClaudeSide, ...] = Field(min_length=1)
     hosted: tuple[HostedSide, ...]
     break_even: BreakEven

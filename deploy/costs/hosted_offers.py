@@ -19,11 +19,15 @@ class OfferPrice(Record):
 
 
 class Offer(Record):
-    """One host. "listed": a catalogue has it, and nobody called it."""
+    """One host. "live" rests on a notice or a date; "listed": a catalogue has it."""
 
     host: str
     status: OfferStatus
     ends_on: date | None = None
+    checked_on: date | None = None
+    """Where it was read on another day than the rest."""
+    called_on: date | None = None
+    """When somebody of us had an answer from it; None: nobody tried."""
     note: str = ""
     price: dict[str, OfferPrice]
     """Of each model it sells, by our name."""

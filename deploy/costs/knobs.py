@@ -23,11 +23,18 @@ class Knob(Record):
     """One such value, as knobs.toml has it."""
 
     means: str
-    value: Decimal
+    value: Decimal | None = None
+    unsaid: str = ""
+    """What it is then, where it is no figure."""
     least: Decimal
     most: Decimal
     standing: Standing
     source: str
+
+    @property
+    def said(self) -> str:
+        """Our value for a person."""
+        return self.unsaid if self.value is None else f"{self.value:f}"
 
 
 @cache
@@ -43,13 +50,32 @@ def bounded(name: str) -> FieldInfo:
     described: FieldInfo = Field(
         ge=knob.least,
         le=knob.most,
-        examples=[knob.value],
-        description=f"{knob.means[:1].upper()}{knob.means[1:]}. [{knob.value}]",
+        examples=[knob.least if knob.value is None else knob.value],
+        description=f"{knob.means[:1].upper()}{knob.means[1:]}. [{knob.said}]",
     )
     return described
 
 
-class KnobOptions(Asked):
+class BoughtKnobs(Asked):
+    """The knobs of how the machine is bought, and when it is on; None is ours."""
+
+    heading: ClassVar[str] = "How it is bought"
+
+    startup_minutes: Annotated[Decimal | None, Flag(kind=float), bounded("startup_minutes")] = None
+    starts_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("starts_per_month")] = None
+    interruptions_per_month: Annotated[
+        Decimal | None, Flag(kind=float), bounded("interruptions_per_month")
+    ] = None
+    committed_hours: Annotated[Decimal | None, Flag(kind=float), bounded("committed_hours")] = None
+    upfront_usd: Annotated[Decimal | None, Flag(kind=float), bounded("upfront_usd")] = None
+    term_months: Annotated[Decimal | None, Flag(kind=float), bounded("term_months")] = None
+    interest_rate: Annotated[Decimal | None, Flag(kind=float), bounded("interest_rate")] = None
+    insurance_fraction: Annotated[Decimal | None, Flag(kind=float), bounded("insurance_fraction")] = None
+    one_off_usd: Annotated[Decimal | None, Flag(kind=float), bounded("one_off_usd")] = None
+    one_off_months: Annotated[Decimal | None, Flag(kind=float), bounded("one_off_months")] = None
+
+
+class KnobOptions(BoughtKnobs):
     """The user's own values of the knobs; None is ours."""
 
     heading: ClassVar[str] = "The machine, kept up for a month"
@@ -57,6 +83,7 @@ class KnobOptions(Asked):
     utilisation: Annotated[Decimal | None, Flag(kind=float), bounded("utilisation")] = None
     hours_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("hours_per_month")] = None
     replicas: Annotated[Decimal | None, Flag(kind=int), bounded("replicas")] = None
+    spares: Annotated[Decimal | None, Flag(kind=int), bounded("spares")] = None
     storage_gb: Annotated[Decimal | None, Flag(kind=float), bounded("storage_gb")] = None
     usd_per_storage_gb_month: Annotated[
         Decimal | None, Flag(kind=float), bounded("usd_per_storage_gb_month")
@@ -69,6 +96,7 @@ class KnobOptions(Asked):
     life_years: Annotated[Decimal | None, Flag(kind=float), bounded("life_years")] = None
     residual_fraction: Annotated[Decimal | None, Flag(kind=float), bounded("residual_fraction")] = None
     power_kw: Annotated[Decimal | None, Flag(kind=float), bounded("power_kw")] = None
+    idle_power_kw: Annotated[Decimal | None, Flag(kind=float), bounded("idle_power_kw")] = None
     pue: Annotated[Decimal | None, Flag(kind=float), bounded("pue")] = None
     usd_per_kwh: Annotated[Decimal | None, Flag(kind=float), bounded("usd_per_kwh")] = None
     hosting_usd_per_month: Annotated[Decimal | None, Flag(kind=float), bounded("hosting_usd_per_month")] = (
@@ -80,6 +108,11 @@ class KnobOptions(Asked):
         """Those that were given."""
         return {name: value for name in table() if (value := getattr(self, name)) is not None}
 
+    @property
+    def said(self) -> dict[str, str]:
+        """What said each of them."""
+        return {name: option(name) for name in self.knobs}
+
 
 class Knobs(Record):
     """The values of one calculation. What each means, and its unit, is in knobs.toml."""
@@ -87,19 +120,35 @@ class Knobs(Record):
     utilisation: Number
     hours_per_month: Number
     replicas: Number
+    spares: Number = Decimal(0)
     storage_gb: Number
     usd_per_storage_gb_month: Number
     egress_gb: Number
-    usd_per_egress_gb: Number
+    usd_per_egress_gb: Number | None
+    """None: in AWS's steps."""
     other_usd_per_month: Number
     ops_fte: Number
     usd_per_fte_year: Number
     life_years: Number
     residual_fraction: Number
     power_kw: Number
+    idle_power_kw: Number | None = None
+    """None: as under load."""
     pue: Number
     usd_per_kwh: Number
     hosting_usd_per_month: Number
+    # A document of before these were asked for has none of them.
+    startup_minutes: Number = Decimal(0)
+    starts_per_month: Number = Decimal(0)
+    interruptions_per_month: Number = Decimal(0)
+    """Of a spot machine; 0 for any other."""
+    committed_hours: Number = Decimal(0)
+    upfront_usd: Number = Decimal(0)
+    term_months: Number = Decimal(12)
+    interest_rate: Number = Decimal(0)
+    insurance_fraction: Number = Decimal(0)
+    one_off_usd: Number = Decimal(0)
+    one_off_months: Number = Decimal(12)
 
 
 class Assumption(Record):
@@ -113,9 +162,14 @@ class Assumption(Record):
     checked_on: date | None = None
 
 
+OF_A_WAY_OF_BUYING = ("interruptions_per_month",)
+"""Of these ours counts only for a machine that is bought in their way."""
+
+
 def knobs(given: Mapping[str, Decimal]) -> Knobs:
     """The given values, and ours for the rest."""
-    return Knobs.model_validate({name: given.get(name, knob.value) for name, knob in table().items()})
+    ours = {name: knob.value for name, knob in table().items() if name not in OF_A_WAY_OF_BUYING}
+    return Knobs.model_validate({name: given.get(name, value) for name, value in ours.items()} | dict(given))
 
 
 def option(name: str) -> str:
@@ -123,15 +177,16 @@ def option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def assumption(name: str, knobs: Knobs, given: Mapping[str, object]) -> Assumption:
-    """How a knob is said in the report."""
+def assumption(name: str, knobs: Knobs, given: Mapping[str, str]) -> Assumption:
+    """How a knob is said in the report; `given` is what said it, by the knob's name."""
     knob = table()[name]
     ours: Whose = PLACEHOLDER if knob.standing == "placeholder" else "ours"
     standing = f" ({knob.standing})" if knob.standing in ("secondary", "unverified") else ""
+    value = getattr(knobs, name)
     return Assumption(
         name=name,
         means=knob.means,
-        value=f"{getattr(knobs, name):f}",
+        value=knob.unsaid if value is None else f"{value:f}",
         whose="yours" if name in given else ours,
-        source=option(name) if name in given else knob.source + standing,
+        source=given.get(name, knob.source + standing),
     )

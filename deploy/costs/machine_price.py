@@ -4,6 +4,7 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.knobs import Assumption, Whose
+from deploy.costs.purchase_options import WAYS, HowBought, Purchase
 from infra.errors import UsageError
 from infra.money import dollars
 from infra.prices import OLD_AFTER_DAYS
@@ -16,6 +17,7 @@ class MachinePrice(Record):
 
     usd_per_hour: Decimal = Decimal(0)
     capex_usd: Decimal = Decimal(0)
+    purchase: Purchase
     whose: Whose
     source: str
     checked_on: date | None = None
@@ -32,7 +34,7 @@ class MachinePrice(Record):
         bought = self.capex_usd > 0
         return Assumption(
             name="capex_usd" if bought else "price_per_hour",
-            means="price of one machine" if bought else "price of one machine an hour",
+            means="price of one machine" if bought else f"price of one machine an hour, {self.purchase}",
             value=dollars(self.capex_usd) if bought else f"${self.usd_per_hour.normalize():f}",
             whose=self.whose,
             source=self.source,
@@ -40,18 +42,23 @@ class MachinePrice(Record):
         )
 
 
-def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal | None) -> MachinePrice:
-    """The user's price before the plan's. Raises UsageError when there is none, one of 0, or two."""
+def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
+    """The user's price before the plan's. Raises UsageError when there is none, one of 0, two, or none of that way."""
+    price_per_hour, capex_usd = asked.price_per_hour, asked.capex_usd
     if price_per_hour is not None and capex_usd is not None:
         raise UsageError(
             "A machine is rented or bought: both prices were given.", "Use --price-per-hour or --capex-usd."
         )
     if capex_usd is not None:
-        return MachinePrice(capex_usd=capex_usd, whose="yours", source="--capex-usd")
+        return MachinePrice(capex_usd=capex_usd, purchase="owned", whose="yours", source="--capex-usd")
+    rented = asked.purchase or "on-demand"
     if price_per_hour is not None:
-        return MachinePrice(usd_per_hour=price_per_hour, whose="yours", source="--price-per-hour")
+        return MachinePrice(
+            usd_per_hour=price_per_hour, purchase=rented, whose="yours", source="--price-per-hour"
+        )
     if (told := told_price(plan)) is not None:
-        return MachinePrice(usd_per_hour=told, whose="yours", source="the plan: said to corral capacity")
+        source = "the plan: said to corral capacity"
+        return MachinePrice(usd_per_hour=told, purchase=rented, whose="yours", source=source)
     if plan.price is None or not plan.price.usd_per_hour:
         raise UsageError(
             f"Nobody said what {plan.machine.name} costs.",
@@ -59,10 +66,24 @@ def machine_price(plan: Plan, price_per_hour: Decimal | None, capex_usd: Decimal
             "--hosting-usd-per-month (owned).",
         )
     price = plan.price
-    source = f"{price.purchase} in {price.region}; {price.source}"
+    purchase = listed_way(price.purchase)
+    if asked.purchase not in (None, purchase):
+        raise UsageError(
+            f"The plan has no {asked.purchase} price of {plan.machine.name}, only {price.purchase}.",
+            f"Name it, for example: --purchase {asked.purchase} --price-per-hour {price.usd_per_hour.normalize():f}",
+        )
     return MachinePrice(
-        usd_per_hour=price.usd_per_hour, whose="list price", source=source, checked_on=price.checked_on
+        usd_per_hour=price.usd_per_hour,
+        purchase=purchase,
+        whose="list price",
+        source=f"{price.purchase} in {price.region}; {price.source}",
+        checked_on=price.checked_on,
     )
+
+
+def listed_way(said: str) -> Purchase:
+    """The way of buying that a price list names; any that is none of ours is paid for while it is on."""
+    return next((way for way in WAYS if way == said != "owned"), "on-demand")
 
 
 def told_price(plan: Plan) -> Decimal | None:

@@ -7,7 +7,15 @@ from typing import NamedTuple
 from deploy.costs.comparison import AtUtilisation, SelfHosted, Speed
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
-from deploy.costs.monthly_bill import Bill, bill, capacity_mtok, usage_usd_per_mtok, usd_per_mtok
+from deploy.costs.monthly_bill import (
+    Bill,
+    bill,
+    capacity_mtok,
+    hours_of,
+    serving_machines,
+    usage_usd_per_mtok,
+    usd_per_mtok,
+)
 from infra.errors import UsageError
 from infra.money import count, rounded
 
@@ -34,15 +42,15 @@ def our_side(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | N
 
 def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | None) -> SelfHosted:
     """What the machine costs and can serve."""
-    month = bill(values, price.usd_per_hour, price.capex_usd)
-    total, capacity = month.total_usd, capacity_mtok(speed.total_tokens_per_s, values)
+    capacity = capacity_mtok(speed.total_tokens_per_s, values)
     busy = values.utilisation if mtok is None else utilisation_of(mtok, capacity, values)
-    hourly = total / values.hours_per_month
+    month, most = bill_at(busy, values, price), bill_at(Decimal(1), values, price)
+    total = month.total_usd
     here = at_utilisation(busy, total, capacity, speed)
-    fleet_tokens_per_s = speed.total_tokens_per_s * values.replicas
-    blended = usage_usd_per_mtok(hourly, fleet_tokens_per_s)
+    fleet_tokens_per_s = speed.total_tokens_per_s * serving_machines(values)
+    blended = usage_usd_per_mtok(most.total_usd / hours_of(values).serving, fleet_tokens_per_s)
     return SelfHosted(
-        usd_per_hour=rounded(hourly),
+        usd_per_hour=rounded(total / values.hours_per_month),
         usd_per_month=rounded(total),
         usd_per_mtok_output=here.usd_per_mtok_output,
         usd_per_mtok_blended=here.usd_per_mtok_blended,
@@ -52,8 +60,10 @@ def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal 
         usage_usd_per_mtok_output=rounded(blended * speed.tokens_per_output_token),
         usage_usd_per_mtok_blended=rounded(blended),
         at=tuple(
-            at_utilisation(each, total, capacity, speed) for each in sorted({*UTILISATIONS, rounded(busy)})
+            at_utilisation(each, bill_at(each, values, price).total_usd, capacity, speed)
+            for each in sorted({*UTILISATIONS, rounded(busy)})
         ),
+        usd_of_full_load=rounded(most.total_usd - bill_at(Decimal(0), values, price).total_usd),
         bill=rounded_bill(month),
     )
 
@@ -61,13 +71,29 @@ def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal 
 def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs) -> Decimal:
     """The share of its capacity that the named volume takes. Raises UsageError when it is more than all of it."""
     if mtok > capacity:
-        machines = math.ceil(mtok * values.replicas / capacity)
+        machines = math.ceil(mtok * serving_machines(values) / capacity) + values.spares
         raise UsageError(
             f"{count(mtok)} M tokens a month are more than the {count(capacity)} M that "
-            f"{values.replicas:f} of these machines can serve.",
+            f"{serving_machines(values):f} of these machines can serve.",
             f"It takes {machines} of them: --replicas {machines}",
         )
     return mtok / capacity
+
+
+def bill_at(busy: Decimal, values: Knobs, price: MachinePrice) -> Bill:
+    """The month's bill at that utilisation: what is of one's own draws less when idle."""
+    return bill(values.model_copy(update={"utilisation": busy}), price.usd_per_hour, price.capex_usd)
+
+
+def even_mtok(own: SelfHosted, usd_per_mtok: Decimal) -> Decimal:
+    """The millions of tokens a month that cost the same at that price elsewhere as here.
+
+    Power that is only for being busy is a price of each token; where it alone is as dear, no volume that the machine
+    can serve is enough.
+    """
+    fixed = own.usd_per_month - own.usd_of_full_load * own.utilisation
+    gain = usd_per_mtok - own.usd_of_full_load / own.capacity_mtok_per_month
+    return fixed / gain if gain > 0 else (fixed + own.usd_of_full_load) / usd_per_mtok
 
 
 def at_utilisation(busy: Decimal, total: Decimal, capacity: Decimal, speed: Speed) -> AtUtilisation:

@@ -3,8 +3,7 @@
 from decimal import Decimal
 
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed, Swing
-from deploy.costs.monthly_bill import bill
-from deploy.costs.self_hosted import OurSide
+from deploy.costs.self_hosted import OurSide, bill_at
 from infra.money import count, dollars, rounded
 
 # What one range is, where nothing was measured: our placeholders, and the report says so.
@@ -64,7 +63,7 @@ def people_swing(ours: OurSide, even: Decimal) -> Swing:
     values, price, own = ours.knobs, ours.price, ours.figures
 
     def needed(fte: Decimal) -> Decimal:
-        month = bill(values.model_copy(update={"ops_fte": fte}), price.usd_per_hour, price.capex_usd)
+        month = bill_at(own.utilisation, values.model_copy(update={"ops_fte": fte}), price)
         return rounded(even * month.total_usd / own.usd_per_month)
 
     more = values.ops_fte + MORE_PEOPLE_FTE

@@ -3,8 +3,8 @@
 import math
 from decimal import Decimal
 
-from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, HostedSide, SelfHosted
-from deploy.costs.monthly_bill import SECONDS_PER_HOUR
+from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, SelfHosted
+from deploy.costs.monthly_bill import machine_seconds, serving_machines
 from deploy.costs.self_hosted import OurSide
 from infra.money import MTOK, count, dollars, percent
 
@@ -76,8 +76,7 @@ def volume_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
 def speed_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """More tokens a second from the same machine: a better quantisation, another GPU, more requests at once."""
     own, speed, knobs = ours.figures, ours.speed, ours.knobs
-    seconds = SECONDS_PER_HOUR * knobs.hours_per_month * knobs.replicas
-    total = own.usd_per_month / chosen.usd_per_mtok_blended * MTOK / seconds
+    total = own.usd_per_month / chosen.usd_per_mtok_blended * MTOK / machine_seconds(knobs)
     output = total / speed.tokens_per_output_token
     return (
         f"Speed: {count(output / own.utilisation)} output tokens/s a machine at {percent(own.utilisation)} "
@@ -101,11 +100,11 @@ def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
         return ""
     own, knobs = ours.figures, ours.knobs
     machine = own.bill.per_machine_usd / knobs.replicas
-    fixed = own.usd_per_month - own.bill.per_machine_usd
-    gain = own.capacity_mtok_per_month / knobs.replicas * chosen.usd_per_mtok_blended - machine
+    fixed = own.usd_per_month - own.bill.per_machine_usd + knobs.spares * machine
+    gain = own.capacity_mtok_per_month / serving_machines(knobs) * chosen.usd_per_mtok_blended - machine
     if gain <= 0:
         return "More such machines do not help: each costs more than the most it can serve is worth there."
-    return f"Size: {math.ceil(fixed / gain)} such machines, all fully busy, to spread the fixed costs."
+    return f"Size: {math.ceil(fixed / gain) + knobs.spares:f} such machines, all fully busy, to spread the fixed costs."
 
 
 def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:
@@ -117,17 +116,4 @@ def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:
     ]
     return (
         f"Another Claude, were {chosen.name} not good enough for the work: {', '.join(pays)}." if pays else ""
-    )
-
-
-def hosted_note(own: SelfHosted, hosted: tuple[HostedSide, ...]) -> str:
-    """The cheapest way to have the same model served by somebody else."""
-    sold = [side for side in hosted if side.status != "ended"]
-    if not sold:
-        return ""
-    best = min(sold, key=lambda side: side.usd_per_mtok_blended)
-    word = "cheaper" if best.usd_per_mtok_blended < own.usd_per_mtok_blended else "dearer"
-    return (
-        f"The same model at {best.host} ({best.status}) costs {dollars(best.usd_per_mtok_blended)} a million tokens: "
-        f"{word} than here at {percent(own.utilisation)}. Its prompts leave your building."
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid
+from deploy.costs.comparison import ClaudeSide, Comparison, HostedSide, Hybrid
 from deploy.costs.knobs import Assumption
+from deploy.report.month_text import month_text
 from infra.columns import table, wrapped
 from infra.money import count, dollars, percent
+from infra.prices import OLD_AFTER_DAYS
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -13,6 +15,7 @@ def comparison_text(comparison: Comparison) -> str:
     blocks = (
         loud(comparison),
         headline(comparison),
+        month_text(comparison.month),
         change(comparison),
         own_table(comparison),
         claude_table(comparison),
@@ -95,12 +98,27 @@ def hosted_table(comparison: Comparison) -> str:
     """The same model at other hosts."""
     if not comparison.hosted:
         return ""
-    rows = [("host", "status", "$/M blended", "ends", "note")]
+    rows = [("host", "status", "$/M blended", "$/month", "ends", "price read", "called", "note")]
     rows += [
-        (each.host, each.status, dollars(each.usd_per_mtok_blended), str(each.ends_on or "-"), each.note)
+        (
+            each.host,
+            each.status,
+            dollars(each.usd_per_mtok_blended),
+            dollars(each.usd_per_month),
+            str(each.ends_on or "-"),
+            read_on(each),
+            str(each.called_on or "never"),
+            each.note,
+        )
         for each in comparison.hosted
     ]
     return f"{comparison.model} as others serve it, at the same mix\n" + table(rows)
+
+
+def read_on(host: HostedSide) -> str:
+    """When its price was read, and its age where that is too long ago."""
+    old = f", {host.days_old} days old" if host.days_old > OLD_AFTER_DAYS else ""
+    return f"{host.checked_on}{old}"
 
 
 def hybrid_table(comparison: Comparison) -> str:
@@ -112,12 +130,19 @@ def hybrid_table(comparison: Comparison) -> str:
         f"Hybrid: {percent(first.reaches_claude)} of {count(first.mtok_per_month)} M tokens a month at Claude, "
         "the rest here; USD a month"
     )
-    rows = [("Claude", "all there", "hybrid", "both cost the same at")]
+    rows = [("Claude", "all there", "hybrid", "both cost the same at", "without a machine")]
     rows += [
-        (each.claude, dollars(each.all_claude_usd), dollars(each.hybrid_usd), tie(each))
+        (each.claude, dollars(each.all_claude_usd), dollars(each.hybrid_usd), tie(each), rival(each))
         for each in comparison.hybrid
     ]
     return title + "\n" + table(rows)
+
+
+def rival(mixed: Hybrid) -> str:
+    """A cheap Claude in the fleet's place."""
+    if mixed.bulk_claude_usd is None:
+        return ""
+    return f"{dollars(mixed.bulk_claude_usd)}, {mixed.bulk_claude} for the rest"
 
 
 def tie(mixed: Hybrid) -> str:

@@ -123,4 +123,6 @@ def test_the_base_ratio_is_the_mean_of_the_kinds_of_text_within_the_range(tokeni
 
 
 def test_every_knob_is_within_its_own_bounds() -> None:
-    assert [name for name, knob in knobs().items() if not knob.least <= knob.value <= knob.most] == []
+    ours = {name: (knob, knob.value) for name, knob in knobs().items() if knob.value is not None}
+    assert [name for name, (knob, value) in ours.items() if not knob.least <= value <= knob.most] == []
+    assert {name for name, knob in knobs().items() if knob.unsaid} == knobs().keys() - ours.keys()

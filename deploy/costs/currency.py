@@ -1,0 +1,64 @@
+"""PURE: another currency than dollars, at a rate that the user names: corral looks none up."""
+
+import re
+from decimal import Decimal
+
+from infra import quantity
+from infra.errors import UsageError
+from infra.money import Number, rounded
+from infra.record import Record
+
+LEAST, MOST = Decimal("0.000001"), Decimal(10_000_000)
+EXAMPLE = "--currency EUR=0.92"
+NAME = re.compile("[A-Z]{3}")
+
+
+class Currency(Record):
+    """What a dollar is in it. Every amount of a document stays in dollars."""
+
+    name: str
+    per_usd: Number
+
+    def said(self, usd: Decimal) -> str:
+        """An amount for a person, to the cent."""
+        return f"{usd * self.per_usd:,.2f} {self.name}"
+
+
+def currency(text: str) -> Currency:
+    """Read `EUR=0.92`. Raises UsageError for a name without a rate, and a rate that is none."""
+    name, equals, typed = (part.strip() for part in text.partition("="))
+    if not NAME.fullmatch(name.upper()):
+        raise refused(f"--currency {text!r} does not begin with a currency's three letters.")
+    if not equals or not typed:
+        raise refused(f"--currency {name.upper()} has no rate, and corral looks none up.")
+    try:
+        per_usd = Decimal(quantity.read(typed, "", whole=False))
+    except ValueError as error:
+        raise refused(f"--currency {text}: {typed} {error}.") from None
+    if not LEAST <= per_usd <= MOST:
+        raise refused(f"--currency {text}: a rate is not between {LEAST} and {MOST:,}.")
+    if name.upper() == "USD" and per_usd != 1:
+        raise refused(f"--currency {text}: a dollar is a dollar.")
+    return Currency(name=name.upper(), per_usd=per_usd)
+
+
+def in_usd(typed: object, other: Currency) -> object:
+    """The dollars that an amount typed in the other currency is; anything else as it was typed."""
+    if not isinstance(typed, str) or not typed.strip().upper().endswith(other.name):
+        return typed
+    try:
+        amount = quantity.read(typed.strip()[: -len(other.name)].strip(), "usd", whole=False)
+    except ValueError:
+        return typed
+    return rounded(Decimal(amount) / other.per_usd)
+
+
+def refused(sentence: str) -> UsageError:
+    """What a currency that cannot be read is answered."""
+    return UsageError(sentence, f"Say what one dollar is in it: {EXAMPLE}")
+
+
+def checked_currency(text: str) -> str:
+    """The text, where it is a currency with its rate. Raises UsageError."""
+    currency(text)
+    return text

@@ -1,0 +1,105 @@
+"""PURE: what of a month the way of buying makes: who interrupts the machine, and which hours are paid for."""
+
+import math
+
+from deploy.costs.knobs import Knobs, option, table
+from deploy.costs.monthly_bill import hours_of
+from deploy.costs.purchase_options import HowBought, Purchase
+from deploy.costs.schedule import HOURS_A_MONTH
+from infra.errors import UsageError
+
+OF_OWNED = ("life_years", "residual_fraction", "hosting_usd_per_month", "insurance_fraction")
+OF_A_WAY: dict[str, Purchase] = {
+    "interruptions_per_month": "spot",
+    "committed_hours": "capacity-block",
+    "upfront_usd": "savings-plan",
+    "term_months": "savings-plan",
+}
+
+
+def as_bought(values: Knobs, purchase: Purchase, asked: HowBought) -> Knobs:
+    """The values of a machine that is bought so: who interrupts it, and which hours it is paid for.
+
+    Raises UsageError for what does not go with that way of buying, and where no hour or no machine is left to serve.
+    """
+    refuse_others(purchase, asked)
+    made = values
+    if purchase == "spot":
+        taken = asked.knobs.get("interruptions_per_month", table()["interruptions_per_month"].value)
+        made = made.model_copy(update={"interruptions_per_month": taken})
+    if purchase == "savings-plan":
+        made = made.model_copy(update={"committed_hours": HOURS_A_MONTH})
+    if purchase == "capacity-block":
+        made = in_block(made, asked)
+    if hours_of(made).serving <= 0:
+        raise UsageError(
+            f"{made.interruptions_per_month:f} interruptions of {made.startup_minutes:f} minutes leave nothing of "
+            f"{made.hours_per_month:f} hours a month to serve in.",
+            "Say fewer: --interruptions-per-month 1, or --startup-minutes 15",
+        )
+    if made.spares >= made.replicas:
+        raise UsageError(
+            f"--spares {made.spares:f} of {made.replicas:f} kept up leaves no machine to serve.",
+            f"Keep more up: --replicas {made.spares + 1:f}",
+        )
+    return made
+
+
+def in_block(values: Knobs, asked: HowBought) -> Knobs:
+    """The values of a Capacity Block: all its hours are paid for, and it is on in no others."""
+    committed = asked.committed_hours or HOURS_A_MONTH
+    on = (
+        values.hours_per_month if "hours_per_month" in asked.knobs else min(committed, values.hours_per_month)
+    )
+    made = values.model_copy(update={"committed_hours": committed, "hours_per_month": on})
+    if (up := hours_of(made).up) > committed:
+        raise UsageError(
+            f"A Capacity Block of {committed:f} hours a month cannot be up for {up.normalize():f}.",
+            f"Buy as many: --committed-hours {math.ceil(up)}",
+        )
+    return made
+
+
+def refuse_others(purchase: Purchase, asked: HowBought) -> None:
+    """Refuse the options of another way of buying it: a figure must not be left out unsaid."""
+    for name, way in OF_A_WAY.items():
+        if getattr(asked, name) is not None and way != purchase:
+            raise UsageError(
+                f"{option(name)} is of --purchase {way}; this machine's is {purchase}.",
+                f"Leave out {option(name)}, or buy it so: --purchase {way} --price-per-hour 12.5",
+            )
+    for name in OF_OWNED:
+        if getattr(asked, name) is not None and purchase != "owned":
+            raise UsageError(
+                f"{option(name)} is of a machine of your own; this one is bought {purchase}.",
+                f"Leave out {option(name)}, or say what the machine cost: --capex-usd 250000",
+            )
+    if asked.interest_rate is not None and purchase != "owned" and asked.upfront_usd is None:
+        raise UsageError(
+            "--interest-rate is of what is paid ahead, and nothing is.",
+            "Leave it out, or say what is paid: --capex-usd 250000, or --purchase savings-plan --upfront-usd 100000",
+        )
+    if asked.idle_power_kw is not None and (asked.power_kw or 0) < asked.idle_power_kw:
+        raise UsageError(
+            "A machine draws more under load than idle.",
+            f"Say what it draws then: --power-kw {asked.idle_power_kw * 2:f}",
+        )
+
+
+def counted_of_purchase(values: Knobs, purchase: Purchase) -> tuple[str, ...]:
+    """The knobs that count with this way of buying it."""
+    count = {
+        "spares": values.spares,
+        "starts_per_month": values.starts_per_month,
+        "interruptions_per_month": purchase == "spot",
+        "startup_minutes": values.starts_per_month or values.interruptions_per_month,
+        "committed_hours": values.committed_hours,
+        "upfront_usd": values.upfront_usd,
+        "term_months": values.upfront_usd,
+        "interest_rate": purchase == "owned" or values.upfront_usd,
+        "insurance_fraction": purchase == "owned",
+        "idle_power_kw": purchase == "owned" and values.power_kw,
+        "one_off_usd": values.one_off_usd,
+        "one_off_months": values.one_off_usd,
+    }
+    return tuple(name for name, counts in count.items() if counts)

@@ -1,0 +1,100 @@
+"""How a machine is bought and when it is on, as it is asked."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+
+from pydantic import AfterValidator, Field, model_validator
+
+from deploy.costs.currency import checked_currency, currency, in_usd
+from deploy.costs.knobs import KnobOptions
+from deploy.costs.schedule import checked_schedule, schedule
+from infra.asked import Flag
+from infra.errors import UsageError
+
+Purchase = Literal["on-demand", "spot", "savings-plan", "capacity-block", "owned"]
+WAYS: tuple[Purchase, ...] = get_args(Purchase)
+NOT_BOTH = "A schedule already says how long the machine is on, and how often it is started."
+
+
+class HowBought(KnobOptions):
+    """How the machine is bought, and when it is on."""
+
+    heading: ClassVar[str] = "How it is bought"
+
+    # The bounds are of typing errors: no machine costs so much.
+    price_per_hour: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
+    ] = None
+    """USD, one machine."""
+    capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=1, le=10**9, examples=[250_000])] = None
+    """Price of an owned one."""
+    purchase: Purchase | None = None
+    """on-demand, spot, savings-plan, capacity-block or owned. A commitment bills all its hours."""
+    schedule: Annotated[
+        Annotated[str, AfterValidator(checked_schedule)] | None, Field(examples=['"mon-fri 8-19"'])
+    ] = None
+    """Instead of --hours-per-month: when it is to serve; it is started for that and stopped after it."""
+    currency: Annotated[
+        Annotated[str, AfterValidator(checked_currency)] | None, Field(examples=["EUR=0.92"])
+    ] = None
+    """At the rate that you name for a dollar: the month is shown in it too, and amounts may be typed in it, 0.35EUR."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """The record of what was typed; an amount may be in the currency that is named beside it. Raises UsageError."""
+        named = given.get("currency")
+        if not isinstance(named, str) or not named.strip():
+            return super().of(given)
+        other = currency(named)
+        return super().of(
+            {field: in_usd(value, other) if is_amount(field) else value for field, value in given.items()}
+        )
+
+    @property
+    def knobs(self) -> dict[str, Decimal]:
+        """Those that were given, the schedule's hours and starts among them."""
+        if self.schedule is None:
+            return super().knobs
+        times = schedule(self.schedule)
+        return super().knobs | {
+            "hours_per_month": times.hours_per_month,
+            "starts_per_month": times.starts_per_month,
+        }
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What said each of them."""
+        if self.schedule is None:
+            return super().said
+        by_schedule = f'--schedule "{self.schedule.strip()}"'
+        return super().said | dict.fromkeys(("hours_per_month", "starts_per_month"), by_schedule)
+
+    @model_validator(mode="after")
+    def without_two_ways(self) -> Self:
+        """No two ways of buying it, and no two of saying when it is on. Raises UsageError."""
+        if self.schedule is not None and (self.hours_per_month or self.starts_per_month) is not None:
+            raise UsageError(NOT_BOTH, "Use --schedule, or --hours-per-month and --starts-per-month.")
+        if self.purchase == "owned":
+            self.without_rent()
+        elif self.purchase is not None and self.capex_usd is not None:
+            raise UsageError(
+                f"A machine is rented or bought: --purchase {self.purchase} and --capex-usd were given.",
+                "Leave out one of them.",
+            )
+        return self
+
+    def without_rent(self) -> None:
+        """Refuse a machine of one's own that has a price an hour, or none to buy it."""
+        if self.price_per_hour is not None:
+            raise UsageError("A machine of your own has no price an hour.", "Leave out --price-per-hour.")
+        if self.capex_usd is None:
+            raise UsageError(
+                "Nobody said what a machine of your own cost.",
+                "For example: --purchase owned --capex-usd 250000",
+            )
+
+
+def is_amount(field: str) -> bool:
+    """Whether an option is of money."""
+    return "usd" in field.split("_") or field == "price_per_hour"

@@ -1,0 +1,324 @@
+"""The month and how a machine is bought: each item by hand arithmetic, what it saves, and what does not go together."""
+
+import json
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import refusals
+
+from deploy.cli.main import run
+from deploy.costs.compare import compare
+from deploy.costs.compare_options import Question
+from deploy.costs.comparison import Comparison
+from deploy.costs.egress_steps import egress_usd
+from deploy.costs.month import Elsewhere
+from deploy.report.comparison_text import comparison_text
+from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
+
+DATA = Path(__file__).parent / "data" / "compare"
+DAY = date(2026, 11, 24)
+PLAN = Plan.read(DATA / "plan.json")  # Scout INT4 on g5.12xlarge at $5.672/h
+PROBE = ProbeReport.read(DATA / "probe.json")  # 1,500 output tokens/s, 750 in and 250 out a request
+SONNET, HAIKU = "claude-sonnet-5-5", "claude-haiku-5-5"
+CENT = Decimal("0.01")
+
+
+def compared(plan: Plan = PLAN, on: date = DAY, **typed: Any) -> Comparison:
+    asked = {"claude_models": (SONNET,), "token_ratio": "1"} | typed
+    return compare(plan, PROBE, Question.of(asked), on)
+
+
+def items(found: Comparison) -> dict[str, tuple[Decimal, str]]:
+    return {item.name: (item.usd_per_month.quantize(CENT), item.how) for item in found.month.items}
+
+
+def at(found: Comparison, who: str) -> Elsewhere:
+    return next(each for each in found.month.elsewhere if each.who == who)
+
+
+def these(*found: Any) -> tuple[Any, ...]:
+    return found
+
+
+def usd(text: str) -> Decimal:
+    return Decimal(text)
+
+
+def test_data_out_is_billed_in_aws_steps() -> None:
+    ten_tb, fifty, hundred_fifty = 10_240, 51_200, 153_600
+    assert {gb: egress_usd(Decimal(gb)) for gb in (0, 100, 101, 500, ten_tb, 20_480, 200_000)} == {
+        0: 0,
+        100: 0,
+        101: usd("0.09"),
+        500: usd("36.00"),  # 400 x 0.09
+        ten_tb: usd("912.60"),  # 10,140 x 0.09
+        20_480: usd("1783.00"),  # + 10,240 x 0.085
+        200_000: usd("13882.20"),  # 912.60 + 40,960 x 0.085 + 102,400 x 0.07 + 46,400 x 0.05
+    }
+    assert egress_usd(Decimal(hundred_fifty)) - egress_usd(Decimal(fifty)) == usd("7168.00")
+
+
+def test_what_the_user_pays_a_gb_goes_before_the_steps() -> None:
+    steps = compared(egress_gb="500")
+    assert items(steps)["data out"] == (usd("36.00"), "500 GB in AWS's steps")
+    assert items(compared(egress_gb="500", usd_per_egress_gb="0.09"))["data out"] == (
+        usd("45.00"),
+        "500 GB at $0.09",
+    )
+    (said,) = [each for each in steps.assumptions if each.name == "usd_per_egress_gb"]
+    assert (said.value, said.whose) == ("AWS's steps", "ours")
+
+
+def test_a_savings_plan_bills_the_hours_that_nobody_uses() -> None:
+    half = compared(purchase="savings-plan", price_per_hour="34", hours_per_month="220", utilisation="0.6")
+    assert items(half) == {"rent": (usd("24820.00"), "730 h at $34, savings-plan, up for 220 of them")}
+    by_the_hour = compared(price_per_hour="34", hours_per_month="220", utilisation="0.6")
+    assert items(by_the_hour) == {"rent": (usd("7480.00"), "220 h at $34, on-demand")}
+    # what it can serve is what it can serve in 220 hours
+    assert half.self_hosted.capacity_mtok_per_month == by_the_hour.self_hosted.capacity_mtok_per_month == 4752
+    assert round(
+        half.self_hosted.usd_per_mtok_blended / by_the_hour.self_hosted.usd_per_mtok_blended, 9
+    ) == round(usd("730") / 220, 9)
+
+
+def test_what_is_upfront_is_spread_over_the_term_with_its_interest() -> None:
+    given: dict[str, Any] = {
+        "purchase": "savings-plan",
+        "price_per_hour": "2",
+        "upfront_usd": "12000",
+        "replicas": "2",
+    }
+    assert items(compared(**given)) == {
+        "rent": (usd("2920.00"), "2 machines: 730 h at $2, savings-plan"),
+        "upfront part": (usd("2000.00"), "$12,000.00 over 12 months"),
+    }
+    # 12,000 at 10% for a year: one payment of 13,200
+    assert items(compared(**given, interest_rate="10%"))["interest"] == (
+        usd("200.00"),
+        "10% a year, in equal payments",
+    )
+    assert compared(**given).month.bought_usd == 24_000
+
+
+def test_a_capacity_block_bills_all_its_hours() -> None:
+    block: dict[str, Any] = {"purchase": "capacity-block", "price_per_hour": "39.80"}
+    assert items(compared(**block, committed_hours="336")) == {
+        "rent": (usd("13372.80"), "336 h at $39.8, capacity-block")
+    }
+    assert compared(**block, committed_hours="336").month.hours.serving == 336
+    assert items(compared(**block, committed_hours="336", hours_per_month="200"))["rent"][0] == usd(
+        "13372.80"
+    )
+    assert items(compared(**block, hours_per_month="200"))["rent"][0] == usd("29054.00")  # bought all month
+
+
+def test_a_plan_whose_machine_is_only_sold_as_a_block_is_billed_as_one() -> None:
+    assert PLAN.price is not None
+    block = PLAN.model_copy(update={"price": PLAN.price.model_copy(update={"purchase": "capacity-block"})})
+    found = compared(block, hours_per_month="220")
+    assert these(found.month.purchase, found.month.hours.billed) == ("capacity-block", 730)
+
+
+def test_interruptions_of_spot_take_capacity_and_no_money() -> None:
+    given: dict[str, Any] = {"purchase": "spot", "price_per_hour": "2", "startup_minutes": "30"}
+    often = compared(**given, interruptions_per_month="20")
+    assert items(often) == {"rent": (usd("1460.00"), "730 h at $2, spot")}
+    assert often.month.hours.serving == 720
+    assert often.self_hosted.capacity_mtok_per_month == 15_552  # 6,000 tokens/s x 720 h
+    once = {each.name: each.whose for each in compared(**given).assumptions}
+    assert once["interruptions_per_month"] == "our placeholder, not your value"
+
+
+def test_a_schedule_pays_for_each_start_and_serves_its_hours() -> None:
+    found = compared(schedule="mon-fri 8-19", startup_minutes="30")
+    hours = found.month.hours
+    assert (round(hours.asked, 3), round(hours.serving, 3)) == (usd("238.988"), usd("238.988"))
+    assert hours.billed == usd("249.851190476")  # 238.988 + 21.726 starts x 0.5
+    assert items(found) == {
+        "rent": (usd("1417.16"), "250 h at $5.672, on-demand, 10.9 of them starting")  # 249.851 x 5.672
+    }
+    (said,) = [each for each in found.assumptions if each.name == "hours_per_month"]
+    assert (said.value, said.whose, said.source) == ("238.988095238", "yours", '--schedule "mon-fri 8-19"')
+
+
+def test_always_on_by_schedule_is_always_on() -> None:
+    assert compared(schedule="24/7").self_hosted == compared().self_hosted
+
+
+def test_spares_are_paid_and_no_capacity() -> None:
+    two = compared(replicas="2", spares="1")
+    alone = compared()
+    assert two.self_hosted.capacity_mtok_per_month == alone.self_hosted.capacity_mtok_per_month
+    assert two.self_hosted.usd_per_month == 2 * alone.self_hosted.usd_per_month
+    assert items(two)["rent"][1] == "2 machines, 1 spare: 730 h at $5.672, on-demand"
+
+
+OWNED: dict[str, Any] = {
+    "capex_usd": "300000",
+    "life_years": "5",
+    "residual_fraction": "10%",
+    "interest_rate": "6%",
+    "insurance_fraction": "1.5%",
+    "power_kw": "10",
+    "idle_power_kw": "4",
+    "pue": "1.5",
+    "usd_per_kwh": "0.2",
+    "utilisation": "0.5",
+}
+
+
+def test_an_owned_machine_item_by_item() -> None:
+    assert items(compared(**OWNED, one_off_usd="6000", one_off_months="24")) == {
+        "machines, written off": (usd("4500.00"), "$300,000.00 over 5 years, 10% left then"),
+        # 0.06 x (1.06^5 - 0.1) / (1.06^5 - 1) x 300,000 = 65,897.03 a year, of which 54,000 are the write-off
+        "interest": (usd("991.42"), "6% a year, in equal payments"),
+        "insurance": (usd("375.00"), "1.5% of the price a year"),
+        "power": (usd("1533.00"), "7 kW x PUE 1.5 x 730 h at $0.2/kWh"),
+        "paid once": (usd("250.00"), "$6,000.00 over 24 months"),
+    }
+
+
+def test_power_of_load_is_a_price_of_each_token() -> None:
+    """At break-even the power of exactly that load is on our side of the scale."""
+    even = compared(**OWNED).break_even
+    volume: dict[str, Any] = {name: value for name, value in OWNED.items() if name != "utilisation"}
+    there = compared(**volume, mtok_per_month=f"{even.mtok_per_month:f}")
+    assert round(there.self_hosted.usd_per_month, 5) == round(there.claude[0].usd_per_month, 5)
+    assert even.mtok_per_month < compared(**OWNED | {"utilisation": "1"}).self_hosted.usd_per_month / 4
+    at = {str(each.utilisation): each for each in compared(**OWNED).self_hosted.at}
+    spread = at["1"].usd_per_mtok_blended * at["1"].mtok_per_month
+    assert round(spread - at["0.5"].usd_per_mtok_blended * at["0.5"].mtok_per_month, 5) == 657  # 3 kW
+
+
+def test_power_as_dear_as_claude_never_breaks_even() -> None:
+    found = compared(
+        **OWNED | {"power_kw": "1000", "idle_power_kw": "1", "usd_per_kwh": "5"}, claude_models=(HAIKU,)
+    )
+    assert (found.break_even.feasible, found.break_even.required_utilisation > 1) == (False, True)
+
+
+def test_what_is_saved_and_when_what_is_bought_has_paid_itself_back() -> None:
+    found = compared(capex_usd="240000", life_years="4", mtok_per_month="3000")
+    there = at(found, "Claude Sonnet 5.5")
+    assert found.month.usd_per_month == 5000
+    assert these(there.via, there.usd_per_month) == ("the Claude API", 12_000)
+    assert these(there.saving_usd_per_month, there.saving_usd_per_year) == (7000, 84_000)
+    assert there.payback_months == 20  # 240,000 over 12,000 a month: nothing else is paid here
+    assert (
+        at(
+            compared(capex_usd="240000", hosting_usd_per_month="12000", mtok_per_month="3000"),
+            "Claude Sonnet 5.5",
+        ).payback_months
+        is None
+    )
+    rented = compared(mtok_per_month="3000")
+    assert these(rented.month.bought_usd, at(rented, "Claude Sonnet 5.5").payback_months) == (0, None)
+    assert at(rented, "Claude Sonnet 5.5").saving_usd_per_month == usd("7859.44")
+
+
+def test_the_volume_is_said_a_day_and_in_requests() -> None:
+    volume = compared(mtok_per_month="3650").month.volume
+    assert these(volume.mtok_per_day, volume.requests_per_month, volume.requests_per_day) == (
+        120,
+        3_650_000,
+        120_000,
+    )
+
+
+def test_hosts_are_of_the_month_with_their_date_and_the_ended_left_out() -> None:
+    found = compared(mtok_per_month="1000")
+    bedrock = at(found, "AWS Bedrock")
+    assert (bedrock.kind, bedrock.status, bedrock.usd_per_month) == ("hosted", "live", usd("292.5"))
+    assert (bedrock.checked_on, "genai-prices" in bedrock.source) == (date(2026, 11, 23), True)
+    assert not {"Together", "Groq (Scout)"} & {each.who for each in found.month.elsewhere}
+
+
+def test_old_prices_of_hosts_say_so() -> None:
+    hosts = {each.host: (each.days_old, each.called_on) for each in compared().hosted}
+    assert (hosts["AWS Bedrock"], hosts["Fireworks"]) == ((1, None), (481, None))
+    assert "2025-07-31, 481 days old" in comparison_text(compared())
+    old = [text for text in compared(on=date(2027, 3, 1)).warnings if "hosts" in text]
+    assert old == ["The hosts' prices are 98 days old or more: check them."]
+
+
+def test_a_batch_is_said_to_be_claudes_alone() -> None:
+    batched = compare(PLAN, PROBE, Question(claude_models=(SONNET,), batch=True), DAY)
+    assert "no batch price of theirs is known here" in "".join(batched.warnings)
+
+
+def test_cheap_claude_for_the_bulk_is_the_hybrids_rival() -> None:
+    found = compared(mtok_per_month="3000", claude_share="0.2")
+    (mixed,) = found.hybrid
+    assert these(mixed.all_claude_usd, mixed.hybrid_usd) == (12_000, usd("6540.56"))
+    assert these(mixed.bulk_claude, mixed.bulk_claude_usd) == (
+        "Claude Haiku 5.5",
+        2880,
+    )  # 2,400 M x 0.20 + 600 M x 4
+    asked_again = compared(mtok_per_month="3000", claude_share="0.2", escalation="0.15").hybrid[0]
+    assert asked_again.bulk_claude_usd == 4320  # 480 + 0.32 x 12,000
+    both = compare(
+        PLAN,
+        PROBE,
+        Question(claude_models=(HAIKU,), claude_share=Decimal("0.2"), token_ratio=Decimal(1)),
+        DAY,
+    )
+    assert (both.hybrid[0].bulk_claude, both.hybrid[0].bulk_claude_usd) == (None, None)
+
+
+def command(*more: str) -> list[str]:
+    return ["compare", "--plan", str(DATA / "plan.json"), "--probe", str(DATA / "probe.json"), *more]
+
+
+def test_the_month_in_another_currency(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(command("--currency", "EUR=0.5", "--price-per-hour", "2 EUR", "--claude-model", SONNET)) == 0
+    text = capsys.readouterr().out
+    assert "USD        EUR at 0.5" in text
+    assert "$2,920.00  1,460.00 EUR  730 h at $4, on-demand" in text
+    assert run(command("--currency", "EUR=0.5", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["month"]["currency"] == {"name": "EUR", "per_usd": 0.5}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(line.split(), id=line)
+        for line in (
+            "--purchase spot --capex-usd 250000",
+            "--purchase owned --price-per-hour 3 --capex-usd 250000",
+            "--purchase owned",
+            "--purchase spot",
+            "--purchase savings-plan",
+            "--purchase rented",
+            "--schedule weekdays",
+            "--schedule 24/7 --hours-per-month 220",
+            "--schedule 24/7 --starts-per-month 0",
+            "--interruptions-per-month 3",
+            "--purchase spot --price-per-hour 3 --interruptions-per-month 2920",
+            "--committed-hours 336 --purchase savings-plan --price-per-hour 3",
+            "--committed-hours 336 --hours-per-month 400 --purchase capacity-block --price-per-hour 3",
+            "--committed-hours 9 --hours-per-month 9 --starts-per-month 1 --purchase capacity-block --price-per-hour 3",
+            "--upfront-usd 1000",
+            "--insurance-fraction 0.01",
+            "--life-years 3",
+            "--interest-rate 0.05",
+            "--idle-power-kw 3 --capex-usd 250000",
+            "--spares 1",
+            "--currency EUR",
+            "--currency EUR=-1",
+            "--upfront-usd -1",
+            "--one-off-usd 1e12",
+        )
+    ],
+)
+def test_what_does_not_go_together_is_one_sentence_and_writes_nothing(
+    more: list[str], tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(command("--output", str(tmp_path / "out"), *more)) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("error: ")) == ("", 1)
+    refusals.hold(err.replace(str(DATA), "DATA"), request, tmp_path)
+    assert not (tmp_path / "out").exists()
