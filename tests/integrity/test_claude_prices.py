@@ -1,6 +1,6 @@
 """The shipped price tables: sane in themselves, and the same as genai-prices has for the day they were checked."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
 import pytest
@@ -32,24 +32,26 @@ KINDS: dict[str, dict[str, int]] = {
 }
 
 
-def theirs(model: ClaudeModel, tokens: int, context: dict[str, str] | None = None) -> Rates:
+def theirs(
+    model: ClaudeModel, tokens: int, context: dict[str, str] | None = None, when: datetime = WHEN
+) -> Rates:
     """USD per million tokens as genai-prices has it, found by pricing one request a kind of token."""
     rates = {}
     for kind, marks in KINDS.items():
         usage = Usage(input_tokens=tokens, **{name: tokens for name in marks})
-        rates[kind] = priced(model, usage, context) * 1_000_000 / tokens
-    prompt = priced(model, Usage(input_tokens=tokens), context)
-    both = priced(model, Usage(input_tokens=tokens, output_tokens=tokens), context)
+        rates[kind] = priced(model, usage, context, when) * 1_000_000 / tokens
+    prompt = priced(model, Usage(input_tokens=tokens), context, when)
+    both = priced(model, Usage(input_tokens=tokens, output_tokens=tokens), context, when)
     return Rates(output=(both - prompt) * 1_000_000 / tokens, **rates)
 
 
-def priced(model: ClaudeModel, usage: Usage, context: dict[str, str] | None) -> Decimal:
-    """One request's price on the day of our table."""
+def priced(model: ClaudeModel, usage: Usage, context: dict[str, str] | None, when: datetime) -> Decimal:
+    """One request's price on a day."""
     return calc_price(
         usage,
         THEIR_NAMES.get(model.id, model.id),
         provider_id="anthropic",
-        genai_request_timestamp=WHEN,
+        genai_request_timestamp=when,
         price_context=context,
     ).total_price
 
@@ -60,6 +62,20 @@ def test_every_price_is_the_one_genai_prices_has(model: ClaudeModel) -> None:
     if model.context_tokens > LONG and model.status(price_list().checked_on) != "retired":
         long = {name: getattr(model.rates(Decimal(LONG)), name) for name in Rates.model_fields}
         assert long == theirs(model, LONG).model_dump()
+
+
+# A cache read of Sonnet 5.5 cost twice as much until 2026-10-07, which genai-prices leaves out.
+CHANGED = [model for model in MODELS if model.earlier and model.id != "claude-sonnet-5-5"]
+
+
+@pytest.mark.parametrize("model", CHANGED, ids=lambda model: model.id)
+def test_an_earlier_price_is_the_one_genai_prices_has_for_that_day(model: ClaudeModel) -> None:
+    for each in model.earlier:
+        day = each.until - timedelta(days=1)
+        then, when = model.as_of(day), datetime.combine(day, time(12), UTC)
+        for tokens in (SHORT, 250_000):
+            rates = {name: getattr(then.rates(Decimal(tokens)), name) for name in Rates.model_fields}
+            assert rates == theirs(model, tokens, when=when).model_dump()
 
 
 @pytest.mark.parametrize("model", [model for model in MODELS if model.batch], ids=lambda model: model.id)
@@ -87,6 +103,9 @@ def test_a_model_is_whole(model: ClaudeModel) -> None:
         < model.price.cache_write_1h
     )
     assert model.price.input < model.price.output
+    assert [each.until for each in model.earlier] == sorted({each.until for each in model.earlier})
+    assert model.since is not None
+    assert model.min_cache_tokens is not None or model.status(day) == "retired"
     if model.status(day) == "retired":
         assert not model.batch
         assert model.successor is not None
