@@ -122,6 +122,9 @@ def test_an_old_table_says_so() -> None:
         "Claude Sonnet 4.5",
         "claude-sonnet-4-5-20250929",
         "sonnet-4.5",
+        "claude-4.5-sonnet",
+        "Claude 4.5 Sonnet",
+        "claude-4-5-sonnet-latest",
     ],
 )
 def test_the_ways_people_write_a_model(name: str) -> None:
@@ -180,6 +183,13 @@ def test_bad_input_is_one_sentence(
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"error: {says}")
     refusals.hold(err, request, tmp_path)
+
+
+def test_the_names_of_the_third_generation_are_taken_either_way() -> None:
+    assert {claude(name).id for name in ("claude-3-5-sonnet", "Sonnet 3.5", "3.5 sonnet")} == {
+        "claude-3-5-sonnet"
+    }
+    assert {claude(name).id for name in ("claude-3-haiku", "haiku 3", "claude-haiku-3")} == {"claude-3-haiku"}
 
 
 def test_an_unknown_model_names_the_near_ones() -> None:

@@ -142,10 +142,10 @@ def claude(name: str, typed: str = "") -> ClaudeModel:
 
 
 def plain(name: str) -> str:
-    """The form in which names are compared: `anthropic/Claude-Sonnet-4.5-20250929` is claude-sonnet-4-5."""
+    """The form in which names are compared: `anthropic/Claude-4.5-Sonnet-20250929` is claude-sonnet-4-5."""
     text = re.sub(r"[ ._]+", "-", name.strip().lower().removeprefix("anthropic/"))
-    text = re.sub(r"-(latest|20[0-9]{6})$", "", text)
-    return text if text.startswith("claude-") else f"claude-{text}"
+    text = re.sub(r"-(latest|20[0-9]{6})$", "", text).removeprefix("claude-")
+    return "claude-" + re.sub(r"^([0-9]+(?:-[0-9]+)?)-([a-z]+)$", r"\2-\1", text)
 
 
 def near(name: str) -> str:

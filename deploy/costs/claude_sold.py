@@ -27,4 +27,4 @@ class Sold(Asked):
     claude_region: Annotated[str | None, Field(examples=["eu"])] = None
     """Where it answers: global, us, eu, us-gov, eu-central-1, ... [global]"""
     at: Annotated[Annotated[date, BeforeValidator(day)] | None, Field(examples=["2026-03-01"])] = None
-    """The day whose prices count. [today]"""
+    """The day whose prices of Claude count. [today]"""
