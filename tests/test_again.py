@@ -18,7 +18,7 @@ from serving.sizing.plan_again import size_again
 from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import MachineOptions, TrafficOptions
+from serving.sizing.traffic_options import MachineOptions, TrafficOptions
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +85,9 @@ SIZES = [
     "--language-model-only --disable-hybrid-kv-cache-manager --kv-cache-memory-bytes 8G --dtype bfloat16",
     "--gpu name=OURS,memory_mib=81559,memory_gb_per_s=2000,bf16_tflops=400,compute_capability=9.0,"
     "torch_gib=79.1 size scout --precision int4 --on 2xOURS --concurrency 4",
+    "size scout --precision fp8 --on 4xH100 --images-per-request 3 --prefix-cache-hit-rate 40%",
+    "size scout --precision fp8 --on 4xH100 --enable-lora --max-loras 2 --lora-target-modules o_proj "
+    "--lora-target-modules experts --cpu-offload-gb 1.5",
 ]
 CAPACITIES = [
     "capacity scout --requests-per-s 2 --on 2xA100-80GB --usd-per-hour 5 --precision fp8 --input-tokens 500-2000 "

@@ -10,18 +10,30 @@ from serving.model.throughput import encoder_s, scores_s
 from serving.model.throughput import step_s as step_s_of
 from serving.probe.lengths import Lengths
 from serving.sizing.batching import Request, Room, Served, arriving, percentile, served
-from serving.sizing.capacity import AtWorst, Choice, Question, Tail
+from serving.sizing.capacity import Choice, Question, Tail
 from serving.sizing.capacity_checks import seen
 from serving.sizing.capacity_load import options_of, replicas
 from serving.sizing.capacity_search import capacity
-from serving.sizing.capacity_tail import FINE, Replica, broken, filled, on, simulated
+from serving.sizing.capacity_tail import (
+    FINE,
+    Replica,
+    at_worst_simulated,
+    broken,
+    filled,
+    filled_at_worst,
+    on,
+    simulated,
+    slow,
+    stream,
+)
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Predictor, room
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size_options import FurtherOptions, Options
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise, TrafficOptions
+from serving.sizing.traffic import Promise
+from serving.sizing.traffic_options import TrafficOptions
 
 WIDE = Room(max_num_seqs=100, max_num_batched_tokens=1000, kv_tokens=10**9)
 
@@ -254,7 +266,7 @@ def full() -> tuple[Question, Choice]:
     """A machine that by means keeps a second to the first token when it is full, and slow requests do not."""
     question = asked(2, ttft_s=0.2, fill=1.0, percentile=99.0)
     choice, *_ = choice_of(question, "g7e.2xlarge", "nvfp4", 1)
-    return question, choice.model_copy(update={"at_worst": AtWorst(machines=9, requests_per_s_each=1.0)})
+    return question, choice
 
 
 def test_a_machine_that_is_there_is_filled_as_far_as_slow_requests_allow(
@@ -263,12 +275,11 @@ def test_a_machine_that_is_there_is_filled_as_far_as_slow_requests_allow(
     question, by_mean = full
     found = filled(question, by_mean)
     assert found.tail is not None
-    assert found.at_worst is not None
     assert found.tail.ttft_s <= 0.2
     share = found.requests_per_s / by_mean.requests_per_s
     assert share < 0.9
     assert found.requests_per_s_each == pytest.approx(share * by_mean.requests_per_s_each, abs=0.002)
-    assert found.at_worst.requests_per_s_each == pytest.approx(share, abs=0.002)
+    assert found.at_worst == by_mean.at_worst
     replica = Replica(question, by_mean, ServerSizes(question.promise, question.traffic))
     assert replica.at((share + 2 * FINE) * by_mean.requests_per_s).ttft_s > 0.2
 
@@ -296,9 +307,64 @@ def test_more_machines_cost_more_and_are_no_fewer_at_worst() -> None:
     assert one.usd_per_month is not None
     assert one.usd_per_month_elsewhere is not None
     assert one.at_worst is not None
-    four = on(asked(2), one, 4, tail)
+    four = on(one, 4, tail)
     assert (four.machines, four.tail, four.usd_per_month) == (4, tail, 4 * one.usd_per_month)
     assert four.usd_per_month_elsewhere == 4 * one.usd_per_month_elsewhere
     assert four.at_worst == one.at_worst.model_copy(
         update={"machines": 4, "usd_per_month": 4 * one.usd_per_month}
     )
+
+
+# At worst
+
+
+def slow_by_hand(question: Question, choice: Choice, rate: float) -> dict[str, float]:
+    """What slow requests wait for on one replica at that rate, when every step takes its band longer."""
+    sizes = ServerSizes(question.promise, question.traffic)
+    cut = machine(choice.machine).model_copy(update={"gpus_per_host": choice.tensor})
+    server = sizes.of(named("scout", choice.precision), cut, options_of(question))
+    assert server.most_at_worst
+    band, steps = server.predictor.at(server.most_at_worst).band, server.predictor.steps()
+    requests, _ = stream(question.traffic, rate, question.promise.percentile)
+    every = served(
+        requests, lambda decoding, tokens: band * steps(decoding, tokens), server.room(choice.concurrency)
+    )
+    return slow(every[len(every) // 10 :], question.promise.percentile)
+
+
+def test_at_worst_slow_requests_keep_the_promise_too() -> None:
+    """By means fewer machines do; one less than it takes does not keep TPOT when each step takes its band longer."""
+    question = asked(8, tpot_s=0.05, fill=1.0, percentile=99.0, spare_machines=1)
+    by_mean, *_ = choice_of(question, "g7e.2xlarge", "nvfp4", 1)
+    found = at_worst_simulated(question, by_mean)
+    assert found.at_worst is not None
+    assert by_mean.at_worst is not None
+    count = found.at_worst.machines
+    assert count > by_mean.at_worst.machines
+    assert slow_by_hand(question, by_mean, 16 / (count - 1))["tpot_s"] <= 0.05
+    assert slow_by_hand(question, by_mean, 16 / (count - 2))["tpot_s"] > 0.05
+    assert found.usd_per_hour is not None
+    assert found.at_worst.usd_per_month == (found.usd_per_hour * count * 730).quantize(Decimal("0.01"))
+    assert found.model_copy(update={"at_worst": by_mean.at_worst}) == by_mean
+
+
+def test_where_slow_requests_never_keep_it_at_worst_no_number_is_said(full: tuple[Question, Choice]) -> None:
+    """Whatever is promised by means, a slow one waits for its band longer than it may."""
+    question, by_mean = full
+    hasty = question.model_copy(update={"promise": Promise(ttft_s=0.01)})
+    assert at_worst_simulated(hasty, by_mean).at_worst is None
+    assert filled_at_worst(hasty, by_mean).at_worst is None
+    free = question.model_copy(update={"promise": Promise()})
+    assert at_worst_simulated(free, by_mean) is filled_at_worst(free, by_mean) is by_mean
+
+
+def test_a_machine_that_is_there_is_filled_at_worst_as_far_as_slow_requests_allow() -> None:
+    question = asked(2, ttft_s=0.5, fill=1.0, percentile=99.0)
+    by_mean, *_ = choice_of(question, "g7e.2xlarge", "nvfp4", 1)
+    found = filled_at_worst(question, by_mean)
+    assert by_mean.at_worst is not None
+    assert found.at_worst is not None
+    each, by_means = found.at_worst.requests_per_s_each, by_mean.at_worst.requests_per_s_each
+    assert each < 0.9 * by_means
+    assert slow_by_hand(question, by_mean, each)["ttft_s"] <= 0.5
+    assert slow_by_hand(question, by_mean, each + 2 * FINE * by_means)["ttft_s"] > 0.5

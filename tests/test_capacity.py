@@ -15,12 +15,15 @@ from serving.sizing import server_sizes
 from serving.sizing.capacity import Capacity, Choice, Question
 from serving.sizing.capacity_load import options_of, per_s
 from serving.sizing.capacity_search import capacity
+from serving.sizing.capacity_tail import Replica
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.predict import Predictor
+from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise, PromiseOptions, TrafficOptions
+from serving.sizing.traffic import Promise
+from serving.sizing.traffic_options import PromiseOptions, TrafficOptions
 
 FIVE = TrafficOptions(requests_per_s=5).traffic
 PROMISED = PromiseOptions(ttft=2.0, tpot=0.05, spare=1).promise
@@ -81,9 +84,10 @@ def predictor_of(choice: Choice, question: Question) -> Predictor:
 
 
 def test_at_worst_the_promise_holds_when_every_step_takes_its_band_longer(found: Capacity) -> None:
-    """Fewer at once, each of them slower: recomputed from TPOT at each concurrency, for the first five."""
+    """Fewer at once, each of them slower: recomputed from TPOT at each concurrency, for five of those by means."""
     question = Question(model="scout", traffic=FIVE, promise=PROMISED)
-    for choice in [choice for choice in found.choices if choice.at_worst][:5]:
+    by_means = [choice for choice in found.choices if choice.at_worst and choice.tail is None]
+    for choice in by_means[:5]:
         predictor = predictor_of(choice, question)
         kept = [
             n
@@ -96,6 +100,14 @@ def test_at_worst_the_promise_holds_when_every_step_takes_its_band_longer(found:
         assert choice.at_worst is not None
         assert choice.at_worst.machines == ceil(round(10 / carried, 9)) + 1, choice
         assert choice.at_worst.machines > choice.machines
+
+
+def test_at_worst_the_first_keeps_it_for_slow_requests_too(found: Capacity) -> None:
+    question, first = Question(model="scout", traffic=FIVE, promise=PROMISED), found.choices[0]
+    replica = Replica(question, first, ServerSizes(PROMISED, FIVE), at_worst=True)
+    assert first.tail is not None
+    assert first.at_worst is not None
+    assert replica.broken_on(first.at_worst.machines) is None
 
 
 def test_where_the_band_breaks_the_promise_no_number_of_machines_is_enough(

@@ -11,7 +11,8 @@ from deploy.cli.main import run
 from serving.sizing.capacity import Capacity, Question
 from serving.sizing.capacity_search import capacity
 from serving.sizing.size_options import FurtherOptions
-from serving.sizing.traffic import Promise, TrafficOptions
+from serving.sizing.traffic import Promise
+from serving.sizing.traffic_options import TrafficOptions
 
 ASKED = "capacity scout --requests-per-s 20 --ttft 5 --tpot 0.2 --precision fp8 --on 4xH100"
 

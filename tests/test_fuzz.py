@@ -88,14 +88,7 @@ TIMES = int(os.environ.get("CORRAL_FUZZ", "1"))
 PLAN = (DATA / "compare" / "plan.json").read_bytes()
 PROBE = (DATA / "compare" / "probe.json").read_bytes()
 DEPLOYMENT = make(Plan.parse(PLAN, "plan"), "local", "fuzzed").text().encode()
-LINE = {
-    "index": 0,
-    "scheduled_us": 0,
-    "sent_us": 1,
-    "done_us": 900,
-    "gaps_us": [3, 4],
-    "chunk_tokens": [1, 1],
-}
+LINE = fuzz_corpus.SPAN
 
 
 def lines(*rows: object) -> bytes:

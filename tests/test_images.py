@@ -1,8 +1,8 @@
 """Images and prefix hits: what they make of a prompt, of its time, and of the plan that is handed on."""
 
 import json
-import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import refusals
@@ -107,17 +107,6 @@ def test_hits_in_the_prefix_cache_save_time_and_no_memory() -> None:
     assert asked_for(made).prefix_cache_hit_rate == 0.75
 
 
-def test_following_next_makes_the_same_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = "size scout --precision fp8 --on 4xH100 --images-per-request 3 --prefix-cache-hit-rate 40%"
-    first, again = tmp_path / "first.json", tmp_path / "again.json"
-    assert run([*shlex.split(asked), "-o", str(first)]) == 0
-    capsys.readouterr()
-    assert run(shlex.split(asked)) == 0
-    said = capsys.readouterr().out.rpartition("Next: corral ")[2].partition(" -o plan.json")[0]
-    assert run([*shlex.split(said), "-o", str(again)]) == 0
-    assert json.loads(again.read_text()) == json.loads(first.read_text())
-
-
 @pytest.mark.parametrize(
     "asked",
     [
@@ -139,23 +128,55 @@ def test_what_cannot_be_meant_is_refused(
     refusals.hold(err, request, tmp_path)
 
 
-def test_no_simulation_leaves_images_out_in_silence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its hint makes a plan that is simulated."""
-    monkeypatch.chdir(tmp_path)
-    asked = ["--images-per-request", "1"]
-    assert run(["size", "scout", "--precision", "fp8", "--on", "4xH100", *asked, "-o", "with.json"]) == 0
+def simulated(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
     capsys.readouterr()
-    assert run(["simulate", "with.json", "--requests-per-s", "1", "--hours", "0.02"]) == 2
+    assert run(["simulate", *words, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_images_are_simulated_beside_the_words_of_a_prompt_and_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether the plan is made for it, is one of size, or one of capacity, whose traffic has them already."""
+    asked = ["scout", "--precision", "fp8", "--on", "4xH100", "--images-per-request", "1"]
+    sized, carrying = str(tmp_path / "sized.json"), str(tmp_path / "carrying.json")
+    assert run(["size", *asked, "-o", sized]) == 0
+    assert run(["capacity", *asked, "--requests-per-s", "0.2", "-o", carrying]) == 0
+    coming = ["--requests-per-s", "0.2", "--hours", "0.03"]
+    for words in ([*asked, *coming], [sized, *coming], [carrying, *coming], [carrying, "--hours", "0.2"]):
+        found = simulated(capsys, *words)
+        assert (found["input_tokens"], found["refused"]) == (1000 + 2467, 0)
+        assert found["further"]["images_per_request"] == "1"
+        assert found["basis"].endswith("no figure of Llama 4 with images is public")
+    assert run(["simulate", *asked, *coming]) == 0
+    assert ", 3,467 tokens in, images included, 300 out\n" in capsys.readouterr().out
+
+
+def test_alone_a_request_with_images_waits_as_long_as_size_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text('{"time_s": 0, "input_tokens": 500, "output_tokens": 40}\n', encoding="utf-8")
+    asked = ["scout", "--precision", "fp8", "--on", "4xH100", "--images-per-request", "2@1024x768"]
+    found = simulated(capsys, *asked, "--trace", str(trace))
+    assert found["input_tokens"] == 500 + 2 * 1887
+    assert run(["size", *asked, "--input-tokens", "500", "--output-tokens", "40", "--json"]) == 0
+    planned = Plan.parse(capsys.readouterr().out, "stdout")
+    assert planned.one_request
+    assert found["ttft_s"]["p50"] == pytest.approx(planned.one_request.ttft_s, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "further", ["--images-per-request 999", "--images-per-request 1 --language-model-only"]
+)
+def test_what_cannot_be_simulated_is_refused(
+    further: str, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    assert run(["simulate", "maverick", "--on", "8xH100", "--requests-per-s", "1", *further.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "error: Images are not simulated.\n" in err
-    assert run(shlex.split(err.rpartition("corral ")[2])) == 0
-    made = Plan.read(tmp_path / "plan.json")
-    assert (made.images, made.further, made.workload.input_tokens) == (None, None, 1000)
-    assert run(["simulate", "plan.json", "--requests-per-s", "1", "--hours", "0.02"]) == 0
-    assert run(["simulate", "scout", "--on", "4xH100", "--requests-per-s", "1", *asked]) == 2
+    refusals.hold(err, request, tmp_path)
 
 
 def test_a_document_with_more_tokens_of_images_than_tokens_asks_for_one() -> None:

@@ -1,7 +1,5 @@
 """LoRA and weights in the RAM: what they take of a GPU, what a step takes longer, and how vLLM is told."""
 
-import json
-import shlex
 from pathlib import Path
 
 import pytest
@@ -104,19 +102,9 @@ def test_what_cannot_be_meant_is_refused_of_every_machine_too(
     assert capsys.readouterr().out == ""
 
 
-def test_following_next_makes_the_same_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = (
-        "size scout --precision fp8 --on 4xH100 --enable-lora --max-loras 2 --lora-target-modules o_proj "
-        "--lora-target-modules experts --cpu-offload-gb 1.5"
-    )
-    first, again = tmp_path / "first.json", tmp_path / "again.json"
-    assert run([*shlex.split(asked), "-o", str(first)]) == 0
-    capsys.readouterr()
-    assert run(shlex.split(asked)) == 0
-    said = capsys.readouterr().out.rpartition("Next: corral ")[2].partition(" -o plan.json")[0]
-    assert run([*shlex.split(said), "-o", str(again)]) == 0
-    assert json.loads(again.read_text()) == json.loads(first.read_text())
-    assert Plan.read(first).serve.extra_args[5:] == (
+def test_modules_and_the_ram_are_said_to_vllm_after_the_slots() -> None:
+    made = sized(enable_lora=True, lora_target_modules=("o_proj", "experts"), cpu_offload_gb=1.5)
+    assert made.serve.extra_args[5:] == (
         *("--lora-target-modules", "o_proj", "experts"),
         *("--cpu-offload-gb", "1.5"),
     )

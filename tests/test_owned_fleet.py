@@ -15,7 +15,8 @@ from serving.sizing.owned import Owned, owned_typed
 from serving.sizing.owned_fleet import together
 from serving.sizing.plan import Plan
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise, TrafficOptions
+from serving.sizing.traffic import Promise
+from serving.sizing.traffic_options import TrafficOptions
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def as_by_means(question: Question, choice: Choice) -> Choice:
 def test_what_they_carry_and_which_of_them_it_takes(
     asked: Question, carries: float, at_worst: float, missing: float, taken: tuple[int, ...]
 ) -> None:
-    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means)
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
     assert fleet.precision == "fp8"
     assert (fleet.carries_requests_per_s, fleet.at_worst_requests_per_s) == (carries, at_worst)
     assert fleet.missing_requests_per_s == missing
@@ -151,7 +152,7 @@ def test_thousands_are_not_counted_one_by_one(monkeypatch: pytest.MonkeyPatch) -
     real = owned_fleet.enough
     monkeypatch.setattr(owned_fleet, "enough", counting)
     asked = question(12_000, ("8xA100-40GB=10000", "2xA100-80GB=10000"), spare_machines=100)
-    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means)
+    fleet, choices = together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)
     assert fleet.carries_requests_per_s == (9_900 * 8 + 10_000 * 3) / 2
     assert [choice.machines for choice in choices] == [3_100, 0]
     assert len(asked_for) < 40
@@ -185,9 +186,12 @@ def test_hardly_any_traffic_is_missing_where_nothing_carries_it() -> None:
         return choice.model_copy(update={"feasible": False, "requests_per_s_each": 0.0})
 
     asked = question(1e-9, ("8xA100-40GB=1",))
-    fleet, _ = together(asked, named("scout", "fp8"), ways, none)
+    fleet, _ = together(asked, named("scout", "fp8"), ways, none, as_by_means)
     assert (fleet.carries_requests_per_s, fleet.missing_requests_per_s) == (0.0, 1e-9)
-    assert together(asked, named("scout", "fp8"), ways, as_by_means)[0].missing_requests_per_s == 0.0
+    assert (
+        together(asked, named("scout", "fp8"), ways, as_by_means, as_by_means)[0].missing_requests_per_s
+        == 0.0
+    )
 
 
 def test_the_way_that_carries_most_is_the_one_that_does_when_slow_requests_count() -> None:
@@ -197,7 +201,7 @@ def test_the_way_that_carries_most_is_the_one_that_does_when_slow_requests_count
     def slow(question: Question, choice: Choice) -> Choice:
         return choice.model_copy(update={"requests_per_s_each": 2.0}) if choice.tensor == 4 else choice
 
-    fleet, choices = together(asked, named("scout", "fp8"), ways, slow)
+    fleet, choices = together(asked, named("scout", "fp8"), ways, slow, as_by_means)
     assert [(choice.tensor, choice.requests_per_s_each) for choice in choices] == [(8, 4.0)]
     assert fleet.carries_requests_per_s == 2.0
 

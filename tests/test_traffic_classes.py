@@ -20,8 +20,9 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor
 from serving.sizing.server_sizes import ServerSizes, mixture
 from serving.sizing.sized_model import named
-from serving.sizing.traffic import Promise, Traffic, TrafficOptions
+from serving.sizing.traffic import Promise, Traffic
 from serving.sizing.traffic_class import TrafficClass, class_typed
+from serving.sizing.traffic_options import TrafficOptions
 
 CHAT = TrafficClass(name="chat", share=0.7, input_tokens=Lengths(low=2000), output_tokens=Lengths(low=300))
 RAG = TrafficClass(

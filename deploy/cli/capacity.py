@@ -6,7 +6,7 @@ import typer
 
 from deploy.cli.flags import Json
 from serving.sizing.size_options import AnswerOptions, FurtherOptions
-from serving.sizing.traffic import FurtherOfTraffic, MachineOptions, PromiseOptions, TrafficOptions
+from serving.sizing.traffic_options import FurtherOfTraffic, MachineOptions, PromiseOptions, TrafficOptions
 
 
 def capacity(

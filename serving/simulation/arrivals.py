@@ -94,6 +94,11 @@ class Stream(NamedTuple):
         """Of the kinds."""
         return [kind.share for kind in self.kinds]
 
+    def with_longer_prompts(self, tokens: int) -> "Stream":
+        """The same with so many tokens more in each prompt."""
+        longer = [kind._replace(input_tokens=kind.input_tokens.longer(tokens)) for kind in self.kinds]
+        return self._replace(kinds=longer)
+
     def shortened(self, time: float) -> "Stream":
         """Of each span that share, one after the other."""
         spans, at_s = [], 0.0
@@ -135,6 +140,10 @@ class Trace(NamedTuple):
         if share >= 1:
             return list(self.requests)
         return [request for request in self.requests if dice.random() < share]
+
+    def with_longer_prompts(self, tokens: int) -> "Trace":
+        """The same with so many tokens more in each prompt."""
+        return Trace([each._replace(input_tokens=each.input_tokens + tokens) for each in self.requests])
 
     def between(self, start_s: float, end_s: float) -> "Trace":
         """What came in that time."""

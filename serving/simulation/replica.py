@@ -9,6 +9,7 @@ from infra.errors import DoesNotFit, UsageError
 from infra.hardware import linked
 from serving.model.models import models
 from serving.model.throughput import Speed, asked_s
+from serving.sizing.asked_images import image_tokens
 from serving.sizing.batching import Api, Room, Server
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
@@ -61,11 +62,6 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
             "A replica with several copies of the attention is not simulated.",
             "Leave out --data-parallel-size, or plan without it.",
         )
-    if plan.further and plan.further.images_per_request:
-        raise UsageError(
-            "Images are not simulated.",
-            f"Simulate the model without them: {size_again(without(plan), plan.machine.name)} -o plan.json",
-        )
     options = options_of(plan, traffic.mean_input, traffic.mean_output)
     machine = linked(on(plan.machine.name), options.gpu_link)
     size = ServerSize(ServerSizes(Promise(), traffic), Case(subject_of(plan), machine, options))
@@ -74,11 +70,10 @@ def replica(plan: Plan, traffic: Traffic) -> Replica:
     return Replica(size, size.room(plan.serve.max_num_seqs or size.outcome.knobs.max_num_seqs), api())
 
 
-def without(plan: Plan) -> Plan:
-    """The plan as it were asked for without images."""
-    assert plan.further
-    further = plan.further.model_copy(update={"images_per_request": None})
-    return plan.model_copy(update={"further": further})
+def image_tokens_of(plan: Plan) -> int:
+    """Tokens that the images of each request are, which come on top of its words."""
+    asked = plan.further and plan.further.images_per_request
+    return image_tokens(subject_of(plan), asked_for(plan)) if asked else 0
 
 
 def subject_of(plan: Plan) -> SizedModel:

@@ -107,6 +107,7 @@ def simulate(
         if usd and output
         else None,
         hourly=hourly(first, expected, promise.percentile),
+        further=plan.further,
     )
 
 

@@ -14,7 +14,8 @@ from serving.probe.lengths import AskedLengths, Lengths
 from serving.simulation.arrivals import HOURS_A_DAY, Rate, day
 from serving.simulation.router import Router
 from serving.sizing.size_options import Options
-from serving.sizing.traffic import MOST, PromiseOptions
+from serving.sizing.traffic import MOST
+from serving.sizing.traffic_options import PromiseOptions
 
 MOST_HOURS = 24 * 366
 MOST_REPLICAS = 100_000
@@ -127,7 +128,8 @@ class ComingOptions(Asked):
 def unsaid() -> UsageError:
     """What to say where what comes is said in no way, or in two."""
     return UsageError(
-        "Say what comes, in one way.", "--requests-per-s 5, or --rates 0-8=1,8-18=6,18-24=2, or --trace FILE"
+        "Say what comes, in one way.",
+        "--requests-per-s 5, or --rates 0-8=1,8-18=6,18-24=2, or --trace trace.csv",
     )
 
 
@@ -180,7 +182,4 @@ class Promised(PromiseOptions):
 class ServerOptions(Options):
     """How one server is planned, as `size` plans it; what comes says how long requests are."""
 
-    not_asked: ClassVar[tuple[str, ...]] = (
-        *("input_tokens", "output_tokens", "concurrency"),
-        "images_per_request",  # no request is simulated with them
-    )
+    not_asked: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens", "concurrency")

@@ -5,20 +5,24 @@ from pathlib import Path
 
 from infra.asked import Asked, flag_names
 from infra.errors import UsageError
+from serving.model.models import model
 from serving.simulation import trace
 from serving.simulation.arrivals import Stream, Trace
+from serving.simulation.replica import image_tokens_of
 from serving.simulation.simulate import longest_of, simulate, source_of, traffic_of
 from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions, unsaid
 from serving.simulation.simulation import Simulation
+from serving.sizing.asked_images import image_tokens
 from serving.sizing.carried import Carried
 from serving.sizing.plan import Plan
-from serving.sizing.size import answer_for
-from serving.sizing.size_options import WhichMachine
+from serving.sizing.size import answer_for, check_stored, is_checkpoint, plan_stored, stored
+from serving.sizing.size_options import Options, WhichMachine, check_named
+from serving.sizing.sized_model import SizedModel, named, precisions
 from serving.sizing.traffic import CONTEXT_STEP
 
 
 def answered(
-    model: str,
+    name: str,
     coming: ComingOptions,
     fleet: FleetOptions,
     promise: Promised,
@@ -26,7 +30,7 @@ def answered(
     server: ServerOptions,
 ) -> Simulation:
     """The simulation. Raises UsageError, DocumentError for a plan or a trace, DoesNotFit."""
-    given = read_plan(model, machine, server) if is_plan(model) else None
+    given = read_plan(name, machine, server) if is_plan(name) else None
     carried = given.carried if given else None
     traffic = carried.traffic if carried and not coming.is_said else None
     if traffic:
@@ -35,7 +39,9 @@ def answered(
     if not coming.is_said:
         raise unsaid()
     source = source_of(coming, trace.read(coming.trace) if coming.trace else None, traffic)
-    plan = given or planned(model, source, machine, server)
+    plan = given or planned(name, source, machine, server)
+    if traffic is None:  # what a plan is to carry has them already
+        source = source.with_longer_prompts(image_tokens_of(plan))
     return simulate(plan, coming, source, filled_in(fleet, carried), promise.promise)
 
 
@@ -56,24 +62,45 @@ def filled_in(fleet: FleetOptions, carried: Carried | None) -> FleetOptions:
     return fleet.model_copy(update={name: getattr(fleet, name) or value for name, value in counted.items()})
 
 
-def planned(model: str, source: Stream | Trace, machine: WhichMachine, server: ServerOptions) -> Plan:
-    """The plan for the model on the machine that is named."""
+def planned(name: str, source: Stream | Trace, machine: WhichMachine, server: ServerOptions) -> Plan:
+    """The plan for the model of that name on the machine that is named."""
     if machine.on is None:
         raise UsageError("No machine is named.", "For example: --on 8xH100, or the plan.json of one.")
-    traffic = traffic_of(source)
-    needed = ceil(longest_of(source) / CONTEXT_STEP) * CONTEXT_STEP
-    length = server.max_model_len or needed
+    check_named(name)
+    if is_checkpoint(name):
+        subject = stored(name, server.vllm_version)
+        check_stored(machine.precision, subject)
+        return plan_stored(subject, machine.on, options_for(subject, source, server))
+    any_precision = named(name, precisions(model(name).name)[0])
+    return answer_for(name, machine.precision, machine.on, options_for(any_precision, source, server))
+
+
+def options_for(subject: SizedModel, source: Stream | Trace, server: ServerOptions) -> Options:
+    """What is planned for: average requests, and a context that holds the longest, its images with it.
+
+    Raises UsageError where the model holds no such request, and nobody says which are to be refused.
+    """
+    limit, traffic = subject.architecture.max_position_embeddings, traffic_of(source)
+    longest = longest_of(source) + image_tokens(subject, server)
+    if server.max_model_len is None and longest > limit:
+        usual = traffic.mean_input + traffic.mean_output + image_tokens(subject, server)
+        raise UsageError(
+            f"A request may have {longest:,} tokens, more than {subject.title}'s {limit:,}.",
+            "Simulate shorter ones."
+            if usual > limit
+            else f"Have longer ones refused: --max-model-len {limit}",
+        )
     asked = {
         "input_tokens": traffic.mean_input,
         "output_tokens": traffic.mean_output,
-        "max_model_len": length,
+        "max_model_len": server.max_model_len or min(limit, ceil(longest / CONTEXT_STEP) * CONTEXT_STEP),
     }
-    return answer_for(model, machine.precision, machine.on, server.model_copy(update=asked))
+    return server.model_copy(update=asked)
 
 
-def is_plan(model: str) -> bool:
+def is_plan(name: str) -> bool:
     """Whether MODEL is meant as a file."""
-    return model.endswith(".json") or Path(model).is_file()
+    return name.endswith(".json") or Path(name).is_file()
 
 
 def said(asked: Asked) -> str | None:

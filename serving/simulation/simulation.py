@@ -2,11 +2,14 @@
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from infra.money import Usd
 from infra.record import Document, Record
 from serving.probe.report import Summary
 from serving.simulation.router import Router
 from serving.sizing.plan import Parallel, PlanMachine
+from serving.sizing.size_options import FurtherOptions
 
 
 class Spread(Summary):
@@ -127,3 +130,5 @@ class Simulation(Document):
     usd_per_mtok: Usd | None
     """Of output."""
     hourly: tuple[Hour, ...]
+    further: FurtherOptions | None = Field(default=None, exclude_if=lambda value: value is None)
+    """What requests bring and the engine does beside; absent where nothing. Images are among the input tokens."""

@@ -27,10 +27,11 @@ def simulation_text(found: Simulation, model: str, asked: Sequence[Asked]) -> st
 def question(found: Simulation) -> str:
     """What was simulated."""
     machine = found.machine.name
+    images = ", images included" if found.further and found.further.images_per_request else ""
     return (
         f"{found.model} {found.precision}, {count(found.replicas, 'replica')} on {found.machines:,}x {machine}, "
         f"{found.router}: {found.hours:.3g} h, {found.requests_per_s:g} requests/s, {found.peak_requests_per_s:g} "
-        f"in the busiest hour, {found.input_tokens:,g} tokens in, {found.output_tokens:,g} out"
+        f"in the busiest hour, {found.input_tokens:,g} tokens in{images}, {found.output_tokens:,g} out"
     )
 
 

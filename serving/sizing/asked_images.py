@@ -39,9 +39,13 @@ def asked_images(subject: SizedModel, options: Options) -> AskedImages | None:
     return AskedImages(int(count), image_of(vision, tiles, (int(width), int(height)) if size else None))
 
 
+def image_tokens(subject: SizedModel, options: Options) -> int:
+    """Tokens that the images of a request are; 0 where none were asked for. Raises UsageError."""
+    asked = asked_images(subject, options)
+    return asked.tokens if asked else 0
+
+
 def with_images(subject: SizedModel, options: Options) -> Options:
     """The options with the images among the input tokens. Raises UsageError."""
-    asked = asked_images(subject, options)
-    if asked is None:
-        return options
-    return options.model_copy(update={"input_tokens": options.input_tokens + asked.tokens})
+    tokens = image_tokens(subject, options)
+    return options.model_copy(update={"input_tokens": options.input_tokens + tokens}) if tokens else options

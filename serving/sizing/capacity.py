@@ -59,7 +59,10 @@ class Tail(Record):
 
 
 class AtWorst(Record):
-    """If every step takes the prediction's band longer, and the promise holds all the same."""
+    """If every step takes the prediction's band longer, and the promise holds all the same.
+
+    Of a choice with a tail it holds for slow requests too, which are simulated then as without.
+    """
 
     machines: int
     requests_per_s_each: float

@@ -15,7 +15,7 @@ from serving.sizing.assemble import assemble
 from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
 from serving.sizing.capacity_checks import check, seen
 from serving.sizing.capacity_load import options_of, replicas
-from serving.sizing.capacity_tail import filled, simulated
+from serving.sizing.capacity_tail import at_worst_simulated, filled, filled_at_worst, simulated
 from serving.sizing.carried import Carried, Machines
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
@@ -63,8 +63,10 @@ def of_fleet(question: Question) -> Capacity:
     """What the machines that are there carry, in the most faithful weights that carry the peak, or that carry most."""
     sizes, tried = ServerSizes(question.promise, question.traffic), []
     choices_of, kept = partial(machine_choices, sizes=sizes), partial(filled, sizes=sizes)
+    at_worst = partial(filled_at_worst, sizes=sizes)
     for precision in (question.precision,) if question.precision else precisions(question.model):
-        tried.append(owned_fleet.together(question, named(question.model, precision), choices_of, kept))
+        subject = named(question.model, precision)
+        tried.append(owned_fleet.together(question, subject, choices_of, kept, at_worst))
         if tried[-1][0].missing_requests_per_s == 0:
             break
     # Of several that carry nothing the smallest came nearest.
@@ -87,6 +89,8 @@ def of_fleet(question: Question) -> Capacity:
 def ranked(question: Question, sizes: ServerSizes) -> tuple[Choice, ...]:
     """Every choice, the best first: sure before tight, then cheap; each other one says why it is not the first."""
     choices = settled(question, sizes)
+    if choices and choices[0].feasible:
+        choices[0] = at_worst_simulated(question, choices[0], sizes)
     front = pareto(choices)
     return tuple(
         choice.model_copy(update={"pareto": index in front, "why": why(choice, choices[0])})

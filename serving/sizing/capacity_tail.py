@@ -1,6 +1,7 @@
 """PURE: the slow ones of a hundred requests: a choice is simulated at the planned peak, and takes what they need."""
 
 from collections.abc import Sequence
+from math import ceil
 from random import Random
 
 from infra.catalog import machine
@@ -23,28 +24,52 @@ SEED = 20261129
 def simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
     """The choice with its tail, on as many machines as that takes; or why no number of them keeps the promise."""
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
-    planned = replica.tail(choice.machines)
-    if broken(question.promise, question.traffic, planned) is None:
-        return choice.model_copy(update={"tail": planned})
-    spare, fewest = question.promise.spare_machines, choice.machines
-    most = fewest
-    while True:
+    machines = fewest(replica, choice.machines)
+    if machines is None:
+        why = f"however many: {replica.broken_on(choice.machines)}"
+        return choice.model_copy(update={"feasible": False, "why": why})
+    return on(choice, machines, replica.tail(machines))
+
+
+def at_worst_simulated(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
+    """The choice with as many machines at worst as slow requests take then, each started as it is planned."""
+    worst = choice.at_worst
+    if worst is None or not question.promise.is_made_to(question.traffic):
+        return choice
+    sizes = sizes or ServerSizes(question.promise, question.traffic)
+    machines = fewest(Replica(question, choice, sizes, at_worst=True), worst.machines)
+    if machines is None:
+        return choice.model_copy(update={"at_worst": None})
+    more = {"machines": machines, "usd_per_month": monthly(choice.usd_per_hour, machines)}
+    return choice.model_copy(update={"at_worst": worst.model_copy(update=more)})
+
+
+def fewest(replica: "Replica", at_least: int) -> int | None:
+    """The fewest machines, from so many on, that keep the promise to slow requests too; None for no number of them."""
+    if replica.broken_on(at_least) is None:
+        return at_least
+    spare, most = replica.question.promise.spare_machines, at_least
+    while replica.broken_on(most):
         most = spare + 2 * (most - spare)
-        if most > MOST_MACHINES or most > spare + MOST_IDLE * (fewest - spare):
-            return choice.model_copy(
-                update={
-                    "feasible": False,
-                    "why": f"however many: {broken(question.promise, question.traffic, planned)}",
-                }
-            )
-        if broken(question.promise, question.traffic, replica.tail(most)) is None:
-            break
-    low, high = fewest, most
+        if most > MOST_MACHINES or most > spare + MOST_IDLE * (at_least - spare):
+            return None
+    low, high, halved = at_least, most, True
     while high - low > 1:
-        middle = (low + high) // 2
-        kept = broken(question.promise, question.traffic, replica.tail(middle)) is None
-        low, high = (low, middle) if kept else (middle, high)
-    return on(question, choice, high, replica.tail(high))
+        halved = not halved
+        middle = (low + high) // 2 if halved else between(replica, low, high)
+        low, high = (middle, high) if replica.broken_on(middle) else (low, middle)
+    return high
+
+
+def between(replica: "Replica", low: int, high: int) -> int:
+    """The most machines, of more than some that break the promise and fewer than some that keep it, to break it too.
+
+    They are guessed: what requests wait for is taken to rise in a line with what comes to each machine.
+    """
+    spare = replica.question.promise.spare_machines
+    (much, strained), (little, kept) = ((1 / (each - spare), replica.strain(each)) for each in (low, high))
+    share = (1 - kept) / (strained - kept)
+    return min(high - 1, max(low + 1, spare + ceil(1 / (little + share * (much - little))) - 1))
 
 
 MOST_IDLE = 16
@@ -60,33 +85,54 @@ def filled(question: Question, choice: Choice, sizes: ServerSizes | None = None)
     """
     replica = Replica(question, choice, sizes or ServerSizes(question.promise, question.traffic))
     full = question.promise.fill * choice.requests_per_s
-
-    def breaks(share: float) -> str | None:
-        return broken(question.promise, question.traffic, replica.at(share * full))
-
-    if breaks(1.0) is None:
-        return choice.model_copy(update={"tail": replica.at(full)})
-    low, high = 1 / MOST_IDLE, 1.0
-    if why := breaks(low):
+    share = most_filled(replica, full)
+    if share is None:
+        why = f"however few: {replica.broken_at(full / MOST_IDLE)}"
         nothing = {"requests_per_s": 0.0, "requests_per_s_each": 0.0, "at_worst": None}
-        return choice.model_copy(update={"feasible": False, "why": f"however few: {why}", **nothing})
-    while high - low > FINE:
-        middle = (low + high) / 2
-        low, high = (low, middle) if breaks(middle) else (middle, high)
-    worst = choice.at_worst
+        return choice.model_copy(update={"feasible": False, "why": why, **nothing})
     return choice.model_copy(
         update={
-            "tail": replica.at(low * full),
-            "requests_per_s": per_s(low * choice.requests_per_s),
-            "requests_per_s_each": per_s(low * choice.requests_per_s_each),
-            "at_worst": worst
-            and worst.model_copy(update={"requests_per_s_each": per_s(low * worst.requests_per_s_each)}),
+            "tail": replica.at(share * full),
+            "requests_per_s": per_s(share * choice.requests_per_s),
+            "requests_per_s_each": per_s(share * choice.requests_per_s_each),
         }
     )
 
 
-def on(question: Question, choice: Choice, machines: int, tail: Tail) -> Choice:
-    """The choice on more machines than its means take."""
+def filled_at_worst(question: Question, choice: Choice, sizes: ServerSizes | None = None) -> Choice:
+    """The same at worst, where it is filled no further than without: with nothing where even little breaks it then."""
+    worst = choice.at_worst
+    if worst is None or not question.promise.is_made_to(question.traffic):
+        return choice
+    replica = Replica(
+        question, choice, sizes or ServerSizes(question.promise, question.traffic), at_worst=True
+    )
+    each = min(worst.requests_per_s_each, choice.requests_per_s_each)
+    share = most_filled(replica, question.promise.fill * each / choice.replicas_per_machine)
+    if share is None:
+        return choice.model_copy(update={"at_worst": None})
+    slow = worst.model_copy(update={"requests_per_s_each": per_s(share * each)})
+    return choice.model_copy(update={"at_worst": slow})
+
+
+def most_filled(replica: "Replica", full: float) -> float | None:
+    """The largest share of so many requests a second at which the promise is kept to slow requests too.
+
+    None where a MOST_IDLEth breaks it.
+    """
+    if replica.broken_at(full) is None:
+        return 1.0
+    low, high = 1 / MOST_IDLE, 1.0
+    if replica.broken_at(low * full):
+        return None
+    while high - low > FINE:
+        middle = (low + high) / 2
+        low, high = (low, middle) if replica.broken_at(middle * full) else (middle, high)
+    return low
+
+
+def on(choice: Choice, machines: int, tail: Tail) -> Choice:
+    """The choice on that many machines, and on no fewer at worst."""
     worst = choice.at_worst
     if worst and worst.machines < machines:
         usd = monthly(choice.usd_per_hour, machines)
@@ -116,15 +162,45 @@ def broken(promise: Promise, traffic: Traffic, tail: Tail) -> str | None:
     return None
 
 
-class Replica:
-    """One replica of a choice, and what its requests wait for at the peak."""
+def strain(promise: Promise, traffic: Traffic, tail: Tail) -> float:
+    """The largest of all times over what is promised of them; 0.0 where nothing is."""
+    tails: Sequence[Tail | ClassTail] = tail.classes or (tail,)
+    of_promises = (
+        waited / promised
+        for part, each in zip(traffic.parts, tails, strict=True)
+        for waited, promised in zip((each.ttft_s, each.tpot_s), promise.to(part), strict=True)
+        if promised is not None
+    )
+    return max(of_promises, default=0.0)
 
-    def __init__(self, question: Question, choice: Choice, sizes: ServerSizes) -> None:
+
+class Replica:
+    """One replica of a choice, as it is started, and what its requests wait for."""
+
+    def __init__(
+        self, question: Question, choice: Choice, sizes: ServerSizes, at_worst: bool = False
+    ) -> None:
         self.question, self.choice = question, choice
         whole = machine(choice.machine)
         cut = whole if whole.hosts > 1 else whole.model_copy(update={"gpus_per_host": choice.tensor})
         server = sizes.of(named(question.model, choice.precision), cut, options_of(question))
-        self.steps, self.room = server.steps, server.room(choice.concurrency)
+        self.room, self.steps = server.room(choice.concurrency), server.steps
+        slower = server.band if at_worst else 1.0
+        if at_worst:
+            self.steps = lambda decoding, prefilled: slower * server.steps(decoding, prefilled)
+        self.known, self.key = sizes.tails, (server.steps_key, self.room, slower)
+
+    def broken_on(self, machines: int) -> str | None:
+        """What of the promise so many machines break at the peak."""
+        return broken(self.question.promise, self.question.traffic, self.tail(machines))
+
+    def strain(self, machines: int) -> float:
+        """What slow requests wait for at the peak, over what is promised: the most of it; above 1 it is broken."""
+        return strain(self.question.promise, self.question.traffic, self.tail(machines))
+
+    def broken_at(self, rate: float) -> str | None:
+        """What of it one replica breaks at so many requests a second."""
+        return broken(self.question.promise, self.question.traffic, self.at(rate))
 
     def tail(self, machines: int) -> Tail:
         """What so many machines make of the peak."""
@@ -133,6 +209,13 @@ class Replica:
 
     def at(self, rate: float) -> Tail:
         """What one replica makes of so many requests a second."""
+        key = (*self.key, rate)
+        if key not in self.known:
+            self.known[key] = self.simulated(rate)
+        return self.known[key]
+
+    def simulated(self, rate: float) -> Tail:
+        """The same, reckoned."""
         traffic, promise = self.question.traffic, self.question.promise
         requests, whose = stream(traffic, rate, promise.percentile)
         warm = len(requests) // 10

@@ -17,15 +17,18 @@ Kept = Callable[[Question, Choice], Choice]
 
 
 def together(
-    question: Question, subject: SizedModel, choices_of: Choices, kept: Kept
+    question: Question, subject: SizedModel, choices_of: Choices, kept: Kept, at_worst: Kept
 ) -> tuple[Fleet, tuple[Choice, ...]]:
     """What they carry with one kind of weights, and of each shape the way to serve that carries most.
 
-    `choices_of` says the ways of one machine, and `kept` how far one is filled when slow requests count too. A choice's
-    machines are those that the peak and the spare ones take, the cheapest for what they carry first, or where a price
-    is not known the largest.
+    `choices_of` says the ways of one machine, `kept` how far one is filled when slow requests count too, and `at_worst`
+    how far at worst. A choice's machines are those that the peak and the spare ones take, the cheapest for what they
+    carry first, or where a price is not known the largest.
     """
-    best = [(owned, most_carrying(question, subject, owned, choices_of, kept)) for owned in question.have]
+    best = [
+        (owned, at_worst(question, most_carrying(question, subject, owned, choices_of, kept)))
+        for owned in question.have
+    ]
     carries = carried(question, [(o.count, c.requests_per_s_each) for o, c in best])
     worst = [(o.count, c.at_worst.requests_per_s_each if c.at_worst else 0.0) for o, c in best]
     peak = question.traffic.peak_requests_per_s

@@ -5,6 +5,7 @@ from functools import cached_property
 from infra.hardware import Machine
 from serving.model.throughput import Speed
 from serving.sizing.batching import Room, StepTime
+from serving.sizing.capacity import Tail
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.predict import Mixed, Predictor, room
@@ -21,6 +22,8 @@ class ServerSizes:
         self.promise, self.traffic = promise, traffic
         self.known: dict[tuple[object, ...], ServerSize] = {}
         self.speeds: dict[tuple[object, ...], dict[int, Speed]] = {}
+        self.tails: dict[tuple[object, ...], Tail] = {}
+        """What was simulated, by what decides it."""
 
     def of(self, subject: SizedModel, cut: Machine, options: Options) -> "ServerSize":
         """The server that takes all GPUs of a machine. Of a machine nothing else decides than what is named here."""
@@ -40,15 +43,25 @@ class ServerSize:
     @cached_property
     def predictor(self) -> Predictor:
         """Its speed; by that many requests at once it is the same whatever context it is started with."""
-        made, options, knobs = Predictor(self.case, self.outcome), self.case.options, self.outcome.knobs
-        lengths, dtype = (options.input_tokens, options.output_tokens), options.kv_cache_dtype
-        cut, split = self.case.machine, self.outcome.split
-        network = cut.network_gb_per_s if cut.hosts > 1 else None
-        key = (self.case.subject, made.engine.gpu.name, network, split, lengths, dtype)
-        made.known = self.sizes.speeds.setdefault(
-            (*key, knobs.max_num_batched_tokens, self.outcome.rules.version, further_of(options)), {}
-        )
+        made = Predictor(self.case, self.outcome)
+        made.known = self.sizes.speeds.setdefault(self.steps_key, {})
         return made
+
+    @cached_property
+    def steps_key(self) -> tuple[object, ...]:
+        """All that decides how long its steps are."""
+        options, knobs, cut = self.case.options, self.outcome.knobs, self.case.machine
+        return (
+            self.case.subject,
+            cut.gpu and cut.gpu.name,
+            cut.network_gb_per_s if cut.hosts > 1 else None,
+            self.outcome.split,
+            (options.input_tokens, options.output_tokens),
+            options.kv_cache_dtype,
+            knobs.max_num_batched_tokens,
+            self.outcome.rules.version,
+            further_of(options),
+        )
 
     @cached_property
     def steps(self) -> StepTime:
@@ -62,6 +75,11 @@ class ServerSize:
         if self.outcome.split.pipeline == 1:
             return of_batch
         return lambda decoding, prefilled: of_batch(decoding, min(prefilled, tokens))
+
+    @property
+    def band(self) -> float:
+        """By what factor every step takes longer at worst: of the most requests at once that keep the promise then."""
+        return self.predictor.at(self.most_at_worst or 1).band
 
     @property
     def batch_tokens(self) -> int:
