@@ -14,8 +14,10 @@ from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.egress_steps import egress_usd
+from deploy.costs.knobs import table as knob_table
 from deploy.costs.month import Elsewhere
 from deploy.report.comparison_text import comparison_text
+from infra.aws import stopped_costs
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -143,6 +145,11 @@ def test_a_schedule_pays_for_each_start_and_serves_its_hours() -> None:
     }
     (said,) = [each for each in found.assumptions if each.name == "hours_per_month"]
     assert (said.value, said.whose, said.source) == ("238.988095238", "yours", '--schedule "mon-fri 8-19"')
+
+
+def test_a_disk_costs_what_it_costs_where_a_machine_is_stopped() -> None:
+    told = knob_table()["usd_per_storage_gb_month"].value
+    assert told == Decimal(stopped_costs.prices()["gp3"]["usd_per_gib_month"])
 
 
 def test_always_on_by_schedule_is_always_on() -> None:
@@ -300,6 +307,7 @@ def test_the_month_in_another_currency(capsys: pytest.CaptureFixture[str]) -> No
             "--purchase spot --price-per-hour 3 --interruptions-per-month 2920",
             "--committed-hours 336 --purchase savings-plan --price-per-hour 3",
             "--committed-hours 336 --hours-per-month 400 --purchase capacity-block --price-per-hour 3",
+            "--committed-hours 0 --purchase capacity-block --price-per-hour 3",
             "--committed-hours 9 --hours-per-month 9 --starts-per-month 1 --purchase capacity-block --price-per-hour 3",
             "--upfront-usd 1000",
             "--insurance-fraction 0.01",

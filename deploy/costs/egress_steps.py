@@ -36,6 +36,6 @@ def egress_usd(gb: Decimal) -> Decimal:
     usd = before = Decimal(0)
     for step in egress_steps().step:
         upto = gb if step.up_to_gb is None else min(gb, step.up_to_gb)
-        usd += max(Decimal(0), upto - before) * step.usd_per_gb
-        before = max(before, upto)
+        usd += (upto - before) * step.usd_per_gb
+        before = upto
     return usd

@@ -47,10 +47,9 @@ def as_bought(values: Knobs, purchase: Purchase, asked: HowBought) -> Knobs:
 
 def in_block(values: Knobs, asked: HowBought) -> Knobs:
     """The values of a Capacity Block: all its hours are paid for, and it is on in no others."""
-    committed = asked.committed_hours or HOURS_A_MONTH
-    on = (
-        values.hours_per_month if "hours_per_month" in asked.knobs else min(committed, values.hours_per_month)
-    )
+    committed = HOURS_A_MONTH if asked.committed_hours is None else asked.committed_hours
+    is_said = "hours_per_month" in asked.knobs or not committed
+    on = values.hours_per_month if is_said else min(committed, values.hours_per_month)
     made = values.model_copy(update={"committed_hours": committed, "hours_per_month": on})
     if (up := hours_of(made).up) > committed:
         raise UsageError(
