@@ -20,6 +20,7 @@ FOLDERS = (
     "serving.vllm",
     "serving.model",
     "serving.probe",
+    "serving.quality",
     "serving.sizing",
     "serving.simulation",
     "deploy.targets",

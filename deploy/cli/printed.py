@@ -55,6 +55,9 @@ def printed() -> dict[str, Any]:
     from serving.probe.diff import Difference
     from serving.probe.report import ProbeReport
     from serving.probe.sweep_report import Sweep
+    from serving.quality.blind import WinRate
+    from serving.quality.quality_folder import PageWritten
+    from serving.quality.quality_report import Quality
     from serving.simulation.simulation import Simulation
     from serving.sizing.capacity import Capacity
     from serving.sizing.plan import Plan
@@ -93,6 +96,9 @@ def printed() -> dict[str, Any]:
         "probe run": ProbeReport,
         "probe sweep": Sweep,
         "provision": Deployment | requests,
+        "quality": Quality | PageWritten,
+        "quality rated": WinRate,
+        "quality run": Quality | PageWritten,
         "reap": Reaped,
         "report": Comparison,
         "serve": Endpoint | requests,

@@ -40,6 +40,7 @@ VERBS = {
     "bundle": "A plan's engine and model for a machine without a network.",
     "weights": "Weights in a bucket of your own, for the next launch.",
     "probe": "Put a load on an endpoint and say what it delivers.",
+    "quality": "Whether two endpoints answer alike, on your own texts.",
     "capacity-block": "See and buy GPUs that EC2 reserves by the day.",
     "hosts": "Machines you own: what they are, and what is on them.",
 }

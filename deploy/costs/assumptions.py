@@ -138,7 +138,7 @@ def claude_lines(question: Question) -> tuple[Assumption, ...]:
             means="left out of both sides",
             value=NOT_CORRECTED,
             whose="ours",
-            source="see README",
+            source="of quality: corral quality A B --texts FILE",
         ),
     )
 

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from math import ceil
 
+from serving.model import evaluations
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import NAMES, budgeted, tokens
@@ -17,6 +18,7 @@ def explained(plan: Plan) -> str:
         speed(plan),
         one_request(plan),
         cost(plan),
+        "\n".join(evaluations.lines(plan.serve.model)),
     ]
     return "\n\n".join(block for block in blocks if block)
 

@@ -7,7 +7,7 @@ from infra import day
 from infra.catalog import ec2_types_with, is_relinked
 from infra.hardware import LINKS, Gpu, Machine
 from infra.prices import DEFAULT_REGION, OLD_AFTER_DAYS, price_of
-from serving.model import gpu_support, lora
+from serving.model import evaluations, gpu_support, lora
 from serving.sizing import kept_calibrations
 from serving.sizing.asked_draft import draft_of, published
 from serving.sizing.asked_images import asked_images
@@ -36,6 +36,7 @@ def notes(
         *gpu_support.notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
+        *filter(None, [evaluations.note(subject.repo, subject.precision)]),
         *price_notes(machine, price, options, today or day.today()),
         *further_notes(subject, gpu, options, outcome.rules),
         *idle_notes(machine, outcome),

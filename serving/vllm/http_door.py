@@ -61,9 +61,15 @@ class HttpDoor:
     """
 
     def __init__(
-        self, base_url: str, headers: dict[str, str], timeout_s: float, trust: ssl.SSLContext | None = None
+        self,
+        base_url: str,
+        headers: dict[str, str],
+        timeout_s: float,
+        trust: ssl.SSLContext | None = None,
+        most_bytes: int = LARGEST_ANSWER_BYTES,
     ) -> None:
         self.timeout_s = timeout_s
+        self._most_bytes = most_bytes
         try:
             self._http = httpx2.Client(
                 base_url=base_url,
@@ -92,7 +98,7 @@ class HttpDoor:
             try:
                 timeout = httpx2.Timeout(self.timeout_s, connect=connect_s or self.timeout_s)
                 with self._http.stream(method, path, json=body, timeout=timeout) as response:
-                    outcome.append(read_whole(response))
+                    outcome.append(read_whole(response, self._most_bytes))
             except Exception as error:
                 outcome.append(error)
 
@@ -105,11 +111,11 @@ class HttpDoor:
         return answer
 
 
-def read_whole(response: httpx2.Response) -> Answer:
+def read_whole(response: httpx2.Response, most_bytes: int = LARGEST_ANSWER_BYTES) -> Answer:
     """The response with its body, uncompressed. Raises httpx2.DecodingError for more than anybody needs."""
     # Without its header the library leaves the body as it came: it would unpack whole what it has read.
     encoding = response.headers.pop("content-encoding", "identity")
-    body = b"".join(unpacked(response.iter_bytes(), encoding, LARGEST_ANSWER_BYTES))
+    body = b"".join(unpacked(response.iter_bytes(), encoding, most_bytes))
     return Answer(response.status_code, response.headers, body)
 
 

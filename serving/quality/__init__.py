@@ -1,0 +1,1 @@
+"""Whether two endpoints answer alike, on the user's own texts."""

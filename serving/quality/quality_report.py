@@ -1,0 +1,81 @@
+"""What came of comparing two endpoints on the user's own texts."""
+
+from typing import ClassVar, Literal
+
+from infra.record import Document, Record
+from serving.quality.bootstrap import Interval
+from serving.quality.tasks import TaskResult
+
+Finding = Literal["no difference shown", "different"]
+
+
+class Side(Record):
+    """One endpoint."""
+
+    url: str
+    model: str
+    vllm_version: str | None = None
+
+
+class Perplexities(Record):
+    """Of both, from all tokens but each text's first: e to the mean of what each token's coming was a surprise."""
+
+    a: float
+    b: float
+    a_interval: Interval
+    b_interval: Interval
+    b_over_a: Interval
+    """Text by text, so that hard texts and easy ones do not widen it."""
+
+
+class Divergence(Interval):
+    """KL(A || B) in nats a token: how much worse B foretells what A would say. A lower bound."""
+
+    covered: float
+    """The share of A's probability in the buckets that were compared; the rest is one bucket."""
+    at_a_ids: bool
+    """Whether B was asked of A's own tokens; else only those count that both said."""
+
+
+class Agreement(Record):
+    """Of answers, the likeliest word taken each time."""
+
+    same: Interval
+    """The share of texts to which both answer the same, letter by letter."""
+    common: Interval
+    """How much of the longer answer they have in common from the beginning."""
+
+
+class NoiseFloor(Record):
+    """What A differs from itself, asked again: nothing below it means anything."""
+
+    b_over_a: Interval
+    """Perplexity, the second time over the first."""
+    kl_per_token: Interval | None = None
+    agreement: Agreement | None = None
+
+
+class Quality(Document):
+    """Two endpoints on the same texts."""
+
+    kind: ClassVar[str] = "comparison of answers"
+    document: Literal["quality"] = "quality"
+    schema_version: Literal[1] = 1
+
+    made_on: str
+    a: Side
+    b: Side
+    texts: int
+    tokens: int
+    """Those that were scored."""
+    logprobs: int
+    answer_tokens: int
+    finding: Finding | None = None
+    """None where no texts were given."""
+    perplexity: Perplexities | None = None
+    kl_per_token: Divergence | None = None
+    """None where no alternatives were asked for."""
+    agreement: Agreement | None = None
+    noise: NoiseFloor | None = None
+    tasks: tuple[TaskResult, ...] = ()
+    notes: tuple[str, ...] = ()
