@@ -373,6 +373,10 @@ def test_here_a_draft_is_taken_from_the_hubs_cache_and_else_refused(
         precheck.check(serve.model_copy(update={"port": 0}))
     assert caught.value.message == f"The draft {SCOUTS} is not on this machine."
     assert caught.value.hint == f"Fetch it, and start again: hf download {SCOUTS}"
+    with pytest.raises(
+        DocumentError, match="is not on this machine"
+    ):  # before 114 GB of the model are fetched
+        cached_weights.settled(make(sized(speculative_config=eagle()), "local", "a"))
     kept = fetching.repository(SCOUTS, {"HF_HOME": str(tmp_path)})
     draft_folder(kept / "snapshots" / "abc")
     (kept / "refs").mkdir()
@@ -388,6 +392,8 @@ def test_where_none_is_brought_a_plan_with_one_is_refused(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="corral brings no draft to EC2: lmsys/"):
         ordering.order(make(rented, "ec2", "a"), Ec2Options(regions=("us-east-1",)))
     made.write(tmp_path / "plan.json")
+    with pytest.raises(UsageError, match="corral brings no draft to a host: lmsys/"):
+        export("systemd", Ask(plan=made, name="scout", claude_model="claude-sonnet-5-5"))
     with pytest.raises(UsageError, match="corral brings no draft into a bundle: lmsys/"):
         checked_sources(tmp_path / "plan.json", None, None, print)
     there = made.model_copy(update={"serve": made.serve.with_draft("/root/draft")})

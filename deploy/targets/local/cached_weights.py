@@ -9,7 +9,7 @@ from deploy.targets.place import Check
 from deploy.targets.preflight import Room
 from infra import offline
 from infra.say import progress
-from serving.model import fetching
+from serving.model import fetching, precheck
 from serving.vllm.serve_options import ServeOptions
 
 GIB = 2**30
@@ -19,6 +19,7 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
     deployment = hub_weights.kept(deployment)
     serve = deployment.plan.serve
+    precheck.check_draft(with_draft(serve).draft)
     if not hub_weights.is_fetched(deployment.plan):
         return deployment, ()
     if serve.revision is None and offline.is_offline():

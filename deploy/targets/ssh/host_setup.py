@@ -121,6 +121,7 @@ def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
 
 def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     """How the host is prepared for this plan, with the paths it will have there."""
+    check_draft(deployment.plan.serve)
     options = _options_there(deployment, bring)
     home_there = hosts.state_folder(deployment.name)
     return hosts.HostSetup(
