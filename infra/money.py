@@ -7,6 +7,7 @@ from pydantic import PlainSerializer
 
 # A JSON number is read as a double; twelve digits survive that, and are exact to the cent up to ten billion dollars.
 ROUNDED = Context(prec=12, rounding=ROUND_HALF_UP)
+THREE_DIGITS = Context(prec=3, rounding=ROUND_HALF_UP)
 
 
 MTOK = Decimal(1_000_000)
@@ -46,8 +47,19 @@ def dollars(value: Decimal) -> str:
     return f"${whole}.{places.rstrip('0').ljust(2, '0')}"
 
 
+def exact(value: float) -> Decimal:
+    """A measured figure as a Decimal."""
+    return rounded(Decimal(repr(float(value))))
+
+
+LEAST_PERCENT = Decimal("0.001")
+"""Below a tenth of a percent one place says nothing."""
+
+
 def percent(value: Decimal) -> str:
     """A share for a person."""
+    if 0 < abs(value) < LEAST_PERCENT:
+        return f"{count(100 * value)}%"
     whole = abs(value) >= 1 or value * 100 == (value * 100).to_integral_value()
     return f"{100 * value:,.{0 if whole else 1}f}%"
 
@@ -56,4 +68,4 @@ def count(value: Decimal) -> str:
     """A quantity for a person: whole above a hundred, three digits below."""
     if value == 0:
         return "0"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value.normalize():.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{THREE_DIGITS.plus(value).normalize():f}"

@@ -13,6 +13,7 @@ from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
+from deploy.costs.measured_load import Measured
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import Interval, ProbeReport, Steady
 from serving.sizing.plan import Plan, PlanMachine
@@ -26,7 +27,7 @@ SONNET, HAIKU = "claude-sonnet-5-5", "claude-haiku-5-5"
 
 def compared(plan: Plan = PLAN, probe: ProbeReport | None = PROBE, **question: Any) -> Comparison:
     asked = {"claude_models": (SONNET,), "token_ratio": Decimal(1)} | question
-    return compare(plan, probe, Question.model_validate(asked), DAY)
+    return compare(plan, Measured(probe) if probe else None, Question.model_validate(asked), DAY)
 
 
 def near(found: Decimal, wanted: str) -> bool:
@@ -47,8 +48,10 @@ def test_break_even_against_sonnet() -> None:
     assert near(found.break_even.required_utilisation, "0.06565")
     assert (found.break_even.feasible, found.answer, found.what_would_change_it[1:]) == (True, "cheaper", ())
     assert found.verdict == (
-        "Cheaper than Claude Sonnet 5.5: at 30% utilisation a million tokens costs $0.8753 here and $4.00 there; "
-        "it stays so above 6.6%."
+        "Cheaper than Claude Sonnet 5.5, counting nobody's time (--ops-fte): at 30% utilisation a million tokens costs "
+        "$0.8753 here and $4.00 there; it stays so above 6.6%. It is the cheaper one with a probability of over 99% "
+        "(ranges of speed, price). Capacity: 1,500 output tokens/s a machine, measured, 64 at once, where it is "
+        "saturated."
     )
 
 
@@ -64,8 +67,9 @@ def test_never_against_haiku_and_what_would_change_it() -> None:
     assert near(found.self_hosted.capacity_mtok_per_month, "15768")
     assert (found.break_even.feasible, found.answer) == (False, "never")
     assert found.verdict == (
-        "NEVER against Claude Haiku 5.5: even fully busy all month a million tokens costs $0.2626 here and "
-        "$0.20 there."
+        "NEVER against Claude Haiku 5.5, counting nobody's time (--ops-fte): even fully busy all month a million "
+        "tokens costs $0.2626 here and $0.20 there. It is the cheaper one with a probability of under 1% (ranges of "
+        "speed, price). Capacity: 1,500 output tokens/s a machine, measured, 64 at once, where it is saturated."
     )
     assert found.what_would_change_it == (
         "Speed: 6,565 output tokens/s a machine at 30% utilisation, or 1,969 (7,878 with input) fully busy; "
@@ -149,9 +153,7 @@ def test_a_kind_of_text_sets_the_ratio() -> None:
 
 def test_where_the_range_of_ratios_turns_the_answer_it_says_so() -> None:
     found = compared(token_ratio=None, claude_models=(HAIKU,))
-    assert found.verdict.endswith(
-        "Within the range of token ratios it takes 77.2% to 109%: measure the ratio on your own texts."
-    )
+    assert "it pays above 87.5% (77.2% to 109% within the range of token ratios)." in found.verdict
 
 
 def test_haikus_step_is_taken_by_the_prompt_as_claude_counts_it() -> None:
@@ -222,7 +224,7 @@ def test_hosted_offers_are_of_the_same_model_and_the_ended_last() -> None:
 
 
 def test_an_offer_whose_end_has_come_is_over() -> None:
-    later = compare(PLAN, PROBE, Question(token_ratio=Decimal(1)), date(2027, 3, 30))
+    later = compare(PLAN, Measured(PROBE), Question(token_ratio=Decimal(1)), date(2027, 3, 30))
     assert {each.host: each.status for each in later.hosted}["AWS Bedrock"] == "ended"
 
 
@@ -230,7 +232,7 @@ def test_a_volume_becomes_a_utilisation() -> None:
     found = compared(mtok_per_month=Decimal(1000), claude_share=Decimal("0.2"))
     assert near(found.self_hosted.utilisation, "0.06342")
     assert near(found.self_hosted.usd_per_mtok_blended, "4.14")
-    assert found.answer == "not at this utilisation"
+    assert found.answer == "too close to call"
     (mixed,) = found.hybrid
     assert (mixed.all_claude_usd, mixed.hybrid_usd) == (Decimal("4000"), Decimal("4940.56"))
     assert mixed.tie_mtok_per_month is not None
@@ -376,9 +378,9 @@ def test_what_the_probe_gives_to_doubt_is_said(values: dict[str, Any], starts: s
 
 def test_without_a_probe_the_plans_prediction_is_used_and_labelled() -> None:
     found = compared(probe=None)
-    assert (found.speed.basis, float(found.speed.output_tokens_per_s)) == ("modelled", 360.7)
+    assert (found.speed.basis, float(found.speed.output_tokens_per_s)) == ("modelled", 491.2)
     assert found.warnings[0].startswith("NOT MEASURED")
-    assert [row for row in found.sensitivity if "modelled" in row.what][0].low == "180"
+    assert [row for row in found.sensitivity if "modelled" in row.what][0].low == "246"
 
 
 def test_every_assumption_says_whose_it_is() -> None:
@@ -398,7 +400,8 @@ def test_every_assumption_says_whose_it_is() -> None:
         "egress_gb": placeholder,
         "other_usd_per_month": placeholder,
         "claude_prices": "list price",
-        "claude_cache": placeholder,
+        "cache_read": placeholder,
+        "claude_cache_write": placeholder,
         "claude_output_ratio": placeholder,
         "not_corrected": "ours",
     }

@@ -362,6 +362,8 @@ OF_ITS_OWN_REQUESTS = (
 OF_MEANINGS = {
     "--cache-read-fraction": "a share of a request's prompt, beside one of a comparison's",
     "--cache-write-fraction": "a share of a request's prompt, beside one of a comparison's",
+    "--cache-write-1h-fraction": "a share of a request's prompt, beside one of a comparison's",
+    "--class": "a part of the traffic that is planned for; of the requests that both sides are priced at",
     "--claude-model": "who LiteLLM falls back on; who is compared",
     "--concurrency": "what is planned for; the load of a probe",
     "--duration-s": "of a whole run; of a step of a sweep",
@@ -384,6 +386,8 @@ OF_MEANINGS = {
     "--seed": "of a probe's prompts and times; of a simulation's",
     "--target": "where a plan goes, where a name is looked for; an address to try",
     "--to": "a format; an address in S3",
+    "--tpot": "what machines are chosen to keep; what is compared only as far as it is kept",
+    "--ttft": "what machines are chosen to keep; what is compared only as far as it is kept",
     "--usd-per-hour": "what one machine of --on is ranked by; what those of a simulation cost",
     "--weights": "where they are; what a role may read",
 }

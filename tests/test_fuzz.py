@@ -35,6 +35,7 @@ from test_probe_results import ENDING, RUN
 from deploy.bundle.manifest import Bundle, Stored
 from deploy.cli import run as running
 from deploy.cli.main import run
+from deploy.costs import measured_load
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
@@ -322,7 +323,10 @@ TAR_SUM = b"%06o\0 " % (sum(TAR_HEADER) + 8 * 32 + ord("0"))
 TAR = (TAR_HEADER + TAR_SUM + b"0").ljust(512, b"\0") + b"abc".ljust(512, b"\0") + bytes(1024)
 
 COMPARISON = compare(
-    Plan.parse(PLAN, "plan"), report.ProbeReport.parse(PROBE, "probe"), Question(), date(2026, 11, 24)
+    Plan.parse(PLAN, "plan"),
+    measured_load.Measured(report.ProbeReport.parse(PROBE, "probe")),
+    Question(),
+    date(2026, 11, 24),
 )
 DATES = [b"Thu, 26 Nov 2026 12:00:30 GMT", b"2 Oct 39011111111 07:19"]
 REFUSAL = b"HTTP/1.1 500 X\r\ncontent-length: 3\r\n\r\nabc"

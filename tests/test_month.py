@@ -15,6 +15,7 @@ from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.egress_steps import egress_usd
 from deploy.costs.knobs import table as knob_table
+from deploy.costs.measured_load import Measured
 from deploy.costs.month import Elsewhere
 from deploy.report.comparison_text import comparison_text
 from infra.aws import stopped_costs
@@ -31,7 +32,7 @@ CENT = Decimal("0.01")
 
 def compared(plan: Plan = PLAN, on: date = DAY, **typed: Any) -> Comparison:
     asked = {"claude_models": (SONNET,), "token_ratio": "1"} | typed
-    return compare(plan, PROBE, Question.of(asked), on)
+    return compare(plan, Measured(PROBE), Question.of(asked), on)
 
 
 def items(found: Comparison) -> dict[str, tuple[Decimal, str]]:
@@ -253,7 +254,7 @@ def test_old_prices_of_hosts_say_so() -> None:
 
 
 def test_a_batch_is_said_to_be_claudes_alone() -> None:
-    batched = compare(PLAN, PROBE, Question(claude_models=(SONNET,), batch=True), DAY)
+    batched = compare(PLAN, Measured(PROBE), Question(claude_models=(SONNET,), batch=True), DAY)
     assert "no batch price of theirs is known here" in "".join(batched.warnings)
 
 
@@ -269,7 +270,7 @@ def test_cheap_claude_for_the_bulk_is_the_hybrids_rival() -> None:
     assert asked_again.bulk_claude_usd == 4320  # 480 + 0.32 x 12,000
     both = compare(
         PLAN,
-        PROBE,
+        Measured(PROBE),
         Question(claude_models=(HAIKU,), claude_share=Decimal("0.2"), token_ratio=Decimal(1)),
         DAY,
     )

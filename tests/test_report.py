@@ -16,6 +16,7 @@ from deploy.cli.main import run
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
+from deploy.costs.measured_load import Measured
 from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
 from serving.probe.report import ProbeReport
@@ -30,7 +31,8 @@ CSP = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>')
 
 @pytest.fixture(scope="module")
 def found() -> Comparison:
-    return compare(PLAN, PROBE, Question.model_validate({"claude_share": "0.2"}), date(2026, 11, 24))
+    question = Question.model_validate({"claude_share": "0.2"})
+    return compare(PLAN, Measured(PROBE), question, date(2026, 11, 24))
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
-"""What people asked in public, answered by commands: each file of tests/data/situations, run and held to its arithmetic.
+"""What people asked in public, answered by commands: each file of tests/data/situations, beside its arithmetic.
 
 A file says who asked it (`described_by`), what (`asks`), the arithmetic of the right answer, a line an equation, and
 the commands with what they must answer. Of a command with --json `answers` are values by their path, to as many places
 as they are written with, and no more digits are needed than the arithmetic has; `says` are words that must be printed.
-Documents beside it, `NAME.*` for NAME.toml, lie in the folder where the commands run, as do those of tests/data/compare.
+Documents beside it, `NAME.*` for NAME.toml, lie where the commands run, as do those of tests/data/compare.
 """
 
 import ast

@@ -15,20 +15,23 @@ def compare(
     """
     from deploy.costs.claims import claims, claims_text
     from deploy.costs.compare import compare
+    from deploy.costs.measured_load import read_measured
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
     from infra.day import today
     from infra.printable import sentence
     from infra.say import emit, progress
-    from serving.probe.report import ProbeReport
     from serving.sizing.plan import Plan
 
     if files.plan is None:
         emit(claims(), claims_text(claims()), as_json)
         return
     planned = Plan.read(files.plan)
-    probed = ProbeReport.read(files.probe) if files.probe else None
-    comparison = compare(planned, probed, question, today())
+    measured = None
+    if files.probe:
+        measured = read_measured(files.probe, question.promised, question.allow_invalid)
+    comparison = compare(planned, measured, question, today())
+    probed = measured.probe if measured else None
     if files.output:
         progress(
             f"report written to {sentence(str(folder.write(files.output, planned, probed, comparison)))}"

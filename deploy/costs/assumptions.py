@@ -10,6 +10,8 @@ from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import PLACEHOLDER, Assumption, Knobs, Whose
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.purchase import counted_of_purchase
+from deploy.costs.request_mix import Mix
+from deploy.costs.same_traffic import MOST_PLANNED
 from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
 from serving.sizing.plan import Plan
@@ -25,11 +27,11 @@ RATES = {
 }
 OWNED = ("life_years", "residual_fraction", "power_kw", "hosting_usd_per_month")
 OF_CAPACITY = "the plan, from corral capacity"
-NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, thinking tokens, rate limits"
+NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, rate limits"
 
 
 def assumptions_of(
-    plan: Plan, ours: OurSide, question: Question, chosen: ClaudeSide
+    plan: Plan, ours: OurSide, question: Question, chosen: ClaudeSide, mix: Mix | None
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
     speed, values, price, own = ours
@@ -37,9 +39,9 @@ def assumptions_of(
         price.assumption(),
         utilisation(plan, values, question, own),
         token_ratio(chosen),
-        *speed_lines(plan, speed),
+        *speed_lines(plan, speed, mix),
         *(knob(plan, name, values, question) for name in counted(values, price)),
-        *claude_lines(question),
+        *claude_lines(question, speed),
     )
 
 
@@ -50,7 +52,7 @@ def utilisation(plan: Plan, values: Knobs, question: Question, own: SelfHosted) 
         return knobs.assumption("utilisation", values, question.said)
     return Assumption(
         name="utilisation",
-        means=f"{mtok:,f} M tokens a month over what the machine could serve",
+        means=f"{count(mtok)} M tokens a month over what the machine could serve",
         value=percent(own.utilisation),
         whose="yours",
         source="--mtok-per-month" if question.mtok_per_month is not None else OF_CAPACITY,
@@ -81,22 +83,24 @@ def token_ratio(chosen: ClaudeSide) -> Assumption:
     )
 
 
-def speed_lines(plan: Plan, speed: Speed) -> tuple[Assumption, ...]:
-    """The operating point."""
+def speed_lines(plan: Plan, speed: Speed, mix: Mix | None) -> tuple[Assumption, ...]:
+    """The operating point, and the requests."""
     whose: Whose = "measured" if speed.basis == "measured" else "modelled"
-    mix = f"{count(speed.input_tokens_per_request)} in, {count(speed.output_tokens_per_request)} out"
+    lengths = f"{count(speed.input_tokens_per_request)} in, {count(speed.output_tokens_per_request)} out"
+    told = ", by the plan's word: a probe names neither" if whose == "measured" else ""
+    kinds = f"; priced one by one, of {len(mix):,} lengths" if mix and len(mix) > 1 else ""
     return (
         Assumption(
             name="output_tokens_per_s",
-            means=f"{plan.model} {plan.precision} on {plan.machine.name}, one operating point",
+            means=f"{plan.model} {plan.precision} on {plan.machine.name}{told}, {at_point(speed)}",
             value=count(speed.output_tokens_per_s),
             whose=whose,
             source=speed.how,
         ),
         Assumption(
             name="tokens_per_request",
-            means="the mix both sides are priced at",
-            value=mix,
+            means=f"the average request both sides are priced at{kinds}",
+            value=lengths,
             whose=whose,
             source=speed.how,
         ),
@@ -110,11 +114,10 @@ def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
     return (*ALWAYS, *owned, *rates, *counted_of_purchase(values, price.purchase))
 
 
-def claude_lines(question: Question) -> tuple[Assumption, ...]:
+def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
     """How the requests are sent to Claude, and what nobody corrected."""
     listed = price_list()
     way = ", ".join(name for name, on in question.way.model_dump().items() if on) or "standard"
-    cached = f"{percent(question.cache_read_fraction)} read, {percent(question.cache_write_fraction)} written"
     return (
         Assumption(
             name="claude_prices",
@@ -124,9 +127,8 @@ def claude_lines(question: Question) -> tuple[Assumption, ...]:
             source=listed.source,
             checked_on=listed.checked_on,
         ),
-        chosen_number(
-            "claude_cache", "share of the prompt in Claude's cache", cached, question.cache_read_fraction
-        ),
+        *cache_lines(question, speed),
+        *asked_again(question),
         chosen_number(
             "claude_output_ratio",
             "length of Claude's answer over Llama's, in text",
@@ -143,7 +145,57 @@ def claude_lines(question: Question) -> tuple[Assumption, ...]:
     )
 
 
-def chosen_number(name: str, means: str, value: str, differs: Decimal) -> Assumption:
+def at_point(speed: Speed) -> str:
+    """The load that the speed is of, and what requests wait for there."""
+    point = speed.point
+    of = "mean" if speed.basis == "modelled" else "p95"
+    waits = [
+        f"{of} {name} {seconds:.3g} s"
+        for name, seconds in (("TTFT", point.ttft_s), ("TPOT", point.tpot_s))
+        if seconds is not None
+    ]
+    return ", ".join((point.load, *waits))
+
+
+def cache_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
+    """How much of a prompt a prefix cache holds: of both sides; and what is written for it at Claude."""
+    share = speed.prefix_share
+    written = (question.cache_write_fraction, question.cache_write_1h_fraction)
+    less = "; here the planner reckons with 99%" if share > MOST_PLANNED and speed.basis == "modelled" else ""
+    read = chosen_number(
+        "cache_read",
+        f"share of the prompt read from a prefix cache, on both sides{less}",
+        percent(share),
+        share,
+    )
+    if share and question.cache_read_fraction is None:
+        whose: Whose = "measured" if speed.basis == "measured" else "modelled"
+        told = "the probe: its server's own counters" if whose == "measured" else "the plan"
+        read = read.model_copy(update={"whose": whose, "source": told})
+    said = f"{percent(written[0])} for five minutes, {percent(written[1])} for an hour"
+    return (
+        read,
+        chosen_number(
+            "claude_cache_write", "share of the prompt written to Claude's cache", said, sum(written)
+        ),
+    )
+
+
+def asked_again(question: Question) -> tuple[Assumption, ...]:
+    """What is asked again, and what Claude thinks, where either was said."""
+    here, there = question.retries, question.claude_retries
+    retried = f"{percent(here)} here, {percent(there)} there"
+    thought = f"{count(question.thinking_tokens)} a request"
+    every = (
+        chosen_number("retries", "share of answers that are asked for again", retried, here + there),
+        chosen_number("thinking_tokens", "of Claude, billed as output", thought, question.thinking_tokens),
+    )
+    return tuple(
+        each for each, said in zip(every, (here + there, question.thinking_tokens), strict=True) if said
+    )
+
+
+def chosen_number(name: str, means: str, value: str, differs: Decimal | int) -> Assumption:
     """A figure that is the user's once it differs from the neutral one."""
     yours = bool(differs)
     return Assumption(

@@ -3,29 +3,32 @@
 from datetime import date
 from decimal import Decimal
 
-from deploy.costs.claude_cost import request_usd
+from deploy.costs.claude_mix import Asked, billed_alike, mean_claude_tokens, mean_usd, mix_warnings
 from deploy.costs.claude_prices import ClaudeModel
-from deploy.costs.claude_request import Request, warnings
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted, Speed
+from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted
+from deploy.costs.likelihood import chances
+from deploy.costs.request_mix import mean_tokens
 from deploy.costs.self_hosted import OurSide, even_mtok
 from deploy.costs.token_ratio import token_ratio
 from deploy.costs.verdict import answer_of, verdict_of
-from infra.money import MTOK, count, rounded
+from infra.money import MTOK, rounded
 
 
-def claude_side(model: ClaudeModel, ours: OurSide, question: Question, on: date) -> ClaudeSide:
-    """One Claude model on the same texts, priced per request so that the tiers by prompt length are right."""
-    speed, own = ours.speed, ours.figures
+def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Question, on: date) -> ClaudeSide:
+    """One Claude model on the same texts, each request priced by its own length so that the tiers are right."""
+    own = ours.figures
     ratio = token_ratio(model.tokenizer, question.content, question.token_ratio)
 
     def per_mtok(tokens: Decimal) -> Decimal:
-        usd = request_usd(model, claude_request(speed, question, tokens), question.way, on)
-        return usd / (speed.input_tokens_per_request + speed.output_tokens_per_request) * MTOK
+        usd = mean_usd(model, billed_alike(model, asked, tokens, question), question, on)
+        return usd * (1 + question.claude_retries) / mean_tokens(asked.mix) * MTOK
 
     base, low, high = per_mtok(ratio.base), per_mtok(ratio.low), per_mtok(ratio.high)
-    request = claude_request(speed, question, ratio.base)
+    alike, listed = (billed_alike(model, asked, tokens, question) for tokens in (ratio.base, Decimal(1)))
     even = break_even(own, model.name, base, low, high)
+    chance, fully_busy = chances(asked.drawn, ratio, (low, base, high))
+    answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
     return ClaudeSide(
         model=model.id,
         name=model.name,
@@ -33,43 +36,18 @@ def claude_side(model: ClaudeModel, ours: OurSide, question: Question, on: date)
         usd_per_mtok_blended=rounded(base),
         usd_per_mtok_low=rounded(low),
         usd_per_mtok_high=rounded(high),
-        usd_per_mtok_list_blended=rounded(list_price(model, speed, question, on)),
-        usd_per_request=rounded(request_usd(model, request, question.way, on)),
+        usd_per_mtok_list_blended=rounded(
+            mean_usd(model, listed, question, on) / mean_claude_tokens(listed) * MTOK
+        ),
+        usd_per_request=rounded(mean_usd(model, alike, question, on)),
         usd_per_month=rounded(base * own.mtok_per_month),
         token_ratio=ratio,
         break_even=even,
-        answer=answer_of(own, even),
-        verdict=verdict_of(own, model.name, base, even),
-        warnings=(*warnings(model, request, on), *hidden_step(model, request)),
-    )
-
-
-def hidden_step(model: ClaudeModel, request: Request) -> tuple[str, ...]:
-    """That an average prompt below the step may hide dearer ones: a probe's report has only the average."""
-    step = model.long.above_prompt_tokens if model.long else None
-    if step is None or not step / 2 < request.input_tokens <= step:
-        return ()
-    return (
-        f"{model.name} asks more for requests above {step:,} prompt tokens. The average prompt has "
-        f"{count(request.input_tokens)}: where some are longer, Claude costs more than is said here.",
-    )
-
-
-def claude_request(speed: Speed, question: Question, ratio: Decimal) -> Request:
-    """The probe's average request as Claude would count it."""
-    return Request(
-        input_tokens=ratio * speed.input_tokens_per_request,
-        output_tokens=ratio * speed.output_tokens_per_request * question.claude_output_ratio,
-        cache_read_fraction=question.cache_read_fraction,
-        cache_write_5m_fraction=question.cache_write_fraction,
-    )
-
-
-def list_price(model: ClaudeModel, speed: Speed, question: Question, on: date) -> Decimal:
-    """Per million of Claude's own tokens, at the same mix of input and output."""
-    request = claude_request(speed, question, Decimal(1))
-    return (
-        request_usd(model, request, question.way, on) / (request.input_tokens + request.output_tokens) * MTOK
+        probability=chance,
+        probability_fully_busy=fully_busy,
+        answer=answer,
+        verdict=verdict_of(ours, question, model.name, base, even, answer, chance),
+        warnings=mix_warnings(model, asked, alike, question, ratio.base, on),
     )
 
 

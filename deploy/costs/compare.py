@@ -5,44 +5,51 @@ from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.carried_plan import machines_of, mtok_of, short
+from deploy.costs.claude_mix import Asked
 from deploy.costs.claude_platforms import sold
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import ClaudeSide, Comparison, Hybrid, SelfHosted
+from deploy.costs.comparison import Comparison, Speed
 from deploy.costs.currency import currency
 from deploy.costs.doubts import doubts
 from deploy.costs.hosted_side import hosted_doubts, hosted_note, hosted_sides
-from deploy.costs.knobs import knobs
+from deploy.costs.hybrids import DEFAULT_MODELS, hybrids
+from deploy.costs.knobs import Knobs, knobs
+from deploy.costs.likelihood import Draws, draws
 from deploy.costs.machine_price import machine_price
 from deploy.costs.machine_speed import speed_of
+from deploy.costs.measured_load import Measured
 from deploy.costs.month_itemised import month
-from deploy.costs.monthly_bill import cascade_share, hybrid_usd
+from deploy.costs.monthly_bill import capacity_mtok
 from deploy.costs.purchase import as_bought
-from deploy.costs.self_hosted import OurSide, our_side
+from deploy.costs.request_mix import Kind, Mix
+from deploy.costs.same_traffic import same_traffic
+from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
 from deploy.costs.verdict import what_would_change
-from infra.money import rounded
-from serving.probe.report import ProbeReport
+from infra.money import percent, rounded
 from serving.sizing.plan import Plan, check_probed
 
-DEFAULT_MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5")
 
-
-def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date) -> Comparison:
+def compare(asked_plan: Plan, measured: Measured | None, question: Question, on: date) -> Comparison:
     """Compare, and carry every assumption along.
 
-    Raises ProbeInvalid for a probe that must not be used, and UsageError for a probe of another model, an owned
-    machine without a price, an unknown Claude model, or more tokens than the machines can serve.
+    Raises ProbeInvalid for a probe that must not be used, and UsageError for a probe of another model or traffic, an
+    owned machine without a price, an unknown Claude model, or more tokens than the machines can serve.
     """
+    probe = measured.probe if measured else None
     if probe:
-        check_probed(plan, probe.model)
-    speed = speed_of(plan, probe, question.allow_invalid)
+        check_probed(asked_plan, probe.model)
+    plan, mix, share = same_traffic(asked_plan, measured, question)
+    found = speed_of(plan, measured, question.allow_invalid, question.promised)
+    speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
     price = machine_price(plan, question)
     values = as_bought(knobs(machines_of(plan, question) | question.knobs), price.purchase, question)
-    ours = our_side(speed, values, price, mtok_of(plan, question))
-    day = question.at or on
+    mtok = mtok_of(plan, question)
+    ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
+    asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
     models = {model.id: model for model in (sold(name, question, day) for name in models_of(question))}
-    sides = tuple(claude_side(model, ours, question, day) for model in models.values())
+    sides = tuple(claude_side(model, ours, asked, question, day) for model in models.values())
     chosen = cheapest(sides)
     others = hosted_sides(plan, speed, ours.figures, on)
     return Comparison(
@@ -57,6 +64,7 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
         claude=sides,
         hosted=others,
         break_even=chosen.break_even,
+        probability=chosen.probability,
         answer=chosen.answer,
         verdict=chosen.verdict,
         what_would_change_it=tuple(
@@ -67,17 +75,42 @@ def compare(plan: Plan, probe: ProbeReport | None, question: Question, on: date)
             )
             if text
         ),
-        hybrid=hybrids(ours, sides, question, day),
+        hybrid=hybrids(ours, sides, asked, question, mtok, day),
         sensitivity=swings(ours, chosen),
         warnings=(
             *filter(None, (short(plan),)),
-            *doubts(plan, probe, chosen.token_ratio),
+            *doubts(plan, probe, chosen.token_ratio, speed.point),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
-        assumptions=assumptions_of(plan, ours, question, chosen),
+        assumptions=assumptions_of(plan, ours, question, chosen, mix),
     )
+
+
+def once_more(speed: Speed, retries: Decimal) -> Speed:
+    """The speed in answers that are of use, where a share of them is asked for again."""
+    if not retries:
+        return speed
+    names = ("output_tokens_per_s", "output_tokens_per_s_low", "output_tokens_per_s_high")
+    useful = {name: rounded(getattr(speed, name) / (1 + retries)) for name in names}
+    return speed.model_copy(
+        update=useful | {"how": f"{speed.how}; {percent(retries)} of it is asked for again"}
+    )
+
+
+def requests_of(speed: Speed, mix: Mix | None, drawn: Draws) -> Asked:
+    """The requests that Claude is asked: each, where they are known, else the average one."""
+    average = (Kind(Decimal(1), speed.input_tokens_per_request, speed.output_tokens_per_request),)
+    return Asked(mix or average, speed.prefix_share, mix is None, drawn)
+
+
+def served_here(mtok: Decimal | None, speed: Speed, values: Knobs, question: Question) -> Decimal | None:
+    """Of a volume what the machines serve: all of it or, where that is too much, what Claude does not take."""
+    if mtok is None or not question.claude_share or question.claude_share == 1:
+        return mtok
+    is_too_much = mtok > capacity_mtok(speed.total_tokens_per_s, values)
+    return mtok * (1 - question.claude_share) if is_too_much else mtok
 
 
 def machine_of(plan: Plan) -> str:
@@ -89,46 +122,3 @@ def machine_of(plan: Plan) -> str:
 def models_of(question: Question) -> tuple[str, ...]:
     """The Claude models to compare with, as they were named."""
     return question.claude_models or DEFAULT_MODELS
-
-
-def hybrids(
-    ours: OurSide, sides: tuple[ClaudeSide, ...], question: Question, day: date
-) -> tuple[Hybrid, ...]:
-    """The fleet for the most, Claude for a share and for what the fleet's answers are not good enough for."""
-    if question.claude_share is None:
-        return ()
-    share = cascade_share(question.claude_share, question.escalation)
-    bulk = bulk_of(ours, sides, question, day)
-    return tuple(
-        hybrid(ours.figures, side, bulk, question.claude_share, question.escalation, share) for side in sides
-    )
-
-
-def bulk_of(ours: OurSide, sides: tuple[ClaudeSide, ...], question: Question, day: date) -> ClaudeSide:
-    """The Claude that would do what the fleet does: the cheapest, of those compared with and of corral's own choice."""
-    there = {side.model for side in sides}
-    models = (sold(name, question, day) for name in DEFAULT_MODELS)
-    others = (claude_side(model, ours, question, day) for model in models if model.id not in there)
-    return cheapest((*sides, *others))
-
-
-def hybrid(
-    own: SelfHosted, side: ClaudeSide, bulk: ClaudeSide, asked: Decimal, escalation: Decimal, share: Decimal
-) -> Hybrid:
-    """One Claude model beside the fleet, at the volume compared."""
-    is_rival = bulk.model != side.model
-    bulk_usd = (1 - asked) * bulk.usd_per_month + share * side.usd_per_month
-    tie = own.usd_per_month / ((1 - share) * side.usd_per_mtok_blended) if share < 1 else None
-    return Hybrid(
-        claude=side.name,
-        claude_share=asked,
-        escalation=escalation,
-        reaches_claude=rounded(share),
-        mtok_per_month=own.mtok_per_month,
-        all_claude_usd=side.usd_per_month,
-        hybrid_usd=rounded(hybrid_usd(own.usd_per_month, side.usd_per_month, share)),
-        bulk_claude=bulk.name if is_rival else None,
-        bulk_claude_usd=rounded(bulk_usd) if is_rival else None,
-        tie_mtok_per_month=None if tie is None else rounded(tie),
-        feasible=tie is not None and tie * (1 - asked) <= own.capacity_mtok_per_month,
-    )

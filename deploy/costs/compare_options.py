@@ -6,11 +6,13 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from deploy.costs.claude_cost_options import Share, SlowerOrHere, Way, check_cached
+from deploy.costs.claude_cost_options import MOST_TOKENS, Share, SlowerOrHere, Way, check_cached
+from deploy.costs.operating_point import Promised
 from deploy.costs.purchase_options import HowBought
 from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.asked import Asked, Flag, either
 from infra.errors import UsageError
+from serving.sizing.traffic_class import MOST_PROMISED_S, AskedClasses, check_whole
 
 # The bounds are of typing errors: nobody has such a traffic.
 LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
@@ -22,7 +24,7 @@ class Compared(Asked):
     plan: Path | None = None
     """The server's plan.json, from corral size. Needed but for --claims."""
     probe: Path | None = None
-    """probe.json, from corral probe. Without it: the plan's own prediction."""
+    """probe.json of corral probe, or sweep.json of its sweep. Without it: the plan's own prediction."""
     output: Annotated[Path | None, Flag("--output -o")] = None
     """Folder for comparison.json and report.html."""
     claims: bool = False
@@ -62,16 +64,37 @@ class Question(HowBought, SlowerOrHere):
     ] = None
     claude_output_ratio: Annotated[Decimal, Flag(kind=float), Field(ge=Decimal("0.01"), le=100)] = Decimal(1)
     """Length of Claude's answer over Llama's."""
-    cache_read_fraction: Share = Decimal(0)
-    """Of the prompt."""
+    cache_read_fraction: Annotated[Share | None, Flag(kind=float), Field(examples=[0.5])] = None
+    """Of the prompt, from a prefix cache: at Claude and here. [as probed or planned]"""
     cache_write_fraction: Share = Decimal(0)
-    """Of the prompt."""
+    """Of the prompt, at Claude: kept for five minutes."""
+    cache_write_1h_fraction: Share = Decimal(0)
+    """Of the prompt, at Claude: kept for an hour."""
+    thinking_tokens: Annotated[Decimal, Flag(kind=float), Field(ge=0, le=MOST_TOKENS, examples=[500])] = (
+        Decimal(0)
+    )
+    """Of a request to Claude, in its tokens; billed as output."""
+    classes: AskedClasses = ()
+    """Requests of several lengths, as chat=70%,2k/300: a share of them; repeatable. [as probed or planned]"""
+    retries: Share = Decimal(0)
+    """Share of our answers that are asked for again here."""
+    claude_retries: Share = Decimal(0)
+    """The same of Claude's."""
+    ttft: Annotated[float | None, Field(gt=0, le=MOST_PROMISED_S, examples=[2])] = None
+    """Seconds to the first token, at most: what the machine serves within that."""
+    tpot: Annotated[float | None, Field(gt=0, le=MOST_PROMISED_S, examples=[0.05])] = None
+    """The same of each token after it."""
     claude_share: Share | None = None
     """Share of tokens sent to Claude."""
     escalation: Annotated[Share, Field(examples=["0.2 --claude-share 0.5"])] = Decimal(0)
     """Share of ours asked again there."""
     allow_invalid: bool = False
     """Use an invalid probe."""
+
+    @property
+    def promised(self) -> Promised:
+        """What requests may wait for here."""
+        return Promised(self.ttft, self.tpot)
 
     @property
     def way(self) -> Way:
@@ -90,7 +113,13 @@ class Question(HowBought, SlowerOrHere):
             raise UsageError(
                 "A kind of text already sets the ratio.", "Use --token-ratio or --content, not both."
             )
-        check_cached(1 - self.cache_read_fraction - self.cache_write_fraction)
+        read = self.cache_read_fraction or Decimal(0)
+        check_cached(1 - read - self.cache_write_fraction - self.cache_write_1h_fraction)
+        check_whole(self.classes)
+        if any(each.ttft_s or each.tpot_s for each in self.classes):
+            raise UsageError(
+                "What a comparison promises is promised to all.", "Say it with --ttft and --tpot."
+            )
         if self.escalation and self.claude_share is None:
             raise UsageError(
                 "--escalation is a part of a hybrid.",

@@ -15,8 +15,29 @@ from deploy.costs.token_ratio import TokenRatio
 from infra.money import Number, Usd
 from infra.record import Document, Record
 
-Answer = Literal["cheaper", "not at this utilisation", "never"]
+Answer = Literal["cheaper", "too close to call", "dearer", "not at this load", "never"]
+"""`never` and `not at this load`: not even fully busy; the first where the machine is shown to serve no more."""
 Basis = Literal["measured", "modelled"]
+Shown = Literal["saturation", "latency promise", "planned traffic", "one load"]
+
+
+class OperatingPoint(Record):
+    """The load that one server is taken at, and what its requests then wait for."""
+
+    load: str
+    """In words: 64 requests at once."""
+    shown: Shown
+    """What makes it the most that the server can do; `one load` is nothing but a load that it was asked at."""
+    requests_at_once: int | None = None
+    """None where they came at a rate."""
+    ttft_s: Number | None = None
+    """The mean where it is modelled, else p95; so is the other."""
+    tpot_s: Number | None = None
+
+    @property
+    def is_most(self) -> bool:
+        """Whether the server is shown to do no more, within what is promised."""
+        return self.shown != "one load"
 
 
 class Speed(Record):
@@ -29,6 +50,9 @@ class Speed(Record):
     output_tokens_per_request: Number
     basis: Basis
     how: str
+    point: OperatingPoint
+    prefix_share: Number = Decimal(0)
+    """Of a prompt, read from a prefix cache: here, and at Claude."""
 
     @property
     def tokens_per_output_token(self) -> Decimal:
@@ -103,6 +127,10 @@ class ClaudeSide(Record):
     """For the tokens that the machine serves in a month."""
     token_ratio: TokenRatio
     break_even: BreakEven
+    probability: Number
+    """That self-hosting is the cheaper one at that utilisation or volume, over the ranges of what is doubtful."""
+    probability_fully_busy: Number
+    """The same were the machines fully busy all month."""
     answer: Answer
     verdict: str
     warnings: tuple[str, ...] = ()
@@ -163,7 +191,7 @@ class Comparison(Document):
 
     kind: ClassVar[str] = "comparison"
     document: Literal["comparison"] = "comparison"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
     made_on: date
     model: str
@@ -177,6 +205,8 @@ class Comparison(Document):
     hosted: tuple[HostedSide, ...]
     break_even: BreakEven
     """Against the cheapest Claude model compared with that is not retired."""
+    probability: Number
+    """That self-hosting is cheaper than that one, at the utilisation or volume compared at."""
     answer: Answer
     verdict: str
     what_would_change_it: tuple[str, ...]

@@ -1,5 +1,7 @@
 """PURE: what makes a comparison's dollars mean less than they look: a toy model, a CPU, a guess, a poor probe."""
 
+from deploy.costs.comparison import OperatingPoint
+from deploy.costs.same_server import differences
 from deploy.costs.token_ratio import TokenRatio, table
 from serving.model.families import families
 from serving.model.models import models
@@ -11,10 +13,13 @@ from serving.sizing.sized_model import named, precisions
 TOY_BELOW_BYTES = 20_000_000_000
 
 
-def doubts(plan: Plan, probe: ProbeReport | None, ratio: TokenRatio) -> tuple[str, ...]:
+def doubts(
+    plan: Plan, probe: ProbeReport | None, ratio: TokenRatio, point: OperatingPoint
+) -> tuple[str, ...]:
     """What makes the dollars mean less than they look, the loudest first."""
     of_plan = (toy(plan), no_gpu(plan), unmeasured(probe), misfit(plan), other_tokenizer(plan, ratio))
-    every = (*of_plan, *doubts_of_probe(probe))
+    of_both = differences(plan, probe) if probe else ()
+    every = (*of_plan, *doubts_of_probe(probe), one_load(probe, point), *of_both)
     return tuple(text for text in every if text)
 
 
@@ -48,6 +53,16 @@ def no_gpu(plan: Plan) -> str:
 def unmeasured(probe: ProbeReport | None) -> str:
     """That the speed is a prediction."""
     return "" if probe else "NOT MEASURED: the speed is the planner's prediction. Probe the real machine."
+
+
+def one_load(probe: ProbeReport | None, point: OperatingPoint) -> str:
+    """That a probe of one load does not say what the machine can serve."""
+    if point.is_most or probe is None or probe.load.get("request_rate") is not None:
+        return ""
+    return (
+        f"The probe is of one load, {point.load}, and nothing shows that the machine can serve no more: the real "
+        "capacity may be higher. A sweep finds it: corral probe sweep URL, then --probe sweep.json."
+    )
 
 
 def misfit(plan: Plan) -> str:

@@ -3,17 +3,19 @@
 from decimal import Decimal
 
 from deploy.costs.comparison import Speed
+from deploy.costs.measured_load import Measured
+from deploy.costs.operating_point import Promised, planned_point, probed_point
 from infra.errors import ProbeInvalid, UsageError
-from infra.money import LARGEST, SMALLEST, rounded
+from infra.money import LARGEST, SMALLEST, exact, rounded
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
 CI_KEY = "steady.output_tokens_per_s"
 
 
-def speed_of(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Speed:
+def speed_of(plan: Plan, measured: Measured | None, allow_invalid: bool, promised: Promised) -> Speed:
     """The measured speed, else the planner's, of one machine. Raises ProbeInvalid for a run that must not be used."""
-    return of_machine(plan, of_server(plan, probe, allow_invalid))
+    return of_machine(plan, of_server(plan, measured, allow_invalid, promised))
 
 
 def of_machine(plan: Plan, speed: Speed) -> Speed:
@@ -33,21 +35,23 @@ def of_machine(plan: Plan, speed: Speed) -> Speed:
     )
 
 
-def of_server(plan: Plan, probe: ProbeReport | None, allow_invalid: bool) -> Speed:
+def of_server(plan: Plan, measured: Measured | None, allow_invalid: bool, promised: Promised) -> Speed:
     """The speed of the one server that is planned."""
-    if probe is None:
-        return modelled(plan)
+    if measured is None:
+        return modelled(plan, promised)
+    probe = measured.probe
     if not probe.valid and not allow_invalid:
         why = "; ".join(probe.invalid_because) or "it says no more"
         raise ProbeInvalid(
             f"The probe says of itself that it must not be used: {why}.",
             "Probe again on a free machine, or look at the figures all the same: --allow-invalid",
         )
-    return measured(probe)
+    return of_probe(plan, measured, promised)
 
 
-def measured(probe: ProbeReport) -> Speed:
+def of_probe(plan: Plan, measured: Measured, promised: Promised) -> Speed:
     """The steady part's output rate where there is one, at the mix of the requests that succeeded."""
+    probe = measured.probe
     steady = probe.steady
     rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
     between = probe.confidence.get(CI_KEY) if steady else None
@@ -58,6 +62,12 @@ def measured(probe: ProbeReport) -> Speed:
             "The probe has no succeeded request with output tokens: there is no speed to put a price on.",
             "Look at its errors, and probe again.",
         )
+    point = measured.point or probed_point(probe, plan)
+    if not promised.is_kept_by(point.ttft_s, point.tpot_s):
+        raise UsageError(
+            f"The probe's load, {point.load}, does not keep {promised}: {slow_ones(probe)}.",
+            "Give a sweep's sweep.json, which has other loads (corral probe sweep URL), or promise more.",
+        )
     part = "steady part" if steady else "whole run, ramp and drain included"
     return Speed(
         output_tokens_per_s=exact(rate),
@@ -66,19 +76,28 @@ def measured(probe: ProbeReport) -> Speed:
         input_tokens_per_request=exact(probe.input_tokens / probe.succeeded),
         output_tokens_per_request=exact(probe.output_tokens / probe.succeeded),
         basis="measured",
-        how=f"{part} of {probe.succeeded} requests, {said_load(probe)}, {probe.started_at}",
+        how=f"{part} of {probe.succeeded} requests, {point.load}, {probe.started_at}",
+        point=point,
     )
 
 
-def modelled(plan: Plan) -> Speed:
-    """The planner's prediction. Raises UsageError for a plan without one."""
+def slow_ones(probe: ProbeReport) -> str:
+    """The p95 of TTFT and TPOT, as far as there are any."""
+    named = (("TTFT", probe.ttft_s), ("TPOT", probe.tpot_s))
+    said = [f"p95 {name} {summary.p95:.3g} s" for name, summary in named if summary is not None]
+    return " and ".join(said) or "it has no latencies"
+
+
+def modelled(plan: Plan, promised: Promised) -> Speed:
+    """The planner's prediction. Raises UsageError for a plan without one, or where no load keeps the promise."""
     predicted = plan.throughput
     if predicted is None or predicted.output_tokens_per_s <= 0:
         raise UsageError(
             "The plan predicts no speed and no probe was given.",
             "Measure it: corral probe URL, then --probe FILE",
         )
-    rate, band = predicted.output_tokens_per_s, predicted.band or 1.0
+    best, point = planned_point(plan, predicted, promised)
+    rate, band = best.output_tokens_per_s, predicted.band or 1.0
     return Speed(
         output_tokens_per_s=exact(rate),
         output_tokens_per_s_low=exact(rate / band),
@@ -86,18 +105,6 @@ def modelled(plan: Plan) -> Speed:
         input_tokens_per_request=exact(plan.workload.input_tokens),
         output_tokens_per_request=exact(plan.workload.output_tokens),
         basis="modelled",
-        how=f"the plan at {predicted.concurrency} requests at once; {predicted.basis}",
+        how=f"the plan at {point.load}; {predicted.basis}",
+        point=point,
     )
-
-
-def exact(value: float) -> Decimal:
-    """A measured figure as a Decimal."""
-    return rounded(Decimal(repr(float(value))))
-
-
-def said_load(probe: ProbeReport) -> str:
-    """The load of the probe in words."""
-    rate, at_once = probe.load.get("request_rate"), probe.load.get("concurrency")
-    if rate is not None:
-        return f"arriving at {rate}/s"
-    return f"{at_once} at once" if at_once is not None else "load not said"

@@ -3,12 +3,9 @@
 from decimal import Decimal
 
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed, Swing
+from deploy.costs.likelihood import PRICE_SPREAD, people_range
 from deploy.costs.self_hosted import OurSide, bill_at
 from infra.money import count, dollars, rounded
-
-# What one range is, where nothing was measured: our placeholders, and the report says so.
-MORE_PEOPLE_FTE = Decimal("0.5")
-PRICE_SPREAD = Decimal("0.2")
 
 
 def swings(ours: OurSide, chosen: ClaudeSide) -> tuple[Swing, ...]:
@@ -59,22 +56,22 @@ def speed_swing(speed: Speed, even: Decimal) -> Swing:
 
 
 def people_swing(ours: OurSide, even: Decimal) -> Swing:
-    """From nobody's time to half a job more than was said."""
+    """Half as many people to half as many more; where none are counted, up to half a job."""
     values, price, own = ours.knobs, ours.price, ours.figures
 
     def needed(fte: Decimal) -> Decimal:
         month = bill_at(own.utilisation, values.model_copy(update={"ops_fte": fte}), price)
         return rounded(even * month.total_usd / own.usd_per_month)
 
-    more = values.ops_fte + MORE_PEOPLE_FTE
+    few, many = people_range(values.ops_fte)
     return Swing(
         what="people who run it, full-time jobs",
-        low="0",
+        low=f"{few.normalize():f}",
         base=f"{values.ops_fte:f}",
-        high=f"{more:f}",
-        required_utilisation_low=needed(Decimal(0)),
+        high=f"{many.normalize():f}",
+        required_utilisation_low=needed(few),
         required_utilisation_base=even,
-        required_utilisation_high=needed(more),
+        required_utilisation_high=needed(many),
     )
 
 

@@ -3,56 +3,126 @@
 import math
 from decimal import Decimal
 
+from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Answer, BreakEven, ClaudeSide, SelfHosted
 from deploy.costs.monthly_bill import machine_seconds, serving_machines
 from deploy.costs.self_hosted import OurSide
 from infra.money import MTOK, count, dollars, percent
 
-
-def answer_of(own: SelfHosted, even: BreakEven) -> Answer:
-    """Whether self-hosting is cheaper at that utilisation, at another, or at none."""
-    if not even.feasible:
-        return "never"
-    return "cheaper" if own.utilisation >= even.required_utilisation else "not at this utilisation"
-
-
-def verdict_of(own: SelfHosted, name: str, usd_per_mtok: Decimal, even: BreakEven) -> str:
-    """The answer as a sentence that carries its numbers."""
-    here, there = dollars(own.usd_per_mtok_blended), dollars(usd_per_mtok)
-    busy = f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here and {there} there"
-    match answer_of(own, even):
-        case "cheaper":
-            text = f"Cheaper than {name}: {busy}; it stays so above {percent(even.required_utilisation)}."
-        case "not at this utilisation":
-            text = f"Dearer than {name} today: {busy}; it pays above {percent(even.required_utilisation)}."
-        case "never":
-            floor = dollars(own.usd_per_month / own.capacity_mtok_per_month)
-            text = (
-                f"NEVER against {name}: even fully busy all month a million tokens costs {floor} here "
-                f"and {there} there."
-            )
-    return text + caveat(own, even)
+SURE = Decimal("0.9")
+"""What holds in fewer of the draws is too close to call."""
+OPENINGS: dict[Answer, str] = {
+    "cheaper": "Cheaper than",
+    "too close to call": "Too close to call against",
+    "dearer": "Dearer than",
+    "not at this load": "Not at this load against",
+    "never": "NEVER against",
+}
 
 
-def caveat(own: SelfHosted, even: BreakEven) -> str:
-    """Where the token ratio's range would turn the answer."""
-    ends = [
-        answer_of(own, even.model_copy(update={"required_utilisation": needed, "feasible": needed <= 1}))
-        for needed in (even.required_utilisation_low, even.required_utilisation_high)
-    ]
-    if even.required_utilisation_low == even.required_utilisation_high:
-        return ""
-    if len({*ends, answer_of(own, even)}) == 1:
-        return " The whole range of token ratios says the same."
-    low, high = percent(even.required_utilisation_low), percent(even.required_utilisation_high)
-    return f" Within the range of token ratios it takes {low} to {high}: measure the ratio on your own texts."
+def answer_of(even: BreakEven, chance: Decimal, fully_busy: Decimal, is_most: bool) -> Answer:
+    """Whether self-hosting is the cheaper one as compared, or fully busy, or not even then.
+
+    `is_most`: whether the machine is shown to serve no more than that.
+    """
+    if chance >= SURE:
+        return "cheaper"
+    if chance > 1 - SURE:
+        return "too close to call"
+    if even.feasible or fully_busy > 1 - SURE:
+        return "dearer"
+    return "never" if is_most else "not at this load"
+
+
+def verdict_of(
+    ours: OurSide,
+    question: Question,
+    name: str,
+    usd_per_mtok: Decimal,
+    even: BreakEven,
+    answer: Answer,
+    chance: Decimal,
+) -> str:
+    """The answer as sentences that carry its numbers: what is compared, how sure that is, and at which load."""
+    people = ", counting nobody's time (--ops-fte)" if question.ops_fte is None else ""
+    what = compared(ours.figures, usd_per_mtok, even, answer)
+    return f"{OPENINGS[answer]} {name}{people}: {what}. {how_sure(chance, question)} {taken_at(ours)}"
+
+
+def compared(own: SelfHosted, usd_per_mtok: Decimal, even: BreakEven, answer: Answer) -> str:
+    """What a million tokens costs on both sides, and what break-even takes."""
+    there = dollars(usd_per_mtok)
+    if answer in ("never", "not at this load"):
+        floor = dollars(fully_busy_usd(own))
+        more = "; that it can serve no more is not shown" if answer == "not at this load" else ""
+        return f"even fully busy all month a million tokens costs {floor} here and {there} there{more}"
+    here, needed = dollars(own.usd_per_mtok_blended), needed_text(even)
+    ends = {
+        "cheaper": f"it stays so above {needed}",
+        "too close to call": f"both cost the same at {needed}",
+        "dearer": f"it pays above {needed}"
+        if even.feasible
+        else f"it takes {needed} to pay, within the ranges less",
+    }
+    return (
+        f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here and {there} there; "
+        f"{ends[answer]}"
+    )
+
+
+def fully_busy_usd(own: SelfHosted) -> Decimal:
+    """What a million tokens costs were the machines busy all month, with the power that this takes."""
+    month = own.usd_per_month + own.usd_of_full_load * (1 - own.utilisation)
+    return month / own.capacity_mtok_per_month
+
+
+def needed_text(even: BreakEven) -> str:
+    """The utilisation that break-even takes, with what the range of token ratios makes of it."""
+    needed, low, high = (
+        even.required_utilisation,
+        even.required_utilisation_low,
+        even.required_utilisation_high,
+    )
+    between = f" ({percent(low)} to {percent(high)} within the range of token ratios)" if low != high else ""
+    return f"{percent(needed)}{between}"
+
+
+def how_sure(chance: Decimal, question: Question) -> str:
+    """In what share of the draws self-hosting is the cheaper one, and what was drawn."""
+    people = "" if question.ops_fte is None else ", people"
+    ratio = "" if question.token_ratio is not None else ", token ratio"
+    return f"It is the cheaper one with a probability of {rough(chance)} (ranges of speed{ratio}, price{people})."
+
+
+def rough(chance: Decimal) -> str:
+    """A probability, no more exactly than draws can say it."""
+    if chance > Decimal("0.99"):
+        return "over 99%"
+    return "under 1%" if chance < Decimal("0.01") else f"{100 * chance:.0f}%"
+
+
+def taken_at(ours: OurSide) -> str:
+    """The load that the machine's capacity is taken at, and what shows that."""
+    speed = ours.speed
+    point = speed.point
+    shown = {
+        "saturation": "where it is saturated",
+        "latency promise": "the most within what is promised",
+        "planned traffic": "as its plan fills it",
+        "one load": "not shown to be the most it can do",
+    }[point.shown]
+    rate = f"{count(speed.output_tokens_per_s)} output tokens/s a machine"
+    return f"Capacity: {rate}, {speed.basis}, {point.load}, {shown}."
 
 
 def what_would_change(ours: OurSide, chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> tuple[str, ...]:
     """What would have to be otherwise for self-hosting to be the cheaper one; nothing where it is."""
     if chosen.answer == "cheaper":
         return ()
+    if chosen.answer == "too close to call":
+        return tuple(text for text in (*to_settle(ours, chosen), another_model(chosen, sides)) if text)
     every = (
+        load_needed(ours, chosen),
         volume_needed(ours.figures, chosen),
         speed_needed(ours, chosen),
         price_needed(ours.figures, chosen),
@@ -60,6 +130,30 @@ def what_would_change(ours: OurSide, chosen: ClaudeSide, sides: tuple[ClaudeSide
         another_model(chosen, sides),
     )
     return tuple(text for text in every if text)
+
+
+def to_settle(ours: OurSide, chosen: ClaudeSide) -> tuple[str, ...]:
+    """What to find out, where the ranges leave it open."""
+    ratio = chosen.token_ratio
+    of_ratio = (
+        "" if ratio.low == ratio.high else "Token ratio: measure it on your own texts, then --token-ratio."
+    )
+    of_speed = "" if ours.speed.basis == "measured" else "Speed: probe the machine, then --probe."
+    return (
+        of_ratio,
+        of_speed,
+        "Price: what you really pay, then --price-per-hour; a discount is no list price.",
+    )
+
+
+def load_needed(ours: OurSide, chosen: ClaudeSide) -> str:
+    """Another load, where this one is not shown to be the most that the machine can serve."""
+    if ours.speed.point.is_most or chosen.break_even.required_utilisation <= ours.figures.utilisation:
+        return ""
+    return (
+        "Load: the machine may serve more at another. Find out how much: corral probe sweep URL, then --probe "
+        "sweep.json."
+    )
 
 
 def volume_needed(own: SelfHosted, chosen: ClaudeSide) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from deploy.costs.comparison import ClaudeSide, Comparison, HostedSide, Hybrid
 from deploy.costs.knobs import Assumption
+from deploy.costs.verdict import rough
 from deploy.report.month_text import month_text
 from infra.columns import table, wrapped
 from infra.money import count, dollars, percent
@@ -53,16 +54,15 @@ def change_title(comparison: Comparison) -> str:
 
 
 def own_table(comparison: Comparison) -> str:
-    """$/M tokens at several utilisations, never at one alone."""
+    """$/M tokens at several utilisations, never at one alone: of all tokens, as Claude's stand below."""
     own = comparison.self_hosted
-    rows = [("utilisation", "M tokens/month", "$/M output", "$/M blended", "")]
+    rows = [("utilisation", "M tokens/month", "$/M blended", "")]
     for each in own.at:
         yours = "<- compared with Claude" if each.utilisation == own.utilisation else ""
         rows.append(
             (
                 percent(each.utilisation),
                 count(each.mtok_per_month),
-                dollars(each.usd_per_mtok_output),
                 dollars(each.usd_per_mtok_blended),
                 each.note or yours,
             )
@@ -74,7 +74,7 @@ def own_table(comparison: Comparison) -> str:
 def claude_table(comparison: Comparison) -> str:
     """Each Claude model on the same texts."""
     rows: list[tuple[str, ...]] = [
-        ("Claude", "status", "$/M blended", "(range)", "its own tokens", "break-even at", "answer")
+        ("Claude", "status", "$/M blended", "(range)", "its own tokens", "break-even at", "answer", "likely")
     ]
     rows += [claude_row(side) for side in comparison.claude]
     return "Claude, per million Llama 4 tokens of the same text\n" + table(rows)
@@ -91,6 +91,7 @@ def claude_row(side: ClaudeSide) -> tuple[str, ...]:
         dollars(side.usd_per_mtok_list_blended),
         f"{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
         side.answer,
+        rough(side.probability),
     )
 
 

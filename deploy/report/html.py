@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import PLACEHOLDER
+from deploy.costs.verdict import rough
 from deploy.report import plots
 from deploy.report.comparison_text import change_title, tie
 from infra.data import shipped_text
@@ -41,7 +42,9 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(dollars=dollars, percent=percent, count=count, tie=tie, change_title=change_title)
+    made.filters.update(
+        dollars=dollars, percent=percent, count=count, tie=tie, change_title=change_title, rough=rough
+    )
     return made
 
 

@@ -1,6 +1,7 @@
 """PURE: the plots of a comparison, as SVG: money against volume and utilisation, memory, latency."""
 
 from collections.abc import Callable
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
@@ -41,7 +42,7 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
         own = comparison.self_hosted
         capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
         volumes = spaced(capacity / 1000, capacity * 2)
-        for side, colour in zip(comparison.claude, THERE, strict=False):
+        for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
             usd = float(side.usd_per_mtok_blended)
             axes.plot(volumes, [usd * each for each in volumes], color=colour, label=side.name)
             low, high = float(side.usd_per_mtok_low), float(side.usd_per_mtok_high)
@@ -64,8 +65,8 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
         )
         axes.plot([capacity], [month], "|", color=HERE, markersize=16, markeredgewidth=2.5)
         axes.set(xscale="log", yscale="log", xlabel="million tokens a month", ylabel="USD a month")
-        axes.xaxis.set_major_formatter("{x:,g}")
-        axes.yaxis.set_major_formatter("${x:,g}")
+        axes.xaxis.set_major_formatter("{x:,.10g}")
+        axes.yaxis.set_major_formatter("${x:,.10g}")
         axes.legend(**LEGEND)
 
     return draw
@@ -88,7 +89,7 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
             color=HERE,
             label="here, by utilisation",
         )
-        for side, colour in zip(comparison.claude, THERE, strict=False):
+        for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
             axes.axhline(float(side.usd_per_mtok_blended), color=colour, label=side.name)
             axes.axhspan(
                 float(side.usd_per_mtok_low),
@@ -99,7 +100,7 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
             )
         axes.axvline(100 * float(own.utilisation), color=FAINT, linestyle="--")
         axes.set(yscale="log", xlim=(0, 103), xlabel="utilisation, %", ylabel="USD per million tokens")
-        axes.yaxis.set_major_formatter("${x:,g}")
+        axes.yaxis.set_major_formatter("${x:,.10g}")
         axes.legend(**LEGEND)
 
     return draw

@@ -11,15 +11,12 @@ from serving.probe.probe_options import SweepOptions
 from serving.probe.report import ProbeReport
 from serving.probe.run import Say, run
 from serving.probe.spec import Load, Slo, Target, Workload
-from serving.probe.sweep_report import Point, Sweep, point_text
+from serving.probe.sweep_report import SATURATED_GAIN, SWEEP, Point, Sweep, point_text
 from serving.probe.workers import Watch
 
-SWEEP = "sweep.json"
 GROWTH = 4.0
 """Of a search for a limit: the first factor that misses is found in few steps, then halved geometrically."""
 CLOSE_ENOUGH = 1.05
-SATURATED_GAIN = 1.05
-"""Twice the load must bring this much more throughput, else it is saturated."""
 NEAR_BEST = 0.95
 SEEDS = 1000
 """For each seed of a sweep, the seeds its steps may use."""

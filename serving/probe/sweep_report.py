@@ -6,6 +6,10 @@ from typing import ClassVar, Literal
 from infra.record import Document, Record
 from serving.probe.report_text import limits_text
 
+SWEEP = "sweep.json"
+SATURATED_GAIN = 1.05
+"""Twice the load must bring this much more throughput, else it is saturated."""
+
 
 class Point(Record):
     """One step."""

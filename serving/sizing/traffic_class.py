@@ -1,11 +1,13 @@
 """PURE: one class of a traffic, as it is typed: chat=70%,2k/300,ttft=2,tpot=50ms is its share, lengths and promises."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from infra import quantity
+from infra.asked import Flag
 from infra.errors import UsageError
 from infra.record import Line, Record
 from serving.probe.lengths import MOST_TOKENS, Lengths, parse
@@ -120,3 +122,38 @@ def promise_typed(name: str, which: str, text: str) -> float:
 
 
 AskedClass = Annotated[TrafficClass, BeforeValidator(class_typed)]
+
+
+AskedClasses = Annotated[
+    tuple[AskedClass, ...], Flag("--class", metavar="<NAME=SHARE,IN/OUT[,ttft=S][,tpot=S]>")
+]
+MOST_CLASSES = 20
+SHARES_OFF = 0.005
+"""Three times 33.3% are meant as thirds."""
+
+
+def check_whole(classes: Sequence[TrafficClass]) -> None:
+    """Raise UsageError unless each class is named once, and all together are all requests."""
+    names = [each.name for each in classes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--class names {twice} twice.", "Give each class a name of its own.")
+    if len(names) > MOST_CLASSES:
+        raise UsageError(f"There are {len(names)} classes, more than {MOST_CLASSES}.", "Put some together.")
+    whole = sum(each.share for each in classes)
+    if names and abs(whole - 1) > SHARES_OFF:
+        raise UsageError(
+            f"The shares of --class come to {whole:.4g}, not to 1.", "They are of all requests: 70% and 30%."
+        )
+
+
+def made_whole(classes: Sequence[TrafficClass]) -> tuple[TrafficClass, ...]:
+    """The classes, their shares made to come to 1 where they were rounded."""
+    whole = sum(each.share for each in classes)
+    return tuple(each.model_copy(update={"share": each.share / whole}) for each in classes)
+
+
+def class_means(classes: Sequence[TrafficClass]) -> tuple[Lengths, Lengths]:
+    """The average prompt and answer."""
+    prompt = round(sum(each.share * mean(each.input_tokens) for each in classes))
+    answer = round(sum(each.share * mean(each.output_tokens) for each in classes))
+    return Lengths(low=prompt), Lengths(low=answer)

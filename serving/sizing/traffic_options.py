@@ -11,11 +11,15 @@ from serving.probe.lengths import AskedLengths, Lengths
 from serving.sizing.owned import AskedOwned
 from serving.sizing.size_options import LONGEST, EngineOptions, FurtherOptions, PrecisionOptions, PriceOptions
 from serving.sizing.traffic import HOURS_PER_MONTH, MOST, Promise, Traffic
-from serving.sizing.traffic_class import AskedClass, TrafficClass, mean
+from serving.sizing.traffic_class import (
+    AskedClasses,
+    TrafficClass,
+    check_whole,
+    class_means,
+    made_whole,
+    mean,
+)
 
-MOST_CLASSES = 20
-SHARES_OFF = 0.005
-"""Three times 33.3% are meant as thirds."""
 PROMPT_LENGTH, ANSWER_LENGTH = Lengths(low=1000), Lengths(low=300)
 
 
@@ -36,9 +40,7 @@ class TrafficOptions(Asked):
     """Of a prompt: 1000, 500-2000 (uniform) or 1000~300 (normal)."""
     output_tokens: AskedLengths = ANSWER_LENGTH
     """Of an answer, as --input-tokens."""
-    classes: Annotated[
-        tuple[AskedClass, ...], Flag("--class", metavar="<NAME=SHARE,IN/OUT[,ttft=S][,tpot=S]>")
-    ] = ()
+    classes: AskedClasses = ()
     """Instead of one length for all: chat=70%,2k/300, a share of the requests; repeatable."""
 
     @model_validator(mode="after")
@@ -55,20 +57,8 @@ class TrafficOptions(Asked):
     @model_validator(mode="after")
     def classes_are_a_whole(self) -> Self:
         """Each once, all of the requests, and no other lengths beside them. Raises UsageError."""
-        names, lengths = [each.name for each in self.classes], (self.input_tokens, self.output_tokens)
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise UsageError(f"--class names {twice} twice.", "Give each class a name of its own.")
-        if len(names) > MOST_CLASSES:
-            raise UsageError(
-                f"There are {len(names)} classes, more than {MOST_CLASSES}.", "Put some together."
-            )
-        whole = sum(each.share for each in self.classes)
-        if names and abs(whole - 1) > SHARES_OFF:
-            raise UsageError(
-                f"The shares of --class come to {whole:.4g}, not to 1.",
-                "They are of all requests: 70% and 30%.",
-            )
-        if names and lengths != (PROMPT_LENGTH, ANSWER_LENGTH):
+        check_whole(self.classes)
+        if self.classes and (self.input_tokens, self.output_tokens) != (PROMPT_LENGTH, ANSWER_LENGTH):
             raise UsageError(
                 "--class says the lengths, --input-tokens and --output-tokens those of all.",
                 "Leave out one of the two.",
@@ -78,16 +68,14 @@ class TrafficOptions(Asked):
     @property
     def of_classes(self) -> tuple[TrafficClass, ...]:
         """The classes, their shares made to come to 1 where they were rounded."""
-        whole = sum(each.share for each in self.classes)
-        return tuple(each.model_copy(update={"share": each.share / whole}) for each in self.classes)
+        return made_whole(self.classes)
 
     @property
     def traffic(self) -> Traffic:
         """The same by the second."""
         prompt, answer = self.input_tokens, self.output_tokens
         if classes := self.of_classes:
-            prompt = Lengths(low=round(sum(each.share * mean(each.input_tokens) for each in classes)))
-            answer = Lengths(low=round(sum(each.share * mean(each.output_tokens) for each in classes)))
+            prompt, answer = class_means(classes)
         monthly = self.requests_per_month or (self.tokens_per_month or 0) / (mean(prompt) + mean(answer))
         return Traffic(
             requests_per_s=self.requests_per_s or monthly / (3600 * HOURS_PER_MONTH),

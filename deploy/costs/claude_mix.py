@@ -1,0 +1,146 @@
+"""PURE: requests of several lengths at Claude. Those that are billed alike are one average request, to the cent."""
+
+from collections.abc import Iterable
+from datetime import date
+from decimal import Decimal
+from typing import NamedTuple
+
+from deploy.costs.claude_cost import request_usd
+from deploy.costs.claude_prices import ClaudeModel
+from deploy.costs.claude_request import (
+    Request,
+    age,
+    cache_too_small,
+    foretold,
+    over_context,
+    retirement,
+)
+from deploy.costs.compare_options import Question
+from deploy.costs.likelihood import Draws
+from deploy.costs.request_mix import Kind, Mix
+from infra.money import count, percent
+
+
+class Asked(NamedTuple):
+    """The requests of both sides, and how much of a prompt a prefix cache holds where they do not say it themselves."""
+
+    mix: Mix
+    prefix_share: Decimal
+    is_average: bool
+    """Whether they are one average request, because nothing else is known of them."""
+    drawn: Draws
+    """What they cost here, over the ranges of what is doubtful."""
+
+
+class Alike(NamedTuple):
+    """Requests that one rate of a model is of, as their average."""
+
+    requests: Decimal
+    request: Request
+    uncached_tokens: Decimal
+    """What one would have cached, where that is shorter than the model keeps; else 0."""
+
+
+def mean_usd(model: ClaudeModel, alike: Iterable[Alike], question: Question, on: date) -> Decimal:
+    """What one request costs on average."""
+    usd, requests = Decimal(0), Decimal(0)
+    for each in alike:
+        usd += each.requests * request_usd(model, each.request, question.way, on)
+        requests += each.requests
+    return usd / requests
+
+
+def mean_claude_tokens(alike: Iterable[Alike]) -> Decimal:
+    """Of one request, as Claude counts them."""
+    tokens, requests = Decimal(0), Decimal(0)
+    for each in alike:
+        tokens += each.requests * (each.request.input_tokens + each.request.output_tokens)
+        requests += each.requests
+    return tokens / requests
+
+
+def billed_alike(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Question) -> tuple[Alike, ...]:
+    """The requests as Claude counts their tokens, by whether they are above the model's step and have a cache."""
+    step = model.long.above_prompt_tokens if model.long else None
+    sums: dict[tuple[bool, bool], list[Decimal]] = {}
+    for kind in asked.mix:
+        parts = cached_parts(kind, asked.prefix_share, question)
+        held = ratio * sum(parts)
+        is_cached = held == 0 or held >= (model.min_cache_tokens or 0)
+        is_long = step is not None and ratio * kind.input_tokens > step
+        found = sums.setdefault((is_long, is_cached), [Decimal(0)] * 7)
+        cached = (*parts, 0) if is_cached else (0, 0, 0, held)
+        amounts = (1, kind.input_tokens, kind.output_tokens, *cached)
+        for place, amount in enumerate(amounts):
+            found[place] += kind.weight * amount
+    return tuple(
+        Alike(found[0], average(found, ratio, question), found[6] / found[0])
+        for _, found in sorted(sums.items())
+    )
+
+
+def cached_parts(kind: Kind, share: Decimal, question: Question) -> tuple[Decimal, Decimal, Decimal]:
+    """Tokens of a prompt read from the cache, written for five minutes and for an hour; no more than there are."""
+    prompt = kind.input_tokens
+    read = share * prompt if kind.cached_tokens is None else kind.cached_tokens
+    five_minutes = min(question.cache_write_fraction * prompt, prompt - read)
+    hour = min(question.cache_write_1h_fraction * prompt, prompt - read - five_minutes)
+    return read, five_minutes, hour
+
+
+def average(sums: list[Decimal], ratio: Decimal, question: Question) -> Request:
+    """The average of summed requests, in Claude's tokens."""
+    requests, prompts, answers, *cached = sums[:6]
+    read, five_minutes, hour = (each / prompts if prompts else Decimal(0) for each in cached)
+    return Request(
+        input_tokens=ratio * prompts / requests,
+        output_tokens=ratio * answers / requests * question.claude_output_ratio + question.thinking_tokens,
+        cache_read_fraction=read,
+        cache_write_5m_fraction=five_minutes,
+        cache_write_1h_fraction=hour,
+    )
+
+
+def mix_warnings(
+    model: ClaudeModel, asked: Asked, alike: tuple[Alike, ...], question: Question, ratio: Decimal, on: date
+) -> tuple[str, ...]:
+    """What a reader must know before using the price of these requests."""
+    longest = max(asked.mix, key=lambda kind: kind.input_tokens + kind.output_tokens)
+    whole = average([Decimal(1), *longest[1:3], *[Decimal(0)] * 3], ratio, question)
+    every = (
+        retirement(model, on),
+        over_context(model, whole),
+        too_short_to_cache(model, alike) or unverified_cache(model, alike),
+        hidden_step(model, alike) if asked.is_average else "",
+        foretold(model, on) if question.at else age(on),
+    )
+    return tuple(text for text in every if text)
+
+
+def too_short_to_cache(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
+    """That some requests are not cached, because the model keeps nothing so short."""
+    short = [each for each in alike if each.uncached_tokens]
+    if not short:
+        return ""
+    requests = sum((each.requests for each in short), Decimal(0))
+    tokens = count(sum((each.requests * each.uncached_tokens for each in short), Decimal(0)) / requests)
+    share = requests / sum((each.requests for each in alike), Decimal(0))
+    whose = tokens if share == 1 else f"of {percent(share)} of the requests {tokens} on average"
+    return f"{model.name} caches prompts from {model.min_cache_tokens:,} tokens on; {whose} are not cached."
+
+
+def unverified_cache(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
+    """That nobody verified from how many tokens on the model caches, where that matters to these requests."""
+    return next(filter(None, (cache_too_small(model, each.request) for each in alike)), "")
+
+
+def hidden_step(model: ClaudeModel, alike: tuple[Alike, ...]) -> str:
+    """That an average prompt below the step may hide dearer ones, where no more than the average is known."""
+    step = model.long.above_prompt_tokens if model.long else None
+    prompt = alike[0].request.input_tokens
+    if step is None or not step / 2 < prompt <= step:
+        return ""
+    return (
+        f"{model.name} asks more for requests above {step:,} prompt tokens. The average prompt has "
+        f"{count(prompt)}: where some are longer, Claude costs more than is said here."
+    )

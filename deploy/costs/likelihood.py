@@ -1,0 +1,112 @@
+"""PURE: how likely self-hosting is the cheaper one: everything doubtful is drawn from its range, the same each time.
+
+The speed lies in its band nine times of ten, or a measured one in its interval nineteen times of twenty. The token
+ratio, the price of what is kept up and the people's time lie between the ends of their ranges, most likely at the
+middle value; people whom nobody named are in none of the draws.
+"""
+
+from decimal import Decimal
+from math import ceil, pow, sqrt
+from random import Random
+from statistics import NormalDist
+from typing import NamedTuple
+
+from deploy.costs.comparison import Speed
+from deploy.costs.monthly_bill import serving_machines
+from deploy.costs.self_hosted import OurSide
+from deploy.costs.token_ratio import TokenRatio
+from infra.money import exact
+from serving.model.throughput import NINE_OF_TEN_SD
+
+SEED, DRAWS = 16, 2000
+NINETEEN_OF_TWENTY_SD = 1.96
+NORMAL = NormalDist()
+NEVER_QUITE = 1e-9
+"""No draw is at the very end of a range that has none."""
+
+# What one range is, where nothing was measured: our placeholders, and the report says so.
+MORE_PEOPLE_FTE = Decimal("0.5")
+PRICE_SPREAD = Decimal("0.2")
+
+
+class Draws(NamedTuple):
+    """USD per million tokens here in each draw, and where each draw lies in the range of the token ratio, 0 to 1."""
+
+    as_compared: tuple[float, ...]
+    fully_busy: tuple[float, ...]
+    ratios: tuple[float, ...]
+
+
+def people_range(fte: Decimal) -> tuple[Decimal, Decimal]:
+    """Full-time jobs: half as many to half as many more; up to half a job where none are counted."""
+    return (fte / 2, fte * 3 / 2) if fte else (fte, MORE_PEOPLE_FTE)
+
+
+def draws(ours: OurSide, is_volume: bool) -> Draws:
+    """What a million tokens costs here. A volume takes more machines where slower ones cannot serve it."""
+    dice, own, fte = Random(SEED), ours.figures, ours.knobs.ops_fte
+    people, machines = float(own.bill.people_usd), float(own.bill.per_machine_usd)
+    beside = float(own.usd_per_month) - people - machines
+    capacity, mtok = float(own.capacity_mtok_per_month), float(own.mtok_per_month)
+    serving, spares = float(serving_machines(ours.knobs)), float(ours.knobs.spares)
+    of_full_load = float(own.usd_of_full_load * (1 - own.utilisation))
+    of_people = tuple(float(each / fte) for each in people_range(fte)) if fte else (1.0, 1.0)
+    spread = float(PRICE_SPREAD)
+    found = []
+    for _ in range(DRAWS):
+        of_speed, of_price, of_time, of_ratio = (dice.random() for _ in range(4))
+        faster = speed_factor(ours.speed, of_speed)
+        dearer = between(of_price, 1 - spread, 1.0, 1 + spread)
+        paid = people * between(of_time, of_people[0], 1.0, of_people[1])
+        served = mtok if is_volume else mtok * faster
+        needed = max(serving, ceil(serving * served / (capacity * faster) - NEVER_QUITE))
+        more = (needed + spares) / (serving + spares)
+        as_compared = ((machines * more + beside) * dearer + paid) / served
+        full = ((machines + beside + of_full_load) * dearer + paid) / (capacity * faster)
+        found.append((as_compared, full, of_ratio))
+    return Draws(*zip(*found, strict=True))
+
+
+def speed_factor(speed: Speed, place: float) -> float:
+    """The speed at that place of its distribution, 0 to 1, over the speed that is said."""
+    deviations = NORMAL.inv_cdf(min(max(place, NEVER_QUITE), 1 - NEVER_QUITE))
+    end = speed.output_tokens_per_s_high if deviations > 0 else speed.output_tokens_per_s_low
+    sd = NINE_OF_TEN_SD if speed.basis == "modelled" else NINETEEN_OF_TWENTY_SD
+    times = max(NEVER_QUITE, float(end / speed.output_tokens_per_s))
+    return pow(times, abs(deviations) / sd)
+
+
+def between(place: float, low: float, middle: float, high: float) -> float:
+    """The value at that place, 0 to 1, of a triangular distribution."""
+    if high <= low:
+        return middle
+    rising = (middle - low) / (high - low)
+    if place < rising:
+        return low + sqrt(place * (high - low) * (middle - low))
+    return high - sqrt((1 - place) * (high - low) * (high - middle))
+
+
+def chances(
+    drawn: Draws, ratio: TokenRatio, usd: tuple[Decimal, Decimal, Decimal]
+) -> tuple[Decimal, Decimal]:
+    """In what share of the draws a million tokens costs less here, as compared and fully busy.
+
+    `usd` is what they cost at Claude at the low, base and high token ratio; between those it lies on lines.
+    """
+    low, base, high = (float(each) for each in (ratio.low, ratio.base, ratio.high))
+    ends = [float(each) for each in usd]
+
+    def there(place: float) -> float:
+        drawn_ratio = between(place, low, base, high)
+        if drawn_ratio <= base:
+            return (
+                ends[1] if base <= low else ends[0] + (ends[1] - ends[0]) * (drawn_ratio - low) / (base - low)
+            )
+        return ends[1] + (ends[2] - ends[1]) * (drawn_ratio - base) / (high - base)
+
+    claude = [there(place) for place in drawn.ratios]
+    as_compared, fully_busy = (
+        sum(here < dollars for here, dollars in zip(each, claude, strict=True)) / DRAWS
+        for each in (drawn.as_compared, drawn.fully_busy)
+    )
+    return exact(as_compared), exact(fully_busy)

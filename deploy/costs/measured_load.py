@@ -1,0 +1,129 @@
+"""What was measured, as it lies on the disk: a probe's report, or of a sweep the step that the machine is taken at."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.costs.comparison import OperatingPoint, Shown
+from deploy.costs.operating_point import Promised, p95
+from deploy.costs.request_mix import Mix, mix_of_results
+from infra import bounded_json
+from infra.errors import DocumentError, UsageError
+from infra.record import read_text
+from serving.probe.report import ProbeReport
+from serving.probe.report_text import limits_text
+from serving.probe.results import REPORT, RESULTS
+from serving.probe.spec import Slo
+from serving.probe.sweep_report import SATURATED_GAIN, SWEEP, Point, Sweep
+
+
+class Measured(NamedTuple):
+    """A probe of the server, and what a sweep around it says."""
+
+    probe: ProbeReport
+    point: OperatingPoint | None = None
+    """Where it is a step of a sweep."""
+    mix: Mix | None = None
+    """Its requests one by one, where its results lie beside it."""
+
+
+def read_measured(path: Path, promised: Promised, allow_invalid: bool) -> Measured:
+    """The probe of a probe.json, or the best step of a sweep.json; of a folder the one that lies in it.
+
+    Raises DocumentError for what is neither, UsageError for a sweep of which no step can be taken.
+    """
+    if path.is_dir():
+        path /= SWEEP if os.path.exists(path / SWEEP) else REPORT
+    if is_sweep(path):
+        return best_step(Sweep.read(path), path.parent, promised, allow_invalid)
+    probe = ProbeReport.read(path)
+    return Measured(probe, mix=mix_beside(path, probe))
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a file says of itself that it is a sweep. Raises DocumentError where there is none."""
+    try:
+        said = bounded_json.load(read_text(path, ProbeReport.kind).encode())
+    except ValueError:
+        return False
+    return isinstance(said, dict) and said.get("document") == Sweep.model_fields["document"].default
+
+
+def mix_beside(path: Path, probe: ProbeReport) -> Mix | None:
+    """The requests of the results that lie beside a report, where they are of that run and can be read."""
+    results = path.with_name(RESULTS)
+    try:
+        return mix_of_results(results, probe) if results.is_file() else None
+    except (DocumentError, OSError):
+        return None
+
+
+def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: bool) -> Measured:
+    """The step with the most output tokens a second, of those that keep what is promised."""
+    steps = [point for point in sweep.points if point.valid or allow_invalid]
+    if sweep.slo and not promised:
+        steps = [point for point in steps if point.load == sweep.best]
+    kept = [(point, probe) for point, probe in reports(steps, folder) if keeps(promised, probe)]
+    if not kept:
+        limits = f"keeps {promised}" if promised else "meets its limits" if sweep.slo else "is a valid one"
+        raise UsageError(
+            f"No step of the sweep {limits}.", "Sweep from a lower load: corral probe sweep URL --start 1"
+        )
+    best, probe = max(kept, key=lambda pair: (pair[0].output_tokens_per_s, -pair[0].load))
+    shown = shown_by(sweep, promised)
+    load = load_text(sweep, best, promised, shown)
+    return Measured(probe, said(sweep, best, probe, load, shown), mix_beside(report_of(best, folder), probe))
+
+
+def reports(steps: list[Point], folder: Path) -> Iterator[tuple[Point, ProbeReport]]:
+    """Each step with its own report."""
+    for point in steps:
+        yield point, ProbeReport.read(report_of(point, folder))
+
+
+def report_of(point: Point, folder: Path) -> Path:
+    """Where a step's report is: in its folder beside the sweep, wherever that was taken since."""
+    return folder / Path(point.folder).name / REPORT
+
+
+def keeps(promised: Promised, probe: ProbeReport) -> bool:
+    """Whether 95 of a hundred requests keep each limit."""
+    return promised.is_kept_by(p95(probe.ttft_s), p95(probe.tpot_s))
+
+
+def shown_by(sweep: Sweep, promised: Promised) -> Shown:
+    """What makes a sweep's best step the most that there is."""
+    if promised or sweep.slo:
+        return "latency promise"
+    return "saturation" if has_saturated(sweep) else "one load"
+
+
+def has_saturated(sweep: Sweep) -> bool:
+    """Whether its last step brought hardly more than those before it."""
+    if sweep.interrupted or sweep.refused is not None or len(sweep.points) < 2:
+        return False
+    *before, last = sweep.points
+    return last.output_tokens_per_s < SATURATED_GAIN * max(each.output_tokens_per_s for each in before)
+
+
+def said(sweep: Sweep, best: Point, probe: ProbeReport, load: str, shown: Shown) -> OperatingPoint:
+    """The step as the point that the machine is taken at."""
+    return OperatingPoint(
+        load=load,
+        shown=shown,
+        requests_at_once=None if sweep.over == "rate" else round(best.load),
+        ttft_s=p95(probe.ttft_s),
+        tpot_s=p95(probe.tpot_s),
+    )
+
+
+def load_text(sweep: Sweep, best: Point, promised: Promised, shown: Shown) -> str:
+    """A step's load in words, with what the sweep showed of it."""
+    load = f"arriving at {best.load:g}/s" if sweep.over == "rate" else f"{best.load:g} at once"
+    if promised:
+        return f"{load}, the best step of a sweep of which 95% keep {promised}"
+    if sweep.slo:
+        limits = {name: limit for name, limit in sweep.slo.items() if name in Slo.model_fields}
+        return f"{load}, the most of which {sweep.attainment:.0%} meet {limits_text(limits)}"
+    return f"{load}, the best step of a sweep"

@@ -1,0 +1,64 @@
+"""PURE: whether a probe was of the server that the plan is for, as far as the two documents tell."""
+
+from bisect import bisect
+
+from deploy.costs.operating_point import at_once_of
+from serving.probe.report import ProbeReport
+from serving.sizing.plan import CurvePoint, Plan
+
+ALIKE = 0.1
+"""Lengths of requests that differ by no more than that share are the same for this."""
+
+
+def differences(plan: Plan, probe: ProbeReport) -> tuple[str, ...]:
+    """What of the probe cannot be of the plan's machine, precision or engine; a probe names none of the three.
+
+    That both are of one model is checked before.
+    """
+    every = (other_version(plan, probe), other_speed(plan, probe))
+    return tuple(text for text in every if text)
+
+
+def other_version(plan: Plan, probe: ProbeReport) -> str:
+    """That the probed server was of another version of vLLM."""
+    found, planned = probe.server.version, plan.vllm_version.removeprefix("v")
+    if found is None or found.removeprefix("v") == planned:
+        return ""
+    return f"OTHER ENGINE: the plan is for vLLM {planned}, the probed server said {found}."
+
+
+def other_speed(plan: Plan, probe: ProbeReport) -> str:
+    """That the probe measured what the plan's machine cannot do, or far less than it does."""
+    expected = predicted_at(plan, probe)
+    steady = probe.steady
+    rate = steady.output_tokens_per_s if steady else probe.output_tokens_per_s
+    band = plan.throughput.band if plan.throughput else 0.0
+    if expected is None or band < 1 or expected / band <= rate <= expected * band:
+        return ""
+    return (
+        f"OTHER MACHINE? The probe measured {rate:,.0f} output tokens/s where the plan predicts {expected:,.0f} for "
+        f"{plan.model} {plan.precision} on {plan.machine.name}, within a factor of {band:.3g}: check that it was of "
+        "that machine and precision."
+    )
+
+
+def predicted_at(plan: Plan, probe: ProbeReport) -> float | None:
+    """The plan's output tokens a second at the probe's load; None where the plan says nothing of such requests."""
+    at_once, points = at_once_of(probe), sorted(plan.curve, key=lambda point: point.concurrency)
+    if at_once is None or not points or probe.succeeded < 1:
+        return None
+    lengths = (probe.input_tokens / probe.succeeded, probe.output_tokens / probe.succeeded)
+    planned = (plan.workload.input_tokens, plan.workload.output_tokens)
+    if any(abs(found - said) > ALIKE * said for found, said in zip(lengths, planned, strict=True)):
+        return None
+    return on_curve(points, at_once)
+
+
+def on_curve(points: list[CurvePoint], at_once: int) -> float:
+    """The rate at a concurrency: on the line between two points, beyond the ends as at the ends."""
+    after = bisect([point.concurrency for point in points], at_once)
+    if after in (0, len(points)):
+        return points[min(after, len(points) - 1)].output_tokens_per_s
+    low, high = points[after - 1], points[after]
+    share = (at_once - low.concurrency) / (high.concurrency - low.concurrency)
+    return low.output_tokens_per_s + share * (high.output_tokens_per_s - low.output_tokens_per_s)
