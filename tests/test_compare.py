@@ -202,6 +202,8 @@ def test_claude_in_the_eu_and_on_another_day() -> None:
         (SONNET, "Claude Sonnet 5.5", Decimal("0.00286")),
         (f"bedrock/eu/{SONNET}", "Claude Sonnet 5.5 (Amazon Bedrock, eu)", Decimal("0.003146")),
     ]
+    said = {each.name: each.checked_on for each in eu.assumptions if each.name.startswith("claude_prices")}
+    assert said == {"claude_prices": date(2026, 11, 23), "claude_prices_bedrock": date(2026, 11, 29)}
     then = compared(claude_models=(SONNET,), cache_read_fraction=cached, at=date(2026, 10, 6))
     assert then.claude[0].usd_per_request == Decimal("0.00292")
 

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 from deploy.costs import knobs
 from deploy.costs.carried_plan import machines_of, mtok_of
-from deploy.costs.claude_prices import price_list
+from deploy.costs.claude_names import named
+from deploy.costs.claude_platforms import platforms
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, SelfHosted, Speed
 from deploy.costs.knobs import PLACEHOLDER, Assumption, Knobs, Whose
@@ -116,17 +117,8 @@ def counted(values: Knobs, price: MachinePrice) -> tuple[str, ...]:
 
 def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
     """How the requests are sent to Claude, and what nobody corrected."""
-    listed = price_list()
-    way = ", ".join(name for name, on in question.way.model_dump().items() if on) or "standard"
     return (
-        Assumption(
-            name="claude_prices",
-            means="Claude API list prices, no discount; a price list is no bill",
-            value=way,
-            whose="list price",
-            source=listed.source,
-            checked_on=listed.checked_on,
-        ),
+        *price_lines(question),
         *cache_lines(question, speed),
         *asked_again(question),
         chosen_number(
@@ -142,6 +134,24 @@ def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
             whose="ours",
             source="of quality: corral quality A B --texts FILE",
         ),
+    )
+
+
+def price_lines(question: Question) -> tuple[Assumption, ...]:
+    """Where Claude's prices are from, by the platform that is asked."""
+    way = ", ".join(name for name, on in question.way.model_dump().items() if on) or "standard"
+    asked = question.claude_platform or "api"
+    names = dict.fromkeys(named(model).platform or asked for model in question.claude_models) or {asked: None}
+    return tuple(
+        Assumption(
+            name="claude_prices" if seller.id == "api" else f"claude_prices_{seller.id}",
+            means=f"{seller.name.removeprefix('the ')} list prices, no discount; a price list is no bill",
+            value=way,
+            whose="list price",
+            source=seller.source,
+            checked_on=seller.checked_on,
+        )
+        for seller in (platforms()[name] for name in names)
     )
 
 
