@@ -33,7 +33,7 @@ def test_the_claims_are_listed_without_a_plan(capsys: pytest.CaptureFixture[str]
     assert run(["compare", "--claims"]) == 0
     first = capsys.readouterr().out.split("\n\n")[0]
     assert first == (
-        'WRONG: "A g5.12xlarge costs about $16 an hour." (the article that corral answers)\n'
+        'WRONG: "A g5.12xlarge costs about $16 an hour." (articles on Llama 4 in place of Claude)\n'
         "  It costs $5.672 on demand in us-east-1; $16.288 is g5.48xlarge, with twice the GPUs. At the wrong\n"
         "  price a million tokens look 2.8 times too dear.\n"
         "  [AWS Pricing API, as generated into aws/karpenter-provider-aws; checked 2026-07-20]\n"
