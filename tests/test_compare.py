@@ -208,6 +208,21 @@ def test_claude_in_the_eu_and_on_another_day() -> None:
     assert then.claude[0].usd_per_request == Decimal("0.00292")
 
 
+def test_what_corral_compares_with_of_its_own_accord_is_sold_there_and_then() -> None:
+    """Haiku 5.5 was first sold on 2026-10-07; on Bedrock only some models have the price of a batch."""
+    then = compared(at=date(2026, 10, 1), claude_models=())
+    assert [each.model for each in then.claude] == [SONNET, "claude-opus-5-5"]
+    batch = compared(
+        claude_models=("claude-sonnet-4-5",),
+        claude_platform="bedrock",
+        batch=True,
+        claude_share=Decimal("0.2"),
+    )
+    assert [each.claude for each in batch.hybrid] == ["Claude Sonnet 4.5 (Amazon Bedrock, global)"]
+    with pytest.raises(UsageError):
+        compared(at=date(2026, 9, 1), claude_models=())
+
+
 def test_the_reference_is_the_cheapest_that_can_be_bought() -> None:
     found = compared(claude_models=("claude-3-haiku", SONNET, "claude-opus-5-5"))
     assert found.break_even.against == "Claude Sonnet 5.5"

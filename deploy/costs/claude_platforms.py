@@ -1,6 +1,7 @@
 """Claude as it is sold: on its own API, Amazon Bedrock, Google Vertex AI, Microsoft Foundry. Dated data."""
 
 import re
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from functools import cache
@@ -94,6 +95,19 @@ def sold(name: str, asked: Sold, day: date) -> ClaudeModel:
     where = either(name, said.platform, asked.claude_platform, "--claude-platform") or "api"
     region = either(name, said.region, (asked.claude_region or "").lower(), "--claude-region") or "global"
     return at(model, platforms()[where], region)
+
+
+def offered(names: Iterable[str], asked: Sold, day: date) -> tuple[ClaudeModel, ...]:
+    """Those of our own choice that have a price there on that day; where none has, why. Raises UsageError."""
+    models, refused = [], UsageError("No Claude model is named.")
+    for name in names:
+        try:
+            models.append(sold(name, asked, day))
+        except UsageError as error:
+            refused = error
+    if not models:
+        raise refused
+    return tuple(models)
 
 
 def either(name: str, said: str | None, asked: str | None, flag: str) -> str | None:

@@ -6,7 +6,8 @@ from decimal import Decimal
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.carried_plan import machines_of, mtok_of, short
 from deploy.costs.claude_mix import Asked
-from deploy.costs.claude_platforms import sold
+from deploy.costs.claude_platforms import offered, sold
+from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison, Speed
@@ -48,8 +49,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     mtok = mtok_of(plan, question)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
     asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
-    models = {model.id: model for model in (sold(name, question, day) for name in models_of(question))}
-    sides = tuple(claude_side(model, ours, asked, question, day) for model in models.values())
+    sides = tuple(claude_side(model, ours, asked, question, day) for model in models_of(question, day))
     chosen = cheapest(sides)
     others = hosted_sides(plan, speed, ours.figures, on)
     return Comparison(
@@ -119,6 +119,9 @@ def machine_of(plan: Plan) -> str:
     return str(plan.carried) if unequal else plan.machine.name
 
 
-def models_of(question: Question) -> tuple[str, ...]:
-    """The Claude models to compare with, as they were named."""
-    return question.claude_models or DEFAULT_MODELS
+def models_of(question: Question, day: date) -> tuple[ClaudeModel, ...]:
+    """The Claude models to compare with, each once: those named, or of our own those that are sold."""
+    if not question.claude_models:
+        return offered(DEFAULT_MODELS, question, day)
+    models = (sold(name, question, day) for name in question.claude_models)
+    return tuple({model.id: model for model in models}.values())

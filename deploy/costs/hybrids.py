@@ -1,15 +1,18 @@
 """PURE: the fleet for most of the tokens, Claude for a share; and its rival, a cheap Claude for most of them."""
 
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 
 from deploy.costs.claude_mix import Asked
-from deploy.costs.claude_platforms import sold
+from deploy.costs.claude_platforms import offered
+from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Hybrid, SelfHosted
 from deploy.costs.monthly_bill import cascade_share, hybrid_usd
 from deploy.costs.self_hosted import OurSide
+from infra.errors import UsageError
 from infra.money import rounded
 
 DEFAULT_MODELS = ("claude-haiku-5-5", "claude-sonnet-5-5", "claude-opus-5-5")
@@ -39,9 +42,17 @@ def bulk_of(
 ) -> ClaudeSide:
     """The Claude that would do what the fleet does: the cheapest, of those compared with and of corral's own choice."""
     there = {side.model for side in sides}
-    models = (sold(name, question, day) for name in DEFAULT_MODELS)
-    others = (claude_side(model, ours, asked, question, day) for model in models if model.id not in there)
+    models = (model for model in own_choice(question, day) if model.id not in there)
+    others = (claude_side(model, ours, asked, question, day) for model in models)
     return cheapest((*sides, *others))
+
+
+def own_choice(question: Question, day: date) -> tuple[ClaudeModel, ...]:
+    """Of our own choice those that are sold there, in a batch if that is asked: the rest fails no comparison."""
+    with suppress(UsageError):
+        models = offered(DEFAULT_MODELS, question, day)
+        return tuple(model for model in models if model.batch or not question.batch)
+    return ()
 
 
 def hybrid(own: SelfHosted, side: ClaudeSide, bulk: ClaudeSide, question: Question, mtok: Decimal) -> Hybrid:
