@@ -31,7 +31,7 @@ from serving.model.speculation import data
 from serving.model.throughput import Engine, Load, decoding_at_once, kernels_s, pass_s, speed, step_s
 from serving.model.weights import Split
 from serving.sizing import kept_calibrations
-from serving.sizing.fit import best_outcome
+from serving.sizing.fit import best_outcome, pool_of
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import asked_for
@@ -332,6 +332,15 @@ def test_names_are_as_vllm_spells_them_and_a_method_as_it_tells_it() -> None:
     assert made.serve.speculative_config == {"method": "eagle3", "model": SCOUTS, "num_speculative_tokens": 2}
 
 
+def test_beside_adapters_a_step_holds_all_that_is_proposed() -> None:
+    """As vLLM wants it then: of 41 tokens each an A10G's step of 2,048 holds 49, fewer than are squeezed to."""
+    asked: dict[str, Any] = {"speculative_config": NGRAM.replace("3", "40"), "enable_lora": True}
+    case = Case(named("scout", "fp8"), on("8xA10G"), Options.model_validate(asked))
+    assert {each.max_num_seqs for each in pool_of(case).ladder()} == {49}
+    more = sized(max_num_seqs=2048, **asked).serve
+    assert (more.max_num_seqs, more.max_num_batched_tokens) == (2048, 2048 * 41)
+
+
 def test_a_draft_of_another_model_is_told(tmp_path: Path) -> None:
     made = plan(named("maverick", "fp8"), on("8xH200"), Options(speculative_config=eagle()))
     assert any(note.startswith(f"{SCOUTS} was trained for scout") for note in made.notes)
@@ -506,8 +515,27 @@ def test_what_vllm_would_not_take_is_refused(
         ["--speculative-config", eagle(), "--vllm-version", "0.9.1"],
         ["--speculative-config", eagle(draft_tensor_parallel_size=2)],
         ["--speculative-config", eagle(), "--tensor-parallel-size", "8", "--pipeline-parallel-size", "2"],
+        [
+            "--speculative-config",
+            NGRAM,
+            "--enable-lora",
+            "--max-num-seqs",
+            "64",
+            "--max-num-batched-tokens",
+            "255",
+        ],
     ],
-    ids=["alone", "too small", "no number", "more than proposed", "empty", "too old", "split", "staged"],
+    ids=[
+        "alone",
+        "too small",
+        "no number",
+        "more than proposed",
+        "empty",
+        "too old",
+        "split",
+        "staged",
+        "adapters",
+    ],
 )
 def test_what_cannot_be_meant_is_refused(
     asked: list[str], capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, tmp_path: Path

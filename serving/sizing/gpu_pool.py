@@ -58,9 +58,10 @@ class GpuPool:
         """
         options, version = self.case.options, self.rules
         tokens, seqs = device_defaults(self.gpu)
-        batched = options.max_num_batched_tokens or max(tokens, options.max_num_seqs or 0)
+        each = options.tokens_of_each if options.enable_lora else 1
+        batched = options.max_num_batched_tokens or max(tokens, (options.max_num_seqs or 0) * each)
         knobs = Knobs(
-            max_num_seqs=options.max_num_seqs or min(seqs, batched),
+            max_num_seqs=options.max_num_seqs or max(1, min(seqs, batched // each)),
             max_num_batched_tokens=batched,
             gpu_memory_utilization=options.gpu_memory_utilization or version.gpu_memory_utilization,
             text_only=options.language_model_only or self.case.subject.architecture.vision is None,

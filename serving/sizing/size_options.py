@@ -143,6 +143,15 @@ class FurtherOptions(Asked):
     """Tokens that a request gets of a step with them. [as measured of a draft that is known, else 1]"""
 
     @property
+    def tokens_of_each(self) -> int:
+        """Of a request that decodes, in a step: those that are proposed, and the sampled one."""
+        if self.speculative_config is None:
+            return 1
+        from serving.model.speculation import speculation
+
+        return 1 + speculation(self.speculative_config).tokens
+
+    @property
     def lora(self) -> tuple[int, int]:
         """Slots, and their rank; (0, 0) without adapters."""
         return (self.max_loras or 1, self.max_lora_rank or 16) if self.enable_lora else (0, 0)
@@ -214,6 +223,18 @@ class Options(PriceOptions, EngineOptions, FurtherOptions):
     def request_tokens(self) -> int:
         """One whole request of the workload."""
         return self.input_tokens + self.output_tokens
+
+    @model_validator(mode="after")
+    def a_step_holds_what_is_proposed_to_each(self) -> Self:
+        """As vLLM wants it beside adapters. Raises UsageError."""
+        needed = (self.max_num_seqs or 0) * self.tokens_of_each
+        if self.enable_lora and (self.max_num_batched_tokens or LONGEST) < needed:
+            raise UsageError(
+                f"--max-num-batched-tokens {self.max_num_batched_tokens} is less than --max-num-seqs "
+                f"{self.max_num_seqs} x {self.tokens_of_each} tokens of a draft: beside adapters vLLM refuses that.",
+                f"Raise the first to {needed}, or lower the second.",
+            )
+        return self
 
     @model_validator(mode="after")
     def a_step_holds_a_token_of_each(self) -> Self:
