@@ -186,7 +186,7 @@ def _lock_problems(proof: Proof) -> Iterator[str]:
         yield f"the rules of the lock on {proof.host} were changed since the server started"
     elif not any(attempt.outcome == "stopped" for attempt in before.attempts):
         yield (
-            f"on {proof.host} the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to"
+            f"on {proof.host} the lock was seen to stop nothing: give --target 1.1.1.1:443, or what it has a way to"
         )
     if (before.boot_id, before.pid, before.uid) != (after.boot_id, after.pid, after.uid):
         yield f"the server on {proof.host} was started anew meanwhile"

@@ -70,7 +70,7 @@ def checked_destination(text: str) -> str:
     if not DESTINATION.fullmatch(text):
         raise UsageError(
             f"{text!r} is not a host that ssh can reach.",
-            "Give HOST, USER@HOST or a name from ~/.ssh/config.",
+            "Give gpu-1, ubuntu@gpu-1 or a name from ~/.ssh/config.",
         )
     return text
 

@@ -44,7 +44,7 @@ def test_only_the_exact_price_buys(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="nothing was bought"):
             blocks.confirm(block, typed)
     with pytest.raises(CapacityError):
-        blocks.chosen(offers(aws, tmp_path), "cb-gone")
+        blocks.chosen(offers(aws, tmp_path), "cb-gone", "p5.48xlarge")
 
 
 def test_without_a_terminal_nothing_is_bought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +143,7 @@ def test_one_is_bought_for_its_exact_price(aws: FakeAws, capsys: pytest.CaptureF
     said = capsys.readouterr()
     assert said.err.endswith(f"{WORDS}\nIt is paid whole, now, and cannot be given back.\n")
     assert said.out == (
-        "Bought: cr-00000000000000000, paid until 2026-11-26 11:30 UTC.\nFrom 2026-11-25 11:30 on: corral up PLAN "
+        "Bought: cr-00000000000000000, paid until 2026-11-26 11:30 UTC.\nFrom 2026-11-25 11:30 on: corral up plan.json "
         "--target ec2 --purchase capacity-block --zone us-east-1b --capacity-reservation-id cr-00000000000000000\n"
     )
     assert purchases(aws) == 1

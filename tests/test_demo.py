@@ -135,7 +135,7 @@ def test_where_no_engine_can_be_had_the_demo_says_what_to_do_instead(
     assert "error: The CPU engine cannot be installed here: " in done.stderr
     assert done.stderr.endswith(
         "error: The demo stopped at: corral engine install\n"
-        "hint: The step's own error is above. Where no engine can be installed: corral demo --endpoint URL\n"
+        "hint: The step's own error is above. Where no engine can be installed: corral demo --endpoint http://127.0.0.1:8000\n"
     )
 
 

@@ -50,7 +50,10 @@ def test_the_smallest_of_the_types_that_may_be_launched_must_hold_them(
     types: tuple[str, ...], outcome: str
 ) -> None:
     (one,) = found(DLAMI, 75, weights_bytes=250 * 2**30, instance_types=types)
-    assert (one.outcome, one.fix) == (outcome, "Plan for a type with more: corral size MODEL")
+    assert (one.outcome, one.fix) == (
+        outcome,
+        "Plan for a type with more: corral size, without --on, lists them.",
+    )
 
 
 def test_the_root_volume_must_hold_image_and_engine_even_so() -> None:

@@ -49,7 +49,7 @@ def test_the_launch_goes_where_the_reservation_is_and_nowhere_else(tmp_path: Pat
         "us-west-2",
         "failed",
         f"{KEY} is not here",
-        "Name its region: --region REGION",
+        "Name the region it is in, as --region us-east-1",
     )
 
 
@@ -76,7 +76,7 @@ def test_what_runs_in_it_already_is_no_obstacle_to_it(tmp_path: Path) -> None:
             {},
             {"instance_types": ("g6.12xlarge",)},
             f"{KEY} is of g5.12xlarge, the plan of g6.12xlarge",
-            "Plan for it: corral size MODEL --on g5.12xlarge",
+            "Plan for it: corral size, with --on g5.12xlarge",
         ),
         (
             {},

@@ -485,7 +485,7 @@ def test_a_spot_machine_that_ec2_takes_back_is_told_and_replaced(
     code, out, _ = corral("status", "t1", "--json")
     status = json.loads(out)
     assert (code, status["state"], status["endpoint"]) == (7, "interrupted", None)
-    rent = "rent anew with the same options: corral up PLAN --target ec2 --name t1"
+    rent = "rent anew with the same options: corral up plan.json --target ec2 --name t1"
     assert status["detail"] == (f"{first}, spot g5.12xlarge in us-east-1a: {WORDS}. When it is gone, {rent}")
     # While it still runs it is no machine to serve on.
     code, _, err = corral("up", *one)

@@ -89,8 +89,8 @@ def test_a_gated_repository_without_a_token_is_refused_before_aws_hears_of_it(
         "error: meta-llama/Llama-4-Scout-17B-16E-Instruct is gated: without a token of somebody who accepted its "
         "licence nothing is fetched.",
         "hint: Accept its licence at https://huggingface.co/meta-llama/Llama-4-Scout-17B-16E-Instruct; then put a "
-        "token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE) and name it: "
-        "--hf-token-parameter /hf/token",
+        "token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt) and name "
+        "it: --hf-token-parameter /hf/token",
     ]
     assert aws.calls == []
     assert not folder("t1").exists()

@@ -288,12 +288,14 @@ NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
             (
                 "192.0.2.1:443 was not reached from gpu-1 (connection refused), "
                 "but it was not the lock that stopped it",
-                "on gpu-1 the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to",
+                "on gpu-1 the lock was seen to stop nothing: give --target 1.1.1.1:443, or what it has a way to",
             ),
         ),
         (
             proof(tried(tried=False, said="Network is unreachable", dropped=0)),
-            ("on gpu-1 the lock was seen to stop nothing: give --target HOST:PORT of what it has a way to",),
+            (
+                "on gpu-1 the lock was seen to stop nothing: give --target 1.1.1.1:443, or what it has a way to",
+            ),
         ),
         (
             proof(peers=()),

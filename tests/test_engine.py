@@ -68,7 +68,7 @@ def test_no_engine_at_all_is_one_sentence_with_two_ways_out(tmp_path: Path) -> N
     assert caught.value.message == "There is no vLLM on this machine."
     assert caught.value.hint == (
         "Install one: corral engine install. Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible "
-        "endpoint instead: corral probe URL"
+        "endpoint instead: corral probe http://127.0.0.1:8000"
     )
 
 

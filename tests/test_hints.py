@@ -16,7 +16,7 @@ from deploy.cli.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
 PLACEHOLDER = "X"
-LINE = re.compile(r"\bcorral ([a-z][a-z-]*)\b([^;:,()`'\"|\n]*)")
+LINE = re.compile(r"\bcorral ([a-z][a-z-]*)\b((?:://|[^;:,()`'\"|\n])*)")
 # Words that are a value where they follow a verb, and not the sentence going on.
 VALUE = re.compile(rf"{PLACEHOLDER}|[A-Z]{{2,}}(@[A-Z]+)?|~?[/.].*|[a-z0-9]+\.[a-z0-9.]+")
 
@@ -32,6 +32,30 @@ def texts(path: Path) -> Iterator[str]:
                 str(each.value) if isinstance(each, ast.Constant) else PLACEHOLDER for each in node.values
             )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
+            yield node.value
+
+
+UNSAID = re.compile(
+    r"(?:--[a-z][a-z-]*[ =]|corral [a-z-]+(?: [a-z-]+)? |(?:file|s3|https?)://|-d |-m venv )"
+    r"(?:[A-Z]{4,}|URL|DIR|ARN)\b|\[--"
+)
+"""A word in capitals, or in brackets, where who pastes the line has a value to think of."""
+
+
+def hints(path: Path) -> Iterator[str]:
+    """Every text of a file but docstrings, and what the help of a verb or a flag says: there forms are meant."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    meant = {
+        id(each)
+        for node in ast.walk(tree)
+        for said in [
+            *([node.value] if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) else []),
+            *([node.value] if isinstance(node, ast.keyword) and node.arg in ("help", "metavar") else []),
+        ]
+        for each in ast.walk(said)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in meant:
             yield node.value
 
 
@@ -82,6 +106,24 @@ def test_every_line_to_paste_can_be_run() -> None:
     told = [(verb, rest) for verb, rest in lines if verb in VERBS]
     assert {wrong for verb, rest in set(told) for wrong in wrong_with(verb, rest)} == set()
     assert len(set(told)) > 100
+
+
+def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:
+    """NAME alone stands in causes of a server's end, for which the deployment's is put in."""
+    found = [
+        (path.relative_to(ROOT).as_posix(), UNSAID.search(text))
+        for floor in ("infra", "serving", "deploy")
+        for path in sorted((ROOT / floor).rglob("*.py"))
+        if path.parent.name != "costs"  # whose notes on a comparison say forms of `corral probe`
+        for text in hints(path)
+    ]
+    causes = tomllib.loads((ROOT / "serving/vllm/diagnosis.toml").read_text(encoding="utf-8"))["cause"]
+    found += [("diagnosis.toml", UNSAID.search(cause["next"].replace("NAME", ""))) for cause in causes]
+    assert {f"{where}: {match[0]}" for where, match in found if match} == {
+        "serving/vllm/diagnosis.py: corral logs NAME",
+        # What a verb is for, in a note: nothing was refused that it would mend.
+        "serving/model/evaluations.py: --texts FILE",
+    }
 
 
 @pytest.mark.parametrize(

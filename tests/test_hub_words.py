@@ -41,7 +41,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
             "Accept it at https://huggingface.co/a/b, then run: hf auth login",
         ),
         *(
-            (error, *MISSING, "Check the name; for a folder write its path: ./NAME")
+            (error, *MISSING, "Check the name; for a folder write its path: ./a/b")
             for error in (
                 errors.RepositoryNotFoundError("no", response=REFUSED),
                 errors.HFValidationError("no"),

@@ -157,8 +157,8 @@ def test_where_ec2_has_no_room_it_stays_stopped(at: tuple[Aws, FakeAws, Clock]) 
         f"{key} stays stopped."
     )
     assert error.value.hint == (
-        "Try again later: corral serve t1; or rent elsewhere: corral down t1, then corral up PLAN --target ec2 "
-        "--name t1 --zone ZONE"
+        "Try again later: corral serve t1; or rent elsewhere: corral down t1, then corral up plan.json "
+        "--target ec2 --name t1, which tries every zone."
     )
     assert states(aws) == ["stopped"]
     assert ends(aws, clock)

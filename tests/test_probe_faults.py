@@ -214,7 +214,7 @@ def test_a_certificate_and_a_port_are_named(
     assert corral(["probe", url, "--output", str(tmp_path / "out")]) == 8
     assert capsys.readouterr().err.splitlines() == [
         f"error: The certificate of {url} is not trusted: self-signed certificate.",
-        "hint: Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
+        "hint: Trust its authority: --ca-file ca.pem, and use the name that is in the certificate.",
     ]
     plain = url.replace("https:", "http:")
     assert corral(["probe", plain, "--output", str(tmp_path / "out")]) == 8

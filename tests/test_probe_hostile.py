@@ -217,7 +217,7 @@ def test_a_server_that_does_not_get_ready_is_not_waited_for_long(
     answers = repeat(loading, asked)
     assert refused(scripted(models=lambda: next(answers)), tmp_path, capsys) == (
         "URL/v1/models answers 503: loading.",
-        f"{hint}: corral logs NAME",
+        f"{hint} (corral logs).",
     )
     assert (clock(), list(answers)) == (waited_s, [])
     answers = repeat(loading, asked)

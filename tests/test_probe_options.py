@@ -48,7 +48,7 @@ def no_url(url: str) -> tuple[str, str]:
     return f"{url!r} is not the URL of a server.", "Say, for example, http://127.0.0.1:8000"
 
 
-NO_PASSWORD = ("A URL must not hold a password.", "Use --api-key-file FILE.")
+NO_PASSWORD = ("A URL must not hold a password.", "Leave it out, and use --api-key-file key.txt")
 ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
 
 

@@ -84,7 +84,7 @@ def test_a_server_without_models_needs_a_name() -> None:
         running.meet(asked(Server([])), WORKLOAD)
     assert (caught.value.message, caught.value.hint) == (
         "http://host lists no models.",
-        "Say which one: --model NAME",
+        "Say which one, as the server calls it: --model scout",
     )
 
 
@@ -250,13 +250,13 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
             failed(401),
             AuthError,
             f"{WHERE} refuses the request: HTTP 401.",
-            "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
+            "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
         ),
         (
             failed(403),
             AuthError,
             f"{WHERE} refuses the request: HTTP 403.",
-            "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
+            "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
         ),
         (
             failed(429, message="slow", retry_after="5"),

@@ -173,8 +173,8 @@ NO_LIST = (
     "Check the address: it should be an OpenAI-compatible server, e.g. http://127.0.0.1:8000",
 )
 REFUSED = "http://host:1/base refuses the request: HTTP {}."
-KEY = "Give its key: --api-key-file FILE, or in CORRAL_API_KEY."
-LOG = "Look at the server's log: corral logs NAME"
+KEY = "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY."
+LOG = "Look at the server's log (corral logs)."
 
 
 @pytest.mark.parametrize(
@@ -323,7 +323,7 @@ def test_a_starting_servers_list_is_asked_for_again(server: Make, monkeypatch: p
         server(httpx2.Response(504, text="loading"))[0].models()
     assert caught.value.message == "http://host:1/base/v1/models answers 504: loading."
     assert caught.value.hint == (
-        "Is it still starting? Try again when it is ready, or look at its log: corral logs NAME"
+        "Is it still starting? Try again when it is ready, or look at its log (corral logs)."
     )
 
 
@@ -391,7 +391,7 @@ def test_a_certificate_among_the_causes() -> None:
     assert certificate_fault(httpx2.ConnectError("z")) == ""
     told = untold("https://host", 7.0, without_answer(untrusted()))
     assert told.message == "The certificate of https://host is not trusted: certificate has expired."
-    assert told.hint == "Trust its authority: --ca-file FILE, and use the name that is in the certificate."
+    assert told.hint == "Trust its authority: --ca-file ca.pem, and use the name that is in the certificate."
 
 
 def test_a_mistake_of_ours_is_no_answer_of_the_servers() -> None:

@@ -165,7 +165,7 @@ def test_a_new_writer_has_tried_the_disk_and_begins_empty(tmp_path: Path) -> Non
         with pytest.raises(HostError) as caught:
             writer.try_room()
         assert caught.value.message == f"{path} cannot be written: No space left on device."
-        assert caught.value.hint == "Choose another folder: --output DIR"
+        assert caught.value.hint == "Choose another folder: --output ~/probe"
         assert not path.parent.exists()
 
 

@@ -192,10 +192,10 @@ DIFFERENT: B against A on 4 texts, 22 tokens, 2026-11-29
          "hint: Shorten that text, leave it out, or start the server with a larger --max-model-len.\n"),
         (Fake(), Fake(key="secret"), (), 5,
          "error: B-URL refuses the request: HTTP 401.\n"
-         "hint: Give its key: --api-key-file-b FILE, or in CORRAL_API_KEY_B.\n"),
+         "hint: Give its key: --api-key-file-b key.txt, or in CORRAL_API_KEY_B.\n"),
         (Fake(status=500), Fake(), (), 8,
          "error: A-URL/v1/completions answers 500: EngineCore died.\n"
-         "hint: Look at the server's log: corral logs NAME\n"),
+         "hint: Look at the server's log (corral logs).\n"),
         (Fake(), Fake(), ("--model-b", "other"), 2,
          "error: B (B-URL) has no model of the name other: no such model.\n"
          "hint: Leave --model-b out to take the first that it lists.\n"),

@@ -95,7 +95,7 @@ def test_both_are_asked_and_held_against_each_other_item_by_item(
         ("--tasks math --blind --texts x", 2,
          "error: --blind writes a page alone.\n"
          "hint: Ask for the tasks by themselves: leave --blind out.\n"),
-        ("", 2, "error: There is nothing to compare on.\nhint: Give your own texts: --texts FILE\n"),
+        ("", 2, "error: There is nothing to compare on.\nhint: Give your own texts: --texts texts.txt\n"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_asked_is_refused_before_anybody_is(

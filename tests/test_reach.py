@@ -117,7 +117,7 @@ CONSOLE = "[ 1.0] cloud-init: corral: t1: engine\ncorral: other: failed: x\n[ 2.
         (
             "interrupted: EC2 takes it back",
             "i-1: interrupted: EC2 takes it back.",
-            "When it is gone, rent anew with the same options: corral up PLAN --target ec2 --name t1",
+            "When it is gone, rent anew with the same options: corral up plan.json --target ec2 --name t1",
         ),
         # Half an hour for the engine, and for its 65 GB of weights at 100 MB a second.
         (

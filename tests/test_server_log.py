@@ -198,7 +198,7 @@ ELSE = "do not fill 72.77 GiB, what vLLM may take of a H100: it is another GPU."
 BESIDES = ", from which the model's own memory cannot be told apart."
 HEAD = 'Give the log of its start, up to "Application startup complete": head -n 2000 LOG > start.log'
 WITHOUT = "Give the log of a start without that option."
-NO_LOG = "Give what `vllm serve` printed, or: corral logs NAME > FILE"
+NO_LOG = "Give what `vllm serve` printed, or `corral logs` of one of ours, kept in a file."
 
 
 def without(*words: str) -> str:
@@ -271,7 +271,7 @@ def test_nothing_given_no_file_and_a_probe_that_is_not_valid(
     assert run(["calibrate", "--plan", "plan.json"]) == 2
     assert capsys.readouterr().err == (
         "error: Nothing that was measured is given: a probe, or the log of a server.\n"
-        "hint: corral calibrate probe.json --plan plan.json, or --server-log FILE\n"
+        "hint: corral calibrate probe.json --plan plan.json, or --server-log server.log\n"
     )
     assert run(["calibrate", "--plan", "plan.json", "--server-log", "nowhere"]) == 4
     assert "nowhere cannot be read" in capsys.readouterr().err

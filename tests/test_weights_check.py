@@ -62,7 +62,7 @@ def test_what_the_table_knows_is_not_asked(asked: list[object]) -> None:
         outcome="failed",
         found=f"{META} at {SCOUT}, 61.2 GiB, licence {LICENCE}, gated, and no token is there",
         fix=f"Accept its licence at https://huggingface.co/{META}; then `hf auth login`, or HF_TOKEN, or "
-        "--hf-token-file FILE.",
+        "--hf-token-file token.txt.",
     )
     with pytest.raises(AuthError) as caught:
         hub_weights.require(found)

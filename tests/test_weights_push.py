@@ -179,7 +179,7 @@ def test_a_box_pushes_its_weights_and_what_that_saves_is_said(world: World, corr
         "s3://models/scout/ holds 3 files, 60.0 GiB, as S3 counts them.\n"
         "A launch that fetches them from there and not from the model hub saves about 9 minutes, 0.81 USD at 5.672 USD "
         "per hour; they cost about 1.48 USD a month there (speeds and S3's price of 2026-11-28, unverified).\n"
-        "Next: corral up PLAN --target ec2 --weights s3://models/scout/\n"
+        "Next: corral up plan.json --target ec2 --weights s3://models/scout/\n"
     )
     assert (world.policies, len(world.box.uploads)) == (["corral"], 1)
     found = Pushed.model_validate_json(corral("weights", "push", "t1", "--to", TO, "--json")[1])
@@ -264,7 +264,7 @@ def test_a_box_that_has_not_all_yet_pushes_nothing(world: World, corral: Corral)
 
 
 NO_FOLDER = "is no folder in a bucket."
-LIKE = "It looks like s3://BUCKET/scout/"
+LIKE = "It looks like s3://bucket/scout/"
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ LIKE = "It looks like s3://BUCKET/scout/"
             2,
             "The bucket frankfurt is in eu-central-1 and the machine in us-east-1: each launch would pay about 1.29 "
             "USD to bring 60.0 GiB over (unverified).",
-            "Use one in us-east-1, or make it: aws s3 mb s3://NAME --region us-east-1",
+            "Use one in us-east-1, or make it: aws s3 mb s3://frankfurt-us-east-1 --region us-east-1",
         ),
     ],
 )
@@ -319,7 +319,7 @@ def test_what_is_not_on_ec2_is_pushed_from_its_folder(corral: Corral) -> None:
         2,
         [
             "error: here is not on EC2: its weights lie in a folder.",
-            "hint: Push that: corral weights push FOLDER --to s3://BUCKET/PREFIX/",
+            "hint: Push that: corral weights push checkpoint --to s3://models/scout/",
         ],
     )
 

@@ -56,7 +56,7 @@ def checked_sha256(text: str) -> str:
     if not re.fullmatch("[0-9a-fA-F]{64}", text):
         raise UsageError(
             f"--manifest-sha256 {text!r} is no SHA-256: that is 64 hexadecimal digits.",
-            f"corral bundle create printed it; or: sha256sum FOLDER/{MANIFEST}",
+            f"corral bundle create printed it; or, in the bundle's folder: sha256sum {MANIFEST}",
         )
     return text.lower()
 

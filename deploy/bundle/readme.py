@@ -27,7 +27,7 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
 
    Or install it here and bring it from here to a machine reached over SSH:
 
-     ~/corral/bin/corral up ~/.corral/bundles/{bundle.name}/plan.json --target ssh --host USER@HOST \\
+     ~/corral/bin/corral up ~/.corral/bundles/{bundle.name}/plan.json --target ssh --host gpu-1 \\
          --engine ~/.corral/engine/bundled
 
 A newer bundle is installed beside this one and serves from the next start on. To take an old one away:

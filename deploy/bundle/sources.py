@@ -72,7 +72,7 @@ def named_engine(environment: Path) -> Engine:
     if not os.access(vllm, os.X_OK):
         raise UsageError(
             f"{environment} is no environment with vLLM: it has no bin/vllm.",
-            "Make one, no GPU is needed for it: python3 -m venv VENV && VENV/bin/pip install vllm",
+            "Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm",
         )
     engine.require_ours(vllm, home())
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
@@ -84,7 +84,7 @@ def model_for(plan: Plan, named: Path | None) -> Path:
     if named is None and not folder.is_dir():
         raise UsageError(
             f"The plan's model {plan.serve.model} is not a folder of this machine.",
-            f"hf download {pasted(plan.serve.model)} --local-dir FOLDER, then: --model FOLDER",
+            f"hf download {pasted(plan.serve.model)} --local-dir checkpoint, then: --model checkpoint",
         )
     checkpoint_files.own_files(folder)
     precheck.check_tokenizer(folder)
@@ -92,7 +92,7 @@ def model_for(plan: Plan, named: Path | None) -> Path:
     if precision != plan.precision:
         raise UsageError(
             f"{folder} holds {precision} weights, and the plan is for {plan.precision}.",
-            "Name the checkpoint the plan was made for: --model FOLDER",
+            f"Name the checkpoint the plan was made for, as it lies here, with --model: {plan.serve.model}",
         )
     return folder
 

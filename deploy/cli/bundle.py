@@ -67,6 +67,6 @@ def install(folder: Folder, told: Checksum, as_json: Json = False) -> None:
         made,
         f"{made.name} is in {made.folder}\n"
         f"serve it here:   corral serve {pasted(made.plan)}\n"
-        f"or on a host:    corral up {pasted(made.plan)} --target ssh --host USER@HOST --engine {pasted(made.engine)}",
+        f"or on a host:    corral up {pasted(made.plan)} --target ssh --host gpu-1 --engine {pasted(made.engine)}",
         as_json,
     )

@@ -37,6 +37,6 @@ def buy(
     from infra.say import say
 
     checked_offering(offering_id)
-    block = chosen(offered(instance_type, asked), offering_id)
+    block = chosen(offered(instance_type, asked), offering_id, instance_type)
     confirm(block, asked.yes_i_pay)
     say(bought(block, run(block), as_json))

@@ -187,13 +187,14 @@ def swept(measured: "Sweep", folder: Path) -> int:
 
 def holding(report: "ProbeReport", path: Path) -> int:
     """The exit code of a report made again: whether the file holds anything to report."""
+    from infra.argument import pasted
     from infra.errors import ProbeInvalid
     from infra.say import Told, fail
 
     if report.succeeded:
         return 0
     why = f"{path} holds no request that succeeded, so there is nothing to measure."
-    return Told(fail(ProbeInvalid(why, "Probe again: corral probe URL"), as_json=False))
+    return Told(fail(ProbeInvalid(why, f"Probe again: corral probe {pasted(report.url)}"), as_json=False))
 
 
 def judged(report: "ProbeReport") -> int:

@@ -94,7 +94,7 @@ def modelled(plan: Plan, promised: Promised) -> Speed:
     if predicted is None or predicted.output_tokens_per_s <= 0:
         raise UsageError(
             "The plan predicts no speed and no probe was given.",
-            "Measure it: corral probe URL, then --probe FILE",
+            "Measure it (corral probe), then give its probe.json: --probe probe.json",
         )
     best, point = planned_point(plan, predicted, promised)
     rate, band = best.output_tokens_per_s, predicted.band or 1.0

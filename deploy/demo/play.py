@@ -159,5 +159,5 @@ def play(corral: Corral, steps: tuple[Step, ...], done: list[Done]) -> None:
 def stopped(command: str, code: int) -> CorralError:
     """The error of a demo whose step failed; the step itself has said why."""
     kind = next((kind for kind in CorralError.__subclasses__() if kind.exit_code == code), CorralError)
-    hint = "The step's own error is above. Where no engine can be installed: corral demo --endpoint URL"
+    hint = "The step's own error is above. Where no engine can be installed: corral demo --endpoint http://127.0.0.1:8000"
     return kind(f"The demo stopped at: {command}", "" if kind is Interrupted else hint)

@@ -8,8 +8,11 @@ from deploy.export.rendering import Ask
 from infra.argument import pasted
 from infra.errors import UsageError
 from infra.record import Record
+from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 from serving.vllm.serve_options import WITHIN_ONE_HOST, ServeOptions, across_nodes, argv, environment
 from serving.vllm.startup_log import load_budget_s
+from serving.vllm.versions import rules
 
 # The places inside; the image (vLLM's docs/deployment/docker.md) also runs as this user, who is nobody in it.
 MODEL, HOME, TEMPORARY = "/model", "/var/lib/corral", "/tmp"
@@ -110,7 +113,7 @@ def container(ask: Ask, listen: str) -> Container:
     split = plan.parallel
     return Container(
         image="docker.io/vllm/vllm-openai",
-        tag=checked_tag(f"v{plan.vllm_version.removeprefix('v')}"),
+        tag=checked_tag(plan),
         command=("vllm", *argv(options)),
         environment=given,
         gpus=split.tensor * split.pipeline * split.data // plan.machine.hosts,
@@ -131,17 +134,19 @@ def check_draft(serve: ServeOptions) -> None:
     if serve.draft and serve.draft.startswith("/") and not serve.model.startswith("/"):
         raise UsageError(
             f"The draft {serve.draft} is a folder, and the model {serve.model} a repository: both come one way.",
-            f"Plan with both in folders (hf download {pasted(serve.model)} --local-dir FOLDER), or with the draft's "
-            "repository.",
+            f"Plan with both in folders (hf download {pasted(serve.model)} --local-dir checkpoint), or with the "
+            "draft's repository.",
         )
 
 
-def checked_tag(tag: str) -> str:
-    """Return the tag, or raise UsageError for one that no image can have."""
+def checked_tag(plan: Plan) -> str:
+    """The tag of the plan's vLLM. Raises UsageError for one that no image can have."""
+    tag = f"v{plan.vllm_version.removeprefix('v')}"
     if not re.fullmatch(r"v[0-9][0-9A-Za-z_.-]{0,60}", tag):
+        newest = plan.model_copy(update={"vllm_version": rules().version})
         raise UsageError(
             f"There is no image of vLLM {tag.removeprefix('v')[:40]!r}.",
-            "Plan for a release: corral size MODEL --on MACHINE --vllm-version 0.33.0",
+            f"Plan for a release: {size_again(newest, plan.machine.name)} -o plan.json",
         )
     return tag
 

@@ -32,7 +32,7 @@ def checked_url(text: str) -> str:
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError(
             "--endpoint has more than an address in it.",
-            "Keys go through the environment; give http://HOST:PORT",
+            f"Keys go through the environment; give {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
         )
     return text
 

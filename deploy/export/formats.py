@@ -71,12 +71,13 @@ def refuse(name: str, form: Format, ask: Ask) -> None:
     if several and not form.hosts:
         raise UsageError(
             f"{name} describes one host, and this plan's server spans {plan.machine.hosts}.",
-            "Use --to kubernetes, skypilot or dstack; on hosts you own: corral up PLAN --target ssh --host A --host B",
+            "Use --to kubernetes, skypilot or dstack; on hosts you own: corral up plan.json --target ssh "
+            "--host gpu-1 --host gpu-2",
         )
     if several and plan.parallel.data > 1 and not form.in_front:
         raise UsageError(
             "This plan has data parallelism across hosts, which corral renders for no platform.",
-            "Plan with pipeline stages instead: corral size MODEL --on MACHINE --pipeline-parallel-size "
+            f"Plan with pipeline stages instead: {size_again(plan, plan.machine.name)} --pipeline-parallel-size "
             f"{plan.machine.hosts}",
         )
     if not plan.machine.gpu_count and not form.cpu:

@@ -21,6 +21,6 @@ def render(ask: Ask) -> Export:
             "These are the files corral itself puts on a host; its tests run them on Debian, without a GPU.",
             f"Before, as root: cp -r FOLDER/. / && {hosts.root(ask.name)}/bin/prepare",
             f"Next: systemctl enable --now {hosts.unit(ask.name)}; or let corral do all of it, checked: "
-            f"corral up PLAN --target ssh --host USER@HOST --name {ask.name}",
+            f"corral up plan.json --target ssh --host gpu-1 --name {ask.name}",
         ),
     )

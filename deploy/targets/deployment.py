@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from deploy.targets.table import PLACES
 from infra import bounded_json
-from infra.argument import Value
+from infra.argument import Value, pasted
 from infra.catalog import check_nvidia
 from infra.errors import DocumentError, DoesNotFit, UsageError
 from infra.home import home as home
@@ -134,7 +134,9 @@ def load(name: str) -> Deployment:
         known = names()
         raise DocumentError(
             f"There is no deployment called {name!r} in {home()}.",
-            f"Known here: {', '.join(known)}." if known else "Make one: corral up PLAN --name NAME",
+            f"Known here: {', '.join(known)}."
+            if known
+            else f"Make one: corral up plan.json --name {pasted(name)}",
         )
     try:
         return named(Deployment.read(path), name, path)

@@ -41,7 +41,7 @@ class Weights(Record):
     access: Literal["granted", "not asked"] = "not asked"
     by: Literal["here", "machine"] = "here"
     """Who sends the token: this machine (for itself and for hosts over SSH), or the one that fetches."""
-    how_to_give_one: str = "`hf auth login`, or HF_TOKEN, or --hf-token-file FILE."
+    how_to_give_one: str = "`hf auth login`, or HF_TOKEN, or --hf-token-file token.txt."
     unasked: str = ""
     """Why the Hub was not asked what is unknown."""
     at: str = ""

@@ -153,7 +153,7 @@ def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
         "gpu",
         gpu.problem or "no NVIDIA GPU found",
         "A machine without a GPU can run the CPU engine with the tiny model (corral demo), or point at GPUs "
-        "elsewhere: corral provision PLAN --target ec2, or --target ssh --host USER@HOST",
+        "elsewhere: corral provision plan.json --target ec2, or --target ssh --host gpu-1",
     )
 
 

@@ -64,4 +64,4 @@ def listed(statuses: list[Status], as_json: bool) -> str:
     """All deployments, a line each."""
     if as_json:
         return json.dumps([each.model_dump(mode="json") for each in statuses], indent=2)
-    return "\n".join(map(status, statuses)) or "No deployments. Make one: corral serve PLAN"
+    return "\n".join(map(status, statuses)) or "No deployments. Make one: corral serve plan.json"

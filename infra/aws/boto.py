@@ -143,7 +143,7 @@ def configured_region() -> str:
     if not region:
         raise UsageError(
             "No AWS region is named: where a machine stands is not for corral to choose.",
-            "Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region REGION",
+            "Say it: --region eu-central-1; or set AWS_REGION, or the profile's: aws configure set region eu-central-1",
         )
     return checked_regions((region,))[0]
 

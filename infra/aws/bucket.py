@@ -12,7 +12,7 @@ from infra.errors import AuthError, UsageError
 from infra.record import Record
 
 ADDRESS = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([\w.=-][\w.=/-]*?)/*"
-EXAMPLE = "It looks like s3://BUCKET/scout/"
+EXAMPLE = "It looks like s3://bucket/scout/"
 
 
 class Place(Record):
@@ -56,7 +56,7 @@ def check(aws: Aws, place: Place, region: str, account: str, crossing: str) -> N
     if there != region:
         raise UsageError(
             f"The bucket {place.bucket} is in {there} and the machine in {region}: {crossing}.",
-            f"Use one in {region}, or make it: aws s3 mb s3://NAME --region {region}",
+            f"Use one in {region}, or make it: aws s3 mb s3://{place.bucket}-{region} --region {region}",
         )
 
 

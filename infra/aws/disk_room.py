@@ -24,7 +24,11 @@ def disk_found(order: Order, region: str, image: Image) -> list[Finding]:
             f"{weights_gib:.1f} GiB of weights on the instance's own NVMe ({nvme_gib:.0f} GiB); {sentence}"
         )
     if nvme_gib and weights_gib > nvme_gib:
-        return [failed("disk", region, sentence, "Plan for a type with more: corral size MODEL")]
+        return [
+            failed(
+                "disk", region, sentence, "Plan for a type with more: corral size, without --on, lists them."
+            )
+        ]
     if on_root_gib > order.volume_gib:
         return [failed("disk", region, sentence, f"Use --volume-gib {ceil(on_root_gib / 10) * 10}")]
     return [ok("disk", region, sentence)]

@@ -202,7 +202,7 @@ def plain_words(message: str) -> str:
 # What many accounts allow only within a permissions boundary, or not at all.
 BOUNDED = ("iam:CreateRole", "iam:PutRolePolicy")
 BOUNDED_HINT = (
-    "Name the boundary that your administrator set (--permissions-boundary ARN), or roles of your own "
+    "Name the boundary that your administrator set (--permissions-boundary, by its ARN), or roles of your own "
     "(--instance-profile, --scheduler-role); what either needs: corral iam-policy --help"
 )
 

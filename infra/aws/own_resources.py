@@ -60,7 +60,7 @@ def role_found(aws: Aws, order: Order, asked: Request, account: str) -> list[Fin
         return [warning("roles", region, f"{named}: not shown ({refused.code})", UNSEEN)]
     if asked.operation == "GetInstanceProfile" and not answer["InstanceProfile"]["Roles"]:
         name = named.rpartition("/")[2]
-        fix = f"Add one: aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name ROLE"
+        fix = f"Add one: aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name llm-box"
         return [failed("roles", region, f"{named} holds no role", fix)]
     return []
 

@@ -99,7 +99,7 @@ def there(aws: Aws, order: Order) -> tuple[Rented, ...]:
     if not left:
         raise CloudError(
             f"No machine of {order.name} is there.",
-            f"Rent one: corral up PLAN --target ec2 --name {order.name}",
+            f"Rent one: corral up plan.json --target ec2 --name {order.name}",
         )
     return left
 
@@ -174,6 +174,6 @@ def no_room(order: Order, machines: list[Rented], refused: Refused) -> CapacityE
     return CapacityError(
         f"EC2 has no room for {machines[0].instance_type} in {machines[0].zone} now ({refused.code}): "
         f"{', '.join(ids(machines))} stays stopped.",
-        f"Try again later: corral serve {order.name}; or rent elsewhere: corral down {order.name}, then corral up PLAN "
-        f"--target ec2 --name {order.name} --zone ZONE",
+        f"Try again later: corral serve {order.name}; or rent elsewhere: corral down {order.name}, then "
+        f"corral up plan.json --target ec2 --name {order.name}, which tries every zone.",
     )

@@ -63,13 +63,16 @@ def found(order: Order, region: str, it: Reservation | None, running: int) -> Fi
     name = str(order.capacity_reservation_id)
     what = "capacity-block" if it and it.is_block else "on-demand"
     if it is None:
-        return failed("reservation", region, f"{name} is not here", "Name its region: --region REGION")
+        other = "us-east-1" if region != "us-east-1" else "us-west-2"
+        return failed(
+            "reservation", region, f"{name} is not here", f"Name the region it is in, as --region {other}"
+        )
     if it.state != "active":
         begins = f", begins {utc(it.starts_at)}" if it.state == "scheduled" and it.starts_at else ""
         return failed("reservation", region, f"{name} is {it.state}{begins}", "Launch into an active one.")
     if it.instance_type not in order.instance_types:
         said = f"{name} is of {it.instance_type}, the plan of {' or '.join(order.instance_types)}"
-        return failed("reservation", region, said, f"Plan for it: corral size MODEL --on {it.instance_type}")
+        return failed("reservation", region, said, f"Plan for it: corral size, with --on {it.instance_type}")
     if order.zones and it.zone not in order.zones:
         return failed("reservation", region, f"{name} is in {it.zone}", f"Name its zone: --zone {it.zone}")
     if what not in order.purchases:

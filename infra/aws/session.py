@@ -113,7 +113,7 @@ def run(instance_id: str, region: str, words: str, timeout_s: float = COMMAND_TI
         except bounded_process.TooMuch:
             raise HostError(
                 f"{instance_id} says more than anything we ask is answered with.",
-                "Something there floods the session; take the box away: corral down NAME",
+                "Something there floods the session. See whose it is (corral status), and take that away: corral down",
             ) from None
         except subprocess.TimeoutExpired:
             raise unanswered(instance_id) from None

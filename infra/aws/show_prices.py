@@ -15,7 +15,8 @@ def text(listed: PriceTable) -> str:
             "\n".join(["AWS named no price that may be used; what is stored stays in use", *refused])
         )
     return (
-        "\n\n".join(groups) or "No price is stored for that. Ask AWS: corral prices --refresh --region REGION"
+        "\n\n".join(groups)
+        or "No price is stored for that. Ask AWS, with the same --region: corral prices --refresh"
     )
 
 

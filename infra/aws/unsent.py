@@ -4,6 +4,8 @@ with its remedy. botocore raises some ninety classes of its own; none of them is
 
 from typing import NamedTuple
 
+from infra.argument import pasted
+from infra.aws.profile import named
 from infra.errors import AuthError, CloudError, CorralError, HostError, UsageError
 
 LOST = "LostResponse"
@@ -19,7 +21,7 @@ BROKEN = "BrokenBoto3"
 
 
 class Cause(NamedTuple):
-    """What a user is told; `{said}` is botocore's own sentence."""
+    """What a user is told; `{said}` is botocore's own sentence, `{profile}` how a profile that is meant is named."""
 
     error: type[CorralError]
     sentence: str
@@ -30,7 +32,7 @@ CAUSES = {
     NO_CREDENTIALS: Cause(
         AuthError,
         "No AWS credentials were found: not in the environment, ~/.aws, or a role of this machine.",
-        "Log in (aws sso login, or aws configure), or name a profile: --profile NAME",
+        "Log in (aws sso login, or aws configure), or name one of aws configure list-profiles: --profile",
     ),
     "PartialCredentials": Cause(
         AuthError,
@@ -43,10 +45,10 @@ CAUSES = {
         "Try it alone, it asks the same way: aws sts get-caller-identity",
     ),
     "SsoLoginExpired": Cause(
-        AuthError, "The AWS SSO login cannot be used: {said}.", "Log in again: aws sso login [--profile NAME]"
+        AuthError, "The AWS SSO login cannot be used: {said}.", "Log in again: aws sso login{profile}"
     ),
     "LoginExpired": Cause(
-        AuthError, "The AWS login cannot be used: {said}.", "Log in again: aws login [--profile NAME]"
+        AuthError, "The AWS login cannot be used: {said}.", "Log in again: aws login{profile}"
     ),
     MFA: Cause(
         AuthError,
@@ -187,4 +189,8 @@ def told(code: str, words: str) -> CorralError | None:
 def said_of(code: str, words: str) -> CorralError:
     """The error of one of the causes."""
     cause = CAUSES[code]
-    return cause.error(cause.sentence.format(said=" ".join(words.split()).rstrip(".")), cause.hint)
+    profile = f" --profile {pasted(named())}" if named() else ""
+    return cause.error(
+        cause.sentence.format(said=" ".join(words.split()).rstrip(".")),
+        cause.hint.replace("{profile}", profile),
+    )

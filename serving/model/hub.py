@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from infra import offline
+from infra.argument import pasted
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from infra.onhost.fetch import FETCHED
 from infra.printable import one_line
@@ -281,7 +282,7 @@ def missing(repo: str) -> CorralError:
     """No such repository, or a private one."""
     return DocumentError(
         f"There is no repository {repo!r} on the Hub, or your token may not see it.",
-        "Check the name; for a folder write its path: ./NAME",
+        f"Check the name; for a folder write its path: {pasted(f'./{repo}')}",
     )
 
 

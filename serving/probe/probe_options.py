@@ -285,7 +285,7 @@ def split_url(url: str) -> tuple[str, ApiName | None]:
             "Say, for example, http://127.0.0.1:8000",
         )
     if parts.username or parts.password:
-        raise UsageError("A URL must not hold a password.", "Use --api-key-file FILE.")
+        raise UsageError("A URL must not hold a password.", "Leave it out, and use --api-key-file key.txt")
     if parts.query or parts.fragment:
         raise UsageError(
             "A URL is an address alone here: what follows a ? or # goes nowhere.",

@@ -77,9 +77,9 @@ class Server:
         if response.status_code != 200:
             raise EndpointError(
                 f"{where} answers {response.status_code}: {body_text(response).rstrip('.')}.",
-                "Is it still starting? Try again when it is ready, or look at its log: corral logs NAME"
+                "Is it still starting? Try again when it is ready, or look at its log (corral logs)."
                 if response.status_code in STARTING
-                else "Look at the server's log: corral logs NAME",
+                else "Look at the server's log (corral logs).",
             )
         listed = json_of(response)
         data = listed.get("data") if isinstance(listed, dict) else None
@@ -172,7 +172,7 @@ def untold(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
     if error.why == "certificate":
         return EndpointError(
             f"The certificate of {url} is not trusted: {reason}.",
-            "Trust its authority: --ca-file FILE, and use the name that is in the certificate.",
+            "Trust its authority: --ca-file ca.pem, and use the name that is in the certificate.",
         )
     if error.why != "content" and (other := other_protocol(url)):
         return other
@@ -191,7 +191,7 @@ def refused(url: str, status: int) -> AuthError:
     """The server wants another key, or one at all."""
     return AuthError(
         f"{url} refuses the request: HTTP {status}.",
-        "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
+        "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
     )
 
 

@@ -143,7 +143,7 @@ def refuse_old(folder: Path) -> None:
 def unwritable(path: Path, error: OSError) -> HostError:
     """The folder for the results is no place to write."""
     return HostError(
-        f"{path} cannot be written: {error.strerror or error}.", "Choose another folder: --output DIR"
+        f"{path} cannot be written: {error.strerror or error}.", "Choose another folder: --output ~/probe"
     )
 
 

@@ -122,7 +122,10 @@ def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tu
     listed = server.models(say)
     model = server.target.model or (listed[0]["id"] if listed else None)
     if model is None:
-        raise UsageError(f"{server.target.base_url} lists no models.", "Say which one: --model NAME")
+        raise UsageError(
+            f"{server.target.base_url} lists no models.",
+            "Say which one, as the server calls it: --model scout",
+        )
     entry: dict[str, Any] = next((each for each in listed if each["id"] == model), {})
     is_vllm = any(each.get("owned_by") == "vllm" for each in listed)
     limit = entry.get("max_model_len")
@@ -209,7 +212,7 @@ def refusal(maker: RequestMaker, result: Result) -> EndpointError | AuthError:
     if result.status in (401, 403):
         return AuthError(
             f"{where} refuses the request: HTTP {result.status}.",
-            "Give its key: --api-key-file FILE, or in CORRAL_API_KEY.",
+            "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
         )
     if result.status == 429:
         return rate_limited(where, refused.words, refused.retry_after)

@@ -61,7 +61,7 @@ class QualityOptions(Asked):
     def of_something(self) -> Self:
         """There is something to compare on. Raises UsageError."""
         if self.texts is None and (self.blind or not self.tasks):
-            raise UsageError("There is nothing to compare on.", "Give your own texts: --texts FILE")
+            raise UsageError("There is nothing to compare on.", "Give your own texts: --texts texts.txt")
         if self.blind and not self.most_answered:
             raise UsageError("A page of answers needs answers.", "Say how long: --answer-tokens 512")
         if self.blind and self.tasks:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ValidationError
 
+from infra.argument import pasted
 from infra.catalog import gpus
 from infra.errors import ProbeInvalid, UsageError
 from infra.home import home
@@ -91,20 +92,18 @@ def keep(calibration: Calibration) -> Calibration:
 
 def point_of(probe: "ProbeReport") -> Point:
     """The means of a probe. Raises ProbeInvalid for one that is not valid or not a closed loop."""
-    concurrency = probe.load.get("concurrency")
+    concurrency, again = probe.load.get("concurrency"), f"corral probe {pasted(probe.url)}"
     if not probe.valid or not probe.succeeded or probe.tpot_s is None or probe.ttft_s is None:
-        raise ProbeInvalid(
-            "That probe is not valid, or measured no TTFT and TPOT.", "Probe again: corral probe URL"
-        )
+        raise ProbeInvalid("That probe is not valid, or measured no TTFT and TPOT.", f"Probe again: {again}")
     if probe.succeeded < LEAST_REQUESTS:
         raise ProbeInvalid(
             f"That probe has {probe.succeeded} succeeded requests; a calibration needs {LEAST_REQUESTS} or more.",
-            f"Probe again: corral probe URL --requests {4 * LEAST_REQUESTS}",
+            f"Probe again: {again} --requests {4 * LEAST_REQUESTS}",
         )
     if not isinstance(concurrency, int):
         raise UsageError(
             "Calibration needs a probe with a fixed concurrency.",
-            "Probe again: corral probe URL --concurrency 16",
+            f"Probe again: {again} --concurrency 16",
         )
     try:
         return Point(
@@ -118,7 +117,7 @@ def point_of(probe: "ProbeReport") -> Point:
     except ValidationError as error:
         field = error.errors()[0]["loc"][0]
         raise ProbeInvalid(
-            f"That probe says a {field} that no server has.", "Probe again: corral probe URL"
+            f"That probe says a {field} that no server has.", f"Probe again: {again}"
         ) from None
 
 

@@ -80,7 +80,7 @@ class CalibrateOptions(PlanOption):
         if probe is None and self.server_log is None:
             raise UsageError(
                 "Nothing that was measured is given: a probe, or the log of a server.",
-                f"corral calibrate probe.json --plan {pasted(self.plan)}, or --server-log FILE",
+                f"corral calibrate probe.json --plan {pasted(self.plan)}, or --server-log server.log",
             )
 
 

@@ -22,7 +22,8 @@ from serving.vllm import cpu_engine_fixes
 from serving.vllm.serve_options import folders
 
 WITHOUT_AN_ENGINE = (
-    "Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible endpoint instead: corral probe URL"
+    "Point CORRAL_VLLM at a vllm executable, or use any OpenAI-compatible endpoint instead: "
+    "corral probe http://127.0.0.1:8000"
 )
 # uv does not read pip's settings; where the machine has them, they hold for uv too.
 PIP_SETTINGS = {

@@ -153,7 +153,7 @@ def check_members(prefix: Path) -> None:
         for why in wrong(members_of(prefix), OF_EACH_MACHINE, [needed]):
             raise UsageError(
                 f"The engine at {prefix} cannot be packed: {why}.",
-                "Name an environment with nothing but vLLM: python3 -m venv VENV && VENV/bin/pip install vllm",
+                "Name an environment with nothing but vLLM: python3 -m venv vllm-env && vllm-env/bin/pip install vllm",
             )
     except OSError as error:
         raise not_packed(prefix, f"{error.filename}: {error.strerror}") from None

@@ -80,7 +80,7 @@ def read(text: str, where: str) -> ServerLog:
     ):
         raise DocumentError(
             f"{where} is no log of a vLLM server.",
-            "Give what `vllm serve` printed, or: corral logs NAME > FILE",
+            "Give what `vllm serve` printed, or `corral logs` of one of ours, kept in a file.",
         )
     engines = [each for line in lines if (each := ENGINE.search(line))]
     given = next((line for line in lines if ARGUMENTS.search(line)), "")

@@ -79,13 +79,13 @@ def checked_offering(offering_id: str) -> str:
     return offering_id
 
 
-def chosen(offerings: tuple[Offering, ...], offering_id: str) -> Offering:
-    """The offering of that id. Raises CapacityError when it is no longer on offer."""
+def chosen(offerings: tuple[Offering, ...], offering_id: str, instance_type: str) -> Offering:
+    """The offering of that id among those of a type. Raises CapacityError when it is no longer on offer."""
     for offering in offerings:
         if offering.offering_id == offering_id:
             return offering
     raise CapacityError(
-        f"{offering_id} is not on offer (now).", "See what is: corral capacity-block list TYPE"
+        f"{offering_id} is not on offer (now).", f"See what is: corral capacity-block list {instance_type}"
     )
 
 
@@ -139,6 +139,6 @@ def bought(block: Offering, reservation: str, as_json: bool) -> str:
         return Bought(capacity_reservation_id=reservation, **block.model_dump()).model_dump_json(indent=2)
     return (
         f"Bought: {reservation}, paid until {block.ends_at:%Y-%m-%d %H:%M} UTC.\nFrom {block.starts_at:%Y-%m-%d %H:%M} "
-        f"on: corral up PLAN --target ec2 --purchase capacity-block --zone {block.zone} "
+        f"on: corral up plan.json --target ec2 --purchase capacity-block --zone {block.zone} "
         f"--capacity-reservation-id {reservation}"
     )

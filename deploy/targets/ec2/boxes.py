@@ -133,7 +133,8 @@ def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Se
 
 def again(deployment: Deployment) -> str:
     """What to do about a machine that EC2 took back."""
-    return f"When it is gone, rent anew with the same options: corral up PLAN --target ec2 --name {deployment.name}"
+    anew = f"corral up plan.json --target ec2 --name {deployment.name}"
+    return f"When it is gone, rent anew with the same options: {anew}"
 
 
 def next_step(deployment: Deployment) -> str:
@@ -163,7 +164,7 @@ def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...
     machines = rented_machines.machines(aws, deployment.name, order.regions)
     alive = tuple(machine for machine in machines if machine.state == "running")
     if not alive:
-        hint = f"Rent one: corral up PLAN --target ec2 --name {deployment.name}"
+        hint = f"Rent one: corral up plan.json --target ec2 --name {deployment.name}"
         if power.is_stopped(machines):
             hint = f"It is stopped; start it: corral serve {deployment.name}"
         raise CloudError(f"No machine of {deployment.name} runs.", hint)

@@ -48,8 +48,8 @@ class BoxOptions(Asked):
         if (name or "").startswith("hf_"):
             raise UsageError(
                 "--hf-token-parameter was given a token; it takes the NAME of the parameter that holds it.",
-                "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
-                "--hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
+                "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt), "
+                "then: --hf-token-parameter /hf/token. Revoke the token if others can read your shell's history.",
             )
         return name
 
@@ -144,7 +144,7 @@ class Ec2Options(PlaceOptions, BoxOptions, Own):
         if "capacity-block" in self.purchases and not self.capacity_reservation_id:
             raise UsageError(
                 "A capacity block is bought before it is used.",
-                "See what is on offer: corral capacity-block list TYPE; then --capacity-reservation-id cr-...",
+                "See what is on offer: corral capacity-block list p5.48xlarge; then --capacity-reservation-id",
             )
         if self.capacity_reservation_id and "spot" in self.purchases:
             raise UsageError("A reservation cannot be used by spot instances.", "Leave out --purchase spot.")
@@ -162,5 +162,5 @@ def checked_zones(zones: tuple[str, ...], regions: tuple[str, ...]) -> None:
         if zone[:-1] not in regions:
             raise UsageError(
                 f"The zone {zone} is in none of the regions that are tried: {', '.join(regions)}.",
-                "Name its region too: --region REGION",
+                f"Name its region too: --region {zone[:-1]}",
             )

@@ -21,6 +21,7 @@ from infra.hardware import Machine
 from infra.lifetime import minutes
 from infra.prices import HourlyPrice, on_demand_price, price_of
 from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 from serving.vllm.engine_lock import lock_of
 from serving.vllm.serve_options import ServeOptions, argv, environment
 from serving.vllm.startup_log import load_budget_s
@@ -51,13 +52,13 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
 
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
-    machine = sold(deployment.plan.machine.name)
-    types = instance_types(machine, options)
+    machine = sold(deployment.plan)
+    types = instance_types(machine, deployment.plan, options)
     regions = options.regions
     checked_zones(options.zones, regions)
     check_own_place(options, regions, options.cidr)
     price = price_for(types[0], regions[0], options)
-    check_affordable(types, regions, machine.hosts, options)
+    check_affordable(types, regions, deployment.plan, options)
     setup = host_setup(deployment, options, regions[0])
     return Order(
         name=deployment.name,
@@ -126,20 +127,23 @@ def renewed(old: Order | None, new: Order) -> Order:
     return old
 
 
-def sold(name: str) -> Machine:
-    """The machine as EC2 sells it. Raises UsageError with the nearest shapes where it does not."""
+def sold(plan: Plan) -> Machine:
+    """The plan's machine as EC2 sells it. Raises UsageError with the nearest shapes where it does not."""
+    name = plan.machine.name
     machine = catalog.machine(name)
     if machine.kind == "ec2":
         return machine
     from deploy.targets.ec2.nearest_types import nearest, said
 
+    there = nearest(machine)
+    of_it = f" ({size_again(plan, there[0].instance_type)})" if there else ""
     raise UsageError(
-        f"EC2 sells no {name}. Nearest: {said(nearest(machine))}.",
-        f"Plan for one of these (corral size MODEL --on TYPE), or use {name} that you own: --target ssh --host HOST",
+        f"EC2 sells no {name}. Nearest: {said(there)}.",
+        f"Plan for one of these{of_it}, or use {name} that you own: --target ssh --host gpu-1",
     )
 
 
-def instance_types(machine: Machine, options: Ec2Options) -> tuple[str, ...]:
+def instance_types(machine: Machine, plan: Plan, options: Ec2Options) -> tuple[str, ...]:
     """The types to try. Others than the plan's must carry the same GPUs, or the plan would not hold."""
     own = machine.instance_type or machine.name
     for name in options.instance_types:
@@ -152,7 +156,7 @@ def instance_types(machine: Machine, options: Ec2Options) -> tuple[str, ...]:
             raise UsageError(
                 f"This plan is for {machine.gpus_per_host}x {machine.gpu_name} a host; {name} has "
                 f"{other.gpus_per_host}x {other.gpu_name}.",
-                f"Make a plan for it: corral size MODEL --on {name} --json > other.json",
+                f"Make a plan for it: {size_again(plan, name)} -o other.json",
             )
     return options.instance_types or (own,)
 
@@ -170,18 +174,18 @@ def price_for(instance_type: str, region: str, options: Ec2Options) -> HourlyPri
 
 
 def check_affordable(
-    types: tuple[str, ...], regions: tuple[str, ...], nodes: int, options: Ec2Options
+    types: tuple[str, ...], regions: tuple[str, ...], plan: Plan, options: Ec2Options
 ) -> None:
     """Raise UsageError when even the cheapest stored price is above the user's limit; today's are asked for later."""
     limit = options.max_usd_per_hour
     known = [price for name in types for region in regions if (price := on_demand_price(name, region))]
     if limit is None or set(options.purchases) != {"on-demand"} or len(known) < len(types) * len(regions):
         return
-    least = nodes * min(float(price.usd_per_hour) for price in known)
+    least = plan.machine.hosts * min(float(price.usd_per_hour) for price in known)
     if least > limit:
         raise UsageError(
             f"{least:.2f} USD per hour is more than --max-usd-per-hour {limit:g}.",
-            "Raise the limit, or plan for a cheaper machine (corral size MODEL); is that price old? corral prices",
+            f"Raise the limit, or plan for a cheaper machine ({size_again(plan)}); is that price old? corral prices",
         )
 
 
@@ -247,8 +251,8 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
     if model.startswith(("/", ".", "~")):
         raise UsageError(
             f"EC2 cannot see the folder {model} of this machine.",
-            f"Put it in S3 (corral weights push {pasted(model)} --to s3://BUCKET/PREFIX/), and say so: --weights "
-            "s3://BUCKET/PREFIX/",
+            f"Put it in S3 (corral weights push {pasted(model)} --to s3://bucket/scout/), and say so: --weights "
+            "s3://bucket/scout/",
         )
     return hosts.from_hub(model, deployment.plan.serve.revision)
 

@@ -48,7 +48,7 @@ def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
         return deployment
     raise UsageError(
         "--hf-token-file is for this machine and hosts over SSH; a rented box reads its token from AWS.",
-        "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE), then: "
+        "Put it there (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt), then: "
         "--hf-token-parameter /hf/token",
     )
 
@@ -89,7 +89,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
     if len(machines) < order.nodes:
         raise CloudError(
             f"Only {len(machines)} of the {order.nodes} machines of {deployment.name} run.",
-            f"Rent all of them anew: corral up PLAN --target ec2 --name {deployment.name}",
+            f"Rent all of them anew: corral up plan.json --target ec2 --name {deployment.name}",
         )
     for machine in machines:
         boxes.wait_prepared(aws, deployment, machine)

@@ -20,7 +20,7 @@ from infra.aws.renting import told
 from infra.errors import Interrupted
 
 HOW_TO_GIVE_A_TOKEN = (
-    "put a token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://FILE) and "
+    "put a token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt) and "
     "name it: --hf-token-parameter /hf/token"
 )
 

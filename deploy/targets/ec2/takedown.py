@@ -50,7 +50,8 @@ def account_of(aws: Aws, name: str, regions: tuple[str, ...]) -> str:
 def refuse_another_account(order: Order | None, account: str) -> None:
     """Raise AuthError for an order that was placed in another account than this one."""
     if order and order.account not in ("", account):
-        by = f"--profile {order.profile}" if order.profile else "--profile NAME, the one that leads there"
+        leads = "--profile, and the one of aws configure list-profiles that leads there"
+        by = f"--profile {order.profile}" if order.profile else leads
         raise AuthError(
             f"{order.name!r} stands in AWS account {order.account}; these credentials are of {account}.",
             f"Use those of that account: {by}",

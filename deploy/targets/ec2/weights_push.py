@@ -45,9 +45,11 @@ def push_from_machine(deployment: Deployment, address: str) -> Pushed:
     place = place_of(deployment)
     if isinstance(place, PushesWeights):
         return place.push_weights(deployment, address)
+    model = deployment.plan.serve.model
+    lies = pasted(model) if model.startswith(("/", ".", "~")) else "checkpoint"
     raise UsageError(
         f"{deployment.name} is not on EC2: its weights lie in a folder.",
-        "Push that: corral weights push FOLDER --to s3://BUCKET/PREFIX/",
+        f"Push that: corral weights push {lies} --to {pasted(address)}",
     )
 
 
@@ -151,7 +153,7 @@ def shown(kept: Pushed) -> str:
         f"A launch that fetches them from there and not from the model hub saves about {kept.saves_s / 60:.0f} minutes"
         f"{money}; they cost about {kept.costs_usd_per_month:.2f} USD a month there (speeds and S3's price of "
         f"{kept.checked_on}, unverified).\n"
-        f"Next: corral up PLAN --target ec2 --weights {kept.address}"
+        f"Next: corral up plan.json --target ec2 --weights {kept.address}"
     )
 
 

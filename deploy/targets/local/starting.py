@@ -7,6 +7,7 @@ from pathlib import Path
 from deploy.targets.deployment import Deployment, home
 from deploy.targets.local import cached_weights
 from infra import processes
+from infra.argument import pasted
 from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.model import precheck
@@ -69,7 +70,7 @@ def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
     if vllm.is_cpu and options.kv_cache_memory_bytes is None:
         raise UsageError(
             "The plan gives no KV cache size, and vLLM's CPU engine would take 92 % of the machine's memory.",
-            "Plan for this machine: corral size MODEL --on local --json",
+            f"Plan for this machine: corral size {pasted(options.model)} --on local -o plan.json",
         )
     vllm_versions.check(vllm.version, progress, options.extra_args)
 

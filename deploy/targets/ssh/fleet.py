@@ -39,7 +39,8 @@ def checked_hosts(deployment: Deployment) -> tuple[str, ...]:
     named, planned = deployment.hosts, deployment.plan.machine.hosts
     if not named or (planned > 1 and len(named) != planned):
         raise UsageError(
-            f"The plan is for {planned} hosts, and {len(named)} are named.", "Name each: --host USER@HOST"
+            f"The plan is for {planned} hosts, and {len(named)} are named.",
+            f"Name each:{''.join(f' --host gpu-{number}' for number in range(1, planned + 1))}",
         )
     if len(set(named)) < len(named):
         raise UsageError("A host is named twice.", "Name each host once.")

@@ -8,6 +8,7 @@ from deploy.targets import drafts, preflight
 from deploy.targets.deployment import Deployment, home
 from infra import host as hosts
 from infra import offline
+from infra.argument import pasted
 from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.local_file import size_bytes
@@ -55,7 +56,7 @@ def brought(deployment: Deployment) -> Brought:
     if not (model or plan.serve.model.startswith("/") or REPOSITORY.fullmatch(plan.serve.model)):
         raise UsageError(
             f"{plan.serve.model} is neither a folder here, nor a path of the host's, nor a repository of the Hub.",
-            "Plan with one of these: corral size MODEL --on MACHINE -o plan.json",
+            f"Plan with one of these: corral size scout --on {pasted(plan.machine.name)} -o plan.json",
         )
     files = checkpoint_files.own_files(model) if model else ()
     bring = Brought(
@@ -184,7 +185,7 @@ def _named_engine(path: Path) -> dict[str, object]:
         return {"wheelhouse": path.resolve(), "wheels": wheels}
     raise UsageError(
         f"{path} is neither an engine's environment nor a folder of wheels.",
-        "Name a virtual environment with vLLM, or make wheels: pip download vllm -d FOLDER",
+        "Name a virtual environment with vLLM, or make wheels: pip download vllm -d wheels",
     )
 
 

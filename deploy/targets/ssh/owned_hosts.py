@@ -9,6 +9,7 @@ from deploy.targets.ssh import operators
 from deploy.targets.ssh.operators import Owner
 from infra import deadline
 from infra import host as hosts
+from infra.argument import pasted
 from infra.errors import DocumentError, UsageError
 from infra.facts import HostFacts
 from infra.record import Record
@@ -111,7 +112,7 @@ def _held(said: Deployment, name: str, host: Host) -> Deployment:
     if host.destination not in named:
         raise DocumentError(
             f"The record of {name} on {host.destination} is of these hosts: {', '.join(named)}.",
-            f"Name one of them as it is named there: corral hosts adopt HOST {name}",
+            f"Name one of them as it is named there: corral hosts adopt {pasted(named[0])} {name}",
         )
     # What was sent lies there; no path of the other machine means anything here.
     return said.model_copy(update={"hosts": named, "hf_token_file": ""})

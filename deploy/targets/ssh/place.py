@@ -274,7 +274,7 @@ def left_alone(deployment: Deployment, said: list[Removed]) -> list[list[str]]:
 def without_document(name: str) -> str:
     """Its hosts carry it: their names are what is missing here."""
     return (
-        f"On hosts of yours: remove that file, corral provision PLAN --target ssh --host HOST --name {name}, then "
+        f"On hosts of yours: remove that file, provision it there again under that name (corral provision), then "
         f"corral down {name}"
     )
 
