@@ -331,3 +331,24 @@ def test_what_does_not_go_together_is_one_sentence_and_writes_nothing(
     assert (out, err.count("error: ")) == ("", 1)
     refusals.hold(err.replace(str(DATA), "DATA"), request, tmp_path)
     assert not (tmp_path / "out").exists()
+
+
+def test_each_claude_is_of_the_month_on_bedrock_and_vertex_too() -> None:
+    def there(found: Comparison) -> list[Any]:
+        return [
+            (each.who, each.via, each.usd_per_month)
+            for each in found.month.elsewhere
+            if each.kind == "claude"
+        ]
+
+    assert there(compared(mtok_per_month="1000")) == [
+        ("Claude Sonnet 5.5", "the Claude API", 4000),
+        ("Claude Sonnet 5.5 (Amazon Bedrock, global)", "Amazon Bedrock", 4000),
+        ("Claude Sonnet 5.5 (Amazon Bedrock, us)", "Amazon Bedrock", 4400),
+        ("Claude Sonnet 5.5 (Google Vertex AI, global)", "Google Vertex AI", 4000),
+        ("Claude Sonnet 5.5 (Google Vertex AI, us)", "Google Vertex AI", 4400),
+    ]
+    named = compared(mtok_per_month="1000", claude_models=("eu.anthropic.claude-sonnet-5-5",))
+    assert there(named) == [("Claude Sonnet 5.5 (Amazon Bedrock, eu)", "Amazon Bedrock", 4400)]
+    in_eu = compared(PLAN.model_copy(update={"region": "eu-west-1"}), claude_models=("claude-3-haiku",))
+    assert {who for who, _, _ in there(in_eu)} >= {"Claude 3 Haiku", "Claude 3 Haiku (Amazon Bedrock, eu)"}

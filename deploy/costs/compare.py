@@ -22,6 +22,7 @@ from deploy.costs.machine_speed import speed_of
 from deploy.costs.measured_load import Measured
 from deploy.costs.month_itemised import month
 from deploy.costs.monthly_bill import capacity_mtok
+from deploy.costs.other_platforms import on_other_platforms
 from deploy.costs.purchase import as_bought
 from deploy.costs.request_mix import Kind, Mix
 from deploy.costs.same_traffic import same_traffic
@@ -51,6 +52,9 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
     sides = tuple(claude_side(model, ours, asked, question, day) for model in models_of(question, day))
     chosen = cheapest(sides)
+    elsewhere = on_other_platforms(
+        plan, models.values(), lambda model: claude_side(model, ours, asked, question, day)
+    )
     others = hosted_sides(plan, speed, ours.figures, on)
     return Comparison(
         made_on=on,
@@ -60,7 +64,9 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         speed=speed,
         knobs=values,
         self_hosted=ours.figures,
-        month=month(ours, sides, others, currency(question.currency) if question.currency else None),
+        month=month(
+            ours, (*sides, *elsewhere), others, currency(question.currency) if question.currency else None
+        ),
         claude=sides,
         hosted=others,
         break_even=chosen.break_even,

@@ -36,6 +36,8 @@ class Elsewhere(Record):
     who: str
     via: str
     """Where it is bought."""
+    model: str = ""
+    """Of a Claude, the model, whoever sells it."""
     kind: Literal["claude", "hosted"]
     status: str
     usd_per_month: Usd
@@ -61,5 +63,5 @@ class Month(Record):
     items: tuple[Item, ...]
     """Those that are not 0."""
     elsewhere: tuple[Elsewhere, ...]
-    """Each Claude as it was compared, then the hosts that still sell the model, by price."""
+    """Each Claude as it was compared, those on other platforms, then the hosts that still sell the model, by price."""
     currency: Currency | None = None

@@ -56,10 +56,12 @@ def bought_usd(values: Knobs, price: MachinePrice) -> Decimal:
 
 def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Elsewhere:
     """One Claude, where it was asked for."""
-    listed = platforms()[named(side.model).platform or "api"]
+    called = named(side.model)
+    listed = platforms()[called.platform or "api"]
     return Elsewhere(
         who=side.name,
         via=listed.name,
+        model=called.model,
         kind="claude",
         status=side.status,
         usd_per_month=side.usd_per_month,

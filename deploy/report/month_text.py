@@ -44,9 +44,16 @@ def theirs(month: Month) -> str:
 
 
 def shown_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[Elsewhere, ...]:
-    """Each Claude, the hosts that are known to sell the model, and the cheapest that only a catalogue has."""
+    """Each Claude, the hosts that are known to sell the model, and the cheapest that only a catalogue has.
+
+    Of the places that ask the same for the same model the first alone.
+    """
     listed = [each for each in elsewhere if each.status == "listed"]
-    return tuple(each for each in elsewhere if each.status != "listed" or each is listed[0])
+    first: dict[tuple[str, Decimal], Elsewhere] = {}
+    for each in elsewhere:
+        if each.status != "listed" or each is listed[0]:
+            first.setdefault((each.model or each.who, each.usd_per_month), each)
+    return tuple(first.values())
 
 
 def name(each: Elsewhere) -> str:
