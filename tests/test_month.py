@@ -352,3 +352,14 @@ def test_each_claude_is_of_the_month_on_bedrock_and_vertex_too() -> None:
     assert there(named) == [("Claude Sonnet 5.5 (Amazon Bedrock, eu)", "Amazon Bedrock", 4400)]
     in_eu = compared(PLAN.model_copy(update={"region": "eu-west-1"}), claude_models=("claude-3-haiku",))
     assert {who for who, _, _ in there(in_eu)} >= {"Claude 3 Haiku", "Claude 3 Haiku (Amazon Bedrock, eu)"}
+
+
+def test_a_tuned_model_needs_less_of_a_prompt_than_claude() -> None:
+    """Three times the prompt: 1,000 requests of 2,250 in and 250 out where here 750 and 250 are served."""
+    longer = compared(mtok_per_month="1", claude_input_ratio="3")
+    assert longer.claude[0].usd_per_month == usd("7")  # 2.25 x 2 + 0.25 x 10
+    assert longer.self_hosted == compared(mtok_per_month="1").self_hosted
+    (said,) = [each for each in longer.assumptions if each.name == "claude_input_ratio"]
+    assert (said.value, said.whose) == ("3", "yours")
+    stepped = compared(claude_models=(HAIKU,), claude_input_ratio="100", mtok_per_month="1")
+    assert stepped.claude[0].usd_per_month == usd("7.625")  # 75,000 in: not yet above the step of 100,000

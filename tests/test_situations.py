@@ -9,6 +9,7 @@ Documents beside it, `NAME.*` for NAME.toml, lie where the commands run, as do t
 import ast
 import json
 import operator
+import shlex
 import shutil
 import tomllib
 from collections.abc import Callable
@@ -88,7 +89,7 @@ def test_a_situation_is_answered(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", A_DAY)
     monkeypatch.setenv("COLUMNS", "100")
     for command in situation(PATHS[name])["commands"]:
-        code = run(command["line"].split())
+        code = run(shlex.split(command["line"]))
         out, err = capsys.readouterr()
         assert code == command.get("exit_code", 0), err
         words = " ".join((out + err).split())

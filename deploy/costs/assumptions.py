@@ -121,6 +121,7 @@ def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
         *price_lines(question),
         *cache_lines(question, speed),
         *asked_again(question),
+        *longer_prompts(question),
         chosen_number(
             "claude_output_ratio",
             "length of Claude's answer over Llama's, in text",
@@ -203,6 +204,13 @@ def asked_again(question: Question) -> tuple[Assumption, ...]:
     return tuple(
         each for each, said in zip(every, (here + there, question.thinking_tokens), strict=True) if said
     )
+
+
+def longer_prompts(question: Question) -> tuple[Assumption, ...]:
+    """How much longer Claude's prompts are, where that was said."""
+    ratio = question.claude_input_ratio
+    means = "length of Claude's prompt over Llama's, in text"
+    return (chosen_number("claude_input_ratio", means, f"{ratio:f}", ratio - 1),) if ratio != 1 else ()
 
 
 def chosen_number(name: str, means: str, value: str, differs: Decimal | int) -> Assumption:

@@ -1,6 +1,6 @@
 """PURE: requests of several lengths at Claude. Those that are billed alike are one average request, to the cent."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from typing import NamedTuple
@@ -63,7 +63,7 @@ def billed_alike(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Que
     """The requests as Claude counts their tokens, by whether they are above the model's step and have a cache."""
     step = model.long.above_prompt_tokens if model.long else None
     sums: dict[tuple[bool, bool], list[Decimal]] = {}
-    for kind in asked.mix:
+    for kind in prompts_there(asked.mix, question):
         parts = cached_parts(kind, asked.prefix_share, question)
         held = ratio * sum(parts)
         is_cached = held == 0 or held >= (model.min_cache_tokens or 0)
@@ -77,6 +77,12 @@ def billed_alike(model: ClaudeModel, asked: Asked, ratio: Decimal, question: Que
         Alike(found[0], average(found, ratio, question), found[6] / found[0])
         for _, found in sorted(sums.items())
     )
+
+
+def prompts_there(mix: Mix, question: Question) -> Iterator[Kind]:
+    """The requests with Claude's prompts, which may be longer than those of a model that was tuned for the work."""
+    for kind in mix:
+        yield kind._replace(input_tokens=kind.input_tokens * question.claude_input_ratio)
 
 
 def cached_parts(kind: Kind, share: Decimal, question: Question) -> tuple[Decimal, Decimal, Decimal]:
@@ -105,7 +111,7 @@ def mix_warnings(
     model: ClaudeModel, asked: Asked, alike: tuple[Alike, ...], question: Question, ratio: Decimal, on: date
 ) -> tuple[str, ...]:
     """What a reader must know before using the price of these requests."""
-    longest = max(asked.mix, key=lambda kind: kind.input_tokens + kind.output_tokens)
+    longest = max(prompts_there(asked.mix, question), key=lambda kind: kind.input_tokens + kind.output_tokens)
     whole = average([Decimal(1), *longest[1:3], *[Decimal(0)] * 3], ratio, question)
     every = (
         retirement(model, on),

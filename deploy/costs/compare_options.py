@@ -62,6 +62,8 @@ class Question(HowBought, SlowerOrHere):
         Annotated[str, AfterValidator(measured)] | None,
         Field(description=f"{either(kinds_of_text())}: sets the ratio."),
     ] = None
+    claude_input_ratio: Annotated[Decimal, Flag(kind=float), Field(ge=Decimal("0.01"), le=100)] = Decimal(1)
+    """Length of Claude's prompt over Llama's: one that is fine-tuned may need less."""
     claude_output_ratio: Annotated[Decimal, Flag(kind=float), Field(ge=Decimal("0.01"), le=100)] = Decimal(1)
     """Length of Claude's answer over Llama's."""
     cache_read_fraction: Annotated[Share | None, Flag(kind=float), Field(examples=[0.5])] = None

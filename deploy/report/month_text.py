@@ -58,6 +58,8 @@ def shown_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[Elsewhere, ...]:
 
 def name(each: Elsewhere) -> str:
     """Who, and where that is not said by it."""
+    if each.kind == "hosted":
+        return f"the same model, {each.who}"
     return each.who if each.via in each.who else f"{each.who}, {each.via}"
 
 
