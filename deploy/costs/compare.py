@@ -50,11 +50,10 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     mtok = mtok_of(plan, question)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
     asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
-    sides = tuple(claude_side(model, ours, asked, question, day) for model in models_of(question, day))
+    models = models_of(question, day)
+    sides = tuple(claude_side(model, ours, asked, question, day) for model in models)
     chosen = cheapest(sides)
-    elsewhere = on_other_platforms(
-        plan, models.values(), lambda model: claude_side(model, ours, asked, question, day)
-    )
+    elsewhere = on_other_platforms(plan, models, lambda model: claude_side(model, ours, asked, question, day))
     others = hosted_sides(plan, speed, ours.figures, on)
     return Comparison(
         made_on=on,
