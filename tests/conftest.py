@@ -116,6 +116,7 @@ TOGETHER = (
     "tests/fleet/",
     "tests/test_real_engine.py::",
     "tests/test_capacity.py::",
+    "tests/test_litellm_proxy.py::",
     "::test_the_engines_own_parser",
 )
 

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 from deploy.costs.compare_options import LEAST_MTOK, MOST_MTOK, Question
+from deploy.costs.served_class import ServedClass, here_share
 from infra.errors import UsageError
 from infra.money import rounded
 from serving.sizing.plan import Plan
@@ -18,10 +19,13 @@ def machines_of(plan: Plan, asked: Question) -> dict[str, Decimal]:
 def mtok_of(plan: Plan, question: Question) -> Decimal | None:
     """Millions of tokens a month: the user's, else the plan's; None where a utilisation says it.
 
+    Of classes those that are answered here; the user's and the plan's are of all.
+
     Raises UsageError for a traffic that nobody has.
     """
     if question.mtok_per_month is not None or question.utilisation is not None or plan.carried is None:
-        return question.mtok_per_month
+        asked = question.mtok_per_month
+        return None if asked is None else asked * here_share(question.classes)
     mtok = rounded(Decimal(repr(plan.carried.traffic.tokens_per_month)) / 1_000_000)
     if not LEAST_MTOK <= mtok <= MOST_MTOK:
         raise UsageError(
@@ -29,7 +33,13 @@ def mtok_of(plan: Plan, question: Question) -> Decimal | None:
             f"and {MOST_MTOK:,}.",
             "Say how much there is: --mtok-per-month 500",
         )
-    return mtok
+    return mtok * here_share(question.classes)
+
+
+def classes_of(plan: Plan, question: Question) -> tuple[ServedClass, ...]:
+    """The user's classes, else those that the plan was made for, which are all answered here."""
+    planned = plan.carried.traffic.classes if plan.carried else ()
+    return question.classes or tuple(ServedClass(**each.model_dump()) for each in planned)
 
 
 def short(plan: Plan) -> str:

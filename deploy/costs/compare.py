@@ -4,15 +4,17 @@ from datetime import date
 from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
-from deploy.costs.carried_plan import machines_of, mtok_of, short
+from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short
+from deploy.costs.classes import by_class, class_doubts
 from deploy.costs.claude_mix import Asked
 from deploy.costs.claude_platforms import offered, sold
 from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.claude_side import cheapest, claude_side
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import Comparison, Speed
+from deploy.costs.comparison import ClaudeSide, Comparison, Speed
 from deploy.costs.currency import currency
 from deploy.costs.doubts import doubts
+from deploy.costs.each_class import against, parts_of
 from deploy.costs.hosted_side import hosted_doubts, hosted_note, hosted_sides
 from deploy.costs.hybrids import DEFAULT_MODELS, hybrids
 from deploy.costs.knobs import Knobs, knobs
@@ -28,6 +30,7 @@ from deploy.costs.request_mix import Kind, Mix
 from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
+from deploy.costs.served_class import ServedClass, staying
 from deploy.costs.verdict import what_would_change
 from infra.money import percent, rounded
 from serving.sizing.plan import Plan, check_probed
@@ -50,10 +53,26 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     mtok = mtok_of(plan, question)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
     asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
-    models = models_of(question, day)
-    sides = tuple(claude_side(model, ours, asked, question, day) for model in models)
-    chosen = cheapest(sides)
-    elsewhere = on_other_platforms(plan, models, lambda model: claude_side(model, ours, asked, question, day))
+
+    classes = classes_of(plan, question)
+    models = {model.id: model for model in models_of(question, classes, day)}
+
+    def model_of(name: str) -> ClaudeModel:
+        return models.get(name) or sold(name, question, day)
+
+    def at_claude(name: str, requests: Asked) -> ClaudeSide:
+        return claude_side(model_of(name), ours, requests, question, day)
+
+    each_model = tuple(at_claude(name, asked) for name in models)
+    named = {sold(name, question, day).id for name in question.claude_models}
+    good_enough = cheapest(tuple(side for side in each_model if side.model in named) or each_model)
+    own_claudes = parts_of(staying(classes), good_enough.model, asked, at_claude)
+    chosen = against(own_claudes, each_model, ours, question, asked) or good_enough
+    sides = each_model if chosen in each_model else (chosen, *each_model)
+    split = by_class(classes, ours.figures, question, good_enough.model, model_of, asked, day)
+    elsewhere = on_other_platforms(
+        plan, models.values(), lambda model: claude_side(model, ours, asked, question, day)
+    )
     others = hosted_sides(plan, speed, ours.figures, on)
     return Comparison(
         made_on=on,
@@ -80,9 +99,11 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
             )
             if text
         ),
-        hybrid=hybrids(ours, sides, asked, question, mtok, day),
+        by_class=split,
+        hybrid=hybrids(ours, each_model, asked, question, mtok, day),
         sensitivity=swings(ours, chosen),
         warnings=(
+            *class_doubts(split, chosen),
             *filter(None, (short(plan),)),
             *doubts(plan, probe, chosen.token_ratio, speed.point),
             *price.doubts(on),
@@ -124,9 +145,11 @@ def machine_of(plan: Plan) -> str:
     return str(plan.carried) if unequal else plan.machine.name
 
 
-def models_of(question: Question, day: date) -> tuple[ClaudeModel, ...]:
-    """The Claude models to compare with, each once: those named, or of our own those that are sold."""
-    if not question.claude_models:
+def models_of(question: Question, classes: tuple[ServedClass, ...], day: date) -> tuple[ClaudeModel, ...]:
+    """The Claude models to compare with, each once: those named, for a class that stays too, or those of ours sold."""
+    of_classes = (each.claude for each in staying(classes) if each.claude)
+    names = (*question.claude_models, *of_classes)
+    if not names:
         return offered(DEFAULT_MODELS, question, day)
-    models = (sold(name, question, day) for name in question.claude_models)
+    models = (sold(name, question, day) for name in names)
     return tuple({model.id: model for model in models}.values())

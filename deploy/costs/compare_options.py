@@ -9,10 +9,11 @@ from pydantic import AfterValidator, Field, model_validator
 from deploy.costs.claude_cost_options import MOST_TOKENS, Share, SlowerOrHere, Way, check_cached
 from deploy.costs.operating_point import Promised
 from deploy.costs.purchase_options import HowBought
+from deploy.costs.served_class import ServedClass, ServedClasses, check_served, staying
 from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.asked import Asked, Flag, either
 from infra.errors import UsageError
-from serving.sizing.traffic_class import MOST_PROMISED_S, AskedClasses, check_whole
+from serving.sizing.traffic_class import MOST_PROMISED_S
 
 # The bounds are of typing errors: nobody has such a traffic.
 LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
@@ -76,8 +77,8 @@ class Question(HowBought, SlowerOrHere):
         Decimal(0)
     )
     """Of a request to Claude, in its tokens; billed as output."""
-    classes: AskedClasses = ()
-    """Requests of several lengths, as chat=70%,2k/300: a share of them; repeatable. [as probed or planned]"""
+    classes: ServedClasses = ()
+    """A share of the requests, here or at the Claude that is good enough for it; repeatable. [as probed or planned]"""
     retries: Share = Decimal(0)
     """Share of our answers that are asked for again here."""
     claude_retries: Share = Decimal(0)
@@ -99,6 +100,11 @@ class Question(HowBought, SlowerOrHere):
         return Promised(self.ttft, self.tpot)
 
     @property
+    def staying(self) -> tuple[ServedClass, ...]:
+        """The classes that are answered here, as a whole of their own: what both sides are compared at."""
+        return staying(self.classes)
+
+    @property
     def way(self) -> Way:
         """How Claude is asked."""
         return Way(batch=self.batch, us_only=self.us_only)
@@ -117,7 +123,7 @@ class Question(HowBought, SlowerOrHere):
             )
         read = self.cache_read_fraction or Decimal(0)
         check_cached(1 - read - self.cache_write_fraction - self.cache_write_1h_fraction)
-        check_whole(self.classes)
+        check_served(self.classes)
         if any(each.ttft_s or each.tpot_s for each in self.classes):
             raise UsageError(
                 "What a comparison promises is promised to all.", "Say it with --ttft and --tpot."
@@ -126,5 +132,9 @@ class Question(HowBought, SlowerOrHere):
             raise UsageError(
                 "--escalation is a part of a hybrid.",
                 "Say how much goes to Claude at once: --claude-share 0",
+            )
+        if self.claude_share is not None and any(each.reaches_claude for each in self.classes):
+            raise UsageError(
+                "The classes say already what reaches Claude.", "Leave out --claude-share and --escalation."
             )
         return self

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from deploy.costs.class_bill import ByClass
 from deploy.costs.claude_prices import Status
 from deploy.costs.hosted_offers import OfferStatus
 from deploy.costs.knobs import Assumption, Knobs
@@ -210,6 +211,8 @@ class Comparison(Document):
     answer: Answer
     verdict: str
     what_would_change_it: tuple[str, ...]
+    by_class: ByClass | None = Field(default=None, exclude_if=lambda found: found is None)
+    """Where the traffic has classes; what is compared above is then what stays here."""
     hybrid: tuple[Hybrid, ...]
     """One for each Claude model, where a share for Claude was named."""
     sensitivity: tuple[Swing, ...]

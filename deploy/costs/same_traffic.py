@@ -81,8 +81,8 @@ def measured_share(probe: ProbeReport) -> Decimal | None:
 
 def mix_of(plan: Plan, measured: Measured | None, question: Question) -> Mix | None:
     """The requests as they were said, else as they were measured, else as the plan has them."""
-    if question.classes:
-        mix = mix_of_classes(question.classes)
+    if question.staying:
+        mix = mix_of_classes(question.staying)
         if measured is not None:
             check_measured(mix, measured.probe)
         return mix
@@ -107,7 +107,7 @@ def check_measured(mix: Mix, probe: ProbeReport) -> None:
 def predicted_for(plan: Plan, question: Question, share: Decimal) -> Plan:
     """The plan with the speed that is predicted for these requests; as it is, where it was made for them."""
     lengths = plan.workload.input_tokens, plan.workload.output_tokens
-    if question.classes:
+    if question.staying:
         lengths = traffic_of(question).equal_requests
     made_for = (plan.workload.input_tokens, plan.workload.output_tokens), planned_share(plan)
     cached = min(share, MOST_PLANNED)
@@ -128,11 +128,11 @@ def predicted_for(plan: Plan, question: Question, share: Decimal) -> Plan:
 
 def traffic_of(question: Question) -> Traffic:
     """The classes as a traffic of one request a second, which is enough to know their mean."""
-    prompt, answer = class_means(question.classes)
+    prompt, answer = class_means(question.staying)
     return Traffic(
         requests_per_s=1.0,
         peak_factor=1.0,
         input_tokens=prompt,
         output_tokens=answer,
-        classes=question.classes,
+        classes=question.staying,
     )

@@ -206,7 +206,9 @@ def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:
     pays = [
         f"{side.name} (above {percent(side.break_even.required_utilisation)})"
         for side in sides
-        if side.model != chosen.model and side.break_even.feasible and side.status != "retired"
+        if side.model not in chosen.model.split(", ")
+        and side.break_even.feasible
+        and side.status != "retired"
     ]
     return (
         f"Another Claude, were {chosen.name} not good enough for the work: {', '.join(pays)}." if pays else ""

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
+from deploy.costs.served_class import ServedClasses
 from deploy.export.formats import FORMATS
 from deploy.export.rendering import Ask
 from deploy.targets import deployment as deployments
@@ -17,6 +18,7 @@ from infra.errors import UsageError
 from infra.say import progress
 from serving.sizing.carried import one_of
 from serving.sizing.plan import Plan
+from serving.sizing.traffic_class import check_whole
 from serving.vllm import versions as vllm_versions
 
 
@@ -41,6 +43,7 @@ TAKEN_BY = {
     "replicas": "replicas",
     "endpoints": "in_front",
     "claude_model": "falls_back",
+    "classes": "falls_back",
     **dict.fromkeys(BoxOptions.model_fields, "rents"),
 }
 """Option -> what a format must be to take it; every other is for all of them."""
@@ -71,6 +74,14 @@ class ExportOptions(NameOptions, BoxOptions):
     """litellm, vllm-router: a server that runs; repeatable."""
     claude_model: str = "claude-sonnet-5-5"
     """litellm: who answers when no server does."""
+    classes: ServedClasses = ()
+    """litellm: a model name for each class, here or at Claude, as of compare; repeatable."""
+
+    @model_validator(mode="after")
+    def classes_are_a_whole(self) -> Self:
+        """Each once, and all of the requests. Raises UsageError."""
+        check_whole(self.classes)
+        return self
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -95,6 +106,7 @@ def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
         replicas=options.replicas,
         endpoints=options.endpoints,
         claude_model=options.claude_model,
+        classes=options.classes,
         box=options,
     )
 

@@ -1,9 +1,14 @@
-"""LiteLLM proxy: the replicas as one model, and a Claude model where they fail or a request is too long for them."""
+"""LiteLLM proxy: the replicas as one model, and a Claude model where they fail or a request is too long for them.
+
+With classes: each as a model of its own, here or at Claude, and nothing of one leaves but where it says so.
+"""
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
+from deploy.costs.claude_names import named
 from deploy.costs.claude_prices import claude, price_list
+from deploy.costs.served_class import ServedClass
 from deploy.export.rendering import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile
@@ -11,26 +16,25 @@ from infra.money import MTOK
 from infra.yaml_text import dumped
 
 LITELLM = "1.109.1"
+BUDGET = (
+    "max_budget (100 USD in 30 days) holds only where the proxy has a database (DATABASE_URL): without one LiteLLM "
+    "says at its start that it enforces none."
+)
 
 
 def render(ask: Ask) -> Export:
     """config.yaml; every key is read from LiteLLM's environment."""
-    name, there = ask.plan.serve.served_model_name, fallback(ask)
+    routes = routes_of(ask)
+    falls_back = [{each.name: [each.claude_name]} for each in routes if each.fallback]
     config = {
-        "model_list": [
-            *(own(ask, endpoint) for endpoint in endpoints(ask)),
-            {
-                "model_name": there,
-                "litellm_params": {"model": f"anthropic/{there}", "api_key": "os.environ/ANTHROPIC_API_KEY"},
-            },
-        ],
+        "model_list": [entry for each in routes for entry in entries(ask, each)],
         "router_settings": {
             "num_retries": 1,
             "timeout": 600,
             "allowed_fails": 3,
             "cooldown_time": 30,
-            "fallbacks": [{name: [there]}],
-            "context_window_fallbacks": [{name: [there]}],
+            "fallbacks": falls_back,
+            "context_window_fallbacks": falls_back,
         },
         "litellm_settings": {"drop_params": True, "max_budget": 100, "budget_duration": "30d"},
         "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
@@ -39,15 +43,87 @@ def render(ask: Ask) -> Export:
         format="litellm",
         files=(HostFile(path="config.yaml", content=dumped(config)),),
         notes=(
-            f"A configuration of this form was run with litellm {LITELLM} against two fake back ends.",
-            f"A request that falls back leaves your machines and is billed: {there} gets it when every server fails. "
-            "max_budget (100 USD in 30 days) is the limit; whether it holds without a database was not tested.",
+            f"A configuration of this form was run with litellm {LITELLM} against fake back ends.",
+            *(class_notes(routes) if ask.classes else fallback_notes(ask)),
+            BUDGET,
             *price_note(ask),
-            "The prompts of the fallback leave the building; take out `fallbacks` where they must not.",
             f"Next: pip install 'litellm[proxy]=={LITELLM}', set VLLM_API_KEY, ANTHROPIC_API_KEY, LITELLM_MASTER_KEY "
             "and LITELLM_LOCAL_MODEL_COST_MAP=True, then litellm --config config.yaml --host 127.0.0.1",
         ),
     )
+
+
+class Route(NamedTuple):
+    """What a caller asks for by one name, and where it is answered."""
+
+    name: str
+    is_here: bool
+    claude_name: str
+    """By which a caller asks Claude itself; the name of the route where Claude answers it anyway."""
+    claude_model: str
+    fallback: bool
+    """Whether Claude answers where no server does, or a request is too long for them."""
+    asks_again: bool
+    """Whether a caller may ask Claude after an answer from here."""
+
+
+def routes_of(ask: Ask) -> tuple[Route, ...]:
+    """One a class; without classes the served model, which falls back. Raises UsageError for a retired Claude."""
+    if ask.classes:
+        return tuple(route_of(each, ask) for each in ask.classes)
+    there = sold(ask.claude_model)
+    return (Route(ask.plan.serve.served_model_name, True, there, there, fallback=True, asks_again=False),)
+
+
+def route_of(asked: ServedClass, ask: Ask) -> Route:
+    """A class under a name of its own, and Claude beside it only where something of it may leave."""
+    name, is_here = f"corral/{asked.name}", asked.at == "here"
+    leaves = not is_here or asked.fallback or asked.escalation > 0
+    there = ""
+    if leaves:
+        there = sold(asked.claude, "claude=") if asked.claude else sold(ask.claude_model)
+    return Route(
+        name, is_here, f"{name}/claude" if is_here else name, there, asked.fallback, asked.escalation > 0
+    )
+
+
+def entries(ask: Ask, route: Route) -> tuple[dict[str, Any], ...]:
+    """What answers to the names of a route: each replica, and Claude."""
+    here = tuple(own(ask, route.name, each) for each in endpoints(ask)) if route.is_here else ()
+    if not route.claude_model:
+        return here
+    key = "os.environ/ANTHROPIC_API_KEY"
+    there = {"model": f"anthropic/{route.claude_model}", "api_key": key}
+    return (*here, {"model_name": route.claude_name, "litellm_params": there})
+
+
+def fallback_notes(ask: Ask) -> tuple[str, ...]:
+    """What leaves where there is one name for all."""
+    return (
+        "A request that falls back leaves your machines and is billed: "
+        f"{sold(ask.claude_model)} gets it when every server fails.",
+        "The prompts of the fallback leave the building; take out `fallbacks` where they must not.",
+    )
+
+
+def class_notes(routes: tuple[Route, ...]) -> tuple[str, ...]:
+    """What leaves, a line for each class."""
+    return (
+        *(class_note(each) for each in routes),
+        "The caller names the class: LiteLLM holds nobody to one without a database of keys, and takes `fallbacks` "
+        "that a request brings. Give it no ANTHROPIC_API_KEY where nothing may leave.",
+    )
+
+
+def class_note(route: Route) -> str:
+    """What leaves of one class."""
+    if not route.is_here:
+        return f"{route.name} is answered by {route.claude_model}: all of it leaves your machines."
+    if not route.claude_model:
+        return f"{route.name} stays: where no server answers, it fails."
+    fails = f"{route.claude_model} answers it" if route.fallback else "it fails"
+    again = f"; a caller asks again with the model name {route.claude_name}" if route.asks_again else ""
+    return f"{route.name} is answered here; where no server does, {fails}{again}."
 
 
 def endpoints(ask: Ask) -> tuple[str, ...]:
@@ -55,12 +131,12 @@ def endpoints(ask: Ask) -> tuple[str, ...]:
     return ask.endpoints or (f"http://127.0.0.1:{ask.plan.serve.port}",)
 
 
-def own(ask: Ask, endpoint: str) -> dict[str, Any]:
-    """One replica. Without a price of its own LiteLLM would count it as free."""
+def own(ask: Ask, name: str, endpoint: str) -> dict[str, Any]:
+    """One replica under a name. Without a price of its own LiteLLM would count it as free."""
     serve = ask.plan.serve
     length = {"max_input_tokens": serve.max_model_len} if serve.max_model_len else {}
     return {
-        "model_name": serve.served_model_name,
+        "model_name": name,
         "litellm_params": {
             "model": f"hosted_vllm/{serve.served_model_name}",
             "api_base": f"{endpoint.rstrip('/').removesuffix('/v1')}/v1",
@@ -91,12 +167,21 @@ def price_note(ask: Ask) -> tuple[str, ...]:
     )
 
 
-def fallback(ask: Ask) -> str:
-    """The Claude model to fall back to. Raises UsageError for one that is retired."""
-    fallback_model = claude(ask.claude_model)
+def sold(name: str, typed: str = "--claude-model ") -> str:
+    """The id of a Claude model. Raises UsageError, with the way to name another, for one that is retired.
+
+    And for one of a platform, whose keys are others.
+    """
+    said = named(name)
+    fallback_model = claude(said.model, name)
+    if said.platform not in (None, "api"):
+        raise UsageError(
+            f"The configuration asks Claude on its own API, and {name!r} is of {said.platform}.",
+            f"For example: {typed}{fallback_model.id}",
+        )
     if fallback_model.status(price_list().checked_on) == "retired":
         raise UsageError(
             f"{fallback_model.name} is retired: requests for it to the Claude API fail.",
-            f"For example: --claude-model {fallback_model.successor or 'claude-sonnet-5-5'}",
+            f"For example: {typed}{fallback_model.successor or 'claude-sonnet-5-5'}",
         )
     return fallback_model.id

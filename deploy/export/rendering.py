@@ -1,5 +1,6 @@
 """What every format is given, and what it answers."""
 
+from deploy.costs.served_class import ServedClass
 from deploy.targets.ec2.options import BoxOptions
 from infra.host import HostFile
 from infra.record import Record
@@ -16,6 +17,8 @@ class Ask(Record):
     """The base URLs of servers that run; for a router in front of them."""
     claude_model: str
     """Where LiteLLM turns when the servers fail."""
+    classes: tuple[ServedClass, ...] = ()
+    """What LiteLLM offers under a name each; none is one name for all."""
     box: BoxOptions = BoxOptions()
     """The rented machine, where the format asks for one."""
 

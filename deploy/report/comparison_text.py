@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from deploy.costs.comparison import ClaudeSide, Comparison, HostedSide, Hybrid
 from deploy.costs.knobs import Assumption
 from deploy.costs.verdict import rough
+from deploy.report.class_text import class_text
 from deploy.report.month_text import month_text
 from infra.columns import table, wrapped
 from infra.money import count, dollars, percent
@@ -21,6 +22,7 @@ def comparison_text(comparison: Comparison) -> str:
         own_table(comparison),
         claude_table(comparison),
         hosted_table(comparison),
+        class_text(comparison),
         hybrid_table(comparison),
         swing_table(comparison),
         assumption_table(comparison),

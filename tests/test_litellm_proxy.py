@@ -1,0 +1,237 @@
+"""The exported routing in the real LiteLLM proxy, before loopback back ends that count: what stays, and what leaves."""
+
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socket import create_server
+from threading import Thread
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
+from urllib.request import ProxyHandler, Request, build_opener
+
+import pytest
+
+from deploy.cli.main import run
+from deploy.export.litellm import LITELLM
+
+PLAN = Path(__file__).parent / "data" / "export" / "scout-int4.json"
+CLASSES = (
+    "support=60%,2k/300,claude=claude-haiku-4-5,escalation=25%,fallback=yes,team=care",
+    "personnel=20%,1k/200,team=people",
+    "law=20%,20k/800,at=claude,claude=claude-opus-4-5,team=legal",
+)
+REQUESTS = 20
+AGAIN = "corral/support/claude"
+UP_WITHIN_S = 400
+"""The proxy imports for 15 s of a core's time, and the cores may be busy."""
+ask = build_opener(ProxyHandler({})).open
+
+
+class Backend(ThreadingHTTPServer):
+    """Answers as vLLM and as Claude do, and counts the models that are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answer)
+        self.asked: Counter[str] = Counter()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answer(BaseHTTPRequestHandler):
+    """One answer of one word, and no connection is kept: who is gone answers nobody."""
+
+    server: Backend
+
+    def do_POST(self) -> None:
+        model = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["model"]
+        self.server.asked[model] += 1
+        said: dict[str, Any] = {"id": "1", "model": model}
+        if self.path.endswith("/chat/completions"):
+            choice = {
+                "index": 0,
+                "message": {"role": "assistant", "content": "ours"},
+                "finish_reason": "stop",
+            }
+            usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+            said |= {"object": "chat.completion", "created": 1, "choices": [choice], "usage": usage}
+        else:
+            said |= {"type": "message", "role": "assistant", "stop_reason": "end_turn", "stop_sequence": None}
+            said |= {"content": [{"type": "text", "text": "Claude's"}]}
+            said |= {"usage": {"input_tokens": 3, "output_tokens": 1}}
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing to the terminal."""
+
+
+@contextmanager
+def answering() -> Iterator[Backend]:
+    with Backend() as backend:
+        Thread(target=backend.serve_forever, daemon=True).start()
+        try:
+            yield backend
+        finally:
+            backend.shutdown()
+
+
+class Proxy:
+    """The proxy that runs, and what it asks."""
+
+    def __init__(self, url: str, ours: Backend, claude: Backend) -> None:
+        self.url, self.ours, self.claude = url, ours, claude
+
+    def answer(self, name: str, **further: Any) -> str | int:
+        """What the class of that name is answered, or the status of the refusal."""
+        asked = {"model": name, "messages": [{"role": "user", "content": "Who?"}], **further}
+        headers = {"Authorization": "Bearer sk-test", "Content-Type": "application/json"}
+        request = Request(f"{self.url}/v1/chat/completions", json.dumps(asked).encode(), headers)
+        try:
+            with ask(request) as response:
+                return str(json.load(response)["choices"][0]["message"]["content"])
+        except HTTPError as error:
+            with error:
+                return error.code
+
+    def lose_ours(self) -> None:
+        """End the server of ours, and forget what was asked before."""
+        self.ours.shutdown()
+        self.ours.server_close()
+        self.counted()
+
+    def counted(self) -> tuple[dict[str, int], dict[str, int]]:
+        """What each side was asked since the last time."""
+        found = dict(self.ours.asked), dict(self.claude.asked)
+        self.ours.asked.clear()
+        self.claude.asked.clear()
+        return found
+
+
+@pytest.fixture(scope="module")
+def executable(need: Callable[[str, str], NoReturn]) -> Path:
+    """The proxy's own, as scripts/ci-litellm installs it."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corral-tests"
+    folder = kept / f"litellm-{LITELLM}"
+    if not (folder / "complete").exists():
+        need("litellm", "no LiteLLM proxy is installed; run: scripts/ci-litellm")
+    return folder / "bin" / "litellm"
+
+
+@pytest.fixture(scope="module")
+def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    folder = tmp_path_factory.mktemp("litellm")
+    with answering() as ours, answering() as claude:
+        options = [word for each in CLASSES for word in ("--class", each)]
+        exported = ["export", str(PLAN), "--to", "litellm", "--endpoint", ours.url, *options]
+        assert run([*exported, "--output", str(folder)]) == 0
+        with create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        # Nothing but loopback can be reached: what else it asks for ends at a port where nobody is.
+        nowhere = dict.fromkeys(
+            ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"
+        )
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "NO_PROXY": "127.0.0.1",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_MASTER_KEY": "sk-test",
+            "VLLM_API_KEY": "test",
+            "ANTHROPIC_API_KEY": "test",
+            "ANTHROPIC_API_BASE": claude.url,
+            **nowhere,
+        }
+        words = [str(executable), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
+        with (
+            (folder / "log").open("w") as log,
+            subprocess.Popen(
+                [*words, "--port", str(port)], env=environment, stdout=log, stderr=log
+            ) as process,
+        ):
+            try:
+                url = f"http://127.0.0.1:{port}"
+                wait(url, process, folder / "log")
+                yield Proxy(url, ours, claude)
+            finally:
+                process.kill()
+
+
+def wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until it answers."""
+    until = time.monotonic() + UP_WITHIN_S
+    while time.monotonic() < until:
+        assert process.poll() is None, log.read_text()
+        try:
+            with ask(f"{url}/health/liveliness"):
+                return
+        except URLError:
+            time.sleep(0.3)
+    raise AssertionError(log.read_text())
+
+
+@pytest.mark.slow
+def test_what_stays_and_what_leaves_is_what_the_comparison_says(
+    proxy: Proxy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many of 20 requests as the shares say, and of the first class a quarter asked again at Claude."""
+    options = [word for each in CLASSES for word in ("--class", each)]
+    assert run(["compare", "--plan", str(PLAN), "--price-per-hour", "10", "--json", *options]) == 0
+    split = json.loads(capsys.readouterr().out)["by_class"]
+    scale = REQUESTS / split["total"]["requests_per_month"]
+    stays, leaves, answers = 0, Counter[str](), set()
+    for each in split["classes"]:
+        there, name = round(scale * each["requests_at_claude"]), f"corral/{each['name']}"
+        stays += round(scale * each["requests_here"])
+        leaves[each["claude"]] += there
+        again = [f"{name}/claude"] * there if each["at"] == "here" else []
+        asked = [name] * round(scale * each["requests_per_month"])
+        answers |= {(name, proxy.answer(name)) for name in asked + again}
+    assert answers == {
+        ("corral/support", "ours"),
+        (AGAIN, "Claude's"),
+        ("corral/personnel", "ours"),
+        ("corral/law", "Claude's"),
+    }
+    assert (stays, +leaves) == (16, {"claude-haiku-4-5": 3, "claude-opus-4-5": 4})
+    assert proxy.counted() == ({"llama-4-scout": stays}, dict(+leaves))
+
+
+@pytest.mark.slow
+def test_nothing_leaves_of_a_class_that_must_stay(proxy: Proxy) -> None:
+    """The server is gone: Claude answers the class that falls back, and nobody the one that must stay."""
+    proxy.lose_ours()
+    names = (
+        "corral/support",
+        "corral/personnel",
+        "corral/personnel/claude",
+        "corral/law",
+        "claude-haiku-4-5",
+    )
+    assert {name: proxy.answer(name) for name in names} == {
+        "corral/support": "Claude's",
+        "corral/personnel": 500,
+        "corral/personnel/claude": 400,
+        "corral/law": "Claude's",
+        "claude-haiku-4-5": 400,
+    }
+    assert proxy.counted() == ({}, {"claude-haiku-4-5": 1, "claude-opus-4-5": 1})
+
+
+@pytest.mark.slow
+def test_a_request_may_bring_a_fallback_of_its_own(proxy: Proxy) -> None:
+    """What the export warns of."""
+    proxy.lose_ours()
+    assert proxy.answer("corral/personnel", fallbacks=[AGAIN]) == "Claude's"
+    assert proxy.counted() == ({}, {"claude-haiku-4-5": 1})

@@ -1,0 +1,335 @@
+"""Classes of a traffic, each here or at Claude: how they are typed, what they cost, and what LiteLLM is told."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.cli.main import run
+from deploy.costs.served_class import ServedClass, here_share, served_typed, staying
+
+PLAN = str(Path(__file__).parent / "data" / "export" / "scout-int4.json")
+EXAMPLE = (
+    "hint: Write it as --class chat=70%,2k/300,claude=claude-haiku-4-5,escalation=5%,team=care "
+    "--class law=30%,20k/800,at=claude,claude=claude-opus-4-5,team=legal"
+)
+THREE_TEAMS = (
+    "support=60%,2k/300,claude=claude-haiku-4-5,escalation=5%,fallback=yes,team=care",
+    "personnel=20%,1k/200,team=people",
+    "law=20%,20k/800,at=claude,claude=claude-opus-4-5,team=legal",
+)
+
+
+def words(*classes: str) -> list[str]:
+    return [word for each in classes for word in ("--class", each)]
+
+
+def compared(capsys: pytest.CaptureFixture[str], *further: str) -> dict[str, Any]:
+    """By class, of the plan that costs $4,140.56 a month."""
+    asked = ["compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1", "--json"]
+    assert run([*asked, *further]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)["by_class"]
+    return found
+
+
+@pytest.mark.parametrize("typed", [*THREE_TEAMS, "\u00fcbersetzung=100%,500-2000/1000~300,at=claude"])
+def test_a_class_is_said_as_it_is_typed(typed: str) -> None:
+    asked = served_typed(typed)
+    assert served_typed(str(asked)) == asked
+
+
+def test_every_word_of_a_class_is_read() -> None:
+    """In any order, with blanks, the model by the name that people use."""
+    asked = served_typed(
+        " law = 20%  20k/800 team=legal, claude=Opus-4.5 fallback=no ,escalation=0.25 ,at=here,ttft=2"
+    )
+    assert asked == ServedClass(
+        name="law",
+        share=0.2,
+        input_tokens=asked.input_tokens,
+        output_tokens=asked.output_tokens,
+        ttft_s=2,
+        at="here",
+        claude="claude-opus-4-5",
+        escalation=0.25,
+        team="legal",
+    )
+    assert (asked.input_tokens.low, asked.output_tokens.low) == (20000, 800)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (
+            ["a=100%,2k/300,claude=claude-haiku-9"],
+            "error: corral has no price for a Claude model called 'claude-haiku-9'.",
+        ),
+        (["a=100%,2k/300,claude="], f"error: --class a names no Claude model.\n{EXAMPLE}"),
+        (
+            ["a=100%,2k/300,at=claude,escalation=5%"],
+            "error: --class a is at Claude, so it has no escalation.\nhint: Leave out escalation, or at=claude.",
+        ),
+        (
+            ["a=100%,2k/300,at=claude,fallback=yes"],
+            "error: --class a is at Claude, so it has no fallback.\nhint: Leave out fallback, or at=claude.",
+        ),
+        (
+            ["a=100%,2k/300,at=home"],
+            "error: --class a cannot be at 'home'.\nhint: It is at=here or at=claude.",
+        ),
+        (
+            ["a=100%,2k/300,fallback=maybe"],
+            "error: The fallback of --class a cannot be 'maybe'.\nhint: It is fallback=yes or fallback=no.",
+        ),
+        (
+            ["a=100%,2k/300,escalation=120%"],
+            f"error: The escalation of --class a, 120%, is not between 0% and 100%.\n{EXAMPLE}",
+        ),
+        (
+            ["a=100%,2k/300,escalation=-1%"],
+            f"error: The escalation of --class a, -1%, is not between 0% and 100%.\n{EXAMPLE}",
+        ),
+        (
+            ["a=100%,2k/300,escalation=few"],
+            f"error: The escalation of --class a, 'few', is no number.\n{EXAMPLE}",
+        ),
+        (
+            ["a=100%,2k/300,team=a/b"],
+            "error: The team of --class a cannot be 'a/b'.\n"
+            "hint: A name has up to 40 letters, digits, dots, dashes and underscores: team=care",
+        ),
+        (["a=100%,2k/300,team=x,team=y"], f"error: --class a says one thing twice.\n{EXAMPLE}"),
+        (
+            ["a=100%,2k/300,team=our care"],
+            f"error: --class a: '300 care' is not a length in tokens.\n{EXAMPLE}",
+        ),
+        (["a=100%,2k/300,price=3"], f"error: --class a: '300,price=3' is not a length in tokens.\n{EXAMPLE}"),
+        (
+            ["*=100%,2k/300,at=claude"],
+            f"error: --class *=100%,2k/300 is not a name, a share and the lengths IN/OUT.\n{EXAMPLE}",
+        ),
+        (
+            ["a=50%,2k/300", "b=20%,2k/300,at=claude"],
+            "error: The shares of --class come to 0.7, not to 1.\nhint: They are of all requests: 70% and 30%.",
+        ),
+        (
+            ["a=50%,2k/300", "a=50%,2k/300,at=claude"],
+            "error: --class names a twice.\nhint: Give each class a name of its own.",
+        ),
+        (
+            [f"c{each}=0.5%,2k/300" for each in range(200)],
+            "error: There are 200 classes, more than 20.\nhint: Put some together.",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+@pytest.mark.parametrize(
+    "verb", [["compare", "--plan", PLAN], ["export", PLAN, "--to", "litellm"]], ids=lambda v: v[0]
+)
+def test_what_no_class_can_be_is_refused(
+    verb: list[str], classes: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the same words by both verbs; where the hint names models it is not held."""
+    assert run([*verb, *words(*classes)]) == 2
+    out, err = capsys.readouterr()
+    lines = err.splitlines()
+    assert (out, lines[: said.count("\n") + 1], len(lines)) == ("", said.splitlines(), 2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (
+            ["--class", "a=100%,2k/300,at=claude,claude=claude-haiku-4-5"],
+            "error: All of the classes are at Claude, so no machine serves any.\n"
+            "hint: Leave out at=claude of one, or price them alone: "
+            "corral claude-cost --model claude-haiku-4-5 --input-tokens 2000 --output-tokens 300\n",
+        ),
+        (
+            ["--class", "a=100%,2k/300,escalation=5%", "--claude-share", "0.2"],
+            "error: The classes say already what reaches Claude.\nhint: Leave out --claude-share and --escalation.\n",
+        ),
+    ],
+)
+def test_what_a_comparison_of_classes_cannot_be_is_refused(
+    asked: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (run(["compare", "--plan", PLAN, *asked]), *capsys.readouterr()) == (2, "", said)
+
+
+def test_the_hybrid_of_two_classes_is_the_golden_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """3,000 M tokens at 3:1, a fifth of them at Sonnet 5.5 and 15% of the others asked again there: $7,980.56."""
+    bulk, hard = "bulk=80%,750/250,escalation=15%,team=a", "hard=20%,750/250,at=claude,team=b"
+    found = compared(
+        capsys, "--mtok-per-month", "3000", "--claude-model", "claude-sonnet-5-5", *words(bulk, hard)
+    )
+    assert found["total"] == {
+        "requests_per_month": 3_000_000,
+        "mtok_per_month": 3000,
+        "requests_here": 2_400_000,
+        "requests_at_claude": 960_000,
+        "here_usd": 4140.56,
+        "claude_usd": 3840,
+        "usd_per_month": 7980.56,
+        "all_claude_usd": 12000,
+        "saving_usd_per_month": 4019.44,
+    }
+    assert found["teams"][1] == {"team": "b"} | {name: found["classes"][1][name] for name in found["total"]}
+
+
+def test_each_class_is_priced_at_the_claude_that_is_good_enough_for_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """1 M requests: 0.6 M at Haiku 4.5 ($0.0035), 0.2 M at the one asked for ($0.004), 0.2 M at Opus 4.5 ($0.12)."""
+    mtok = str(0.6 * 2300 + 0.2 * 1200 + 0.2 * 20800)
+    found = compared(
+        capsys, "--mtok-per-month", mtok, "--claude-model", "claude-sonnet-5-5", *words(*THREE_TEAMS)
+    )
+    here_usd = {"support": Decimal("4140.56") * 1380 / 1620, "personnel": Decimal("4140.56") * 240 / 1620}
+    assert [
+        (each["name"], each["claude"], each["requests_at_claude"], each["claude_usd"], each["all_claude_usd"])
+        for each in found["classes"]
+    ] == [
+        ("support", "claude-haiku-4-5", 30_000, 105, 2100),
+        ("personnel", "claude-sonnet-5-5", 0, 0, 800),
+        ("law", "claude-opus-4-5", 200_000, 24_000, 24_000),
+    ]
+    assert {
+        each["name"]: round(each["here_usd"], 4) for each in found["classes"] if each["at"] == "here"
+    } == {name: float(round(usd, 4)) for name, usd in here_usd.items()}
+    assert [each["team"] for each in found["teams"]] == ["care", "people", "legal"]
+
+
+def test_what_stays_is_a_whole_of_its_own() -> None:
+    classes = [served_typed(each) for each in THREE_TEAMS]
+    assert [(each.name, round(each.share, 9)) for each in staying(classes)] == [
+        ("support", 0.75),
+        ("personnel", 0.25),
+    ]
+    assert here_share(classes) == Decimal("0.6") * 2300 / 5780 + Decimal("0.2") * 1200 / 5780
+    assert here_share(()) == 1
+
+
+def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [
+        "compare",
+        "--plan",
+        PLAN,
+        "--price-per-hour",
+        "5.672",
+        "--token-ratio",
+        "1",
+        "--mtok-per-month",
+        "5780",
+    ]
+    assert run([*asked, "--claude-model", "claude-sonnet-5-5", *words(*THREE_TEAMS)]) == 0
+    out = capsys.readouterr().out
+    shown = out[out.index("A month by class") : out.index("Sensitivity")]
+    assert shown == TABLES
+
+
+TABLES = """\
+A month by class, USD; the machines' bill by the tokens that are answered here
+  class      requests   M tokens  answered                            machines   at Claude   together    all at Claude  saved
+  support    600,000    1,380     here, 5% again by claude-haiku-4-5  $3,527.14  $105.00     $3,632.14   $2,100.00      -$1,532.14
+  personnel  200,000    240       here                                $613.42    $0.00       $613.42     $800.00        $186.58
+  law        200,000    4,160     claude-opus-4-5                     $0.00      $24,000.00  $24,000.00  $24,000.00     $0.00
+  all        1,000,000  5,780                                         $4,140.56  $24,105.00  $28,245.56  $26,900.00     -$1,345.56
+
+The same by team
+  team    requests  M tokens  machines   at Claude   together    all at Claude  saved
+  care    600,000   1,380     $3,527.14  $105.00     $3,632.14   $2,100.00      -$1,532.14
+  people  200,000   240       $613.42    $0.00       $613.42     $800.00        $186.58
+  legal   200,000   4,160     $0.00      $24,000.00  $24,000.00  $24,000.00     $0.00
+
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(
+    ("classes", "against"),
+    [
+        (("a=50%,2k/300,claude=claude-haiku-4-5", "b=50%,2k/300,claude=haiku-4.5"), "Claude Haiku 4.5"),
+        (
+            ("a=50%,2k/300,claude=claude-haiku-4-5", "b=50%,1k/100,at=claude,claude=opus-5.5"),
+            "Claude Haiku 4.5",
+        ),
+        (("a=50%,2k/300,claude=claude-haiku-4-5", "b=50%,2k/300"), "Claude Haiku 4.5"),
+        (("a=50%,2k/300,claude=haiku-4.5", "b=50%,2k/300,claude=sonnet-5.5"), "each class's own Claude"),
+        (("a=50%,2k/300", "b=50%,1k/100,at=claude,claude=opus-5.5"), "Claude Haiku 5.5"),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else "",
+)
+def test_the_answer_is_against_what_is_good_enough(
+    classes: tuple[str, ...], against: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the classes that stay; the cheapest of corral's own choice only where none names any."""
+    assert run(["compare", "--plan", PLAN, "--price-per-hour", "5.672", "--json", *words(*classes)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["break_even"]["against"], found["claude"][0]["name"]) == (against, against)
+
+
+def test_each_class_at_its_own_claude_costs_what_they_do_together(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half at $0.0035 and half at $0.007 a request of 2,300 tokens: $2.2826 a million."""
+    asked = ["compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1", "--json"]
+    classes = words("a=50%,2k/300,claude=claude-haiku-4-5", "b=50%,2k/300,claude=claude-sonnet-5-5")
+    assert run([*asked, *classes]) == 0
+    side = json.loads(capsys.readouterr().out)["claude"][0]
+    assert round(side["usd_per_mtok_blended"], 4) == round((0.0035 + 0.007) / 2 / 2300 * 1e6, 4)
+    assert side["usd_per_request"] == 0.00525
+
+
+def test_what_is_asked_again_may_cost_more_than_staying_saves(capsys: pytest.CaptureFixture[str]) -> None:
+    """$4,140.56 here, and $4,800 at Claude for the half that is asked again, against $8,000: said beside the answer."""
+    asked = [
+        "compare",
+        "--plan",
+        PLAN,
+        "--price-per-hour",
+        "5.672",
+        "--token-ratio",
+        "1",
+        "--mtok-per-month",
+        "2000",
+    ]
+    again = words("a=100%,750/250,escalation=60%,claude=claude-sonnet-5-5")
+    assert run([*asked, "--ops-fte", "0.01", "--usd-per-fte-year", "1", *again]) == 0
+    assert capsys.readouterr().out.startswith(
+        "! What is asked again at Claude costs more than staying saves: by class it is $940.56 a month\n  dearer.\n"
+    )
+
+
+def test_each_class_has_a_model_name_and_nothing_else_leaves(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", PLAN, "--to", "litellm", *words(*THREE_TEAMS)]) == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    asked = [(each["model_name"], each["litellm_params"]["model"]) for each in config["model_list"]]
+    assert asked == [
+        ("corral/support", "hosted_vllm/llama-4-scout"),
+        ("corral/support/claude", "anthropic/claude-haiku-4-5"),
+        ("corral/personnel", "hosted_vllm/llama-4-scout"),
+        ("corral/law", "anthropic/claude-opus-4-5"),
+    ]
+    falls_back = [{"corral/support": ["corral/support/claude"]}]
+    router = config["router_settings"]
+    assert (router["fallbacks"], router["context_window_fallbacks"]) == (falls_back, falls_back)
+
+
+def test_every_class_is_before_every_replica(capsys: pytest.CaptureFixture[str]) -> None:
+    servers = ("http://10.0.0.5:8000", "http://10.0.0.6:8000")
+    options = [word for each in servers for word in ("--endpoint", each)]
+    assert run(["export", PLAN, "--to", "litellm", *options, *words("a=50%,2k/300", "b=50%,1k/9")]) == 0
+    listed = yaml.safe_load(capsys.readouterr().out)["model_list"]
+    assert [(each["model_name"], each["litellm_params"]["api_base"]) for each in listed] == [
+        (f"corral/{name}", f"{server}/v1") for name in ("a", "b") for server in servers
+    ]
+
+
+def test_a_retired_claude_of_a_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only where something of the class may reach it."""
+    retired = "a=100%,2k/300,claude=claude-3-opus"
+    assert run(["export", PLAN, "--to", "litellm", *words(retired)]) == 0
+    capsys.readouterr()
+    assert run(["export", PLAN, "--to", "litellm", *words(f"{retired},escalation=5%")]) == 2
+    assert capsys.readouterr().err.splitlines()[1] == "hint: For example: claude=claude-opus-5-5"
