@@ -52,7 +52,7 @@ def test_blocks_are_filled_one_after_the_other_in_one_folder(tmp_path: Path) -> 
     assert re.sub(r"made on [0-9-]{10} -->", "made on 2026-11-24 -->", text).startswith(
         f"<!-- made on 2026-11-24 -->\n\n<!-- lines: 3 -->\n```console\n{COST}\n{PRINTED}\n...\n\n{size}\n"
     )
-    assert f"\n\n{compare}\n! NOT MEASURED" in text
+    assert f"\n\n{compare}\nscout int4 on g5.12xlarge against the Claude API, " in text
     assert text.endswith("\n...\n```\n\nThe end.\n")
     assert readme("--check", str(path)).returncode == 0
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from datetime import date
-from html import escape
+from html import escape, unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NoReturn
@@ -17,8 +17,10 @@ from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.measured_load import Measured
+from deploy.report import links, plots
 from deploy.report.comparison_text import comparison_text
 from deploy.report.html import render
+from deploy.report.markdown import markdown
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -51,6 +53,7 @@ class Outline(HTMLParser):
         self.headings: list[str] = []
         self.ids: list[str] = []
         self.addresses: list[str] = []
+        self.links: list[str] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -59,7 +62,9 @@ class Outline(HTMLParser):
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value or "")
-            if name in ("src", "href", "xlink:href", "action", "data", "poster"):
+            if tag == "a" and (value or "").startswith("https://"):  # followed by a click alone
+                self.links.append(value or "")
+            elif name in ("src", "href", "xlink:href", "action", "data", "poster"):
                 self.addresses.append(value or "")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -74,18 +79,54 @@ class Outline(HTMLParser):
             self.headings.append(data)
 
 
+class Words(HTMLParser):
+    """The page's rows and what stands in their cells."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows = 0
+        self.cells = [""]
+        self.is_in_one = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.rows += tag == "tr"
+        if tag in ("td", "th"):
+            self.cells.append("")
+            self.is_in_one = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.is_in_one = self.is_in_one and tag not in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.is_in_one:
+            self.cells[-1] += data
+
+
+def read(page: str) -> str:
+    """The page's words, as they are read."""
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]*>", "", page)))
+
+
+def plain(cell: str) -> str:
+    """A cell of Markdown as it is read."""
+    return re.sub(r"\\(.)", r"\1", cell.replace("**", "")).strip()
+
+
 def test_the_pages_outline(page: str) -> None:
     outline = Outline(page)
     assert outline.open == []
     assert outline.headings == [
         "scout int4 on g5.12xlarge against the Claude API",
+        "The month",
         "What would change it",
         "What it costs against volume",
         "Here, by utilisation",
         "Claude on the same texts",
         "The same model served by others",
-        "Hybrid: 20% at Claude, the rest here",
+        "A part at Claude, the rest here",
         "How much each doubtful figure moves it",
+        "What was measured and what was not",
         "The machine",
         "What the probe measured",
         "Everything it rests on",
@@ -105,7 +146,7 @@ def test_the_plots_keep_their_ids_and_take_the_pages_colours(page: str) -> None:
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", page))
     assert used - set(outline.ids) == set()
     assert re.findall(r"#0[0-9a-f]0[0-9a-f]0[0-9a-f]\b|#1[0-9]1[0-9]1[0-9]\b", page) == []
-    assert page.count('<svg role="img" aria-label="') == 5
+    assert page.count('<svg role="img" aria-label="') == 6
     assert 'aria-label="Predicted output tokens a second against requests at once."' in page
 
 
@@ -114,7 +155,7 @@ def test_the_page_is_the_same_twice(found: Comparison, page: str) -> None:
 
 
 def test_everything_in_the_comparison_is_on_the_page_and_in_the_text(found: Comparison, page: str) -> None:
-    seen = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", page)).replace("&#39;", "'").replace("&#34;", '"')
+    seen = read(page)
     text = re.sub(r"\s+", " ", comparison_text(found))
     for said in (found.verdict, *found.warnings, *found.what_would_change_it):
         assert said in seen
@@ -122,6 +163,63 @@ def test_everything_in_the_comparison_is_on_the_page_and_in_the_text(found: Comp
     for each in found.assumptions:
         assert each.source in seen
         assert f"{each.name} = {each.value}" in text
+
+
+def test_the_answer_comes_first_then_the_month(found: Comparison, page: str) -> None:
+    seen = read(page)
+    places = [seen.index(each) for each in (found.verdict, "a month here", *found.warnings, "The month")]
+    assert places == sorted(places)
+
+
+def test_sources_are_links_and_nothing_else_is(found: Comparison, page: str) -> None:
+    known = set(links.known().values())
+    assert set(Outline(page).links) <= known
+    assert "https://github.com/pydantic/genai-prices" in Outline(page).links
+    assert links.linked("see https://a.example/b?c=1, <b> or litellm's, not litellm-proxy.") == (
+        'see <a href="https://a.example/b?c=1">https://a.example/b?c=1</a>, &lt;b&gt; or '
+        '<a href="https://github.com/BerriAI/litellm">litellm</a>&#39;s, not litellm-proxy.'
+    )
+
+
+def test_each_claude_has_a_line_of_its_own_and_the_readers_volume_is_marked() -> None:
+    names = [
+        "claude-haiku-4-5",
+        "claude-haiku-5-5",
+        "claude-sonnet-4-5",
+        "claude-sonnet-5-5",
+        "claude-opus-4-5",
+    ]
+    question = Question.model_validate({"claude_models": [*names, "claude-opus-5-5"]})
+    compared = compare(PLAN, Measured(PROBE), question, date(2026, 11, 24))
+    drawn = plots.every(PLAN, PROBE, compared)
+    for plot in ("volume", "utilisation"):
+        assert [side.name for side in compared.claude if side.name not in drawn[plot]] == []
+        assert plots.yours(compared) in drawn[plot]
+    assert [
+        swing.what for swing in compared.sensitivity if swing.what.split()[0] not in drawn["sensitivity"]
+    ] == []
+
+
+def test_the_markdown_says_what_the_page_says(found: Comparison, page: str) -> None:
+    text = markdown(PLAN, PROBE, found)
+    headings = re.findall(r"^##? (.*)$", text, re.M)
+    assert headings == [each for each in Outline(page).headings if each != "What it costs against volume"]
+    seen = Words(page)
+    rows = [re.split(r"(?<!\\) \| ", line[2:-2]) for line in text.splitlines() if line.startswith("| ")]
+    cells = [plain(cell) for row in rows for cell in row if cell != "---"]
+    assert len(cells) > 200
+    assert [cell for cell in cells if cell not in seen.cells] == []
+    assert len([row for row in rows if row[0] != "---"]) == seen.rows
+
+
+def test_markdown_has_no_markup_but_its_own(found: Comparison) -> None:
+    hostile = "1. <img src=x> [a](b) `c` *d* | e_f\n# g"
+    text = markdown(
+        PLAN.model_copy(update={"reason": hostile}), None, found.model_copy(update={"verdict": hostile})
+    )
+    said = r"1\. \<img src=x\> \[a\](b) \`c\` \*d\* \| e\_f # g"
+    assert f"**{said}**" in text
+    assert said[3:] in text.partition("## The machine")[2]
 
 
 def test_what_a_document_says_is_text_and_no_markup(found: Comparison) -> None:
@@ -134,7 +232,7 @@ def test_what_a_document_says_is_text_and_no_markup(found: Comparison) -> None:
 def test_without_a_probe_the_page_has_no_latencies(found: Comparison) -> None:
     page = render(PLAN, None, found)
     assert "What the probe measured" not in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
 
 
 def test_plotting_leaves_nothing_outside_of_corrals_home(
@@ -151,13 +249,15 @@ def test_plotting_leaves_nothing_outside_of_corrals_home(
 def test_the_page_is_made_again_from_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     documents = ["--plan", str(DATA / "plan.json"), "--probe", str(DATA / "probe.json")]
     assert run(["compare", *documents, "--output", str(tmp_path)]) == 0
-    first, page = capsys.readouterr().out, (tmp_path / "report.html").read_text()
-    (tmp_path / "report.html").unlink()
+    pages = [tmp_path / "report.html", tmp_path / "report.md"]
+    first, texts = capsys.readouterr().out, [page.read_text() for page in pages]
+    for page in pages:
+        page.unlink()
     assert run(["report", str(tmp_path)]) == 0
-    assert (capsys.readouterr().out, (tmp_path / "report.html").read_text()) == (first, page)
+    assert (capsys.readouterr().out, [page.read_text() for page in pages]) == (first, texts)
 
 
-@pytest.mark.parametrize("name", ["plan.json", "probe.json", "comparison.json", "report.html"])
+@pytest.mark.parametrize("name", ["plan.json", "probe.json", "comparison.json", "report.html", "report.md"])
 @pytest.mark.parametrize("content", ['{"format_version": "1.2"}', "[1]", "precious", '{"document": "order"}'])
 def test_what_is_no_reports_is_not_written_over(
     name: str, content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -200,11 +300,15 @@ def test_a_folder_without_a_comparison_is_one_sentence(
 def test_a_browser_lays_the_page_out_within_its_window(
     page: str, width: int, tmp_path: Path, need: Callable[[str, str], NoReturn]
 ) -> None:
-    """As wide as a phone or a desk, nothing sticks out; wide tables scroll inside their own box."""
+    """As wide as a phone or a desk, nothing sticks out, nor is there a column that one would have to scroll to."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         need("browser", "no chromium on the PATH; on Debian: apt-get install chromium")
-    report_width = "document.title = frame.contentDocument.documentElement.scrollWidth"
+    report_width = (
+        "const page = frame.contentDocument, boxes = [...page.querySelectorAll('.wide')]; "
+        "document.title = [page.documentElement.scrollWidth, "
+        "...boxes.filter(box => box.scrollWidth > box.clientWidth).map(box => box.textContent.trim().slice(0, 20))]"
+    )
     (tmp_path / "frame.html").write_text(
         f'<title></title><iframe id="frame" style="width:{width}px;border:0" onload="{report_width}" '
         f'srcdoc="{escape(CSP.sub("", page))}"></iframe>'
@@ -219,6 +323,7 @@ def test_a_browser_lays_the_page_out_within_its_window(
         text=True,
         check=True,
     )
-    title = re.search(r"<title>([0-9]+)</title>", done.stdout)
+    title = re.search(r"<title>([0-9]+)(.*)</title>", done.stdout)
     assert title is not None
     assert int(title[1]) <= width
+    assert title[2] == ""

@@ -1,43 +1,51 @@
-"""A comparison's folder: the documents it was made of, itself, and the page; and the page made again from them."""
+"""A comparison's folder: the documents it was made of, itself, and the page and its Markdown, made again of them."""
 
 import os
 from pathlib import Path
 
 from deploy.costs.comparison import Comparison
 from deploy.report.html import render
+from deploy.report.markdown import markdown
 from infra import bounded_json
 from infra.errors import DocumentError, UsageError
 from infra.record import Document, read_text, write_text_atomically
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
-PAGE, COMPARISON, PLAN, PROBE = "report.html", "comparison.json", "plan.json", "probe.json"
+COMPARISON, PLAN, PROBE = "comparison.json", "plan.json", "probe.json"
+PAGE, MARKDOWN = "report.html", "report.md"
 
 
 def write(folder: Path, plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> Path:
-    """Write comparison.json and report.html, and beside them what they were made of; return the page's path.
+    """Write comparison.json, report.html and report.md, and beside them what they were made of; return the page's path.
 
     Raises UsageError, before the first, for a folder where something else has one of these names.
     """
     refuse_others(folder)
-    page = render(plan, probe, comparison)
+    pages = pages_of(plan, probe, comparison)
     plan.write(folder / PLAN)
     if probe is not None:
         probe.write(folder / PROBE)
     comparison.write(folder / COMPARISON)
-    write_text_atomically(folder / PAGE, page)
+    for name, text in pages.items():
+        write_text_atomically(folder / name, text)
     return folder / PAGE
+
+
+def pages_of(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict[str, str]:
+    """What people read, by its name."""
+    return {PAGE: render(plan, probe, comparison), MARKDOWN: markdown(plan, probe, comparison)}
 
 
 def refuse_others(folder: Path) -> None:
     """Raise UsageError where a file would be written over that is no report's: `plan.json` is many programs' name."""
     kinds: dict[str, type[Document]] = {PLAN: Plan, PROBE: ProbeReport, COMPARISON: Comparison}
-    kinds[PAGE] = Comparison  # a page is a report's where a comparison lies beside it
-    for name, kind in kinds.items():
-        document = folder / (COMPARISON if name == PAGE else name)
+    pages = (PAGE, MARKDOWN)  # one is a report's where a comparison lies beside it
+    for name, kind in (kinds | dict.fromkeys(pages, Comparison)).items():
+        document = folder / (COMPARISON if name in pages else name)
         if os.path.lexists(folder / name) and not is_document(document, kind):
             raise UsageError(
-                f"{folder / name} is there and is no {'report' if name == PAGE else kind.kind} of corral's.",
+                f"{folder / name} is there and is no {'report' if name in pages else kind.kind} of corral's.",
                 "Name another folder: --output",
             )
 
@@ -52,8 +60,9 @@ def is_document(path: Path, kind: type[Document]) -> bool:
 
 
 def again(folder: Path) -> Path:
-    """Write report.html anew from the folder's documents. Raises DocumentError when one is missing or corrupt."""
+    """Write report.html and report.md anew from the folder's documents. Raises DocumentError where one is missing."""
     comparison, plan = Comparison.read(folder / COMPARISON), Plan.read(folder / PLAN)
     probe = ProbeReport.read(folder / PROBE) if (folder / PROBE).exists() else None
-    write_text_atomically(folder / PAGE, render(plan, probe, comparison))
+    for name, text in pages_of(plan, probe, comparison).items():
+        write_text_atomically(folder / name, text)
     return folder / PAGE

@@ -1,5 +1,6 @@
 """A comparison as one HTML file: nothing is fetched, readable on a phone and on paper, in light and in dark."""
 
+import re
 from functools import cache
 
 import jinja2
@@ -7,11 +8,12 @@ from markupsafe import Markup
 
 from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import PLACEHOLDER
-from deploy.costs.verdict import rough
 from deploy.report import plots
-from deploy.report.comparison_text import change_title, tie
+from deploy.report.links import linked
+from deploy.report.sections import sections
+from deploy.report.tables import Table
 from infra.data import shipped_text
-from infra.money import count, dollars, percent
+from infra.money import dollars, percent
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -22,9 +24,9 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
         environment()
         .get_template("report.html.j2")
         .render(
-            plan=plan,
-            probe=probe,
             comparison=comparison,
+            against=next(side for side in comparison.claude if side.name == comparison.break_even.against),
+            sections=sections(plan, probe, comparison),
             style=Markup(resource("report.css")),
             plots=plots.every(plan, probe, comparison),
             placeholder=PLACEHOLDER,
@@ -42,12 +44,20 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        dollars=dollars, percent=percent, count=count, tie=tie, change_title=change_title, rough=rough
-    )
+    made.filters.update(dollars=dollars, percent=percent, linked=linked, side=side)
     return made
 
 
 def resource(name: str) -> str:
     """A file beside this one."""
     return shipped_text("deploy.report", name)
+
+
+FIGURE = re.compile(r"(?:-?\$?-?[\d,.]+%?(?: \S+)?(?: \(\S+\))?|\d{4}-\d\d-\d\d|-|never|no volume|)")
+"""What stands in a column of figures."""
+
+
+def side(table: Table, column: int) -> Markup:
+    """The class of a column's cells: figures stand to the right, so that their places line up."""
+    cells = [row[column] for row in table.rows[1:]]
+    return Markup(' class="number"') if any(cells) and all(map(FIGURE.fullmatch, cells)) else Markup()

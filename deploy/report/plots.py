@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from itertools import cycle
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from deploy.costs.comparison import Comparison
-from infra.figure import FAINT, HERE, INK, LEGEND, THERE, svg
+from deploy.costs.comparison import Comparison, Swing
+from infra.figure import HERE, INK, LEGEND, THERE, svg
+from infra.money import count, percent
 from serving.probe.report import ProbeReport, Summary
 from serving.sizing.plan import Plan
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from infra.figure import Axes
 
 POINTS = 60
+BUSY = 100.0
 
 
 def every(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict[str, Markup]:
@@ -25,6 +28,10 @@ def every(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict
             "utilisation", "Dollars per million tokens against utilisation.", utilisation(comparison)
         ),
     }
+    if comparison.sensitivity:
+        says = "The utilisation that break-even takes, at the ends of each doubtful figure's range."
+        rows = len(comparison.sensitivity)
+        made["sensitivity"] = svg("sensitivity", says, sensitivity(comparison), height=0.8 + 0.45 * rows)
     if plan.memory.total_gib > 0:
         made["memory"] = svg("memory", f"Memory of {owner(plan)} by use, in GiB.", memory(plan), height=2.2)
     if plan.curve and plan.throughput is not None:
@@ -64,6 +71,7 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
             label="here, until it can serve no more",
         )
         axes.plot([capacity], [month], "|", color=HERE, markersize=16, markeredgewidth=2.5)
+        axes.axvline(float(own.mtok_per_month), color=INK, linestyle="--", label=yours(comparison))
         axes.set(xscale="log", yscale="log", xlabel="million tokens a month", ylabel="USD a month")
         axes.xaxis.set_major_formatter("{x:,.10g}")
         axes.yaxis.set_major_formatter("${x:,.10g}")
@@ -98,12 +106,60 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
                 alpha=0.15,
                 linewidth=0,
             )
-        axes.axvline(100 * float(own.utilisation), color=FAINT, linestyle="--")
+        axes.axvline(100 * float(own.utilisation), color=INK, linestyle="--", label=yours(comparison))
         axes.set(yscale="log", xlim=(0, 103), xlabel="utilisation, %", ylabel="USD per million tokens")
         axes.yaxis.set_major_formatter("${x:,.10g}")
         axes.legend(**LEGEND)
 
     return draw
+
+
+def yours(comparison: Comparison) -> str:
+    """What the reader's volume is marked with."""
+    own = comparison.self_hosted
+    return f"compared at {count(own.mtok_per_month)} M ({percent(own.utilisation)})"
+
+
+def sensitivity(comparison: Comparison) -> Callable[["Axes"], None]:
+    """A bar from end to end of each figure's range, the widest on top; the dot is what it was taken at."""
+    swings = sorted(comparison.sensitivity, key=lambda swing: max(ends(swing)) - min(ends(swing)))
+
+    def draw(axes: "Axes") -> None:
+        for place, swing in enumerate(swings):
+            low, high = ends(swing)
+            axes.plot([low, high], [place, place], color=HERE, linewidth=7, alpha=0.4, solid_capstyle="butt")
+            for at, value in ((low, swing.low), (high, swing.high)):
+                side, align = (-4, "right") if at == min(low, high) else (4, "left")
+                axes.annotate(
+                    value,
+                    (at, place),
+                    (side, 0),
+                    textcoords="offset points",
+                    ha=align,
+                    va="center",
+                    fontsize=8.5,
+                )
+            axes.plot([100 * float(swing.required_utilisation_base)], [place], "o", color=HERE)
+        if any(min(ends(swing)) <= BUSY <= max(ends(swing)) for swing in swings):
+            axes.axvline(BUSY, color=INK, linestyle=":", label="fully busy")
+        used = 100 * float(comparison.self_hosted.utilisation)
+        axes.axvline(used, color=INK, linestyle="--", label=yours(comparison))
+        names = ["\n".join(wrap(swing.what, 22)) for swing in swings]
+        axes.set(
+            yticks=range(len(swings)),
+            yticklabels=names,
+            ylim=(-0.6, len(swings) - 0.4),
+            xlabel="utilisation that break-even takes, %",
+        )
+        axes.margins(x=0.15)
+        axes.legend(**LEGEND)
+
+    return draw
+
+
+def ends(swing: Swing) -> tuple[float, float]:
+    """The utilisation in percent that break-even takes at the low and the high end of a figure."""
+    return 100 * float(swing.required_utilisation_low), 100 * float(swing.required_utilisation_high)
 
 
 def owner(plan: Plan) -> str:

@@ -1,0 +1,66 @@
+"""PURE: a report as Markdown, for a ticket or a repository: what the page says, without its plots."""
+
+import re
+
+from deploy.costs.comparison import Comparison
+from deploy.report.sections import Section, sections
+from deploy.report.tables import Table
+from infra.printable import printable, sentence
+from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
+
+MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|~&]|^[-+#=]|^\d+(?=[.)]))")
+
+
+def markdown(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str:
+    """The whole report."""
+    what = f"{comparison.model} {comparison.precision} on {comparison.machine} against the Claude API"
+    head = (
+        f"# {plain(what)}",
+        f"corral, {comparison.made_on}. Prices are list prices, no bill.",
+        f"**{plain(comparison.verdict)}**",
+        *(f"> {plain(text)}" for text in comparison.warnings),
+    )
+    blocks = (*head, *(block for each in sections(plan, probe, comparison) for block in blocks_of(each)))
+    return printable("\n\n".join(blocks)) + "\n"
+
+
+def blocks_of(section: Section) -> tuple[str, ...]:
+    """Heading, paragraphs, a list, tables, notes; nothing of what is only a plot."""
+    if not (section.paragraphs or section.points or section.tables or section.notes):
+        return ()
+    points = "\n".join(f"- {plain(text)}" for text in section.points)
+    return (
+        f"## {plain(section.heading)}",
+        *map(plain, section.paragraphs),
+        *((points,) if points else ()),
+        *(block for each in section.tables for block in table(each, section.heading)),
+        *map(plain, section.notes),
+    )
+
+
+def table(one: Table, heading: str) -> tuple[str, ...]:
+    """Its title, where that is not the heading, its rows, its note; the row that the answer is about is bold."""
+    names, *rows = one.rows
+    lines = [line(names), line(["---"] * len(names))]
+    for at, row in enumerate(rows, 1):
+        bold = "**" if at == one.marked else ""
+        lines.append(line([f"{bold}{plain(cell)}{bold}" if cell else "" for cell in row]))
+    note = [plain(each) for each in one.note.splitlines()]
+    title = () if one.title == heading else (plain(one.title),)
+    return (*title, "\n".join(lines), *note)
+
+
+def line(cells: list[str] | tuple[str, ...]) -> str:
+    """One row."""
+    return f"| {' | '.join(cells)} |"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown takes as it stands, on one line."""
+    return MEANS_SOMETHING.sub(lambda found: escaped(found[0]), sentence(text))
+
+
+def escaped(text: str) -> str:
+    """A sign, or a number that would begin a list, so that it stands for itself."""
+    return f"{text}\\" if text.isdigit() else f"\\{text}"

@@ -1,0 +1,128 @@
+"""PURE: what a report holds below its answer, in its order: the page and the Markdown are made of the same."""
+
+from typing import NamedTuple
+
+from deploy.costs.comparison import Comparison
+from deploy.report import tables
+from deploy.report.class_tables import class_tables
+from deploy.report.tables import Table
+from infra.money import count
+from serving.probe.report import ProbeReport
+from serving.sizing.carried import Carried
+from serving.sizing.plan import Plan
+
+VOLUME = (
+    "Both axes are logarithmic. The bands are the range of the token ratio; a dot is a break-even the machine can "
+    "reach; its line ends where it can serve no more."
+)
+SENSITIVITY = (
+    "Against {against}. A bar goes from end to end of one figure's range, all others as they were taken; beyond "
+    "“fully busy” it is impossible."
+)
+SAME_TEXTS = (
+    "Per million Llama 4 tokens' worth of text, input and output at the mix of the {mix}. Claude cuts the same text "
+    "into more tokens; the range is of that ratio. “likely”: that it is cheaper here."
+)
+
+
+class Plotted(NamedTuple):
+    """A plot, by the name it has among all (plots.every), and what is said below it."""
+
+    name: str
+    caption: str = ""
+
+
+class Section(NamedTuple):
+    """What stands under one heading."""
+
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    plots: tuple[Plotted, ...] = ()
+    tables: tuple[Table, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def sections(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> tuple[Section, ...]:
+    """All there are."""
+    every = (
+        Section(
+            "The month", tables=(tables.month_table(comparison.month), tables.elsewhere_table(comparison))
+        ),
+        Section(change_title(comparison), points=comparison.what_would_change_it),
+        Section("What it costs against volume", plots=(Plotted("volume", VOLUME),)),
+        Section(
+            "Here, by utilisation",
+            plots=(Plotted("utilisation", "The machine costs the same whether it is asked or not."),),
+            tables=(tables.own_table(comparison),),
+        ),
+        Section(
+            "Claude on the same texts",
+            tables=(tables.claude_table(comparison),),
+            notes=(SAME_TEXTS.format(mix="probe" if probe else "plan"),),
+        ),
+        *some("The same model served by others", tables.hosted_table(comparison)),
+        Section("By class and team", tables=class_tables(comparison)),
+        *some("A part at Claude, the rest here", tables.hybrid_table(comparison)),
+        Section(
+            "How much each doubtful figure moves it",
+            plots=(Plotted("sensitivity", SENSITIVITY.format(against=comparison.break_even.against)),),
+            tables=(tables.swing_table(comparison),),
+        ),
+        Section("What was measured and what was not", tables=(tables.grounds_table(comparison),)),
+        machine(plan),
+        *((measured(probe, comparison),) if probe else ()),
+        Section("Everything it rests on", tables=(tables.assumption_table(comparison),)),
+    )
+    return tuple(each for each in every if any(each[1:]))
+
+
+def some(heading: str, table: Table | None) -> tuple[Section, ...]:
+    """A section of one table, where there is one."""
+    return (Section(heading, tables=(table,)),) if table else ()
+
+
+def change_title(comparison: Comparison) -> str:
+    """What stands above what would turn the answer: where that is a yes, it is only more of the same."""
+    return "Beside that" if comparison.answer == "cheaper" else "What would change it"
+
+
+def machine(plan: Plan) -> Section:
+    """What serves, and what is predicted of it."""
+    what = f"{plan.machine.gpu_count}x {plan.machine.gpu}" if plan.machine.gpu_count else "No GPU"
+    split = f"tensor {plan.parallel.tensor}, pipeline {plan.parallel.pipeline}, data {plan.parallel.data}"
+    basis = f"{plan.throughput.basis}; the truth is thought to lie in the band." if plan.throughput else ""
+    return Section(
+        "The machine",
+        paragraphs=(
+            f"{what}, vLLM {plan.vllm_version}, {split}. {plan.reason}",
+            *((carried(plan.carried),) if plan.carried else ()),
+        ),
+        plots=(Plotted("throughput", basis), Plotted("memory")),
+    )
+
+
+def carried(plan: Carried) -> str:
+    """The traffic that a capacity plan was made for, and its machines."""
+    traffic = plan.traffic
+    spare = f", {plan.spare_machines} spare" if plan.spare_machines else ""
+    servers = f"{plan.servers} server{'' if plan.servers == 1 else 's'}"
+    rates = f"{traffic.requests_per_s:.3g} requests/s, {traffic.peak_requests_per_s:.3g} at peak"
+    return f"Planned for {rates}, {traffic.lengths}: {plan}{spare}, {servers}."
+
+
+def measured(probe: ProbeReport, comparison: Comparison) -> Section:
+    """What the probe measured, and how far its clock can be trusted."""
+    client = probe.client
+    said = (
+        f"{probe.succeeded} of {probe.sent} requests succeeded in {probe.duration_s:.1f} s: "
+        f"{probe.output_tokens_per_s:.1f} output tokens/s over the whole run, ramp and drain included. The dollars are "
+        f"from {count(comparison.speed.output_tokens_per_s)}/s: {comparison.speed.how}. The clock: stamps by the "
+        f"{client.stamps}, at most {1000 * client.max_lag_s:.1f} ms late."
+    )
+    return Section(
+        "What the probe measured",
+        paragraphs=(said,),
+        plots=(Plotted("latency"),),
+        notes=tuple(probe.warnings),
+    )

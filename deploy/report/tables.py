@@ -1,0 +1,272 @@
+"""PURE: the tables of a comparison, each said once: the terminal, the page and the Markdown show the same ones."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+from deploy.costs.comparison import ClaudeSide, Comparison, HostedSide, Hybrid, Swing
+from deploy.costs.knobs import Assumption
+from deploy.costs.month import Elsewhere, Month, Volume
+from deploy.costs.verdict import rough
+from infra.money import count, dollars, percent
+from infra.prices import OLD_AFTER_DAYS
+
+Cells = tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """Rows under a title; the first of them names the columns."""
+
+    title: str
+    rows: tuple[Cells, ...]
+    marked: int | None = None
+    """The row that the answer is about."""
+    gone: frozenset[int] = frozenset()
+    """The rows of what nobody can buy any more."""
+    note: str = ""
+
+
+def month_table(month: Month) -> Table:
+    """Our bill, item by item, and in the user's currency too where one was named."""
+    rows: list[Cells] = [("here, a month", *amounts(month, None), "")]
+    rows += [(item.name, *amounts(month, item.usd_per_month), item.how) for item in month.items]
+    total = len(rows)
+    rows += [("all of it", *amounts(month, month.usd_per_month), f"{dollars(month.usd_per_year)} a year")]
+    if month.bought_usd:
+        rows += [("paid ahead or once", *amounts(month, month.bought_usd), "")]
+    return Table(f"A month of {said_volume(month.volume)}", tuple(rows), total)
+
+
+def said_volume(volume: Volume) -> str:
+    """The work in tokens and requests, a month and a day, and how busy the machine is with it."""
+    tokens = f"{count(volume.mtok_per_month)} M tokens ({count(volume.mtok_per_day)} M a day)"
+    requests = f"{count(volume.requests_per_month)} requests ({count(volume.requests_per_day)} a day)"
+    return f"{tokens}, {requests}; {percent(volume.utilisation)} utilisation"
+
+
+def elsewhere_table(comparison: Comparison) -> Table:
+    """The same work at each other place."""
+    month = comparison.month
+    titles = ("elsewhere", "status", *amounts(month, None), "here saves a month", "and a year")
+    bought = ("paid back in",) if month.bought_usd else ()
+    rows: list[Cells] = [(*titles, *bought)]
+    shown = shown_of(month.elsewhere)
+    for each in shown:
+        saved = (signed(each.saving_usd_per_month), signed(each.saving_usd_per_year))
+        back = (payback(each),) if month.bought_usd else ()
+        rows.append((name(each), each.status, *amounts(month, each.usd_per_month), *saved, *back))
+    against = [at for at, each in enumerate(shown, 1) if each.who == comparison.break_even.against]
+    return Table(
+        "The same work elsewhere",
+        tuple(rows),
+        against[0] if against else None,
+        frozenset(at for at, each in enumerate(shown, 1) if each.status == "retired"),
+        "\n".join(sources(shown)),
+    )
+
+
+def shown_of(elsewhere: tuple[Elsewhere, ...]) -> tuple[Elsewhere, ...]:
+    """Each Claude, the hosts that are known to sell the model, and the cheapest that only a catalogue has.
+
+    Of the places that ask the same for the same model the first alone.
+    """
+    listed = [each for each in elsewhere if each.status == "listed"]
+    first: dict[tuple[str, Decimal], Elsewhere] = {}
+    for each in elsewhere:
+        if each.status != "listed" or each is listed[0]:
+            first.setdefault((each.model or each.who, each.usd_per_month), each)
+    return tuple(first.values())
+
+
+def name(each: Elsewhere) -> str:
+    """Who, and where that is not said by it."""
+    if each.kind == "hosted":
+        return f"the same model, {each.who}"
+    return each.who if each.via in each.who else f"{each.who}, {each.via}"
+
+
+def amounts(month: Month, usd: Decimal | None) -> Cells:
+    """An amount in dollars and in the other currency; None: what stands above them."""
+    other = month.currency
+    if usd is None:
+        return ("USD", *((f"{other.name} at {other.per_usd.normalize():f}",) if other else ()))
+    return (dollars(usd), *((other.said(usd),) if other else ()))
+
+
+def signed(usd: Decimal) -> str:
+    """Dollars that may be below 0."""
+    return f"-{dollars(-usd)}" if usd < 0 else dollars(usd)
+
+
+def payback(each: Elsewhere) -> str:
+    """The months until what is bought has paid itself back."""
+    return "never" if each.payback_months is None else f"{count(each.payback_months)} months"
+
+
+def sources(elsewhere: Iterable[Elsewhere]) -> Iterable[str]:
+    """Who says what the others ask, once each."""
+    read = dict.fromkeys((each.source, each.checked_on) for each in elsewhere)
+    return (f"read {checked_on}: {source}" for source, checked_on in read)
+
+
+def own_table(comparison: Comparison) -> Table:
+    """$/M tokens at several utilisations, never at one alone: of all tokens, as Claude's stand below."""
+    own = comparison.self_hosted
+    rows: list[Cells] = [("utilisation", "M tokens/month", "$/M blended", "")]
+    chosen = None
+    for at, each in enumerate(own.at, 1):
+        yours = ""
+        if each.utilisation == own.utilisation:
+            chosen, yours = at, "<- compared with Claude"
+        blended = dollars(each.usd_per_mtok_blended)
+        rows.append((percent(each.utilisation), count(each.mtok_per_month), blended, each.note or yours))
+    kept = f"{dollars(own.usd_per_hour)}/h, {dollars(own.usd_per_month)} a month kept up"
+    title = f"Here: {kept}; at most {count(own.capacity_mtok_per_month)} M tokens a month"
+    return Table(title, tuple(rows), chosen)
+
+
+def claude_table(comparison: Comparison) -> Table:
+    """Each Claude model on the same texts."""
+    sides = comparison.claude
+    against = [at for at, side in enumerate(sides, 1) if side.name == comparison.break_even.against]
+    names = (
+        "Claude",
+        "status",
+        "$/M blended",
+        "(range)",
+        "its own tokens",
+        "break-even at",
+        "answer",
+        "likely",
+    )
+    return Table(
+        "Claude, per million Llama 4 tokens of the same text",
+        (names, *map(claude_row, sides)),
+        against[0] if against else None,
+        frozenset(at for at, side in enumerate(sides, 1) if side.status == "retired"),
+    )
+
+
+def claude_row(side: ClaudeSide) -> Cells:
+    """One Claude model."""
+    even = side.break_even
+    return (
+        side.name,
+        side.status,
+        dollars(side.usd_per_mtok_blended),
+        f"{dollars(side.usd_per_mtok_low)} to {dollars(side.usd_per_mtok_high)}",
+        dollars(side.usd_per_mtok_list_blended),
+        f"{count(even.mtok_per_month)} M/month, {percent(even.required_utilisation)}",
+        side.answer,
+        rough(side.probability),
+    )
+
+
+def hosted_table(comparison: Comparison) -> Table | None:
+    """The same model at other hosts."""
+    hosts = comparison.hosted
+    if not hosts:
+        return None
+    names = ("host", "status", "$/M blended", "$/month", "ends", "price read", "called", "note")
+    return Table(
+        f"{comparison.model} as others serve it, at the same mix",
+        (names, *map(hosted_row, hosts)),
+        gone=frozenset(at for at, each in enumerate(hosts, 1) if each.status == "ended"),
+    )
+
+
+def hosted_row(each: HostedSide) -> Cells:
+    """One host."""
+    return (
+        each.host,
+        each.status,
+        dollars(each.usd_per_mtok_blended),
+        dollars(each.usd_per_month),
+        str(each.ends_on or "-"),
+        str(each.checked_on),
+        str(each.called_on or "never"),
+        "; ".join(filter(None, (age(each), each.note))),
+    )
+
+
+def age(host: HostedSide) -> str:
+    """How old its price is, where that is too old."""
+    return f"price {host.days_old} days old" if host.days_old > OLD_AFTER_DAYS else ""
+
+
+def hybrid_table(comparison: Comparison) -> Table | None:
+    """The split between the fleet and Claude."""
+    if not comparison.hybrid:
+        return None
+    first = comparison.hybrid[0]
+    title = (
+        f"Hybrid: {percent(first.reaches_claude)} of {count(first.mtok_per_month)} M tokens a month at Claude, "
+        "the rest here; USD a month"
+    )
+    names = ("Claude", "all there", "hybrid", "both cost the same at", "without a machine")
+    return Table(title, (names, *map(hybrid_row, comparison.hybrid)))
+
+
+def hybrid_row(each: Hybrid) -> Cells:
+    """The split with one Claude."""
+    return (each.claude, dollars(each.all_claude_usd), dollars(each.hybrid_usd), tie(each), rival(each))
+
+
+def rival(mixed: Hybrid) -> str:
+    """A cheap Claude in the fleet's place."""
+    if mixed.bulk_claude_usd is None:
+        return ""
+    return f"{dollars(mixed.bulk_claude_usd)}, {mixed.bulk_claude} for the rest"
+
+
+def tie(mixed: Hybrid) -> str:
+    """The volume at which the hybrid costs what Claude alone would."""
+    if mixed.tie_mtok_per_month is None:
+        return "no volume"
+    return f"{count(mixed.tie_mtok_per_month)} M/month" + (
+        "" if mixed.feasible else ", more than it can serve"
+    )
+
+
+def swing_table(comparison: Comparison) -> Table:
+    """How far each doubtful figure moves the answer."""
+    return Table(
+        f"Sensitivity, against {comparison.break_even.against}",
+        (
+            ("utilisation that break-even takes, if", "low", "base", "high"),
+            *map(swing_row, comparison.sensitivity),
+        ),
+    )
+
+
+def swing_row(each: Swing) -> Cells:
+    """One figure at the ends of its range."""
+    cells = (
+        (each.low, each.required_utilisation_low),
+        (each.base, each.required_utilisation_base),
+        (each.high, each.required_utilisation_high),
+    )
+    return (each.what, *(f"{percent(needed)} ({value})" for value, needed in cells))
+
+
+def grounds_table(comparison: Comparison) -> Table:
+    """What was measured, what modelled, what is a list price, what the user said and what nobody did."""
+    named: dict[str, list[str]] = {}
+    for each in comparison.assumptions:
+        named.setdefault(each.whose, []).append(each.name.replace("_", " "))
+    rows = tuple((whose, ", ".join(names)) for whose, names in named.items())
+    return Table("What was measured and what was not", (("whose", "figures"), *rows))
+
+
+def assumption_table(comparison: Comparison) -> Table:
+    """Every figure, whose it is and where it is from."""
+    rows = tuple(
+        (f"{each.name.replace('_', ' ')}: {each.means}", each.value, each.whose, origin(each))
+        for each in comparison.assumptions
+    )
+    return Table("Everything it rests on", (("assumption", "value", "whose", "source"), *rows))
+
+
+def origin(each: Assumption) -> str:
+    """Where a figure is from, and when that was read."""
+    return f"{each.source}; checked {each.checked_on}" if each.checked_on else each.source
