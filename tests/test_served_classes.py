@@ -229,6 +229,16 @@ def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     shown = out[out.index("A month by class") : out.index("Sensitivity")]
     assert shown == TABLES
+    # 800,000 of the million requests stay; a class has no other Claude that is good enough.
+    assert (
+        "\nA month of 1,620 M tokens (53.3 M a day), 800,000 requests (26,301 a day); 45.5% utilisation\n"
+        in out
+    )
+    assert (
+        "\n  each class's own Claude                        live    $2,900.00  -$1,240.56          -$14,886.72\n"
+        in out
+    )
+    assert "Another Claude" not in out
 
 
 TABLES = """\
@@ -296,8 +306,9 @@ def test_what_is_asked_again_may_cost_more_than_staying_saves(capsys: pytest.Cap
     ]
     again = words("a=100%,750/250,escalation=60%,claude=claude-sonnet-5-5")
     assert run([*asked, "--ops-fte", "0.01", "--usd-per-fte-year", "1", *again]) == 0
-    assert capsys.readouterr().out.startswith(
-        "! What is asked again at Claude costs more than staying saves: by class it is $940.56 a month\n  dearer.\n"
+    assert (
+        "\n! What is asked again at Claude costs more than staying saves: by class it is $940.56 a month\n  dearer.\n"
+        in capsys.readouterr().out
     )
 
 

@@ -26,7 +26,7 @@ from deploy.costs.month_itemised import month
 from deploy.costs.monthly_bill import capacity_mtok
 from deploy.costs.other_platforms import on_other_platforms
 from deploy.costs.purchase import as_bought
-from deploy.costs.request_mix import Kind, Mix
+from deploy.costs.request_mix import Kind, Mix, mean_tokens
 from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
@@ -83,7 +83,11 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         knobs=values,
         self_hosted=ours.figures,
         month=month(
-            ours, (*sides, *elsewhere), others, currency(question.currency) if question.currency else None
+            ours,
+            mean_tokens(asked.mix),
+            (*sides, *elsewhere),
+            others,
+            currency(question.currency) if question.currency else None,
         ),
         claude=sides,
         hosted=others,

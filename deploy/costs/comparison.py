@@ -2,7 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -115,6 +115,8 @@ class ClaudeSide(Record):
     """One Claude model on the same texts; `usd_per_mtok_*` are per million *Llama 4* tokens unless it says list."""
 
     model: str
+    models: Annotated[tuple[str, ...], Field(exclude_if=lambda value: not value)] = ()
+    """Those that it is made of, where each class of the traffic has its own."""
     name: str
     status: Status
     usd_per_mtok_blended: Usd

@@ -73,7 +73,8 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
     answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
     requests = sum((exact(part.asked.share) for part in parts), Decimal(0))
     return ClaudeSide(
-        model=", ".join(dict.fromkeys(part.side.model for part in parts)),
+        model=NAME,
+        models=tuple(dict.fromkeys(part.side.model for part in parts)),
         name=NAME,
         status=next(each for each in STATUSES if any(part.side.status == each for part in parts)),
         usd_per_mtok_blended=rounded(base),

@@ -5,7 +5,7 @@ from typing import Any
 
 from deploy.costs.claude_names import named
 from deploy.costs.claude_platforms import platforms
-from deploy.costs.comparison import ClaudeSide, HostedSide, Speed
+from deploy.costs.comparison import ClaudeSide, HostedSide
 from deploy.costs.currency import Currency
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
@@ -18,14 +18,18 @@ DAYS_PER_MONTH = Decimal(365) / MONTHS_PER_YEAR
 
 
 def month(
-    ours: OurSide, sides: tuple[ClaudeSide, ...], hosted: tuple[HostedSide, ...], currency: Currency | None
+    ours: OurSide,
+    tokens_per_request: Decimal,
+    sides: tuple[ClaudeSide, ...],
+    hosted: tuple[HostedSide, ...],
+    currency: Currency | None,
 ) -> Month:
     """Ours item by item, and the same tokens at each Claude and at each host."""
     own, bought = ours.figures, bought_usd(ours.knobs, ours.price)
     at_claude = (elsewhere_of_claude(ours, side, bought) for side in sides)
     at_hosts = (elsewhere_of_host(ours, side, bought) for side in hosted if side.status != "ended")
     return Month(
-        volume=volume(ours.speed, own.mtok_per_month, own.utilisation),
+        volume=volume(tokens_per_request, own.mtok_per_month, own.utilisation),
         purchase=ours.price.purchase,
         hours=hours_of(ours.knobs),
         usd_per_month=own.usd_per_month,
@@ -37,9 +41,9 @@ def month(
     )
 
 
-def volume(speed: Speed, mtok: Decimal, utilisation: Decimal) -> Volume:
+def volume(tokens_per_request: Decimal, mtok: Decimal, utilisation: Decimal) -> Volume:
     """The work in the ways that people count it."""
-    requests = mtok * MTOK / (speed.input_tokens_per_request + speed.output_tokens_per_request)
+    requests = mtok * MTOK / tokens_per_request
     return Volume(
         mtok_per_month=mtok,
         mtok_per_day=rounded(mtok / DAYS_PER_MONTH),
@@ -55,13 +59,13 @@ def bought_usd(values: Knobs, price: MachinePrice) -> Decimal:
 
 
 def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Elsewhere:
-    """One Claude, where it was asked for."""
-    called = named(side.model)
+    """One Claude, where it was asked for; that of each class is said to be nowhere in particular."""
+    called = named(side.models[0] if side.models else side.model)
     listed = platforms()[called.platform or "api"]
     return Elsewhere(
         who=side.name,
-        via=listed.name,
-        model=called.model,
+        via=side.name if side.models else listed.name,
+        model=side.name if side.models else called.model,
         kind="claude",
         status=side.status,
         usd_per_month=side.usd_per_month,

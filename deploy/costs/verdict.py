@@ -206,7 +206,7 @@ def another_model(chosen: ClaudeSide, sides: tuple[ClaudeSide, ...]) -> str:
     pays = [
         f"{side.name} (above {percent(side.break_even.required_utilisation)})"
         for side in sides
-        if side.model not in chosen.model.split(", ")
+        if side.model not in (chosen.model, *chosen.models)
         and side.break_even.feasible
         and side.status != "retired"
     ]
