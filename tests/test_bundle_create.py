@@ -133,12 +133,12 @@ def test_a_create_that_was_killed_is_no_bundle_and_goes_on(tmp_path: Path) -> No
     weights = tmp_path / "model" / "model-00002-of-00002.safetensors"
     content = weights.read_bytes()
     code = (
-        "import sys, time; from deploy.bundle import media; from deploy.cli.start import main\n"
+        "import time; from deploy.bundle import media; from deploy.cli.start import main\n"
         "one = media.store_one\n"
         "def slow(stream, folder, name, *rest):\n"
         f"    if '{weights.name}' in name: print('there', flush=True); time.sleep(600)\n"
         "    return one(stream, folder, name, *rest)\n"
-        "media.store_one = slow; main(sys.argv[1:])"
+        "media.store_one = slow; main()"
     )
     arguments = ["bundle", "create", str(tmp_path / "plan.json"), "-o", str(tmp_path / "bundle")]
     arguments += ["--engine", str(tmp_path / "engine"), "--without-corral"]

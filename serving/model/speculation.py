@@ -48,7 +48,7 @@ class Speculation(Record):
 
     def told(self, model: str) -> dict[str, object]:
         """What vLLM is told, with the draft lying there."""
-        given: dict[str, object] = json.loads(self.given)
+        given: dict[str, object] = bounded_json.load(self.given.encode())
         return given | ({"model": model} if self.is_loaded else {})
 
 
