@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import fuzz_corpus
 import fuzz_words
@@ -42,6 +43,7 @@ from deploy.costs.comparison import Comparison
 from deploy.report import html as report_html
 from deploy.report import plots
 from deploy.report.comparison_text import comparison_text
+from deploy.report.links import hosts
 from deploy.targets.deployment import Deployment, make
 from deploy.targets.ssh import host_unit, owned_hosts
 from deploy.targets.ssh.tunnels import Tunnels
@@ -437,6 +439,9 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add((tag, *(name for name, _ in attrs)))
+        self.seen |= {
+            ("a", value or "") for _, value in attrs if tag == "a" and urlsplit(value).hostname not in hosts()
+        }
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
@@ -451,7 +456,8 @@ OF_PAGES = {
     ("html", "lang"), ("head",), ("meta", "charset"), ("meta", "name", "content"), ("meta", "http-equiv", "content"),
     ("title",), ("style",), ("body",), ("main",), ("h1",), ("h2",), ("p",), ("p", "class"), ("div", "class"), ("b",),
     ("ul",), ("li",), ("figure",), ("figcaption",), ("table",), ("table", "class"), ("tr",), ("tr", "class"), ("th",),
-    ("th", "class"), ("td",), ("td", "class"), ("br",), ("span",), ("span", "class"), ("svg", "role", "aria-label"),
+    ("th", "class"), ("td",), ("td", "class", "data-of"), ("td", "data-of"), ("td", "data-of", "data-whose"),
+    ("a", "href"), ("svg", "role", "aria-label"),
 }  # fmt: skip
 
 

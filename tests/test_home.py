@@ -72,9 +72,9 @@ def test_whatever_is_first_the_home_is_this_users_alone(
 def test_the_program_and_its_children_write_nothing_that_others_can_write(tmp_path: Path) -> None:
     code = (
         "import os, sys; os.umask(0)\n"
-        "from deploy.cli import main\n"
+        "from deploy.cli import main, start\n"
         "main.run = lambda words: open(words[0], 'w').close() or os.system(f'touch {words[0]}2') or 0\n"
-        "main.main([sys.argv[1]])"
+        "start.main()"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "x"], check=True)
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("x", "x2")] == [0o644, 0o644]

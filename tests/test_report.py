@@ -174,11 +174,18 @@ def test_the_answer_comes_first_then_the_month(found: Comparison, page: str) -> 
 def test_sources_are_links_and_nothing_else_is(found: Comparison, page: str) -> None:
     known = set(links.known().values())
     assert set(Outline(page).links) <= known
+    assert len(set(Outline(page).links)) > 2
     assert "https://github.com/pydantic/genai-prices" in Outline(page).links
-    assert links.linked("see https://a.example/b?c=1, <b> or litellm's, not litellm-proxy.") == (
-        'see <a href="https://a.example/b?c=1">https://a.example/b?c=1</a>, &lt;b&gt; or '
-        '<a href="https://github.com/BerriAI/litellm">litellm</a>&#39;s, not litellm-proxy.'
+    assert links.linked(
+        "https://a.example/b?c=1, https://github.com/vllm-project/vllm/pull/1. <b> or litellm's"
+    ) == (
+        'https://a.example/b?c=1, <a href="https://github.com/vllm-project/vllm/pull/1">'
+        "https://github.com/vllm-project/vllm/pull/1</a>. &lt;b&gt; or "
+        '<a href="https://github.com/BerriAI/litellm">litellm</a>&#39;s'
     )
+    assert links.linked(
+        "litellm-proxy, https://github.com.evil.example/, https://evil.example/github.com"
+    ) == ("litellm-proxy, https://github.com.evil.example/, https://evil.example/github.com")
 
 
 def test_each_claude_has_a_line_of_its_own_and_the_readers_volume_is_marked() -> None:

@@ -25,7 +25,7 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
         .get_template("report.html.j2")
         .render(
             comparison=comparison,
-            against=next(side for side in comparison.claude if side.name == comparison.break_even.against),
+            against=[side for side in comparison.claude if side.name == comparison.break_even.against],
             sections=sections(plan, probe, comparison),
             style=Markup(resource("report.css")),
             plots=plots.every(plan, probe, comparison),
