@@ -55,9 +55,19 @@ def without_nul(text: str) -> str:
     return text
 
 
+def of_values(said: dict[str, object]) -> dict[str, object]:
+    """The object. Raises what pydantic says of a text in it that is none of one line, or would be an option."""
+    for each in said.values():
+        if isinstance(each, str):
+            line(value(each))
+    return said
+
+
 Value = Annotated[str, AfterValidator(value), AfterValidator(line)]
 """One line that follows an option, or stands alone."""
 Text = Annotated[str, AfterValidator(value), AfterValidator(text_of_lines)]
 """The same, of several lines."""
+Values = Annotated[dict[str, object], AfterValidator(of_values)]
+"""An object, each text of which may be an argument of a program."""
 Word = Annotated[str, AfterValidator(without_nul)]
 """Any argument, an option too."""

@@ -237,9 +237,18 @@ def test_no_field_of_a_plan_is_an_option_or_directs_a_terminal(field: str, text:
         ServeOptions.model_validate({"model": "/m", "served_model_name": "m"} | {field: text})
 
 
+@pytest.mark.parametrize("text", [*OPTIONS, "\x1b[2J", "a\0b"])
+@pytest.mark.parametrize("name", ["model", "revision", "method"])
+def test_nor_does_what_a_plan_says_of_a_draft(name: str, text: str) -> None:
+    said = {"method": "eagle3", "model": "/draft", "num_speculative_tokens": 3} | {name: text}
+    with pytest.raises(ValidationError):
+        ServeOptions.model_validate({"model": "/m", "served_model_name": "m", "speculative_config": said})
+
+
 def test_every_text_of_a_plan_is_held_so() -> None:
     texts = {name for name, field in ServeOptions.model_fields.items() if "str" in str(field.annotation)}
-    assert texts - {"revision", "extra_args", "hf_overrides", "limit_mm_per_prompt"} == set(FIELDS)
+    others = {"revision", "extra_args", "hf_overrides", "limit_mm_per_prompt", "speculative_config"}
+    assert texts - others == set(FIELDS)
 
 
 @pytest.mark.parametrize("text", [*OPTIONS, *CONTROL])
@@ -346,6 +355,8 @@ HELD = {
     "deploy/export/container.py:container": ({"*argv(options)"}, "every text of a plan is held (FIELDS)"),
     "deploy/export/container.py:fetch": ({"self.model", "*self.at_commit"}, "held so; an option with its value"),
     "deploy/export/container.py:bring_weights": ({"box.model", "*box.at_commit"}, "the same"),
+    "deploy/export/container.py:draft_beside": ({"f'{place}/draft'"}, "below a place of ours"),
+    "deploy/export/container.py:fetch_draft": ({"self.draft", "*commit"}, "held so; an option with its value"),
     "deploy/export/container.py:fetch_online": ({"*self.fetch"}, "a command of ours"),
     "deploy/export/container.py:folders": ({"self.environment['TMPDIR']"}, "a place of ours"),
     "deploy/targets/ec2/boxes.py:join": ({"*command"}, "a command of ours"),

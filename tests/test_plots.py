@@ -58,6 +58,7 @@ PLOTS: dict[str, Callable[[Any], None]] = {
     "throughput": plots.throughput(a_plan("scout", "int4", "g5.12xlarge")),
     "latency": plots.latency(PROBE),
     "memory bar": lambda axes: plan_plot.memory_bar(axes, a_plan("scout", "int4", "g5.12xlarge")),
+    "sensitivity": plots.sensitivity(BOTH),
     "throughput curve": lambda axes: plan_plot.throughput_curve(axes, a_plan("maverick", "fp8", "8xH200")),
 }
 
@@ -70,7 +71,10 @@ def test_a_plot_shows_what_is_kept(name: str, request: pytest.FixtureRequest, tm
 
 
 def test_only_what_there_is_data_for_is_drawn() -> None:
-    both, bare = ["volume", "utilisation"], PLAN.model_copy(update={"curve": (), "throughput": None})
+    both, bare = (
+        ["volume", "utilisation", "sensitivity"],
+        PLAN.model_copy(update={"curve": (), "throughput": None}),
+    )
     assert list(plots.every(PLAN, PROBE, BOTH)) == [*both, "memory", "throughput", "latency"]
     assert list(plots.every(PLAN, None, BOTH)) == [*both, "memory", "throughput"]
     assert list(plots.every(bare, PROBE, BOTH)) == [*both, "memory", "latency"]

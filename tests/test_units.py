@@ -131,6 +131,7 @@ FULL: dict[str, Any] = {
     "generation_config": "vllm",
     "chat_template": "/t.jinja",
     "shutdown_timeout": 9,
+    "speculative_config": {"method": "ngram"},
 }
 
 
@@ -144,7 +145,11 @@ def test_vllm_understands_every_option_of_a_plan_as_its_unit_passes_it() -> None
     assert confined == [python, "-IS", f"{ROOT}/bin/confine"]
     arguments = started(serve, "corral-scout.service")[6:]
     read = vars(vllm(arguments))
-    dicts = {"limit_mm_per_prompt": '{"image": 1}', "hf_overrides": '{"a": 1}'}
+    dicts = {
+        "limit_mm_per_prompt": '{"image": 1}',
+        "hf_overrides": '{"a": 1}',
+        "speculative_config": '{"method": "ngram"}',
+    }
     expected = {name: value if value is True else str(value) for name, value in FULL.items()} | dicts
     safe = {
         "disable_fastapi_docs": True,

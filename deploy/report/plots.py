@@ -28,9 +28,9 @@ def every(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict
             "utilisation", "Dollars per million tokens against utilisation.", utilisation(comparison)
         ),
     }
-    if comparison.sensitivity:
+    if moving(comparison):
         says = "The utilisation that break-even takes, at the ends of each doubtful figure's range."
-        rows = len(comparison.sensitivity)
+        rows = len(moving(comparison))
         made["sensitivity"] = svg("sensitivity", says, sensitivity(comparison), height=0.8 + 0.45 * rows)
     if plan.memory.total_gib > 0:
         made["memory"] = svg("memory", f"Memory of {owner(plan)} by use, in GiB.", memory(plan), height=2.2)
@@ -122,7 +122,7 @@ def yours(comparison: Comparison) -> str:
 
 def sensitivity(comparison: Comparison) -> Callable[["Axes"], None]:
     """A bar from end to end of each figure's range, the widest on top; the dot is what it was taken at."""
-    swings = sorted(comparison.sensitivity, key=lambda swing: max(ends(swing)) - min(ends(swing)))
+    swings = sorted(moving(comparison), key=lambda swing: max(ends(swing)) - min(ends(swing)))
 
     def draw(axes: "Axes") -> None:
         for place, swing in enumerate(swings):
@@ -155,6 +155,11 @@ def sensitivity(comparison: Comparison) -> Callable[["Axes"], None]:
         axes.legend(**LEGEND)
 
     return draw
+
+
+def moving(comparison: Comparison) -> list[Swing]:
+    """The figures whose range moves the answer at all."""
+    return [swing for swing in comparison.sensitivity if len(set(ends(swing))) > 1]
 
 
 def ends(swing: Swing) -> tuple[float, float]:

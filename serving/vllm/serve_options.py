@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from infra.argument import Text, Value, Word
+from infra.argument import Text, Value, Values, Word
 from infra.record import Record
 from serving.vllm import extra_args
 
@@ -105,7 +105,7 @@ class ServeOptions(Record):
     chat_template: Text | None = None
     """A file, or the template itself."""
     shutdown_timeout: int = Field(default=60, ge=0)
-    speculative_config: dict[str, object] | None = Field(default=None, exclude_if=lambda said: said is None)
+    speculative_config: Values | None = Field(default=None, exclude_if=lambda said: said is None)
     """How tokens are proposed; absent where none are."""
     extra_args: tuple[Word, ...] = Field(default=(), max_length=1000)
 
