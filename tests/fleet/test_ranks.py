@@ -136,15 +136,19 @@ def test_two_ranks_of_the_real_engine_serve_on_one_host(
     brought = ["--target", "ssh", "--host", machine.name, "--engine", str(prefix), "--name", "ranks"]
     corral("provision", str(plan), *brought, "--yes")
 
-    # The CPU engine binds each rank to a NUMA node of its own unless told not to.
-    unbound = "Environment=VLLM_CPU_OMP_THREADS_BIND=nobind"
-    started(machine, unbound, WITHOUT_THEM)
+    # The engine's own gloo, in the engine's place, under its user and filter: with the variables they meet.
+    (machine.tree / "usr/local/lib/gloo_ranks.py").write_text((DATA / "gloo_ranks.py").read_text())
+    gloo = ("ExecStart=", "ExecStart=/opt/corral/ranks/engine/bin/python /usr/local/lib/gloo_ranks.py")
+    started(machine, *gloo)
+    wait(lambda: journal(machine).count("met") == 2, lambda: journal(machine))
+    started(machine, *gloo, WITHOUT_THEM)
     # One rank knocks at the other's door, at the host's own address, again and again: nothing answers.
     knocking = f"ss --no-header --tcp --numeric --options state syn-sent dst {machine.address}"
     wait(lambda: re.search(r"timer:\(on,[^,]*,[2-9]\)", machine.ssh(knocking)), lambda: journal(machine))
-    assert machine.ssh("ss -Hltn 'sport = :8000'") == ""
+    assert "met" not in journal(machine)
 
-    started(machine, unbound)
+    # The CPU engine binds each rank to a NUMA node of its own unless told not to.
+    started(machine, "Environment=VLLM_CPU_OMP_THREADS_BIND=nobind")
     endpoint = Endpoint.model_validate(corral("serve", "ranks"))
     client.canary(endpoint, 600)
     assert corral("down", "ranks")["left"] == []
