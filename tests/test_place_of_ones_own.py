@@ -71,13 +71,20 @@ def test_what_goes_for_any_place_imports_nothing_of_one() -> None:
     files = (*(ROOT / "deploy").glob("*.py"), *(ROOT / "deploy/targets").glob("*.py"))
     of_one = ("infra.aws", *SSH, *(f"deploy.targets.{name}" for name in table.PLACES))
     imported = [
-        f"{path.name} imports {node.module}"
+        f"{path.name} imports {name}"
         for path in sorted(files)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom)
-        and f"{node.module}.".startswith(tuple(f"{name}." for name in of_one))
+        for name in imported_by(node)
+        if f"{name}.".startswith(tuple(f"{each}." for each in of_one))
     ]
     assert imported == []
+
+
+def imported_by(node: ast.AST) -> list[str]:
+    """What a statement imports, in whichever of the forms there are, by its whole name."""
+    if isinstance(node, ast.ImportFrom):
+        return [f"{node.module}.{each.name}" for each in node.names]
+    return [each.name for each in node.names] if isinstance(node, ast.Import) else []
 
 
 def test_up_looks_makes_and_serves(corral: Corral, asked: tuple[str, ...]) -> None:

@@ -29,7 +29,7 @@ def words(*classes: str) -> list[str]:
 
 def compared(capsys: pytest.CaptureFixture[str], *further: str) -> dict[str, Any]:
     """By class, of the plan that costs $4,140.56 a month."""
-    asked = ["compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1", "--json"]
+    asked = [*COMPARED, "--json"]
     assert run([*asked, *further]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)["by_class"]
     return found
@@ -213,18 +213,11 @@ def test_what_stays_is_a_whole_of_its_own() -> None:
     assert here_share(()) == 1
 
 
+COMPARED = ("compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1")
+
+
 def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = [
-        "compare",
-        "--plan",
-        PLAN,
-        "--price-per-hour",
-        "5.672",
-        "--token-ratio",
-        "1",
-        "--mtok-per-month",
-        "5780",
-    ]
+    asked = [*COMPARED, "--mtok-per-month", "5780"]
     assert run([*asked, "--claude-model", "claude-sonnet-5-5", *words(*THREE_TEAMS)]) == 0
     out = capsys.readouterr().out
     shown = out[out.index("A month by class") : out.index("Sensitivity")]
@@ -283,7 +276,7 @@ def test_the_answer_is_against_what_is_good_enough(
 
 def test_each_class_at_its_own_claude_costs_what_they_do_together(capsys: pytest.CaptureFixture[str]) -> None:
     """Half at $0.0035 and half at $0.007 a request of 2,300 tokens: $2.2826 a million."""
-    asked = ["compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-ratio", "1", "--json"]
+    asked = [*COMPARED, "--json"]
     classes = words("a=50%,2k/300,claude=claude-haiku-4-5", "b=50%,2k/300,claude=claude-sonnet-5-5")
     assert run([*asked, *classes]) == 0
     side = json.loads(capsys.readouterr().out)["claude"][0]
@@ -293,17 +286,7 @@ def test_each_class_at_its_own_claude_costs_what_they_do_together(capsys: pytest
 
 def test_what_is_asked_again_may_cost_more_than_staying_saves(capsys: pytest.CaptureFixture[str]) -> None:
     """$4,140.56 here, and $4,800 at Claude for the half that is asked again, against $8,000: said beside the answer."""
-    asked = [
-        "compare",
-        "--plan",
-        PLAN,
-        "--price-per-hour",
-        "5.672",
-        "--token-ratio",
-        "1",
-        "--mtok-per-month",
-        "2000",
-    ]
+    asked = [*COMPARED, "--mtok-per-month", "2000"]
     again = words("a=100%,750/250,escalation=60%,claude=claude-sonnet-5-5")
     assert run([*asked, "--ops-fte", "0.01", "--usd-per-fte-year", "1", *again]) == 0
     assert (
