@@ -72,6 +72,8 @@ ONE_EACH = Request(input_tokens=Decimal(1000), output_tokens=Decimal(1000))
         ),
         ("azure_ai/claude-opus-5", Named("claude-opus-5", "foundry")),
         ("foundry/us/claude-opus-5", Named("claude-opus-5", "foundry", "us")),
+        ("bedrock/claude_platform/claude-opus-5", Named("claude-opus-5", "aws")),
+        ("aws/us/claude-opus-5", Named("claude-opus-5", "aws", "us")),
     ],
 )
 def test_a_platforms_name_says_model_platform_and_region(text: str, says: Named) -> None:
@@ -109,6 +111,14 @@ def test_a_platforms_name_says_model_platform_and_region(text: str, says: Named)
         ),
         ("--model haiku-4.5 --claude-platform foundry", "6", "foundry/global/claude-haiku-4-5"),
         ("--model opus-5.5 --claude-platform api", "24", "claude-opus-5-5"),
+        ("--model opus-5.5 --claude-platform aws", "24", "aws/global/claude-opus-5-5"),
+        ("--model aws/claude-sonnet-5-5 --batch", "6", "aws/global/claude-sonnet-5-5"),
+        ("--model aws/claude-sonnet-5-5 --claude-region us", "13.2", "aws/us/claude-sonnet-5-5"),
+        # Fast mode is twice the 8 and 40, of which a region makes 1.1 times as much.
+        ("--model vertex/eu/claude-fable-5-2 --fast", "105.6", "vertex/eu/claude-fable-5-2"),
+        ("--model mythos-5.1", "60", "claude-mythos-5-1"),
+        ("--model mythos-5 --batch", "30", "claude-mythos-5"),
+        ("--model us.anthropic.claude-mythos-5", "66", "bedrock/us/claude-mythos-5"),
         # The step of Haiku 5.5 is in a region's price too.
         (
             "--model eu.anthropic.claude-haiku-5-5 --input-tokens 200000 --output-tokens 0",
@@ -211,6 +221,13 @@ def test_what_becomes_of_a_model_is_said_by_platform(name: str, says: str) -> No
         "--claude-platform foundry --batch",
         "--model us.anthropic.claude-opus-4-1 --cache-write-1h-fraction 0.5",
         "--model vertex/claude-3-7-sonnet",
+        "--model vertex/claude-mythos-5",
+        "--model eu.anthropic.claude-mythos-5-1",
+        "--model vertex/europe-west1/claude-fable-5-2 --fast",
+        "--model vertex/claude-opus-5-5 --fast",
+        "--claude-platform aws --claude-region us-west-2",
+        "--model aws/us/claude-haiku-4-5",
+        "--model aws/claude-opus-5-5 --fast",
         "--at soon",
         "--at 2026-02-30",
         "--model haiku-5.5 --at 2026-10-06",

@@ -268,8 +268,14 @@ def test_more_than_the_machine_can_serve_is_refused_with_the_number_that_can() -
     with pytest.raises(UsageError) as caught:
         compared(mtok_per_month=Decimal(20_000))
     assert (caught.value.message, caught.value.hint) == (
-        "20,000 M tokens a month are more than the 15,768 M that 1 of these machines can serve.",
+        "20,000 M tokens a month are more than the 15,768 M that 1 of these machines can serve, taken at 64 at once.",
         "It takes 2 of them: --replicas 2",
+    )
+    with pytest.raises(UsageError) as caught:
+        compared(probe=changed(PROBE, load={"concurrency": 16}), mtok_per_month=Decimal(20_000))
+    assert (caught.value.message.rpartition("serve, ")[2], caught.value.hint) == (
+        "taken at 16 at once.",
+        "It takes 2 of them: --replicas 2; at another load they may serve more, which a sweep finds",
     )
     assert compared(mtok_per_month=Decimal(20_000), replicas=Decimal(2)).self_hosted.utilisation < 1
 

@@ -114,7 +114,6 @@ def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:
         (path.relative_to(ROOT).as_posix(), UNSAID.search(text))
         for floor in ("infra", "serving", "deploy")
         for path in sorted((ROOT / floor).rglob("*.py"))
-        if path.parent.name != "costs"  # whose notes on a comparison say forms of `corral probe`
         for text in hints(path)
     ]
     causes = tomllib.loads((ROOT / "serving/vllm/diagnosis.toml").read_text(encoding="utf-8"))["cause"]

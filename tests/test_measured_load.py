@@ -206,6 +206,35 @@ def test_a_probe_that_the_plans_machine_cannot_have_made_is_said(rate: float, is
     assert all("predicts 361 for scout int4 on g5.12xlarge, within a factor of 2" in text for text in said)
 
 
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({"machine": "g5.12xlarge", "precision": "int4"}, ()),
+        (
+            {"machine": "p5.48xlarge", "precision": "int4"},
+            (
+                "OTHER MACHINE: the probe was of p5.48xlarge, the plan is for g5.12xlarge: the speed of one has the "
+                "price of the other.",
+            ),
+        ),
+        (
+            {"machine": "g5.12xlarge", "precision": "fp8"},
+            ("OTHER PRECISION: the probe was of fp8, the plan is for int4.",),
+        ),
+    ],
+    ids=["the same", "machine", "precision"],
+)
+def test_what_a_probe_says_it_is_of_is_held_against_the_plan(
+    named: dict[str, str], said: tuple[str, ...]
+) -> None:
+    """And then the plan is not asked to vouch for it; what is named is in the report of a probe, and only then."""
+    found = compared(probe=changed(PROBE, **named))
+    assert tuple(text for text in found.warnings if text.startswith("OTHER")) == said
+    means = next(each.means for each in found.assumptions if each.name == "output_tokens_per_s")
+    assert "names neither" not in means
+    assert not {"machine", "precision"} & json.loads(PROBE.text()).keys()
+
+
 def test_a_document_that_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "x.json"
     for text in ("[1]", "{", json.dumps({"document": "probe-sweep", "schema_version": 1})):

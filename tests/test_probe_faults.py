@@ -19,11 +19,13 @@ import pytest
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
+from deploy.targets.deployment import Deployment, make
 from deploy.targets.place import Status
 from infra.errors import EndpointError
 from serving.probe import attack, metrics, results
 from serving.probe.report import ProbeReport
 from serving.probe.run import run
+from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
 
 Fake = Callable[..., str]
@@ -435,18 +437,22 @@ def test_a_deployment_is_probed_by_its_name(
 
     class Place:
         @staticmethod
-        def status(deployment: str) -> Status:
+        def status(deployment: Deployment) -> Status:
             return Status(
-                name=deployment, target="local", state="serving", detail="stopped", endpoint=endpoint
+                name=deployment.name, target="local", state="serving", detail="stopped", endpoint=endpoint
             )
 
     monkeypatch.setattr("deploy.targets.deployment.names", lambda: ("scout-prod",))
-    monkeypatch.setattr("deploy.targets.deployment.load", lambda name: name)
+    plan = Plan.read(Path(__file__).parent / "data" / "export" / "scout-int4.json")
+    monkeypatch.setattr("deploy.targets.deployment.load", lambda name: make(plan, "local", name))
     monkeypatch.setattr("deploy.line.place_of", lambda deployment: Place)
     command = ["probe", "scout-prod", "--requests", "4", "--output", str(tmp_path / "out"), "--json"]
     assert corral(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["url"], report["succeeded"]) == (url, 4)
+    assert (report["machine"], report["precision"]) == ("g5.12xlarge", "int4")
+    assert corral(["probe", "report", str(tmp_path / "out"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == report
     endpoint = None
     assert corral(command) == 8
     assert "scout-prod answers nowhere: stopped" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: str
 
 
 def test_a_target_of_everything_and_of_an_address_alone() -> None:
-    files = {"api_key_file": Path("key"), "ca_file": Path("ca.pem")}
+    files: dict[str, Any] = {"api_key_file": Path("key"), "ca_file": Path("ca.pem")}
     assert asking.target_of(
         "http://h/v1/chat/completions", api="messages", model="m", api_key_variable="KEY", **files
     ) == Target(base_url="http://h", api="chat", model="m", api_key_variable="KEY", **files)

@@ -10,6 +10,11 @@ import yaml
 
 from deploy.cli.main import run
 from deploy.costs.served_class import ServedClass, here_share, served_typed, staying
+from deploy.export.litellm import INSTALL
+from serving.sizing.carried import Carried, Machines
+from serving.sizing.plan import Plan
+from serving.sizing.traffic import Traffic
+from serving.sizing.traffic_class import class_means, class_typed
 
 PLAN = str(Path(__file__).parent / "data" / "export" / "scout-int4.json")
 EXAMPLE = (
@@ -149,6 +154,11 @@ def test_what_no_class_can_be_is_refused(
             "corral claude-cost --model claude-haiku-4-5 --input-tokens 2000 --output-tokens 300\n",
         ),
         (
+            ["--class", "a=100%,2k/300,escalation=100%"],
+            "error: All that is answered here is asked again at Claude, so nothing is spared.\n"
+            "hint: Say how much of it really is: escalation=5%\n",
+        ),
+        (
             ["--class", "a=100%,2k/300,escalation=5%", "--claude-share", "0.2"],
             "error: The classes say already what reaches Claude.\nhint: Leave out --claude-share and --escalation.\n",
         ),
@@ -228,7 +238,7 @@ def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[
         in out
     )
     assert (
-        "\n  each class's own Claude                        live    $2,900.00  -$1,240.56          -$14,886.72\n"
+        "\n  each class's own Claude                        live    $2,900.00  -$1,345.56          -$16,146.72\n"
         in out
     )
     assert "Another Claude" not in out
@@ -284,15 +294,45 @@ def test_each_class_at_its_own_claude_costs_what_they_do_together(capsys: pytest
     assert side["usd_per_request"] == 0.00525
 
 
-def test_what_is_asked_again_may_cost_more_than_staying_saves(capsys: pytest.CaptureFixture[str]) -> None:
-    """$4,140.56 here, and $4,800 at Claude for the half that is asked again, against $8,000: said beside the answer."""
-    asked = [*COMPARED, "--mtok-per-month", "2000"]
+def test_what_is_asked_again_counts_in_the_answer_the_break_even_and_the_month(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At $4 a million Claude's $8,000, of which $4,800 are paid all the same: $3,200 spared by $4,140.56 here."""
+    asked = [*COMPARED, "--mtok-per-month", "2000", "--ops-fte", "0", "--json"]
     again = words("a=100%,750/250,escalation=60%,claude=claude-sonnet-5-5")
-    assert run([*asked, "--ops-fte", "0.01", "--usd-per-fte-year", "1", *again]) == 0
-    assert (
-        "\n! What is asked again at Claude costs more than staying saves: by class it is $940.56 a month\n  dearer.\n"
-        in capsys.readouterr().out
+    assert run([*asked, *again]) == 0
+    found = json.loads(capsys.readouterr().out)
+    side, month = found["claude"][0], found["month"]["elsewhere"][0]
+    assert (found["answer"], found["probability"]) == ("dearer", 0)
+    assert found["verdict"].startswith(
+        "Dearer than Claude Sonnet 5.5: at 53.1% utilisation a million tokens costs $4.47 here ($2.40 of it for what "
+        "is asked again there) and $4.00 there; it pays above 68.6%."
     )
+    assert (side["usd_per_mtok_blended"], side["usd_per_mtok_asked_again"]) == (4, 2.4)
+    assert round(found["break_even"]["mtok_per_month"], 2) == round(4140.56 / (4 * 0.4), 2)
+    assert month["saving_usd_per_month"] == found["by_class"]["total"]["saving_usd_per_month"] == -940.56
+    assert "Price: at most $4.38 an hour" in found["what_would_change_it"][2]
+    assert run([*asked, *words("a=100%,750/250,claude=claude-sonnet-5-5")]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == "cheaper"
+
+
+@pytest.mark.parametrize("claude", ["", ",claude=claude-opus-5-5"], ids=["one Claude", "two"])
+def test_the_month_and_the_classes_agree_whatever_is_asked_again(
+    claude: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two classes of other lengths, one of which is asked again: with one Claude for both, and with one each."""
+    classes = words(
+        "a=70%,2k/300,escalation=30%,claude=claude-sonnet-5-5", f"b=30%,20k/800,escalation=5%{claude}"
+    )
+    assert (
+        run([*COMPARED, "--mtok-per-month", "2000", "--claude-model", "sonnet-5.5", "--json", *classes]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    saved = found["by_class"]["total"]["saving_usd_per_month"]
+    assert round(found["month"]["elsewhere"][0]["saving_usd_per_month"], 2) == round(saved, 2)
+    own, even = found["self_hosted"], found["break_even"]["mtok_per_month"]
+    spared = found["claude"][0]["usd_per_mtok_blended"] - found["claude"][0]["usd_per_mtok_asked_again"]
+    assert round(even * spared, 4) == round(own["usd_per_month"], 4)
 
 
 def test_each_class_has_a_model_name_and_nothing_else_leaves(capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,3 +367,177 @@ def test_a_retired_claude_of_a_class_is_refused(capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     assert run(["export", PLAN, "--to", "litellm", *words(f"{retired},escalation=5%")]) == 2
     assert capsys.readouterr().err.splitlines()[1] == "hint: For example: claude=claude-opus-5-5"
+
+
+def models_of(out: str) -> dict[str, str]:
+    """LiteLLM's name of each model name, of a replica the last."""
+    listed = yaml.safe_load(out)["model_list"]
+    return {each["model_name"]: each["litellm_params"]["model"] for each in listed}
+
+
+def test_the_classes_of_a_comparison_are_routed_as_it_counts_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file and its folder say what the same classes say when they are typed; who names none has the chosen one."""
+    typed = [*THREE_TEAMS[:2], "law=20%,20k/800,at=claude,claude=eu.anthropic.claude-opus-4-5,team=legal"]
+    again = [typed[0], "personnel=20%,1k/200,escalation=2%", typed[2]]
+    assert run([*COMPARED, "--claude-model", "sonnet-5.5", "-o", str(tmp_path), *words(*again)]) == 0
+    capsys.readouterr()
+    export = ["export", PLAN, "--to", "litellm"]
+    assert run([*export, "--claude-model", "sonnet-5.5", *words(*again)]) == 0
+    said = capsys.readouterr()
+    for path in (tmp_path, tmp_path / "comparison.json"):
+        assert (run([*export, "--comparison", str(path)]), *capsys.readouterr()) == (0, *said)
+    assert models_of(said.out) == {
+        "corral/support": "hosted_vllm/llama-4-scout",
+        "corral/support/claude": "anthropic/claude-haiku-4-5",
+        "corral/personnel": "hosted_vllm/llama-4-scout",
+        "corral/personnel/claude": "anthropic/claude-sonnet-5-5",
+        "corral/law": "bedrock/eu.anthropic.claude-opus-4-5-20251101-v1:0",
+    }
+
+
+def test_the_classes_of_a_planned_traffic_stay_and_the_served_name_is_as_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan.read(Path(PLAN))
+    classes = tuple(class_typed(each) for each in ("chat=70%,2k/300", "law=30%,20k/800"))
+    prompt, answer = class_means(classes)
+    traffic = Traffic(
+        requests_per_s=1.0, peak_factor=1.0, input_tokens=prompt, output_tokens=answer, classes=classes
+    )
+    machines = (Machines(name=plan.machine.name, count=1, servers=1, times=1.0),)
+    carried = Carried(traffic=traffic, machines=machines)
+    plan.model_copy(update={"carried": carried}).write(tmp_path / "plan.json")
+    assert run(["export", str(tmp_path / "plan.json"), "--to", "litellm"]) == 0
+    out, err = capsys.readouterr()
+    assert models_of(out) == {
+        "llama-4-scout": "hosted_vllm/llama-4-scout",
+        "claude-sonnet-5-5": "anthropic/claude-sonnet-5-5",
+        "corral/chat": "hosted_vllm/llama-4-scout",
+        "corral/law": "hosted_vllm/llama-4-scout",
+    }
+    assert yaml.safe_load(out)["router_settings"]["fallbacks"] == [{"llama-4-scout": ["claude-sonnet-5-5"]}]
+    assert "corral/law stays: where no server answers, it fails." in err
+
+
+@pytest.mark.parametrize(
+    ("claude", "parameters"),
+    [
+        (
+            "us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            {
+                "model": "bedrock/us-gov.anthropic.claude-sonnet-4-5-20250929-v1:0",
+                "aws_region_name": "os.environ/AWS_REGION_NAME",
+            },
+        ),
+        (
+            "bedrock/eu-central-1/anthropic.claude-opus-5",
+            {"model": "bedrock/anthropic.claude-opus-5", "aws_region_name": "eu-central-1"},
+        ),
+        (
+            "anthropic.claude-opus-4-6-v1",
+            {
+                "model": "bedrock/anthropic.claude-opus-4-6-v1",
+                "aws_region_name": "os.environ/AWS_REGION_NAME",
+            },
+        ),
+        (
+            "claude-haiku-4-5@20251001",
+            {
+                "model": "vertex_ai/claude-haiku-4-5@20251001",
+                "vertex_project": "os.environ/VERTEXAI_PROJECT",
+                "vertex_location": "global",
+            },
+        ),
+        (
+            "vertex/europe-west1/claude-opus-5-5",
+            {
+                "model": "vertex_ai/claude-opus-5-5",
+                "vertex_project": "os.environ/VERTEXAI_PROJECT",
+                "vertex_location": "europe-west1",
+            },
+        ),
+        (
+            "azure_ai/claude-opus-5-5",
+            {
+                "model": "azure_ai/claude-opus-5-5",
+                "api_base": "os.environ/AZURE_AI_API_BASE",
+                "api_key": "os.environ/AZURE_AI_API_KEY",
+            },
+        ),
+        (
+            "aws/us/claude-opus-5-5",
+            {
+                "model": "bedrock/claude_platform/claude-opus-5-5",
+                "aws_region_name": "os.environ/AWS_REGION_NAME",
+                "workspace_id": "os.environ/ANTHROPIC_AWS_WORKSPACE_ID",
+                "inference_geo": "us",
+            },
+        ),
+    ],
+)
+def test_a_claude_is_asked_where_it_is_sold(
+    claude: str, parameters: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["export", PLAN, "--to", "litellm", "--claude-model", claude]) == 0
+    out, err = capsys.readouterr()
+    assert yaml.safe_load(out)["model_list"][-1]["litellm_params"] == parameters
+    needed = {value.partition("/")[2] for value in parameters.values() if value.startswith("os.environ/")}
+    assert {name for name in needed if name not in err} == set()
+    assert "ANTHROPIC_API_KEY" not in err.splitlines()[-1]
+
+
+def test_no_class_leaves_and_no_key_of_claudes_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", PLAN, "--to", "litellm", *words("a=100%,2k/300")]) == 0
+    assert "set VLLM_API_KEY, LITELLM_MASTER_KEY and" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_next_step_installs_as_the_tests_do() -> None:
+    """The package's own pin of its extras resolves in no index of everybody's."""
+    script = (Path(__file__).parent.parent / "scripts" / "ci-litellm").read_text()
+    assert INSTALL.partition(" install ")[2].rpartition(" ")[0] in script
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (
+            ["--comparison", "{folder}", "--class", "a=100%,2k/300"],
+            2,
+            "error: A comparison has its classes, and others were named.\n"
+            "hint: Use --class or --comparison, not both.\n",
+        ),
+        (
+            ["--comparison", "{folder}"],
+            2,
+            "error: The comparison in {folder}/comparison.json has no classes.\n"
+            "hint: Say them here: --class chat=70%,2k/300 --class law=30%,20k/800,at=claude\n",
+        ),
+        (["--comparison", PLAN], 4, f"error: {PLAN} is not a comparison"),
+        (["--comparison", "{folder}/no.json"], 4, "error: "),
+    ],
+    ids=["both", "no classes", "another document", "no file"],
+)
+def test_a_comparison_that_routes_nothing_is_refused(
+    options: list[str], code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMPARED, "-o", str(tmp_path)]) == 0
+    capsys.readouterr()
+    asked = [each.format(folder=tmp_path) for each in options]
+    assert run(["export", PLAN, "--to", "litellm", *asked]) == code
+    out, err = capsys.readouterr()
+    assert (out, err[: len(said.format(folder=tmp_path))]) == ("", said.format(folder=tmp_path))
+
+
+def test_a_comparison_of_another_model_routes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMPARED, "-o", str(tmp_path), *words("a=100%,2k/300")]) == 0
+    other = str(Path(PLAN).with_name("maverick-bf16.json"))
+    capsys.readouterr()
+    assert run(["export", other, "--to", "litellm", "--comparison", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        "error: The comparison is of scout, the plan of maverick.\n"
+        "hint: Give the comparison that was made with this plan.\n"
+    )

@@ -19,6 +19,7 @@ from serving.probe.probe_options import (
 
 if TYPE_CHECKING:
     from serving.probe.report import ProbeReport
+    from serving.probe.spec import Target
     from serving.probe.sweep_report import Sweep
 
 
@@ -53,11 +54,11 @@ def run(
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
     from infra.say import emit, progress
-    from serving.probe.probe_options import load_of, slo_of, target_of, trace_of, workload_of
+    from serving.probe.probe_options import load_of, slo_of, trace_of, workload_of
     from serving.probe.report_text import progress_line, report_text
     from serving.probe.run import run as probe
 
-    target = target_of(*answering(url, endpoint))
+    target = answering(url, endpoint)
     asked = load_of(load, trace_of(load.replay))
     requests = workload_of(workload, target.api, load.seed, load.replay)
     folder = load.output or dated_folder()
@@ -115,12 +116,12 @@ def sweep(
 ) -> int:
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
     from infra.say import emit, progress
-    from serving.probe.probe_options import slo_of, target_of, workload_of
+    from serving.probe.probe_options import slo_of, workload_of
     from serving.probe.report_text import progress_line
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import sweep_text
 
-    target = target_of(*answering(url, endpoint))
+    target = answering(url, endpoint)
     folder = steps.output or dated_folder()
     measured = measure(
         target,
@@ -135,22 +136,26 @@ def sweep(
     return swept(measured, folder)
 
 
-def answering(url: str, endpoint: EndpointOptions) -> tuple[str, EndpointOptions]:
-    """The same two or, where the URL is a deployment's name, what that deployment answers."""
+def answering(url: str, endpoint: EndpointOptions) -> "Target":
+    """At whom: a URL or, by its name, a deployment where it answers, and what it was planned for."""
     from deploy.line import status
     from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
+    from serving.probe.probe_options import target_of
 
     if "/" in url or url not in names():
-        return url, endpoint
-    current = status(load(url))
+        return target_of(url, endpoint)
+    deployment = load(url)
+    current = status(deployment)
     if current.endpoint is None:
         raise EndpointError(f"{url} answers nowhere: {current.detail}", f"Start it: corral serve {url}")
     stated = {
         "model": endpoint.model or current.endpoint.served_model_name,
         "api_key_file": endpoint.api_key_file or current.endpoint.api_key_file,
     }
-    return current.endpoint.base_url, endpoint.model_copy(update=stated)
+    planned = {"machine": deployment.plan.machine.name, "precision": deployment.plan.precision}
+    target = target_of(current.endpoint.base_url, endpoint.model_copy(update=stated))
+    return target.model_copy(update=planned)
 
 
 def dated_folder() -> Path:

@@ -71,7 +71,7 @@ def met(a: str, b: str, pair: PairOptions) -> "Iterator[tuple[Respondent, Respon
     """Both endpoints, each with its own key, known by name. Raises EndpointError, AuthError or UsageError."""
     from deploy.cli.probe import answering
     from infra.say import progress
-    from serving.probe.probe_options import EndpointOptions, target_of
+    from serving.probe.probe_options import EndpointOptions
     from serving.quality.respondent import Respondent
 
     of_a = EndpointOptions(
@@ -89,8 +89,8 @@ def met(a: str, b: str, pair: PairOptions) -> "Iterator[tuple[Respondent, Respon
         ca_file=pair.ca_file_b,
     )
     with (
-        closing(Respondent("A", target_of(*answering(a, of_a)))) as first,
-        closing(Respondent("B", target_of(*answering(b, of_b)))) as second,
+        closing(Respondent("A", answering(a, of_a))) as first,
+        closing(Respondent("B", answering(b, of_b))) as second,
     ):
         first.meet(progress)
         second.meet(progress)

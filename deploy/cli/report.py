@@ -13,9 +13,9 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
-    from deploy.costs.comparison import Comparison
+    from deploy.costs.comparison import COMPARISON, Comparison
     from deploy.report.comparison_text import comparison_text
-    from deploy.report.folder import COMPARISON, again
+    from deploy.report.folder import again
     from infra.printable import sentence
     from infra.say import emit, progress
 

@@ -15,6 +15,7 @@ from deploy.costs.request_mix import Mix
 from deploy.costs.same_traffic import MOST_PLANNED
 from deploy.costs.self_hosted import OurSide
 from infra.money import count, percent
+from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
 ALWAYS = ("hours_per_month", "replicas", "ops_fte", "storage_gb", "egress_gb", "other_usd_per_month")
@@ -32,7 +33,12 @@ NOT_CORRECTED = "quality, verbosity beyond --claude-output-ratio, rate limits"
 
 
 def assumptions_of(
-    plan: Plan, ours: OurSide, question: Question, chosen: ClaudeSide, mix: Mix | None
+    plan: Plan,
+    probe: ProbeReport | None,
+    ours: OurSide,
+    question: Question,
+    chosen: ClaudeSide,
+    mix: Mix | None,
 ) -> tuple[Assumption, ...]:
     """All of them, the ones that move the answer most first."""
     speed, values, price, own = ours
@@ -40,7 +46,7 @@ def assumptions_of(
         price.assumption(),
         utilisation(plan, values, question, own),
         token_ratio(chosen),
-        *speed_lines(plan, speed, mix),
+        *speed_lines(plan, probe, speed, mix),
         *(knob(plan, name, values, question) for name in counted(values, price)),
         *claude_lines(question, speed),
     )
@@ -84,11 +90,14 @@ def token_ratio(chosen: ClaudeSide) -> Assumption:
     )
 
 
-def speed_lines(plan: Plan, speed: Speed, mix: Mix | None) -> tuple[Assumption, ...]:
+def speed_lines(
+    plan: Plan, probe: ProbeReport | None, speed: Speed, mix: Mix | None
+) -> tuple[Assumption, ...]:
     """The operating point, and the requests."""
     whose: Whose = "measured" if speed.basis == "measured" else "modelled"
     lengths = f"{count(speed.input_tokens_per_request)} in, {count(speed.output_tokens_per_request)} out"
-    told = ", by the plan's word: a probe names neither" if whose == "measured" else ""
+    is_named = probe is None or (probe.machine is not None and probe.precision is not None)
+    told = "" if is_named else ", by the plan's word: the probe names neither"
     kinds = f"; priced one by one, of {len(mix):,} lengths" if mix and len(mix) > 1 else ""
     return (
         Assumption(
@@ -133,7 +142,7 @@ def claude_lines(question: Question, speed: Speed) -> tuple[Assumption, ...]:
             means="left out of both sides",
             value=NOT_CORRECTED,
             whose="ours",
-            source="of quality: corral quality A B --texts FILE",
+            source="of quality: corral quality A B --texts texts.txt",
         ),
     )
 

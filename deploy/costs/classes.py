@@ -8,11 +8,11 @@ from deploy.costs.class_bill import ByClass, ClassBill, Split, TeamBill
 from deploy.costs.claude_mix import Asked, billed_alike, mean_usd
 from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.compare_options import Question
-from deploy.costs.comparison import ClaudeSide, SelfHosted
+from deploy.costs.comparison import SelfHosted
 from deploy.costs.request_mix import mean_tokens, mix_of_classes
 from deploy.costs.served_class import ServedClass, here_share, teams_of
 from deploy.costs.token_ratio import token_ratio
-from infra.money import MTOK, dollars, exact, rounded
+from infra.money import MTOK, exact, rounded
 
 SUMMED = tuple(Split.model_fields)
 ModelOf = Callable[[str], ClaudeModel]
@@ -100,16 +100,6 @@ def class_bill(
         usd_per_month=rounded(usd),
         all_claude_usd=rounded(all_claude_usd),
         saving_usd_per_month=rounded(all_claude_usd - usd),
-    )
-
-
-def class_doubts(split: ByClass | None, chosen: ClaudeSide) -> tuple[str, ...]:
-    """That what is asked again at Claude turns the answer, which is of the machines alone."""
-    if split is None or chosen.answer != "cheaper" or split.total.saving_usd_per_month >= 0:
-        return ()
-    more = dollars(-split.total.saving_usd_per_month)
-    return (
-        f"What is asked again at Claude costs more than staying saves: by class it is {more} a month dearer.",
     )
 
 

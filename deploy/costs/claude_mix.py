@@ -30,6 +30,8 @@ class Asked(NamedTuple):
     """Whether they are one average request, because nothing else is known of them."""
     drawn: Draws
     """What they cost here, over the ranges of what is doubtful."""
+    again: Mix = ()
+    """Those of them that are asked again at Claude after an answer from here."""
 
 
 class Alike(NamedTuple):

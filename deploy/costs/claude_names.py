@@ -20,6 +20,7 @@ FORMS = tuple(
         ),
         (r"vertex(?:_ai)?/(?:(?P<zone>[a-z0-9-]+)/)?(?P<model>claude[^/]*)", "vertex"),
         (r"(?P<model>claude[^/@]*)@[a-z0-9]+", "vertex"),
+        (r"(?:aws|(?:bedrock/)?claude_platform)/(?:(?P<zone>[a-z0-9-]+)/)?(?P<model>claude[^/]*)", "aws"),
         (r"(?:foundry|azure|azure_ai)/(?:(?P<zone>[a-z0-9-]+)/)?(?P<model>claude[^/]*)", "foundry"),
     )
 )

@@ -1,4 +1,4 @@
-"""Claude as it is sold: on its own API, Amazon Bedrock, Google Vertex AI, Microsoft Foundry. Dated data."""
+"""Claude as it is sold: on its own API, Bedrock, Vertex, Foundry, Claude Platform on AWS. Dated data."""
 
 import re
 from collections.abc import Iterable
@@ -40,8 +40,12 @@ class AsSold(Record):
     """Since when it is sold to those alone who had it, at a price that may be higher: Bedrock's extended access."""
     zones: tuple[str, ...] = ()
     """The regions that a price is published for; none named: those of the platform."""
+    called: str | None = None
+    """Its name there, where that is more than its id."""
     batch: bool | None = None
     fast: bool = False
+    fast_in: tuple[str, ...] = ()
+    """The regions of its fast mode; none named: all."""
     min_cache_tokens: int | None = None
     context_tokens: int | None = None
     long: LongRates | None = None
@@ -66,6 +70,8 @@ class Platform(Record):
     regions: tuple[Region, ...]
     regions_are: str
     """The regions as a hint lists them."""
+    unpriced: tuple[str, ...] = ()
+    """Models of which no price there is known, whether sold or not."""
     zone_of: dict[str, str] = {}
     """The zone, as models name it, of a region whose name does not begin with it."""
     model: dict[str, AsSold] = {}
@@ -134,12 +140,16 @@ def at(model: ClaudeModel, platform: Platform, region: str) -> ClaudeModel:
     long = row.long or model.long
     rates = {"price": times(model.price, factor), "long": times(long, factor) if long else None}
     return model.model_copy(
-        update=differences(model, platform, row) | rates | named_for(model, platform, region)
+        update=differences(model, platform, row, region) | rates | named_for(model, platform, region)
     )
 
 
 def refuse_unsold(model: ClaudeModel, platform: Platform, row: AsSold, region: str) -> None:
     """Refuse a model that the platform is not known to sell, there or at all."""
+    if model.id in platform.unpriced:
+        raise UsageError(
+            f"No price of {model.name} on {platform.name} is known.", f"Its prices: {platform.published_at}"
+        )
     gone = model.status(platform.checked_on) == "retired" and platform.own_retirements
     if gone and row.retires_on is None and not row.sold:
         raise UsageError(
@@ -154,7 +164,7 @@ def refuse_unsold(model: ClaudeModel, platform: Platform, row: AsSold, region: s
         )
 
 
-def differences(model: ClaudeModel, platform: Platform, row: AsSold) -> dict[str, object]:
+def differences(model: ClaudeModel, platform: Platform, row: AsSold, region: str) -> dict[str, object]:
     """What the platform does otherwise than the API, prices and names left out."""
     changed: dict[str, object] = {
         "batch": model.batch and platform.batch if row.batch is None else row.batch,
@@ -162,7 +172,7 @@ def differences(model: ClaudeModel, platform: Platform, row: AsSold) -> dict[str
         "min_cache_tokens": row.min_cache_tokens or model.min_cache_tokens,
         "context_tokens": row.context_tokens or model.context_tokens,
         "us_only": False,
-        "fast": row.fast,
+        "fast": row.fast and (not row.fast_in or region in row.fast_in),
         "note": row.note,
     }
     if platform.own_retirements:

@@ -8,7 +8,7 @@ from deploy.costs.claude_prices import ClaudeModel
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import BreakEven, ClaudeSide, SelfHosted
 from deploy.costs.likelihood import chances
-from deploy.costs.request_mix import mean_tokens
+from deploy.costs.request_mix import mean_tokens, weight
 from deploy.costs.self_hosted import OurSide, even_mtok
 from deploy.costs.token_ratio import token_ratio
 from deploy.costs.verdict import answer_of, verdict_of
@@ -20,14 +20,18 @@ def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Quest
     own = ours.figures
     ratio = token_ratio(model.tokenizer, question.content, question.token_ratio)
 
-    def per_mtok(tokens: Decimal) -> Decimal:
-        usd = mean_usd(model, billed_alike(model, asked, tokens, question), question, on)
-        return usd * (1 + question.claude_retries) / mean_tokens(asked.mix) * MTOK
+    def per_mtok(requests: Asked, tokens: Decimal) -> Decimal:
+        usd = mean_usd(model, billed_alike(model, requests, tokens, question), question, on)
+        return usd * (1 + question.claude_retries) * weight(requests.mix) / all_tokens * MTOK
 
-    base, low, high = per_mtok(ratio.base), per_mtok(ratio.low), per_mtok(ratio.high)
+    all_tokens = mean_tokens(asked.mix) * weight(asked.mix)
+    ends = (ratio.base, ratio.low, ratio.high)
+    base, low, high = (per_mtok(asked, each) for each in ends)
+    again = [per_mtok(asked._replace(mix=asked.again), each) if asked.again else Decimal(0) for each in ends]
     alike, listed = (billed_alike(model, asked, tokens, question) for tokens in (ratio.base, Decimal(1)))
-    even = break_even(own, model.name, base, low, high)
-    chance, fully_busy = chances(asked.drawn, ratio, (low, base, high))
+    spared, at_low, at_high = base - again[0], low - again[1], high - again[2]
+    even = break_even(own, model.name, spared, at_low, at_high)
+    chance, fully_busy = chances(asked.drawn, ratio, (at_low, spared, at_high))
     answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
     return ClaudeSide(
         model=model.id,
@@ -36,6 +40,7 @@ def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Quest
         usd_per_mtok_blended=rounded(base),
         usd_per_mtok_low=rounded(low),
         usd_per_mtok_high=rounded(high),
+        usd_per_mtok_asked_again=rounded(again[0]),
         usd_per_mtok_list_blended=rounded(
             mean_usd(model, listed, question, on) / mean_claude_tokens(listed) * MTOK
         ),
@@ -46,7 +51,7 @@ def claude_side(model: ClaudeModel, ours: OurSide, asked: Asked, question: Quest
         probability=chance,
         probability_fully_busy=fully_busy,
         answer=answer,
-        verdict=verdict_of(ours, question, model.name, base, even, answer, chance),
+        verdict=verdict_of(ours, question, model.name, base, again[0], even, answer, chance),
         warnings=mix_warnings(model, asked, alike, question, ratio.base, on),
     )
 

@@ -22,8 +22,8 @@ class Sold(Asked):
 
     heading: ClassVar[str] = "The way to Claude"
 
-    claude_platform: Literal["api", "bedrock", "vertex", "foundry"] | None = None
-    """api, bedrock, vertex or foundry, where the model's name does not say it. [api]"""
+    claude_platform: Literal["api", "bedrock", "vertex", "foundry", "aws"] | None = None
+    """api, bedrock, vertex, foundry or aws, its Claude Platform, where the model's name does not say it. [api]"""
     claude_region: Annotated[str | None, Field(examples=["eu"])] = None
     """Where it answers: global, us, eu, us-gov, eu-central-1, ... [global]"""
     at: Annotated[Annotated[date, BeforeValidator(day)] | None, Field(examples=["2026-03-01"])] = None

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 from deploy.costs.assumptions import assumptions_of
 from deploy.costs.carried_plan import classes_of, machines_of, mtok_of, short
-from deploy.costs.classes import by_class, class_doubts
+from deploy.costs.classes import by_class
 from deploy.costs.claude_mix import Asked
 from deploy.costs.claude_platforms import offered, sold
 from deploy.costs.claude_prices import ClaudeModel
@@ -30,7 +30,7 @@ from deploy.costs.request_mix import Kind, Mix, mean_tokens
 from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
-from deploy.costs.served_class import ServedClass, staying
+from deploy.costs.served_class import ServedClass, asked_again, staying
 from deploy.costs.verdict import what_would_change
 from infra.money import percent, rounded
 from serving.sizing.plan import Plan, check_probed
@@ -52,7 +52,10 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     values = as_bought(knobs(machines_of(plan, question) | question.knobs), price.purchase, question)
     mtok = mtok_of(plan, question)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
-    asked, day = requests_of(speed, mix, draws(ours, mtok is not None)), question.at or on
+    asked, day = (
+        requests_of(speed, mix, draws(ours, mtok is not None), asked_again(question.staying)),
+        question.at or on,
+    )
 
     classes = classes_of(plan, question)
     models = {model.id: model for model in models_of(question, classes, day)}
@@ -107,14 +110,13 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
         hybrid=hybrids(ours, each_model, asked, question, mtok, day),
         sensitivity=swings(ours, chosen),
         warnings=(
-            *class_doubts(split, chosen),
             *filter(None, (short(plan),)),
             *doubts(plan, probe, chosen.token_ratio, speed.point),
             *price.doubts(on),
             *hosted_doubts(others, question.batch),
             *dict.fromkeys(w for s in sides for w in s.warnings),
         ),
-        assumptions=assumptions_of(plan, ours, question, chosen, mix),
+        assumptions=assumptions_of(plan, probe, ours, question, chosen, mix),
     )
 
 
@@ -129,10 +131,10 @@ def once_more(speed: Speed, retries: Decimal) -> Speed:
     )
 
 
-def requests_of(speed: Speed, mix: Mix | None, drawn: Draws) -> Asked:
+def requests_of(speed: Speed, mix: Mix | None, drawn: Draws, again: Mix) -> Asked:
     """The requests that Claude is asked: each, where they are known, else the average one."""
     average = (Kind(Decimal(1), speed.input_tokens_per_request, speed.output_tokens_per_request),)
-    return Asked(mix or average, speed.prefix_share, mix is None, drawn)
+    return Asked(mix or average, speed.prefix_share, mix is None, drawn, again)
 
 
 def served_here(mtok: Decimal | None, speed: Speed, values: Knobs, question: Question) -> Decimal | None:

@@ -16,6 +16,7 @@ from deploy.costs.token_ratio import TokenRatio
 from infra.money import Number, Usd
 from infra.record import Document, Record
 
+COMPARISON = "comparison.json"
 Answer = Literal["cheaper", "too close to call", "dearer", "not at this load", "never"]
 """`never` and `not at this load`: not even fully busy; the first where the machine is shown to serve no more."""
 Basis = Literal["measured", "modelled"]
@@ -123,6 +124,8 @@ class ClaudeSide(Record):
     usd_per_mtok_low: Usd
     usd_per_mtok_high: Usd
     """At the ends of the token ratio's range."""
+    usd_per_mtok_asked_again: Annotated[Usd, Field(exclude_if=lambda usd: not usd)] = Decimal(0)
+    """What of it is paid there all the same, where some of the answers from here are asked again."""
     usd_per_mtok_list_blended: Usd
     """Per million of Claude's own tokens, as the price list has it."""
     usd_per_request: Usd
@@ -137,6 +140,10 @@ class ClaudeSide(Record):
     answer: Answer
     verdict: str
     warnings: tuple[str, ...] = ()
+
+    def spared(self, usd: Decimal) -> Decimal:
+        """What answering them here spares of what all of the requests cost there: all but what is asked again."""
+        return usd * (1 - self.usd_per_mtok_asked_again / self.usd_per_mtok_blended)
 
 
 class HostedSide(Record):

@@ -3,6 +3,7 @@
 from deploy.costs.comparison import OperatingPoint
 from deploy.costs.same_server import differences
 from deploy.costs.token_ratio import TokenRatio, table
+from infra.argument import pasted
 from serving.model.families import families
 from serving.model.models import models
 from serving.probe.report import ProbeReport
@@ -61,7 +62,7 @@ def one_load(probe: ProbeReport | None, point: OperatingPoint) -> str:
         return ""
     return (
         f"The probe is of one load, {point.load}, and nothing shows that the machine can serve no more: the real "
-        "capacity may be higher. A sweep finds it: corral probe sweep URL, then --probe sweep.json."
+        f"capacity may be higher. A sweep finds it: corral probe sweep {pasted(probe.url)}, then --probe sweep.json."
     )
 
 

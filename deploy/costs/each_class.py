@@ -30,6 +30,11 @@ class Part(NamedTuple):
     """Of the tokens of all that stay."""
     side: ClaudeSide
 
+    @property
+    def spared_share(self) -> Decimal:
+        """Of those tokens, what is not asked again there."""
+        return self.share * (1 - exact(self.asked.escalation))
+
 
 def parts_of(
     classes: Sequence[ServedClass], good_enough: str, asked: Asked, at_claude: AtClaude
@@ -43,7 +48,8 @@ def parts_of(
             each,
             class_tokens(each) / whole,
             at_claude(
-                each.claude or good_enough, asked._replace(mix=mix_of_classes((each,)), is_average=False)
+                each.claude or good_enough,
+                asked._replace(mix=mix_of_classes((each,)), is_average=False, again=()),
             ),
         )
         for each in classes
@@ -68,8 +74,12 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
         sum((part.share * getattr(part.side, f"usd_per_mtok_{end}") for part in parts), Decimal(0))
         for end in ("blended", "low", "high", "list_blended")
     )
-    even = break_even(own, NAME, base, low, high)
-    chance, fully_busy = chances(asked.drawn, largest.token_ratio, (low, base, high))
+    spared, at_low, at_high = (
+        sum((part.spared_share * getattr(part.side, f"usd_per_mtok_{end}") for part in parts), Decimal(0))
+        for end in ("blended", "low", "high")
+    )
+    even = break_even(own, NAME, spared, at_low, at_high)
+    chance, fully_busy = chances(asked.drawn, largest.token_ratio, (at_low, spared, at_high))
     answer = answer_of(even, chance, fully_busy, ours.speed.point.is_most)
     requests = sum((exact(part.asked.share) for part in parts), Decimal(0))
     return ClaudeSide(
@@ -80,6 +90,7 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
         usd_per_mtok_blended=rounded(base),
         usd_per_mtok_low=rounded(low),
         usd_per_mtok_high=rounded(high),
+        usd_per_mtok_asked_again=rounded(base - spared),
         usd_per_mtok_list_blended=rounded(listed),
         usd_per_request=rounded(
             sum((exact(part.asked.share) * part.side.usd_per_request for part in parts), Decimal(0))
@@ -91,6 +102,6 @@ def each_class(parts: tuple[Part, ...], ours: OurSide, question: Question, asked
         probability=chance,
         probability_fully_busy=fully_busy,
         answer=answer,
-        verdict=verdict_of(ours, question, NAME, base, even, answer, chance),
+        verdict=verdict_of(ours, question, NAME, base, base - spared, even, answer, chance),
         warnings=tuple(dict.fromkeys(text for part in parts for text in part.side.warnings)),
     )

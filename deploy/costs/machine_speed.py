@@ -5,6 +5,7 @@ from decimal import Decimal
 from deploy.costs.comparison import Speed
 from deploy.costs.measured_load import Measured
 from deploy.costs.operating_point import Promised, planned_point, probed_point
+from infra.argument import pasted
 from infra.errors import ProbeInvalid, UsageError
 from infra.money import LARGEST, SMALLEST, exact, rounded
 from serving.probe.report import ProbeReport
@@ -66,7 +67,7 @@ def of_probe(plan: Plan, measured: Measured, promised: Promised) -> Speed:
     if not promised.is_kept_by(point.ttft_s, point.tpot_s):
         raise UsageError(
             f"The probe's load, {point.load}, does not keep {promised}: {slow_ones(probe)}.",
-            "Give a sweep's sweep.json, which has other loads (corral probe sweep URL), or promise more.",
+            "Give the sweep.json of other loads, or promise more: corral probe sweep " + pasted(probe.url),
         )
     part = "steady part" if steady else "whole run, ramp and drain included"
     return Speed(

@@ -9,6 +9,7 @@ from deploy.costs.comparison import OperatingPoint, Shown
 from deploy.costs.operating_point import Promised, p95
 from deploy.costs.request_mix import Mix, mix_of_results
 from infra import bounded_json
+from infra.argument import pasted
 from infra.errors import DocumentError, UsageError
 from infra.record import read_text
 from serving.probe.report import ProbeReport
@@ -68,7 +69,8 @@ def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: boo
     if not kept:
         limits = f"keeps {promised}" if promised else "meets its limits" if sweep.slo else "is a valid one"
         raise UsageError(
-            f"No step of the sweep {limits}.", "Sweep from a lower load: corral probe sweep URL --start 1"
+            f"No step of the sweep {limits}.",
+            f"Sweep from a lower load: corral probe sweep {pasted(sweep.url)} --start 1",
         )
     best, probe = max(kept, key=lambda pair: (pair[0].output_tokens_per_s, -pair[0].load))
     shown = shown_by(sweep, promised)

@@ -69,7 +69,7 @@ def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Els
         kind="claude",
         status=side.status,
         usd_per_month=side.usd_per_month,
-        **saved(ours, side.usd_per_month, bought),
+        **saved(ours, side.spared(side.usd_per_month), bought),
         checked_on=listed.checked_on,
         source=listed.source,
     )

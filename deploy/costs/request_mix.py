@@ -35,12 +35,15 @@ class Kind(NamedTuple):
 Mix = tuple[Kind, ...]
 
 
+def weight(mix: Mix) -> Decimal:
+    """How many requests they are together."""
+    return sum((kind.weight for kind in mix), Decimal(0))
+
+
 def mean_tokens(mix: Mix) -> Decimal:
     """Input and output tokens of an average request."""
-    requests = sum(kind.weight for kind in mix)
-    return (
-        sum((kind.weight * (kind.input_tokens + kind.output_tokens) for kind in mix), Decimal(0)) / requests
-    )
+    tokens = sum((kind.weight * (kind.input_tokens + kind.output_tokens) for kind in mix), Decimal(0))
+    return tokens / weight(mix)
 
 
 def mix_of_classes(classes: Iterable[TrafficClass]) -> Mix:

@@ -11,12 +11,30 @@ ALIKE = 0.1
 
 
 def differences(plan: Plan, probe: ProbeReport) -> tuple[str, ...]:
-    """What of the probe cannot be of the plan's machine, precision or engine; a probe names none of the three.
+    """What of the probe is not of the plan's machine, precision or engine, or cannot be.
 
-    That both are of one model is checked before.
+    That both are of one model is checked before. A probe of a mere URL names neither machine nor precision.
     """
-    every = (other_version(plan, probe), other_speed(plan, probe))
+    told = (other_machine(plan, probe), other_precision(plan, probe))
+    every = (*told, other_version(plan, probe), "" if any(told) else other_speed(plan, probe))
     return tuple(text for text in every if text)
+
+
+def other_machine(plan: Plan, probe: ProbeReport) -> str:
+    """That what was probed is planned for another machine."""
+    if probe.machine in (None, plan.machine.name):
+        return ""
+    return (
+        f"OTHER MACHINE: the probe was of {probe.machine}, the plan is for {plan.machine.name}: the speed of one has "
+        "the price of the other."
+    )
+
+
+def other_precision(plan: Plan, probe: ProbeReport) -> str:
+    """That what was probed is of another precision."""
+    if probe.precision in (None, plan.precision):
+        return ""
+    return f"OTHER PRECISION: the probe was of {probe.precision}, the plan is for {plan.precision}."
 
 
 def other_version(plan: Plan, probe: ProbeReport) -> str:

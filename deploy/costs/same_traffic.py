@@ -7,6 +7,7 @@ from deploy.costs.claude_cost_options import check_cached
 from deploy.costs.compare_options import Question
 from deploy.costs.measured_load import Measured
 from deploy.costs.request_mix import Mix, mean_tokens, mix_of_classes
+from infra.argument import pasted
 from infra.errors import UsageError
 from infra.hardware import linked
 from infra.money import exact, percent
@@ -61,7 +62,7 @@ def prefix_share(plan: Plan, probe: ProbeReport | None, asked: Decimal | None) -
             f"{percent(asked)} of the prompts cannot be cached: of the probe's {percent(found)} came from the "
             "server's prefix cache.",
             "Leave out --cache-read-fraction, or probe with prompts that share as much: "
-            "corral probe URL --prefix-tokens 900 --input-tokens 1000",
+            f"corral probe {pasted(probe.url)} --prefix-tokens 900 --input-tokens 1000",
         )
     return found
 

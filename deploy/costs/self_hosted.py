@@ -43,7 +43,7 @@ def our_side(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | N
 def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal | None) -> SelfHosted:
     """What the machine costs and can serve."""
     capacity = capacity_mtok(speed.total_tokens_per_s, values)
-    busy = values.utilisation if mtok is None else utilisation_of(mtok, capacity, values)
+    busy = values.utilisation if mtok is None else utilisation_of(mtok, capacity, values, speed)
     month, most = bill_at(busy, values, price), bill_at(Decimal(1), values, price)
     total = month.total_usd
     here = at_utilisation(busy, total, capacity, speed)
@@ -68,16 +68,21 @@ def self_hosted(speed: Speed, values: Knobs, price: MachinePrice, mtok: Decimal 
     )
 
 
-def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs) -> Decimal:
+def utilisation_of(mtok: Decimal, capacity: Decimal, values: Knobs, speed: Speed) -> Decimal:
     """The share of its capacity that the named volume takes. Raises UsageError when it is more than all of it."""
     if mtok > capacity:
         machines = math.ceil(mtok * serving_machines(values) / capacity) + values.spares
         raise UsageError(
             f"{count(mtok)} M tokens a month are more than the {count(capacity)} M that "
-            f"{serving_machines(values):f} of these machines can serve.",
-            f"It takes {machines} of them: --replicas {machines}",
+            f"{serving_machines(values):f} of these machines can serve, taken at {speed.point.load}.",
+            f"It takes {machines} of them: --replicas {machines}" + more_at_another_load(speed),
         )
     return mtok / capacity
+
+
+def more_at_another_load(speed: Speed) -> str:
+    """That another load may let them serve more; nothing where this one is shown to be the most."""
+    return "" if speed.point.is_most else "; at another load they may serve more, which a sweep finds"
 
 
 def bill_at(busy: Decimal, values: Knobs, price: MachinePrice) -> Bill:

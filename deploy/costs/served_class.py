@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from deploy.costs.claude_names import named
 from deploy.costs.claude_prices import claude
-from deploy.costs.request_mix import mean_tokens, mix_of_classes
+from deploy.costs.request_mix import Mix, mean_tokens, mix_of_classes
 from infra import quantity
 from infra.asked import Flag
 from infra.errors import UsageError
@@ -153,6 +153,16 @@ def staying(classes: Sequence[ServedClass]) -> tuple[ServedClass, ...]:
     return tuple(each.model_copy(update={"share": each.share / whole}) for each in here)
 
 
+def asked_again(classes: Sequence[ServedClass]) -> Mix:
+    """The requests that Claude is asked after an answer from here, by their share as those of all of the classes."""
+    return tuple(
+        kind._replace(weight=kind.weight * exact(each.escalation))
+        for each in classes
+        if each.escalation
+        for kind in mix_of_classes((each,))
+    )
+
+
 def here_share(classes: Sequence[ServedClass]) -> Decimal:
     """The share of all tokens that are answered here; all without classes."""
     tokens = {each.name: class_tokens(each) for each in classes}
@@ -166,12 +176,17 @@ def class_tokens(asked: TrafficClass) -> Decimal:
 
 
 def check_served(classes: Sequence[ServedClass]) -> None:
-    """Raise UsageError unless the classes are a whole, and something of them stays."""
+    """Raise UsageError unless the classes are a whole, and an answer from here is enough for something of them."""
     check_whole(classes)
     if classes and not staying(classes):
         raise UsageError(
             "All of the classes are at Claude, so no machine serves any.",
             f"Leave out at=claude of one, or price them alone: {claude_cost_of(classes[0])}",
+        )
+    if classes and all(each.escalation == 1 for each in staying(classes)):
+        raise UsageError(
+            "All that is answered here is asked again at Claude, so nothing is spared.",
+            "Say how much of it really is: escalation=5%",
         )
 
 

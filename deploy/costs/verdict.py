@@ -39,24 +39,28 @@ def verdict_of(
     question: Question,
     name: str,
     usd_per_mtok: Decimal,
+    asked_again: Decimal,
     even: BreakEven,
     answer: Answer,
     chance: Decimal,
 ) -> str:
     """The answer as sentences that carry its numbers: what is compared, how sure that is, and at which load."""
     people = ", counting nobody's time (--ops-fte)" if question.ops_fte is None else ""
-    what = compared(ours.figures, usd_per_mtok, even, answer)
+    what = compared(ours.figures, usd_per_mtok, asked_again, even, answer)
     return f"{OPENINGS[answer]} {name}{people}: {what}. {how_sure(chance, question)} {taken_at(ours)}"
 
 
-def compared(own: SelfHosted, usd_per_mtok: Decimal, even: BreakEven, answer: Answer) -> str:
-    """What a million tokens costs on both sides, and what break-even takes."""
+def compared(
+    own: SelfHosted, usd_per_mtok: Decimal, asked_again: Decimal, even: BreakEven, answer: Answer
+) -> str:
+    """What a million tokens costs on both sides, ours with what is asked again there, and what break-even takes."""
     there = dollars(usd_per_mtok)
+    again = f" ({dollars(asked_again)} of it for what is asked again there)" if asked_again else ""
     if answer in ("never", "not at this load"):
-        floor = dollars(fully_busy_usd(own))
+        floor = dollars(fully_busy_usd(own) + asked_again)
         more = "; that it can serve no more is not shown" if answer == "not at this load" else ""
-        return f"even fully busy all month a million tokens costs {floor} here and {there} there{more}"
-    here, needed = dollars(own.usd_per_mtok_blended), needed_text(even)
+        return f"even fully busy all month a million tokens costs {floor} here{again} and {there} there{more}"
+    here, needed = dollars(own.usd_per_mtok_blended + asked_again), needed_text(even)
     ends = {
         "cheaper": f"it stays so above {needed}",
         "too close to call": f"both cost the same at {needed}",
@@ -65,7 +69,7 @@ def compared(own: SelfHosted, usd_per_mtok: Decimal, even: BreakEven, answer: An
         else f"it takes {needed} to pay, within the ranges less",
     }
     return (
-        f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here and {there} there; "
+        f"at {percent(own.utilisation)} utilisation a million tokens costs {here} here{again} and {there} there; "
         f"{ends[answer]}"
     )
 
@@ -151,8 +155,8 @@ def load_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     if ours.speed.point.is_most or chosen.break_even.required_utilisation <= ours.figures.utilisation:
         return ""
     return (
-        "Load: the machine may serve more at another. Find out how much: corral probe sweep URL, then --probe "
-        "sweep.json."
+        "Load: the machine may serve more at another. Find out how much: corral probe sweep "
+        "http://127.0.0.1:8000, then --probe sweep.json."
     )
 
 
@@ -170,7 +174,7 @@ def volume_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
 def speed_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     """More tokens a second from the same machine: a better quantisation, another GPU, more requests at once."""
     own, speed, knobs = ours.figures, ours.speed, ours.knobs
-    total = own.usd_per_month / chosen.usd_per_mtok_blended * MTOK / machine_seconds(knobs)
+    total = own.usd_per_month / chosen.spared(chosen.usd_per_mtok_blended) * MTOK / machine_seconds(knobs)
     output = total / speed.tokens_per_output_token
     return (
         f"Speed: {count(output / own.utilisation)} output tokens/s a machine at {percent(own.utilisation)} "
@@ -181,7 +185,7 @@ def speed_needed(ours: OurSide, chosen: ClaudeSide) -> str:
 
 def price_needed(own: SelfHosted, chosen: ClaudeSide) -> str:
     """A cheaper machine of the same speed."""
-    at_most = chosen.usd_per_month / own.usd_per_month * own.usd_per_hour
+    at_most = chosen.spared(chosen.usd_per_month) / own.usd_per_month * own.usd_per_hour
     return (
         f"Price: at most {dollars(at_most)} an hour for everything at {percent(own.utilisation)} utilisation, "
         f"{dollars(at_most / own.utilisation)} fully busy; now {dollars(own.usd_per_hour)}."
@@ -195,7 +199,10 @@ def machines_needed(ours: OurSide, chosen: ClaudeSide) -> str:
     own, knobs = ours.figures, ours.knobs
     machine = own.bill.per_machine_usd / knobs.replicas
     fixed = own.usd_per_month - own.bill.per_machine_usd + knobs.spares * machine
-    gain = own.capacity_mtok_per_month / serving_machines(knobs) * chosen.usd_per_mtok_blended - machine
+    gain = (
+        own.capacity_mtok_per_month / serving_machines(knobs) * chosen.spared(chosen.usd_per_mtok_blended)
+        - machine
+    )
     if gain <= 0:
         return "More such machines do not help: each costs more than the most it can serve is worth there."
     return f"Size: {math.ceil(fixed / gain) + knobs.spares:f} such machines, all fully busy, to spread the fixed costs."

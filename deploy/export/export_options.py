@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from deploy.costs.served_class import ServedClasses
 from deploy.export.formats import FORMATS
-from deploy.export.rendering import Ask
+from deploy.export.rendering import Ask, RoutedClass
+from deploy.export.routed_classes import compared_classes, planned_classes, routed
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.options import BoxOptions
 from deploy.targets.wishes import NameOptions, asked_for
@@ -44,6 +45,7 @@ TAKEN_BY = {
     "endpoints": "in_front",
     "claude_model": "falls_back",
     "classes": "falls_back",
+    "comparison": "falls_back",
     **dict.fromkeys(BoxOptions.model_fields, "rents"),
 }
 """Option -> what a format must be to take it; every other is for all of them."""
@@ -76,11 +78,18 @@ class ExportOptions(NameOptions, BoxOptions):
     """litellm: who answers when no server does."""
     classes: ServedClasses = ()
     """litellm: a model name for each class, here or at Claude, as of compare; repeatable."""
+    comparison: Path | None = None
+    """litellm: the same for each class of this comparison.json. [those of the plan]"""
 
     @model_validator(mode="after")
     def classes_are_a_whole(self) -> Self:
         """Each once, and all of the requests. Raises UsageError."""
         check_whole(self.classes)
+        if self.classes and self.comparison:
+            raise UsageError(
+                "A comparison has its classes, and others were named.",
+                "Use --class or --comparison, not both.",
+            )
         return self
 
     @classmethod
@@ -106,9 +115,17 @@ def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
         replicas=options.replicas,
         endpoints=options.endpoints,
         claude_model=options.claude_model,
-        classes=options.classes,
+        classes=classes_of(plan, options),
+        has_one_name=not options.classes and options.comparison is None,
         box=options,
     )
+
+
+def classes_of(plan: Plan, options: ExportOptions) -> tuple[RoutedClass, ...]:
+    """Those that were named, else those the plan was made for. Raises UsageError or DocumentError."""
+    if options.comparison is not None:
+        return compared_classes(options.comparison, plan)
+    return routed(options.classes) or planned_classes(plan)
 
 
 def refuse_ignored(to: str, field: str) -> None:

@@ -6,16 +6,17 @@ With classes: each as a model of its own, here or at Claude, and nothing of one 
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from deploy.costs.claude_names import named
-from deploy.costs.claude_prices import claude, price_list
-from deploy.costs.served_class import ServedClass
-from deploy.export.rendering import Ask, Export
-from infra.errors import UsageError
+from deploy.costs.claude_platforms import platforms
+from deploy.costs.claude_prices import ClaudeModel
+from deploy.export.litellm_claude import answering, parameters, taken_from_outside
+from deploy.export.rendering import Ask, Export, RoutedClass
 from infra.host import HostFile
 from infra.money import MTOK
 from infra.yaml_text import dumped
 
 LITELLM = "1.109.1"
+# Its extras are the tables of a database, and its own pin of them is not in every index.
+INSTALL = f"uv pip install --override <(echo litellm-proxy-extras) 'litellm[proxy]=={LITELLM}'"
 BUDGET = (
     "max_budget (100 USD in 30 days) holds only where the proxy has a database (DATABASE_URL): without one LiteLLM "
     "says at its start that it enforces none."
@@ -44,11 +45,13 @@ def render(ask: Ask) -> Export:
         files=(HostFile(path="config.yaml", content=dumped(config)),),
         notes=(
             f"A configuration of this form was run with litellm {LITELLM} against fake back ends.",
-            *(class_notes(routes) if ask.classes else fallback_notes(ask)),
+            *(fallback_notes(routes[0]) if ask.has_one_name else ()),
+            *(class_notes(routes[ask.has_one_name :]) if ask.classes else ()),
+            *platform_notes(routes),
             BUDGET,
             *price_note(ask),
-            f"Next: pip install 'litellm[proxy]=={LITELLM}', set VLLM_API_KEY, ANTHROPIC_API_KEY, LITELLM_MASTER_KEY "
-            "and LITELLM_LOCAL_MODEL_COST_MAP=True, then litellm --config config.yaml --host 127.0.0.1",
+            f"Next: {INSTALL}, set {', '.join(set_before(routes))} and LITELLM_LOCAL_MODEL_COST_MAP=True, "
+            "then litellm --config config.yaml --host 127.0.0.1",
         ),
     )
 
@@ -60,7 +63,8 @@ class Route(NamedTuple):
     is_here: bool
     claude_name: str
     """By which a caller asks Claude itself; the name of the route where Claude answers it anyway."""
-    claude_model: str
+    claude: ClaudeModel | None
+    """Who answers there; None where nothing of it may leave."""
     fallback: bool
     """Whether Claude answers where no server does, or a request is too long for them."""
     asks_again: bool
@@ -68,20 +72,23 @@ class Route(NamedTuple):
 
 
 def routes_of(ask: Ask) -> tuple[Route, ...]:
-    """One a class; without classes the served model, which falls back. Raises UsageError for a retired Claude."""
-    if ask.classes:
-        return tuple(route_of(each, ask) for each in ask.classes)
-    there = sold(ask.claude_model)
-    return (Route(ask.plan.serve.served_model_name, True, there, there, fallback=True, asks_again=False),)
+    """One a class; where none was named the served model, which falls back. Raises UsageError for a retired Claude."""
+    classes = tuple(route_of(each, ask) for each in ask.classes)
+    if not ask.has_one_name:
+        return classes
+    there = answering(ask.claude_model, "--claude-model ")
+    one = Route(ask.plan.serve.served_model_name, True, there.id, there, fallback=True, asks_again=False)
+    return (one, *classes)
 
 
-def route_of(asked: ServedClass, ask: Ask) -> Route:
+def route_of(asked: RoutedClass, ask: Ask) -> Route:
     """A class under a name of its own, and Claude beside it only where something of it may leave."""
     name, is_here = f"corral/{asked.name}", asked.at == "here"
     leaves = not is_here or asked.fallback or asked.escalation > 0
-    there = ""
+    there = None
     if leaves:
-        there = sold(asked.claude, "claude=") if asked.claude else sold(ask.claude_model)
+        named = (asked.claude, "claude=") if asked.claude else (ask.claude_model, "--claude-model ")
+        there = answering(*named)
     return Route(
         name, is_here, f"{name}/claude" if is_here else name, there, asked.fallback, asked.escalation > 0
     )
@@ -90,18 +97,22 @@ def route_of(asked: ServedClass, ask: Ask) -> Route:
 def entries(ask: Ask, route: Route) -> tuple[dict[str, Any], ...]:
     """What answers to the names of a route: each replica, and Claude."""
     here = tuple(own(ask, route.name, each) for each in endpoints(ask)) if route.is_here else ()
-    if not route.claude_model:
+    if route.claude is None:
         return here
-    key = "os.environ/ANTHROPIC_API_KEY"
-    there = {"model": f"anthropic/{route.claude_model}", "api_key": key}
-    return (*here, {"model_name": route.claude_name, "litellm_params": there})
+    return (*here, {"model_name": route.claude_name, "litellm_params": parameters(route.claude)})
 
 
-def fallback_notes(ask: Ask) -> tuple[str, ...]:
+def set_before(routes: tuple[Route, ...]) -> tuple[str, ...]:
+    """What LiteLLM must find in its environment."""
+    models = tuple(each.claude for each in routes if each.claude is not None)
+    return ("VLLM_API_KEY", *taken_from_outside(models), "LITELLM_MASTER_KEY")
+
+
+def fallback_notes(route: Route) -> tuple[str, ...]:
     """What leaves where there is one name for all."""
     return (
         "A request that falls back leaves your machines and is billed: "
-        f"{sold(ask.claude_model)} gets it when every server fails.",
+        f"{route.claude_name} gets it when every server fails.",
         "The prompts of the fallback leave the building; take out `fallbacks` where they must not.",
     )
 
@@ -117,13 +128,23 @@ def class_notes(routes: tuple[Route, ...]) -> tuple[str, ...]:
 
 def class_note(route: Route) -> str:
     """What leaves of one class."""
-    if not route.is_here:
-        return f"{route.name} is answered by {route.claude_model}: all of it leaves your machines."
-    if not route.claude_model:
+    if route.claude is None:
         return f"{route.name} stays: where no server answers, it fails."
-    fails = f"{route.claude_model} answers it" if route.fallback else "it fails"
+    if not route.is_here:
+        return f"{route.name} is answered by {route.claude.id}: all of it leaves your machines."
+    fails = f"{route.claude.id} answers it" if route.fallback else "it fails"
     again = f"; a caller asks again with the model name {route.claude_name}" if route.asks_again else ""
     return f"{route.name} is answered here; where no server does, {fails}{again}."
+
+
+def platform_notes(routes: tuple[Route, ...]) -> tuple[str, ...]:
+    """How far the words for a Claude that others sell were tried."""
+    sellers = dict.fromkeys(each.claude.platform for each in routes if each.claude is not None)
+    return tuple(
+        f"{platforms()[name].name} is asked in LiteLLM's words, which were not run."
+        for name in sellers
+        if name not in ("api", "bedrock")
+    )
 
 
 def endpoints(ask: Ask) -> tuple[str, ...]:
@@ -165,23 +186,3 @@ def price_note(ask: Ask) -> tuple[str, ...]:
         f"output_cost_per_token is the plan's {ask.plan.usd_per_mtok} USD per million output tokens, at its load and "
         "never idle: modelled. Put in what corral compare says of your probe.",
     )
-
-
-def sold(name: str, typed: str = "--claude-model ") -> str:
-    """The id of a Claude model. Raises UsageError, with the way to name another, for one that is retired.
-
-    And for one of a platform, whose keys are others.
-    """
-    said = named(name)
-    fallback_model = claude(said.model, name)
-    if said.platform not in (None, "api"):
-        raise UsageError(
-            f"The configuration asks Claude on its own API, and {name!r} is of {said.platform}.",
-            f"For example: {typed}{fallback_model.id}",
-        )
-    if fallback_model.status(price_list().checked_on) == "retired":
-        raise UsageError(
-            f"{fallback_model.name} is retired: requests for it to the Claude API fail.",
-            f"For example: {typed}{fallback_model.successor or 'claude-sonnet-5-5'}",
-        )
-    return fallback_model.id

@@ -1,10 +1,21 @@
 """What every format is given, and what it answers."""
 
-from deploy.costs.served_class import ServedClass
+from deploy.costs.served_class import Place
 from deploy.targets.ec2.options import BoxOptions
 from infra.host import HostFile
 from infra.record import Record
 from serving.sizing.plan import Plan
+
+
+class RoutedClass(Record):
+    """What a router must know of a class of the traffic."""
+
+    name: str
+    at: Place
+    claude: str | None
+    """None is the one that answers where the servers fail."""
+    escalation: float
+    fallback: bool
 
 
 class Ask(Record):
@@ -17,8 +28,10 @@ class Ask(Record):
     """The base URLs of servers that run; for a router in front of them."""
     claude_model: str
     """Where LiteLLM turns when the servers fail."""
-    classes: tuple[ServedClass, ...] = ()
-    """What LiteLLM offers under a name each; none is one name for all."""
+    classes: tuple[RoutedClass, ...] = ()
+    """What LiteLLM offers under a name each."""
+    has_one_name: bool = True
+    """Whether all may be asked by the served model's name too: where somebody named classes, by theirs alone."""
     box: BoxOptions = BoxOptions()
     """The rented machine, where the format asks for one."""
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from deploy.costs.comparison import Comparison
+from deploy.costs.comparison import COMPARISON, Comparison
 from deploy.report.html import render
 from deploy.report.markdown import markdown
 from infra import bounded_json
@@ -12,7 +12,7 @@ from infra.record import Document, read_text, write_text_atomically
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
-COMPARISON, PLAN, PROBE = "comparison.json", "plan.json", "probe.json"
+PLAN, PROBE = "plan.json", "probe.json"
 PAGE, MARKDOWN = "report.html", "report.md"
 
 

@@ -50,9 +50,9 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
         capacity, month = float(own.capacity_mtok_per_month), float(own.usd_per_month)
         volumes = spaced(capacity / 1000, capacity * 2)
         for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
-            usd = float(side.usd_per_mtok_blended)
+            usd = float(side.spared(side.usd_per_mtok_blended))
             axes.plot(volumes, [usd * each for each in volumes], color=colour, label=side.name)
-            low, high = float(side.usd_per_mtok_low), float(side.usd_per_mtok_high)
+            low, high = float(side.spared(side.usd_per_mtok_low)), float(side.spared(side.usd_per_mtok_high))
             axes.fill_between(
                 volumes,
                 [low * each for each in volumes],
@@ -98,10 +98,10 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
             label="here, by utilisation",
         )
         for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
-            axes.axhline(float(side.usd_per_mtok_blended), color=colour, label=side.name)
+            axes.axhline(float(side.spared(side.usd_per_mtok_blended)), color=colour, label=side.name)
             axes.axhspan(
-                float(side.usd_per_mtok_low),
-                float(side.usd_per_mtok_high),
+                float(side.spared(side.usd_per_mtok_low)),
+                float(side.spared(side.usd_per_mtok_high)),
                 color=colour,
                 alpha=0.15,
                 linewidth=0,

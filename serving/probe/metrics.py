@@ -65,6 +65,8 @@ class Figures:
         return ProbeReport(
             url=run.target.base_url,
             model=run.model,
+            machine=run.target.machine,
+            precision=run.target.precision,
             started_at=run.started_at,
             load=load_of(run),
             sent=samples.sent + self.ending.unfinished,

@@ -2,7 +2,9 @@
 
 from typing import ClassVar, Literal
 
-from infra.record import Document, Record
+from pydantic import Field
+
+from infra.record import Document, Line, Record
 
 
 class Summary(Record):
@@ -103,6 +105,9 @@ class ProbeReport(Document):
 
     url: str
     model: str
+    machine: Line | None = Field(default=None, exclude_if=lambda name: name is None)
+    """That the probed deployment was planned for; absent where only a URL was known. So is the other."""
+    precision: Line | None = Field(default=None, exclude_if=lambda name: name is None)
     started_at: str
     load: dict[str, object]
     sent: int

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from infra.record import Record
+from pydantic import Field
+
+from infra.record import Line, Record
 from serving.probe.apis import ApiName
 from serving.probe.lengths import Lengths
 
@@ -27,6 +29,9 @@ class Target(Record):
     """The environment variable that holds the key, where no file is given."""
     ca_file: Path | None = None
     """The certificates to trust, in PEM, instead of the system's."""
+    machine: Line | None = Field(default=None, exclude_if=lambda name: name is None)
+    """That a deployment was planned for, where its name was given; so is the other."""
+    precision: Line | None = Field(default=None, exclude_if=lambda name: name is None)
 
 
 class Load(Record):

@@ -13,7 +13,9 @@ from deploy.costs.token_ratio import RANGE
 from deploy.costs.token_ratio import table as ratios
 from serving.model.models import models
 
-MODELS = list(price_list().models.values())
+# genai-prices leaves out those of its own that are for admitted customers alone; litellm's rows hold their prices.
+NOT_GENAI = ("claude-mythos-5", "claude-mythos-5-1")
+MODELS = [model for model in price_list().models.values() if model.id not in NOT_GENAI]
 SHORT, LONG = 1000, 150_000
 # Where their name for a model differs from the API's.
 THEIR_NAMES = {
