@@ -1,0 +1,63 @@
+# Also a file of hosts: see infra/host_files.py.
+"""What happened to a deployment, a line each, oldest first: by whom and where it was seen, in one format.
+
+Standard library only: a host's own Python writes it too. A disk that is full or read-only loses lines, and never the
+action that is told of; so nothing here raises.
+"""
+
+import json
+import os
+import time
+from contextlib import suppress
+
+FILE = "history.jsonl"
+EVENTS = (
+    "started",  # its process; the cause says what, or why again
+    "ready",  # it answered a completion
+    "ill",  # it stopped answering as it should; the cause says how
+    "died",  # it ended by itself, or did not get ready
+    "ended",  # by the judge, who is about to start it again
+    "waiting",  # before a start, for a GPU say
+    "gave up",  # it is not started again; the cause says after how many starts
+    "stopped",  # somebody's wish
+    "upgraded",
+    "rolled back",
+)
+MOST_BYTES = 256 * 1024
+"""Some thousand lines; a file that is longer loses its older half."""
+LONGEST_CAUSE = 500
+
+
+def append(path: str, event: str, cause: str = "", now_s: float | None = None) -> None:
+    """Add one line, in one write. Never raises."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
+    line = json.dumps({"at": at, "event": event, "cause": " ".join(cause.split())[:LONGEST_CAUSE]}) + "\n"
+    with suppress(OSError):
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            # After a line that a full disk cut short this one begins anew.
+            os.write(handle, (line if is_whole(path) else f"\n{line}").encode())
+        finally:
+            os.close(handle)
+    shorten(path)
+
+
+def is_whole(path: str) -> bool:
+    """Whether the file ends with a whole line, or is empty."""
+    with open(path, "rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read() in (b"", b"\n")
+
+
+def shorten(path: str) -> None:
+    """Keep the newer half of a file that grew too long."""
+    with suppress(OSError):
+        if os.path.getsize(path) <= MOST_BYTES:
+            return
+        with open(path, "rb") as file:
+            file.seek(-MOST_BYTES // 2, os.SEEK_END)
+            kept = file.read().partition(b"\n")[2]
+        with open(f"{path}.new", "wb") as file:
+            file.write(kept)
+        os.replace(f"{path}.new", path)
