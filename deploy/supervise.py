@@ -1,17 +1,59 @@
-"""`corral serve --supervise`: watch a server of this machine, start it again when it dies, give up with the reason."""
+"""`corral serve --supervise`: watch a server of this machine, start it again when it dies, give up with the reason.
 
+What a server is, and whether it is started once more, decides infra/onhost/judge.py.
+"""
+
+import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from deploy.launch import launch
-from deploy.targets.abilities import KeepsFirstDeath
+from deploy.targets.abilities import Life, Supervised
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Place
-from infra.errors import ServerError, UsageError
+from infra.errors import CorralError, LeftoverError, ServerError, UsageError
+from infra.onhost import judge
+from infra.onhost.history import Name
+from infra.onhost.judge import Ends, Memory, Policy
 from infra.say import progress
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.restart_policy import Policy, delay_s
+from serving.vllm.health import Stopped
+
+GPUS_EVERY_S = 5.0
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who watches, by whose time, and how patiently."""
+
+    deployment: Deployment
+    place: Supervised
+    ready: Callable[[Endpoint], None]
+    policy: Policy
+    sleep: Callable[[float], None]
+    clock: Callable[[], float]
+    up_s: Callable[[], float]
+    drawn: Callable[[], float]
+
+
+@dataclass(frozen=True)
+class End:
+    """How a life ended that nobody wished to end."""
+
+    trouble: str
+    served_s: float | None = None
+    """None for one that did not get ready."""
+
+
+class GaveUp(ServerError):
+    """A server that ended too often; nothing of it is left."""
+
+
+def up_s() -> float:
+    """How long ago this machine has booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def supervise(
@@ -20,74 +62,153 @@ def supervise(
     policy: Policy,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    up_s: Callable[[], float] = up_s,
+    drawn: Callable[[], float] = random.random,
+    is_unattended: bool = False,
 ) -> None:
     """Serve and stay; `ready` is told each time it answers. Returns when somebody stops the server.
 
-    Raises ServerError with the last cause when it dies too often. Ctrl-C ends the server too. Raises UsageError where
-    another's runs there, which is left alone.
+    Raises ServerError with the last cause when it ends too often. Ctrl-C ends the server too. Raises UsageError where
+    another's runs there, which is left alone; and what stands against the first start, unless nobody is there to read
+    it: then it may pass, as a port passes that another has for a while.
     """
     place = place_of(deployment)
-    if not isinstance(place, KeepsFirstDeath):
+    if not isinstance(place, Supervised):
         raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
-    deaths: list[float] = []
+    watch = Watch(deployment, place, ready, policy, sleep, clock, up_s, drawn)
     try:
-        while True:
-            trouble = one_life(place, deployment, ready, policy, sleep)
-            if not trouble:
-                return
-            deaths.append(clock())
-            if len(deaths) == 1:
-                place.keep_first_death(deployment)
-            again_or_give_up(deployment.name, trouble, deaths, clock(), policy, sleep)
-    except UsageError:
+        keep_alive(watch, is_unattended)
+    except (UsageError, GaveUp):
         raise
     except BaseException:
-        place.stop(deployment)
+        stop(place_of(deployment), deployment)
         raise
 
 
-def one_life(
-    place: Place,
-    deployment: Deployment,
-    ready: Callable[[Endpoint], None],
-    policy: Policy,
-    sleep: Callable[[float], None],
-) -> str:
-    """Start the server and watch it until it ends; why it died, or "" when it was stopped."""
-    try:
-        ready(launch(deployment))
-    except ServerError as error:
-        return error.message
-    hung = 0
+def stop(place: Place, deployment: Deployment) -> None:
+    """End the server, whatever became of it."""
+    place.stop(deployment)
+
+
+def keep_alive(watch: Watch, is_unattended: bool) -> None:
+    """One life after the other, until somebody stops it or it is given up."""
+    ends = Ends()
     while True:
-        sleep(policy.look_again_s if hung else policy.look_every_s)
-        status = place.status(deployment)
-        hung = hung + 1 if status.state == "hung" else 0
-        if status.state == "stopped":
-            return ""
-        if status.state in ("dead", "unknown") or hung >= policy.hung_looks:
-            place.stop(deployment)
-            return f"The server {'hung' if hung else 'died'}: {status.detail}"
+        end = one_life(watch, is_unattended or ends.all > 0)
+        if end is None:
+            return
+        ends = judge.ended(ends, end.served_s, watch.policy)
+        if ends.all == 1:
+            watch.place.keep_first_death(watch.deployment)
+        if not is_to_start_again(watch, end.trouble, ends):
+            return
 
 
-def again_or_give_up(
-    name: str,
-    trouble: str,
-    deaths: list[float],
-    now_s: float,
-    policy: Policy,
-    sleep: Callable[[float], None],
-) -> None:
-    """Wait for the next start, or raise ServerError when there is to be none."""
-    wait_s = delay_s(deaths, now_s, policy)
+def one_life(watch: Watch, may_pass: bool) -> End | None:
+    """Start the server and watch it until it ends; None when it was stopped.
+
+    `may_pass` is whether what stands against its start is one more end, and not the end of all.
+    """
+    try:
+        wait_for_gpus(watch)
+        refuse_held_gpus(watch)
+        endpoint = launch(watch.deployment)
+    except Stopped:
+        return None
+    except UsageError:
+        raise
+    except ServerError as error:
+        return End(error.message)
+    except CorralError as error:
+        if not may_pass:
+            raise
+        watch.place.note(watch.deployment, "died", error.message)
+        return End(error.message)
+    watch.ready(endpoint)
+    began_s = watch.clock()
+    trouble = watched(watch)
+    return End(trouble, watch.clock() - began_s) if trouble else None
+
+
+def wait_for_gpus(watch: Watch) -> None:
+    """Give a driver that is late at boot its time, which is no failed start."""
+    is_told = False
+    while (missing := watch.place.gpus_missing(watch.deployment)) and watch.up_s() < watch.policy.gpu_s:
+        if not is_told:
+            progress(
+                f"supervise: {missing}; waiting until {watch.policy.gpu_s / 60:g} minutes after the boot"
+            )
+            watch.place.note(watch.deployment, "waiting", missing)
+        is_told = True
+        watch.sleep(GPUS_EVERY_S)
+
+
+def refuse_held_gpus(watch: Watch) -> None:
+    """Raise ServerError where the memory of its GPUs is another's, or is not given back."""
+    if not watch.place.life(watch.deployment).look and (held := watch.place.in_the_way(watch.deployment)):
+        watch.place.note(watch.deployment, "died", held)
+        raise ServerError(f"It cannot start: {held}.", "See which: nvidia-smi; end it first.")
+
+
+def watched(watch: Watch) -> str:
+    """Watch a server that is ready until it ends, or is ended; why, or "" when it was stopped."""
+    memory = Memory(was_ready=True, at_s=watch.clock())
+    told = ""
+    while True:
+        watch.sleep(watch.policy.look_again_s if memory.ill_looks else watch.policy.look_every_s)
+        life = watch.place.life(watch.deployment)
+        if life.look is None:
+            return died(watch, life)
+        verdict, memory = judge.judge(memory, life.look._replace(at_s=watch.clock()), watch.policy)
+        said = f"{life.status.state}: {life.status.detail}"
+        if verdict.action == "restart":
+            trouble = f"The server hung: {life.status.detail}" if judge.is_hang(verdict.kind) else said
+            return ended(watch, f"{trouble}, for {verdict.quiet_s:.0f} s")
+        if memory.ill_looks > 1 and verdict.kind != told:
+            told = verdict.kind
+            watch.place.note(watch.deployment, "ill", said)
+            progress(f"supervise: it is {said}")
+
+
+def died(watch: Watch, life: Life) -> str:
+    """Clear up after a server that has ended; why it did, or "" where that was somebody's wish."""
+    if life.status.state in ("stopped", "provisioned"):
+        return ""
+    trouble = f"The server died: {life.status.detail}"
+    end_stuck(watch, "died", trouble)
+    return trouble
+
+
+def ended(watch: Watch, trouble: str) -> str:
+    """End a server that has nothing to finish; why."""
+    end_stuck(watch, "ended", trouble)
+    return trouble
+
+
+def end_stuck(watch: Watch, event: Name, cause: str) -> None:
+    """End what is left of it. What does not even die of SIGKILL now may do so before the next start, which looks."""
+    try:
+        watch.place.end_stuck(watch.deployment, event, cause)
+    except LeftoverError as error:
+        progress(f"supervise: {error.message}")
+
+
+def is_to_start_again(watch: Watch, trouble: str, ends: Ends) -> bool:
+    """Wait for the next start; False where somebody stopped it meanwhile. Raises GaveUp when there is to be none."""
+    name, policy = watch.deployment.name, watch.policy
+    wait_s = judge.delay_s(ends, watch.drawn(), policy)
     if wait_s is None:
-        minutes = policy.within_s / 60
-        raise ServerError(
-            f"Gave up after {policy.most_deaths} deaths in {minutes:g} minutes. The last: {trouble}",
+        count = judge.gave_up(ends, policy)
+        watch.place.note(watch.deployment, "gave up", f"{count}; the last: {trouble}")
+        raise GaveUp(
+            f"Gave up after {count}. The last: {trouble}",
             f"Mend the cause and serve again. The first log: {folder(name)}/first-death; the last: corral logs {name}",
         )
     progress(f"supervise: {trouble}")
     progress(
-        f"supervise: starting it again in {wait_s:g} s ({len(deaths)} of at most {policy.most_deaths} deaths)"
+        f"supervise: starting it again in {wait_s:.0f} s ({ends.loads} of at most {policy.most_loads} starts failed, "
+        f"{ends.all} of at most {policy.most_ends} ends, without an hour of service between)"
     )
-    sleep(wait_s)
+    wish = watch.place.stop_wish(watch.deployment)
+    watch.sleep(wait_s)
+    return watch.place.stop_wish(watch.deployment) == wish

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from infra import processes
 from infra.facts import GpuFacts, GpuReport
 
 MIB = 2**20
@@ -64,3 +65,25 @@ def _or_none(nvml: Any, ask: Any, handle: Any) -> Any:
         return ask(handle)
     except nvml.NVMLError:
         return None
+
+
+def users(indexes: tuple[int, ...]) -> tuple[str, ...]:
+    """The programs that hold memory of these GPUs, by name and number; never raises, and says what NVML tells."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in indexes]
+        running = [
+            each.pid
+            for handle in handles
+            for each in _or_none(pynvml, pynvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+        ]
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        pynvml.nvmlShutdown()
+    return tuple(f"{processes.name(pid) or 'a program'} (pid {pid})" for pid in sorted(set(running)))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from infra.printable import one_line
 from infra.record import Record
 
 PROC = Path("/proc")
@@ -70,6 +71,14 @@ def stat(pid: int) -> list[str] | None:
         return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return None
+
+
+def name(pid: int) -> str:
+    """What a process calls itself, in one line; "" when it is gone, or not to be seen from here."""
+    try:
+        return one_line((PROC / str(pid) / "comm").read_text(errors="replace"), 40)
+    except OSError:
+        return ""
 
 
 def boot_id() -> str:

@@ -1,5 +1,6 @@
 """When a server is ready, busy, hung or dead: the rules, and the waiting."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -9,6 +10,14 @@ from infra.errors import AuthError, DocumentError, EndpointError, ServerError
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import DEAD, Died, Seen, State, Verdict, is_listening, judge, look, wait_until_ready
+
+HANGS = "/health answers 200, but a completion of one token does not come"
+
+
+def made(prompt: float, generated: float) -> dict[str, float]:
+    """What /metrics says of so many tokens."""
+    return {"vllm:prompt_tokens_total": prompt, "vllm:generation_tokens_total": generated}
+
 
 GOOD = Seen(health=200, models=("scout", "alias"), canary="right")
 SERVING = Verdict(state="serving", detail="it answered a completion")
@@ -28,10 +37,15 @@ def changed(**fields: Any) -> Seen:
         (changed(models=("other", "more")), "degraded", "it serves other, more and not scout"),
         (changed(models=()), "degraded", "it serves no model and not scout"),
         (changed(canary="wrong", trouble="garbage"), "degraded", "garbage"),
-        (changed(canary="late", progressed=True, trouble="late"), "degraded", "late"),
-        (changed(canary="late", progressed=None, trouble="late"), "degraded", "late"),
-        (changed(canary="wrong", progressed=False, trouble="wrong"), "degraded", "wrong"),
-        (changed(canary="late"), "hung", "/health answers 200, but a completion of one token does not come"),
+        (changed(canary="late", readings=(made(1, 1), made(2, 1)), trouble="late"), "degraded", "late"),
+        (changed(canary="late", readings=({}, {}), trouble="late"), "degraded", "late"),
+        (changed(canary="late", readings=({}, made(1, 1)), trouble="late"), "hung", HANGS),
+        (changed(canary="wrong", readings=(made(1, 1), made(1, 1)), trouble="wrong"), "degraded", "wrong"),
+        (changed(canary="denied", trouble="401"), "degraded", "401"),
+        (changed(canary="full", readings=(made(1, 1), made(1, 1)), trouble="503"), "degraded", "503"),
+        (changed(canary="slow"), "serving", "it answered a completion"),
+        (changed(canary="late", readings=(made(1, 1), made(1, 1))), "hung", HANGS),
+        (Seen(is_silent=True, trouble="late"), "hung", "it takes connections and answers nothing"),
         (Seen(health=200, trouble="401"), "degraded", "401"),
     ],
 )
@@ -66,40 +80,57 @@ LATE = client.TooLate("It took its time.", "")
 REFUSED = AuthError("http://127.0.0.1:8000 refused the API key.", "")
 
 
-def made(prompt: float, generated: float) -> dict[str, float]:
-    """Metrics that say so many tokens."""
-    return {"vllm:prompt_tokens_total": prompt, "vllm:generation_tokens_total": generated, "other": 99.0}
+def late(*readings: dict[str, float]) -> Seen:
+    """A look whose completion did not come."""
+    return Seen(health=200, models=("scout",), canary="late", readings=readings, trouble="It took its time.")
 
 
 @pytest.mark.parametrize(
     ("answers", "seen"),
     [
-        ({}, Seen(health=200, models=("scout",), canary="right")),
+        ({}, Seen(health=200, models=("scout",), canary="right", readings=({},))),
         ({"health": EndpointError("nobody", "")}, Seen(trouble="nobody")),
+        ({"health": LATE}, Seen(is_silent=True, trouble=LATE.message)),
         ({"health": 503}, Seen(health=503)),
         (
             {"models": REFUSED},
-            Seen(health=200, canary="wrong", progressed=None, trouble=REFUSED.message),
+            Seen(health=200, canary="right", readings=({},), trouble=REFUSED.message),
         ),
         (
-            {"models": DocumentError("no key", ""), "metrics": AuthError("no key", "")},
-            Seen(health=200, canary="wrong", progressed=None, trouble="no key"),
+            {"models": LATE, "metrics": made(1, 1) | {"other": 99.0, "vllm:kv_cache_usage_perc": math.nan}},
+            Seen(
+                health=200,
+                are_models_late=True,
+                canary="right",
+                readings=(made(1, 1),),
+                trouble=LATE.message,
+            ),
+        ),
+        (
+            {
+                "models": DocumentError("no key", ""),
+                "canary": DocumentError("no key", ""),
+                "metrics": AuthError("no key", ""),
+            },
+            Seen(health=200, canary="denied", readings=({}, {}), trouble="no key"),
+        ),
+        (
+            {"canary": REFUSED},
+            Seen(health=200, models=("scout",), canary="denied", readings=({}, {}), trouble=REFUSED.message),
+        ),
+        (
+            {"canary": client.Full("It is full.", "")},
+            Seen(health=200, models=("scout",), canary="full", readings=({}, {}), trouble="It is full."),
         ),
         (
             {"canary": LATE, "metrics": [made(1, 1), made(2, 1)]},
-            Seen(health=200, models=("scout",), canary="late", progressed=True, trouble=LATE.message),
+            late(made(1, 1), made(2, 1)),
         ),
-        (
-            {"canary": LATE, "metrics": made(1, 1)},
-            Seen(health=200, models=("scout",), canary="late", progressed=False, trouble=LATE.message),
-        ),
-        (
-            {"canary": LATE, "metrics": [{}, made(1, 1)]},
-            Seen(health=200, models=("scout",), canary="late", progressed=None, trouble=LATE.message),
-        ),
+        ({"canary": LATE, "metrics": made(1, 1)}, late(made(1, 1), made(1, 1))),
+        ({"canary": LATE, "metrics": [{}, made(1, 1)]}, late({}, made(1, 1))),
         (
             {"canary": LATE, "metrics": [made(1, 1), EndpointError("gone", "")]},
-            Seen(health=200, models=("scout",), canary="late", progressed=None, trouble=LATE.message),
+            late(made(1, 1), {}),
         ),
         (
             {"canary": EndpointError("did not answer within 15 s", ""), "metrics": made(1, 1)},
@@ -107,13 +138,9 @@ def made(prompt: float, generated: float) -> dict[str, float]:
                 health=200,
                 models=("scout",),
                 canary="wrong",
-                progressed=False,
+                readings=(made(1, 1), made(1, 1)),
                 trouble="did not answer within 15 s",
             ),
-        ),
-        (
-            {"canary": EndpointError("garbage", ""), "metrics": {"vllm:prompt_tokens_total": 5.0}},
-            Seen(health=200, models=("scout",), canary="wrong", progressed=False, trouble="garbage"),
         ),
     ],
 )

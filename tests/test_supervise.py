@@ -14,33 +14,13 @@ from deploy.supervise import supervise
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
 from infra.errors import ServerError, UsageError
+from infra.onhost.judge import Policy
 from serving.sizing.plan import Plan
 from serving.vllm import server
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import CANARY_DEADLINE_S
-from serving.vllm.restart_policy import Policy, delay_s
 
 POLICY = Policy()
-
-
-@pytest.mark.parametrize(
-    ("deaths", "now", "wait"),
-    [
-        ([], 100.0, 10),
-        ([100.0], 100.0, 10),
-        ([100.0, 130.0], 130.0, 20),
-        ([100.0, 130.0, 170.0], 170.0, None),
-        ([100.0, 130.0, 900.0], 900.0, 10),  # the first two are long ago
-        ([0.0, 300.0, 600.0], 600.0, None),
-        ([0.0, 300.0, 600.1], 600.1, 20),
-    ],
-)
-def test_delays_double_and_patience_ends(deaths: list[float], now: float, wait: float | None) -> None:
-    assert delay_s(deaths, now, POLICY) == wait
-
-
-def test_a_delay_has_a_limit() -> None:
-    assert delay_s([0.0] * 9, 0.0, POLICY.model_copy(update={"most_deaths": 10})) == 300
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +46,9 @@ class Days:
     def __call__(self) -> float:
         return self.now
 
+    def drawn(self) -> float:
+        return 0.0
+
     def sleep(self, seconds: float) -> None:
         self.now += seconds
         self.slept.append(seconds)
@@ -81,7 +64,7 @@ class Days:
 
 def test_a_killed_server_is_started_again_until_somebody_stops_it(deployment: Deployment) -> None:
     days, told = Days(deployment, ["", "kill", "stop"]), list[Endpoint]()
-    supervise(deployment, told.append, POLICY, days.sleep, days)
+    supervise(deployment, told.append, POLICY, days.sleep, days, drawn=days.drawn)
     assert days.slept == [30, 30, 10, 30]
     assert len(told) == 2
     assert members(deployment) == ()
@@ -91,9 +74,10 @@ def test_patience_ends_with_the_cause(deployment: Deployment, monkeypatch: pytes
     monkeypatch.setenv("STUB", "dies")
     days = Days(deployment, [])
     with pytest.raises(ServerError) as caught:
-        supervise(deployment, lambda _: None, POLICY, days.sleep, days)
+        supervise(deployment, lambda _: None, POLICY, days.sleep, days, drawn=days.drawn)
     assert caught.value.message.startswith(
-        "Gave up after 3 deaths in 10 minutes. The last: The server did not start: a GPU ran out of memory"
+        "Gave up after 3 starts that did not get ready, without an hour of service between. "
+        "The last: The server did not start: a GPU ran out of memory"
     )
     assert [each for each in days.slept if each >= 1] == [10, 20]
     place = folder(deployment.name)
@@ -111,11 +95,11 @@ def test_a_server_that_hangs_is_ended_within_seventy_seconds(
     monkeypatch.setenv("STUB", "canary-hangs-later")
     monkeypatch.setattr("serving.vllm.health.look.__defaults__", (0.3,))
     days = Days(deployment, ["", "", "", "stop"])
-    policy = POLICY.model_copy(update={"most_deaths": 1})
+    policy = POLICY._replace(most_ends=1)
     with pytest.raises(
         ServerError, match=r"The last: The server hung: /health answers 200, but a completion"
     ):
-        supervise(deployment, lambda _: None, policy, days.sleep, days)
+        supervise(deployment, lambda _: None, policy, days.sleep, days, drawn=days.drawn)
     assert days.slept == [30, 5]
     assert sum(days.slept) + 2 * CANARY_DEADLINE_S <= 70
 

@@ -64,6 +64,7 @@ def printed() -> dict[str, Any]:
     from serving.sizing.size import Ranking
     from serving.vllm.endpoint import Endpoint
     from serving.vllm.engine import Engine
+    from serving.vllm.events import Event
     from serving.vllm.pack import Packed
 
     requests = list[dict[str, Any]]  # of --dry-run
@@ -104,7 +105,7 @@ def printed() -> dict[str, Any]:
         "serve": Endpoint | requests,
         "simulate": Simulation,
         "size": Plan | Ranking,
-        "status": Status | list[Status],
+        "status": Status | list[Status] | list[Event],
         "stop": Status,
         "up": Endpoint,
         "weights push": Pushed,

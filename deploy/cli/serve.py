@@ -34,7 +34,7 @@ def serve(
         return
     if asked.supervise:
         from deploy.supervise import supervise
-        from serving.vllm.restart_policy import Policy
+        from infra.onhost.judge import Policy
 
         supervise(deployment, tell, Policy())
         return

@@ -11,6 +11,9 @@ def status(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="One deployment; all of them if not given.")
     ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="Instead: what happened to it, in order, with times and causes.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
@@ -18,9 +21,17 @@ def status(
     from deploy.targets.deployment import home, load, names
     from deploy.targets.show_server import listed
     from deploy.targets.show_server import status as shown
+    from deploy.what_happened import history_of
+    from infra.errors import UsageError
     from infra.printable import sentence
     from infra.say import emit, progress, say
+    from serving.vllm.events import listed as happened
 
+    if history:
+        if name is None:
+            raise UsageError("A history is one deployment's.", "Name it: corral status NAME --history")
+        say(happened(history_of(load(name)), as_json))
+        return 0
     if name is not None:
         current = status(load(name))
         emit(current, shown(current), as_json)

@@ -1,14 +1,18 @@
 """What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.place import Teardown
+from deploy.targets.place import Status, Teardown
 from infra.egress_proof import Egress
+from infra.onhost.history import Name
+from infra.onhost.judge import Look
 from infra.record import Record
 from infra.rented import Rented
+from serving.vllm.events import Event
 
 
 @runtime_checkable
@@ -29,12 +33,55 @@ class SendsFiles(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Life:
+    """What a look at a server that was started found."""
+
+    status: Status
+    """In its words; "stopped" where that was somebody's wish."""
+    look: Look | None = None
+    """For the judge, who sets its time; None where its leading process has ended."""
+
+
 @runtime_checkable
-class KeepsFirstDeath(Protocol):
+class Supervised(Protocol):
     """Nobody else starts a server again there: `serve --supervise` does."""
+
+    def life(self, deployment: Deployment) -> Life:
+        """Look at its server. Never raises for what a server can do, or for a record that cannot be read."""
+        ...
+
+    def end_stuck(self, deployment: Deployment, event: Name, cause: str) -> None:
+        """End what is left of a server that died or has nothing to finish, and note it so. Raises LeftoverError."""
+        ...
+
+    def stop_wish(self, deployment: Deployment) -> object:
+        """Something else than before once somebody has stopped it, or taken it away."""
+        ...
+
+    def in_the_way(self, deployment: Deployment) -> str:
+        """What holds the GPUs it needs; "" where they are free, or there is no telling."""
+        ...
+
+    def gpus_missing(self, deployment: Deployment) -> str:
+        """Which GPUs it needs are not there; "" where all are."""
+        ...
+
+    def note(self, deployment: Deployment, event: Name, cause: str) -> None:
+        """Keep it in the deployment's history, as well as the disk allows."""
+        ...
 
     def keep_first_death(self, deployment: Deployment) -> None:
         """Keep the log of a server that died, beside those of its later lives."""
+        ...
+
+
+@runtime_checkable
+class TellsHistory(Protocol):
+    """Its machines keep what happened there."""
+
+    def history(self, deployment: Deployment) -> tuple[Event, ...]:
+        """What each has on record, asked in the time of one look. Raises HostError where one cannot be asked."""
         ...
 
 

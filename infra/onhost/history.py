@@ -9,26 +9,28 @@ import json
 import os
 import time
 from contextlib import suppress
+from typing import Literal
 
 FILE = "history.jsonl"
-EVENTS = (
-    "started",  # its process; the cause says what, or why again
+Name = Literal[
+    "started",  # its process; the cause says what
     "ready",  # it answered a completion
-    "ill",  # it stopped answering as it should; the cause says how
+    "ill",  # it no longer answers as it should; the cause says how
     "died",  # it ended by itself, or did not get ready
-    "ended",  # by the judge, who is about to start it again
+    "ended",  # by the judge, before it is started again
     "waiting",  # before a start, for a GPU say
     "gave up",  # it is not started again; the cause says after how many starts
     "stopped",  # somebody's wish
     "upgraded",
     "rolled back",
-)
+]
+ILL_ENDS: tuple[Name, ...] = ("died", "ended", "gave up")
 MOST_BYTES = 256 * 1024
 """Some thousand lines; a file that is longer loses its older half."""
 LONGEST_CAUSE = 500
 
 
-def append(path: str, event: str, cause: str = "", now_s: float | None = None) -> None:
+def append(path: str, event: Name, cause: str = "", now_s: float | None = None) -> None:
     """Add one line, in one write. Never raises."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
     line = json.dumps({"at": at, "event": event, "cause": " ".join(cause.split())[:LONGEST_CAUSE]}) + "\n"

@@ -13,7 +13,9 @@ from typing import Literal, NamedTuple
 Answer = Literal["ok", "slow", "hang", "error", "refuse"]
 """How a question ended: rightly, rightly but late, not in time, with anything else, or without a connection."""
 RIGHT = ("ok", "slow")
-Kind = Literal["well", "lame", "busy", "denied", "loading", "late", "dead", "deaf", "frozen", "hung", "blind", "failing"]
+Kind = Literal[
+    "well", "lame", "busy", "denied", "loading", "late", "dead", "deaf", "frozen", "hung", "blind", "failing"
+]  # fmt: skip
 Action = Literal["leave", "wait", "restart"]
 
 GENERATED = "vllm:generation_tokens_total"
@@ -77,8 +79,8 @@ class Policy(NamedTuple):
     """A process that closed its port is ending, which takes the real engine 8 s; or it never will."""
     frozen_s: float = 60.0
     """Reading 50 MB of a prompt kept the real one from answering /health for under 3 s."""
-    still_s: float = 45.0
-    """Completions hang and no signal moves: with two looks of 15 s ended within 70 s of the hang."""
+    still_s: float = 35.0
+    """Completions hang and no signal moves: with two looks of 15 s it is ended within 70 s of the hang."""
     blind_s: float = 180.0
     """The same where nobody says what moves: twice the longest that healthy counters stood still."""
     failing_s: float = 180.0
@@ -177,6 +179,11 @@ def judge(memory: Memory, look: Look, policy: Policy) -> tuple[Verdict, Memory]:
     return Verdict(kind, action, quiet_s), kept
 
 
+def is_hang(kind: Kind) -> bool:
+    """Whether it is there, and does nothing."""
+    return kind in ("deaf", "frozen", "hung", "blind")
+
+
 def needs_patience(kind: Kind) -> bool:
     """Whether it is to become something else in time."""
     return kind == "loading" or kind not in ALIVE
@@ -230,20 +237,16 @@ def moved(memory: Memory, look: Look, names: Sequence[str]) -> bool:
 
 def patience_s(kind: Kind, was_ready: bool, policy: Policy) -> float:
     """How long that is borne."""
-    hangs = kind in ("frozen", "hung", "blind")
-    if not was_ready and hangs:
-        return policy.unready_hang_s
-    if not was_ready and kind == "failing":
-        return policy.unready_s
-    borne: dict[Kind, float] = {
-        "dead": policy.dead_s,
-        "deaf": policy.deaf_s,
-        "frozen": policy.frozen_s,
-        "hung": policy.still_s,
-        "blind": policy.blind_s,
-        "failing": policy.failing_s,
-    }
-    return borne.get(kind, math.inf)
+    starting, serving = {
+        "dead": (policy.dead_s, policy.dead_s),
+        "deaf": (math.inf, policy.deaf_s),
+        # What stands between takes connections for it long before it listens: a tunnel.
+        "frozen": (math.inf, policy.frozen_s),
+        "hung": (policy.unready_hang_s, policy.still_s),
+        "blind": (policy.unready_hang_s, policy.blind_s),
+        "failing": (policy.unready_s, policy.failing_s),
+    }.get(kind, (math.inf, math.inf))
+    return serving if was_ready else starting
 
 
 def ended(ends: Ends, served_s: float | None, policy: Policy) -> Ends:

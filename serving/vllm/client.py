@@ -18,6 +18,10 @@ class TooLate(EndpointError):
     """An endpoint that was reached, and did not answer in time."""
 
 
+class Full(EndpointError):
+    """An endpoint that says it can take no more now."""
+
+
 class Canary(Record):
     """One real completion of one token: the only sign of life that proves the model generates."""
 
@@ -62,8 +66,9 @@ def canary(endpoint: Endpoint, timeout_s: float) -> Canary:
 
 
 def metrics(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, float]:
-    """The values of /metrics, summed over their labels. Raises EndpointError."""
-    return prometheus.sums(get(endpoint, "/metrics", timeout_s).text)
+    """The values of /metrics, summed over their labels; none of an answer that is no 200. Raises EndpointError."""
+    answer = get(endpoint, "/metrics", timeout_s)
+    return prometheus.sums(answer.text) if answer.status_code == 200 else {}
 
 
 def cache_config(endpoint: Endpoint, timeout_s: float = 5.0) -> dict[str, str]:
@@ -116,7 +121,8 @@ def parsed(endpoint: Endpoint, path: str, response: Answer) -> Any:
             f"{endpoint.base_url} refused the API key.", "Name the file that holds it: --api-key-file"
         )
     if response.status_code != 200:
-        raise answered(endpoint, path, f"{response.status_code} {response.text[:200]}")
+        error = answered(endpoint, path, f"{response.status_code} {response.text[:200]}")
+        raise Full(error.message, error.hint) if response.status_code in (429, 503) else error
     try:
         return response.json()
     except ValueError:

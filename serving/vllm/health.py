@@ -1,11 +1,14 @@
-"""Is it live, is it ready, does it really generate? Judged from what was seen, by pure rules."""
+"""Is it live, is it ready, does it really generate? What one look sees; infra/onhost/judge.py decides what to do."""
 
-import math
-from collections.abc import Callable
-from typing import Literal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from infra import deadline, wait
 from infra.errors import AuthError, DocumentError, EndpointError, ServerError
+from infra.onhost import judge as judging
+from infra.onhost.judge import STATES, WORDS, Answer, Kind, Look, Memory, Policy
 from infra.printable import one_line
 from infra.record import Record
 from serving.vllm import client
@@ -17,33 +20,51 @@ CANARY_DEADLINE_S = 15.0
 LOOK_S = 18.0
 """For all that one look asks: a server that drips each answer gets no more."""
 LOOK_EVERY_S = 0.5
-PROGRESS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+SLOW_S = 5.0
 
 
 class Died(ServerError):
     """A server that ended while it was waited for: what its log says last is why."""
 
 
+class Stopped(ServerError):
+    """A server that somebody ended while it was waited for."""
+
+
 class Seen(Record):
     """What one look at a server found."""
 
     health: int | None = None
-    """The status code of /health; None when nothing listens yet."""
+    """The status code of /health; None where it did not answer."""
+    is_silent: bool = False
+    """Whether something took that question, and never answered; else nothing listens yet, or any more."""
     models: tuple[str, ...] = ()
-    canary: Literal["right", "late", "wrong", "not asked"] = "not asked"
-    progressed: bool | None = False
-    """Whether tokens were made while the canary waited: busy is not hung. None where the server does not say."""
+    are_models_late: bool = False
+    canary: Literal["right", "slow", "late", "full", "denied", "wrong", "not asked"] = "not asked"
+    readings: tuple[Mapping[str, float], ...] = ()
+    """What /metrics said of the engine's work before and after the completion; nothing where it says nothing."""
     trouble: str = ""
 
 
-class Verdict(Record):
+@dataclass(frozen=True)
+class Verdict:
     """The state of a server, and in one phrase why."""
 
     state: State
     detail: str
+    look: Look | None = field(default=None, compare=False)
+    """What it follows from, where the server was asked; when that was is the business of whoever waits."""
 
 
 DEAD = Verdict(state="dead", detail="its process has ended")
+
+
+class Questions(NamedTuple):
+    """How the look's questions ended, as the judge takes them."""
+
+    health: Answer
+    models: Answer
+    completion: Answer
 
 
 def look(endpoint: Endpoint, canary_deadline_s: float = CANARY_DEADLINE_S) -> Seen:
@@ -51,27 +72,52 @@ def look(endpoint: Endpoint, canary_deadline_s: float = CANARY_DEADLINE_S) -> Se
     with deadline.within(LOOK_S):
         try:
             health = client.health(endpoint)
+        except client.TooLate as error:
+            return Seen(is_silent=True, trouble=error.message)
         except EndpointError as error:
             return Seen(trouble=error.message)
         seen = Seen(health=health)
+        # vLLM says 503 once its engine has died, for good: nothing else need be asked.
         return ask(endpoint, seen, canary_deadline_s) if health == 200 else seen
 
 
 def ask(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
     """Ask a live server for its models and one token."""
-    before = tokens(endpoint)
+    before = reading(endpoint)
+    seen = with_models(endpoint, seen)
+    seen = with_canary(endpoint, seen, canary_deadline_s)
+    if seen.canary in ("right", "slow"):
+        return seen.model_copy(update={"readings": (before,)})
+    return seen.model_copy(update={"readings": (before, reading(endpoint))})
+
+
+def with_models(endpoint: Endpoint, seen: Seen) -> Seen:
+    """With the names it lists."""
     try:
-        seen = seen.model_copy(update={"models": client.models(endpoint)})
-        client.canary(endpoint, canary_deadline_s)
-        return seen.model_copy(update={"canary": "right"})
+        return seen.model_copy(update={"models": client.models(endpoint)})
     except (AuthError, DocumentError, EndpointError) as error:
-        after = tokens(endpoint)
-        update = {
-            "canary": "late" if isinstance(error, client.TooLate) else "wrong",
-            "progressed": None if before is None or after is None else after > before,
-            "trouble": error.message,
-        }
-        return seen.model_copy(update=update)
+        is_late = isinstance(error, client.TooLate)
+        return seen.model_copy(update={"are_models_late": is_late, "trouble": error.message})
+
+
+def with_canary(endpoint: Endpoint, seen: Seen, canary_deadline_s: float) -> Seen:
+    """With what became of one completion."""
+    begun_s = time.monotonic()
+    try:
+        client.canary(endpoint, canary_deadline_s)
+        is_slow = time.monotonic() - begun_s > SLOW_S
+        return seen.model_copy(update={"canary": "slow" if is_slow else "right"})
+    except (AuthError, DocumentError, EndpointError) as error:
+        return seen.model_copy(update={"canary": failure(error), "trouble": error.message})
+
+
+def failure(error: Exception) -> Literal["late", "full", "denied", "wrong"]:
+    """What became of a completion that failed so. A key that is lost here is no fault of the server's either."""
+    if isinstance(error, client.TooLate):
+        return "late"
+    if isinstance(error, client.Full):
+        return "full"
+    return "denied" if isinstance(error, AuthError | DocumentError) else "wrong"
 
 
 def is_listening(endpoint: Endpoint) -> bool:
@@ -83,33 +129,65 @@ def is_listening(endpoint: Endpoint) -> bool:
     return True
 
 
-def tokens(endpoint: Endpoint) -> float | None:
-    """All tokens the server has handled; None where it does not say, or says no number."""
+def reading(endpoint: Endpoint) -> dict[str, float]:
+    """What the server says of its engine's work; nothing where it does not say, or says no number."""
     try:
-        values = client.metrics(endpoint)
+        return judging.signals(client.metrics(endpoint))
     except (AuthError, DocumentError, EndpointError):
-        return None
-    known = [values[name] for name in PROGRESS if name in values]
-    total = sum(known)
-    return total if known and math.isfinite(total) else None
+        return {}
 
 
 def judge(seen: Seen, name: str) -> Verdict:
     """Decide the state. /health alone proves nothing: it says 200 while a model hangs or answers garbage."""
+    found = as_look(seen, name, 0.0)
+    kind = judging.kind_of(Memory(was_ready=seen.health is not None or seen.is_silent), found)
+    if kind == "hung" and seen.canary == "full":
+        kind = "busy"  # its answer came at once: no time for anything to move
+    return Verdict(state=STATES[kind], detail=detail(kind, seen, name), look=found)
+
+
+def detail(kind: Kind, seen: Seen, name: str) -> str:
+    """Why, in one phrase: what was told last where something was."""
+    if kind == "dead":
+        return f"/health answers {seen.health}: the engine behind it has died"
+    if kind in ("well", "loading", "hung", "frozen"):
+        return WORDS[kind]
+    if seen.trouble or kind != "lame":
+        return seen.trouble or WORDS[kind]
+    return f"it serves {one_line(', '.join(seen.models)) or 'no model'} and not {name}"
+
+
+def as_look(seen: Seen, name: str, at_s: float) -> Look:
+    """A look as the judge takes it."""
+    asked = questions(seen, name)
+    known = [dict(each) for each in seen.readings if each]
+    return Look(
+        at_s=at_s,
+        health=asked.health,
+        models=asked.models,
+        metrics="ok" if known else asked.health if asked.health != "ok" else "error",
+        completion=asked.completion,
+        readings=known,
+        is_denied=seen.canary == "denied",
+    )
+
+
+def questions(seen: Seen, name: str) -> Questions:
+    """How they ended; without an answer to the first the others are not asked, and count as that."""
     if seen.health is None:
-        return Verdict(state="starting", detail="it does not listen yet")
+        silence: Answer = "hang" if seen.is_silent else "refuse"
+        return Questions(silence, silence, silence)
     if seen.health != 200:
-        return Verdict(state="dead", detail=f"/health answers {seen.health}: the engine behind it has died")
-    if seen.canary == "late" and seen.progressed is False:
-        return Verdict(
-            state="hung", detail="/health answers 200, but a completion of one token does not come"
-        )
-    if seen.canary != "right":
-        return Verdict(state="degraded", detail=seen.trouble)
-    if name not in seen.models:
-        listed = one_line(", ".join(seen.models)) or "no model"
-        return Verdict(state="degraded", detail=f"it serves {listed} and not {name}")
-    return Verdict(state="serving", detail="it answered a completion")
+        return Questions("error", "error", "error")
+    completions: dict[str, Answer] = {
+        "right": "ok",
+        "slow": "slow",
+        "late": "hang",
+        # It may be full for ever: then nothing moves.
+        "full": "hang",
+    }
+    models: Answer = "ok" if name in seen.models else "hang" if seen.are_models_late else "error"
+    return Questions("ok", models, completions.get(seen.canary, "error"))
 
 
 def wait_until_ready(
@@ -117,17 +195,56 @@ def wait_until_ready(
     deadline_s: float,
     sleep: Callable[[float], None],
     clock: Callable[[], float],
+    tell: Callable[[str], None] = lambda text: None,
+    was_ready: bool = False,
 ) -> None:
-    """Check until the server serves.
+    """Check until the server serves; what is odd is told once.
 
-    Raises Died when it dies, ServerError with the last thing seen when the time is over.
+    Raises Died when it dies, ServerError with the last thing seen when the time is over, or sooner where it listens
+    and yet will never be what it should. One that was ready has less patience left.
     """
     pace = wait.Pace(deadline_s, LOOK_EVERY_S, sleep, clock)
-    verdict = wait.until(check, lambda seen: seen.state in ("serving", "dead"), pace)
+    patience = Patience(deadline_s, clock, tell, was_ready)
+    verdict = wait.until(check, patience.is_over, pace)
     if verdict.state == "dead":
         raise Died(f"The server died: {verdict.detail}.", "See its log.")
+    if patience.has_ended:
+        raise ServerError(
+            f"The server is there, and was {verdict.state} for {patience.quiet_s:.0f} s: {verdict.detail}.",
+            "See its log.",
+        )
     if verdict.state != "serving":
         raise ServerError(
             f"The server was not ready after {deadline_s:g} s; it is {verdict.state}: {verdict.detail}.",
             "See its log.",
         )
+
+
+class Patience:
+    """With a server that is waited for: how long there has been no sign that it becomes ready."""
+
+    def __init__(
+        self, deadline_s: float, clock: Callable[[], float], tell: Callable[[str], None], was_ready: bool
+    ) -> None:
+        self.has_ended, self.quiet_s = False, 0.0
+        self._clock, self._tell = clock, tell
+        self._policy = Policy(load_s=deadline_s)
+        self._memory = Memory(was_ready=was_ready)
+        self._told = ""
+
+    def is_over(self, verdict: Verdict) -> bool:
+        """Whether this is the end of the waiting, for good or for ill."""
+        if verdict.state in ("serving", "dead"):
+            return True
+        if verdict.look is None:
+            return False
+        judged, self._memory = judging.judge(
+            self._memory, verdict.look._replace(at_s=self._clock()), self._policy
+        )
+        self.quiet_s = judged.quiet_s
+        # Its whole time is the waiting's own business.
+        self.has_ended = judged.action == "restart" and judged.kind != "late"
+        if self._memory.ill_looks and verdict.detail != self._told:
+            self._told = verdict.detail
+            self._tell(f"it is there, but {verdict.state}: {one_line(verdict.detail)}")
+        return self.has_ended

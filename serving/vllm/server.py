@@ -20,7 +20,7 @@ from infra import processes
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, is_missing, removed, write_over, write_text_atomically
-from serving.vllm import log_reader, log_writer
+from serving.vllm import events, log_reader, log_writer
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.engine import Engine
 from serving.vllm.serve_options import (
@@ -296,5 +296,5 @@ def remove_files(folder: Path) -> tuple[str, ...]:
     for place in places:
         shutil.rmtree(place, ignore_errors=True)
     parts = [part for _, part in log_reader.parts(log_file(folder))]
-    left = removed([record_file(folder), key_file(folder), *parts, folder / ".lock"])
+    left = removed([record_file(folder), key_file(folder), events.file(folder), *parts, folder / ".lock"])
     return (*left, *(f"folder {place}" for place in places if not is_missing(place)))

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+LISTENS = "the server listens"
 # The lines vLLM 0.32 and 0.33 print, in order, and what they mean. {0}, {1} are the pattern's groups.
 PHASES = (
     (r"non-default args:", "vLLM is up and reads the model's configuration"),
@@ -19,7 +20,7 @@ PHASES = (
     ),
     (r"Graph capturing finished in (\d+) secs", "CUDA graphs captured, in {0} s"),
     (r"init engine .* took ([\d.]+) s", "the engine is ready, after {0} s"),
-    (r"Application startup complete", "the server listens"),
+    (r"Application startup complete", LISTENS),
 )
 LONGEST_LINE = 4096
 # Slow disks exist: weights are counted at 200 MB/s, half as long again, and ten minutes for compiling and graphs.

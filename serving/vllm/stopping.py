@@ -31,19 +31,24 @@ def stop(
     progress: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    *,
+    is_stuck: bool = False,
 ) -> None:
     """End the server and everything it started: ask, let it drain, ask again, then kill the group.
+
+    One that is stuck has nothing to finish, for nothing of it moves.
 
     Safe to repeat, also after a Ctrl-C, without a record that can be read, and on a disk that takes none. Raises
     LeftoverError when something survives even SIGKILL.
     """
     server = server_of.load_or_remove(folder)
     shared = processes.shared_memory(server_of.members(folder))
-    if server and server.stopped_at is None:
+    if server:
         # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
+        # Of one that has ended too: whoever waits to start it again must not.
         server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
         server_of.note(folder, server)
-    for patience_s, words in asks(server, is_ready):
+    for patience_s, words in asks(server, is_ready, is_stuck):
         if server and ours(folder):
             progress(words)
             processes.send((server.leader.pid,), signal.SIGTERM)
@@ -78,7 +83,7 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def asks(server: Server | None, is_ready: bool) -> tuple[tuple[float, str], ...]:
+def asks(server: Server | None, is_ready: bool, is_stuck: bool) -> tuple[tuple[float, str], ...]:
     """How often the leader is asked to end, how long it is given each time, and what is said about it.
 
     Only a leader that lives can be asked; it tells its children. While the engine starts it swallows the first
@@ -86,6 +91,8 @@ def asks(server: Server | None, is_ready: bool) -> tuple[tuple[float, str], ...]
     """
     if server is None or not processes.is_alive(server.leader):
         return ()
+    if is_stuck:
+        return ((WHILE_STARTING_S, "stop: asking the server to end, with nothing to finish"),)
     drain_s = server.shutdown_timeout_s + 2.0 if is_ready else WHILE_STARTING_S
     words = (
         f"for up to {server.shutdown_timeout_s} s while requests finish" if is_ready else "during its start"

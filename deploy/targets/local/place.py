@@ -12,15 +12,24 @@ from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.local import cached_weights, starting
 from deploy.targets.local.egress import observed
-from deploy.targets.place import Check, Offer, Status, Teardown
+from deploy.targets.local.looking import is_running, judged
+from deploy.targets.local.looking import status as status
+from deploy.targets.local.supervised import end_stuck as end_stuck
+from deploy.targets.local.supervised import gpus_missing as gpus_missing
+from deploy.targets.local.supervised import in_the_way as in_the_way
+from deploy.targets.local.supervised import keep_first_death as keep_first_death
+from deploy.targets.local.supervised import life as life
+from deploy.targets.local.supervised import note as note
+from deploy.targets.local.supervised import stop_wish as stop_wish
+from deploy.targets.place import Check, Offer, Teardown
 from deploy.targets.prove_egress import not_serving
-from infra import gpus, locks, processes
+from infra import gpus, locks
 from infra import local_facts as machine
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.model import fetching
-from serving.vllm import diagnosis, engine, health, server, startup_log, stopping
+from serving.vllm import engine, events, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.log_reader import Tail
@@ -111,15 +120,11 @@ def serve(deployment: Deployment) -> Endpoint:
         running = server.load(place)
         if running is None or not is_running(deployment):
             running = starting.start(deployment, place)
-        if starting.judged(running).state != "serving":
+        if judged(running).state != "serving":
             starting.wait(deployment.name, place, running)
+        if not events.was_ready(place, running.started_at):
+            events.note(place, "ready")
     return running.endpoint
-
-
-def is_running(deployment: Deployment) -> bool:
-    """Whether its server's leading process lives, ready or not."""
-    running = server.load(folder(deployment.name))
-    return running is not None and processes.is_alive(running.leader)
 
 
 def refuse_other_options(deployment: Deployment) -> None:
@@ -156,55 +161,6 @@ def shell(deployment: Deployment) -> tuple[str, ...]:
     )
 
 
-def status(deployment: Deployment) -> Status:
-    """Ask the kernel for its processes, then the server itself for a completion."""
-    place = folder(deployment.name)
-    running = server.load(place)
-    if running is None:
-        return said(deployment, "provisioned", "it was never started")
-    alive = server.workers(place)
-    if not alive:
-        return ended(deployment, place, running)
-    if not processes.is_alive(running.leader):
-        death = diagnosis.explain(server.log_text(place))
-        orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
-        return said(deployment, "dead", f"{death.cause}; {orphans}")
-    verdict = starting.judged(running)
-    if verdict.state == "starting":
-        return not_yet(deployment, place, running)
-    return said(deployment, verdict.state, verdict.detail, running.endpoint)
-
-
-def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
-    """The status of a server without processes: it was stopped, or it died."""
-    if running.stopped_at:
-        return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
-    death = diagnosis.explain(server.log_text(place))
-    if not os.access(place, os.W_OK):
-        return said(
-            deployment,
-            "unknown",
-            f"it has ended; {place} cannot be written, so nobody noted how; {death.cause}",
-        )
-    return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
-
-
-def not_yet(deployment: Deployment, place: Path, running: server.Server) -> Status:
-    """The status of a server that does not listen yet: how far it is, and whether its time is over."""
-    heard = startup_log.phases(server.log_text(place).splitlines())
-    phase = heard[-1] if heard else "vLLM is being imported"
-    if server.age_s(running) > running.load_budget_s:
-        return said(deployment, "hung", f"not ready after {running.load_budget_s} s; last: {phase}")
-    return said(deployment, "starting", phase)
-
-
-def said(deployment: Deployment, state: str, detail: str, endpoint: Endpoint | None = None) -> Status:
-    """A status of this target."""
-    return Status.model_validate(
-        {"name": deployment.name, "target": "local", "state": state, "detail": detail, "endpoint": endpoint}
-    )
-
-
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     """What its server is connected to; nothing is tried. Raises ServerError when it does not serve."""
     served = status(deployment)
@@ -230,7 +186,9 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
 
 def stop(deployment: Deployment) -> None:
     """End the server, letting its requests finish; safe to repeat."""
-    end(folder(deployment.name))
+    place = folder(deployment.name)
+    end(place)
+    events.note_stop(place)
 
 
 def end(place: Path) -> None:
@@ -262,11 +220,6 @@ def remove_unread(name: str) -> Teardown:
 def without_document(name: str) -> str:
     """Its processes are found in its folder."""
     return f"Was it on this machine? corral down {name} --target local."
-
-
-def keep_first_death(deployment: Deployment) -> None:
-    """Keep the log of a server that died, beside those of its later lives."""
-    server.keep_first_death(folder(deployment.name))
 
 
 @contextmanager

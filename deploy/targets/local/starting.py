@@ -5,13 +5,13 @@ import time
 from pathlib import Path
 
 from deploy.targets.deployment import Deployment, home
-from deploy.targets.local import cached_weights
+from deploy.targets.local import cached_weights, looking
 from infra import processes
 from infra.argument import pasted
 from infra.errors import ServerError, UsageError
 from infra.say import progress
 from serving.model import precheck
-from serving.vllm import diagnosis, engine, health, server, startup_log, stopping
+from serving.vllm import diagnosis, engine, events, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.log_reader import Tail
 from serving.vllm.serve_options import ServeOptions
@@ -30,10 +30,12 @@ def start(deployment: Deployment, place: Path) -> server.Server:
     weights_bytes = precheck.check(options)
     progress(f"serve: vLLM {vllm.version} ({vllm.vllm}) with {options.model}")
     try:
-        return server.start(place, vllm, options, startup_log.load_budget_s(weights_bytes))
+        started = server.start(place, vllm, options, startup_log.load_budget_s(weights_bytes))
     except BaseException:
         stopping.kill(place)
         raise
+    events.note(place, "started", f"vLLM {vllm.version} with {options.model}")
+    return started
 
 
 def wait(name: str, place: Path, running: server.Server) -> None:
@@ -45,19 +47,31 @@ def wait(name: str, place: Path, running: server.Server) -> None:
         alive = exit_code is None and processes.is_alive(running.leader)
         for words in startup_log.phases(said.lines()):
             progress(f"serve: {words}")
-        return judged(running) if alive else health.DEAD
+        return looking.judged(running) if alive else health.DEAD
 
+    was_ready = events.was_ready(place, running.started_at)
     try:
-        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic)
+        health.wait_until_ready(check, running.load_budget_s, time.sleep, time.monotonic, tell, was_ready)
     except ServerError as error:
         known = server.load(place)
         stopping.kill(place)  # and the log is whole
         tell_the_end(server.log_text(place))
-        raise explained(name, place, error, known) from None
+        failure = explained(name, place, error, known)
+        if isinstance(failure, health.Stopped):
+            events.note_stop(place, "while it started")
+        else:
+            events.note(place, "died", failure.message)
+        raise failure from None
     except BaseException:
         progress("serve: interrupted; ending the server")
         stopping.kill(place)
+        events.note_stop(place, "while it started")
         raise
+
+
+def tell(text: str) -> None:
+    """Say what is odd of a server that is waited for."""
+    progress(f"serve: {text}")
 
 
 def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:
@@ -86,13 +100,8 @@ def tell_the_end(log: str) -> None:
 def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
     """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
     if running and (running.stopping_at or running.stopped_at):
-        return ServerError(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
+        return health.Stopped(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     cause = diagnosis.explain(server.log_text(place))
     if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(error.message, f"Read its log: corral logs {name}")
     return ServerError(f"The server did not start: {cause.cause}.", cause.next.replace("NAME", name))
-
-
-def judged(running: server.Server) -> health.Verdict:
-    """Look at a server whose leader lives, and judge."""
-    return health.judge(health.look(running.endpoint), running.endpoint.served_model_name)

@@ -1,7 +1,8 @@
 """What happened to a deployment, in order, with times and causes: kept beside its documents, and on its host."""
 
+import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -28,9 +29,16 @@ def file(folder: Path) -> Path:
     return folder / onhost.FILE
 
 
-def note(folder: Path, event: str, cause: str = "") -> None:
+def note(folder: Path, event: onhost.Name, cause: str = "") -> None:
     """Add what happens now. Never raises: a full disk loses the line."""
     onhost.append(str(file(folder)), event, cause)
+
+
+def note_stop(folder: Path, cause: str = "") -> None:
+    """Add that somebody stopped it, where something else is the last that is known of it."""
+    known = read(folder)
+    if known and known[-1].event != "stopped":
+        note(folder, "stopped", cause)
 
 
 def read(folder: Path) -> tuple[Event, ...]:
@@ -56,8 +64,29 @@ def events(text: bytes) -> Iterator[Event]:
             continue
 
 
-def told(events: tuple[Event, ...]) -> str:
-    """A line each, for people."""
-    return "\n".join(
-        f"{each.at:%Y-%m-%d %H:%M:%S} UTC  {each.event:<11}  {each.cause}".rstrip() for each in events
-    )
+def listed(events: tuple[Event, ...], as_json: bool) -> str:
+    """A line each."""
+    if as_json:
+        return json.dumps([each.model_dump(mode="json") for each in events], indent=2)
+    return "\n".join(map(line, events)) or "Nothing is on record."
+
+
+def line(event: Event) -> str:
+    """An event, for people."""
+    return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {event.event:<11}  {event.cause}".rstrip()
+
+
+def is_since(event: Event, moment: datetime) -> bool:
+    """Whether it happened then or later; a history counts whole seconds."""
+    return event.at >= moment.replace(microsecond=0)
+
+
+def was_ready(folder: Path, started_at: datetime) -> bool:
+    """Whether a server that was started then is on record as ready."""
+    return any(each.event == "ready" and is_since(each, started_at) for each in read(folder))
+
+
+def last_end(folder: Path) -> Event | None:
+    """How the last start ended, where that is the last on record and was nobody's wish."""
+    events = read(folder)
+    return events[-1] if events and events[-1].event in onhost.ILL_ENDS else None

@@ -1,0 +1,99 @@
+"""A server of this machine as whoever starts it again sees it: how it lives, what ends it, what is in the way."""
+
+import time
+from collections.abc import Callable
+
+from deploy.targets.abilities import Life
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import looking
+from deploy.targets.preflight import BUSY_FRACTION, gpus_per_host
+from infra import gpus, processes, wait
+from infra.errors import CorralError, DocumentError
+from infra.facts import GpuFacts
+from infra.onhost.history import Name
+from infra.record import is_missing
+from infra.say import progress
+from serving.vllm import events, server, stopping
+
+# A driver takes back the memory of killed processes in this time, or somebody else holds it.
+FREED_WITHIN_S, FREED_EVERY_S = 30.0, 1.0
+
+
+def life(deployment: Deployment) -> Life:
+    """Look at its server. Never raises for what a server can do, or for a record that cannot be read."""
+    try:
+        running = server.load(folder(deployment.name))
+        if running is None or not processes.is_alive(running.leader):
+            if running:
+                processes.reap(running.leader.pid)
+            return Life(looking.status(deployment))
+        verdict = looking.judged(running)
+    except CorralError as error:
+        return Life(looking.said(deployment, "unknown", error.message))
+    return Life(looking.said(deployment, verdict.state, verdict.detail, running.endpoint), verdict.look)
+
+
+def end_stuck(deployment: Deployment, event: Name, cause: str) -> None:
+    """End what is left of a server that died or has nothing to finish, and note it so. Raises LeftoverError."""
+    place = folder(deployment.name)
+    events.note(place, event, cause)
+    stopping.stop(place, is_ready=False, progress=progress, is_stuck=True)
+
+
+def stop_wish(deployment: Deployment) -> object:
+    """Something else than before once somebody has stopped it, or taken it away."""
+    place = folder(deployment.name)
+    try:
+        running = server.load(place)
+    except DocumentError:
+        return "unread"
+    return running.stopping_at if running else f"gone: {is_missing(place / 'deployment.json')}"
+
+
+def note(deployment: Deployment, event: Name, cause: str) -> None:
+    """Keep it in the deployment's history, as well as the disk allows."""
+    events.note(folder(deployment.name), event, cause)
+
+
+def keep_first_death(deployment: Deployment) -> None:
+    """Keep the log of a server that died, beside those of its later lives."""
+    server.keep_first_death(folder(deployment.name))
+
+
+def gpus_missing(deployment: Deployment) -> str:
+    """Which GPUs it needs are not there; "" where all are."""
+    need = gpus_per_host(deployment.plan)
+    if not need:
+        return ""
+    found = gpus.report()
+    if len(found.gpus) >= need:
+        return ""
+    why = f": {found.problem}" if found.problem else ""
+    return f"{len(found.gpus)} of the {need} GPUs it needs are there{why}"
+
+
+def in_the_way(
+    deployment: Deployment,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """What holds the GPUs it needs; "" where they are free, or there is no telling."""
+    need = gpus_per_host(deployment.plan)
+    if not need:
+        return ""
+    pace = wait.Pace(FREED_WITHIN_S, FREED_EVERY_S, sleep, clock)
+    held = wait.until(lambda: busy(gpus.report().gpus[:need]), lambda held: not held, pace)
+    if not held:
+        return ""
+    users = ", ".join(gpus.users(tuple(gpu.index for gpu in held)))
+    memory = ", ".join(f"{gpu.memory_used_mib} MiB of GPU {gpu.index}" for gpu in held)
+    return f"{memory} {'is' if len(held) == 1 else 'are'} held by {users or 'a program that cannot be seen from here'}"
+
+
+def busy(all_of_them: tuple[GpuFacts, ...]) -> tuple[GpuFacts, ...]:
+    """Those whose memory somebody uses."""
+    return tuple(
+        gpu
+        for gpu in all_of_them
+        if gpu.memory_total_mib and (gpu.memory_used_mib or 0) > gpu.memory_total_mib * BUSY_FRACTION
+    )
