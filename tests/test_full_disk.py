@@ -134,10 +134,9 @@ def test_a_server_on_a_read_only_disk_is_seen_and_ended_and_what_cannot_be_remov
         "2 stop": (0, ASKED + unnoted + ended),
         "3 status": (7, ended),
     }
-    files = [
-        f"left: file HOME/t/{name}: {closed}" for name in ("server.json", "api-key", "vllm.log", ".lock")
-    ]
-    assert (code, said.splitlines()[1:-2]) == (10, ["processes  0", "files      4", *files])
+    names = ("server.json", "api-key", "history.jsonl", "vllm.log", ".lock")
+    files = [f"left: file HOME/t/{name}: {closed}" for name in names]
+    assert (code, said.splitlines()[1:-2]) == (10, ["processes  0", "files      5", *files])
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,21 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
+from infra.asked import Asked
+
+
+class StatusOptions(Asked):
+    """What is told."""
+
+    history: bool = False
+    """Instead: what happened to it, in order, with times and causes."""
 
 
 def status(
+    asked: StatusOptions,
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="One deployment; all of them if not given.")
     ] = None,
-    history: Annotated[
-        bool, typer.Option("--history", help="Instead: what happened to it, in order, with times and causes.")
-    ] = False,
     as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
@@ -27,7 +33,7 @@ def status(
     from infra.say import emit, progress, say
     from serving.vllm.events import listed as happened
 
-    if history:
+    if asked.history:
         if name is None:
             raise UsageError("A history is one deployment's.", "Name it: corral status NAME --history")
         say(happened(history_of(load(name)), as_json))

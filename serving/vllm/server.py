@@ -259,6 +259,12 @@ def note(folder: Path, server: Server) -> str:
     return ""
 
 
+def note_wish(folder: Path) -> None:
+    """Note on the record of a server that has ended that somebody wants it so: who waits to start it again sees it."""
+    if (server := known(folder)) and server.stopped_at:
+        note(folder, server.model_copy(update={"stopping_at": datetime.now(UTC)}))
+
+
 def members(folder: Path) -> tuple[int, ...]:
     """The living processes of the server of that folder, orphans of a killed one included."""
     server = known(folder)

@@ -43,9 +43,8 @@ def stop(
     """
     server = server_of.load_or_remove(folder)
     shared = processes.shared_memory(server_of.members(folder))
-    if server:
+    if server and server.stopped_at is None:
         # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
-        # Of one that has ended too: whoever waits to start it again must not.
         server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
         server_of.note(folder, server)
     for patience_s, words in asks(server, is_ready, is_stuck):

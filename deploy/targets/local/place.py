@@ -188,6 +188,7 @@ def stop(deployment: Deployment) -> None:
     """End the server, letting its requests finish; safe to repeat."""
     place = folder(deployment.name)
     end(place)
+    server.note_wish(place)
     events.note_stop(place)
 
 
