@@ -35,7 +35,7 @@ def status(
 
     if asked.history:
         if name is None:
-            raise UsageError("A history is one deployment's.", "Name it: corral status NAME --history")
+            raise UsageError("A history is one deployment's.", "Name it; which there are: corral status")
         say(happened(history_of(load(name)), as_json))
         return 0
     if name is not None:

@@ -42,9 +42,9 @@ def was_ready(place: Path, running: server.Server) -> bool:
 
 def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
     """The status of a server without processes: it was stopped, or it died."""
-    if running.stopped_at and (death := events.last_end(place)):
-        gave_up = "gave up after " if death.event == "gave up" else ""
-        return said(deployment, "dead", f"{gave_up}{death.cause}; corral status {deployment.name} --history")
+    if running.stopped_at and (end := events.last_end(place)):
+        gave_up = "gave up after " if end.event == "gave up" else ""
+        return said(deployment, "dead", f"{gave_up}{end.cause}; corral status {deployment.name} --history")
     if running.stopped_at:
         return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
     death = diagnosis.explain(server.log_text(place))
