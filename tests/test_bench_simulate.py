@@ -2,7 +2,18 @@
 
 import pytest
 
-from scripts.bench_simulate.table import Steps, Window, api_of, line, simulated
+from scripts.bench_simulate.table import (
+    Fit,
+    Steps,
+    Window,
+    api_of,
+    figures,
+    line,
+    mean_of,
+    pace,
+    plain_step_s,
+    simulated,
+)
 from serving.sizing.batching import NO_API, Api, Request, Room
 
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
@@ -14,10 +25,30 @@ def test_between_two_points_time_is_on_a_line() -> None:
     assert [at(number) for number in (0, 1, 2, 3, 8, 13)] == [10, 10, 15, 20, 25, 30]
 
 
-def test_a_step_that_does_both_has_its_overhead_once() -> None:
+def test_a_step_that_does_both_has_once_what_a_token_alone_takes() -> None:
     step_s = STEPS.time()
-    assert [step_s(0, 116), step_s(8, 0), step_s(8, 116)] == pytest.approx([0.017, 0.012, 0.022])
-    assert STEPS.time(2.0)(8, 116) == pytest.approx(0.044)
+    assert [step_s(0, 116), step_s(1, 116), step_s(8, 0), step_s(8, 116)] == pytest.approx(
+        [0.017, 0.017, 0.012, 0.024]
+    )
+    assert STEPS.time(2.0)(8, 116) == pytest.approx(0.048)
+
+
+def test_the_mean_of_several_fits_is_at_the_points_of_the_first_and_each_has_its_pace() -> None:
+    """The second is twice as slow; its prompts were of other lengths."""
+    slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034})
+    one, two = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)]), Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)])
+    mean = mean_of([one, two])
+    assert mean.windows == [Window(1, 1, 1, 1), Window(2, 2, 2, 2)]
+    assert mean.idle_s == pytest.approx({16: 0.02})
+    assert mean.steps.decode_s == pytest.approx({1: 0.0075, 8: 0.018})
+    assert mean.steps.prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
+    assert [pace(each, mean.steps) for each in (STEPS, slow)] == pytest.approx([2 / 3, 4 / 3])
+
+
+def test_a_step_is_measured_while_all_streams_decode() -> None:
+    """The second begins at 2.5 s, the first ends at 6 s: 1 s, 1 s, 1 s of the first, 1.5 s of the second."""
+    first, second = (0, 1, 2, 3, 4, 5, 6), (2.5, 4, 8)
+    assert plain_step_s([first, second]) == pytest.approx((1 + 1 + 1 + 1.5) / 4)
 
 
 def test_the_api_process_is_found_again() -> None:
@@ -34,25 +65,29 @@ def test_the_api_process_is_found_again() -> None:
         for requests, steps, tokens in asked
     ]
     idle = {16: 0.007 + 0.00253 + 0.004, 116: 0.017 + 0.00253 + 0.004}
-    assert api_of(windows, idle, STEPS) == pytest.approx(api)
+    assert api_of(Fit(STEPS, idle, windows)) == pytest.approx(api)
     early = {16: 0.007 + 0.00153, 116: 0.017 + 0.00153}
-    assert api_of(windows, early, STEPS) == pytest.approx(api._replace(request_s=0.001, beside_s=0.0))
+    assert api_of(Fit(STEPS, early, windows)) == pytest.approx(api._replace(request_s=0.001, beside_s=0.0))
     less = [Window(0.3 - 0.001 * requests, requests, steps, tokens) for requests, steps, tokens in asked]
-    found = api_of(less, {16: 0.0}, STEPS)
+    found = api_of(Fit(STEPS, {16: 0.0}, less))
     assert found.request_s == 0.0
     assert min(found) >= 0.0
 
 
 def test_the_figures_of_known_arrivals() -> None:
-    """Two that do not meet: 7 ms to the first of three tokens, then 5 ms each."""
+    """Two that do not meet: 7 ms to the first of three tokens, then 5 ms each; the other part was slower."""
     requests = [Request(1.0, 16, 3), Request(2.0, 16, 3)]
     found = simulated(requests, STEPS, ROOM, NO_API, 2.0)
-    assert found == pytest.approx(
+    assert [*found.answers] == [pytest.approx((0.014, 0.01, 0.01))] * 2
+    assert found.requests == requests
+    assert found.lasted_s == pytest.approx(1.034)
+    slower = simulated(requests[:1], STEPS, ROOM, NO_API, 4.0)
+    assert figures([found, slower]) == pytest.approx(
         {
             "ttft_p50_ms": 14,
-            "ttft_p95_ms": 14,
+            "ttft_p95_ms": 14 + 0.9 * 14,
             "tpot_p50_ms": 10,
-            "tpot_p95_ms": 10,
-            "tokens_per_s": 6 / 1.034,
+            "tpot_p95_ms": 10 + 0.9 * 10,
+            "tokens_per_s": 9 / (1.034 + 0.068),
         }
     )

@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_calibration import probe_file
 
 from deploy.cli.main import run
+from infra.errors import DocumentError
 from serving.model.calibration import ServerMemory
 from serving.sizing import kept_calibrations
 from serving.sizing.plan import Plan
@@ -198,6 +200,7 @@ ELSE = "do not fill 72.77 GiB, what vLLM may take of a H100: it is another GPU."
 BESIDES = ", from which the model's own memory cannot be told apart."
 HEAD = 'Give the log of its start, up to "Application startup complete": head -n 2000 LOG > start.log'
 WITHOUT = "Give the log of a start without that option."
+NEWER = "Give the log of a released vLLM, 0.8.3 or newer."
 NO_LOG = "Give what `vllm serve` printed, or `corral logs` of one of ours, kept in a file."
 
 
@@ -252,9 +255,11 @@ def without(*words: str) -> str:
          f"{START} its arguments and its engine's configuration."),
         (log("0.8.3", kv=None).replace("a V1 LLM", "a V0 LLM"), 4,
          "server.log is of vLLM's V0 engine, which counts memory otherwise.", "Start it with VLLM_USE_V1=1."),
-        (log("0.7.3"), 2, "vLLM 0.7.3 is older than the oldest corral has examined, 0.8.3.",
-         "Leave out --vllm-version to plan for 0.33.0."),
-        (log("nightly"), 2, "'nightly' is not a vLLM version.", "Write it as 0.33.0."),
+        (log("0.7.3"), 2, "server.log is of vLLM 0.7.3, older than the oldest corral has examined, 0.8.3.", NEWER),
+        (log().replace("v0.33.0", "vnightly"), 2,
+         "server.log is of vLLM nightly, which does not say of what release it is.", NEWER),
+        (log().replace("v0.33.0", "v0.1.dev1+g5f6de53a8"), 2,
+         "server.log is of vLLM 0.1.dev1+g5f6de53a8, which does not say of what release it is.", NEWER),
     ],
 )  # fmt: skip
 def test_a_log_that_cannot_be_used_changes_nothing(
@@ -283,3 +288,67 @@ def test_what_is_left_of_several_starts_is_one(here: Path) -> None:
     text = log(loading="13.1") + log()
     rest = "\n".join(text.split("\n")[11:])
     assert server_log.read(rest, "x").loading_gib == 13.96
+
+
+def test_what_powershell_kept_is_read(here: Path) -> None:
+    assert calibrate(log().encode("utf-16")) == 0
+    assert kept() is not None
+
+
+PUBLIC = Path(__file__).with_name("data") / "gpu_logs"
+"""What people showed of their servers' starts on GPUs, each with its address."""
+
+
+def public(name: str) -> str:
+    return (PUBLIC / f"{name}.log").read_text(encoding="utf-8")
+
+
+def test_logs_of_real_gpus_are_read_as_they_say() -> None:
+    nothing = {
+        "device": "GPU", "tensor": 1, "pipeline": 1, "data": 1, "max_num_seqs": None, "kv_cache_dtype": "auto",
+        "besides": "", "text_only": False, "is_hybrid": True, "max_position_embeddings": None,
+    }  # fmt: skip
+    snapshot = "/hub/models--Qwen--Qwen2.5-1.5B-Instruct/snapshots/989aa798"
+    assert server_log.read(public("0.11.0-gb10"), "x").model_dump() == nothing | {
+        "vllm_version": "0.11.0+582e4e37.nv25.11", "models": ("/models/mistral-7b",) * 3, "loading_gib": 3.8844,
+        "kv_cache_gib": 102.56, "kv_cache_tokens": 840_160, "graphs_gib": 0.0, "max_model_len": 32_768,
+        "max_num_batched_tokens": 2048, "gpu_memory_utilization": None, "enforce_eager": False,
+    }  # fmt: skip
+    assert server_log.read(public("0.28.1rc1-tu102"), "x").model_dump() == nothing | {
+        "vllm_version": "0.28.1rc1.dev50+gcac8a75a7.d20260828", "models": (snapshot,) * 3, "loading_gib": 2.98,
+        "kv_cache_gib": 17.36, "kv_cache_tokens": 650_208, "graphs_gib": None, "max_model_len": 4096,
+        "max_num_batched_tokens": 8192, "gpu_memory_utilization": 0.9, "enforce_eager": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("0.24.0-highlights", "x does not say what the model takes."),
+        ("0.8.3-scout", "x does not hold the server's first lines."),
+        ("0.8.3-maverick", "x does not hold the server's first lines."),
+    ],
+)
+def test_what_is_left_of_a_real_log_is_refused_by_what_it_lacks(name: str, said: str) -> None:
+    with pytest.raises(DocumentError) as refused:
+        server_log.read(public(name), "x")
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "precision", "gpus", "options"),
+    [
+        ("0.8.3-scout", "scout", "bf16", "2xH200", {"tensor_parallel_size": 2, "max_model_len": 10_000}),
+        ("0.8.3-maverick", "maverick", "fp8", "8xH100", {"tensor_parallel_size": 8, "max_model_len": 32_768}),
+    ],
+)
+def test_weights_are_as_real_servers_say(
+    name: str, model: str, precision: str, gpus: str, options: dict[str, Any]
+) -> None:
+    """Their rotary tables were of all positions, which no plan of ours keeps."""
+    subject = named(model, precision)
+    planned = plan(subject, on(gpus), Options(vllm_version="0.8.3", **options))
+    positions = subject.architecture.max_position_embeddings / (planned.serve.max_model_len or 1)
+    rope_gib = planned.memory.rope_table_gib * positions
+    loaded = server_log.figures(server_log.LOADED, public(name).split("\n"))
+    assert planned.memory.weights_gib + rope_gib == pytest.approx(max(loaded), rel=0.01)

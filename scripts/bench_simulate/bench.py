@@ -2,12 +2,14 @@
 
 Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore and worker have
 core 0 for themselves, its API process and the client, corral's own probe, core 1.
-Fit: the time of a step by running streams (the mean of the gaps at the client, but for those with a prompt in them) and
-by tokens of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and
-tokens, and what is left of the TTFT of a lone request. Measured before the loads and after them: what they differ by is
-the band of the steps, 5 % or more.
-Loads, none of them fitted to: five below the knee, two near it, Poisson. The simulation is given the arrivals that the
-probe really made. Times count from the sending, at the client.
+Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode) and by tokens
+of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and
+what is left of the TTFT of a lone request.
+Loads, none of them fitted to: five below the knee, two near it, Poisson, each in parts. Between two rounds of all loads
+the fit is measured again, for a machine's speed drifts by the minute: its times are the means of all fits, and a part
+of a load is simulated with steps as much slower as the two fits beside it were on the whole. What two fits in a row
+differ by is the band of the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times
+count from the sending, at the client.
 Judged: below the knee all five figures within 15 % of what was measured; near it the truth between a simulation of all
 steps as fast, and one as slow, as the band has them.
 """
@@ -22,15 +24,16 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any
 
-from table import FIGURES, Steps, Window, api_of, figures, line, simulated
+from table import FIGURES, Fit, Part, Steps, Window, api_of, figures, mean_of, pace, plain_step_s, simulated
 
 from infra.errors import ProbeInvalid
 from serving.model import tiny
@@ -40,6 +43,8 @@ from serving.probe.run_records import Result
 from serving.sizing.batching import Api, Request, Room, Served
 
 ENGINE_CORE, OTHER_CORE = 0, 1
+FIRST = -15
+"""The niceness of all of it: what else the machine does comes after it."""
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 NAME = "bench-simulate"
 RUNNING = (1, 2, 4, 8, 16, 32)
@@ -60,8 +65,8 @@ PAUSES = ("--request-rate", "1", "--burstiness", "inf")
 PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
 MOST_OFF = 0.15
 LEAST_BAND = 1.05
-WITH_A_PROMPT = 3.0
-"""A gap of so many usual ones had prompts in it: streams of equal length begin together."""
+ASKED_BEFORE = (2, 3)
+"""Requests and tokens that a probe asks for before its load: one of a few tokens, and one prompt of the load."""
 
 
 def main() -> int:
@@ -72,22 +77,28 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="a sixth of the time: shows only that it runs")
     parser.add_argument("--keep", type=Path, help="write all figures there, as JSON")
     asked = parser.parse_args()
-    seconds, repeats = (6, 4) if asked.quick else (40, 20)
+    seconds, rounds, repeats = (6, 1, 2) if asked.quick else (10, 4, 5)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, FIRST)
+    rounds_of: list[list[Part]] = []
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
-        before, windows, idle = server.fitted(repeats)
-        measured = [
-            server.load(share * most_per_s(before), *lengths, seconds) for share, *lengths, _ in LOADS
-        ]
-        after, more, _ = server.fitted(repeats)
-    api = api_of([*windows, *more], idle, before)
-    steps = mean_of(before, after)
-    band = max(LEAST_BAND, apart(before, after))
-    rows = [compared(requests, truth, steps, api, band) for requests, truth in measured]
+        fits = [server.fitted(repeats)]
+        full = most_per_s(fits[0].steps)
+        for _ in range(rounds):
+            rounds_of.append([server.load(share * full, *lengths, seconds) for share, *lengths, _ in LOADS])
+            fits.append(server.fitted(repeats))
+    fit = mean_of(fits)
+    steps, api = fit.steps, api_of(fit)
+    paces = [pace(each.steps, steps) for each in fits]
+    beside = [fmean(two) for two in pairwise(paces)]
+    band = max(LEAST_BAND, *(max(a / b, b / a) for a, b in pairwise(paces)))
+    rows = [compared(parts, beside, steps, api, band) for parts in zip(*rounds_of, strict=True)]
     judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
     head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {os.getloadavg()[0]:.1f}"
     print(report(head, steps, api, band, rows, judged))
     if asked.keep:
         kept = {"made": head, "decode_s": steps.decode_s, "prefill_s": steps.prefill_s, "api": api._asdict()}
+        kept |= {"paces": paces}
         asked.keep.write_text(
             json.dumps(kept | {"band": band, "loads": rows}, indent=2) + "\n", encoding="utf-8"
         )
@@ -104,26 +115,25 @@ class Running:
             pin(process, ENGINE_CORE)
         pin(self.api_process, OTHER_CORE)
 
-    def fitted(self, repeats: int) -> tuple[Steps, list[Window], dict[int, float]]:
-        """Steps, what the API process did, and TTFT of lone prompts by their tokens."""
-        decode, prefill, idle, windows = {}, {}, {}, []
+    def fitted(self, repeats: int) -> Fit:
+        """What steps take, TTFT of lone prompts by their tokens, and what the API process did meanwhile."""
+        decode, prefill, idle, windows = {}, dict[int, float](), {}, []
         self.watched(closed(8), 8, 4, 64, 8)  # what a first request costs is no step's
         steps = 20 * repeats
         for running in RUNNING:
             window, results, _ = self.watched(closed(running), running, running, CONTEXT - steps // 2, steps)
-            decode[running] = plain_step_s([gap / 1e6 for each in results for gap in each.gaps_us[1:]])
+            decode[running] = plain_step_s([token_times_s(each) for each in results])
             windows.append(window)
         for wanted in PREFILLED:
-            window, results, prefill_s = self.watched(PAUSES, 1, repeats // 2, wanted, 1)
+            window, results, (total_s, count) = self.watched(PAUSES, 1, repeats, wanted, 1)
             tokens = round(sum(each.input_tokens or wanted for each in results) / len(results))
-            prefill[tokens] = prefill_s
-            idle[tokens] = median([each.gaps_us[0] / 1e6 for each in results])
+            few_s = min(prefill.values(), default=total_s / count)
+            prefill[tokens] = (total_s - few_s) / (count - 1)
+            idle[tokens] = fmean(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
-        return Steps(decode, prefill), windows, idle
+        return Fit(Steps(decode, prefill), idle, windows)
 
-    def load(
-        self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int
-    ) -> tuple[list[Request], dict[str, float]]:
+    def load(self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int) -> Part:
         """An open loop: when each request was sent and how long it was, and what was measured."""
         results = self.asked(
             *("--request-rate", f"{rate_per_s:.3f}", "--duration-s", str(seconds)),
@@ -141,16 +151,15 @@ class Running:
             )
             for each in results
         ]
-        lasted_s = (max(each.done_us for each in results) - results[0].sent_us) / 1e6
-        return requests, figures(answers, sum(request.output_tokens for request in requests), lasted_s)
+        return Part(requests, answers, (max(each.done_us for each in results) - results[0].sent_us) / 1e6)
 
     def watched(
         self, load: tuple[str, ...], running: int, requests: int, input_tokens: int, output_tokens: int
-    ) -> tuple[Window, list[Result], float]:
-        """A load that runs so many at once: what the API process did for it, and the mean of request_prefill_time.
+    ) -> tuple[Window, list[Result], tuple[float, float]]:
+        """A load that runs so many at once: what the API process did for it, and request_prefill_time's sum and count.
 
-        The prompts are written here: to make exact ones the probe would ask the API process's tokenizer. Before the
-        load it tries one request.
+        The prompts are written here: to make exact ones the probe would ask the API process's tokenizer. The window and
+        the sum are of what it asks before the load, too.
         """
         self.runs += 1
         prompts, words = (
@@ -166,11 +175,12 @@ class Running:
         cpu, before = cpu_s(self.api_process), self.metrics()
         results = self.asked(*load, "--requests", str(requests), "--prompts", str(prompts))
         spent, after = cpu_s(self.api_process) - cpu, self.metrics()
-        total, count = (after[name] - before.get(name, 0.0) for name in PREFILL_TIME)
+        total_s, count = (after[name] - before.get(name, 0.0) for name in PREFILL_TIME)
         tokens = sum(each.output_tokens or 0 for each in results)
         self.tokens_a_word *= sum(each.input_tokens or 0 for each in results) / len(results) / input_tokens
-        window = Window(spent, len(results) + 1, tokens / running + output_tokens, tokens + output_tokens)
-        return window, results, total / count
+        more, more_tokens = ASKED_BEFORE
+        window = Window(spent, len(results) + more, tokens / running + more_tokens, tokens + more_tokens)
+        return window, results, (total_s, count)
 
     def asked(self, *words: str) -> list[Result]:
         """The results of a probe, in the order of their sending."""
@@ -259,10 +269,9 @@ def cpu_s(process: int) -> float:
     )  # the clock of another process, as clock_getcpuclockid(3) names it
 
 
-def plain_step_s(gaps_s: list[float]) -> float:
-    """The mean step that prefills nothing: TPOT is a mean, and a late step is no less one of the server's."""
-    usual = median(gaps_s)
-    return fmean(gap for gap in gaps_s if gap <= WITH_A_PROMPT * usual)
+def token_times_s(result: Result) -> list[float]:
+    """When each of its tokens came."""
+    return [each / 1e6 for each in accumulate(result.gaps_us, initial=result.sent_us)][1:]
 
 
 def most_per_s(steps: Steps) -> float:
@@ -271,24 +280,20 @@ def most_per_s(steps: Steps) -> float:
     return float(1 / (64 * step_s(32, 0) / 32 + step_s(32, 256) - step_s(32, 0)))
 
 
-def mean_of(one: Steps, other: Steps) -> Steps:
-    """Of two measurements, at the points of the first."""
-    return Steps(
-        *({at: (s + line(b)(at)) / 2 for at, s in a.items()} for a, b in zip(one, other, strict=True))
-    )
-
-
-def apart(one: Steps, other: Steps) -> float:
-    """The typical factor between two measurements."""
-    pairs = [(s, line(b)(at)) for a, b in zip(one, other, strict=True) for at, s in a.items()]
-    return float(median(max(s, t) / min(s, t) for s, t in pairs))
-
-
 def compared(
-    requests: list[Request], truth: dict[str, float], steps: Steps, api: Api, band: float
+    parts: Sequence[Part], paces: Sequence[float], steps: Steps, api: Api, band: float
 ) -> dict[str, dict[str, float]]:
-    """Each figure: measured, simulated, and the simulation at both ends of the band."""
-    middle, fast, slow = (simulated(requests, steps, ROOM, api, slower) for slower in (1.0, 1 / band, band))
+    """Each figure of a load: measured, simulated, and the simulation at both ends of the band."""
+    truth = figures(parts)
+    middle, fast, slow = (
+        figures(
+            [
+                simulated(part.requests, steps, ROOM, api, at * slower)
+                for part, at in zip(parts, paces, strict=True)
+            ]
+        )
+        for slower in (1.0, 1 / band, band)
+    )
     return {
         name: {
             "measured": truth[name],

@@ -2,6 +2,8 @@
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, pairwise
+from statistics import fmean, median
 from typing import NamedTuple
 
 import numpy
@@ -18,9 +20,9 @@ class Steps(NamedTuple):
     prefill_s: Mapping[int, float]
 
     def time(self, slower: float = 1.0) -> StepTime:
-        """Between what was measured, on a line; a step that does both has its overhead once."""
+        """Between what was measured, on a line; a step that does both has once what one token alone takes."""
         decode, prefill = line(self.decode_s), line(self.prefill_s)
-        base = min(self.prefill_s.values())
+        base = decode(1)
 
         def step_s(decoding: int, prefilled: int) -> float:
             if not decoding:
@@ -31,12 +33,69 @@ class Steps(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What the API process did in a part of the fit."""
+    """What the API process did for one load of the fit."""
 
     cpu_s: float
     requests: int
     steps: float
     tokens: int
+
+
+class Fit(NamedTuple):
+    """All that is measured of a server once, beside its loads."""
+
+    steps: Steps
+    idle_s: Mapping[int, float]
+    """TTFT of lone requests, by the tokens of their prompts."""
+    windows: Sequence[Window]
+
+
+class Part(NamedTuple):
+    """Some seconds of a load: what was sent when, what each waited for, and how long it took in all."""
+
+    requests: Sequence[Request]
+    answers: Sequence[Served]
+    lasted_s: float
+
+
+def mean_of(fits: Sequence[Fit]) -> Fit:
+    """Of several measurements, at the points of the first."""
+    first = fits[0].steps
+    return Fit(
+        Steps(
+            mean_line(first.decode_s, [fit.steps.decode_s for fit in fits]),
+            mean_line(first.prefill_s, [fit.steps.prefill_s for fit in fits]),
+        ),
+        mean_line(fits[0].idle_s, [fit.idle_s for fit in fits]),
+        [*chain.from_iterable(fit.windows for fit in fits)],
+    )
+
+
+def mean_line(at: Mapping[int, float], several: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean of several lines, at those points."""
+    lines = [line(each) for each in several]
+    return {number: fmean(each(number) for each in lines) for number in at}
+
+
+def pace(one: Steps, mean: Steps) -> float:
+    """How much longer the steps of one measurement took than the mean's, typically."""
+    both = [(a, line(b)) for a, b in zip(one, mean, strict=True)]
+    return median(seconds / at(number) for points, at in both for number, seconds in points.items())
+
+
+def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
+    """The mean step while all of some streams decode, from the times of each one's tokens; a late step is one too.
+
+    Raises ValueError where they never did.
+    """
+    begun, ended = max(times[0] for times in streams), min(times[-1] for times in streams)
+    steps = (
+        later - sooner
+        for times in streams
+        for sooner, later in pairwise(times)
+        if begun <= sooner and later <= ended
+    )
+    return fmean(steps)
 
 
 def line(points: Mapping[int, float]) -> Callable[[int], float]:
@@ -53,7 +112,7 @@ def line(points: Mapping[int, float]) -> Callable[[int], float]:
     return at
 
 
-def api_of(windows: Sequence[Window], idle_ttft_s: Mapping[int, float], steps: Steps) -> Api:
+def api_of(fit: Fit) -> Api:
     """The API process: CPU by requests, steps and tokens (least squares, none below 0), and what is left of a TTFT.
 
     What a request takes of it beyond the TTFT of a lone one is done when its first token has left: nobody's wait.
@@ -61,9 +120,9 @@ def api_of(windows: Sequence[Window], idle_ttft_s: Mapping[int, float], steps: S
     left = [0, 1, 2, 3]
     found = numpy.zeros(4)
     rows = numpy.array(
-        [(*each[1:], 1.0) for each in windows], dtype=float
+        [(*each[1:], 1.0) for each in fit.windows], dtype=float
     )  # the last: a probe's own questions
-    cpu = numpy.array([each.cpu_s for each in windows])
+    cpu = numpy.array([each.cpu_s for each in fit.windows])
     while left:
         fitted = numpy.linalg.lstsq(rows[:, left], cpu, rcond=None)[0]
         if (fitted >= 0).all():
@@ -71,13 +130,15 @@ def api_of(windows: Sequence[Window], idle_ttft_s: Mapping[int, float], steps: S
             break
         left.pop(int(numpy.argmin(fitted)))
     request_s, step_s, token_s, _ = map(float, found)
-    spent = [ttft - steps.time()(0, tokens) for tokens, ttft in idle_ttft_s.items()]
+    spent = [ttft - fit.steps.time()(0, tokens) for tokens, ttft in fit.idle_s.items()]
     beside = float(numpy.median(spent)) - request_s - step_s - token_s
     return Api(max(0.0, request_s + min(0.0, beside)), step_s, token_s, max(0.0, beside))
 
 
-def figures(answers: Sequence[Served], output_tokens: int, lasted_s: float) -> dict[str, float]:
-    """The five that are compared."""
+def figures(parts: Sequence[Part]) -> dict[str, float]:
+    """The five that are compared, over all parts of a load."""
+    answers = [each for part in parts for each in part.answers]
+    tokens = sum(request.output_tokens for part in parts for request in part.requests)
     ttft = numpy.array([each.ttft_s for each in answers]) * 1e3
     tpot = numpy.array([each.tpot_s for each in answers]) * 1e3
     return {
@@ -85,18 +146,15 @@ def figures(answers: Sequence[Served], output_tokens: int, lasted_s: float) -> d
         "ttft_p95_ms": float(numpy.percentile(ttft, 95)),
         "tpot_p50_ms": float(numpy.percentile(tpot, 50)),
         "tpot_p95_ms": float(numpy.percentile(tpot, 95)),
-        "tokens_per_s": output_tokens / lasted_s,
+        "tokens_per_s": tokens / sum(part.lasted_s for part in parts),
     }
 
 
-def simulated(
-    requests: Sequence[Request], steps: Steps, room: Room, api: Api, slower: float
-) -> dict[str, float]:
-    """The same of a simulation of those arrivals, when every step takes so many times as long."""
+def simulated(requests: Sequence[Request], steps: Steps, room: Room, api: Api, slower: float) -> Part:
+    """What a simulation makes of those arrivals, when every step takes so many times as long."""
     answers = served(requests, steps.time(slower), room, api)
     ended = max(
         request.at_s + each.ttft_s + each.tpot_s * (request.output_tokens - 1)
         for request, each in zip(requests, answers, strict=True)
     )
-    tokens = sum(request.output_tokens for request in requests)
-    return figures(answers, tokens, ended - requests[0].at_s)
+    return Part(requests, answers, ended - requests[0].at_s)

@@ -1,5 +1,6 @@
 """A server's log against the plan that it was started from: what it says of memory is kept, and used by later plans."""
 
+import codecs
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from serving.sizing.plan import Plan
 from serving.sizing.size import on, stored
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel, named
-from serving.vllm import server_log
+from serving.vllm import server_log, versions
 from serving.vllm.server_log import ServerLog
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -28,6 +29,8 @@ HINT = 'Give the log of its start, up to "Application startup complete": head -n
 OF_THE_SERVER = "Give the plan of the server that wrote it."
 MOST_OFF, LEAST_OFF_GIB = 1.35, 1.0
 """Weights that were measured and planned are of one checkpoint within this factor, or this many GiB."""
+UNTAGGED = "0.1.dev"
+"""What a vLLM calls itself that was built from a repository without its tags."""
 MOST_REST, REST_OFF_GIB = 4.0, 2.0
 """All else is on such a GPU up to this factor and so many GiB more than planned."""
 
@@ -52,8 +55,14 @@ def read(plan: Plan, path: Path) -> Measured:
 
     Raises DocumentError for what is no log of one whole start, UsageError for that of another model or machine.
     """
-    text = read_bytes(path, HINT, MOST_BYTES).decode(errors="replace")
+    text = text_of(read_bytes(path, HINT, MOST_BYTES))
     return measured(plan, server_log.read(text, str(path)), str(path))
+
+
+def text_of(data: bytes) -> str:
+    """A log as text: PowerShell writes what is sent to a file in UTF-16, with its mark."""
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8", errors="replace")
 
 
 def keep(plan: Plan, read: Measured) -> Calibration:
@@ -65,6 +74,7 @@ def keep(plan: Plan, read: Measured) -> Calibration:
 def measured(plan: Plan, log: ServerLog, where: str) -> Measured:
     """The log's figures, held to the plan."""
     check_server(plan, log, where)
+    check_version(log, where)
     pool = pool_for(plan, log)
     split, knobs = Split(log.tensor, log.pipeline, log.data, plan.parallel.expert), knobs_of(log, pool)
     kv = kv_layout(pool, split, knobs)
@@ -128,6 +138,21 @@ def check_server(plan: Plan, log: ServerLog, where: str) -> None:
             f"{split.tensor} x pipeline {split.pipeline} x data {split.data}.",
             OF_THE_SERVER,
         )
+
+
+def check_version(log: ServerLog, where: str) -> None:
+    """Raise UsageError for the log of a vLLM whose rules of memory are not known."""
+    oldest = str(versions.data()["version"][0]["from"])
+    numbers = () if log.vllm_version.startswith(UNTAGGED) else versions.release(log.vllm_version)
+    if numbers >= versions.number(oldest):
+        return
+    said = f"{where} is of vLLM {log.vllm_version}"
+    raise UsageError(
+        f"{said}, older than the oldest corral has examined, {oldest}."
+        if numbers
+        else f"{said}, which does not say of what release it is.",
+        f"Give the log of a released vLLM, {oldest} or newer.",
+    )
 
 
 def last(name: str) -> str:

@@ -132,7 +132,7 @@ def of_one(lines: list[str], engine: re.Match[str], given: str, where: str) -> S
         loading_gib=max(loading, default=None),
         kv_cache_gib=min(available, default=None),
         kv_cache_tokens=int(tokens[2].replace(",", "") or 0) if tokens else 0,
-        graphs_gib=max(graphs, default=None),
+        graphs_gib=max(0.0, *graphs) if graphs else None,  # where the GPU shares the RAM it may be below 0
         max_model_len=whole(config, "max_seq_len") or whole(given, "max_model_len") or 0,
         max_num_seqs=whole(given, "max_num_seqs"),
         max_num_batched_tokens=int(batched) if batched else whole(given, "max_num_batched_tokens"),
