@@ -50,7 +50,8 @@ def ec2_types_with(family: str) -> tuple[Machine, ...]:
 
 def gpu_called(name: str) -> Gpu | None:
     """Find a GPU by its name or an alias, in any case and with spaces or hyphens."""
-    return next((gpu for alias, gpu in named(gpus()) if plain(alias) == plain(name)), None)
+    wanted = plain(name)
+    return next((gpu for alias, gpu in named(gpus()) if plain(alias) == wanted), None)
 
 
 def gpu_reported(name: str, memory_mib: int | None) -> Gpu:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -189,6 +190,7 @@ def gpu_of(asked: Described) -> Gpu:
     )
 
 
+@lru_cache(maxsize=4096)
 def plain(name: str) -> str:
     """A name without case, spaces, hyphens and the vendor."""
     return re.sub(r"[\s_-]|nvidia|^amd", "", name.lower())

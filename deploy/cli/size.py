@@ -25,13 +25,14 @@ def size(
     from infra.printable import sentence
     from infra.say import emit, progress, warn
     from serving.sizing.plan_text import plan_text
-    from serving.sizing.ranking_text import ranking_text
     from serving.sizing.size import answer_for, ranking_for
     from serving.sizing.size_options import check_ranking
 
     warn(trouble())
     if machine.on is None:
         check_ranking(answer)
+        from serving.sizing.ranking_text import ranking_text
+
         ranking = ranking_for(model, machine.precision, options)
         emit(ranking, ranking_text(ranking, options), as_json)
         return 0 if ranking.machines else 3
