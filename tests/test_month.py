@@ -3,7 +3,9 @@
 import json
 from datetime import date
 from decimal import Decimal
+from math import ceil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,10 +17,15 @@ from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
 from deploy.costs.egress_steps import egress_usd
 from deploy.costs.knobs import table as knob_table
+from deploy.costs.likelihood import SEED, between, draws, speed_factor
+from deploy.costs.machine_price import MachinePrice
 from deploy.costs.measured_load import Measured
 from deploy.costs.month import Elsewhere
+from deploy.costs.self_hosted import OurSide, bill_at
 from deploy.report.comparison_text import comparison_text
 from infra.aws import stopped_costs
+from infra.data import shipped_table
+from infra.errors import UsageError
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -149,8 +156,44 @@ def test_a_schedule_pays_for_each_start_and_serves_its_hours() -> None:
 
 
 def test_a_disk_costs_what_it_costs_where_a_machine_is_stopped() -> None:
+    """The figure stands in one file, beside where it is from."""
     told = knob_table()["usd_per_storage_gb_month"].value
     assert told == Decimal(stopped_costs.prices()["gp3"]["usd_per_gib_month"])
+    assert "value" not in shipped_table("deploy.costs", "knobs.toml")["usd_per_storage_gb_month"]
+
+
+PART: dict[str, Any] = {
+    "purchase": "savings-plan",
+    "price_per_hour": "4",
+    "replicas": "5",
+    "committed_machines": "3",
+    "hours_per_month": "200",
+}
+
+
+def test_a_savings_plan_over_a_part_of_the_machines() -> None:
+    """Three all month at the plan's 4, two for 200 hours at the list's 5.672: 8,760 + 2,268.80."""
+    found = compared(**PART, upfront_usd="1200")
+    assert items(found) == {
+        "rent": (
+            usd("11028.80"),
+            "5 machines: 3 for 730 h at $4, savings-plan, up for 200 of them; 2 for 200 h at $5.672, on-demand",
+        ),
+        "upfront part": (usd("300.00"), "$1,200.00 over 12 months"),
+    }
+    assert found.month.bought_usd == 3600
+    assert [(each.value, each.whose) for each in found.assumptions if each.name == "on_demand_per_hour"] == [
+        ("$5.672", "list price")
+    ]
+    assert items(compared(**PART, on_demand_per_hour="6"))["rent"][0] == usd("11160.00")
+    with pytest.raises(UsageError, match="^Nobody said what a machine costs on demand"):
+        compared(PLAN.model_copy(update={"price": None}), **PART)
+    of_all = {"purchase": "savings-plan", "price_per_hour": "4", "replicas": "2"}
+    assert compared(**of_all).self_hosted == compared(**of_all, committed_machines="2").self_hosted
+    assert (
+        compared(**PART).self_hosted.capacity_mtok_per_month
+        == compared(replicas="5", hours_per_month="200").self_hosted.capacity_mtok_per_month
+    )
 
 
 def test_always_on_by_schedule_is_always_on() -> None:
@@ -188,6 +231,43 @@ def test_an_owned_machine_item_by_item() -> None:
         "power": (usd("1533.00"), "7 kW x PUE 1.5 x 730 h at $0.2/kWh"),
         "paid once": (usd("250.00"), "$6,000.00 over 24 months"),
     }
+
+
+def test_a_spare_machine_idles() -> None:
+    """Two at half load draw 7 kW each, the third 4: 6 on average. Fully busy they draw 6 more."""
+    found = compared(**OWNED, replicas="3", spares="1")
+    assert items(found)["power"] == (
+        usd("3942.00"),
+        "3 machines, 1 spare: 6 kW x PUE 1.5 x 730 h at $0.2/kWh",
+    )
+    assert found.self_hosted.usd_of_full_load == 2 * compared(**OWNED).self_hosted.usd_of_full_load == 2628
+
+
+def test_each_draw_is_the_bill_of_the_machines_that_its_speed_takes() -> None:
+    """Owned ones with a spare, at a volume: of each draw reckoned anew from the bill, power and all."""
+    volume: dict[str, Any] = {name: value for name, value in OWNED.items() if name != "utilisation"}
+    asked = {
+        "claude_models": (SONNET,),
+        "token_ratio": "1",
+        "mtok_per_month": "2500",
+        "replicas": "2",
+        "spares": "1",
+    }
+    found = compare(PLAN, None, Question.of(asked | volume), DAY)
+    price = MachinePrice(capex_usd=Decimal(300_000), purchase="owned", whose="yours", source="x")
+    ours = OurSide(found.speed, found.knobs, price, found.self_hosted)
+    drawn, dice, needs = draws(ours, is_volume=True), Random(SEED), set[int]()
+    for at_place in range(60):
+        of_speed, of_price, _, _ = (dice.random() for _ in range(4))
+        capacity = float(found.self_hosted.capacity_mtok_per_month) * speed_factor(found.speed, of_speed)
+        needed = max(1, ceil(2500 / capacity))
+        needs.add(needed)
+        values = {"replicas": Decimal(needed + 1), "spares": Decimal(1)}
+        busy = Decimal(repr(2500 / (needed * capacity)))
+        total = bill_at(busy, found.knobs.model_copy(update=values), price).total_usd
+        dearer = between(of_price, 0.8, 1.0, 1.2)
+        assert drawn.as_compared[at_place] == pytest.approx(float(total) * dearer / 2500, rel=1e-9)
+    assert len(needs) > 2
 
 
 def test_power_of_load_is_a_price_of_each_token() -> None:
@@ -315,6 +395,9 @@ def test_the_month_in_another_currency(capsys: pytest.CaptureFixture[str]) -> No
             "--life-years 3",
             "--interest-rate 0.05",
             "--idle-power-kw 3 --capex-usd 250000",
+            "--committed-machines 1",
+            "--purchase savings-plan --price-per-hour 4 --replicas 2 --committed-machines 3",
+            "--price-per-hour 4 --on-demand-per-hour 5",
             "--spares 1",
             "--currency EUR",
             "--currency EUR=-1",

@@ -44,6 +44,7 @@ def assumptions_of(
     speed, values, price, own = ours
     return (
         price.assumption(),
+        *price.on_demand,
         utilisation(plan, values, question, own),
         token_ratio(chosen),
         *speed_lines(plan, probe, speed, mix),

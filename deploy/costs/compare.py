@@ -49,7 +49,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
     found = speed_of(plan, measured, question.allow_invalid, question.promised)
     speed = once_more(found, question.retries).model_copy(update={"prefix_share": rounded(share)})
     price = machine_price(plan, question)
-    values = as_bought(knobs(machines_of(plan, question) | question.knobs), price.purchase, question)
+    values = as_bought(knobs(machines_of(plan, question) | question.knobs), price, question)
     mtok = mtok_of(plan, question)
     ours = our_side(speed, values, price, served_here(mtok, speed, values, question))
     asked, day = (

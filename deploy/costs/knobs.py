@@ -39,9 +39,12 @@ class Knob(Record):
 
 @cache
 def table() -> dict[str, Knob]:
-    """Parse knobs.toml once."""
+    """Parse knobs.toml once; what a disk costs stands where a stopped machine's does."""
     rows = shipped_table("deploy.costs", "knobs.toml")
-    return {name: Knob.model_validate(row) for name, row in rows.items()}
+    gp3 = shipped_table("infra.aws", "stopped_costs.toml")["gp3"]["usd_per_gib_month"]
+    found = {name: Knob.model_validate(row) for name, row in rows.items()}
+    disk = found["usd_per_storage_gb_month"].model_copy(update={"value": Decimal(gp3)})
+    return found | {"usd_per_storage_gb_month": disk}
 
 
 def bounded(name: str) -> FieldInfo:
@@ -67,6 +70,7 @@ class BoughtKnobs(Asked):
         Decimal | None, Flag(kind=float), bounded("interruptions_per_month")
     ] = None
     committed_hours: Annotated[Decimal | None, Flag(kind=float), bounded("committed_hours")] = None
+    committed_machines: Annotated[Decimal | None, Flag(kind=int), bounded("committed_machines")] = None
     upfront_usd: Annotated[Decimal | None, Flag(kind=float), bounded("upfront_usd")] = None
     term_months: Annotated[Decimal | None, Flag(kind=float), bounded("term_months")] = None
     interest_rate: Annotated[Decimal | None, Flag(kind=float), bounded("interest_rate")] = None
@@ -143,6 +147,8 @@ class Knobs(Record):
     interruptions_per_month: Number = Decimal(0)
     """Of a spot machine; 0 for any other."""
     committed_hours: Number = Decimal(0)
+    committed_machines: Number | None = None
+    """None: all of them."""
     upfront_usd: Number = Decimal(0)
     term_months: Number = Decimal(12)
     interest_rate: Number = Decimal(0)

@@ -43,13 +43,17 @@ def people_range(fte: Decimal) -> tuple[Decimal, Decimal]:
 
 
 def draws(ours: OurSide, is_volume: bool) -> Draws:
-    """What a million tokens costs here. A volume takes more machines where slower ones cannot serve it."""
+    """What a million tokens costs here. A volume takes more machines where slower ones cannot serve it.
+
+    And it keeps slower ones busy for longer, which of machines of one's own is power; spares idle all the while.
+    """
     dice, own, fte = Random(SEED), ours.figures, ours.knobs.ops_fte
     people, machines = float(own.bill.people_usd), float(own.bill.per_machine_usd)
     beside = float(own.usd_per_month) - people - machines
+    of_load = float(own.usd_of_full_load)
     capacity, mtok = float(own.capacity_mtok_per_month), float(own.mtok_per_month)
     serving, spares = float(serving_machines(ours.knobs)), float(ours.knobs.spares)
-    of_full_load = float(own.usd_of_full_load * (1 - own.utilisation))
+    idle_each = (machines - of_load * float(own.utilisation)) / (serving + spares)
     of_people = tuple(float(each / fte) for each in people_range(fte)) if fte else (1.0, 1.0)
     spread = float(PRICE_SPREAD)
     found = []
@@ -60,9 +64,10 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
         paid = people * between(of_time, of_people[0], 1.0, of_people[1])
         served = mtok if is_volume else mtok * faster
         needed = max(serving, ceil(serving * served / (capacity * faster) - NEVER_QUITE))
-        more = (needed + spares) / (serving + spares)
-        as_compared = ((machines * more + beside) * dearer + paid) / served
-        full = ((machines + beside + of_full_load) * dearer + paid) / (capacity * faster)
+        kept_up = (needed + spares) * idle_each + of_load * served / (capacity * faster)
+        as_compared = ((kept_up + beside) * dearer + paid) / served
+        most = (serving + spares) * idle_each + of_load
+        full = ((most + beside) * dearer + paid) / (capacity * faster)
         found.append((as_compared, full, of_ratio))
     return Draws(*zip(*found, strict=True))
 

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from deploy.costs.knobs import Assumption, Whose
 from deploy.costs.purchase_options import WAYS, HowBought, Purchase
@@ -17,6 +18,10 @@ class MachinePrice(Record):
 
     usd_per_hour: Decimal = Decimal(0)
     capex_usd: Decimal = Decimal(0)
+    on_demand_usd_per_hour: Decimal = Decimal(0)
+    """Of the machines that a savings plan is not of; 0 where nobody said it."""
+    on_demand: tuple[Assumption, ...] = ()
+    """How that is said in the report."""
     purchase: Purchase
     whose: Whose
     source: str
@@ -54,7 +59,11 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
     rented = asked.purchase or "on-demand"
     if price_per_hour is not None:
         return MachinePrice(
-            usd_per_hour=price_per_hour, purchase=rented, whose="yours", source="--price-per-hour"
+            usd_per_hour=price_per_hour,
+            purchase=rented,
+            whose="yours",
+            source="--price-per-hour",
+            **on_demand(plan, asked),
         )
     if (told := told_price(plan)) is not None:
         source = "the plan: said to corral capacity"
@@ -79,6 +88,27 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
         source=f"{price.purchase} in {price.region}; {price.source}",
         checked_on=price.checked_on,
     )
+
+
+def on_demand(plan: Plan, asked: HowBought) -> dict[str, Any]:
+    """What a machine costs that a savings plan is not of, where it may be of a part: as said, else as listed."""
+    listed = plan.price if plan.price and listed_way(plan.price.purchase) == "on-demand" else None
+    if asked.committed_machines is None or (asked.on_demand_per_hour is None and listed is None):
+        return {}
+    usd, whose, source, checked_on = asked.on_demand_per_hour, "yours", "--on-demand-per-hour", None
+    if usd is None and listed is not None:
+        usd, whose, source, checked_on = listed.usd_per_hour, "list price", listed.source, listed.checked_on
+    said = Assumption.model_validate(
+        {
+            "name": "on_demand_per_hour",
+            "means": "price of one machine an hour that the savings plan is not of",
+            "value": f"${(usd or Decimal(0)).normalize():f}",
+            "whose": whose,
+            "source": source,
+            "checked_on": checked_on,
+        }
+    )
+    return {"on_demand_usd_per_hour": usd, "on_demand": (said,)}
 
 
 def listed_way(said: str) -> Purchase:

@@ -10,7 +10,7 @@ from deploy.costs.currency import Currency
 from deploy.costs.knobs import Knobs
 from deploy.costs.machine_price import MachinePrice
 from deploy.costs.month import Elsewhere, Item, Month, Volume
-from deploy.costs.monthly_bill import MONTHS_PER_YEAR, Bill, hours_of, power_kw
+from deploy.costs.monthly_bill import MONTHS_PER_YEAR, Bill, committed_machines, hours_of, power_kw
 from deploy.costs.self_hosted import OurSide
 from infra.money import MTOK, count, dollars, percent, rounded
 
@@ -55,7 +55,8 @@ def volume(tokens_per_request: Decimal, mtok: Decimal, utilisation: Decimal) -> 
 
 def bought_usd(values: Knobs, price: MachinePrice) -> Decimal:
     """What is paid ahead, or once."""
-    return values.replicas * (price.capex_usd + values.upfront_usd) + values.one_off_usd
+    ahead = values.replicas * price.capex_usd + committed_machines(values) * values.upfront_usd
+    return ahead + values.one_off_usd
 
 
 def elsewhere_of_claude(ours: OurSide, side: ClaudeSide, bought: Decimal) -> Elsewhere:
@@ -137,7 +138,11 @@ def rented(values: Knobs, price: MachinePrice) -> str:
     unused = f", up for {count(hours.up)} of them" if hours.billed > hours.up else ""
     starting = f", {count(hours.up - hours.asked)} of them starting" if hours.up > hours.asked else ""
     paid = f"{count(hours.billed)} h at {rate(price.usd_per_hour)}, {price.purchase}"
-    return f"{machines(values)}{paid}{unused}{starting}"
+    committed = committed_machines(values)
+    if committed == values.replicas:
+        return f"{machines(values)}{paid}{unused}{starting}"
+    rest = f"{values.replicas - committed:f} for {count(hours.up)} h at {rate(price.on_demand_usd_per_hour)}, on-demand"
+    return f"{machines(values)}{committed:f} for {paid}{unused}{starting}; {rest}"
 
 
 def written_off(values: Knobs, price: MachinePrice) -> str:

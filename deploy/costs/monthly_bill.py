@@ -64,17 +64,26 @@ class Bill(Record):
         return self.upfront_usd + self.hardware_usd + self.interest_usd + self.one_off_usd
 
 
-def bill(knobs: Knobs, usd_per_hour: Decimal, capex_usd: Decimal = Decimal(0)) -> Bill:
-    """A month of `replicas` equal machines, rented by the hour or bought for `capex_usd` each."""
-    machines, hours = knobs.replicas, hours_of(knobs)
+def bill(
+    knobs: Knobs,
+    usd_per_hour: Decimal,
+    capex_usd: Decimal = Decimal(0),
+    on_demand_usd_per_hour: Decimal = Decimal(0),
+) -> Bill:
+    """A month of `replicas` equal machines, rented by the hour or bought for `capex_usd` each.
+
+    Those that no savings plan is of, where it is of a part of them, are paid for on demand while they are up.
+    """
+    machines, hours, committed = knobs.replicas, hours_of(knobs), committed_machines(knobs)
     hosting = knobs.hosting_usd_per_month if capex_usd else Decimal(0)
     upfront = knobs.upfront_usd / knobs.term_months
     hardware = written_off(capex_usd, knobs)
     return Bill(
-        rent_usd=machines * usd_per_hour * hours.billed,
-        upfront_usd=machines * upfront,
+        rent_usd=committed * usd_per_hour * hours.billed
+        + (machines - committed) * on_demand_usd_per_hour * hours.up,
+        upfront_usd=committed * upfront,
         hardware_usd=machines * hardware,
-        interest_usd=machines * interest_usd(capex_usd, knobs),
+        interest_usd=committed * interest_usd(capex_usd, knobs),
         insurance_usd=machines * capex_usd * knobs.insurance_fraction / MONTHS_PER_YEAR,
         power_usd=machines * power_kw(knobs) * knobs.pue * hours.up * knobs.usd_per_kwh,
         hosting_usd=machines * hosting,
@@ -101,6 +110,11 @@ def hours_of(knobs: Knobs) -> Hours:
 def serving_machines(knobs: Knobs) -> Decimal:
     """Those that count as capacity."""
     return knobs.replicas - knobs.spares
+
+
+def committed_machines(knobs: Knobs) -> Decimal:
+    """Those that are bought in the way that is named: all, or those that a savings plan is of."""
+    return knobs.replicas if knobs.committed_machines is None else knobs.committed_machines
 
 
 def written_off(capex_usd: Decimal, knobs: Knobs) -> Decimal:
@@ -134,9 +148,10 @@ def yearly_interest(usd: Decimal, residual: Decimal, years: Decimal, rate: Decim
 
 
 def power_kw(knobs: Knobs) -> Decimal:
-    """What one machine draws on average while on: as under load for the share it is busy, idle for the rest."""
+    """What one machine draws on average while on: as under load while it is busy, idle for the rest, as a spare is."""
     idle = knobs.power_kw if knobs.idle_power_kw is None else knobs.idle_power_kw
-    return idle + (knobs.power_kw - idle) * knobs.utilisation
+    busy = knobs.utilisation * serving_machines(knobs) / knobs.replicas
+    return idle + (knobs.power_kw - idle) * busy
 
 
 def out_usd(knobs: Knobs) -> Decimal:

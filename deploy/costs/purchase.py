@@ -3,6 +3,7 @@
 import math
 
 from deploy.costs.knobs import Knobs, option, table
+from deploy.costs.machine_price import MachinePrice
 from deploy.costs.monthly_bill import hours_of
 from deploy.costs.purchase_options import HowBought, Purchase
 from deploy.costs.schedule import HOURS_A_MONTH
@@ -12,16 +13,18 @@ OF_OWNED = ("life_years", "residual_fraction", "hosting_usd_per_month", "insuran
 OF_A_WAY: dict[str, Purchase] = {
     "interruptions_per_month": "spot",
     "committed_hours": "capacity-block",
+    "committed_machines": "savings-plan",
     "upfront_usd": "savings-plan",
     "term_months": "savings-plan",
 }
 
 
-def as_bought(values: Knobs, purchase: Purchase, asked: HowBought) -> Knobs:
+def as_bought(values: Knobs, price: MachinePrice, asked: HowBought) -> Knobs:
     """The values of a machine that is bought so: who interrupts it, and which hours it is paid for.
 
     Raises UsageError for what does not go with that way of buying, and where no hour or no machine is left to serve.
     """
+    purchase = price.purchase
     refuse_others(purchase, asked)
     made = values
     if purchase == "spot":
@@ -37,12 +40,35 @@ def as_bought(values: Knobs, purchase: Purchase, asked: HowBought) -> Knobs:
             f"{made.hours_per_month:f} hours a month to serve in.",
             "Say fewer: --interruptions-per-month 1, or --startup-minutes 15",
         )
+    check_part(made, price, asked)
     if made.spares >= made.replicas:
         raise UsageError(
             f"--spares {made.spares:f} of {made.replicas:f} kept up leaves no machine to serve.",
             f"Keep more up: --replicas {made.spares + 1:f}",
         )
     return made
+
+
+def check_part(values: Knobs, price: MachinePrice, asked: HowBought) -> None:
+    """Raise UsageError for a savings plan of more machines than there are, and where the others have no price."""
+    committed = values.committed_machines
+    if committed is None and asked.on_demand_per_hour is not None:
+        raise UsageError(
+            "--on-demand-per-hour is of the machines that no savings plan is of, and nobody said how many those are.",
+            "Leave it out, or say of how many it is: --purchase savings-plan --committed-machines 1",
+        )
+    if committed is None or committed == values.replicas:
+        return
+    if committed > values.replicas:
+        raise UsageError(
+            f"A savings plan of {committed:f} machines is of more than the {values.replicas:f} kept up.",
+            f"Keep as many up, --replicas {committed:f}, or buy fewer: --committed-machines {values.replicas:f}",
+        )
+    if not price.on_demand_usd_per_hour:
+        raise UsageError(
+            "Nobody said what a machine costs on demand, as those do that the savings plan is not of.",
+            "Name it, for example: --on-demand-per-hour 12.5",
+        )
 
 
 def in_block(values: Knobs, asked: HowBought) -> Knobs:
@@ -93,6 +119,7 @@ def counted_of_purchase(values: Knobs, purchase: Purchase) -> tuple[str, ...]:
         "interruptions_per_month": purchase == "spot",
         "startup_minutes": values.starts_per_month or values.interruptions_per_month,
         "committed_hours": values.committed_hours,
+        "committed_machines": values.committed_machines,
         "upfront_usd": values.upfront_usd,
         "term_months": values.upfront_usd,
         "interest_rate": purchase == "owned" or values.upfront_usd,

@@ -29,6 +29,10 @@ class HowBought(KnobOptions):
     """USD, one machine."""
     capex_usd: Annotated[Decimal | None, Flag(kind=float), Field(ge=1, le=10**9, examples=[250_000])] = None
     """Price of an owned one."""
+    on_demand_per_hour: Annotated[
+        Decimal | None, Flag(kind=float), Field(ge=Decimal("0.0001"), le=100_000, examples=[12.5])
+    ] = None
+    """USD, one that no savings plan is of. [the plan's]"""
     purchase: Purchase | None = None
     """on-demand, spot, savings-plan, capacity-block or owned. A commitment bills all its hours."""
     schedule: Annotated[
@@ -97,4 +101,4 @@ class HowBought(KnobOptions):
 
 def is_amount(field: str) -> bool:
     """Whether an option is of money."""
-    return "usd" in field.split("_") or field == "price_per_hour"
+    return "usd" in field.split("_") or field.endswith("per_hour")

@@ -87,7 +87,12 @@ def more_at_another_load(speed: Speed) -> str:
 
 def bill_at(busy: Decimal, values: Knobs, price: MachinePrice) -> Bill:
     """The month's bill at that utilisation: what is of one's own draws less when idle."""
-    return bill(values.model_copy(update={"utilisation": busy}), price.usd_per_hour, price.capex_usd)
+    return bill(
+        values.model_copy(update={"utilisation": busy}),
+        price.usd_per_hour,
+        price.capex_usd,
+        price.on_demand_usd_per_hour,
+    )
 
 
 def even_mtok(own: SelfHosted, usd_per_mtok: Decimal) -> Decimal:
