@@ -228,6 +228,8 @@ def test_what_becomes_of_a_model_is_said_by_platform(name: str, says: str) -> No
         "--claude-platform aws --claude-region us-west-2",
         "--model aws/us/claude-haiku-4-5",
         "--model aws/claude-opus-5-5 --fast",
+        "--claude-platform aws --us-only",
+        "--model mythos",
         "--at soon",
         "--at 2026-02-30",
         "--model haiku-5.5 --at 2026-10-06",

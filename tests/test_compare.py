@@ -14,6 +14,9 @@ from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import ClaudeSide, Comparison
 from deploy.costs.measured_load import Measured
+from deploy.report.comparison_text import comparison_text
+from deploy.report.markdown import markdown
+from deploy.report.sections import title
 from infra.errors import ProbeInvalid, UsageError
 from serving.probe.report import Interval, ProbeReport, Steady
 from serving.sizing.plan import Plan, PlanMachine
@@ -518,3 +521,20 @@ def test_a_probe_whose_speed_is_none_is_no_price(rate: float, of: str) -> None:
     }[of]
     with pytest.raises(ProbeInvalid, match="there is no speed to put a price on"):
         compared(probe=probe)
+
+
+@pytest.mark.parametrize(
+    ("models", "against"),
+    [
+        ((SONNET,), "the Claude API"),
+        ((HAIKU, "bedrock/eu/claude-sonnet-5-5"), "the Claude API"),
+        (("aws/claude-sonnet-5-5", "bedrock/eu/claude-sonnet-5-5"), "Claude"),
+    ],
+)
+def test_everything_that_shows_it_is_headed_by_who_is_compared(models: tuple[str, ...], against: str) -> None:
+    """The terminal, the Markdown and the page."""
+    found = compared(claude_models=models)
+    what = f"scout int4 on g5.12xlarge against {against}"
+    assert comparison_text(found).splitlines()[0] == f"{what}, 2026-11-24"
+    assert markdown(PLAN, PROBE, found).splitlines()[0] == f"# {what}"
+    assert title(found) == what

@@ -16,6 +16,7 @@ from infra.errors import UsageError
         ("mon \u2013 fri  8am - 7 pm", 55, 5),
         ("weekdays 8-19, sat 9-13", 59, 6),
         ("mon, wed, fri 8:30-18", 28.5, 3),
+        ("weekdays 8-19 + sat and sun 9-13", 63, 7),
         ("mon-fri 8-12 13-17", 40, 10),
         ("mon-fri 8-12 12-17", 45, 5),
         ("mon-fri 8-19, wed 10-12", 55, 5),

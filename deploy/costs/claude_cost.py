@@ -139,7 +139,10 @@ def refuse_unpriced(model: ClaudeModel, request: Request, way: Way, on: date) ->
     )
     for refused, what, flag in refusals:
         if refused:
-            raise UsageError(f"{model.name} has {what}.", f"Leave out {flag}, or name another model.")
+            other = "name another model"
+            if flag == "--us-only" and model.platform != "api" and model.region == "global":
+                other = "say where it answers: --claude-region us"
+            raise UsageError(f"{model.name} has {what}.", f"Leave out {flag}, or {other}.")
     if way.batch and way.fast:
         raise UsageError(
             "No price is published for fast mode in a batch.", "Use --batch or --fast, not both."

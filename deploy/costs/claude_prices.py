@@ -149,11 +149,11 @@ def plain(name: str) -> str:
 
 
 def near(name: str) -> str:
-    """Which names the user may have meant, the models that are alive first."""
+    """Which names the user may have meant, those of retired models last."""
     listed = price_list()
     close = get_close_matches(plain(name), names(), n=len(names()), cutoff=0.6)
     ids = dict.fromkeys(names()[each] for each in close)
-    first = sorted(ids, key=lambda each: listed.models[each].status(listed.checked_on) != "live")[:4]
+    first = sorted(ids, key=lambda each: listed.models[each].status(listed.checked_on) == "retired")[:4]
     return f"Near it: {', '.join(first)}." if first else f"Known: {', '.join(price_list().models)}."
 
 

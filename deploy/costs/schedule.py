@@ -73,7 +73,7 @@ def words(text: str) -> list[str]:
     plain = re.sub(r"\s*[-\u2013\u2014]\s*", "-", text.strip().lower())
     plain = re.sub(r"\bevery day\b", "everyday", plain)
     plain = re.sub(r"\b(\d{1,2}(?::\d{2})?)\s+(am|pm)\b", r"\1\2", plain)
-    return [word for word in re.split(r"[\s,;]+", plain) if word]
+    return [word for word in re.split(r"[\s,;+&]+", plain) if word not in ("", "and")]
 
 
 def days_of(word: str, text: str) -> tuple[int, ...]:

@@ -122,7 +122,7 @@ def class_notes(routes: tuple[Route, ...]) -> tuple[str, ...]:
     return (
         *(class_note(each) for each in routes),
         "The caller names the class: LiteLLM holds nobody to one without a database of keys, and takes `fallbacks` "
-        "that a request brings. Give it no ANTHROPIC_API_KEY where nothing may leave.",
+        "that a request brings. Give it no key for Claude where nothing may leave.",
     )
 
 

@@ -6,7 +6,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import Assumption
 from deploy.report import tables
 from deploy.report.class_tables import class_tables
-from deploy.report.sections import change_title
+from deploy.report.sections import change_title, title
 from deploy.report.tables import Table
 from infra import columns
 from infra.columns import wrapped
@@ -33,8 +33,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 def headline(comparison: Comparison) -> str:
     """What is compared, when, and the verdict."""
-    what = f"{comparison.model} {comparison.precision} on {comparison.machine}"
-    return f"{what} against the Claude API, {comparison.made_on}\n" + wrapped(comparison.verdict)
+    return f"{title(comparison)}, {comparison.made_on}\n" + wrapped(comparison.verdict)
 
 
 def loud(comparison: Comparison) -> str:

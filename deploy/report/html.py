@@ -10,7 +10,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.knobs import PLACEHOLDER
 from deploy.report import plots
 from deploy.report.links import linked
-from deploy.report.sections import sections
+from deploy.report.sections import sections, title
 from deploy.report.tables import Table
 from infra.data import shipped_text
 from infra.money import dollars, percent
@@ -24,6 +24,7 @@ def render(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str
         environment()
         .get_template("report.html.j2")
         .render(
+            title=title(comparison),
             comparison=comparison,
             against=[side for side in comparison.claude if side.name == comparison.break_even.against],
             sections=sections(plan, probe, comparison),

@@ -3,7 +3,7 @@
 import re
 
 from deploy.costs.comparison import Comparison
-from deploy.report.sections import Section, sections
+from deploy.report.sections import Section, sections, title
 from deploy.report.tables import Table
 from infra.printable import printable, sentence
 from serving.probe.report import ProbeReport
@@ -14,9 +14,8 @@ MEANS_SOMETHING = re.compile(r"([\\`*_\[\]<>|~&]|^[-+#=]|^\d+(?=[.)]))")
 
 def markdown(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> str:
     """The whole report."""
-    what = f"{comparison.model} {comparison.precision} on {comparison.machine} against the Claude API"
     head = (
-        f"# {plain(what)}",
+        f"# {plain(title(comparison))}",
         f"corral, {comparison.made_on}. Prices are list prices, no bill.",
         f"**{plain(comparison.verdict)}**",
         *(f"> {plain(text)}" for text in comparison.warnings),

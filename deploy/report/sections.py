@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from deploy.costs.claude_names import named
 from deploy.costs.comparison import Comparison
 from deploy.report import tables
 from deploy.report.class_tables import class_tables
@@ -80,6 +81,13 @@ def sections(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> t
 def some(heading: str, table: Table | None) -> tuple[Section, ...]:
     """A section of one table, where there is one."""
     return (Section(heading, tables=(table,)),) if table else ()
+
+
+def title(comparison: Comparison) -> str:
+    """What is compared with what, as everything that shows it begins."""
+    models = (model for side in comparison.claude for model in side.models or (side.model,))
+    whose = "the Claude API" if any(named(model).platform is None for model in models) else "Claude"
+    return f"{comparison.model} {comparison.precision} on {comparison.machine} against {whose}"
 
 
 def change_title(comparison: Comparison) -> str:
