@@ -188,7 +188,7 @@ def test_a_savings_plan_over_a_part_of_the_machines() -> None:
     assert items(compared(**PART, on_demand_per_hour="6"))["rent"][0] == usd("11160.00")
     with pytest.raises(UsageError, match="^Nobody said what a machine costs on demand"):
         compared(PLAN.model_copy(update={"price": None}), **PART)
-    of_all = {"purchase": "savings-plan", "price_per_hour": "4", "replicas": "2"}
+    of_all: dict[str, Any] = {"purchase": "savings-plan", "price_per_hour": "4", "replicas": "2"}
     assert compared(**of_all).self_hosted == compared(**of_all, committed_machines="2").self_hosted
     assert (
         compared(**PART).self_hosted.capacity_mtok_per_month
