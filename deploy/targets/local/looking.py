@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Status
-from infra import processes
+from infra import kernel_messages, processes
 from infra.onhost.judge import STATES, WORDS
 from serving.vllm import diagnosis, events, health, server, startup_log
 from serving.vllm.endpoint import Endpoint
@@ -21,7 +21,7 @@ def status(deployment: Deployment) -> Status:
     if not alive:
         return ended(deployment, place, running)
     if not processes.is_alive(running.leader):
-        death = diagnosis.explain(server.log_text(place))
+        death = explained(place, running)
         orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
         return said(deployment, "dead", f"{death.cause}; {orphans}")
     verdict = judged(running)
@@ -47,7 +47,7 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
         return said(deployment, "dead", f"{gave_up}{end.cause}; corral status {deployment.name} --history")
     if running.stopped_at:
         return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
-    death = diagnosis.explain(server.log_text(place))
+    death = explained(place, running)
     if not os.access(place, os.W_OK):
         return said(
             deployment,
@@ -55,6 +55,11 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
             f"it has ended; {place} cannot be written, so nobody noted how; {death.cause}",
         )
     return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
+
+
+def explained(place: Path, running: server.Server) -> diagnosis.Diagnosis:
+    """Why a server without its leader died. How that one ended nobody saw."""
+    return diagnosis.explain(server.log_text(place), kernel=kernel_messages.since(running.started_at))
 
 
 def not_yet(deployment: Deployment, place: Path, running: server.Server) -> Status:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.targets.deployment import Deployment, home
 from deploy.targets.local import cached_weights, looking
-from infra import processes
+from infra import kernel_messages, processes
 from infra.argument import pasted
 from infra.errors import ServerError, UsageError
 from infra.say import progress
@@ -41,9 +41,11 @@ def start(deployment: Deployment, place: Path) -> server.Server:
 def wait(name: str, place: Path, running: server.Server) -> None:
     """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
     said = Tail(server.log_file(place))
+    exit_code: int | None = None
 
     def check() -> health.Verdict:
-        exit_code = processes.reap(running.leader.pid)
+        nonlocal exit_code
+        exit_code = processes.reap(running.leader.pid) if exit_code is None else exit_code
         alive = exit_code is None and processes.is_alive(running.leader)
         for words in startup_log.phases(said.lines()):
             progress(f"serve: {words}")
@@ -56,7 +58,7 @@ def wait(name: str, place: Path, running: server.Server) -> None:
         known = server.load(place)
         stopping.kill(place)  # and the log is whole
         tell_the_end(server.log_text(place))
-        failure = explained(name, place, error, known)
+        failure = explained(name, place, error, known, exit_code)
         if isinstance(failure, health.Stopped):
             events.note_stop(place, "while it started")
         else:
@@ -97,11 +99,14 @@ def tell_the_end(log: str) -> None:
         progress(f"serve: | {line}")
 
 
-def explained(name: str, place: Path, error: ServerError, running: server.Server | None) -> ServerError:
-    """The failure with the cause its log gives, and the next step; `running` is what was on record before its end."""
+def explained(
+    name: str, place: Path, error: ServerError, running: server.Server | None, exit_code: int | None = None
+) -> ServerError:
+    """The failure with its cause, and the next step; `running` is what was on record before its end."""
     if running and (running.stopping_at or running.stopped_at):
         return health.Stopped(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
-    cause = diagnosis.explain(server.log_text(place))
+    kernel = kernel_messages.since(running.started_at) if running else None
+    cause = diagnosis.explain(server.log_text(place), exit_code, kernel)
     if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(error.message, f"Read its log: corral logs {name}")
     return ServerError(f"The server did not start: {cause.cause}.", cause.next.replace("NAME", name))
