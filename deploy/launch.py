@@ -7,6 +7,7 @@ from pydantic import Field
 
 from deploy.line import refuse_another_place
 from deploy.provision_request import tell_of_others
+from deploy.releases import settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import PreparesToServe
 from deploy.targets.choose import place_called, place_of
@@ -69,6 +70,7 @@ def launch(deployment: Deployment) -> Endpoint:
     Raises UsageError for a name that another deployment has, at another place or running with other options.
     """
     refuse_another_place(deployment)
+    settling.settled(deployment.name)
     place = place_of(deployment)
     if isinstance(place, PreparesToServe):
         deployment = place.prepared(deployment)

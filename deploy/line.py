@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from threading import Thread
 
+from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
 from deploy.targets.choose import place_called, place_of
@@ -74,7 +75,7 @@ def down(name: str, target: str | None = None, region: str | None = None) -> Tea
     if teardown.left:
         return teardown
     folder = deployments.folder(name)
-    left = removed([folder / "deployment.json"])
+    left = (*release.forget(name), *removed([folder / "deployment.json"]))
     with suppress(OSError):  # the user may keep files of his own there
         folder.rmdir()
     return teardown.model_copy(update={"left": left})
@@ -129,7 +130,7 @@ def made_elsewhere(place: Place, name: str) -> str:
 def status(deployment: Deployment) -> Status:
     """What a deployment is doing now, asked in the time of one look."""
     with deadline.within(LOOK_S):
-        return place_of(deployment).status(deployment)
+        return settling.told(place_of(deployment).status(deployment), deployment)
 
 
 def status_of(name: str) -> Status:

@@ -368,7 +368,7 @@ OF_MEANINGS = {
     "--concurrency": "what is planned for; the load of a probe",
     "--duration-s": "of a whole run; of a step of a sweep",
     "--endpoint": "the one of the demo; those behind a router",
-    "--engine": "a folder here to pack, one for hosts, a file in S3, and what a role may read",
+    "--engine": "a folder here to pack, one for hosts, a file in S3, what a role may read; the next release's",
     "--hf-token-parameter": "the one that is used; those that a role may read",
     "--input-tokens": OF_ITS_OWN_REQUESTS,
     "--instance-type": "those to try; those that a policy allows",
@@ -389,6 +389,7 @@ OF_MEANINGS = {
     "--tpot": "what machines are chosen to keep; what is compared only as far as it is kept",
     "--ttft": "what machines are chosen to keep; what is compared only as far as it is kept",
     "--usd-per-hour": "what one machine of --on is ranked by; what those of a simulation cost",
+    "--vllm-version": "whose rules a plan is made by; the next release's",
     "--weights": "where they are; what a role may read",
 }
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""

@@ -32,6 +32,7 @@ FOLDERS = (
     "deploy.export",
     "deploy.bundle",
     "deploy.demo",
+    "deploy.releases",
     "deploy",
     "deploy.cli",
 )

@@ -9,8 +9,10 @@ import stubbed
 
 from deploy.cli.main import run
 from deploy.launch import deployment_of
+from deploy.releases import release
 from deploy.targets import deployment as deployments
 from deploy.targets.deployment import Deployment, make
+from deploy.targets.local import place as local
 from deploy.targets.place import Teardown
 from serving.model import tiny
 from serving.sizing.plan import Plan
@@ -277,6 +279,7 @@ def test_stop_says_how_it_stands_then(plan: Plan, capsys: pytest.CaptureFixture[
         "endpoint": None,
         "expires_at": None,
         "usd_so_far": None,
+        "release": release.id_of(deployments.load("mine"), local.engine_version(deployments.load("mine"))),
     }
 
 

@@ -377,6 +377,7 @@ HELD = {
     "infra/transfer.py:copy_files": ({"remote"}, "a place of ours on the host"),
     "serving/vllm/engine.py:attempts": ({"recipe().requirement"}, "in engine.toml"),
     "serving/vllm/engine.py:install_packages": ({"str(folder(home))"}, "below the home, which is absolute"),
+    "serving/vllm/engine.py:install_version": ({"*python", "str(place)"}, "the same; an option with its value"),
     "serving/vllm/unpack.py:unpack": ({"str(prefix)"}, "below the home, which is absolute"),
 }  # fmt: skip
 

@@ -42,6 +42,7 @@ def printed() -> dict[str, Any]:
     from deploy.costs.comparison import Comparison
     from deploy.demo.play import Demo
     from deploy.export.rendering import Export
+    from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
     from deploy.targets.ec2.blocks import Bought
@@ -108,5 +109,6 @@ def printed() -> dict[str, Any]:
         "status": Status | list[Status] | list[Event],
         "stop": Status,
         "up": Endpoint,
+        "upgrade": Upgraded,
         "weights push": Pushed,
     }

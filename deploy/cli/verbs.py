@@ -29,6 +29,7 @@ VERBS = {
     "logs": "Print the server's log.",
     "connect": "Keep the way to a server open until Ctrl-C.",
     "ssh": "Open a shell on a deployment's machine.",
+    "upgrade": "The next engine, weights or options, with a way back.",
     "stop": "End the server, keep the machine.",
     "compare": "What a million tokens costs here, next to the Claude API.",
     "claude-cost": "What requests cost on the Claude API.",

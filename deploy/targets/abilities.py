@@ -1,17 +1,19 @@
 """What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.place import Status, Teardown
+from deploy.targets.place import Offer, Status, Teardown
 from infra.egress_proof import Egress
 from infra.onhost.history import Name
 from infra.onhost.judge import Look
 from infra.record import Record
 from infra.rented import Rented
+from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
 
 
@@ -82,6 +84,50 @@ class TellsHistory(Protocol):
 
     def history(self, deployment: Deployment) -> tuple[Event, ...]:
         """What each has on record, asked in the time of one look. Raises HostError where one cannot be asked."""
+        ...
+
+
+@runtime_checkable
+class HoldsReleases(Protocol):
+    """The next release is brought there beside the one that serves, and is served in its stead."""
+
+    def engine_version(self, deployment: Deployment) -> str:
+        """The version of the engine that it is served with, as far as this machine knows; asks no other."""
+        ...
+
+    def pinned(self, deployment: Deployment) -> Deployment:
+        """With that engine named, so that it is the same one later."""
+        ...
+
+    def with_engine(self, deployment: Deployment, version: str | None, engine: str | None) -> Deployment:
+        """With the engine of that version, or at that path. Raises UsageError for one that cannot be had there."""
+        ...
+
+    def bring(self, deployment: Deployment, approve: Callable[[Offer], None]) -> Deployment:
+        """Put its engine and weights there, at their commit, once it was approved; what serves is left alone.
+
+        Raises HostError where there is no room for both, and what stands against it.
+        """
+        ...
+
+    def missing(self, deployment: Deployment) -> str:
+        """What of a release that was brought is not there any more; "" when all of it is."""
+        ...
+
+    def turn_to(self, deployment: Deployment) -> Endpoint:
+        """End what is served and serve this, until the machine starts again or it is kept. Raises ServerError."""
+        ...
+
+    def keep(self, deployment: Deployment) -> None:
+        """What was turned to is what starts from now on, whoever starts it. Safe to repeat."""
+        ...
+
+    def let_go(self, deployment: Deployment) -> None:
+        """End what was turned to; this one is what starts next. Safe to repeat."""
+        ...
+
+    def status(self, deployment: Deployment) -> Status:
+        """As any place."""
         ...
 
 

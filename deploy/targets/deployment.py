@@ -72,7 +72,10 @@ class Deployment(Document):
     """The machines, where they are named one by one: SSH destinations."""
     engine: Value = ""
     """Where those hosts get vLLM from: an engine's environment or a folder of wheels here, which are brought;
-    empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought)."""
+    empty: the index the host can reach (for a plan without GPUs, corral's own CPU engine is brought). On this machine
+    the `vllm` of its release; empty: the one that is found."""
+    release: str = Field(default="", pattern="^([0-9a-f]{12})?$", exclude_if=lambda release: not release)
+    """The id of the release that it is, since an upgrade; absent before."""
     hf_token_file: Value = ""
     """Where the Hub's token lies on this machine; empty: where `hf` looks for it. Never the token."""
 

@@ -59,6 +59,8 @@ class Status(Record):
     endpoint: Endpoint | None = None
     usd_so_far: float | None = None
     expires_at: str | None = None
+    release: str | None = None
+    """The accepted release, where the place can have several: engine version, commit and options as one id."""
 
 
 def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:

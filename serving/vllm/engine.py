@@ -32,6 +32,9 @@ PIP_SETTINGS = {
     "PIP_EXTRA_INDEX_URL": "UV_INDEX",
     "PIP_CERT": "SSL_CERT_FILE",
 }
+STAMP = "corral-engine.json"
+"""The file an install writes last: without it a folder is half an install."""
+
 # What decides which code an environment runs.
 ENVIRONMENT = (
     "pyvenv.cfg", "bin/python", "lib/python3*/site-packages", "lib/python3*/site-packages/vllm",
@@ -45,7 +48,7 @@ class Engine(Record):
 
     vllm: Path
     version: str
-    origin: Literal["CORRAL_VLLM", "from a bundle", "installed by corral", "PATH"]
+    origin: Literal["CORRAL_VLLM", "from a bundle", "installed by corral", "PATH", "of its release"]
 
     @property
     def is_cpu(self) -> bool:
@@ -157,7 +160,7 @@ def executable(home: Path) -> Path:
 
 def stamp(home: Path) -> Path:
     """The file an install writes last: without it the folder is half an install and is made again."""
-    return folder(home) / "corral-engine.json"
+    return folder(home) / STAMP
 
 
 def is_installed(home: Path) -> bool:
@@ -181,6 +184,42 @@ def install(home: Path, progress: Callable[[str], None]) -> Engine:
             make(home, progress)
             progress("engine: installed")
     return Engine(vllm=executable(home), version=version_of(executable(home)), origin="installed by corral")
+
+
+def version_folder(home: Path, version: str) -> Path:
+    """Where corral puts vLLM as its maker builds it for GPUs, of one version."""
+    return home / "engine" / f"{version}-gpu"
+
+
+def install_version(place: Path, version: str, disk_gib: float, progress: Callable[[str], None]) -> None:
+    """Install that version for GPUs into a folder beside other engines; one that is there whole is left alone.
+
+    Raises HostError for a lack of disk, ServerError when the packages cannot be had.
+    """
+    home = place.parent.parent
+    with lock(home, progress):
+        if (place / STAMP).is_file():
+            return
+        check_disk(home, disk_gib)
+        check_home(home)
+        progress(f"engine: installing vllm=={version} into {place}")
+        shutil.rmtree(place, ignore_errors=True)
+        python = ("--python", str(place / "bin" / "python"))
+        for arguments in (
+            ("venv", "--quiet", "--no-project", "--python", sys.executable, str(place)),
+            (
+                "pip",
+                "install",
+                "--no-config",
+                "--no-progress",
+                "--compile-bytecode",
+                *python,
+                f"vllm=={version}",
+            ),
+        ):
+            if complaint := run_uv(arguments, progress):
+                raise ServerError(f"vLLM {version} cannot be installed here: {complaint}", WITHOUT_AN_ENGINE)
+        write_text_atomically(place / STAMP, f'{{"version": "{version}"}}')
 
 
 def make(home: Path, progress: Callable[[str], None]) -> None:
@@ -279,13 +318,14 @@ def first_run(home: Path) -> None:
         raise ServerError(f"The engine was installed but does not start: {lines[-1]}", WITHOUT_AN_ENGINE)
 
 
-def check_disk(home: Path) -> None:
-    """Raise HostError when the disk cannot hold the engine."""
+def check_disk(home: Path, disk_gib: float | None = None) -> None:
+    """Raise HostError when the disk cannot hold the engine; corral's own, where no size is given."""
     make_folder(home)
+    disk_gib = recipe().disk_gib if disk_gib is None else disk_gib
     free_gib = shutil.disk_usage(home).free / 2**30
-    if free_gib < recipe().disk_gib:
+    if free_gib < disk_gib:
         raise HostError(
-            f"The engine needs {recipe().disk_gib:.0f} GiB of disk, and {home} has {free_gib:.1f} GiB free.",
+            f"The engine needs {disk_gib:.0f} GiB of disk, and {home} has {free_gib:.1f} GiB free.",
             "Free some, or set CORRAL_HOME to a folder on a larger disk.",
         )
 

@@ -1,8 +1,7 @@
 """The place `local`: vLLM as a process group of this machine, with its documents in $CORRAL_HOME/NAME."""
 
-import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from deploy.targets import hub_weights
 from deploy.targets import preflight as rules
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.local import cached_weights, starting
+from deploy.targets.local import cached_weights, engines, starting
 from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
@@ -35,6 +34,8 @@ from serving.vllm.endpoint import Endpoint
 from serving.vllm.log_reader import Tail
 from serving.vllm.serve_options import argv, environment
 
+# What the server that runs has of this machine, and gives back before another is started.
+TAKEN_BY_THE_SERVER = ("memory", "port")
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
 
@@ -104,7 +105,7 @@ def provision(deployment: Deployment) -> None:
     Raises HostError or ServerError; AuthError or EndpointError for weights that cannot be fetched.
     """
     rules.require(preflight(deployment), "This machine")
-    engine.find(home(), os.environ)
+    engines.engine_of(deployment)
     if hub_weights.is_fetched(deployment.plan) and not cached_weights.whole(deployment):
         cached_weights.fetch(deployment)
 
@@ -139,6 +140,76 @@ def refuse_other_options(deployment: Deployment) -> None:
             f"{deployment.name} is being served with other options.",
             f"End it first: corral stop {deployment.name}",
         )
+
+
+def engine_version(deployment: Deployment) -> str:
+    """Of the server that runs, else of the engine that a start takes; "unknown" where there is none."""
+    return server_engine(deployment).version
+
+
+def pinned(deployment: Deployment) -> Deployment:
+    """With the executable of that engine."""
+    return deployment.model_copy(update={"engine": str(server_engine(deployment).vllm)})
+
+
+def server_engine(deployment: Deployment) -> engine.Engine:
+    """The engine of the server that runs, else the one that a start takes."""
+    running = server.known(folder(deployment.name))
+    if running is not None and not deployment.engine and is_running(deployment):
+        return engine.Engine(vllm=running.vllm, version=running.vllm_version, origin="of its release")
+    try:
+        return engines.engine_of(deployment)
+    except ServerError:
+        return engine.Engine(
+            vllm=Path(deployment.engine or "vllm"), version="unknown", origin="of its release"
+        )
+
+
+def with_engine(deployment: Deployment, version: str | None, path: str | None) -> Deployment:
+    """With the engine that is meant. Raises UsageError for one that cannot be had here."""
+    return deployment.model_copy(update={"engine": str(engines.chosen(deployment, version, path).vllm)})
+
+
+def bring(deployment: Deployment, approve: Callable[[Offer], None]) -> Deployment:
+    """Install its engine and fetch its weights, beside those of the server that runs."""
+    deployment, about = cached_weights.settled(deployment)
+    room = tuple(check for check in preflight(deployment) if check.name not in TAKEN_BY_THE_SERVER)
+    approve(Offer(deployment, (*about, *room)))
+    rules.require(room, "This machine")
+    vllm_versions.check(engines.install(deployment).version, progress, deployment.plan.serve.extra_args)
+    if hub_weights.is_fetched(deployment.plan) and not cached_weights.whole(deployment):
+        cached_weights.fetch(deployment)
+    return deployment
+
+
+def missing(deployment: Deployment) -> str:
+    """The engine or the weights of a release that are gone."""
+    serve = deployment.plan.serve
+    if gone := engines.missing_engine(deployment):
+        return f"its engine {gone}"
+    if hub_weights.is_fetched(deployment.plan):
+        return "" if cached_weights.whole(deployment) else f"the weights of {serve.model} at {serve.revision}"
+    return "" if Path(serve.model).is_dir() else f"its model {serve.model}"
+
+
+def turn_to(deployment: Deployment) -> Endpoint:
+    """End the server that runs, let its requests finish, and start this one. Raises ServerError, HostError."""
+    place = folder(deployment.name)
+    with one_at_a_time(place):
+        end(place)
+        rules.require(preflight(deployment), "This machine")
+        running = starting.start(deployment, place)
+        starting.wait(deployment.name, place, running)
+    return running.endpoint
+
+
+def keep(deployment: Deployment) -> None:
+    """Its document is all that names it."""
+
+
+def let_go(deployment: Deployment) -> None:
+    """End whatever runs of that name; its document names what starts next."""
+    end(folder(deployment.name))
 
 
 def where(deployment: Deployment) -> str:

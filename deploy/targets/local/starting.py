@@ -4,8 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from deploy.targets.deployment import Deployment, home
-from deploy.targets.local import cached_weights, looking
+from deploy.targets.deployment import Deployment
+from deploy.targets.local import cached_weights, engines, looking
 from infra import kernel_messages, processes
 from infra.argument import pasted
 from infra.errors import ServerError, UsageError
@@ -23,7 +23,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def start(deployment: Deployment, place: Path) -> server.Server:
     """Check what can be checked without starting anything, then start."""
     options = cached_weights.here(deployment.plan.serve)
-    vllm = engine.find(home(), os.environ)
+    vllm = engines.engine_of(deployment)
     refuse_unsafe_start(options, vllm)
     if server.members(place):
         stopping.stop(place, is_ready=False, progress=progress)

@@ -1,0 +1,46 @@
+"""`corral upgrade`: the next release of a deployment, tried before it is kept; or the way back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import Json, Name, Yes
+from deploy.releases.upgrade_options import UpgradeOptions
+
+
+def upgrade(
+    name: Name,
+    asked: UpgradeOptions,
+    plan: Annotated[
+        Path | None, typer.Argument(metavar="PLAN", help="A plan.json with the next options; else the same.")
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Bring the next release (engine version, commit, options), try it, and keep it or go back by itself.
+
+    Engine and weights are brought while the present release serves. Then that is drained and ended, the next one is
+    started at the same address, and has to answer under its name, with sense, and nearly as fast. Where it does not,
+    the present one is started again: exit code 7. Killed at any moment, `corral serve NAME` starts the accepted one.
+    """
+    from deploy.provision_request import approval
+    from deploy.releases.next_release import next_of
+    from deploy.releases.show_upgrade import upgraded
+    from deploy.releases.upgrade import back
+    from deploy.releases.upgrade import upgrade as run
+    from infra.errors import UsageError
+    from infra.say import emit
+
+    if asked.rollback and plan is not None:
+        raise UsageError("--rollback is the way back, and takes no plan.", "Leave one of them out.")
+    if asked.rollback:
+        done = back(name)
+    else:
+        done = run(
+            lambda present, place: next_of(present, place, plan, asked),
+            name,
+            asked.slower_at_most,
+            approval(yes),
+        )
+    emit(done, upgraded(done), as_json)

@@ -1,0 +1,62 @@
+"""The release that is asked for: a plan, a version, an engine or a commit, and of the rest what is served now."""
+
+from pathlib import Path
+
+from deploy.releases.upgrade import with_address_of
+from deploy.releases.upgrade_options import UpgradeOptions
+from deploy.targets.abilities import HoldsReleases, SendsFiles
+from deploy.targets.choose import place_of
+from deploy.targets.deployment import Deployment, deployment_for
+from infra.errors import UsageError
+from infra.say import progress
+from serving.sizing.plan import Plan
+
+
+def next_of(
+    present: Deployment, place: HoldsReleases, plan: Path | None, asked: UpgradeOptions
+) -> Deployment:
+    """The deployment with what is new, at its present address. Asks no host.
+
+    Raises UsageError for what cannot be had there, DocumentError for a plan that cannot be read, DoesNotFit for one
+    that does not fit.
+    """
+    refuse_nothing(present.name, plan, asked)
+    planned = Plan.read(plan) if plan else present.plan
+    if asked.vllm_version:
+        planned = planned.model_copy(update={"vllm_version": asked.vllm_version})
+    update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}
+    wanted = with_address_of(present, place.pinned(present).model_copy(update=update))
+    wanted = at_commit(place_of(present).with_token_file(wanted, asked.hf_token_file), asked.revision)
+    if asked.vllm_version or asked.engine:
+        wanted = place.with_engine(wanted, asked.vllm_version, asked.engine)
+    if plan and isinstance(there := place_of(present), SendsFiles):
+        there.check_files(wanted, plan.parent)
+    tell_of_another_name(present, wanted)
+    return wanted
+
+
+def refuse_nothing(name: str, plan: Path | None, asked: UpgradeOptions) -> None:
+    """Raise UsageError where nothing new is named, or a plan on the way back."""
+    if plan is None and not asked.news:
+        raise UsageError(
+            "Nothing new is named: neither a plan, nor a version, an engine or a commit.",
+            f"Say what comes next: corral upgrade {name} plan.json",
+        )
+
+
+def at_commit(deployment: Deployment, revision: str | None) -> Deployment:
+    """With that commit of its weights. Raises UsageError where the model is a folder, which has none."""
+    if revision is None:
+        return deployment
+    serve = deployment.plan.serve
+    if serve.model.startswith(("/", ".", "~")):
+        raise UsageError(f"{serve.model} is a folder, and has no commits.", "Leave out --revision.")
+    plan = deployment.plan.model_copy(update={"serve": serve.model_copy(update={"revision": revision})})
+    return deployment.model_copy(update={"plan": plan})
+
+
+def tell_of_another_name(present: Deployment, wanted: Deployment) -> None:
+    """Warn where whoever asks for the model by its name would not find it."""
+    was, will = present.plan.serve.served_model_name, wanted.plan.serve.served_model_name
+    if was != will:
+        progress(f"warning: it will serve {will}; whoever asks for {was} gets a 404 then")

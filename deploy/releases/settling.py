@@ -1,0 +1,102 @@
+"""Which release starts, whenever corral was killed: the one that `deployment.json` names, and no other.
+
+Before the accepted release's server is ended a note says that another is tried; whoever starts the deployment next
+ends what is on trial first.
+"""
+
+from contextlib import AbstractContextManager
+
+from deploy.releases import release
+from deploy.releases.release import Release
+from deploy.targets import deployment as deployments
+from deploy.targets.abilities import HoldsReleases
+from deploy.targets.choose import place_of
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.place import Status
+from infra import locks
+from infra.errors import HostError, UsageError
+from infra.record import removed
+from infra.say import progress
+from serving.vllm import events
+
+
+def holding(deployment: Deployment) -> HoldsReleases:
+    """Its place, which can have two releases. Raises UsageError where that is not possible."""
+    place, name = place_of(deployment), deployment.name
+    if isinstance(place, HoldsReleases):
+        return place
+    raise UsageError(
+        f"{name} is on {deployment.target}, where corral brings no release beside another.",
+        f"Bring it up under another name, switch to that, then take this one away: corral up plan.json --target "
+        f"{deployment.target} --name {name[:38]}-2; corral down {name}",
+    )
+
+
+def alone(name: str) -> AbstractContextManager[None]:
+    """Hold a deployment's releases. Raises UsageError where another corral does."""
+    busy = UsageError(f"Another corral is upgrading {name} now.", f"See how far it is: corral status {name}")
+    return locks.held(folder(name) / "upgrade.lock", busy)
+
+
+def settle(accepted: Deployment) -> bool:
+    """End what an upgrade that was killed left: a release on trial that is not the accepted one; whether there was one.
+
+    Where it was accepted already, what is left to do is done.
+    """
+    name = accepted.name
+    on_trial = release.trial(name)
+    if on_trial is None:
+        return False
+    place = holding(accepted)
+    is_accepted = on_trial.release == accepted.release
+    if is_accepted:
+        place.keep(accepted)
+    else:
+        progress(f"upgrade: the one to {on_trial.release} was cut short; the accepted release is what starts")
+        place.let_go(accepted)
+        if cut_short := release.kept(name, on_trial.release):
+            note_taken_back(cut_short, "it was cut short")
+    removed([release.trial_file(name)])
+    return not is_accepted
+
+
+def settled(name: str) -> None:
+    """The same before a start, where no other corral is upgrading. Raises UsageError where one is."""
+    if name in deployments.names() and release.trial(name) is not None:
+        with alone(name):
+            settle(deployments.load(name))
+
+
+def note_taken_back(new: Release, why: str) -> None:
+    """Keep what became of it, unless the deployment was taken away meanwhile."""
+    if new.deployment.name in deployments.names():
+        events.note(folder(new.deployment.name), "rolled back", f"{new.id}, vLLM {new.vllm_version}: {why}")
+        release.keep(new.model_copy(update={"outcome": "taken back", "why": why}))
+
+
+def told(status: Status, deployment: Deployment) -> Status:
+    """The status with the release that is accepted, and whether another is on trial."""
+    place, name = place_of(deployment), deployment.name
+    if not isinstance(place, HoldsReleases):
+        return status
+    accepted = release.id_of(deployment, place.engine_version(deployment))
+    on_trial = release.trial(name)
+    if on_trial is None or on_trial.release == accepted:
+        return status.model_copy(update={"release": accepted})
+    words = f"release {on_trial.release} is on trial"
+    if not is_held(name):
+        words = (
+            f"an upgrade to {on_trial.release} was cut short: corral serve {name} starts the accepted release"
+        )
+    return status.model_copy(update={"release": accepted, "detail": f"{status.detail}; {words}"})
+
+
+def is_held(name: str) -> bool:
+    """Whether another corral is upgrading it."""
+    try:
+        with alone(name):
+            return False
+    except UsageError:
+        return True
+    except HostError:  # a disk that takes no lock takes no upgrade
+        return False

@@ -1,0 +1,211 @@
+"""From one release of a deployment to the next: tried in place of the accepted one, then kept, or taken back."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from deploy.releases import canary, release, short_probe
+from deploy.releases.release import Release, Trial
+from deploy.releases.settling import alone, holding, note_taken_back, settle
+from deploy.targets import deployment as deployments
+from deploy.targets.abilities import HoldsReleases
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.place import Offer, Status
+from infra.errors import CorralError, HostError, Interrupted, ServerError, UsageError
+from infra.printable import one_line
+from infra.record import Record, removed
+from infra.say import progress
+from serving.vllm import events
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.health import Stopped
+
+
+class Upgraded(Record):
+    """Which release is accepted now, and which was."""
+
+    name: str
+    release: Release
+    previous: Release
+    changed: bool = True
+
+
+class Step(NamedTuple):
+    """What is tried, and by what it is judged."""
+
+    old: Release
+    new: Release
+    slower_at_most: float | None
+    """None: its speed is not asked for, as on the way back."""
+
+
+def upgrade(next_of: Callable[[Deployment, HoldsReleases], Deployment], name: str, slower_at_most: float,
+            approve: Callable[[Offer], None]) -> Upgraded:  # fmt: skip
+    """Bring the next release and serve it where it is as good; else the accepted one serves on.
+
+    Raises ServerError with the cause for one that was taken back, and what stands against bringing it.
+    """
+    present = deployments.load(name)
+    place = holding(present)
+    with alone(name):
+        was_tried = settle(present)
+        old = known(present, place)
+        served = was_tried or is_meant_to_serve(place.status(present))
+        wanted = next_of(present, place)
+        if release.id_of(wanted, place.engine_version(wanted)) == old.id:
+            return Upgraded(name=name, release=old, previous=old, changed=False)
+        brought = place.bring(wanted, approve)
+        new = Release(
+            id=release.id_of(brought, place.engine_version(brought)),
+            vllm_version=place.engine_version(brought),
+            deployment=brought,
+            previous=old.id,
+            tried_at=datetime.now(UTC),
+        )
+        if new.id == old.id:
+            return Upgraded(name=name, release=old, previous=old, changed=False)
+        return tried(
+            Step(release.keep(measured(old, place)), release.keep(named(new)), slower_at_most), place, served
+        )
+
+
+def back(name: str) -> Upgraded:
+    """Serve the release before the accepted one again.
+
+    Raises UsageError where there is none, or something of it is not there any more; ServerError where it is no good.
+    """
+    present = deployments.load(name)
+    place = holding(present)
+    with alone(name):
+        was_tried = settle(present)
+        old = known(present, place)
+        served = was_tried or is_meant_to_serve(place.status(present))
+        new = named(at_address_of(present, release.before(name, old.id)))
+        if missing := place.missing(new.deployment):
+            raise UsageError(
+                f"The release before this one, {new.id}, is not there any more: {missing}.",
+                f"Nothing was changed. Bring it again by its plan: corral upgrade {name} plan.json",
+            )
+        return tried(Step(release.keep(old), new, None), place, served)
+
+
+def is_meant_to_serve(status: Status) -> bool:
+    """Whether a server that was started was not stopped: one that died counts."""
+    return status.state not in ("stopped", "provisioned", "absent")
+
+
+def at_address_of(present: Deployment, one: Release) -> Release:
+    """The release where the present one is asked."""
+    return one.model_copy(update={"deployment": with_address_of(present, one.deployment)})
+
+
+def with_address_of(present: Deployment, other: Deployment) -> Deployment:
+    """The other with the present one's address: nobody who asks has to look for it."""
+    address = {name: getattr(present.plan.serve, name) for name in release.ADDRESS}
+    plan = other.plan.model_copy(update={"serve": other.plan.serve.model_copy(update=address)})
+    return other.model_copy(update={"plan": plan})
+
+
+def named(one: Release) -> Release:
+    """The release, whose deployment says which it is."""
+    return one.model_copy(update={"deployment": one.deployment.model_copy(update={"release": one.id})})
+
+
+def known(present: Deployment, place: HoldsReleases) -> Release:
+    """The accepted release, with what was measured of it when it was tried."""
+    version = place.engine_version(present)
+    accepted = release.id_of(present, version)
+    before = release.kept(present.name, accepted)
+    if before is not None:
+        return before.model_copy(update={"deployment": place.pinned(present)})
+    return named(Release(id=accepted, vllm_version=version, deployment=place.pinned(present)))
+
+
+def measured(old: Release, place: HoldsReleases) -> Release:
+    """With its figures and its answer, which are asked for now where it serves and nobody did before."""
+    status = place.status(old.deployment)
+    if old.figures is not None or status.state != "serving" or status.endpoint is None:
+        return old
+    progress(f"upgrade: a short probe of the release that serves, {old.id}")
+    figures = short_probe.measured(status.endpoint, old.deployment.plan.serve.max_model_len)
+    return old.model_copy(update={"figures": figures, "answer": canary.asked(status.endpoint).tokens})
+
+
+def tried(step: Step, place: HoldsReleases, served: bool) -> Upgraded:
+    """End the accepted release's server, start the new one's, judge it, and keep it or go back."""
+    old, new = step.old, step.new
+    name = new.deployment.name
+    old.deployment.write(folder(name) / "deployment.json")  # the same, with its engine named
+    Trial(release=new.id, begun_at=datetime.now(UTC)).write(release.trial_file(name))
+    try:
+        progress(f"upgrade: ending {old.id} and starting {new.id}")
+        endpoint = place.turn_to(new.deployment)
+        new = judged(step, endpoint, place)
+        new = release.keep(new.model_copy(update={"outcome": "accepted", "why": ""}))
+        new.deployment.write(folder(name) / "deployment.json")  # from here on it is the accepted one
+    except BaseException as error:
+        raise taken_back(step, place, error, served) from None
+    place.keep(new.deployment)
+    removed([release.trial_file(name)])
+    is_back = step.slower_at_most is None
+    words = f"from {old.id} to {new.id}, vLLM {new.vllm_version}"
+    events.note(
+        folder(name), "rolled back" if is_back else "upgraded", f"{words}, as asked" if is_back else words
+    )
+    return Upgraded(name=name, release=new, previous=old)
+
+
+def judged(step: Step, endpoint: Endpoint, place: HoldsReleases) -> Release:
+    """The new release with what it answered and how fast. Raises ServerError where it is not as good."""
+    new, figures = step.new, step.new.figures
+    try:
+        progress("upgrade: the canary")
+        answer = canary.require_sense(endpoint, step.old.answer)
+        if step.slower_at_most is not None:
+            progress("upgrade: a short probe of it")
+            figures = short_probe.measured(endpoint, new.deployment.plan.serve.max_model_len)
+            short_probe.require_as_good(figures, step.old.figures, step.slower_at_most)
+    except CorralError:
+        if place.status(new.deployment).state == "stopped":
+            raise Stopped(f"{new.deployment.name} was stopped while it was tried.", "") from None
+        raise
+    return new.model_copy(update={"figures": figures, "answer": answer.tokens})
+
+
+def taken_back(step: Step, place: HoldsReleases, error: BaseException, served: bool) -> BaseException:
+    """Serve the accepted release again; the error that says how it came to that, or a mistake of ours as it is."""
+    old, new, name = step.old, step.new, step.new.deployment.name
+    cause = (
+        "it was interrupted"
+        if isinstance(error, KeyboardInterrupt)
+        else one_line(str(error), 400).rstrip(".")
+    )
+    progress(f"upgrade: {new.id} is taken back: {cause}")
+    place.let_go(old.deployment)
+    starts = served and not isinstance(error, Stopped)
+    trouble = started_again(old, place) if starts else ""
+    with suppress(HostError):  # a full disk: what is wrong is said all the same
+        note_taken_back(new, cause)
+    removed([release.trial_file(name)])
+    if not isinstance(error, CorralError | KeyboardInterrupt):
+        return error
+    kind = Interrupted if isinstance(error, KeyboardInterrupt) else ServerError
+    said = f"{name} was not upgraded to {new.id}: {cause}"
+    if trouble:
+        return kind(
+            f"{said}; and the accepted release, {old.id}, does not start again: {trouble}",
+            f"Start it once that is mended: corral serve {name}",
+        )
+    hint = getattr(error, "hint", "") or f"See what is served: corral status {name}"
+    return kind(
+        f"{said}. The accepted release, {old.id}, {'serves again' if starts else 'does not run'}.", hint
+    )
+
+
+def started_again(old: Release, place: HoldsReleases) -> str:
+    """Start the accepted release's server; why it does not, if so."""
+    try:
+        place.turn_to(old.deployment)
+    except CorralError as error:
+        return error.message
+    return ""
