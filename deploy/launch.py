@@ -17,12 +17,14 @@ from deploy.targets.table import default
 from deploy.targets.wishes import NameOptions
 from infra.asked import Flag
 from infra.errors import UsageError
+from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.lora_modules import LoraModule, LoraOptions
 from serving.vllm.serve_options import Port
 
 
-class ServingOptions(NameOptions, TokenFile):
+class ServingOptions(NameOptions, TokenFile, LoraOptions):
     """How a deployment is served."""
 
     port: Annotated[Port | None, Flag(shows_limits=True), Field(examples=[8000])] = None
@@ -31,15 +33,20 @@ class ServingOptions(NameOptions, TokenFile):
     """Stay, and start it again when it dies; Ctrl-C ends it."""
 
 
-def deployment_of(what: str, name: str | None = None, port: int | None = None) -> Deployment:
-    """The deployment that a plan file or a name means. Raises DocumentError when there is neither."""
+def deployment_of(
+    what: str, name: str | None = None, port: int | None = None, lora: tuple[LoraModule, ...] = ()
+) -> Deployment:
+    """The deployment that a plan file or a name means, with adapters in place of its own where some are given.
+
+    Raises DocumentError when there is neither.
+    """
     if not is_file(what):
         if name is not None:
             raise UsageError(
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
             )
-        return with_port(deployments.load(what), port)
-    plan = Plan.read(Path(what))
+        return with_adapters(with_port(deployments.load(what), port), lora)
+    plan = given(Plan.read(Path(what)), lora)
     here, _ = place_called(default()).wished(deployment_for(plan, default(), name), None)
     tell_of_others(plan)
     return with_port(here, port)
@@ -57,6 +64,11 @@ def with_port(deployment: Deployment, port: int | None) -> Deployment:
     serve = deployment.plan.serve.model_copy(update={"port": port})
     plan = deployment.plan.model_copy(update={"serve": serve})
     return deployment.model_copy(update={"plan": plan})
+
+
+def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...]) -> Deployment:
+    """The same deployment with those adapters, if any are given."""
+    return deployment.model_copy(update={"plan": given(deployment.plan, lora)})
 
 
 def shown(deployment: Deployment) -> list[dict[str, object]]:

@@ -130,7 +130,8 @@ def made_elsewhere(place: Place, name: str) -> str:
 def status(deployment: Deployment) -> Status:
     """What a deployment is doing now, asked in the time of one look."""
     with deadline.within(LOOK_S):
-        return settling.told(place_of(deployment).status(deployment), deployment)
+        found = settling.told(place_of(deployment).status(deployment), deployment)
+    return found.model_copy(update={"adapters": deployment.plan.serve.adapters})
 
 
 def status_of(name: str) -> Status:

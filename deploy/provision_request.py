@@ -19,10 +19,12 @@ from infra.errors import UsageError
 from infra.printable import sentence
 from infra.say import is_somebody_there, progress
 from serving.sizing.carried import one_of
+from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
+from serving.vllm.lora_modules import LoraOptions
 
 
-class Where(NameOptions, TokenFile):
+class Where(NameOptions, TokenFile, LoraOptions):
     """Where a plan goes, under which name, and with which token."""
 
     target: Annotated[Target, Field(description=f"Where: {either(tuple(PLACES))}.")] = default()
@@ -40,7 +42,7 @@ def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
     """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
     of_place = wishes.of(where.target)
     place = place_called(where.target)
-    read = Plan.read(plan)
+    read = given(Plan.read(plan), where.lora)
     planned = deployment_for(read, where.target, where.name)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)

@@ -59,6 +59,7 @@ def test_a_folder_here_is_brought_and_served_from_its_place_there(model: Path, e
         "model": model,
         "model_files": tuple(sorted(tree(model))),
         "chat_template": None,
+        "adapters": (),
         "disk_gib": pytest.approx(12.0 + sum(map(len, tree(model).values())) / 2**30),
     }
     setup = host_setup.host_setup(deployment(model=str(model), engine=str(engine)), bring)

@@ -132,6 +132,7 @@ FULL: dict[str, Any] = {
     "chat_template": "/t.jinja",
     "shutdown_timeout": 9,
     "speculative_config": {"method": "ngram"},
+    "lora_modules": ({"name": "tuned", "path": "/a"},),
 }
 
 
@@ -148,6 +149,7 @@ def test_vllm_understands_every_option_of_a_plan_as_its_unit_passes_it() -> None
     dicts = {
         "limit_mm_per_prompt": '{"image": 1}',
         "hf_overrides": '{"a": 1}',
+        "lora_modules": '{"name": "tuned", "path": "/a", "base_model_name": "scout"}',
         "speculative_config": '{"method": "ngram"}',
     }
     expected = {name: value if value is True else str(value) for name, value in FULL.items()} | dicts

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.targets import drafts
+from deploy.targets import adapters, drafts
 from deploy.targets.deployment import deployment_for, home
 from deploy.targets.table import default
 from infra.argument import pasted
@@ -41,6 +41,7 @@ def checked_sources(
     plan = Plan.read(plan_file)
     made = deployment_for(plan, default(), None)
     drafts.refuse(plan.serve, "into a bundle")
+    adapters.refuse(plan.serve, "into a bundle")
     # Here it is the engine that is brought that counts, and it is told of below.
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)

@@ -23,7 +23,7 @@ def serve(
     from infra.say import emit, say
     from serving.vllm.endpoint import Endpoint
 
-    deployment = deployment_of(what, asked.name, asked.port)
+    deployment = deployment_of(what, asked.name, asked.port, asked.lora)
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:

@@ -5,11 +5,13 @@ import shlex
 from math import ceil
 
 from deploy.export.rendering import Ask
+from deploy.targets import adapters
 from infra.argument import pasted
 from infra.errors import UsageError
 from infra.record import Record
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
+from serving.vllm.lora_modules import LoraModule
 from serving.vllm.serve_options import WITHIN_ONE_HOST, ServeOptions, across_nodes, argv, environment
 from serving.vllm.startup_log import load_budget_s
 from serving.vllm.versions import rules
@@ -17,6 +19,8 @@ from serving.vllm.versions import rules
 # The places inside; the image (vLLM's docs/deployment/docker.md) also runs as this user, who is nobody in it.
 MODEL, HOME, TEMPORARY = "/model", "/var/lib/corral", "/tmp"
 DRAFT = f"{MODEL}/draft"
+ADAPTERS = "adapters"
+"""Their folder, below that of the weights."""
 USER, GROUP = 2000, 0
 # NCCL and vLLM's processes talk through /dev/shm; memory is taken only as it is used.
 SHM_GIB = 16
@@ -53,6 +57,7 @@ class Container(Record):
     draft: str | None = None
     """A repository of the Hub, or a folder; None where nothing is loaded beside the model."""
     draft_revision: str | None = None
+    adapters: tuple[LoraModule, ...] = ()
 
     @property
     def sealed_environment(self) -> dict[str, str]:
@@ -104,6 +109,7 @@ def container(ask: Ask, listen: str) -> Container:
     plan = ask.plan
     options = plan.serve.model_copy(update={"model": MODEL, "revision": None, "host": listen})
     options = options.with_draft(DRAFT)
+    options = options.model_copy(update={"lora_modules": adapters.there(plan.serve, f"{MODEL}/{ADAPTERS}")})
     check_draft(plan.serve)
     budget_s = load_budget_s(plan.weights_bytes)
     given = environment(HOME, budget_s)
@@ -126,6 +132,7 @@ def container(ask: Ask, listen: str) -> Container:
         weights_gib=ceil((plan.weights_bytes + (plan.drafts.weights_bytes if plan.drafts else 0)) / GIB),
         draft=plan.serve.draft,
         draft_revision=plan.serve.draft_revision,
+        adapters=plan.serve.lora_modules,
     )
 
 
@@ -174,11 +181,19 @@ def bring_weights(box: Container, place: str) -> str:
     """How the weights get to their place, as a note."""
     if not box.is_repository:
         told = f"The weights are expected at {place}, readable for user {USER}; they are mounted read-only."
-        return f"{told}{draft_beside(box, place)}"
+        return f"{told}{draft_beside(box, place)}{adapters_beside(box, place)}"
     fetch = shlex.join(("hf", "download", box.model, *box.at_commit, "--local-dir", place))
     if box.draft:
         fetch += f" && {shlex.join(box.fetch_draft(f'{place}/draft'))}"
-    return f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."
+    bring = f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."
+    return f"{bring}{adapters_beside(box, place)}"
+
+
+def adapters_beside(box: Container, place: str) -> str:
+    """How the adapters get beside weights that lie there, as a further sentence; empty without any."""
+    if not box.adapters:
+        return ""
+    return f" The adapters are expected below it: {adapters.copied(box.adapters, f'{place}/{ADAPTERS}')}"
 
 
 def draft_beside(box: Container, place: str) -> str:

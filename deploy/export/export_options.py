@@ -18,9 +18,11 @@ from infra.asked import Flag, either, flag_names
 from infra.errors import UsageError
 from infra.say import progress
 from serving.sizing.carried import one_of
+from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.sizing.traffic_class import check_whole
 from serving.vllm import versions as vllm_versions
+from serving.vllm.lora_modules import LoraOptions
 
 
 def checked_url(text: str) -> str:
@@ -43,6 +45,7 @@ def checked_url(text: str) -> str:
 TAKEN_BY = {
     "replicas": "replicas",
     "endpoints": "in_front",
+    "lora": "adapters",
     "claude_model": "falls_back",
     "classes": "falls_back",
     "comparison": "falls_back",
@@ -52,7 +55,7 @@ TAKEN_BY = {
 INSTEAD = {"replicas": "Use it once a machine, with --to litellm in front."}
 
 
-class ExportOptions(NameOptions, BoxOptions):
+class ExportOptions(NameOptions, BoxOptions, LoraOptions):
     """What is rendered, and where it is written."""
 
     heading: ClassVar[str] = "Options"
@@ -103,7 +106,7 @@ class ExportOptions(NameOptions, BoxOptions):
 
 def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
     """What is to be rendered. Raises UsageError or DocumentError; asks nobody."""
-    plan = Plan.read(plan_file)
+    plan = given(Plan.read(plan_file), options.lora)
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     if plan.carried and plan.carried.servers != options.replicas:
         progress(one_of(plan.carried) or "The plan is of one server.")

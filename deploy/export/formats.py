@@ -32,14 +32,16 @@ class Format(NamedTuple):
     """It serves nothing itself: it stands before servers that run."""
     rents: bool = False
     """It asks for the machine, too."""
+    adapters: bool = False
+    """It says how the files of adapters come to the server."""
     falls_back: bool = False
     """Another answers where the servers do not."""
 
 
 FORMATS = {
-    "compose": Format(compose.render),
-    "quadlet": Format(quadlet.render),
-    "systemd": Format(systemd.render, cpu=True),
+    "compose": Format(compose.render, adapters=True),
+    "quadlet": Format(quadlet.render, adapters=True),
+    "systemd": Format(systemd.render, cpu=True, adapters=True),
     "kubernetes": Format(kubernetes.render, hosts=True, replicas=True),
     "production-stack": Format(production_stack.render, replicas=True),
     "skypilot": Format(skypilot.render, hosts=True),
@@ -88,6 +90,11 @@ def refuse(name: str, form: Format, ask: Ask) -> None:
         raise UsageError(
             f"{plan.serve.model!r} cannot be mounted: it has a colon or a control character in its name.",
             "Rename the folder, and plan again.",
+        )
+    if plan.serve.lora_modules and not (form.in_front or form.adapters):
+        able = " or ".join(each for each, other in FORMATS.items() if other.adapters)
+        raise UsageError(
+            f"corral brings no adapter by {name}: {plan.serve.adapters[0]}.", f"Use --to {able}."
         )
     if plan.serve.chat_template and not form.in_front:
         raise UsageError(

@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from pydantic import Field
+
 from deploy.targets.deployment import Deployment
 from infra.record import Record
 from serving.vllm.endpoint import Endpoint
@@ -61,6 +63,8 @@ class Status(Record):
     expires_at: str | None = None
     release: str | None = None
     """The accepted release, where the place can have several: engine version, commit and options as one id."""
+    adapters: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """What clients may ask for beside the model; absent where there is nothing."""
 
 
 def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:

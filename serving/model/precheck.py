@@ -22,7 +22,12 @@ def check(options: ServeOptions) -> int:
     folder = Path(options.model)
     if not folder.is_absolute():
         return 0
-    architecture = checkpoint.read(folder).architecture
+    contents = checkpoint.read(folder)
+    architecture = contents.architecture
+    if options.lora_modules:
+        from serving.model import lora_files
+
+        lora_files.check_planned(options.lora_modules, contents)
     check_tokenizer(folder)
     check_split(options.tensor_parallel_size, architecture.attention_heads)
     check_context(options.max_model_len, architecture.max_position_embeddings, options.hf_overrides)

@@ -182,4 +182,4 @@ class Promised(PromiseOptions):
 class ServerOptions(Options):
     """How one server is planned, as `size` plans it; what comes says how long requests are."""
 
-    not_asked: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens", "concurrency")
+    not_asked: ClassVar[tuple[str, ...]] = ("input_tokens", "output_tokens", "concurrency", "lora")

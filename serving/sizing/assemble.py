@@ -61,7 +61,7 @@ def assemble(case: Case, outcome: Outcome, with_curve: bool) -> Plan:
         serve=serve(case, outcome),
         notes=plan_notes.notes(case, outcome, fits, price, cache.max_context_tokens)
         if gpu
-        else (case.machine.note or plan_notes.NO_GPU,),
+        else (case.machine.note or plan_notes.NO_GPU, *plan_notes.adapter_notes(options)),
         terms=terms(outcome.budget) if gpu else (),
         weights_bytes=subject.weights_bytes,
         images=images(case, predictor),
@@ -234,6 +234,7 @@ def serve(case: Case, outcome: Outcome) -> ServeOptions:
         limit_mm_per_prompt={"image": most_images(case)} if on_gpus and not knobs.text_only else None,
         hf_overrides=position_override(subject, outcome.max_position_embeddings),
         speculative_config=told_of_drafts(case),
+        lora_modules=options.lora,
         extra_args=further_args(options),
     )
 
@@ -266,7 +267,7 @@ def drafts(case: Case) -> Drafts | None:
 
 def further_args(options: Options) -> tuple[str, ...]:
     """What was asked of the engine beside a plan's own fields, in vLLM's words."""
-    slots, rank = options.lora
+    slots, rank = options.lora_slots
     words = ["--enable-lora", "--max-loras", str(slots), "--max-lora-rank", str(rank)] if slots else []
     if options.lora_target_modules:
         words += ["--lora-target-modules", *options.lora_target_modules]

@@ -7,6 +7,7 @@ from infra.hardware import GIB
 from serving.model.kv import Layout
 from serving.model.memory import Budget, Term, constants, rotary_table_gib
 from serving.model.weights import Split
+from serving.sizing.gpu_pool import lora_bytes
 from serving.sizing.memory_pool import Case, Knobs
 from serving.sizing.size_options import Dtype
 from serving.sizing.sized_model import rank_weights
@@ -75,11 +76,12 @@ class CpuPool:
         held += self.case.draft.weights_bytes if self.case.draft else 0
         positions = min(length, subject.architecture.max_position_embeddings)
         figure = constants()["cpu"]
+        slots = lora_bytes(self.case, split) * split.gpus
         gib = {
             "weights": held * DTYPE_BYTES[self.case.options.dtype] / 2 / GIB,
             "rope_table": rotary_table_gib(subject.architecture, positions) * split.gpus,
             "activation": figure["process_gib"] * (1 + split.gpus),
-        }
+        } | ({"lora": slots / GIB} if slots else {})
         return Budget(
             total_gib=total,
             usable_gib=total,

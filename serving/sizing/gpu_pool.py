@@ -199,7 +199,7 @@ class GpuPool:
 
 def lora_bytes(case: Case, split: Split) -> int:
     """Of the slots of adapters on a GPU."""
-    slots, rank = case.options.lora
+    slots, rank = case.options.lora_slots
     if not slots:
         return 0
     return slots_bytes(case.subject.architecture, split, slots, rank, case.options.lora_target_modules)

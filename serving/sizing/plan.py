@@ -216,7 +216,7 @@ class Plan(Document):
 
 def check_probed(plan: Plan, model: str) -> None:
     """Raise UsageError for a probe of another model than the plan serves."""
-    if model not in (plan.serve.served_model_name, plan.serve.model):
+    if model not in (plan.serve.served_model_name, plan.serve.model, *plan.serve.adapters):
         raise UsageError(
             f"The probe asked {model}, the plan serves {plan.serve.served_model_name}.",
             "Give the plan of the server that was probed, or probe the server of this plan.",

@@ -39,4 +39,5 @@ def asked_for(plan: Plan) -> Options:
         kv_cache_dtype=said.kv_cache_dtype,
         disable_hybrid_kv_cache_manager=said.disable_hybrid_kv_cache_manager,
         enforce_eager=said.enforce_eager,
+        lora=said.lora_modules,
     )

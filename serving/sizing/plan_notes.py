@@ -19,6 +19,7 @@ from serving.sizing.sized_model import SizedModel
 from serving.vllm.versions import Rules, version_note
 
 NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
+TURNED = {"q_proj", "k_proj"}
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
 
 
@@ -76,13 +77,14 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
             f"{options.prefix_cache_hit_rate:.0%} of each prompt is taken to be in the prefix cache, as you say. No "
             "memory is saved by it here: blocks are shared only while those who share them run."
         )
-    slots, rank = options.lora
+    slots, rank = options.lora_slots
     if slots:
         lines.append(
             f"LoRA: {slots} x rank {rank} in {', '.join(options.lora_target_modules) or 'every module'} is set aside "
             "at the start. What adapters cost in time is reckoned as their reading alone, not measured."
         )
         lines += filter(None, [lora.unread(subject.family, version)])
+    lines += adapter_notes(options)
     lines += draft_notes(subject, options)
     if is_relinked(gpu):
         said = ", as you say" if options.gpu_link else ""
@@ -94,6 +96,24 @@ def further_notes(subject: SizedModel, gpu: Gpu, options: Options, version: Rule
         lines.append(
             f"{options.cpu_offload_gb:g} GiB of each GPU's weights, or all of its layers, stay in the machine's RAM, "
             "and are taken to be read over PCIe in each step: assumed, not measured."
+        )
+    return lines
+
+
+def adapter_notes(options: Options) -> list[str]:
+    """What of the adapters themselves is worth knowing."""
+    slots, _ = options.lora_slots
+    lines = []
+    if slots < len(options.lora):
+        lines.append(
+            f"{len(options.lora)} adapters share {slots} slots: a request for one that has none waits until it is "
+            "copied into one."
+        )
+    if turned := [module.name for module in options.lora if TURNED & set(module.modules)]:
+        lines.append(
+            f"{', '.join(turned)}: vLLM turns the rows of q_proj and k_proj for its rotary embedding, and not those of "
+            f"an adapter ({lora.data()['turned_source']}), so that what it learnt there may be applied wrongly. "
+            "Compare its answers with those of transformers, or train without these two."
         )
     return lines
 

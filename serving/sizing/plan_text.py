@@ -20,7 +20,7 @@ def plan_text(plan: Plan, written_to: Path | None = None, options: Options | Non
     blocks = [headline(plan), memory_table(plan)]
     if plan.fits:
         blocks += [kv_lines(plan), speed_lines(plan), price_lines(plan)]
-    blocks += [note_lines(plan), next_step(plan, written_to, options)]
+    blocks += [adapter_lines(plan), note_lines(plan), next_step(plan, written_to, options)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -77,6 +77,7 @@ def ram_table(plan: Plan) -> str:
         ("weights", -memory.weights_gib),
         ("rotary table", -memory.rope_table_gib),
         ("vLLM's processes", -memory.activation_gib),
+        *([(NAMES["lora"], -memory.lora_gib)] if memory.lora_gib else []),
         ("KV cache", -memory.kv_cache_gib),
     ]
     return "Memory, GiB\n" + table((name, f"{gib:8.2f}") for name, gib in rows)
@@ -184,6 +185,23 @@ def price_lines(plan: Plan) -> str:
     if plan.usd_per_mtok is not None:
         rows.insert(1, ("output", f"${plan.usd_per_mtok:.2f} per million tokens at that load, never idle"))
     return "Price\n" + table(rows)
+
+
+def adapter_lines(plan: Plan) -> str:
+    """The adapters, by the name that clients ask for."""
+    rows = [
+        (
+            module.name,
+            f"rank {module.rank} in {', '.join(module.modules)}, {trained(module.base)}from {module.path}",
+        )
+        for module in plan.serve.lora_modules
+    ]
+    return "Adapters\n" + table(rows) if rows else ""
+
+
+def trained(base: str) -> str:
+    """What an adapter says that it was trained for, as part of its line."""
+    return f"trained for {base}, " if base else ""
 
 
 def note_lines(plan: Plan) -> str:

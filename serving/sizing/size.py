@@ -16,6 +16,7 @@ from infra.record import Record
 from serving.model import lora
 from serving.model.families import Family, check_version
 from serving.model.models import model, models
+from serving.sizing.asked_adapters import check_machine, with_adapters
 from serving.sizing.asked_draft import draft_of
 from serving.sizing.asked_images import with_images
 from serving.sizing.assemble import assemble, refused, workload
@@ -134,9 +135,11 @@ def plan(subject: SizedModel, machine: Machine, options: Options, with_curve: bo
 
 def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
     """A subject on a machine. Raises UsageError for options that cannot be meant of them."""
+    options = with_adapters(subject, options)
     seen = as_seen(subject, options)
     check_context(subject, seen)
     check_further(machine, options)
+    check_machine(subject, machine, options)
     machine = linked(machine, options.gpu_link)
     if machine.gpu and options.dtype in ("float32", "float"):
         raise UsageError("On GPUs corral plans for 16-bit activations, not FP32.", "Leave out --dtype.")
@@ -145,8 +148,9 @@ def case_of(subject: SizedModel, machine: Machine, options: Options) -> Case:
 
 def as_seen(subject: SizedModel, options: Options) -> Options:
     """The options with what the model makes of them. Raises UsageError for images, adapters, drafts it cannot have."""
+    options = with_adapters(subject, options)
     if options.enable_lora:
-        rank = options.lora[1]
+        rank = options.lora_slots[1]
         lora.check(subject.family, rules(options.vllm_version), rank, options.lora_target_modules)
     draft_of(subject, options)
     return with_images(subject, options)

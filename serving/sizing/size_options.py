@@ -12,6 +12,7 @@ from infra.errors import UsageError
 from infra.hardware import Machine
 from serving.model.models import PRECISIONS, Precision
 from serving.sizing.sized_model import SizedModel, precisions
+from serving.vllm.lora_modules import LoraOptions
 
 LONGEST = 10_485_760
 """Tokens: Scout's context, the longest of any Llama 4."""
@@ -152,7 +153,12 @@ class FurtherOptions(Asked):
         return 1 + speculation(self.speculative_config).tokens
 
     @property
-    def lora(self) -> tuple[int, int]:
+    def has_adapters(self) -> bool:
+        """Whether any are to be served."""
+        return self.enable_lora
+
+    @property
+    def lora_slots(self) -> tuple[int, int]:
         """Slots, and their rank; (0, 0) without adapters."""
         return (self.max_loras or 1, self.max_lora_rank or 16) if self.enable_lora else (0, 0)
 
@@ -160,7 +166,7 @@ class FurtherOptions(Asked):
     def what_is_of_adapters_needs_them(self) -> Self:
         """As vLLM ignores it otherwise. Raises UsageError."""
         for field in ("max_loras", "max_lora_rank", "lora_target_modules"):
-            if getattr(self, field) and not self.enable_lora:
+            if getattr(self, field) and not self.has_adapters:
                 raise UsageError(f"{flag_names(type(self), field)[0]} is of adapters.", "Add --enable-lora.")
         return self
 
@@ -179,7 +185,7 @@ class FurtherOptions(Asked):
         return self
 
 
-class Options(PriceOptions, EngineOptions, FurtherOptions):
+class Options(PriceOptions, EngineOptions, FurtherOptions, LoraOptions):
     """What the user fixed, under vLLM's names, and the workload. None leaves it to the planner."""
 
     heading: ClassVar[str] = "The workload, and what vLLM is told"
@@ -218,6 +224,11 @@ class Options(PriceOptions, EngineOptions, FurtherOptions):
     """Text only: the vision tower is not loaded."""
     dtype: Dtype = "auto"
     """Activations; FP32 only on a machine without a GPU."""
+
+    @property
+    def has_adapters(self) -> bool:
+        """Whether any are to be served, by name or not."""
+        return self.enable_lora or bool(self.lora)
 
     @property
     def request_tokens(self) -> int:
@@ -274,7 +285,7 @@ def check_context(subject: SizedModel, options: Options) -> None:
 def check_further(machine: Machine, options: Options) -> None:
     """Raise UsageError for what no machine without a GPU is planned with, and for more weights than the RAM holds."""
     load = further_of(options)
-    of_gpus = load and load.model_copy(update=dict.fromkeys(OF_DRAFTS))
+    of_gpus = load and load.model_copy(update=dict.fromkeys(OF_DRAFTS) | (NO_SLOTS if options.lora else {}))
     if load and of_gpus and of_gpus != FurtherOptions() and machine.gpu is None:
         raise UsageError(
             f"{flag_names(FurtherOptions, changed(of_gpus))[0]} is planned for on GPUs; this machine has none.",
@@ -295,6 +306,11 @@ def too_much_in_ram(machine: Machine, offloaded_gib: float) -> str | None:
     )
 
 
+NO_SLOTS: dict[str, object] = {
+    field: FurtherOptions.model_fields[field].default
+    for field in ("enable_lora", "max_loras", "max_lora_rank", "lora_target_modules")
+}
+"""What such a machine is planned with where it is asked for adapters by name."""
 OF_DRAFTS = ("speculative_config", "acceptance_length")
 """What a machine without a GPU is planned with, too."""
 

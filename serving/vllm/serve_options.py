@@ -8,7 +8,8 @@ from pydantic import Field
 
 from infra.argument import Text, Value, Values, Word
 from infra.record import Record
-from serving.vllm import extra_args
+from serving.vllm import extra_args, lora_modules
+from serving.vllm.lora_modules import MOST_ADAPTERS, LoraModule
 
 # Given to every server, whatever the plan says. Each parses in vLLM 0.32 and 0.33.
 SAFE_FLAGS = (
@@ -107,7 +108,16 @@ class ServeOptions(Record):
     shutdown_timeout: int = Field(default=60, ge=0)
     speculative_config: Values | None = Field(default=None, exclude_if=lambda said: said is None)
     """How tokens are proposed; absent where none are."""
+    lora_modules: tuple[LoraModule, ...] = Field(
+        default=(), max_length=MOST_ADAPTERS, exclude_if=lambda modules: not modules
+    )
+    """The adapters beside it; absent where there are none."""
     extra_args: tuple[Word, ...] = Field(default=(), max_length=1000)
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        """What clients ask for, beside the served name."""
+        return tuple(module.name for module in self.lora_modules)
 
     @property
     def draft(self) -> str | None:
@@ -132,9 +142,10 @@ class ServeOptions(Record):
 def argv(options: ServeOptions) -> tuple[str, ...]:
     """The arguments of the `vllm` executable: what the plan says, then corral's safe settings, then `extra_args`.
 
-    Raises UsageError for an extra argument that would undo them.
+    Raises UsageError for an extra argument that would undo them, and for adapters of one name.
     """
     refuse_unsafe(options)
+    lora_modules.check_names(options.lora_modules, options.served_model_name)
     media = () if options.language_model_only else NO_MEDIA_FROM_THE_NETWORK
     return ("serve", options.model, *flags(options), *media, *SAFE_FLAGS, *options.extra_args)
 
@@ -154,9 +165,9 @@ def flags(options: ServeOptions) -> tuple[str, ...]:
     given: list[str] = []
     for name, field in ServeOptions.model_fields.items():
         value = getattr(options, name)
-        if name not in ("model", "extra_args") and (name in spoken or value != field.default):
+        if name not in ("model", "extra_args", "lora_modules") and (name in spoken or value != field.default):
             given += flag(name, value)
-    return tuple(given)
+    return (*given, *lora_modules.words(options.lora_modules, options.served_model_name))
 
 
 def flag(name: str, value: Any) -> tuple[str, ...]:

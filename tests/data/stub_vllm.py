@@ -29,14 +29,19 @@ class Handler(BaseHTTPRequestHandler):
         asked += 1
         if HOW == "canary-hangs" or (HOW == "canary-hangs-later" and asked > 1):
             time.sleep(60)
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer(401, json.dumps({"error": "Unauthorized"}))
         elif HOW == "html":
             self.answer(200, "<html>welcome</html>")
         else:
-            choice = {"text": "ab", "finish_reason": "length"}
+            choice: dict[str, object] = {"text": "ab", "finish_reason": "length"}
+            if "prompt_logprobs" in body:
+                # What an adapter changes is seen by its name.
+                likely = -1.0 if body["model"] == NAME or HOW == "ignores-adapters" else -1.5
+                choice["prompt_logprobs"] = [None, {"7": {"logprob": likely}}]
             usage = {"prompt_tokens": 2, "completion_tokens": 1}
-            self.answer(200, json.dumps({"model": NAME, "choices": [choice], "usage": usage}))
+            self.answer(200, json.dumps({"model": body["model"], "choices": [choice], "usage": usage}))
 
     def answer(self, code: int, text: str) -> None:
         self.send_response(code)

@@ -6,7 +6,7 @@ import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from deploy.targets import drafts, preflight
+from deploy.targets import adapters, drafts, preflight
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2.options import Ec2Options, checked_zones, idle_minutes
 from deploy.targets.ec2.own_resource_options import check_own_place
@@ -233,6 +233,7 @@ def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
     """The plan's options with the box's own paths; it listens outside only where a network was let in."""
     listen = "0.0.0.0" if options.cidr else "127.0.0.1"
     drafts.refuse(deployment.plan.serve, "to EC2")
+    adapters.refuse(deployment.plan.serve, "to EC2")
     if deployment.plan.serve.chat_template:
         raise UsageError(
             "A chat template file cannot be brought to EC2.",

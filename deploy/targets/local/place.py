@@ -124,6 +124,7 @@ def serve(deployment: Deployment) -> Endpoint:
         if judged(running).state != "serving":
             starting.wait(deployment.name, place, running)
         if not events.was_ready(place, running.started_at):
+            starting.prove_adapters(deployment, place, running)
             events.note(place, "ready")
     return running.endpoint
 

@@ -4,11 +4,12 @@ import os
 import time
 from pathlib import Path
 
+from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
 from deploy.targets.local import cached_weights, engines, looking
 from infra import kernel_messages, processes
 from infra.argument import pasted
-from infra.errors import ServerError, UsageError
+from infra.errors import CorralError, ServerError, UsageError
 from infra.say import progress
 from serving.model import precheck
 from serving.vllm import diagnosis, engine, events, health, server, startup_log, stopping
@@ -74,6 +75,23 @@ def wait(name: str, place: Path, running: server.Server) -> None:
 def tell(text: str) -> None:
     """Say what is odd of a server that is waited for."""
     progress(f"serve: {text}")
+
+
+def prove_adapters(deployment: Deployment, place: Path, running: server.Server) -> None:
+    """Ask the server by the name of each adapter; end it where one changes nothing, or does not answer.
+
+    Raises ServerError, EndpointError or AuthError.
+    """
+    try:
+        adapters.prove(deployment.plan.serve, running.endpoint)
+    except CorralError as error:
+        stopping.kill(place)
+        events.note(place, "died", error.message)
+        raise
+    except BaseException:
+        stopping.kill(place)
+        events.note_stop(place, "while it started")
+        raise
 
 
 def refuse_unsafe_start(options: ServeOptions, vllm: engine.Engine) -> None:

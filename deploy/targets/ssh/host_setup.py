@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from deploy.targets import drafts, preflight
+from deploy.targets import adapters, drafts, preflight
 from deploy.targets.deployment import Deployment, home
 from infra import host as hosts
 from infra import offline
@@ -13,10 +13,11 @@ from infra.data import shipped_text
 from infra.errors import UsageError
 from infra.local_file import size_bytes
 from infra.record import Record
-from serving.model import checkpoint_files
+from serving.model import checkpoint_files, lora_files
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template
 from serving.vllm import engine as engines
+from serving.vllm.lora_modules import LoraModule
 from serving.vllm.pack import prefix_of, python_of
 from serving.vllm.serve_options import ServeOptions, argv, environment
 from serving.vllm.startup_log import load_budget_s
@@ -41,6 +42,8 @@ class Brought(Record):
     model_files: tuple[str, ...] = ()
     """The names of the checkpoint's own files; nothing else of its folder is sent."""
     chat_template: Path | None = None
+    adapters: tuple[LoraModule, ...] = ()
+    """Of each the two files that a server reads."""
     disk_gib: float = 0.0
 
 
@@ -63,6 +66,7 @@ def brought(deployment: Deployment) -> Brought:
         model=model,
         model_files=tuple(path.name for path in files),
         chat_template=_chat_template(plan),
+        adapters=adapters.sent(plan),
         version=plan.vllm_version,
     )
     update = _engine(deployment)
@@ -98,6 +102,9 @@ def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
     if bring.chat_template:
         template = bring.chat_template
         sends.append((_files(template.parent, (template.name,)), f"{there}/chat_template.jinja"))
+    for module in bring.adapters:
+        folder = f"{adapters_folder(deployment.name)}/{module.name}"
+        sends.append((_files(lora_files.folder_of(module), lora_files.FILES), folder))
     if bring.wheelhouse:
         sends.append((_files(bring.wheelhouse, bring.wheels), f"{there}/wheelhouse"))
     if bring.engine:
@@ -226,7 +233,14 @@ def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
         update |= {"model": hosts.model_folder(deployment.name), "revision": None}
     if bring.chat_template:
         update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"
+    if bring.adapters:
+        update["lora_modules"] = adapters.there(serve, adapters_folder(deployment.name))
     return serve.model_copy(update=update)
+
+
+def adapters_folder(name: str) -> str:
+    """Where adapters lie on the host, each in a folder of its own name."""
+    return f"{hosts.root(name)}/adapters"
 
 
 def _fetched_gib(plan: Plan) -> float:

@@ -3,6 +3,7 @@
 import re
 import time
 
+from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
@@ -72,7 +73,20 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
         return None
     endpoint = tunnels.endpoint(deployment, host)
     wait(deployment, host, endpoint)
+    prove_adapters(deployment, host, endpoint)
     return endpoint
+
+
+def prove_adapters(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
+    """Ask the server by the name of each adapter; the unit is stopped where one changes nothing, or does not answer.
+
+    Raises ServerError, EndpointError or AuthError.
+    """
+    try:
+        adapters.prove(deployment.plan.serve, endpoint)
+    except BaseException:
+        stop(deployment, host)
+        raise
 
 
 def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:

@@ -19,6 +19,7 @@ from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import checks
 from deploy.targets.ssh.host_setup import (
     Brought,
+    adapters_folder,
     brought,
     check_template_place,
     host_setup,
@@ -36,6 +37,7 @@ from infra.record import removed
 from infra.say import progress, warn
 from infra.ssh import Host
 from infra.transfer import PATIENCE_S, copy_files
+from serving.model import lora_files
 from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
@@ -68,7 +70,10 @@ def look(deployment: Deployment, wishes: SshOptions, to_serve: bool) -> Iterator
     checks = (*about, *preflight(deployment))
     bring = brought(deployment)
     yield Offer(
-        deployment, checks, sent=sent(deployment, bring), is_planned=bool(bring.model or bring.chat_template)
+        deployment,
+        checks,
+        sent=sent(deployment, bring),
+        is_planned=bool(bring.model or bring.chat_template or bring.adapters),
     )
 
 
@@ -298,6 +303,10 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
         unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", hosts.model_folder(deployment.name)]
         host.run(unlink, as_root=True)
         copy_files(host, bring.model, bring.model_files, hosts.model_folder(deployment.name))
+    for module in bring.adapters:
+        progress(f"{host.destination}: bringing the adapter {module.name} from {module.path}")
+        there = f"{adapters_folder(deployment.name)}/{module.name}"
+        copy_files(host, lora_files.folder_of(module), lora_files.FILES, there)
     if bring.engine and not engine_is_there(setup, host):
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")

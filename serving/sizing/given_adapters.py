@@ -1,0 +1,65 @@
+"""Adapters given to a plan that is there: held to its model, and to the memory that it sets aside for them."""
+
+from collections.abc import Sequence
+
+from infra.errors import UsageError
+from serving.model.models import published
+from serving.sizing.asked_adapters import read, served_by
+from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
+from serving.sizing.size import stored
+from serving.sizing.sized_model import SizedModel, of_checkpoint
+from serving.vllm import extra_args
+from serving.vllm.lora_modules import LoraModule, check_names
+from serving.vllm.serve_options import ServeOptions
+
+VLLM_RANK = 16
+"""--max-lora-rank where nobody says it."""
+
+
+def given(plan: Plan, modules: tuple[LoraModule, ...]) -> Plan:
+    """The plan with those adapters in place of its own; the same without any.
+
+    Raises UsageError for a plan that has no room for them, and for an adapter of another model; DocumentError.
+    """
+    if not modules:
+        return plan
+    check_names(modules, plan.serve.served_model_name)
+    asked = plan.serve.model_copy(update={"lora_modules": modules})
+    rank, targets = slots_of(plan.serve)
+    if not rank:
+        again = size_again(plan.model_copy(update={"serve": asked}), plan.machine.name)
+        raise UsageError(
+            "The plan sets no memory aside for adapters.", f"Plan with them: {again} -o plan.json"
+        )
+    found = read(modules, served_by(subject_of(plan), plan.vllm_version, rank, targets))
+    return plan.model_copy(update={"serve": asked.model_copy(update={"lora_modules": found})})
+
+
+def slots_of(serve: ServeOptions) -> tuple[int, tuple[str, ...]]:
+    """The rank of the slots that vLLM is told to set aside, 0 for none, and the modules that have some; () for all."""
+    rank, is_enabled, targets = VLLM_RANK, False, list[str]()
+    words = serve.extra_args
+    for place, word in enumerate(words):
+        (said,) = extra_args.read((word,)) if extra_args.is_option(word) else (None,)
+        options = said.options if said else ()
+        value = word.partition("=")[2] or "".join(words[place + 1 : place + 2])
+        is_enabled = is_enabled or options == ("enable_lora",)
+        if options == ("max_lora_rank",) and value.isdecimal():
+            rank = int(value[:9])
+        if options == ("lora_target_modules",):
+            targets += following(words[place + 1 :])
+    return (rank if is_enabled else 0), tuple(targets)
+
+
+def following(words: Sequence[str]) -> list[str]:
+    """The words before the next option."""
+    end = next((place for place, word in enumerate(words) if extra_args.is_option(word)), len(words))
+    return list(words[:end])
+
+
+def subject_of(plan: Plan) -> SizedModel:
+    """The model of a plan: as corral's table has it, or read where it lies."""
+    if listed := published(plan.serve.model):
+        return of_checkpoint(*listed)
+    return stored(plan.serve.model, plan.vllm_version)
