@@ -13,6 +13,7 @@ from socket import create_server
 from threading import Thread
 from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
+from urllib.parse import unquote
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
@@ -24,17 +25,23 @@ PLAN = Path(__file__).parent / "data" / "export" / "scout-int4.json"
 CLASSES = (
     "support=60%,2k/300,claude=claude-haiku-4-5,escalation=25%,fallback=yes,team=care",
     "personnel=20%,1k/200,team=people",
-    "law=20%,20k/800,at=claude,claude=claude-opus-4-5,team=legal",
+    "law=20%,20k/800,at=claude,claude=eu.anthropic.claude-opus-4-5,team=legal",
 )
+OPUS, ITS_NAME = "bedrock/eu/claude-opus-4-5", "eu.anthropic.claude-opus-4-5-20251101-v1:0"
+"""As the comparison says it, and as Bedrock is asked for it."""
 REQUESTS = 20
 AGAIN = "corral/support/claude"
+COMPARED = [
+    "compare", "--plan", str(PLAN), "--price-per-hour", "10",
+    *(word for each in CLASSES for word in ("--class", each)),
+]  # fmt: skip
 UP_WITHIN_S = 400
 """The proxy imports for 15 s of a core's time, and the cores may be busy."""
 ask = build_opener(ProxyHandler({})).open
 
 
 class Backend(ThreadingHTTPServer):
-    """Answers as vLLM and as Claude do, and counts the models that are asked for."""
+    """Answers as vLLM, Claude and Bedrock do, and counts the models that are asked for."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -51,7 +58,8 @@ class Answer(BaseHTTPRequestHandler):
     server: Backend
 
     def do_POST(self) -> None:
-        model = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["model"]
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        model = unquote(self.path.split("/")[2]) if self.path.endswith("/converse") else body["model"]
         self.server.asked[model] += 1
         said: dict[str, Any] = {"id": "1", "model": model}
         if self.path.endswith("/chat/completions"):
@@ -62,16 +70,20 @@ class Answer(BaseHTTPRequestHandler):
             }
             usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
             said |= {"object": "chat.completion", "created": 1, "choices": [choice], "usage": usage}
+        elif self.path.endswith("/converse"):
+            message = {"role": "assistant", "content": [{"text": "Claude's"}]}
+            usage = {"inputTokens": 3, "outputTokens": 1, "totalTokens": 4}
+            said = {"output": {"message": message}, "stopReason": "end_turn", "usage": usage}
         else:
             said |= {"type": "message", "role": "assistant", "stop_reason": "end_turn", "stop_sequence": None}
             said |= {"content": [{"type": "text", "text": "Claude's"}]}
             said |= {"usage": {"input_tokens": 3, "output_tokens": 1}}
-        body = json.dumps(said).encode()
+        answer = json.dumps(said).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
         """Nothing to the terminal."""
@@ -133,8 +145,17 @@ def executable(need: Callable[[str, str], NoReturn]) -> Path:
 def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("litellm")
     with answering() as ours, answering() as claude:
-        options = [word for each in CLASSES for word in ("--class", each)]
-        exported = ["export", str(PLAN), "--to", "litellm", "--endpoint", ours.url, *options]
+        assert run([*COMPARED, "--output", str(folder / "compared")]) == 0
+        exported = [
+            "export",
+            str(PLAN),
+            "--to",
+            "litellm",
+            "--endpoint",
+            ours.url,
+            "--comparison",
+            str(folder / "compared"),
+        ]
         assert run([*exported, "--output", str(folder)]) == 0
         with create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -151,6 +172,9 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "VLLM_API_KEY": "test",
             "ANTHROPIC_API_KEY": "test",
             "ANTHROPIC_API_BASE": claude.url,
+            "AWS_BEDROCK_RUNTIME_ENDPOINT": claude.url,
+            **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "test"),
+            "AWS_REGION_NAME": "eu-central-1",
             **nowhere,
         }
         words = [str(executable), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
@@ -186,8 +210,7 @@ def test_what_stays_and_what_leaves_is_what_the_comparison_says(
     proxy: Proxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As many of 20 requests as the shares say, and of the first class a quarter asked again at Claude."""
-    options = [word for each in CLASSES for word in ("--class", each)]
-    assert run(["compare", "--plan", str(PLAN), "--price-per-hour", "10", "--json", *options]) == 0
+    assert run([*COMPARED, "--json"]) == 0
     split = json.loads(capsys.readouterr().out)["by_class"]
     scale = REQUESTS / split["total"]["requests_per_month"]
     stays, leaves, answers = 0, Counter[str](), set()
@@ -204,8 +227,8 @@ def test_what_stays_and_what_leaves_is_what_the_comparison_says(
         ("corral/personnel", "ours"),
         ("corral/law", "Claude's"),
     }
-    assert (stays, +leaves) == (16, {"claude-haiku-4-5": 3, "claude-opus-4-5": 4})
-    assert proxy.counted() == ({"llama-4-scout": stays}, dict(+leaves))
+    assert (stays, +leaves) == (16, {"claude-haiku-4-5": 3, OPUS: 4})
+    assert proxy.counted() == ({"llama-4-scout": stays}, {"claude-haiku-4-5": 3, ITS_NAME: 4})
 
 
 @pytest.mark.slow
@@ -226,7 +249,7 @@ def test_nothing_leaves_of_a_class_that_must_stay(proxy: Proxy) -> None:
         "corral/law": "Claude's",
         "claude-haiku-4-5": 400,
     }
-    assert proxy.counted() == ({}, {"claude-haiku-4-5": 1, "claude-opus-4-5": 1})
+    assert proxy.counted() == ({}, {"claude-haiku-4-5": 1, ITS_NAME: 1})
 
 
 @pytest.mark.slow
