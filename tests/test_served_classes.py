@@ -335,6 +335,24 @@ def test_the_month_and_the_classes_agree_whatever_is_asked_again(
     assert round(even * spared, 4) == round(own["usd_per_month"], 4)
 
 
+@pytest.mark.parametrize(
+    ("classes", "sources"),
+    [
+        (("a=50%,2k/300", "b=50%,2k/300,at=claude,claude=vertex/eu/claude-opus-5-5"), ["", "_vertex"]),
+        (("a=50%,2k/300,claude=eu.anthropic.claude-opus-5-5", "b=50%,2k/300,at=claude"), ["_bedrock"]),
+        (("a=100%,2k/300",), [""]),
+    ],
+)
+def test_the_prices_of_each_classs_platform_are_named(
+    classes: tuple[str, ...], sources: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*COMPARED, "--json", *words(*classes)]) == 0
+    named = [each["name"] for each in json.loads(capsys.readouterr().out)["assumptions"]]
+    assert [name for name in named if name.startswith("claude_prices")] == [
+        f"claude_prices{each}" for each in sources
+    ]
+
+
 def test_each_class_has_a_model_name_and_nothing_else_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", PLAN, "--to", "litellm", *words(*THREE_TEAMS)]) == 0
     config = yaml.safe_load(capsys.readouterr().out)

@@ -31,7 +31,7 @@ from deploy.costs.same_traffic import same_traffic
 from deploy.costs.self_hosted import our_side
 from deploy.costs.sensitivity import swings
 from deploy.costs.served_class import ServedClass, asked_again, staying
-from deploy.costs.verdict import what_would_change
+from deploy.costs.what_would_change import what_would_change
 from infra.money import percent, rounded
 from serving.sizing.plan import Plan, check_probed
 

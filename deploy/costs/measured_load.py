@@ -74,7 +74,7 @@ def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: boo
         )
     best, probe = max(kept, key=lambda pair: (pair[0].output_tokens_per_s, -pair[0].load))
     shown = shown_by(sweep, promised)
-    load = load_text(sweep, best, promised, shown)
+    load = load_text(sweep, best, promised)
     return Measured(probe, said(sweep, best, probe, load, shown), mix_beside(report_of(best, folder), probe))
 
 
@@ -120,7 +120,7 @@ def said(sweep: Sweep, best: Point, probe: ProbeReport, load: str, shown: Shown)
     )
 
 
-def load_text(sweep: Sweep, best: Point, promised: Promised, shown: Shown) -> str:
+def load_text(sweep: Sweep, best: Point, promised: Promised) -> str:
     """A step's load in words, with what the sweep showed of it."""
     load = f"arriving at {best.load:g}/s" if sweep.over == "rate" else f"{best.load:g} at once"
     if promised:
