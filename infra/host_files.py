@@ -34,6 +34,7 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
         *(_bare_if(setup.rented, _script(here, name), bare_script) for name in script_names(setup)),
+        *(_library(here) if setup.weights.startswith("hf://") and not setup.rented else ()),
         *(_bare_if(setup.rented, each, bare) for each in _units(setup)),
     )
 
@@ -52,8 +53,8 @@ def script_names(setup: HostSetup) -> tuple[str, ...]:
     """What the host gets to run, of the folder onhost."""
     join = ("join.sh",) if setup.nodes > 1 else ()
     watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
-    # A rented box fetches without it: its user data has no room for more.
-    fetch = ("fetch.py",) if setup.weights.startswith("hf://") and not setup.rented else ()
+    # Another host gets all of infra/fetch: a box's user data has no room for it.
+    fetch = ("fetch.py",) if setup.weights.startswith("hf://") and setup.rented else ()
     return (
         "prepare.sh",
         "phase.sh",
@@ -89,6 +90,25 @@ def setup_env(setup: HostSetup) -> str:
 def _script(here: str, file_name: str) -> HostFile:
     content = shipped_text("infra.onhost", file_name)
     return HostFile(path=f"{here}/bin/{file_name.partition('.')[0]}", content=content, mode="0755")
+
+
+LIBRARY = (
+    "errors.py",
+    *(
+        f"fetch/{name}.py"
+        for name in (
+            "__main__", "checksums", "crew", "download", "hub_answers", "hub_wire", "layouts", "listing", "partial",
+            "patience", "verifying",
+        )
+    ),
+)  # fmt: skip
+"""What of infra a host gets to fetch and to verify with."""
+
+
+def _library(here: str) -> tuple[HostFile, ...]:
+    return tuple(
+        HostFile(path=f"{here}/lib/infra/{name}", content=shipped_text("infra", name)) for name in LIBRARY
+    )
 
 
 def _bare_if(is_rented: bool, file: HostFile, made_bare: Callable[[str], str]) -> HostFile:

@@ -5,6 +5,7 @@ host is the folder $BOX. Standard library only.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import time
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
 
 def note(box: Path, name: str, arguments: list[str]) -> None:
     """Note a call, or end here when it was told to fail."""
-    call = " ".join([name, *("SCRIPT" if "\n" in word else word for word in arguments)])
+    call = " ".join([name, *("SCRIPT" if "\n" in word else word for word in arguments)]).replace(str(box), "")
     with (box / "calls").open("a") as calls:
         calls.write(f"{call}\n")
     fails = box / "fails"
@@ -77,10 +78,13 @@ def environments_python(box: Path, arguments: list[str]) -> None:
     if arguments == ["-c", "import vllm"]:
         sys.exit(None if (prefix / "lib/vllm").exists() else "ModuleNotFoundError: No module named 'vllm'")
     if arguments and arguments[0].endswith("/bin/fetch"):
-        fetch(box, arguments)
+        download(box, arguments)
+        return
+    if arguments[:3] == ["-s", "-m", "infra.fetch"]:
+        fetch(box, arguments[3:])
         return
     if arguments[:1] == ["-c"]:
-        download(box, arguments)
+        exec(arguments[1], {"__name__": "__main__"})
         return
     if arguments[:1] == ["-IS"] and arguments[1].endswith("/bin/confine"):
         os.execv(sys.executable, [sys.executable, *arguments])
@@ -117,31 +121,22 @@ def environments_python(box: Path, arguments: list[str]) -> None:
 
 
 def fetch(box: Path, arguments: list[str]) -> None:
-    """Run the script of that name, with a Hub that gives files of a gated repository to one token alone."""
+    """Run the package of that name as the host has it, with a Hub that gives a gated repository to one token alone."""
+    sys.path.insert(0, os.getcwd())
+    from infra.fetch import __main__ as program
+    from infra.fetch.hub_answers import Source
+    from infra.fetch.layouts import Layout
 
-    def snapshot_download(
-        repo_id: str,
-        *,
-        revision: str,
-        token: str | bool,
-        allow_patterns: list[str],
-        ignore_patterns: list[str],
-        local_dir: str,
-    ) -> str:
-        if not re.fullmatch("[0-9a-f]{40}", revision):
-            sys.exit(f"{revision} is no commit")
-        if repo_id.startswith("meta-llama/") and token != "hf_granted_CANARY":
-            sys.exit(f"{repo_id} is gated")
-        (box / "hub.json").write_text(json.dumps({"repo_id": repo_id, "revision": revision}))
-        name = "model.safetensors" if allow_patterns == ["*.safetensors"] else "config.json"
-        (Path(local_dir) / name).write_text("{}")
-        return local_dir
+    def given(source: Source, layout: Layout, told: object, is_ours: bool) -> None:
+        if source.repository.startswith("meta-llama/") and source.token != "hf_granted_CANARY":
+            sys.exit(f"{source.repository} is gated")
+        asked = {"repo_id": source.repository, "revision": source.commit}
+        (box / "hub.json").write_text(json.dumps(asked))
+        for name in ("config.json", "model.safetensors"):
+            (layout.folder / name).write_text("{}")
 
-    hub = types.ModuleType("huggingface_hub")
-    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
-    sys.modules["huggingface_hub"] = hub
-    sys.argv = arguments
-    exec(Path(arguments[0]).read_text(), {"__name__": "__main__"})
+    vars(program)["fetch"] = given
+    sys.exit(program.main(arguments))
 
 
 def wheels_of(box: Path, given: argparse.Namespace) -> None:
@@ -158,21 +153,37 @@ def wheels_of(box: Path, given: argparse.Namespace) -> None:
 
 
 def download(box: Path, arguments: list[str]) -> None:
-    """Run the script it is given, with a Hub that notes what it is asked and with which token."""
+    """Run the script of that name, with a Hub that notes what it is asked and with which token."""
+    content = b"{}"
+    blob = hashlib.sha1(b"blob 2\0" + content).hexdigest()
+    files = [
+        types.SimpleNamespace(rfilename=name, size=2, lfs=None, blob_id=blob)
+        for name in ("config.json", "model.safetensors", "pytorch_model.bin")
+    ]
 
-    def snapshot_download(repo_id: str, *, revision: str, local_dir: str) -> None:
-        asked = {"repo_id": repo_id, "revision": revision, "token": os.environ.get("HF_TOKEN")}
+    class HfApi:
+        def model_info(self, repo_id: str, *, revision: str, files_metadata: bool, token: str | bool) -> Any:
+            assert files_metadata
+            commit = revision if revision != "main" else "another"
+            return types.SimpleNamespace(sha=commit, siblings=files)
+
+    def snapshot_download(
+        repo_id: str, *, revision: str, token: str | bool, allow_patterns: list[str], local_dir: Path
+    ) -> None:
+        asked = {"repo_id": repo_id, "revision": revision, "token": token}
         (box / "hub.json").write_text(json.dumps(asked))
-        Path(local_dir).mkdir(exist_ok=True)
+        local_dir.mkdir(exist_ok=True)
         if (box / "slow").exists():
-            come_slowly(box, Path(local_dir))
-        (Path(local_dir) / "config.json").write_text("{}")
+            come_slowly(box, local_dir)
+        spoiled = (box / "spoiled-weights").exists()
+        for name in allow_patterns:
+            (local_dir / name).write_bytes(b"[]" if spoiled and name.endswith("s") else content)
 
     hub = types.ModuleType("huggingface_hub")
-    hub.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    hub.snapshot_download, hub.HfApi = snapshot_download, HfApi  # type: ignore[attr-defined]
     sys.modules["huggingface_hub"] = hub
-    sys.argv = arguments[:1] + arguments[2:]
-    exec(arguments[1], {"__name__": "__main__"})
+    sys.argv = arguments
+    exec(Path(arguments[0]).read_text(), {"__name__": "__main__"})
 
 
 def come_slowly(box: Path, folder: Path) -> None:

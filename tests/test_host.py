@@ -71,7 +71,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
         "/opt/corral/scout/bin/confine",
-        "/opt/corral/scout/bin/fetch",
+        *(f"/opt/corral/scout/lib/infra/{name}" for name in host_files.LIBRARY),
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
         "/etc/systemd/system/corral-scout.lock.timer",

@@ -14,6 +14,7 @@ FLOORS = ("infra", "serving", "deploy")
 # From the ground up. A folder imports only folders before it here: so none imports another that imports it.
 FOLDERS = (
     "infra",
+    "infra.fetch",
     "infra.onhost",
     "infra.aws",
     "serving",
@@ -34,13 +35,15 @@ FOLDERS = (
     "deploy.demo",
     "deploy.releases",
     "deploy",
+    "deploy.fetch",
     "deploy.cli",
 )
 
 # Module -> the files that may import it. A new file here is a new door: is the old one not enough?
 DOORS = {
     # ssh_client.py holds no lock: it seals a file, so that a client can write no more to it.
-    "fcntl": {"infra/locks.py", "infra/ssh_client.py"},
+    # layouts.py runs on hosts too, without the rest of infra.
+    "fcntl": {"infra/locks.py", "infra/ssh_client.py", "infra/fetch/layouts.py"},
     # The probe asks by a wire of its own, the measuring instrument; hub.py catches what huggingface_hub lets through.
     "httpx2": {"serving/vllm/http_door.py", "serving/model/hub.py"},
     "matplotlib": {"infra/figure.py"},

@@ -17,7 +17,8 @@ from deploy import launch as door
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, load, make
 from deploy.targets.local import place as local
-from infra.errors import AuthError, EndpointError, UsageError
+from infra.errors import AuthError, DocumentError, EndpointError, UsageError
+from infra.fetch.patience import Pace
 from serving.model import fetching, tiny
 from serving.sizing.plan import Plan
 from serving.vllm import server
@@ -190,7 +191,7 @@ def test_offline_what_is_here_is_served_and_what_is_not_is_refused(
         door.launch(deployment)
     assert hub.asked == []
     monkeypatch.delenv("CORRAL_OFFLINE")
-    fetching.fetch(REPO, hub.commit, None, lambda _: None)  # as `hf download` would
+    fetching.fetch(REPO, hub.commit, None)
     refs = fetching.repository(REPO, os.environ) / "refs"
     refs.mkdir(exist_ok=True)
     (refs / "main").write_text(hub.commit)
@@ -206,17 +207,66 @@ def test_a_fetch_that_ends_early_is_told_and_goes_on_where_it_ended(
 ) -> None:
     commit = hub.commit
     hub.mood = "broken"
-    with pytest.raises(EndpointError, match=f"The weights of {REPO} could not be fetched"):
-        fetching.fetch(REPO, commit, None, lambda _: None)
+    with pytest.raises(EndpointError, match=r"The Hub fails at someone/Tiny-Llama-4 \(HTTP 503\)"):
+        fetching.fetch(REPO, commit, None, pace=Pace(first_wait_s=0.0))
     hub.mood = "well"
-    told: list[int] = []
-    here = fetching.fetch(REPO, commit, None, told.append, every_s=0.0)
+    here = fetching.fetch(REPO, commit, None).folder
     assert fetching.is_whole(here)
-    assert max(told) <= fetching.size_bytes(here)
     assert here == snapshot(hub, tmp_path)
     shard = next(here.glob("*.safetensors"))
     shard.unlink()
     assert not fetching.is_whole(here)
+
+
+def test_a_shard_that_was_changed_is_told_and_fetched_again_before_a_start(
+    deployment: Deployment,
+    hub: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    door.launch(deployment)
+    local.stop(deployment)
+    shard = next(snapshot(hub, tmp_path).glob("*.safetensors"))
+    right = shard.read_bytes()
+    shard.write_bytes(right[:-1] + b"?")
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    with pytest.raises(DocumentError) as caught:
+        door.launch(load(deployment.name))
+    assert caught.value.message == (
+        f"{shard} is changed: its sha256 is another: these are not the weights that were fetched."
+    )
+    monkeypatch.delenv("CORRAL_OFFLINE")
+    capsys.readouterr()
+    door.launch(load(deployment.name))
+    assert (
+        f"weights: {shard.name} is changed: its sha256 is another; it is fetched again"
+        in capsys.readouterr().err
+    )
+    assert shard.read_bytes() == right
+
+
+def test_a_cache_that_another_tool_filled_is_verified_once_and_served_without_the_hub(
+    deployment: Deployment,
+    hub: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.url, ignore_patterns=["*.bin", "*/*"]
+    )
+    hub.asked.clear()
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    door.launch(deployment)
+    local.stop(deployment)
+    verifying = f"weights: verifying what lies in {snapshot(hub, tmp_path)}"
+    assert verifying in capsys.readouterr().err
+    door.launch(load(deployment.name))
+    assert verifying not in capsys.readouterr().err
+    assert hub.asked == []
 
 
 @pytest.mark.parametrize("hub", ["gated"], indirect=True)

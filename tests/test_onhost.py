@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -25,7 +26,8 @@ from deploy.targets.ec2.ordering import stored
 from deploy.targets.ssh.host_setup import removal_script
 from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
-from infra.onhost import watch
+from infra.fetch import listing
+from infra.onhost import fetch, watch
 from infra.phase import last_phase
 from serving.vllm.pack import pack
 
@@ -66,8 +68,9 @@ def file_of(setup: host.HostSetup, path: str) -> str:
     return content
 
 
+FETCH = f"python {ROOT}/bin/fetch"
 PIP = "python -m pip install --quiet --disable-pip-version-check"
-HUB = f"python -c SCRIPT meta-llama/Llama-4-Scout-17B-16E-Instruct abc {ROOT}/model"
+HUB = f"python {ROOT}/bin/fetch meta-llama/Llama-4-Scout-17B-16E-Instruct abc {ROOT}/model"
 
 
 def test_the_first_boot_of_a_rented_box_runs_whole(box: MakeBox) -> None:
@@ -123,26 +126,56 @@ def secret(box: Box, name: str, value: str) -> Path:
     return path
 
 
-def test_a_secret_of_secrets_manager_and_a_repository_without_a_revision(box: MakeBox) -> None:
+def test_a_secret_of_secrets_manager_and_a_branch_which_may_move(box: MakeBox) -> None:
     arn = "arn:aws:secretsmanager:us-east-1:1:secret:hf-AbCdEf"
-    made = box(hf_token_parameter=arn, weights="hf://org/model")
+    made = box(hf_token_parameter=arn, weights="hf://org/model@abc")
     secret(made, arn, "hf_1")
     assert prepare(made).returncode == 0
-    assert (
-        made.path("hub.json").read_text() == '{"repo_id": "org/model", "revision": "main", "token": "hf_1"}'
-    )
+    assert made.path("hub.json").read_text() == '{"repo_id": "org/model", "revision": "abc", "token": "hf_1"}'
     assert (
         f"aws secretsmanager get-secret-value --region us-east-1 --secret-id {arn}"
         " --query SecretString --output text"
     ) in made.calls
 
+    made = box(hf_token_parameter="", weights="hf://org/model")
+    done = prepare(made)
+    assert (done.returncode, done.stderr) == (1, "main is no commit: a branch may move\n")
 
-def test_the_scripts_call_of_the_hub_is_one_that_the_real_one_takes() -> None:
+
+def test_what_a_box_fetches_is_held_against_the_hubs_checksums_twice_and_is_no_pickle(box: MakeBox) -> None:
+    made = box(hf_token_parameter="")
+    (made.folder / "spoiled-weights").touch()
+    done = prepare(made)
+    assert done.returncode == 1
+    repository = "meta-llama/Llama-4-Scout-17B-16E-Instruct"
+    assert done.stderr == (
+        f"model.safetensors of {repository} is not what the Hub tells: another checksum, 2 times\n"
+    )
+    assert not made.path(f"{ROOT}/model.complete").exists()
+    assert {path.name for path in made.path(f"{ROOT}/model").iterdir()} == {"config.json"}
+    (made.folder / "spoiled-weights").unlink()
+    assert prepare(made).returncode == 0
+    assert {path.name for path in made.path(f"{ROOT}/model").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
+
+
+def test_a_box_and_another_host_fetch_the_same_files_and_a_host_gets_all_that_fetches() -> None:
+    assert fetch.FETCHED == listing.FETCHED
+    names = {f"fetch/{path.name}" for path in Path(str(files("infra.fetch"))).glob("*.py")}
+    assert set(host_files.LIBRARY) == names - {"fetch/__init__.py"} | {"errors.py"}
+
+
+def test_the_scripts_calls_of_the_hub_are_those_that_the_real_one_takes() -> None:
     import inspect
 
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
-    inspect.signature(snapshot_download).bind("org/model", revision="main", local_dir="/model")
+    inspect.signature(snapshot_download).bind(
+        "org/model", revision="abc", token=False, allow_patterns=["a"], local_dir="/model"
+    )
+    inspect.signature(HfApi().model_info).bind("org/model", revision="abc", files_metadata=True, token="t")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +210,7 @@ def test_a_second_run_fetches_nothing_and_keeps_the_key(box: MakeBox) -> None:
 def test_another_engine_and_other_weights_are_fetched_anew(box: MakeBox) -> None:
     assert prepare(box(hf_token_parameter="")).returncode == 0
     made = box(
-        hf_token_parameter="", engine=host.Engine(requirement="vllm==0.34.0"), weights="hf://org/other@main"
+        hf_token_parameter="", engine=host.Engine(requirement="vllm==0.34.0"), weights="hf://org/other@def"
     )
     made.forget()
     assert prepare(made).returncode == 0
@@ -186,7 +219,7 @@ def test_another_engine_and_other_weights_are_fetched_anew(box: MakeBox) -> None
         f"{PIP} vllm==0.34.0",
         "python -c import vllm",
         "mountpoint -q /opt/dlami/nvme",
-        f"python -c SCRIPT org/other main {ROOT}/model",
+        f"python {ROOT}/bin/fetch org/other def {ROOT}/model",
         "systemctl daemon-reload",
     ]
 
@@ -267,8 +300,7 @@ def test_a_disk_that_a_stop_has_emptied_gets_the_weights_again(box: MakeBox) -> 
     made.forget()
     assert prepare(made).returncode == 0
     assert made.calls == ["systemctl daemon-reload"]
-    (disk / "corral-scout/config.json").unlink()
-    (disk / "corral-scout").rmdir()
+    shutil.rmtree(disk / "corral-scout")
     made.forget()
     assert prepare(made).returncode == 0
     assert made.calls == ["mountpoint -q /opt/dlami/nvme", HUB, "systemctl daemon-reload"]
@@ -318,7 +350,7 @@ def preparing(box: Box) -> list[str]:
 def test_a_download_that_fails_is_the_last_that_is_said(box: MakeBox) -> None:
     made = box(hf_token_parameter="", weights_bytes=GIB)
     made.tool("sleep")
-    made.fail("python -c SCRIPT")
+    made.fail(FETCH)
     assert prepare(made).returncode != 0
     assert last_phase(made.console, "scout").words.startswith("failed: weights, line ")
 
@@ -350,7 +382,7 @@ FAILS = [
     ("aws s3 sync", "weights", {"weights": "s3://models/scout"}),
     ("aws ssm", "weights", {}),
     ("aws secretsmanager", "weights", {"hf_token_parameter": "arn:aws:secretsmanager:us-east-1:1:secret:hf"}),
-    ("python -c SCRIPT", "weights", {"hf_token_parameter": ""}),
+    (FETCH, "weights", {"hf_token_parameter": ""}),
     ("ln -sfn", "weights", {"weights": "/"}),
     ("mkdir -p", "weights", {}),
     ("ln -s", "weights", {}),

@@ -42,6 +42,7 @@ def printed() -> dict[str, Any]:
     from deploy.costs.comparison import Comparison
     from deploy.demo.play import Demo
     from deploy.export.rendering import Export
+    from deploy.fetch.fetch_weights import FetchedWeights, VerifiedWeights
     from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
@@ -89,6 +90,7 @@ def printed() -> dict[str, Any]:
         "error": Failure,
         "export": Export,
         "extend": Extended,
+        "fetch": FetchedWeights | VerifiedWeights,
         "hosts adopt": Deployment,
         "hosts show": Inventory,
         "prices": PriceTable,

@@ -16,6 +16,7 @@ VERBS = {
     "simulate": "What replicas make of a day, request by request.",
     "calibrate": "Bend the throughput model to a probe of a real machine.",
     "export": "Render a plan for another tool; nothing is run or asked.",
+    "fetch": "Weights from the model hub, every file verified.",
     "provision": "Make a plan's machine ready: this, a rented or an own one.",
     "up": "Provision and serve in one go.",
     "down": "Take it away and count what is left, type by type.",

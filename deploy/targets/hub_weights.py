@@ -60,13 +60,17 @@ def is_fetched(plan: Plan) -> bool:
 
 def told(plan: Plan) -> Weights:
     """What the plan and corral's own table say; asks nobody."""
-    repo = plan.serve.model
+    return told_of(plan.serve.model, plan.serve.revision, plan.weights_bytes)
+
+
+def told_of(repo: str, revision: str | None, weights_bytes: int) -> Weights:
+    """The same of a repository; 0 bytes where nobody knows."""
     listed = models.published(repo)
-    known = Weights(repo=repo, revision=plan.serve.revision, bytes=plan.weights_bytes)
+    known = Weights(repo=repo, revision=revision, bytes=weights_bytes)
     if listed is None:
         return known
     model, checkpoint = listed
-    revision = plan.serve.revision or checkpoint.revision
+    revision = revision or checkpoint.revision
     about = {"licence": model.licence, "maker": model.maker, "gated": checkpoint.gated, "revision": revision}
     return known.model_copy(update=about)
 

@@ -1,92 +1,71 @@
-"""fetch REPOSITORY REVISION [FOLDER]: fetch the weights of one commit from the Hugging Face Hub.
+"""fetch REPOSITORY COMMIT FOLDER, on a rented box: the Hub's own library fetches, and each file is held to its sum.
 
-Into the folder, or into the Hub's own cache. The Hub's token is the first line of the input, which may be empty: it
-is in this process and nowhere else. Exit code 5 where the Hub does not let it in, 11 for a full disk, 8 for all else.
+What other hosts run (infra/fetch) is larger than the user data of a box. The Hub's token is the first line of the
+input: it is in this process and nowhere else.
 """
 
-import errno
-import json
-import os
+import hashlib
 import sys
-import threading
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-# What a server reads: no pickles (.bin, .pth), which may hold code, no second copy of the weights in another form.
-FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
-WEIGHTS = "*.safetensors"
-NOT_LET_IN, NO_ROOM, FAILED = 5, 11, 8
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICEN[CS]E*", "NOTICE*", "USE_POLICY*")
+TRIES = 2
+BLOCK = 1 << 20
 
 
 def main(arguments: list[str]) -> int:
-    """Fetch. The weights come last, so that where they are all else is."""
-    repository, revision, *folder = arguments
+    """Fetch; what fails is said in a line, without the token."""
+    repository, commit, folder = arguments
     token = sys.stdin.readline().strip()
-    if not folder:
-        threading.Thread(target=end_with_the_asker, daemon=True).start()
     try:
-        fetch(repository, revision, token, folder[0] if folder else None)
+        fetch(repository, commit, token, Path(folder))
     except Exception as error:
-        cause = innermost(error)
-        words = " ".join(str(cause).split()) or type(cause).__name__
+        words = " ".join(str(error).split()) or type(error).__name__
         print(words.replace(token, "TOKEN") if token else words, file=sys.stderr)
-        return code_of(error)
+        return 1
     return 0
 
 
-def fetch(repository: str, revision: str, token: str, folder: str | None) -> None:
-    """Fetch what lies in no folder of the repository. Raises FileNotFoundError where a file has not come."""
-    from huggingface_hub import snapshot_download
+def fetch(repository: str, commit: str, token: str, folder: Path) -> None:
+    """Fetch what a server reads, and again what is not what the Hub tells. Raises ValueError where it never is."""
+    from huggingface_hub import HfApi, snapshot_download
 
-    for patterns in ([name for name in FETCHED if name != WEIGHTS], [WEIGHTS]):
-        place = snapshot_download(
-            repository,
-            revision=revision,
-            token=token or False,
-            allow_patterns=patterns,
-            ignore_patterns=["*/*"],
-            local_dir=folder,
+    info = HfApi().model_info(repository, revision=commit, files_metadata=True, token=token or False)
+    if info.sha != commit:
+        raise ValueError(f"{commit} is no commit: a branch may move")
+    files = {file.rfilename: file for file in info.siblings or () if is_fetched(file.rfilename)}
+    if not any(name.endswith(".safetensors") for name in files):
+        raise ValueError(f"{repository} holds no *.safetensors")
+    wrong: list[str] = []
+    for _ in range(TRIES):
+        names = [*files]
+        snapshot_download(
+            repository, revision=commit, token=token or False, allow_patterns=names, local_dir=folder
         )
-    # Where the Hub cannot be reached, its library is content with a folder that holds something.
-    missing = [name for name in wanted(Path(place)) if not (Path(place) / name).is_file()]
-    if missing:
-        raise FileNotFoundError(f"{missing[0]} has not come")
+        wrong = [name for name, file in files.items() if not is_right(folder / name, file)]
+        for name in wrong:
+            (folder / name).unlink(missing_ok=True)
+        if not wrong:
+            return
+    raise ValueError(f"{wrong[0]} of {repository} is not what the Hub tells: another checksum, {TRIES} times")
 
 
-def wanted(place: Path) -> list[str]:
-    """The files without which there is no checkpoint."""
-    index = place / "model.safetensors.index.json"
-    if not index.is_file():
-        return ["config.json", *([] if any(place.glob(WEIGHTS)) else ["model.safetensors"])]
-    return ["config.json", *sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))]
+def is_fetched(name: str) -> bool:
+    """Whether a file of a repository is one that a server reads."""
+    return "/" not in name and any(fnmatch(name, pattern) for pattern in FETCHED)
 
 
-def innermost(error: BaseException) -> BaseException:
-    """What the library's own words stand for."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
-def code_of(error: BaseException | None) -> int:
-    """What kind of failure it is; the library hides some behind one of its own."""
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-
-    while error is not None:
-        if isinstance(error, RepositoryNotFoundError):  # a gated one is one too
-            return NOT_LET_IN
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in (401, 403):
-            return NOT_LET_IN
-        if isinstance(error, OSError) and error.errno in FULL:
-            return NO_ROOM
-        error = error.__cause__
-    return FAILED
-
-
-def end_with_the_asker() -> None:
-    """Who asks for this machine holds our input open: when it is killed, nobody is left to fetch for."""
-    sys.stdin.read()
-    os._exit(FAILED)
+def is_right(path: Path, file: Any) -> bool:
+    """Whether a file's bytes come to what the Hub tells of it: SHA-256, or git's name of a small one."""
+    if not path.is_file() or path.stat().st_size != file.size:
+        return False
+    sum_of = hashlib.sha256() if file.lfs else hashlib.sha1(b"blob %d\0" % file.size)
+    with path.open("rb") as content:
+        while block := content.read(BLOCK):
+            sum_of.update(block)
+    return bool(sum_of.hexdigest() == (file.lfs.sha256 if file.lfs else file.blob_id))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # Whatever the habit of this host or of who packed the engine: what root runs only root may write.
 umask 022
 chmod go-w "$root" "$root"/bin "$root"/bin/*
+[[ ! -d $root/lib ]] || chmod -R go-w "$root/lib"
 
 phase() { "$root/bin/phase" "$@"; }
 trap 'no_more_percent; phase "failed: ${step:-start}, line $LINENO"' ERR
@@ -140,17 +141,17 @@ if [[ -n $WEIGHTS && $(cat "$fetched" 2>/dev/null) != "$WEIGHTS" ]]; then
     hf://*)
         repository=${WEIGHTS#hf://} revision=main
         [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
+        # The token goes from one input to the next: into no environment, no argument, nowhere on the disk.
+        token=
         if [[ $RENTED == no ]]; then
-            # The token is the first line of our input, and goes on as that: into no environment, nowhere on the disk.
             IFS= read -r token || :
-            printf '%s\n' "$token" | "$root/engine/bin/python" "$root/bin/fetch" "$repository" "$revision" "$root/model"
+            printf '%s\n' "$token" | (cd "$root/lib" &&
+                exec "$root/engine/bin/python" -s -m infra.fetch "$repository" "$revision" "$root/model")
         else
-            # The token lives in this one process's environment and nowhere on the disk.
-            [[ -z $HF_TOKEN_PARAMETER ]] || { HF_TOKEN=$(secret "$HF_TOKEN_PARAMETER"); export HF_TOKEN; }
-            "$root/engine/bin/python" -c 'import sys; from huggingface_hub import snapshot_download as download
-download(sys.argv[1], revision=sys.argv[2], local_dir=sys.argv[3])' "$repository" "$revision" "$root/model"
-            unset HF_TOKEN
+            [[ -z $HF_TOKEN_PARAMETER ]] || token=$(secret "$HF_TOKEN_PARAMETER")
+            printf '%s\n' "$token" | "$root/engine/bin/python" "$root/bin/fetch" "$repository" "$revision" "$root/model"
         fi
+        unset token
         ;;
     *) ln -sfn "$WEIGHTS" "$root/model"; test -e "$root/model/config.json" ;;
     esac

@@ -1,30 +1,38 @@
-"""Weights on this machine: one copy in the Hub's own cache, for all who serve them; fetched by a process of its own."""
+"""Weights on this machine: one copy in the Hub's own cache, for all who serve them, or in a folder that is named."""
 
 import os
+import re
 import stat
-import subprocess
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from infra.errors import AuthError, CorralError, DocumentError, EndpointError, HostError
-from infra.onhost import fetch as fetcher
+from infra import bar
+from infra.errors import DocumentError, HostError
+from infra.fetch import download, verifying
+from infra.fetch.download import Fetched, Told
+from infra.fetch.hub_answers import Source
+from infra.fetch.layouts import Layout, in_cache, in_folder, of_existing
+from infra.fetch.patience import Pace
+from infra.say import progress
 from serving.model import checkpoint, hub_token
 from serving.model.hub_token import Token
 
-GIB = 2**30
-TELL_EVERY_S = 15.0
+HUB = "https://huggingface.co"
 
 
 def repository(repo: str, environ: Mapping[str, str]) -> Path:
     """The folder of the Hub's own cache that holds a repository."""
-    return hub_token.cache(environ).resolve() / f"models--{repo.replace('/', '--')}"
+    return layout(repo, "", environ).own.parent
 
 
 def snapshot(repo: str, revision: str, environ: Mapping[str, str]) -> Path:
     """Where the files of one commit are."""
-    return repository(repo, environ) / "snapshots" / revision
+    return layout(repo, revision, environ).folder
+
+
+def layout(repo: str, revision: str, environ: Mapping[str, str]) -> Layout:
+    """A commit in the Hub's own cache."""
+    return in_cache(hub_token.cache(environ).resolve(), repo, revision)
 
 
 def cached_commit(repo: str, environ: Mapping[str, str]) -> str | None:
@@ -33,6 +41,16 @@ def cached_commit(repo: str, environ: Mapping[str, str]) -> str | None:
         return (repository(repo, environ) / "refs" / "main").read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def note_newest(repo: str, commit: str, environ: Mapping[str, str]) -> None:
+    """Note the commit as the newest that the cache has seen, as the Hub's library does. Raises HostError."""
+    refs = repository(repo, environ) / "refs"
+    try:
+        refs.mkdir(parents=True, exist_ok=True)
+        (refs / "main").write_text(commit, encoding="ascii")
+    except OSError as error:
+        raise HostError(f"{refs} cannot be written: {error.strerror}.", "Look whose it is: ls -ld") from None
 
 
 def is_whole(folder: Path) -> bool:
@@ -49,84 +67,43 @@ def size_bytes(folder: Path) -> int:
 
 
 def file_bytes(path: Path) -> int:
-    """The size of a file; 0 for what is none, or is none any more: who fetches renames what is whole."""
+    """What a file holds, without its holes; 0 for what is none, or none any more: who fetches renames what is whole."""
     try:
         status = path.stat()
     except OSError:
         return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return min(status.st_size, status.st_blocks * 512) if stat.S_ISREG(status.st_mode) else 0
 
 
 def fetch(
-    repo: str,
-    revision: str,
-    token: Token | None,
-    tell: Callable[[int], None],
-    every_s: float = TELL_EVERY_S,
-) -> Path:
-    """Fetch a commit into the cache, telling now and then how many bytes are there.
+    repo: str, revision: str, token: Token | None, folder: Path | None = None, pace: Pace | None = None
+) -> Fetched:
+    """Fetch a commit into the cache, or into a folder, and say how far it is.
 
-    Raises AuthError when the Hub does not let the token in, HostError for a disk that is full, EndpointError for all
-    else. The token goes through the input of the one process that fetches, which ends with this one's.
+    Raises AuthError when the Hub does not let the token in, HostError for a disk that is full, DocumentError and
+    EndpointError for what the Hub does not give. The token is sent to the Hub alone.
     """
-    command = [sys.executable, fetcher.__file__, repo, revision]
-    with (
-        tempfile.TemporaryFile("w+") as complaints,
-        subprocess.Popen(
-            command,
-            env=environment(os.environ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-            text=True,
-        ) as process,
-    ):
-        try:
-            assert process.stdin
-            process.stdin.write(f"{token.value if token else ''}\n")
-            process.stdin.flush()
-            while not ended(process, every_s):
-                tell(size_bytes(repository(repo, os.environ) / "blobs"))
-        except BaseException:
-            process.kill()
-            raise
-        complaints.seek(0)
-        said = complaints.read().strip().splitlines()
-    if process.returncode:
-        raise failure(repo, process.returncode, said[-1] if said else "it said nothing")
-    return snapshot(repo, revision, os.environ)
-
-
-def ended(process: "subprocess.Popen[str]", within_s: float) -> bool:
-    """Whether a process ends within that time."""
-    try:
-        process.wait(within_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
-def environment(inherited: Mapping[str, str]) -> dict[str, str]:
-    """The fetching process's: the user's own settings, no token, nothing told to anybody."""
-    secret = (*hub_token.VARIABLES, "HF_TOKEN_PATH")
-    kept = {name: value for name, value in inherited.items() if name not in secret}
-    quiet = {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONSAFEPATH": "1"}
-    return kept | quiet
-
-
-def failure(repo: str, code: int, said: str) -> CorralError:
-    """The fetching process's own words and its exit code as one of our errors."""
-    said = said.rstrip(".")
-    if code == AuthError.exit_code:
-        return AuthError(
-            f"The Hub does not let this token fetch {repo}: {said}.",
-            f"Accept the licence at https://huggingface.co/{repo}; is the token of that account? hf auth whoami",
+    place = in_folder(folder) if folder else layout(repo, revision, os.environ)
+    source = Source(endpoint(os.environ), repo, revision, token.value if token else "")
+    with bar.shown("weights") as tell:
+        return download.fetch(
+            source, place, Told(lambda text: progress(f"weights: {text}"), tell), pace or Pace()
         )
-    if code == HostError.exit_code:
-        return HostError(
-            f"The weights of {repo} have no room: {said}.", "Make room, or set HF_HOME to a larger disk."
-        )
-    return EndpointError(
-        f"The weights of {repo} could not be fetched: {said}.",
-        "Again: what came is kept, and not fetched twice.",
-    )
+
+
+def endpoint(environ: Mapping[str, str]) -> str:
+    """The Hub, as its own library reads it."""
+    return (environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether it is the full name of a commit, and no branch, which may move."""
+    return bool(revision and re.fullmatch("[0-9a-f]{40}", revision))
+
+
+def confirm(folder: Path) -> tuple[tuple[str, str], ...]:
+    """The files of a checkpoint that are not what was fetched, and what is wrong with each; none where nobody can tell.
+
+    Only what was written since is read. Raises DocumentError for a manifest that was changed.
+    """
+    return verifying.confirm(of_existing(folder), lambda text: progress(f"weights: {text}"))

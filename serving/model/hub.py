@@ -3,14 +3,14 @@
 import os
 from collections.abc import Callable
 from contextvars import copy_context
-from fnmatch import fnmatch
 from threading import Thread
 from typing import Any, TypeVar
 
 from infra import offline
 from infra.argument import pasted
-from infra.errors import AuthError, CorralError, DocumentError, EndpointError
-from infra.onhost.fetch import FETCHED
+from infra.errors import CorralError, DocumentError, EndpointError
+from infra.fetch.hub_answers import gated, no_commit, unknown_token
+from infra.fetch.listing import is_fetched
 from infra.printable import one_line
 from infra.record import Record
 from serving.model import hub_token
@@ -83,11 +83,6 @@ def info_of(repo: str, revision: str | None, token: Token | None) -> Any:
 def check_access(repo: str, token: Token | None) -> None:
     """Raise AuthError when the Hub would not let this token fetch the files."""
     asked(repo, lambda: api(token).auth_check(repo, token=plain(token)))
-
-
-def is_fetched(name: str) -> bool:
-    """Whether a file of a repository is one that a server reads."""
-    return "/" not in name and any(fnmatch(name, pattern) for pattern in FETCHED)
 
 
 def api(token: Token | None) -> Any:
@@ -262,35 +257,11 @@ def bounded(response: Any) -> None:
     response.stream = Unpacked(response.stream, encoding, LARGEST_ANSWER_BYTES)
 
 
-def gated(repo: str) -> CorralError:
-    """The licence has not been accepted, or no token was given."""
-    return AuthError(
-        f"{repo} is gated: its licence must be accepted by the owner of your Hugging Face token.",
-        f"Accept it at https://huggingface.co/{repo}, then run: hf auth login",
-    )
-
-
-def unknown_token() -> CorralError:
-    """A token that was mistyped, revoked or has expired."""
-    return AuthError(
-        "The Hugging Face Hub does not know the token it was given.",
-        "It may be revoked or mistyped; make another: https://huggingface.co/settings/tokens",
-    )
-
-
 def missing(repo: str) -> CorralError:
     """No such repository, or a private one."""
     return DocumentError(
         f"There is no repository {repo!r} on the Hub, or your token may not see it.",
         f"Check the name; for a folder write its path: {pasted(f'./{repo}')}",
-    )
-
-
-def no_commit(repo: str) -> CorralError:
-    """The commit the plan names is not in the repository, or not any more."""
-    return DocumentError(
-        f"{repo} has no commit of the name that the plan gives.",
-        "Plan again, or set revision (under serve in the plan) to one of its commits.",
     )
 
 

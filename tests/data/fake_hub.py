@@ -9,7 +9,9 @@ refused wherever it comes up; a repository it does not know is 401 to a stranger
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -27,10 +29,16 @@ class FakeHub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repo, self.folder, self.mood = repo, folder, mood
         self.bytes_sent = 0
+        self.faults: dict[str, Callable[[Handler, int, int, int], bool]] = {}
+        """File -> what answers in place of it, told the first and last byte and the size; False for what it lets be."""
+        self.doors: dict[str, Callable[[Handler], bool]] = {}
+        """File -> what answers in place of the Hub that says where it is; False for what it lets be."""
+        self.told: Callable[[dict[str, Any]], Any] = lambda info: info
+        """What becomes of the info of the repository."""
         self.asked: list[tuple[str, str, str]] = []
         """Method, path and token of every request."""
         self.over = Event()
-        Thread(target=self.serve_forever, daemon=True).start()
+        Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     def shutdown(self) -> None:
         """Serve nobody any more."""
@@ -61,14 +69,22 @@ def is_large(path: Path) -> bool:
 
 def blob_id(path: Path) -> str:
     """git's own name of a small file."""
-    content = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return summed(path, path.stat().st_mtime_ns, is_large=False)
 
 
 def sha256(path: Path) -> str:
     """The name of a large one."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return summed(path, path.stat().st_mtime_ns, is_large=True)
+
+
+@cache
+def summed(path: Path, mtime_ns: int, is_large: bool) -> str:
+    """The name of a file as it was then."""
+    if is_large:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -123,13 +139,15 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, "")
         blobs = query.get("blobs") == ["true"]
         return self.send_json(
-            {
-                "id": self.server.repo,
-                "sha": self.server.commit,
-                "gated": "manual" if self.server.mood == "gated" else False,
-                "cardData": {"license": "other", "license_name": "llama4"},
-                "siblings": [sibling(name, path, blobs) for name, path in self.server.files().items()],
-            }
+            self.server.told(
+                {
+                    "id": self.server.repo,
+                    "sha": self.server.commit,
+                    "gated": "manual" if self.server.mood == "gated" else False,
+                    "cardData": {"license": "other", "license_name": "llama4"},
+                    "siblings": [sibling(name, path, blobs) for name, path in self.server.files().items()],
+                }
+            )
         )
 
     def is_kept_from(self) -> bool:
@@ -150,6 +168,8 @@ class Handler(BaseHTTPRequestHandler):
         if not match or match[1] not in ("main", self.server.commit):
             return self.refuse(404, "RevisionNotFound")
         path = self.server.files().get(match[2])
+        if (door := self.server.doors.get(match[2])) and door(self):
+            return None
         if path is None:
             return self.refuse(404, "EntryNotFound")
         if is_large(path):
@@ -176,6 +196,8 @@ class Handler(BaseHTTPRequestHandler):
         ranged = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("range", ""))
         if ranged:
             first, last = int(ranged[1]), min(int(ranged[2] or last), last)
+        if (fault := self.server.faults.get(path.name)) and fault(self, first, last, size):
+            return
         self.send_response(206 if ranged else 200)
         self.send_header("Content-Length", str(last - first + 1))
         if ranged:

@@ -8,6 +8,9 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.preflight import Room
 from infra import offline
+from infra.argument import pasted
+from infra.errors import DocumentError
+from infra.fetch.checksums import OWN
 from infra.say import progress
 from serving.model import fetching, precheck
 from serving.vllm.serve_options import ServeOptions
@@ -43,22 +46,36 @@ def to_fetch(deployment: Deployment) -> Room | None:
     if not hub_weights.is_fetched(plan) or whole(deployment):
         return None
     folder = fetching.repository(plan.serve.model, os.environ)
-    there = fetching.size_bytes(folder / "blobs")
+    there = fetching.size_bytes(folder / "blobs") + fetching.size_bytes(folder / OWN)
     return Room(str(folder), max(0, plan.weights_bytes - there) / GIB)
 
 
 def fetch(deployment: Deployment) -> None:
     """Fetch the weights into the Hub's own cache, where every deployment finds them."""
-    serve, total = deployment.plan.serve, deployment.plan.weights_bytes
+    serve = deployment.plan.serve
     assert serve.revision, "settled before"
     folder = fetching.repository(serve.model, os.environ)
     progress(f"weights: fetching {serve.model} at {serve.revision} into {folder}")
+    fetching.fetch(serve.model, serve.revision, hub_weights.token_of(deployment))
 
-    def tell(there: int) -> None:
-        percent = f" ({min(99, 100 * there // total)} %)" if total else ""
-        progress(f"weights: {there / GIB:.1f} of {total / GIB:.1f} GiB{percent}")
 
-    fetching.fetch(serve.model, serve.revision, hub_weights.token_of(deployment), tell)
+def make_sure(deployment: Deployment, options: ServeOptions) -> None:
+    """See that the weights are what was fetched: what was changed in the Hub's cache is fetched again.
+
+    Raises DocumentError for a folder of the user's that has changed, or where the internet is forbidden.
+    """
+    folder = Path(options.model)
+    if not (folder.is_absolute() and folder.is_dir() and (wrong := fetching.confirm(folder))):
+        return
+    name, why = wrong[0]
+    if hub_weights.is_fetched(deployment.plan) and not offline.is_offline():
+        progress(f"weights: {name} {why}; it is fetched again")
+        fetch(deployment)
+        return
+    raise DocumentError(
+        f"{folder / name} {why}: these are not the weights that were fetched.",
+        f"See all of it: corral fetch --verify {pasted(folder)}; then fetch there again what is wrong: --to",
+    )
 
 
 def here(options: ServeOptions) -> ServeOptions:

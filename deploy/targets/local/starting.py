@@ -24,6 +24,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 def start(deployment: Deployment, place: Path) -> server.Server:
     """Check what can be checked without starting anything, then start."""
     options = cached_weights.here(deployment.plan.serve)
+    cached_weights.make_sure(deployment, options)
     vllm = engines.engine_of(deployment)
     refuse_unsafe_start(options, vllm)
     if server.members(place):

@@ -1,0 +1,45 @@
+"""`corral fetch`: weights from the model hub, verified, and verified again whenever you like."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import Json
+from deploy.fetch.fetch_request import FetchOptions
+
+
+def fetch(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL|PLAN", help="scout, maverick, OWNER/NAME on the Hub, or a plan.json."),
+    ] = None,
+    *,
+    options: FetchOptions,
+    as_json: Json = False,
+) -> int:
+    """Fetch weights, at one commit, every file held against the Hub's own checksum; pickles are left out.
+
+    Safe to repeat, and to kill: what came is kept. What is here already is verified and not fetched again.
+    """
+    from deploy.fetch.fetch_request import subject
+    from deploy.fetch.fetch_weights import fetch, fetched_text, verified_text, verify
+    from infra.errors import DocumentError, UsageError
+    from infra.say import Told, emit, fail
+
+    if options.verify is not None:
+        if what is not None or options.to is not None:
+            raise UsageError("--verify is about a folder that is here.", "Leave out MODEL and --to.")
+        verdict = verify(options.verify)
+        emit(verdict, verified_text(verdict), as_json)
+        if not verdict.problems:
+            return 0
+        error = DocumentError(
+            f"{verdict.folder} must not be served: {len(verdict.problems)} problem(s).",
+            "Remove what is extra, and fetch the rest again into the same folder.",
+        )
+        return Told(fail(error, as_json=False))
+    if what is None:
+        raise UsageError("Which weights? No MODEL and no PLAN is named.", "For example: corral fetch scout")
+    made = fetch(subject(what, options), options)
+    emit(made, fetched_text(made), as_json)
+    return 0

@@ -1,0 +1,1 @@
+"""Weights brought here by name, or by plan, and verified: what `corral fetch` does."""

@@ -1,0 +1,84 @@
+"""What `corral fetch` is asked: which weights, at which commit, where to, and with which token."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple
+
+from pydantic import BeforeValidator, Field
+
+from deploy.launch import is_file
+from deploy.targets.hub_weights import TokenFile
+from infra.asked import Flag, either
+from infra.errors import UsageError
+from serving.model.models import PRECISIONS, Precision, model, models, published
+from serving.sizing.plan import Plan
+from serving.sizing.size import is_folder, is_repository
+from serving.sizing.size_options import check_named, check_precision, in_any_case
+from serving.sizing.sized_model import precisions
+
+
+class FetchOptions(TokenFile):
+    """Which weights of a name, and where to."""
+
+    heading: ClassVar[str] = "What is fetched"
+
+    precision: Annotated[
+        Precision | None,
+        BeforeValidator(in_any_case),
+        Field(description=f"Of scout and maverick: {either(PRECISIONS)}. [bf16, as released]"),
+    ] = None
+    to: Annotated[Path | None, Flag(metavar="FOLDER")] = None
+    """A folder for the files as they are. [the Hub's own cache, where serve finds them]"""
+    revision: Annotated[str | None, Field(pattern=r"^\w[\w./-]{0,200}$", examples=["main"])] = None
+    """A commit, branch or tag, which is looked up once. [the one corral or the plan names, else main]"""
+    verify: Annotated[Path | None, Flag(metavar="FOLDER")] = None
+    """Only say what is wrong with a folder that was fetched; asks nobody. Exit 4 when anything is."""
+
+
+class Subject(NamedTuple):
+    """Weights that are asked for."""
+
+    model: str
+    """As corral calls it."""
+    repository: str
+    revision: str | None
+    """None for the newest."""
+
+
+def subject(what: str, options: FetchOptions) -> Subject:
+    """What a MODEL or PLAN means. Raises UsageError for what the Hub does not have, DocumentError for a bad plan."""
+    check_named(what)
+    if is_plan(what):
+        return of_plan(Plan.read(Path(what)), options)
+    if what in models():
+        check_precision(options.precision, what)
+        known = model(what).checkpoints
+        checkpoint = known[options.precision or precisions(what)[0]]
+        return Subject(what, checkpoint.repo, options.revision or checkpoint.revision)
+    if options.precision:
+        raise UsageError(f"{what} is one repository, of one precision.", "Leave out --precision.")
+    if is_folder(what) or not is_repository(what):
+        raise UsageError(
+            f"{what!r} is no name of weights on the Hub, and no plan.",
+            f"Use {', '.join(models())}, OWNER/NAME, or a plan.json; a folder that was fetched: --verify",
+        )
+    listed = published(what)
+    return Subject(what, what, options.revision or (listed[1].revision if listed else None))
+
+
+def is_plan(what: str) -> bool:
+    """Whether the word means a plan file."""
+    return is_file(what) and not (what in models() or (is_repository(what) and not what.endswith(".json")))
+
+
+def of_plan(plan: Plan, options: FetchOptions) -> Subject:
+    """What a plan serves. Raises UsageError for one of a folder, or with a precision or revision of its own."""
+    if options.precision or options.revision:
+        raise UsageError(
+            "A plan says its precision and its revision itself.", "Leave out --precision and --revision."
+        )
+    serve = plan.serve
+    if serve.model.startswith(("/", ".", "~")):
+        raise UsageError(
+            f"The plan's model is a folder of its own: {serve.model}.", "Nothing of it is fetched from a hub."
+        )
+    return Subject(plan.model, serve.model, serve.revision)

@@ -1,0 +1,149 @@
+"""Fetch weights by name or by plan, and verify what was fetched."""
+
+import os
+import time
+from pathlib import Path
+
+from deploy.fetch.fetch_request import FetchOptions, Subject
+from deploy.targets import hub_weights
+from deploy.targets.hub_weights import Weights
+from infra import offline
+from infra.errors import UsageError
+from infra.fetch import verifying
+from infra.fetch.layouts import Layout, in_folder
+from infra.printable import sentence
+from infra.record import Record
+from infra.say import progress
+from serving.model import fetching, hub_token
+from serving.model.hub_token import Token
+
+GIB = 2**30
+
+
+class FetchedWeights(Record):
+    """Weights that lie here, each file verified."""
+
+    model: str
+    repository: str
+    commit: str
+    to: Path
+    """What a server is given."""
+    files: int
+    bytes: int
+    fetched_bytes: int
+    """What had to come for it."""
+    seconds: float
+
+
+class VerifiedWeights(Record):
+    """What is wrong with weights that were fetched: nothing, when `problems` is empty."""
+
+    folder: Path
+    repository: str
+    commit: str
+    files: int
+    bytes: int
+    problems: tuple[str, ...]
+
+
+def fetch(subject: Subject, options: FetchOptions) -> FetchedWeights:
+    """Fetch what is not here yet. What is here, whole and untouched, needs no Hub.
+
+    Raises what `fetching.fetch` does, and UsageError where the internet is forbidden.
+    """
+    begun_s = time.monotonic()
+    check_folder(options.to)
+    if here := at_once(subject, options.to, begun_s):
+        return here
+    offline.refuse(f"the model hub for {subject.repository}")
+    token = hub_token.find(os.environ, options.hf_token_file or "")
+    known = looked_up(subject, token)
+    commit = known.revision or ""
+    progress(
+        f"weights: {known.repo} at {commit}, {known.gib:.1f} GiB, licence {sentence(known.licence) or 'unknown'}"
+    )
+    fetched = fetching.fetch(subject.repository, commit, token, options.to and options.to.absolute())
+    if options.to is None and subject.revision is None:
+        fetching.note_newest(subject.repository, commit, os.environ)
+    return FetchedWeights(
+        model=subject.model,
+        repository=subject.repository,
+        commit=commit,
+        to=fetched.folder,
+        files=fetched.files,
+        bytes=fetched.bytes,
+        fetched_bytes=fetched.fetched_bytes,
+        seconds=round(time.monotonic() - begun_s, 3),
+    )
+
+
+def check_folder(folder: Path | None) -> None:
+    """Raise UsageError for a place that is no folder."""
+    if folder is not None and os.path.lexists(folder) and not folder.is_dir():
+        raise UsageError(f"{folder} is there, and is no folder.", "Name another: --to")
+
+
+def at_once(subject: Subject, folder: Path | None, begun_s: float) -> FetchedWeights | None:
+    """What lies here already at that commit, and nobody wrote since it was found right."""
+    if not fetching.is_commit(subject.revision):
+        return None
+    commit = subject.revision or ""
+    place = place_of(subject.repository, commit, folder)
+    manifest = verifying.untouched(place)
+    if manifest is None or (manifest.repository, manifest.commit) != (subject.repository, commit):
+        return None
+    return FetchedWeights(
+        model=subject.model,
+        repository=subject.repository,
+        commit=commit,
+        to=place.folder,
+        files=len(manifest.files),
+        bytes=sum(file.size for file in manifest.files.values()),
+        fetched_bytes=0,
+        seconds=round(time.monotonic() - begun_s, 3),
+    )
+
+
+def place_of(repository: str, commit: str, folder: Path | None) -> Layout:
+    """Where a commit goes."""
+    return in_folder(folder.absolute()) if folder else fetching.layout(repository, commit, os.environ)
+
+
+def looked_up(subject: Subject, token: Token | None) -> Weights:
+    """What the Hub says of it, before any byte. Raises AuthError, DocumentError or EndpointError."""
+    known = hub_weights.told_of(subject.repository, subject.revision, 0)
+    known = known.model_copy(update={"token": token.place if token else ""})
+    known = hub_weights.checked_access(hub_weights.described(known, token), token)
+    hub_weights.require(known)
+    return known
+
+
+def verify(folder: Path) -> VerifiedWeights:
+    """Read every byte of a folder and say all that is wrong; asks nobody. Raises DocumentError."""
+    found = verifying.verify(folder.absolute())
+    return VerifiedWeights(
+        folder=found.folder,
+        repository=found.repository,
+        commit=found.commit,
+        files=found.files,
+        bytes=found.bytes,
+        problems=tuple(f"{name} {why}" for name, why in found.problems),
+    )
+
+
+def fetched_text(made: FetchedWeights) -> str:
+    """For a person."""
+    came = f"{made.fetched_bytes / GIB:.2f} GiB came" if made.fetched_bytes else "nothing had to come"
+    return (
+        f"{made.repository} at {made.commit} is in {made.to}: {made.files} files, {made.bytes / GIB:.2f} GiB, "
+        f"verified; {came}"
+    )
+
+
+def verified_text(made: VerifiedWeights) -> str:
+    """For a person: what is wrong, a line each, or that nothing is."""
+    whole = (
+        f"{made.folder} is {made.repository} at {made.commit}: {made.files} files, {made.bytes / GIB:.2f} GiB, "
+        "every checksum right"
+    )
+    return "\n".join(made.problems) or whole

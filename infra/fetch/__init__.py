@@ -1,0 +1,1 @@
+"""Files of a repository of the model hub, whole and verified: standard library alone, so that hosts run it too."""

@@ -1,0 +1,252 @@
+"""`corral fetch`: by a name or a plan, into the cache or a folder; and verified offline, file by file."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lying_hub
+import pytest
+from lying_hub import FETCHED, SHARDS
+from test_hub import GRANTED, REPO, fake_hub_class
+from test_owned import deployment
+
+from deploy.cli.main import run
+from infra.fetch import checksums
+from serving.model import fetching
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    repository = lying_hub.repository(tmp_path_factory.mktemp("hub") / "repository")
+    with fake_hub_class()(REPO, repository) as server:
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def hub(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The Hub as it is at first, and a user with an empty cache and a token."""
+    server.faults, server.mood, server.asked, server.bytes_sent = {}, "gated", [], 0
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_TOKEN", GRANTED)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    return server
+
+
+def cache(hub: Any, tmp_path: Path) -> Path:
+    found: Path = tmp_path / "hf/hub/models--someone--Tiny-Llama-4/snapshots" / hub.commit
+    return found
+
+
+def total(hub: Any) -> int:
+    return sum((hub.folder / name).stat().st_size for name in FETCHED)
+
+
+def test_a_name_is_fetched_into_the_cache_and_once(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["fetch", REPO, "--json"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert said.pop("seconds") > 0
+    assert said == {
+        "model": REPO, "repository": REPO, "commit": hub.commit, "to": str(cache(hub, tmp_path)),
+        "files": len(FETCHED), "bytes": total(hub), "fetched_bytes": total(hub),
+    }  # fmt: skip
+    assert f"weights: {REPO} at {hub.commit}, 0.0 GiB, licence llama4" in err
+    assert GRANTED not in out + err
+    held = [path for path in tmp_path.rglob("*") if path.is_file() and GRANTED.encode() in path.read_bytes()]
+    assert held == []
+    assert fetching.cached_commit(REPO, os.environ) == hub.commit
+
+    # At its commit it is here: nobody is asked, with or without the internet.
+    hub.asked.clear()
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    assert run(["fetch", REPO, "--revision", hub.commit]) == 0
+    assert "verified; nothing had to come" in capsys.readouterr().out
+    assert run(["fetch", REPO]) == 2
+    assert "This would ask the model hub for" in capsys.readouterr().err
+    assert hub.asked == []
+
+
+def test_a_plan_is_fetched_at_its_commit_into_a_folder(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = deployment().plan
+    serve = plan.serve.model_copy(update={"model": REPO, "revision": hub.commit})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
+    assert run(["fetch", str(tmp_path / "plan.json"), "--to", str(tmp_path / "to"), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["model"], said["commit"], said["to"]) == (plan.model, hub.commit, str(tmp_path / "to"))
+    assert {path.name for path in (tmp_path / "to").iterdir()} == FETCHED | {".corral"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "Which weights? No MODEL and no PLAN is named."),
+        ([""], 2, "The model's name is empty."),
+        (["nobody"], 2, "'nobody' is no name of weights on the Hub, and no plan."),
+        (["./folder"], 2, "'./folder' is no name of weights on the Hub, and no plan."),
+        (["a/b/c.json"], 4, "There is no plan at a/b/c.json."),
+        (
+            ["someone/Other"],
+            4,
+            "There is no repository 'someone/Other' on the Hub, or your token may not see it.",
+        ),
+        ([REPO, "--revision", "v9"], 4, f"{REPO} has no commit of the name that the plan gives."),
+        ([REPO, "--revision", "../x"], 2, "--revision '../x' cannot be right."),
+        ([REPO, "--precision", "fp8"], 2, f"{REPO} is one repository, of one precision."),
+        (["maverick", "--precision", "nvfp9"], 2, "--precision 'nvfp9' is unknown."),
+        ([REPO, "--to", "/dev/null"], 2, "/dev/null is there, and is no folder."),
+        ([REPO, "--to", "/proc/x"], 11, "The weights need 0.00 GiB at /proc/x, and 0.00 GiB are free."),
+        ([REPO, "--verify", "/tmp"], 2, "--verify is about a folder that is here."),
+        (["--verify", "/nowhere"], 4, "There is no folder /nowhere."),
+        (["--verify", "/proc/self"], 4, "/proc/self has no manifest, so nothing says what should be there."),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(
+    words: list[str], code: int, said: str, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["fetch", *words]) == code
+    out, err = capsys.readouterr()
+    assert (out, f"error: {said}\n" in err) == ("", True), err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_token_that_is_let_in_nothing_is_fetched(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    assert run(["fetch", REPO]) == 5
+    assert "is gated: without a token of somebody who accepted its licence" in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_revoked_CANARY")
+    assert run(["fetch", REPO]) == 5
+    assert "does not know the token" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- verified, without a network
+
+
+@pytest.fixture
+def place(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> Path:
+    """What was fetched, in a folder or in the cache; and no Hub any more."""
+    where = getattr(request, "param", "folder")
+    assert run(["fetch", REPO, *(["--to", str(tmp_path / "to")] if where == "folder" else [])]) == 0
+    capsys.readouterr()
+    hub.mood = "broken"
+    hub.asked.clear()
+    return tmp_path / "to" if where == "folder" else cache(hub, tmp_path)
+
+
+def grown(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b"x")
+
+
+def shrunk(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flipped(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("/etc/hostname")
+
+
+def foldered(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+SIZE = lying_hub.SHARD_BYTES
+WRONG = [
+    (lambda path: path.unlink(), [f"{SHARDS[1]} is missing"]),
+    (grown, [f"{SHARDS[1]} is too long: {SIZE + 1} of {SIZE} bytes"]),
+    (shrunk, [f"{SHARDS[1]} is cut off: {SIZE - 1} of {SIZE} bytes"]),
+    (flipped, [f"{SHARDS[1]} is changed: its sha256 is another"]),
+    (linked, ["elsewhere is extra", f"{SHARDS[1]} is a link that leaves the folder"]),
+    (foldered, [f"{SHARDS[1]} is no file"]),
+    (lambda path: os.mkfifo(path.with_name("pipe")), ["pipe is extra"]),
+    (
+        lambda path: path.with_name("pytorch_model.bin").write_bytes(b"x"),
+        ["pytorch_model.bin is a pickle, which may run code when it is loaded"],
+    ),
+]
+
+
+@pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)
+@pytest.mark.parametrize(("break_it", "problems"), WRONG, ids=[" and ".join(said) for _, said in WRONG])
+def test_what_is_wrong_is_told_file_by_file(
+    break_it: Any, problems: list[str], place: Path, hub: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["fetch", "--verify", str(place), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == {
+        "folder": str(place), "repository": REPO, "commit": hub.commit, "files": len(FETCHED), "bytes": total(hub),
+        "problems": [],
+    }  # fmt: skip
+    break_it(place / SHARDS[1])
+    assert run(["fetch", "--verify", str(place)]) == 4
+    out, err = capsys.readouterr()
+    assert out.splitlines() == problems
+    assert f"error: {place} must not be served: {len(problems)} problem(s).\n" in err
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)
+def test_a_manifest_that_was_edited_is_no_witness(
+    place: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (path,) = tmp_path.rglob(".corral/*.json")
+    text = path.read_text()
+    flipped(place / SHARDS[0])
+    edits = (
+        text.replace(lying_hub.sha256(place / SHARDS[1]), lying_hub.sha256(place / SHARDS[0])),
+        text.replace(SHARDS[0], "../x"),
+        text[:-9],
+        "[]",
+        "[" * 100_000,
+        json.dumps(json.loads(text) | {"schema_version": 2}),
+    )
+    for edited in edits:
+        path.write_text(edited)
+        assert run(["fetch", "--verify", str(place)]) == 4
+        assert f"error: {path} was changed since corral wrote it" in capsys.readouterr().err
+    body = json.loads(text)
+    del body["sha256"]
+    body["files"]["../x"] = body["files"][SHARDS[0]]
+    path.write_text(json.dumps(body | {"sha256": checksums.sum_of(body)}))
+    assert run(["fetch", "--verify", str(place)]) == 4
+    assert f"error: {path} was changed since corral wrote it" in capsys.readouterr().err
+
+
+def test_a_snapshot_that_another_tool_fetched_is_verified_by_its_names(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        REPO, cache_dir=tmp_path / "hf/hub", endpoint=hub.url, token=GRANTED,
+        ignore_patterns=["*.bin", "*/*", "*.py", "consolidated*"],
+    )  # fmt: skip
+    place = cache(hub, tmp_path)
+    assert run(["fetch", "--verify", str(place)]) == 0
+    flipped((place / SHARDS[0]).resolve())
+    (place / SHARDS[2]).unlink()
+    capsys.readouterr()
+    assert run(["fetch", "--verify", str(place)]) == 4
+    assert capsys.readouterr().out.splitlines() == [
+        f"{SHARDS[0]} is changed: its checksum is another",
+        f"{SHARDS[2]} is missing",
+    ]
