@@ -220,7 +220,8 @@ def test_what_only_the_other_side_would_notice_is_a_warning(tmp_path: Path) -> N
     said: list[str] = []
     a_bundle(tmp_path, said=said)
     assert [line for line in said if line.startswith("warning")] == [
-        "warning: vLLM 0.32.1+cpu has published security advisories; serve with 0.33.0 or newer.",
+        "warning: vLLM 0.32.1+cpu has published security advisories; serve with 0.33.0 or newer "
+        "(advisories of 2026-11-23).",
         "warning: the plan counts with vLLM 0.32.0, the engine is 0.32.1+cpu",
         "warning: no licence file lies with the model; Llama 4's licence asks for a copy of it",
         "warning: the engine has flashinfer 0.7.2 without its flashinfer-cubin: on H100 and newer it "

@@ -123,6 +123,30 @@ def test_the_sentence_names_the_option_and_no_value(arguments: tuple[str, ...], 
     assert "secret" not in caught.value.message + caught.value.hint
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--distributed-executor-backend", "evil.module.Executor"),
+        ("--distributed-exec=evil.Executor",),
+        ("--compilation-config", '{"backend": "evil.compile"}'),
+        ("-cc.backend=evil.compile",),
+        ("--compilation_config.inductor_passes", '{"a": ["evil.passes"]}'),
+        ("--ec-manager-config", '{"cls": "evil.Manager"}'),
+        ("--kv-transfer-config", '{"kv_connector": "X", "kv_connector_module_path": "evil"}'),
+        ("--kv-transfer-config.kv_connector_module_path", "evil"),
+        ("--kv-transf", '{"kv_connector_extra_config": {"tiers": [{"module_path": "evil"}]}}'),
+        ("--ec-transfer-config", '{"ec_connector_module_path": "evil"}'),
+        ("--structured-outputs-config", '{"reasoning_parser_plugin": "/tmp/evil.py"}'),
+        ("--structured-outputs-config.reasoning-parser-plugin=/tmp/evil.py",),
+        ("--additional-config", '{"worker_cls": "evil"}'),
+    ],
+)
+def test_what_names_code_is_refused_wherever_in_an_argument(arguments: tuple[str, ...]) -> None:
+    """vLLM 0.32.0 imports each: read in its source, not tried."""
+    with pytest.raises(UsageError, match="is not passed on to vLLM: it runs code that corral does not know"):
+        refuse(("--seed", "1", *arguments), PLANS)
+
+
 def test_what_undoes_nothing_is_passed_on() -> None:
     for value in LOAD_FORMATS:
         refuse(("--load-format", value, f"--load_format={value}"), PLANS)
@@ -130,6 +154,8 @@ def test_what_undoes_nothing_is_passed_on() -> None:
     refuse(("--max_logprobs=5", "--tool-call-parser", "llama4_pythonic", "--enable-auto-tool-choice"), PLANS)
     refuse(("--default-chat-template-kwargs", '{"a": "--api-key"}'), PLANS)
     refuse(("--no-such-option-of-today",), PLANS)
+    refuse(("--distributed-executor-backend", "mp", "--kv-transfer-config", '{"kv_connector": "X"}'), PLANS)
+    refuse(("--compilation-config", '{"mode": 3, "custom_ops": ["+rms_norm"], "cache_dir": "/x/a.b"}'), PLANS)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,8 @@ def test_defaults(version: str, hybrid: bool, utilization: float, graphs: bool) 
 @pytest.mark.parametrize(
     ("version", "pipeline", "cpu", "batches"),
     [("0.24.0", 1, False, 1), ("0.24.0", 2, False, 1), ("0.28.0", 1, False, 2), ("0.28.0", 2, False, 2),
-     ("0.33.0", 1, False, 2), ("0.33.0", 2, False, 3), ("0.32.0", 1, True, 1), ("0.32.0", 2, True, 2)],
+     ("0.30.0", 2, False, 3), ("0.32.0", 1, False, 2), ("0.32.0", 2, False, 3), ("0.33.0", 1, False, 2),
+     ("0.33.0", 2, False, 3), ("0.32.0", 1, True, 1), ("0.32.0", 2, True, 2)],
 )  # fmt: skip
 def test_batches_in_flight(version: str, pipeline: int, cpu: bool, batches: int) -> None:
     assert rules(version).batches_in_flight(pipeline, cpu) == batches
@@ -90,7 +91,7 @@ def test_the_rules_of_a_version_are_those_of_the_last_row_before_it() -> None:
     )
     assert rules() == Rules(
         version="0.33.0",
-        from_version="0.33.0",
+        from_version="0.30.0",
         hybrid=True,
         gpu_memory_utilization=0.92,
         cuda_graphs_in_budget=True,
@@ -103,7 +104,15 @@ def test_the_rules_of_a_version_are_those_of_the_last_row_before_it() -> None:
 @pytest.mark.parametrize(
     ("version", "note"),
     [
-        ("0.32.9", "vLLM 0.32.9 has published security advisories; serve with 0.33.0 or newer."),
+        (
+            "0.32.9",
+            "vLLM 0.32.9 has published security advisories; serve with 0.33.0 or newer (advisories of 2026-11-23).",
+        ),
+        (
+            "0.31.0",
+            "vLLM 0.31.0 has published security advisories (CVE-2026-115911 lets a request's chat template render "
+            "without bound); serve with 0.33.0 or newer (advisories of 2026-11-23).",
+        ),
         ("0.33.0", None),
         (
             "0.33.1",
@@ -117,16 +126,18 @@ def test_what_must_be_known_of_a_version(version: str, note: str | None) -> None
 
 OLDER = "has published security advisories"
 OTHERS = "CVE-2026-73558 can show one user another user's output"
+ENDS = "CVE-2026-105757 lets one request end the engine for all"
+SAFE = "serve with 0.33.0 or newer (advisories of 2026-11-23)."
 
 
 @pytest.mark.parametrize(
     ("version", "said"),
     [
         ("0.33.0", []),
-        ("0.32.0+cpu", [f"warning: vLLM 0.32.0+cpu {OLDER}; serve with 0.33.0 or newer."]),
-        ("0.27.0", [f"warning: vLLM 0.27.0 {OLDER}; serve with 0.33.0 or newer."]),
-        ("0.26.9", [f"warning: vLLM 0.26.9 {OLDER} ({OTHERS}); serve with 0.33.0 or newer."]),
-        ("0.22.0", [f"warning: vLLM 0.22.0 {OLDER} ({OTHERS}); serve with 0.33.0 or newer."]),
+        ("0.32.0+cpu", [f"warning: vLLM 0.32.0+cpu {OLDER}; {SAFE}"]),
+        ("0.27.0", [f"warning: vLLM 0.27.0 {OLDER} ({ENDS}); {SAFE}"]),
+        ("0.26.9", [f"warning: vLLM 0.26.9 {OLDER} ({OTHERS}); {SAFE}"]),
+        ("0.22.0", [f"warning: vLLM 0.22.0 {OLDER} ({OTHERS}); {SAFE}"]),
         (
             "0.99.0",
             [

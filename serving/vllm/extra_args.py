@@ -46,6 +46,7 @@ REFUSED = {
     "trust_request_mm_kwargs": CALLERS,
     "enable_prompt_embeds": CALLERS,
     "enable_mm_embeds": CALLERS,
+    "enable_tokenizer_info_endpoint": "it opens a path that tells callers how the server was configured",
     "tool_server": "it lets the server call out",
     "otlp_traces_endpoint": "it lets the server call out",
     "grpc": NOT_TCP,
@@ -89,8 +90,19 @@ REFUSED = {
 LOAD_FORMATS = ("auto", "safetensors", "fastsafetensors", "runai_streamer", "sharded_state", "dummy")
 UNSAFE_FORMAT = f"it may run code that came with the weights; only {', '.join(LOAD_FORMATS)} are"
 
-# vLLM takes a dotted name of Python for a class of the caller's, and imports it.
-OF_DRAFTS = ("speculative_config", "spec_method", "spec_model")
+# vLLM takes a dotted name of Python for a class of the caller's, and imports it; so it does in these options' JSON.
+NAME_A_CLASS = (
+    "speculative_config",
+    "spec_method",
+    "spec_model",
+    "compilation_config",
+    "distributed_executor_backend",
+    "ec_manager_config",
+)
+# And in the JSON of any option a module or a file by its key: kv_connector_module_path, reasoning_parser_plugin.
+NAMES_A_MODULE = re.compile(
+    r"\w*module_path|\w+_plugin|\w+_cls|logits_processors|middleware|trust_remote_code"
+)
 PYTHON_CLASS = re.compile(r"custom_class|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 NUMBER = re.compile(r"-\d+|-\d*\.\d+")
@@ -113,8 +125,9 @@ def refuse(extra_args: tuple[str, ...], plans: tuple[str, ...]) -> None:
             reason = reasons.get(name)
             if name == "load_format" and given.value not in LOAD_FORMATS:
                 reason = UNSAFE_FORMAT
-            if name in OF_DRAFTS and proposes_by_code(given.value or ""):
+            if name in NAME_A_CLASS and names_a_class(given.value or ""):
                 reason = CODE
+            reason = reason or (CODE if names_a_module(given) else None)
             if reason:
                 option = spelled(given, name)
                 raise UsageError(
@@ -124,20 +137,49 @@ def refuse(extra_args: tuple[str, ...], plans: tuple[str, ...]) -> None:
 
 def refuse_code(speculative_config: str) -> None:
     """Raise UsageError for a plan whose drafts are made by code of its own."""
-    if proposes_by_code(speculative_config):
+    if names_a_class(speculative_config):
         raise UsageError(
             f"speculative_config is not passed on to vLLM: {CODE}.", "Plan for drafts of another method."
         )
 
 
-def proposes_by_code(text: str) -> bool:
-    """Whether a value of the options of drafts, or one in their JSON, names a class for vLLM to import."""
+def names_a_class(text: str) -> bool:
+    """Whether a value, or one in its JSON however deep, names a class for vLLM to import."""
+    return any(PYTHON_CLASS.fullmatch(each.strip()) for each in strings(as_json(text)))
+
+
+def names_a_module(given: Given) -> bool:
+    """Whether an argument's JSON path, or a key in its JSON however deep, is one that vLLM imports from."""
+    path = given.typed.partition("=")[0].split(".")[1:]
+    return any(
+        NAMES_A_MODULE.fullmatch(key.replace("-", "_")) for key in (*path, *keys(as_json(given.value or "")))
+    )
+
+
+def as_json(text: str) -> object:
+    """What a value says as JSON; the text itself where it is none."""
     try:
-        found = bounded_json.load(text.encode())
+        return bounded_json.load(text.encode())
     except ValueError:
-        found = text
-    values = found.values() if isinstance(found, dict) else (found,)
-    return any(isinstance(each, str) and PYTHON_CLASS.fullmatch(each.strip()) for each in values)
+        return text
+
+
+def strings(found: object) -> Iterator[str]:
+    """Every text among the values."""
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, dict | list):
+        for each in found.values() if isinstance(found, dict) else found:
+            yield from strings(each)
+
+
+def keys(found: object) -> Iterator[str]:
+    """Every key of every object."""
+    if isinstance(found, dict):
+        yield from found
+    if isinstance(found, dict | list):
+        for each in found.values() if isinstance(found, dict) else found:
+            yield from keys(each)
 
 
 def spelled(given: Given, name: str) -> str:

@@ -79,7 +79,8 @@ def version_note(version: str) -> str | None:
         return f"vLLM {version} is newer than the newest corral has examined ({table['newest']}), whose rules are used."
     if numbers < number(table["safe_from"]):
         worst = "".join(f" ({each['what']})" for each in advisories(numbers)[:1])
-        return f"vLLM {version} has published security advisories{worst}; serve with {table['safe_from']} or newer."
+        served = f"serve with {table['safe_from']} or newer (advisories of {table['advisories_of']})"
+        return f"vLLM {version} has published security advisories{worst}; {served}."
     return None
 
 
