@@ -22,7 +22,7 @@ from deploy.targets.ssh.host_setup import Brought, brought, host_setup
 from infra.catalog import gpus
 from infra.errors import DocumentError, UsageError
 from infra.hardware import GIB
-from serving.model import fetching, precheck, tiny
+from serving.model import fetching, hub, precheck, tiny
 from serving.model.bands import unfitted
 from serving.model.draft import Drafting
 from serving.model.families import families
@@ -468,6 +468,21 @@ def refused(
     assert out == ""
     assert list(tmp_path.glob("*.json")) == []
     refusals.hold(err, request, tmp_path)
+
+
+def test_a_hub_that_does_not_answer_leaves_a_folder_and_look_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(repo: str, *_: object) -> None:
+        raise hub.unreachable(repo, OSError("no route"))
+
+    monkeypatch.setattr(hub, "headers", away)
+    assert run(["size", "scout", "--on", "8xH100", "--speculative-config", eagle("some/draft")]) == 8
+    assert capsys.readouterr().err == (
+        "error: The Hub cannot be asked about some/draft: no route.\n"
+        "hint: Name its folder, or propose by look-up. For example: --speculative-config "
+        """'{"method": "ngram", "num_speculative_tokens": 3}'\n"""
+    )
 
 
 SAID = {

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import UsageError
+from infra.errors import EndpointError, UsageError
 from infra.printable import one_line
 from serving.model.draft import (
     Draft,
@@ -125,7 +125,10 @@ def files(asked: Speculation) -> tuple[dict[str, Any], tuple["Tensor", ...], str
             )
         folder = Path(os.path.abspath(path))
         return checkpoint.config_of(folder), tuple(checkpoint.tensors(folder)), str(folder), None
-    config, tensors, commit = headers(asked.model, asked.revision)
+    try:
+        config, tensors, commit = headers(asked.model, asked.revision)
+    except EndpointError as error:
+        raise EndpointError(error.message, f"Name its folder, or propose by look-up. {EXAMPLE}") from None
     return config, tuple(tensors), asked.model, commit
 
 
