@@ -48,7 +48,12 @@ Line = Annotated[str, AfterValidator(printed_line)]
 class Record(BaseModel):
     """A frozen value. Field names carry their unit; an unknown field is an error, so a unit cannot go missing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        defer_build=True,  # few of what a verb imports are made in a run
+    )
 
 
 class Document(Record):
