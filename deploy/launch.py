@@ -9,7 +9,7 @@ from deploy.line import refuse_another_place
 from deploy.provision_request import tell_of_others
 from deploy.releases import settling
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import PreparesToServe
+from deploy.targets.abilities import PreparesToServe, RunsAsUnit
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.hub_weights import TokenFile
@@ -30,7 +30,9 @@ class ServingOptions(NameOptions, TokenFile, LoraOptions):
     port: Annotated[Port | None, Flag(shows_limits=True), Field(examples=[8000])] = None
     """Another port than the plan's."""
     supervise: bool = False
-    """Stay, and start it again when it dies; Ctrl-C ends it."""
+    """Stay, and start it again when it dies or hangs; Ctrl-C ends it."""
+    unit: bool = False
+    """The same as a unit of your own systemd: at boot too, until stopped."""
 
 
 def deployment_of(
@@ -81,10 +83,26 @@ def launch(deployment: Deployment) -> Endpoint:
 
     Raises UsageError for a name that another deployment has, at another place or running with other options.
     """
+    return place_of(deployment).serve(kept(deployment))
+
+
+def launch_unit(deployment: Deployment) -> Endpoint:
+    """The same, served by a unit of this user's. Raises HostError where there can be none."""
+    place = place_of(deployment)
+    if not isinstance(place, RunsAsUnit):
+        raise UsageError(
+            "Only a server of this machine becomes a unit of yours.", "Elsewhere it is one already."
+        )
+    place.require_units(deployment)
+    return place.serve_as_unit(kept(deployment))
+
+
+def kept(deployment: Deployment) -> Deployment:
+    """The deployment with what costs nothing made ready, and its document kept."""
     refuse_another_place(deployment)
     settling.settled(deployment.name)
     place = place_of(deployment)
     if isinstance(place, PreparesToServe):
         deployment = place.prepared(deployment)
     deployment.write(deployments.folder(deployment.name) / "deployment.json")
-    return place.serve(deployment)
+    return deployment

@@ -12,7 +12,6 @@ from deploy.launch import launch
 from deploy.targets.abilities import Life, Supervised
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.place import Place
 from infra.errors import CorralError, LeftoverError, ServerError, UsageError
 from infra.onhost import judge
 from infra.onhost.history import Name
@@ -64,30 +63,28 @@ def supervise(
     clock: Callable[[], float] = time.monotonic,
     up_s: Callable[[], float] = up_s,
     drawn: Callable[[], float] = random.random,
-    is_unattended: bool = False,
 ) -> None:
     """Serve and stay; `ready` is told each time it answers. Returns when somebody stops the server.
 
     Raises ServerError with the last cause when it ends too often. Ctrl-C ends the server too. Raises UsageError where
     another's runs there, which is left alone; and what stands against the first start, unless nobody is there to read
-    it: then it may pass, as a port passes that another has for a while.
+    it: then it may pass, as a port passes that another has for a while. What a unit gave up stays so after a boot.
     """
     place = place_of(deployment)
     if not isinstance(place, Supervised):
         raise UsageError("Only a server of this machine is supervised here.", "Elsewhere systemd does it.")
+    if place.is_unattended() and (why := place.given_up(deployment)):
+        raise GaveUp(
+            f"It was given up before: {why}", f"Mend the cause, then: corral serve {deployment.name} --unit"
+        )
     watch = Watch(deployment, place, ready, policy, sleep, clock, up_s, drawn)
     try:
-        keep_alive(watch, is_unattended)
+        keep_alive(watch, place.is_unattended())
     except (UsageError, GaveUp):
         raise
     except BaseException:
-        stop(place_of(deployment), deployment)
+        place.stop_server(deployment)
         raise
-
-
-def stop(place: Place, deployment: Deployment) -> None:
-    """End the server, whatever became of it."""
-    place.stop(deployment)
 
 
 def keep_alive(watch: Watch, is_unattended: bool) -> None:

@@ -17,12 +17,15 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
-    from deploy.launch import deployment_of, launch, shown
+    from deploy.launch import deployment_of, launch, launch_unit, shown
     from deploy.targets.choose import place_of
     from deploy.targets.show_server import command, endpoint
+    from infra.errors import UsageError
     from infra.say import emit, say
     from serving.vllm.endpoint import Endpoint
 
+    if asked.supervise and asked.unit:
+        raise UsageError("A unit supervises the server itself.", "Leave out --supervise.")
     deployment = deployment_of(what, asked.name, asked.port, asked.lora)
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
@@ -38,4 +41,4 @@ def serve(
 
         supervise(deployment, tell, Policy())
         return
-    tell(launch(deployment))
+    tell(launch_unit(deployment) if asked.unit else launch(deployment))

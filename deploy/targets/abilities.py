@@ -49,6 +49,18 @@ class Life:
 class Supervised(Protocol):
     """Nobody else starts a server again there: `serve --supervise` does."""
 
+    def is_unattended(self) -> bool:
+        """Whether nobody is there to read what is said: a unit started this."""
+        ...
+
+    def given_up(self, deployment: Deployment) -> str:
+        """Why it was given up, since when nobody asked for it; "" where it was not."""
+        ...
+
+    def stop_server(self, deployment: Deployment) -> None:
+        """End its server, letting its requests finish; safe to repeat."""
+        ...
+
     def life(self, deployment: Deployment) -> Life:
         """Look at its server. Never raises for what a server can do, or for a record that cannot be read."""
         ...
@@ -75,6 +87,19 @@ class Supervised(Protocol):
 
     def keep_first_death(self, deployment: Deployment) -> None:
         """Keep the log of a server that died, beside those of its later lives."""
+        ...
+
+
+@runtime_checkable
+class RunsAsUnit(Protocol):
+    """Its server can be a unit of this user's own systemd."""
+
+    def require_units(self, deployment: Deployment) -> None:
+        """Raise HostError where there is no such systemd."""
+        ...
+
+    def serve_as_unit(self, deployment: Deployment) -> Endpoint:
+        """Have it started now and at every boot, supervised; wait until it answers. Raises HostError, ServerError."""
         ...
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 
 FILE = "history.jsonl"
 Name = Literal[
+    "asked",  # somebody wants it served from now on, whatever was before
     "started",  # its process; the cause says what
     "ready",  # it answered a completion
     "ill",  # it no longer answers as it should; the cause says how

@@ -9,17 +9,21 @@ from deploy.targets import hub_weights
 from deploy.targets import preflight as rules
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.local import cached_weights, engines, starting
+from deploy.targets.local import cached_weights, engines, starting, user_unit
 from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
 from deploy.targets.local.supervised import end_stuck as end_stuck
+from deploy.targets.local.supervised import given_up as given_up
 from deploy.targets.local.supervised import gpus_missing as gpus_missing
 from deploy.targets.local.supervised import in_the_way as in_the_way
 from deploy.targets.local.supervised import keep_first_death as keep_first_death
 from deploy.targets.local.supervised import life as life
 from deploy.targets.local.supervised import note as note
 from deploy.targets.local.supervised import stop_wish as stop_wish
+from deploy.targets.local.user_unit import is_unattended as is_unattended
+from deploy.targets.local.user_unit import require_units as require_units
+from deploy.targets.local.user_unit import serve_as_unit as serve_as_unit
 from deploy.targets.place import Check, Offer, Teardown
 from deploy.targets.prove_egress import not_serving
 from infra import gpus, locks
@@ -36,6 +40,8 @@ from serving.vllm.serve_options import argv, environment
 
 # What the server that runs has of this machine, and gives back before another is started.
 TAKEN_BY_THE_SERVER = ("memory", "port")
+# A unit's own limit is shorter (deploy/targets/local/user_unit.py), but for a drain of an hour.
+UNIT_STOPS_WITHIN_S = 3700.0
 # What a server writes: its log and its compile cache.
 DISK_GIB = 1.0
 
@@ -258,6 +264,12 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
 
 def stop(deployment: Deployment) -> None:
     """End the server, letting its requests finish; safe to repeat."""
+    user_unit.stop(deployment)
+    stop_server(deployment)
+
+
+def stop_server(deployment: Deployment) -> None:
+    """The same of the server alone: whoever supervises it does so when it is told to end."""
     place = folder(deployment.name)
     end(place)
     server.note_wish(place)
@@ -283,8 +295,9 @@ def down(deployment: Deployment) -> Teardown:
 def remove_unread(name: str) -> Teardown:
     """Take away whatever of that name is here, with or without documents that can be read."""
     place = folder(name)
+    unit_left = user_unit.take_away(name, UNIT_STOPS_WITHIN_S)
     end(place)
-    files = server.remove_files(place)
+    files = (*unit_left, *server.remove_files(place))
     alive = server.members(place)
     left = (*(f"process {pid}" for pid in alive), *files)
     return Teardown(name=name, counts={"processes": len(alive), "files": len(files)}, left=left)

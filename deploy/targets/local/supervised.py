@@ -50,6 +50,12 @@ def stop_wish(deployment: Deployment) -> object:
     return running.stopping_at if running else f"gone: {is_missing(place / 'deployment.json')}"
 
 
+def given_up(deployment: Deployment) -> str:
+    """Why it was given up, since when nobody asked for it; "" where it was not."""
+    end = events.last_end(folder(deployment.name))
+    return end.cause if end and end.event == "gave up" else ""
+
+
 def note(deployment: Deployment, event: Name, cause: str) -> None:
     """Keep it in the deployment's history, as well as the disk allows."""
     events.note(folder(deployment.name), event, cause)
