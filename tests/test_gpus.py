@@ -106,3 +106,14 @@ def test_every_gpu_has_its_number_and_what_it_lacks_is_no(nvml: Any) -> None:
         for gpu in gpus.report().gpus
     ]
     assert found == [(0, "GPU-0", 8.6, False, False), (1, "GPU-1", 8.6, False, False)]
+
+
+def test_who_holds_memory_of_a_gpu_is_named(nvml: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = {0: [SimpleNamespace(pid=7), SimpleNamespace(pid=9)], 1: [SimpleNamespace(pid=7)]}
+    nvml.nvmlDeviceGetComputeRunningProcesses = held.__getitem__
+    monkeypatch.setattr("infra.processes.name", lambda pid: {7: "python"}.get(pid, ""))
+    assert gpus.users((0, 1)) == ("python (pid 7)", "a program (pid 9)")
+    nvml.nvmlDeviceGetComputeRunningProcesses = refuse
+    assert gpus.users((0,)) == ()
+    nvml.nvmlInit = refuse
+    assert gpus.users((0,)) == ()

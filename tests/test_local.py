@@ -323,6 +323,28 @@ def test_a_server_that_answers_something_else_is_not_ready(
     assert members(deployment) == ()
 
 
+@pytest.mark.parametrize(
+    ("how", "detail"),
+    [("fails", "something went wrong"), ("other-name", "it serves another and not tiny")],
+)
+def test_a_server_that_will_never_be_ready_is_not_waited_for_as_long_as_it_may_load(
+    deployment: Deployment,
+    patience: Patience,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    how: str,
+    detail: str,
+) -> None:
+    monkeypatch.setenv("STUB", how)
+    with pytest.raises(ServerError, match="The server is there, and was degraded for 30 s") as caught:
+        local.serve(deployment)
+    assert detail in caught.value.message
+    assert 30 <= patience.now_s < 40
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "it is there, but degraded" in line]
+    assert detail in said
+    assert members(deployment) == ()
+
+
 def test_a_server_that_says_200_and_generates_nothing_is_hung(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -394,6 +416,25 @@ def test_a_vllm_whose_key_can_be_bypassed_is_not_started(
     (tmp_path / "lib" / "python3.11" / "site-packages" / f"vllm-{version}.dist-info").mkdir(parents=True)
     with pytest.raises(UsageError, match=f"vLLM {version} is not started: {says}"):
         local.serve(deployment)
+
+
+def test_a_server_frozen_after_it_was_ready_is_hung_and_one_that_closed_its_port_too(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.vllm.client.health.__defaults__", (0.1,))
+    served = local.serve(deployment)
+    for pid in members(deployment):
+        os.kill(pid, signal.SIGSTOP)
+    found = local.status(deployment)
+    assert (found.state, found.detail) == ("hung", "it takes connections and answers nothing")
+    record = server.load(folder(deployment.name))
+    assert record is not None
+    with socket.create_server(("127.0.0.1", 0)) as another:
+        port = another.getsockname()[1]
+    elsewhere = served.model_copy(update={"base_url": f"http://127.0.0.1:{port}"})
+    record.model_copy(update={"endpoint": elsewhere}).write(server.record_file(folder(deployment.name)))
+    found = local.status(deployment)
+    assert (found.state, found.detail) == ("hung", "it takes no connection any more")
 
 
 def test_status_before_any_start_and_with_a_corrupt_record(deployment: Deployment) -> None:

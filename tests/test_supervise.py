@@ -1,22 +1,27 @@
 """Starting a dead server again: the delays, the end of patience, and the real loop over a stand-in for vLLM."""
 
 import os
+import re
 import signal
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import stubbed
+from fake_aws import Clock
 from stubbed import Patience, members
 
 from deploy.launch import launch, with_port
 from deploy.supervise import supervise
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
-from infra.errors import ServerError, UsageError
+from infra import gpus
+from infra.errors import HostError, ServerError, UsageError
+from infra.facts import GpuFacts, GpuReport
 from infra.onhost.judge import Policy
 from serving.sizing.plan import Plan
-from serving.vllm import server
+from serving.vllm import events, server
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import CANARY_DEADLINE_S
 
@@ -42,6 +47,8 @@ class Days:
 
     def __init__(self, deployment: Deployment, events: list[str]) -> None:
         self.deployment, self.events, self.now, self.slept = deployment, events, 0.0, list[float]()
+        self.in_delays: list[Callable[[], object]] = []
+        """What happens while it waits for the next start, one delay after the other."""
 
     def __call__(self) -> float:
         return self.now
@@ -53,6 +60,11 @@ class Days:
         self.now += seconds
         self.slept.append(seconds)
         event = self.events.pop(0) if seconds == POLICY.look_every_s else ""
+        if self.in_delays and seconds in (10, 20, 40):
+            self.in_delays.pop(0)()
+        if event == "freeze":
+            for pid in members(self.deployment):
+                os.kill(pid, signal.SIGSTOP)
         if event == "kill":
             leader = server.load(folder(self.deployment.name))
             assert leader is not None
@@ -102,6 +114,159 @@ def test_a_server_that_hangs_is_ended_within_seventy_seconds(
         supervise(deployment, lambda _: None, policy, days.sleep, days, drawn=days.drawn)
     assert days.slept == [30, 5]
     assert sum(days.slept) + 2 * CANARY_DEADLINE_S <= 70
+
+
+def supervised(
+    deployment: Deployment, days: Days, policy: Policy = POLICY, up_s: float = 1e6
+) -> list[Endpoint]:
+    """Supervise until somebody stops it; where it answered."""
+    told = list[Endpoint]()
+    supervise(deployment, told.append, policy, days.sleep, days, up_s=lambda: up_s, drawn=days.drawn)
+    return told
+
+
+def happened(deployment: Deployment) -> list[tuple[str, str]]:
+    """The history, each cause without what differs from run to run."""
+    return [(each.event, each.cause) for each in events.read(folder(deployment.name))]
+
+
+def test_a_server_frozen_after_it_was_ready_is_started_again_without_a_drain(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its front takes connections and answers nothing; SIGTERM would wait for SIGCONT."""
+    monkeypatch.setattr("serving.vllm.client.health.__defaults__", (0.05,))
+    clock = Clock(0)
+    monkeypatch.setattr("serving.vllm.stopping.stop.__defaults__", (clock.sleep, clock))
+    days = Days(deployment, ["freeze", "stop"])
+    days.in_delays = [lambda: monkeypatch.setattr("serving.vllm.client.health.__defaults__", (2.0,))]
+    assert len(supervised(deployment, days)) == 2
+    assert days.slept == [30, 5, 5, 5, 5, 5, 5, 10, 30]
+    assert clock() < 10
+    stuck = "hung: it takes connections and answers nothing"
+    assert [each for each in happened(deployment) if each[0] in ("ill", "ended")] == [
+        ("ill", stuck),
+        ("ended", "The server hung: it takes connections and answers nothing, for 60 s"),
+    ]
+
+
+def test_completions_that_fail_for_long_are_a_reason_to_start_again(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB", "fails-later")
+    days = Days(deployment, [""])
+    days.in_delays = [lambda: local.stop(deployment)]
+    assert len(supervised(deployment, days)) == 1
+    assert sum(days.slept) == 180 + 10
+    assert [event for event, _ in happened(deployment)] == ["started", "ready", "ill", "ended", "stopped"]
+    assert happened(deployment)[3][1].endswith("for 180 s")
+
+
+@pytest.mark.parametrize("end", [local.stop, local.down])
+def test_who_stops_it_while_it_waits_for_its_next_start_is_heard(
+    deployment: Deployment, end: Callable[[Deployment], object]
+) -> None:
+    days = Days(deployment, ["kill"])
+    days.in_delays = [lambda: end(deployment)]
+    assert len(supervised(deployment, days)) == 1
+    assert (days.slept, members(deployment)) == ([30, 10], ())
+
+
+def test_a_port_that_another_has_for_a_while_ends_no_supervision(deployment: Deployment) -> None:
+    another = socket.socket()
+    another.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    def take() -> None:
+        another.bind(("127.0.0.1", deployment.plan.serve.port))
+        another.listen()
+
+    days = Days(deployment, ["kill", "stop"])
+    days.in_delays = [take, another.close]
+    assert len(supervised(deployment, days)) == 2
+    assert days.slept == [30, 10, 20, 30]
+    port = deployment.plan.serve.port
+    assert happened(deployment)[3] == (
+        "died",
+        f"This machine is not ready: port: {port} is in use.",
+    )
+
+
+def test_at_the_first_start_it_is_said_at_once(deployment: Deployment) -> None:
+    with socket.create_server(("127.0.0.1", deployment.plan.serve.port)), pytest.raises(HostError):
+        supervised(deployment, Days(deployment, []))
+
+
+def test_unless_a_unit_starts_it_which_gives_up_for_good(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CORRAL_UNIT", deployment.name)
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, [])
+    held = socket.create_server(("127.0.0.1", deployment.plan.serve.port))
+    with held, pytest.raises(ServerError, match="Gave up after 3 starts that did not get ready") as caught:
+        supervised(deployment, days)
+    assert days.slept == [10, 20]
+    assert caught.value.message.endswith(f"port: {deployment.plan.serve.port} is in use.")
+    assert local.status(deployment).detail.startswith("gave up after 3 starts that did not get ready")
+    with pytest.raises(ServerError, match="It was given up before: 3 starts that did not get ready"):
+        supervised(deployment, Days(deployment, []))
+    events.note(folder(deployment.name), "asked")
+    assert len(supervised(deployment, Days(deployment, ["stop"]))) == 1
+
+
+@pytest.mark.parametrize(("up_s", "waits"), [(899.0, 3), (900.0, 0)])
+def test_a_gpu_that_appears_minutes_after_the_boot_is_waited_for(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, up_s: float, waits: int
+) -> None:
+    answers = ["0 of the 2 GPUs it needs are there"] * 3
+    monkeypatch.setattr(local, "gpus_missing", lambda _: answers.pop() if answers else "")
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, ["stop"])
+    assert len(supervised(deployment, days, up_s=up_s)) == 1
+    assert days.slept == [5] * waits + [30]
+    waiting = [each for each in happened(deployment) if each[0] == "waiting"]
+    assert waiting == [("waiting", "0 of the 2 GPUs it needs are there")] * (waits > 0)
+
+
+def test_gpus_whose_memory_is_anothers_are_no_place_to_start(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = "700 MiB of GPU 0 is held by python (pid 77)"
+    monkeypatch.setattr(local, "in_the_way", lambda _: held)
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, [])
+    with pytest.raises(ServerError, match=f"The last: It cannot start: {re.escape(held)}"):
+        supervised(deployment, days)
+    assert happened(deployment)[0] == ("died", held)
+    assert members(deployment) == ()
+
+
+def test_which_gpus_are_missing_and_who_holds_them(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = deployment.plan.machine.model_copy(update={"gpu_count": 2})
+    needs_two = deployment.model_copy(
+        update={"plan": deployment.plan.model_copy(update={"machine": machine})}
+    )
+    one = GpuFacts(
+        index=0, name="H100", uuid="a", memory_total_mib=80_000, memory_used_mib=700, compute_capability=9.0
+    )
+    there = [GpuReport(problem="no driver"), GpuReport(gpus=(one,)), GpuReport(gpus=(one, one))]
+    found = []
+    for report in there:
+        monkeypatch.setattr(gpus, "report", lambda report=report: report)
+        found.append((local.gpus_missing(needs_two), local.in_the_way(needs_two)))
+    assert found == [
+        ("0 of the 2 GPUs it needs are there: no driver", ""),
+        ("1 of the 2 GPUs it needs are there", ""),
+        ("", ""),
+    ]
+    busy, clock = one.model_copy(update={"memory_used_mib": 70_000}), Clock()
+    monkeypatch.setattr(gpus, "report", lambda: GpuReport(gpus=(busy, one)))
+    monkeypatch.setattr(gpus, "users", lambda indexes: (f"python (pid {77 + indexes[0]})",))
+    assert local.in_the_way(needs_two, clock.sleep, clock) == (
+        "70000 MiB of GPU 0 is held by python (pid 77)"
+    )
+    assert (local.gpus_missing(deployment), local.in_the_way(deployment)) == ("", "")
 
 
 def test_ctrl_c_ends_the_server_too(deployment: Deployment) -> None:

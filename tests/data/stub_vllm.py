@@ -32,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer(401, json.dumps({"error": "Unauthorized"}))
+        elif HOW == "fails" or (HOW == "fails-later" and asked > 1):
+            self.answer(500, json.dumps({"error": {"message": "something went wrong"}}))
         elif HOW == "html":
             self.answer(200, "<html>welcome</html>")
         else:

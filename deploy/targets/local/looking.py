@@ -16,7 +16,7 @@ def status(deployment: Deployment) -> Status:
     place = folder(deployment.name)
     running = server.load(place)
     if running is None:
-        return said(deployment, "provisioned", "it was never started")
+        return unlucky(deployment, place) or said(deployment, "provisioned", "it was never started")
     alive = server.workers(place)
     if not alive:
         return ended(deployment, place, running)
@@ -42,11 +42,9 @@ def was_ready(place: Path, running: server.Server) -> bool:
 
 def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
     """The status of a server without processes: it was stopped, or it died."""
-    if running.stopped_at and (end := events.last_end(place)):
-        gave_up = "gave up after " if end.event == "gave up" else ""
-        return said(deployment, "dead", f"{gave_up}{end.cause}; corral status {deployment.name} --history")
     if running.stopped_at:
-        return said(deployment, "stopped", f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC")
+        since = f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC"
+        return unlucky(deployment, place) or said(deployment, "stopped", since)
     death = explained(place, running)
     if not os.access(place, os.W_OK):
         return said(
@@ -60,6 +58,15 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
 def explained(place: Path, running: server.Server) -> diagnosis.Diagnosis:
     """Why a server without its leader died. How that one ended nobody saw."""
     return diagnosis.explain(server.log_text(place), kernel=kernel_messages.since(running.started_at))
+
+
+def unlucky(deployment: Deployment, place: Path) -> Status | None:
+    """The status of a server whose last end, or start that failed, was nobody's wish; None of any other."""
+    end = events.last_end(place)
+    if end is None:
+        return None
+    gave_up = "gave up after " if end.event == "gave up" else ""
+    return said(deployment, "dead", f"{gave_up}{end.cause}; corral status {deployment.name} --history")
 
 
 def not_yet(deployment: Deployment, place: Path, running: server.Server) -> Status:

@@ -8,7 +8,7 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import looking
 from deploy.targets.preflight import BUSY_FRACTION, gpus_per_host
 from infra import gpus, processes, wait
-from infra.errors import CorralError, DocumentError
+from infra.errors import CorralError
 from infra.facts import GpuFacts
 from infra.onhost.history import Name
 from infra.record import is_missing
@@ -43,11 +43,10 @@ def end_stuck(deployment: Deployment, event: Name, cause: str) -> None:
 def stop_wish(deployment: Deployment) -> object:
     """Something else than before once somebody has stopped it, or taken it away."""
     place = folder(deployment.name)
-    try:
-        running = server.load(place)
-    except DocumentError:
-        return "unread"
-    return running.stopping_at if running else f"gone: {is_missing(place / 'deployment.json')}"
+    running, known = server.known(place), events.read(place)
+    # Each where the other's disk was full, or nothing was started yet.
+    is_stopped = bool(known) and known[-1].event == "stopped"
+    return (running and running.stopping_at, is_stopped, is_missing(place / "deployment.json"))
 
 
 def given_up(deployment: Deployment) -> str:
