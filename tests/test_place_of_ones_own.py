@@ -178,6 +178,7 @@ def test_what_another_machine_made_is_taken_away(corral: Corral, asked: tuple[st
         (("extend", "eagle", "8h"), "eagle has no time limit to move: nothing there ends by itself."),
         (("egress", "eagle"), "corral egress works on these targets: local, ssh; eagle is on moon."),
         (("serve", "eagle", "--supervise"), "Only a server of this machine is supervised here."),
+        (("serve", "eagle", "--unit"), "Only a server of this machine becomes a unit of yours."),
     ],
 )
 def test_what_it_cannot_is_refused(

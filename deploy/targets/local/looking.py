@@ -11,17 +11,20 @@ from serving.vllm import diagnosis, events, health, server, startup_log
 from serving.vllm.endpoint import Endpoint
 
 
-def status(deployment: Deployment) -> Status:
-    """Ask the kernel for its processes, then the server itself for a completion."""
+def status(deployment: Deployment, exit_code: int | None = None) -> Status:
+    """Ask the kernel for its processes, then the server itself for a completion.
+
+    `exit_code` is its leader's, where whoever asks saw it end.
+    """
     place = folder(deployment.name)
     running = server.load(place)
     if running is None:
         return unlucky(deployment, place) or said(deployment, "provisioned", "it was never started")
     alive = server.workers(place)
     if not alive:
-        return ended(deployment, place, running)
+        return ended(deployment, place, running, exit_code)
     if not processes.is_alive(running.leader):
-        death = explained(place, running)
+        death = explained(place, running, exit_code)
         orphans = f"{len(alive)} of its processes are left: corral stop {deployment.name}"
         return said(deployment, "dead", f"{death.cause}; {orphans}")
     verdict = judged(running)
@@ -40,12 +43,12 @@ def was_ready(place: Path, running: server.Server) -> bool:
     return startup_log.LISTENS in startup_log.phases(server.log_text(place).splitlines())
 
 
-def ended(deployment: Deployment, place: Path, running: server.Server) -> Status:
+def ended(deployment: Deployment, place: Path, running: server.Server, exit_code: int | None) -> Status:
     """The status of a server without processes: it was stopped, or it died."""
     if running.stopped_at:
         since = f"since {running.stopped_at:%Y-%m-%d %H:%M:%S} UTC"
         return unlucky(deployment, place) or said(deployment, "stopped", since)
-    death = explained(place, running)
+    death = explained(place, running, exit_code)
     if not os.access(place, os.W_OK):
         return said(
             deployment,
@@ -55,9 +58,10 @@ def ended(deployment: Deployment, place: Path, running: server.Server) -> Status
     return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
 
 
-def explained(place: Path, running: server.Server) -> diagnosis.Diagnosis:
-    """Why a server without its leader died. How that one ended nobody saw."""
-    return diagnosis.explain(server.log_text(place), kernel=kernel_messages.since(running.started_at))
+def explained(place: Path, running: server.Server, exit_code: int | None) -> diagnosis.Diagnosis:
+    """Why a server without its leader died."""
+    kernel = kernel_messages.since(running.started_at)
+    return diagnosis.explain(server.log_text(place), exit_code, kernel)
 
 
 def unlucky(deployment: Deployment, place: Path) -> Status | None:

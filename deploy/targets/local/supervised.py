@@ -24,9 +24,8 @@ def life(deployment: Deployment) -> Life:
     try:
         running = server.load(folder(deployment.name))
         if running is None or not processes.is_alive(running.leader):
-            if running:
-                processes.reap(running.leader.pid)
-            return Life(looking.status(deployment))
+            exit_code = processes.reap(running.leader.pid) if running else None
+            return Life(looking.status(deployment, exit_code))
         verdict = looking.judged(running)
     except CorralError as error:
         return Life(looking.said(deployment, "unknown", error.message))
