@@ -143,7 +143,8 @@ class ClaudeSide(Record):
 
     def spared(self, usd: Decimal) -> Decimal:
         """What answering them here spares of what all of the requests cost there: all but what is asked again."""
-        return usd * (1 - self.usd_per_mtok_asked_again / self.usd_per_mtok_blended)
+        all_usd, again = self.usd_per_mtok_blended, self.usd_per_mtok_asked_again
+        return usd * (1 - again / all_usd) if again and all_usd else usd
 
 
 class HostedSide(Record):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from deploy.costs.comparison import Comparison, Swing
+from deploy.costs.comparison import ClaudeSide, Comparison, Swing
 from infra.figure import HERE, INK, LEGEND, THERE, svg
 from infra.money import count, percent
 from serving.probe.report import ProbeReport, Summary
@@ -51,7 +51,7 @@ def volume(comparison: Comparison) -> Callable[["Axes"], None]:
         volumes = spaced(capacity / 1000, capacity * 2)
         for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
             usd = float(side.spared(side.usd_per_mtok_blended))
-            axes.plot(volumes, [usd * each for each in volumes], color=colour, label=side.name)
+            axes.plot(volumes, [usd * each for each in volumes], color=colour, label=spared_there(side))
             low, high = float(side.spared(side.usd_per_mtok_low)), float(side.spared(side.usd_per_mtok_high))
             axes.fill_between(
                 volumes,
@@ -98,7 +98,9 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
             label="here, by utilisation",
         )
         for side, colour in zip(comparison.claude, cycle(THERE), strict=False):
-            axes.axhline(float(side.spared(side.usd_per_mtok_blended)), color=colour, label=side.name)
+            axes.axhline(
+                float(side.spared(side.usd_per_mtok_blended)), color=colour, label=spared_there(side)
+            )
             axes.axhspan(
                 float(side.spared(side.usd_per_mtok_low)),
                 float(side.spared(side.usd_per_mtok_high)),
@@ -112,6 +114,11 @@ def utilisation(comparison: Comparison) -> Callable[["Axes"], None]:
         axes.legend(**LEGEND)
 
     return draw
+
+
+def spared_there(side: ClaudeSide) -> str:
+    """What a line of Claude's is: all that it asks, but for what is asked again there anyway."""
+    return f"{side.name}, less what is asked again" if side.usd_per_mtok_asked_again else side.name
 
 
 def yours(comparison: Comparison) -> str:
