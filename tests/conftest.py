@@ -101,6 +101,16 @@ def the_hub_is_not_asked(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(autouse=True)
+def licences_are_accepted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model's licence asks is accepted here, but for the tests of that."""
+    if request.path.name == "test_licence.py":
+        return
+    from deploy.targets import licence
+
+    monkeypatch.setattr(licence, "require", lambda name: None)
+
+
+@pytest.fixture(autouse=True)
 def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a test makes a verb print with --json must fit `corral schema VERB`."""
     import json_schemas

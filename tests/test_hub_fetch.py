@@ -22,7 +22,7 @@ from test_hub import GRANTED, REPO, STRANGER, fake_hub_class
 
 from infra.data import shipped_text
 from infra.errors import CorralError, DocumentError, EndpointError, HostError, UsageError
-from infra.fetch import download, hub_wire
+from infra.fetch import hub_wire
 from infra.fetch.download import Fetched, Told, fetch
 from infra.fetch.hub_answers import Passing, Source, waited_s
 from infra.fetch.layouts import Layout, in_cache, in_folder
@@ -278,7 +278,7 @@ def test_a_proxy_is_asked_for_the_hub_and_told_its_own_password(
     inner = handler.answer
 
     def answer(self: Any, body: bool) -> None:
-        seen.append((re.match("https?://[^/]*", self.path)[0], self.headers.get("Proxy-Authorization")))
+        seen.append((re.sub("(https?://[^/]*).*", r"\1", self.path), self.headers.get("Proxy-Authorization")))
         inner(self, body)
 
     monkeypatch.setattr(handler, "answer", answer)
@@ -334,14 +334,14 @@ def test_all_files_together_are_held_against_the_disk_before_any_byte(
     total = wanted_bytes(hub)
     stat = os.statvfs(tmp_path)
     small = os.statvfs_result([1, 1, *stat[2:4], total - 1, *stat[5:]])
-    monkeypatch.setattr(download.os, "statvfs", lambda path: small)
+    monkeypatch.setattr(os, "statvfs", lambda path: small)
     hub.bytes_sent = 0
     with pytest.raises(HostError, match=r"The weights need 0\.00 GiB at .*, and 0\.00 GiB are free\."):
         get(in_folder(tmp_path / "to"))
     assert hub.bytes_sent == (hub.folder / "model.safetensors.index.json").stat().st_size
     assert list(tmp_path.iterdir()) == []
     exact = os.statvfs_result([1, 1, *stat[2:4], total, *stat[5:]])
-    monkeypatch.setattr(download.os, "statvfs", lambda path: exact)
+    monkeypatch.setattr(os, "statvfs", lambda path: exact)
     assert get(in_folder(tmp_path / "to")).fetched_bytes == total
 
 

@@ -21,8 +21,9 @@ def fetch(
 
     Safe to repeat, and to kill: what came is kept. What is here already is verified and not fetched again.
     """
-    from deploy.fetch.fetch_request import subject
+    from deploy.fetch.fetch_request import check_acceptance, subject
     from deploy.fetch.fetch_weights import fetch, fetched_text, verified_text, verify
+    from deploy.targets.licence import accept
     from infra.errors import DocumentError, UsageError
     from infra.say import Told, emit, fail
 
@@ -38,6 +39,12 @@ def fetch(
             "Remove what is extra, and fetch the rest again into the same folder.",
         )
         return Told(fail(error, as_json=False))
+    check_acceptance(options)
+    if options.accept_license:
+        given = accept(options.accept_license, options.country or "", options.other_rights or "")
+        if what is None:
+            emit(given, f"{given.licence} is accepted for {given.country} by {given.accepted_by}", as_json)
+            return 0
     if what is None:
         raise UsageError("Which weights? No MODEL and no PLAN is named.", "For example: corral fetch scout")
     made = fetch(subject(what, options), options)

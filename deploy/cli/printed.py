@@ -47,6 +47,7 @@ def printed() -> dict[str, Any]:
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
     from deploy.targets.ec2.blocks import Bought
+    from deploy.targets.licence import Acceptance
     from deploy.targets.place import Status, Teardown
     from deploy.targets.show_provision import Extended, Reaped
     from deploy.targets.ssh.owned_hosts import Inventory
@@ -90,7 +91,7 @@ def printed() -> dict[str, Any]:
         "error": Failure,
         "export": Export,
         "extend": Extended,
-        "fetch": FetchedWeights | VerifiedWeights,
+        "fetch": FetchedWeights | VerifiedWeights | Acceptance,
         "hosts adopt": Deployment,
         "hosts show": Inventory,
         "prices": PriceTable,

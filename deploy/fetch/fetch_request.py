@@ -1,7 +1,7 @@
 """What `corral fetch` is asked: which weights, at which commit, where to, and with which token."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
@@ -30,8 +30,31 @@ class FetchOptions(TokenFile):
     """A folder for the files as they are. [the Hub's own cache, where serve finds them]"""
     revision: Annotated[str | None, Field(pattern=r"^\w[\w./-]{0,200}$", examples=["main"])] = None
     """A commit, branch or tag, which is looked up once. [the one corral or the plan names, else main]"""
+    accept_license: Annotated[Literal["llama4"] | None, Flag(metavar="llama4")] = None
+    """Accept a licence for this CORRAL_HOME, once, with --country; also without MODEL. By it you say that you and your
+    affiliates had at most 700 million monthly active users in March 2025."""
+    country: Annotated[str | None, Field(pattern="^[A-Za-z]{2}$", examples=["US"])] = None
+    """Of your principal place of business, or your domicile, by two letters."""
+    other_rights: Annotated[
+        str | None, Field(pattern=r"^[^\n\r]{3,200}$", examples=["agreement of 2026-01-31"])
+    ] = None
+    """What gives you the right where the licence does not, as in the European Union; it is kept."""
     verify: Annotated[Path | None, Flag(metavar="FOLDER")] = None
     """Only say what is wrong with a folder that was fetched; asks nobody. Exit 4 when anything is."""
+
+
+def check_acceptance(options: FetchOptions) -> None:
+    """Raise UsageError for an acceptance that lacks its country, or for what belongs to one without it."""
+    if options.accept_license and not options.country:
+        raise UsageError(
+            "A licence is accepted by somebody somewhere.",
+            "Say the country of your principal place of business: --accept-license llama4 --country US",
+        )
+    if (options.country or options.other_rights) and not options.accept_license:
+        raise UsageError(
+            "--country and --other-rights belong to a licence that is accepted.",
+            "Add: --accept-license llama4",
+        )
 
 
 class Subject(NamedTuple):

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deploy.targets import licence
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
 from infra import offline
@@ -144,10 +145,11 @@ def refusal(known: Weights) -> CorralError | None:
 
 
 def require(known: Weights) -> None:
-    """Raise what forbids the fetching."""
+    """Raise what forbids the fetching: who may not have them, or a licence that nobody accepted here."""
     error = refusal(known)
     if error:
         raise error
+    licence.require(known.licence)
 
 
 def check(known: Weights, name: str = "weights") -> Check:

@@ -1,0 +1,157 @@
+"""Licences that must be accepted before weights come: accepted once, and kept with who, when and which text."""
+
+import getpass
+import platform
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from infra.data import shipped_table
+from infra.errors import CorralError, DocumentError, UsageError
+from infra.home import home
+from infra.record import Document, Line
+from infra.say import is_somebody_there, progress
+
+
+class Terms(NamedTuple):
+    """A licence, as the table has it."""
+
+    key: str
+    """What it is accepted by: llama4."""
+    title: str
+    names: tuple[str, ...]
+    url: str
+    sha256: str
+    not_for: tuple[str, ...]
+    """Countries, by two letters."""
+    says: tuple[str, ...]
+
+
+class Acceptance(Document):
+    """That somebody accepted a licence here."""
+
+    kind: ClassVar[str] = "acceptance of a licence"
+    document: Literal["licence-acceptance"] = "licence-acceptance"
+    schema_version: Literal[1] = 1
+
+    licence: Line
+    sha256: Line
+    """Of the text that was accepted."""
+    country: Line
+    """Of the principal place of business, or the domicile, by two letters."""
+    other_rights: Line = ""
+    """What gives the right where the licence itself does not; empty where it does."""
+    accepted_by: Line
+    accepted_at: datetime
+
+
+@cache
+def known() -> dict[str, Terms]:
+    """The licences that are asked for."""
+    return {key: terms_of(key, row) for key, row in shipped_table("deploy.targets", "licences.toml").items()}
+
+
+def terms_of(key: str, row: dict[str, Any]) -> Terms:
+    """One table of licences.toml."""
+    lists = {name: tuple(row[name]) for name in ("names", "not_for", "says")}
+    return Terms(key=key, title=row["title"], url=row["url"], sha256=row["sha256"], **lists)
+
+
+def terms_for(name: str) -> Terms | None:
+    """What has to be accepted of weights under a licence of that name; None for nothing."""
+    said = name.strip().lower()
+    return next(
+        (terms for terms in known().values() if said in (other.lower() for other in terms.names)), None
+    )
+
+
+def refusal(terms: Terms, given: Acceptance | None) -> CorralError | None:
+    """PURE: why weights under those terms are not fetched; None when they may be."""
+    if given is None or given.sha256 != terms.sha256:
+        return UsageError(
+            f"Nobody has accepted the {terms.title} here, and nothing under it is fetched before.",
+            f"Read it: {terms.url}; then, with the country of your principal place of business: "
+            f"corral fetch --accept-license {terms.key} --country US",
+        )
+    if given.country in terms.not_for and not given.other_rights:
+        return UsageError(
+            f"The {terms.title} gives no rights in these models where the principal place of business is in the "
+            f"European Union ({given.country}).",
+            "With rights of your own, an agreement with their maker say, name them: --other-rights 'agreement of ...'",
+        )
+    return None
+
+
+def require(name: str) -> None:
+    """Raise UsageError for weights under a licence that was not accepted here; ask once where somebody can answer."""
+    terms = terms_for(name)
+    if terms is None:
+        return
+    given = kept(terms)
+    if (given is None or given.sha256 != terms.sha256) and is_somebody_there():
+        given = asked(terms)
+    if error := refusal(terms, given):
+        raise error
+
+
+def kept(terms: Terms) -> Acceptance | None:
+    """What was accepted earlier. What cannot be read accepts nothing."""
+    with suppress(DocumentError):
+        return Acceptance.read(place_of(terms))
+    return None
+
+
+def place_of(terms: Terms) -> Path:
+    """Where that is kept."""
+    return home() / f"licence-{terms.key}.json"
+
+
+def accept(key: str, country: str, other_rights: str) -> Acceptance:
+    """Accept a licence, for good. Raises UsageError where it gives no rights, HostError where it cannot be kept."""
+    terms = known()[key]
+    given = Acceptance(
+        licence=key,
+        sha256=terms.sha256,
+        country=country.upper(),
+        other_rights=other_rights,
+        accepted_by=f"{person()} on {platform.node() or 'this machine'}",
+        accepted_at=datetime.now(UTC),
+    )
+    if error := refusal(terms, given):
+        raise error
+    given.write(place_of(terms))
+    progress(f"accepted: {terms.title} (sha256 {terms.sha256}); kept in {place_of(terms)}")
+    progress(terms.says[-1])
+    return given
+
+
+def person() -> str:
+    """Who runs this."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "somebody without a name"
+
+
+def asked(terms: Terms) -> Acceptance:
+    """What somebody at the terminal says. Raises UsageError for a no."""
+    progress(f"These weights are under the {terms.title}: {terms.url}")
+    for line in terms.says:
+        progress(f"  {line}")
+    if answer("Do you accept it, as or for who will use them? [y/N] ").lower() not in ("y", "yes"):
+        raise UsageError(f"The {terms.title} was not accepted; nothing was fetched.", f"Read it: {terms.url}")
+    country = answer("The country of your principal place of business, by two letters: ")
+    if len(country) != 2 or not country.isascii() or not country.isalpha():
+        raise UsageError(
+            f"{country!r} is no country of two letters; nothing was fetched.", "Such as US, GB or JP."
+        )
+    return accept(terms.key, country, "")
+
+
+def answer(question: str) -> str:
+    """A line of the terminal's."""
+    print(question, end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip()

@@ -1,0 +1,202 @@
+"""Llama 4's licence is accepted once, by somebody somewhere, before any byte comes; elsewhere nothing is asked."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import stubbed
+from test_hub import REPO, fake_hub_class
+
+from deploy import launch as door
+from deploy.cli.main import run
+from deploy.targets import hub_weights, licence
+from deploy.targets.hub_weights import Weights
+from deploy.targets.licence import Acceptance, known, refusal, terms_for
+from infra.errors import CorralError, UsageError
+from serving.model import tiny
+from serving.model.models import models
+
+TERMS = known()["llama4"]
+NOBODY = "Nobody has accepted the Llama 4 Community License Agreement here, and nothing under it is fetched before."
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(licence, "is_somebody_there", lambda: False)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Hub whose card says llama4."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    with fake_hub_class()(REPO, tiny.make(tmp_path / "repository")) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
+        hub.shutdown()
+
+
+def given(**changes: Any) -> Acceptance:
+    made = Acceptance(
+        licence="llama4",
+        sha256=TERMS.sha256,
+        country="US",
+        accepted_by="me on here",
+        accepted_at=datetime(2026, 11, 29),
+    )
+    return made.model_copy(update=changes)
+
+
+def test_every_llama_4_of_the_table_and_the_hubs_own_name_need_it_and_nothing_else_does() -> None:
+    assert {terms_for(model.licence) for model in models().values()} == {TERMS}
+    assert [terms_for(name) for name in ("llama4", " LLAMA4 ")] == [TERMS, TERMS]
+    assert [terms_for(name) for name in ("", "apache-2.0", "llama3.3", "other")] == [None] * 4
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "words"),
+    [
+        (None, NOBODY),
+        (given(sha256="0" * 64), NOBODY),
+        (given(), ""),
+        (given(country="GB"), ""),
+        (given(country="CH"), ""),
+        (
+            given(country="DE"),
+            "gives no rights in these models where the principal place of business is in the",
+        ),
+        (
+            given(country="EU"),
+            "gives no rights in these models where the principal place of business is in the",
+        ),
+        (given(country="DE", other_rights="agreement of 2026"), ""),
+    ],
+)
+def test_who_may_fetch(acceptance: Acceptance | None, words: str) -> None:
+    error = refusal(TERMS, acceptance)
+    assert (error is None) == (not words)
+    assert words in (error.message if error else "")
+
+
+def test_the_27_members_are_left_out() -> None:
+    assert len(set(TERMS.not_for) - {"EL", "EU"}) == 27
+
+
+def test_what_is_accepted_is_kept_and_asked_for_no_more(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        licence.require("llama4")
+    assert caught.value.message == NOBODY
+    assert caught.value.hint.endswith("corral fetch --accept-license llama4 --country US")
+    assert run(["fetch", "--accept-license", "llama4", "--country", "us", "--json"]) == 0
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    path = tmp_path / "corral-home/licence-llama4.json"
+    assert json.loads(path.read_text()) == said
+    assert (said["country"], said["sha256"], said["other_rights"]) == ("US", TERMS.sha256, "")
+    assert 'shows "Built with Llama"' in err
+    licence.require("llama4")
+    path.write_text("{}")
+    with pytest.raises(UsageError):
+        licence.require("llama4")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--accept-license", "llama4"], "A licence is accepted by somebody somewhere."),
+        (["--accept-license", "llama4", "--country", "Germany"], "--country 'Germany' cannot be right."),
+        (["--accept-license", "llama5", "--country", "US"], "--accept-license 'llama5' is unknown."),
+        (["--country", "US"], "--country and --other-rights belong to a licence that is accepted."),
+        (
+            ["--accept-license", "llama4", "--country", "fr"],
+            "The Llama 4 Community License Agreement gives no rights in these models where the principal place of "
+            "business is in the European Union (FR).",
+        ),
+    ],
+)
+def test_what_is_no_acceptance_is_kept_nowhere(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["fetch", *words]) == 2
+    assert f"error: {said}\n" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rights_of_ones_own_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "fetch",
+        "--accept-license",
+        "llama4",
+        "--country",
+        "FR",
+        "--other-rights",
+        "agreement of 2026-01-31",
+    ]
+    assert run([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["other_rights"] == "agreement of 2026-01-31"
+    licence.require("llama4")
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        (["y", "jp"], ""),
+        (["n"], "was not accepted; nothing was fetched."),
+        ([""], "was not accepted; nothing was fetched."),
+        (["yes", "Japan"], "'Japan' is no country of two letters; nothing was fetched."),
+        (["yes", ""], "'' is no country of two letters; nothing was fetched."),
+        (["yes", "SE"], "gives no rights in these models"),
+    ],
+)
+def test_at_a_terminal_it_is_asked_once(
+    answers: list[str], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = list(answers)
+    monkeypatch.setattr(licence, "is_somebody_there", lambda: True)
+    monkeypatch.setattr(licence, "answer", lambda question: left.pop(0))
+    caught: CorralError | None = None
+    try:
+        licence.require("llama4")
+    except CorralError as raised:
+        caught = raised
+    assert left == []
+    assert (caught is None) == (not error)
+    if caught:
+        assert error in caught.message
+    else:
+        licence.require("llama4")
+
+
+# --- every way to weights
+
+
+def provision(plan: Path, *words: str) -> list[str]:
+    return ["provision", str(plan), *words]
+
+
+def test_no_way_brings_a_byte_before(
+    hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = stubbed.a_plan(tmp_path)
+    plan = found.model_copy(update={"serve": found.serve.model_copy(update={"model": REPO})})
+    plan.write(tmp_path / "plan.json")
+    deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    with pytest.raises(UsageError, match="Nobody has accepted"):
+        door.launch(deployment)
+    for words in (["fetch", REPO], ["up", str(tmp_path / "plan.json")], provision(tmp_path / "plan.json")):
+        assert run(words) == 2, words
+        assert f"error: {NOBODY}\n" in capsys.readouterr().err
+    assert hub.bytes_sent == 0
+    assert not (tmp_path / "hf").exists()
+
+
+def test_nothing_is_asked_for_what_is_here_or_under_another_licence() -> None:
+    """`settled` asks nobody for what lies here, whole; and a folder of the user's own is fetched by nobody."""
+    known = Weights(repo="a/b", revision="a" * 40, bytes=1, gated=False, licence="apache-2.0")
+    hub_weights.require(known)
+    with pytest.raises(UsageError, match="Nobody has accepted"):
+        hub_weights.require(known.model_copy(update={"licence": "llama4"}))
