@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from lanes import lane_of
 from xdist.scheduler import LoadScopeScheduling
 
 
@@ -120,10 +121,9 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "run", json_schemas.checked(run.run))
 
 
-# Tests that share something dear or of which there is one: a server of the whole file, the network of the hosts, vLLM's
-# parser, which takes longer to import than all that is asked of it, an answer about every machine.
+# Tests that share something dear or of which there is one: a server of the whole file, vLLM's parser, which takes
+# longer to import than all that is asked of it, an answer about every machine.
 TOGETHER = (
-    "tests/fleet/",
     "tests/test_real_engine.py::",
     "tests/test_capacity.py::",
     "tests/test_litellm_proxy.py::",
@@ -139,8 +139,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests go to the workers one by one, but for those that stay together."""
     scheduler = LoadScopeScheduling(config, log)
-    scheduler._split_scope = lambda test: next((part for part in TOGETHER if part in test), test)
+    scheduler._split_scope = in_common
     return scheduler
+
+
+def in_common(test: str) -> str:
+    """What a test has in common with those that one worker runs after it: of the fleet, the network of its hosts."""
+    if test.startswith("tests/fleet/"):
+        return f"lane {lane_of(Path(test.partition('::')[0]))}"
+    return next((part for part in TOGETHER if part in test), test)
 
 
 def skip_or_fail(need: str, why: str) -> NoReturn:

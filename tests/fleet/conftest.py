@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from lanes import lane_of
 
 from deploy.cli.main import run
 from infra.ssh import Host
@@ -49,7 +50,7 @@ ExecStart=/usr/sbin/ip link set host0 up
 WantedBy=multi-user.target
 """
 
-# The hosts of a run share a bridge, which nspawn makes for the first and removes with the last.
+# The hosts of a test share a bridge, which nspawn makes for the first and removes with the last.
 ZONE = f"ct{os.getpid()}"
 
 MEMORY = Path("/dev/shm/corral-tests")
@@ -84,11 +85,12 @@ class Unreached(AssertionError):
 class Machine:
     """One test host. `power_on` and `power_off` as often as you like; the disk stays."""
 
-    def __init__(self, name: str, number: int, folder: Path, ssh_folder: Path) -> None:
+    def __init__(self, name: str, number: int, lane: int, folder: Path, ssh_folder: Path) -> None:
         self.name = name
         self.folder = folder
         self.tree = folder / "tree"
-        self.address = f"10.99.0.{number + 1}"
+        self.address = f"10.99.{lane}.{number + 1}"
+        self.ours = f"10.99.{lane}.1"
         self.ssh_folder = ssh_folder
         self.binds: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
@@ -155,7 +157,7 @@ class Machine:
     def _connected(self) -> bool:
         if not Path(f"/sys/class/net/vz-{ZONE}").exists():
             return False
-        subprocess.run(["ip", "address", "replace", "10.99.0.1/24", "dev", f"vz-{ZONE}"], check=True)
+        subprocess.run(["ip", "address", "replace", f"{self.ours}/24", "dev", f"vz-{ZONE}"], check=True)
         subprocess.run(["ip", "link", "set", f"vz-{ZONE}", "up"], check=True)
         return True
 
@@ -282,21 +284,28 @@ def mirror(need: Callable[[str, str], NoReturn]) -> str:
     return found[1]
 
 
-@pytest.fixture(scope="session")
-def machines_folder(cache: Path) -> Iterator[Path]:
-    """The trees of this run; those of runs that were killed are removed."""
-    with (cache / "running").open("w") as lock:
-        # One run at a time on one machine: they would want the same addresses.
+@pytest.fixture(scope="module")
+def lane(request: pytest.FixtureRequest) -> int:
+    """Which of the two networks the hosts of a file share."""
+    return lane_of(request.path)
+
+
+@pytest.fixture(scope="module")
+def machines_folder(cache: Path, lane: int) -> Iterator[Path]:
+    """The trees of a file's hosts; those of runs that were killed are removed."""
+    places = [base / str(lane) for base in (cache / "machines", MEMORY)]
+    with (cache / f"running-{lane}").open("w") as lock:
+        # One file at a time on one machine: two would want the same addresses.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for base in (cache / "machines", MEMORY):
-            for old in base.glob("*/*"):
+        for place in places:
+            for old in place.glob("*/*"):
                 kill(f"ct{old.parent.name}-{old.name}")
                 remove_groups(f"ct{old.parent.name}-{old.name}")
                 subprocess.run(
                     ["ip", "link", "delete", f"vz-ct{old.parent.name}"], capture_output=True, check=False
                 )
-            remove(base)
-        folder = (MEMORY if memory_suffices() else cache / "machines") / str(os.getpid())
+            remove(place)
+        folder = places[memory_suffices()] / str(os.getpid())
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -348,13 +357,15 @@ def ssh_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
 
 
 @pytest.fixture
-def new_machine(tree: Path, machines_folder: Path, ssh_folder: Path) -> Iterator[Callable[..., Machine]]:
+def new_machine(
+    tree: Path, lane: int, machines_folder: Path, ssh_folder: Path
+) -> Iterator[Callable[..., Machine]]:
     """Make a host (not yet booted); whatever happens, it is gone after the test."""
     made: list[Machine] = []
 
     def make(**options: Callable[[Machine], None]) -> Machine:
         number = len(made) + 1
-        machine = Machine(f"{ZONE}-{number}", number, machines_folder / str(number), ssh_folder)
+        machine = Machine(f"{ZONE}-{number}", number, lane, machines_folder / str(number), ssh_folder)
         made.append(machine)
         machine.folder.mkdir()
         subprocess.run(["cp", "--archive", "--reflink=auto", str(tree), str(machine.tree)], check=True)
