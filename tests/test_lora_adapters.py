@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 import refusals
 from adapters import HEADER, adapter, config, tensors
+from test_hub import fake_hub_class
 
 from deploy.cli.main import run
 from deploy.targets.adapters import copied
+from deploy.targets.deployment import make
+from deploy.targets.ec2 import ordering
+from deploy.targets.ec2.options import Ec2Options
 from infra.errors import DocumentError, UsageError
-from serving.model import checkpoint, tiny, tiny_tokenizer
+from serving.model import checkpoint, fetching, tiny, tiny_tokenizer
 from serving.model.lora_files import WEIGHTS, contents
 from serving.model.lora_shapes import Served
 from serving.sizing.asked_adapters import least_rank, read
@@ -196,6 +200,7 @@ BAD: dict[str, Make] = {
     "config is a list": lambda folder: (adapter(folder) / "adapter_config.json").write_text("[]"),
     "cut": bytes_changed(lambda data: data[:-100]),
     "longer": bytes_changed(lambda data: data + b"more"),
+    "another type": bytes_changed(lambda data: data.replace(b'"BF16"', b'"I16" ')),
     "a page of HTML": bytes_changed(lambda data: b"<html>" * 200),
     "empty": bytes_changed(lambda data: b""),
     "another kind": saying(peft_type="IA3"),
@@ -402,10 +407,43 @@ def test_an_exported_server_finds_its_adapters_where_the_notes_put_them(
 def test_where_no_adapter_is_brought_a_plan_with_one_is_refused(
     planned: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = str(tmp_path / "p.json")
     planned.write(tmp_path / "p.json")
-    assert run(["up", plan, "--target", "ec2", "--dry-run"]) == 2
-    assert run(["bundle", "create", plan, "-o", str(tmp_path / "bundle")]) == 2
-    assert [
-        line for line in capsys.readouterr().err.splitlines() if line.startswith("error: corral brings")
-    ] == ["error: corral brings no adapter into a bundle: tuned."]
+    assert run(["bundle", "create", str(tmp_path / "p.json"), "-o", str(tmp_path / "bundle")]) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said == "error: corral brings no adapter into a bundle: tuned."
+    with pytest.raises(UsageError, match="corral brings no adapter to EC2: tuned") as caught:
+        ordering.serve_there(make(planned, "ec2"), Ec2Options())
+    assert caught.value.hint.startswith("Serve it on this machine")
+
+
+def test_a_repository_of_an_adapter_is_fetched_and_served_from_the_cache(
+    dense: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file held against the Hub's own sum; what it holds beside the adapter stays there."""
+    repository = adapter(tmp_path / "repository")
+    for name in ("README.md", "adapter_model.bin", "optimizer.pt", "training_args.bin", "trainer_state.json"):
+        (repository / name).write_text("{}")
+    (repository / "LICENSE").write_text("as the base's")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with fake_hub_class()("somebody/tuned", repository) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        assert run(["fetch", "somebody/tuned", "--revision", hub.commit]) == 0
+        hub.shutdown()
+    fetching.note_newest("somebody/tuned", hub.commit, os.environ)
+    snapshot = tmp_path / "hf/hub/models--somebody--tuned/snapshots" / hub.commit
+    assert sorted(path.name for path in snapshot.iterdir()) == [
+        "LICENSE",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    for named in ("somebody/tuned", f"somebody/tuned@{hub.commit}"):
+        plan = tmp_path / "p.json"
+        assert run(["size", str(dense), *GPU, "--lora", f"tuned={named}", "-o", str(plan)]) == 0
+        assert Plan.read(plan).serve.lora_modules[0].path == str(snapshot)
+    capsys.readouterr()
+    assert run(["size", str(dense), *GPU, "--lora", f"tuned=somebody/tuned@{'0' * 40}"]) == 4
+    assert capsys.readouterr().err.splitlines()[1] == (
+        f"hint: Fetch it: corral fetch somebody/tuned --revision {'0' * 40}"
+    )

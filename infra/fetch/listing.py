@@ -11,11 +11,14 @@ from infra.fetch.hub_answers import Source, lies
 
 # What a server reads: no pickles, which may hold code, no second copy of the weights in another form. And licences,
 # which want to be with the weights.
-FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "LICEN[CS]E*", "NOTICE*", "USE_POLICY*")
+LICENCES = ("LICEN[CS]E*", "NOTICE*", "USE_POLICY*")
+FETCHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", *LICENCES)
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".dill")
 WEIGHTS = ".safetensors"
 INDEX = "model.safetensors.index.json"
 CONFIG = "config.json"
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+"""What an adapter is; its repository may hold no checkpoint."""
 LONGEST_NAME = 255
 MOST_FILES = 20_000
 
@@ -117,6 +120,10 @@ def needed(files: Iterable[Wanted], index: Any, source: Source) -> list[Wanted]:
     Raises DocumentError for a repository without weights that can be fetched.
     """
     known = {file.name: file for file in files}
+    if CONFIG not in known and ADAPTER[0] in known:
+        if ADAPTER[1] not in known:
+            raise no_weights(known, source)
+        return [known[name] for name in (*sorted(filter(is_licence, known)), *ADAPTER)]
     if CONFIG not in known:
         raise DocumentError(
             f"{source.repository} has no {CONFIG}, so it is no checkpoint that vLLM reads.",
@@ -133,6 +140,11 @@ def needed(files: Iterable[Wanted], index: Any, source: Source) -> list[Wanted]:
         raise no_weights(known, source)
     others = [name for name in sorted(known) if is_fetched(name) and not is_weights(name)]
     return [known[name] for name in (*others, *weights)]
+
+
+def is_licence(name: str) -> bool:
+    """Whether a file that is fetched is called as licences are."""
+    return is_fetched(name) and any(fnmatch(name, pattern) for pattern in LICENCES)
 
 
 def is_weights(name: str) -> bool:

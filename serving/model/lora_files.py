@@ -156,7 +156,7 @@ def folder_of(module: LoraModule) -> Path:
         at = f" --revision {named[2]}" if named[2] else ""
         raise DocumentError(
             f"The adapter {module.name} is neither a folder nor in the Hub's cache: {one_line(module.path, 200)}.",
-            f"Fetch it: hf download {repo}{at}",
+            f"Fetch it: corral fetch {repo}{at}",
         )
     return snapshot
 
