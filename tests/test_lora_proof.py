@@ -1,6 +1,6 @@
 """A server is ready only where each adapter changes what it says; what is sent to a host, and what was planned for."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import adapters
@@ -14,8 +14,10 @@ from deploy import line
 from deploy.targets.deployment import Deployment
 from deploy.targets.local import place as local
 from deploy.targets.show_server import status
-from deploy.targets.ssh import host_setup
+from deploy.targets.ssh import host_setup, host_unit
 from infra.errors import CorralError, DocumentError, EndpointError, UsageError
+from infra.ssh import Host
+from serving.model import checkpoint, lora_files
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -56,12 +58,13 @@ def test_a_server_is_ready_when_its_adapters_change_what_it_says(
     assert local.serve(deployment) == endpoint
 
 
+@pytest.mark.parametrize("starts", [local.serve, local.turn_to])
 def test_a_server_that_does_not_apply_an_adapter_is_ended_and_says_why(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+    starts: Callable[[Deployment], Endpoint], deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STUB", "ignores-adapters")
     with pytest.raises(lora_proof.NotApplied) as caught:
-        local.serve(deployment)
+        starts(deployment)
     assert caught.value.exit_code == 7
     assert caught.value.message == (
         "The server does not apply the adapter tuned: by that name it answers as toy does."
@@ -80,6 +83,11 @@ def test_an_adapter_that_was_changed_since_it_was_planned_for_is_not_started(
         adapter(folder, None, config(lora_alpha=32))
         with pytest.raises(UsageError, match="adapter_config.json has changed"):
             local.serve(deployment)
+        with pytest.raises(DocumentError, match="names no full path of the adapter tuned: tuned"):
+            lora_files.check_planned(
+                (plan.serve.lora_modules[0].model_copy(update={"path": "tuned"}),),
+                checkpoint.read(Path(plan.serve.model)),
+            )
         (folder / "adapter_config.json").unlink()
         with pytest.raises(DocumentError, match=r"has no adapter_config\.json"):
             local.serve(deployment)
@@ -149,6 +157,17 @@ def test_a_host_is_sent_the_two_files_and_served_from_their_place_there(plan: Pl
     )
     words = host_setup.host_setup(given, bring).argv
     assert '"path": "/opt/corral/scout/adapters/tuned"' in words[words.index("--lora-modules") + 1]
+
+
+def test_a_unit_whose_server_does_not_apply_an_adapter_is_stopped(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, stopped = on_hosts(lora_modules=plan.serve.lora_modules), list[str]()
+    monkeypatch.setattr(lora_proof, "likelihoods", lambda endpoint, name: (-1.0, -2.0))
+    monkeypatch.setattr(host_unit, "stop", lambda deployment, host: stopped.append(host.destination))
+    with pytest.raises(lora_proof.NotApplied):
+        host_unit.prove_adapters(given, Host("gpu-1"), ENDPOINT)
+    assert stopped == ["gpu-1"]
 
 
 def test_a_link_to_something_else_is_not_sent(plan: Plan, tmp_path: Path) -> None:

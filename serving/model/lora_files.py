@@ -123,6 +123,11 @@ def check_planned(modules: Sequence[LoraModule], contents: Contents) -> None:
     """Raise UsageError for an adapter that is another by now, or not of the model in a folder; DocumentError."""
     served = Served(contents.where, contents.family, contents.architecture, contents.nested_config, rules())
     for module in modules:
+        if not module.path.startswith("/"):
+            raise DocumentError(
+                f"The plan names no full path of the adapter {module.name}: {one_line(module.path, 200)}.",
+                f"Name it again: --lora {pasted(module)}",
+            )
         check_same(module, read(module, served))
 
 

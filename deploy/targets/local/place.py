@@ -207,6 +207,7 @@ def turn_to(deployment: Deployment) -> Endpoint:
         rules.require(preflight(deployment), "This machine")
         running = starting.start(deployment, place)
         starting.wait(deployment.name, place, running)
+        starting.prove_adapters(deployment, place, running)
     return running.endpoint
 
 
