@@ -3,7 +3,9 @@
 import math
 import shlex
 
+from deploy.targets import host_deaths
 from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import journals
 from infra import host as hosts
 from infra import wait
 from infra.aws import failover, power, rented_machines, session
@@ -115,7 +117,25 @@ def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], e
     try:
         health.wait_until_ready(check, budget_s, aws.sleep, aws.clock)
     except ServerError as error:
-        raise (ended or ServerError(error.message, next_step(deployment))) from None
+        raise (ended or explained(deployment, machines[0], error)) from None
+
+
+def explained(deployment: Deployment, machine: Rented, error: ServerError) -> ServerError:
+    """The failure with the cause that the first machine's log and kernel give, where they can be read."""
+    name = deployment.name
+    try:
+        log = session.run(machine.instance_id, machine.region, journals.journal(deployment))
+        asked = shlex.join(("sudo", *host_deaths.kernel_command(name)))
+        kernel = session.run(machine.instance_id, machine.region, asked)
+    except HostError:
+        return ServerError(error.message, next_step(deployment))
+    cause = host_deaths.explain(log.text, kernel.text, kernel.exit_code, f"corral ssh {name}")
+    if log.exit_code or cause.name == "unknown":
+        return ServerError(error.message, next_step(deployment))
+    return ServerError(
+        f"The server on {machine.instance_id} did not start: {cause.cause}.",
+        f"{cause.next.replace('NAME', name)} It still costs: corral down {name}",
+    )
 
 
 def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> ServerError | None:

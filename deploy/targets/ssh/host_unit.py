@@ -3,11 +3,12 @@
 import re
 import time
 
-from deploy.targets import adapters
+from deploy.targets import adapters, host_deaths
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
 from infra import host as hosts
+from infra.argument import pasted
 from infra.errors import HostError, ServerError
 from infra.record import Record
 from infra.say import progress
@@ -114,7 +115,7 @@ def status(deployment: Deployment, host: Host) -> Status:
     if unit.active == "active" and is_headless(deployment, host):
         return said(deployment, "serving", "works for the first host")
     if unit.has_died:
-        return said(deployment, "dead", diagnosis.explain(log(host, deployment.name)).cause)
+        return said(deployment, "dead", death(host, deployment.name, log(host, deployment.name)).cause)
     if unit.active in ("active", "activating"):
         try:
             endpoint = tunnels.endpoint(deployment, host)
@@ -184,12 +185,18 @@ def say_phases(host: Host, name: str, heard: list[str]) -> None:
 
 def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerError:
     """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
-    cause = diagnosis.explain(log(host, deployment.name))
+    cause = death(host, deployment.name, log(host, deployment.name))
     stop(deployment, host)
     if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
     message = f"The server on {host.destination} did not start: {cause.cause}."
     return ServerError(message, cause.next.replace("NAME", deployment.name))
+
+
+def death(host: Host, name: str, log: str) -> diagnosis.Diagnosis:
+    """Why it died, by that log and by what the host's kernel said."""
+    answer = host.run(host_deaths.kernel_command(name), as_root=True, check=False)
+    return host_deaths.explain(log, answer.stdout, answer.code, f"ssh {pasted(host.destination)}")
 
 
 def log(host: Host, name: str) -> str:

@@ -1,0 +1,135 @@
+"""Why a server on another machine died: its unit's log, that machine's kernel, and a step that can be done there."""
+
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.targets import host_deaths
+from deploy.targets.deployment import make
+from deploy.targets.ec2 import boxes
+from deploy.targets.ssh import host_unit
+from infra.aws import session
+from infra.aws.session import Answer
+from infra.errors import HostError, ServerError
+from infra.rented import Rented
+from infra.ssh import Done, Host
+from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
+
+OOM = "RuntimeError: No available memory for the cache blocks\n"
+BOX = Rented(
+    instance_id="i-1",
+    deployment="t1",
+    region="us-east-1",
+    zone="us-east-1a",
+    instance_type="g5.12xlarge",
+    purchase="on-demand",
+    state="running",
+    launched_at=datetime(2026, 11, 29, tzinfo=UTC),
+)
+XID = "NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.\n"
+
+
+class Hosted(Host):
+    """A host that answers one command."""
+
+    def run(self, command: Any, **given: Any) -> Done:
+        assert given == {"as_root": True, "check": False}
+        assert command == host_deaths.kernel_command("t1")
+        return Done(code=0, stdout=XID, stderr="")
+
+
+def test_a_death_on_a_host_is_told_with_what_its_kernel_said() -> None:
+    found = host_unit.death(Hosted("gpu-1"), "t1", OOM)
+    assert found.name == "gpu-reboot"
+    assert found.next.endswith("See there (ssh gpu-1): nvidia-smi; sudo dmesg -T | grep -i xid")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "cause"),
+    [
+        (
+            0,
+            "it was killed (SIGKILL), and not by the kernel: by a person, or by a program that watches processes",
+        ),
+        (1, "it was killed (SIGKILL), most likely by the kernel because the machine's memory was full"),
+    ],
+)
+def test_a_kernel_that_cannot_be_asked_is_not_taken_for_silent(exit_code: int, cause: str) -> None:
+    log = "corral-t1.service: Main process exited, code=killed, status=9/KILL\n"
+    assert host_deaths.explain(log, "", exit_code, "ssh gpu-1").cause == cause
+
+
+@pytest.mark.parametrize(
+    ("boot", "since", "code", "said"),
+    [("line", "@1000", 0, "--since=@100"), ("line", "", 0, "--since=@0"), ("", "@1000", 1, "")],
+)
+def test_the_command_asks_from_before_the_last_start(
+    tmp_path: Path, boot: str, since: str, code: int, said: str
+) -> None:
+    """By a systemctl and a journalctl that tell what they are asked."""
+    for name, text in (
+        ("systemctl", f"echo '{since}'"),
+        (
+            "journalctl",
+            f'case "$*" in *--lines=1) echo "{boot}";; *) for each; do last=$each; done; echo "$last";; esac',
+        ),
+    ):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        host_deaths.kernel_command("t1"),
+        env={"PATH": f"{tmp_path}:/bin:/usr/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (code, said)
+
+
+def rented(monkeypatch: pytest.MonkeyPatch, *answers: Answer | HostError) -> ServerError:
+    """The failure of a rented box that answers so, one command after another."""
+    left = list(answers)
+
+    def run(instance_id: str, region: str, words: str) -> Answer:
+        answer = left.pop(0)
+        if isinstance(answer, HostError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(session, "run", run)
+    deployment = make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1")
+    return boxes.explained(deployment, BOX, ServerError("The server died.", "See its log."))
+
+
+def test_a_death_on_a_rented_box_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = rented(monkeypatch, Answer(text=OOM, exit_code=0), Answer(text="", exit_code=0))
+    assert error.message == (
+        "The server on i-1 did not start: the weights and the activations leave no memory for the KV cache."
+    )
+    assert error.hint == (
+        "Use more or larger GPUs, a smaller precision, or a higher --gpu-memory-utilization: corral size shows which. "
+        "It still costs: corral down t1"
+    )
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        (HostError("No.", "Why."),),
+        (Answer(text=OOM, exit_code=0), HostError("No.", "Why.")),
+        (Answer(text="nothing", exit_code=0), Answer(text="", exit_code=1)),
+        (Answer(text=OOM, exit_code=1), Answer(text="", exit_code=0)),
+    ],
+)
+def test_a_box_that_tells_nothing_leaves_the_failure_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, answers: tuple[Answer | HostError, ...]
+) -> None:
+    error = rented(monkeypatch, *answers)
+    assert (error.message, error.hint) == (
+        "The server died.",
+        "Read why: corral logs t1; it still costs: corral down t1",
+    )
