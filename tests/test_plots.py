@@ -59,7 +59,9 @@ PLOTS: dict[str, Callable[[Any], None]] = {
     "latency": plots.latency(PROBE),
     "memory bar": lambda axes: plan_plot.memory_bar(axes, a_plan("scout", "int4", "g5.12xlarge")),
     "sensitivity": plots.sensitivity(BOTH),
-    "utilisation, a part asked again": plots.utilisation(compared(classes=("a=100%,750/250,escalation=40%",))),
+    "utilisation, a part asked again": plots.utilisation(
+        compared(classes=("a=100%,750/250,escalation=40%",))
+    ),
     "throughput curve": lambda axes: plan_plot.throughput_curve(axes, a_plan("maverick", "fp8", "8xH200")),
 }
 

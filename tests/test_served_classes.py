@@ -559,3 +559,12 @@ def test_a_comparison_of_another_model_routes_nothing(
         "error: The comparison is of scout, the plan of maverick.\n"
         "hint: Give the comparison that was made with this plan.\n"
     )
+
+
+def test_where_no_class_is_answered_here_nothing_is_said_of_servers(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["export", PLAN, "--to", "litellm", *words("a=100%,2k/300,at=claude")]) == 0
+    err = capsys.readouterr().err
+    assert "set ANTHROPIC_API_KEY, LITELLM_MASTER_KEY and" in err.splitlines()[-1]
+    assert "output_cost_per_token" not in err

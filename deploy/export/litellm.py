@@ -49,7 +49,7 @@ def render(ask: Ask) -> Export:
             *(class_notes(routes[ask.has_one_name :]) if ask.classes else ()),
             *platform_notes(routes),
             BUDGET,
-            *price_note(ask),
+            *(price_note(ask) if any(each.is_here for each in routes) else ()),
             f"Next: {INSTALL}, set {', '.join(set_before(routes))} and LITELLM_LOCAL_MODEL_COST_MAP=True, "
             "then litellm --config config.yaml --host 127.0.0.1",
         ),
@@ -105,7 +105,8 @@ def entries(ask: Ask, route: Route) -> tuple[dict[str, Any], ...]:
 def set_before(routes: tuple[Route, ...]) -> tuple[str, ...]:
     """What LiteLLM must find in its environment."""
     models = tuple(each.claude for each in routes if each.claude is not None)
-    return ("VLLM_API_KEY", *taken_from_outside(models), "LITELLM_MASTER_KEY")
+    ours = ("VLLM_API_KEY",) if any(each.is_here for each in routes) else ()
+    return (*ours, *taken_from_outside(models), "LITELLM_MASTER_KEY")
 
 
 def fallback_notes(route: Route) -> tuple[str, ...]:
