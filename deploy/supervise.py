@@ -6,9 +6,11 @@ What a server is, and whether it is started once more, decides infra/onhost/judg
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from deploy.launch import launch
+from deploy.targets import deployment as deployments
 from deploy.targets.abilities import Life, Supervised
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
@@ -91,6 +93,8 @@ def keep_alive(watch: Watch, is_unattended: bool) -> None:
     """One life after the other, until somebody stops it or it is given up."""
     ends = Ends()
     while True:
+        if ends.all:
+            watch = replace(watch, deployment=as_kept(watch.deployment))
         end = one_life(watch, is_unattended or ends.all > 0)
         if end is None:
             return
@@ -99,6 +103,13 @@ def keep_alive(watch: Watch, is_unattended: bool) -> None:
             watch.place.keep_first_death(watch.deployment)
         if not is_to_start_again(watch, end.trouble, ends):
             return
+
+
+def as_kept(deployment: Deployment) -> Deployment:
+    """The deployment as its document has it by now: it may have been upgraded."""
+    with suppress(CorralError):
+        return deployments.load(deployment.name)
+    return deployment
 
 
 def one_life(watch: Watch, may_pass: bool) -> End | None:
@@ -113,7 +124,10 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
     except Stopped:
         return None
     except UsageError:
-        raise
+        if not may_pass or watch.place.life(watch.deployment).look is None:
+            raise
+        progress("supervise: another corral has started it; that one is watched")
+        return lived(watch)
     except ServerError as error:
         return End(error.message)
     except CorralError as error:
@@ -122,6 +136,11 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
         watch.place.note(watch.deployment, "died", error.message)
         return End(error.message)
     watch.ready(endpoint)
+    return lived(watch)
+
+
+def lived(watch: Watch) -> End | None:
+    """Watch a server until it ends; None when it was stopped."""
     began_s = watch.clock()
     trouble = watched(watch)
     return End(trouble, watch.clock() - began_s) if trouble else None
@@ -148,15 +167,21 @@ def refuse_held_gpus(watch: Watch) -> None:
 
 
 def watched(watch: Watch) -> str:
-    """Watch a server that is ready until it ends, or is ended; why, or "" when it was stopped."""
-    memory = Memory(was_ready=True, at_s=watch.clock())
-    told = ""
+    """Watch a server that is ready until it ends, or is ended; why, or "" when it was stopped.
+
+    Another one that is served in its stead meanwhile begins with what a start has of patience.
+    """
+    memory, policy = Memory(was_ready=True, at_s=watch.clock()), watch.policy
+    born, told = watch.place.born(watch.deployment), ""
     while True:
         watch.sleep(watch.policy.look_again_s if memory.ill_looks else watch.policy.look_every_s)
         life = watch.place.life(watch.deployment)
         if life.look is None:
             return died(watch, life)
-        verdict, memory = judge.judge(memory, life.look._replace(at_s=watch.clock()), watch.policy)
+        if life.born != born:
+            born, told = life.born, ""
+            memory, policy = Memory(at_s=watch.clock()), policy._replace(load_s=life.load_s)
+        verdict, memory = judge.judge(memory, life.look._replace(at_s=watch.clock()), policy)
         said = f"{life.status.state}: {life.status.detail}"
         if verdict.action == "restart":
             trouble = f"The server hung: {life.status.detail}" if judge.is_hang(verdict.kind) else said

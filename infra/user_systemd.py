@@ -24,6 +24,16 @@ def file(unit: str) -> Path:
     return folder() / unit
 
 
+def wish(unit: str) -> Path:
+    """The link by which a unit starts at boot."""
+    return folder() / "default.target.wants" / unit
+
+
+def is_enabled(unit: str) -> bool:
+    """Whether a unit starts at boot."""
+    return wish(unit).is_symlink()
+
+
 def asked(*words: str, within_s: float = ANSWER_S) -> "subprocess.CompletedProcess[str]":
     """What `systemctl --user` answers; 127 where there is none, 124 where it takes too long. Never raises."""
     return ran(["systemctl", "--user", "--no-ask-password", *words], within_s)
@@ -93,7 +103,7 @@ def take_away(unit: str, within_s: float) -> tuple[str, ...]:
 
     Its files go where no systemd answers, too: it would start what is gone at the next boot.
     """
-    wanted = folder() / "default.target.wants" / unit
+    wanted = wish(unit)
     if not file(unit).exists() and not wanted.is_symlink():
         return ()
     asked("disable", "--now", unit, within_s=within_s)

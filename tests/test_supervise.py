@@ -47,6 +47,7 @@ class Days:
 
     def __init__(self, deployment: Deployment, events: list[str]) -> None:
         self.deployment, self.events, self.now, self.slept = deployment, events, 0.0, list[float]()
+        self.upgrade: Callable[[], object] = lambda: None
         self.in_delays: list[Callable[[], object]] = []
         """What happens while it waits for the next start, one delay after the other."""
 
@@ -72,6 +73,8 @@ class Days:
             os.waitpid(leader.leader.pid, 0)
         if event == "stop":
             local.stop(self.deployment)
+        if event == "upgrade":
+            self.upgrade()
 
 
 def test_a_killed_server_is_started_again_until_somebody_stops_it(deployment: Deployment) -> None:
@@ -188,6 +191,32 @@ def test_a_port_that_another_has_for_a_while_ends_no_supervision(deployment: Dep
         "died",
         f"This machine is not ready: port: {port} is in use.",
     )
+
+
+def test_what_an_upgrade_serves_in_its_stead_is_watched_and_is_what_starts_again(
+    deployment: Deployment,
+) -> None:
+    """Its document has another drain by then; the one that is watched was started by somebody else."""
+    later = with_drain(deployment, 2)
+
+    def upgrade() -> None:
+        local.let_go(deployment)
+        local.turn_to(later)
+        later.write(folder(later.name) / "deployment.json")
+
+    days = Days(deployment, ["upgrade", "kill", "stop"])
+    days.upgrade = upgrade
+    assert len(supervised(deployment, days)) == 2
+    assert days.slept == [30, 30, 10, 30]
+    record = server.load(folder(deployment.name))
+    assert record is not None
+    assert record.shutdown_timeout_s == 2
+
+
+def with_drain(deployment: Deployment, seconds: int) -> Deployment:
+    """The same deployment, served with another option."""
+    serve = deployment.plan.serve.model_copy(update={"shutdown_timeout": seconds})
+    return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
 
 
 def test_at_the_first_start_it_is_said_at_once(deployment: Deployment) -> None:

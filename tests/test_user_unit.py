@@ -16,6 +16,7 @@ from stubbed import members
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder
+from deploy.targets.local import place as local
 from deploy.targets.local import user_unit
 from infra import user_systemd
 from serving.sizing.plan import Plan
@@ -68,6 +69,10 @@ def test_a_server_is_served_by_a_unit_stopped_with_it_and_taken_away(
     (first,) = [server.load(folder(name))]
     assert run(["serve", name, "--unit"]) == 0  # it runs: nothing changes
     assert server.load(folder(name)) == first
+    unit_pid = tmp_path / "units" / unit.name
+    os.kill(int(unit_pid.read_text()), signal.SIGKILL)
+    local.keep(deployment)  # as an upgrade does
+    assert user_systemd.state(unit.name) == "active"
     assert run(["stop", name]) == 0
     assert (members(deployment), wanted.is_symlink()) == ((), False)
     capsys.readouterr()

@@ -43,6 +43,10 @@ class Life:
     """In its words; "stopped" where that was somebody's wish."""
     look: Look | None = None
     """For the judge, who sets its time; None where its leading process has ended."""
+    born: object = None
+    """Which server it is: another one than before may be served meanwhile, by an upgrade say."""
+    load_s: float = 0.0
+    """What that one may take to load."""
 
 
 @runtime_checkable
@@ -63,6 +67,10 @@ class Supervised(Protocol):
 
     def life(self, deployment: Deployment) -> Life:
         """Look at its server. Never raises for what a server can do, or for a record that cannot be read."""
+        ...
+
+    def born(self, deployment: Deployment) -> object:
+        """Which server is the last that was started."""
         ...
 
     def end_stuck(self, deployment: Deployment, event: Name, cause: str) -> None:

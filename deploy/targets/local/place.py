@@ -13,6 +13,7 @@ from deploy.targets.local import cached_weights, engines, starting, user_unit
 from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
+from deploy.targets.local.supervised import born as born
 from deploy.targets.local.supervised import end_stuck as end_stuck
 from deploy.targets.local.supervised import given_up as given_up
 from deploy.targets.local.supervised import gpus_missing as gpus_missing
@@ -29,7 +30,7 @@ from deploy.targets.prove_egress import not_serving
 from infra import gpus, locks
 from infra import local_facts as machine
 from infra.egress_proof import Egress
-from infra.errors import ServerError, UsageError
+from infra.errors import DocumentError, ServerError, UsageError
 from infra.say import progress
 from serving.model import fetching
 from serving.vllm import engine, events, health, server, startup_log, stopping
@@ -208,11 +209,22 @@ def turn_to(deployment: Deployment) -> Endpoint:
         running = starting.start(deployment, place)
         starting.wait(deployment.name, place, running)
         starting.prove_adapters(deployment, place, running)
+    if is_accepted(deployment):
+        user_unit.resume(deployment)
     return running.endpoint
 
 
+def is_accepted(deployment: Deployment) -> bool:
+    """Whether its document is the one that is kept: it starts next, whoever starts it."""
+    try:
+        return Deployment.read(folder(deployment.name) / "deployment.json") == deployment
+    except DocumentError:
+        return False
+
+
 def keep(deployment: Deployment) -> None:
-    """Its document is all that names it."""
+    """Its document is all that names it; a unit that was its supervisor is it again."""
+    user_unit.resume(deployment)
 
 
 def let_go(deployment: Deployment) -> None:

@@ -29,7 +29,14 @@ def life(deployment: Deployment) -> Life:
         verdict = looking.judged(running)
     except CorralError as error:
         return Life(looking.said(deployment, "unknown", error.message))
-    return Life(looking.said(deployment, verdict.state, verdict.detail, running.endpoint), verdict.look)
+    status = looking.said(deployment, verdict.state, verdict.detail, running.endpoint)
+    return Life(status, verdict.look, running.leader, running.load_budget_s)
+
+
+def born(deployment: Deployment) -> object:
+    """Which server is the last that was started."""
+    running = server.known(folder(deployment.name))
+    return running and running.leader
 
 
 def end_stuck(deployment: Deployment, event: Name, cause: str) -> None:

@@ -144,6 +144,18 @@ def stop(deployment: Deployment) -> None:
         user_systemd.asked("disable", "--now", name, within_s=stop_s(deployment))
 
 
+def resume(deployment: Deployment) -> None:
+    """Have the unit watch what was started in its stead, where it is to start at boot; nothing where there is none.
+
+    What systemd says to it stops nothing: the server serves.
+    """
+    name = unit(deployment.name)
+    if not is_unattended() and user_systemd.is_enabled(name):
+        user_systemd.asked("reset-failed", name)
+        if user_systemd.asked("start", name).returncode:
+            progress(f"unit: {name} does not watch it; corral serve {deployment.name} --unit")
+
+
 def take_away(name: str, within_s: float) -> tuple[str, ...]:
     """Take the unit of a deployment away; what is left of it."""
     return () if is_unattended() else user_systemd.take_away(unit(name), within_s)
