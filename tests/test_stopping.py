@@ -57,8 +57,8 @@ class World:
                 self.ends_s[pid], self.now_s + self.heeds.get(pid, {}).get(word, float("inf"))
             )
 
-    def stop(self, is_ready: bool = True) -> None:
-        stopping.stop(self.folder, is_ready, self.told.append, self.sleep, self.clock)
+    def stop(self, is_ready: bool = True, **further: Any) -> None:
+        stopping.stop(self.folder, is_ready, self.told.append, self.sleep, self.clock, **further)
 
 
 def record(**changes: Any) -> Server:
@@ -122,6 +122,33 @@ def test_a_server_that_drains_is_asked_once_and_nothing_is_left_of_it(world: Mak
     assert left(made.folder) == ["server.json"]
     made.stop()
     assert (made.told, server.load(made.folder)) == ([ASKING, TERM], found)
+
+
+STUCK = "stop: asking the server to end, with nothing to finish"
+
+
+def test_one_that_is_stuck_costs_no_drain(world: Make) -> None:
+    made = world({LEADER: {"kill": 0.1}, CHILD: {"kill": 0.1}})
+    made.stop(is_stuck=True)
+    assert made.told == [STUCK, TERM, KILLING, KILL_BOTH]
+    assert made.now_s == pytest.approx(3.1, abs=0.11)
+
+
+@pytest.mark.parametrize(
+    ("moves_until_s", "ends_s", "words"),
+    [
+        (0.0, 43.2, ["stop: nothing of it has moved for 35 s, so nothing is waited for"]),
+        (20.0, 58.3, ["stop: nothing of it has moved for 35 s, so nothing is waited for"]),
+        (100.0, 72.0, [AGAIN, TERM]),
+    ],
+)
+def test_a_drain_in_which_nothing_moves_is_cut_short(
+    world: Make, moves_until_s: float, ends_s: float, words: list[object]
+) -> None:
+    made = world({LEADER: {"kill": 0.0}, CHILD: {"kill": 0.0}})
+    made.stop(reading=lambda: {"vllm:generation_tokens_total": min(made.now_s, moves_until_s)})
+    assert made.told == [ASKING, TERM, *words, KILLING, KILL_BOTH]
+    assert made.now_s == pytest.approx(ends_s, abs=0.5)
 
 
 def test_one_that_starts_is_given_three_seconds_and_asked_again(world: Make) -> None:

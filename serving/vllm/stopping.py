@@ -4,13 +4,14 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from infra import processes, wait
 from infra.errors import LeftoverError
+from infra.onhost.judge import Policy
 from infra.record import removed
 from serving.vllm import server as server_of
 from serving.vllm.server import Server
@@ -23,6 +24,7 @@ WHILE_STARTING_S = 3.0
 # What a leader leaves behind ends by itself within half a second, or never.
 ORPHANS_S = 3.0
 LOOK_EVERY_S, KILL_EVERY_S = 0.1, 0.05
+READ_EVERY_S, STILL_S = 5.0, Policy().still_s
 
 
 def stop(
@@ -33,10 +35,12 @@ def stop(
     clock: Callable[[], float] = time.monotonic,
     *,
     is_stuck: bool = False,
+    reading: Callable[[], Mapping[str, float]] = dict,
 ) -> None:
     """End the server and everything it started: ask, let it drain, ask again, then kill the group.
 
-    One that is stuck has nothing to finish, for nothing of it moves.
+    One that is stuck has nothing to finish, for nothing of it moves; a drain in which nothing moves, by what `reading`
+    says of the engine's work, is cut short.
 
     Safe to repeat, also after a Ctrl-C, without a record that can be read, and on a disk that takes none. Raises
     LeftoverError when something survives even SIGKILL.
@@ -47,11 +51,14 @@ def stop(
         # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
         server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
         server_of.note(folder, server)
+    still = Stillness(reading, clock)
     for patience_s, words in asks(server, is_ready, is_stuck):
-        if server and ours(folder):
+        if server and ours(folder) and not still.is_over:
             progress(words)
             processes.send((server.leader.pid,), signal.SIGTERM)
-            wait_until_gone(folder, patience_s, sleep, clock)
+            wait_until_gone(folder, patience_s, sleep, clock, still)
+    if still.is_over:
+        progress(f"stop: nothing of it has moved for {STILL_S:g} s, so nothing is waited for")
     if ours(folder):
         if server_of.workers(folder):
             progress("stop: killing what is left of it")
@@ -103,17 +110,41 @@ def asks(server: Server | None, is_ready: bool, is_stuck: bool) -> tuple[tuple[f
 
 
 def wait_until_gone(
-    folder: Path, patience_s: float, sleep: Callable[[float], None], clock: Callable[[], float]
+    folder: Path,
+    patience_s: float,
+    sleep: Callable[[float], None],
+    clock: Callable[[], float],
+    still: "Stillness",
 ) -> None:
     """Wait until no process of the server is left, or the patience is over; without a leader it is soon."""
     server, end = server_of.known(folder), clock() + patience_s
 
     def leads_none(alive: tuple[int, ...]) -> bool:
-        return not alive or bool(server and not processes.is_alive(server.leader))
+        return not alive or bool(server and not processes.is_alive(server.leader)) or still.has_come()
 
     wait.until(lambda: ours(folder), leads_none, wait.Pace(patience_s, LOOK_EVERY_S, sleep, clock))
     for_orphans = wait.Pace(min(ORPHANS_S, end - clock()), LOOK_EVERY_S, sleep, clock)
     wait.until(lambda: ours(folder), lambda alive: not alive, for_orphans)
+
+
+class Stillness:
+    """Whether a server that drains has stopped to work: with requests that run, and no signal that moves."""
+
+    def __init__(self, reading: Callable[[], Mapping[str, float]], clock: Callable[[], float]) -> None:
+        self.is_over = False
+        self._reading, self._clock = reading, clock
+        self._seen: Mapping[str, float] = {}
+        self._since_s = self._asked_s = clock()
+
+    def has_come(self) -> bool:
+        """Whether it has by now; asked every few seconds. One that says nothing is believed to work."""
+        now_s = self._clock()
+        if now_s - self._asked_s >= READ_EVERY_S:
+            self._asked_s, before, self._seen = now_s, self._seen, self._reading()
+            if not self._seen or self._seen != before:
+                self._since_s = now_s
+        self.is_over = now_s - self._since_s >= STILL_S and bool(self._seen)
+        return self.is_over
 
 
 def kill_all(folder: Path, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:

@@ -293,7 +293,12 @@ def end(place: Path) -> None:
     """End the server of that folder, whatever its record is."""
     running = server.load_or_remove(place)
     is_ready = running is not None and health.is_listening(running.endpoint)
-    stopping.stop(place, is_ready=is_ready, progress=progress)
+    stopping.stop(
+        place,
+        is_ready=is_ready,
+        progress=progress,
+        reading=lambda: health.reading(running.endpoint) if running and is_ready else {},
+    )
 
 
 def down(deployment: Deployment) -> Teardown:
