@@ -381,7 +381,7 @@ def test_here_a_draft_is_taken_from_the_hubs_cache_and_else_refused(
     with pytest.raises(DocumentError) as caught:
         precheck.check(serve.model_copy(update={"port": 0}))
     assert caught.value.message == f"The draft {SCOUTS} is not on this machine."
-    assert caught.value.hint == f"Fetch it, and start again: hf download {SCOUTS}"
+    assert caught.value.hint == f"Fetch it, and start again: corral fetch {SCOUTS}"
     with pytest.raises(
         DocumentError, match="is not on this machine"
     ):  # before 114 GB of the model are fetched

@@ -14,6 +14,7 @@ from stubbed import Patience
 from test_hub import GRANTED, REPO, STRANGER, WRONG, fake_hub_class
 
 from deploy import launch as door
+from deploy.bundle import sources
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, load, make
 from deploy.targets.local import place as local
@@ -283,3 +284,26 @@ def test_the_file_is_named_on_the_command_line_and_only_its_place_is_kept(
     assert load(deployment.name).hf_token_file == str(token)
     assert run(["provision", str(plan), "--target", "ec2", "--hf-token-file", str(token)]) == 2
     assert "a rented box reads its token from AWS." in capsys.readouterr().err
+
+
+def test_a_bundle_of_a_repository_is_made_of_what_is_fetched_into_the_cache(
+    deployment: Deployment, hub: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    here = sources.model_for(deployment, None, said.append)
+    assert here == snapshot(hub, tmp_path)
+    assert said == [f"weights: {REPO} at {hub.commit}, 0.0 GiB, licence llama4, not gated"]
+    names = {path.name for path in sources.model_files(here)}
+    assert names == {path.name for path in here.iterdir()}
+    # What is there is not fetched again, and is what was fetched.
+    shard = next(here.glob("*.safetensors"))
+    right = shard.read_bytes()
+    shard.write_bytes(right[:-1] + b"?")
+    hub.bytes_sent = 0
+    assert sources.model_for(deployment, None, said.append) == here
+    assert shard.read_bytes() == right
+    assert hub.bytes_sent == len(right)
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    shard.unlink()
+    with pytest.raises(UsageError, match="This would ask the model hub"):
+        sources.model_for(deployment, None, said.append)

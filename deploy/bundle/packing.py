@@ -18,7 +18,7 @@ class Packing(Asked):
     engine: Annotated[Path | None, Flag(metavar="ENV")] = None
     """An environment with vLLM; else the one corral starts here."""
     model: Annotated[Path | None, Flag(metavar="FOLDER")] = None
-    """The checkpoint; else the folder the plan names."""
+    """The checkpoint; else the folder the plan names, or its repository, which is fetched."""
     split_gib: Annotated[
         float | None, Flag(metavar="N", shows_limits=True), Field(ge=0.001, examples=[3])
     ] = None

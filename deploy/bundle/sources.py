@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.targets import adapters, drafts
-from deploy.targets.deployment import deployment_for, home
+from deploy.targets import adapters, drafts, hub_weights
+from deploy.targets.deployment import Deployment, deployment_for, home
+from deploy.targets.local import cached_weights
 from deploy.targets.table import default
-from infra.argument import pasted
 from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, precheck
 from serving.model.loaders import precision_of
@@ -46,7 +46,7 @@ def checked_sources(
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)
     vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
-    folder = model_for(made.plan, model)
+    folder = model_for(made, model, progress)
     template = template_for(made.plan, (plan_file.parent, folder))
     prefix = prefix_of(packed.vllm)
     check_members(prefix)
@@ -79,13 +79,19 @@ def named_engine(environment: Path) -> Engine:
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
 
 
-def model_for(plan: Plan, named: Path | None) -> Path:
-    """The checkpoint folder, whole and of the plan's precision. Raises UsageError or DocumentError for another."""
+def model_for(made: Deployment, named: Path | None, progress: Callable[[str], None]) -> Path:
+    """The checkpoint folder, whole and of the plan's precision; a repository of the Hub is fetched into its cache.
+
+    Raises UsageError or DocumentError for another, and what stands against fetching.
+    """
+    plan = made.plan
+    if named is None and hub_weights.is_fetched(plan) and not Path(plan.serve.model).is_dir():
+        named = fetched(made, progress)
     folder = (named or Path(plan.serve.model)).absolute()
     if named is None and not folder.is_dir():
         raise UsageError(
             f"The plan's model {plan.serve.model} is not a folder of this machine.",
-            f"hf download {pasted(plan.serve.model)} --local-dir checkpoint, then: --model checkpoint",
+            "Name the checkpoint as it lies here: --model checkpoint; a repository of the Hub would be fetched.",
         )
     checkpoint_files.own_files(folder)
     precheck.check_tokenizer(folder)
@@ -96,6 +102,18 @@ def model_for(plan: Plan, named: Path | None) -> Path:
             f"Name the checkpoint the plan was made for, as it lies here, with --model: {plan.serve.model}",
         )
     return folder
+
+
+def fetched(made: Deployment, progress: Callable[[str], None]) -> Path:
+    """Where the plan's weights lie in the Hub's own cache, fetched if need be, and verified."""
+    made, about = cached_weights.settled(made)
+    for check in about:
+        progress(f"{check.name}: {check.found}")
+    if cached_weights.whole(made) is None:
+        cached_weights.fetch(made)
+    options = cached_weights.here(made.plan.serve)
+    cached_weights.make_sure(made, options)
+    return Path(options.model)
 
 
 def template_for(plan: Plan, folders: tuple[Path, ...]) -> Path | None:

@@ -56,7 +56,7 @@ def check_draft(draft: str | None) -> None:
     if not Path(draft).is_absolute():
         raise DocumentError(
             f"The draft {draft} is not on this machine.",
-            f"Fetch it, and start again: hf download {pasted(draft)}",
+            f"Fetch it, and start again: corral fetch {pasted(draft)}",
         )
     checkpoint.config_of(Path(draft))
     checkpoint.shards(Path(draft))

@@ -207,11 +207,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", self.server.commit)
         self.end_headers()
         if body:
-            with path.open("rb") as file:
-                file.seek(first)
-                content = file.read(last - first + 1)
-            self.server.bytes_sent += len(content)
-            self.wfile.write(content)
+            self.server.bytes_sent += last - first + 1
+            self.content(path, first, last)
+
+    def content(self, path: Path, first: int, last: int) -> None:
+        """The bytes of a range."""
+        with path.open("rb") as file:
+            file.seek(first)
+            self.wfile.write(file.read(last - first + 1))
 
     def send_json(self, value: Any) -> None:
         """An answer of the API."""
