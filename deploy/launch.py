@@ -12,8 +12,8 @@ from deploy.targets import deployment as deployments
 from deploy.targets.abilities import PreparesToServe, RunsAsUnit
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
-from deploy.targets.hub_weights import TokenFile
 from deploy.targets.table import default
+from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions
 from infra.asked import Flag
 from infra.errors import UsageError

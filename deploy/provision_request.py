@@ -10,9 +10,9 @@ from deploy.line import Approve
 from deploy.targets.abilities import SendsFiles
 from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for
-from deploy.targets.hub_weights import TokenFile
 from deploy.targets.place import Offer
 from deploy.targets.table import PLACES, default
+from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.asked import either
 from infra.errors import UsageError

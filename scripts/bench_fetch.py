@@ -17,7 +17,7 @@ from pathlib import Path
 from fake_hub import FakeHub, Handler
 
 REPO = "someone/Weights"
-SHARDS, SHARD_BYTES = 8, 64 * 2**20
+SHARDS, SHARD_BYTES = 8, 256 * 2**20
 RUNS = 3
 LEAST_RATIO = 1.0
 

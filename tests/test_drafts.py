@@ -42,6 +42,7 @@ from serving.sizing.sized_model import named
 from serving.vllm.serve_options import ServeOptions, argv
 from serving.vllm.versions import rules
 
+COMMIT = "5c0c7a3e" * 5  # conftest's
 SCOUTS = "lmsys/SGLang-EAGLE3-Llama-4-Scout-17B-16E-Instruct-SpecForge"
 MAVERICKS = "lmsys/sglang-EAGLE3-Llama-4-Maverick-17B-128E-Instruct-v1"
 NGRAM = '{"method": "ngram", "num_speculative_tokens": 3}'
@@ -382,10 +383,13 @@ def test_here_a_draft_is_taken_from_the_hubs_cache_and_else_refused(
         precheck.check(serve.model_copy(update={"port": 0}))
     assert caught.value.message == f"The draft {SCOUTS} is not on this machine."
     assert caught.value.hint == f"Fetch it, and start again: corral fetch {SCOUTS}"
-    with pytest.raises(
-        DocumentError, match="is not on this machine"
-    ):  # before 114 GB of the model are fetched
+    made, about = cached_weights.settled(make(sized(speculative_config=eagle()), "local", "a"))
+    assert made.plan.serve.draft_revision == COMMIT  # at which it is fetched, before 114 GB of the model are
+    assert about[0].found.startswith(f"{SCOUTS} at {COMMIT}, ")
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    with pytest.raises(DocumentError, match="is not on this machine"):
         cached_weights.settled(make(sized(speculative_config=eagle()), "local", "a"))
+    monkeypatch.delenv("CORRAL_OFFLINE")
     kept = fetching.repository(SCOUTS, {"HF_HOME": str(tmp_path)})
     draft_folder(kept / "snapshots" / "abc")
     (kept / "refs").mkdir()

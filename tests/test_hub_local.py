@@ -17,6 +17,7 @@ from deploy import launch as door
 from deploy.bundle import sources
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, load, make
+from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
 from infra.errors import AuthError, DocumentError, EndpointError, UsageError
 from infra.fetch.patience import Pace
@@ -307,3 +308,23 @@ def test_a_bundle_of_a_repository_is_made_of_what_is_fetched_into_the_cache(
     shard.unlink()
     with pytest.raises(UsageError, match="This would ask the model hub"):
         sources.model_for(deployment, None, said.append)
+
+
+def test_a_draft_of_the_hub_is_fetched_at_its_commit_before_the_model(
+    deployment: Deployment, hub: Any, tmp_path: Path
+) -> None:
+    proposing = {"method": "eagle3", "model": REPO, "num_speculative_tokens": 3}
+    serve = deployment.plan.serve.model_copy(
+        update={"model": str(hub.folder), "speculative_config": proposing}
+    )
+    plan = deployment.plan.model_copy(update={"serve": serve})
+    made, (check,) = cached_weights.settled(deployment.model_copy(update={"plan": plan}))
+    assert (check.name, check.outcome) == ("draft", "ok")
+    assert made.plan.serve.draft_revision == hub.commit
+    cached_weights.bring(made)
+    here = cached_weights.here(made.plan.serve)
+    assert here.draft == str(snapshot(hub, tmp_path))
+    hub.asked.clear()
+    assert cached_weights.settled(made) == (made, ())
+    cached_weights.bring(made)
+    assert hub.asked == []

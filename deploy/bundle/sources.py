@@ -109,8 +109,7 @@ def fetched(made: Deployment, progress: Callable[[str], None]) -> Path:
     made, about = cached_weights.settled(made)
     for check in about:
         progress(f"{check.name}: {check.found}")
-    if cached_weights.whole(made) is None:
-        cached_weights.fetch(made)
+    cached_weights.bring(made)
     options = cached_weights.here(made.plan.serve)
     cached_weights.make_sure(made, options)
     return Path(options.model)

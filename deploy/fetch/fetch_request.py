@@ -1,19 +1,15 @@
 """What `corral fetch` is asked: which weights, at which commit, where to, and with which token."""
 
+import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
-from deploy.launch import is_file
-from deploy.targets.hub_weights import TokenFile
+from deploy.targets.token_file import TokenFile
 from infra.asked import Flag, either
 from infra.errors import UsageError
 from serving.model.models import PRECISIONS, Precision, model, models, published
-from serving.sizing.plan import Plan
-from serving.sizing.size import is_folder, is_repository
-from serving.sizing.size_options import check_named, check_precision, in_any_case
-from serving.sizing.sized_model import precisions
 
 
 class FetchOptions(TokenFile):
@@ -23,7 +19,7 @@ class FetchOptions(TokenFile):
 
     precision: Annotated[
         Precision | None,
-        BeforeValidator(in_any_case),
+        BeforeValidator(lambda typed: typed and typed.lower()),
         Field(description=f"Of scout and maverick: {either(PRECISIONS)}. [bf16, as released]"),
     ] = None
     to: Annotated[Path | None, Flag(metavar="FOLDER")] = None
@@ -69,17 +65,15 @@ class Subject(NamedTuple):
 
 def subject(what: str, options: FetchOptions) -> Subject:
     """What a MODEL or PLAN means. Raises UsageError for what the Hub does not have, DocumentError for a bad plan."""
-    check_named(what)
+    if not what.strip():
+        raise UsageError("The model's name is empty.", "For example: corral fetch scout")
     if is_plan(what):
-        return of_plan(Plan.read(Path(what)), options)
+        return of_plan(Path(what), options)
     if what in models():
-        check_precision(options.precision, what)
-        known = model(what).checkpoints
-        checkpoint = known[options.precision or precisions(what)[0]]
-        return Subject(what, checkpoint.repo, options.revision or checkpoint.revision)
+        return of_name(what, options)
     if options.precision:
         raise UsageError(f"{what} is one repository, of one precision.", "Leave out --precision.")
-    if is_folder(what) or not is_repository(what):
+    if not is_repository(what):
         raise UsageError(
             f"{what!r} is no name of weights on the Hub, and no plan.",
             f"Use {', '.join(models())}, OWNER/NAME, or a plan.json; a folder that was fetched: --verify",
@@ -88,17 +82,37 @@ def subject(what: str, options: FetchOptions) -> Subject:
     return Subject(what, what, options.revision or (listed[1].revision if listed else None))
 
 
+def of_name(name: str, options: FetchOptions) -> Subject:
+    """A model of the table, at a precision it is published in. Raises UsageError for another."""
+    from serving.sizing.size_options import check_precision
+    from serving.sizing.sized_model import precisions
+
+    check_precision(options.precision, name)
+    checkpoint = model(name).checkpoints[options.precision or precisions(name)[0]]
+    return Subject(name, checkpoint.repo, options.revision or checkpoint.revision)
+
+
 def is_plan(what: str) -> bool:
     """Whether the word means a plan file."""
-    return is_file(what) and not (what in models() or (is_repository(what) and not what.endswith(".json")))
+    return what.endswith(".json") or (
+        what not in models() and not is_repository(what) and Path(what).is_file()
+    )
 
 
-def of_plan(plan: Plan, options: FetchOptions) -> Subject:
+def is_repository(what: str) -> bool:
+    """Whether the word means a repository of the Hub: OWNER/NAME, and no folder that is here."""
+    return re.fullmatch(r"\w[\w.-]*/[\w.-]+", what) is not None and not Path(what).is_dir()
+
+
+def of_plan(path: Path, options: FetchOptions) -> Subject:
     """What a plan serves. Raises UsageError for one of a folder, or with a precision or revision of its own."""
+    from serving.sizing.plan import Plan
+
     if options.precision or options.revision:
         raise UsageError(
             "A plan says its precision and its revision itself.", "Leave out --precision and --revision."
         )
+    plan = Plan.read(path)
     serve = plan.serve
     if serve.model.startswith(("/", ".", "~")):
         raise UsageError(

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from deploy.fetch.fetch_request import FetchOptions, Subject
 from deploy.targets import hub_weights
-from deploy.targets.hub_weights import Weights
 from infra import offline
 from infra.errors import UsageError
 from infra.fetch import verifying
@@ -15,7 +14,6 @@ from infra.printable import sentence
 from infra.record import Record
 from infra.say import progress
 from serving.model import fetching, hub_token
-from serving.model.hub_token import Token
 
 GIB = 2**30
 
@@ -57,7 +55,7 @@ def fetch(subject: Subject, options: FetchOptions) -> FetchedWeights:
         return here
     offline.refuse(f"the model hub for {subject.repository}")
     token = hub_token.find(os.environ, options.hf_token_file or "")
-    known = looked_up(subject, token)
+    known = hub_weights.looked_up(subject.repository, subject.revision, token)
     commit = known.revision or ""
     progress(
         f"weights: {known.repo} at {commit}, {known.gib:.1f} GiB, licence {sentence(known.licence) or 'unknown'}"
@@ -107,15 +105,6 @@ def at_once(subject: Subject, folder: Path | None, begun_s: float) -> FetchedWei
 def place_of(repository: str, commit: str, folder: Path | None) -> Layout:
     """Where a commit goes."""
     return in_folder(folder.absolute()) if folder else fetching.layout(repository, commit, os.environ)
-
-
-def looked_up(subject: Subject, token: Token | None) -> Weights:
-    """What the Hub says of it, before any byte. Raises AuthError, DocumentError or EndpointError."""
-    known = hub_weights.told_of(subject.repository, subject.revision, 0)
-    known = known.model_copy(update={"token": token.place if token else ""})
-    known = hub_weights.checked_access(hub_weights.described(known, token), token)
-    hub_weights.require(known)
-    return known
 
 
 def verify(folder: Path) -> VerifiedWeights:

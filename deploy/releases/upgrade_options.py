@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
-from deploy.targets.hub_weights import TokenFile
+from deploy.targets.token_file import TokenFile
 from infra.asked import Asked
 from infra.errors import UsageError
 

@@ -2,27 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from deploy.targets import licence
-from deploy.targets.deployment import Deployment, folder
-from deploy.targets.place import Check
 from infra import offline
-from infra.asked import Asked
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from infra.record import Record
 from serving.model import hub, hub_token, models
 from serving.model.hub_token import Token
-from serving.sizing.plan import Plan
+
+if TYPE_CHECKING:  # weights are fetched by name without what reads plans
+    from deploy.targets.deployment import Deployment
+    from deploy.targets.place import Check
+    from serving.sizing.plan import Plan
 
 GIB = 2**30
-
-
-class TokenFile(Asked):
-    """Where the Hub's token is."""
-
-    hf_token_file: str | None = None
-    """local, ssh: a file here with the Hub's token. [HF_TOKEN, HF_TOKEN_PATH, hf auth login]"""
 
 
 class Weights(Record):
@@ -54,12 +48,12 @@ class Weights(Record):
         return self.bytes / GIB
 
 
-def is_fetched(plan: Plan) -> bool:
+def is_fetched(plan: "Plan") -> bool:
     """Whether the plan's model is a repository of the Hub, and no folder."""
     return not plan.serve.model.startswith(("/", ".", "~"))
 
 
-def told(plan: Plan) -> Weights:
+def told(plan: "Plan") -> Weights:
     """What the plan and corral's own table say; asks nobody."""
     return told_of(plan.serve.model, plan.serve.revision, plan.weights_bytes)
 
@@ -84,7 +78,7 @@ class OwnToken(NamedTuple):
     how_to_give_one: str
 
 
-def look(plan: Plan, token: Token | None, machine: OwnToken | None = None) -> Weights:
+def look(plan: "Plan", token: Token | None, machine: OwnToken | None = None) -> Weights:
     """Ask the Hub for what the table does not say, and whether the token may have the files.
 
     Raises AuthError for a token that is refused, DocumentError for a repository or a commit that is not there.
@@ -152,8 +146,21 @@ def require(known: Weights) -> None:
     licence.require(known.licence)
 
 
-def check(known: Weights, name: str = "weights") -> Check:
+def looked_up(repo: str, revision: str | None, token: Token | None) -> Weights:
+    """What the Hub says of a repository that is to be fetched, before any byte of it.
+
+    Raises AuthError, DocumentError or EndpointError for what cannot be had, UsageError for a licence nobody accepted.
+    """
+    known = told_of(repo, revision, 0).model_copy(update={"token": token.place if token else ""})
+    known = checked_access(described(known, token), token)
+    require(known)
+    return known
+
+
+def check(known: Weights, name: str = "weights") -> "Check":
     """The line of the preflight."""
+    from deploy.targets.place import Check
+
     sentence = description(known)
     if known.unasked and not known.at:
         sentence += f". The Hub was not asked: {known.unasked}"
@@ -189,8 +196,10 @@ def access(known: Weights) -> str:
     return f"gated, token from {known.token} ({tried})"
 
 
-def stored(place: str, weights_bytes: int) -> Check:
+def stored(place: str, weights_bytes: int) -> "Check":
     """The line for weights that come from elsewhere than the Hub."""
+    from deploy.targets.place import Check
+
     sentence = f"{place}, {weights_bytes / GIB:.1f} GiB as planned; what lies there is not looked at"
     return Check(name="weights", outcome="ok", found=sentence)
 
@@ -203,7 +212,7 @@ def kept_line(folder: str, size_bytes: int) -> str:
 # --- the commit, once for a deployment
 
 
-def kept(deployment: Deployment) -> Deployment:
+def kept(deployment: "Deployment") -> "Deployment":
     """With the commit that the table names, or that was pinned when this deployment was begun."""
     plan = deployment.plan
     if not is_fetched(plan) or plan.serve.revision:
@@ -211,8 +220,10 @@ def kept(deployment: Deployment) -> Deployment:
     return pinned(deployment, told(plan).revision or begun_at(deployment))
 
 
-def begun_at(deployment: Deployment) -> str | None:
+def begun_at(deployment: "Deployment") -> str | None:
     """The commit in the documents of a deployment of that name and model, if there are any."""
+    from deploy.targets.deployment import Deployment, folder
+
     try:
         serve = Deployment.read(folder(deployment.name) / "deployment.json").plan.serve
     except DocumentError:
@@ -220,13 +231,13 @@ def begun_at(deployment: Deployment) -> str | None:
     return serve.revision if serve.model == deployment.plan.serve.model else None
 
 
-def pinned(deployment: Deployment, revision: str | None) -> Deployment:
+def pinned(deployment: "Deployment", revision: str | None) -> "Deployment":
     """The deployment at that commit."""
     serve = deployment.plan.serve.model_copy(update={"revision": revision})
     return deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
 
 
-def settled(deployment: Deployment, at: str = "") -> tuple[Deployment, Weights]:
+def settled(deployment: "Deployment", at: str = "") -> "tuple[Deployment, Weights]":
     """The deployment at its commit, and what is known of its weights; `at` is where they lie already, whole.
 
     What lies there is asked of nobody. Raises UsageError where the internet is forbidden and it does not; AuthError,
@@ -241,7 +252,7 @@ def settled(deployment: Deployment, at: str = "") -> tuple[Deployment, Weights]:
     return pinned(deployment, known.revision), known
 
 
-def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
+def with_token_file(deployment: "Deployment", path: str | None) -> "Deployment":
     """The deployment with the file of this machine that holds its token, wherever corral runs next.
 
     Raises UsageError for a file that holds none.
@@ -252,6 +263,6 @@ def with_token_file(deployment: Deployment, path: str | None) -> Deployment:
     return deployment.model_copy(update={"hf_token_file": str(Path(path).expanduser().absolute())})
 
 
-def token_of(deployment: Deployment) -> Token | None:
+def token_of(deployment: "Deployment") -> Token | None:
     """The user's own token."""
     return hub_token.find(os.environ, deployment.hf_token_file)

@@ -20,15 +20,44 @@ GIB = 2**30
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
-    deployment = hub_weights.kept(deployment)
+    deployment, about = settled_draft(hub_weights.kept(deployment))
     serve = deployment.plan.serve
-    precheck.check_draft(with_draft(serve).draft)
     if not hub_weights.is_fetched(deployment.plan):
-        return deployment, ()
+        return deployment, about
     if serve.revision is None and offline.is_offline():
         deployment = hub_weights.pinned(deployment, fetching.cached_commit(serve.model, os.environ))
     deployment, known = hub_weights.settled(deployment, str(whole(deployment) or ""))
-    return deployment, (hub_weights.check(known),)
+    return deployment, (*about, hub_weights.check(known))
+
+
+def settled_draft(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    """The same of the draft beside it, where one is named: it is looked up before anything of the model comes.
+
+    Raises DocumentError for one that is not here, where the internet is forbidden or it is a folder.
+    """
+    serve = deployment.plan.serve
+    draft = with_draft(serve).draft
+    if draft is None or draft.startswith("/") or offline.is_offline():
+        precheck.check_draft(draft)
+        return deployment, ()
+    known = hub_weights.looked_up(draft, serve.draft_revision, hub_weights.token_of(deployment))
+    config = (serve.speculative_config or {}) | {"revision": known.revision}
+    plan = deployment.plan.model_copy(
+        update={"serve": serve.model_copy(update={"speculative_config": config})}
+    )
+    return deployment.model_copy(update={"plan": plan}), (hub_weights.check(known, "draft"),)
+
+
+def bring(deployment: Deployment) -> None:
+    """Fetch what is missing of the draft and of the weights."""
+    serve = deployment.plan.serve
+    draft = with_draft(serve).draft
+    if draft and not draft.startswith("/"):
+        assert serve.draft_revision, "settled before"
+        progress(f"draft: fetching {draft} at {serve.draft_revision}")
+        fetching.fetch(draft, serve.draft_revision, hub_weights.token_of(deployment))
+    if hub_weights.is_fetched(deployment.plan) and not whole(deployment):
+        fetch(deployment)
 
 
 def whole(deployment: Deployment) -> Path | None:

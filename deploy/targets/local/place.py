@@ -113,8 +113,7 @@ def provision(deployment: Deployment) -> None:
     """
     rules.require(preflight(deployment), "This machine")
     engines.engine_of(deployment)
-    if hub_weights.is_fetched(deployment.plan) and not cached_weights.whole(deployment):
-        cached_weights.fetch(deployment)
+    cached_weights.bring(deployment)
 
 
 def serve(deployment: Deployment) -> Endpoint:
@@ -185,8 +184,7 @@ def bring(deployment: Deployment, approve: Callable[[Offer], None]) -> Deploymen
     approve(Offer(deployment, (*about, *room)))
     rules.require(room, "This machine")
     vllm_versions.check(engines.install(deployment).version, progress, deployment.plan.serve.extra_args)
-    if hub_weights.is_fetched(deployment.plan) and not cached_weights.whole(deployment):
-        cached_weights.fetch(deployment)
+    cached_weights.bring(deployment)
     return deployment
 
 
