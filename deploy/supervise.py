@@ -178,6 +178,8 @@ def watched(watch: Watch) -> str:
         life = watch.place.life(watch.deployment)
         if life.look is None:
             return died(watch, life)
+        if life.is_stopping:
+            continue
         if life.born != born:
             born, told = life.born, ""
             memory, policy = Memory(at_s=watch.clock()), policy._replace(load_s=life.load_s)

@@ -164,6 +164,24 @@ def test_completions_that_fail_for_long_are_a_reason_to_start_again(
     assert happened(deployment)[3][1].endswith("for 180 s")
 
 
+def test_a_server_that_somebody_is_stopping_is_left_to_its_drain(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its new requests all fail meanwhile, for however long its last ones take."""
+    monkeypatch.setenv("STUB", "fails-later")
+
+    def begun_to_stop() -> None:
+        place = folder(deployment.name)
+        record = server.load(place)
+        assert record is not None
+        server.note(place, record.model_copy(update={"stopping_at": record.started_at}))
+
+    days = Days(deployment, ["upgrade", *[""] * 9, "stop"])
+    days.upgrade = begun_to_stop
+    assert len(supervised(deployment, days)) == 1
+    assert days.slept == [30] * 11
+
+
 @pytest.mark.parametrize("end", [local.stop, local.down])
 def test_who_stops_it_while_it_waits_for_its_next_start_is_heard(
     deployment: Deployment, end: Callable[[Deployment], object]

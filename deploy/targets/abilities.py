@@ -47,6 +47,8 @@ class Life:
     """Which server it is: another one than before may be served meanwhile, by an upgrade say."""
     load_s: float = 0.0
     """What that one may take to load."""
+    is_stopping: bool = False
+    """Whether somebody has begun to stop it, and it finishes its requests."""
 
 
 @runtime_checkable

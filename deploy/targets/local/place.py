@@ -207,6 +207,7 @@ def turn_to(deployment: Deployment) -> Endpoint:
         running = starting.start(deployment, place)
         starting.wait(deployment.name, place, running)
         starting.prove_adapters(deployment, place, running)
+        events.note(place, "ready")
     if is_accepted(deployment):
         user_unit.resume(deployment)
     return running.endpoint

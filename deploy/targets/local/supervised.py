@@ -30,7 +30,7 @@ def life(deployment: Deployment) -> Life:
     except CorralError as error:
         return Life(looking.said(deployment, "unknown", error.message))
     status = looking.said(deployment, verdict.state, verdict.detail, running.endpoint)
-    return Life(status, verdict.look, running.leader, running.load_budget_s)
+    return Life(status, verdict.look, running.leader, running.load_budget_s, bool(running.stopping_at))
 
 
 def born(deployment: Deployment) -> object:
