@@ -7,6 +7,7 @@ from serving.model import evaluations
 from serving.model.memory import Term
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import NAMES, budgeted, tokens
+from serving.vllm import recipes
 
 
 def explained(plan: Plan) -> str:
@@ -18,9 +19,16 @@ def explained(plan: Plan) -> str:
         speed(plan),
         one_request(plan),
         cost(plan),
+        options_that_go_with_it(plan),
         "\n".join(evaluations.lines(plan.serve.model)),
     ]
     return "\n\n".join(block for block in blocks if block)
+
+
+def options_that_go_with_it(plan: Plan) -> str:
+    """The recipes of vLLM for its model and GPU."""
+    asked = (plan.model, plan.precision, plan.machine.gpu or "", plan.vllm_version, plan.serve.max_num_seqs)
+    return "\n".join(recipes.lines(*asked)) if plan.fits else ""
 
 
 def memory(plan: Plan) -> str:
