@@ -87,6 +87,7 @@ def test_a_server_of_this_machine_from_its_start_to_its_end(
 ) -> None:
     deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
     Patience(deployment, monkeypatch)
+    monkeypatch.setattr(local, "preflight", lambda deployment: ())
     name = deployment.name
     deployment.write(folder(name) / "deployment.json")
     assert run(["status", "--history"]) == 2
@@ -115,6 +116,7 @@ def test_a_deployment_that_was_given_up_is_told_of_so_after_a_reboot(
 ) -> None:
     deployment: Deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
     Patience(deployment, monkeypatch)
+    monkeypatch.setattr(local, "preflight", lambda deployment: ())
     monkeypatch.setenv("STUB", "dies")
     deployment.write(folder(deployment.name) / "deployment.json")
     assert run(["serve", deployment.name]) == 7

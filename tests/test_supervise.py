@@ -38,6 +38,8 @@ def deployment(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     """A tiny model's deployment whose vLLM is the stub; whatever the test leaves running is ended."""
     made = stubbed.a_deployment(plan, tmp_path, monkeypatch)
     Patience(made, monkeypatch)
+    # What the machine is does not change between two starts, and takes a second to ask.
+    monkeypatch.setattr(local, "preflight", lambda deployment: ())
     yield made
     stubbed.kill(made)
 
@@ -139,6 +141,7 @@ def test_a_server_frozen_after_it_was_ready_is_started_again_without_a_drain(
     """Its front takes connections and answers nothing; SIGTERM would wait for SIGCONT."""
     monkeypatch.setattr("serving.vllm.client.health.__defaults__", (0.05,))
     clock = Clock(0)
+    monkeypatch.setattr("serving.vllm.stopping.LOOK_EVERY_S", 1.0)
     monkeypatch.setattr("serving.vllm.stopping.stop.__defaults__", (clock.sleep, clock))
     days = Days(deployment, ["freeze", "stop"])
     days.in_delays = [lambda: monkeypatch.setattr("serving.vllm.client.health.__defaults__", (2.0,))]
@@ -207,7 +210,7 @@ def test_a_port_that_another_has_for_a_while_ends_no_supervision(deployment: Dep
     port = deployment.plan.serve.port
     assert happened(deployment)[3] == (
         "died",
-        f"This machine is not ready: port: {port} is in use.",
+        f"Port {port} of 127.0.0.1 cannot be listened on: Address already in use.",
     )
 
 
@@ -252,7 +255,7 @@ def test_unless_a_unit_starts_it_which_gives_up_for_good(
     with held, pytest.raises(ServerError, match="Gave up after 3 starts that did not get ready") as caught:
         supervised(deployment, days)
     assert days.slept == [10, 20]
-    assert caught.value.message.endswith(f"port: {deployment.plan.serve.port} is in use.")
+    assert caught.value.message.endswith("cannot be listened on: Address already in use.")
     assert local.status(deployment).detail.startswith("gave up after 3 starts that did not get ready")
     with pytest.raises(ServerError, match="It was given up before: 3 starts that did not get ready"):
         supervised(deployment, Days(deployment, []))
