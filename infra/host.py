@@ -46,6 +46,8 @@ class HostSetup(Record):
     """Everything a host is told. Holds no secret: keys are made on the host, the Hub's token is fetched by name."""
 
     name: str
+    release: str = ""
+    """Which release's engine, weights and environment these are, in a folder beside others'; empty: in the root."""
     argv: tuple[str, ...]
     """The arguments of `vllm`: ("serve", MODEL, "--port", ...)."""
     environment: dict[str, str] = {}
@@ -87,9 +89,14 @@ def root(name: str) -> str:
     return f"/opt/corral/{name}"
 
 
-def model_folder(name: str) -> str:
+def own_root(name: str, release: str) -> str:
+    """The folder of what is one release's own; out of the reach of the units that may write the root."""
+    return f"/opt/corral/.releases/{name}/{release}" if release else root(name)
+
+
+def model_folder(name: str, release: str = "") -> str:
     """Where the weights lie on the host: what `vllm serve` is given as MODEL."""
-    return f"{root(name)}/model"
+    return f"{own_root(name, release)}/model"
 
 
 def shared_weights(repository: str, revision: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from infra import egress_rules
 from infra.data import shipped_text
-from infra.host import HostFile, HostSetup, is_closed, is_watched, root, unit
+from infra.host import HostFile, HostSetup, is_closed, is_watched, own_root, root, unit
 from infra.host_units import (
     UNIT_FOLDER,
     boot_preparation,
@@ -19,7 +19,9 @@ from infra.host_units import (
 
 
 def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
-    """Every file the host gets, secrets excepted: those are made there."""
+    """Every file the host gets, secrets excepted: those are made there. Of a release those that are its own."""
+    if setup.release:
+        return _of_release(setup)
     here = root(setup.name)
     return (
         HostFile(path=f"{here}/setup.env", content=setup_env(setup)),
@@ -36,6 +38,18 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
         *(_bare_if(setup.rented, _script(here, name), bare_script) for name in script_names(setup)),
         *(_library(here) if setup.weights.startswith("hf://") and not setup.rented else ()),
         *(_bare_if(setup.rented, each, bare) for each in _units(setup)),
+    )
+
+
+def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
+    """What prepares it in its own folder, and the unit that takes the place of the one that serves."""
+    own = own_root(setup.name, setup.release)
+    scripts = [name for name in script_names(setup) if name in ("prepare.sh", "phase.sh", "fetch.py")]
+    return (
+        HostFile(path=f"{own}/setup.env", content=setup_env(setup.model_copy(update={"api_key": "none"}))),
+        HostFile(path=f"{own}/server.env", content=environment_file(setup.environment)),
+        *(_script(own, name) for name in scripts),
+        HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
     )
 
 

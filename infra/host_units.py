@@ -10,6 +10,7 @@ from infra.host import (
     is_hidden,
     is_loopback,
     lock_timer,
+    own_root,
     prepare_unit,
     root,
     spot_unit,
@@ -23,8 +24,8 @@ UNIT_FOLDER = "/etc/systemd/system"
 
 def server_unit(setup: HostSetup) -> str:
     """The server's unit: a user of its own, a read-only system, no core dumps, every process of it ended on stop."""
-    here = root(setup.name)
-    python = f"{here}/engine/bin/python"
+    here, own = root(setup.name), own_root(setup.name, setup.release)
+    python = f"{own}/engine/bin/python"
     # The first without the engine's packages: it goes before any code of theirs.
     confined = [python, "-IS", f"{here}/bin/confine"]
     command = [*confined, python, "-m", "vllm.entrypoints.cli.main", *setup.argv]
@@ -34,6 +35,7 @@ def server_unit(setup: HostSetup) -> str:
     return SERVER_UNIT.format(
         name=setup.name,
         root=here,
+        own=own,
         conditions="".join(f"ConditionPathExists={path}\n" for path in conditions),
         # Without the dash: where the file is lost, a server without a key is none.
         key=f"EnvironmentFile={here}/secrets.env\n" if setup.api_key == "generated" else "",
@@ -152,7 +154,7 @@ Wants=network-online.target
 After=network-online.target
 # While it runs its lock is looked at: without that it does not run.
 Requires={lock_timer}
-{prepared}ConditionPathExists={root}/engine/.complete
+{prepared}ConditionPathExists={own}/engine/.complete
 {conditions}# Five failed starts within an hour are no accident; `corral status` says so.
 StartLimitIntervalSec=3600
 StartLimitBurst=5
@@ -165,7 +167,7 @@ ExecStartPre=-+/usr/bin/nvidia-modprobe -c 0 -u
 ExecStartPre=+{root}/bin/lock on {name}
 ExecStopPost=+{root}/bin/lock off {name}
 ExecStart={command}
-EnvironmentFile={root}/server.env
+EnvironmentFile={own}/server.env
 {key}Environment=HOME={state}
 WorkingDirectory={state}
 

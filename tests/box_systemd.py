@@ -19,6 +19,7 @@ import box_tools
 
 BOX = Path(os.environ["BOX"])
 UNITS = BOX / "etc/systemd/system"
+CONTROL = BOX / "run/systemd/system.control"  # goes before it
 
 
 def main() -> None:
@@ -88,7 +89,8 @@ def here(text: str) -> str:
 
 def lines(unit: str, directive: str) -> list[str]:
     """The values of a directive, in order."""
-    return re.findall(rf"^{directive}=(.*)$", (UNITS / unit).read_text(), re.MULTILINE)
+    text = next(place / unit for place in (CONTROL, UNITS) if (place / unit).exists()).read_text()
+    return re.findall(rf"^{directive}=(.*)$", text, re.MULTILINE)
 
 
 def start(unit: str) -> None:

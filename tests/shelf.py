@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.place import Offer, State, Status
+from deploy.targets.place import Check, Offer, State, Status
 from infra.errors import ServerError, UsageError
 from infra.record import write_text_atomically
 from serving.vllm.endpoint import Endpoint
@@ -44,9 +44,16 @@ def with_engine(deployment: Deployment, version: str | None, engine: str | None)
     return deployment.model_copy(update={"engine": version or engine})
 
 
-def bring(deployment: Deployment, approve: Callable[[Offer], None]) -> Deployment:
-    approve(Offer(deployment, ()))
-    return deployment
+def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+    return deployment, ()
+
+
+def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]) -> None:
+    approve(Offer(deployment, about))
+
+
+def remember(deployment: Deployment) -> None:
+    """Nothing to do."""
 
 
 def missing(deployment: Deployment) -> str:

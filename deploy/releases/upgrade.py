@@ -54,18 +54,23 @@ def upgrade(next_of: Callable[[Deployment, HoldsReleases], Deployment], name: st
         wanted = next_of(present, place)
         if release.id_of(wanted, place.engine_version(wanted)) == old.id:
             return Upgraded(name=name, release=old, previous=old, changed=False)
-        brought = place.bring(wanted, approve)
-        new = Release(
-            id=release.id_of(brought, place.engine_version(brought)),
-            vllm_version=place.engine_version(brought),
-            deployment=brought,
-            previous=old.id,
-            tried_at=datetime.now(UTC),
-        )
-        if new.id == old.id:
+        settled, about = place.settled(wanted)
+        version = place.engine_version(settled)
+        new_id = release.id_of(settled, version)
+        if new_id == old.id:
             return Upgraded(name=name, release=old, previous=old, changed=False)
+        new = named(
+            Release(
+                id=new_id,
+                vllm_version=version,
+                deployment=settled,
+                previous=old.id,
+                tried_at=datetime.now(UTC),
+            )
+        )
+        place.bring(new.deployment, about, approve)
         return tried(
-            Step(release.keep(measured(old, place)), release.keep(named(new)), slower_at_most), place, served
+            Step(release.keep(measured(old, place)), release.keep(new), slower_at_most), place, served
         )
 
 
@@ -136,6 +141,7 @@ def tried(step: Step, place: HoldsReleases, served: bool) -> Upgraded:
     old, new = step.old, step.new
     name = new.deployment.name
     old.deployment.write(folder(name) / "deployment.json")  # the same, with its engine named
+    place.remember(old.deployment)
     Trial(release=new.id, begun_at=datetime.now(UTC)).write(release.trial_file(name))
     try:
         progress(f"upgrade: ending {old.id} and starting {new.id}")
@@ -206,6 +212,8 @@ def started_again(old: Release, place: HoldsReleases) -> str:
     """Start the accepted release's server; why it does not, if so."""
     try:
         place.turn_to(old.deployment)
+        place.keep(old.deployment)
     except CorralError as error:
+        place.let_go(old.deployment)
         return error.message
     return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
-from deploy.targets.place import Offer, Status, Teardown
+from deploy.targets.place import Check, Offer, Status, Teardown
 from infra.egress_proof import Egress
 from infra.onhost.history import Name
 from infra.onhost.judge import Look
@@ -138,8 +138,14 @@ class HoldsReleases(Protocol):
         """With the engine of that version, or at that path. Raises UsageError for one that cannot be had there."""
         ...
 
-    def bring(self, deployment: Deployment, approve: Callable[[Offer], None]) -> Deployment:
-        """Put its engine and weights there, at their commit, once it was approved; what serves is left alone.
+    def settled(self, deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
+        """At the commit of its weights, and what there is to say of them before they are fetched."""
+        ...
+
+    def bring(
+        self, deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]
+    ) -> None:
+        """Put its engine and weights there, once it was approved; what serves is left alone.
 
         Raises HostError where there is no room for both, and what stands against it.
         """
@@ -147,6 +153,10 @@ class HoldsReleases(Protocol):
 
     def missing(self, deployment: Deployment) -> str:
         """What of a release that was brought is not there any more; "" when all of it is."""
+        ...
+
+    def remember(self, deployment: Deployment) -> None:
+        """What serves there now is this one: it can be turned to again. Safe to repeat."""
         ...
 
     def turn_to(self, deployment: Deployment) -> Endpoint:

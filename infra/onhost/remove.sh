@@ -11,6 +11,8 @@ units="$units corral-$name.lock.timer corral-$name.lock.service"
 node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit, and to the watch's
 watch=/etc/systemd/system/corral-$name.watch.service.d
 
+releases=/opt/corral/.releases/$name # those that were upgraded to
+
 shared=$(readlink "$root/model" 2>/dev/null) # weights that other deployments may share
 
 for unit in $units; do
@@ -25,7 +27,9 @@ nft delete table inet "corral-$name" 2>/dev/null
 rm -f "/run/corral-$name.nft"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
-rm -rf --one-file-system "$root" "$node" "$watch"
+rm -rf --one-file-system "$root" "$node" "$watch" "$releases"
+rm -f "/run/systemd/system.control/corral-$name."*
+rmdir /opt/corral/.releases 2>/dev/null
 rmdir /opt/corral 2>/dev/null
 systemctl daemon-reload
 
@@ -33,7 +37,7 @@ case $shared in
 /opt/corral/weights/*) [ ! -d "$shared" ] || printf 'kept %s %s\n' "$(du -sk "$shared" | cut -f 1)" "$shared" ;;
 esac
 left() { printf 'left %s %s\n' "$1" "$2"; }
-for path in "$root" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
+for path in "$root" "$releases" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
     [ ! -e "$path" ] || left path "$path"
 done
 for unit in $units; do

@@ -10,6 +10,7 @@ from deploy.targets import preflight as rules
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.local import cached_weights, engines, starting, user_unit
+from deploy.targets.local.cached_weights import settled as settled
 from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
@@ -150,7 +151,7 @@ def refuse_other_options(deployment: Deployment) -> None:
 
 
 def engine_version(deployment: Deployment) -> str:
-    """Of the server that runs, else of the engine that a start takes; "unknown" where there is none."""
+    """Of the server that runs, else of the engine that a start takes; the plan's where there is none yet."""
     return server_engine(deployment).version
 
 
@@ -168,7 +169,9 @@ def server_engine(deployment: Deployment) -> engine.Engine:
         return engines.engine_of(deployment)
     except ServerError:
         return engine.Engine(
-            vllm=Path(deployment.engine or "vllm"), version="unknown", origin="of its release"
+            vllm=Path(deployment.engine or "vllm"),
+            version=deployment.plan.vllm_version,
+            origin="of its release",
         )
 
 
@@ -177,15 +180,17 @@ def with_engine(deployment: Deployment, version: str | None, path: str | None) -
     return deployment.model_copy(update={"engine": str(engines.chosen(deployment, version, path).vllm)})
 
 
-def bring(deployment: Deployment, approve: Callable[[Offer], None]) -> Deployment:
+def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]) -> None:
     """Install its engine and fetch its weights, beside those of the server that runs."""
-    deployment, about = cached_weights.settled(deployment)
     room = tuple(check for check in preflight(deployment) if check.name not in TAKEN_BY_THE_SERVER)
     approve(Offer(deployment, (*about, *room)))
     rules.require(room, "This machine")
     vllm_versions.check(engines.install(deployment).version, progress, deployment.plan.serve.extra_args)
     cached_weights.bring(deployment)
-    return deployment
+
+
+def remember(deployment: Deployment) -> None:
+    """Nothing to do: its document names its engine, and the cache has its weights."""
 
 
 def missing(deployment: Deployment) -> str:

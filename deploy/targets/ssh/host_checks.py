@@ -7,7 +7,7 @@ from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, operators, tunnels
-from deploy.targets.ssh.host_setup import Brought
+from deploy.targets.ssh.host_setup import Brought, own_root
 from infra import host as hosts
 from infra.facts import HostFacts
 from infra.ssh import Host
@@ -54,7 +54,7 @@ def on_disk_gib(deployment: Deployment, host: Host) -> float:
     """What an earlier run already brought, and what has come of the weights that deployments share."""
     serve = deployment.plan.serve
     shared = [hosts.shared_weights(serve.model, serve.revision)] if serve.revision else []
-    return sum(gib_at(path, host) for path in (hosts.root(deployment.name), *shared))
+    return sum(gib_at(path, host) for path in (own_root(deployment), *shared))
 
 
 def gib_at(path: str, host: Host) -> float:

@@ -69,7 +69,7 @@ def brought(deployment: Deployment) -> Brought:
         adapters=adapters.sent(plan),
         version=plan.vllm_version,
     )
-    update = _engine(deployment)
+    update = engine_brought(deployment)
     figures = preflight.figures()["engine_disk_gib"]
     engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
     model_gib = checkpoint_files.size_bytes(files) / GIB if model else _fetched_gib(plan)
@@ -95,15 +95,15 @@ def check_template_place(plan: Plan, beside: Path) -> None:
 
 def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
     """What leaves this machine, for a person: how many files, how much, which, and where to."""
-    there = hosts.root(deployment.name)
+    there = own_root(deployment)
     sends: list[tuple[str, str]] = []
     if bring.model:
-        sends.append((_files(bring.model, bring.model_files), hosts.model_folder(deployment.name)))
+        sends.append((_files(bring.model, bring.model_files), f"{there}/model"))
     if bring.chat_template:
         template = bring.chat_template
         sends.append((_files(template.parent, (template.name,)), f"{there}/chat_template.jinja"))
     for module in bring.adapters:
-        folder = f"{adapters_folder(deployment.name)}/{module.name}"
+        folder = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
         sends.append((_files(lora_files.folder_of(module), lora_files.FILES), folder))
     if bring.wheelhouse:
         sends.append((_files(bring.wheelhouse, bring.wheels), f"{there}/wheelhouse"))
@@ -134,18 +134,24 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     home_there = hosts.state_folder(deployment.name)
     return hosts.HostSetup(
         name=deployment.name,
+        release=deployment.release,
         argv=argv(options),
         environment=environment(home_there, load_budget_s(deployment.plan.weights_bytes)),
         host=options.host,
         port=options.port,
         nodes=deployment.plan.machine.hosts,
-        engine=_engine_there(deployment.name, bring),
+        engine=_engine_there(deployment, bring),
         weights=_weights(deployment.plan, bring),
         weights_bytes=deployment.plan.weights_bytes,
         read_only_paths=tuple(filter(hosts.is_hidden, filter(None, (options.model, options.draft)))),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,
     )
+
+
+def own_root(deployment: Deployment) -> str:
+    """The folder of the host that is its own, or its release's."""
+    return hosts.own_root(deployment.name, deployment.release)
 
 
 def removal_script() -> str:
@@ -174,7 +180,7 @@ def _chat_template(plan: Plan) -> Path | None:
     return template
 
 
-def _engine(deployment: Deployment) -> dict[str, object]:
+def engine_brought(deployment: Deployment) -> dict[str, object]:
     """The engine to bring: the one named, or corral's own for a plan without GPUs."""
     if deployment.engine:
         return _named_engine(Path(deployment.engine))
@@ -206,12 +212,12 @@ def _engine_at(prefix: Path) -> dict[str, object]:
     return {"engine": prefix, "python": python_of(prefix), "version": version}
 
 
-def _engine_there(name: str, bring: Brought) -> hosts.Engine:
+def _engine_there(deployment: Deployment, bring: Brought) -> hosts.Engine:
     # With a packed engine the requirement only tells one from another, so that a newer one is sent again.
     requirement = f"vllm=={bring.version}"
     if bring.engine:
         return hosts.Engine(archive="-", python=f"python{bring.python}", requirement=requirement)
-    wheelhouse = f"{hosts.root(name)}/wheelhouse" if bring.wheelhouse else ""
+    wheelhouse = f"{own_root(deployment)}/wheelhouse" if bring.wheelhouse else ""
     return hosts.Engine(requirement=requirement, wheelhouse=wheelhouse)
 
 
@@ -230,17 +236,17 @@ def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
     serve = deployment.plan.serve
     update: dict[str, object] = {}
     if bring.model or is_repository(deployment.plan, bring):
-        update |= {"model": hosts.model_folder(deployment.name), "revision": None}
+        update |= {"model": f"{own_root(deployment)}/model", "revision": None}
     if bring.chat_template:
-        update["chat_template"] = f"{hosts.root(deployment.name)}/chat_template.jinja"
+        update["chat_template"] = f"{own_root(deployment)}/chat_template.jinja"
     if bring.adapters:
-        update["lora_modules"] = adapters.there(serve, adapters_folder(deployment.name))
+        update["lora_modules"] = adapters.there(serve, adapters_folder(deployment.name, deployment.release))
     return serve.model_copy(update=update)
 
 
-def adapters_folder(name: str) -> str:
+def adapters_folder(name: str, release: str = "") -> str:
     """Where adapters lie on the host, each in a folder of its own name."""
-    return f"{hosts.root(name)}/adapters"
+    return f"{hosts.own_root(name, release)}/adapters"
 
 
 def _fetched_gib(plan: Plan) -> float:

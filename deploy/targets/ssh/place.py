@@ -4,7 +4,7 @@ Nothing of a host's drivers or packages is changed; everything we put there lies
 called corral-NAME, and `down` takes away exactly that. Each host carries the deployment's record.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,17 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import LOOK_S, Check, Offer, Status, Teardown, together
 from deploy.targets.ssh import egress as ssh_egress
-from deploy.targets.ssh import host_unit, operators, tunnels
+from deploy.targets.ssh import host_releases, host_unit, operators, tunnels
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import checks
+from deploy.targets.ssh.host_releases import engine_version as engine_version
+from deploy.targets.ssh.host_releases import keep as keep
+from deploy.targets.ssh.host_releases import let_go as let_go
+from deploy.targets.ssh.host_releases import missing as missing
+from deploy.targets.ssh.host_releases import pinned as pinned
+from deploy.targets.ssh.host_releases import remember as remember
+from deploy.targets.ssh.host_releases import turn_to as turn_to
+from deploy.targets.ssh.host_releases import with_engine as with_engine
 from deploy.targets.ssh.host_setup import (
     Brought,
     adapters_folder,
@@ -24,6 +32,7 @@ from deploy.targets.ssh.host_setup import (
     check_template_place,
     host_setup,
     is_repository,
+    own_root,
     refuse_downloads,
     removal_script,
     sent,
@@ -132,7 +141,7 @@ def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[d
             "bring": bring.model_dump(mode="json"),
             "write": write,
             "run": [
-                list(prepare_command(deployment.name)),
+                list(prepare_command(deployment)),
                 list(host_unit.start_command(deployment, destination)),
             ],
         }
@@ -162,6 +171,33 @@ def claim(deployment: Deployment) -> None:
         if before is None and len(deployment.hosts) == 1:
             removed([path])  # nothing is there that it could be of
         raise
+
+
+def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]) -> None:
+    """Bring its engine and weights to every host, beside those of the server that runs, whose units stay.
+
+    Raises UsageError for one engine over several hosts, HostError for a host that has no room for both.
+    """
+    if deployment.plan.machine.hosts > 1:
+        raise UsageError(
+            f"{deployment.name} is one engine over several hosts, which corral does not upgrade.",
+            f"Stop it, and make its hosts ready with the next plan: corral stop {deployment.name}",
+        )
+    refuse_others(deployment)
+    bring_it = brought(deployment)
+    room = tuple(check for check in preflight(deployment) if not host_releases.is_taken_by_the_server(check))
+    planned = bool(bring_it.model or bring_it.chat_template)
+    approve(Offer(deployment, (*about, *room), sent=sent(deployment, bring_it), is_planned=planned))
+    judge.require(room, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
+    vllm_versions.check(bring_it.version, progress, deployment.plan.serve.extra_args)
+    on_each(deployment, lambda host: prepare_beside(deployment, bring_it, host))
+
+
+def prepare_beside(deployment: Deployment, bring: Brought, host: Host) -> None:
+    """Prepare a release in a folder of its own; an engine that is there already takes no room a second time."""
+    mark = hosts.engine_mark(host_setup(deployment, bring).engine)
+    host_releases.release(deployment, "room", host, mark)
+    prepare(deployment, bring, host)
 
 
 def serve(deployment: Deployment) -> Endpoint:
@@ -296,24 +332,24 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
     host.write(files_for(deployment, setup))
     if bring.wheelhouse:
         progress(f"{host.destination}: bringing the wheels from {bring.wheelhouse}")
-        copy_files(host, bring.wheelhouse, bring.wheels, f"{hosts.root(deployment.name)}/wheelhouse")
+        copy_files(host, bring.wheelhouse, bring.wheels, f"{own_root(deployment)}/wheelhouse")
     if bring.model:
         progress(f"{host.destination}: bringing the model from {bring.model}")
         # What an earlier plan fetched is shared, and only linked here.
-        unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", hosts.model_folder(deployment.name)]
+        unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", f"{own_root(deployment)}/model"]
         host.run(unlink, as_root=True)
-        copy_files(host, bring.model, bring.model_files, hosts.model_folder(deployment.name))
+        copy_files(host, bring.model, bring.model_files, f"{own_root(deployment)}/model")
     for module in bring.adapters:
         progress(f"{host.destination}: bringing the adapter {module.name} from {module.path}")
-        there = f"{adapters_folder(deployment.name)}/{module.name}"
+        there = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
         copy_files(host, lora_files.folder_of(module), lora_files.FILES, there)
     if bring.engine and not engine_is_there(setup, host):
         prefix = bring.engine
         progress(f"{host.destination}: bringing the engine from {prefix}")
-        host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment.name), "engine"))
+        host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment), "engine"))
     progress(f"{host.destination}: preparing")
     line = token_line(deployment, bring)
-    host.run(prepare_command(deployment.name), stdin=line, as_root=True, timeout_s=PATIENCE_S)
+    host.run(prepare_command(deployment), stdin=line, as_root=True, timeout_s=PATIENCE_S)
     tunnels.fetch_key(deployment, host)
 
 
@@ -325,20 +361,20 @@ def token_line(deployment: Deployment, bring: Brought) -> bytes:
     return f"{token.value if token else ''}\n".encode()
 
 
-def prepare_command(name: str) -> tuple[str, ...]:
+def prepare_command(deployment: Deployment) -> tuple[str, ...]:
     """The prepare script, which was written with the other files."""
-    return (f"{hosts.root(name)}/bin/prepare",)
+    return (f"{own_root(deployment)}/bin/prepare",)
 
 
 def engine_is_there(setup: hosts.HostSetup, host: Host) -> bool:
     """Whether the prepare script would find that engine in place, and read nothing of what we send."""
-    path = f"{hosts.root(setup.name)}/engine/.complete"
+    path = f"{hosts.own_root(setup.name, setup.release)}/engine/.complete"
     return host.run(["cat", path], check=False, as_root=True).stdout == f"{hosts.engine_mark(setup.engine)}\n"
 
 
 def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.HostFile, ...]:
     """The record first, then what the setup says, and the chat template if the plan names a file."""
-    here = hosts.root(deployment.name)
+    here = own_root(deployment)
     record = deployment.model_dump_json(indent=2) + "\n"
     files = (hosts.HostFile(path=f"{here}/record.json", content=record), *host_files.host_files(setup))
     template = brought(deployment).chat_template

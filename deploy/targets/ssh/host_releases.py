@@ -1,0 +1,98 @@
+"""Releases on owned hosts: the next one's engine, weights and unit lie beside those that serve, and replace them."""
+
+from pathlib import Path
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.place import Check
+from deploy.targets.ssh import host_unit, operators, tunnels
+from deploy.targets.ssh.fleet import on_each
+from deploy.targets.ssh.host_setup import engine_brought
+from infra.data import shipped_text
+from infra.errors import CorralError, UsageError
+from infra.ssh import Host
+from serving.vllm import versions
+from serving.vllm.endpoint import Endpoint
+
+# What the server that runs has of the host, and gives back before another is started.
+TAKEN_BY_THE_SERVER = ("memory",)
+TURNED_WITHIN_S = 120.0
+"""Beyond the drain of what is ended."""
+
+
+def engine_version(deployment: Deployment) -> str:
+    """The version of the engine that is brought, or that pip is asked for."""
+    try:
+        return str(engine_brought(deployment).get("version", deployment.plan.vllm_version))
+    except CorralError:  # the folder here is gone; the host has its engine
+        return deployment.plan.vllm_version
+
+
+def pinned(deployment: Deployment) -> Deployment:
+    """With the engine of this machine that is brought, where it was only found."""
+    try:
+        found = engine_brought(deployment).get("engine")
+    except CorralError:
+        return deployment
+    return deployment.model_copy(update={"engine": str(found)}) if found else deployment
+
+
+def with_engine(deployment: Deployment, version: str | None, path: str | None) -> Deployment:
+    """With that engine or those wheels of this machine, or the index's of that version. Raises UsageError."""
+    there = str(Path(path).expanduser().absolute()) if path else ""
+    if not there and not deployment.plan.machine.gpu_count:
+        raise UsageError(
+            "For a plan without GPUs an engine of this machine is brought.", "Name it: --engine ~/venv"
+        )
+    named = deployment.model_copy(update={"engine": there})
+    found = engine_brought(named).get("version")
+    if version and found and versions.release(str(found)) != versions.release(version):
+        raise UsageError(f"{path} is vLLM {found}, not {version}.", "Leave out --vllm-version.")
+    return named
+
+
+def missing(deployment: Deployment) -> str:
+    """What of a release is not on a host any more."""
+    said = on_each(deployment, lambda host: release(deployment, "look", host).split("\n")[0])
+    return "; ".join(f"{word} on {host}" for host, word in zip(deployment.hosts, said, strict=True) if word)
+
+
+def is_taken_by_the_server(check: Check) -> bool:
+    """Whether it is of what is given back before another is started; with several hosts its name begins with one."""
+    return check.name.rpartition(": ")[2] in TAKEN_BY_THE_SERVER
+
+
+def remember(deployment: Deployment) -> None:
+    """Keep the units and the record of every host as this release's."""
+    on_each(deployment, lambda host: release(deployment, "note", host))
+
+
+def turn_to(deployment: Deployment) -> Endpoint:
+    """End what every host serves and serve this; the first one's endpoint once all have answered."""
+    return on_each(deployment, lambda host: turned(deployment, host))[0]
+
+
+def turned(deployment: Deployment, host: Host) -> Endpoint:
+    """The same on one host. Raises ServerError with the cause its journal gives."""
+    operators.refuse_others(deployment, host)
+    release(deployment, "turn", host)
+    endpoint = tunnels.endpoint(deployment, host)
+    host_unit.wait(deployment, host, endpoint)
+    return endpoint
+
+
+def keep(deployment: Deployment) -> None:
+    """What was turned to is what every host starts from now on."""
+    on_each(deployment, lambda host: release(deployment, "keep", host))
+
+
+def let_go(deployment: Deployment) -> None:
+    """End what was turned to on every host."""
+    on_each(deployment, lambda host: release(deployment, "back", host))
+
+
+def release(deployment: Deployment, order: str, host: Host, mark: str = "") -> str:
+    """Give a host an order about a release (infra/onhost/release.sh); what it says. Raises HostError."""
+    script = shipped_text("infra.onhost", "release.sh").encode()
+    words = ["sh", "-s", "--", deployment.name, order, deployment.release, mark]
+    timeout_s = host_unit.stop_timeout_s(deployment) + TURNED_WITHIN_S
+    return host.run(words, stdin=script, as_root=True, timeout_s=timeout_s).stdout.strip()
