@@ -28,14 +28,23 @@ def repository(folder: Path) -> Path:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
     (folder / "config.json").write_text(json.dumps({"architectures": ["Any"]}))
     (folder / "tokenizer.json").write_text("{}")
-    (folder / "empty.txt").write_text("")
+    for name in ("empty.txt", "empty_too.txt"):  # the same bytes: in a cache one file
+        (folder / name).write_text("")
     (folder / "LICENSE").write_text("yes")
     for name in ("pytorch_model.bin", "consolidated.safetensors", "modeling.py", "original/a.safetensors"):
         (folder / name).write_bytes(b"not for us")
     return folder
 
 
-FETCHED = {*SHARDS, "model.safetensors.index.json", "config.json", "tokenizer.json", "empty.txt", "LICENSE"}
+FETCHED = {
+    *SHARDS,
+    "model.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "empty.txt",
+    "empty_too.txt",
+    "LICENSE",
+}
 
 
 def head(handler: Any, status: int, length: int, **headers: str) -> None:

@@ -14,6 +14,7 @@ from test_owned import deployment
 
 from deploy.cli.main import run
 from infra.fetch import checksums
+from infra.fetch.hub_answers import Source
 from serving.model import fetching
 
 
@@ -83,6 +84,10 @@ def test_a_plan_is_fetched_at_its_commit_into_a_folder(
     said = json.loads(capsys.readouterr().out)
     assert (said["model"], said["commit"], said["to"]) == (plan.model, hub.commit, str(tmp_path / "to"))
     assert {path.name for path in (tmp_path / "to").iterdir()} == FETCHED | {".corral"}
+    (tmp_path / "to/.cache/huggingface").mkdir(parents=True)  # as `hf download --local-dir` leaves it
+    (tmp_path / "to/.cache/huggingface/.gitignore").write_text("*")
+    assert run(["fetch", "--verify", str(tmp_path / "to")]) == 0
+    assert GRANTED not in repr(Source("https://hub", REPO, hub.commit, GRANTED))
 
 
 @pytest.mark.parametrize(

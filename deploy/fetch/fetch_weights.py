@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deploy.fetch.fetch_request import FetchOptions, Subject
 from deploy.targets import hub_weights
-from infra import offline
+from infra import bar, offline
 from infra.errors import UsageError
 from infra.fetch import verifying
 from infra.fetch.layouts import Layout, in_folder
@@ -109,7 +109,8 @@ def place_of(repository: str, commit: str, folder: Path | None) -> Layout:
 
 def verify(folder: Path) -> VerifiedWeights:
     """Read every byte of a folder and say all that is wrong; asks nobody. Raises DocumentError."""
-    found = verifying.verify(folder.absolute())
+    with bar.shown("verified") as tell:
+        found = verifying.verify(folder.absolute(), tell)
     return VerifiedWeights(
         folder=found.folder,
         repository=found.repository,

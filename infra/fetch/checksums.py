@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from infra.fetch.partial import sums_of
 
 OWN = ".corral"
 """The folder beside the files that holds the manifest, the lock, and what is on its way."""
+OF_THE_HUBS_LIBRARY = ".cache"
+"""What `hf download --local-dir` keeps beside the files: no server reads it."""
 KIND, VERSION = "fetched-weights", 1
 LARGEST_MANIFEST_BYTES = 16 << 20
 
@@ -133,18 +135,22 @@ def write(path: Path, manifest: Manifest) -> None:
         ) from None
 
 
-def problems(folder: Path, manifest: Manifest, blobs: Path | None) -> Iterator[tuple[str, str]]:
+def problems(
+    folder: Path, manifest: Manifest, blobs: Path | None, read_bytes: Callable[[int], None]
+) -> Iterator[tuple[str, str]]:
     """Every file that is not as the manifest has it, and what is wrong with it; links may lead into `blobs` alone."""
     there = entries(folder)
     for name in sorted(there - manifest.files.keys()):
         why = "is a pickle, which may run code when it is loaded" if is_pickle(name) else "is extra"
         yield shown_name(name), why
     for name, file in sorted(manifest.files.items()):
-        if why := problem_of(folder / name, file, blobs):
+        if why := problem_of(folder / name, file, blobs, read_bytes):
             yield shown_name(name), why
 
 
-def problem_of(path: Path, file: Kept, blobs: Path | None) -> str:
+def problem_of(
+    path: Path, file: Kept, blobs: Path | None, read_bytes: Callable[[int], None] = lambda count: None
+) -> str:
     """What is wrong with a file; "" when it is what was fetched."""
     try:
         if not os.path.lexists(path):
@@ -158,7 +164,7 @@ def problem_of(path: Path, file: Kept, blobs: Path | None) -> str:
         if status.st_size != file.size:
             how = "cut off" if status.st_size < file.size else "too long"
             return f"is {how}: {status.st_size} of {file.size} bytes"
-        if sums_of(target, Wanted(path.name, file.size, file.sha256, "")).are_right():
+        if sums_of(target, Wanted(path.name, file.size, file.sha256, ""), read_bytes).are_right():
             return ""
         return "is changed: its sha256 is another"
     except (OSError, RuntimeError) as error:
@@ -174,7 +180,7 @@ def entries(folder: Path) -> set[str]:
         try:
             for entry in os.scandir(folder / here):
                 path = f"{here}/{entry.name}".lstrip("/")
-                if path != OWN:
+                if path not in (OWN, OF_THE_HUBS_LIBRARY):
                     (left.append if entry.is_dir(follow_symlinks=False) else found.add)(path)
         except OSError:
             found.add(here)

@@ -3,6 +3,7 @@
 import email.utils
 import re
 import time
+from dataclasses import dataclass, field
 from email.message import Message
 from typing import NamedTuple
 
@@ -13,13 +14,14 @@ LONGEST_WAIT_S = 300.0
 """However long the Hub asks to be left alone, one wait is no longer."""
 
 
-class Source(NamedTuple):
-    """A repository at a commit, and who asks for it."""
+@dataclass(frozen=True)
+class Source:
+    """A repository at a commit, and who asks for it. It prints without the token."""
 
     endpoint: str
     repository: str
     commit: str
-    token: str = ""
+    token: str = field(default="", repr=False)
     """Empty for none; it goes to the endpoint and nowhere else."""
 
 

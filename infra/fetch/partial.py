@@ -5,7 +5,7 @@ A chunk counts once all of it is written; so one who is killed fetches no more t
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
@@ -144,10 +144,11 @@ class Sums:
         return self.file.blob == self._blob.hexdigest()
 
 
-def sums_of(path: Path, file: Wanted) -> Sums:
-    """Of a file that lies there. Raises OSError."""
+def sums_of(path: Path, file: Wanted, read_bytes: Callable[[int], None] = lambda count: None) -> Sums:
+    """Of a file that lies there; `read_bytes` hears of every block. Raises OSError."""
     sums = Sums(file)
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as content:
         while block := content.read(BLOCK):
             sums.update(block)
+            read_bytes(len(block))
     return sums

@@ -26,15 +26,25 @@ class Verdict(NamedTuple):
     """A file, and what is wrong with it."""
 
 
-def verify(folder: Path) -> Verdict:
-    """Read every byte and say all that is wrong. Raises DocumentError for a folder that nothing vouches for."""
+def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: None) -> Verdict:
+    """Read every byte and say all that is wrong; `tell` hears how many are read, and of how many.
+
+    Raises DocumentError for a folder that nothing vouches for.
+    """
     if not folder.is_dir():
         raise DocumentError(f"There is no folder {folder}.", "Check the path: ls -l")
     layout = of_existing(folder)
     manifest = layout.known()
     if manifest:
         sizes = sum(file.size for file in manifest.files.values())
-        found = tuple(problems(layout.folder, manifest, layout.blobs))
+        read = 0
+
+        def count(more: int) -> None:
+            nonlocal read
+            read += more
+            tell(read, sizes)
+
+        found = tuple(problems(layout.folder, manifest, layout.blobs, count))
         return Verdict(folder, manifest.repository, manifest.commit, len(manifest.files), sizes, found)
     if layout.blobs is None:
         raise DocumentError(
