@@ -126,6 +126,7 @@ def test_every_module_that_vllm_adapts_may_be_adapted(dense: Path, tmp_path: Pat
             "v_proj",
         ),
     )
+    assert made.serve.lora_modules[0].turned == "measured with vLLM 0.32.0 and transformers, 2026-11-29"
     assert made.notes[-1].startswith("all: vLLM turns the rows of q_proj and k_proj")
 
 

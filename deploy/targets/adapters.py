@@ -5,14 +5,14 @@ from pathlib import Path
 
 from infra.argument import pasted
 from infra.errors import DocumentError, UsageError
-from infra.say import progress
+from infra.say import progress, warn
 from serving.model import lora_files
 from serving.model.checkpoint_files import check_own
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm import lora_proof
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.lora_modules import LoraModule
+from serving.vllm.lora_modules import LoraModule, misapplied
 from serving.vllm.serve_options import ServeOptions
 
 
@@ -22,8 +22,9 @@ def prove(serve: ServeOptions, endpoint: Endpoint) -> None:
     Raises ServerError for one that changes nothing; EndpointError or AuthError where it does not answer.
     """
     lora_proof.require(endpoint, serve.adapters)
-    for name in serve.adapters:
-        progress(f"serve: the adapter {name} changes what the model says")
+    for module in serve.lora_modules:
+        progress(f"serve: the adapter {module.name} changes what the model says")
+        warn(misapplied(module))
 
 
 def refuse(serve: ServeOptions, where: str) -> None:

@@ -15,7 +15,7 @@ from infra.argument import pasted
 from infra.errors import DocumentError, UsageError
 from infra.printable import one_line
 from infra.record import read_bytes
-from serving.model import fetching, lora_suits
+from serving.model import fetching, lora, lora_suits
 from serving.model.checkpoint import Contents, config_of, json_object
 from serving.model.config import architecture_of
 from serving.model.lora_config import RETRAIN
@@ -78,6 +78,7 @@ def read(module: LoraModule, served: Served) -> LoraModule:
             "path": str(folder),
             "rank": rank,
             "modules": kinds,
+            "turned": turned(kinds, served),
             "base": one_line(base_of(found.config), 200),
             "config_sha256": found.config_sha256,
             "weights_sha256": found.weights_sha256,
@@ -109,6 +110,12 @@ def check_base(name: str, config: dict[str, Any], served: Served) -> None:
             f"The adapter {name} was trained for {one_line(base, 200)}, which is another model than {served.title}.",
             "Name an adapter of this model.",
         )
+
+
+def turned(kinds: tuple[str, ...], served: Served) -> str:
+    """How it is known that vLLM turns the rows of some of these modules and not the adapter's; empty where not."""
+    of = lora.data()["turned"]
+    return str(of.get(served.family.name, "")) if {*of["modules"]} & {*kinds} else ""
 
 
 def unjudged(module: LoraModule) -> LoraModule:

@@ -16,10 +16,10 @@ from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Price
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
+from serving.vllm.lora_modules import misapplied
 from serving.vllm.versions import Rules, version_note
 
 NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
-TURNED = {"q_proj", "k_proj"}
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
 
 
@@ -109,12 +109,7 @@ def adapter_notes(options: Options) -> list[str]:
             f"{len(options.lora)} adapters share {slots} slots: a request for one that has none waits until it is "
             "copied into one."
         )
-    if turned := [module.name for module in options.lora if TURNED & set(module.modules)]:
-        lines.append(
-            f"{', '.join(turned)}: vLLM turns the rows of q_proj and k_proj for its rotary embedding, and not those of "
-            f"an adapter ({lora.data()['turned_source']}), so that what it learnt there may be applied wrongly. "
-            "Compare its answers with those of transformers, or train without these two."
-        )
+    lines += filter(None, map(misapplied, options.lora))
     return lines
 
 

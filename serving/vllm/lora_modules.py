@@ -30,6 +30,8 @@ class LoraModule(Record):
     """The largest of its modules; 0 until it was read."""
     modules: tuple[Value, ...] = Field(default=(), max_length=100)
     """The kinds of modules that it changes; empty until it was read."""
+    turned: Line = Field(default="", exclude_if=lambda source: not source)
+    """How it is known that vLLM applies a part of it to other rows than it learnt; absent where it does not."""
     base: Line = ""
     """What it says that it was trained for; empty where it says nothing."""
     config_sha256: Digest = ""
@@ -68,6 +70,17 @@ class LoraOptions(Asked):
         Field(max_length=MOST_ADAPTERS, examples=["tuned=./adapter"]),
     ] = ()
     """An adapter that clients ask for as NAME: PATH is its folder, or OWNER/NAME in the Hub's cache; repeatable."""
+
+
+def misapplied(module: LoraModule) -> str:
+    """What to say of an adapter of which vLLM applies a part wrongly; empty for any other."""
+    if not module.turned:
+        return ""
+    return (
+        f"{module.name}: vLLM turns the rows of q_proj and k_proj for its rotary embedding, and not those of an "
+        f"adapter, so that what it learnt there is added to other rows ({module.turned}). Train without these two, or "
+        "turn the rows of their lora_B alike: (heads, head_dim / 2, 2) to (heads, 2, head_dim / 2)."
+    )
 
 
 def check_names(modules: Sequence[LoraModule], served_model_name: str) -> None:

@@ -10,10 +10,8 @@ from infra.errors import ServerError
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
-PROMPT = (
-    "The committee met on Tuesday to review 3 proposals: 1) repair the bridge, 2) def count(words): return len(words), "
-    "3) Der Bericht wurde am Montag verschickt. What should they decide, and why?"
-)
+PROMPT = "On Tuesday they repaired 3 bridges; def count(words):"
+"""Short: it is to fit into any context, whatever the tokenizer makes of it."""
 BASE_ASKED, NOISE = 3, 2.0
 ASK_S = 120.0
 """For one answer: the first by an adapter's name may have its kernels compiled."""
