@@ -127,3 +127,30 @@ def test_a_deployment_that_was_given_up_is_told_of_so_after_a_reboot(
         "dead",
         f"gave up after 3 starts; the last: it died; corral status {deployment.name} --history",
     )
+
+
+@pytest.mark.parametrize(
+    ("boot", "cause"),
+    [
+        ("", "its log says: Loading weights took 0.02 seconds"),
+        ("another", "this machine was started anew while it ran"),
+    ],
+)
+def test_an_end_that_nobody_watched_is_on_record_before_the_next_start(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str, cause: str
+) -> None:
+    deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    Patience(deployment, monkeypatch)
+    monkeypatch.setattr(local, "preflight", lambda deployment: ())
+    local.serve(deployment)
+    stubbed.kill(deployment)
+    stubbed.until(lambda: not stubbed.members(deployment))
+    if boot:
+        monkeypatch.setattr("infra.processes.boot_id", lambda: boot)
+    try:
+        local.serve(deployment)
+    finally:
+        stubbed.kill(deployment)
+    happened = [(each.event, each.cause) for each in events.read(folder(deployment.name))]
+    assert [event for event, _ in happened] == ["started", "ready", "died", "started", "ready"]
+    assert happened[2][1].startswith(cause)

@@ -76,14 +76,11 @@ def line(event: Event) -> str:
     return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC  {event.event:<11}  {event.cause}".rstrip()
 
 
-def is_since(event: Event, moment: datetime) -> bool:
-    """Whether it happened then or later; a history counts whole seconds."""
-    return event.at >= moment.replace(microsecond=0)
-
-
 def was_ready(folder: Path, started_at: datetime) -> bool:
-    """Whether a server that was started then is on record as ready."""
-    return any(each.event == "ready" and is_since(each, started_at) for each in read(folder))
+    """Whether the server that was started then, and is the last, is on record as ready."""
+    last = next((each for each in reversed(read(folder)) if each.event in ("started", "ready")), None)
+    # A history counts whole seconds.
+    return last is not None and last.event == "ready" and last.at >= started_at.replace(microsecond=0)
 
 
 def last_end(folder: Path) -> Event | None:

@@ -18,6 +18,7 @@ from serving.vllm.log_reader import Tail
 from serving.vllm.serve_options import ServeOptions
 
 LAST_LINES = 20
+REBOOTED = "this machine was started anew while it ran"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -27,6 +28,7 @@ def start(deployment: Deployment, place: Path) -> server.Server:
     cached_weights.make_sure(deployment, options)
     vllm = engines.engine_of(deployment)
     refuse_unsafe_start(options, vllm)
+    note_unseen_end(place)
     if server.members(place):
         stopping.stop(place, is_ready=False, progress=progress)
     weights_bytes = precheck.check(options)
@@ -38,6 +40,16 @@ def start(deployment: Deployment, place: Path) -> server.Server:
         raise
     events.note(place, "started", f"vLLM {vllm.version} with {options.model}")
     return started
+
+
+def note_unseen_end(place: Path) -> None:
+    """Keep how the server before ended, where nobody watched it: while its log still is the last."""
+    before = server.known(place)
+    if before is None or before.stopped_at or processes.is_alive(before.leader):
+        return
+    is_of_this_boot = before.leader.boot_id == processes.boot_id()
+    cause = looking.explained(place, before, None).cause if is_of_this_boot else REBOOTED
+    events.note(place, "died", cause)
 
 
 def wait(name: str, place: Path, running: server.Server) -> None:
