@@ -568,3 +568,29 @@ def test_where_no_class_is_answered_here_nothing_is_said_of_servers(
     err = capsys.readouterr().err
     assert "set ANTHROPIC_API_KEY, LITELLM_MASTER_KEY and" in err.splitlines()[-1]
     assert "output_cost_per_token" not in err
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "said"),
+    [
+        (lambda classes: classes * 2, 4, "names a class twice."),
+        (lambda classes: [], 2, "has no classes."),
+        (
+            lambda classes: [classes[0] | {"claude": "claude-1; rm", "at": "claude"}],
+            2,
+            "called 'claude-1; rm'.",
+        ),
+    ],
+    ids=["twice", "none", "no model"],
+)
+def test_a_comparison_that_somebody_changed_routes_nothing(
+    change: Any, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two classes of one name LiteLLM would answer either, and one may be at Claude."""
+    assert run([*COMPARED, "--json", *words("a=100%,2k/300")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    found["by_class"]["classes"] = change(found["by_class"]["classes"])
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
+    assert run(["export", PLAN, "--to", "litellm", "--comparison", str(tmp_path)]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0].endswith(said)) == ("", True)

@@ -7,7 +7,7 @@ from deploy.costs.class_bill import ClassBill
 from deploy.costs.comparison import COMPARISON, Comparison
 from deploy.costs.served_class import ServedClass
 from deploy.export.rendering import RoutedClass
-from infra.errors import UsageError
+from infra.errors import DocumentError, UsageError
 from serving.sizing.plan import Plan
 
 
@@ -23,12 +23,18 @@ def compared_classes(path: Path, plan: Plan) -> tuple[RoutedClass, ...]:
             f"The comparison is of {comparison.model}, the plan of {plan.model}.",
             "Give the comparison that was made with this plan.",
         )
-    if comparison.by_class is None:
+    classes = comparison.by_class.classes if comparison.by_class else ()
+    if not classes:
         raise UsageError(
             f"The comparison in {file} has no classes.",
             "Say them here: --class chat=70%,2k/300 --class law=30%,20k/800,at=claude",
         )
-    return routed(comparison.by_class.classes)
+    if len({each.name for each in classes}) < len(classes):
+        raise DocumentError(
+            f"The comparison in {file} names a class twice.",
+            "Make it again with the corral compare that wrote it.",
+        )
+    return routed(classes)
 
 
 def planned_classes(plan: Plan) -> tuple[RoutedClass, ...]:
