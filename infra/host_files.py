@@ -44,11 +44,11 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
 def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     """What prepares it in its own folder, and the unit that takes the place of the one that serves."""
     own = own_root(setup.name, setup.release)
-    scripts = [name for name in script_names(setup) if name in ("prepare.sh", "phase.sh", "fetch.py")]
     return (
         HostFile(path=f"{own}/setup.env", content=setup_env(setup.model_copy(update={"api_key": "none"}))),
         HostFile(path=f"{own}/server.env", content=environment_file(setup.environment)),
-        *(_script(own, name) for name in scripts),
+        *(_script(own, name) for name in ("prepare.sh", "phase.sh")),
+        *(_library(own) if setup.weights.startswith("hf://") else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
     )
 

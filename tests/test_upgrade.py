@@ -1,7 +1,7 @@
 """`corral upgrade`: the next release is tried, kept or taken back, and killed anywhere leaves one that starts."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures, Release
 from deploy.targets import table
 from deploy.targets.deployment import Deployment, folder, load, make
-from infra.errors import EndpointError
+from infra.errors import EndpointError, ServerError
 from serving.sizing.plan import Plan
 from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
@@ -403,3 +403,17 @@ def restore(files: dict[Path, bytes]) -> None:
     for path, data in files.items():
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
+
+
+def test_the_short_probe_counts_what_a_server_makes_and_what_fails(
+    fake_llm: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real one, on a server that streams: a model of a short context is asked for less."""
+    monkeypatch.undo()
+    endpoint = Endpoint(base_url=fake_llm(), served_model_name="fake", api_key_file=None)
+    figures = short_probe.measured(endpoint, 64)
+    assert (figures.requests, figures.failed, figures.output_tokens_per_s > 0) == (16, 0, True)
+    failing = figures.model_copy(update={"failed": 3})
+    with pytest.raises(ServerError, match=r"Of the short probe's 16 requests 3 failed\."):
+        short_probe.require_as_good(failing, None, 0.2)
+    short_probe.require_as_good(figures, None, 0.2)

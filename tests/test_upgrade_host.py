@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_box import Box
+from fake_box import Box, setup
 from test_owned_line import Corral
 from test_owned_line import box as box
 from test_owned_line import corral as corral
@@ -17,6 +17,7 @@ from deploy.cli.main import run
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures
 from deploy.targets.deployment import load
+from infra.host_files import host_files
 from serving.vllm.endpoint import Endpoint
 
 UNIT = "corral-scout.service"
@@ -124,3 +125,22 @@ def test_killed_in_the_middle_of_another_engine_the_accepted_one_starts(
     assert code == 0, said
     assert (runs(serving), engine_of(serving, KEPT), engine_of(serving, TRIAL)) == ("first", "first", "")
     assert not release.trial_file("scout").exists()
+
+
+def test_what_prepares_a_release_is_all_there() -> None:
+    """Every script and module of its own folder that its preparation comes to, and the unit that it puts in place."""
+    files = host_files(setup(rented=False, ttl_minutes=None, idle_minutes=None, release="0123456789ab"))
+    own = f"{OTHERS}/0123456789ab"
+    first = host_files(setup(rented=False, ttl_minutes=None, idle_minutes=None))
+    library = {file.path.removeprefix("/opt/corral/scout/") for file in first if "/lib/" in file.path}
+    assert library
+    names = {file.path.removeprefix(f"{own}/") for file in files}
+    assert names == {
+        "setup.env", "server.env", "bin/prepare", "bin/phase", f"units/{UNIT}", *library,
+    }  # fmt: skip
+    texts = {file.path.removeprefix(f"{own}/"): file.content for file in files}
+    assert "API_KEY=none\n" in texts["setup.env"]  # there is one already, and it stays
+    unit = texts[f"units/{UNIT}"]
+    assert f"ConditionPathExists={own}/engine/.complete\n" in unit
+    assert f"EnvironmentFile={own}/server.env\n" in unit
+    assert "ExecStartPre=+/opt/corral/scout/bin/lock on scout\n" in unit
