@@ -504,7 +504,19 @@ def test_what_a_host_gets_fetches_and_verifies_there_by_itself(hub: Any, tmp_pat
     assert (code, "is gated: its licence must be accepted" in said, STRANGER in said) == (5, True, False)
     assert there(REPO, hub.commit, str(folder), token=GRANTED)[0] == 0
     hub.mood = "broken"
-    assert there(str(folder)) == (0, "")
+    assert there(str(folder)) == there("--changed", str(folder)) == (0, "")
+    wrong = folder / SHARDS[1]
+    right = wrong.read_bytes()
+    wrong.write_bytes(right[:-1] + b"?")
+    assert there("--changed", str(folder)) == (
+        4,
+        f"{SHARDS[1]} was written since it was found right; verifying it\n"
+        f"{SHARDS[1]} is changed: its sha256 is another\n"
+        f"{folder} is not what was fetched.\n",
+    )
+    wrong.write_bytes(right)
+    assert there("--changed", str(folder))[0] == 0
+    assert there("--changed", str(folder)) == (0, "")
     (folder / SHARDS[0]).unlink()
     (folder / "x.bin").touch()
     assert there(str(folder)) == (

@@ -26,7 +26,8 @@ from deploy.targets.ec2.ordering import stored
 from deploy.targets.ssh.host_setup import removal_script
 from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
-from infra.fetch import listing
+from infra.fetch import checksums, listing
+from infra.fetch.checksums import Kept, Manifest
 from infra.onhost import fetch, watch
 from infra.phase import last_phase
 from serving.vllm.pack import pack
@@ -159,6 +160,24 @@ def test_what_a_box_fetches_is_held_against_the_hubs_checksums_twice_and_is_no_p
         "config.json",
         "model.safetensors",
     }
+
+
+def test_a_host_fetches_again_what_was_changed_since_and_nothing_else(box: MakeBox) -> None:
+    commit = "a" * 40
+    made = box(rented=False, weights=f"hf://org/model@{commit}")
+    assert prepare(made).returncode == 0
+    model = made.path(f"/opt/corral/weights/org--model@{commit}")
+    status = (model / "config.json").stat()
+    right = Kept(2, hashlib.sha256(b"{}").hexdigest(), "b" * 40, status.st_mtime_ns)
+    (model / ".corral").mkdir()
+    checksums.write(model / ".corral/manifest.json", Manifest("org/model", commit, {"config.json": right}))
+    (made.folder / "hub.json").unlink()
+    assert prepare(made).returncode == 0
+    assert not (made.folder / "hub.json").exists()
+    (model / "config.json").write_text("[]")
+    done = prepare(made)
+    assert (done.returncode, (made.folder / "hub.json").exists()) == (0, True)
+    assert "config.json is changed: its sha256 is another\n" in done.stderr
 
 
 def test_a_box_and_another_host_fetch_the_same_files_and_a_host_gets_all_that_fetches() -> None:

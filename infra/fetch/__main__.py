@@ -1,18 +1,20 @@
-"""On a host: REPOSITORY COMMIT FOLDER fetches, FOLDER alone verifies. The Hub's token is the first line of the input.
+"""On a host: REPOSITORY COMMIT FOLDER fetches, FOLDER alone verifies, --changed FOLDER only what was written since.
 
-It is in this process and nowhere else. What fails ends with one sentence and the exit code of its kind.
+The Hub's token is the first line of the input, in this process and nowhere else. What fails ends with one sentence and
+the exit code of its kind.
 """
 
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.fetch.download import Told, fetch
 from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import in_folder
-from infra.fetch.verifying import verify
+from infra.fetch.verifying import confirm, verify
 
 HUB = "https://huggingface.co"
 
@@ -21,7 +23,9 @@ def main(arguments: list[str]) -> int:
     """Fetch, or verify; 0 where all is right."""
     try:
         if len(arguments) == 1:
-            return verified(Path(arguments[0]))
+            return told(Path(arguments[0]), verify(Path(arguments[0])).problems)
+        if arguments[0] == "--changed":
+            return changed(Path(arguments[1]))
         repository, commit, folder = arguments
         return fetched(repository, commit, Path(folder), sys.stdin.readline().strip())
     except CorralError as error:
@@ -42,12 +46,16 @@ def fetched(repository: str, commit: str, folder: Path, token: str) -> int:
     return 0
 
 
-def verified(folder: Path) -> int:
-    """Tell all that is wrong with a folder."""
-    found = verify(folder)
-    for name, why in found.problems:
+def changed(folder: Path) -> int:
+    """Tell what is wrong of what was written since it was fetched; nothing else is read."""
+    return told(folder, confirm(in_folder(folder), lambda text: print(text, file=sys.stderr, flush=True)))
+
+
+def told(folder: Path, problems: Sequence[tuple[str, str]]) -> int:
+    """Say all that is wrong with a folder. Raises DocumentError where anything is."""
+    for name, why in problems:
         print(f"{name} {why}", file=sys.stderr)
-    if not found.problems:
+    if not problems:
         return 0
     raise DocumentError(f"{folder} is not what was fetched.", "")
 

@@ -99,6 +99,11 @@ no_more_percent() { # the last word is ours
     teller=
 }
 
+unchanged() { # whether what a host fetched is what came: only what was written since is read
+    [[ $RENTED == yes || $WEIGHTS != hf://* ]] ||
+        (cd "$root/lib" && exec "$root/engine/bin/python" -s -m infra.fetch --changed "$root/model")
+}
+
 step=lock
 command -v nft >/dev/null || packages nftables
 
@@ -128,7 +133,7 @@ if [[ $RENTED == no && $WEIGHTS == hf://* ]]; then
     exec 9>"$shared.lock"
     flock 9 # two deployments may want them at once
 fi
-if [[ -n $WEIGHTS && $(cat "$fetched" 2>/dev/null) != "$WEIGHTS" ]]; then
+if [[ -n $WEIGHTS ]] && { [[ $(cat "$fetched" 2>/dev/null) != "$WEIGHTS" ]] || ! unchanged; }; then
     phase "fetching the weights"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if [[ $WEIGHTS != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
