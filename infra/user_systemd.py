@@ -44,12 +44,17 @@ def ran(command: list[str], within_s: float) -> "subprocess.CompletedProcess[str
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
-            timeout=within_s, check=False,
+            timeout=within_s, check=False, env=environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"no answer within {within_s:g} s")
     except OSError as error:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
+
+
+def environment() -> dict[str, str]:
+    """This program's, with where the user's systemd is found, which cron and `su` leave out."""
+    return {"XDG_RUNTIME_DIR": f"/run/user/{os.geteuid()}"} | dict(os.environ)
 
 
 def require(instead: str) -> None:

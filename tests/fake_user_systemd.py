@@ -76,7 +76,7 @@ def main() -> None:
         print("no")
         return
     assert asked[:2] == ["--user", "--no-ask-password"], asked
-    if (UNITS / "no-bus").exists():
+    if (UNITS / "no-bus").exists() or not os.environ.get("XDG_RUNTIME_DIR"):
         sys.exit("Failed to connect to bus: No medium found")
     match asked[2:]:
         case ["show", "--property=Version"] | ["daemon-reload"]:

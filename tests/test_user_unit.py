@@ -45,6 +45,7 @@ def deployment(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config $HOME 100%"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
     monkeypatch.setattr(user_unit, "LOOK_EVERY_S", 0.05)
     made.write(folder(made.name) / "deployment.json")
     yield made
