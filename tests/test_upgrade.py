@@ -315,6 +315,22 @@ def test_a_release_that_is_not_there_any_more_is_refused_with_what_is_missing(
     assert accepted() == ("2.0.0", "2.0.0")
 
 
+def test_what_cannot_be_read_of_releases_keeps_nothing_from_starting_or_ending(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 0
+    for path in (folder(NAME) / "releases").iterdir():
+        path.write_text("{")
+    release.trial_file(NAME).write_text("{")
+    shelf.put(NAME, "3.0.0")  # what was on trial
+    assert run(["serve", NAME]) == 0
+    assert (accepted(), release.trial_file(NAME).exists()) == (("2.0.0", "2.0.0"), False)
+    assert upgrade(capsys, "--rollback")[0] == 4
+    assert upgrade(capsys, "--vllm-version", "3.0.0")[0] == 0
+    (folder(NAME) / "releases" / "mine").mkdir()
+    assert release.forget(NAME) != ()
+
+
 def test_two_at_once_are_locked_and_status_says_so(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -125,5 +126,6 @@ def forget(name: str) -> tuple[str, ...]:
     place = folder(name) / "releases"
     left = removed([*sorted(place.glob("*")), trial_file(name), folder(name) / "upgrade.lock"])
     if not is_missing(place) and not left:
-        place.rmdir()
+        with suppress(OSError):  # the user may keep files of his own there
+            place.rmdir()
     return left

@@ -4,7 +4,7 @@ Before the accepted release's server is ended a note says that another is tried;
 ends what is on trial first.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from deploy.releases import release
 from deploy.releases.release import Release
@@ -14,7 +14,7 @@ from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Status
 from infra import locks
-from infra.errors import HostError, UsageError
+from infra.errors import DocumentError, HostError, UsageError
 from infra.record import removed
 from infra.say import progress
 from serving.vllm import events
@@ -54,8 +54,9 @@ def settle(accepted: Deployment) -> bool:
     else:
         progress(f"upgrade: the one to {on_trial.release} was cut short; the accepted release is what starts")
         place.let_go(accepted)
-        if cut_short := release.kept(name, on_trial.release):
-            note_taken_back(cut_short, "it was cut short")
+        with suppress(DocumentError, HostError):  # what starts does not hang on what is told of it
+            if cut_short := release.kept(name, on_trial.release):
+                note_taken_back(cut_short, "it was cut short")
     removed([release.trial_file(name)])
     return not is_accepted
 

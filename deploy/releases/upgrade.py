@@ -12,7 +12,7 @@ from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Offer, Status
-from infra.errors import CorralError, HostError, Interrupted, ServerError, UsageError
+from infra.errors import CorralError, DocumentError, HostError, Interrupted, ServerError, UsageError
 from infra.printable import one_line
 from infra.record import Record, removed
 from infra.say import progress
@@ -120,7 +120,9 @@ def known(present: Deployment, place: HoldsReleases) -> Release:
     """The accepted release, with what was measured of it when it was tried."""
     version = place.engine_version(present)
     accepted = release.id_of(present, version)
-    before = release.kept(present.name, accepted)
+    before = None
+    with suppress(DocumentError):  # it cannot be read: what was measured is measured again
+        before = release.kept(present.name, accepted)
     if before is not None:
         return before.model_copy(update={"deployment": place.pinned(present)})
     return named(Release(id=accepted, vllm_version=version, deployment=place.pinned(present)))
