@@ -79,6 +79,15 @@ def test_of_a_chain_the_root_is_quoted_where_it_is_the_cause(link: str, said: st
     assert explain(ROOT.format(link=link)).cause == f"its log says: {said}"
 
 
+def test_however_many_exceptions_and_however_long_the_first_is_found() -> None:
+    """A chain of thousands, and a message of words that each look like an exception's name."""
+    one = 'Traceback (most recent call last):\n  File "/x/a.py", line 1, in a\nValueError: {}\n'
+    chain = f"\n{HANDLING}\n\n".join(one.format(number) for number in range(3000))
+    assert explain(chain).cause == "its log says: ValueError: 2999"
+    long = "".join(one.format(f"{number} " + "word: " * 600) for number in range(300))
+    assert explain(long).cause.startswith("its log says: ValueError: 0 word: word: ")
+
+
 def test_a_message_of_several_lines_is_one_exception() -> None:
     log = 'Traceback (most recent call last):\n  File "/x/a.py", line 1, in a\nValueError: prompt: two\n'
     log += "OSError: [Errno 28] No space left on device\n"

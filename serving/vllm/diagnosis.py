@@ -7,6 +7,7 @@ that had one; never a line that only contains known words, which may be a prompt
 import re
 from collections.abc import Iterable
 from functools import cache
+from itertools import islice
 
 from infra.data import shipped_table
 from infra.record import Record
@@ -16,7 +17,11 @@ from serving.vllm.log_lines import COMPLAINTS, Line
 from serving.vllm.tracebacks import AFTERMATH_TYPES, Raised
 
 # Types that stand before a message: `InductorError: RuntimeError: ...`.
-BEFORE = r"(?:[\w.]+(?:\(\w+\))?: )*?"
+BEFORE = r"(?:[\w.]+(?:\(\w+\))?: ){0,4}?"
+MOST_EXCEPTIONS = 200
+"""Different ones, the first of a log: an engine in trouble may raise the same for every request."""
+# No frame of a traceback, nor what goes on under a line; but what a C++ exception says.
+STATEMENT = re.compile(r"\S| +what\(\): ")
 GPU_CAUSES = ("gpu-fault", "driver-error", "nccl", "no-device", "engine-hung")
 """What a failing GPU looks like to its program."""
 
@@ -111,17 +116,25 @@ def kernel_of(kernel: str | None) -> Iterable[str]:
 
 def evidence(lines: Iterable[Line], ends: Iterable[Raised]) -> list[Evidence]:
     """Everything that may be a cause: the exceptions first, then the lines, each as they came."""
-    raised = [
+    raised = dict.fromkeys(
         Evidence(text=each.text[: log_lines.LONGEST_LINE], frames=tuple(each.frames))
         for each in tracebacks.by_age(ends)
         if not each.is_wrapper
-    ]
+    )
     printed = [
         Evidence(text=each.text, is_raised=False, is_warning=each.level == "WARNING")
         for each in lines
-        if each.level in (*COMPLAINTS, "WARNING") and each.text and not each.text[0].isspace()
+        if each.level in (*COMPLAINTS, "WARNING")
+        and STATEMENT.match(each.text)
+        and any_line().match(each.text)
     ]
-    return [*raised, *printed]
+    return [*islice(raised, MOST_EXCEPTIONS), *printed]
+
+
+@cache
+def any_line() -> re.Pattern[str]:
+    """What some row explains: a log has many lines, and each row would be tried on each."""
+    return re.compile("|".join(f"(?:{row.line})" for row in causes() if row.line))
 
 
 def known(found: Iterable[Evidence], rows: list[Cause]) -> tuple[Cause, tuple[str, ...]] | None:

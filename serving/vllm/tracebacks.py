@@ -98,7 +98,12 @@ class Raised:
 
     def chain(self) -> list["Raised"]:
         """Itself and those before it, the root first."""
-        return [*(self.earlier.chain() if self.earlier else []), self]
+        found: list[Raised] = []
+        each: Raised | None = self
+        while each is not None:
+            found.append(each)
+            each = each.earlier
+        return found[::-1]
 
 
 @dataclass
