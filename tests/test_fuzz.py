@@ -51,6 +51,9 @@ from infra import archive, bounded_json, egress_proof, egress_rules, facts, own_
 from infra.aws import price_list, session
 from infra.aws.ledger import Ledger
 from infra.errors import CorralError
+from infra.fetch import checksums, listing
+from infra.fetch.checksums import Kept, Manifest
+from infra.fetch.hub_answers import Source
 from infra.figure import for_page
 from infra.onhost import spot
 from infra.processes import Birth
@@ -499,6 +502,34 @@ TARGETS |= {
     "report page": Target(report_page, [PAGE], (CorralError, ValueError), fields=100, changes=10),
 }
 
+
+ROW = {"rfilename": "config.json", "size": 2, "blobId": "a" * 40}
+LARGE = {"rfilename": "x.safetensors", "size": 9, "blobId": "b" * 40, "lfs": {"sha256": "c" * 64, "size": 9}}
+HUB_SAYS = orjson.dumps(
+    {"sha": "d" * 40, "siblings": [ROW, LARGE, {**ROW, "rfilename": "model.safetensors.index.json"}]}
+)
+WEIGHTS_KEPT = Manifest(
+    "a/b", "d" * 40, {"config.json": Kept(2, "c" * 64, "a" * 40, 7)}, "2026-11-29T00:00:00Z"
+)
+
+
+def hub_list(data: bytes) -> None:
+    """What the Hub says a repository holds, and the index of its weights."""
+    source = Source("https://hub", "a/b", "d" * 40)
+    files = listing.files_of(listing.parsed(data), source)
+    listing.needed(files, listing.parsed(data), source)
+
+
+def weights_manifest(data: bytes) -> None:
+    """The manifest of what was fetched."""
+    Path("manifest.json").write_bytes(data)
+    checksums.read(Path("manifest.json"))
+
+
+TARGETS |= {
+    "hub list": Target(hub_list, [HUB_SAYS], fields=200, changes=100),
+    "weights manifest": Target(weights_manifest, [WEIGHTS_KEPT.text().encode()], fields=200, changes=100),
+}
 
 TARGETS |= fuzz_words.TARGETS
 
