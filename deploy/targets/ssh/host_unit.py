@@ -74,7 +74,6 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
         return None
     endpoint = tunnels.endpoint(deployment, host)
     wait(deployment, host, endpoint)
-    prove_adapters(deployment, host, endpoint)
     return endpoint
 
 
@@ -91,7 +90,7 @@ def prove_adapters(deployment: Deployment, host: Host, endpoint: Endpoint) -> No
 
 
 def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
-    """Wait until the server answers a completion, saying the phases of its load."""
+    """Wait until the server answers a completion, saying the phases of its load, and applies its adapters."""
     heard: list[str] = []
     restarts = state(deployment.name, host).restarts
 
@@ -107,6 +106,7 @@ def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
         health.wait_until_ready(check, budget_s, time.sleep, time.monotonic)
     except ServerError as error:
         raise explained(deployment, host, error) from None
+    prove_adapters(deployment, host, endpoint)
 
 
 def status(deployment: Deployment, host: Host) -> Status:
