@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import adapters
 import pytest
 
 from deploy.targets.deployment import Deployment, make
@@ -22,6 +23,7 @@ from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm import client, health, server, server_log
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.lora_modules import LoraModule
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -60,8 +62,13 @@ class Corral:
 
     def deploy(self, name: str, layout: Layout = "text", **changed: Any) -> Deployment:
         """Write a deployment of a tiny model, with some of its serve options changed."""
-        model = tiny.make(self.home / "models" / name, layout)
-        options = Options(max_model_len=4096, kv_cache_memory_bytes=2**26, enforce_eager=True)
+        return self.deploy_model(name, tiny.make(self.home / "models" / name, layout), **changed)
+
+    def deploy_model(
+        self, name: str, model: Path, lora: tuple[LoraModule, ...] = (), **changed: Any
+    ) -> Deployment:
+        """The same of a checkpoint, with adapters beside it."""
+        options = Options(max_model_len=4096, kv_cache_memory_bytes=2**26, enforce_eager=True, lora=lora)
         plan = answer_for(str(model), None, "local", options)
         port = {"port": free_port(), "shutdown_timeout": 5}
         serve = plan.serve.model_copy(update=port | changed)
@@ -208,13 +215,49 @@ def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral
     assert [path for path in mapped if path.exists()] == []
 
 
+@pytest.fixture(scope="module")
+def adapted(corral: Corral) -> Endpoint:
+    """A serving toy without experts, which vLLM's CPU build adapts; killed by the last of its tests."""
+    place = corral.home / "models"
+    tuned = LoraModule(name="tuned", path=str(adapters.adapter(place / "tuned")))
+    corral.deploy_model("api-killed", adapters.dense(place / "api-killed"), (tuned,))
+    code, out, err = corral("serve", "api-killed", "--json")
+    assert code == 0, err
+    assert err.endswith("serve: the adapter tuned changes what the model says\n")
+    return Endpoint.model_validate_json(out)
+
+
+def test_an_adapter_answers_by_its_name_and_one_that_matches_nothing_is_refused_before_any_start(
+    corral: Corral, adapted: Endpoint
+) -> None:
+    assert client.models(adapted) == ("api-killed", "tuned")
+    asked = {"prompt": "The horse", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+    own, tuned = (
+        client.post(adapted, "/v1/completions", asked | {"model": name}, 60).json()["choices"][0]["text"]
+        for name in ("api-killed", "tuned")
+    )
+    assert own != tuned
+    code, out, _ = corral("status", "api-killed", "--json")
+    assert (code, json.loads(out)["adapters"]) == (0, ["tuned"])
+    # vLLM says "Success" of these, too, and answers as it does without them.
+    held = adapters.tensors(prefix=f"{adapters.HEADER}language_model.model.")
+    silent = adapters.adapter(corral.home / "models" / "silent", held)
+    code, _, err = corral("serve", "api-killed", "--lora", f"silent={silent}")
+    assert (code, "vLLM would apply 0 of the 8 modules of the adapter silent" in err) == (2, True)
+
+
 @pytest.mark.parametrize("victim", ["VLLM::EngineCore", "vllm serve"])
-def test_a_killed_process_is_noticed_and_nothing_of_the_rest_stays(corral: Corral, victim: str) -> None:
+def test_a_killed_process_is_noticed_and_nothing_of_the_rest_stays(
+    corral: Corral, victim: str, request: pytest.FixtureRequest
+) -> None:
     """kill -9 of the engine ends the server with exit code 0; kill -9 of the API process leaves orphans."""
     name = "engine-killed" if "Engine" in victim else "api-killed"
-    corral.deploy(name, "text")
-    code, _, err = corral("serve", name)
-    assert code == 0, err
+    if "Engine" in victim:
+        corral.deploy(name, "text")
+        code, _, err = corral("serve", name)
+        assert code == 0, err
+    else:
+        request.getfixturevalue("adapted")
     leader = corral.record(name).leader.pid
     orphans = tuple(pid for pid in corral.members(name) if pid != leader)
     assert orphans
