@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import adapters
+import numpy
 import pytest
 
 from deploy.targets.deployment import Deployment, make
@@ -204,6 +205,72 @@ def test_it_writes_only_into_its_folder(corral: Corral, endpoint: Endpoint) -> N
     assert {place for place in places if not place.startswith(inside)} == set()
 
 
+# What the toy itself says and finds likely (2026-11-29): of any other text it knows nothing that could be lost.
+LIKELY_TEXTS = (
+    "sometherthos onlther othbecmanyare usmod movmach",
+    "anotherwould wherewillfirsfou neatheir ol clkno machibec",
+    "veryfromnightleft heaaftcrogreatquestionbecausecamoutmem",
+    "overleft ofleft heabecroaleftbeccach modwhen which",
+    "since unde undepricekno unde unde unde unde often betwe whilestil",
+    "tokenveryhavreswould thanhavbefore placam cac bot guard",
+)
+DAMAGED = "engine-killed"
+"""A toy that serves beside the first one, until its engine is killed: a start is a minute."""
+
+
+def damage(folder: Path) -> None:
+    """Every weight of a checkpoint off by a good part of itself."""
+    random = numpy.random.default_rng(5)
+    for path in folder.glob("*.safetensors"):
+        data = path.read_bytes()
+        begin = 8 + int.from_bytes(data[:8], "little")
+        halves = numpy.frombuffer(data, numpy.uint16, offset=begin)
+        weights = (halves.astype(numpy.uint32) << 16).view(numpy.float32)
+        noise = 1 + numpy.float32(0.4) * random.standard_normal(len(weights), dtype=numpy.float32)
+        path.write_bytes(data[:begin] + tiny.bfloat16(weights * noise).tobytes())
+
+
+def serve_damaged(corral: Corral) -> None:
+    """Serve it; at once where it serves already."""
+    if not (corral.home / DAMAGED).exists():
+        corral.deploy(DAMAGED, "multimodal")
+        damage(corral.home / "models" / DAMAGED)
+    code, _, err = corral("serve", DAMAGED)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("name", "kl", "ratio", "same"),
+    [
+        ("tiny", (0.0, 0.0), (1.0, 1.0), (1.0, 1.0)),
+        (DAMAGED, (0.02, 5.0), (1.5, 100.0), (0.0, 0.5)),
+    ],
+)
+def test_quality_tells_itself_and_damage_apart(
+    name: str,
+    kl: tuple[float, float],
+    ratio: tuple[float, float],
+    same: tuple[float, float],
+    corral: Corral,
+    endpoint: Endpoint,
+    tmp_path: Path,
+) -> None:
+    """Each figure from the least to the most it may be; itself is itself to the last digit."""
+    if name == DAMAGED:
+        serve_damaged(corral)
+    texts = tmp_path / "texts.jsonl"
+    texts.write_text("\n".join(json.dumps({"text": text}) for text in LIKELY_TEXTS))
+    asked = ("--texts", str(texts), "--answer-tokens", "8", "--json")
+    code, out, err = corral("quality", "tiny", name, *asked)
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["noise"]["kl_per_token"]["mean"] == 0.0
+    assert kl[0] <= found["kl_per_token"]["mean"] <= kl[1]
+    assert ratio[0] <= found["perplexity"]["b_over_a"]["mean"] <= ratio[1]
+    assert same[0] <= found["agreement"]["same"]["mean"] <= same[1]
+    assert found["finding"] == ("no difference shown" if name == "tiny" else "different")
+
+
 def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral, endpoint: Endpoint) -> None:
     """The last test of the shared server."""
     code, out, err = corral("serve", "tiny", "--json")
@@ -251,11 +318,9 @@ def test_a_killed_process_is_noticed_and_nothing_of_the_rest_stays(
     corral: Corral, victim: str, request: pytest.FixtureRequest
 ) -> None:
     """kill -9 of the engine ends the server with exit code 0; kill -9 of the API process leaves orphans."""
-    name = "engine-killed" if "Engine" in victim else "api-killed"
+    name = DAMAGED if "Engine" in victim else "api-killed"
     if "Engine" in victim:
-        corral.deploy(name, "text")
-        code, _, err = corral("serve", name)
-        assert code == 0, err
+        serve_damaged(corral)
     else:
         request.getfixturevalue("adapted")
     leader = corral.record(name).leader.pid
