@@ -209,8 +209,9 @@ def wait_until_ready(
     if verdict.state == "dead":
         raise Died(f"The server died: {verdict.detail}.", "See its log.")
     if patience.has_ended:
+        why = verdict.detail.rstrip(".")
         raise ServerError(
-            f"The server is there, and was {verdict.state} for {patience.quiet_s:.0f} s: {verdict.detail}.",
+            f"The server is there, and was {verdict.state} for {patience.quiet_s:.0f} s: {why}.",
             "See its log.",
         )
     if verdict.state != "serving":
