@@ -53,6 +53,12 @@ class HostSetup(Record):
     environment: dict[str, str] = {}
     host: str = "127.0.0.1"
     port: int = 8000
+    served_model_name: str = ""
+    """What the judge beside the server asks for; without it there is none."""
+    load_budget_s: int = 600
+    """How long a start may take; the judge ends one that takes longer."""
+    gpus: int = 0
+    """How many of NVIDIA's the host must have before its server is started; one may come minutes after the boot."""
     nodes: int = 1
     """How many hosts run the engine. One of several cannot know the others yet: it starts when it joins them."""
     engine: Engine
@@ -132,6 +138,16 @@ def lock_timer(name: str) -> str:
     return f"corral-{name}.lock.timer"
 
 
+def judge_unit(name: str) -> str:
+    """The systemd unit of what judges the server while it runs."""
+    return f"corral-{name}.judge.service"
+
+
+def asked_file(name: str) -> str:
+    """Where the judge writes how many tokens were its own, which are no request of anybody's."""
+    return f"/run/corral-{name}.judge/asked"
+
+
 def spot_unit(name: str) -> str:
     """The systemd unit that waits for EC2's notice on a spot box."""
     return f"corral-{name}.spot.service"
@@ -170,6 +186,12 @@ def is_address(text: str) -> bool:
         return "%" not in text and bool(ipaddress.ip_address(text))
     except ValueError:
         return False
+
+
+def forget_ends(name: str) -> str:
+    """What a shell runs so that a server which was given up is started again, and its ends are counted anew."""
+    here = root(name)
+    return f"rm -f {here}/gave-up {here}/ends {here}/first-cause /run/corral-{name}/ends"
 
 
 def engine_mark(engine: Engine) -> str:

@@ -4,7 +4,8 @@ import re
 import shlex
 from collections.abc import Callable
 
-from infra import egress_rules
+from infra import egress_rules, host_judge
+from infra.bare_python import SHEBANG, bare_python
 from infra.data import shipped_text
 from infra.host import HostFile, HostSetup, is_closed, is_watched, own_root, root, unit
 from infra.host_units import (
@@ -38,6 +39,8 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
         *(_bare_if(setup.rented, _script(here, name), bare_script) for name in script_names(setup)),
         *(_library(here) if setup.weights.startswith("hf://") and not setup.rented else ()),
         *(_bare_if(setup.rented, each, bare) for each in _units(setup)),
+        # A rented box is brought it later: its user data has no room for more.
+        *(host_judge.files(setup) if setup.served_model_name and not setup.rented else ()),
     )
 
 
@@ -130,8 +133,8 @@ def _bare_if(is_rented: bool, file: HostFile, made_bare: Callable[[str], str]) -
 
 
 def bare_script(script: str) -> str:
-    """A script of ours without what is only said to people, at the ends of its lines too."""
-    return SAID_BESIDE.sub("", bare(script))
+    """A script of ours without what is only said to people, at the ends of its lines too; of Python without types."""
+    return bare_python(script) if script.startswith(SHEBANG) else SAID_BESIDE.sub("", bare(script))
 
 
 def bare(text: str) -> str:

@@ -63,7 +63,7 @@ def spot_watch(setup: HostSetup) -> HostFile:
     content = SPOT_SERVICE.format(
         name=setup.name,
         command=" ".join(map(systemd_quoted, command)),
-        sandbox=HELPER_SANDBOX.format(root=here, rights="", families="AF_UNIX AF_INET AF_INET6"),
+        sandbox=HELPER_FILES.format(root=here) + HELPER_SANDBOX.format(rights="", families=INTERNET),
     )
     return HostFile(path=f"{UNIT_FOLDER}/{spot_unit(setup.name)}", content=content)
 
@@ -71,7 +71,8 @@ def spot_watch(setup: HostSetup) -> HostFile:
 def lock_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     """The timer that has the server's lock looked at while the server runs, and what it runs: that speaks no IP."""
     here = root(setup.name)
-    sandbox = HELPER_SANDBOX.format(root=here, rights="CAP_NET_ADMIN", families="AF_UNIX AF_NETLINK")
+    rights = HELPER_SANDBOX.format(rights="CAP_NET_ADMIN", families="AF_UNIX AF_NETLINK")
+    sandbox = HELPER_FILES.format(root=here) + rights
     service = LOCK_SERVICE.format(name=setup.name, root=here, sandbox=sandbox)
     timer = f"{UNIT_FOLDER}/{lock_timer(setup.name)}"
     return (
@@ -88,7 +89,7 @@ def boot_preparation(setup: HostSetup) -> HostFile:
 
 def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     """The timer that looks every minute whether time is up or nobody asks, and what it runs."""
-    here, asked = root(setup.name), asked_at(setup.host)
+    here = root(setup.name)
     command = [
         "/usr/bin/python3",
         f"{here}/bin/watch",
@@ -97,7 +98,7 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
         "--unit",
         unit(setup.name),
         "--metrics",
-        f"http://{f'[{asked}]' if ':' in asked else asked}:{setup.port}/metrics",
+        f"{server_url(setup)}/metrics",
         *(["--idle-minutes", str(setup.idle_minutes)] if setup.idle_minutes else []),
         *(["--poweroff"] if setup.rented else []),
     ]
@@ -105,14 +106,26 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
     service = WATCH_SERVICE.format(
         name=setup.name,
         command=" ".join(map(systemd_quoted, command)),
-        sandbox=HELPER_SANDBOX.format(root=here, rights="", families="AF_UNIX AF_INET AF_INET6"),
+        sandbox=HELPER_FILES.format(root=here) + HELPER_SANDBOX.format(rights="", families=INTERNET),
         # One of several asks after the first, whose address bin/join adds.
-        network=CLOSED_NETWORK + ("" if is_loopback(asked) else f"IPAddressAllow={asked}\n"),
+        network=network_of(setup),
     )
     return (
         HostFile(path=f"{base}.service", content=service),
         HostFile(path=f"{base}.timer", content=WATCH_TIMER.format(name=setup.name)),
     )
+
+
+def server_url(setup: HostSetup) -> str:
+    """Where the server is asked from its own host."""
+    asked = asked_at(setup.host)
+    return f"http://{f'[{asked}]' if ':' in asked else asked}:{setup.port}"
+
+
+def network_of(setup: HostSetup) -> str:
+    """What lets a unit speak with the server of its own host, and with nobody else."""
+    asked = asked_at(setup.host)
+    return CLOSED_NETWORK + ("" if is_loopback(asked) else f"IPAddressAllow={asked}\n")
 
 
 def asked_at(host: str) -> str:
@@ -140,6 +153,8 @@ def _path_quoted(path: str) -> str:
     """A path for BindReadOnlyPaths=, where a colon would begin the destination."""
     return systemd_quoted(path.replace(":", "\\:")).replace("$$", "$")
 
+
+INTERNET = "AF_UNIX AF_INET AF_INET6"
 
 CLOSED_NETWORK = """\
 # It has no business with any address but loopback's; bin/join adds a server's peers.
@@ -256,14 +271,17 @@ WantedBy=multi-user.target
 
 # What reads the network is root without a right of root's: it may write its notes, and ask systemd to stop the server
 # or the box, which systemd allows to root's number alone. /dev/console is where the phase is said.
-HELPER_SANDBOX = """\
-CapabilityBoundingSet={rights}
-NoNewPrivileges=yes
-ProtectSystem=strict
+HELPER_FILES = """\
 ReadWritePaths={root}
 ReadOnlyPaths={root}/bin -{root}/engine -{root}/model {root}/setup.env {root}/server.env {root}/egress.nft
 ReadOnlyPaths=-{root}/loaded.nft -{root}/peers
 InaccessiblePaths=-{root}/secrets.env
+"""
+
+HELPER_SANDBOX = """\
+CapabilityBoundingSet={rights}
+NoNewPrivileges=yes
+ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 DevicePolicy=closed

@@ -35,6 +35,9 @@ def setup(**changes: Any) -> host.HostSetup:
         "ttl_minutes": 480,
         "idle_minutes": 30,
         "rented": True,
+        "served_model_name": NASTY,
+        "load_budget_s": 1800,
+        "gpus": 8,
     }
     return host.HostSetup.model_validate(given | changes)
 

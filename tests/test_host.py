@@ -15,7 +15,7 @@ import pytest
 import yaml
 from fake_box import NASTY, Box, setup
 
-from infra import cloud_init, host, host_files, host_units
+from infra import cloud_init, host, host_files, host_judge, host_units
 from infra.errors import HostError, UsageError
 
 
@@ -75,6 +75,9 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
         "/etc/systemd/system/corral-scout.lock.timer",
+        *(f"/opt/corral/scout/bin/{name}" for name in ("heal", "judging", *host_judge.MODULES)),
+        "/etc/systemd/system/corral-scout.judge.service",
+        "/etc/systemd/system/corral-scout.service.d/judge.conf",
     ]
     assert host.guards(owned) == ()
 
@@ -267,7 +270,7 @@ def test_what_a_rented_box_runs_is_what_an_owned_host_runs_without_what_is_only_
     module = '#!/usr/bin/env python3\n"""What.\n\nAnd "more".\n"""\n\nA = """kept"""\ndef f():\n'
     module += '    """Does."""\n    return 1\n'
     assert host_files.bare(module) == '#!/usr/bin/env python3\nA = """kept"""\ndef f():\n    return 1\n'
-    for name in ("watch.py", "spot.py", "confine.py"):
+    for name in ("watch.py", "spot.py", "confine.py", "fetch.py"):
         source = (files("infra.onhost") / name).read_text()
         assert docless(host_files.bare_script(source)) == docless(source)
 
@@ -288,9 +291,13 @@ def as_the_shell_reads(script: str) -> str:
 
 
 def docless(source: str) -> str:
-    """What Python makes of a module, without its docstrings."""
+    """What Python makes of a module, without its docstrings and the types of its functions."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
         if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
     return ast.unparse(tree)
@@ -333,15 +340,19 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "argv",
         "engine",
         "environment",
+        "gpus",
         "hf_token_parameter",
         "host",
         "idle_minutes",
+        "load_budget_s",
         "name",
         "nodes",
         "port",
         "read_only_paths",
         "region",
+        "release",
         "rented",
+        "served_model_name",
         "shutdown_timeout_s",
         "spot",
         "ttl_minutes",

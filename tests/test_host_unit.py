@@ -35,12 +35,13 @@ class Host:
             UnitState(active="activating", sub="auto-restart", restarts=3, has_run=True, phase="a=b"),
         ),
         ("Record=\nActiveState=inactive\nNRestarts=\n", UnitState(active="inactive")),
+        ("Record=\nGaveUp=a=b\n", UnitState(active="", gave_up="a=b")),
     ],
 )
 def test_what_systemd_says(said: str, state: UnitState) -> None:
     found = host_unit.state("scout", Host(said))  # type: ignore[arg-type]
     assert found.model_dump() == state.model_dump()
-    defaults = {"sub": "", "restarts": 0, "has_run": False, "phase": ""}
+    defaults = {"sub": "", "restarts": 0, "has_run": False, "phase": "", "gave_up": ""}
     assert UnitState(active="active").model_dump() == {"active": "active", **defaults}
 
 
@@ -68,3 +69,44 @@ def test_what_that_means(said: str, state: str, detail: str) -> None:
         detail,
         None,
     )
+
+
+class Answering:
+    """A host with these answers, by a word of what it is asked."""
+
+    destination = "gpu-1"
+
+    def __init__(self, **answers: str) -> None:
+        self.answers = answers
+
+    def run(self, command: list[str], **_: Any) -> SimpleNamespace:
+        said = [text for word, text in self.answers.items() if any(word in part for part in command)]
+        return SimpleNamespace(stdout="".join(said), code=0 if said else 1)
+
+
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n"
+
+
+@pytest.mark.parametrize(
+    ("active", "state"),
+    [("inactive", "dead"), ("failed", "dead"), ("deactivating", "dead"), ("absent", "absent")],
+)
+def test_a_server_that_was_given_up_says_why_after_a_reboot_too(active: str, state: str) -> None:
+    record = "Record=yes\n" if active != "absent" else ""
+    shown = (
+        f"{record}HasRun=yes\nGaveUp=gave up after 3 starts; the first: exit code 0\nActiveState={active}\n"
+    )
+    host = Answering(ActiveState=shown, death=OOM)
+    found = host_unit.status(deployment(), host)  # type: ignore[arg-type]
+    assert found.state == state
+    if state == "dead":
+        assert found.detail.startswith(
+            "gave up after 3 starts; the first: exit code 0: a GPU ran out of memory"
+        )
+
+
+def test_what_happened_is_what_the_host_has_kept() -> None:
+    line = '{"at": "2026-11-29T17:00:00Z", "event": "gave up", "cause": "x"}\n'
+    host = Answering(history=f"cut short\n{line}[1]\n")
+    (event,) = host_unit.history(deployment(), host)  # type: ignore[arg-type]
+    assert (event.event, event.cause) == ("gave up", "x")

@@ -28,7 +28,7 @@ from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
 from infra.fetch import checksums, listing
 from infra.fetch.checksums import Kept, Manifest
-from infra.onhost import fetch, watch
+from infra.onhost import codes, fetch, watch
 from infra.phase import last_phase
 from serving.vllm.pack import pack
 
@@ -841,6 +841,22 @@ def left(box: Box, pid: int, status: str, unit: str) -> None:
     (folder / "cgroup").write_text(f"0::/system.slice/{unit}\n")
 
 
+# --- the judge
+
+
+def test_what_judges_a_server_runs_with_nothing_but_the_hosts_own_python(box: MakeBox) -> None:
+    made = box(rented=False)
+    python = [sys.executable, "-ISB"]
+    asked = ["--url", "http://127.0.0.1:9", "--model", "x", "--ready", "/run/none", "--asked", "/run/asked"]
+    judged = made.run([*python, f"{ROOT}/bin/judging", *asked, "--load-s", "0"])
+    assert (judged.returncode, judged.stdout, judged.stderr) == (codes.code_of("late"), "", "")
+    words = "died: it was not started ()"
+    ended = made.run([*python, f"{ROOT}/bin/heal", "ended", "scout"])
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"corral: {words}\n", "")
+    assert f'"event": "died", "cause": "{words[6:]}"' in made.path(f"{ROOT}/history.jsonl").read_text()
+    assert made.path("/run/corral-scout/ends").read_text() == "[1, 1]\n"
+
+
 # --- what is taken away
 
 
@@ -852,7 +868,7 @@ def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -
         box.path(f"/var/lib/private/corral-{name}").mkdir()
         box.path(f"/var/lib/corral-{name}").symlink_to(box.path(f"/var/lib/private/corral-{name}"))
         box.path(f"/run/corral-{name}.nft").touch()
-        box.path(f"{host_units.UNIT_FOLDER}/corral-{name}.service.d").mkdir()
+        box.path(f"/run/corral-{name}").mkdir()
         box.path(f"{host_units.UNIT_FOLDER}/corral-{name}.watch.service.d").mkdir()
         box.path(f"/opt/dlami/nvme/corral-{name}").mkdir(parents=True)
         box.path(f"{host.root(name)}/model").symlink_to(box.path(f"/opt/dlami/nvme/corral-{name}"))
@@ -870,6 +886,7 @@ def test_what_is_removed_is_this_deployments_and_no_neighbours(tmp_path: Path) -
         "corral-scout.watch.service",
         "corral-scout.lock.timer",
         "corral-scout.lock.service",
+        "corral-scout.judge.service",
         "corral-scout.service",
         "corral-scout",
     }

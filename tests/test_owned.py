@@ -184,7 +184,10 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         [
             "sh",
             "-c",
-            'systemctl reset-failed "$1" 2>/dev/null; exec systemctl enable --now "$1"',
+            "rm -f /opt/corral/scout/gave-up /opt/corral/scout/ends /opt/corral/scout/first-cause "
+            "/run/corral-scout/ends\n"
+            'systemctl reset-failed "$1" 2>/dev/null\n'
+            'systemctl enable "$1" && exec systemctl --no-block start "$1"\n',
             "start",
             "corral-scout.service",
         ],
@@ -202,6 +205,14 @@ def test_a_dry_run_shows_per_host_what_is_written_and_run_and_no_secret(model: P
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
         "/etc/systemd/system/corral-scout.lock.timer",
+        "/opt/corral/scout/bin/heal",
+        "/opt/corral/scout/bin/judging",
+        "/opt/corral/scout/bin/codes.py",
+        "/opt/corral/scout/bin/history.py",
+        "/opt/corral/scout/bin/judge.py",
+        "/opt/corral/scout/bin/sums.py",
+        "/etc/systemd/system/corral-scout.judge.service",
+        "/etc/systemd/system/corral-scout.service.d/judge.conf",
     ]
     assert "VLLM_API_KEY=s" not in json.dumps(requests)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from fake_box import Box, commands, setup
+from fake_box import NASTY, Box, commands, setup
 
 from deploy.targets.ssh import place as ssh
-from infra import cloud_init, facts, host, host_files, host_units
-from infra.onhost import spot, watch
+from infra import cloud_init, facts, host, host_files, host_judge, host_units
+from infra.onhost import codes, judging, spot, watch
 from serving.vllm.serve_options import ServeOptions, argv
 
 ROOT = "/opt/corral/scout"
@@ -178,13 +178,69 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
     found = [
         words for text in units(given).values() for kind, _, words in commands(text) if kind != "ExecStart"
     ]
+    heal, lock = ["/usr/bin/python3", "-ISB", f"{ROOT}/bin/heal"], [f"{ROOT}/bin/lock"]
+    added = [
+        [*heal, "judged", "scout"],
+        [*heal, "begin", "scout", "8"],
+        [],
+        [*heal, "ended", "scout"],
+        [*lock, "off", "scout"],
+    ]
     assert found == [
         ["/usr/bin/nvidia-modprobe", "-c", "0", "-u"],
-        [f"{ROOT}/bin/lock", "on", "scout"],
-        [f"{ROOT}/bin/lock", "off", "scout"],
+        [*lock, "on", "scout"],
+        [*lock, "off", "scout"],
+        *([] if given.rented else added),
     ]
-    starting = {f"corral-scout{part}.service" for part in ("", ".lock", ".prepare", ".watch", ".spot")}
+    starting = {
+        f"corral-scout{part}.service" for part in ("", ".lock", ".prepare", ".watch", ".spot", ".judge")
+    }
     assert {name for name, text in units(given).items() if "ExecStart=" in text} <= starting
+
+
+OWNED = SETUPS["owned"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "url"),
+    [
+        ({}, "http://127.0.0.1:8000"),
+        ({"host": "10.0.0.5"}, "http://10.0.0.5:8000"),
+        ({"host": "::"}, "http://[::1]:8000"),
+    ],
+)
+def test_the_judge_understands_what_its_unit_tells_it(changes: dict[str, Any], url: str) -> None:
+    given = setup(rented=False, **changes)
+    python, isolated, script, *arguments = started(given, "corral-scout.judge.service")
+    assert (python, isolated, script) == ("/usr/bin/python3", "-ISB", f"{ROOT}/bin/judging")
+    assert judging.parsed(arguments) == Namespace(
+        url=url,
+        model=NASTY,
+        load_s=1800.0,
+        ready=Path("/run/corral-scout/ready"),
+        asked=Path("/run/corral-scout.judge/asked"),
+    )
+
+
+def test_the_judge_has_a_user_of_its_own_who_may_speak_with_the_server_alone() -> None:
+    lines = units(setup(rented=False, api_key="generated"))["corral-scout.judge.service"].splitlines()
+    told = " ".join(str(codes.READY + number) for number in range(len(codes.ILL) + 1))
+    for line in (
+        "BindsTo=corral-scout.service",
+        "After=corral-scout.service",
+        "DynamicUser=yes",
+        "CapabilityBoundingSet=",
+        "NoNewPrivileges=yes",
+        "ProtectSystem=strict",
+        f"EnvironmentFile={ROOT}/secrets.env",
+        f"SuccessExitStatus={told}",
+        "Restart=always",
+        "IPAddressDeny=any",
+    ):
+        assert line in lines, line
+    assert [line for line in lines if line.startswith("IPAddressAllow=")] == ["IPAddressAllow=localhost"]
+    assert not [line for line in lines if line.startswith("ReadWritePaths=")]
+    assert "Wants=corral-scout.judge.service" in units(OWNED)["judge.conf"].splitlines()
 
 
 # --- names that two sides must share
@@ -222,7 +278,8 @@ def test_every_script_that_is_called_by_its_path_is_there_and_may_be_run(given: 
     fetches = given.rented and given.weights.startswith("hf://")
     assert called - {"python", *([] if fetches else ["fetch"])} <= installed.keys()
     assert {"phase", "lock"} <= called
-    assert {file.mode for file in installed.values()} == {"0755"}
+    modules = set() if given.rented else set(host_judge.MODULES)
+    assert {name for name, file in installed.items() if file.mode != "0755"} == modules
 
 
 def written(environment: str) -> set[str]:

@@ -59,7 +59,8 @@ IPAddressAllow=$*
 END
 
 systemctl daemon-reload
-# A unit that systemd gave up on does not start again before it is told to forget.
+# What was given up does not start again before it is told to forget.
+rm -f "$root/gave-up" "$root/ends" "$root/first-cause" "/run/corral-$NAME/ends"
 systemctl reset-failed "$unit" 2>/dev/null || true
 systemctl enable --quiet "$unit"
 # Not waited for: a server with another rank may have requests to end first.

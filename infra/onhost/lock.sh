@@ -79,6 +79,7 @@ end_all() { # end what the server left running; fails where it multiplies faster
 
 refuse() { # told where the log, `corral status` and the console output of the cloud show it
     "$root/bin/phase" "failed: start: $*" || true
+    echo "$*" >"$root/refused" || true # for bin/heal
     echo "corral: $*, so the server is not started" >&2
     exit 1
 }

@@ -172,4 +172,5 @@ fi
 
 step=units
 systemctl daemon-reload
+rm -f "$root/weights.sums" # of what was here before
 phase "prepared"

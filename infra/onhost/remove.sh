@@ -7,7 +7,7 @@ LC_ALL=C
 export LC_ALL
 root=/opt/corral/$name
 units="corral-$name.watch.timer corral-$name.watch.service corral-$name.service"
-units="$units corral-$name.lock.timer corral-$name.lock.service"
+units="$units corral-$name.lock.timer corral-$name.lock.service corral-$name.judge.service"
 node=/etc/systemd/system/corral-$name.service.d # what bin/join adds to the server's unit, and to the watch's
 watch=/etc/systemd/system/corral-$name.watch.service.d
 
@@ -24,7 +24,7 @@ for unit in $units; do
 done
 PATH=$PATH:/usr/sbin:/sbin
 nft delete table inet "corral-$name" 2>/dev/null
-rm -f "/run/corral-$name.nft"
+rm -rf "/run/corral-$name.nft" "/run/corral-$name"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
 rm -rf --one-file-system "$root" "$node" "$watch" "$releases"

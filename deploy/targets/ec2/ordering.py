@@ -200,6 +200,9 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         ),
         host=serve.host,
         port=serve.port,
+        served_model_name=serve.served_model_name,
+        load_budget_s=load_budget_s(deployment.plan.weights_bytes),
+        gpus=deployment.plan.machine.gpu_count // deployment.plan.machine.hosts,
         engine=hosts.Engine(
             requirement=f"vllm=={deployment.plan.vllm_version}",
             archive=options.engine or "",

@@ -10,10 +10,11 @@ from deploy.targets.ssh import tunnels
 from infra import host as hosts
 from infra.argument import pasted
 from infra.errors import HostError, ServerError
+from infra.onhost.history import FILE, MOST_BYTES
 from infra.record import Record
 from infra.say import progress
 from infra.ssh import Host
-from serving.vllm import diagnosis, health
+from serving.vllm import diagnosis, events, health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.startup_log import load_budget_s, phases
 
@@ -22,6 +23,7 @@ STATE_SCRIPT = """\
 [ ! -e "$1/record.json" ] || echo "Record=yes"
 [ ! -e "/var/lib/private/${2%.service}" ] || echo "HasRun=yes"
 printf 'Phase=%s\\n' "$(cat "$1/phase" 2>/dev/null)"
+[ ! -e "$1/gave-up" ] || printf 'GaveUp=%s\\n' "$(cat "$1/gave-up")"
 systemctl show "$2" --property=ActiveState --property=SubState --property=NRestarts
 """
 
@@ -32,8 +34,14 @@ invocation=$(systemctl show --value --property=InvocationID "$1") || exit
 journalctl --no-pager --lines=50000 --output=cat "_SYSTEMD_INVOCATION_ID=$invocation" + "INVOCATION_ID=$invocation"
 """
 
-# A unit that systemd gave up on does not start again before it is told to forget.
-START_SCRIPT = 'systemctl reset-failed "$1" 2>/dev/null; exec systemctl enable --now "$1"'
+# The first of a series, where there has been an end: nothing pushes it out, as it may be of the journal.
+FIRST_LOG_SCRIPT = '[ ! -e "$1/ends" ] || cat "$1/first-death.log" 2>/dev/null'
+
+# Not waited for: it may wait for a GPU that is late.
+START_SCRIPT = """\
+systemctl reset-failed "$1" 2>/dev/null
+systemctl enable "$1" && exec systemctl --no-block start "$1"
+"""
 
 # Beyond the drain, for systemd's own patience and a slow host.
 STOP_MARGIN_S = 120
@@ -49,6 +57,8 @@ class UnitState(Record):
     has_run: bool = False
     phase: str = ""
     """The prepare script's own last word."""
+    gave_up: str = ""
+    """Why the host starts it no more by itself."""
 
     @property
     def has_died(self) -> bool:
@@ -59,7 +69,8 @@ class UnitState(Record):
 def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
     """What starts the unit, now and at every boot."""
     if deployment.plan.machine.hosts == 1:
-        return ("sh", "-c", START_SCRIPT, "start", hosts.unit(deployment.name))
+        script = f"{hosts.forget_ends(deployment.name)}\n{START_SCRIPT}"
+        return ("sh", "-c", script, "start", hosts.unit(deployment.name))
     addresses = tuple(Host(other).address() for other in deployment.hosts)
     return hosts.join_command(deployment.name, deployment.hosts.index(destination), addresses)
 
@@ -114,8 +125,10 @@ def status(deployment: Deployment, host: Host) -> Status:
     unit = state(deployment.name, host)
     if unit.active == "active" and is_headless(deployment, host):
         return said(deployment, "serving", "works for the first host")
+    if unit.gave_up and unit.active not in ("active", "activating"):
+        return said(deployment, "dead", f"{unit.gave_up}: {explain(host, deployment.name).cause}")
     if unit.has_died:
-        return said(deployment, "dead", death(host, deployment.name, log(host, deployment.name)).cause)
+        return said(deployment, "dead", explain(host, deployment.name).cause)
     if unit.active in ("active", "activating"):
         try:
             endpoint = tunnels.endpoint(deployment, host)
@@ -167,6 +180,7 @@ def state(name: str, host: Host) -> UnitState:
         restarts=int(restarts) if re.fullmatch("[0-9]{1,9}", restarts := shown.get("NRestarts", "")) else 0,
         has_run="HasRun" in shown,
         phase=shown.get("Phase", ""),
+        gave_up=shown.get("GaveUp", ""),
     )
 
 
@@ -185,12 +199,18 @@ def say_phases(host: Host, name: str, heard: list[str]) -> None:
 
 def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerError:
     """The failure with the cause the journal gives; the unit is stopped, so that it does not try for ever."""
-    cause = death(host, deployment.name, log(host, deployment.name))
+    cause = explain(host, deployment.name)
     stop(deployment, host)
     if cause.name == "unknown" and not isinstance(error, health.Died):
         return ServerError(f"{host.destination}: {error.message}", f"Its log: corral logs {deployment.name}")
     message = f"The server on {host.destination} did not start: {cause.cause}."
     return ServerError(message, cause.next.replace("NAME", deployment.name))
+
+
+def explain(host: Host, name: str) -> diagnosis.Diagnosis:
+    """Why it died, by the first log of the series of deaths."""
+    first = host.run(["sh", "-c", FIRST_LOG_SCRIPT, "log", hosts.root(name)], as_root=True, check=False)
+    return death(host, name, first.stdout or log(host, name))
 
 
 def death(host: Host, name: str, log: str) -> diagnosis.Diagnosis:
@@ -202,6 +222,13 @@ def death(host: Host, name: str, log: str) -> diagnosis.Diagnosis:
 def log(host: Host, name: str) -> str:
     """The journal of the unit since its last start."""
     return host.run(["sh", "-c", LOG_SCRIPT, "log", hosts.unit(name)], as_root=True).stdout
+
+
+def history(deployment: Deployment, host: Host) -> tuple[events.Event, ...]:
+    """What happened to the server there, oldest first: what the host itself has kept."""
+    path = f"{hosts.root(deployment.name)}/{FILE}"
+    asked = ["tail", "-c", str(MOST_BYTES), path]
+    return events.parsed(host.run(asked, as_root=True, check=False).stdout.encode())
 
 
 def verdict(endpoint: Endpoint) -> health.Verdict:

@@ -50,6 +50,7 @@ from serving.model import lora_files
 from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.events import Event
 from serving.vllm.pack import pack
 
 Removed = list[str] | operators.Owner
@@ -262,6 +263,14 @@ def journal(deployment: Deployment, destination: str, is_followed: bool) -> Iter
     with deadline.within(LOOK_S):
         host = connected(destination)
         return host.lines([*command, *(["--follow"] if is_followed else [])], is_followed)
+
+
+def history(deployment: Deployment) -> tuple[Event, ...]:
+    """What each host has on record, in its own order."""
+    refuse_others(deployment)
+    each = on_each(deployment, lambda host: host_unit.history(deployment, host))
+    events = [event for of_host in each for event in of_host]
+    return tuple(events if len(each) == 1 else sorted(events, key=lambda event: event.at))
 
 
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:

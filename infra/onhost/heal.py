@@ -1,0 +1,250 @@
+#!/usr/bin/env python3
+"""heal begin|ended|judged NAME: around the server's life, as root: wait before a start, count its ends, give up.
+
+systemd runs `begin` before each start, `ended` after each end, and `judged` when the judge beside the server has ended:
+all that is heard of him is the code he ended with. What the disk does not take is lost; what is to be done is done all
+the same. Standard library only: it runs with the host's own Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+try:
+    from infra.onhost import codes, history, judge, sums
+except ImportError:  # on a host they lie beside it
+    sys.path.insert(0, str(Path(__file__).parent))
+    import codes  # type: ignore[import-not-found, no-redef]
+    import history  # type: ignore[import-not-found, no-redef]
+    import judge  # type: ignore[import-not-found, no-redef]
+    import sums  # type: ignore[import-not-found, no-redef]
+
+RESTART_SEC = 10.0
+"""What systemd itself waits before a start that follows an end."""
+GPUS_EVERY_S = 5.0
+PATIENCE_S = 30
+"""For a program of the host's: a driver that hangs holds up nobody."""
+MOST_LOG_LINES = 5000
+MOST_LOG_BYTES = 2**20
+POLICY = judge.Policy()
+
+
+class Place(NamedTuple):
+    """Where a deployment keeps what is known of its server's lives."""
+
+    name: str
+    root: Path
+    """On the disk, for after a reboot."""
+    run: Path
+    """In memory, which no full disk takes away: the mark of a server that serves, and the judge's last word."""
+
+    @property
+    def unit(self) -> str:
+        """The server's."""
+        return f"corral-{self.name}.service"
+
+
+def main() -> None:
+    """Do what systemd asks for."""
+    order, name, *rest = sys.argv[1:]
+    place = Place(name, Path(__file__).parent.parent, Path(f"/run/corral-{name}"))
+    with suppress(OSError):
+        place.run.mkdir(mode=0o755)
+    if order == "begin":
+        begin(place, int(rest[0]))
+    elif order == "ended":
+        ended(place, os.environ)
+    elif order == "judged":
+        judged(place, os.environ)
+
+
+def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Wait as long as the ends before it ask for, and for GPUs that are late. Raises SystemExit where some lack."""
+    for mark in ("ready", "judged"):
+        (place.run / mark).unlink(missing_ok=True)
+    ends = noted(place.run)
+    wait_s = judge.delay_s(ends, random.random(), POLICY) if ends.all else 0.0
+    sleep(max((wait_s or 0.0) - RESTART_SEC, 0.0))
+    there = gpus_there(place, gpus, sleep)
+    if there < gpus:
+        refuse(place, f"{there} of {gpus} GPUs are there")
+    if name := sums.changed(place.root / "model", place.root / "weights.sums", ends.loads > 0):
+        refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
+    note(
+        place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
+    )
+
+
+def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int:
+    """How many GPUs there are; while the host has booted lately those that lack are waited for."""
+    is_said = False
+    while True:
+        there = gpus_told() if wanted else 0
+        if there is None or there >= wanted:
+            return wanted
+        if up_s() >= POLICY.gpu_s:
+            return there
+        if not is_said:
+            note(place, "waiting", f"{there} of {wanted} GPUs are there")
+        is_said = True
+        sleep(GPUS_EVERY_S)
+
+
+def gpus_told() -> int | None:
+    """How many GPUs NVIDIA's driver tells of; None where the host has no such program."""
+    try:
+        return said(["nvidia-smi", "-L"]).count("GPU ")
+    except FileNotFoundError:
+        return None
+
+
+def up_s() -> float:
+    """How long ago the host has booted."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def ended(place: Place, environ: Mapping[str, str]) -> None:
+    """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
+    if is_wished(place.unit):
+        note(place, "stopped", "" if is_up() else "the host shuts down")
+        return
+    verdict = text_of(place.run / "judged")
+    # Where its start was refused the code is that of an earlier end.
+    cause = verdict or text_of(place.root / "refused") or cause_of(environ)
+    (place.root / "refused").unlink(missing_ok=True)
+    served_s = up_s() - float(at) if (at := text_of(place.run / "ready")) else None
+    ends = judge.ended(
+        max(noted(place.run), noted(place.root), key=lambda known: known.all), served_s, POLICY
+    )
+    if not verdict:
+        note(place, "died", cause)
+    if ends.all == 1:
+        keep_log(place, environ.get("INVOCATION_ID", ""))
+        write(place.root / "first-cause", cause)
+    for folder in (place.run, place.root):
+        write(folder / "ends", json.dumps(ends))
+    if judge.delay_s(ends, 0.0, POLICY) is None:
+        give_up(place, ends)
+
+
+def give_up(place: Place, ends: judge.Ends) -> None:
+    """Start the server no more, neither now nor after a reboot, until somebody asks for it."""
+    first = text_of(place.root / "first-cause")
+    words = f"gave up after {judge.gave_up(ends, POLICY)}; the first: {first}"
+    note(place, "gave up", words)
+    write(place.root / "gave-up", words)
+    say_failed(place, words)
+    subprocess.run(["systemctl", "--no-block", "stop", place.unit], timeout=PATIENCE_S, check=False)
+
+
+def judged(place: Place, environ: Mapping[str, str]) -> None:
+    """Do as the judge says: mark a server that serves, and end one that does not; that one starts anew."""
+    code = environ.get("EXIT_STATUS", "")
+    if environ.get("EXIT_CODE") != "exited" or not code.isdigit():
+        return
+    if int(code) == codes.READY:
+        write(place.run / "ready", str(up_s()))
+        note(place, "ready")
+    elif words := codes.words_of(int(code)):
+        write(place.run / "judged", words)
+        note(place, "ended", words)
+        # Nothing moves in it, so there is nothing to drain.
+        subprocess.run(["systemctl", "kill", "--signal=KILL", place.unit], timeout=PATIENCE_S, check=False)
+
+
+def is_wished(unit: str) -> bool:
+    """Whether systemd was asked for this end: of what ends by itself it has nothing to do."""
+    return said(["systemctl", "show", "--property=Job", unit]).strip() not in ("", "Job=", "Job=0")
+
+
+def is_up() -> bool:
+    """Whether the host goes on."""
+    return said(["systemctl", "is-system-running"]).strip() != "stopping"
+
+
+def cause_of(environ: Mapping[str, str]) -> str:
+    """Why a server ended, by what systemd says of it."""
+    result, code, status = (environ.get(name, "") for name in ("SERVICE_RESULT", "EXIT_CODE", "EXIT_STATUS"))
+    if result == "oom-kill":
+        return "the host's memory ran out, and Linux killed it"
+    if result == "timeout":
+        return "it did not start or end in time"
+    if code == "exited":
+        return f"it ended with exit code {status}"
+    if code in ("killed", "dumped"):
+        return f"it was killed by SIG{status}"
+    return f"it was not started ({result})"
+
+
+def keep_log(place: Place, invocation: str) -> None:
+    """Keep the end of the log of that start; later ones may push it out of the journal."""
+    if invocation:
+        lines = ["journalctl", "--no-pager", "--output=cat", f"--lines={MOST_LOG_LINES}"]
+        log = said([*lines, f"_SYSTEMD_INVOCATION_ID={invocation}"])
+        write(place.root / "first-death.log", log[-MOST_LOG_BYTES:])
+
+
+def said(command: list[str]) -> str:
+    """What a program of the host's prints; nothing where it does not end. Raises FileNotFoundError for one it lacks."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            return process.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return ""
+
+
+def noted(folder: Path) -> judge.Ends:
+    """How often it has ended, as a folder has it."""
+    try:
+        loads, all_of_them = json.loads(text_of(folder / "ends"))
+        return judge.Ends(int(loads), int(all_of_them))
+    except (ValueError, TypeError):
+        return judge.Ends()
+
+
+def note(place: Place, event: history.Name, cause: str = "") -> None:
+    """Tell it where `corral status --history` looks, and in the unit's log."""
+    history.append(str(place.root / history.FILE), event, cause)
+    print(f"corral: {event}{cause and ': '}{cause}", flush=True)
+
+
+def refuse(place: Place, words: str) -> None:
+    """Have the start fail, and say why. Raises SystemExit."""
+    say_failed(place, words)
+    write(place.root / "refused", words)
+    sys.exit(f"corral: {words}, so the server is not started")
+
+
+def say_failed(place: Place, words: str) -> None:
+    """Say it where `corral status` and the console of the cloud show it."""
+    with suppress(OSError):
+        subprocess.run([place.root / "bin/phase", f"failed: start: {words}"], timeout=PATIENCE_S, check=False)
+
+
+def text_of(path: Path) -> str:
+    """What a file holds, without its last newline; nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def write(path: Path, text: str) -> None:
+    """Put a text there for root alone, or do without: a disk may be full. The judge sees only that it is there."""
+    with suppress(OSError):
+        path.write_text(f"{text}\n", encoding="utf-8")
+        path.chmod(0o600)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,297 @@
+"""What root does around a server's life on its host: waits before a start, counts ends, ends, gives up."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.onhost import codes, heal, judge, sums
+
+MINUTE_S = 60.0
+
+
+class Host:
+    """A host as root sees it: its clock, what its programs say, and what they were told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.place = heal.Place("scout", folder / "root", folder / "run")
+        self.place.root.mkdir()
+        self.place.run.mkdir()
+        self.up_s, self.job, self.state = 10_000.0, "", "running"
+        self.gpus: list[int] = []
+        self.told: list[str] = []
+        self.slept: list[float] = []
+
+    def said(self, command: list[str]) -> str:
+        """What a program of it says."""
+        if command == ["nvidia-smi", "-L"]:
+            if not self.gpus:
+                raise FileNotFoundError
+            count = self.gpus.pop(0) if len(self.gpus) > 1 else self.gpus[0]
+            return "".join(
+                f"GPU {number}: NVIDIA H100 80GB HBM3 (UUID: GPU-{number})\n" for number in range(count)
+            )
+        if command[0] == "journalctl":
+            return f"the log of {command[-1]}\n"
+        return {"show": f"Job={self.job}\n", "is-system-running": f"{self.state}\n"}[command[1]]
+
+    def run(self, command: Sequence[Any], **_: object) -> subprocess.CompletedProcess[bytes]:
+        """Note what a program is told."""
+        self.told.append(" ".join(map(str, command)).replace(str(self.place.root), "/root"))
+        return subprocess.CompletedProcess(command, 0)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.slept.append(seconds)
+        self.up_s += seconds
+
+    def ready(self, for_s: float) -> None:
+        """The judge finds it ready; then it serves so long."""
+        heal.judged(self.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.READY)})
+        self.up_s += for_s
+
+    def end(self, **environ: str) -> None:
+        """The server ends, as systemd tells it."""
+        heal.ended(
+            self.place, {"SERVICE_RESULT": "signal", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"} | environ
+        )
+
+    @property
+    def history(self) -> list[tuple[str, str]]:
+        """What was kept of it, without when."""
+        path = self.place.root / "history.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(line["event"], line["cause"]) for line in map(json.loads, lines)]
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(tmp_path)
+    monkeypatch.setattr(heal, "said", made.said)
+    monkeypatch.setattr(heal, "up_s", lambda: made.up_s)
+    monkeypatch.setattr("random.random", lambda: 0.0)
+    monkeypatch.setattr("subprocess.run", made.run)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("environ", "refused", "cause"),
+    [
+        ({}, "", "it was killed by SIGKILL"),
+        ({"EXIT_CODE": "dumped", "EXIT_STATUS": "SEGV"}, "", "it was killed by SIGSEGV"),
+        ({"EXIT_CODE": "exited", "EXIT_STATUS": "1"}, "", "it ended with exit code 1"),
+        # vLLM leaves with code 0 when its engine dies.
+        (
+            {"SERVICE_RESULT": "success", "EXIT_CODE": "exited", "EXIT_STATUS": "0"},
+            "",
+            "it ended with exit code 0",
+        ),
+        ({"SERVICE_RESULT": "oom-kill"}, "", "the host's memory ran out, and Linux killed it"),
+        ({"SERVICE_RESULT": "timeout"}, "", "it did not start or end in time"),
+        # The code is that of an earlier end: this one was never started.
+        ({}, "nft is missing", "nft is missing"),
+        ({"SERVICE_RESULT": "resources", "EXIT_CODE": ""}, "", "it was not started (resources)"),
+    ],
+)
+def test_an_end_is_told_by_its_cause(environ: dict[str, str], refused: str, cause: str, host: Host) -> None:
+    (host.place.root / "refused").write_text(f"{refused}\n")
+    host.end(**environ)
+    assert host.history == [("died", cause)]
+    assert not (host.place.root / "refused").exists()
+
+
+def test_starts_that_do_not_get_ready_are_counted_however_long_each_took(host: Host) -> None:
+    causes = ["it ended with exit code 1", "it was killed by SIGKILL", "it was killed by SIGKILL"]
+    for number, status in enumerate(("1", "KILL", "KILL")):
+        heal.begin(host.place, 0, host.sleep)
+        host.up_s += 310 * MINUTE_S
+        code = "exited" if status == "1" else "killed"
+        host.end(EXIT_CODE=code, EXIT_STATUS=status, INVOCATION_ID=f"i{number}")
+    words = f"gave up after 3 starts that did not get ready, without an hour of service between; the first: {causes[0]}"
+    again = ["", "again, after 1 end", "again, after 2 ends"]
+    lives = [
+        life
+        for start, cause in zip(again, causes, strict=True)
+        for life in (("started", start), ("died", cause))
+    ]
+    assert host.history == [*lives, ("gave up", words)]
+    # systemd itself has waited 10 s of each.
+    assert host.slept == [0.0, 0.0, 10.0]
+    assert host.told == [
+        f"/root/bin/phase failed: start: {words}",
+        "systemctl --no-block stop corral-scout.service",
+    ]
+    assert (host.place.root / "gave-up").read_text() == f"{words}\n"
+    assert (host.place.root / "first-death.log").read_text() == "the log of _SYSTEMD_INVOCATION_ID=i0\n\n"
+    assert {path.stat().st_mode & 0o777 for path in host.place.root.glob("*-*")} == {0o600}
+
+
+def test_a_reboot_between_does_not_end_a_series(host: Host) -> None:
+    host.end()
+    host.end()
+    for path in host.place.run.iterdir():
+        path.unlink()
+    host.end()
+    assert host.history[-1][0] == "gave up"
+
+
+def test_an_hour_of_service_ends_a_series(host: Host) -> None:
+    for _ in range(8):
+        host.ready(3599.0)
+        host.end()
+        host.place.run.joinpath("ready").unlink()
+    host.ready(3600.0)
+    host.end()
+    assert heal.noted(host.place.root) == judge.Ends(0, 1)
+    assert [event for event, _ in host.history if event == "gave up"] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "cause"), [("running", ""), ("degraded", ""), ("stopping", "the host shuts down")]
+)
+def test_an_end_that_was_asked_for_is_none(state: str, cause: str, host: Host) -> None:
+    host.job, host.state = "4711", state
+    for _ in range(5):
+        host.end()
+    assert host.history == [("stopped", cause)] * 5
+    assert heal.noted(host.place.root) == judge.Ends()
+
+
+@pytest.mark.parametrize("kind", codes.ILL)
+def test_what_the_judge_finds_ill_is_ended_and_started_anew(kind: judge.Kind, host: Host) -> None:
+    code = str(codes.code_of(kind))
+    heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": code})
+    assert host.told == ["systemctl kill --signal=KILL corral-scout.service"]
+    host.end()
+    assert host.history == [("ended", judge.WORDS[kind])]
+    assert heal.noted(host.place.run) == judge.Ends(1, 1)
+    heal.begin(host.place, 0, host.sleep)
+    host.end()
+    assert host.history[-1] == ("died", "it was killed by SIGKILL")
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"EXIT_CODE": "killed", "EXIT_STATUS": "TERM"},  # it was stopped with the server
+        {"EXIT_CODE": "exited", "EXIT_STATUS": "1"},  # it fell over
+        {"EXIT_CODE": "exited", "EXIT_STATUS": "18"},
+        {"EXIT_CODE": "exited", "EXIT_STATUS": "-1"},
+        {},
+    ],
+)
+def test_a_judge_that_ends_without_a_verdict_ends_nothing(environ: dict[str, str], host: Host) -> None:
+    heal.judged(host.place, environ)
+    assert (host.told, host.history, list(host.place.run.iterdir())) == ([], [], [])
+
+
+def test_a_gpu_that_is_late_at_boot_is_waited_for_and_uses_up_no_start(host: Host) -> None:
+    host.up_s, host.gpus = 20.0, [0, 0, 7, 8]
+    heal.begin(host.place, 8, host.sleep)
+    assert host.history == [("waiting", "0 of 8 GPUs are there"), ("started", "")]
+    assert host.slept == [0.0, 5.0, 5.0, 5.0]
+    assert heal.noted(host.place.run) == judge.Ends()
+
+
+def test_a_gpu_that_does_not_come_is_told(host: Host) -> None:
+    host.up_s, host.gpus = 20.0, [7]
+    with pytest.raises(SystemExit, match="corral: 7 of 8 GPUs are there, so the server is not started"):
+        heal.begin(host.place, 8, host.sleep)
+    assert host.up_s == 900.0
+    assert host.told == ["/root/bin/phase failed: start: 7 of 8 GPUs are there"]
+    # Long after the boot nothing is waited for.
+    with pytest.raises(SystemExit):
+        heal.begin(host.place, 8, host.sleep)
+    assert host.up_s == 900.0
+
+
+def test_a_host_that_cannot_tell_of_gpus_starts_its_server(host: Host) -> None:
+    heal.begin(host.place, 8, host.sleep)
+    assert host.history == [("started", "")]
+
+
+def model_of(host: Host) -> Path:
+    """Weights of two shards, of which a first start has noted the sums."""
+    model = host.place.root / "model"
+    model.mkdir()
+    for name in ("a.safetensors", "b.safetensors"):
+        (model / name).write_bytes(name.encode() * 100)
+    heal.begin(host.place, 0, host.sleep)
+    return model
+
+
+def spoil(path: Path, *, time_ns: int = 0) -> None:
+    """Change one byte; with its time, as a disk that lies."""
+    before = path.stat()
+    path.write_bytes(b"X" + path.read_bytes()[1:])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + time_ns))
+
+
+def test_a_shard_that_was_changed_is_not_served(host: Host) -> None:
+    spoil(model_of(host) / "b.safetensors", time_ns=1)
+    words = "the weights have changed on the disk: b.safetensors is not what was brought"
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=words):
+            heal.begin(host.place, 0, host.sleep)
+    host.end()
+    assert host.history == [("started", ""), ("died", words)]
+
+
+def test_a_disk_that_lies_is_found_out_when_a_start_has_failed(host: Host) -> None:
+    spoil(model_of(host) / "a.safetensors")
+    heal.begin(host.place, 0, host.sleep)
+    host.end()
+    with pytest.raises(SystemExit, match=r"a\.safetensors is not what was brought"):
+        heal.begin(host.place, 0, host.sleep)
+
+
+def test_weights_are_read_again_only_where_something_changed(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, read = model_of(host), []
+
+    def summed(path: Path) -> str:
+        read.append(path.name)
+        return real(path)
+
+    real = sums.sum_of
+    monkeypatch.setattr("infra.onhost.sums.sum_of", summed)
+    heal.begin(host.place, 0, host.sleep)
+    assert read == []
+    os.utime(model / "a.safetensors", ns=(1, 1))
+    (model / "c.json").write_text("{}")
+    (model / ".lock").touch()
+    heal.begin(host.place, 0, host.sleep)
+    assert sorted(read) == ["a.safetensors", "c.json"]
+    (model / "c.json").unlink()
+    with pytest.raises(SystemExit, match=r"c\.json is not what was brought"):
+        heal.begin(host.place, 0, host.sleep)
+
+
+def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> int:
+        if path.is_relative_to(host.place.root):
+            raise OSError(28, "No space left on device")
+        return real(path, *_, **__)  # type: ignore[arg-type]
+
+    real = Path.write_text
+    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.READY + 4)})
+    for _ in range(3):
+        host.end()
+    assert host.told[0] == "systemctl kill --signal=KILL corral-scout.service"
+    assert host.told[-1] == "systemctl --no-block stop corral-scout.service"
+    assert host.history == []
+
+
+def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heal, "PATIENCE_S", 0.05)
+    assert heal.said(["sleep", "60"]) == ""
+    assert heal.said(["echo", "ü"]) == "ü\n"
