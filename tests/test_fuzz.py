@@ -503,10 +503,10 @@ TARGETS |= {
 }
 
 
-ROW = {"rfilename": "config.json", "size": 2, "blobId": "a" * 40}
-LARGE = {"rfilename": "x.safetensors", "size": 9, "blobId": "b" * 40, "lfs": {"sha256": "c" * 64, "size": 9}}
+LISTED = {"rfilename": "config.json", "size": 2, "blobId": "a" * 40}
+SHARD = {"rfilename": "x.safetensors", "size": 9, "blobId": "b" * 40, "lfs": {"sha256": "c" * 64, "size": 9}}
 HUB_SAYS = orjson.dumps(
-    {"sha": "d" * 40, "siblings": [ROW, LARGE, {**ROW, "rfilename": "model.safetensors.index.json"}]}
+    {"sha": "d" * 40, "siblings": [LISTED, SHARD, {**LISTED, "rfilename": "model.safetensors.index.json"}]}
 )
 WEIGHTS_KEPT = Manifest(
     "a/b", "d" * 40, {"config.json": Kept(2, "c" * 64, "a" * 40, 7)}, "2026-11-29T00:00:00Z"
