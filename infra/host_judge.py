@@ -16,6 +16,8 @@ MODULES = ("codes.py", "history.py", "judge.py", "sums.py")
 """What these import there."""
 # The host's own Python: it loads nothing that somebody installed, and leaves nothing compiled behind.
 PYTHON = ("/usr/bin/python3", "-ISB")
+# The server's unit has an empty /run and /var, for what runs there as root too: the marks and the journal lie outside.
+OUTSIDE = ("/usr/bin/nsenter", "--target", "1", "--mount", "--")
 
 
 def files(setup: HostSetup) -> tuple[HostFile, ...]:
@@ -72,7 +74,7 @@ def server_drop_in(setup: HostSetup) -> str:
         name=setup.name,
         root=root(setup.name),
         judge=judge_unit(setup.name),
-        heal=_heal(setup),
+        heal=" ".join((*OUTSIDE, _heal(setup))),
         gpus=setup.gpus,
     )
 

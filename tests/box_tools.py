@@ -308,6 +308,7 @@ def systemctl(box: Path, arguments: list[str]) -> None:
         ("mask", ("--now",), "+"),
         ("clean", ("--what=all",), "+"),
         ("kill", ("--signal=KILL", "--kill-who=main"), 1),
+        ("list-jobs", ("--no-legend", "--plain", "--full"), 1),
     ):
         known = verbs.add_parser(verb)
         for option in options:

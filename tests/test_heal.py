@@ -37,7 +37,7 @@ class Host:
             )
         if command[0] == "journalctl":
             return f"the log of {command[-1]}\n"
-        return {"show": f"Job={self.job}\n", "is-system-running": f"{self.state}\n"}[command[1]]
+        return {"list-jobs": f"{self.job}\n", "is-system-running": f"{self.state}\n"}[command[1]]
 
     def run(self, command: Sequence[Any], **_: object) -> subprocess.CompletedProcess[bytes]:
         """Note what a program is told."""
@@ -126,7 +126,7 @@ def test_starts_that_do_not_get_ready_are_counted_however_long_each_took(host: H
         "systemctl --no-block stop corral-scout.service",
     ]
     assert (host.place.root / "gave-up").read_text() == f"{words}\n"
-    assert (host.place.root / "first-death.log").read_text() == "the log of _SYSTEMD_INVOCATION_ID=i0\n\n"
+    assert (host.place.root / "first-death.log").read_text() == "the log of INVOCATION_ID=i0\n\n"
     assert {path.stat().st_mode & 0o777 for path in host.place.root.glob("*-*")} == {0o600}
 
 
@@ -143,7 +143,6 @@ def test_an_hour_of_service_ends_a_series(host: Host) -> None:
     for _ in range(8):
         host.ready(3599.0)
         host.end()
-        host.place.run.joinpath("ready").unlink()
     host.ready(3600.0)
     host.end()
     assert heal.noted(host.place.root) == judge.Ends(0, 1)
@@ -151,14 +150,31 @@ def test_an_hour_of_service_ends_a_series(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "cause"), [("running", ""), ("degraded", ""), ("stopping", "the host shuts down")]
+    ("state", "job", "cause"),
+    [
+        ("running", "stop", ""),
+        ("degraded", "restart", ""),
+        ("stopping", "stop", "the host shuts down"),
+    ],
 )
-def test_an_end_that_was_asked_for_is_none(state: str, cause: str, host: Host) -> None:
-    host.job, host.state = "4711", state
+def test_an_end_that_was_asked_for_is_none(state: str, job: str, cause: str, host: Host) -> None:
+    host.job, host.state = f"4711 corral-scout.service {job} running", state
     for _ in range(5):
         host.end()
     assert host.history == [("stopped", cause)] * 5
     assert heal.noted(host.place.root) == judge.Ends()
+
+
+def test_starts_that_are_refused_before_it_are_counted_while_systemd_still_has_their_job(host: Host) -> None:
+    """What comes before `begin` failed, so that nothing of the life before was forgotten there."""
+    host.ready(7200.0)
+    host.end()
+    host.job = "4712 corral-scout.service start running"
+    for _ in range(3):
+        (host.place.root / "refused").write_text("nft is missing\n")
+        host.end()
+    assert [event for event, _ in host.history] == ["ready", "died", "died", "died", "died", "gave up"]
+    assert host.history[-2] == ("died", "nft is missing")
 
 
 @pytest.mark.parametrize("kind", codes.ILL)

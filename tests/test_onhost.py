@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -851,10 +852,12 @@ def test_what_judges_a_server_runs_with_nothing_but_the_hosts_own_python(box: Ma
     judged = made.run([*python, f"{ROOT}/bin/judging", *asked, "--load-s", "0"])
     assert (judged.returncode, judged.stdout, judged.stderr) == (codes.code_of("late"), "", "")
     words = "died: it was not started ()"
-    ended = made.run([*python, f"{ROOT}/bin/heal", "ended", "scout"])
+    heal = shlex.join([*python, f"{ROOT}/bin/heal", "ended", "scout"])
+    ended = made.run(["sh", "-c", f"umask 077; exec {heal}"])
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"corral: {words}\n", "")
     assert f'"event": "died", "cause": "{words[6:]}"' in made.path(f"{ROOT}/history.jsonl").read_text()
     assert made.path("/run/corral-scout/ends").read_text() == "[1, 1]\n"
+    assert mode(made.path("/run/corral-scout")) == 0o755  # the judge, who is not root, looks into it
 
 
 # --- what is taken away

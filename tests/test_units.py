@@ -179,11 +179,12 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
         words for text in units(given).values() for kind, _, words in commands(text) if kind != "ExecStart"
     ]
     heal, lock = ["/usr/bin/python3", "-ISB", f"{ROOT}/bin/heal"], [f"{ROOT}/bin/lock"]
+    outside = ["/usr/bin/nsenter", "--target", "1", "--mount", "--", *heal]
     added = [
         [*heal, "judged", "scout"],
-        [*heal, "begin", "scout", "8"],
+        [*outside, "begin", "scout", "8"],
         [],
-        [*heal, "ended", "scout"],
+        [*outside, "ended", "scout"],
         [*lock, "off", "scout"],
     ]
     assert found == [

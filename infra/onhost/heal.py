@@ -58,7 +58,8 @@ def main() -> None:
     order, name, *rest = sys.argv[1:]
     place = Place(name, Path(__file__).parent.parent, Path(f"/run/corral-{name}"))
     with suppress(OSError):
-        place.run.mkdir(mode=0o755)
+        place.run.mkdir(exist_ok=True)
+        place.run.chmod(0o755)  # the unit's umask is not for what the judge looks into
     if order == "begin":
         begin(place, int(rest[0]))
     elif order == "ended":
@@ -69,8 +70,7 @@ def main() -> None:
 
 def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait as long as the ends before it ask for, and for GPUs that are late. Raises SystemExit where some lack."""
-    for mark in ("ready", "judged"):
-        (place.run / mark).unlink(missing_ok=True)
+    forget_marks(place)
     ends = noted(place.run)
     wait_s = judge.delay_s(ends, random.random(), POLICY) if ends.all else 0.0
     sleep(max((wait_s or 0.0) - RESTART_SEC, 0.0))
@@ -82,6 +82,12 @@ def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) 
     note(
         place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
     )
+
+
+def forget_marks(place: Place) -> None:
+    """Of a life that is over: a start that fails before `begin` is none of its."""
+    for mark in ("ready", "judged"):
+        (place.run / mark).unlink(missing_ok=True)
 
 
 def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int:
@@ -114,14 +120,16 @@ def up_s() -> float:
 
 def ended(place: Place, environ: Mapping[str, str]) -> None:
     """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
+    verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
+    forget_marks(place)
     if is_wished(place.unit):
         note(place, "stopped", "" if is_up() else "the host shuts down")
         return
-    verdict = text_of(place.run / "judged")
     # Where its start was refused the code is that of an earlier end.
     cause = verdict or text_of(place.root / "refused") or cause_of(environ)
-    (place.root / "refused").unlink(missing_ok=True)
-    served_s = up_s() - float(at) if (at := text_of(place.run / "ready")) else None
+    with suppress(OSError):
+        (place.root / "refused").unlink(missing_ok=True)
+    served_s = up_s() - float(at) if at else None
     ends = judge.ended(
         max(noted(place.run), noted(place.root), key=lambda known: known.all), served_s, POLICY
     )
@@ -162,8 +170,9 @@ def judged(place: Place, environ: Mapping[str, str]) -> None:
 
 
 def is_wished(unit: str) -> bool:
-    """Whether systemd was asked for this end: of what ends by itself it has nothing to do."""
-    return said(["systemctl", "show", "--property=Job", unit]).strip() not in ("", "Job=", "Job=0")
+    """Whether systemd was asked for this end. Its start is still a job of its own where what comes before it failed."""
+    jobs = said(["systemctl", "list-jobs", "--no-legend", "--plain", "--full", unit]).splitlines()
+    return any(words[2:3] in (["stop"], ["restart"]) for words in map(str.split, jobs))
 
 
 def is_up() -> bool:
@@ -189,18 +198,21 @@ def keep_log(place: Place, invocation: str) -> None:
     """Keep the end of the log of that start; later ones may push it out of the journal."""
     if invocation:
         lines = ["journalctl", "--no-pager", "--output=cat", f"--lines={MOST_LOG_LINES}"]
-        log = said([*lines, f"_SYSTEMD_INVOCATION_ID={invocation}"])
+        # What systemd says of it too: by which signal it ended.
+        log = said([*lines, f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"])
         write(place.root / "first-death.log", log[-MOST_LOG_BYTES:])
 
 
 def said(command: list[str]) -> str:
     """What a program of the host's prints; nothing where it does not end. Raises FileNotFoundError for one it lacks."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        try:
-            return process.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return ""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        return process.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # what hangs in a driver does not even die of that
+            process.communicate(timeout=1)
+        return ""
 
 
 def noted(folder: Path) -> judge.Ends:
