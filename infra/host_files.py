@@ -53,6 +53,8 @@ def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
         *(_script(own, name) for name in ("prepare.sh", "phase.sh")),
         *(_library(own) if setup.weights.startswith("hf://") else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
+        # It asks by the name, at the port and within the time of what it judges.
+        *([host_judge.own_unit(setup, f"{own}/units")] if setup.served_model_name else []),
     )
 
 

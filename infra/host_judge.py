@@ -29,9 +29,14 @@ def files(setup: HostSetup) -> tuple[HostFile, ...]:
             for name in SCRIPTS
         ),
         *(HostFile(path=f"{folder}/{name}", content=_text(name)) for name in MODULES),
-        HostFile(path=f"{UNIT_FOLDER}/{judge_unit(setup.name)}", content=judge_service(setup)),
+        own_unit(setup, UNIT_FOLDER),
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}.d/judge.conf", content=server_drop_in(setup)),
     )
+
+
+def own_unit(setup: HostSetup, folder: str) -> HostFile:
+    """The judge's unit, to lie in that folder."""
+    return HostFile(path=f"{folder}/{judge_unit(setup.name)}", content=judge_service(setup))
 
 
 def _text(name: str) -> str:

@@ -20,7 +20,7 @@ from deploy.targets.deployment import load
 from infra.host_files import host_files
 from serving.vllm.endpoint import Endpoint
 
-UNIT = "corral-scout.service"
+UNIT, JUDGE = "corral-scout.service", "corral-scout.judge.service"
 KEPT, TRIAL = Path("etc/systemd/system"), Path("run/systemd/system.control")
 OTHERS = "/opt/corral/.releases/scout"
 
@@ -136,7 +136,7 @@ def test_what_prepares_a_release_is_all_there() -> None:
     assert library
     names = {file.path.removeprefix(f"{own}/") for file in files}
     assert names == {
-        "setup.env", "server.env", "bin/prepare", "bin/phase", f"units/{UNIT}", *library,
+        "setup.env", "server.env", "bin/prepare", "bin/phase", f"units/{UNIT}", f"units/{JUDGE}", *library,
     }  # fmt: skip
     texts = {file.path.removeprefix(f"{own}/"): file.content for file in files}
     assert "API_KEY=none\n" in texts["setup.env"]  # there is one already, and it stays
@@ -144,3 +144,4 @@ def test_what_prepares_a_release_is_all_there() -> None:
     assert f"ConditionPathExists={own}/engine/.complete\n" in unit
     assert f"EnvironmentFile={own}/server.env\n" in unit
     assert "ExecStartPre=+/opt/corral/scout/bin/lock on scout\n" in unit
+    assert texts[f"units/{JUDGE}"] == next(file.content for file in first if file.path.endswith(JUDGE))
