@@ -265,6 +265,17 @@ def test_a_disk_that_lies_is_found_out_when_a_start_has_failed(host: Host) -> No
         heal.begin(host.place, 0, host.sleep)
 
 
+def test_a_file_that_the_disk_did_not_give_for_once_is_no_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as failing:
+        failing.setattr("infra.onhost.sums.sum_of", lambda _: sums.UNREADABLE)
+        model_of(host)
+    host.end()
+    heal.begin(host.place, 0, host.sleep)
+    assert host.history[-1] == ("started", "again, after 1 end")
+
+
 def test_weights_are_read_again_only_where_something_changed(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

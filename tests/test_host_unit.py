@@ -105,6 +105,11 @@ def test_a_server_that_was_given_up_says_why_after_a_reboot_too(active: str, sta
         )
 
 
+def test_a_first_log_that_holds_nothing_explains_nothing() -> None:
+    host = Answering(**{"first-death": "\n", "InvocationID": OOM})
+    assert host_unit.explain(host, "scout").cause.startswith("a GPU ran out of memory")  # type: ignore[arg-type]
+
+
 def test_what_happened_is_what_the_host_has_kept() -> None:
     line = '{"at": "2026-11-29T17:00:00Z", "event": "gave up", "cause": "x"}\n'
     host = Answering(history=f"cut short\n{line}[1]\n")

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 READERS = 8
+UNREADABLE = "unreadable"
+"""Of a file that the disk did not give: when it does, that is no change."""
 Known = dict[str, tuple[int, int, str]]
 """Name -> size in bytes, time in ns, SHA-256."""
 
@@ -49,6 +51,7 @@ def noted(notes: Path) -> Known:
         return {
             name: (int(size), int(time_ns), str(summed))
             for name, (size, time_ns, summed) in json.loads(notes.read_text(encoding="utf-8")).items()
+            if summed != UNREADABLE
         }
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
@@ -66,4 +69,4 @@ def sum_of(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
-        return "unreadable"
+        return UNREADABLE

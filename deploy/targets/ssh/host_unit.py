@@ -210,7 +210,7 @@ def explained(deployment: Deployment, host: Host, error: ServerError) -> ServerE
 def explain(host: Host, name: str) -> diagnosis.Diagnosis:
     """Why it died, by the first log of the series of deaths."""
     first = host.run(["sh", "-c", FIRST_LOG_SCRIPT, "log", hosts.root(name)], as_root=True, check=False)
-    return death(host, name, first.stdout or log(host, name))
+    return death(host, name, first.stdout if first.stdout.strip() else log(host, name))
 
 
 def death(host: Host, name: str, log: str) -> diagnosis.Diagnosis:
