@@ -20,7 +20,7 @@ from deploy.targets.ec2 import ordering
 from deploy.targets.ec2.options import Ec2Options
 from infra.errors import DocumentError, UsageError
 from serving.model import checkpoint, fetching, tiny, tiny_tokenizer
-from serving.model.lora_files import WEIGHTS, contents
+from serving.model.lora_files import WEIGHTS, contents, folder_of
 from serving.model.lora_shapes import Served
 from serving.sizing.asked_adapters import least_rank, read
 from serving.sizing.plan import Plan, check_probed
@@ -291,6 +291,12 @@ def test_what_cannot_be_meant_is_refused(
     out, err = capsys.readouterr()
     assert out == ""
     refusals.hold(err, request, tmp_path)
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/tuned", "/" + "x" * 300])
+def test_a_path_that_cannot_be_looked_at_holds_no_adapter(path: str) -> None:
+    with pytest.raises(DocumentError, match="There is no folder of the adapter tuned at "):
+        folder_of(LoraModule(name="tuned", path=path))
 
 
 def test_an_adapter_of_another_model_of_the_table_or_of_experts_on_the_cpu_is_refused(

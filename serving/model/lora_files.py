@@ -100,7 +100,7 @@ def check_base(name: str, config: dict[str, Any], served: Served) -> None:
     base = base_of(config)
     if listed := published(base):
         trained_for = listed[0].architecture
-    elif base.startswith("/") and (Path(base) / "config.json").is_file():
+    elif base.startswith("/") and os.path.isfile(f"{base}/config.json"):
         trained_for = architecture_of(config_of(Path(base)), base)
     else:
         return
@@ -153,11 +153,11 @@ def check_same(planned: LoraModule, now: LoraModule) -> None:
 
 def folder_of(module: LoraModule) -> Path:
     """Where it lies on this machine: its folder, or the Hub's cache. Raises DocumentError."""
-    path = Path(module.path).expanduser()
-    if path.is_dir():
+    path = os.path.expanduser(module.path)  # of what cannot be looked at these say no, and raise nothing
+    if os.path.isdir(path):
         return Path(os.path.abspath(path))
     named = REPOSITORY.fullmatch(module.path)
-    if named is None or path.exists():
+    if named is None or os.path.exists(path):
         raise DocumentError(
             f"There is no folder of the adapter {module.name} at {one_line(module.path, 300)}.",
             f"Name the folder that holds {CONFIG}, or OWNER/NAME of the Hub.",
