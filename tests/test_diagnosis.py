@@ -274,3 +274,23 @@ def test_a_server_that_lost_its_lock_is_told_apart_from_one_that_got_none() -> N
     assert (lost.name, lost.cause) == ("lock-lost", "the egress lock is gone, so it was stopped")
     none = explain("corral: the server has no user of its own, so the server is not started\n")
     assert none.name == "no-user"
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "cause"),
+    [
+        (
+            "7 of 8 GPUs are there",
+            "gpus-not-there",
+            "only 7 of 8 GPUs are there, by what NVIDIA's driver says",
+        ),
+        (
+            "the weights have changed on the disk: a b.safetensors is not what was brought",
+            "weights-changed",
+            "the weights have changed on its disk since they were brought: a b.safetensors",
+        ),
+    ],
+)
+def test_a_start_that_a_host_refuses_is_told_by_its_reason(words: str, name: str, cause: str) -> None:
+    found = explain(f"corral: {words}, so the server is not started\n")
+    assert (found.name, found.cause) == (name, cause)
