@@ -22,6 +22,7 @@ class Host:
         self.place.root.mkdir()
         self.place.run.mkdir()
         self.up_s, self.job, self.state = 10_000.0, "", "running"
+        self.starts = "/opt/corral/scout/engine/bin/python"
         self.gpus: list[int] = []
         self.told: list[str] = []
         self.slept: list[float] = []
@@ -37,7 +38,12 @@ class Host:
             )
         if command[0] == "journalctl":
             return f"the log of {command[-1]}\n"
-        return {"list-jobs": f"{self.job}\n", "is-system-running": f"{self.state}\n"}[command[1]]
+        said = {
+            "list-jobs": self.job,
+            "is-system-running": self.state,
+            "show": f"argv[]={self.starts} serve x",
+        }
+        return f"{said[command[1]]}\n"
 
     def run(self, command: Sequence[Any], **_: object) -> subprocess.CompletedProcess[bytes]:
         """Note what a program is told."""
@@ -255,6 +261,20 @@ def test_a_shard_that_was_changed_is_not_served(host: Host) -> None:
             heal.begin(host.place, 0, host.sleep)
     host.end()
     assert host.history == [("started", ""), ("died", words)]
+
+
+def test_of_a_release_its_own_weights_are_held_to_what_was_brought(host: Host) -> None:
+    model_of(host)
+    host.starts = "/opt/corral/.releases/scout/0123456789ab/engine/bin/python"
+    own = host.place.root.parent / ".releases/scout/0123456789ab"
+    (own / "model").mkdir(parents=True)
+    (own / "model/c.safetensors").write_bytes(b"c" * 100)
+    for shard in (host.place.root / "model").iterdir():  # those of the release before are no matter any more
+        shard.unlink()
+    heal.begin(host.place, 0, host.sleep)
+    spoil(own / "model/c.safetensors", time_ns=1)
+    with pytest.raises(SystemExit, match=r"c\.safetensors is not what was brought"):
+        heal.begin(host.place, 0, host.sleep)
 
 
 def test_a_disk_that_lies_is_found_out_when_a_start_has_failed(host: Host) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -77,11 +78,19 @@ def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) 
     there = gpus_there(place, gpus, sleep)
     if there < gpus:
         refuse(place, f"{there} of {gpus} GPUs are there")
-    if name := sums.changed(place.root / "model", place.root / "weights.sums", ends.loads > 0):
+    own = served(place)
+    if name := sums.changed(own / "model", own / "weights.sums", ends.loads > 0):
         refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
     note(
         place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
     )
+
+
+def served(place: Place) -> Path:
+    """The folder of what the unit is to serve: the root, or that of a release which was upgraded to."""
+    command = said(["systemctl", "show", "--value", "--property=ExecStart", place.unit])
+    release = re.search(rf"/\.releases/{place.name}/(\w+)/engine/", command)
+    return place.root.parent / ".releases" / place.name / release[1] if release else place.root
 
 
 def forget_marks(place: Place) -> None:
