@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from deploy.launch import launch
+from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import Life, Supervised
 from deploy.targets.choose import place_of
@@ -177,6 +178,8 @@ def watched(watch: Watch) -> str:
         watch.sleep(watch.policy.look_again_s if memory.ill_looks else watch.policy.look_every_s)
         life = watch.place.life(watch.deployment)
         if life.look is None:
+            if is_between_releases(watch.deployment.name):
+                continue
             return died(watch, life)
         if life.is_stopping:
             continue
@@ -192,6 +195,11 @@ def watched(watch: Watch) -> str:
             told = verdict.kind
             watch.place.note(watch.deployment, "ill", said)
             progress(f"supervise: it is {said}")
+
+
+def is_between_releases(name: str) -> bool:
+    """Whether an upgrade is at work, which starts another in its stead, or it again."""
+    return release.trial(name) is not None and settling.is_held(name)
 
 
 def died(watch: Watch, life: Life) -> str:

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fake_aws import Clock
 from stubbed import Patience, members
 
 from deploy.launch import launch, with_port
+from deploy.releases import release, settling
 from deploy.supervise import supervise
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
@@ -232,6 +234,28 @@ def test_what_an_upgrade_serves_in_its_stead_is_watched_and_is_what_starts_again
     record = server.load(folder(deployment.name))
     assert record is not None
     assert record.shutdown_timeout_s == 2
+
+
+def test_between_the_two_servers_of_an_upgrade_none_is_taken_for_stopped(deployment: Deployment) -> None:
+    name, later = deployment.name, with_drain(deployment, 2)
+    upgrading = settling.alone(name)
+
+    def end() -> None:
+        upgrading.__enter__()
+        release.Trial(release="0" * 12, begun_at=datetime.now(UTC)).write(release.trial_file(name))
+        local.let_go(deployment)
+
+    def start() -> None:
+        local.turn_to(later)
+        later.write(folder(name) / "deployment.json")
+        release.trial_file(name).unlink()
+        upgrading.__exit__(None, None, None)
+
+    steps = [end, start]
+    days = Days(deployment, ["upgrade", "upgrade", "stop"])
+    days.upgrade = lambda: steps.pop(0)()
+    assert len(supervised(deployment, days)) == 1
+    assert days.slept == [30, 30, 30]
 
 
 def with_drain(deployment: Deployment, seconds: int) -> Deployment:
