@@ -148,16 +148,20 @@ def lived(watch: Watch) -> End | None:
 
 
 def wait_for_gpus(watch: Watch) -> None:
-    """Give a driver that is late at boot its time, which is no failed start."""
+    """Give a driver that is late at boot its time, which is no failed start. Raises Stopped where somebody stops it."""
     is_told = False
+    wish: object = None
     while (missing := watch.place.gpus_missing(watch.deployment)) and watch.up_s() < watch.policy.gpu_s:
         if not is_told:
             progress(
                 f"supervise: {missing}; waiting until {watch.policy.gpu_s / 60:g} minutes after the boot"
             )
             watch.place.note(watch.deployment, "waiting", missing)
+            wish = watch.place.stop_wish(watch.deployment)
         is_told = True
         watch.sleep(GPUS_EVERY_S)
+        if watch.place.stop_wish(watch.deployment) != wish:
+            raise Stopped(f"{watch.deployment.name} was stopped while it waited for its GPUs.", "")
 
 
 def refuse_held_gpus(watch: Watch) -> None:

@@ -301,6 +301,23 @@ def test_a_gpu_that_appears_minutes_after_the_boot_is_waited_for(
     assert waiting == [("waiting", "0 of the 2 GPUs it needs are there")] * (waits > 0)
 
 
+def test_who_stops_it_while_it_waits_for_gpus_is_heard(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happens = [lambda: None, lambda: local.stop(deployment)]
+
+    def missing(_: Deployment) -> str:
+        happens.pop(0)()
+        return "0 of the 2 GPUs it needs are there"
+
+    monkeypatch.setattr(local, "gpus_missing", missing)
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, [])
+    assert supervised(deployment, days, up_s=20.0) == []
+    assert days.slept == [5, 5]
+    assert happened(deployment) == [("waiting", "0 of the 2 GPUs it needs are there"), ("stopped", "")]
+
+
 def test_gpus_whose_memory_is_anothers_are_no_place_to_start(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
