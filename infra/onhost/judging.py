@@ -122,12 +122,14 @@ class Server(NamedTuple):
         """One question to the server and to nobody else: no proxy, no redirect."""
         place = urlsplit(self.url)
         connection = HTTPConnection(place.hostname or "", place.port, timeout=patience_s)
-        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json"}  # without which vLLM takes no body
+        if self.key:
+            headers["Authorization"] = f"Bearer {self.key}"
         # The connection's own patience is for one byte; this is for all of them.
         signal.signal(signal.SIGALRM, too_late)
         signal.setitimer(signal.ITIMER_REAL, patience_s)
         try:
-            connection.request(method, path, json.dumps(body) if body else None, headers if self.key else {})
+            connection.request(method, path, json.dumps(body) if body else None, headers)
             answer = connection.getresponse()
             text = answer.read(MOST_BYTES + 1)
         except TimeoutError:
