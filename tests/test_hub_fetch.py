@@ -235,6 +235,20 @@ def test_a_repository_that_is_no_checkpoint_is_refused_by_what_it_lacks(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_index_that_is_no_json_is_not_passed_over(
+    get: Callable[..., Fetched], repository: Path, tmp_path: Path
+) -> None:
+    index = repository / "model.safetensors.index.json"
+    text = index.read_text()
+    index.write_text("{")
+    try:
+        with pytest.raises(DocumentError, match="is no index of weights"):
+            get(in_folder(tmp_path / "to"))
+    finally:
+        index.write_text(text)
+    assert list(tmp_path.iterdir()) == []
+
+
 def without(info: Any, *ends: str) -> Any:
     """The info without some files."""
     return info | {
@@ -392,6 +406,7 @@ def test_another_commit_takes_the_place_of_the_one_before(
     try:
         get(layout)
         assert (layout.folder / "added.json").exists()
+        (layout.own / ".manifest.json.x1").touch()  # of one who was killed while writing it
     finally:
         (repository / "added.json").unlink()
     made = get(layout)

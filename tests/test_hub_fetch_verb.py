@@ -255,3 +255,40 @@ def test_a_snapshot_that_another_tool_fetched_is_verified_by_its_names(
         f"{SHARDS[0]} is changed: its checksum is another",
         f"{SHARDS[2]} is missing",
     ]
+
+
+def test_what_another_tool_fetched_is_noted_with_all_that_lies_deeper(hub: Any, tmp_path: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        REPO, cache_dir=tmp_path / "hf/hub", endpoint=hub.url, token=GRANTED,
+        ignore_patterns=["*.bin", "*.py", "consolidated*"],
+    )  # fmt: skip
+    place = cache(hub, tmp_path)
+    assert (place / "original/a.safetensors").is_file()
+    assert [fetching.confirm(place) for _ in range(2)] == [(), ()]  # the second time by the note
+    assert run(["fetch", "--verify", str(place)]) == 0
+
+
+@pytest.mark.parametrize("place", ["cache"], indirect=True)
+def test_a_file_in_the_place_of_a_link_of_the_cache_is_found_before_a_start(place: Path, hub: Any) -> None:
+    """So does `sed -i` leave it: the bytes among the blobs are untouched, and not those that are served."""
+    config = place / "config.json"
+    text = config.read_bytes()
+    config.unlink()
+    config.write_bytes(text + b" ")
+    why = f"is too long: {len(text) + 1} of {len(text)} bytes"
+    assert fetching.confirm(place) == (("config.json", why),)
+    hub.mood = "gated"
+    assert run(["fetch", REPO, "--revision", hub.commit]) == 0
+    assert (config.is_symlink(), config.read_bytes()) == (True, text)
+    assert fetching.confirm(place) == ()
+
+
+def test_a_snapshot_that_holds_no_weights_is_not_right(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = cache(hub, tmp_path)
+    place.mkdir(parents=True)
+    assert run(["fetch", "--verify", str(place)]) == 4
+    assert capsys.readouterr().out == "*.safetensors is missing\n"

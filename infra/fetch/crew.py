@@ -1,5 +1,6 @@
 """Workers that bring the chunks of files side by side. The first failure that no other try mends ends them all."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition, Event, Thread
@@ -13,7 +14,7 @@ from infra.fetch.patience import Pace, tried, watched
 
 PAGE = (b"<!doctype", b"<html")
 HANGS_UP_S = 5.0
-"""For a worker that is cut off; one that waits for a name server is left behind."""
+"""For all workers that are cut off; one that waits for a name server is left behind."""
 
 
 def address(source: Source, name: str) -> str:
@@ -58,8 +59,9 @@ class Crew:
                 self._end(None)
                 for wire in wires:
                     wire.cut()
+                until_s = time.monotonic() + HANGS_UP_S
                 for thread in threads:
-                    thread.join(HANGS_UP_S)
+                    thread.join(max(0.0, until_s - time.monotonic()))
         if not any(thread.is_alive() for thread in threads):
             for partial in self._open:
                 partial.close()

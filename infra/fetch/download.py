@@ -78,7 +78,8 @@ def index_of(files: Sequence[Wanted], source: Source, pace: Pace) -> Any:
     sums.update(text)
     if len(text) != index.size or not sums.are_right():
         raise lies(what, "what came has another checksum than it tells")
-    return listing.parsed(text)
+    index_said = listing.parsed(text)
+    return {} if index_said is None else index_said  # one that says nothing is there all the same
 
 
 def into(
@@ -213,7 +214,7 @@ def keep(source: Source, there: dict[str, Kept], layout: Layout) -> None:
     if before == Manifest(source.repository, source.commit, there, before.fetched_at if before else ""):
         return
     if before and layout.blobs is None and before.repository == source.repository:
-        for name in before.files.keys() - there.keys():
+        for name in filter(listing.is_fetched, before.files.keys() - there.keys()):
             (layout.folder / name).unlink(missing_ok=True)
     checksums.write(layout.manifest, Manifest(source.repository, source.commit, there, now()))
 

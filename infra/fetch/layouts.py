@@ -67,10 +67,11 @@ class Layout(NamedTuple):
             os.close(number)
 
     def sweep(self, staying: set[str]) -> None:
-        """Remove what others left on its way, and nobody will go on with."""
+        """Remove what others left on its way, and nobody will go on with; what begins with a dot is half a manifest."""
         with suppress(OSError):
             for path in self.own.iterdir():
-                if path.suffix in (".part", ".link") and path.name not in staying:
+                is_left = path.suffix in (".part", ".link") or path.name.startswith(".")
+                if is_left and path.name not in staying:
                     path.unlink()
 
 

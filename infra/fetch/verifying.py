@@ -10,7 +10,7 @@ from infra.errors import DocumentError, HostError
 from infra.fetch.checksums import Kept, Manifest, entries, problem_of, problems, shown_name, write
 from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import Layout, of_existing
-from infra.fetch.listing import INDEX, Wanted, is_digest, is_pickle, named, parsed
+from infra.fetch.listing import INDEX, WEIGHTS, Wanted, is_digest, is_pickle, is_weights, named, parsed
 from infra.fetch.partial import sums_of
 
 
@@ -107,11 +107,13 @@ def judged(layout: Layout, name: str) -> tuple[str, Kept | None]:
 
 
 def missing(layout: Layout, right: dict[str, Kept]) -> Iterator[str]:
-    """What the index of a snapshot names and is not there."""
+    """What the index of a snapshot names and is not there; without an index, the weights where there are none."""
     if INDEX in right:
         index = parsed((layout.folder / INDEX).read_bytes())
         names = named(index, Source("", layout.folder.name, ""))
         yield from (name for name in names if not os.path.lexists(layout.folder / name))
+    elif not any(map(is_weights, entries(layout.folder))):
+        yield f"*{WEIGHTS}"
 
 
 def confirm(layout: Layout, say: Callable[[str], None]) -> tuple[tuple[str, str], ...]:
@@ -137,23 +139,18 @@ def confirm(layout: Layout, say: Callable[[str], None]) -> tuple[tuple[str, str]
 
 def again(layout: Layout, manifest: Manifest, say: Callable[[str], None]) -> tuple[tuple[str, str], ...]:
     """The same, where a manifest is."""
-    files = {name: Wanted(name, kept.size, "", kept.etag) for name, kept in manifest.files.items()}
-    touched = [
-        name
-        for name, kept in manifest.files.items()
-        if not (kept.is_untouched(layout.path(files[name])) and (layout.folder / name).exists())
-    ]
+    touched = [name for name, kept in manifest.files.items() if not is_as_found(layout, name, kept)]
     wrong = []
     for name in touched:
         say(f"{name} was written since it was found right; verifying it")
         if why := problem_of(layout.folder / name, manifest.files[name], layout.blobs):
             wrong.append((name, why))
     if touched and not wrong:
-        seen = {
-            name: kept._replace(mtime_ns=layout.path(files[name]).stat().st_mtime_ns)
-            for name, kept in manifest.files.items()
-        }
-        with suppress(HostError):
+        with suppress(OSError, HostError):  # the blob is gone, or the disk not ours to write
+            seen = {
+                name: kept._replace(mtime_ns=place_of(layout, name, kept).stat().st_mtime_ns)
+                for name, kept in manifest.files.items()
+            }
             write(layout.manifest, manifest._replace(files=seen))
     return tuple(wrong)
 
@@ -165,10 +162,19 @@ def untouched(layout: Layout) -> Manifest | None:
     except DocumentError:
         return None
     files = manifest.files.items() if manifest else ()
-    if all(
-        kept.is_untouched(layout.path(Wanted(name, kept.size, "", kept.etag)))
-        and (layout.folder / name).exists()
-        for name, kept in files
-    ):
+    if all(is_as_found(layout, name, kept) for name, kept in files):
         return manifest
     return None
+
+
+def is_as_found(layout: Layout, name: str, kept: Kept) -> bool:
+    """Whether nobody wrote a file since it was found right, and its name is still that of those bytes."""
+    place = place_of(layout, name, kept)
+    with suppress(OSError):
+        return kept.is_untouched(place) and (layout.folder / name).samefile(place)
+    return False
+
+
+def place_of(layout: Layout, name: str, kept: Kept) -> Path:
+    """Where a file's bytes are."""
+    return layout.path(Wanted(name, kept.size, "", kept.etag))
