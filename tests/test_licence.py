@@ -141,6 +141,26 @@ def test_rights_of_ones_own_are_kept(capsys: pytest.CaptureFixture[str]) -> None
     licence.require("llama4")
 
 
+def test_the_way_with_rights_of_ones_own_is_a_whole_command() -> None:
+    """It is told by every verb that fetches, and only one of them takes these flags."""
+    error = refusal(TERMS, given(country="DE"))
+    assert error is not None
+    assert error.hint.endswith(
+        ": corral fetch --accept-license llama4 --country DE --other-rights 'agreement of ...'"
+    )
+
+
+def test_of_what_cannot_be_printed_it_is_kept_that_there_was_something(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", "me\x1b[2J")
+    words = ["--accept-license", "llama4", "--country", "FR", "--other-rights", "agreement\x1b]0;x"]
+    assert run(["fetch", *words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["other_rights"] == "agreement\N{REPLACEMENT CHARACTER}]0;x"
+    assert said["accepted_by"].startswith("me\N{REPLACEMENT CHARACTER}[2J on ")
+
+
 @pytest.mark.parametrize(
     ("answers", "error"),
     [

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from infra.data import shipped_table
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.home import home
+from infra.printable import sentence
 from infra.record import Document, Line
 from infra.say import is_somebody_there, progress
 
@@ -80,7 +81,8 @@ def refusal(terms: Terms, given: Acceptance | None) -> CorralError | None:
         return UsageError(
             f"The {terms.title} gives no rights in these models where the principal place of business is in the "
             f"European Union ({given.country}).",
-            "With rights of your own, an agreement with their maker say, name them: --other-rights 'agreement of ...'",
+            "With rights of your own, an agreement with their maker say, name them: corral fetch --accept-license "
+            f"{terms.key} --country {given.country} --other-rights 'agreement of ...'",
         )
     return None
 
@@ -116,8 +118,8 @@ def accept(key: str, country: str, other_rights: str) -> Acceptance:
         licence=key,
         sha256=terms.sha256,
         country=country.upper(),
-        other_rights=other_rights,
-        accepted_by=f"{person()} on {platform.node() or 'this machine'}",
+        other_rights=sentence(other_rights),
+        accepted_by=sentence(f"{person()} on {platform.node() or 'this machine'}"),
         accepted_at=datetime.now(UTC),
     )
     if error := refusal(terms, given):
