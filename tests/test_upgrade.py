@@ -15,6 +15,8 @@ from deploy.cli.main import run
 from deploy.launch import launch
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures, Release
+from deploy.releases.settling import holding
+from deploy.releases.upgrade import known
 from deploy.targets import table
 from deploy.targets.deployment import Deployment, folder, load, make
 from infra.errors import EndpointError, ServerError
@@ -207,6 +209,42 @@ def test_ctrl_c_goes_back(
     code, _, err = upgrade(capsys, "--vllm-version", "2.0.0")
     assert (code, accepted()) == (130, ("1.0.0", "1.0.0"))
     assert "it was interrupted. The accepted release, " in err
+
+
+def test_ctrl_c_just_after_it_was_accepted_goes_back_too(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = Deployment.write
+
+    def interrupted(self: Deployment, path: Path) -> None:
+        write(self, path)
+        if (path.name, self.engine) == ("deployment.json", "2.0.0"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Deployment, "write", interrupted)
+    assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 130
+    assert accepted() == ("1.0.0", "1.0.0")
+
+
+def test_a_release_that_was_kept_before_a_kill_still_says_which_it_is(deployment: Deployment) -> None:
+    """Its own document was written, and `deployment.json` does not name it yet."""
+    first = release.keep(known(deployment, holding(deployment)))
+    assert first.deployment.release == first.id
+    assert known(deployment, holding(deployment)) == first
+
+
+def test_the_same_release_is_brought_again_where_it_does_not_serve_and_its_engine_is_gone(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 0
+    one = load(NAME).release
+    shelf.GONE.add("2.0.0")
+    assert upgrade(capsys, "--vllm-version", "2.0.0")[1].endswith(" already; nothing was done.\n")
+    shelf.put(NAME, "")
+    code, out, err = upgrade(capsys, "--vllm-version", "2.0.0")
+    assert (code, accepted(), load(NAME).release) == (0, ("2.0.0", "2.0.0"), one), err
+    assert out.startswith(f"scout serves release {one}: vLLM 2.0.0, ")
+    assert release.before(NAME, one).vllm_version == "1.0.0"
 
 
 def test_a_stop_in_the_middle_is_not_undone(

@@ -50,21 +50,24 @@ def upgrade(next_of: Callable[[Deployment, HoldsReleases], Deployment], name: st
     with alone(name):
         was_tried = settle(present)
         old = known(present, place)
-        served = was_tried or is_meant_to_serve(place.status(present))
+        status = place.status(present)
+        served = was_tried or is_meant_to_serve(status)
+        # What `serve` cannot start, as its engine is gone, is brought again.
+        is_whole = not present.release or status.state == "serving" or not place.missing(old.deployment)
         wanted = next_of(present, place)
-        if release.id_of(wanted, place.engine_version(wanted)) == old.id:
+        if release.id_of(wanted, place.engine_version(wanted)) == old.id and is_whole:
             return Upgraded(name=name, release=old, previous=old, changed=False)
         settled, about = place.settled(wanted)
         version = place.engine_version(settled)
         new_id = release.id_of(settled, version)
-        if new_id == old.id:
+        if new_id == old.id and is_whole:
             return Upgraded(name=name, release=old, previous=old, changed=False)
         new = named(
             Release(
                 id=new_id,
                 vllm_version=version,
                 deployment=settled,
-                previous=old.id,
+                previous=old.id if new_id != old.id else old.previous,
                 tried_at=datetime.now(UTC),
             )
         )
@@ -124,7 +127,7 @@ def known(present: Deployment, place: HoldsReleases) -> Release:
     with suppress(DocumentError):  # it cannot be read: what was measured is measured again
         before = release.kept(present.name, accepted)
     if before is not None:
-        return before.model_copy(update={"deployment": place.pinned(present)})
+        return named(before.model_copy(update={"deployment": place.pinned(present)}))
     return named(Release(id=accepted, vllm_version=version, deployment=place.pinned(present)))
 
 
@@ -189,6 +192,9 @@ def taken_back(step: Step, place: HoldsReleases, error: BaseException, served: b
         else one_line(str(error), 400).rstrip(".")
     )
     progress(f"upgrade: {new.id} is taken back: {cause}")
+    with suppress(DocumentError, HostError):  # taken away meanwhile, or a full disk
+        if deployments.load(name).release == new.id:  # interrupted just after it was accepted
+            old.deployment.write(folder(name) / "deployment.json")
     place.let_go(old.deployment)
     starts = served and not isinstance(error, Stopped)
     trouble = started_again(old, place) if starts else ""
