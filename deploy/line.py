@@ -42,6 +42,8 @@ def provision(
     place = place_of(deployment)
     with place.look(deployment, wishes, to_serve) as offer:
         approve(offer)
+        # What an upgrade that was killed left on trial would be started in its stead.
+        settling.settled(deployment.name)
         return place.make(offer)
 
 

@@ -1,6 +1,7 @@
 """A place that holds releases and runs no process: what it runs is a word in a file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from deploy.targets.deployment import Deployment, folder
@@ -46,6 +47,15 @@ def with_engine(deployment: Deployment, version: str | None, engine: str | None)
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     return deployment, ()
+
+
+@contextmanager
+def look(deployment: Deployment, wishes: None, to_serve: bool) -> Iterator[Offer]:
+    yield Offer(deployment, ())
+
+
+def make(offer: Offer) -> Deployment:
+    return offer.deployment
 
 
 def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[Offer], None]) -> None:

@@ -13,6 +13,7 @@ from killed import killed_at
 
 from deploy.cli.main import run
 from deploy.launch import launch
+from deploy.line import provision
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures, Release
 from deploy.releases.settling import holding
@@ -367,6 +368,13 @@ def test_what_cannot_be_read_of_releases_keeps_nothing_from_starting_or_ending(
     assert upgrade(capsys, "--vllm-version", "3.0.0")[0] == 0
     (folder(NAME) / "releases" / "mine").mkdir()
     assert release.forget(NAME) != ()
+
+
+def test_what_was_on_trial_is_ended_before_the_name_is_provisioned_anew(deployment: Deployment) -> None:
+    release.Trial(release="0" * 12, begun_at=datetime.now(UTC)).write(release.trial_file(NAME))
+    shelf.put(NAME, "3.0.0")
+    provision(load(NAME), None, lambda offer: None)
+    assert (shelf.runs(NAME), release.trial_file(NAME).exists()) == ("", False)
 
 
 def test_two_at_once_are_locked_and_status_says_so(
