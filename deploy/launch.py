@@ -1,5 +1,6 @@
 """From what a user named, a plan file or a deployment, to a serving endpoint."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -56,7 +57,7 @@ def deployment_of(
 
 def is_file(what: str) -> bool:
     """Whether the word means a plan file: it has a path or an ending, or there is such a file."""
-    return "/" in what or what.endswith(".json") or Path(what).is_file()
+    return "/" in what or what.endswith(".json") or os.path.isfile(what)
 
 
 def with_port(deployment: Deployment, port: int | None) -> Deployment:

@@ -96,6 +96,7 @@ def test_a_plan_is_fetched_at_its_commit_into_a_folder(
         ([], 2, "Which weights? No MODEL and no PLAN is named."),
         ([""], 2, "The model's name is empty."),
         (["nobody"], 2, "'nobody' is no name of weights on the Hub, and no plan."),
+        (["x" * 300], 2, f"{'x' * 300!r} is no name of weights on the Hub, and no plan."),
         (["./folder"], 2, "'./folder' is no name of weights on the Hub, and no plan."),
         (["a/b/c.json"], 4, "There is no plan at a/b/c.json."),
         (
@@ -111,6 +112,7 @@ def test_a_plan_is_fetched_at_its_commit_into_a_folder(
         ([REPO, "--to", "/proc/x"], 11, "The weights need 0.00 GiB at /proc/x, and 0.00 GiB are free."),
         ([REPO, "--verify", "/tmp"], 2, "--verify is about a folder that is here."),
         (["--verify", "/nowhere"], 4, "There is no folder /nowhere."),
+        (["--verify", f"/{'x' * 300}"], 4, f"There is no folder /{'x' * 300}."),
         (["--verify", "/proc/self"], 4, "/proc/self has no manifest, so nothing says what should be there."),
     ],
 )

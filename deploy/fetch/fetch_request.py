@@ -1,5 +1,6 @@
 """What `corral fetch` is asked: which weights, at which commit, where to, and with which token."""
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -95,13 +96,13 @@ def of_name(name: str, options: FetchOptions) -> Subject:
 def is_plan(what: str) -> bool:
     """Whether the word means a plan file."""
     return what.endswith(".json") or (
-        what not in models() and not is_repository(what) and Path(what).is_file()
+        what not in models() and not is_repository(what) and os.path.isfile(what)
     )
 
 
 def is_repository(what: str) -> bool:
     """Whether the word means a repository of the Hub: OWNER/NAME, and no folder that is here."""
-    return re.fullmatch(r"\w[\w.-]*/[\w.-]+", what) is not None and not Path(what).is_dir()
+    return re.fullmatch(r"\w[\w.-]*/[\w.-]+", what) is not None and not os.path.isdir(what)
 
 
 def of_plan(path: Path, options: FetchOptions) -> Subject:

@@ -31,7 +31,7 @@ def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: 
 
     Raises DocumentError for a folder that nothing vouches for.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # nor for a name that no disk takes
         raise DocumentError(f"There is no folder {folder}.", "Check the path: ls -l")
     layout = of_existing(folder)
     manifest = layout.known()
