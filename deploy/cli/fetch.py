@@ -28,8 +28,8 @@ def fetch(
     from infra.say import Told, emit, fail
 
     if options.verify is not None:
-        if what is not None or options.to is not None:
-            raise UsageError("--verify is about a folder that is here.", "Leave out MODEL and --to.")
+        if what is not None or options != FetchOptions(verify=options.verify):
+            raise UsageError("--verify is about a folder that is here.", "Leave out all else.")
         verdict = verify(options.verify)
         emit(verdict, verified_text(verdict), as_json)
         if not verdict.problems:
