@@ -187,7 +187,7 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
     refuse_others(deployment)
     bring_it = brought(deployment)
     room = tuple(check for check in preflight(deployment) if not host_releases.is_taken_by_the_server(check))
-    planned = bool(bring_it.model or bring_it.chat_template)
+    planned = bool(bring_it.model or bring_it.chat_template or bring_it.adapters)
     approve(Offer(deployment, (*about, *room), sent=sent(deployment, bring_it), is_planned=planned))
     judge.require(room, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     vllm_versions.check(bring_it.version, progress, deployment.plan.serve.extra_args)
