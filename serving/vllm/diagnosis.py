@@ -106,7 +106,9 @@ def explain(log: str, exit_code: int | None = None, kernel: str | None = None, s
         return of_fault(fault, shell) if fault and likely[0].name in GPU_CAUSES else told(*likely, shell)
     if fault:
         return of_fault(fault, shell)
-    return unknown(raised or last_line(lines), None if raised else signal, shell)
+    return unknown(
+        f"its log says: {raised}" if raised else last_words(lines), None if raised else signal, shell
+    )
 
 
 def kernel_of(kernel: str | None) -> Iterable[str]:
@@ -211,13 +213,11 @@ def by_name(name: str, groups: tuple[str, ...], shell: str) -> Diagnosis:
     return told(next(row for row in causes() if row.name == name), groups, shell)
 
 
-def unknown(said: str, signal: int | None, shell: str) -> Diagnosis:
-    """The diagnosis where nothing known was found: the signal, else what the log says."""
+def unknown(words: str, signal: int | None, shell: str) -> Diagnosis:
+    """The diagnosis where nothing known was found: the signal, else what is said of the log."""
     if signal in endings.OTHERS:
         return by_name(endings.OTHERS[signal], (), shell)
-    return Diagnosis(
-        name="unknown", cause=f"its log says: {said}", next="Read the whole log: corral logs NAME"
-    )
+    return Diagnosis(name="unknown", cause=words, next="Read the whole log: corral logs NAME")
 
 
 def telling(ends: list[Raised]) -> str:
@@ -238,6 +238,9 @@ def telling(ends: list[Raised]) -> str:
     return root.text.split("\n")[0][:300]
 
 
-def last_line(lines: tuple[Line, ...]) -> str:
-    """The last line that is not empty."""
-    return next((each.text.strip()[:300] for each in reversed(lines) if each.text.strip()), "nothing at all")
+def last_words(lines: tuple[Line, ...]) -> str:
+    """What its log ends with; a line of everyday business is no reason, and told to be none."""
+    last = next((each for each in reversed(lines) if each.text.strip()), Line("nothing at all"))
+    is_reason = last.level in (*COMPLAINTS, "WARNING")
+    said = last.text.strip()[:300]
+    return f"its log says: {said}" if is_reason else f"its log gives no reason; its last line: {said}"
