@@ -142,7 +142,7 @@ def test_systemds_own_reader_takes_every_unit(tmp_path: Path, need: Callable[[st
                 units[-1].write_text(text)
     verify = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", *map(str, units)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)
-    assert len(units) == 3 * len(rendered("systemd"))
+    assert len(units) == 4 * len(rendered("systemd"))
     assert [line for line in done.stderr.splitlines() if "is not executable: No such file" not in line] == []
 
 

@@ -120,6 +120,8 @@ def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:
     found += [("diagnosis.toml", UNSAID.search(cause["next"].replace("NAME", ""))) for cause in causes]
     assert {f"{where}: {match[0]}" for where, match in found if match} == {
         "serving/vllm/diagnosis.py: corral logs NAME",
+        # A signal's own name, in a command that is run.
+        "infra/onhost/heal.py: --signal=KILL",
         # What a verb is for, in a note: nothing was refused that it would mend.
         "serving/model/evaluations.py: --texts FILE",
     }
