@@ -66,11 +66,11 @@ class Corral:
         return self.deploy_model(name, tiny.make(self.home / "models" / name, layout), **changed)
 
     def deploy_model(
-        self, name: str, model: Path, lora: tuple[LoraModule, ...] = (), **changed: Any
+        self, name: str, checkpoint: Path, lora: tuple[LoraModule, ...] = (), **changed: Any
     ) -> Deployment:
         """The same of a checkpoint, with adapters beside it."""
         options = Options(max_model_len=4096, kv_cache_memory_bytes=2**26, enforce_eager=True, lora=lora)
-        plan = answer_for(str(model), None, "local", options)
+        plan = answer_for(str(checkpoint), None, "local", options)
         port = {"port": free_port(), "shutdown_timeout": 5}
         serve = plan.serve.model_copy(update=port | changed)
         deployment = make(plan.model_copy(update={"serve": serve}), "local", name)
