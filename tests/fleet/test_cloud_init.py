@@ -71,6 +71,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         f"--bind-ro={Path(__file__).parents[1]}/data/fake_imds.py:/srv/fake_imds.py",
     ]
     Path(document["model"]).rename(tmp_path / "model")
+    machine.begin_sooner()
     machine.power_on()
 
     phase = "cat /opt/corral/tiny/phase 2>/dev/null || true"
