@@ -112,12 +112,10 @@ def test_a_unit_is_taken_away_where_no_systemd_answers(
 
 
 def test_systemd_itself_reads_the_file(deployment: Deployment, tmp_path: Path, need: Any) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if not analyze:
+    if not shutil.which("systemd-analyze"):
         need("systemd-analyze", "systemd is not installed")
     unit = tmp_path / user_unit.unit(deployment.name)
     unit.write_text(user_unit.text(deployment, os.environ))
-    done = subprocess.run(
-        [analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
-    )
+    verify = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
