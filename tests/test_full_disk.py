@@ -124,7 +124,7 @@ def test_a_server_on_a_read_only_disk_is_seen_and_ended_and_what_cannot_be_remov
     )
     ended = (
         "t (local): unknown: it has ended; HOME/t cannot be written, so nobody noted how; "
-        "its log says: Loading weights took 0.02 seconds\n"
+        "its log gives no reason; its last line: Loading weights took 0.02 seconds\n"
     )
     found = on_a_real_disk(CLOSE)
     code, said = found.pop("4 down")

@@ -264,7 +264,7 @@ def test_a_record_of_another_boot_or_of_a_reused_number_names_nobody(deployment:
             "dies",
             "The server did not start: a GPU ran out of memory (CUDA out of memory. Tried to allocate 2.00 GiB.).",
         ),
-        ("engine-dead", "The server did not start: its log says: "),
+        ("engine-dead", "The server did not start: its log gives no reason; its last line: "),
     ],
 )
 def test_a_server_that_dies_at_its_start_is_explained_though_it_exits_with_0(
