@@ -21,7 +21,7 @@ from deploy.targets.local import place as local
 from deploy.targets.local import user_unit
 from infra import user_systemd
 from serving.sizing.plan import Plan
-from serving.vllm import server
+from serving.vllm import events, server
 
 FAKE = Path(__file__).with_name("fake_user_systemd.py")
 
@@ -69,6 +69,7 @@ def test_a_server_is_served_by_a_unit_stopped_with_it_and_taken_away(
         0o600, True, True,
     )  # fmt: skip
     (first,) = [server.load(folder(name))]
+    stubbed.until(lambda: events.read(folder(name))[-1].event == "ready")
     assert run(["serve", name, "--unit"]) == 0  # it runs: nothing changes
     assert server.load(folder(name)) == first
     unit_pid = tmp_path / "units" / unit.name
@@ -79,8 +80,8 @@ def test_a_server_is_served_by_a_unit_stopped_with_it_and_taken_away(
     assert (members(deployment), wanted.is_symlink()) == ((), False)
     capsys.readouterr()
     assert run(["status", name, "--history", "--json"]) == 0
-    events = [each["event"] for each in json.loads(capsys.readouterr().out)]
-    assert events == ["asked", "started", "ready", "asked", "stopped"]
+    happened = [each["event"] for each in json.loads(capsys.readouterr().out)]
+    assert happened == ["asked", "started", "ready", "asked", "stopped"]
     assert run(["down", name]) == 0
     assert not unit.exists()
     assert (tmp_path / "units" / "asked").read_text().splitlines()[-1].startswith("systemctl --user")
