@@ -1,5 +1,7 @@
 """`corral status NAME --history`: what happened to a deployment, as kept here and on its machines."""
 
+import heapq
+
 from deploy.targets.abilities import TellsHistory
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
@@ -23,4 +25,4 @@ def history_of(deployment: Deployment) -> tuple[Event, ...]:
     except CorralError as error:
         warn(f"only what is kept here: {error.message}")
         return here
-    return tuple(sorted((*here, *there), key=lambda event: event.at)) if here else there
+    return tuple(heapq.merge(here, there, key=lambda event: event.at))

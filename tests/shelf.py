@@ -8,7 +8,9 @@ from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import Check, Offer, State, Status
 from infra.errors import ServerError, UsageError
+from infra.onhost.history import Name
 from infra.record import write_text_atomically
+from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
 
 BROKEN: set[str] = set()
@@ -68,6 +70,10 @@ def remember(deployment: Deployment) -> None:
 
 def missing(deployment: Deployment) -> str:
     return f"its engine {deployment.engine}" if deployment.engine in GONE else ""
+
+
+def note(deployment: Deployment, event: Name, cause: str) -> None:
+    events.note(folder(deployment.name), event, cause)
 
 
 def turn_to(deployment: Deployment) -> Endpoint:

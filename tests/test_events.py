@@ -4,11 +4,13 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import stubbed
 from stubbed import Patience
 
+from deploy import what_happened
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
@@ -62,6 +64,20 @@ def test_a_full_disk_a_missing_folder_and_a_link_lose_the_line_alone(tmp_path: P
     history.append(str(tmp_path / "link"), "started")
     assert not (tmp_path / "elsewhere").exists()
     assert events.read(tmp_path / "no") == ()
+
+
+def test_two_places_are_told_in_one_order_and_each_in_its_own_whatever_was_done_to_its_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = (at(10, "started"), at(40, "ready"), at(20, "died"), at(30, "started"))
+    here = (at(5, "asked"), at(35, "stopped"))
+    place = SimpleNamespace(history=lambda deployment: there)
+    monkeypatch.setattr(what_happened, "place_of", lambda deployment: place)
+    monkeypatch.setattr(what_happened, "folder", lambda name: tmp_path)
+    monkeypatch.setattr(events, "read", lambda folder: here)
+    told = what_happened.history_of(SimpleNamespace(name="scout"))  # type: ignore[arg-type]
+    assert [event for event in told if event in there] == list(there)
+    assert [event.event for event in told] == ["asked", "started", "stopped", "ready", "died", "started"]
 
 
 def test_it_is_told_line_by_line_or_as_json() -> None:

@@ -1,6 +1,5 @@
 """What root does around a server's life on its host: waits before a start, counts ends, ends, gives up."""
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from infra.onhost import codes, heal, judge, sums
+from serving.vllm import events
 
 MINUTE_S = 60.0
 
@@ -21,7 +21,7 @@ class Host:
         self.place = heal.Place("scout", folder / "root", folder / "run")
         self.place.root.mkdir()
         self.place.run.mkdir()
-        self.up_s, self.job, self.state = 10_000.0, "", "running"
+        self.up_s, self.job, self.state, self.log = 10_000.0, "", "running", ""
         self.starts = "/opt/corral/scout/engine/bin/python"
         self.gpus: list[int] = []
         self.told: list[str] = []
@@ -37,7 +37,7 @@ class Host:
                 f"GPU {number}: NVIDIA H100 80GB HBM3 (UUID: GPU-{number})\n" for number in range(count)
             )
         if command[0] == "journalctl":
-            return f"the log of {command[-1]}\n"
+            return self.log or f"the log of {command[-1]}\n"
         said = {
             "list-jobs": self.job,
             "is-system-running": self.state,
@@ -69,9 +69,13 @@ class Host:
     @property
     def history(self) -> list[tuple[str, str]]:
         """What was kept of it, without when."""
-        path = self.place.root / "history.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        return [(line["event"], line["cause"]) for line in map(json.loads, lines)]
+        return told(self.place.root)
+
+
+def told(folder: Path) -> list[tuple[str, str]]:
+    """The whole lines of the history in a folder, without when."""
+    path = folder / "history.jsonl"
+    return [(line.event, line.cause) for line in events.parsed(path.read_bytes() if path.exists() else b"")]
 
 
 @pytest.fixture
@@ -134,6 +138,37 @@ def test_starts_that_do_not_get_ready_are_counted_however_long_each_took(host: H
     assert (host.place.root / "gave-up").read_text() == f"{words}\n"
     assert (host.place.root / "first-death.log").read_text() == "the log of INVOCATION_ID=i0\n\n"
     assert {path.stat().st_mode & 0o777 for path in host.place.root.glob("*-*")} == {0o600}
+
+
+LOGS = Path(__file__).parent / "data/vllm_logs"
+
+
+@pytest.mark.parametrize(
+    ("log", "served", "cause"),
+    [
+        ("worker-killed", True, "it ended with exit code 0: Worker proc VllmWorker-0 died unexpectedly"),
+        ("engine-core-killed", True, "it ended with exit code 0: engine core exited unexpectedly"),
+        # Before it was ready that comes of something else, which its log has.
+        ("kv-too-small", False, "it ended with exit code 0"),
+        ("port-in-use", True, "it ended with exit code 0"),
+    ],
+)
+def test_a_process_that_vllm_misses_is_named(log: str, served: bool, cause: str, host: Host) -> None:
+    host.log = (LOGS / f"{log}.log").read_text()
+    if served:
+        host.ready(60.0)
+    host.end(SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0", INVOCATION_ID="i")
+    assert host.history[-1] == ("died", cause)
+
+
+def test_the_cause_of_giving_up_is_the_first_that_failed_and_not_an_end_of_before(host: Host) -> None:
+    """Who served for a minute and was killed is none of the starts that failed for something else."""
+    host.ready(60.0)
+    host.end(INVOCATION_ID="served")
+    for number in range(3):
+        host.end(EXIT_CODE="exited", EXIT_STATUS=str(number + 1), INVOCATION_ID=f"failed {number}")
+    assert host.history[-1][1].endswith("; the first: it ended with exit code 1")
+    assert (host.place.root / "first-death.log").read_text() == "the log of INVOCATION_ID=failed 0\n\n"
 
 
 def test_a_reboot_between_does_not_end_a_series(host: Host) -> None:
@@ -336,6 +371,35 @@ def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
     assert host.told[0] == "systemctl kill --signal=KILL corral-scout.service"
     assert host.told[-1] == "systemctl --no-block stop corral-scout.service"
     assert host.history == []
+
+
+def test_what_a_full_disk_did_not_take_of_its_history_waits_and_comes_first(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line that was cut short is told whole; nothing is told twice."""
+    room, real = [30], os.write
+
+    def write(handle: int, text: bytes) -> int:
+        if not Path(os.readlink(f"/proc/self/fd/{handle}")).is_relative_to(host.place.root):
+            return real(handle, text)
+        taken = text[: room[0]]
+        room[0] -= len(taken)
+        if not taken:
+            raise OSError(28, "No space left on device")
+        return real(handle, taken)
+
+    died, ready = ("died", "it was killed by SIGKILL"), ("ready", "")
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", write)
+        host.ready(60.0)
+        host.end()
+        assert (host.history, told(host.place.run)) == ([], [ready, died])
+        room[0] = 90
+        heal.note(host.place, "started")
+        assert (host.history, told(host.place.run)) == ([ready], [died, ("started", "")])
+    heal.note(host.place, "rolled back", "to this")
+    assert host.history == [ready, died, ("started", ""), ("rolled back", "to this")]
+    assert [path.name for path in host.place.run.iterdir()] == ["ends"]
 
 
 def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """What systemd says of a server on a host, and what that means to whoever asks."""
 
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ from test_owned import deployment
 from deploy.targets.deployment import Deployment
 from deploy.targets.ssh import host_unit
 from deploy.targets.ssh.host_unit import UnitState
+from serving.vllm import events
 
 
 class Host:
@@ -115,3 +118,19 @@ def test_what_happened_is_what_the_host_has_kept() -> None:
     host = Answering(history=f"cut short\n{line}[1]\n")
     (event,) = host_unit.history(deployment(), host)  # type: ignore[arg-type]
     assert (event.event, event.cause) == ("gave up", "x")
+
+
+def test_what_a_full_disk_of_the_host_did_not_take_is_told_too(tmp_path: Path) -> None:
+    line = '{"at": "2026-11-29T17:00:00Z", "event": "%s", "cause": ""}\n'
+    kept, waiting = tmp_path / "kept", tmp_path / "waiting"
+    kept.write_text(f"{line % 'ready'}{line[:30]}")
+    waiting.write_text(line % "died")
+
+    def told(*places: Path) -> list[str]:
+        command = ["sh", "-c", host_unit.HISTORY_SCRIPT, "history", "4096", *map(str, places)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+        return [event.event for event in events.parsed(done.stdout)]
+
+    assert told(kept, waiting) == ["ready", "died"]
+    assert told(kept, tmp_path / "none") == ["ready"]
+    assert told(tmp_path / "none", waiting) == ["died"]

@@ -17,7 +17,9 @@ from deploy.cli.main import run
 from deploy.releases import canary, release, short_probe
 from deploy.releases.release import Figures
 from deploy.targets.deployment import load
+from deploy.what_happened import history_of
 from infra.host_files import host_files
+from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
 
 UNIT, JUDGE = "corral-scout.service", "corral-scout.judge.service"
@@ -91,6 +93,14 @@ def test_the_next_options_are_tried_for_one_boot_then_kept_and_the_way_back(
 
     marks[0].rename(tmp_path / "mark")
     before = release.before("scout", new).id
+    # Its host keeps what became of it, in one order with what happens to the server there.
+    (happened,) = events.parsed(serving.path("/opt/corral/scout/history.jsonl").read_bytes())
+    plan = load("scout").plan
+    assert (happened.event, happened.cause) == (
+        "upgraded",
+        f"from {before} to {new}, vLLM {plan.vllm_version}",
+    )
+    assert history_of(load("scout")) == (happened,)
     code, _, said = corral("upgrade", "scout", "--rollback")
     assert (code, said.splitlines()[0]) == (
         2,

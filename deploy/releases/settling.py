@@ -17,7 +17,6 @@ from infra import locks
 from infra.errors import DocumentError, HostError, UsageError
 from infra.record import removed
 from infra.say import progress
-from serving.vllm import events
 
 
 def holding(deployment: Deployment) -> HoldsReleases:
@@ -56,7 +55,7 @@ def settle(accepted: Deployment) -> bool:
         place.let_go(accepted)
         with suppress(DocumentError, HostError):  # what starts does not hang on what is told of it
             if cut_short := release.kept(name, on_trial.release):
-                note_taken_back(cut_short, "it was cut short")
+                note_taken_back(cut_short, "it was cut short", place)
     removed([release.trial_file(name)])
     return not is_accepted
 
@@ -68,10 +67,10 @@ def settled(name: str) -> None:
             settle(deployments.load(name))
 
 
-def note_taken_back(new: Release, why: str) -> None:
+def note_taken_back(new: Release, why: str, place: HoldsReleases) -> None:
     """Keep what became of it, unless the deployment was taken away meanwhile."""
     if new.deployment.name in deployments.names():
-        events.note(folder(new.deployment.name), "rolled back", f"{new.id}, vLLM {new.vllm_version}: {why}")
+        place.note(new.deployment, "rolled back", f"{new.id}, vLLM {new.vllm_version}: {why}")
         release.keep(new.model_copy(update={"outcome": "taken back", "why": why}))
 
 

@@ -16,7 +16,6 @@ from infra.errors import CorralError, DocumentError, HostError, Interrupted, Ser
 from infra.printable import one_line
 from infra.record import Record, removed
 from infra.say import progress
-from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import Stopped
 
@@ -160,8 +159,8 @@ def tried(step: Step, place: HoldsReleases, served: bool) -> Upgraded:
     removed([release.trial_file(name)])
     is_back = step.slower_at_most is None
     words = f"from {old.id} to {new.id}, vLLM {new.vllm_version}"
-    events.note(
-        folder(name), "rolled back" if is_back else "upgraded", f"{words}, as asked" if is_back else words
+    place.note(
+        new.deployment, "rolled back" if is_back else "upgraded", f"{words}, as asked" if is_back else words
     )
     return Upgraded(name=name, release=new, previous=old)
 
@@ -199,7 +198,7 @@ def taken_back(step: Step, place: HoldsReleases, error: BaseException, served: b
     starts = served and not isinstance(error, Stopped)
     trouble = started_again(old, place) if starts else ""
     with suppress(HostError):  # a full disk: what is wrong is said all the same
-        note_taken_back(new, cause)
+        note_taken_back(new, cause, place)
     removed([release.trial_file(name)])
     if not isinstance(error, CorralError | KeyboardInterrupt):
         return error

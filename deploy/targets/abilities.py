@@ -171,6 +171,10 @@ class HoldsReleases(Protocol):
         """End what was turned to; this one is what starts next. Safe to repeat."""
         ...
 
+    def note(self, deployment: Deployment, event: Name, cause: str) -> None:
+        """Keep what became of a release where what happens to its server is kept. Never raises."""
+        ...
+
     def status(self, deployment: Deployment) -> Status:
         """As any place."""
         ...

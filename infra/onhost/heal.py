@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""heal begin|ended|judged NAME: around the server's life, as root: wait before a start, count its ends, give up.
+"""heal begin|ended|judged|note NAME: around the server's life, as root: wait before a start, count its ends, give up.
 
 systemd runs `begin` before each start, `ended` after each end, and `judged` when the judge beside the server has ended:
-all that is heard of him is the code he ended with. What the disk does not take is lost; what is to be done is done all
-the same. Standard library only: it runs with the host's own Python.
+all that is heard of him is the code he ended with. `note` is for what corral has to tell. What the disk does not take
+is lost, or waits in memory; what is to be done is done all the same. Standard library only: it runs with the host's own
+Python.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ PATIENCE_S = 30
 """For a program of the host's: a driver that hangs holds up nobody."""
 MOST_LOG_LINES = 5000
 MOST_LOG_BYTES = 2**20
+LOST = re.compile(r"(?:Worker proc \S+ died|engine core exited) unexpectedly")
 POLICY = judge.Policy()
 
 
@@ -46,7 +48,8 @@ class Place(NamedTuple):
     root: Path
     """On the disk, for after a reboot."""
     run: Path
-    """In memory, which no full disk takes away: the mark of a server that serves, and the judge's last word."""
+    """In memory, which no full disk takes away: the mark of a server that serves, the judge's last word, and what of
+    its history the disk did not take yet."""
 
     @property
     def unit(self) -> str:
@@ -67,6 +70,8 @@ def main() -> None:
         ended(place, os.environ)
     elif order == "judged":
         judged(place, os.environ)
+    elif order == "note":
+        note(place, *rest)  # type: ignore[arg-type]  # by corral, who knows the words
 
 
 def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -136,6 +141,14 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
         return
     # Where its start was refused the code is that of an earlier end.
     cause = verdict or text_of(place.root / "refused") or cause_of(environ)
+    invocation = environ.get("INVOCATION_ID", "")
+    if (
+        at
+        and not verdict
+        and environ.get("EXIT_CODE") == "exited"
+        and (lost := lost_process(log_of(invocation)))
+    ):
+        cause = f"{cause}: {lost}"
     with suppress(OSError):
         (place.root / "refused").unlink(missing_ok=True)
     served_s = up_s() - float(at) if at else None
@@ -144,8 +157,9 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
     )
     if not verdict:
         note(place, "died", cause)
-    if ends.all == 1:
-        keep_log(place, environ.get("INVOCATION_ID", ""))
+    # Whoever gives up after starts that failed asks why the first of those did.
+    if ends.all == 1 or (ends.loads == 1 and served_s is None):
+        keep_log(place, invocation)
         write(place.root / "first-cause", cause)
     for folder in (place.run, place.root):
         write(folder / "ends", json.dumps(ends))
@@ -203,13 +217,25 @@ def cause_of(environ: Mapping[str, str]) -> str:
     return f"it was not started ({result})"
 
 
+def lost_process(log: str) -> str:
+    """Which of its processes vLLM misses, in its own words: without one it leaves with code 0."""
+    found = LOST.search(log)
+    return found[0] if found else ""
+
+
 def keep_log(place: Place, invocation: str) -> None:
     """Keep the end of the log of that start; later ones may push it out of the journal."""
     if invocation:
-        lines = ["journalctl", "--no-pager", "--output=cat", f"--lines={MOST_LOG_LINES}"]
-        # What systemd says of it too: by which signal it ended.
-        log = said([*lines, f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"])
-        write(place.root / "first-death.log", log[-MOST_LOG_BYTES:])
+        write(place.root / "first-death.log", log_of(invocation))
+
+
+def log_of(invocation: str) -> str:
+    """The end of the log of that start, and what systemd says of it: by which signal it ended."""
+    if not invocation:
+        return ""
+    lines = ["journalctl", "--no-pager", "--output=cat", f"--lines={MOST_LOG_LINES}"]
+    log = said([*lines, f"_SYSTEMD_INVOCATION_ID={invocation}", "+", f"INVOCATION_ID={invocation}"])
+    return log[-MOST_LOG_BYTES:]
 
 
 def said(command: list[str]) -> str:
@@ -235,7 +261,9 @@ def noted(folder: Path) -> judge.Ends:
 
 def note(place: Place, event: history.Name, cause: str = "") -> None:
     """Tell it where `corral status --history` looks, and in the unit's log."""
-    history.append(str(place.root / history.FILE), event, cause)
+    kept, waiting = str(place.root / history.FILE), str(place.run / history.FILE)
+    if not (history.moved(waiting, kept) and history.append(kept, event, cause)):
+        history.append(waiting, event, cause)
     print(f"corral: {event}{cause and ': '}{cause}", flush=True)
 
 

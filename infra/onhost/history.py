@@ -31,18 +31,43 @@ MOST_BYTES = 256 * 1024
 LONGEST_CAUSE = 500
 
 
-def append(path: str, event: Name, cause: str = "", now_s: float | None = None) -> None:
-    """Add one line, in one write. Never raises."""
+def append(path: str, event: Name, cause: str = "", now_s: float | None = None) -> bool:
+    """Add one line; whether the disk took it. Never raises."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now_s))
-    line = json.dumps({"at": at, "event": event, "cause": " ".join(cause.split())[:LONGEST_CAUSE]}) + "\n"
+    return add(
+        path, json.dumps({"at": at, "event": event, "cause": " ".join(cause.split())[:LONGEST_CAUSE]}) + "\n"
+    )
+
+
+def add(path: str, line: str) -> bool:
+    """The same for a line that is made, in one write."""
+    is_taken = False
     with suppress(OSError):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             # After a line that a full disk cut short this one begins anew.
-            os.write(handle, (line if is_whole(path) else f"\n{line}").encode())
+            text = (line if is_whole(path) else f"\n{line}").encode()
+            is_taken = os.write(handle, text) == len(text)
         finally:
             os.close(handle)
     shorten(path)
+    return is_taken
+
+
+def moved(waiting: str, kept: str) -> bool:
+    """Add to a history the lines that wait elsewhere, as many as the disk takes; whether none waits any more."""
+    lines: list[str] = []
+    with suppress(OSError):
+        with open(waiting, encoding="utf-8") as file:
+            lines = file.readlines()
+        while lines and add(kept, lines[0]):
+            del lines[0]
+        if lines:
+            with open(waiting, "w", encoding="utf-8") as file:
+                file.writelines(lines)
+        else:
+            os.remove(waiting)
+    return not lines
 
 
 def is_whole(path: str) -> bool:

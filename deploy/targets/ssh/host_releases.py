@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from deploy.targets.deployment import Deployment
+from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, operators, tunnels
-from deploy.targets.ssh.fleet import on_each
+from deploy.targets.ssh.fleet import connected, on_each
 from deploy.targets.ssh.host_setup import engine_brought
 from infra.data import shipped_text
 from infra.errors import CorralError, UsageError
+from infra.onhost.history import Name
 from infra.ssh import Host
-from serving.vllm import versions
+from serving.vllm import events, versions
 from serving.vllm.endpoint import Endpoint
 
 # What the server that runs has of the host, and gives back before another is started.
@@ -88,6 +89,14 @@ def keep(deployment: Deployment) -> None:
 def let_go(deployment: Deployment) -> None:
     """End what was turned to on every host."""
     on_each(deployment, lambda host: release(deployment, "back", host))
+
+
+def note(deployment: Deployment, event: Name, cause: str) -> None:
+    """Add it to what the first host has on record, for two clocks are no order; here where that cannot be asked."""
+    try:
+        host_unit.note(deployment, connected(deployment.hosts[0]), event, cause)
+    except CorralError:
+        events.note(folder(deployment.name), event, cause)
 
 
 def release(deployment: Deployment, order: str, host: Host, mark: str = "") -> str:

@@ -8,9 +8,10 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
 from infra import host as hosts
+from infra import host_judge
 from infra.argument import pasted
 from infra.errors import HostError, ServerError
-from infra.onhost.history import FILE, MOST_BYTES
+from infra.onhost.history import FILE, MOST_BYTES, Name
 from infra.record import Record
 from infra.say import progress
 from infra.ssh import Host
@@ -36,6 +37,13 @@ journalctl --no-pager --lines=50000 --output=cat "_SYSTEMD_INVOCATION_ID=$invoca
 
 # The first of a series, where there has been an end: nothing pushes it out, as it may be of the journal.
 FIRST_LOG_SCRIPT = '[ ! -e "$1/ends" ] || cat "$1/first-death.log" 2>/dev/null'
+
+# What the host's disk did not take waits in its memory.
+HISTORY_SCRIPT = """\
+tail -c "$1" "$2" 2>/dev/null
+echo
+cat "$3" 2>/dev/null
+"""
 
 # Not waited for: it may wait for a GPU that is late.
 START_SCRIPT = """\
@@ -226,9 +234,17 @@ def log(host: Host, name: str) -> str:
 
 def history(deployment: Deployment, host: Host) -> tuple[events.Event, ...]:
     """What happened to the server there, oldest first: what the host itself has kept."""
-    path = f"{hosts.root(deployment.name)}/{FILE}"
-    asked = ["tail", "-c", str(MOST_BYTES), path]
+    places = [
+        f"{folder}/{FILE}" for folder in (hosts.root(deployment.name), f"/run/corral-{deployment.name}")
+    ]
+    asked = ["sh", "-c", HISTORY_SCRIPT, "history", str(MOST_BYTES), *places]
     return events.parsed(host.run(asked, as_root=True, check=False).stdout.encode())
+
+
+def note(deployment: Deployment, host: Host, event: Name, cause: str) -> None:
+    """Add to that what its host does not see. Raises HostError."""
+    heal = f"{hosts.root(deployment.name)}/bin/heal"
+    host.run([*host_judge.PYTHON, heal, "note", deployment.name, event, cause], as_root=True)
 
 
 def verdict(endpoint: Endpoint) -> health.Verdict:

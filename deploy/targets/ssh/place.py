@@ -4,6 +4,7 @@ Nothing of a host's drivers or packages is changed; everything we put there lies
 called corral-NAME, and `down` takes away exactly that. Each host carries the deployment's record.
 """
 
+import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from deploy.targets.ssh.host_releases import engine_version as engine_version
 from deploy.targets.ssh.host_releases import keep as keep
 from deploy.targets.ssh.host_releases import let_go as let_go
 from deploy.targets.ssh.host_releases import missing as missing
+from deploy.targets.ssh.host_releases import note as note
 from deploy.targets.ssh.host_releases import pinned as pinned
 from deploy.targets.ssh.host_releases import remember as remember
 from deploy.targets.ssh.host_releases import turn_to as turn_to
@@ -269,8 +271,7 @@ def history(deployment: Deployment) -> tuple[Event, ...]:
     """What each host has on record, in its own order."""
     refuse_others(deployment)
     each = on_each(deployment, lambda host: host_unit.history(deployment, host))
-    events = [event for of_host in each for event in of_host]
-    return tuple(events if len(each) == 1 else sorted(events, key=lambda event: event.at))
+    return tuple(heapq.merge(*each, key=lambda event: event.at))
 
 
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
