@@ -85,14 +85,22 @@ def supervise(
         keep_alive(watch, place.is_unattended())
     except (UsageError, GaveUp):
         raise
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, CorralError):
+            place.note(deployment, "ended", f"what supervised it fell: {type(error).__name__}")
         place.stop_server(deployment)
         raise
 
 
 def keep_alive(watch: Watch, is_unattended: bool) -> None:
-    """One life after the other, until somebody stops it or it is given up."""
-    ends = Ends()
+    """One life after the other, until somebody stops it or it is given up.
+
+    One that a unit started goes on with the count of those before it, which may have been killed with their server.
+    """
+    ends = watch.place.ends(watch.deployment, watch.policy) if is_unattended else Ends()
+    is_down = bool(ends.all) and watch.place.life(watch.deployment).look is None
+    if is_down and not is_to_start_again(watch, watch.place.last_trouble(watch.deployment), ends):
+        return
     while True:
         if ends.all:
             watch = replace(watch, deployment=as_kept(watch.deployment))
@@ -118,6 +126,7 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
 
     `may_pass` is whether what stands against its start is one more end, and not the end of all.
     """
+    counted = watch.place.ends(watch.deployment, watch.policy)
     try:
         wait_for_gpus(watch)
         refuse_held_gpus(watch)
@@ -130,6 +139,8 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
         progress("supervise: another corral has started it; that one is watched")
         return lived(watch)
     except ServerError as error:
+        if watch.place.ends(watch.deployment, watch.policy) == counted:
+            watch.place.note(watch.deployment, "died", error.message)  # nobody has kept it
         return End(error.message)
     except CorralError as error:
         if not may_pass:
@@ -142,7 +153,7 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
 
 def lived(watch: Watch) -> End | None:
     """Watch a server until it ends; None when it was stopped."""
-    began_s = watch.clock()
+    began_s = watch.clock() - watch.place.served_s(watch.deployment)
     trouble = watched(watch)
     return End(trouble, watch.clock() - began_s) if trouble else None
 
@@ -181,12 +192,12 @@ def watched(watch: Watch) -> str:
     while True:
         watch.sleep(watch.policy.look_again_s if memory.ill_looks else watch.policy.look_every_s)
         life = watch.place.life(watch.deployment)
+        if life.is_stopping:
+            continue
         if life.look is None:
             if is_between_releases(watch.deployment.name):
                 continue
             return died(watch, life)
-        if life.is_stopping:
-            continue
         if life.born != born:
             born, told = life.born, ""
             memory, policy = Memory(at_s=watch.clock()), policy._replace(load_s=life.load_s)
@@ -203,7 +214,8 @@ def watched(watch: Watch) -> str:
 
 def is_between_releases(name: str) -> bool:
     """Whether an upgrade is at work, which starts another in its stead, or it again."""
-    return release.trial(name) is not None and settling.is_held(name)
+    on_trial = release.trial(name)
+    return on_trial is not None and settling.is_at_work(on_trial)
 
 
 def died(watch: Watch, life: Life) -> str:

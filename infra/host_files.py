@@ -54,7 +54,7 @@ def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
         *(_library(own) if setup.weights.startswith("hf://") else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
         # It asks by the name, at the port and within the time of what it judges.
-        *([host_judge.own_unit(setup, f"{own}/units")] if setup.served_model_name else []),
+        *(host_judge.of_release(setup, f"{own}/units") if setup.served_model_name else ()),
     )
 
 

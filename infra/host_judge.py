@@ -1,7 +1,7 @@
 """PURE: what judges the server beside it on its host: its unit, its scripts, and what it adds to the server's unit."""
 
 from infra.data import shipped_text
-from infra.host import HostFile, HostSetup, asked_file, judge_unit, root, unit
+from infra.host import HostFile, HostSetup, asked_file, judge_unit, own_root, root, unit
 from infra.host_units import (
     HELPER_SANDBOX,
     INTERNET,
@@ -29,14 +29,17 @@ def files(setup: HostSetup) -> tuple[HostFile, ...]:
             for name in SCRIPTS
         ),
         *(HostFile(path=f"{folder}/{name}", content=_text(name)) for name in MODULES),
-        own_unit(setup, UNIT_FOLDER),
+        *of_release(setup, UNIT_FOLDER),
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}.d/judge.conf", content=server_drop_in(setup)),
     )
 
 
-def own_unit(setup: HostSetup, folder: str) -> HostFile:
-    """The judge's unit, to lie in that folder."""
-    return HostFile(path=f"{folder}/{judge_unit(setup.name)}", content=judge_service(setup))
+def of_release(setup: HostSetup, folder: str) -> tuple[HostFile, ...]:
+    """What of it one release has and another has not: its unit, in that folder, and how many GPUs are waited for."""
+    return (
+        HostFile(path=f"{own_root(setup.name, setup.release)}/gpus", content=f"{setup.gpus}\n"),
+        HostFile(path=f"{folder}/{judge_unit(setup.name)}", content=judge_service(setup)),
+    )
 
 
 def _text(name: str) -> str:
@@ -74,13 +77,12 @@ def judge_service(setup: HostSetup) -> str:
 
 
 def server_drop_in(setup: HostSetup) -> str:
-    """What it adds to the server's unit."""
+    """What it adds to the server's unit: nothing that one release has and another has not."""
     return SERVER_DROP_IN.format(
         name=setup.name,
         root=root(setup.name),
         judge=judge_unit(setup.name),
         heal=" ".join((*OUTSIDE, _heal(setup))),
-        gpus=setup.gpus,
     )
 
 
@@ -119,7 +121,7 @@ StartLimitIntervalSec=0
 # A start may wait: for a GPU that is late, after an end, and for the sums of a large model.
 TimeoutStartSec=3600
 RestartSec=10
-ExecStartPre=+{heal} begin {name} {gpus}
+ExecStartPre=+{heal} begin {name}
 # Counted first: where the lock cannot be removed nothing comes after that.
 ExecStopPost=
 ExecStopPost=-+{heal} ended {name}

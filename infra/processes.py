@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,11 @@ def birth(pid: int) -> Birth | None:
 def is_alive(born: Birth) -> bool:
     """Whether that very process still lives; another one that got its number does not count."""
     return birth(born.pid) == born
+
+
+def age_s(born: Birth) -> float:
+    """How long ago a process of this run of the kernel was started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - born.start_ticks / os.sysconf("SC_CLK_TCK")
 
 
 def members(session: int, marker: str) -> tuple[int, ...]:

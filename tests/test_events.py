@@ -2,7 +2,8 @@
 
 import json
 import os
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
 from infra.onhost import history
+from infra.onhost.judge import Policy
 from serving.sizing.plan import Plan
 from serving.vllm import events
 from serving.vllm.events import Event
@@ -143,6 +145,56 @@ def test_a_deployment_that_was_given_up_is_told_of_so_after_a_reboot(
         "dead",
         f"gave up after 3 starts; the last: it died; corral status {deployment.name} --history",
     )
+
+
+def lived(*told: tuple[str, float]) -> tuple[Event, ...]:
+    """A history: what happened, and how many seconds after what came before."""
+    found, now = [], AT
+    for event, after_s in told:
+        now += timedelta(seconds=after_s)
+        found.append(Event(at=now, event=event))
+    return tuple(found)
+
+
+LOAD, LIFE = (("started", 0), ("died", 900)), (("started", 0), ("ready", 900), ("ended", 3599))
+LONG = (("started", 0), ("ready", 900), ("died", 3600))
+
+
+@pytest.mark.parametrize(
+    ("told", "ends"),
+    [
+        ((), (0, 0)),
+        ((*LOAD, *LIFE, *LOAD), (2, 3)),
+        ((*LOAD, ("stopped", 60), *LOAD), (2, 2)),
+        ((*LOAD, ("asked", 60), *LOAD), (1, 1)),
+        ((*LOAD, *LONG), (0, 1)),
+        ((*LOAD, *LONG, *LOAD), (1, 2)),
+        ((("started", 0), ("ready", 900), ("upgraded", 1), ("died", 9)), (0, 1)),
+        ((("started", 0), ("ready", 900), ("stopped", 1), ("died", 9)), (1, 1)),
+        ((*LOAD, ("rolled back", 1)), (0, 0)),
+    ],
+)
+def test_a_history_says_how_often_it_has_ended(
+    told: tuple[tuple[str, float], ...], ends: tuple[int, int]
+) -> None:
+    assert events.ends(lived(*told), Policy()) == ends
+
+
+@pytest.mark.parametrize("end", [local.stop, local.let_go])
+def test_an_end_that_nobody_watched_is_on_record_before_whoever_stops_it(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: Callable[[Deployment], None]
+) -> None:
+    deployment = stubbed.a_deployment(plan, tmp_path, monkeypatch)
+    Patience(deployment, monkeypatch)
+    monkeypatch.setattr(local, "preflight", lambda deployment: ())
+    local.serve(deployment)
+    stubbed.kill(deployment)
+    stubbed.until(lambda: not stubbed.members(deployment))
+    end(deployment)
+    end(deployment)
+    happened = [(each.event, each.cause) for each in events.read(folder(deployment.name))]
+    assert happened[2:] == [("died", happened[2][1]), *[("stopped", "")] * (end is local.stop)]
+    assert happened[2][1].startswith("its log gives no reason; its last line: Loading weights took 0.02 s")
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,14 @@ def test_the_sentence_names_the_option_and_no_value(arguments: tuple[str, ...], 
         ("--structured-outputs-config", '{"reasoning_parser_plugin": "/tmp/evil.py"}'),
         ("--structured-outputs-config.reasoning-parser-plugin=/tmp/evil.py",),
         ("--additional-config", '{"worker_cls": "evil"}'),
+        ("--compilation-config", '{"splitting_ops": ["vllm.attention"], "backend": "evil.compile"}'),
+        ("--compilation-config", '{"inductor_compile_config": {"joint_custom_pre_pass": "evil.pass_"}}'),
+        ("--compilation-config", '{"inductor_compile_config": {"cpp.cxx": [null, "/tmp/evil"]}}'),
+        ("-cc.inductor_compile_config", '{"cuda.cuda_cxx": "/tmp/evil", "cutlass.cutlass_dir": "/tmp"}'),
+        ("-cc.inductor_compile_config", '{"rocm.ck_dir": "/tmp"}'),
+        ("-cc.inductor_passes.splitting_ops=evil.pass_",),
+        ("--ec-manager-config", '{"splitting_ops": "evil.Manager"}'),
+        ("--speculative-config", '{"method": "custom_class", "model": "evil.Proposer", "revision": "v1.x"}'),
     ],
 )
 def test_what_names_code_is_refused_wherever_in_an_argument(arguments: tuple[str, ...]) -> None:
@@ -156,6 +164,12 @@ def test_what_undoes_nothing_is_passed_on() -> None:
     refuse(("--no-such-option-of-today",), PLANS)
     refuse(("--distributed-executor-backend", "mp", "--kv-transfer-config", '{"kv_connector": "X"}'), PLANS)
     refuse(("--compilation-config", '{"mode": 3, "custom_ops": ["+rms_norm"], "cache_dir": "/x/a.b"}'), PLANS)
+    splits = '["vllm.unified_attention", "vllm::mamba_mixer2"]'
+    refuse(("--compilation-config", f'{{"splitting_ops": {splits}, "cache_dir": "a.b"}}'), PLANS)
+    refuse(("-cc.splitting_ops", splits, "-cc.splitting-ops+=vllm.x", "-cc.debug_dump_path=a.b"), PLANS)
+    refuse(("-cc.inductor_compile_config", '{"max_autotune": true, "triton.unique_names": 0.5}'), PLANS)
+    drafted = ("--speculative-config", '{"method": "eagle3", "model": "org/draft-1.5", "revision": "v1.x"}')
+    refuse(drafted, tuple(name for name in PLANS if name != "speculative_config"))
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ from deploy.costs import measured_load
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
 from deploy.costs.comparison import Comparison
+from deploy.releases.release import Figures as Speed
+from deploy.releases.release import Release, Trial
 from deploy.report import html as report_html
 from deploy.report import plots
 from deploy.report.comparison_text import comparison_text
@@ -415,6 +417,12 @@ DOCUMENTS: tuple[Document, ...] = (
         arguments=("serve",), shutdown_timeout_s=1, load_budget_s=60, stopped_at=MADE,
         endpoint=Endpoint(base_url="http://127.0.0.1:1", served_model_name="m", api_key_file=Path("/k")),
     ),
+    Release(
+        id="0" * 12, vllm_version="0.33.0", deployment=Deployment.parse(DEPLOYMENT, "deployment"), previous="1" * 12,
+        tried_at=MADE, outcome="taken back", why="x", answer=("a",),
+        figures=Speed(output_tokens_per_s=5.0, ttft_p50_s=0.1, requests=16, failed=0),
+    ),
+    Trial(release="0" * 12, begun_at=MADE, by=Birth(pid=5, start_ticks=6, boot_id="b")),
     session.Tunnel(instance_id="i-1", local_port=8000, holder=Birth(pid=5, start_ticks=6, boot_id="b")),
     egress_proof.Egress(
         name="scout", made_at=MADE, verdict="proved", problems=("x",), completions=1, limits=egress_proof.LIMITS,

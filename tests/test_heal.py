@@ -1,10 +1,7 @@
 """What root does around a server's life on its host: waits before a start, counts ends, ends, gives up."""
 
 import os
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,6 +22,7 @@ class Host:
         self.starts = "/opt/corral/scout/engine/bin/python"
         self.gpus: list[int] = []
         self.told: list[str] = []
+        self.obeys = True
         self.slept: list[float] = []
 
     def said(self, command: list[str]) -> str:
@@ -45,10 +43,17 @@ class Host:
         }
         return f"{said[command[1]]}\n"
 
-    def run(self, command: Sequence[Any], **_: object) -> subprocess.CompletedProcess[bytes]:
-        """Note what a program is told."""
-        self.told.append(" ".join(map(str, command)).replace(str(self.place.root), "/root"))
-        return subprocess.CompletedProcess(command, 0)
+    def do(self, command: list[str]) -> bool:
+        """Note what a program is told; whether it does it."""
+        self.told.append(" ".join(command).replace(str(self.place.root), "/root"))
+        return self.obeys
+
+    def begin(self, gpus: int = 0) -> None:
+        """A start of a server that takes so many GPUs."""
+        own = heal.served(self.place)
+        own.mkdir(parents=True, exist_ok=True)
+        (own / "gpus").write_text(f"{gpus}\n")
+        heal.begin(self.place, self.sleep)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
@@ -84,7 +89,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(heal, "said", made.said)
     monkeypatch.setattr(heal, "up_s", lambda: made.up_s)
     monkeypatch.setattr("random.random", lambda: 0.0)
-    monkeypatch.setattr("subprocess.run", made.run)
+    monkeypatch.setattr(heal, "told", made.do)
     return made
 
 
@@ -117,7 +122,7 @@ def test_an_end_is_told_by_its_cause(environ: dict[str, str], refused: str, caus
 def test_starts_that_do_not_get_ready_are_counted_however_long_each_took(host: Host) -> None:
     causes = ["it ended with exit code 1", "it was killed by SIGKILL", "it was killed by SIGKILL"]
     for number, status in enumerate(("1", "KILL", "KILL")):
-        heal.begin(host.place, 0, host.sleep)
+        host.begin()
         host.up_s += 310 * MINUTE_S
         code = "exited" if status == "1" else "killed"
         host.end(EXIT_CODE=code, EXIT_STATUS=status, INVOCATION_ID=f"i{number}")
@@ -226,7 +231,7 @@ def test_what_the_judge_finds_ill_is_ended_and_started_anew(kind: judge.Kind, ho
     host.end()
     assert host.history == [("ended", judge.WORDS[kind])]
     assert heal.noted(host.place.run) == judge.Ends(1, 1)
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     host.end()
     assert host.history[-1] == ("died", "it was killed by SIGKILL")
 
@@ -248,7 +253,7 @@ def test_a_judge_that_ends_without_a_verdict_ends_nothing(environ: dict[str, str
 
 def test_a_gpu_that_is_late_at_boot_is_waited_for_and_uses_up_no_start(host: Host) -> None:
     host.up_s, host.gpus = 20.0, [0, 0, 7, 8]
-    heal.begin(host.place, 8, host.sleep)
+    host.begin(8)
     assert host.history == [("waiting", "0 of 8 GPUs are there"), ("started", "")]
     assert host.slept == [0.0, 5.0, 5.0, 5.0]
     assert heal.noted(host.place.run) == judge.Ends()
@@ -257,17 +262,17 @@ def test_a_gpu_that_is_late_at_boot_is_waited_for_and_uses_up_no_start(host: Hos
 def test_a_gpu_that_does_not_come_is_told(host: Host) -> None:
     host.up_s, host.gpus = 20.0, [7]
     with pytest.raises(SystemExit, match="corral: 7 of 8 GPUs are there, so the server is not started"):
-        heal.begin(host.place, 8, host.sleep)
+        host.begin(8)
     assert host.up_s == 900.0
     assert host.told == ["/root/bin/phase failed: start: 7 of 8 GPUs are there"]
     # Long after the boot nothing is waited for.
     with pytest.raises(SystemExit):
-        heal.begin(host.place, 8, host.sleep)
+        host.begin(8)
     assert host.up_s == 900.0
 
 
 def test_a_host_that_cannot_tell_of_gpus_starts_its_server(host: Host) -> None:
-    heal.begin(host.place, 8, host.sleep)
+    host.begin(8)
     assert host.history == [("started", "")]
 
 
@@ -277,7 +282,7 @@ def model_of(host: Host) -> Path:
     model.mkdir()
     for name in ("a.safetensors", "b.safetensors"):
         (model / name).write_bytes(name.encode() * 100)
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     return model
 
 
@@ -293,7 +298,7 @@ def test_a_shard_that_was_changed_is_not_served(host: Host) -> None:
     words = "the weights have changed on the disk: b.safetensors is not what was brought"
     for _ in range(2):
         with pytest.raises(SystemExit, match=words):
-            heal.begin(host.place, 0, host.sleep)
+            host.begin()
     host.end()
     assert host.history == [("started", ""), ("died", words)]
 
@@ -306,18 +311,18 @@ def test_of_a_release_its_own_weights_are_held_to_what_was_brought(host: Host) -
     (own / "model/c.safetensors").write_bytes(b"c" * 100)
     for shard in (host.place.root / "model").iterdir():  # those of the release before are no matter any more
         shard.unlink()
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     spoil(own / "model/c.safetensors", time_ns=1)
     with pytest.raises(SystemExit, match=r"c\.safetensors is not what was brought"):
-        heal.begin(host.place, 0, host.sleep)
+        host.begin()
 
 
 def test_a_disk_that_lies_is_found_out_when_a_start_has_failed(host: Host) -> None:
     spoil(model_of(host) / "a.safetensors")
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     host.end()
     with pytest.raises(SystemExit, match=r"a\.safetensors is not what was brought"):
-        heal.begin(host.place, 0, host.sleep)
+        host.begin()
 
 
 def test_a_file_that_the_disk_did_not_give_for_once_is_no_change(
@@ -327,7 +332,7 @@ def test_a_file_that_the_disk_did_not_give_for_once_is_no_change(
         failing.setattr("infra.onhost.sums.sum_of", lambda _: sums.UNREADABLE)
         model_of(host)
     host.end()
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     assert host.history[-1] == ("started", "again, after 1 end")
 
 
@@ -342,16 +347,16 @@ def test_weights_are_read_again_only_where_something_changed(
 
     real = sums.sum_of
     monkeypatch.setattr("infra.onhost.sums.sum_of", summed)
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     assert read == []
     os.utime(model / "a.safetensors", ns=(1, 1))
     (model / "c.json").write_text("{}")
     (model / ".lock").touch()
-    heal.begin(host.place, 0, host.sleep)
+    host.begin()
     assert sorted(read) == ["a.safetensors", "c.json"]
     (model / "c.json").unlink()
     with pytest.raises(SystemExit, match=r"c\.json is not what was brought"):
-        heal.begin(host.place, 0, host.sleep)
+        host.begin()
 
 
 def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
@@ -406,3 +411,58 @@ def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) 
     assert heal.said(["echo", "ü"]) == "ü\n"
     monkeypatch.setattr(heal, "PATIENCE_S", 0.05)
     assert heal.said(["sleep", "60"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["true"], ""),
+        (["sh", "-c", "exit 3"], "corral: sh -c exit 3: code 3\n"),
+        (["sleep", "60"], "corral: sleep 60: no end within 0.05 s\n"),
+        (["/no/such"], "corral: /no/such: No such file or directory\n"),
+    ],
+)
+def test_what_a_program_does_not_do_is_one_sentence(
+    command: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(heal, "PATIENCE_S", 0.05 if command[0] == "sleep" else 30)
+    assert heal.told(command) is (said == "")
+    assert capsys.readouterr().out == said
+
+
+def test_a_server_that_systemd_did_not_end_is_judged_anew(host: Host) -> None:
+    """What ends it one day is told by that."""
+    host.obeys = False
+    heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.code_of("hung"))})
+    assert (host.history, list(host.place.run.iterdir())) == ([], [])
+    host.end()
+    assert host.history == [("died", "it was killed by SIGKILL")]
+
+
+def test_a_refusal_from_before_a_boot_is_no_cause_of_what_dies_after_it(host: Host) -> None:
+    (host.place.root / "refused").write_text("nft is missing\n")
+    host.begin()
+    host.end()
+    assert host.history[-1] == ("died", "it was killed by SIGKILL")
+
+
+def test_a_disk_that_gives_no_weights_is_the_engines_to_tell(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(sums, "changed", unreadable)
+    host.begin()
+    assert host.history == [("started", "")]
+
+
+def test_of_a_release_its_own_gpus_are_waited_for(host: Host) -> None:
+    (host.place.root / "gpus").write_text("1\n")
+    host.starts, host.up_s, host.gpus = (
+        "/opt/corral/.releases/scout/0123456789ab/engine/bin/python",
+        20.0,
+        [1, 2],
+    )
+    host.begin(2)
+    assert host.history == [("waiting", "1 of 2 GPUs are there"), ("started", "")]

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_aws import Clock
 from test_owned import deployment
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.ssh import host_unit
 from deploy.targets.ssh.host_unit import UnitState
-from serving.vllm import events
+from infra.onhost.judge import Look
+from serving.vllm import events, health
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.startup_log import load_budget_s
 
 
 class Host:
@@ -72,6 +76,35 @@ def test_what_that_means(said: str, state: str, detail: str) -> None:
         detail,
         None,
     )
+
+
+def test_what_comes_before_the_start_takes_nothing_of_the_loads_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that is late and the sums of large weights: 4,000 s; then a load of most of its budget."""
+    made, clock = deployment(), Clock(0)
+    budget_s = load_budget_s(made.plan.weights_bytes)
+
+    def state(*_: object) -> UnitState:
+        return (
+            UnitState(active="activating", sub="start-pre") if clock() < 4000 else UnitState(active="active")
+        )
+
+    def verdict(_: object) -> health.Verdict:
+        is_loading = clock() < 4000 + budget_s - 10
+        return health.Verdict("starting" if is_loading else "serving", "", NOT_YET if is_loading else None)
+
+    def sleep(seconds: float) -> None:
+        clock.sleep(10 * seconds)
+
+    monkeypatch.setattr(host_unit, "time", SimpleNamespace(sleep=sleep, monotonic=clock))
+    monkeypatch.setattr(host_unit, "state", state)
+    monkeypatch.setattr(host_unit, "say_phases", lambda *_: None)
+    monkeypatch.setattr(host_unit, "verdict", verdict)
+    host_unit.wait(made, Host(""), ENDPOINT)  # type: ignore[arg-type]
+    assert 4000 + budget_s - 10 <= clock() < 4000 + budget_s
+
+
+NOT_YET = Look(0.0, "refuse", "refuse", "refuse", "refuse")
+ENDPOINT = Endpoint(base_url="http://127.0.0.1:1", served_model_name="m")
 
 
 class Answering:

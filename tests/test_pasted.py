@@ -369,7 +369,6 @@ HELD = {
     "deploy/targets/local/place.py:requests": ({"*argv(options)"}, "every text of a plan is held"),
     "deploy/targets/ssh/egress.py:look_at": ({"deployment.name", "*destinations"}, "a name; checked_destination"),
     "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),
-    "deploy/targets/ssh/host_unit.py:history": ({"path"}, "below /opt/corral"),
     "deploy/targets/ssh/place.py:engine_is_there": ({"path"}, "below /opt/corral"),
     "infra/onhost/heal.py:give_up": ({"place.unit"}, "corral-NAME.service, of a unit that is ours"),
     "deploy/targets/ssh/place.py:prepare": ({"f'{own_root(deployment)}/model'"}, "below /opt/corral"),

@@ -5,8 +5,9 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import stubbed
@@ -15,13 +16,13 @@ from stubbed import Patience, members
 
 from deploy.launch import launch, with_port
 from deploy.releases import release, settling
-from deploy.supervise import supervise
+from deploy.supervise import GaveUp, Watch, keep_alive, supervise
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
-from infra import gpus
+from infra import gpus, processes
 from infra.errors import HostError, ServerError, UsageError
 from infra.facts import GpuFacts, GpuReport
-from infra.onhost.judge import Policy
+from infra.onhost.judge import Ends, Policy
 from serving.sizing.plan import Plan
 from serving.vllm import events, server
 from serving.vllm.endpoint import Endpoint
@@ -179,12 +180,104 @@ def test_a_server_that_somebody_is_stopping_is_left_to_its_drain(
         place = folder(deployment.name)
         record = server.load(place)
         assert record is not None
-        server.note(place, record.model_copy(update={"stopping_at": record.started_at}))
+        who = processes.birth(os.getpid())
+        server.note(place, record.model_copy(update={"stopping_at": record.started_at, "stopping_by": who}))
 
     days = Days(deployment, ["upgrade", *[""] * 9, "stop"])
     days.upgrade = begun_to_stop
     assert len(supervised(deployment, days)) == 1
     assert days.slept == [30] * 11
+
+
+def test_a_stop_that_was_killed_keeps_no_server_from_being_judged(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first signal; what it noted lies there."""
+    monkeypatch.setenv("STUB", "fails-later")
+
+    def killed() -> None:
+        child = os.fork()
+        if child == 0:
+            monkeypatch.setattr(processes, "send", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            local.stop(deployment)
+            os._exit(0)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        record = server.load(folder(deployment.name))
+        assert record is not None
+        assert record.stopping_by is not None
+
+    days = Days(deployment, ["upgrade"])
+    days.upgrade = killed
+    days.in_delays = [lambda: local.stop(deployment)]
+    assert len(supervised(deployment, days)) == 1
+    assert sum(days.slept) == 180 + 10
+    assert [event for event, _ in happened(deployment)] == ["started", "ready", "ill", "ended", "stopped"]
+
+
+def test_one_that_ended_while_somebody_still_stops_it_has_not_died(deployment: Deployment) -> None:
+    def ended_already() -> None:
+        place = folder(deployment.name)
+        record = server.load(place)
+        assert record is not None
+        who = processes.birth(os.getpid())
+        server.note(place, record.model_copy(update={"stopping_at": record.started_at, "stopping_by": who}))
+        os.kill(record.leader.pid, signal.SIGKILL)
+
+    days = Days(deployment, ["upgrade", "stop"])
+    days.upgrade = ended_already
+    assert len(supervised(deployment, days)) == 1
+    assert [event for event, _ in happened(deployment)] == ["started", "ready", "stopped"]
+
+
+class Killed(BaseException):
+    """What ends a supervisor without a word."""
+
+
+def test_the_count_of_ends_is_that_of_the_supervisors_before_too(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is killed while it waits for its next start."""
+    monkeypatch.setenv("STUB", "dies")
+    deployment.write(folder(deployment.name) / "deployment.json")
+
+    def killed() -> None:
+        raise Killed
+
+    slept: list[list[float]] = []
+    for lives, end in ((1, Killed), (1, Killed), (0, GaveUp)):
+        days = Days(deployment, [])
+        days.in_delays = [*[lambda: None] * len(slept[:1]), *[killed] * lives]
+        watch = Watch(deployment, local, lambda _: None, POLICY, days.sleep, days, lambda: 1e6, days.drawn)
+        with pytest.raises(end):
+            keep_alive(watch, is_unattended=True)
+        slept.append([each for each in days.slept if each >= 1])
+    assert slept == [[10], [10, 20], [20]]
+    assert [event for event, _ in happened(deployment)] == [*["started", "died"] * 3, "gave up"]
+
+
+def test_a_supervisor_that_falls_is_one_more_end(deployment: Deployment) -> None:
+    def fall(_: Endpoint) -> None:
+        raise OSError(32, "Broken pipe")
+
+    days = Days(deployment, [])
+    with pytest.raises(OSError, match="Broken pipe"):
+        supervise(deployment, fall, POLICY, days.sleep, days, drawn=days.drawn)
+    assert happened(deployment)[-2:] == [
+        ("ended", "what supervised it fell: BrokenPipeError"),
+        ("stopped", ""),
+    ]
+    assert local.ends(deployment, POLICY) == Ends(0, 1)
+
+
+def test_what_it_served_before_somebody_else_watched_it_counts(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(deployment)
+    monkeypatch.setattr(processes, "age_s", lambda _: 4000.0)
+    assert 0 <= local.served_s(deployment) < 3000
+    late = datetime.now(UTC) + timedelta(hours=2)
+    monkeypatch.setattr("deploy.targets.local.supervised.datetime", SimpleNamespace(now=lambda _: late))
+    assert local.served_s(deployment) == 4000.0
 
 
 @pytest.mark.parametrize("end", [local.stop, local.down])
@@ -242,7 +335,8 @@ def test_between_the_two_servers_of_an_upgrade_none_is_taken_for_stopped(deploym
 
     def end() -> None:
         upgrading.__enter__()
-        release.Trial(release="0" * 12, begun_at=datetime.now(UTC)).write(release.trial_file(name))
+        me = processes.birth(os.getpid())
+        release.Trial(release="0" * 12, begun_at=datetime.now(UTC), by=me).write(release.trial_file(name))
         local.let_go(deployment)
 
     def start() -> None:

@@ -182,7 +182,7 @@ def test_nothing_else_is_started(given: host.HostSetup) -> None:
     outside = ["/usr/bin/nsenter", "--target", "1", "--mount", "--", *heal]
     added = [
         [*heal, "judged", "scout"],
-        [*outside, "begin", "scout", "8"],
+        [*outside, "begin", "scout"],
         [],
         [*outside, "ended", "scout"],
         [*lock, "off", "scout"],
@@ -221,6 +221,16 @@ def test_the_judge_understands_what_its_unit_tells_it(changes: dict[str, Any], u
         ready=Path("/run/corral-scout/ready"),
         asked=Path("/run/corral-scout.judge/asked"),
     )
+
+
+def test_what_is_added_to_the_servers_unit_is_the_same_of_every_release() -> None:
+    """An upgrade brings the units, and not this."""
+    of_another = {
+        "gpus": EVERYTHING.gpus + 1, "port": 9, "served_model_name": "x", "load_budget_s": 1, "argv": ("serve",),
+        "release": "0" * 12, "shutdown_timeout_s": 1, "environment": {}, "weights": "", "weights_bytes": 1,
+    }  # fmt: skip
+    other = EVERYTHING.model_copy(update=of_another)
+    assert host_judge.server_drop_in(other) == host_judge.server_drop_in(EVERYTHING)
 
 
 def test_the_judge_has_a_user_of_its_own_who_may_speak_with_the_server_alone() -> None:

@@ -1,6 +1,7 @@
 """`corral upgrade`: the next release is tried, kept or taken back, and killed anywhere leaves one that starts."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +16,13 @@ from killed import killed_at
 from deploy.cli.main import run
 from deploy.launch import launch
 from deploy.line import provision
-from deploy.releases import canary, release, short_probe
-from deploy.releases.release import Figures, Release
+from deploy.releases import canary, release, settling, short_probe
+from deploy.releases.release import Figures, Release, Trial
 from deploy.releases.settling import holding
 from deploy.releases.upgrade import known
 from deploy.targets import table
 from deploy.targets.deployment import Deployment, folder, load, make
+from infra import processes
 from infra.errors import EndpointError, ServerError
 from serving.sizing.plan import Plan
 from serving.vllm import events
@@ -269,6 +271,60 @@ def test_a_mistake_of_ours_goes_back_too(
 ) -> None:
     monkeypatch.setattr(canary, "require_sense", lambda *_: [].pop())
     assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 1
+    assert accepted() == ("1.0.0", "1.0.0")
+
+
+@pytest.mark.parametrize("is_at_work", [True, False])
+def test_who_looks_takes_no_lock_from_an_upgrade(
+    is_at_work: bool,
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    me = processes.birth(os.getpid())
+    assert me is not None
+    gone = me.model_copy(update={"start_ticks": me.start_ticks + 1})
+    trial = Trial(release="0" * 12, begun_at=deployment.created_at, by=me if is_at_work else gone)
+    trial.write(release.trial_file(NAME))
+    with monkeypatch.context() as patch:
+        patch.setattr("fcntl.flock", lambda *_: pytest.fail("a lock is taken"))
+        run(["status", NAME])
+    said = capsys.readouterr().out
+    assert ("is on trial" in said, "was cut short" in said) == (is_at_work, not is_at_work)
+
+
+def test_whoever_settles_what_was_cut_short_is_known_to_be_at_work(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that who supervises it takes no end for a wish."""
+    Trial(release="0" * 12, begun_at=deployment.created_at).write(release.trial_file(NAME))
+    seen: list[bool] = []
+
+    def let_go(_: Deployment) -> None:
+        on_trial = release.trial(NAME)
+        seen.append(on_trial is not None and settling.is_at_work(on_trial))
+
+    monkeypatch.setattr(shelf, "let_go", let_go)
+    settling.settled(NAME)
+    assert (seen, release.trial(NAME)) == ([True], None)
+
+
+def test_the_version_of_a_plan_is_brought_where_it_is_another(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = deployment.plan
+    serve = plan.serve.model_copy(update={"max_num_seqs": 7})
+    for version, wanted in ((plan.vllm_version, "1.0.0"), ("2.0.0", "2.0.0"), ("v2.0.0", "2.0.0")):
+        serve = serve.model_copy(update={"max_num_seqs": (serve.max_num_seqs or 0) + 1})
+        plan.model_copy(update={"serve": serve, "vllm_version": version}).write(tmp_path / "next.json")
+        code, _, err = upgrade(capsys, str(tmp_path / "next.json"))
+        assert (code, accepted()) == (0, (wanted, wanted)), err
+    plan.model_copy(update={"vllm_version": "9.9.9"}).write(tmp_path / "next.json")
+    code, _, err = upgrade(capsys, str(tmp_path / "next.json"))
+    assert (code, accepted()) == (2, ("2.0.0", "2.0.0"))
+    assert err.startswith("error: There is no 9.9.9.")
+    # What is named beside the plan goes before it.
+    assert upgrade(capsys, str(tmp_path / "next.json"), "--vllm-version", "1.0.0")[0] == 0
     assert accepted() == ("1.0.0", "1.0.0")
 
 

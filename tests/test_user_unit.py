@@ -112,6 +112,23 @@ def test_a_unit_is_taken_away_where_no_systemd_answers(
     assert (unit.exists(), wanted.is_symlink()) == (False, False)
 
 
+def test_a_unit_that_systemd_does_not_stop_is_not_started_at_boot_all_the_same(
+    deployment: Deployment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unit = user_systemd.file(user_unit.unit(deployment.name))
+    wanted = unit.parent / "default.target.wants" / unit.name
+    wanted.parent.mkdir(parents=True)
+    unit.write_text(user_unit.text(deployment, os.environ))
+    wanted.symlink_to(unit)
+    (tmp_path / "units" / "no-bus").touch()
+    assert run(["stop", deployment.name]) == 0
+    assert (unit.exists(), wanted.is_symlink()) == (True, False)
+    assert (
+        f"unit: systemd did not stop {unit.name}: Failed to connect to bus: No medium found"
+        in capsys.readouterr().err
+    )
+
+
 def test_systemd_itself_reads_the_file(deployment: Deployment, tmp_path: Path, need: Any) -> None:
     if not shutil.which("systemd-analyze"):
         need("systemd-analyze", "systemd is not installed")

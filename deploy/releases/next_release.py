@@ -10,6 +10,7 @@ from deploy.targets.deployment import Deployment, deployment_for
 from infra.errors import UsageError
 from infra.say import progress
 from serving.sizing.plan import Plan
+from serving.vllm import versions
 
 
 def next_of(
@@ -27,12 +28,19 @@ def next_of(
     update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}
     wanted = with_address_of(present, place.pinned(present).model_copy(update=update))
     wanted = at_commit(place_of(present).with_token_file(wanted, asked.hf_token_file), asked.revision)
-    if asked.vllm_version or asked.engine:
-        wanted = place.with_engine(wanted, asked.vllm_version, asked.engine)
+    version = asked.vllm_version or (None if asked.engine else version_planned(planned, present.plan))
+    if version or asked.engine:
+        wanted = place.with_engine(wanted, version, asked.engine)
     if plan and isinstance(there := place_of(present), SendsFiles):
         there.check_files(wanted, plan.parent)
     tell_of_another_name(present, wanted)
     return wanted
+
+
+def version_planned(planned: Plan, present: Plan) -> str | None:
+    """The version of the engine that the next plan is for, where the present plan is for another; else None."""
+    is_same = versions.release(planned.vllm_version) == versions.release(present.vllm_version)
+    return None if is_same else planned.vllm_version
 
 
 def refuse_nothing(name: str, plan: Path | None, asked: UpgradeOptions) -> None:

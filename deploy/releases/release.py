@@ -15,6 +15,7 @@ from pydantic import Field
 
 from deploy.targets.deployment import Deployment, folder
 from infra.errors import DocumentError, UsageError
+from infra.processes import Birth
 from infra.record import Document, Line, Record, is_missing, removed
 
 ADDRESS = {"host", "port"}
@@ -61,6 +62,8 @@ class Trial(Document):
 
     release: str = Field(pattern="^[0-9a-f]{12}$")
     begun_at: datetime
+    by: Birth | None = None
+    """The corral that is at work; where that process is gone it was cut short."""
 
 
 def id_of(deployment: Deployment, vllm_version: str) -> str:

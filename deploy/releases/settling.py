@@ -4,16 +4,17 @@ Before the accepted release's server is ended a note says that another is tried;
 ends what is on trial first.
 """
 
+import os
 from contextlib import AbstractContextManager, suppress
 
 from deploy.releases import release
-from deploy.releases.release import Release
+from deploy.releases.release import Release, Trial
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Status
-from infra import locks
+from infra import locks, processes
 from infra.errors import DocumentError, HostError, UsageError
 from infra.record import removed
 from infra.say import progress
@@ -47,6 +48,9 @@ def settle(accepted: Deployment) -> bool:
     if on_trial is None:
         return False
     place = holding(accepted)
+    with suppress(HostError):  # whoever supervises it waits for what comes of this
+        mine = on_trial.model_copy(update={"by": processes.birth(os.getpid())})
+        mine.write(release.trial_file(name))
     is_accepted = on_trial.release == accepted.release
     if is_accepted:
         place.keep(accepted)
@@ -84,19 +88,13 @@ def told(status: Status, deployment: Deployment) -> Status:
     if on_trial is None or on_trial.release == accepted:
         return status.model_copy(update={"release": accepted})
     words = f"release {on_trial.release} is on trial"
-    if not is_held(name):
+    if not is_at_work(on_trial):
         words = (
             f"an upgrade to {on_trial.release} was cut short: corral serve {name} starts the accepted release"
         )
     return status.model_copy(update={"release": accepted, "detail": f"{status.detail}; {words}"})
 
 
-def is_held(name: str) -> bool:
-    """Whether another corral is upgrading it."""
-    try:
-        with alone(name):
-            return False
-    except UsageError:
-        return True
-    except HostError:  # a disk that takes no lock takes no upgrade
-        return False
+def is_at_work(on_trial: Trial) -> bool:
+    """Whether a corral is upgrading it now. Takes no lock, which an upgrade that begins would find taken."""
+    return on_trial.by is not None and processes.is_alive(on_trial.by)

@@ -1,5 +1,6 @@
 """From one release of a deployment to the next: tried in place of the accepted one, then kept, or taken back."""
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Offer, Status
+from infra import processes
 from infra.errors import CorralError, DocumentError, HostError, Interrupted, ServerError, UsageError
 from infra.printable import one_line
 from infra.record import Record, removed
@@ -146,7 +148,8 @@ def tried(step: Step, place: HoldsReleases, served: bool) -> Upgraded:
     name = new.deployment.name
     old.deployment.write(folder(name) / "deployment.json")  # the same, with its engine named
     place.remember(old.deployment)
-    Trial(release=new.id, begun_at=datetime.now(UTC)).write(release.trial_file(name))
+    me = processes.birth(os.getpid())
+    Trial(release=new.id, begun_at=datetime.now(UTC), by=me).write(release.trial_file(name))
     try:
         progress(f"upgrade: ending {old.id} and starting {new.id}")
         endpoint = place.turn_to(new.deployment)

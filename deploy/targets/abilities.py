@@ -10,7 +10,7 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check, Offer, Status, Teardown
 from infra.egress_proof import Egress
 from infra.onhost.history import Name
-from infra.onhost.judge import Look
+from infra.onhost.judge import Ends, Look, Policy
 from infra.record import Record
 from infra.rented import Rented
 from serving.vllm.endpoint import Endpoint
@@ -48,7 +48,7 @@ class Life:
     load_s: float = 0.0
     """What that one may take to load."""
     is_stopping: bool = False
-    """Whether somebody has begun to stop it, and it finishes its requests."""
+    """Whether somebody is about to stop it, and it finishes its requests."""
 
 
 @runtime_checkable
@@ -73,6 +73,18 @@ class Supervised(Protocol):
 
     def born(self, deployment: Deployment) -> object:
         """Which server is the last that was started."""
+        ...
+
+    def ends(self, deployment: Deployment, policy: Policy) -> Ends:
+        """How often it has ended since somebody asked for it, whoever watched it."""
+        ...
+
+    def last_trouble(self, deployment: Deployment) -> str:
+        """Why it ended last, when nobody wished it; "" where it never did."""
+        ...
+
+    def served_s(self, deployment: Deployment) -> float:
+        """How long its server has served until now, whoever watched it."""
         ...
 
     def end_stuck(self, deployment: Deployment, event: Name, cause: str) -> None:

@@ -65,7 +65,7 @@ def main() -> None:
         place.run.mkdir(exist_ok=True)
         place.run.chmod(0o755)  # the unit's umask is not for what the judge looks into
     if order == "begin":
-        begin(place, int(rest[0]))
+        begin(place)
     elif order == "ended":
         ended(place, os.environ)
     elif order == "judged":
@@ -74,21 +74,30 @@ def main() -> None:
         note(place, *rest)  # type: ignore[arg-type]  # by corral, who knows the words
 
 
-def begin(place: Place, gpus: int, sleep: Callable[[float], None] = time.sleep) -> None:
+def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait as long as the ends before it ask for, and for GPUs that are late. Raises SystemExit where some lack."""
     forget_marks(place)
     ends = noted(place.run)
     wait_s = judge.delay_s(ends, random.random(), POLICY) if ends.all else 0.0
     sleep(max((wait_s or 0.0) - RESTART_SEC, 0.0))
+    own = served(place)
+    gpus = gpus_of(own)
     there = gpus_there(place, gpus, sleep)
     if there < gpus:
         refuse(place, f"{there} of {gpus} GPUs are there")
-    own = served(place)
-    if name := sums.changed(own / "model", own / "weights.sums", ends.loads > 0):
+    if name := changed(own, ends.loads > 0):
         refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
     note(
         place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
     )
+
+
+def changed(own: Path, is_doubted: bool) -> str:
+    """The name of a file of the weights that is not what was brought; nothing where the disk does not tell."""
+    try:
+        return sums.changed(own / "model", own / "weights.sums", is_doubted)
+    except OSError:  # the engine says what of
+        return ""
 
 
 def served(place: Place) -> Path:
@@ -98,10 +107,16 @@ def served(place: Place) -> Path:
     return place.root.parent / ".releases" / place.name / release[1] if release else place.root
 
 
+def gpus_of(own: Path) -> int:
+    """How many GPUs what is served there takes."""
+    said = text_of(own / "gpus")
+    return int(said) if said.isdecimal() else 0
+
+
 def forget_marks(place: Place) -> None:
     """Of a life that is over: a start that fails before `begin` is none of its."""
-    for mark in ("ready", "judged"):
-        (place.run / mark).unlink(missing_ok=True)
+    for mark in (place.run / "ready", place.run / "judged", place.root / "refused"):
+        forget(mark)
 
 
 def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int:
@@ -120,10 +135,10 @@ def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int
 
 
 def gpus_told() -> int | None:
-    """How many GPUs NVIDIA's driver tells of; None where the host has no such program."""
+    """How many GPUs NVIDIA's driver tells of; None where the host has no such program, or cannot run it."""
     try:
         return said(["nvidia-smi", "-L"]).count("GPU ")
-    except FileNotFoundError:
+    except OSError:
         return None
 
 
@@ -135,12 +150,13 @@ def up_s() -> float:
 def ended(place: Place, environ: Mapping[str, str]) -> None:
     """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
     verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
+    refused = text_of(place.root / "refused")
     forget_marks(place)
     if is_wished(place.unit):
         note(place, "stopped", "" if is_up() else "the host shuts down")
         return
     # Where its start was refused the code is that of an earlier end.
-    cause = verdict or text_of(place.root / "refused") or cause_of(environ)
+    cause = verdict or refused or cause_of(environ)
     invocation = environ.get("INVOCATION_ID", "")
     if (
         at
@@ -149,14 +165,11 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
         and (lost := lost_process(log_of(invocation)))
     ):
         cause = f"{cause}: {lost}"
-    with suppress(OSError):
-        (place.root / "refused").unlink(missing_ok=True)
     served_s = up_s() - float(at) if at else None
     ends = judge.ended(
         max(noted(place.run), noted(place.root), key=lambda known: known.all), served_s, POLICY
     )
-    if not verdict:
-        note(place, "died", cause)
+    note(place, "ended" if verdict else "died", cause)
     # Whoever gives up after starts that failed asks why the first of those did.
     if ends.all == 1 or (ends.loads == 1 and served_s is None):
         keep_log(place, invocation)
@@ -174,7 +187,7 @@ def give_up(place: Place, ends: judge.Ends) -> None:
     note(place, "gave up", words)
     write(place.root / "gave-up", words)
     say_failed(place, words)
-    subprocess.run(["systemctl", "--no-block", "stop", place.unit], timeout=PATIENCE_S, check=False)
+    told(["systemctl", "--no-block", "stop", place.unit])
 
 
 def judged(place: Place, environ: Mapping[str, str]) -> None:
@@ -187,9 +200,9 @@ def judged(place: Place, environ: Mapping[str, str]) -> None:
         note(place, "ready")
     elif words := codes.words_of(int(code)):
         write(place.run / "judged", words)
-        note(place, "ended", words)
         # Nothing moves in it, so there is nothing to drain.
-        subprocess.run(["systemctl", "kill", "--signal=KILL", place.unit], timeout=PATIENCE_S, check=False)
+        if not told(["systemctl", "kill", "--signal=KILL", place.unit]):
+            forget(place.run / "judged")  # it lives, and is judged anew
 
 
 def is_wished(unit: str) -> bool:
@@ -239,15 +252,35 @@ def log_of(invocation: str) -> str:
 
 
 def said(command: list[str]) -> str:
-    """What a program of the host's prints; nothing where it does not end. Raises FileNotFoundError for one it lacks."""
+    """What a program of the host's prints; nothing where it does not end. Raises OSError for one that cannot be run."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return (printed(process) or b"").decode(errors="replace")
+
+
+def told(command: list[str]) -> bool:
+    """Have a program of the host's do something; whether it did. If not that is said, and there is a next look."""
     try:
-        return process.communicate(timeout=PATIENCE_S)[0].decode(errors="replace")
+        process = subprocess.Popen(command)
+    except OSError as error:
+        why = error.strerror
+    else:
+        said = printed(process)
+        if said is not None and process.returncode == 0:
+            return True
+        why = f"no end within {PATIENCE_S} s" if said is None else f"code {process.returncode}"
+    print(f"corral: {' '.join(command)}: {why}", flush=True)
+    return False
+
+
+def printed(process: subprocess.Popen[bytes]) -> bytes | None:
+    """What a program prints until its end; None where that does not come in time."""
+    try:
+        return process.communicate(timeout=PATIENCE_S)[0] or b""
     except subprocess.TimeoutExpired:
         process.kill()
         with suppress(subprocess.TimeoutExpired):  # what hangs in a driver does not even die of that
             process.communicate(timeout=1)
-        return ""
+        return None
 
 
 def noted(folder: Path) -> judge.Ends:
@@ -276,8 +309,7 @@ def refuse(place: Place, words: str) -> None:
 
 def say_failed(place: Place, words: str) -> None:
     """Say it where `corral status` and the console of the cloud show it."""
-    with suppress(OSError):
-        subprocess.run([place.root / "bin/phase", f"failed: start: {words}"], timeout=PATIENCE_S, check=False)
+    told([str(place.root / "bin/phase"), f"failed: start: {words}"])
 
 
 def text_of(path: Path) -> str:
@@ -286,6 +318,12 @@ def text_of(path: Path) -> str:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, ValueError):
         return ""
+
+
+def forget(mark: Path) -> None:
+    """Remove a mark, if it is there."""
+    with suppress(OSError):
+        mark.unlink(missing_ok=True)
 
 
 def write(path: Path, text: str) -> None:

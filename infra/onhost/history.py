@@ -26,6 +26,8 @@ Name = Literal[
     "rolled back",
 ]
 ILL_ENDS: tuple[Name, ...] = ("died", "ended", "gave up")
+WISHES: tuple[Name, ...] = ("asked", "upgraded", "rolled back")
+"""After these what failed before is no matter."""
 MOST_BYTES = 256 * 1024
 """Some thousand lines; a file that is longer loses its older half."""
 LONGEST_CAUSE = 500

@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator, ValidationError
 
 from infra.onhost import history as onhost
+from infra.onhost import judge
+from infra.onhost.judge import Ends, Policy
 from infra.printable import one_line
 from infra.record import Record
 
@@ -81,6 +83,22 @@ def was_ready(folder: Path, started_at: datetime) -> bool:
     last = next((each for each in reversed(read(folder)) if each.event in ("started", "ready")), None)
     # A history counts whole seconds.
     return last is not None and last.event == "ready" and last.at >= started_at.replace(microsecond=0)
+
+
+def ends(events: tuple[Event, ...], policy: Policy) -> Ends:
+    """How often its server has ended, as the judge counts, since somebody last asked for it."""
+    counted, ready_at = Ends(), None
+    for each in events:
+        if each.event in onhost.WISHES:
+            counted = Ends()
+        elif each.event == "ready":
+            ready_at = each.at
+        elif each.event in ("died", "ended"):
+            served_s = (each.at - ready_at).total_seconds() if ready_at else None
+            counted, ready_at = judge.ended(counted, served_s, policy), None
+        elif each.event in ("started", "stopped"):
+            ready_at = None
+    return counted
 
 
 def last_end(folder: Path) -> Event | None:

@@ -90,18 +90,21 @@ REFUSED = {
 LOAD_FORMATS = ("auto", "safetensors", "fastsafetensors", "runai_streamer", "sharded_state", "dummy")
 UNSAFE_FORMAT = f"it may run code that came with the weights; only {', '.join(LOAD_FORMATS)} are"
 
-# vLLM takes a dotted name of Python for a class of the caller's, and imports it; so it does in these options' JSON.
-NAME_A_CLASS = (
-    "speculative_config",
-    "spec_method",
-    "spec_model",
-    "compilation_config",
-    "distributed_executor_backend",
-    "ec_manager_config",
-)
+# vLLM takes a dotted name of Python for a class of the caller's, and imports it; so it does in these options' JSON, but
+# for what stands under such a key: names of operators and of folders (vLLM 0.32.0's CompilationConfig).
+NAME_A_CLASS: dict[str, tuple[str, ...]] = {
+    "speculative_config": ("revision",),
+    "spec_method": (),
+    "spec_model": (),
+    "compilation_config": ("splitting_ops", "custom_ops", "cache_dir", "debug_dump_path"),
+    "distributed_executor_backend": (),
+    "ec_manager_config": (),
+}
 # And in the JSON of any option a module or a file by its key: kv_connector_module_path, reasoning_parser_plugin.
 NAMES_A_MODULE = re.compile(
     r"\w*module_path|\w+_plugin|\w+_cls|logits_processors|middleware|trust_remote_code"
+    # Of torch.compile: a compiler to run, and folders whose Python is imported (torch 2.13's _inductor/config.py).
+    r"|(\w+\.)?(\w*cxx|cutlass_dir|ck_dir)"
 )
 PYTHON_CLASS = re.compile(r"custom_class|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -125,7 +128,7 @@ def refuse(extra_args: tuple[str, ...], plans: tuple[str, ...]) -> None:
             reason = reasons.get(name)
             if name == "load_format" and given.value not in LOAD_FORMATS:
                 reason = UNSAFE_FORMAT
-            if name in NAME_A_CLASS and names_a_class(given.value or ""):
+            if name in NAME_A_CLASS and names_a_class(given, NAME_A_CLASS[name]):
                 reason = CODE
             reason = reason or (CODE if names_a_module(given) else None)
             if reason:
@@ -137,23 +140,35 @@ def refuse(extra_args: tuple[str, ...], plans: tuple[str, ...]) -> None:
 
 def refuse_code(speculative_config: str) -> None:
     """Raise UsageError for a plan whose drafts are made by code of its own."""
-    if names_a_class(speculative_config):
+    option = "--speculative-config"
+    given = Given(typed=option, options=("speculative_config",), value=speculative_config)
+    if names_a_class(given, NAME_A_CLASS["speculative_config"]):
         raise UsageError(
             f"speculative_config is not passed on to vLLM: {CODE}.", "Plan for drafts of another method."
         )
 
 
-def names_a_class(text: str) -> bool:
-    """Whether a value, or one in its JSON however deep, names a class for vLLM to import."""
-    return any(PYTHON_CLASS.fullmatch(each.strip()) for each in strings(as_json(text)))
+def names_a_class(given: Given, harmless: tuple[str, ...]) -> bool:
+    """Whether a value, or one in its JSON however deep, names a class for vLLM to import; not under a harmless key."""
+    said = as_json(given.value or "")
+    for key in reversed(json_path(given)):
+        said = {key: said}
+    if isinstance(said, dict):
+        said = {key: value for key, value in said.items() if key.replace("-", "_") not in harmless}
+    return any(PYTHON_CLASS.fullmatch(each.strip()) for each in strings(said))
 
 
 def names_a_module(given: Given) -> bool:
     """Whether an argument's JSON path, or a key in its JSON however deep, is one that vLLM imports from."""
-    path = given.typed.partition("=")[0].split(".")[1:]
     return any(
-        NAMES_A_MODULE.fullmatch(key.replace("-", "_")) for key in (*path, *keys(as_json(given.value or "")))
+        NAMES_A_MODULE.fullmatch(key.replace("-", "_"))
+        for key in (*json_path(given), *keys(as_json(given.value or "")))
     )
+
+
+def json_path(given: Given) -> tuple[str, ...]:
+    """Where in the option's JSON the value stands: `-cc.a.b+` adds to the list there."""
+    return tuple(key.rstrip("+") for key in given.typed.partition("=")[0].split(".")[1:])
 
 
 def as_json(text: str) -> object:

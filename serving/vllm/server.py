@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from infra import processes
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
@@ -55,6 +57,8 @@ class Server(Document):
     load_budget_s: int
     stopping_at: datetime | None = None
     """When somebody began to stop it."""
+    stopping_by: Birth | None = Field(default=None, exclude_if=lambda who: who is None)
+    """Who does so, until it has ended: a stop whose process is gone was cut short, and counts for nothing."""
     stopped_at: datetime | None = None
 
 
@@ -257,6 +261,15 @@ def note(folder: Path, server: Server) -> str:
         except HostError:
             return error.message
     return ""
+
+
+def is_being_stopped(server: Server) -> bool:
+    """Whether somebody is about to stop it; whoever was killed meanwhile is not."""
+    return (
+        server.stopped_at is None
+        and server.stopping_by is not None
+        and processes.is_alive(server.stopping_by)
+    )
 
 
 def note_wish(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Ending a `vllm serve`: drain, then insist, then kill the group, and prove that nothing of it is left."""
 
+import os
 import shutil
 import signal
 import threading
@@ -49,7 +50,9 @@ def stop(
     shared = processes.shared_memory(server_of.members(folder))
     if server and server.stopped_at is None:
         # Before the first signal: whoever waits for the server sees its end at once, and must know whose wish it was.
-        server = server.model_copy(update={"stopping_at": datetime.now(UTC)})
+        # To end one that is stuck is nobody's wish.
+        who = None if is_stuck else processes.birth(os.getpid())
+        server = server.model_copy(update={"stopping_at": datetime.now(UTC), "stopping_by": who})
         server_of.note(folder, server)
     still = Stillness(reading, clock)
     for patience_s, words in asks(server, is_ready, is_stuck):
@@ -191,6 +194,7 @@ def tidy(
     # Another corral may have noted whose wish it was meanwhile.
     server = server_of.known(folder) or server
     if server and server.stopped_at is None:
-        why = server_of.note(folder, server.model_copy(update={"stopped_at": datetime.now(UTC)}))
+        ended = server.model_copy(update={"stopped_at": datetime.now(UTC), "stopping_by": None})
+        why = server_of.note(folder, ended)
         if why:
             progress(f"stop: it has ended, which could not be noted: {why}")

@@ -16,12 +16,15 @@ from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
 from deploy.targets.local.supervised import born as born
 from deploy.targets.local.supervised import end_stuck as end_stuck
+from deploy.targets.local.supervised import ends as ends
 from deploy.targets.local.supervised import given_up as given_up
 from deploy.targets.local.supervised import gpus_missing as gpus_missing
 from deploy.targets.local.supervised import in_the_way as in_the_way
 from deploy.targets.local.supervised import keep_first_death as keep_first_death
+from deploy.targets.local.supervised import last_trouble as last_trouble
 from deploy.targets.local.supervised import life as life
 from deploy.targets.local.supervised import note as note
+from deploy.targets.local.supervised import served_s as served_s
 from deploy.targets.local.supervised import stop_wish as stop_wish
 from deploy.targets.local.user_unit import is_unattended as is_unattended
 from deploy.targets.local.user_unit import require_units as require_units
@@ -294,7 +297,8 @@ def stop_server(deployment: Deployment) -> None:
 
 
 def end(place: Path) -> None:
-    """End the server of that folder, whatever its record is."""
+    """End the server of that folder, whatever its record is; how it ended by itself, unseen, is kept first."""
+    starting.note_unseen_end(place)
     running = server.load_or_remove(place)
     is_ready = running is not None and health.is_listening(running.endpoint)
     stopping.stop(

@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from deploy.targets import adapters
@@ -43,13 +44,26 @@ def start(deployment: Deployment, place: Path) -> server.Server:
 
 
 def note_unseen_end(place: Path) -> None:
-    """Keep how the server before ended, where nobody watched it: while its log still is the last."""
+    """Keep how the server before ended, where nobody watched it: while its log still is the last. Never raises."""
     before = server.known(place)
     if before is None or before.stopped_at or processes.is_alive(before.leader):
         return
-    is_of_this_boot = before.leader.boot_id == processes.boot_id()
-    cause = looking.explained(place, before, None).cause if is_of_this_boot else REBOOTED
+    if server.is_being_stopped(before):
+        return
+    cause = REBOOTED
+    if before.leader.boot_id == processes.boot_id():
+        cause = cause_of(place, before)
     events.note(place, "died", cause)
+    # Told once, by whoever comes first.
+    server.note(place, before.model_copy(update={"stopped_at": datetime.now(UTC)}))
+
+
+def cause_of(place: Path, before: server.Server) -> str:
+    """Why that server died, by its log."""
+    try:
+        return looking.explained(place, before, None).cause
+    except OSError as error:
+        return f"its log cannot be read: {error.strerror}"
 
 
 def wait(name: str, place: Path, running: server.Server) -> None:
@@ -134,7 +148,7 @@ def explained(
     name: str, place: Path, error: ServerError, running: server.Server | None, exit_code: int | None = None
 ) -> ServerError:
     """The failure with its cause, and the next step; `running` is what was on record before its end."""
-    if running and (running.stopping_at or running.stopped_at):
+    if running and (server.is_being_stopped(running) or running.stopped_at):
         return health.Stopped(f"{name} was stopped while it started.", f"Start it again: corral serve {name}")
     kernel = kernel_messages.since(running.started_at) if running else None
     cause = diagnosis.explain(server.log_text(place), exit_code, kernel)

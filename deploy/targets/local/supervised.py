@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from deploy.targets.abilities import Life
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.local import looking
+from deploy.targets.local import looking, starting
 from deploy.targets.preflight import BUSY_FRACTION, gpus_per_host
 from infra import gpus, processes, wait
 from infra.errors import CorralError
 from infra.facts import GpuFacts
+from infra.onhost import history as onhost
 from infra.onhost.history import Name
+from infra.onhost.judge import Ends, Policy
 from infra.record import is_missing
 from infra.say import progress
 from serving.vllm import events, server, stopping
@@ -25,18 +28,43 @@ def life(deployment: Deployment) -> Life:
         running = server.load(folder(deployment.name))
         if running is None or not processes.is_alive(running.leader):
             exit_code = processes.reap(running.leader.pid) if running else None
-            return Life(looking.status(deployment, exit_code))
+            is_stopping = running is not None and server.is_being_stopped(running)
+            return Life(looking.status(deployment, exit_code), is_stopping=is_stopping)
         verdict = looking.judged(running)
     except CorralError as error:
         return Life(looking.said(deployment, "unknown", error.message))
     status = looking.said(deployment, verdict.state, verdict.detail, running.endpoint)
-    return Life(status, verdict.look, running.leader, running.load_budget_s, bool(running.stopping_at))
+    is_stopping = server.is_being_stopped(running)
+    return Life(status, verdict.look, running.leader, running.load_budget_s, is_stopping)
 
 
 def born(deployment: Deployment) -> object:
     """Which server is the last that was started."""
     running = server.known(folder(deployment.name))
     return running and running.leader
+
+
+def ends(deployment: Deployment, policy: Policy) -> Ends:
+    """How often it has ended since somebody asked for it, by its history; an end that nobody saw is noted first."""
+    place = folder(deployment.name)
+    starting.note_unseen_end(place)
+    return events.ends(events.read(place), policy)
+
+
+def last_trouble(deployment: Deployment) -> str:
+    """Why it ended last, when nobody wished it; "" where it never did."""
+    known = events.read(folder(deployment.name))
+    return next((each.cause for each in reversed(known) if each.event in onhost.ILL_ENDS), "")
+
+
+def served_s(deployment: Deployment) -> float:
+    """How long its server has served until now, whoever watched it: by its history, and no longer than it lives."""
+    place = folder(deployment.name)
+    running, known = server.known(place), events.read(place)
+    if running is None or not events.was_ready(place, running.started_at):
+        return 0.0
+    since_s = min((datetime.now(UTC) - each.at).total_seconds() for each in known if each.event == "ready")
+    return max(min(since_s, processes.age_s(running.leader)), 0.0)
 
 
 def end_stuck(deployment: Deployment, event: Name, cause: str) -> None:

@@ -10,7 +10,7 @@ from deploy.targets.local import looking
 from infra import user_systemd
 from infra.errors import ServerError
 from infra.host_units import systemd_quoted
-from infra.record import write_text_atomically
+from infra.record import removed, write_text_atomically
 from infra.say import progress
 from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
@@ -138,10 +138,18 @@ def ended(deployment: Deployment) -> ServerError:
 
 
 def stop(deployment: Deployment) -> None:
-    """Stop the unit, and with it the server, and do not start it at boot; nothing where there is none, or inside it."""
+    """Stop the unit, and with it the server, and do not start it at boot; nothing where there is none, or inside it.
+
+    Where systemd does not answer it is not started at boot all the same.
+    """
     name = unit(deployment.name)
-    if not is_unattended() and user_systemd.file(name).exists():
-        user_systemd.asked("disable", "--now", name, within_s=stop_s(deployment))
+    if is_unattended() or not user_systemd.file(name).exists():
+        return
+    answer = user_systemd.asked("disable", "--now", name, within_s=stop_s(deployment))
+    if answer.returncode:
+        progress(f"unit: systemd did not stop {name}: {user_systemd.last_line(answer)}")
+        for left in removed([user_systemd.wish(name)]):
+            progress(f"unit: it starts at boot again: {left}")
 
 
 def resume(deployment: Deployment) -> None:

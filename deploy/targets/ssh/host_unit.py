@@ -51,6 +51,8 @@ systemctl reset-failed "$1" 2>/dev/null
 systemctl enable "$1" && exec systemctl --no-block start "$1"
 """
 
+BEFORE_START = health.Verdict(state="starting", detail="the host does not start it yet")
+
 # Beyond the drain, for systemd's own patience and a slow host.
 STOP_MARGIN_S = 120
 
@@ -67,6 +69,11 @@ class UnitState(Record):
     """The prepare script's own last word."""
     gave_up: str = ""
     """Why the host starts it no more by itself."""
+
+    @property
+    def is_before_start(self) -> bool:
+        """Whether the host waits for a GPU that is late, or sums up large weights, before it starts the server."""
+        return self.sub == "start-pre"
 
     @property
     def has_died(self) -> bool:
@@ -109,12 +116,20 @@ def prove_adapters(deployment: Deployment, host: Host, endpoint: Endpoint) -> No
 
 
 def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
-    """Wait until the server answers a completion, saying the phases of its load, and applies its adapters."""
+    """Wait until the server answers a completion, saying the phases of its load, and applies its adapters.
+
+    What comes before its start takes nothing of the load's time; systemd has a limit for that.
+    """
     heard: list[str] = []
+    began_s = time.monotonic()
     restarts = state(deployment.name, host).restarts
 
     def check() -> health.Verdict:
+        nonlocal began_s
         unit = state(deployment.name, host)
+        if unit.is_before_start:
+            began_s = time.monotonic()
+            return BEFORE_START
         if unit.has_died or unit.restarts > restarts:
             return health.DEAD
         say_phases(host, deployment.name, heard)
@@ -122,7 +137,7 @@ def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
-        health.wait_until_ready(check, budget_s, time.sleep, time.monotonic)
+        health.wait_until_ready(check, budget_s, time.sleep, lambda: time.monotonic() - began_s)
     except ServerError as error:
         raise explained(deployment, host, error) from None
     prove_adapters(deployment, host, endpoint)
