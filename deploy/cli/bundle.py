@@ -7,10 +7,10 @@ import typer
 
 from deploy.bundle.manifest import Checksum
 from deploy.bundle.packing import Packing
-from deploy.cli.flags import Json, PlanFile
+from deploy.cli.flags import Group, Json, PlanFile
 from infra.argument import pasted
 
-app = typer.Typer(no_args_is_help=True, help="A plan's engine and model for a machine without a network.")
+app = typer.Typer(cls=Group, help="A plan's engine and model for a machine without a network.")
 
 Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="What corral bundle create wrote.")]
 

@@ -4,12 +4,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Group, Json
 from deploy.targets.ec2.blocks import BlockOptions, BuyOptions
 
 app = typer.Typer(
+    cls=Group,
     help="See and buy EC2 Capacity Blocks: GPUs reserved by the day, paid whole and at once.",
-    no_args_is_help=True,
 )
 
 Type = Annotated[str, typer.Argument(metavar="TYPE", help="The EC2 type, such as p5.48xlarge.")]

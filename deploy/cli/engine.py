@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Group, Json
 
-app = typer.Typer(no_args_is_help=True, help="The vLLM that corral starts on this machine.")
+app = typer.Typer(cls=Group, help="The vLLM that corral starts on this machine.")
 
 
 @app.command("install")

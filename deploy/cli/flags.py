@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 PlanFile = Annotated[
     Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.")]
+
+
+def deployed(incomplete: str) -> list[str]:
+    """The deployments whose names begin so, for a shell that completes."""
+    from deploy.targets.deployment import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.", autocompletion=deployed)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending, sending or taking over.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
@@ -34,6 +43,24 @@ class Command(TyperCommand):
         for heading, lines in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(lines)
+        if pasted := examples().get(ctx.command_path.removeprefix("corral ")):
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in pasted))
+
+
+def examples() -> dict[str, list[str]]:
+    """Verb -> lines to paste."""
+    from infra.data import shipped_table
+
+    return shipped_table("deploy.cli", "examples.toml")
+
+
+class Group(TyperGroup):
+    """Verbs below one: said alone, it shows them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was typed; nothing is as good as the wish for help."""
+        return super().parse_args(ctx, args or ["--help"])
 
 
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, Yes
+from deploy.cli.flags import Group, Json, Yes
 
-app = typer.Typer(no_args_is_help=True, help="Machines you own: what they are, and what corral put on them.")
+app = typer.Typer(cls=Group, help="Machines you own: what they are, and what corral put on them.")
 
 Destinations = Annotated[
     list[str], typer.Argument(metavar="HOST...", help="USER@HOST, or a name of ~/.ssh/config.")

@@ -21,11 +21,19 @@ Numbers are taken as people write them: 2k, 1.5M, 3e6, 3,000,000, 70%; times as 
 app = typer.Typer(
     name="corral",
     cls=Verbs,
-    no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def version(asked: bool) -> None:
+    """Print the version where it was asked for, and end."""
+    if asked:
+        from deploy.cli import version
+
+        version.version()
+        raise typer.Exit
 
 
 @app.callback(help=HELP)
@@ -50,6 +58,9 @@ def corral(
             help="A GPU that corral does not know, for COUNTxNAME; repeatable. Also in gpus.toml of CORRAL_HOME.",
         ),
     ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and end.")
+    ] = False,
 ) -> None:
     """Exists so that `corral` is always a group of verbs; keeps the switches where every door looks."""
     if offline:

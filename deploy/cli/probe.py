@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Group, Json
 from serving.probe.probe_options import (
     EndpointOptions,
     FormOptions,
@@ -23,19 +22,18 @@ if TYPE_CHECKING:
     from serving.probe.sweep_report import Sweep
 
 
-class UrlFirst(TyperGroup):
+class UrlFirst(Group):
     """A group whose first word may be the URL itself: `corral probe URL` is `corral probe run URL`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the verb in where it was left out."""
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
     cls=UrlFirst,
-    no_args_is_help=True,
     rich_markup_mode=None,
     help="Measure an endpoint: `corral probe URL` puts a load on it; the other verbs work with its results.",
 )

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=UrlFirst,
-    no_args_is_help=True,
     rich_markup_mode=None,
     help="Compare the answers of two endpoints: `corral quality A B --texts FILE`, or what a person thought of them.",
 )

@@ -6,47 +6,62 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand
 
-from deploy.cli.flags import Command, verb
+from deploy.cli.flags import Command, Group, verb
 
-VERBS = {
-    "size": "Which machine holds the model, how fast, at what price.",
-    "capacity": "From traffic to machines and dollars a month.",
-    "simulate": "What replicas make of a day, request by request.",
-    "calibrate": "Bend the throughput model to a probe of a real machine.",
-    "export": "Render a plan for another tool; nothing is run or asked.",
-    "fetch": "Weights from the model hub, every file verified.",
-    "provision": "Make a plan's machine ready: this, a rented or an own one.",
-    "up": "Provision and serve in one go.",
-    "down": "Take it away and count what is left, type by type.",
-    "extend": "Let a rented deployment live longer.",
-    "reap": "End what outlived its time in this account, and prove it.",
-    "prices": "Show each price with its source and age.",
-    "iam-policy": "Print the least IAM policy that corral or its roles need.",
-    "serve": "Start vLLM and return once it really answers.",
-    "status": "What a deployment is doing now.",
-    "egress": "The proof that nothing leaves.",
-    "logs": "Print the server's log.",
-    "connect": "Keep the way to a server open until Ctrl-C.",
-    "ssh": "Open a shell on a deployment's machine.",
-    "upgrade": "The next engine, weights or options, with a way back.",
-    "stop": "End the server, keep the machine.",
-    "compare": "What a million tokens costs here, next to the Claude API.",
-    "claude-cost": "What requests cost on the Claude API.",
-    "report": "Make a comparison's page again from its documents.",
-    "demo": "Run the whole line on this machine, on a toy model.",
-    "schema": "What a verb prints with --json, described for programs.",
-    "version": "Print the version of corral.",
-    "engine": "The vLLM that corral starts on this machine.",
-    "bundle": "A plan's engine and model for a machine without a network.",
-    "weights": "Weights in a bucket of your own, for the next launch.",
-    "probe": "Put a load on an endpoint and say what it delivers.",
-    "quality": "Whether two endpoints answer alike, on your own texts.",
-    "capacity-block": "See and buy GPUs that EC2 reserves by the day.",
-    "hosts": "Machines you own: what they are, and what is on them.",
+WORK = {
+    "Plan": {
+        "size": "Which machine holds the model, how fast, at what price.",
+        "capacity": "From traffic to machines and dollars a month.",
+        "simulate": "What replicas make of a day, request by request.",
+        "claude-cost": "What requests cost on the Claude API.",
+        "prices": "Show each price with its source and age.",
+        "export": "Render a plan for another tool; nothing is run or asked.",
+    },
+    "Make ready": {
+        "up": "Provision and serve in one go.",
+        "provision": "Make a plan's machine ready: this, a rented or an own one.",
+        "engine": "The vLLM that corral starts on this machine.",
+        "fetch": "Weights from the model hub, every file verified.",
+        "weights": "Weights in a bucket of your own, for the next launch.",
+        "bundle": "A plan's engine and model for a machine without a network.",
+        "hosts": "Machines you own: what they are, and what is on them.",
+        "capacity-block": "See and buy GPUs that EC2 reserves by the day.",
+        "iam-policy": "Print the least IAM policy that corral or its roles need.",
+    },
+    "Serve": {
+        "serve": "Start vLLM and return once it really answers.",
+        "status": "What a deployment is doing now.",
+        "logs": "Print the server's log.",
+        "connect": "Keep the way to a server open until Ctrl-C.",
+        "ssh": "Open a shell on a deployment's machine.",
+        "egress": "The proof that nothing leaves.",
+        "upgrade": "The next engine, weights or options, with a way back.",
+        "stop": "End the server, keep the machine.",
+    },
+    "Measure and compare": {
+        "probe": "Put a load on an endpoint and say what it delivers.",
+        "quality": "Whether two endpoints answer alike, on your own texts.",
+        "calibrate": "Bend the throughput model to a probe of a real machine.",
+        "compare": "What a million tokens costs here, next to the Claude API.",
+        "report": "Make a comparison's page again from its documents.",
+    },
+    "End it": {
+        "extend": "Let a rented deployment live longer.",
+        "down": "Take it away and count what is left, type by type.",
+        "reap": "End what outlived its time in this account, and prove it.",
+    },
+    "Besides": {
+        "demo": "Run the whole line on this machine, on a toy model.",
+        "schema": "What a verb prints with --json, described for programs.",
+        "version": "Print the version of corral.",
+    },
 }
-"""Verb -> what it is for, in a line of 80 columns."""
+"""What there is to do, in the order in which it is done -> the verbs for it -> what each is for, in 80 columns."""
+
+VERBS = {name: line for verbs in WORK.values() for name, line in verbs.items()}
+"""Verb -> what it is for."""
 
 FILES = {"ssh": "connect"}
 """Verb -> the file it is in, where that is another's."""
@@ -76,7 +91,7 @@ class Commands(MutableMapping[str, Any]):
         raise TypeError("A verb is taken from the table.")
 
 
-class Verbs(TyperGroup):
+class Verbs(Group):
     """The program's verbs."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -85,8 +100,15 @@ class Verbs(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the table, for which no verb is imported."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        column = max(map(len, VERBS))
+        for work, verbs in WORK.items():
+            with formatter.section(work):
+                formatter.write_dl([(name.ljust(column), line) for name, line in verbs.items()])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """What begins so: the verbs of the table, none of which is imported for it, and corral's own options."""
+        self.commands = {name: TyperCommand(name, help=line) for name, line in VERBS.items()}
+        return super().shell_complete(ctx, incomplete)
 
 
 @cache

@@ -4,10 +4,10 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Group, Json
 from deploy.targets.ec2.weights_push import Destination
 
-app = typer.Typer(no_args_is_help=True, help="Weights in a bucket of your own, for the next launch.")
+app = typer.Typer(cls=Group, help="Weights in a bucket of your own, for the next launch.")
 
 
 @app.callback()

@@ -1,0 +1,175 @@
+"""What corral says of itself: its helps, their examples, its version, and what a shell completes."""
+
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from deploy.cli.flags import asked, examples
+from deploy.cli.main import app, fronted, run
+from deploy.cli.verbs import FILES, VERBS, WORK
+
+GROUPS = ("bundle", "capacity-block", "engine", "hosts", "probe", "quality", "weights")
+
+
+def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """Each verb that can be run, by its words."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+def function_of(words: list[str]) -> Any:
+    """The function behind a verb, as it is written."""
+    verb = words[0].replace("-", "_")
+    file = import_module(f"deploy.cli.{FILES.get(words[0], verb)}")
+    if len(words) == 1:
+        return getattr(file, verb)
+    found = next(info for info in file.app.registered_commands if info.name == words[1])
+    return inspect.unwrap(found.callback)
+
+
+def reading(line: str) -> Any:
+    """The context in which its verb is run. Raises what the parser raises."""
+    front, words = fronted(shlex.split(line)[1:])
+    command, context = PROGRAM, PROGRAM.make_context("corral", [*front, *words])
+    while hasattr(command, "commands"):
+        name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        context = command.make_context(name, rest, parent=context)
+    return context
+
+
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS = dict(commands(PROGRAM))
+
+
+def test_every_verb_has_examples_of_its_own_that_fit_the_terminal() -> None:
+    table = examples()
+    assert set(table) == set(COMMANDS)
+    lines = [line for each in table.values() for line in each]
+    assert len(set(lines)) == len(lines)
+    assert [line for line in lines if len(line) > 78] == []
+    assert {
+        verb: {" ".join(reading(line).command_path.split()[1:]) for line in each}
+        for verb, each in table.items()
+    } == {verb: {verb} for verb in COMMANDS}
+
+
+@pytest.mark.parametrize("line", [line for each in examples().values() for line in each])
+def test_an_example_is_read_by_the_parser_and_the_records_of_its_verb(line: str) -> None:
+    context = reading(line)
+    verb = context.command_path.split()[1:]
+    parameters = inspect.signature(function_of(verb), eval_str=True).parameters
+    for name, each in parameters.items():
+        if each.annotation is not typer.Context:
+            asked(each.annotation, name, context.params)
+
+
+def test_an_example_ends_a_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["hosts", "adopt", "--help"]) == 0
+    assert capsys.readouterr().out.endswith("\n\nExamples:\n  corral hosts adopt ops@gpu1 scout\n")
+
+
+@pytest.mark.parametrize(
+    "words", [[], *([group] for group in GROUPS)], ids=lambda words: " ".join(words) or "corral"
+)
+def test_nothing_said_is_a_wish_for_help(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 0
+    alone = capsys.readouterr()
+    assert run([*words, "--help"]) == 0
+    help_ = capsys.readouterr()
+    assert run([*words, "-h"]) == 0
+    assert alone == help_ == capsys.readouterr()
+    assert (alone.out.startswith(f"Usage: {' '.join(['corral', *words])} [OPTIONS] COMMAND"), alone.err) == (
+        True,
+        "",
+    )
+
+
+def test_the_verbs_stand_in_the_order_of_the_work(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = lines.index(f"{next(iter(WORK))}:")
+    shown = [line.split()[0] for line in lines[first:] if line.startswith("  ")]
+    assert shown == list(VERBS)
+    assert [line.rstrip(":") for line in lines[first:] if line and not line.startswith(" ")] == list(WORK)
+
+
+def test_the_version_is_told_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["version"]) == 0
+    told = capsys.readouterr().out
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == told
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> dict[str, str]:
+    """Where three deployments are, and a corral on the PATH."""
+    for name in ("scout-a", "scout-b", "other"):
+        (tmp_path / "home" / name).mkdir(parents=True)
+        (tmp_path / "home" / name / "deployment.json").write_text("{}")
+    program = tmp_path / "bin" / "corral"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -c "from deploy.cli.start import main; main()" "$@"\n'
+    )
+    program.chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{program.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "CORRAL_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        "LANG": "C.UTF-8",
+    }
+
+
+BASH = """
+eval "$(corral --show-completion bash)"
+for line; do
+    COMP_WORDS=($line); COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+    _corral_completion corral; echo "${COMPREPLY[@]}"
+done
+"""
+ZSH = """
+compdef() { :; }
+_arguments() { print -r -- "$@"; }
+eval "$(corral --show-completion zsh)"
+for line; do words=(${=line}); CURRENT=$#words; _corral_completion; done
+"""
+FISH = """
+corral --show-completion fish | source
+for line in $argv; string join -- " " (complete -C $line | string split --fields 1 \\t); end
+"""
+SHELLS = {"bash": (BASH, ["bash"]), "zsh": (ZSH, ["zsh"]), "fish": (FISH, [])}
+SAID = {
+    "corral capa": ["capacity", "capacity-block"],
+    "corral size --prec": ["--precision"],
+    "corral logs scout-": ["scout-a", "scout-b"],
+}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_shell_completes_verbs_flags_and_names(shell: str, home: dict[str, str], need: Any) -> None:
+    if not shutil.which(shell):
+        need(shell, "it is not installed")
+    script, zeroth = SHELLS[shell]
+    done = subprocess.run(
+        [shell, "-c", script, *zeroth, *SAID], env=home, capture_output=True, text=True, check=True
+    )
+    answers = [
+        re.findall(r'"([a-z-]+)"(?:$|[: )])', line) or line.split() for line in done.stdout.splitlines()
+    ]
+    assert (done.stderr, answers) == ("", list(SAID.values()))
