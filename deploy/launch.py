@@ -10,7 +10,7 @@ from deploy.line import refuse_another_place
 from deploy.provision_request import tell_of_others
 from deploy.releases import settling
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import PreparesToServe, RunsAsUnit
+from deploy.targets.abilities import HoldsReleases, PreparesToServe, RunsAsUnit
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.table import default
@@ -21,7 +21,7 @@ from infra.errors import UsageError
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
-from serving.vllm.lora_modules import LoraModule, LoraOptions
+from serving.vllm.lora_modules import LoraModule, LoraOptions, asked_again
 from serving.vllm.serve_options import Port
 
 
@@ -71,7 +71,24 @@ def with_port(deployment: Deployment, port: int | None) -> Deployment:
 
 def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...]) -> Deployment:
     """The same deployment with those adapters, if any are given."""
-    return deployment.model_copy(update={"plan": given(deployment.plan, lora)})
+    changed = deployment.model_copy(update={"plan": given(deployment.plan, lora)})
+    if changed.plan.serve.lora_modules != deployment.plan.serve.lora_modules:
+        refuse_others(deployment, lora)
+    return changed
+
+
+def refuse_others(deployment: Deployment, lora: tuple[LoraModule, ...]) -> None:
+    """Raise UsageError where other adapters would have to be brought, or would be another release than the accepted."""
+    place, name, asked = place_of(deployment), deployment.name, asked_again(lora)
+    if isinstance(place, PreparesToServe) and not deployment.release:
+        return
+    hint = f"Bring them as its next release: corral upgrade {name}{asked}"
+    if not isinstance(place, HoldsReleases):
+        hint = (
+            f"Bring it up under another name with them: corral up plan.json --target {deployment.target} --name "
+            f"{name[:38]}-2{asked}"
+        )
+    raise UsageError(f"{name} was brought with other adapters than these.", hint)
 
 
 def shown(deployment: Deployment) -> list[dict[str, object]]:

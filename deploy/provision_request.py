@@ -7,6 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from deploy.line import Approve
+from deploy.targets import adapters
 from deploy.targets.abilities import SendsFiles
 from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for
@@ -38,11 +39,15 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: Path, where: Where, wishes: Wishes) -> Asking:
-    """Read the plan, and see that its place takes what is asked. Raises UsageError, DocumentError or DoesNotFit."""
+def asking_for(plan: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+    """Read the plan, and see that its place takes what is asked; adapters that are named come here, unless it is dry.
+
+    Raises UsageError, DocumentError or DoesNotFit, and what stands against fetching.
+    """
     of_place = wishes.of(where.target)
     place = place_called(where.target)
-    read = given(Plan.read(plan), where.lora)
+    lora = where.lora if is_dry else adapters.here(where.lora, where.hf_token_file or "")
+    read = given(Plan.read(plan), lora)
     planned = deployment_for(read, where.target, where.name)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)

@@ -65,6 +65,10 @@ class HostSetup(Record):
     weights: str = ""
     """hf://ORG/REPO@REVISION, s3://BUCKET/PREFIX, or a folder of the host (of its image), which is used where it
     lies; empty when the model is brought by other means."""
+    beside: dict[str, str] = {}
+    """What else comes from the Hub: its folder below the root (draft, adapters/NAME), and hf://ORG/REPO@REVISION."""
+    sums: dict[str, str] = {}
+    """Files below the root that others bring, and the SHA-256 that each must have."""
     weights_bytes: int = 0
     """How much is fetched, so that the host can say how far it is; 0 where that is not known."""
     read_only_paths: tuple[str, ...] = ()

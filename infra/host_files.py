@@ -37,7 +37,7 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
             content=egress_rules.rules(setup.name, setup.nodes > 1, not is_closed(setup)),
         ),
         *(_bare_if(setup.rented, _script(here, name), bare_script) for name in script_names(setup)),
-        *(_library(here) if setup.weights.startswith("hf://") and not setup.rented else ()),
+        *(_library(here) if is_fetching(setup) and not setup.rented else ()),
         *(_bare_if(setup.rented, each, bare) for each in _units(setup)),
         # A rented box is brought it later: its user data has no room for more.
         *(host_judge.files(setup) if setup.served_model_name and not setup.rented else ()),
@@ -50,8 +50,8 @@ def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     return (
         HostFile(path=f"{own}/setup.env", content=setup_env(setup.model_copy(update={"api_key": "none"}))),
         HostFile(path=f"{own}/server.env", content=environment_file(setup.environment)),
-        *(_script(own, name) for name in ("prepare.sh", "phase.sh")),
-        *(_library(own) if setup.weights.startswith("hf://") else ()),
+        *(_script(own, name) for name in ("prepare.sh", "phase.sh", "owned.sh")),
+        *(_library(own) if is_fetching(setup) else ()),
         HostFile(path=f"{own}/units/{unit(setup.name)}", content=server_unit(setup)),
         # It asks by the name, at the port and within the time of what it judges.
         *(host_judge.of_release(setup, f"{own}/units") if setup.served_model_name else ()),
@@ -73,17 +73,23 @@ def script_names(setup: HostSetup) -> tuple[str, ...]:
     join = ("join.sh",) if setup.nodes > 1 else ()
     watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
     # Another host gets all of infra/fetch: a box's user data has no room for it.
-    fetch = ("fetch.py",) if setup.weights.startswith("hf://") and setup.rented else ()
+    fetch = ("fetch.py",) if is_fetching(setup) and setup.rented else ()
     return (
         "prepare.sh",
         "phase.sh",
         "lock.sh",
         "confine.py",
         *fetch,
+        *(() if setup.rented else ("owned.sh",)),
         *join,
         *watch,
         *(("spot.py",) if setup.spot else ()),
     )
+
+
+def is_fetching(setup: HostSetup) -> bool:
+    """Whether the host asks the Hub for anything."""
+    return bool(setup.beside) or setup.weights.startswith("hf://")
 
 
 def setup_env(setup: HostSetup) -> str:
@@ -99,6 +105,8 @@ def setup_env(setup: HostSetup) -> str:
         "ENGINE_LOCK_SHA256": setup.engine.lock.sha256 if setup.engine.lock else "",
         "WEIGHTS": setup.weights,
         "WEIGHTS_BYTES": str(setup.weights_bytes),
+        "BESIDE": "\n".join(f"{place} {address}" for place, address in setup.beside.items()),
+        "SUMS": "\n".join(f"{wanted}  {path}" for path, wanted in setup.sums.items()),
         "HF_TOKEN_PARAMETER": setup.hf_token_parameter,
         "REGION": setup.region,
         "API_KEY": setup.api_key,

@@ -172,7 +172,7 @@ def download(box: Path, arguments: list[str]) -> None:
     ) -> None:
         asked = {"repo_id": repo_id, "revision": revision, "token": token}
         (box / "hub.json").write_text(json.dumps(asked))
-        local_dir.mkdir(exist_ok=True)
+        local_dir.mkdir(parents=True, exist_ok=True)
         if (box / "slow").exists():
             come_slowly(box, local_dir)
         spoiled = (box / "spoiled-weights").exists()

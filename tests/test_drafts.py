@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 import refusals
 
-from deploy.bundle.sources import checked_sources
 from deploy.cli.main import run
 from deploy.export.formats import export
 from deploy.export.rendering import Ask
 from deploy.targets.deployment import make
-from deploy.targets.ec2 import ordering
-from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.local import cached_weights
-from deploy.targets.ssh.host_setup import Brought, brought, host_setup
 from infra.catalog import gpus
 from infra.errors import DocumentError, UsageError
 from infra.hardware import GIB
@@ -395,23 +391,6 @@ def test_here_a_draft_is_taken_from_the_hubs_cache_and_else_refused(
     (kept / "refs").mkdir()
     (kept / "refs" / "main").write_text("abc")
     assert cached_weights.here(serve).draft == str(kept / "snapshots" / "abc")
-
-
-def test_where_none_is_brought_a_plan_with_one_is_refused(tmp_path: Path) -> None:
-    made = sized(speculative_config=eagle())
-    with pytest.raises(UsageError, match="corral brings no draft to a host: lmsys/"):
-        brought(make(made, "ssh", "a"))
-    rented = sized(machine="p5.48xlarge", speculative_config=eagle())
-    with pytest.raises(UsageError, match="corral brings no draft to EC2: lmsys/"):
-        ordering.order(make(rented, "ec2", "a"), Ec2Options(regions=("us-east-1",)))
-    made.write(tmp_path / "plan.json")
-    with pytest.raises(UsageError, match="corral brings no draft to a host: lmsys/"):
-        export("systemd", Ask(plan=made, name="scout", claude_model="claude-sonnet-5-5"))
-    with pytest.raises(UsageError, match="corral brings no draft into a bundle: lmsys/"):
-        checked_sources(tmp_path / "plan.json", None, None, print)
-    there = made.model_copy(update={"serve": made.serve.with_draft("/root/draft")})
-    setup = host_setup(make(there, "ssh", "a"), Brought(model=tmp_path, version="0.33.0"))
-    assert "/root/draft" in setup.read_only_paths
 
 
 @pytest.mark.parametrize("to", ["compose", "kubernetes", "skypilot", "dstack", "quadlet"])

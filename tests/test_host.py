@@ -71,6 +71,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/opt/corral/scout/bin/phase",
         "/opt/corral/scout/bin/lock",
         "/opt/corral/scout/bin/confine",
+        "/opt/corral/scout/bin/owned",
         *(f"/opt/corral/scout/lib/infra/{name}" for name in host_files.LIBRARY),
         "/etc/systemd/system/corral-scout.service",
         "/etc/systemd/system/corral-scout.lock.service",
@@ -339,6 +340,7 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
     assert sorted(json.loads(setup().model_dump_json())) == [
         "api_key",
         "argv",
+        "beside",
         "engine",
         "environment",
         "gpus",
@@ -356,6 +358,7 @@ def test_the_setup_has_no_field_for_a_secret() -> None:
         "served_model_name",
         "shutdown_timeout_s",
         "spot",
+        "sums",
         "ttl_minutes",
         "weights",
         "weights_bytes",

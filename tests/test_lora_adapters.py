@@ -15,9 +15,6 @@ from test_hub import fake_hub_class
 
 from deploy.cli.main import run
 from deploy.targets.adapters import copied
-from deploy.targets.deployment import make
-from deploy.targets.ec2 import ordering
-from deploy.targets.ec2.options import Ec2Options
 from infra.errors import DocumentError, UsageError
 from serving.model import checkpoint, fetching, tiny, tiny_tokenizer
 from serving.model.lora_files import WEIGHTS, contents, folder_of
@@ -409,18 +406,6 @@ def test_an_exported_server_finds_its_adapters_where_the_notes_put_them(
         "error: --lora is for --to compose, quadlet or systemd only.",
         "hint: Leave out --lora.",
     ]
-
-
-def test_where_no_adapter_is_brought_a_plan_with_one_is_refused(
-    planned: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    planned.write(tmp_path / "p.json")
-    assert run(["bundle", "create", str(tmp_path / "p.json"), "-o", str(tmp_path / "bundle")]) == 2
-    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert said == "error: corral brings no adapter into a bundle: tuned."
-    with pytest.raises(UsageError, match="corral brings no adapter to EC2: tuned") as caught:
-        ordering.serve_there(make(planned, "ec2"), Ec2Options())
-    assert caught.value.hint.startswith("Serve it on this machine")
 
 
 def test_a_repository_of_an_adapter_is_fetched_and_served_from_the_cache(

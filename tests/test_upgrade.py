@@ -363,7 +363,7 @@ def test_killed_at_any_change_of_the_disk_one_accepted_release_starts(
 @pytest.mark.parametrize(
     ("words", "code", "sentence"),
     [
-        ((), 2, "Nothing new is named: neither a plan, nor a version, an engine or a commit."),
+        ((), 2, "Nothing new is named: neither a plan, nor a version, an engine, a commit or an adapter."),
         (("--rollback", "--vllm-version", "2.0.0"), 2, "--rollback is the way back, and takes nothing new."),
         (("no.json", "--rollback"), 2, "--rollback is the way back, and takes no plan."),
         (("no.json",), 4, "There is no plan at no.json."),

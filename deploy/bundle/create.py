@@ -32,7 +32,14 @@ from deploy.bundle.manifest import (
 )
 from deploy.bundle.media import BLOCK, Meter, require_space, store, store_one
 from deploy.bundle.packing import Packing
-from deploy.bundle.sources import Sources, checked_sources, engine_bytes, licences, model_files
+from deploy.bundle.sources import (
+    Sources,
+    beside_files,
+    checked_sources,
+    engine_bytes,
+    licences,
+    model_files,
+)
 from deploy.bundle.verify import entries
 from deploy.targets.preflight import figures
 from infra.beneath import Beneath
@@ -65,7 +72,7 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
     sources = checked_sources(plan_file, packing.engine, packing.model, progress)
     check_folder(folder, sources)
     check_names(sources)
-    need_bytes = engine_bytes(sources.prefix) + sum(map(size_bytes, model_files(sources.model)))
+    need_bytes = engine_bytes(sources.prefix) + sum(map(size_bytes, checkpoints(sources).values()))
     check_parts(need_bytes, packing.split_bytes)
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
     require_space(folder, need_bytes + (0 if packing.without_corral else WHEELS_BYTES), there_bytes)
@@ -90,7 +97,11 @@ def check_folder(folder: Path, sources: Sources) -> None:
     """Raise UsageError for a folder that holds anything but what an earlier create wrote, or the model itself."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", ELSEWHERE)
-    inputs, output = (sources.model.resolve(), sources.prefix.resolve()), Path(os.path.realpath(folder))
+    beside = [*sources.adapters.values(), *([sources.draft] if sources.draft else [])]
+    inputs, output = (
+        [path.resolve() for path in (sources.model, sources.prefix, *beside)],
+        Path(os.path.realpath(folder)),
+    )
     if any(path.is_relative_to(output) for path in inputs):
         raise UsageError(f"What is to be packed lies in {folder} itself.", "Name another folder: --output")
     if any(output.is_relative_to(path) for path in inputs):
@@ -124,13 +135,21 @@ def opened(folder: Path) -> Iterator[Filling]:
 
 def check_names(sources: Sources) -> None:
     """Raise UsageError for a model whose files no bundle can name."""
-    names = [f"{MODEL}/{path.relative_to(sources.model).as_posix()}" for path in model_files(sources.model)]
+    names = checkpoints(sources)
     try:
         for name in names:
             inside(f"{name}.part-0001")
         check_together(names)
     except ValueError as error:
         raise UsageError(f"The model cannot be packed: {error}.", "Rename that file.") from None
+
+
+def checkpoints(sources: Sources) -> dict[str, Path]:
+    """The files of the model and of what is served beside it, by their names in the bundle."""
+    model = {
+        f"{MODEL}/{path.relative_to(sources.model).as_posix()}": path for path in model_files(sources.model)
+    }
+    return model | beside_files(sources)
 
 
 def check_parts(need_bytes: int, split_bytes: int | None) -> None:
@@ -150,9 +169,7 @@ def write(
     """Write everything but the manifest and the README."""
     with packed(sources.prefix) as stream:
         yield from store(stream, filling, ENGINE, split_bytes, meter)
-    copies = {
-        f"{MODEL}/{path.relative_to(sources.model).as_posix()}": path for path in model_files(sources.model)
-    }
+    copies = checkpoints(sources)
     if sources.chat_template:
         copies[CHAT_TEMPLATE] = sources.chat_template
     copies |= {f"{WHEELS}/{path.name}": path for path in sorted(own.iterdir())}

@@ -5,7 +5,16 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, Bundle, Stored, whole_files
+from deploy.bundle.manifest import (
+    ADAPTERS,
+    CHAT_TEMPLATE,
+    DRAFT,
+    ENGINE,
+    MODEL,
+    Bundle,
+    Stored,
+    whole_files,
+)
 from deploy.bundle.media import first_there, require_space
 from deploy.targets.deployment import home
 from infra.argument import pasted
@@ -30,12 +39,11 @@ def half_of(place: Path) -> Path:
 
 
 def wanted(bundle: Bundle) -> list[tuple[str, tuple[Stored, ...]]]:
-    """The files that are installed, and what each is made of: engine, model and chat template."""
+    """The files that are installed, and what each is made of: engine, model, draft, adapters and chat template."""
+    folders = tuple(f"{folder}/" for folder in (MODEL, DRAFT, ADAPTERS))
     whole = whole_files(bundle.files).items()
     return [
-        (name, parts)
-        for name, parts in whole
-        if name in (ENGINE, CHAT_TEMPLATE) or name.startswith(f"{MODEL}/")
+        (name, parts) for name, parts in whole if name in (ENGINE, CHAT_TEMPLATE) or name.startswith(folders)
     ]
 
 

@@ -15,9 +15,10 @@ from deploy.bundle.destination import (
     size_bytes,
     wanted,
 )
-from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MODEL, PLAN, Bundle, read
+from deploy.bundle.manifest import ADAPTERS, CHAT_TEMPLATE, DRAFT, ENGINE, MODEL, PLAN, Bundle, read
 from deploy.bundle.media import Meter, blocks, joined
 from deploy.bundle.verify import other_machine, other_manifest, verify
+from deploy.targets import adapters
 from deploy.targets.deployment import home
 from infra.argument import pasted
 from infra.beneath import Beneath
@@ -122,7 +123,11 @@ def installed_plan(bundle: Bundle, place: Path) -> Plan:
     update: dict[str, object] = {"model": str(place / MODEL)}
     if bundle.plan.serve.chat_template:
         update["chat_template"] = str(place / CHAT_TEMPLATE)
-    return bundle.plan.model_copy(update={"serve": bundle.plan.serve.model_copy(update=update)})
+    serve = bundle.plan.serve
+    if serve.lora_modules:
+        update["lora_modules"] = adapters.there(serve, str(place / ADAPTERS))
+    there = serve.model_copy(update=update).with_draft(str(place / DRAFT))
+    return bundle.plan.model_copy(update={"serve": there})
 
 
 def point(link: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ A bundle of corral {bundle.corral_version}. No step below needs a network.
 
 The machine: Linux, {bundle.architecture}, Python {bundle.python}{driver(bundle)}.
 The model's licence: {", ".join(bundle.licences) or "no licence file came with it; ask who gave you the model"}.
-
+{beside(bundle)}
 1. Compare the checksum with the one you were told on another way (corral bundle create printed it):
 
      sha256sum {MANIFEST}
@@ -34,6 +34,14 @@ A newer bundle is installed beside this one and serves from the next start on. T
 
      ls -d ~/.corral/bundles/*; rm -r ~/.corral/bundles/THE_OLD_ONE
 """
+
+
+def beside(bundle: Bundle) -> str:
+    """What is served beside the model; empty for nothing."""
+    serve = bundle.plan.serve
+    draft = [f"the draft {serve.draft}"] if serve.draft else []
+    named = [f"the adapter {name}" for name in serve.adapters]
+    return f"Beside the model: {', '.join([*draft, *named])}.\n" if draft or named else ""
 
 
 def driver(bundle: Bundle) -> str:

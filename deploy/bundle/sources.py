@@ -1,16 +1,17 @@
 """What goes into a bundle: engine, model and plan, each checked against the others before a byte is copied."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.targets import adapters, drafts, hub_weights
+from deploy.bundle.manifest import ADAPTERS, DRAFT
+from deploy.targets import adapters, hub_weights
 from deploy.targets.deployment import Deployment, deployment_for, home
 from deploy.targets.local import cached_weights
 from deploy.targets.table import default
 from infra.errors import UsageError
-from serving.model import checkpoint, checkpoint_files, precheck
+from serving.model import checkpoint, checkpoint_files, lora_files, precheck
 from serving.model.loaders import precision_of
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template, engine
@@ -28,6 +29,9 @@ class Sources(NamedTuple):
     prefix: Path
     model: Path
     chat_template: Path | None
+    draft: Path | None = None
+    adapters: Mapping[str, Path] = {}
+    """The folder of each, by its name."""
 
 
 def checked_sources(
@@ -40,18 +44,19 @@ def checked_sources(
     """
     plan = Plan.read(plan_file)
     made = deployment_for(plan, default(), None)
-    drafts.refuse(plan.serve, "into a bundle")
-    adapters.refuse(plan.serve, "into a bundle")
     # Here it is the engine that is brought that counts, and it is told of below.
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)
     vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
+    made = adapters.settled(made)
+    modules = {module.name: lora_files.folder_of(module) for module in adapters.sent(made.plan)}
     folder = model_for(made, model, progress)
+    draft = draft_for(made, progress)
     template = template_for(made.plan, (plan_file.parent, folder))
     prefix = prefix_of(packed.vllm)
     check_members(prefix)
     warn(made.plan, packed, prefix, licences(folder), progress)
-    return Sources(made.name, made.plan, packed, prefix, folder, template)
+    return Sources(made.name, made.plan, packed, prefix, folder, template, draft, modules)
 
 
 def engine_for(plan: Plan, environment: Path | None) -> Engine:
@@ -115,6 +120,21 @@ def fetched(made: Deployment, progress: Callable[[str], None]) -> Path:
     return Path(options.model)
 
 
+def draft_for(made: Deployment, progress: Callable[[str], None]) -> Path | None:
+    """The folder of the plan's draft; a repository of the Hub is fetched into its cache. Raises as `model_for` does."""
+    if made.plan.serve.draft is None:
+        return None
+    made, about = cached_weights.settled_draft(made)
+    for check in about:
+        progress(f"{check.name}: {check.found}")
+    cached_weights.bring_draft(made)
+    options = cached_weights.with_draft(made.plan.serve)
+    cached_weights.make_sure_of_draft(made, options)
+    folder = Path(options.draft or "").absolute()
+    checkpoint_files.draft_files(folder)
+    return folder
+
+
 def template_for(plan: Plan, folders: tuple[Path, ...]) -> Path | None:
     """The plan's chat template, which lies below one of the folders. Raises UsageError for what is none."""
     said = plan.serve.chat_template
@@ -131,6 +151,16 @@ def template_for(plan: Plan, folders: tuple[Path, ...]) -> Path | None:
 def model_files(folder: Path) -> tuple[Path, ...]:
     """The checkpoint's own files, and nothing else of its folder. Raises DocumentError where one is another's."""
     return checkpoint_files.own_files(folder)
+
+
+def beside_files(sources: Sources) -> dict[str, Path]:
+    """The files of the draft and the adapters, by their names in the bundle."""
+    found: dict[str, Path] = {}
+    if sources.draft:
+        found |= {f"{DRAFT}/{path.name}": path for path in checkpoint_files.draft_files(sources.draft)}
+    for adapter, folder in sources.adapters.items():
+        found |= {f"{ADAPTERS}/{adapter}/{path.name}": path for path in lora_files.paths(folder)}
+    return found
 
 
 def licences(folder: Path) -> tuple[str, ...]:

@@ -9,12 +9,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deploy.bundle.destination import in_the_way
-from deploy.bundle.manifest import CHAT_TEMPLATE, ENGINE, MANIFEST, MODEL, Bundle, Stored, read, whole_files
+from deploy.bundle.manifest import (
+    ADAPTERS,
+    CHAT_TEMPLATE,
+    DRAFT,
+    ENGINE,
+    MANIFEST,
+    MODEL,
+    Bundle,
+    Stored,
+    read,
+    whole_files,
+)
 from deploy.bundle.media import Meter, blocks, joined
 from infra import archive
 from infra.beneath import Beneath
 from infra.errors import DocumentError
 from infra.record import Record
+from serving.model.lora_files import FILES
 from serving.vllm.pack import OF_EACH_MACHINE
 
 
@@ -73,8 +85,7 @@ def wrong_files(folder: Path, bundle: Bundle, progress: Callable[[str], None]) -
     wrong = {path: why for path, file in wanted.items() if (why := problem_of(folder, file, there, meter))}
     yield from (f"{path} {why}" for path, why in wrong.items())
     whole = whole_files(bundle.files)
-    needed = [ENGINE, f"{MODEL}/config.json", *([CHAT_TEMPLATE] if bundle.plan.serve.chat_template else [])]
-    yield from (f"{path} is missing from the manifest" for path in needed if path not in whole)
+    yield from (f"{path} is missing from the manifest" for path in needed(bundle) if path not in whole)
     if ENGINE in whole and not any(part.path in wrong for part in whole[ENGINE]):
         quiet = Meter("", 0, lambda line: None)
         # For another Python than it says, it is told above.
@@ -82,6 +93,17 @@ def wrong_files(folder: Path, bundle: Bundle, progress: Callable[[str], None]) -
         vllm = (f"lib/python{bundle.python}/site-packages/vllm/__init__.py",) if is_ours else ()
         with joined(folder, whole[ENGINE], quiet) as stream:
             yield from (f"{ENGINE}: {why}" for why in archive.problems(stream, OF_EACH_MACHINE, vllm))
+
+
+def needed(bundle: Bundle) -> Iterator[str]:
+    """What its plan cannot be served without."""
+    serve = bundle.plan.serve
+    yield from (ENGINE, f"{MODEL}/config.json")
+    if serve.chat_template:
+        yield CHAT_TEMPLATE
+    if serve.draft:
+        yield f"{DRAFT}/config.json"
+    yield from (f"{ADAPTERS}/{name}/{file}" for name in serve.adapters for file in FILES)
 
 
 def entries(folder: Path) -> set[str]:

@@ -21,7 +21,7 @@ def provision(
     from deploy.targets.show_provision import provisioned, shown
     from infra.say import emit, say
 
-    asking = asking_for(plan, where, wishes)
+    asking = asking_for(plan, where, wishes, is_dry=dry_run)
     if dry_run:
         say(shown(requests(asking.deployment, asking.wishes)))
         return

@@ -18,6 +18,7 @@ def serve(
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
     from deploy.launch import deployment_of, launch, launch_unit, shown
+    from deploy.targets import adapters
     from deploy.targets.choose import place_of
     from deploy.targets.show_server import command, endpoint
     from infra.errors import UsageError
@@ -26,7 +27,8 @@ def serve(
 
     if asked.supervise and asked.unit:
         raise UsageError("A unit supervises the server itself.", "Leave out --supervise.")
-    deployment = deployment_of(what, asked.name, asked.port, asked.lora)
+    lora = asked.lora if dry_run else adapters.here(asked.lora, asked.hf_token_file or "")
+    deployment = deployment_of(what, asked.name, asked.port, lora)
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:

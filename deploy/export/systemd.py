@@ -1,7 +1,7 @@
 """systemd: the very files that `corral provision --target ssh` puts on a host, for those who bring them otherwise."""
 
 from deploy.export.rendering import Ask, Export
-from deploy.targets import adapters
+from deploy.targets import adapters, drafts
 from deploy.targets import deployment as deployments
 from deploy.targets.ssh.host_setup import Brought, adapters_folder, host_setup
 from infra import host as hosts
@@ -10,6 +10,7 @@ from infra import host_files
 
 def render(ask: Ask) -> Export:
     """A tree to be copied to /; its prepare script gets engine and weights, and makes the key."""
+    drafts.require_commit(ask.plan.serve)
     deployment = deployments.make(ask.plan, "ssh", ask.name)
     setup = host_setup(
         deployment, Brought(version=ask.plan.vllm_version, adapters=ask.plan.serve.lora_modules)

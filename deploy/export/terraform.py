@@ -5,6 +5,7 @@ from typing import Any
 
 from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
+from deploy.targets import drafts
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.ordering import located
 from deploy.targets.ec2.ordering import order as order_for
@@ -29,6 +30,7 @@ def render(ask: Ask) -> Export:
             f"terraform puts the machine in one region, and {len(ask.box.regions)} are named.",
             f"Export once for each: --region {ask.box.regions[0]}",
         )
+    drafts.require_commit(ask.plan.serve)
     # A price that is not known is the reader's to find; what he renders costs nothing yet.
     wishes = Ec2Options(
         regions=ask.box.regions,

@@ -1,14 +1,16 @@
-"""The release that is asked for: a plan, a version, an engine or a commit, and of the rest what is served now."""
+"""The release that is asked for: a plan, a version, a commit, adapters; of the rest what is served now."""
 
 from pathlib import Path
 
 from deploy.releases.upgrade import with_address_of
 from deploy.releases.upgrade_options import UpgradeOptions
+from deploy.targets import adapters
 from deploy.targets.abilities import HoldsReleases, SendsFiles
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, deployment_for
 from infra.errors import UsageError
 from infra.say import progress
+from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm import versions
 
@@ -16,13 +18,14 @@ from serving.vllm import versions
 def next_of(
     present: Deployment, place: HoldsReleases, plan: Path | None, asked: UpgradeOptions
 ) -> Deployment:
-    """The deployment with what is new, at its present address. Asks no host.
+    """The deployment with what is new, at its present address. Asks no host; an adapter of the Hub is fetched.
 
     Raises UsageError for what cannot be had there, DocumentError for a plan that cannot be read, DoesNotFit for one
     that does not fit.
     """
     refuse_nothing(present.name, plan, asked)
-    planned = Plan.read(plan) if plan else present.plan
+    lora = adapters.here(asked.lora, asked.hf_token_file or "")
+    planned = given(Plan.read(plan) if plan else present.plan, lora)
     if asked.vllm_version:
         planned = planned.model_copy(update={"vllm_version": asked.vllm_version})
     update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}
@@ -47,7 +50,7 @@ def refuse_nothing(name: str, plan: Path | None, asked: UpgradeOptions) -> None:
     """Raise UsageError where nothing new is named, or a plan on the way back."""
     if plan is None and not asked.news:
         raise UsageError(
-            "Nothing new is named: neither a plan, nor a version, an engine or a commit.",
+            "Nothing new is named: neither a plan, nor a version, an engine, a commit or an adapter.",
             f"Say what comes next: corral upgrade {name} plan.json",
         )
 

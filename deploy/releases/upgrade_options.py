@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from deploy.targets.token_file import TokenFile
 from infra.asked import Asked
 from infra.errors import UsageError
+from serving.vllm.lora_modules import LoraOptions
 
 
 class NextOptions(Asked):
@@ -24,7 +25,7 @@ class NextOptions(Asked):
     """That commit of the weights, in full."""
 
 
-class UpgradeOptions(NextOptions, TokenFile):
+class UpgradeOptions(NextOptions, TokenFile, LoraOptions):
     """Which release is served next, and by what it is judged."""
 
     heading: ClassVar[str] = "The upgrade"
@@ -46,4 +47,6 @@ class UpgradeOptions(NextOptions, TokenFile):
     @property
     def news(self) -> bool:
         """Whether a flag names something new."""
-        return any(value is not None for value in (self.vllm_version, self.engine, self.revision))
+        return bool(self.lora) or any(
+            value is not None for value in (self.vllm_version, self.engine, self.revision)
+        )

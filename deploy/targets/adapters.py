@@ -1,12 +1,17 @@
-"""The adapters of a plan, wherever it is served: sent there, or refused, and proved at the start."""
+"""The adapters of a plan, wherever it is served: fetched or sent there, and proved at the start."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from deploy.targets import hub_weights
+from deploy.targets.deployment import Deployment
+from infra import offline
 from infra.argument import pasted
-from infra.errors import DocumentError, UsageError
+from infra.errors import DocumentError
+from infra.fetch.hub_answers import NoCommit
 from infra.say import progress, warn
-from serving.model import lora_files
+from serving.model import fetching, hub_token, lora_files
 from serving.model.checkpoint_files import check_own
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
@@ -14,6 +19,9 @@ from serving.vllm import lora_proof
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule, misapplied
 from serving.vllm.serve_options import ServeOptions
+
+PLACE = "adapters"
+"""Their folder, wherever they are brought; in it each has one of its own name."""
 
 
 def prove(serve: ServeOptions, endpoint: Endpoint) -> None:
@@ -27,13 +35,45 @@ def prove(serve: ServeOptions, endpoint: Endpoint) -> None:
         warn(misapplied(module))
 
 
-def refuse(serve: ServeOptions, where: str) -> None:
-    """Raise UsageError for a plan with adapters that would have to be brought there."""
-    if serve.lora_modules:
-        raise UsageError(
-            f"corral brings no adapter {where}: {serve.adapters[0]}.",
-            "Serve it on this machine or on hosts of your own (--target local or ssh), or plan without --lora.",
-        )
+def here(modules: Sequence[LoraModule], token_file: str = "") -> tuple[LoraModule, ...]:
+    """Each in its folder on this machine; what a repository has is fetched, at one commit, each file held to its sum.
+
+    Raises AuthError, DocumentError or EndpointError for what cannot be had, UsageError where the internet is forbidden
+    or for a licence that nobody accepted, HostError for a disk that refuses.
+    """
+    return tuple(fetched(module, token_file) for module in modules)
+
+
+def fetched(module: LoraModule, token_file: str) -> LoraModule:
+    """The same of one; what names no repository is as it was."""
+    named = lora_files.of_hub(module.path)
+    if named is None or os.path.exists(os.path.expanduser(module.path)):
+        return module
+    repo, commit = named
+    there = lora_files.cached(repo, commit)
+    if there is None or not all((there / name).is_file() for name in lora_files.FILES):
+        offline.refuse(f"the model hub for {repo}")
+        token = hub_token.find(os.environ, token_file)
+        try:
+            known = hub_weights.looked_up(repo, commit, token)
+        except NoCommit:
+            raise DocumentError(
+                f"The adapter {module.name}, {repo}, has no commit {commit}.",
+                f"Name another, or none for the newest: --lora {module.name}={repo}",
+            ) from None
+        progress(f"adapter {module.name}: fetching {hub_weights.description(known)}")
+        there = fetching.fetch(repo, known.revision or "", token).folder
+        if commit is None:
+            fetching.note_newest(repo, known.revision or "", os.environ)
+    return module.model_copy(update={"path": str(there)})
+
+
+def settled(deployment: Deployment) -> Deployment:
+    """The deployment with its plan's adapters here: those of a repository that lie nowhere yet are fetched."""
+    serve = deployment.plan.serve
+    modules = here(serve.lora_modules, deployment.hf_token_file)
+    plan = deployment.plan.model_copy(update={"serve": serve.model_copy(update={"lora_modules": modules})})
+    return deployment.model_copy(update={"plan": plan})
 
 
 def sent(plan: Plan) -> tuple[LoraModule, ...]:
@@ -52,6 +92,13 @@ def sent(plan: Plan) -> tuple[LoraModule, ...]:
     for planned, now in zip(modules, checked(plan), strict=True):
         lora_files.check_same(planned, now)
     return modules
+
+
+def check_those_here(plan: Plan) -> None:
+    """Raise as `sent` does for those that lie here; others are held to their sums where they are served."""
+    modules = plan.serve.lora_modules
+    lie_here = tuple(module for module in modules if os.path.isdir(module.path))
+    sent(plan.model_copy(update={"serve": plan.serve.model_copy(update={"lora_modules": lie_here})}))
 
 
 def checked(plan: Plan) -> Sequence[LoraModule]:

@@ -83,17 +83,22 @@ def look(plan: "Plan", token: Token | None, machine: OwnToken | None = None) -> 
 
     Raises AuthError for a token that is refused, DocumentError for a repository or a commit that is not there.
     """
-    known = told(plan).model_copy(update={"token": token.place if token else ""})
-    if machine is not None:
-        known = known.model_copy(
-            update={"token": machine.place, "by": "machine", "how_to_give_one": machine.how_to_give_one}
-        )
+    known = with_token(told(plan), token, machine)
     if offline.is_offline():
         return known.model_copy(update={"unasked": "--offline"})
     try:
         return checked_access(described(known, token), token)
     except EndpointError as error:
         return known.model_copy(update={"unasked": error.message.rstrip(".")})
+
+
+def with_token(known: Weights, token: Token | None, machine: OwnToken | None) -> Weights:
+    """With where the token is that will be sent: this machine's, unless another has its own."""
+    if machine is None:
+        return known.model_copy(update={"token": token.place if token else ""})
+    return known.model_copy(
+        update={"token": machine.place, "by": "machine", "how_to_give_one": machine.how_to_give_one}
+    )
 
 
 def described(known: Weights, token: Token | None) -> Weights:
@@ -146,12 +151,14 @@ def require(known: Weights) -> None:
     licence.require(known.licence)
 
 
-def looked_up(repo: str, revision: str | None, token: Token | None) -> Weights:
+def looked_up(
+    repo: str, revision: str | None, token: Token | None, machine: OwnToken | None = None
+) -> Weights:
     """What the Hub says of a repository that is to be fetched, before any byte of it.
 
     Raises AuthError, DocumentError or EndpointError for what cannot be had, UsageError for a licence nobody accepted.
     """
-    known = told_of(repo, revision, 0).model_copy(update={"token": token.place if token else ""})
+    known = with_token(told_of(repo, revision, 0), token, machine)
     known = checked_access(described(known, token), token)
     require(known)
     return known

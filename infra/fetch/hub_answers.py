@@ -70,9 +70,13 @@ def unknown_token() -> CorralError:
     )
 
 
-def no_commit(repo: str) -> CorralError:
+class NoCommit(DocumentError):
+    """A repository has no commit of the name that is asked for."""
+
+
+def no_commit(repo: str) -> NoCommit:
     """The commit the plan names is not in the repository, or not any more."""
-    return DocumentError(
+    return NoCommit(
         f"{repo} has no commit of the name that the plan gives.",
         "Plan again, or set revision (under serve in the plan) to one of its commits.",
     )

@@ -99,11 +99,6 @@ no_more_percent() { # the last word is ours
     teller=
 }
 
-unchanged() { # whether what a host fetched is what came: only what was written since is read
-    [[ $RENTED == yes || $WEIGHTS != hf://* ]] ||
-        (cd "$root/lib" && exec "$root/engine/bin/python" -s -m infra.fetch --changed "$root/model")
-}
-
 step=lock
 command -v nft >/dev/null || packages nftables
 
@@ -120,49 +115,57 @@ fi
 # A host that is brought its engine over SSH gets it by itself: what is read then is the archive, and no token.
 [[ ${1:-} != engine ]] || exit 0
 
-step=weights
-# After a stop the disk that the link leads to is empty.
-if [[ -L $root/model && ! -e $root/model ]]; then rm -f "$root/model" "$root/model.complete"; fi
-fetched=$root/model.complete
-if [[ $RENTED == no && $WEIGHTS == hf://* ]]; then
-    # On a host of somebody's own there is one copy for every deployment that serves it; nobody's `down` takes it away.
-    shared=${WEIGHTS#hf://} shared=/opt/corral/weights/${shared//\//--} fetched=$shared/.complete
-    mkdir -p "$shared"
-    [[ -L $root/model ]] || rm -rf "$root/model"
-    ln -sfn "$shared" "$root/model"
-    exec 9>"$shared.lock"
-    flock 9 # two deployments may want them at once
-fi
-if [[ -n $WEIGHTS ]] && { [[ $(cat "$fetched" 2>/dev/null) != "$WEIGHTS" ]] || ! unchanged; }; then
-    phase "fetching the weights"
+hub_token() {
+    token=
+    [[ -z $HF_TOKEN_PARAMETER ]] || token=$(secret "$HF_TOKEN_PARAMETER")
+}
+
+hub() { "$root/engine/bin/python" "$root/bin/fetch" "$@"; }
+
+unchanged() { :; }
+
+shared() { :; }
+
+# shellcheck disable=SC1091 # written beside us
+[[ $RENTED == yes ]] || . "$root/bin/owned"
+
+brought() { # brought ADDRESS PLACE: what is not there yet below the root, or is not what came any more
+    local place=$root/$2 fetched=$root/$2.complete repository revision
+    # After a stop the disk that the link leads to is empty.
+    if [[ -L $place && ! -e $place ]]; then rm -f "$place" "$fetched"; fi
+    shared "$1" "$place"
+    if [[ $(cat "$fetched" 2>/dev/null) == "$1" ]] && unchanged "$1" "$place"; then return 0; fi
+    phase "fetching the ${2/model/weights}"
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
-    if [[ $WEIGHTS != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $root/model ]]; then
+    if [[ $2 == model && $1 != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $place ]]; then
         mkdir -p "/opt/dlami/nvme/corral-$NAME"
-        ln -s "/opt/dlami/nvme/corral-$NAME" "$root/model"
+        ln -s "/opt/dlami/nvme/corral-$NAME" "$place"
     fi
-    if [[ $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 9>&- & teller=$!; fi
-    case $WEIGHTS in
-    s3://*) aws s3 sync --only-show-errors --region "$REGION" "$WEIGHTS" "$root/model" ;;
+    if [[ $2 == model && $WEIGHTS_BYTES != 0 ]]; then tell_percent >/dev/null 2>&1 9>&- & teller=$!; fi
+    case $1 in
+    s3://*) aws s3 sync --only-show-errors --region "$REGION" "$1" "$place" ;;
     hf://*)
-        repository=${WEIGHTS#hf://} revision=main
-        [[ $repository != *@* ]] || { revision=${repository#*@} repository=${repository%%@*}; }
-        # The token goes from one input to the next: into no environment, no argument, nowhere on the disk.
-        token=
-        if [[ $RENTED == no ]]; then
-            IFS= read -r token || :
-            printf '%s\n' "$token" | (cd "$root/lib" &&
-                exec "$root/engine/bin/python" -s -m infra.fetch "$repository" "$revision" "$root/model")
-        else
-            [[ -z $HF_TOKEN_PARAMETER ]] || token=$(secret "$HF_TOKEN_PARAMETER")
-            printf '%s\n' "$token" | "$root/engine/bin/python" "$root/bin/fetch" "$repository" "$revision" "$root/model"
-        fi
-        unset token
+        hub_token
+        IFS=@ read -r repository revision <<<"${1#hf://}"
+        # It goes from one input to the next: into no environment, no argument, nowhere on the disk.
+        printf '%s\n' "$token" | hub "$repository" "${revision:-main}" "$place"
         ;;
-    *) ln -sfn "$WEIGHTS" "$root/model"; test -e "$root/model/config.json" ;;
+    *) ln -sfn "$1" "$place"; test -e "$place/config.json" ;;
     esac
     no_more_percent
-    printf '%s\n' "$WEIGHTS" >"$fetched"
-fi
+    printf '%s\n' "$1" >"$fetched"
+}
+
+step=weights
+[[ -z $WEIGHTS ]] || brought "$WEIGHTS" model
+while read -r place address <&3; do # a draft, adapters
+    [[ -n $place ]] || break
+    step=$place
+    brought "$address" "$place"
+done 3<<<"$BESIDE"
+unset token
+step=adapters
+[[ -z $SUMS ]] || (cd "$root" && sha256sum --check --strict --quiet <<<"$SUMS")
 
 step=key
 if [[ $API_KEY == generated && ! -s $root/secrets.env ]]; then

@@ -13,7 +13,7 @@ watch=/etc/systemd/system/corral-$name.watch.service.d
 
 releases=/opt/corral/.releases/$name # those that were upgraded to
 
-shared=$(readlink "$root/model" 2>/dev/null) # weights that other deployments may share
+shared="$(readlink "$root/model") $(readlink "$root/draft")" # weights that other deployments may share
 
 for unit in $units; do
     [ -e "/etc/systemd/system/$unit" ] || continue
@@ -33,9 +33,11 @@ rmdir /opt/corral/.releases 2>/dev/null
 rmdir /opt/corral 2>/dev/null
 systemctl daemon-reload
 
-case $shared in
-/opt/corral/weights/*) [ ! -d "$shared" ] || printf 'kept %s %s\n' "$(du -sk "$shared" | cut -f 1)" "$shared" ;;
-esac
+for each in $shared; do
+    case $each in
+    /opt/corral/weights/*) [ ! -d "$each" ] || printf 'kept %s %s\n' "$(du -sk "$each" | cut -f 1)" "$each" ;;
+    esac
+done
 left() { printf 'left %s %s\n' "$1" "$2"; }
 for path in "$root" "$releases" "$node" "$watch" "/var/lib/private/corral-$name" "/var/lib/corral-$name"; do
     [ ! -e "$path" ] || left path "$path"

@@ -54,6 +54,20 @@ def own_files(folder: Path) -> tuple[Path, ...]:
     Raises DocumentError for a folder that is no whole checkpoint of a family of ours, or where one of them is no
     regular file, or a link to something that is not the checkpoint's.
     """
+    files = files_there(folder)
+    checkpoint.read(folder)
+    return files
+
+
+def draft_files(folder: Path) -> tuple[Path, ...]:
+    """The same of a draft, which may be of any family: a config and whole weights are all that is looked for."""
+    files = files_there(folder)
+    checkpoint.config_of(folder)
+    return files
+
+
+def files_there(folder: Path) -> tuple[Path, ...]:
+    """What a folder has of a checkpoint, of whatever family; its weights are all there. Raises as `own_files` does."""
     if not folder.is_dir():
         raise DocumentError(
             f"There is no checkpoint folder at {folder}.",
@@ -69,7 +83,6 @@ def own_files(folder: Path) -> tuple[Path, ...]:
     weights = checkpoint.shards(folder)
     for path in weights:
         check_own(path, folder)
-    checkpoint.read(folder)
     return tuple(sorted({*named, *weights}))
 
 

@@ -43,6 +43,11 @@ SHAPE = (
 PICKLES = ("adapter_model.bin", "adapter_model.pt")
 LARGEST_CONFIG_BYTES = 1024 * 1024
 REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})(?:@([0-9a-f]{40}))?", re.ASCII)
+SNAPSHOT = re.compile(
+    r".*/models--([A-Za-z0-9](?:(?!--)[\w.-]){0,95})--([A-Za-z0-9][\w.-]{0,95})/snapshots/([0-9a-f]{40})/?",
+    re.ASCII,
+)
+"""A commit in the Hub's cache of this machine, or of another."""
 # dtype -> bytes, and the bits of the exponent: all of them set is no number.
 EXPONENTS = {"BF16": (2, 0x7F80), "F16": (2, 0x7C00), "F32": (4, 0x7F800000), "F64": (8, 0x7FF0000000000000)}
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -156,21 +161,39 @@ def folder_of(module: LoraModule) -> Path:
     path = os.path.expanduser(module.path)  # of what cannot be looked at these say no, and raise nothing
     if os.path.isdir(path):
         return Path(os.path.abspath(path))
-    named = REPOSITORY.fullmatch(module.path)
+    named = of_hub(module.path)
     if named is None or os.path.exists(path):
         raise DocumentError(
             f"There is no folder of the adapter {module.name} at {one_line(module.path, 300)}.",
             f"Name the folder that holds {CONFIG}, or OWNER/NAME of the Hub.",
         )
-    repo, commit = named[1], named[2] or fetching.cached_commit(named[1], os.environ)
-    snapshot = fetching.snapshot(repo, commit, os.environ) if commit else None
-    if snapshot is None or not (snapshot / CONFIG).is_file():
-        at = f" --revision {named[2]}" if named[2] else ""
+    repo, commit = named
+    snapshot = cached(repo, commit)
+    if snapshot is None:
+        at = f" --revision {commit}" if commit else ""
         raise DocumentError(
             f"The adapter {module.name} is neither a folder nor in the Hub's cache: {one_line(module.path, 200)}.",
             f"Fetch it: corral fetch {repo}{at}",
         )
     return snapshot
+
+
+def of_hub(path: str) -> tuple[str, str | None] | None:
+    """The repository that a path names, and the commit where it says one; None for any other folder.
+
+    So does a folder of the Hub's cache, wherever that was: a plan may come from another machine.
+    """
+    if found := SNAPSHOT.fullmatch(path):
+        return f"{found[1]}/{found[2]}", found[3]
+    named = REPOSITORY.fullmatch(path)
+    return (named[1], named[2]) if named else None
+
+
+def cached(repo: str, commit: str | None) -> Path | None:
+    """Where the Hub's cache of this machine has it, at that commit or at the newest it has seen; None for nowhere."""
+    commit = commit or fetching.cached_commit(repo, os.environ)
+    snapshot = fetching.snapshot(repo, commit, os.environ) if commit else None
+    return snapshot if snapshot and (snapshot / CONFIG).is_file() else None
 
 
 def contents(folder: Path) -> Adapter:

@@ -6,7 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.errors import EndpointError, UsageError
+from infra.errors import DocumentError, EndpointError, UsageError
+from infra.fetch.hub_answers import NoCommit
 from infra.printable import one_line
 from serving.model.draft import (
     Draft,
@@ -127,6 +128,11 @@ def files(asked: Speculation) -> tuple[dict[str, Any], tuple["Tensor", ...], str
         return checkpoint.config_of(folder), tuple(checkpoint.tensors(folder)), str(folder), None
     try:
         config, tensors, commit = headers(asked.model, asked.revision)
+    except NoCommit:
+        raise DocumentError(
+            f"The draft {asked.model} has no commit {one_line(str(asked.revision), 60)!r}.",
+            f"Correct 'revision' in {FLAG}, or leave it out.",
+        ) from None
     except EndpointError as error:
         raise EndpointError(error.message, f"Name its folder, or propose by look-up. {EXAMPLE}") from None
     return config, tuple(tensors), asked.model, commit

@@ -37,18 +37,23 @@ def given(plan: Plan, modules: tuple[LoraModule, ...]) -> Plan:
 
 
 def slots_of(serve: ServeOptions) -> tuple[int, tuple[str, ...]]:
-    """The rank of the slots that vLLM is told to set aside, 0 for none, and the modules that have some; () for all."""
+    """The rank of the slots that vLLM is told to set aside, 0 for none, and the modules that have some; () for all.
+
+    Of an option that is said twice the last counts, as it does for vLLM.
+    """
     rank, is_enabled, targets = VLLM_RANK, False, list[str]()
     words = serve.extra_args
     for place, word in enumerate(words):
         (said,) = extra_args.read((word,)) if extra_args.is_option(word) else (None,)
         options = said.options if said else ()
-        value = word.partition("=")[2] or "".join(words[place + 1 : place + 2])
-        is_enabled = is_enabled or options == ("enable_lora",)
-        if options == ("max_lora_rank",) and value.isdecimal():
-            rank = int(value[:9])
+        _, equals, value = word.partition("=")
+        values = [value] if equals else following(words[place + 1 :])
+        if options == ("enable_lora",):
+            is_enabled = not word.startswith("--no")
+        if options == ("max_lora_rank",) and values and values[0].isdecimal():
+            rank = int(values[0][:9])
         if options == ("lora_target_modules",):
-            targets += following(words[place + 1 :])
+            targets = values
     return (rank if is_enabled else 0), tuple(targets)
 
 

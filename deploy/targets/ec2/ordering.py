@@ -6,8 +6,9 @@ import socket
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from deploy.targets import adapters, drafts, preflight
+from deploy.targets import drafts, preflight
 from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import beside
 from deploy.targets.ec2.options import Ec2Options, checked_zones, idle_minutes
 from deploy.targets.ec2.own_resource_options import check_own_place
 from deploy.targets.ec2.tags import tags_from
@@ -89,7 +90,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         ami=options.ami,
         volume_gib=options.volume_gib,
         volume_mib_per_s=options.volume_mib_per_s,
-        weights_bytes=0 if setup.weights.startswith("/") else deployment.plan.weights_bytes,
+        weights_bytes=fetched_bytes(deployment.plan, setup),
         engine_gib=preflight.figures()["engine_disk_gib"]["cuda"],
         user_data=cloud_init.user_data(setup),
         engine_unlocked="" if setup.engine.archive or setup.engine.lock else setup.engine.requirement,
@@ -210,6 +211,8 @@ def host_setup(deployment: Deployment, options: Ec2Options, region: str) -> host
         ),
         weights=weights(deployment, options),
         weights_bytes=deployment.plan.weights_bytes,
+        beside=beside.fetched(deployment.plan.serve),
+        sums=beside.sums(deployment.plan.serve),
         hf_token_parameter=options.hf_token_parameter or "",
         region=region,
         api_key="generated",
@@ -235,14 +238,13 @@ def checked_drain(shutdown_timeout_s: int, options: Ec2Options) -> int:
 def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
     """The plan's options with the box's own paths; it listens outside only where a network was let in."""
     listen = "0.0.0.0" if options.cidr else "127.0.0.1"
-    drafts.refuse(deployment.plan.serve, "to EC2")
-    adapters.refuse(deployment.plan.serve, "to EC2")
+    beside.require_kept(deployment.plan.serve, options.weights)
     if deployment.plan.serve.chat_template:
         raise UsageError(
             "A chat template file cannot be brought to EC2.",
             "Put it beside the weights, and plan without it.",
         )
-    return deployment.plan.serve.model_copy(
+    return beside.there(deployment.plan.serve, deployment.name).model_copy(
         update={"host": listen, "model": hosts.model_folder(deployment.name), "revision": None}
     )
 
@@ -259,6 +261,12 @@ def weights(deployment: Deployment, options: Ec2Options) -> str:
             "s3://bucket/scout/",
         )
     return hosts.from_hub(model, deployment.plan.serve.revision)
+
+
+def fetched_bytes(plan: Plan, setup: hosts.HostSetup) -> int:
+    """What comes to the box's disk; nothing of weights that lie in its image."""
+    draft = 0 if setup.weights.startswith("/") and not setup.beside else drafts.weights_bytes(plan)
+    return draft + (0 if setup.weights.startswith("/") else plan.weights_bytes)
 
 
 def stored(setup: hosts.HostSetup) -> tuple[str, ...]:

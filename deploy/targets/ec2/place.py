@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
+from deploy.targets import adapters
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import (
     boxes,
@@ -97,6 +98,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
         boxes.join(aws, deployment, machines)
     leading = tunnels.endpoint(deployment, order, machines[0])
     boxes.wait_ready(aws, deployment, machines, leading)
+    adapters.prove(deployment.plan.serve, leading)
     return leading
 
 

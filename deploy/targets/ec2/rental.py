@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ec2 import boxes, documents, ordering, prerequisites
+from deploy.targets.ec2 import beside, boxes, documents, ordering, prerequisites
 from deploy.targets.ec2.cost import cost_sentence, priced
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.takedown import refuse_another_account
@@ -46,7 +46,7 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
     order_for(deployment, wishes)
     if to_serve:
         prerequisites.require()
-    deployment, weights_check = settled(deployment, wishes)
+    deployment, about = settled(deployment, wishes)
     order = order_for(deployment, wishes)
     placed = deployment.model_copy(update={"region": order.regions[0]})
     with documents.alone(placed.name):
@@ -55,7 +55,7 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
         refuse_another_account(order, survey.account)
         yield Rental(
             deployment=placed,
-            checks=(weights_check, *checks(survey)),
+            checks=(*about, *checks(survey)),
             cost=cost_sentence(order, survey),
             aws=aws,
             order=order,
@@ -99,17 +99,16 @@ def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:
     return ordering.renewed(documents.begun(deployment.name), ordering.order(deployment, wishes))
 
 
-def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Check]:
-    """The deployment at the commit its boxes will fetch, and what there is to say of it before anything is paid for."""
+def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, tuple[Check, ...]]:
+    """The deployment at the commits its boxes will fetch, and what there is to say before anything is paid for."""
+    machine = hub_weights.OwnToken(wishes.hf_token_parameter or "", HOW_TO_GIVE_A_TOKEN)
+    deployment, about = beside.settled(deployment, wishes.weights, machine)
     plan = deployment.plan
     if wishes.weights:
-        return deployment, hub_weights.stored(wishes.weights, plan.weights_bytes)
-    token = hub_weights.token_of(deployment)
-    told_of = hub_weights.look(
-        plan, token, hub_weights.OwnToken(wishes.hf_token_parameter or "", HOW_TO_GIVE_A_TOKEN)
-    )
+        return deployment, (*about, hub_weights.stored(wishes.weights, plan.weights_bytes))
+    told_of = hub_weights.look(plan, hub_weights.token_of(deployment), machine)
     hub_weights.require(told_of)
-    return hub_weights.pinned(deployment, told_of.revision), hub_weights.check(told_of)
+    return hub_weights.pinned(deployment, told_of.revision), (*about, hub_weights.check(told_of))
 
 
 @told

@@ -1,9 +1,10 @@
 """The weights of a repository on this machine: in the Hub's own cache, where every deployment finds them."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
-from deploy.targets import hub_weights
+from deploy.targets import adapters, drafts, hub_weights
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.preflight import Room
@@ -20,7 +21,7 @@ GIB = 2**30
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before anything is fetched."""
-    deployment, about = settled_draft(hub_weights.kept(deployment))
+    deployment, about = settled_draft(hub_weights.kept(adapters.settled(deployment)))
     serve = deployment.plan.serve
     if not hub_weights.is_fetched(deployment.plan):
         return deployment, about
@@ -40,24 +41,30 @@ def settled_draft(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]
     if draft is None or draft.startswith("/") or offline.is_offline():
         precheck.check_draft(draft)
         return deployment, ()
-    known = hub_weights.looked_up(draft, serve.draft_revision, hub_weights.token_of(deployment))
-    config = (serve.speculative_config or {}) | {"revision": known.revision}
-    plan = deployment.plan.model_copy(
-        update={"serve": serve.model_copy(update={"speculative_config": config})}
-    )
-    return deployment.model_copy(update={"plan": plan}), (hub_weights.check(known, "draft"),)
+    return drafts.settled(deployment)
 
 
 def bring(deployment: Deployment) -> None:
     """Fetch what is missing of the draft and of the weights."""
-    serve = deployment.plan.serve
-    draft = with_draft(serve).draft
-    if draft and not draft.startswith("/"):
-        assert serve.draft_revision, "settled before"
-        progress(f"draft: fetching {draft} at {serve.draft_revision}")
-        fetching.fetch(draft, serve.draft_revision, hub_weights.token_of(deployment))
+    bring_draft(deployment)
     if hub_weights.is_fetched(deployment.plan) and not whole(deployment):
         fetch(deployment)
+
+
+def bring_draft(deployment: Deployment) -> None:
+    """Fetch what is missing of the draft."""
+    draft = with_draft(deployment.plan.serve).draft
+    if draft and not draft.startswith("/"):
+        fetch_draft(deployment)
+
+
+def fetch_draft(deployment: Deployment) -> None:
+    """Fetch the draft into the Hub's own cache."""
+    serve = deployment.plan.serve
+    assert serve.draft
+    assert serve.draft_revision, "settled before"
+    progress(f"draft: fetching {serve.draft} at {serve.draft_revision}")
+    fetching.fetch(serve.draft, serve.draft_revision, hub_weights.token_of(deployment))
 
 
 def whole(deployment: Deployment) -> Path | None:
@@ -89,17 +96,31 @@ def fetch(deployment: Deployment) -> None:
 
 
 def make_sure(deployment: Deployment, options: ServeOptions) -> None:
-    """See that the weights are what was fetched: what was changed in the Hub's cache is fetched again.
+    """See that weights and draft are what was fetched: what was changed in the Hub's cache is fetched again.
 
     Raises DocumentError for a folder of the user's that has changed, or where the internet is forbidden.
     """
-    folder = Path(options.model)
+    is_fetched = hub_weights.is_fetched(deployment.plan)
+    make_sure_of(Path(options.model), (lambda: fetch(deployment)) if is_fetched else None)
+    make_sure_of_draft(deployment, options)
+
+
+def make_sure_of_draft(deployment: Deployment, options: ServeOptions) -> None:
+    """The same of the draft alone."""
+    serve = deployment.plan.serve
+    is_fetched = drafts.is_fetched(serve) and serve.draft_revision
+    if options.draft:
+        make_sure_of(Path(options.draft), (lambda: fetch_draft(deployment)) if is_fetched else None)
+
+
+def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
+    """The same of one folder; None for one that nothing is fetched for."""
     if not (folder.is_absolute() and folder.is_dir() and (wrong := fetching.confirm(folder))):
         return
     name, why = wrong[0]
-    if hub_weights.is_fetched(deployment.plan) and not offline.is_offline():
+    if fetch_again and not offline.is_offline():
         progress(f"weights: {name} {why}; it is fetched again")
-        fetch(deployment)
+        fetch_again()
         return
     raise DocumentError(
         f"{folder / name} {why}: these are not the weights that were fetched.",

@@ -53,7 +53,8 @@ def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> Ho
 def on_disk_gib(deployment: Deployment, host: Host) -> float:
     """What an earlier run already brought, and what has come of the weights that deployments share."""
     serve = deployment.plan.serve
-    shared = [hosts.shared_weights(serve.model, serve.revision)] if serve.revision else []
+    fetched = ((serve.model, serve.revision), (serve.draft, serve.draft_revision))
+    shared = [hosts.shared_weights(repo, revision) for repo, revision in fetched if repo and revision]
     return sum(gib_at(path, host) for path in (own_root(deployment), *shared))
 
 
@@ -75,11 +76,13 @@ def listen_check(deployment: Deployment) -> tuple[Check, ...]:
 
 
 def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
-    """A model that is neither brought nor fetched must lie on the host; a draft in any case."""
+    """A model and a draft that are neither brought nor fetched must lie on the host."""
     model, draft = deployment.plan.serve.model, deployment.plan.serve.draft
     fix = "Plan with a folder that exists here (it is brought) or there, or with a repository of the Hub."
-    own = "Put it there: corral brings no draft to a host."
-    checks = (folder_check("draft", draft, "not there", own, host),) if draft else ()
+    is_there = draft and draft.startswith("/") and not bring.draft
+    checks = (
+        (folder_check("draft", draft, "neither here nor there", fix, host),) if draft and is_there else ()
+    )
     if bring.model or not model.startswith("/"):
         return checks
     return (folder_check("model", model, "neither here nor there", fix, host), *checks)

@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
+from pydantic import Field
+
 from deploy.targets import adapters, drafts, preflight
 from deploy.targets.deployment import Deployment, home
 from infra import host as hosts
@@ -14,6 +16,7 @@ from infra.errors import UsageError
 from infra.local_file import size_bytes
 from infra.record import Record
 from serving.model import checkpoint_files, lora_files
+from serving.model.speculation import EXAMPLE
 from serving.sizing.plan import Plan
 from serving.vllm import chat_template
 from serving.vllm import engine as engines
@@ -44,7 +47,15 @@ class Brought(Record):
     chat_template: Path | None = None
     adapters: tuple[LoraModule, ...] = ()
     """Of each the two files that a server reads."""
+    draft: Path | None = Field(default=None, exclude_if=lambda draft: draft is None)
+    draft_files: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
+    """As those of the model; absent where none is sent."""
     disk_gib: float = 0.0
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether the plan names files of it, which may be somebody else's plan."""
+        return bool(self.model or self.chat_template or self.adapters or self.draft)
 
 
 def brought(deployment: Deployment) -> Brought:
@@ -54,7 +65,7 @@ def brought(deployment: Deployment) -> Brought:
     checkpoint, ServerError when there is no engine to bring.
     """
     plan = deployment.plan
-    check_draft(plan.serve)
+    draft = draft_here(plan.serve)
     model = _local(plan.serve.model)
     if not (model or plan.serve.model.startswith("/") or REPOSITORY.fullmatch(plan.serve.model)):
         raise UsageError(
@@ -62,28 +73,43 @@ def brought(deployment: Deployment) -> Brought:
             f"Plan with one of these: corral size scout --on {pasted(plan.machine.name)} -o plan.json",
         )
     files = checkpoint_files.own_files(model) if model else ()
+    of_draft = checkpoint_files.draft_files(draft) if draft else ()
     bring = Brought(
         model=model,
         model_files=tuple(path.name for path in files),
         chat_template=_chat_template(plan),
         adapters=adapters.sent(plan),
+        draft=draft,
+        draft_files=tuple(path.name for path in of_draft),
         version=plan.vllm_version,
     )
     update = engine_brought(deployment)
     figures = preflight.figures()["engine_disk_gib"]
     engine_gib = figures["cuda"] if plan.machine.gpu_count else figures["cpu"]
     model_gib = checkpoint_files.size_bytes(files) / GIB if model else _fetched_gib(plan)
-    return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib})
+    draft_gib = (checkpoint_files.size_bytes(of_draft) if draft else fetched_draft_bytes(plan)) / GIB
+    return bring.model_copy(update={**update, "disk_gib": engine_gib + model_gib + draft_gib})
 
 
-def check_draft(serve: ServeOptions) -> None:
-    """Raise UsageError for a draft that is no path of the host's."""
-    if serve.draft and not serve.draft.startswith("/"):
-        drafts.refuse(
-            serve,
-            "to a host",
-            "Put it on the host and its path there in the plan (serve.speculative_config). Or: ",
+def draft_here(serve: ServeOptions) -> Path | None:
+    """The folder of this machine that is brought as the draft; None where there is none, or the host has or fetches it.
+
+    Raises UsageError for what is neither a folder here, nor a path of the host's, nor a repository.
+    """
+    if serve.draft is None:
+        return None
+    folder = _local(serve.draft)
+    if not (folder or serve.draft.startswith("/") or REPOSITORY.fullmatch(serve.draft)):
+        raise UsageError(
+            f"The draft {serve.draft} is neither a folder here, nor a path of the host's, nor a repository of the Hub.",
+            f"Name one of these. {EXAMPLE}",
         )
+    return folder
+
+
+def fetched_draft_bytes(plan: Plan) -> int:
+    """What the host downloads of a draft; nothing for one that lies there."""
+    return drafts.weights_bytes(plan) if drafts.is_fetched(plan.serve) else 0
 
 
 def check_template_place(plan: Plan, beside: Path) -> None:
@@ -102,6 +128,8 @@ def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
     if bring.chat_template:
         template = bring.chat_template
         sends.append((_files(template.parent, (template.name,)), f"{there}/chat_template.jinja"))
+    if bring.draft:
+        sends.append((_files(bring.draft, bring.draft_files), f"{there}/{drafts.PLACE}"))
     for module in bring.adapters:
         folder = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
         sends.append((_files(lora_files.folder_of(module), lora_files.FILES), folder))
@@ -123,13 +151,14 @@ def refuse_downloads(deployment: Deployment, bring: Brought) -> None:
     """Raise UsageError when the internet is forbidden and the host would fetch weights or an engine from it."""
     if is_repository(deployment.plan, bring):
         offline.refuse(f"the model hub for {deployment.plan.serve.model}")
+    if is_draft_fetched(deployment.plan, bring):
+        offline.refuse(f"the model hub for {deployment.plan.serve.draft}")
     if not (bring.engine or bring.wheelhouse):
         offline.refuse("a package index for vLLM (bring it: --engine)")
 
 
 def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     """How the host is prepared for this plan, with the paths it will have there."""
-    check_draft(deployment.plan.serve)
     options = _options_there(deployment, bring)
     home_there = hosts.state_folder(deployment.name)
     return hosts.HostSetup(
@@ -146,6 +175,9 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
         engine=_engine_there(deployment, bring),
         weights=_weights(deployment.plan, bring),
         weights_bytes=deployment.plan.weights_bytes,
+        beside={drafts.PLACE: drafts.address(deployment.plan.serve)}
+        if is_draft_fetched(deployment.plan, bring)
+        else {},
         read_only_paths=tuple(filter(hosts.is_hidden, filter(None, (options.model, options.draft)))),
         api_key="generated",
         shutdown_timeout_s=options.shutdown_timeout,
@@ -229,6 +261,11 @@ def is_repository(plan: Plan, bring: Brought) -> bool:
     return bring.model is None and not plan.serve.model.startswith("/")
 
 
+def is_draft_fetched(plan: Plan, bring: Brought) -> bool:
+    """Whether the host fetches the draft from the Hub."""
+    return bring.draft is None and drafts.is_fetched(plan.serve)
+
+
 def _weights(plan: Plan, bring: Brought) -> str:
     """What the host fetches from the Hub; empty where the model is brought or lies there."""
     return hosts.from_hub(plan.serve.model, plan.serve.revision) if is_repository(plan, bring) else ""
@@ -244,7 +281,10 @@ def _options_there(deployment: Deployment, bring: Brought) -> ServeOptions:
         update["chat_template"] = f"{own_root(deployment)}/chat_template.jinja"
     if bring.adapters:
         update["lora_modules"] = adapters.there(serve, adapters_folder(deployment.name, deployment.release))
-    return serve.model_copy(update=update)
+    there = serve.model_copy(update=update)
+    if bring.draft or is_draft_fetched(deployment.plan, bring):
+        there = there.with_draft(f"{own_root(deployment)}/{drafts.PLACE}")
+    return there
 
 
 def adapters_folder(name: str, release: str = "") -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.targets import hub_weights
+from deploy.targets import adapters, drafts, hub_weights
 from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
@@ -33,6 +33,7 @@ from deploy.targets.ssh.host_setup import (
     brought,
     check_template_place,
     host_setup,
+    is_draft_fetched,
     is_repository,
     own_root,
     refuse_downloads,
@@ -63,6 +64,8 @@ PREFLIGHT_S = 300.0
 REMOVED_WITHIN_S = 1800.0
 """For a host to remove the files of an engine and of a model when the server has ended, whatever disk they are on."""
 LEFTOVERS = ("path", "unit", "table", "process")
+UNLINK = ("sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-")
+"""What an earlier plan fetched is shared, and only linked: before files are put in its place."""
 
 
 def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshOptions]:
@@ -85,7 +88,7 @@ def look(deployment: Deployment, wishes: SshOptions, to_serve: bool) -> Iterator
         deployment,
         checks,
         sent=sent(deployment, bring),
-        is_planned=bool(bring.model or bring.chat_template or bring.adapters),
+        is_planned=bring.is_planned,
     )
 
 
@@ -102,23 +105,35 @@ def make(offer: Offer) -> Deployment:
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
-    deployment = hub_weights.kept(deployment)
+    deployment = hub_weights.kept(adapters.settled(deployment))
     bring = brought(deployment)
+    deployment, about = settled_draft(deployment, bring)
     if not is_repository(deployment.plan, bring):
-        return deployment, ()
-    shared = shared_weights(deployment)
+        return deployment, about
+    serve = deployment.plan.serve
+    shared = shared_weights(deployment, serve.model, serve.revision)
     if not shared:
         refuse_downloads(deployment, bring)
     deployment, known = hub_weights.settled(deployment, shared)
-    return deployment, (hub_weights.check(known),)
+    return deployment, (*about, hub_weights.check(known))
 
 
-def shared_weights(deployment: Deployment) -> str:
-    """Where every host has the weights already, whole; empty when one of them lacks them."""
+def settled_draft(deployment: Deployment, bring: Brought) -> tuple[Deployment, tuple[Check, ...]]:
+    """The same of the draft beside it, which the hosts fetch too."""
     serve = deployment.plan.serve
-    if serve.revision is None or offline.is_offline():
+    if serve.draft is None or not is_draft_fetched(deployment.plan, bring):
+        return deployment, ()
+    shared = shared_weights(deployment, serve.draft, serve.draft_revision)
+    if not shared:
+        refuse_downloads(deployment, bring)
+    return drafts.settled(deployment, at=shared)
+
+
+def shared_weights(deployment: Deployment, repository: str, revision: str | None) -> str:
+    """Where every host has a repository's weights already, whole; empty when one of them lacks them."""
+    if revision is None or offline.is_offline():
         return ""
-    folder = hosts.shared_weights(serve.model, serve.revision)
+    folder = hosts.shared_weights(repository, revision)
     mark = ["test", "-e", f"{folder}/.complete"]
     whole = on_each(deployment, lambda host: host.run(mark, check=False).code == 0)
     return folder if all(whole) else ""
@@ -189,8 +204,9 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
     refuse_others(deployment)
     bring_it = brought(deployment)
     room = tuple(check for check in preflight(deployment) if not host_releases.is_taken_by_the_server(check))
-    planned = bool(bring_it.model or bring_it.chat_template or bring_it.adapters)
-    approve(Offer(deployment, (*about, *room), sent=sent(deployment, bring_it), is_planned=planned))
+    approve(
+        Offer(deployment, (*about, *room), sent=sent(deployment, bring_it), is_planned=bring_it.is_planned)
+    )
     judge.require(room, "The fleet" if len(deployment.hosts) > 1 else deployment.hosts[0])
     vllm_versions.check(bring_it.version, progress, deployment.plan.serve.extra_args)
     on_each(deployment, lambda host: prepare_beside(deployment, bring_it, host))
@@ -345,10 +361,13 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
         copy_files(host, bring.wheelhouse, bring.wheels, f"{own_root(deployment)}/wheelhouse")
     if bring.model:
         progress(f"{host.destination}: bringing the model from {bring.model}")
-        # What an earlier plan fetched is shared, and only linked here.
-        unlink = ["sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-", f"{own_root(deployment)}/model"]
-        host.run(unlink, as_root=True)
+        host.run((*UNLINK, f"{own_root(deployment)}/model"), as_root=True)
         copy_files(host, bring.model, bring.model_files, f"{own_root(deployment)}/model")
+    if bring.draft:
+        progress(f"{host.destination}: bringing the draft from {bring.draft}")
+        there = f"{own_root(deployment)}/{drafts.PLACE}"
+        host.run((*UNLINK, there), as_root=True)
+        copy_files(host, bring.draft, bring.draft_files, there)
     for module in bring.adapters:
         progress(f"{host.destination}: bringing the adapter {module.name} from {module.path}")
         there = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
@@ -365,7 +384,8 @@ def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
 
 def token_line(deployment: Deployment, bring: Brought) -> bytes:
     """The input of the preparation: the Hub's token, where the host fetches what is gated or may be."""
-    if not is_repository(deployment.plan, bring) or hub_weights.told(deployment.plan).gated is False:
+    is_asked = is_repository(deployment.plan, bring) and hub_weights.told(deployment.plan).gated is not False
+    if not (is_asked or is_draft_fetched(deployment.plan, bring)):
         return b"\n"
     token = hub_weights.token_of(deployment)
     return f"{token.value if token else ''}\n".encode()

@@ -1,0 +1,339 @@
+"""Drafts and adapters wherever weights arrive: over SSH, on EC2, in a bundle; at one commit, and held to sums."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import adapters
+import pytest
+import yaml
+from adapters import adapter
+from bundling import a_bundle, a_checkpoint, a_plan, an_engine, tree
+from fake_box import setup
+from test_drafts import SCOUTS, eagle, sized
+from test_hub import fake_hub_class
+from test_onhost import MakeBox, box, prepare
+from test_owned import deployment as owned
+
+from deploy.bundle.install import install
+from deploy.bundle.verify import verify
+from deploy.cli.main import run
+from deploy.export.formats import export
+from deploy.export.rendering import Ask
+from deploy.targets.deployment import folder, load, make
+from deploy.targets.ec2 import ordering
+from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ssh.host_setup import brought, host_setup, sent
+from infra import host_files
+from infra.errors import CorralError, UsageError
+from serving.sizing.given_adapters import slots_of
+from serving.sizing.plan import Plan
+from serving.vllm.lora_modules import LoraModule
+
+__all__ = ["box"]
+COMMIT, OTHER = "5c0c7a3e" * 5, "0123abcd" * 5
+ROOT = "/opt/corral/scout"
+DRAFT = {
+    "hidden_size": 8,
+    "intermediate_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "vocab_size": 9,
+}
+
+
+def a_draft(folder: Path) -> Path:
+    """A draft of a few bytes, and what does not belong to it."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(DRAFT))
+    header = json.dumps({"fc.weight": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + b"ab")
+    (folder / "id_rsa").write_text("CANARY")
+    return folder
+
+
+def tuned(path: str, name: str = "tuned") -> LoraModule:
+    return LoraModule(name=name, path=path, config_sha256="a" * 64, weights_sha256="b" * 64)
+
+
+def with_both(plan: Plan, draft: str = "", *modules: LoraModule, revision: str = "") -> Plan:
+    """The plan with a draft that lies there, or is at that commit, and adapters."""
+    said = json.loads(eagle(draft)) | ({"revision": revision} if revision else {})
+    update: dict[str, Any] = {"lora_modules": modules}
+    if draft:
+        update["speculative_config"] = said
+    return plan.model_copy(update={"serve": plan.serve.model_copy(update=update)})
+
+
+def words(setup_file: str) -> dict[str, str]:
+    """What a host's setup.env says."""
+    import shlex
+
+    return dict(word.partition("=")[::2] for word in shlex.split(setup_file))
+
+
+# --- EC2
+
+
+HUBS = f"/home/me/.cache/huggingface/hub/models--somebody--tuned/snapshots/{OTHER}"
+
+
+def ordered(plan: Plan, **options: Any) -> tuple[dict[str, str], str]:
+    """What the box is told of weights, and the command of its server."""
+    order = ordering.order(make(plan, "ec2", "scout"), Ec2Options(regions=("us-east-1",), **options))
+    files = {file["path"]: file["content"] for file in yaml.safe_load(order.user_data)["write_files"]}
+    told = {
+        key: value
+        for key, value in words(files[f"{ROOT}/setup.env"]).items()
+        if key in ("BESIDE", "SUMS", "WEIGHTS")
+    }
+    return told, files["/etc/systemd/system/corral-scout.service"].replace('\\"', "'")
+
+
+@pytest.fixture(scope="module")
+def rented() -> Plan:
+    return sized(machine="p5.48xlarge")
+
+
+def test_a_box_fetches_what_the_hub_has_and_takes_the_rest_from_beside_the_weights(rented: Plan) -> None:
+    both = with_both(rented, SCOUTS, tuned(HUBS), revision=COMMIT)
+    told, unit = ordered(both)
+    assert told["BESIDE"] == f"draft hf://{SCOUTS}@{COMMIT}\nadapters/tuned hf://somebody/tuned@{OTHER}"
+    assert told["SUMS"] == (
+        f"{'a' * 64}  adapters/tuned/adapter_config.json\n{'b' * 64}  adapters/tuned/adapter_model.safetensors"
+    )
+    assert f"'model': '{ROOT}/draft'" in unit
+    assert f"'path': '{ROOT}/adapters/tuned'" in unit
+    assert "revision" not in unit
+    here = with_both(rented, "/srv/draft", tuned("/srv/tuned"))
+    told, unit = ordered(here, weights="s3://bucket/scout/")
+    assert told == {
+        "WEIGHTS": "s3://bucket/scout/",
+        "BESIDE": "",
+        "SUMS": f"{'a' * 64}  model/adapters/tuned/adapter_config.json\n"
+        f"{'b' * 64}  model/adapters/tuned/adapter_model.safetensors",
+    }
+    assert f"'model': '{ROOT}/model/draft'" in unit
+    assert f"'path': '{ROOT}/model/adapters/tuned'" in unit
+
+
+@pytest.mark.parametrize(
+    ("plan", "place"),
+    [(("/srv/draft",), "draft"), (("", tuned("/srv/tuned")), "adapters/tuned")],
+    ids=["a draft", "an adapter"],
+)
+def test_what_lies_here_alone_is_refused_before_anything_is_rented(
+    plan: tuple[Any, ...], place: str, rented: Plan
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        ordered(with_both(rented, *plan))
+    folder = f"/srv/{place.rpartition('/')[2]}"
+    assert caught.value.message == f"EC2 cannot see the folder {folder} of this machine."
+    assert f"aws s3 sync {folder} s3://bucket/scout/{place}/" in caught.value.hint
+
+
+@pytest.mark.parametrize("draft", ["org/a b", "org/x@y z", "a/b/c", "$(id)/x", "-x/y"])
+def test_a_draft_that_is_no_repository_is_told_to_no_host(draft: str, rented: Plan) -> None:
+    for at in (lambda plan: ordered(plan), lambda plan: brought(make(plan, "ssh", "a"))):
+        with pytest.raises(CorralError):
+            at(with_both(rented, draft))
+
+
+# --- the host's own script
+
+
+def test_a_box_prepares_draft_and_adapters_once_and_holds_them_to_their_sums(box: MakeBox) -> None:
+    empty = hashlib.sha256(b"{}").hexdigest()
+    beside = {"draft": "hf://org/draft@abc", "adapters/tuned": "hf://org/tuned@def"}
+    given = {"hf_token_parameter": "", "beside": beside}
+    made = box(**given, sums={"adapters/tuned/config.json": empty})
+    for _ in range(2):
+        done = prepare(made)
+        assert done.returncode == 0, done.stderr
+    assert [call for call in made.calls if "/bin/fetch" in call][1:] == [
+        f"python {ROOT}/bin/fetch org/draft abc {ROOT}/draft",
+        f"python {ROOT}/bin/fetch org/tuned def {ROOT}/adapters/tuned",
+    ]
+    assert "corral: scout: fetching the adapters/tuned\n" in made.console
+    made.path(f"{ROOT}/adapters/tuned/config.json").write_text("[]")
+    assert prepare(made).returncode != 0
+    assert "corral: scout: failed: adapters, line " in made.console
+
+
+def test_a_host_shares_a_draft_and_hands_its_token_on_once(box: MakeBox) -> None:
+    made = box(
+        rented=False,
+        weights=f"hf://meta-llama/model@{COMMIT}",
+        beside={"draft": f"hf://meta-llama/draft@{OTHER}"},
+    )
+    done = prepare(made, b"hf_granted_CANARY\n")
+    assert done.returncode == 0, done.stderr
+    for place, repository in (("model", f"model@{COMMIT}"), ("draft", f"draft@{OTHER}")):
+        folder = made.path(f"/opt/corral/weights/meta-llama--{repository}")
+        assert made.path(f"{ROOT}/{place}").resolve() == folder
+        assert {"config.json", ".complete"} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_host_without_weights_of_the_hub_gets_what_fetches_a_draft() -> None:
+    paths = {
+        file.path
+        for file in host_files.host_files(setup(rented=False, weights="", beside={"draft": "hf://a/b@c"}))
+    }
+    assert f"{ROOT}/lib/infra/fetch/__main__.py" in paths
+
+
+# --- over SSH
+
+
+def test_a_draft_that_lies_here_is_sent_and_one_of_the_hub_is_fetched_there(tmp_path: Path) -> None:
+    draft, model = a_draft(tmp_path / "draft"), a_checkpoint(tmp_path / "model")
+    plan = owned(model=str(model), engine=str(an_engine(tmp_path / "engine")))
+
+    def asked(place: str, **more: str) -> Any:
+        return plan.model_copy(update={"plan": with_both(plan.plan, place, **more)})
+
+    bring = brought(asked(str(draft)))
+    assert (bring.draft, bring.draft_files) == (draft, ("config.json", "model.safetensors"))
+    assert bring.is_planned
+    there = host_setup(asked(str(draft)), bring)
+    assert there.beside == {}
+    assert f'"model": "/opt/corral/{plan.name}/draft"' in " ".join(there.argv)
+    assert any(f":/opt/corral/{plan.name}/draft" in line for line in sent(asked(str(draft)), bring))
+    of_hub = asked("org/draft", revision=COMMIT)
+    bring = brought(of_hub)
+    assert (bring.draft, host_setup(of_hub, bring).beside) == (None, {"draft": f"hf://org/draft@{COMMIT}"})
+    assert f'"model": "/opt/corral/{plan.name}/draft"' in " ".join(host_setup(of_hub, bring).argv)
+    kept = host_setup(asked("/root/draft"), brought(asked("/root/draft")))
+    assert (kept.beside, "/root/draft" in kept.read_only_paths) == ({}, True)
+
+
+# --- exports
+
+
+@pytest.mark.parametrize("to", ["systemd", "terraform"])
+def test_an_export_that_fetches_a_draft_names_its_commit(to: str, rented: Plan) -> None:
+    def asked(**more: str) -> Ask:
+        from deploy.targets.ec2.options import BoxOptions
+
+        box = BoxOptions(regions=("us-east-1",))
+        return Ask(
+            plan=with_both(rented, SCOUTS, **more), name="scout", claude_model="claude-sonnet-5-5", box=box
+        )
+
+    with pytest.raises(UsageError, match="Which commit of the draft lmsys/"):
+        export(to, asked())
+    assert f"draft hf://{SCOUTS}@{COMMIT}" in repr(export(to, asked(revision=COMMIT)))
+
+
+# --- a bundle
+
+
+def test_a_bundle_carries_draft_and_adapters_to_where_its_plan_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_engine(tmp_path / "engine")
+    a_plan(tmp_path)
+    draft, tuned_at = a_draft(tmp_path / "a draft"), adapter(tmp_path / "tuned")
+    found = Plan.read(tmp_path / "plan.json")
+    with_both(found, str(draft), LoraModule(name="tuned", path=str(tuned_at))).write(tmp_path / "plan.json")
+    monkeypatch.setattr("deploy.targets.adapters.checked", lambda plan: plan.serve.lora_modules)
+    made = a_bundle(tmp_path)
+    assert verify(made.folder, made.manifest_sha256, print).problems == ()
+    there = tree(made.folder)
+    assert {name for name in there if name.startswith(("draft/", "adapters/"))} == {
+        "draft/config.json",
+        "draft/model.safetensors",
+        "adapters/tuned/adapter_config.json",
+        "adapters/tuned/adapter_model.safetensors",
+    }
+    assert "Beside the model: the draft " in there["README.txt"].decode()
+    installed = install(made.folder, made.manifest_sha256, print)
+    serve = Plan.read(installed.plan).serve
+    assert serve.draft == f"{installed.folder}/draft"
+    assert [module.path for module in serve.lora_modules] == [f"{installed.folder}/adapters/tuned"]
+    assert tree(installed.folder / "adapters/tuned") == tree(tuned_at)
+    (made.folder / "draft/model.safetensors").unlink()
+    assert verify(made.folder, None, print).problems == ("draft/model.safetensors is missing",)
+
+
+# --- here
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plan of the toy that has slots, with its own adapter."""
+    folder = tmp_path_factory.mktemp("base")
+    model, given = adapters.dense(folder / "toy"), adapter(folder / "given")
+    asked = ["size", str(model), "--on", "local", "--kv-cache-memory-bytes", "64M", "--max-model-len", "4096"]
+    assert run([*asked, "--lora", f"given={given}", "-o", str(folder / "plan.json")]) == 0
+    return folder / "plan.json"
+
+
+def test_an_adapter_is_fetched_by_who_serves_it_at_the_commit_that_is_named(
+    planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deploy.targets import adapters as brought_here
+
+    repository = adapter(tmp_path / "repository")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with fake_hub_class()("somebody/tuned", repository) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        snapshot = tmp_path / "hf/hub/models--somebody--tuned/snapshots" / hub.commit
+        elsewhere = f"/home/other/hub/models--somebody--tuned/snapshots/{hub.commit}"
+        asked = ["serve", str(planned), "--lora", "tuned=somebody/tuned"]
+        assert run([*asked, "--dry-run"]) == 4
+        assert not snapshot.exists()
+        assert brought_here.here([LoraModule(name="tuned", path=elsewhere)])[0].path == str(snapshot)
+        assert tree(snapshot) == {name: each for name, each in tree(repository).items()}
+        hub.shutdown()
+    for named in ("somebody/tuned", f"somebody/tuned@{hub.commit}", elsewhere):
+        if named == "somebody/tuned":
+            continue
+        assert brought_here.here([LoraModule(name="tuned", path=named)])[0].path == str(snapshot)
+    capsys.readouterr()
+
+
+def test_other_adapters_of_a_deployment_are_its_next_release(
+    planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, plan = adapter(tmp_path / "other"), Plan.read(planned)
+    for target, release, said in (
+        ("local", "0123456789ab", f"corral upgrade mine --lora other={other}"),
+        ("ssh", "", f"corral upgrade mine --lora other={other}"),
+        ("ec2", "", f"corral up plan.json --target ec2 --name mine-2 --lora other={other}"),
+    ):
+        how = "it up under another name with them" if target == "ec2" else "them as its next release"
+        made = make(plan, target, "mine").model_copy(update={"release": release})
+        made.write(folder("mine") / "deployment.json")
+        capsys.readouterr()
+        assert run(["serve", "mine", "--lora", f"other={other}", "--dry-run"]) == 2
+        assert capsys.readouterr().err.splitlines()[-2:] == [
+            "error: mine was brought with other adapters than these.",
+            f"hint: Bring {how}: {said}",
+        ]
+        assert load("mine") == made
+    make(plan, "local", "mine").write(folder("mine") / "deployment.json")
+    assert run(["serve", "mine", "--lora", f"other={other}", "--dry-run"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "slots"),
+    [
+        ("", (0, ())),
+        ("--enable-lora", (16, ())),
+        ("--enable_lora --max_lora_rank=64", (64, ())),
+        ("--no-enable-lora", (0, ())),
+        ("--enable-lora --no-enable-lora", (0, ())),
+        ("--no-enable-lora --enable-lora --max-lora-rank 8 --max-lora-rank 32", (32, ())),
+        ("--enable-lora --lora-target-modules o_proj v_proj --max-loras 2", (16, ("o_proj", "v_proj"))),
+        ("--enable-lora --lora-target-modules=o_proj", (16, ("o_proj",))),
+        ("--enable-lora --lora-target-modules o_proj --lora-target-modules v_proj", (16, ("v_proj",))),
+    ],
+)
+def test_slots_are_what_vllm_is_told_last(
+    words: str, slots: tuple[int, tuple[str, ...]], rented: Plan
+) -> None:
+    assert slots_of(rented.serve.model_copy(update={"extra_args": tuple(words.split())})) == slots
