@@ -371,7 +371,6 @@ HELD = {
     "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),
     "deploy/targets/ssh/place.py:engine_is_there": ({"path"}, "below /opt/corral"),
     "infra/onhost/heal.py:give_up": ({"place.unit"}, "corral-NAME.service, of a unit that is ours"),
-    "deploy/targets/ssh/place.py:prepare": ({"f'{own_root(deployment)}/model'"}, "below /opt/corral"),
     "infra/cloud_init.py:_first_boot": ({"*at_boot", "name"}, "units of ours"),
     "infra/cloud_init.py:user_data": ({"*UPGRADE_UNITS"}, "units of Ubuntu's, in the code"),
     "infra/onhost/egress_look.py:nft": ({"*words"}, "words in the code, and the table corral_NAME"),
