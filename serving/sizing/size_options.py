@@ -98,6 +98,17 @@ class AnswerOptions(Asked):
     """Show how every number follows."""
 
 
+class RecipeOptions(Asked):
+    """What the plan hands to vLLM beside what is reckoned."""
+
+    heading: ClassVar[str] = "The workload, and what vLLM is told"
+
+    recipe: Annotated[tuple[Word, ...], Flag(metavar="<name>"), Field(max_length=20, examples=["tools"])] = ()
+    """Options that go with the model, into the plan: tools, queue, and what else --explain tells; repeatable."""
+    chat_template: Annotated[Path | None, Field(examples=["template.jinja"])] = None
+    """A file with the chat template, in place of the model's own."""
+
+
 class EngineOptions(Asked):
     """What of the engine moves both memory and speed, whatever the machine."""
 
@@ -335,10 +346,11 @@ def check_precision(precision: str | None, model_name: str) -> None:
         )
 
 
-def check_ranking(answer: AnswerOptions) -> None:
+def check_ranking(*asked: Asked) -> None:
     """Raise UsageError for an option that needs one machine when every machine is ranked."""
-    for field, value in answer:
-        if value:
-            raise UsageError(
-                f"{flag_names(AnswerOptions, field)[0]} needs one machine.", "Name it: --on g5.12xlarge"
-            )
+    for options in asked:
+        for field, value in options:
+            if value:
+                raise UsageError(
+                    f"{flag_names(type(options), field)[0]} needs one machine.", "Name it: --on g5.12xlarge"
+                )
