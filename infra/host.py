@@ -198,6 +198,18 @@ def forget_ends(name: str) -> str:
     return f"rm -f {here}/gave-up {here}/ends {here}/first-cause /run/corral-{name}/ends"
 
 
+def start_command(name: str) -> tuple[str, ...]:
+    """What starts a server over one host, as root there, now and at every boot, whatever had given it up."""
+    return ("sh", "-c", f"{forget_ends(name)}\n{START_SCRIPT}", "start", unit(name))
+
+
+# Not waited for: it may wait for a GPU that is late.
+START_SCRIPT = """\
+systemctl reset-failed "$1" 2>/dev/null
+systemctl enable "$1" && exec systemctl --no-block start "$1"
+"""
+
+
 def engine_mark(engine: Engine) -> str:
     """What the prepare script notes when an engine is in place; another engine has another mark."""
     return f"{engine.python} {engine.requirement} {engine.wheelhouse} {engine.archive}"

@@ -44,6 +44,18 @@ def host_files(setup: HostSetup) -> tuple[HostFile, ...]:
     )
 
 
+def brought_later(setup: HostSetup) -> tuple[HostFile, ...]:
+    """What a rented box is brought when it is told to serve, as its user data has no room for it.
+
+    Of several what joins them, and the judge; and what ends it when nobody asks anything once more, as that of an
+    earlier corral takes the judge's questions for somebody's.
+    """
+    here = root(setup.name)
+    join = (_script(here, "join.sh"),) if setup.nodes > 1 else ()
+    watch = (_script(here, "watch.py"), *watch_units(setup)) if is_watched(setup) else ()
+    return (*join, *watch, *host_judge.files(setup))
+
+
 def _of_release(setup: HostSetup) -> tuple[HostFile, ...]:
     """What prepares it in its own folder, and the unit that takes the place of the one that serves."""
     own = own_root(setup.name, setup.release)
@@ -70,7 +82,7 @@ def _units(setup: HostSetup) -> tuple[HostFile, ...]:
 
 def script_names(setup: HostSetup) -> tuple[str, ...]:
     """What the host gets to run, of the folder onhost."""
-    join = ("join.sh",) if setup.nodes > 1 else ()
+    join = ("join.sh",) if setup.nodes > 1 and not setup.rented else ()
     watch = ("extend.sh", "watch.py") if is_watched(setup) else ()
     # Another host gets all of infra/fetch: a box's user data has no room for it.
     fetch = ("fetch.py",) if is_fetching(setup) and setup.rented else ()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from infra.host import (
     HostFile,
     HostSetup,
+    asked_file,
     is_closed,
     is_hidden,
     is_loopback,
@@ -99,6 +100,7 @@ def watch_units(setup: HostSetup) -> tuple[HostFile, HostFile]:
         unit(setup.name),
         "--metrics",
         f"{server_url(setup)}/metrics",
+        *(["--asked", asked_file(setup.name)] if setup.served_model_name else []),
         *(["--idle-minutes", str(setup.idle_minutes)] if setup.idle_minutes else []),
         *(["--poweroff"] if setup.rented else []),
     ]

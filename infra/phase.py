@@ -15,6 +15,11 @@ class Phase(Record):
     """`failed` where it gave up, `interrupted` where EC2 takes it back."""
     words: str = ""
 
+    @property
+    def is_prepared(self) -> bool:
+        """Whether engine and weights are there, though its server may since have failed to start, or been ended."""
+        return self.state == "prepared" or self.words.startswith(("failed: start: ", "failed: lock: "))
+
 
 def phase_of(words: str) -> Phase:
     """What the scripts' words mean: the first of them decides, as `failed: installing the engine, line 104`."""

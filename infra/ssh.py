@@ -9,11 +9,8 @@ import re
 import secrets
 import shlex
 import subprocess
-import tarfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -32,6 +29,7 @@ from infra.bounded_process import (
 from infra.errors import HostError, UsageError
 from infra.facts import HostFacts, parse, script
 from infra.host import HostFile
+from infra.host_archive import UNPACK, archive
 from infra.record import Record
 from infra.ssh_client import answered, client, no_client, scratch, sockets, started
 from infra.ssh_failures import SSH_FAILED, endless, refused, silent, stuck
@@ -115,11 +113,7 @@ class Host:
 
     def write(self, files: Iterable[HostFile]) -> None:
         """Put files on the host, whole, owned by root."""
-        archive = BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            for file in files:
-                tar.addfile(*_member(file))
-        self.run(UNPACK, stdin=archive.getvalue(), as_root=True)
+        self.run(UNPACK, stdin=archive(files), as_root=True)
 
     def send(self, pack: Callable[[IO[bytes]], None], command: Sequence[str]) -> None:
         """Run a command as root with what `pack` writes as its input; for what is too large to hold in memory.
@@ -298,14 +292,3 @@ class Host:
         if check and done.returncode:
             raise refused(self.destination, command, done.returncode, complaint)
         return Done(code=done.returncode, stdout=said, stderr=complaint)
-
-
-UNPACK = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/")
-
-
-def _member(file: HostFile) -> tuple[tarfile.TarInfo, IO[bytes]]:
-    content = file.content.encode()
-    info = tarfile.TarInfo(file.path.lstrip("/"))
-    # systemd takes a unit file of 1970 for a masked one.
-    info.size, info.mode, info.mtime = len(content), int(file.mode, 8), int(time.time())
-    return info, BytesIO(content)

@@ -92,6 +92,9 @@ PARAMETERS = {
     "AWS-StartPortForwardingSession": {"portNumber", "localPortNumber"},
 }
 
+LONGEST_VALUE = 65535
+"""Of a parameter of StartSession, as botocore's own model has it."""
+
 
 def parsed(arguments: list[str]) -> tuple[str, dict[str, list[str]]]:
     """The target and the document's parameters. Leaves, as the AWS CLI does, where it does not know a word."""
@@ -104,6 +107,8 @@ def parsed(arguments: list[str]) -> tuple[str, dict[str, list[str]]]:
     parameters: dict[str, list[str]] = json.loads(given.parameters)
     if parameters.keys() != PARAMETERS[given.document_name]:
         sys.exit("An error occurred (InvalidParameters) when calling the StartSession operation")
+    if max(len(value) for values in parameters.values() for value in values) > LONGEST_VALUE:
+        sys.exit("An error occurred (ValidationException) when calling the StartSession operation")
     return given.target, parameters
 
 

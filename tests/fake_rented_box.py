@@ -6,6 +6,16 @@ import signal
 import sys
 
 KEY = "key-of-the-box-CANARY"
+START = re.compile(
+    r"rm -f( /(opt/corral/|run/corral-)[a-z0-9-]+/(gave-up|ends|first-cause))+\n"
+    r'systemctl reset-failed "\$1" 2>/dev/null\n'
+    r'systemctl enable "\$1" && exec systemctl --no-block start "\$1"\n'
+)
+
+
+def here(path: str) -> str:
+    """Where a file of the box is, in the test's own folder."""
+    return f"{os.path.dirname(os.environ['FAKE_AWS_LOG'])}/{os.environ['FAKE_TARGET']}{path}"
 
 
 def on_the_box(words: list[str]) -> int:
@@ -16,6 +26,21 @@ def on_the_box(words: list[str]) -> int:
                 print(f"cat: {path}: No such file or directory")
                 return 1
             print(f"VLLM_API_KEY={KEY}")
+        case ["cat", path] if path.startswith("/opt/corral/"):
+            os.execvp("cat", ["cat", here(path)])
+        case ["sh", "-c", script, "history", count, kept, waiting] if script.count("\n") == 3:
+            os.execvp("sh", ["sh", "-c", script, "history", count, here(kept), here(waiting)])
+        case ["tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/"]:
+            if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_FULL"):
+                sys.stdin.buffer.read()
+                print("tar: opt/corral/t1/bin/heal: Cannot write: No space left on device")
+                return 2
+            os.makedirs(here("/"), exist_ok=True)
+            os.execvp("tar", [*words[:-1], here("/")])
+        case ["sh", "-c", script, "start", _] if START.fullmatch(script):
+            pass
+        case ["systemctl", "daemon-reload"]:
+            pass
         case ["systemctl", "is-active", _]:
             print(os.environ["FAKE_UNIT"])
             return 0 if os.environ["FAKE_UNIT"] == "active" else 3

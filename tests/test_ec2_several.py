@@ -25,6 +25,7 @@ from deploy.keep_open import keep
 from deploy.targets.deployment import folder, load
 from deploy.targets.ec2 import boxes, documents
 from deploy.targets.place import Status
+from infra import host as hosts
 from infra.aws.session import Tunnel
 from infra.ports import is_free
 from infra.processes import is_alive
@@ -100,12 +101,15 @@ def one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [*plan_on("g5.12xlarge", "scout", "int4", tmp_path, monkeypatch), "--purchase", "spot"]
 
 
+BROUGHT = " && sudo systemctl daemon-reload && "
+
+
 def commands(log: Path) -> list[tuple[str, str]]:
-    """Which box was told what."""
+    """Which box was told what, after what it was brought with that."""
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     said = [(call[call.index("--target") + 1], json.loads(call[-1])) for call in calls]
     return [
-        (target, shlex.split(parameters["command"][0])[4])
+        (target, shlex.split(parameters["command"][0])[4].rpartition(BROUGHT)[2])
         for target, parameters in said
         if "command" in parameters
     ]
@@ -534,3 +538,113 @@ def test_what_a_box_says_while_its_server_loads_ends_the_wait(
     code, _, err = corral("up", *one)
     assert (code, words in err, step in err) == (7, True, True), err
     assert [at - prepared_at[0] for at in prepared_at] == [0, 15]
+
+
+# --- the judge beside the server
+
+
+GAVE_UP = (
+    "gave up after 3 starts that did not get ready, without an hour of service between; the first: it ended with "
+    "exit code 1"
+)
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+
+
+def on_the_box(log: Path, box: str, name: str) -> Path:
+    """A file of the deployment's folder on a box."""
+    path = log.parent / box / "opt/corral/t1" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def test_a_box_is_brought_its_judge_and_then_its_server_is_started(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral
+) -> None:
+    code, _, err = corral("up", *one)
+    assert code == 0, err
+    (box,) = aws.regions["us-east-1"].instances
+    there = log.parent / box
+    folder_there, units = "opt/corral/t1/bin", "etc/systemd/system"
+    programs = {f"{folder_there}/{name}": 0o755 for name in ("heal", "judging", "watch")}
+    others = [
+        *(f"{folder_there}/{name}.py" for name in ("codes", "history", "judge", "sums")),
+        *(f"{units}/corral-t1.{name}.service" for name in ("judge", "watch")),
+        "opt/corral/t1/gpus",
+        f"{units}/corral-t1.watch.timer",
+        f"{units}/corral-t1.service.d/judge.conf",
+    ]
+    found = {
+        str(path.relative_to(there)): path.stat().st_mode & 0o777
+        for path in there.rglob("*")
+        if path.is_file()
+    }
+    assert found == programs | dict.fromkeys(others, 0o644)
+    # A rented box whose judge asks every half minute would never be idle.
+    asked = '"--asked" "/run/corral-t1.judge/asked"'
+    assert asked in (there / units / "corral-t1.judge.service").read_text()
+    assert asked in (there / units / "corral-t1.watch.service").read_text()
+    (line,) = [line for line in log.read_text().splitlines() if "--no-block start" in line]
+    words = shlex.split(json.loads(json.loads(line)[-1])["command"][0])[4]
+    brought, started = words.split(BROUGHT)
+    assert brought.startswith("printf %s H4sI")
+    assert started == "sudo " + shlex.join(hosts.start_command("t1"))
+
+
+def test_a_box_that_takes_no_judge_starts_no_server_unjudged(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("provision", *one)[0] == 0
+    (box,) = aws.regions["us-east-1"].instances
+    monkeypatch.setenv("FAKE_FULL", box)
+    code, _, err = corral("serve", "t1")
+    assert (code, err.splitlines()[-2:]) == (
+        7,
+        [
+            f"error: {box} did not start its server: tar: opt/corral/t1/bin/heal: Cannot write: No space left on "
+            "device.",
+            "hint: Read why: corral logs t1; it still costs: corral down t1",
+        ],
+    )
+
+
+def test_what_was_given_up_is_told_with_its_cause_and_its_price_and_started_when_asked_for(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral
+) -> None:
+    assert corral("provision", *one)[0] == 0
+    region = aws.regions["us-east-1"]
+    region.console += f"corral: {{name}}: failed: start: {GAVE_UP}\r\n"
+    (box,) = region.instances
+    on_the_box(log, box, "gave-up").write_text(f"{GAVE_UP}\n")
+    on_the_box(log, box, "first-death.log").write_text(OOM)
+    status = Status.model_validate_json(corral("status", "t1", "--json")[1])
+    assert (status.state, status.detail) == (
+        "dead",
+        f"{box}, spot g5.12xlarge in us-east-1a: failed: start: {GAVE_UP}: a GPU ran out of memory (CUDA out of "
+        "memory. Tried to allocate 2.00 GiB); again: corral serve t1; it still costs 5.672 USD per hour: corral "
+        "down t1",
+    )
+    code, _, err = corral("serve", "t1")
+    assert code == 0, err
+    assert sum("--no-block start" in words for _, words in commands(log)) == 1
+
+
+def test_what_happened_on_a_box_is_told(aws: FakeAws, log: Path, one: list[str], corral: Corral) -> None:
+    assert corral("provision", *one)[0] == 0
+    region = aws.regions["us-east-1"]
+    (box,) = region.instances
+    assert corral("status", "t1", "--history")[:2] == (0, "Nothing is on record.\n")
+    lines = [
+        '{"at": "2026-11-29T10:00:00Z", "event": "ready", "cause": ""}',
+        '{"at": "2026-11-29T10:01:00Z", "event": "ended", "cause": "it hangs"}',
+        '{"at": "2026-11-29T1',
+    ]
+    on_the_box(log, box, "history.jsonl").write_text("\n".join(lines))
+    assert corral("status", "t1", "--history")[:2] == (
+        0,
+        "2026-11-29 10:00:00 UTC  ready\n2026-11-29 10:01:00 UTC  ended        it hangs\n",
+    )
+    region.terminate_instances(InstanceIds=[box])
+    aws.clock.sleep(60)
+    code, out, err = corral("status", "t1", "--history")
+    assert (code, out) == (0, "Nothing is on record.\n")
+    assert err == "warning: only what is kept here: No machine of t1 runs.\n"

@@ -211,6 +211,29 @@ def test_an_end_that_was_asked_for_is_none(state: str, job: str, cause: str, hos
     assert heal.noted(host.place.root) == judge.Ends()
 
 
+def test_a_rank_that_nobody_asks_has_served_while_it_ran(host: Host) -> None:
+    """Else the third end in a year would be its last."""
+    (host.place.root / "first").write_text("10.0.0.5\n")
+    for _ in range(4):
+        host.begin()
+        host.up_s += 3600
+        host.end()
+    assert heal.noted(host.place.root) == judge.Ends(0, 1)
+    for _ in range(9):
+        host.begin()
+        host.up_s += 600
+        host.end()
+    assert host.history[-1][0] == "gave up"
+
+
+def test_a_box_that_is_taken_back_dies_no_death(host: Host) -> None:
+    words = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
+    (host.place.root / "interrupted").write_text(f"{words}\n")
+    host.job = "4711 corral-scout.service stop running"
+    host.end()
+    assert (host.history, heal.noted(host.place.root)) == ([("stopped", words)], judge.Ends())
+
+
 def test_starts_that_are_refused_before_it_are_counted_while_systemd_still_has_their_job(host: Host) -> None:
     """What comes before `begin` failed, so that nothing of the life before was forgotten there."""
     host.ready(7200.0)

@@ -159,9 +159,19 @@ def test_one_rank_of_several_starts_when_it_has_joined_the_others() -> None:
     lines = host_units.server_unit(several).splitlines()
     assert "ConditionPathExists=/opt/corral/scout/node.env" in lines
     assert [line for line in lines if line.startswith("ExecStart=")][0].endswith(" $NODE_ARGUMENTS")
-    assert "/opt/corral/scout/bin/join" in {file.path for file in host_files.host_files(several)}
     assert "NODE_ARGUMENTS" not in host_units.server_unit(setup())
-    assert "/opt/corral/scout/bin/join" not in {file.path for file in host_files.host_files(setup())}
+    # Nobody joins a box that is not reached, and its user data has no room.
+    join, owned = "/opt/corral/scout/bin/join", setup(nodes=2, rented=False)
+    has_join = [
+        join in {file.path for file in files}
+        for files in (
+            host_files.host_files(owned),
+            host_files.brought_later(several),
+            host_files.host_files(several),
+            host_files.brought_later(setup()),
+        )
+    ]
+    assert has_join == [True, True, False, False]
 
 
 def test_hosts_are_joined_by_their_addresses_and_nothing_else() -> None:
@@ -183,7 +193,10 @@ class Joined(NamedTuple):
 @pytest.fixture
 def join(tmp_path: Path) -> Callable[..., Joined]:
     """Run bin/join as it lies on a host that has the address 10.0.0.5, and no watch."""
-    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2, ttl_minutes=None, idle_minutes=None)))
+    box = Box(
+        tmp_path / "box",
+        host_files.host_files(setup(nodes=2, rented=False, ttl_minutes=None, idle_minutes=None)),
+    )
     before = files_of(box)
 
     def run(*arguments: str) -> Joined:
@@ -256,7 +269,7 @@ def test_what_is_no_rank_here_changes_nothing(
 
 
 def test_the_watch_of_a_rank_may_ask_after_the_first_and_the_firsts_after_nobody(tmp_path: Path) -> None:
-    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2)))
+    box = Box(tmp_path / "box", host_files.host_files(setup(nodes=2, rented=False)))
     allowed = box.path(f"{host_units.UNIT_FOLDER}/corral-scout.watch.service.d/node.conf")
     join = f"{host.root('scout')}/bin/join"
     assert box.run([join, "1", "10.0.0.4", "10.0.0.5"]).returncode == 0

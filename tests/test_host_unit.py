@@ -9,6 +9,7 @@ import pytest
 from fake_aws import Clock
 from test_owned import deployment
 
+from deploy.targets import host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.ssh import host_unit
 from deploy.targets.ssh.host_unit import UnitState
@@ -160,7 +161,7 @@ def test_what_a_full_disk_of_the_host_did_not_take_is_told_too(tmp_path: Path) -
     waiting.write_text(line % "died")
 
     def told(*places: Path) -> list[str]:
-        command = ["sh", "-c", host_unit.HISTORY_SCRIPT, "history", "4096", *map(str, places)]
+        command = ["sh", "-c", host_history.SCRIPT, "history", "4096", *map(str, places)]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
         return [event.event for event in events.parsed(done.stdout)]
 

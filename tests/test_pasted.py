@@ -359,10 +359,11 @@ HELD = {
     "deploy/export/container.py:fetch_draft": ({"self.draft", "*commit"}, "held so; an option with its value"),
     "deploy/export/container.py:fetch_online": ({"*self.fetch"}, "a command of ours"),
     "deploy/export/container.py:folders": ({"self.environment['TMPDIR']"}, "a place of ours"),
-    "deploy/targets/ec2/boxes.py:explained": (
-        {"*host_deaths.kernel_command(name)"}, "a command of ours, with the unit of a name that is held"
+    "deploy/targets/ec2/boxes.py:death": (
+        {"*host_deaths.kernel_command(deployment.name)"}, "a command of ours, with the unit of a name that is held"
     ),
-    "deploy/targets/ec2/boxes.py:join": ({"*command"}, "a command of ours"),
+    "deploy/targets/ec2/journals.py:history": ({"*host_history.command(deployment.name)"}, "the same"),
+    "deploy/targets/ec2/judged_start.py:start": ({"*command"}, "a command of ours"),
     "deploy/targets/ec2/weights_push.py:sync": (
         {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
     ),

@@ -52,6 +52,7 @@ def started(given: host.HostSetup, unit: str) -> list[str]:
         ({}, {}),
         ({"idle_minutes": None}, {"idle_minutes": 0}),
         ({"ttl_minutes": None}, {}),
+        ({"served_model_name": ""}, {"asked": None}),
         ({"rented": False}, {"poweroff": False}),
         ({"host": "0.0.0.0", "port": 9000}, {"metrics": "http://127.0.0.1:9000/metrics"}),
         ({"host": "10.0.0.5"}, {"metrics": "http://10.0.0.5:8000/metrics"}),
@@ -66,6 +67,7 @@ def test_the_watch_understands_what_its_unit_tells_it(changes: dict[str, Any], t
         "root": Path(ROOT),
         "unit": "corral-scout.service",
         "metrics": "http://127.0.0.1:8000/metrics",
+        "asked": Path("/run/corral-scout.judge/asked"),
         "idle_minutes": 30,
         "poweroff": True,
     }
@@ -268,8 +270,9 @@ def test_the_units_that_are_enabled_are_there_and_can_be(given: host.HostSetup) 
 
 @each_setup
 def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(given: host.HostSetup) -> None:
-    installed = {file.path for file in host_files.host_files(given)}
-    scripts = "".join(file.content for file in host_files.host_files(given) if "/bin/" in file.path)
+    files = host_files.host_files(given) + (host_files.brought_later(given) if given.rented else ())
+    installed = {file.path for file in files}
+    scripts = "".join(file.content for file in files if "/bin/" in file.path)
     named = {path for text in units(given).values() for path in re.findall(rf'{ROOT}/[^\s"]+', text)}
     made = {
         path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
@@ -285,9 +288,11 @@ def test_every_script_that_is_called_by_its_path_is_there_and_may_be_run(given: 
     callers = [file.content for file in installed.values()] + list(units(given).values())
     callers += [word for command in cloud_init._first_boot(given) for word in command] if given.rented else []
     called = {name for text in callers for name in re.findall(r'(?:\$root|"|/scout)/?bin/(\w+)', text)}
-    # Only a box has the small one that fetches, and only for the Hub's; the others do not come to that line.
+    # Only a box has the small one that fetches, and only for the Hub's, only a host of somebody's what fetches for
+    # several; the others do not come to that line.
     fetches = given.rented and given.weights.startswith("hf://")
-    assert called - {"python", *([] if fetches else ["fetch"])} <= installed.keys()
+    others = [*([] if fetches else ["fetch"]), *(["owned"] if given.rented else [])]
+    assert called - {"python", *others} <= installed.keys()
     assert {"phase", "lock"} <= called
     modules = set() if given.rented else set(host_judge.MODULES)
     assert {name for name, file in installed.items() if file.mode != "0755"} == modules
@@ -310,7 +315,8 @@ def code(script: str) -> str:
 
 
 def test_the_names_in_setup_env_are_those_that_the_scripts_read() -> None:
-    scripts = [(files("infra.onhost") / name).read_text() for name in host_files.script_names(EVERYTHING)]
+    names = {*host_files.script_names(EVERYTHING), "join.sh"}  # which is brought later
+    scripts = [(files("infra.onhost") / name).read_text() for name in sorted(names)]
     sourcing = [script for script in scripts if '. "$root/setup.env"' in script]
     assert set().union(*map(read, sourcing)) == written(host_files.setup_env(EVERYTHING))
     others = [script for script in scripts if script not in sourcing and script.startswith("#!/bin/")]

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Event, Thread
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
@@ -130,6 +131,7 @@ def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
         ("inactive", None, "busy"),
         ("inactive", "prepared", "not started"),
         ("inactive", "failed: weights, line 9", "not started"),
+        ("inactive", "failed: start: gave up after 3 starts", "not started"),
         ("inactive", "interrupted by EC2: spot notice", "not started"),
     ],
 )
@@ -155,6 +157,67 @@ def test_a_box_that_works_for_another_is_idle_when_that_one_is_gone(
 
     monkeypatch.setattr(socket, "create_connection", silent)
     assert watch.activity(NOBODY, "x.service", tmp_path) == "alone"
+
+
+# --- the judge, who asks too
+
+
+def metrics(running: float, prompt: float) -> str:
+    return METRICS.format(running=running, tokens=prompt)
+
+
+@pytest.mark.parametrize(
+    ("looks", "seen", "waits"),
+    [
+        ([("4 2", metrics(0, 12), "4 2")], "8,5", 0),
+        ([(None, metrics(0, 12), None)], "12,7", 0),
+        # While he asks, his is the request that runs; and what it took is counted at its end.
+        ([("4 2 and more", metrics(1, 12), "4 2 and more"), ("6 3", metrics(0, 14), "6 3")], "8,4", 1),
+        ([("4 2", metrics(0, 14), "6 3"), ("6 3", metrics(0, 14), "6 3")], "8,4", 1),
+        ([("", metrics(0, 14), "6 3"), ("6 3", metrics(0, 14), "6 3")], "8,4", 1),
+        ([("4 2", metrics(1, 12), "4 2")], "busy", 0),
+        ([("4 2 and more", metrics(0, 12), "4 2 and more")] * 21, "busy", 20),
+        ([("nonsense", metrics(0, 12), "nonsense")] * 21, "busy", 20),
+    ],
+    ids=[
+        "his",
+        "no judge",
+        "while he asks",
+        "he asked meanwhile",
+        "he notes it",
+        "others",
+        "for ever",
+        "no numbers",
+    ],
+)
+def test_what_the_judge_asks_is_nobodys_request(
+    looks: list[tuple[str | None, str, str | None]],
+    seen: str,
+    waits: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of each look: what he had noted before, what the server said, what he had noted then."""
+    asked, left, waited = tmp_path / "asked", list(looks), []
+
+    def note(text: str | None) -> None:
+        if text is not None:
+            asked.write_text(f"{text}\n")
+
+    def said_at(url: str) -> str:
+        _, text, after = left.pop(0)
+        note(after)
+        return text
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        note(left[0][0])
+
+    note(looks[0][0])
+    monkeypatch.setattr(watch, "said_at", said_at)
+    monkeypatch.setattr(watch, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: sum(waited)))
+    assert watch.activity(NOBODY, "x.service", tmp_path, asked) == seen
+    assert (waited, left) == ([1.0] * waits, [])
 
 
 # --- a server that means ill

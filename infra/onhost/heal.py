@@ -87,6 +87,8 @@ def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
         refuse(place, f"{there} of {gpus} GPUs are there")
     if name := changed(own, ends.loads > 0):
         refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
+    if (place.root / "first").exists():
+        write(place.run / "ready", str(up_s()))  # nobody asks one that only works for another host's server
     note(
         place, "started", f"again, after {ends.all} {'end' if ends.all == 1 else 'ends'}" if ends.all else ""
     )
@@ -153,7 +155,11 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
     refused = text_of(place.root / "refused")
     forget_marks(place)
     if is_wished(place.unit):
-        note(place, "stopped", "" if is_up() else "the host shuts down")
+        note(
+            place,
+            "stopped",
+            text_of(place.root / "interrupted") or ("" if is_up() else "the host shuts down"),
+        )
         return
     # Where its start was refused the code is that of an earlier end.
     cause = verdict or refused or cause_of(environ)

@@ -176,4 +176,5 @@ fi
 step=units
 systemctl daemon-reload
 rm -f "$root/weights.sums" # of what was here before
-phase "prepared"
+# What was given up is not started at a boot, and goes on saying so.
+if [[ -s $root/gave-up ]]; then phase "failed: start: $(cat "$root/gave-up")"; else phase "prepared"; fi

@@ -23,6 +23,9 @@ DISCARD_PORT = 9
 # What a server may say and how long it may take: a look that does not end would be the last.
 MOST_BYTES = 4 * 2**20
 PATIENCE_S = 10
+# A question of the judge's takes 15 s at most.
+ASKING_S, LOOK_AGAIN_S = 20.0, 1.0
+NONE = (0, 0)
 # A box that was stopped may have been given more time meanwhile; it is told so when it runs again.
 TOLD_WITHIN_S = 900.0
 
@@ -45,6 +48,7 @@ def parsed(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--unit", required=True)
     parser.add_argument("--metrics", required=True)
+    parser.add_argument("--asked", type=Path)
     parser.add_argument("--idle-minutes", type=int, default=0)
     parser.add_argument("--poweroff", action="store_true")
     return parser.parse_args(arguments)
@@ -56,7 +60,7 @@ def reason_to_end(options: argparse.Namespace, now_s: float, up_s: float) -> str
         return "its time limit is reached"
     if not options.idle_minutes:
         return ""
-    seen = activity(options.metrics, options.unit, options.root)
+    seen = activity(options.metrics, options.unit, options.root, options.asked)
     idle_s = idle_for(options.root / "activity", seen, now_s, up_s)
     return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
 
@@ -85,12 +89,35 @@ def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
     return 0.0
 
 
-def activity(metrics: str, unit: str, root: Path) -> str:
-    """What the server has done so far, as a text that changes when it does something; `busy` when it is at work."""
+def activity(metrics: str, unit: str, root: Path, asked: Path | None = None) -> str:
+    """What the server has done for others so far, as a text that changes when it does something; `busy` when it is at
+    work.
+
+    The judge's questions are nobody's: what they took is counted off, and one that runs is waited for.
+    """
+    until_s = time.monotonic() + ASKING_S
     try:
-        return work_done(said_at(metrics))
+        while True:
+            own = own_tokens(asked)
+            seen = work_done(said_at(metrics), own or NONE)
+            if own is not None and own == own_tokens(asked):
+                return seen
+            if time.monotonic() >= until_s:
+                return "busy"
+            time.sleep(LOOK_AGAIN_S)
     except (OSError, HTTPException, ValueError):
         return hopeless(unit, root) or "busy"
+
+
+def own_tokens(asked: Path | None) -> tuple[int, int] | None:
+    """How many tokens of prompts and of answers the judge's questions took; None while he asks one."""
+    try:
+        words = asked.read_text().split() if asked else ["0", "0"]
+        return None if len(words) != 2 else (int(words[0]), int(words[1]))
+    except FileNotFoundError:
+        return NONE
+    except (OSError, ValueError):
+        return None
 
 
 def said_at(url: str) -> str:
@@ -139,8 +166,8 @@ def is_there(address: str) -> bool:
     return True
 
 
-def work_done(text: str) -> str:
-    """The counters of vLLM's /metrics, or `busy` while a request runs or waits.
+def work_done(text: str, own: tuple[int, int] = NONE) -> str:
+    """The counters of vLLM's /metrics without our own tokens, or `busy` while a request runs or waits.
 
     Prometheus's text is read here a second time: a box's bare Python has nothing of ours but this file.
     """
@@ -148,7 +175,8 @@ def work_done(text: str) -> str:
     named = [(name.partition("{")[0], float(value)) for name, _, value in samples if name]
     if any(value > 0 for name, value in named if name in GAUGES):
         return "busy"
-    return ",".join(f"{value:.0f}" for name, value in named if name in COUNTERS)
+    counted = [[value for name, value in named if name == counter] for counter in COUNTERS]
+    return ",".join(f"{sum(values) - ours:.0f}" for values, ours in zip(counted, own, strict=True) if values)
 
 
 def state(unit: str) -> str:

@@ -14,7 +14,7 @@ from infra.aws.order import Order
 from infra.errors import CloudError, HostError, ServerError
 from infra.phase import Phase, last_phase
 from infra.rented import Rented
-from serving.vllm import health
+from serving.vllm import diagnosis, health
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.startup_log import load_budget_s
 
@@ -34,7 +34,10 @@ def phase(aws: Aws, deployment: Deployment, machine: Rented) -> Phase:
 
 
 def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
-    """Wait until the box has engine and weights. Raises ServerError when it says it failed, or time is over."""
+    """Wait until the box has engine and weights, though its server may have failed since.
+
+    Raises ServerError when it says that it could not prepare itself, or time is over.
+    """
     limit_s, begun_s = prepared_within_s(deployment), aws.clock()
     last, told_s = Phase(), begun_s
 
@@ -49,13 +52,13 @@ def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
         return now
 
     wait.until(look, lambda now: now.state in OVER, aws.pace(limit_s, POLL_S))
-    if last.state == "failed":
+    if last.state == "failed" and not last.is_prepared:
         raise ServerError(
             f"The box could not prepare itself: {last.words}.", f"Read all: corral logs {deployment.name}"
         )
     if last.state == "interrupted":
         raise ServerError(f"{machine.instance_id}: {last.words}.", again(deployment))
-    if last.state != "prepared":
+    if not last.is_prepared:
         raise ServerError(
             f"The box was not prepared after {limit_s / 60:.0f} minutes; last: {last.words or 'nothing'}.",
             next_step(deployment),
@@ -122,20 +125,36 @@ def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], e
 
 def explained(deployment: Deployment, machine: Rented, error: ServerError) -> ServerError:
     """The failure with the cause that the first machine's log and kernel give, where they can be read."""
-    name = deployment.name
-    try:
-        log = session.run(machine.instance_id, machine.region, journals.journal(deployment))
-        asked = shlex.join(("sudo", *host_deaths.kernel_command(name)))
-        kernel = session.run(machine.instance_id, machine.region, asked)
-    except HostError:
-        return ServerError(error.message, next_step(deployment))
-    cause = host_deaths.explain(log.text, kernel.text, kernel.exit_code, f"corral ssh {name}")
-    if log.exit_code or cause.name == "unknown":
+    cause = death(deployment, machine, journals.journal(deployment))
+    if cause is None:
         return ServerError(error.message, next_step(deployment))
     return ServerError(
         f"The server on {machine.instance_id} did not start: {cause.cause}.",
-        f"{cause.next.replace('NAME', name)} It still costs: corral down {name}",
+        f"{cause.next.replace('NAME', deployment.name)} It still costs: corral down {deployment.name}",
     )
+
+
+def first_death(deployment: Deployment, machine: Rented) -> diagnosis.Diagnosis | None:
+    """Why a server that was given up died first; None where it was not, or there is no telling."""
+    there = hosts.root(deployment.name)
+    words = f"sudo cat {there}/gave-up >/dev/null && sudo cat {there}/first-death.log"
+    return death(deployment, machine, words)
+
+
+def death(deployment: Deployment, machine: Rented, log_words: str) -> diagnosis.Diagnosis | None:
+    """Why a box's server died, by the log which those words of a shell print there, and by its kernel; None where
+    neither tells, or it cannot be asked.
+    """
+    try:
+        log = session.run(machine.instance_id, machine.region, log_words)
+        if log.exit_code:
+            return None
+        asked = shlex.join(("sudo", *host_deaths.kernel_command(deployment.name)))
+        kernel = session.run(machine.instance_id, machine.region, asked)
+    except HostError:
+        return None
+    cause = host_deaths.explain(log.text, kernel.text, kernel.exit_code, f"corral ssh {deployment.name}")
+    return None if cause.name == "unknown" else cause
 
 
 def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> ServerError | None:
@@ -160,23 +179,6 @@ def again(deployment: Deployment) -> str:
 def next_step(deployment: Deployment) -> str:
     """What to do about a box that does not serve; it costs until it is taken away."""
     return f"Read why: corral logs {deployment.name}; it still costs: corral down {deployment.name}"
-
-
-def join(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> None:
-    """Start every machine's server as one rank of the engine, the first one's leading. Safe to repeat.
-
-    Raises HostError for an address that is none, and where Session Manager does not reach; ServerError for a machine
-    that does not take its rank.
-    """
-    addresses = tuple(machine.private_address for machine in machines)
-    commands = [hosts.join_command(deployment.name, rank, addresses) for rank in range(len(machines))]
-    for rank, (machine, command) in enumerate(zip(machines, commands, strict=True)):
-        answer = session.run(machine.instance_id, machine.region, shlex.join(("sudo", *command)))
-        if answer.exit_code:
-            raise ServerError(
-                f"{machine.instance_id} took no rank: {answer.last_line}.", next_step(deployment)
-            )
-        aws.say(f"serve: {machine.instance_id} at {machine.private_address}: rank {rank} of {len(machines)}")
 
 
 def running(aws: Aws, deployment: Deployment, order: Order) -> tuple[Rented, ...]:

@@ -21,6 +21,11 @@ def dearest(survey: Survey) -> Rate | None:
     return max(survey.rates, key=lambda rate: rate.ceiling, default=None)
 
 
+def hourly(order: Order) -> str:
+    """What all its machines cost an hour, at most."""
+    return f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "a price nobody knows"
+
+
 def cost_sentence(order: Order, survey: Survey) -> str:
     """What it costs, and how long at most."""
     if not survey.spots:

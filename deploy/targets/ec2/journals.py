@@ -1,7 +1,9 @@
 """What the servers on rented boxes say, until now or as they say it."""
 
+import shlex
 from collections.abc import Iterator
 
+from deploy.targets import host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import LOOK_S
 from infra import deadline
@@ -12,6 +14,7 @@ from infra.aws.failover import console
 from infra.errors import HostError
 from infra.rented import Rented
 from infra.say import progress
+from serving.vllm import events
 
 
 def followed(deployment: Deployment, machines: tuple[Rented, ...]) -> Iterator[tuple[str, str]]:
@@ -38,6 +41,12 @@ def said(aws: Aws, deployment: Deployment, machine: Rented) -> str:
     except HostError as error:
         progress(f"{error.message} This is the console instead.")
         return console(aws, machine.region, machine.instance_id)
+
+
+def history(deployment: Deployment, machine: Rented) -> tuple[events.Event, ...]:
+    """What happened to the server on one machine, oldest first; nothing where it has no judge yet."""
+    words = shlex.join(("sudo", *host_history.command(deployment.name)))
+    return events.parsed(session.run(machine.instance_id, machine.region, words).text.encode())
 
 
 def journal(deployment: Deployment) -> str:

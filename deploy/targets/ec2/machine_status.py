@@ -2,12 +2,14 @@
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import boxes, tunnels
+from deploy.targets.ec2.cost import hourly
 from deploy.targets.place import State, Status, together
 from infra import host as hosts
 from infra.aws import power, session, stopped_costs
 from infra.aws.api import Aws
 from infra.aws.order import Order
 from infra.errors import HostError
+from infra.phase import Phase
 from infra.rented import Rented
 from serving.vllm import health
 from serving.vllm.endpoint import Endpoint
@@ -55,7 +57,7 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
     if phase.state == "interrupted":
         return said(deployment, "interrupted", f"{where}: {phase.words}. {boxes.again(deployment)}")
     if phase.state == "failed":
-        return said(deployment, "dead", f"{where}: {phase.words}")
+        return said(deployment, "dead", f"{where}: {failure(deployment, order, machine, phase)}")
     if phase.state != "prepared":
         elapsed_s = (aws.now() - machine.launched_at).total_seconds()
         return said(deployment, "starting", f"{where}: {boxes.so_far(deployment, phase, elapsed_s)}")
@@ -63,6 +65,17 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
         return of_server(deployment, order, machine, leads, where)
     except HostError as error:
         return said(deployment, "provisioned", f"{where}: {error.message}")
+
+
+def failure(deployment: Deployment, order: Order, machine: Rented, phase: Phase) -> str:
+    """What a machine says that failed; where that was its server, the cause of the first death, and the ways on."""
+    if not phase.is_prepared:
+        return phase.words
+    name, first = deployment.name, boxes.first_death(deployment, machine)
+    return (
+        f"{phase.words}{f': {first.cause}' if first else ''}; again: corral serve {name}; it still costs "
+        f"{hourly(order)}: corral down {name}"
+    )
 
 
 def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool, where: str) -> Status:

@@ -1,5 +1,6 @@
 """The place `ec2`: machines rented by the hour. The truth is in EC2's tags; our documents only remember the order."""
 
+import heapq
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -10,6 +11,7 @@ from deploy.targets.ec2 import (
     documents,
     dry_run,
     journals,
+    judged_start,
     machine_status,
     ordering,
     rental,
@@ -32,6 +34,7 @@ from infra.rented import Rented
 from infra.say import progress
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
+from serving.vllm.events import Event
 
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
 
@@ -69,7 +72,8 @@ def where(deployment: Deployment) -> str:
 def serve(deployment: Deployment) -> Endpoint:
     """Start what is stopped, wait until the boxes have prepared themselves and the server has answered a completion.
 
-    One box starts its server by itself; of several each is told its rank. Raises ServerError with a box's own words
+    One box starts its server by itself at its first boot, unjudged, or anew when it was given up; of several each is
+    told its rank. Raises ServerError with a box's own words
     when it failed; Interrupted, which says what is still rented.
     """
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
@@ -94,8 +98,7 @@ def served(aws: Aws, deployment: Deployment, order: Order) -> Endpoint:
         )
     for machine in machines:
         boxes.wait_prepared(aws, deployment, machine)
-    if order.nodes > 1:
-        boxes.join(aws, deployment, machines)
+    judged_start.start(aws, deployment, order, machines)
     leading = tunnels.endpoint(deployment, order, machines[0])
     boxes.wait_ready(aws, deployment, machines, leading)
     adapters.prove(deployment.plan.serve, leading)
@@ -141,6 +144,15 @@ def logs(deployment: Deployment, follow: bool) -> Iterator[str]:
         machines = boxes.running(aws, deployment, order)
     lines = journals.followed(deployment, machines) if follow else journals.written(aws, deployment, machines)
     return (f"{box}: {line}" if len(machines) > 1 else line for box, line in lines)
+
+
+@told
+def history(deployment: Deployment) -> tuple[Event, ...]:
+    """What each machine that runs has on record."""
+    aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
+    machines = boxes.running(aws, deployment, order)
+    each = [journals.history(deployment, machine) for machine in machines]
+    return tuple(heapq.merge(*each, key=lambda event: event.at))
 
 
 @told

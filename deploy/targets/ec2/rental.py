@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import beside, boxes, documents, ordering, prerequisites
-from deploy.targets.ec2.cost import cost_sentence, priced
+from deploy.targets.ec2.cost import cost_sentence, hourly, priced
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.takedown import refuse_another_account
 from deploy.targets.place import Check, Offer
@@ -85,10 +85,9 @@ def make(rental: Rental) -> Deployment:
 
 def still_rented(order: Order) -> Interrupted:
     """What Ctrl-C leaves: the machines, what they cost, when they end, and the two ways on."""
-    cost = f"{order.usd_per_hour:.3f} USD per hour" if order.usd_per_hour else "a price nobody knows"
     what = "Its machine is" if order.nodes == 1 else f"Its {order.nodes} machines are"
     return Interrupted(
-        f"Interrupted while waiting for {order.name}. {what} still rented at {cost}, until "
+        f"Interrupted while waiting for {order.name}. {what} still rented at {hourly(order)}, until "
         f"{utc(order.expires_at)} at the latest.",
         f"Go on: corral serve {order.name}; take it away: corral down {order.name}",
     )

@@ -3,7 +3,7 @@
 import re
 import time
 
-from deploy.targets import adapters, host_deaths
+from deploy.targets import adapters, host_deaths, host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
@@ -11,7 +11,7 @@ from infra import host as hosts
 from infra import host_judge
 from infra.argument import pasted
 from infra.errors import HostError, ServerError
-from infra.onhost.history import FILE, MOST_BYTES, Name
+from infra.onhost.history import Name
 from infra.record import Record
 from infra.say import progress
 from infra.ssh import Host
@@ -37,19 +37,6 @@ journalctl --no-pager --lines=50000 --output=cat "_SYSTEMD_INVOCATION_ID=$invoca
 
 # The first of a series, where there has been an end: nothing pushes it out, as it may be of the journal.
 FIRST_LOG_SCRIPT = '[ ! -e "$1/ends" ] || cat "$1/first-death.log" 2>/dev/null'
-
-# What the host's disk did not take waits in its memory.
-HISTORY_SCRIPT = """\
-tail -c "$1" "$2" 2>/dev/null
-echo
-cat "$3" 2>/dev/null
-"""
-
-# Not waited for: it may wait for a GPU that is late.
-START_SCRIPT = """\
-systemctl reset-failed "$1" 2>/dev/null
-systemctl enable "$1" && exec systemctl --no-block start "$1"
-"""
 
 BEFORE_START = health.Verdict(state="starting", detail="the host does not start it yet")
 
@@ -84,8 +71,7 @@ class UnitState(Record):
 def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
     """What starts the unit, now and at every boot."""
     if deployment.plan.machine.hosts == 1:
-        script = f"{hosts.forget_ends(deployment.name)}\n{START_SCRIPT}"
-        return ("sh", "-c", script, "start", hosts.unit(deployment.name))
+        return hosts.start_command(deployment.name)
     addresses = tuple(Host(other).address() for other in deployment.hosts)
     return hosts.join_command(deployment.name, deployment.hosts.index(destination), addresses)
 
@@ -249,10 +235,7 @@ def log(host: Host, name: str) -> str:
 
 def history(deployment: Deployment, host: Host) -> tuple[events.Event, ...]:
     """What happened to the server there, oldest first: what the host itself has kept."""
-    places = [
-        f"{folder}/{FILE}" for folder in (hosts.root(deployment.name), f"/run/corral-{deployment.name}")
-    ]
-    asked = ["sh", "-c", HISTORY_SCRIPT, "history", str(MOST_BYTES), *places]
+    asked = host_history.command(deployment.name)
     return events.parsed(host.run(asked, as_root=True, check=False).stdout.encode())
 
 

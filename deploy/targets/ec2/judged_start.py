@@ -1,0 +1,79 @@
+"""The servers on rented boxes, started as somebody asks for it, and what stands beside them from then on.
+
+The judge comes over Session Manager: a box's user data has no room for it. Until somebody serves from here, a box whose
+server hangs goes on with it.
+"""
+
+import base64
+import gzip
+import shlex
+
+from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import boxes
+from infra import host as hosts
+from infra.aws import session
+from infra.aws.api import Aws
+from infra.aws.order import Order
+from infra.errors import ServerError
+from infra.host_archive import UNPACK, archive
+from infra.host_files import brought_later
+from infra.rented import Rented
+from serving.vllm.startup_log import load_budget_s
+
+
+def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> None:
+    """Start every machine's server, now and at every boot, judged, whatever had given it up; what runs goes on.
+
+    Of several each is told its rank of one engine; the first leads. Safe to repeat. Raises HostError for an address
+    that is none, and where Session Manager does not reach; ServerError for a machine that does not do it.
+    """
+    bring = unpacked(judged_setup(deployment, order))
+    for rank, (machine, command) in enumerate(
+        zip(machines, commands(deployment.name, machines), strict=True)
+    ):
+        words = f"{bring} && {shlex.join(('sudo', *command))}"
+        answer = session.run(machine.instance_id, machine.region, words)
+        if answer.exit_code:
+            refused = "took no rank" if len(machines) > 1 else "did not start its server"
+            raise ServerError(
+                f"{machine.instance_id} {refused}: {answer.last_line}.", boxes.next_step(deployment)
+            )
+        if len(machines) > 1:
+            aws.say(
+                f"serve: {machine.instance_id} at {machine.private_address}: rank {rank} of {len(machines)}"
+            )
+
+
+def commands(name: str, machines: tuple[Rented, ...]) -> list[tuple[str, ...]]:
+    """What starts each one's server there. Raises HostError for an address that is none."""
+    if len(machines) == 1:
+        return [hosts.start_command(name)]
+    addresses = tuple(machine.private_address for machine in machines)
+    return [hosts.join_command(name, rank, addresses) for rank in range(len(machines))]
+
+
+def unpacked(setup: hosts.HostSetup) -> str:
+    """The words of a shell that put on a box what it is brought; AWS takes 65,535 characters."""
+    packed = base64.b64encode(gzip.compress(archive(brought_later(setup)), mtime=0)).decode()
+    unpack = f"base64 -d | gzip -d | sudo {shlex.join(UNPACK)}"
+    return f"printf %s {packed} | {unpack} && sudo systemctl daemon-reload"
+
+
+def judged_setup(deployment: Deployment, order: Order) -> hosts.HostSetup:
+    """As much of what its machines were told as what judges them, and ends them when nobody asks, needs to know."""
+    plan = deployment.plan
+    return hosts.HostSetup(
+        name=deployment.name,
+        argv=(),
+        host="0.0.0.0" if order.cidr else "127.0.0.1",
+        port=order.port,
+        served_model_name=plan.serve.served_model_name,
+        load_budget_s=load_budget_s(plan.weights_bytes),
+        gpus=plan.machine.gpu_count // plan.machine.hosts,
+        nodes=order.nodes,
+        engine=hosts.Engine(),
+        api_key="generated",
+        ttl_minutes=order.ttl_minutes,
+        idle_minutes=order.idle_minutes,
+        rented=True,
+    )
