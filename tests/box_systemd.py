@@ -14,7 +14,6 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
 import box_tools
 
 BOX = Path(os.environ["BOX"])
@@ -161,6 +160,3 @@ def stop(unit: str) -> None:
 
 def clean(unit: str) -> None:
     """systemctl clean --what=all of a unit that has run."""
-
-
-main()

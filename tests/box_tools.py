@@ -1,21 +1,29 @@
-"""The programs that root's scripts call on a host, for tests/fake_box.py: `box_tools.py NAME ARGUMENT...`.
+"""The programs that root's scripts call on a host, for tests/fake_box.py: NAME ARGUMENT...
 
 Each notes its call, refuses what the real program would refuse, and does as little as what comes after it needs. The
-host is the folder $BOX. Standard library only.
+host is the folder $BOX. Standard library only, and what few of them need is imported there: a start is most of a call.
 """
 
-import argparse
-import hashlib
-import json
 import os
 import re
-import shutil
 import sys
 import time
-import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+def start(program: str) -> str:
+    """How a shell starts such a program: as a module, which is compiled once and not by each of a thousand calls."""
+    import shlex
+
+    begin = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import {program}; {program}.main()"
+    )
+    return shlex.join([sys.executable, "-ISc", begin])
 
 
 def main() -> None:
@@ -38,11 +46,15 @@ def note(box: Path, name: str, arguments: list[str]) -> None:
         sys.exit(f"{name}: it was told to fail")
 
 
-class Strict(argparse.ArgumentParser):
+def strict(prog: str) -> "ArgumentParser":
     """Takes no shortened option; exits with 2 for what it does not know."""
+    from argparse import ArgumentParser
 
-    def __init__(self, prog: str, **_: object) -> None:
-        super().__init__(prog, allow_abbrev=False, add_help=False)
+    class Strict(ArgumentParser):
+        def __init__(self, prog: str, **_: object) -> None:
+            super().__init__(prog, allow_abbrev=False, add_help=False)
+
+    return Strict(prog)
 
 
 def host_python(box: Path, arguments: list[str]) -> None:
@@ -55,17 +67,19 @@ def host_python(box: Path, arguments: list[str]) -> None:
         return
     if arguments == ["-c", "import ensurepip, venv"]:
         sys.exit((box / "no-venv").exists())
-    parser = Strict("python3")
+    parser = strict("python3")
     parser.add_argument("-m", choices=["venv"], required=True)
     parser.add_argument("--clear", action="store_true", required=True)
     parser.add_argument("--without-pip", action="store_true")
     parser.add_argument("environment", type=Path)
+    import shutil
+
     given = parser.parse_args(arguments)
     shutil.rmtree(given.environment, ignore_errors=True)
     (given.environment / "bin").mkdir(parents=True)
     python = given.environment / "bin/python"
     python.write_text(
-        f'#!/bin/sh\nexport PREFIX={given.environment}\nexec {sys.executable} -IS {__file__} python "$@"\n'
+        f'#!/bin/sh\nexport PREFIX={given.environment}\nexec {start("box_tools")} python "$@"\n'
     )
     python.chmod(0o755)
     if not given.without_pip:
@@ -91,7 +105,7 @@ def environments_python(box: Path, arguments: list[str]) -> None:
     if arguments[:2] == ["-m", "vllm.entrypoints.cli.main"]:
         stub = str(Path(__file__).with_name("data") / "stub_vllm.py")
         os.execv(sys.executable, [sys.executable, "-IS", stub, *arguments[2:]])
-    parser = Strict("python")
+    parser = strict("python")
     parser.add_argument("-m", choices=["pip"], required=True)
     parser.add_argument("command", choices=["install", "download"])
     parser.add_argument("--no-deps", action="store_true")
@@ -122,6 +136,8 @@ def environments_python(box: Path, arguments: list[str]) -> None:
 
 def fetch(box: Path, arguments: list[str]) -> None:
     """Run the package of that name as the host has it, with a Hub that gives a gated repository to one token alone."""
+    import json
+
     sys.path.insert(0, os.getcwd())
     from infra.fetch import __main__ as program
     from infra.fetch.hub_answers import Source
@@ -139,7 +155,7 @@ def fetch(box: Path, arguments: list[str]) -> None:
     sys.exit(program.main(arguments))
 
 
-def wheels_of(box: Path, given: argparse.Namespace) -> None:
+def wheels_of(box: Path, given: "Namespace") -> None:
     """The index's wheels of exactly those pins; one of them is another's where the test says so."""
     if not given.no_deps or not given.only_binary or given.wanted:
         sys.exit("ERROR: this index has wheels of pins alone")
@@ -154,6 +170,10 @@ def wheels_of(box: Path, given: argparse.Namespace) -> None:
 
 def download(box: Path, arguments: list[str]) -> None:
     """Run the script of that name, with a Hub that notes what it is asked and with which token."""
+    import hashlib
+    import json
+    import types
+
     content = b"{}"
     blob = hashlib.sha1(b"blob 2\0" + content).hexdigest()
     files = [
@@ -215,7 +235,7 @@ def sleep(box: Path, arguments: list[str]) -> None:
 
 def aws(box: Path, arguments: list[str]) -> None:
     """The AWS CLI: S3 is the folder s3, and a secret the file of its name in the folder secrets."""
-    parser = Strict("aws")
+    parser = strict("aws")
     services = parser.add_subparsers(required=True)
     copies = services.add_parser("s3").add_subparsers(required=True)
     for name, do in (("sync", synchronised), ("cp", copied)):
@@ -244,7 +264,7 @@ SECRETS = (
 )
 
 
-def told(box: Path, given: argparse.Namespace) -> None:
+def told(box: Path, given: "Namespace") -> None:
     """A secret, by its name."""
     secret = box / "secrets" / given.name.replace("/", "_")
     if not secret.exists():
@@ -263,23 +283,27 @@ def noted(box: Path, action: str, resource: str) -> None:
         requests.write(f"{action} {resource}\n")
 
 
-def synchronised(box: Path, given: argparse.Namespace) -> None:
+def synchronised(box: Path, given: "Namespace") -> None:
     """`aws s3 sync`: list what lies below the prefix, fetch each."""
     bucket, _, prefix = f"{given.source.removeprefix('s3://').rstrip('/')}/".partition("/")
     noted(box, "s3:ListBucket", f"{bucket} {prefix}".rstrip())
+    import shutil
+
     folder = stored(box, given.source)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         noted(box, "s3:GetObject", str(file.relative_to(box / "s3")))
     shutil.copytree(folder, given.target, dirs_exist_ok=True)
 
 
-def copied(box: Path, given: argparse.Namespace) -> None:
+def copied(box: Path, given: "Namespace") -> None:
     """`aws s3 cp` of one object."""
     noted(box, "s3:GetObject", given.source.removeprefix("s3://"))
     if not stored(box, given.source).is_file():
         sys.exit(
             "fatal error: An error occurred (404) when calling the HeadObject operation: Key does not exist"
         )
+    import shutil
+
     shutil.copy(stored(box, given.source), given.target)
 
 
@@ -288,13 +312,15 @@ def systemctl(box: Path, arguments: list[str]) -> None:
     if arguments[:1] == ["show"]:
         properties = {"UID": "64998", "MainPID": "0", "SubState": "dead"}
         if (box / "known").exists():
+            import json
+
             properties |= json.loads((box / "known").read_text())
         *asked, _ = [word.removeprefix("--property=") for word in arguments[1:]]
         print("\n".join(f"{name}={properties[name]}" for name in sorted(asked)))
         return
-    parser = Strict("systemctl")
+    parser = strict("systemctl")
     parser.add_argument("--no-block", action="store_true")
-    verbs = parser.add_subparsers(required=True)
+    verbs = parser.add_subparsers(required=True, prog="systemctl")  # asked for, it looks at the terminal
     for verb, options, units in (
         ("daemon-reload", (), 0),
         ("poweroff", (), 0),
@@ -367,7 +393,7 @@ def as_listed(rules: str, noted: Path) -> str:
 
 def shutdown(box: Path, arguments: list[str]) -> None:
     """Power off after some minutes."""
-    parser = Strict("shutdown")
+    parser = strict("shutdown")
     parser.add_argument("-P", action="store_true", required=True)
     parser.add_argument("time", type=minutes)
     parser.add_argument("message", nargs="?")
@@ -383,7 +409,7 @@ def minutes(text: str) -> int:
 
 def apt_get(box: Path, arguments: list[str]) -> None:
     """Debian's packages: they bring what was missing."""
-    parser = Strict("apt-get")
+    parser = strict("apt-get")
     verbs = parser.add_subparsers(required=True, dest="verb")
     verbs.add_parser("update").add_argument("-q", action="store_true")
     install = verbs.add_parser("install")
@@ -395,13 +421,13 @@ def apt_get(box: Path, arguments: list[str]) -> None:
         (box / "no-venv").unlink(missing_ok=True)
     if given.verb == "install" and "nftables" in given.packages:
         tool = box / "tools/nft"
-        tool.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {__file__} nft "$@"\n')
+        tool.write_text(f'#!/bin/sh\nexec {start("box_tools")} nft "$@"\n')
         tool.chmod(0o755)
 
 
 def mountpoint(box: Path, arguments: list[str]) -> NoReturn:
     """Whether a folder is one; it is when the test made it."""
-    parser = Strict("mountpoint")
+    parser = strict("mountpoint")
     parser.add_argument("-q", action="store_true", required=True)
     parser.add_argument("folder", type=Path)
     sys.exit(not parser.parse_args(arguments).folder.is_dir())
@@ -430,6 +456,3 @@ TOOLS: dict[str, Callable[[Path, list[str]], None]] = {
     "ip": ip,
     "sleep": sleep,
 }
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,6 @@
 """What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
 
+import gc
 import json
 import os
 import re
@@ -134,6 +135,18 @@ TOGETHER = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first, so that no core is idle at the end while another has one left."""
     items.sort(key=lambda item: (not item.get_closest_marker("fleet"), not item.get_closest_marker("slow")))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: nobody looks through it any more for memory that could be freed."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def collected_stays_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe thaws what was frozen after each run, and a look through all tests takes a second."""
+    monkeypatch.setattr(gc, "unfreeze", lambda: None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -7,14 +7,14 @@ import json
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from box_tools import start
+
 from infra import host, host_units
 
-STAND_INS = Path(__file__).with_name("box_tools.py")
 NAMES = ("apt-get", "aws", "ip", "mountpoint", "nft", "python3", "python3.11", "shutdown", "systemctl")
 # What of a host's own paths the scripts name; not what follows a variable, and not /dev/null.
 ABSOLUTE = re.compile(r"(?<![\w$}.])/(?=(?:opt|etc/systemd|etc/passwd|var/lib|run|proc)\b|dev/console)")
@@ -74,10 +74,10 @@ class Box:
         path.write_text(self.as_here(content) if is_run else file.content)
         path.chmod(int(file.mode, 8))
 
-    def tool(self, name: str, program: Path = STAND_INS) -> None:
+    def tool(self, name: str, program: str = "box_tools") -> None:
         """Make one stand-in; a program of coreutils is the real one, until it is told to fail."""
         path = self.folder / "tools" / name
-        path.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {program} {name} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec {start(program)} {name} "$@"\n')
         path.chmod(0o755)
 
     def path(self, of_the_host: str) -> Path:

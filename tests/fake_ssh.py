@@ -130,6 +130,3 @@ def environment(box: Path) -> dict[str, str]:
 def as_here(box: Path, text: str) -> str:
     """As Box.as_here, for what was not mapped yet."""
     return re.sub(os.environ["ABSOLUTE"], f"{box}/", f" {text}")[1:]
-
-
-main()

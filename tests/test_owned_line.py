@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from bad_disk import CLOSED, FULL, Disk
+from box_tools import start
 from bundling import a_checkpoint, checkpoint, tree
 from fake_box import ABSOLUTE, Box
 
@@ -41,14 +41,12 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Box]:
     real = shutil.which("ssh")
     made = Box(tmp_path / "box", [])
     for name in ("systemctl", "journalctl"):
-        made.tool(name, Path(__file__).with_name("box_systemd.py"))
+        made.tool(name, "box_systemd")
     facts = (DATA / "hosts/debian.txt").read_text().replace("1795486910", str(int(time.time())))
     (made.folder / "facts").write_text(facts.replace("104857600 /", "904857600 /"))
     tools = tmp_path / "bin"
     tools.mkdir()
-    (tools / "ssh").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -IS {Path(__file__).with_name("fake_ssh.py")} "$@"\n'
-    )
+    (tools / "ssh").write_text(f'#!/bin/sh\nexec {start("fake_ssh")} "$@"\n')
     (tools / "ssh").chmod(0o755)
     given = {"PATH": f"{tools}:{os.environ['PATH']}", "REAL_SSH": str(real), "BOX": str(made.folder)}
     for name, value in {**given, "ABSOLUTE": ABSOLUTE.pattern, "TMPDIR": str(tmp_path)}.items():

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import shelf
 import stubbed
-from json_schemas import validator
 from killed import killed_at
 
 from deploy.cli.main import run
@@ -54,9 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(short_probe, "measured", measured)
     monkeypatch.setattr(canary, "asked", answer)
     monkeypatch.setitem(table.PLACES, "shelf", table.Row("shelf"))
-    validator.cache_clear()  # a schema made before knows no such target
     yield
-    validator.cache_clear()
     for kept in (SPEED, SAID, shelf.BROKEN, shelf.GONE):
         kept.clear()
 
