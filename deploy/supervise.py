@@ -133,11 +133,6 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
         endpoint = launch(watch.deployment)
     except Stopped:
         return None
-    except UsageError:
-        if not may_pass or watch.place.life(watch.deployment).look is None:
-            raise
-        progress("supervise: another corral has started it; that one is watched")
-        return lived(watch)
     except ServerError as error:
         if watch.place.ends(watch.deployment, watch.policy) == counted:
             watch.place.note(watch.deployment, "died", error.message)  # nobody has kept it
@@ -145,6 +140,9 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
     except CorralError as error:
         if not may_pass:
             raise
+        if isinstance(error, UsageError) and watch.place.life(watch.deployment).look is not None:
+            progress("supervise: another corral has started it; that one is watched")
+            return lived(watch)
         watch.place.note(watch.deployment, "died", error.message)
         return End(error.message)
     watch.ready(endpoint)

@@ -145,6 +145,11 @@ def test_the_sentence_names_the_option_and_no_value(arguments: tuple[str, ...], 
         ("-cc.inductor_compile_config", '{"cuda.cuda_cxx": "/tmp/evil", "cutlass.cutlass_dir": "/tmp"}'),
         ("-cc.inductor_compile_config", '{"rocm.ck_dir": "/tmp"}'),
         ("-cc.inductor_passes.splitting_ops=evil.pass_",),
+        (
+            "--kv-transfer-config",
+            '{"kv_connector_extra_config": {"tiers": [{"type": "kvcr", "policy": "evil.P"}]}}',
+        ),
+        ("--kv-transfer-config.kv_connector_extra_config.policy=evil.P",),
         ("--ec-manager-config", '{"splitting_ops": "evil.Manager"}'),
         ("--speculative-config", '{"method": "custom_class", "model": "evil.Proposer", "revision": "v1.x"}'),
     ],
@@ -166,6 +171,8 @@ def test_what_undoes_nothing_is_passed_on() -> None:
     refuse(("--compilation-config", '{"mode": 3, "custom_ops": ["+rms_norm"], "cache_dir": "/x/a.b"}'), PLANS)
     splits = '["vllm.unified_attention", "vllm::mamba_mixer2"]'
     refuse(("--compilation-config", f'{{"splitting_ops": {splits}, "cache_dir": "a.b"}}'), PLANS)
+    tiers = '{"kv_ip": "node.cluster.local", "kv_connector_extra_config": {"policy": "g3_lru"}}'
+    refuse(("--kv-transfer-config", tiers), PLANS)
     refuse(("-cc.splitting_ops", splits, "-cc.splitting-ops+=vllm.x", "-cc.debug_dump_path=a.b"), PLANS)
     refuse(("-cc.inductor_compile_config", '{"max_autotune": true, "triton.unique_names": 0.5}'), PLANS)
     drafted = ("--speculative-config", '{"method": "eagle3", "model": "org/draft-1.5", "revision": "v1.x"}')

@@ -381,6 +381,22 @@ def test_unless_a_unit_starts_it_which_gives_up_for_good(
     assert len(supervised(deployment, Days(deployment, ["stop"]))) == 1
 
 
+def test_an_upgrade_that_is_at_work_while_a_unit_starts_is_waited_for(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the releases for a while; a unit that ended for that would be down for good."""
+    deployment.write(folder(deployment.name) / "deployment.json")
+    monkeypatch.setenv("CORRAL_UNIT", deployment.name)
+    release.Trial(release="0" * 12, begun_at=datetime.now(UTC)).write(release.trial_file(deployment.name))
+    upgrading = settling.alone(deployment.name)
+    upgrading.__enter__()
+    days = Days(deployment, ["stop"])
+    days.in_delays = [lambda: upgrading.__exit__(None, None, None)]
+    assert len(supervised(deployment, days)) == 1
+    assert days.slept == [10, 30]
+    assert happened(deployment)[0] == ("died", f"Another corral is upgrading {deployment.name} now.")
+
+
 @pytest.mark.parametrize(("up_s", "waits"), [(899.0, 3), (900.0, 0)])
 def test_a_gpu_that_appears_minutes_after_the_boot_is_waited_for(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, up_s: float, waits: int

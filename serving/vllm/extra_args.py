@@ -106,6 +106,8 @@ NAMES_A_MODULE = re.compile(
     # Of torch.compile: a compiler to run, and folders whose Python is imported (torch 2.13's _inductor/config.py).
     r"|(\w+\.)?(\w*cxx|cutlass_dir|ck_dir)"
 )
+# And under these keys a class, where the value is dotted (vLLM 0.32.0's tiers of a KV cache).
+NAMES_A_CLASS = ("policy",)
 PYTHON_CLASS = re.compile(r"custom_class|[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 NUMBER = re.compile(r"-\d+|-\d*\.\d+")
@@ -150,9 +152,7 @@ def refuse_code(speculative_config: str) -> None:
 
 def names_a_class(given: Given, harmless: tuple[str, ...]) -> bool:
     """Whether a value, or one in its JSON however deep, names a class for vLLM to import; not under a harmless key."""
-    said = as_json(given.value or "")
-    for key in reversed(json_path(given)):
-        said = {key: said}
+    said = in_its_place(given)
     if isinstance(said, dict):
         said = {key: value for key, value in said.items() if key.replace("-", "_") not in harmless}
     return any(PYTHON_CLASS.fullmatch(each.strip()) for each in strings(said))
@@ -162,13 +162,17 @@ def names_a_module(given: Given) -> bool:
     """Whether an argument's JSON path, or a key in its JSON however deep, is one that vLLM imports from."""
     return any(
         NAMES_A_MODULE.fullmatch(key.replace("-", "_"))
-        for key in (*json_path(given), *keys(as_json(given.value or "")))
+        or (key in NAMES_A_CLASS and any(PYTHON_CLASS.fullmatch(each.strip()) for each in strings(value)))
+        for key, value in fields(in_its_place(given))
     )
 
 
-def json_path(given: Given) -> tuple[str, ...]:
-    """Where in the option's JSON the value stands: `-cc.a.b+` adds to the list there."""
-    return tuple(key.rstrip("+") for key in given.typed.partition("=")[0].split(".")[1:])
+def in_its_place(given: Given) -> object:
+    """What a value says as JSON, below the path that its option has: `-cc.a.b+` adds to the list there."""
+    said = as_json(given.value or "")
+    for key in reversed(given.typed.partition("=")[0].split(".")[1:]):
+        said = {key.rstrip("+"): said}
+    return said
 
 
 def as_json(text: str) -> object:
@@ -188,13 +192,13 @@ def strings(found: object) -> Iterator[str]:
             yield from strings(each)
 
 
-def keys(found: object) -> Iterator[str]:
-    """Every key of every object."""
+def fields(found: object) -> Iterator[tuple[str, object]]:
+    """Every key of every object, with what stands under it."""
     if isinstance(found, dict):
-        yield from found
+        yield from found.items()
     if isinstance(found, dict | list):
         for each in found.values() if isinstance(found, dict) else found:
-            yield from keys(each)
+            yield from fields(each)
 
 
 def spelled(given: Given, name: str) -> str:
