@@ -375,7 +375,7 @@ HELD = {
     "infra/cloud_init.py:_first_boot": ({"*at_boot", "name"}, "units of ours"),
     "infra/cloud_init.py:user_data": ({"*UPGRADE_UNITS"}, "units of Ubuntu's, in the code"),
     "infra/onhost/egress_look.py:nft": ({"*words"}, "words in the code, and the table corral_NAME"),
-    "infra/onhost/spot.py:interrupt": ({"unit"}, "a unit of ours"),
+    "infra/onhost/spot.py:interrupt": ({"unit", "root / 'bin/phase'"}, "a unit of ours; an absolute path"),
     "infra/onhost/watch.py:main": ({"options.unit"}, "a unit of ours"),
     "infra/onhost/watch.py:state": ({"unit"}, "a unit of ours"),
     "infra/ssh_client.py:client": ({"*(['-F', config] if config else [])", "*given"}, "options with values"),

@@ -69,10 +69,12 @@ def asked(url: str, method: str, headers: dict[str, str]) -> str:
 def interrupt(root: Path, unit: str, ends_at: str) -> None:
     """Say it, and stop the server. One that works for the server of another box goes on for that one's requests."""
     (root / "interrupted").write_text(f"interrupted by EC2: spot notice, ends at {ends_at}\n")
-    said = subprocess.run([root / "bin/phase"], check=False)
+    # A console may be held up; a drain takes what is left of the two minutes.
+    code = subprocess.run(["timeout", "5", root / "bin/phase"], check=False).returncode
     if not (root / "first").exists():
-        subprocess.run(["systemctl", "stop", unit], check=True)
-    said.check_returncode()  # after the stop, which must not wait for it; systemd has us try again
+        code |= subprocess.run(["timeout", "110", "systemctl", "stop", unit], check=False).returncode
+    if code:
+        sys.exit("corral: failed")  # systemd has us try again
 
 
 if __name__ == "__main__":

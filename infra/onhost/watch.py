@@ -39,7 +39,7 @@ def main() -> None:
         command = (
             ["systemctl", "poweroff"] if options.poweroff else ["systemctl", "disable", "--now", options.unit]
         )
-        subprocess.run(command, check=True)
+        sys.exit(subprocess.run(command, check=False).returncode)  # said by it; there is a next look
 
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
