@@ -476,6 +476,7 @@ def test_an_interrupted_stop_says_that_it_goes_on(
     )
 
 
+LOCKED_OUT = "failed: start: the egress lock cannot be loaded"
 WORDS = "interrupted by EC2: spot notice, ends at 2026-11-26T08:22:00Z"
 
 
@@ -512,12 +513,21 @@ def test_a_spot_machine_that_ec2_takes_back_is_told_and_replaced(
 
 
 @pytest.mark.parametrize(
-    ("words", "step"),
-    [(WORDS, "rent anew"), ("failed: start: the egress lock cannot be loaded", "corral logs t1")],
-    ids=["taken back", "no lock"],
+    ("words", "said", "step"),
+    [
+        (WORDS, WORDS, "rent anew"),
+        (LOCKED_OUT, LOCKED_OUT, "corral logs t1"),
+        (
+            "failed: start: gave up",
+            "failed: start: gave up: a GPU ran out of memory (CUDA out",
+            "corral logs t1",
+        ),
+    ],
+    ids=["taken back", "no lock", "gave up"],
 )
 def test_what_a_box_says_while_its_server_loads_ends_the_wait(
     words: str,
+    said: str,
     step: str,
     aws: FakeAws,
     log: Path,
@@ -530,13 +540,16 @@ def test_what_a_box_says_while_its_server_loads_ends_the_wait(
     asked, prepared_at = region.get_console_output, list[float]()
 
     def console(**parameters: Any) -> dict[str, Any]:
+        if "gave up" in words:
+            on_the_box(log, parameters["InstanceId"], "gave-up").touch()
+            on_the_box(log, parameters["InstanceId"], "first-death.log").write_text(OOM)
         late = f"corral: t1: {words}\n" if prepared_at else ""
         prepared_at.append(aws.clock())
         return {"Output": asked(**parameters)["Output"] + late}
 
     monkeypatch.setattr(region, "get_console_output", console)
     code, _, err = corral("up", *one)
-    assert (code, words in err, step in err) == (7, True, True), err
+    assert (code, said in err, step in err) == (7, True, True), err
     assert [at - prepared_at[0] for at in prepared_at] == [0, 15]
 
 

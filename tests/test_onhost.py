@@ -227,6 +227,13 @@ def test_a_second_run_fetches_nothing_and_keeps_the_key(box: MakeBox) -> None:
     assert key.read_text() == first
 
 
+def test_what_was_given_up_is_told_after_a_later_boot_too(box: MakeBox) -> None:
+    made = box(hf_token_parameter="")
+    made.path(f"{ROOT}/gave-up").write_text("gave up after 3 starts\n")
+    assert prepare(made).returncode == 0
+    assert last_phase(made.console, "scout").words == "failed: start: gave up after 3 starts"
+
+
 def test_another_engine_and_other_weights_are_fetched_anew(box: MakeBox) -> None:
     assert prepare(box(hf_token_parameter="")).returncode == 0
     made = box(

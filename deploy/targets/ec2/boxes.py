@@ -134,11 +134,12 @@ def explained(deployment: Deployment, machine: Rented, error: ServerError) -> Se
     )
 
 
-def first_death(deployment: Deployment, machine: Rented) -> diagnosis.Diagnosis | None:
-    """Why a server that was given up died first; None where it was not, or there is no telling."""
+def failure(deployment: Deployment, machine: Rented, told: Phase) -> str:
+    """What a machine says that failed; of a server that was given up, with the cause of its first death."""
     there = hosts.root(deployment.name)
     words = f"sudo cat {there}/gave-up >/dev/null && sudo cat {there}/first-death.log"
-    return death(deployment, machine, words)
+    first = death(deployment, machine, words) if told.is_prepared else None
+    return f"{told.words}: {first.cause}" if first else told.words
 
 
 def death(deployment: Deployment, machine: Rented, log_words: str) -> diagnosis.Diagnosis | None:
@@ -166,7 +167,8 @@ def ending(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...]) -> Se
         if told.state == "interrupted":
             return ServerError(f"{machine.instance_id}: {told.words}.", again(deployment))
         if told.state == "failed":
-            return ServerError(f"{machine.instance_id}: {told.words}.", next_step(deployment))
+            words = failure(deployment, machine, told)
+            return ServerError(f"{machine.instance_id}: {words}.", next_step(deployment))
     return None
 
 

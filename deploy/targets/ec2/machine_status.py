@@ -68,14 +68,11 @@ def of_machine(aws: Aws, deployment: Deployment, order: Order, machine: Rented, 
 
 
 def failure(deployment: Deployment, order: Order, machine: Rented, phase: Phase) -> str:
-    """What a machine says that failed; where that was its server, the cause of the first death, and the ways on."""
+    """What a machine says that failed; where that was its server alone, the ways on, and what it costs till then."""
+    words, name = boxes.failure(deployment, machine, phase), deployment.name
     if not phase.is_prepared:
-        return phase.words
-    name, first = deployment.name, boxes.first_death(deployment, machine)
-    return (
-        f"{phase.words}{f': {first.cause}' if first else ''}; again: corral serve {name}; it still costs "
-        f"{hourly(order)}: corral down {name}"
-    )
+        return words
+    return f"{words}; again: corral serve {name}; it still costs {hourly(order)}: corral down {name}"
 
 
 def of_server(deployment: Deployment, order: Order, machine: Rented, leads: bool, where: str) -> Status:
