@@ -136,8 +136,8 @@ LIBRARY = (
     *(
         f"fetch/{name}.py"
         for name in (
-            "__main__", "checksums", "crew", "download", "hub_answers", "hub_wire", "layouts", "listing", "partial",
-            "patience", "verifying",
+            "__main__", "adopting", "checksums", "confirming", "crew", "discrepancies", "download", "hub_answers",
+            "hub_wire", "layouts", "listing", "partial", "patience", "verifying", "walk",
         )
     ),
 )  # fmt: skip

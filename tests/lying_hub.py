@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.fetch.listing import Wanted
 from infra.fetch.patience import Pace
 
 CHUNK = 1 << 14
@@ -197,3 +198,8 @@ AT_DOOR: dict[str, Fault] = {
 def sha256(path: Path) -> str:
     """Of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def wanted(path: Path) -> Wanted:
+    """A file of the Hub's storage, as it lists it."""
+    return Wanted(path.name, path.stat().st_size, sha256(path), "")

@@ -18,10 +18,11 @@ from typing import Any, NoReturn
 import pytest
 from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
 
-from deploy.bundle import media, wheels
-from deploy.bundle.create import opened
+from deploy.bundle import media, sources, wheels
+from deploy.bundle.create import create, opened
 from deploy.bundle.filling import BEGUN, Filling
 from deploy.bundle.manifest import Bundle, Stored, read
+from deploy.bundle.packing import Packing
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from infra import offline
@@ -363,3 +364,83 @@ def test_the_folder_of_a_corral_is_where_it_was_installed_from(
     url = json.dumps({"url": folder.as_uri()})
     monkeypatch.setattr(wheels, "distribution", lambda name: SimpleNamespace(read_text=lambda file: url))
     assert wheels.source() == folder
+
+
+def occupied(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    (root / "bundle").mkdir()
+    (root / "bundle/letters").write_text("mine")
+    return {}
+
+
+def full(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=3 * 2**30))
+    return {}
+
+
+def read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != root)
+    return {}
+
+
+def beneath_a_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return {"output": root / "plan.json/bundle"}
+
+
+def in_the_engine(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return {"output": root / "engine/bundle"}
+
+
+def shredded(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    return {"split_gib": 0.001}
+
+
+def without_a_template(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    plan = Plan.read(root / "plan.json")
+    serve = plan.serve.model_copy(update={"chat_template": str(root / "none.jinja")})
+    plan.model_copy(update={"serve": serve}).write(root / "plan.json")
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (occupied, "holds something that is no bundle."),
+        (
+            full,
+            "The bundle needs 4.0 GiB more in",
+        ),  # the model twice: in the Hub's cache, which is on that disk, too
+        (read_only, "The bundle cannot be written:"),
+        (beneath_a_file, "plan.json: Not a directory."),
+        (in_the_engine, "lies in what is to be packed."),
+        (shredded, "The bundle would be cut into"),
+        (without_a_template, "The plan's chat template is not here:"),
+    ],
+)
+def test_what_stands_against_a_bundle_is_told_before_its_model_is_fetched(
+    given: Callable[[Path, pytest.MonkeyPatch], dict[str, Any]],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fetched(*_: object) -> NoReturn:
+        raise AssertionError("it was fetched")
+
+    monkeypatch.setattr(sources, "fetched", fetched)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    an_engine(tmp_path / "engine")
+    a_plan(tmp_path)
+    plan = Plan.read(tmp_path / "plan.json")
+    serve = plan.serve.model_copy(update={"model": "someone/Tiny"})
+    size = 200 * 2**30 if given is shredded else 2**31
+    plan.model_copy(update={"serve": serve, "weights_bytes": size}).write(tmp_path / "plan.json")
+    said: dict[str, Any] = {
+        "output": tmp_path / "bundle",
+        "engine": tmp_path / "engine",
+        "without_corral": True,
+    }
+    packing = Packing(**(said | given(tmp_path, monkeypatch)))
+    before = tree(tmp_path)
+    with pytest.raises((UsageError, HostError)) as caught:
+        create(tmp_path / "plan.json", packing, lambda text: None)
+    assert words in caught.value.message
+    assert tree(tmp_path) == before

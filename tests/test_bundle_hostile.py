@@ -26,7 +26,7 @@ from deploy.bundle.install import install
 from deploy.bundle.manifest import read
 from deploy.bundle.media import Meter
 from deploy.bundle.packing import Packing
-from deploy.bundle.sources import checked_sources
+from deploy.bundle.sources import begun, checked_sources
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from deploy.targets.deployment import home
@@ -494,7 +494,8 @@ def test_a_create_killed_at_every_change_of_the_disk_goes_on_and_is_no_bundle_un
     """Over an older bundle in other parts, of which some files are to go."""
     (root / "model" / "LICENSE").write_text("another")
     place = root / "bundle"
-    sources = checked_sources(root / "plan.json", root / "engine", root / "model", print)
+    found = begun(root / "plan.json", root / "engine", root / "model", print)
+    sources = checked_sources(found, root / "plan.json", root / "model", print)
 
     def work() -> None:
         with opened(place) as filled:

@@ -519,19 +519,24 @@ def test_what_a_host_gets_fetches_and_verifies_there_by_itself(hub: Any, tmp_pat
     assert (code, "is gated: its licence must be accepted" in said, STRANGER in said) == (5, True, False)
     assert there(REPO, hub.commit, str(folder), token=GRANTED)[0] == 0
     hub.mood = "broken"
-    assert there(str(folder)) == there("--changed", str(folder)) == (0, "")
+    assert there(str(folder)) == there("--again", str(folder)) == (0, "")
+    # A disk that lies changes no time.
     wrong = folder / SHARDS[1]
-    right = wrong.read_bytes()
+    right, status = wrong.read_bytes(), wrong.stat()
     wrong.write_bytes(right[:-1] + b"?")
-    assert there("--changed", str(folder)) == (
+    os.utime(wrong, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (folder / ".complete").touch()  # what lies beside is nobody's matter there
+    assert there("--again", str(folder)) == (
         4,
-        f"{SHARDS[1]} was written since it was found right; verifying it\n"
-        f"{SHARDS[1]} is changed: its sha256 is another\n"
-        f"{folder} is not what was fetched.\n",
+        f"{SHARDS[1]} is changed: its sha256 is another\n{folder} is not what was fetched.\n",
     )
-    wrong.write_bytes(right)
-    assert there("--changed", str(folder))[0] == 0
-    assert there("--changed", str(folder)) == (0, "")
+    hub.mood, hub.bytes_sent = "gated", 0
+    assert there(REPO, hub.commit, str(folder), token=GRANTED)[0] == 0
+    assert wrong.read_bytes() == right
+    assert hub.bytes_sent == SHARD_BYTES + (hub.folder / "model.safetensors.index.json").stat().st_size
+    hub.mood = "broken"
+    assert there("--again", str(folder)) == (0, "")
+    (folder / ".complete").unlink()
     (folder / SHARDS[0]).unlink()
     (folder / "x.bin").touch()
     assert there(str(folder)) == (
@@ -540,4 +545,6 @@ def test_what_a_host_gets_fetches_and_verifies_there_by_itself(hub: Any, tmp_pat
         f"{SHARDS[0]} is missing\n"
         f"{folder} is not what was fetched.\n",
     )
+    (folder / ".corral/manifest.json").unlink()
+    assert there("--again", str(folder)) == (4, f"{folder} has no manifest.\n")
     assert names(tmp_path / "lib") == {f"infra/{name}" for name in LIBRARY}

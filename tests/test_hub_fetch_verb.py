@@ -298,4 +298,4 @@ def test_a_snapshot_that_holds_no_weights_is_not_right(
     place = cache(hub, tmp_path)
     place.mkdir(parents=True)
     assert run(["fetch", "--verify", str(place)]) == 4
-    assert capsys.readouterr().out == "*.safetensors is missing\n"
+    assert capsys.readouterr().out == "config.json is missing\n*.safetensors is missing\n"

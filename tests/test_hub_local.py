@@ -16,6 +16,7 @@ from test_hub import GRANTED, REPO, STRANGER, WRONG, fake_hub_class
 from deploy import launch as door
 from deploy.bundle import sources
 from deploy.cli.main import run
+from deploy.targets import hub_weights
 from deploy.targets.deployment import Deployment, folder, load, make
 from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
@@ -257,9 +258,7 @@ def test_a_cache_that_another_tool_filled_is_verified_once_and_served_without_th
 ) -> None:
     from huggingface_hub import snapshot_download
 
-    snapshot_download(
-        REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.url, ignore_patterns=["*.bin", "*/*"]
-    )
+    snapshot_download(REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.url)  # with pickles
     hub.asked.clear()
     monkeypatch.setenv("CORRAL_OFFLINE", "1")
     door.launch(deployment)
@@ -269,6 +268,29 @@ def test_a_cache_that_another_tool_filled_is_verified_once_and_served_without_th
     door.launch(load(deployment.name))
     assert verifying not in capsys.readouterr().err
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("mood", ["well", "broken"])
+def test_what_another_tool_left_out_is_fetched_before_a_start_where_the_hub_answers(
+    mood: str, deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(
+        REPO,
+        cache_dir=tmp_path / "hf" / "hub",
+        endpoint=hub.url,
+        allow_patterns=["model*", "config.json", "tokenizer.json"],
+    )
+    here, commit = snapshot(hub, tmp_path), hub.commit
+    before, hub.bytes_sent, hub.mood = {path.name for path in here.iterdir()}, 0, mood
+    cached_weights.bring(hub_weights.pinned(deployment, commit))
+    names = {path.name for path in hub.folder.iterdir() if path.is_file()} - {"pytorch_model.bin"}
+    assert {path.name for path in here.iterdir()} == (names if mood == "well" else before)
+    left = sum((hub.folder / name).stat().st_size for name in names - before)
+    assert hub.bytes_sent == (left if mood == "well" else 0)
+    told = "weights: whether more belongs to someone/Tiny-Llama-4 was not found out: "
+    assert (told in capsys.readouterr().err) == (mood == "broken")
 
 
 @pytest.mark.parametrize("hub", ["gated"], indirect=True)

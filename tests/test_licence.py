@@ -15,7 +15,8 @@ from deploy.cli.main import run
 from deploy.targets import hub_weights, licence
 from deploy.targets.hub_weights import Weights
 from deploy.targets.licence import Acceptance, known, refusal, terms_for
-from infra.errors import CorralError, UsageError
+from infra.errors import CorralError, EndpointError, UsageError
+from serving.model import hub as hub_door
 from serving.model import tiny
 from serving.model.models import models
 
@@ -53,6 +54,82 @@ def test_every_llama_4_of_the_table_and_the_hubs_own_name_need_it_and_nothing_el
     assert {terms_for(model.licence) for model in models().values()} == {TERMS}
     assert [terms_for(name) for name in ("llama4", " LLAMA4 ")] == [TERMS, TERMS]
     assert [terms_for(name) for name in ("", "apache-2.0", "llama3.3", "other")] == [None] * 4
+
+
+LLAMA = "Llama 4 Community License"
+
+
+@pytest.mark.parametrize(
+    ("said", "called", "family", "name"),
+    [
+        ("", "meta-llama/Llama-4-Scout-17B-16E-Instruct", "", LLAMA),
+        ("", "meta-llama/Llama-Guard-4-12B", "", LLAMA),
+        ("", "unsloth/llama4-scout-bnb-4bit", "", LLAMA),
+        ("apache-2.0", "someone/My-Llama4Scout-GGUF", "", LLAMA),
+        ("mit", "someone/Scout-17B-16E-tuned", "", LLAMA),
+        ("llama-4-community-license-agreement", "someone/x", "", LLAMA),
+        ("other", "someone/x", "llama4", LLAMA),
+        ("", "someone/x", "llama4", LLAMA),
+        ("unknown", "someone/x", "", "unknown"),
+        ("apache-2.0", "someone/tiny-random", "llama4", "apache-2.0"),
+        ("llama3.3", "meta-llama/Llama-3.3-70B-Instruct", "", "llama3.3"),
+        ("", "meta-llama/Llama-3.1-405B", "", ""),
+        ("", "someone/TinyLlama-4bit", "", ""),
+        ("", "someone/TinyLlama-4-bit", "", ""),
+        ("", "someone/Llama-4x8B-MoE", "", ""),
+        ("", "someone/llama-40k-context", "", ""),
+    ],
+)
+def test_a_licence_is_known_by_the_name_of_weights_and_by_their_family(
+    said: str, called: str, family: str, name: str
+) -> None:
+    assert licence.name_for(said, (called,), family) == name
+    assert (
+        licence.name_for(said, ("someone/of-another-name", called), family) == name
+    )  # what they were made of
+
+
+def test_a_licence_is_known_by_its_text_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE.md").symlink_to(tmp_path)
+    assert licence.in_folder(tmp_path) == ""
+    (tmp_path / "LICENSE").write_text("Apache License")
+    assert licence.in_folder(tmp_path) == ""
+    (tmp_path / "LICENSE.txt").write_text("# Llama 4\n  Community   License Agreement\n")
+    assert licence.in_folder(tmp_path) == LLAMA
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        {},
+        {"cardData": None, "config": {"architectures": ["Llama4ForConditionalGeneration"]}},
+        {"cardData": {"license": "mit", "base_model": "meta-llama/Llama-4-Scout-17B-16E"}},
+        {"cardData": {"license": "mit", "base_model": ["x/y", "meta-llama/Llama-4-Scout-17B-16E"]}},
+    ],
+)
+def test_a_card_that_names_no_licence_or_another_opens_nothing(
+    card: dict[str, Any], hub: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.repo = "someone/Tuned" if card else "someone/Tuned-Llama-4"
+    hub.told = lambda info: info | {"cardData": {}} | card
+    assert run(["fetch", hub.repo]) == 2
+    assert f"error: {NOBODY}\n" in capsys.readouterr().err
+    assert hub.bytes_sent == 0
+
+
+def test_a_hub_that_cannot_be_asked_opens_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The host that fetches may reach it all the same: the plan names a commit, and nobody's card was read."""
+
+    def unreachable(*_: object) -> None:
+        raise EndpointError("The Hub cannot be asked about it: timed out.", "")
+
+    monkeypatch.setattr(hub_door, "describe", unreachable)
+    found = stubbed.a_plan(tmp_path)
+    for model, repo in (("scout", "someone/x"), ("someone-x", "someone/x"), ("y", "someone/y-Llama-4")):
+        serve = found.serve.model_copy(update={"model": repo, "revision": "a" * 40})
+        known = hub_weights.look(found.model_copy(update={"model": model, "serve": serve}), None)
+        with pytest.raises(UsageError, match="Nobody has accepted"):
+            hub_weights.require(known)
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,7 @@ from deploy.targets.ec2.ordering import stored
 from deploy.targets.ssh.host_setup import removal_script
 from infra import cloud_init, host, host_files, host_units
 from infra.aws import policy
-from infra.fetch import checksums, listing
-from infra.fetch.checksums import Kept, Manifest
+from infra.fetch import listing
 from infra.onhost import codes, fetch, watch
 from infra.phase import last_phase
 from serving.vllm.pack import pack
@@ -163,22 +162,24 @@ def test_what_a_box_fetches_is_held_against_the_hubs_checksums_twice_and_is_no_p
     }
 
 
-def test_a_host_fetches_again_what_was_changed_since_and_nothing_else(box: MakeBox) -> None:
+def test_a_host_reads_every_byte_when_it_is_provisioned_again_and_fetches_what_is_wrong(box: MakeBox) -> None:
     commit = "a" * 40
     made = box(rented=False, weights=f"hf://org/model@{commit}")
     assert prepare(made).returncode == 0
     model = made.path(f"/opt/corral/weights/org--model@{commit}")
-    status = (model / "config.json").stat()
-    right = Kept(2, hashlib.sha256(b"{}").hexdigest(), "b" * 40, status.st_mtime_ns)
-    (model / ".corral").mkdir()
-    checksums.write(model / ".corral/manifest.json", Manifest("org/model", commit, {"config.json": right}))
     (made.folder / "hub.json").unlink()
     assert prepare(made).returncode == 0
     assert not (made.folder / "hub.json").exists()
-    (model / "config.json").write_text("[]")
+    config = model / "config.json"
+    status = config.stat()
+    config.write_text("[]")
+    os.utime(config, ns=(status.st_atime_ns, status.st_mtime_ns))  # a disk that lies changes no time
     done = prepare(made)
     assert (done.returncode, (made.folder / "hub.json").exists()) == (0, True)
     assert "config.json is changed: its sha256 is another\n" in done.stderr
+    assert re.search(
+        r"^corral: scout: verifying what lies in \S+/model: every byte of \S+ is read$", done.stdout, re.M
+    )
 
 
 def test_a_box_and_another_host_fetch_the_same_files_and_a_host_gets_all_that_fetches() -> None:

@@ -30,10 +30,12 @@ from deploy.bundle.manifest import (
     check_together,
     inside,
 )
-from deploy.bundle.media import BLOCK, Meter, require_space, store, store_one
+from deploy.bundle.media import BLOCK, Meter, first_there, require_space, require_writable, store, store_one
 from deploy.bundle.packing import Packing
 from deploy.bundle.sources import (
+    Begun,
     Sources,
+    begun,
     beside_files,
     checked_sources,
     engine_bytes,
@@ -49,6 +51,7 @@ from infra.record import Record
 from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
+GIB = 2**30
 WHEELS_BYTES = 100 * 2**20
 # What a manifest can list (LARGEST_MANIFEST) with much to spare.
 MOST_PARTS = 100_000
@@ -69,8 +72,11 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
     Raises UsageError for a folder that holds something else, HostError for a disk that is too small or refuses.
     """
     folder = packing.output
-    sources = checked_sources(plan_file, packing.engine, packing.model, progress)
-    check_folder(folder, sources)
+    found = begun(plan_file, packing.engine, packing.model, progress)
+    check_ahead(found, packing)
+    sources = checked_sources(found, plan_file, packing.model, progress)
+    beside = [*sources.adapters.values(), *([sources.draft] if sources.draft else [])]
+    check_folder(folder, sources.model, sources.prefix, *beside)
     check_names(sources)
     need_bytes = engine_bytes(sources.prefix) + sum(map(size_bytes, checkpoints(sources).values()))
     check_parts(need_bytes, packing.split_bytes)
@@ -87,24 +93,50 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
                 files = tuple(write(filling, sources, Path(own), packing.split_bytes, meter))
                 return finish(filling, bundle_of(sources, files), with_corral=not packing.without_corral)
     except OSError as error:
-        raise HostError(
-            f"The bundle cannot be written: {error.filename or folder}: {error.strerror}.",
-            "Mend that and run the command again, it goes on; a medium that refuses large files: --split-gib 3",
-        ) from None
+        raise refused(folder, error) from None
 
 
-def check_folder(folder: Path, sources: Sources) -> None:
-    """Raise UsageError for a folder that holds anything but what an earlier create wrote, or the model itself."""
+def check_ahead(found: Begun, packing: Packing) -> None:
+    """Refuse, before a model is fetched, what would be refused when it is here: the folder, its disk, too many parts.
+
+    Raises UsageError and HostError as `create` does.
+    """
+    folder = packing.output
+    check_folder(folder, found.prefix, *found.adapters.values())
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise refused(folder, error) from None
+    if found.to_fetch is None:
+        return
+    need_bytes = engine_bytes(found.prefix) + found.made.plan.weights_bytes
+    check_parts(need_bytes, packing.split_bytes)
+    is_one_disk = device(folder) == device(Path(found.to_fetch.path))
+    there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))
+    require_space(folder, need_bytes + (round(found.to_fetch.gib * GIB) if is_one_disk else 0), there_bytes)
+
+
+def device(folder: Path) -> int:
+    """The disk that a folder is on, or will be."""
+    return first_there(folder.absolute()).stat().st_dev
+
+
+def refused(folder: Path, error: OSError) -> HostError:
+    """The disk does not take the bundle."""
+    return HostError(
+        f"The bundle cannot be written: {error.filename or folder}: {error.strerror}.",
+        "Mend that and run the command again, it goes on; a medium that refuses large files: --split-gib 3",
+    )
+
+
+def check_folder(folder: Path, *inputs: Path) -> None:
+    """Raise UsageError for a folder that holds anything but what an earlier create wrote, or what is to be packed."""
     if os.path.lexists(folder) and not folder.is_dir():
         raise UsageError(f"{folder} is not a folder.", ELSEWHERE)
-    beside = [*sources.adapters.values(), *([sources.draft] if sources.draft else [])]
-    inputs, output = (
-        [path.resolve() for path in (sources.model, sources.prefix, *beside)],
-        Path(os.path.realpath(folder)),
-    )
-    if any(path.is_relative_to(output) for path in inputs):
+    output = Path(os.path.realpath(folder))
+    if any(path.resolve().is_relative_to(output) for path in inputs):
         raise UsageError(f"What is to be packed lies in {folder} itself.", "Name another folder: --output")
-    if any(output.is_relative_to(path) for path in inputs):
+    if any(output.is_relative_to(path.resolve()) for path in inputs):
         raise UsageError(f"{folder} lies in what is to be packed.", "Name another folder: --output")
     if folder.is_dir() and any(folder.iterdir()):
         with opened(folder):

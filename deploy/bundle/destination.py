@@ -1,6 +1,5 @@
 """Where a bundle is installed here, and what of this machine stands in its way: verify and install judge it alike."""
 
-import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from deploy.bundle.manifest import (
     Stored,
     whole_files,
 )
-from deploy.bundle.media import first_there, require_space
+from deploy.bundle.media import require_space, require_writable
 from deploy.targets.deployment import home
 from infra.argument import pasted
 from infra.errors import CorralError, HostError
@@ -89,13 +88,7 @@ def check_writable(home: Path) -> None:
     if os.path.exists(home):
         check_owner(home)
     for folder in (home / "bundles", home / "engine"):
-        there = first_there(folder)
-        if not there.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
-        if not os.access(there, os.W_OK | os.X_OK):
-            is_read_only = bool(os.statvfs(there).f_flag & os.ST_RDONLY)
-            number = errno.EROFS if is_read_only else errno.EACCES
-            raise OSError(number, os.strerror(number), str(there))
+        require_writable(folder)
 
 
 def check_stays_ours(home: Path) -> None:

@@ -1,5 +1,6 @@
 """Files on the medium: written so that an interrupted copy goes on, read back so that a wrong byte is met."""
 
+import errno
 import hashlib
 import io
 import os
@@ -156,3 +157,14 @@ def require_space(folder: Path, need_bytes: int, there_bytes: int = 0) -> None:
 def first_there(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     return next(place for place in (path, *path.parents) if os.path.exists(place))
+
+
+def require_writable(folder: Path) -> None:
+    """Raise an OSError where this user can make nothing in a folder, which need not exist yet."""
+    there = first_there(folder)
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        is_read_only = bool(os.statvfs(there).f_flag & os.ST_RDONLY)
+        number = errno.EROFS if is_read_only else errno.EACCES
+        raise OSError(number, os.strerror(number), str(there))

@@ -9,6 +9,7 @@ from deploy.bundle.manifest import ADAPTERS, DRAFT
 from deploy.targets import adapters, hub_weights
 from deploy.targets.deployment import Deployment, deployment_for, home
 from deploy.targets.local import cached_weights
+from deploy.targets.preflight import Room
 from deploy.targets.table import default
 from infra.errors import UsageError
 from serving.model import checkpoint, checkpoint_files, lora_files, precheck
@@ -18,6 +19,18 @@ from serving.vllm import chat_template, engine
 from serving.vllm import versions as vllm_versions
 from serving.vllm.engine import Engine
 from serving.vllm.pack import LEFT_HERE, check_members, prefix_of
+
+
+class Begun(NamedTuple):
+    """What is known before the model is here: nothing was fetched to find it out."""
+
+    made: Deployment
+    engine: Engine
+    prefix: Path
+    adapters: Mapping[str, Path]
+    """The folder of each, by its name."""
+    to_fetch: Room | None
+    """What of the model comes first, and where to; None where it lies here."""
 
 
 class Sources(NamedTuple):
@@ -34,29 +47,49 @@ class Sources(NamedTuple):
     """The folder of each, by its name."""
 
 
-def checked_sources(
+def begun(
     plan_file: Path, environment: Path | None, model: Path | None, progress: Callable[[str], None]
-) -> Sources:
-    """Find and check all of it.
+) -> Begun:
+    """Find and check all but the model.
 
-    Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine or a model that is
-    not the plan's or that no bundle can hold, DocumentError for a checkpoint that is not whole.
+    Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine that is not the plan's
+    or that no bundle can hold.
     """
     plan = Plan.read(plan_file)
-    made = deployment_for(plan, default(), None)
+    made = hub_weights.kept(deployment_for(plan, default(), None))
     # Here it is the engine that is brought that counts, and it is told of below.
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
     packed = engine_for(made.plan, environment)
     vllm_versions.check(packed.version, progress, made.plan.serve.extra_args)
+    prefix = prefix_of(packed.vllm)
+    check_members(prefix)
+    template_here(made.plan)
     made = adapters.settled(made)
     modules = {module.name: lora_files.folder_of(module) for module in adapters.sent(made.plan)}
+    return Begun(
+        made, packed, prefix, modules, cached_weights.to_fetch(made) if is_to_come(plan, model) else None
+    )
+
+
+def checked_sources(
+    found: Begun, plan_file: Path, model: Path | None, progress: Callable[[str], None]
+) -> Sources:
+    """The same with the model and its draft, which are fetched where they are repositories.
+
+    Raises UsageError for a model that is not the plan's, DocumentError for a checkpoint that is not whole, and what
+    stands against fetching.
+    """
+    made = found.made
     folder = model_for(made, model, progress)
     draft = draft_for(made, progress)
     template = template_for(made.plan, (plan_file.parent, folder))
-    prefix = prefix_of(packed.vllm)
-    check_members(prefix)
-    warn(made.plan, packed, prefix, licences(folder), progress)
-    return Sources(made.name, made.plan, packed, prefix, folder, template, draft, modules)
+    warn(made.plan, found.engine, found.prefix, licences(folder), progress)
+    return Sources(made.name, made.plan, found.engine, found.prefix, folder, template, draft, found.adapters)
+
+
+def is_to_come(plan: Plan, named: Path | None) -> bool:
+    """Whether the model is a repository of the Hub, and no folder."""
+    return named is None and hub_weights.is_fetched(plan) and not Path(plan.serve.model).is_dir()
 
 
 def engine_for(plan: Plan, environment: Path | None) -> Engine:
@@ -90,7 +123,7 @@ def model_for(made: Deployment, named: Path | None, progress: Callable[[str], No
     Raises UsageError or DocumentError for another, and what stands against fetching.
     """
     plan = made.plan
-    if named is None and hub_weights.is_fetched(plan) and not Path(plan.serve.model).is_dir():
+    if is_to_come(plan, named):
         named = fetched(made, progress)
     folder = (named or Path(plan.serve.model)).absolute()
     if named is None and not folder.is_dir():
@@ -137,14 +170,19 @@ def draft_for(made: Deployment, progress: Callable[[str], None]) -> Path | None:
 
 def template_for(plan: Plan, folders: tuple[Path, ...]) -> Path | None:
     """The plan's chat template, which lies below one of the folders. Raises UsageError for what is none."""
+    template = template_here(plan)
+    if template is not None:
+        chat_template.check_place(template, folders)
+        chat_template.read(template)
+    return template
+
+
+def template_here(plan: Plan) -> Path | None:
+    """The file of the plan's chat template; None where it names none. Raises UsageError for one that is not here."""
     said = plan.serve.chat_template
-    if not said:
-        return None
-    template = chat_template.file_here(said)
-    if template is None:
+    template = chat_template.file_here(said) if said else None
+    if said and template is None:
         raise UsageError(f"The plan's chat template is not here: {said}.", "Correct the plan's path.")
-    chat_template.check_place(template, folders)
-    chat_template.read(template)
     return template
 
 

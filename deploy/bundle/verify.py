@@ -25,6 +25,7 @@ from deploy.bundle.media import Meter, blocks, joined
 from infra import archive
 from infra.beneath import Beneath
 from infra.errors import DocumentError
+from infra.fetch import walk
 from infra.record import Record
 from serving.model.lora_files import FILES
 from serving.vllm.pack import OF_EACH_MACHINE
@@ -107,22 +108,8 @@ def needed(bundle: Bundle) -> Iterator[str]:
 
 
 def entries(folder: Path) -> set[str]:
-    """Everything below the folder but real folders and the manifest; links are not followed.
-
-    A folder that lies too deep, or cannot be looked into, counts as one thing.
-    """
-    paths: set[str] = set()
-    left = [""]
-    while left:
-        here = left.pop()
-        try:
-            for entry in os.scandir(folder / here):
-                path = f"{here}/{entry.name}".lstrip("/")
-                is_folder = entry.is_dir(follow_symlinks=False) and path.count("/") < archive.DEEPEST
-                (left.append if is_folder else paths.add)(path)
-        except OSError:
-            paths.add(here)
-    return paths - {MANIFEST, ""}
+    """Everything below the folder but real folders and the manifest."""
+    return walk.entries(folder, (MANIFEST,))
 
 
 def disk_bytes(folder: Path) -> int:

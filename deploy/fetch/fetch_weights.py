@@ -8,7 +8,7 @@ from deploy.fetch.fetch_request import FetchOptions, Subject
 from deploy.targets import hub_weights
 from infra import bar, offline
 from infra.errors import UsageError
-from infra.fetch import verifying
+from infra.fetch import confirming, verifying
 from infra.fetch.layouts import Layout, in_folder
 from infra.printable import sentence
 from infra.record import Record
@@ -82,13 +82,18 @@ def check_folder(folder: Path | None) -> None:
 
 
 def at_once(subject: Subject, folder: Path | None, begun_s: float) -> FetchedWeights | None:
-    """What lies here already at that commit, and nobody wrote since it was found right."""
+    """What lies here already at that commit, and nobody wrote since it was found right.
+
+    Of what another tool has fetched only the Hub says whether it is all, so that it is asked where it may be.
+    """
     if not fetching.is_commit(subject.revision):
         return None
     commit = subject.revision or ""
     place = place_of(subject.repository, commit, folder)
-    manifest = verifying.untouched(place)
+    manifest = confirming.untouched(place)
     if manifest is None or (manifest.repository, manifest.commit) != (subject.repository, commit):
+        return None
+    if manifest.others is None and not offline.is_offline():
         return None
     return FetchedWeights(
         model=subject.model,
@@ -111,6 +116,17 @@ def verify(folder: Path) -> VerifiedWeights:
     """Read every byte of a folder and say all that is wrong; asks nobody. Raises DocumentError."""
     with bar.shown("verified") as tell:
         found = verifying.verify(folder.absolute(), tell)
+    if found.pickles:
+        more = f" and {len(found.pickles) - 1} more" if len(found.pickles) > 1 else ""
+        progress(
+            f"weights: {found.pickles[0]}{more} of the repository may run code when loaded; no server that corral "
+            "starts is given it"
+        )
+    if not found.is_listed:
+        progress(
+            "weights: another tool has fetched these, so what else belongs to them is not known here: corral fetch "
+            f"{found.repository} --revision {found.commit} asks the Hub, and fetches what is missing"
+        )
     return VerifiedWeights(
         folder=found.folder,
         repository=found.repository,

@@ -1,14 +1,14 @@
 """What a deployment fetches from the model hub: which commit, how much, under which licence, and whether it may."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from deploy.targets import licence
 from infra import offline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
 from infra.record import Record
-from serving.model import hub, hub_token, models
+from infra.typed_path import typed_path
+from serving.model import families, hub, hub_token, models
 from serving.model.hub_token import Token
 
 if TYPE_CHECKING:  # weights are fetched by name without what reads plans
@@ -29,6 +29,10 @@ class Weights(Record):
     """Empty where nobody said."""
     maker: str = ""
     """The owner of the weights as their maker released them; empty where that is not known."""
+    family: str = ""
+    """Of families.toml; empty where nobody said."""
+    based_on: tuple[str, ...] = ()
+    """Repositories that these were made of."""
     gated: bool | None = None
     """None where nobody said."""
     token: str = ""
@@ -55,7 +59,16 @@ def is_fetched(plan: "Plan") -> bool:
 
 def told(plan: "Plan") -> Weights:
     """What the plan and corral's own table say; asks nobody."""
-    return told_of(plan.serve.model, plan.serve.revision, plan.weights_bytes)
+    known = told_of(plan.serve.model, plan.serve.revision, plan.weights_bytes)
+    return known.model_copy(update={"family": known.family or family_planned(plan)})
+
+
+def family_planned(plan: "Plan") -> str:
+    """The family of a plan's model: by its name, else the only one there is; "" where it may be one of many."""
+    if plan.model in models.models():
+        return models.model(plan.model).family.name
+    known = [*families.families()]
+    return known[0] if len(known) == 1 else ""
 
 
 def told_of(repo: str, revision: str | None, weights_bytes: int) -> Weights:
@@ -66,7 +79,13 @@ def told_of(repo: str, revision: str | None, weights_bytes: int) -> Weights:
         return known
     model, checkpoint = listed
     revision = revision or checkpoint.revision
-    about = {"licence": model.licence, "maker": model.maker, "gated": checkpoint.gated, "revision": revision}
+    about = {
+        "licence": model.licence,
+        "maker": model.maker,
+        "family": model.family.name,
+        "gated": checkpoint.gated,
+        "revision": revision,
+    }
     return known.model_copy(update=about)
 
 
@@ -111,6 +130,8 @@ def described(known: Weights, token: Token | None) -> Weights:
             "revision": repository.revision,
             "gated": repository.gated,
             "licence": known.licence or repository.licence,
+            "family": known.family or repository.family,
+            "based_on": repository.based_on,
             "bytes": max(known.bytes, repository.fetched_bytes),
         }
     )
@@ -148,7 +169,12 @@ def require(known: Weights) -> None:
     error = refusal(known)
     if error:
         raise error
-    licence.require(known.licence)
+    licence.require(licence_of(known))
+
+
+def licence_of(known: Weights) -> str:
+    """The licence of weights, by its name: told, or known by what they are; the Hub need not have answered."""
+    return licence.name_for(known.licence, (known.repo, *known.based_on), known.family)
 
 
 def looked_up(
@@ -267,7 +293,7 @@ def with_token_file(deployment: "Deployment", path: str | None) -> "Deployment":
     if path is None:
         return deployment
     hub_token.find({}, path)
-    return deployment.model_copy(update={"hf_token_file": str(Path(path).expanduser().absolute())})
+    return deployment.model_copy(update={"hf_token_file": str(typed_path(path))})
 
 
 def token_of(deployment: "Deployment") -> Token | None:

@@ -2,7 +2,9 @@
 
 import getpass
 import platform
+import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -16,6 +18,10 @@ from infra.printable import sentence
 from infra.record import Document, Line
 from infra.say import is_somebody_there, progress
 
+UNNAMED = ("", "other", "unknown")
+"""What the cards of the Hub say where they name no licence."""
+LARGEST_TEXT_BYTES = 1 << 20
+
 
 class Terms(NamedTuple):
     """A licence, as the table has it."""
@@ -24,6 +30,11 @@ class Terms(NamedTuple):
     """What it is accepted by: llama4."""
     title: str
     names: tuple[str, ...]
+    called: str
+    """A pattern for the names of weights under it, in small letters."""
+    families: tuple[str, ...]
+    text: str
+    """What its file says."""
     url: str
     sha256: str
     not_for: tuple[str, ...]
@@ -57,8 +68,11 @@ def known() -> dict[str, Terms]:
 
 def terms_of(key: str, row: dict[str, Any]) -> Terms:
     """One table of licences.toml."""
-    lists = {name: tuple(row[name]) for name in ("names", "not_for", "says")}
-    return Terms(key=key, title=row["title"], url=row["url"], sha256=row["sha256"], **lists)
+    lists = ("names", "families", "not_for", "says")
+    values: dict[str, Any] = {
+        name: tuple(row[name]) if name in lists else row[name] for name in Terms._fields if name != "key"
+    }
+    return Terms(key=key, **values)
 
 
 def terms_for(name: str) -> Terms | None:
@@ -67,6 +81,32 @@ def terms_for(name: str) -> Terms | None:
     return next(
         (terms for terms in known().values() if said in (other.lower() for other in terms.names)), None
     )
+
+
+def name_for(said: str, called: Iterable[str], family: str) -> str:
+    """PURE: the name of the licence of weights: as it is said, unless what they or their origins are called says more.
+
+    Where nobody names one it is that of their family.
+    """
+    names = [said, *called]
+    for terms in known().values():
+        is_called_so = any(re.search(terms.called, name.lower()) for name in names)
+        if is_called_so or (said.strip().lower() in UNNAMED and family in terms.families):
+            return terms.names[0]
+    return said
+
+
+def in_folder(folder: Path) -> str:
+    """The name of a licence that is asked for, whose text lies with weights; "" where none does."""
+    for path in sorted(folder.glob("LICEN[CS]E*")):
+        if not path.is_file():
+            continue
+        with suppress(OSError), path.open("rb") as file:
+            text = " ".join(file.read(LARGEST_TEXT_BYTES).decode(errors="replace").upper().split())
+            for terms in known().values():
+                if terms.text in text:
+                    return terms.names[0]
+    return ""
 
 
 def refusal(terms: Terms, given: Acceptance | None) -> CorralError | None:

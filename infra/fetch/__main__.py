@@ -1,4 +1,4 @@
-"""On a host: REPOSITORY COMMIT FOLDER fetches, FOLDER alone verifies, --changed FOLDER only what was written since.
+"""On a host: REPOSITORY COMMIT FOLDER fetches, FOLDER alone verifies, --again FOLDER the bytes that a server reads.
 
 The Hub's token is the first line of the input, in this process and nowhere else. What fails ends with one sentence and
 the exit code of its kind.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.errors import CorralError, DocumentError, UsageError
+from infra.fetch.confirming import confirm
 from infra.fetch.download import Told, fetch
 from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import in_folder
-from infra.fetch.verifying import confirm, verify
+from infra.fetch.verifying import verify
 
 HUB = "https://huggingface.co"
 
@@ -24,8 +25,8 @@ def main(arguments: list[str]) -> int:
     try:
         if len(arguments) == 1:
             return told(Path(arguments[0]), verify(Path(arguments[0])).problems)
-        if arguments[0] == "--changed":
-            return changed(Path(arguments[1]))
+        if arguments[0] == "--again":
+            return again(Path(arguments[1]))
         repository, commit, folder = arguments
         return fetched(repository, commit, Path(folder), sys.stdin.readline().strip())
     except CorralError as error:
@@ -46,9 +47,15 @@ def fetched(repository: str, commit: str, folder: Path, token: str) -> int:
     return 0
 
 
-def changed(folder: Path) -> int:
-    """Tell what is wrong of what was written since it was fetched; nothing else is read."""
-    return told(folder, confirm(in_folder(folder), lambda text: print(text, file=sys.stderr, flush=True)))
+def again(folder: Path) -> int:
+    """Read every byte of what was fetched, whatever its time says, and tell what is wrong, which the next fetch brings.
+
+    What lies beside it does not matter. Raises DocumentError where nothing says what was fetched.
+    """
+    layout = in_folder(folder)
+    if layout.known() is None:
+        raise DocumentError(f"{folder} has no manifest.", "")
+    return told(folder, confirm(layout, lambda text: None, is_doubted=True))
 
 
 def told(folder: Path, problems: Sequence[tuple[str, str]]) -> int:

@@ -6,18 +6,15 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from infra.errors import DocumentError, HostError
-from infra.fetch.listing import Wanted, is_digest, is_pickle, is_safe, parsed, shown
-from infra.fetch.partial import sums_of
+from infra.fetch.listing import is_digest, is_safe, parsed
 
 OWN = ".corral"
 """The folder beside the files that holds the manifest, the lock, and what is on its way."""
-OF_THE_HUBS_LIBRARY = ".cache"
-"""What `hf download --local-dir` keeps beside the files: no server reads it."""
 KIND, VERSION = "fetched-weights", 1
 LARGEST_MANIFEST_BYTES = 16 << 20
 
@@ -51,6 +48,9 @@ class Manifest(NamedTuple):
     commit: str
     files: Mapping[str, Kept]
     fetched_at: str = ""
+    others: Mapping[str, int] | None = None
+    """What else the repository lists, and how many bytes each has: never fetched, and no stranger where another tool
+    did. None where the Hub was not asked for its list, so that more may belong to the commit."""
 
     def text(self) -> str:
         """As it is stored: its last line is the sum of all before it, so that a change by hand shows."""
@@ -61,6 +61,7 @@ class Manifest(NamedTuple):
             "commit": self.commit,
             "fetched_at": self.fetched_at or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "files": {name: kept._asdict() for name, kept in sorted(self.files.items())},
+            **({} if self.others is None else {"others": dict(sorted(self.others.items()))}),
         }
         return json.dumps(body | {"sha256": sum_of(body)}, indent=2) + "\n"
 
@@ -88,6 +89,7 @@ def read(path: Path) -> Manifest | None:
                 str(body["commit"]),
                 {checked(name): kept(row) for name, row in body["files"].items()},
                 str(body["fetched_at"]),
+                others(body.get("others")),
             )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
@@ -115,6 +117,16 @@ def kept(row: Any) -> Kept:
     return found
 
 
+def others(said: Any) -> Mapping[str, int] | None:
+    """What else the repository lists. Raises ValueError, TypeError or AttributeError."""
+    if said is None:
+        return None
+    found = {checked(name): size for name, size in said.items()}
+    if not all(isinstance(size, int) for size in found.values()):
+        raise ValueError(said)
+    return found
+
+
 def write(path: Path, manifest: Manifest) -> None:
     """Write it in one step. Raises HostError."""
     try:
@@ -133,60 +145,3 @@ def write(path: Path, manifest: Manifest) -> None:
         raise HostError(
             f"{path} cannot be written: {error.strerror}.", "Look at that disk: df -h, ls -ld"
         ) from None
-
-
-def problems(
-    folder: Path, manifest: Manifest, blobs: Path | None, read_bytes: Callable[[int], None]
-) -> Iterator[tuple[str, str]]:
-    """Every file that is not as the manifest has it, and what is wrong with it; links may lead into `blobs` alone."""
-    there = entries(folder)
-    for name in sorted(there - manifest.files.keys()):
-        why = "is a pickle, which may run code when it is loaded" if is_pickle(name) else "is extra"
-        yield shown_name(name), why
-    for name, file in sorted(manifest.files.items()):
-        if why := problem_of(folder / name, file, blobs, read_bytes):
-            yield shown_name(name), why
-
-
-def problem_of(
-    path: Path, file: Kept, blobs: Path | None, read_bytes: Callable[[int], None] = lambda count: None
-) -> str:
-    """What is wrong with a file; "" when it is what was fetched."""
-    try:
-        if not os.path.lexists(path):
-            return "is missing"
-        target = path.resolve(strict=True)
-        if path.is_symlink() and (blobs is None or target.parent != blobs.resolve()):
-            return "is a link that leaves the folder"
-        status = target.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is no file"
-        if status.st_size != file.size:
-            how = "cut off" if status.st_size < file.size else "too long"
-            return f"is {how}: {status.st_size} of {file.size} bytes"
-        if sums_of(target, Wanted(path.name, file.size, file.sha256, ""), read_bytes).are_right():
-            return ""
-        return "is changed: its sha256 is another"
-    except (OSError, RuntimeError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or 'it leads to itself'}"
-
-
-def entries(folder: Path) -> set[str]:
-    """Everything below a folder but real folders and what corral keeps there; links are not followed."""
-    found: set[str] = set()
-    left = [""]
-    while left:
-        here = left.pop()
-        try:
-            for entry in os.scandir(folder / here):
-                path = f"{here}/{entry.name}".lstrip("/")
-                if path not in (OWN, OF_THE_HUBS_LIBRARY):
-                    (left.append if entry.is_dir(follow_symlinks=False) else found.add)(path)
-        except OSError:
-            found.add(here)
-    return found - {""}
-
-
-def shown_name(name: str) -> str:
-    """A file's name as it may be printed."""
-    return name if name.isprintable() else shown(name)

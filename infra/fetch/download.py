@@ -12,7 +12,7 @@ from infra.fetch import checksums, listing
 from infra.fetch.checksums import Kept, Manifest
 from infra.fetch.crew import Crew, address
 from infra.fetch.hub_answers import Source, lies
-from infra.fetch.layouts import Layout, refused
+from infra.fetch.layouts import PART, Layout, refused
 from infra.fetch.listing import Wanted, shown
 from infra.fetch.partial import Partial, Sums, sums_of
 from infra.fetch.patience import Pace, answer
@@ -55,7 +55,7 @@ def fetch(source: Source, layout: Layout, told: Told, pace: Pace = Pace(), is_ou
         others = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         told.say(f"left out, as it may run code when it is loaded: {shown(left_out[0])}{others}")
     try:
-        return into(source, wanted, layout, told, pace, is_ours)._replace(left_out=left_out)
+        return into(source, files, wanted, layout, told, pace, is_ours)._replace(left_out=left_out)
     except OSError as error:
         raise refused(error, layout.folder) from None
 
@@ -83,9 +83,15 @@ def index_of(files: Sequence[Wanted], source: Source, pace: Pace) -> Any:
 
 
 def into(
-    source: Source, wanted: Sequence[Wanted], layout: Layout, told: Told, pace: Pace, is_ours: bool
+    source: Source,
+    files: Sequence[Wanted],
+    wanted: Sequence[Wanted],
+    layout: Layout,
+    told: Told,
+    pace: Pace,
+    is_ours: bool,
 ) -> Fetched:
-    """The same, of those files. Raises OSError too."""
+    """The same, of those files that are wanted. Raises OSError too."""
     there = survey(source, wanted, layout, told, is_ours)
     check_room(wanted, there, layout)
     layout.make()
@@ -97,7 +103,8 @@ def into(
         fetched = brought(source, wanted, there, layout, told, pace)
         for file in wanted:
             layout.name(file)
-        keep(source, there, layout)
+        others = {file.name: file.size for file in files if file.name not in there}
+        keep(Manifest(source.repository, source.commit, there, now(), others), layout)
     return Fetched(layout.folder, len(wanted), sum(file.size for file in wanted), fetched, ())
 
 
@@ -147,17 +154,20 @@ def right(path: Path, file: Wanted) -> Sums | None:
 
 def check_room(wanted: Sequence[Wanted], there: dict[str, Kept], layout: Layout) -> None:
     """Raise HostError, before any byte comes, where the disk cannot hold all that is to come."""
-    need = sum(file.size for file in wanted if file.name not in there)
-    begun = sum(blocks(layout.own / part(file, layout)) for file in wanted if file.name not in there)
+    missing = {layout.path(file): file for file in wanted if file.name not in there}.values()
+    parts = {layout.part(file) for file in missing}
+    need = sum(file.size for file in missing) - sum(map(blocks, parts))
     place = layout.folder.absolute()
     while not place.exists():
         place = place.parent
     disk = os.statvfs(place)
     free = disk.f_bavail * disk.f_frsize
-    if need - begun > free:
+    if need > free:
+        others = sum(map(blocks, set(layout.own.glob(f"*{PART}")) - parts))
+        left = f" {others / GIB:.2f} GiB lie in {layout.own}, of fetches that were ended." if others else ""
         raise HostError(
-            f"The weights need {(need - begun) / GIB:.2f} GiB at {layout.folder}, and {free / GIB:.2f} GiB are free.",
-            "Nothing was fetched. Make room, or name a larger disk: --to, or HF_HOME.",
+            f"The weights need {need / GIB:.2f} GiB at {layout.folder}, and {free / GIB:.2f} GiB are free.",
+            f"Nothing was fetched. Make room, or name a larger disk: --to, or HF_HOME.{left}",
         )
 
 
@@ -169,11 +179,6 @@ def blocks(path: Path) -> int:
         return 0
 
 
-def part(file: Wanted, layout: Layout) -> str:
-    """What a file is called on its way."""
-    return f"{layout.path(file).name}.part"
-
-
 def brought(
     source: Source, wanted: Sequence[Wanted], there: dict[str, Kept], layout: Layout, told: Told, pace: Pace
 ) -> int:
@@ -183,14 +188,14 @@ def brought(
     places: dict[Path, list[Wanted]] = {}
     for file in missing:
         places.setdefault(layout.path(file), []).append(file)
-    layout.sweep({part(file, layout) for file in missing})
+    layout.sweep({layout.part(file) for file in missing})
     total = sum(file.size for file in wanted)
     begun = total - sum(same[0].size for same in places.values())
 
     def opened() -> Iterator[Partial]:
         nonlocal begun
         for file, *_ in places.values():
-            partial = Partial(layout.own / part(file, layout), file, pace.chunk_bytes)
+            partial = Partial(layout.part(file), file, pace.chunk_bytes)
             begun += partial.there
             yield partial
 
@@ -208,15 +213,15 @@ def brought(
     return crew.fetched
 
 
-def keep(source: Source, there: dict[str, Kept], layout: Layout) -> None:
+def keep(found: Manifest, layout: Layout) -> None:
     """Write the manifest, and remove what only an earlier commit had."""
     before = earlier(layout)
-    if before == Manifest(source.repository, source.commit, there, before.fetched_at if before else ""):
+    if before and before._replace(fetched_at=found.fetched_at) == found:
         return
-    if before and layout.blobs is None and before.repository == source.repository:
-        for name in filter(listing.is_fetched, before.files.keys() - there.keys()):
+    if before and layout.blobs is None and before.repository == found.repository:
+        for name in filter(listing.is_fetched, before.files.keys() - found.files.keys()):
             (layout.folder / name).unlink(missing_ok=True)
-    checksums.write(layout.manifest, Manifest(source.repository, source.commit, there, now()))
+    checksums.write(layout.manifest, found)
 
 
 def now() -> str:

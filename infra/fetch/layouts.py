@@ -2,15 +2,21 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from infra.errors import HostError
 from infra.fetch.checksums import OWN, Kept, Manifest, read
 from infra.fetch.listing import Wanted
 from infra.fetch.partial import Sums
+
+PART = ".part"
+OLD_S = 30 * 86400.0
+"""For how long what came of a file that is not whole is kept for whoever goes on with it."""
 
 
 class Layout(NamedTuple):
@@ -66,12 +72,23 @@ class Layout(NamedTuple):
         finally:
             os.close(number)
 
-    def sweep(self, staying: set[str]) -> None:
-        """Remove what others left on its way, and nobody will go on with; what begins with a dot is half a manifest."""
+    def part(self, file: Wanted) -> Path:
+        """Where a file is on its way: by its bytes, so that another commit's of that name does not go on with it."""
+        place = (
+            "" if self.blobs else f".{crc32(file.name.encode()):08x}"
+        )  # in a folder two of the same bytes are two
+        return self.own / f"{file.etag}{place}{PART}"
+
+    def sweep(self, staying: set[Path]) -> None:
+        """Remove what nobody will go on with: links and manifests that are half made, and parts that are old.
+
+        A part may be another commit's, whose fetch was ended and will be gone on with.
+        """
         with suppress(OSError):
             for path in self.own.iterdir():
-                is_left = path.suffix in (".part", ".link") or path.name.startswith(".")
-                if is_left and path.name not in staying:
+                is_half_made = path.suffix == ".link" or path.name.startswith(".")
+                is_part = path.suffix == PART and path not in staying
+                if is_half_made or (is_part and time.time() - path.stat().st_mtime > OLD_S):
                     path.unlink()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra import bar
 from infra.errors import DocumentError, HostError
-from infra.fetch import download, verifying
+from infra.fetch import confirming, download
 from infra.fetch.download import Fetched, Told
 from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import Layout, in_cache, in_folder, of_existing
@@ -106,4 +106,13 @@ def confirm(folder: Path) -> tuple[tuple[str, str], ...]:
 
     Only what was written since is read. Raises DocumentError for a manifest that was changed.
     """
-    return verifying.confirm(of_existing(folder), lambda text: progress(f"weights: {text}"))
+    return confirming.confirm(of_existing(folder), lambda text: progress(f"weights: {text}"))
+
+
+def is_listed(folder: Path) -> bool:
+    """Whether the Hub has said what belongs to a checkpoint, and not only another tool what it had brought by then."""
+    try:
+        manifest = of_existing(folder).known()
+    except DocumentError:
+        return False
+    return manifest is not None and manifest.others is not None

@@ -13,7 +13,7 @@ from infra.fetch.hub_answers import gated, no_commit, unknown_token
 from infra.fetch.listing import is_fetched
 from infra.printable import one_line
 from infra.record import Record
-from serving.model import hub_token
+from serving.model import families, hub_token
 from serving.model.checkpoint import LARGEST_JSON_BYTES, Contents, contents, json_object
 from serving.model.config import family_of
 from serving.model.hub_token import Token
@@ -49,6 +49,10 @@ class Repository(Record):
     """The full commit."""
     gated: bool
     licence: str = ""
+    family: str = ""
+    """Of families.toml; empty where its config.json is of none of them, or the Hub did not say."""
+    based_on: tuple[str, ...] = ()
+    """Repositories that it was made of, as its card says."""
     fetched_bytes: int
     """Of the files that are fetched."""
 
@@ -66,8 +70,22 @@ def describe(repo: str, revision: str | None, token: Token | None) -> Repository
         revision=str(info.sha),
         gated=bool(info.gated),
         licence=str(card.get("license_name") or card.get("license") or ""),
+        family=family_named(info.config),
+        based_on=texts(card.get("base_model")),
         fetched_bytes=sum(file.size or 0 for file in info.siblings or () if is_fetched(file.rfilename)),
     )
+
+
+def family_named(config: Any) -> str:
+    """The family of what the Hub tells of a config.json; "" for none of ours."""
+    family = families.family_of([*texts(config.get("architectures"))]) if isinstance(config, dict) else None
+    return family.name if family else ""
+
+
+def texts(said: Any) -> tuple[str, ...]:
+    """One text or a list of them, as cards have both."""
+    listed = said if isinstance(said, list | tuple) else [said]
+    return tuple(text for text in listed if isinstance(text, str))
 
 
 def info_of(repo: str, revision: str | None, token: Token | None) -> Any:

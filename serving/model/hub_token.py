@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import UsageError
+from infra.typed_path import typed_path
 
 # As the Hub's own library reads them, in its order.
 VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
@@ -25,7 +26,7 @@ def find(environ: Mapping[str, str], file: str = "") -> Token | None:
     Raises UsageError for a file that was named and cannot be read, and for what is no token, without repeating it.
     """
     if file:
-        return checked(named(Path(file).expanduser()), file)
+        return checked(named(typed_path(file)), file)
     for name in VARIABLES:
         if environ.get(name, "").strip():
             return checked(environ[name].strip(), name)
@@ -63,15 +64,15 @@ def checked(text: str, place: str) -> Token:
 def home(environ: Mapping[str, str]) -> Path:
     """The folder of the Hub's own library: HF_HOME, else below the user's cache."""
     cache = environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(environ.get("HF_HOME") or f"{cache}/huggingface").expanduser()
+    return typed_path(environ.get("HF_HOME") or f"{cache}/huggingface")
 
 
 def login_file(environ: Mapping[str, str]) -> Path:
     """Where `hf auth login` puts the token."""
-    return Path(environ.get("HF_TOKEN_PATH") or home(environ) / "token").expanduser()
+    return typed_path(environ.get("HF_TOKEN_PATH") or home(environ) / "token")
 
 
 def cache(environ: Mapping[str, str]) -> Path:
     """Where the Hub's own library keeps what it has fetched."""
     given = environ.get("HF_HUB_CACHE") or environ.get("HUGGINGFACE_HUB_CACHE")
-    return Path(given or home(environ) / "hub").expanduser()
+    return typed_path(given or home(environ) / "hub")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import DocumentError, EndpointError, UsageError
 from infra.fetch.hub_answers import NoCommit
 from infra.printable import one_line
+from infra.typed_path import typed_path
 from serving.model.draft import (
     Draft,
     architecture_of,
@@ -117,9 +118,9 @@ def files(asked: Speculation) -> tuple[dict[str, Any], tuple["Tensor", ...], str
     from serving.model import checkpoint
     from serving.model.hub import headers
 
-    path = Path(asked.model).expanduser()
-    if asked.model.startswith((".", "/", "~")) or asked.model.count("/") != 1 or path.is_dir():
-        if not path.is_dir():
+    path = typed_path(asked.model)
+    if asked.model.startswith((".", "/", "~")) or asked.model.count("/") != 1 or os.path.isdir(path):
+        if not os.path.isdir(path):
             raise UsageError(
                 f"There is no draft at {one_line(asked.model, 200)}.",
                 f"Name its folder, or its repository on the Hub, OWNER/NAME. {EXAMPLE}",

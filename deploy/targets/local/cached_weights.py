@@ -10,7 +10,7 @@ from deploy.targets.place import Check
 from deploy.targets.preflight import Room
 from infra import offline
 from infra.argument import pasted
-from infra.errors import DocumentError
+from infra.errors import AuthError, DocumentError, EndpointError, UsageError
 from infra.fetch.checksums import OWN
 from infra.say import progress
 from serving.model import fetching, precheck
@@ -47,15 +47,35 @@ def settled_draft(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]
 def bring(deployment: Deployment) -> None:
     """Fetch what is missing of the draft and of the weights."""
     bring_draft(deployment)
-    if hub_weights.is_fetched(deployment.plan) and not whole(deployment):
+    serve = deployment.plan.serve
+    if not hub_weights.is_fetched(deployment.plan):
+        return
+    if whole(deployment):
+        complete(serve.model, serve.revision, deployment)
+    else:
         fetch(deployment)
 
 
 def bring_draft(deployment: Deployment) -> None:
     """Fetch what is missing of the draft."""
-    draft = with_draft(deployment.plan.serve).draft
+    serve = deployment.plan.serve
+    draft = with_draft(serve).draft
     if draft and not draft.startswith("/"):
         fetch_draft(deployment)
+    elif draft and serve.draft and draft != serve.draft:
+        complete(serve.draft, Path(draft).name, deployment)
+
+
+def complete(repo: str, commit: str | None, deployment: Deployment) -> None:
+    """Fetch what another tool left out of a commit that is here, where the Hub lets us; else it stays as it lies."""
+    if not commit or offline.is_offline() or fetching.is_listed(fetching.snapshot(repo, commit, os.environ)):
+        return
+    try:
+        token = hub_weights.token_of(deployment)
+        hub_weights.looked_up(repo, commit, token)
+        fetching.fetch(repo, commit, token)
+    except (AuthError, DocumentError, EndpointError, UsageError) as error:
+        progress(f"weights: whether more belongs to {repo} was not found out: {error.message}")
 
 
 def fetch_draft(deployment: Deployment) -> None:

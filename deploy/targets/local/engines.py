@@ -9,6 +9,7 @@ from deploy.targets import preflight
 from deploy.targets.deployment import Deployment, home
 from infra.errors import ServerError, UsageError
 from infra.say import progress
+from infra.typed_path import typed_path
 from serving.vllm import engine, versions
 from serving.vllm.engine import Engine
 
@@ -34,14 +35,14 @@ def missing_engine(deployment: Deployment) -> str:
 
 def is_executable(path: Path) -> bool:
     """Whether it is a file this user may run."""
-    return path.is_file() and os.access(path, os.X_OK)
+    return os.path.isfile(path) and os.access(path, os.X_OK)
 
 
 def chosen(deployment: Deployment, version: str | None, path: str | None) -> Engine:
     """The engine that is meant, which may have to be installed yet. Raises UsageError for one that cannot be had."""
     if path is None:
         return engine_of(deployment) if version is None else of_version(deployment, version)
-    there = named(Path(path).expanduser().absolute())
+    there = named(typed_path(path))
     if version is not None and not is_same(there.version, version):
         raise UsageError(f"{path} is vLLM {there.version}, not {version}.", "Leave out --vllm-version.")
     return there
@@ -49,7 +50,7 @@ def chosen(deployment: Deployment, version: str | None, path: str | None) -> Eng
 
 def named(path: Path) -> Engine:
     """The engine at a path: its executable, or the environment that has it. Raises UsageError."""
-    vllm = path / "bin" / "vllm" if path.is_dir() else path
+    vllm = path / "bin" / "vllm" if os.path.isdir(path) else path
     if not is_executable(vllm):
         raise UsageError(
             f"{path} is no engine: {vllm} cannot be run.",

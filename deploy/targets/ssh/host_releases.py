@@ -1,7 +1,5 @@
 """Releases on owned hosts: the next one's engine, weights and unit lie beside those that serve, and replace them."""
 
-from pathlib import Path
-
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.place import Check
 from deploy.targets.ssh import host_unit, operators, tunnels
@@ -11,6 +9,7 @@ from infra.data import shipped_text
 from infra.errors import CorralError, UsageError
 from infra.onhost.history import Name
 from infra.ssh import Host
+from infra.typed_path import typed_path
 from serving.vllm import events, versions
 from serving.vllm.endpoint import Endpoint
 
@@ -39,7 +38,7 @@ def pinned(deployment: Deployment) -> Deployment:
 
 def with_engine(deployment: Deployment, version: str | None, path: str | None) -> Deployment:
     """With that engine or those wheels of this machine, or the index's of that version. Raises UsageError."""
-    there = str(Path(path).expanduser().absolute()) if path else ""
+    there = str(typed_path(path)) if path else ""
     if not there and not deployment.plan.machine.gpu_count:
         raise UsageError(
             "For a plan without GPUs an engine of this machine is brought.", "Name it: --engine ~/venv"

@@ -226,9 +226,10 @@ def engine_brought(deployment: Deployment) -> dict[str, object]:
 
 
 def _named_engine(path: Path) -> dict[str, object]:
-    if (path / "pyvenv.cfg").is_file():
+    if os.path.isfile(path / "pyvenv.cfg"):
         return _engine_at(path.resolve())
-    wheels = tuple(sorted(wheel.name for wheel in path.glob("*.whl") if is_wheel(wheel)))
+    there = path.glob("*.whl") if os.path.isdir(path) else ()
+    wheels = tuple(sorted(wheel.name for wheel in there if is_wheel(wheel)))
     if wheels:
         return {"wheelhouse": path.resolve(), "wheels": wheels}
     raise UsageError(
