@@ -39,20 +39,21 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
-    """Read the plan, and see that its place takes what is asked; adapters that are named come here, unless it is dry.
+def asking_for(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+    """See that the plan's place takes what is asked; its files lie in that folder.
 
-    Raises UsageError, DocumentError or DoesNotFit, and what stands against fetching.
+    Adapters that are named come here, unless it is dry. Raises UsageError, DocumentError or DoesNotFit, and what stands
+    against fetching.
     """
     of_place = wishes.of(where.target)
     place = place_called(where.target)
     lora = where.lora if is_dry else adapters.here(where.lora, where.hf_token_file or "")
-    read = given(Plan.read(plan), lora)
+    read = given(plan, lora)
     planned = deployment_for(read, where.target, where.name)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)
     if isinstance(place, SendsFiles):
-        place.check_files(deployment, plan.parent)
+        place.check_files(deployment, beside)
     return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
 
 

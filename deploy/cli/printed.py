@@ -111,7 +111,7 @@ def printed() -> dict[str, Any]:
         "size": Plan | Ranking,
         "status": Status | list[Status] | list[Event],
         "stop": Status,
-        "up": Endpoint,
+        "up": Endpoint | requests,
         "upgrade": Upgraded,
         "weights push": Pushed,
     }

@@ -1,23 +1,49 @@
-"""`corral up`: provision and serve in one go."""
+"""`corral up`: from a model or a plan to a server that answers."""
 
-from deploy.cli.flags import Json, PlanFile, Yes
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import DryRun, Json, Yes
 from deploy.provision_request import Where
 from deploy.targets.wishes import Wishes
+from deploy.up_request import SizedFirst
+from serving.sizing.size_options import WhichMachine
 
 
 def up(
-    plan: PlanFile,
+    what: Annotated[
+        str,
+        typer.Argument(metavar="MODEL|PLAN", help="scout, maverick, a folder, OWNER/NAME; or a plan.json."),
+    ],
+    which: WhichMachine,
     where: Where,
     wishes: Wishes,
+    sized: SizedFirst,
     yes: Yes = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make the machine ready and serve on it; returns when it answers. Safe to repeat."""
+    """Size, provision and serve in one go; returns when it answers. Safe to repeat.
+
+    A model is sized first, for --on or for a machine that you choose; an EC2 type is rented. What it costs is shown,
+    and asked about once. --dry-run asks nobody and says what would be; with --json, each request.
+    """
+    from deploy.line import dry_run as requests
     from deploy.line import up as run
     from deploy.provision_request import approval, asking_for
+    from deploy.targets.show_provision import shown
     from deploy.targets.show_server import endpoint
-    from infra.say import emit
+    from deploy.up_request import dry_text, planned, summary
+    from infra.say import emit, progress, say
 
-    asking = asking_for(plan, where, wishes)
+    made = planned(what, which, sized, where, wishes, is_dry=dry_run)
+    asking = asking_for(made.plan, made.folder, made.where, wishes, is_dry=dry_run)
+    if dry_run:
+        asked = requests(asking.deployment, asking.wishes)
+        text = dry_text(made.plan, made.where.target, asking.wishes, len(asked))
+        say(shown(asked) if as_json else text)
+        return
+    progress(summary(made.plan, made.where.target))
     answering = run(asking.deployment, asking.wishes, approval(yes))
     emit(answering, endpoint(asking.deployment.name, answering, asking.deployment.plan.workload), as_json)

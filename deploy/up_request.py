@@ -1,0 +1,154 @@
+"""What `up` is to make: a plan's file; or a model, which is sized first, on a machine that was named or is chosen."""
+
+import sys
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from deploy.provision_request import Where
+from deploy.targets import adapters
+from deploy.targets.hub_weights import is_fetched, told
+from deploy.targets.wishes import PlaceOptions, Wishes
+from infra.argument import pasted
+from infra.asked import again
+from infra.columns import table
+from infra.errors import DoesNotFit, UsageError
+from infra.lifetime import minutes
+from infra.printable import sentence
+from infra.say import is_somebody_there, progress
+from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
+from serving.sizing.ranking_text import best_of_each, ranking_row
+from serving.sizing.size import answer_for, is_checkpoint, ranking_for
+from serving.sizing.size_options import Options, WhichMachine
+from serving.sizing.this_machine import local_machine
+
+OFFERED = 3
+TIMES_A_QUESTION_IS_ASKED = 3
+
+
+class SizedFirst(Options):
+    """How a model is sized; the region and the adapters are those of the deployment."""
+
+    heading: ClassVar[str] = "A model's workload, and what vLLM is told"
+    not_asked: ClassVar[tuple[str, ...]] = ("region", "lora")
+
+
+class Planned(NamedTuple):
+    """A plan, and where it goes."""
+
+    plan: Plan
+    folder: Path
+    """Where the files that it names beside itself are."""
+    where: Where
+
+
+def planned(
+    what: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes, is_dry: bool = False
+) -> Planned:
+    """Read the plan of that file, or make one for that model, with adapters that are fetched unless it is dry.
+
+    Raises UsageError for what does not go together or where a machine would have to be chosen and nobody is there,
+    DoesNotFit, and what `size` and the reading of a plan raise.
+    """
+    if is_plan(what):
+        if said := again(which, sized, without=sized.not_asked):
+            raise UsageError(
+                "A plan says already which machine it is for, and for which workload.",
+                f"Leave out{said}, or name a model: corral up scout{said}",
+            )
+        path = Path(what)
+        return Planned(Plan.read(path), path.parent, where)
+    if not is_dry:
+        where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
+    regions = (wishes.get("ec2") or {}).get("regions") or ()
+    options = sized.model_copy(update={"lora": where.lora, "region": next(iter(regions), None)})
+    named = which if which.on else chosen(what, which, options, where.target)
+    plan = answer_for(what, named.precision, named.on or "", options)
+    if not plan.fits:
+        raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
+    if where.target == "local" and plan.machine.instance_type:
+        where = where.model_copy(update={"target": "ec2"})  # this machine is named `local`
+    return Planned(plan, Path.cwd(), where)
+
+
+def is_plan(what: str) -> bool:
+    """Whether a plan's file is meant, there or not."""
+    return what.endswith(".json") or Path(what).is_file()
+
+
+def chosen(model: str, which: WhichMachine, options: Options, target: str) -> WhichMachine:
+    """This machine where it has GPUs and the model is to be here; else one of the cheapest, as somebody says."""
+    if target == "local" and (is_checkpoint(model) or local_machine().gpu):
+        return which.model_copy(update={"on": "local"})
+    if is_checkpoint(model):
+        raise UsageError("A checkpoint is sized on one machine.", "Name it: --on g5.12xlarge")
+    plans = best_of_each(ranking_for(model, which.precision, options).machines)
+    fitting = [plan for plan in plans if (target == "ssh") == (plan.machine.instance_type is None)][:OFFERED]
+    if not fitting:
+        raise DoesNotFit(
+            f"No machine corral knows there holds {model}.", f"See all: corral size {pasted(model)}"
+        )
+    if not is_somebody_there():
+        names = ", ".join(plan.machine.name for plan in fitting)
+        raise UsageError(
+            f"Nobody is there to choose a machine; the cheapest that hold it: {names}.",
+            f"Name one: --on {fitting[0].machine.name}",
+        )
+    plan = fitting[picked(fitting)]
+    return which.model_copy(update={"on": plan.machine.name, "precision": plan.precision})
+
+
+def picked(plans: list[Plan]) -> int:
+    """Which of them somebody wants. Raises UsageError where the answer is none."""
+    head = (
+        "",
+        "machine",
+        "GPUs",
+        "precision",
+        "verdict",
+        "$/h",
+        "tok/s",
+        "$/Mtok out",
+        "context",
+        "KV GiB/GPU",
+    )
+    rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
+    progress(table([head, *rows]))
+    for _ in range(TIMES_A_QUESTION_IS_ASKED):
+        print(f"Which? [1-{len(plans)}] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip()
+        if answer.isdecimal() and 1 <= int(answer) <= len(plans):
+            return int(answer) - 1
+        if not answer:
+            break
+    raise UsageError("None was chosen; nothing was made.", "")
+
+
+def summary(plan: Plan, target: str) -> str:
+    """What will run where, and what is downloaded for it."""
+    weights = told(plan)
+    speed = f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled)" if plan.throughput else ""
+    lines = [
+        f"{plan.model} in {plan.precision} on {plan.machine.name} ({target}): {plan.verdict}, requests of up to "
+        f"{plan.kv.max_context_tokens:,} tokens{speed}",
+        f"weights: {weights.gib:,.1f} GiB of {weights.repo}, from the model hub"
+        if is_fetched(plan)
+        else f"weights: the folder {plan.serve.model}",
+    ]
+    return "\n".join(map(sentence, lines))
+
+
+def dry_text(plan: Plan, target: str, wishes: PlaceOptions | None, steps: int) -> str:
+    """The same, with what it would cost, where nothing is done."""
+    lines = [summary(plan, target)]
+    if plan.price and (ttl := getattr(wishes, "ttl", "")):
+        hours, price = minutes(ttl, "--ttl") / 60, plan.price
+        lines.append(
+            sentence(
+                f"price: {price.usd_per_hour:.2f} USD an hour ({price.source}, {price.checked_on}), "
+                f"{float(price.usd_per_hour) * hours:.2f} USD in the {hours:g} hours until it ends itself"
+            )
+        )
+    return "\n".join(
+        [*lines, f"{steps} step{'s' * (steps != 1)}, shown by --json; nobody was asked, and nothing done."]
+    )

@@ -1,0 +1,180 @@
+"""`corral up` of a model: sized first, for a machine that is named or chosen; and of a plan, which says it already."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from deploy import up_request
+from deploy.cli.main import run
+from deploy.provision_request import Where
+from deploy.targets.wishes import Wishes
+from deploy.up_request import SizedFirst, planned
+from infra.errors import CorralError
+from infra.hardware import Machine
+from serving.model import tiny
+from serving.sizing.plan import Plan
+from serving.sizing.size_options import WhichMachine
+
+NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, vcpus=2, ram_gib=16.0)
+CHEAPEST = ["g7e.2xlarge", "g7e.4xlarge", "g6.12xlarge"]
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(up_request, "local_machine", lambda: NO_GPU)
+
+
+def asked(what: str, on: str | None = None, target: str = "local", **sized: int) -> up_request.Planned:
+    return planned(what, WhichMachine(on=on), SizedFirst(**sized), Where(target=target), Wishes())
+
+
+def goes(made: up_request.Planned) -> tuple[str, str, str, int]:
+    """Which model, on what, where, for prompts of how many tokens."""
+    return made.plan.model, made.plan.machine.name, made.where.target, made.plan.workload.input_tokens
+
+
+@pytest.mark.parametrize(
+    ("on", "target", "goes_to"),
+    [
+        ("g5.12xlarge", "local", "ec2"),  # what EC2 alone has is rented
+        ("g5.12xlarge", "ec2", "ec2"),
+        ("2xA100-80GB", "local", "local"),
+        ("2xA100-80GB", "ssh", "ssh"),
+    ],
+)
+def test_a_model_is_sized_for_the_machine_that_is_named(on: str, target: str, goes_to: str) -> None:
+    assert goes(asked("scout", on, target, input_tokens=300)) == ("scout", on, goes_to, 300)
+
+
+def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    monkeypatch.setattr(up_request, "is_somebody_there", lambda: True)
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+
+
+@pytest.mark.parametrize(
+    ("lines", "number"), [(["2"], 1), (["four", "0", "3"], 2)], ids=["at-once", "third-time"]
+)
+def test_somebody_chooses_of_the_three_cheapest(
+    lines: list[str], number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, *lines)
+    made = asked("scout")
+    assert goes(made) == ("scout", CHEAPEST[number], "ec2", 1000)
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(CHEAPEST, 1)]
+    assert made.plan.precision == shown[number + 1].split()[4]
+    assert shown[4] == "Which? [1-3] " * len(lines)
+
+
+@pytest.mark.parametrize("lines", [[""], [], ["x", "9", "-1"]], ids=["empty", "gone", "three-times"])
+def test_without_an_answer_nothing_is_made(lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    answered(monkeypatch, *lines)
+    with pytest.raises(CorralError, match=r"^None was chosen; nothing was made\.$"):
+        asked("scout")
+
+
+def test_hosts_of_ones_own_are_offered_what_is_owned(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answered(monkeypatch, "1")
+    assert goes(asked("scout", target="ssh")) == ("scout", "1xA100-80GB", "ssh", 1000)
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines()[1:4]] == [
+        "1xA100-80GB", "1xB200", "1xB300",
+    ]  # fmt: skip
+
+
+def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) -> None:
+    made = asked(str(tiny.make(tmp_path / "toy")), input_tokens=64, output_tokens=16)
+    assert (made.plan.machine.name, made.where.target) == ("local", "local")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (
+            ["scout"], 2,
+            "error: Nobody is there to choose a machine; the cheapest that hold it: g7e.2xlarge, g7e.4xlarge, "
+            "g6.12xlarge.\nhint: Name one: --on g7e.2xlarge\n",
+        ),
+        (
+            ["plan.json", "--on", "8xH100", "--input-tokens", "5"], 2,
+            "error: A plan says already which machine it is for, and for which workload.\nhint: Leave out --on 8xH100 "
+            "--input-tokens 5, or name a model: corral up scout --on 8xH100 --input-tokens 5\n",
+        ),
+        (
+            ["owner/model", "--target", "ssh"], 2,
+            "error: A checkpoint is sized on one machine.\nhint: Name it: --on g5.12xlarge\n",
+        ),
+        (
+            ["scout", "--on", "g5.xlarge"], 3,
+            "error: This plan does not fit: The weights alone are 60.4 GiB per GPU; of the 22.1 GiB that torch sees on "
+            "A10G vLLM may use 20.3 (--gpu-memory-utilization 0.92).\n"
+            "hint: See what holds it: corral size scout --precision int4\n",
+        ),
+        (
+            ["scoot"], 2,
+            "error: 'scoot' is not a model corral knows.\n"
+            "hint: Use scout, maverick, or the path of a Llama 4 checkpoint folder.\n",
+        ),
+        (["none.json"], 4, "error: There is no plan at none.json.\nhint: Check the path: ls -l .\n"),
+    ],
+    ids=["nobody", "plan-and-machine", "repository", "small", "misspelt", "no-file"],
+)  # fmt: skip
+def test_what_cannot_be_is_refused(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(["up", *words]) == code
+    assert capsys.readouterr().err == said
+
+
+def test_a_dry_run_is_a_summary_and_with_json_the_requests(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = [
+        "up",
+        "scout",
+        "--precision",
+        "int4",
+        "--on",
+        "g5.12xlarge",
+        "--region",
+        "us-east-1",
+        "--dry-run",
+    ]
+    assert run([*words, "--json"]) == 0
+    requests = json.loads(capsys.readouterr().out)
+    assert run(words) == 0
+    assert capsys.readouterr().out == (
+        "scout in int4 on g5.12xlarge (ec2): tight, requests of up to 200,208 tokens, 301 tokens/s (modelled)\n"
+        "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub\n"
+        "price: 5.67 USD an hour (AWS Pricing API, as generated into aws/karpenter-provider-aws "
+        "(zz_generated.pricing_aws.go), 2026-07-20), 68.06 USD in the 12 hours until it ends itself\n"
+        f"{len(requests)} steps, shown by --json; nobody was asked, and nothing done.\n"
+    )
+    plan = tmp_path / "plan.json"
+    assert (
+        run(
+            [
+                "size",
+                "scout",
+                "--precision",
+                "int4",
+                "--on",
+                "g5.12xlarge",
+                "--region",
+                "us-east-1",
+                "-o",
+                str(plan),
+            ]
+        )
+        == 0
+    )
+    capsys.readouterr()
+    of_plan = ["up", str(plan), "--target", "ec2", "--region", "us-east-1", "--dry-run", "--json"]
+    assert run(of_plan) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(requests)
+    assert Plan.read(plan).machine.name == "g5.12xlarge"
