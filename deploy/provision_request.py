@@ -39,12 +39,17 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
-    """See that the plan's place takes what is asked; its files lie in that folder.
+def asking_for(plan: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+    """Read the plan, and see that its place takes what is asked; adapters that are named come here, unless it is dry.
 
-    Adapters that are named come here, unless it is dry. Raises UsageError, DocumentError or DoesNotFit, and what stands
-    against fetching.
+    Raises UsageError, DocumentError or DoesNotFit, and what stands against fetching.
     """
+    wishes.of(where.target)
+    return asking_of(Plan.read(plan), plan.parent, where, wishes, is_dry)
+
+
+def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+    """The same of a plan that was read, or made; its files lie in that folder."""
     of_place = wishes.of(where.target)
     place = place_called(where.target)
     lora = where.lora if is_dry else adapters.here(where.lora, where.hf_token_file or "")

@@ -2,12 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-from deploy.provision_request import Where
+from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters
 from deploy.targets.hub_weights import is_fetched, told
-from deploy.targets.wishes import PlaceOptions, Wishes
+from deploy.targets.table import PLACES, default, renting
+from deploy.targets.wishes import Wishes
 from infra.argument import pasted
 from infra.asked import again
 from infra.columns import table
@@ -33,19 +34,10 @@ class SizedFirst(Options):
     not_asked: ClassVar[tuple[str, ...]] = ("region", "lora")
 
 
-class Planned(NamedTuple):
-    """A plan, and where it goes."""
-
-    plan: Plan
-    folder: Path
-    """Where the files that it names beside itself are."""
-    where: Where
-
-
-def planned(
+def asking_up(
     what: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes, is_dry: bool = False
-) -> Planned:
-    """Read the plan of that file, or make one for that model, with adapters that are fetched unless it is dry.
+) -> Asking:
+    """What the plan of that file comes to, or one that is made for that model; unless it is dry, adapters are fetched.
 
     Raises UsageError for what does not go together or where a machine would have to be chosen and nobody is there,
     DoesNotFit, and what `size` and the reading of a plan raise.
@@ -56,19 +48,22 @@ def planned(
                 "A plan says already which machine it is for, and for which workload.",
                 f"Leave out{said}, or name a model: corral up scout{said}",
             )
-        path = Path(what)
-        return Planned(Plan.read(path), path.parent, where)
+        return asking_for(Path(what), where, wishes, is_dry)
+    if where.target != default():
+        wishes.of(where.target)
     if not is_dry:
         where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
-    regions = (wishes.get("ec2") or {}).get("regions") or ()
+    regions = wishes.get(renting(), {}).get("regions") or ()
     options = sized.model_copy(update={"lora": where.lora, "region": next(iter(regions), None)})
     named = which if which.on else chosen(what, which, options, where.target)
     plan = answer_for(what, named.precision, named.on or "", options)
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
-    if where.target == "local" and plan.machine.instance_type:
-        where = where.model_copy(update={"target": "ec2"})  # this machine is named `local`
-    return Planned(plan, Path.cwd(), where)
+    if where.target == default() and plan.machine.instance_type:  # this machine has another name
+        where = where.model_copy(update={"target": renting()})
+    if not is_dry:
+        progress(summary(plan, where.target))
+    return asking_of(plan, Path.cwd(), where, wishes, is_dry)
 
 
 def is_plan(what: str) -> bool:
@@ -78,12 +73,13 @@ def is_plan(what: str) -> bool:
 
 def chosen(model: str, which: WhichMachine, options: Options, target: str) -> WhichMachine:
     """This machine where it has GPUs and the model is to be here; else one of the cheapest, as somebody says."""
-    if target == "local" and (is_checkpoint(model) or local_machine().gpu):
-        return which.model_copy(update={"on": "local"})
+    if target == default() and (is_checkpoint(model) or local_machine().gpu):
+        return which.model_copy(update={"on": local_machine().name})
     if is_checkpoint(model):
         raise UsageError("A checkpoint is sized on one machine.", "Name it: --on g5.12xlarge")
     plans = best_of_each(ranking_for(model, which.precision, options).machines)
-    fitting = [plan for plan in plans if (target == "ssh") == (plan.machine.instance_type is None)][:OFFERED]
+    is_rented = target == default() or PLACES[target].rents
+    fitting = [plan for plan in plans if bool(plan.machine.instance_type) == is_rented][:OFFERED]
     if not fitting:
         raise DoesNotFit(
             f"No machine corral knows there holds {model}.", f"See all: corral size {pasted(model)}"
@@ -138,10 +134,11 @@ def summary(plan: Plan, target: str) -> str:
     return "\n".join(map(sentence, lines))
 
 
-def dry_text(plan: Plan, target: str, wishes: PlaceOptions | None, steps: int) -> str:
+def dry_text(asking: Asking, steps: int) -> str:
     """The same, with what it would cost, where nothing is done."""
-    lines = [summary(plan, target)]
-    if plan.price and (ttl := getattr(wishes, "ttl", "")):
+    plan = asking.deployment.plan
+    lines = [summary(plan, asking.deployment.target)]
+    if plan.price and (ttl := getattr(asking.wishes, "ttl", "")):
         hours, price = minutes(ttl, "--ttl") / 60, plan.price
         lines.append(
             sentence(
@@ -149,6 +146,5 @@ def dry_text(plan: Plan, target: str, wishes: PlaceOptions | None, steps: int) -
                 f"{float(price.usd_per_hour) * hours:.2f} USD in the {hours:g} hours until it ends itself"
             )
         )
-    return "\n".join(
-        [*lines, f"{steps} step{'s' * (steps != 1)}, shown by --json; nobody was asked, and nothing done."]
-    )
+    counted = f"{steps} step{'s' * (steps != 1)}, shown by --json; nobody was asked, and nothing done."
+    return "\n".join([*lines, counted])

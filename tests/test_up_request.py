@@ -9,8 +9,9 @@ import pytest
 from deploy import up_request
 from deploy.cli.main import run
 from deploy.provision_request import Where
+from deploy.targets.deployment import Deployment
 from deploy.targets.wishes import Wishes
-from deploy.up_request import SizedFirst, planned
+from deploy.up_request import SizedFirst, asking_up
 from infra.errors import CorralError
 from infra.hardware import Machine
 from serving.model import tiny
@@ -24,15 +25,19 @@ CHEAPEST = ["g7e.2xlarge", "g7e.4xlarge", "g6.12xlarge"]
 @pytest.fixture(autouse=True)
 def no_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(up_request, "local_machine", lambda: NO_GPU)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
-def asked(what: str, on: str | None = None, target: str = "local", **sized: int) -> up_request.Planned:
-    return planned(what, WhichMachine(on=on), SizedFirst(**sized), Where(target=target), Wishes())
+def asked(what: str, on: str | None = None, target: str = "local", **sized: int) -> Deployment:
+    wishes = Wishes({"ec2": {}, "ssh": {"hosts": ["ops@gpu1"]} if target == "ssh" else {}})
+    return asking_up(
+        what, WhichMachine(on=on), SizedFirst(**sized), Where(target=target), wishes, True
+    ).deployment
 
 
-def goes(made: up_request.Planned) -> tuple[str, str, str, int]:
+def goes(made: Deployment) -> tuple[str, str, str, int]:
     """Which model, on what, where, for prompts of how many tokens."""
-    return made.plan.model, made.plan.machine.name, made.where.target, made.plan.workload.input_tokens
+    return made.plan.model, made.plan.machine.name, made.target, made.plan.workload.input_tokens
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def test_hosts_of_ones_own_are_offered_what_is_owned(
 
 def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) -> None:
     made = asked(str(tiny.make(tmp_path / "toy")), input_tokens=64, output_tokens=16)
-    assert (made.plan.machine.name, made.where.target) == ("local", "local")
+    assert (made.plan.machine.name, made.target) == ("local", "local")
 
 
 @pytest.mark.parametrize(

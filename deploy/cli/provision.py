@@ -20,9 +20,8 @@ def provision(
     from deploy.targets.choose import place_of
     from deploy.targets.show_provision import provisioned, shown
     from infra.say import emit, say
-    from serving.sizing.plan import Plan
 
-    asking = asking_for(Plan.read(plan), plan.parent, where, wishes, is_dry=dry_run)
+    asking = asking_for(plan, where, wishes, is_dry=dry_run)
     if dry_run:
         say(shown(requests(asking.deployment, asking.wishes)))
         return

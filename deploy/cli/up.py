@@ -31,19 +31,16 @@ def up(
     """
     from deploy.line import dry_run as requests
     from deploy.line import up as run
-    from deploy.provision_request import approval, asking_for
+    from deploy.provision_request import approval
     from deploy.targets.show_provision import shown
     from deploy.targets.show_server import endpoint
-    from deploy.up_request import dry_text, planned, summary
-    from infra.say import emit, progress, say
+    from deploy.up_request import asking_up, dry_text
+    from infra.say import emit, say
 
-    made = planned(what, which, sized, where, wishes, is_dry=dry_run)
-    asking = asking_for(made.plan, made.folder, made.where, wishes, is_dry=dry_run)
+    asking = asking_up(what, which, sized, where, wishes, is_dry=dry_run)
     if dry_run:
         asked = requests(asking.deployment, asking.wishes)
-        text = dry_text(made.plan, made.where.target, asking.wishes, len(asked))
-        say(shown(asked) if as_json else text)
+        say(shown(asked) if as_json else dry_text(asking, len(asked)))
         return
-    progress(summary(made.plan, made.where.target))
     answering = run(asking.deployment, asking.wishes, approval(yes))
     emit(answering, endpoint(asking.deployment.name, answering, asking.deployment.plan.workload), as_json)

@@ -14,6 +14,8 @@ class Row(NamedTuple):
     """The file that only it leaves in a deployment's folder: whose it is where the document cannot be read."""
     begun: str = ""
     """The file that lies there as long as something of it may stand elsewhere, whatever the document says."""
+    rents: bool = False
+    """Whether its machines are the types that EC2 rents out; else they are there, or somebody's own."""
 
 
 PLACES = {
@@ -23,6 +25,7 @@ PLACES = {
         "deploy.targets.ec2.options.Ec2Options",
         trace="ledger.jsonl",
         begun="order.json",
+        rents=True,
     ),
     "ssh": Row("deploy.targets.ssh.place", "deploy.targets.ssh.options.SshOptions"),
 }
@@ -32,3 +35,8 @@ PLACES = {
 def default() -> str:
     """Where a deployment is when nobody says."""
     return next(iter(PLACES))
+
+
+def renting() -> str:
+    """The first place that rents machines; where a deployment is where none does."""
+    return next((place for place, row in PLACES.items() if row.rents), default())
