@@ -37,7 +37,7 @@ def test_a_recipe_is_for_what_it_names() -> None:
 
 def test_a_recipe_is_told_with_its_basis_and_source() -> None:
     assert lines("tiny", "fp8", "H100", "0.33.0", 16) == [
-        "Options that go with it: `corral size --recipe NAME` puts them into a plan",
+        "Options that go with it; `size --recipe` with a name puts them into a plan",
         "  queue (a limit to the queue): --max-num-queued-reqs 64",
         "    A backstop only: beyond it a plain request gets 503, but a stream gets 200 and the error",
         "    inside, which no proxy can send elsewhere. The limit that clients see belongs into what stands",

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def no_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
-def asked(what: str, on: str | None = None, target: str = "local", **sized: int) -> Deployment:
+def asked(what: str, on: str | None = None, target: str = "local", **sized: Any) -> Deployment:
     wishes = Wishes({"ec2": {}, "ssh": {"hosts": ["ops@gpu1"]} if target == "ssh" else {}})
     return asking_up(
         what, WhichMachine(on=on), SizedFirst(**sized), Where(target=target), wishes, True

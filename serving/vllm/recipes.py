@@ -61,7 +61,7 @@ def of(model: str, precision: str, gpu: str, version: str) -> list[Recipe]:
 def lines(model: str, precision: str, gpu: str, version: str, max_num_seqs: int | None) -> list[str]:
     """The options that go with it, with their basis and source; none where no row is for it."""
     found = of(model, precision, gpu, version)
-    told = ["Options that go with it: `corral size --recipe NAME` puts them into a plan"] if found else []
+    told = ["Options that go with it; `size --recipe` with a name puts them into a plan"] if found else []
     for each in found:
         told.append(f"  {each.name} ({each.what}): {shlex.join(each.words(max_num_seqs))}")
         for text in (each.also, f"{each.basis}: {each.source}"):
