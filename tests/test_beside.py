@@ -21,14 +21,23 @@ from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from deploy.export.formats import export
 from deploy.export.rendering import Ask
+from deploy.targets import adapters as brought_here
+from deploy.targets import drafts, hub_weights
 from deploy.targets.deployment import folder, load, make
 from deploy.targets.ec2 import ordering
-from deploy.targets.ec2.options import Ec2Options
+from deploy.targets.ec2 import place as ec2
+from deploy.targets.ec2.options import BoxOptions, Ec2Options
+from deploy.targets.local import cached_weights
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
-from infra.errors import CorralError, UsageError
+from infra.errors import CorralError, DocumentError, UsageError
+from infra.fetch.hub_answers import no_commit
+from infra.onhost import heal
+from serving.model import fetching, hub
 from serving.sizing.given_adapters import slots_of
 from serving.sizing.plan import Plan
+from serving.vllm import lora_proof
+from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule
 
 __all__ = ["box"]
@@ -140,6 +149,25 @@ def test_a_draft_that_is_no_repository_is_told_to_no_host(draft: str, rented: Pl
             at(with_both(rented, draft))
 
 
+def test_a_box_serves_once_its_adapters_change_what_it_says(
+    rented: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make(with_both(rented, "", tuned(HUBS)), "ec2", "scout")
+    order = ordering.order(made, Ec2Options(regions=("us-east-1",)))
+    answering = Endpoint(base_url="http://127.0.0.1:1", served_model_name="scout")
+    asked: list[tuple[Endpoint, tuple[str, ...]]] = []
+    monkeypatch.setattr(ec2.power, "is_stopped", lambda machines: False)
+    monkeypatch.setattr(ec2.rented_machines, "machines", lambda *_: ())
+    for name in ("tell_ends", "wait_prepared", "wait_ready"):
+        monkeypatch.setattr(ec2.boxes, name, lambda *_: None)
+    monkeypatch.setattr(ec2.boxes, "running", lambda *_: (None,))
+    monkeypatch.setattr(ec2.tunnels, "endpoint", lambda *_: answering)
+    monkeypatch.setattr(lora_proof, "require", lambda endpoint, names: asked.append((endpoint, names)))
+    nobody: Any = None
+    assert ec2.served(nobody, made, order) == answering
+    assert asked == [(answering, ("tuned",))]
+
+
 # --- the host's own script
 
 
@@ -214,8 +242,6 @@ def test_a_draft_that_lies_here_is_sent_and_one_of_the_hub_is_fetched_there(tmp_
 @pytest.mark.parametrize("to", ["systemd", "terraform"])
 def test_an_export_that_fetches_a_draft_names_its_commit(to: str, rented: Plan) -> None:
     def asked(**more: str) -> Ask:
-        from deploy.targets.ec2.options import BoxOptions
-
         box = BoxOptions(regions=("us-east-1",))
         return Ask(
             plan=with_both(rented, SCOUTS, **more), name="scout", claude_model="claude-sonnet-5-5", box=box
@@ -224,6 +250,16 @@ def test_an_export_that_fetches_a_draft_names_its_commit(to: str, rented: Plan) 
     with pytest.raises(UsageError, match="Which commit of the draft lmsys/"):
         export(to, asked())
     assert f"draft hf://{SCOUTS}@{COMMIT}" in repr(export(to, asked(revision=COMMIT)))
+
+
+def test_an_export_says_what_must_lie_below_the_weights(rented: Plan) -> None:
+    here = with_both(rented, "/srv/draft", tuned("/srv/tuned"))
+    box = BoxOptions(regions=("us-east-1",), weights="s3://bucket/scout/")
+    made = export("terraform", Ask(plan=here, name="scout", claude_model="claude-sonnet-5-5", box=box))
+    assert made.notes[3] == (
+        "Expected below the weights: s3://bucket/scout/draft/ as in /srv/draft here, s3://bucket/scout/adapters/tuned/ "
+        "as in /srv/tuned here."
+    )
 
 
 # --- a bundle
@@ -273,8 +309,6 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_adapter_is_fetched_by_who_serves_it_at_the_commit_that_is_named(
     planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from deploy.targets import adapters as brought_here
-
     repository = adapter(tmp_path / "repository")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.delenv("HF_HUB_OFFLINE")
@@ -337,3 +371,49 @@ def test_slots_are_what_vllm_is_told_last(
     words: str, slots: tuple[int, tuple[str, ...]], rented: Plan
 ) -> None:
     assert slots_of(rented.serve.model_copy(update={"extra_args": tuple(words.split())})) == slots
+
+
+def test_a_commit_that_is_none_is_corrected_where_it_was_said(
+    rented: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(repo: str, *_: object) -> None:
+        raise no_commit(repo)
+
+    monkeypatch.setattr(hub, "headers", none)
+    said = eagle("some/draft", revision="nine")
+    assert run(["size", "scout", "--on", "8xH100", "--speculative-config", said]) == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "error: The draft some/draft has no commit 'nine'.",
+        "hint: Correct 'revision' in --speculative-config, or leave it out.",
+    ]
+    monkeypatch.setattr(hub_weights, "looked_up", none)
+    with pytest.raises(DocumentError) as caught:
+        drafts.settled(make(with_both(rented, SCOUTS, revision=OTHER), "ssh", "a"))
+    assert caught.value.hint.startswith("Correct 'revision' under speculative_config")
+    with pytest.raises(DocumentError) as caught:
+        brought_here.here([LoraModule(name="tuned", path=f"somebody/tuned@{OTHER}")])
+    assert caught.value.hint == "Name another, or none for the newest: --lora tuned=somebody/tuned"
+
+
+def test_a_draft_in_the_cache_that_has_changed_is_fetched_again(
+    rented: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[tuple[str, str]] = []
+    monkeypatch.setattr(fetching, "confirm", lambda folder: (("model.safetensors", "is changed"),))
+    monkeypatch.setattr(fetching, "fetch", lambda repo, commit, token: fetched.append((repo, commit)))
+    made = make(with_both(rented, SCOUTS, revision=COMMIT), "local", "a")
+    options = made.plan.serve.with_draft(str(a_draft(tmp_path / "draft")))
+    cached_weights.make_sure(made, options)
+    assert fetched == [(SCOUTS, COMMIT)]
+    with pytest.raises(DocumentError, match="these are not the weights that were fetched"):
+        cached_weights.make_sure(make(rented, "local", "a"), options)
+
+
+def test_a_host_starts_no_draft_or_adapter_that_has_changed(tmp_path: Path) -> None:
+    for place in ("model", "draft", "adapters/tuned"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "x.safetensors").write_text("ab")
+    assert heal.changed(tmp_path, True) == ""
+    for place, told in (("adapters/tuned", "adapters/tuned/"), ("draft", "draft/"), ("model", "")):
+        (tmp_path / place / "x.safetensors").write_text("ac")
+        assert heal.changed(tmp_path, True) == f"{told}x.safetensors"

@@ -408,8 +408,9 @@ def test_a_draft_in_a_folder_is_not_brought_beside_a_model_of_the_hub(tmp_path: 
         export("compose", Ask(plan=there, name="scout", claude_model="claude-sonnet-5-5"))
     assert caught.value.message.startswith("The draft /srv/draft is a folder, and the model RedHatAI/")
     both = there.model_copy(update={"serve": there.serve.model_copy(update={"model": "/srv/model"})})
-    text = repr(export("compose", Ask(plan=both, name="scout", claude_model="claude-sonnet-5-5")))
-    assert "The draft is expected in draft/ there: cp -r /srv/draft /srv/model/draft" in text
+    for to in ("compose", "skypilot", "dstack"):
+        text = repr(export(to, Ask(plan=both, name="scout", claude_model="claude-sonnet-5-5")))
+        assert "The draft is expected in draft/ there: cp -r /srv/draft /srv/model/draft" in text
 
 
 @pytest.mark.parametrize(
@@ -475,6 +476,8 @@ SAID = {
     "nothing in it": "{}",
     "an unknown method": '{"method": "eagle4", "model": "a/b", "num_speculative_tokens": 3}',
     "a method that is not planned": '{"method": "medusa", "model": "a/b", "num_speculative_tokens": 3}',
+    "a method of layers that it lacks": '{"method": "deepseek_mtp", "num_speculative_tokens": 3}',
+    "a method of another package": '{"method": "suffix", "num_speculative_tokens": 3}',
     "no model": '{"method": "eagle3", "num_speculative_tokens": 3}',
     "no number": '{"method": "ngram"}',
     "none proposed": '{"method": "ngram", "num_speculative_tokens": 0}',

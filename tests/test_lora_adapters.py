@@ -402,8 +402,8 @@ def test_an_exported_server_finds_its_adapters_where_the_notes_put_them(
     assert run(["export", str(tmp_path / "gpu.json"), "--to", "kubernetes", "--lora", f"tuned={tuned}"]) == 2
     assert [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning")] == [
         "error: corral brings no adapter by kubernetes: tuned.",
-        "hint: Use --to compose or quadlet or systemd.",
-        "error: --lora is for --to compose, quadlet or systemd only.",
+        "hint: Use --to compose or quadlet or systemd or terraform.",
+        "error: --lora is for --to compose, quadlet, systemd or terraform only.",
         "hint: Leave out --lora.",
     ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from bundling import a_checkpoint, a_plan, an_engine, checkpoint, tree
 from fake_box import Box
+from test_beside import a_draft, with_both
 from test_owned import deployment
 from test_owned_line import DATA, ROOT, Corral, box, corral, free_port
 
@@ -276,6 +277,8 @@ def test_what_leaves_is_said_and_asked_for_and_nothing_else_arrives(
     box: Box, corral: Corral, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = an_engine(tmp_path / "engine", "0.33.0", "3.11")
+    draft = a_draft(tmp_path / "draft")
+    with_both(Plan.read(plan), str(draft)).write(plan)
     (engine / "lib/vllm").mkdir()
     given = ["--target", "ssh", "--host", "gpu-1", "--engine", str(engine), "--name", "scout"]
     code, _, said = corral("provision", str(plan), *given)
@@ -287,11 +290,14 @@ def test_what_leaves_is_said_and_asked_for_and_nothing_else_arrives(
 
     own = checkpoint()[0]
     size = sum(map(len, own.values()))
+    size_of_draft = sum((draft / name).stat().st_size for name in ("config.json", "model.safetensors"))
     lines = [
         f"leaves this machine: {len(own)} files, {size:,} bytes, of {tmp_path}/model ({', '.join(sorted(own))}), "
         f"to gpu-1:{ROOT}/model",
         f"leaves this machine: 1 file, {len(TEMPLATE)} bytes, of {tmp_path} (t.jinja), to "
         f"gpu-1:{ROOT}/chat_template.jinja",
+        f"leaves this machine: 2 files, {size_of_draft:,} bytes, of {draft} (config.json, model.safetensors), to "
+        f"gpu-1:{ROOT}/draft",
         f"leaves this machine: the engine {engine}, vLLM 0.33.0, to gpu-1:{ROOT}/engine",
     ]
     assert [line for line in said.splitlines() if line.startswith("leaves")] == lines
@@ -299,6 +305,7 @@ def test_what_leaves_is_said_and_asked_for_and_nothing_else_arrives(
     assert code == 0, said
     assert [line for line in said.splitlines() if line.startswith("leaves")] == lines
     assert tree(box.path(ROOT) / "model") == own
+    assert tree(box.path(ROOT) / "draft").keys() == {"config.json", "model.safetensors"}
     assert (box.path(ROOT) / "chat_template.jinja").read_text() == TEMPLATE
     assert "CANARY" not in "".join(
         path.read_text(errors="replace") for path in box.folder.rglob("*") if path.is_file()

@@ -196,6 +196,12 @@ def adapters_beside(box: Container, place: str) -> str:
     return f" The adapters are expected below it: {adapters.copied(box.adapters, f'{place}/{ADAPTERS}')}"
 
 
+def draft_note(box: Container) -> tuple[str, ...]:
+    """The same as a note by itself, of weights in a folder; none without a draft."""
+    told = "" if box.is_repository else draft_beside(box, box.model)
+    return (told.strip(),) if told else ()
+
+
 def draft_beside(box: Container, place: str) -> str:
     """Where the draft is expected beside weights that lie there, as a further sentence; empty without one."""
     if not box.draft:

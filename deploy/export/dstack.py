@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from deploy.export.container import MODEL, SHM_GIB, TOKEN, Container, container, mounted, shell_line
+from deploy.export.container import (
+    MODEL,
+    SHM_GIB,
+    TOKEN,
+    Container,
+    container,
+    draft_note,
+    mounted,
+    shell_line,
+)
 from deploy.export.rendering import Ask, Export
 from infra.errors import UsageError
 from infra.host import HostFile
@@ -25,6 +34,7 @@ def render(ask: Ask) -> Export:
             "dstack guards the service's address with its own token as well; a port of a task is forwarded to your "
             "machine.",
             "It runs until you stop it; corral neither watches nor ends it.",
+            *draft_note(box),
             f"Before: export VLLM_API_KEY=sk-$(openssl rand -hex 32){TOKEN * box.is_repository}",
             "Next: dstack apply -f serve.dstack.yml",
         ),

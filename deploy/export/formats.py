@@ -46,7 +46,7 @@ FORMATS = {
     "production-stack": Format(production_stack.render, replicas=True),
     "skypilot": Format(skypilot.render, hosts=True),
     "dstack": Format(dstack.render, hosts=True, replicas=True),
-    "terraform": Format(terraform.render, rents=True),
+    "terraform": Format(terraform.render, rents=True, adapters=True),
     "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True, falls_back=True),
     "vllm-router": Format(vllm_router.render, hosts=True, cpu=True, in_front=True),
 }

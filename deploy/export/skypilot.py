@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from deploy.export.container import MODEL, TOKEN, Container, container, shell_line
+from deploy.export.container import MODEL, TOKEN, Container, container, draft_note, shell_line
 from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
@@ -28,6 +28,7 @@ def render(ask: Ask) -> Export:
             "Rendered from the plan and read by SkyPilot 0.14.1; not launched by us.",
             "It listens on the head node's loopback and no port is opened: SkyPilot would open it to the world.",
             "What SkyPilot launches ends when you say so; corral neither watches nor ends it.",
+            *draft_note(box),
             f"Before: export VLLM_API_KEY=sk-$(openssl rand -hex 32){TOKEN * box.is_repository}",
             f"Next: sky launch -c {name} task.yaml --secret VLLM_API_KEY"
             f"{' --secret HF_TOKEN' * box.is_repository} -i 60 --down; then "

@@ -6,9 +6,11 @@ from typing import Any
 from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
 from deploy.targets import drafts
+from deploy.targets.ec2 import beside
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.ordering import located
 from deploy.targets.ec2.ordering import order as order_for
+from infra.argument import pasted
 from infra.aws import region_offer, request
 from infra.aws.order import Order
 from infra.aws.request import Request, Site, Spot
@@ -62,12 +64,21 @@ def render(ask: Ask) -> Export:
             "Terraform will then see it as gone.",
             f"It carries no corral tag, so corral neither watches nor ends it: terraform destroy does. It needs a "
             f"default VPC in {order.regions[0]}.",
+            *expected(ask),
             "The server's key is made on the box: /opt/corral/" + ask.name + "/secrets.env, read as root.",
             "Next: terraform init && terraform plan; after apply: aws ssm start-session --target INSTANCE_ID "
             "--document-name AWS-StartPortForwardingSession "
             f"--parameters portNumber={order.port},localPortNumber={order.port}",
         ),
     )
+
+
+def expected(ask: Ask) -> tuple[str, ...]:
+    """What must lie below the weights, as a note; none where the box fetches all."""
+    kept = beside.kept(ask.plan.serve)
+    place = (ask.box.weights or "").rstrip("/")
+    lines = [f"{place}/{folder}/ as in {pasted(here)} here" for folder, here in kept.items()]
+    return (f"Expected below the weights: {', '.join(lines)}.",) if lines else ()
 
 
 def looked_up(order: Order) -> dict[str, Any]:

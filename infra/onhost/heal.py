@@ -95,11 +95,19 @@ def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
 
 
 def changed(own: Path, is_doubted: bool) -> str:
-    """The name of a file of the weights that is not what was brought; nothing where the disk does not tell."""
-    try:
-        return sums.changed(own / "model", own / "weights.sums", is_doubted)
-    except OSError:  # the engine says what of
-        return ""
+    """The name of a file that is not what was brought; nothing where the disk does not tell."""
+    for folder, notes in summed(own):
+        with suppress(OSError):  # the engine says what of
+            if name := sums.changed(own / folder, own / notes, is_doubted):
+                return name if folder == "model" else f"{folder}/{name}"
+    return ""
+
+
+def summed(own: Path) -> list[tuple[str, str]]:
+    """The folders of weights, a draft and adapters, and where the sums of the files of each are noted."""
+    beside = [folder for folder in (own / "draft", *sorted((own / "adapters").glob("*"))) if folder.is_dir()]
+    names = [folder.relative_to(own).as_posix() for folder in beside]
+    return [("model", "weights.sums"), *((name, f"{name.replace('/', '-')}.sums") for name in names)]
 
 
 def served(place: Place) -> Path:

@@ -175,6 +175,6 @@ fi
 
 step=units
 systemctl daemon-reload
-rm -f "$root/weights.sums" # of what was here before
+rm -f "$root"/*.sums # of what was here before
 # What was given up is not started at a boot, and goes on saying so.
 if [[ -s $root/gave-up ]]; then phase "failed: start: $(cat "$root/gave-up")"; else phase "prepared"; fi

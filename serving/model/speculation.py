@@ -122,9 +122,10 @@ def method_of(given: dict[str, Any]) -> Method:
         return "eagle" if "eagle-" in name else "eagle3" if "eagle3" in name else "draft_model"
     if method := next((each for each in METHODS if each == asked), None):
         return method
-    if asked in data()["unplanned_methods"] or asked.endswith("_mtp"):
+    if why := data()["unplanned_methods"].get("mtp" if asked.endswith("_mtp") else asked):
         raise UsageError(
-            f"corral does not plan for drafts of the method {asked!r}.", f"One of: {', '.join(METHODS)}"
+            f"corral does not plan for drafts of the method {one_line(asked, 60)!r}: {why}.",
+            f"One of: {', '.join(METHODS)}",
         )
     raise UsageError(
         f"vLLM knows no method {one_line(asked, 60)!r} of drafts.", f"One of: {', '.join(METHODS)}"
