@@ -24,12 +24,13 @@ from deploy.export.rendering import Ask
 from deploy.targets import adapters as brought_here
 from deploy.targets import drafts, hub_weights
 from deploy.targets.deployment import folder, load, make
-from deploy.targets.ec2 import ordering
+from deploy.targets.ec2 import boxes, judged_start, ordering, tunnels
 from deploy.targets.ec2 import place as ec2
 from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
+from infra.aws import power, rented_machines
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.fetch.hub_answers import no_commit
 from infra.onhost import heal
@@ -156,12 +157,13 @@ def test_a_box_serves_once_its_adapters_change_what_it_says(
     order = ordering.order(made, Ec2Options(regions=("us-east-1",)))
     answering = Endpoint(base_url="http://127.0.0.1:1", served_model_name="scout")
     asked: list[tuple[Endpoint, tuple[str, ...]]] = []
-    monkeypatch.setattr(ec2.power, "is_stopped", lambda machines: False)
-    monkeypatch.setattr(ec2.rented_machines, "machines", lambda *_: ())
+    monkeypatch.setattr(power, "is_stopped", lambda machines: False)
+    monkeypatch.setattr(rented_machines, "machines", lambda *_: ())
     for name in ("tell_ends", "wait_prepared", "wait_ready"):
-        monkeypatch.setattr(ec2.boxes, name, lambda *_: None)
-    monkeypatch.setattr(ec2.boxes, "running", lambda *_: (None,))
-    monkeypatch.setattr(ec2.tunnels, "endpoint", lambda *_: answering)
+        monkeypatch.setattr(boxes, name, lambda *_: None)
+    monkeypatch.setattr(judged_start, "start", lambda *_: None)
+    monkeypatch.setattr(boxes, "running", lambda *_: (None,))
+    monkeypatch.setattr(tunnels, "endpoint", lambda *_: answering)
     monkeypatch.setattr(lora_proof, "require", lambda endpoint, names: asked.append((endpoint, names)))
     nobody: Any = None
     assert ec2.served(nobody, made, order) == answering
