@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
+from fake_llm import argv
 from lanes import lane_of
 from xdist.scheduler import LoadScopeScheduling
 
@@ -123,11 +124,12 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Tests that share something dear or of which there is one: a server of the whole file, vLLM's parser, which takes
-# longer to import than all that is asked of it, an answer about every machine.
+# longer to import than all that is asked of it, an answer about every machine, a page with its plots.
 TOGETHER = (
     "tests/test_real_engine.py::",
     "tests/test_capacity.py::",
     "tests/test_litellm_proxy.py::",
+    "tests/test_report.py::",
     "::test_the_engines_own_parser",
 )
 
@@ -276,8 +278,7 @@ def fake_llm() -> Iterator[Callable[..., str]]:
     started: list[subprocess.Popen[str]] = []
 
     def start(**config: object) -> str:
-        command = [sys.executable, str(Path(__file__).with_name("fake_llm.py")), json.dumps(config)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(argv(**config), stdout=subprocess.PIPE, text=True)
         started.append(process)
         assert process.stdout is not None
         scheme = "https" if config.get("certificate") else "http"

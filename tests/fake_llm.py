@@ -1,6 +1,6 @@
 """A model server with a known schedule, for the probe's tests: a process of its own, with a log of the truth.
 
-Run as `python fake_llm.py '{"ttft_ms": 200}'`; prints its port. GET /truth gives, for each streamed request, when it
+Run as `argv` says; prints its port. GET /truth gives, for each streamed request, when it
 was received and when each chunk with tokens was sent, on CLOCK_MONOTONIC, which the probe's clock is too.
 """
 
@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 
@@ -413,11 +414,20 @@ async def serve(config: Config) -> None:
     await asyncio.Event().wait()
 
 
-if __name__ == "__main__":
+def argv(**config: object) -> list[str]:
+    """The process of one with that behaviour: a module, which is compiled once, as hundreds are started."""
+    begin = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import fake_llm; fake_llm.main()"
+    )
+    return [sys.executable, "-c", begin, json.dumps(config)]
+
+
+def main() -> None:
+    """Be the server."""
     try:
         import uvloop
 
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     except ImportError:
         pass
-    asyncio.run(serve(Config(**json.loads(sys.argv[1] if len(sys.argv) > 1 else "{}"))))
+    asyncio.run(serve(Config(**json.loads(sys.argv[1]))))

@@ -16,6 +16,7 @@ from typing import Any
 
 import asking
 import pytest
+from fake_llm import argv
 from probing import on_any_machine
 
 from deploy.cli.main import run as corral
@@ -377,8 +378,7 @@ def fake_on() -> Iterator[FakeOn]:
     begun: list[subprocess.Popen[str]] = []
 
     def start(port: int) -> tuple[subprocess.Popen[str], int]:
-        program = [sys.executable, str(Path(__file__).with_name("fake_llm.py")), json.dumps({"port": port})]
-        begun.append(subprocess.Popen(program, stdout=subprocess.PIPE, text=True))
+        begun.append(subprocess.Popen(argv(port=port), stdout=subprocess.PIPE, text=True))
         assert begun[-1].stdout is not None
         return begun[-1], int(begun[-1].stdout.readline())
 
