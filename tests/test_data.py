@@ -28,7 +28,8 @@ def asked_for() -> Iterator[tuple[str, str]]:
     """Every package and file that the sources name to either function."""
     root = Path(__file__).parent.parent
     for path in (path for floor in ("infra", "serving", "deploy") for path in (root / floor).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if "shipped_" in text else ():
             named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
             if named in ("shipped_table", "shipped_text") and isinstance(node, ast.Call):
                 words = [word.value for word in node.args if isinstance(word, ast.Constant)]
@@ -36,6 +37,7 @@ def asked_for() -> Iterator[tuple[str, str]]:
                     yield str(words[0]), str(words[1])
 
 
-@pytest.mark.parametrize(("package", "name"), sorted(asked_for()))
-def test_what_the_sources_name_is_there(package: str, name: str) -> None:
-    assert files(package).joinpath(name).is_file()
+def test_what_the_sources_name_is_there() -> None:
+    named = {*asked_for()}
+    assert len(named) > 30
+    assert sorted(each for each in named if not files(each[0]).joinpath(each[1]).is_file()) == []
