@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +248,25 @@ def test_a_thread_leaves_the_signals_to_the_main_one() -> None:
     thread.start()
     thread.join()
     assert found == [before] != [signal.SIG_IGN]
+
+
+@pytest.mark.parametrize(
+    ("ago_s", "changes", "expected"),
+    [
+        (100, {}, True),
+        (130, {}, False),  # suspended at a terminal, say
+        (5, {"stopping_by": None}, False),
+        (5, {"stopping_by": Birth(pid=LEADER, start_ticks=2, boot_id="this")}, False),
+        (5, {"stopped_at": THEN}, False),
+    ],
+)
+def test_who_is_about_to_stop_a_server(
+    ago_s: int, changes: dict[str, Any], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = Birth(pid=LEADER, start_ticks=1, boot_id="this")
+    monkeypatch.setattr(processes, "is_alive", lambda born: born == who)
+    begun = {"stopping_at": datetime.now(UTC) - timedelta(seconds=ago_s), "stopping_by": who}
+    assert server.is_being_stopped(record(**begun | changes)) is expected
 
 
 ERRORS = [

@@ -38,6 +38,8 @@ from serving.vllm.serve_options import (
 LAST_LOG = "last-log"
 FIRST_DEATH = "first-death"
 WRITES_LOG = "CORRAL_WRITES_LOG"
+STOP_WITHIN_S = 60.0
+"""What a stop takes beyond the drain (serving/vllm/stopping.py)."""
 
 
 class Server(Document):
@@ -264,12 +266,11 @@ def note(folder: Path, server: Server) -> str:
 
 
 def is_being_stopped(server: Server) -> bool:
-    """Whether somebody is about to stop it; whoever was killed meanwhile is not."""
-    return (
-        server.stopped_at is None
-        and server.stopping_by is not None
-        and processes.is_alive(server.stopping_by)
-    )
+    """Whether somebody is about to stop it; whoever was killed meanwhile is not, nor who sleeps over it."""
+    if server.stopped_at or not (server.stopping_at and server.stopping_by):
+        return False
+    passed_s = (datetime.now(UTC) - server.stopping_at).total_seconds()
+    return passed_s <= server.shutdown_timeout_s + STOP_WITHIN_S and processes.is_alive(server.stopping_by)
 
 
 def note_wish(folder: Path) -> None:
