@@ -19,8 +19,8 @@ def test_an_endpoint_comes_with_lines_to_paste() -> None:
         'ask:      curl http://127.0.0.1:8000/v1/chat/completions -H "Authorization: Bearer $(cat /h/scout/api-key)" '
         "-H 'Content-Type: application/json' "
         '-d \'{"model": "scout", "messages": [{"role": "user", "content": "Hello"}]}\'\n'
-        "measure:  corral probe http://127.0.0.1:8000 --concurrency 64 --requests 256 "
-        "--input-tokens 3000 --output-tokens 200 --api-key-file /h/scout/api-key\n"
+        "measure:  corral probe s --concurrency 64 --requests 256 --input-tokens 3000 --output-tokens 200\n"
+        "compare:  corral compare s\n"
         "look:     corral status s; corral logs -f s\n"
         "end:      corral stop s"
     )

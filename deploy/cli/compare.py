@@ -1,12 +1,24 @@
 """`corral compare`: what a million tokens costs here, next to the Claude API."""
 
-from deploy.cli.flags import Json
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import Json, deployed
 from deploy.costs.compare_options import Compared, Question
 
 
 def compare(
     files: Compared,
     question: Question,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME",
+            help="A deployment: its plan, and the newest probe of it by its name.",
+            autocompletion=deployed,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never.
@@ -16,20 +28,30 @@ def compare(
     from deploy.costs.claims import claims, claims_text
     from deploy.costs.compare import compare
     from deploy.costs.measured_load import read_measured
+    from deploy.newest_probe import newest
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
+    from deploy.targets.deployment import load
     from infra.day import today
     from infra.printable import sentence
     from infra.say import emit, progress
     from serving.sizing.plan import Plan
 
-    if files.plan is None:
+    files.check(name)
+    if files.plan:
+        planned = Plan.read(files.plan)
+    elif name:
+        planned = load(name).plan
+    else:
         emit(claims(), claims_text(claims()), as_json)
         return
-    planned = Plan.read(files.plan)
-    measured = None
-    if files.probe:
-        measured = read_measured(files.probe, question.promised, question.allow_invalid)
+    measured, probe = None, files.probe
+    if name and not probe:
+        probe = newest(name)
+        none = f"{name} was not probed by its name: this is what its plan predicts. corral probe {name}"
+        progress(f"measured: {sentence(str(probe))}" if probe else none)
+    if probe:
+        measured = read_measured(probe, question.promised, question.allow_invalid)
     comparison = compare(planned, measured, question, today())
     probed = measured.probe if measured else None
     if files.output:

@@ -69,6 +69,7 @@ def run(
         lambda state: progress(progress_line(state)),
         progress,
     )
+    note_newest(url, folder)
     emit(report, report_text(report, folder), as_json)
     return judged(report)
 
@@ -131,7 +132,23 @@ def sweep(
         lambda state: progress(progress_line(state)),
     )
     emit(measured, sweep_text(measured, folder), as_json)
-    return swept(measured, folder)
+    code = swept(measured, folder)
+    note_newest(url, folder)
+    return code
+
+
+def note_newest(url: str, folder: Path) -> None:
+    """Where the results of a deployment that was named are found by its name."""
+    from deploy.newest_probe import note
+    from deploy.targets.deployment import names
+
+    if is_named(url, names()):
+        note(url, folder)
+
+
+def is_named(url: str, names: tuple[str, ...]) -> bool:
+    """Whether a deployment is meant, and no address."""
+    return "/" not in url and url in names
 
 
 def answering(url: str, endpoint: EndpointOptions) -> "Target":
@@ -141,7 +158,7 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
     from infra.errors import EndpointError
     from serving.probe.probe_options import target_of
 
-    if "/" in url or url not in names():
+    if not is_named(url, names()):
         return target_of(url, endpoint)
     deployment = load(url)
     current = status(deployment)

@@ -23,24 +23,27 @@ class Compared(Asked):
     """What is compared, and where the comparison is kept."""
 
     plan: Path | None = None
-    """The server's plan.json, from corral size. Needed but for --claims."""
+    """The server's plan.json, from corral size, where no deployment is named."""
     probe: Path | None = None
-    """probe.json of corral probe, or sweep.json of its sweep. Without it: the plan's own prediction."""
+    """probe.json of corral probe, or sweep.json of its sweep. [the newest of NAME, else what the plan predicts]"""
     output: Annotated[Path | None, Flag("--output -o")] = None
     """Folder for comparison.json and report.html."""
     claims: bool = False
     """Show instead what is often repeated about these costs and does not hold."""
 
-    @model_validator(mode="after")
-    def either_a_plan_or_the_claims(self) -> Self:
-        """One of them. Raises UsageError."""
-        if self.claims and (self.plan or self.probe or self.output):
+    def check(self, name: str | None) -> None:
+        """Raise UsageError unless it is one of a deployment, a plan and the claims."""
+        if self.claims and (name or self.plan or self.probe or self.output):
             raise UsageError("--claims compares nothing.", "corral compare --claims")
-        if not self.claims and self.plan is None:
+        if name and self.plan:
+            raise UsageError(
+                f"{name} has a plan of its own.",
+                "Leave out --plan, or the name: corral compare --plan plan.json",
+            )
+        if not (self.claims or name or self.plan):
             raise UsageError(
                 "--plan is missing.", "corral size scout --precision int4 --on g5.12xlarge -o plan.json"
             )
-        return self
 
 
 class Question(HowBought, SlowerOrHere):

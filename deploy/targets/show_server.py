@@ -34,17 +34,17 @@ def endpoint(name: str, answering: Endpoint, load: Workload) -> str:
     """Where it answers, and what to do with it: lines to paste, the load that it was planned for among them."""
     key_file = pasted(answering.api_key_file) if answering.api_key_file else ""
     secret = f' -H "Authorization: Bearer $(cat {key_file})"' if key_file else ""
-    key = f" --api-key-file {key_file}" if key_file else ""
     body = json.dumps(
         {"model": answering.served_model_name, "messages": [{"role": "user", "content": "Hello"}]}
     )
-    url, requests = shlex.quote(answering.base_url), max(LEAST_MEASURED, ROUNDS * load.concurrency)
+    requests = max(LEAST_MEASURED, ROUNDS * load.concurrency)
     completions = shlex.quote(f"{answering.base_url}/v1/chat/completions")
     return (
         f"{answering.served_model_name} answers at {answering.base_url}\n"
         f"ask:      curl {completions}{secret} -H 'Content-Type: application/json' -d {shlex.quote(body)}\n"
-        f"measure:  corral probe {url} --concurrency {load.concurrency} --requests {requests} "
-        f"--input-tokens {load.input_tokens} --output-tokens {load.output_tokens}{key}\n"
+        f"measure:  corral probe {name} --concurrency {load.concurrency} --requests {requests} "
+        f"--input-tokens {load.input_tokens} --output-tokens {load.output_tokens}\n"
+        f"compare:  corral compare {name}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
         f"end:      corral stop {name}"
     )
