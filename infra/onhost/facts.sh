@@ -29,17 +29,31 @@ if [ "$(id -u)" = 0 ]; then say privilege root
 elif have sudo && sudo -n true 2>/dev/null; then say privilege sudo
 else say privilege none; fi
 [ -d /run/systemd/system ] && say systemd "$(systemctl --version | awk 'NR == 1 { print $2 }')"
-have python3 && say python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
-have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null && say tool python3-venv
-headers='import os, sysconfig; raise SystemExit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))'
-have python3 && python3 -c "$headers" 2>/dev/null && say tool python3-dev
+# Asked once: each start of Python takes a while. landlock_create_ruleset is the system call 444 everywhere.
+python='import sys
+def can(what):
+    try:
+        return what()
+    except Exception:
+        return None
+def landlock():
+    import ctypes
+    return ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)
+def headers():
+    import os, sysconfig
+    return os.path.exists(sysconfig.get_path("include") + "/Python.h")
+def environments():
+    import ensurepip, venv
+    return True
+print("python %d.%d" % sys.version_info[:2])
+if can(environments): print("tool python3-venv")
+if can(headers): print("tool python3-dev")
+print("landlock %d" % max(0, can(landlock) or 0))'
+have python3 && python3 -IS -c "$python" 2>/dev/null
 # vLLM's CPU build does not load without it.
 for folder in /lib /lib64 /usr/lib /usr/lib64 /lib/*-linux-gnu /usr/lib/*-linux-gnu; do
     if [ -e "$folder/libnuma.so.1" ]; then say tool libnuma && break; fi
 done
-# By the system call landlock_create_ruleset, which has this number everywhere.
-landlock='import ctypes; print(max(0, ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), 1)))'
-have python3 && say landlock "$(python3 -IS -c "$landlock" 2>/dev/null)"
 for tool in tar curl gcc g++ docker podman nvidia-ctk nft; do have "$tool" && say tool "$tool"; done
 
 [ -e /dev/nvidiactl ] && say nvidia_device yes
