@@ -391,6 +391,7 @@ def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
         return real(path, *_, **__)  # type: ignore[arg-type]
 
     real = Path.write_text
+    (host.place.root / "first-cause").write_text("what ended it on another day\n")
     monkeypatch.setattr(Path, "write_text", full)
     monkeypatch.setattr("os.write", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
     heal.judged(host.place, {"EXIT_CODE": "exited", "EXIT_STATUS": str(codes.READY + 4)})
@@ -398,6 +399,7 @@ def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(
         host.end()
     assert host.told[0] == "systemctl kill --signal=KILL corral-scout.service"
     assert host.told[-1] == "systemctl --no-block stop corral-scout.service"
+    assert host.told[-2].endswith(f"; the first: {judge.WORDS['frozen']}")
     assert host.history == []
 
 
@@ -427,7 +429,7 @@ def test_what_a_full_disk_did_not_take_of_its_history_waits_and_comes_first(
         assert (host.history, told(host.place.run)) == ([ready], [died, ("started", "")])
     heal.note(host.place, "rolled back", "to this")
     assert host.history == [ready, died, ("started", ""), ("rolled back", "to this")]
-    assert [path.name for path in host.place.run.iterdir()] == ["ends"]
+    assert {path.name for path in host.place.run.iterdir()} == {"ends", "first-cause"}
 
 
 def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,30 @@ def test_what_starts_is_not_ended_for_silence_before_its_time_is_over() -> None:
             assert found == "failing restart 30"
 
 
+@pytest.mark.parametrize(
+    ("asked", "moves", "ended"),
+    [
+        (Asked("ok", "ok", "ok", "hang"), judge.GENERATED, ""),
+        (Asked("slow", "ok", "slow", "hang"), judge.GENERATED, ""),
+        # Nobody gets a token; another's server gives some; what fails does not wait in line.
+        (Asked("ok", "ok", "ok", "hang"), "vllm:num_requests_waiting", "late 600"),
+        (Asked("ok", "error", "ok", "hang"), judge.GENERATED, "late 600"),
+        (Asked("ok", "ok", "ok", "error"), judge.GENERATED, "late 600"),
+    ],
+)
+def test_who_starts_with_a_long_line_before_it_is_ready_and_not_late(
+    asked: Asked, moves: str, ended: str
+) -> None:
+    """Twenty clients came back at once, and ours waits behind theirs at every look."""
+    memory, found = Memory(at_s=0.0, seen={moves: 0.0}), ""
+    for step in range(1, 60):
+        verdict, memory = judge.judge(memory, Look(20.0 * step, *asked, ({moves: float(step)},)), POLICY)
+        if verdict.action == "restart":
+            found = f"{verdict.kind} {20 * step}"
+            break
+    assert (found, memory.was_ready) == (ended, not ended)
+
+
 def looks(*seen: tuple[float, Answer, dict[str, float]]) -> list[Verdict]:
     """The verdicts on completions that end so, of a server whose front is well."""
     memory, verdicts = Memory(was_ready=True, at_s=0.0), []

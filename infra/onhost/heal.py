@@ -187,7 +187,8 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
     # Whoever gives up after starts that failed asks why the first of those did.
     if ends.all == 1 or (ends.loads == 1 and served_s is None):
         keep_log(place, invocation)
-        write(place.root / "first-cause", cause)
+        for folder in (place.run, place.root):
+            write(folder / "first-cause", cause)
     for folder in (place.run, place.root):
         write(folder / "ends", json.dumps(ends))
     if judge.delay_s(ends, 0.0, POLICY) is None:
@@ -196,7 +197,7 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
 
 def give_up(place: Place, ends: judge.Ends) -> None:
     """Start the server no more, neither now nor after a reboot, until somebody asks for it."""
-    first = text_of(place.root / "first-cause")
+    first = text_of(place.run / "first-cause") or text_of(place.root / "first-cause")
     words = f"gave up after {judge.gave_up(ends, POLICY)}; the first: {first}"
     note(place, "gave up", words)
     write(place.root / "gave-up", words)

@@ -161,7 +161,8 @@ def judge(memory: Memory, look: Look, policy: Policy) -> tuple[Verdict, Memory]:
     passed_s = 0.0 if memory.at_s is None else min(max(look.at_s - memory.at_s, 0.0), policy.most_gap_s)
     age_s = memory.age_s + passed_s
     kind = kind_of(memory, look)
-    if not memory.was_ready and kind != "well" and age_s >= policy.load_s:
+    serves = kind == "well" or serves_others(memory, look)
+    if not memory.was_ready and not serves and age_s >= policy.load_s:
         kind = "late"
     is_alive = kind in ALIVE
     quiet_s = 0.0 if is_alive else memory.quiet_s + passed_s
@@ -169,7 +170,7 @@ def judge(memory: Memory, look: Look, policy: Policy) -> tuple[Verdict, Memory]:
     is_over = ill_looks >= policy.looks and quiet_s >= patience_s(kind, memory.was_ready, policy)
     action: Action = "restart" if is_over or kind == "late" else "wait" if needs_patience(kind) else "leave"
     kept = Memory(
-        was_ready=memory.was_ready or kind == "well",
+        was_ready=memory.was_ready or serves,
         seen=next((reading for reading in reversed(look.readings) if reading), memory.seen),
         at_s=look.at_s,
         age_s=age_s,
@@ -233,6 +234,12 @@ def moved(memory: Memory, look: Look, names: Sequence[str]) -> bool:
         for before, after in zip(readings, readings[1:], strict=False)
         for name in names
     )
+
+
+def serves_others(memory: Memory, look: Look) -> bool:
+    """Whether our completion waits behind those of others, who get theirs: all come at once to one that starts anew."""
+    is_in_line = look.completion == "hang" and look.health in RIGHT and look.models in RIGHT
+    return is_in_line and moved(memory, look, (GENERATED,))
 
 
 def patience_s(kind: Kind, was_ready: bool, policy: Policy) -> float:

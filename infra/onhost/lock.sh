@@ -45,7 +45,8 @@ judges() { # judges TABLE: whether it is for the user of this start
 
 load() { # not piped into nft, which would load what there is of a file that cannot be read
     rules=$(rules) && printf '%s\n' "$rules" | nft -f - && rules=$(listed) && judges "$rules" || return
-    printf '%s\n' "$rules" >"$loaded"
+    # They stay after an end, so that a full disk keeps no server from starting again.
+    [ "$rules" = "$(cat "$loaded" 2>/dev/null)" ] || printf '%s\n' "$rules" >"$loaded"
 }
 
 fault() { # fault PID: say what is wrong with the lock of the server whose first process that is; nothing when it is whole
@@ -119,6 +120,5 @@ off)
     fi
     case $(cat "$root/phase" 2>/dev/null) in "failed: lock:"*) echo "corral: $(cat "$root/phase")" ;; esac
     nft delete table inet "$table" 2>/dev/null || true
-    rm -f "$loaded"
     ;;
 esac

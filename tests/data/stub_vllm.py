@@ -32,7 +32,11 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {os.environ['VLLM_API_KEY']}":
             self.answer(401, json.dumps({"error": "Unauthorized"}))
-        elif HOW == "fails" or (HOW == "fails-later" and asked > 1):
+        elif (
+            HOW == "fails"
+            or (HOW == "fails-later" and asked > 1)
+            or (HOW == "fails-at-length" and body["max_tokens"] > 1)
+        ):
             self.answer(500, json.dumps({"error": {"message": "something went wrong"}}))
         elif HOW == "html":
             self.answer(200, "<html>welcome</html>")

@@ -35,6 +35,8 @@ PACKAGES = (
 )
 SUITE, PYTHON = "bookworm", "3.11"
 
+DATA = Path(__file__).parents[1] / "data"
+
 NETWORK_UNIT = """\
 [Unit]
 Description=The address of this test host
@@ -70,6 +72,17 @@ exec "$@"
 )
 
 
+FULL = "/run/full"
+# Laid over a folder.
+FILL = """\
+set -eu
+mkdir -p "$2" && mount -t tmpfs -o size=64k full "$2" && mkdir "$2/above" "$2/work"
+mount -t overlay -o "lowerdir=$1,upperdir=$2/above,workdir=$2/work" full "$1"
+! cat /dev/zero >"$2/above/all-of-it" 2>/dev/null
+! echo x 2>/dev/null >"$1/more"
+"""
+
+
 PATIENCE_WITH_NSPAWN = 600
 """How often it is looked for, twenty times a second at most, before it is killed too."""
 
@@ -95,11 +108,20 @@ class Machine:
         self.binds: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
-    def begin_sooner(self) -> None:
-        """Before a boot: no server compiles parts of torch there, which takes a minute; test_owned_host's does."""
-        folder = self.tree / "etc/systemd/system/service.d"
-        folder.mkdir()
-        (folder / "uncompiled.conf").write_text("[Service]\nEnvironment=TORCH_COMPILE_DISABLE=1\n")
+    def begin_sooner(self, forked: bool = False) -> None:
+        """Before a boot: no server compiles parts of torch there, which takes a minute; test_bad_day's first does.
+
+        Where its processes are forked, all but the first import nothing, which halves the rest (data/forking.py).
+        """
+        units, site = self.tree / "etc/systemd/system/service.d", self.tree / "usr/local/lib/forking"
+        units.mkdir()
+        lines = ["[Service]", "Environment=TORCH_COMPILE_DISABLE=1"]
+        if forked:
+            site.mkdir()
+            (site / "sitecustomize.py").write_text((DATA / "forking.py").read_text())
+            # Threads that wait for one another take all of a core, where vLLM does not bind them.
+            lines += ["Environment=PYTHONPATH=/usr/local/lib/forking", "Environment=OMP_NUM_THREADS=1"]
+        (units / "sooner.conf").write_text("".join(f"{line}\n" for line in lines))
 
     def power_on(self) -> None:
         """Boot, and return when sshd greets."""
@@ -155,6 +177,14 @@ class Machine:
         if done.returncode:
             raise failure(f"{command} ended with {done.returncode}: {done.stderr}\n{self.console()}")
         return done.stdout
+
+    def fill(self, folder: str) -> None:
+        """Its disk has no byte left for that folder: what is there can be read, and nothing more is taken."""
+        self.ssh(f"set -- {folder} {FULL}{folder}\n{FILL}")
+
+    def give_room(self, folder: str) -> None:
+        """The same folder takes something again."""
+        self.ssh(f"umount --lazy {folder} && umount --lazy {FULL}{folder}")
 
     def console(self) -> str:
         """The end of what it said on its console."""
