@@ -21,6 +21,9 @@ from deploy.bundle.verify import verify
 from deploy.cli.main import run
 from deploy.export.formats import export
 from deploy.export.rendering import Ask
+from deploy.releases import release
+from deploy.releases.next_release import next_of
+from deploy.releases.upgrade_options import UpgradeOptions
 from deploy.targets import adapters as brought_here
 from deploy.targets import drafts, hub_weights
 from deploy.targets.deployment import folder, load, make
@@ -28,6 +31,8 @@ from deploy.targets.ec2 import boxes, judged_start, ordering, tunnels
 from deploy.targets.ec2 import place as ec2
 from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
+from deploy.targets.local import place as local
+from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
 from infra.aws import power, rented_machines
@@ -336,13 +341,13 @@ def test_other_adapters_of_a_deployment_are_its_next_release(
     planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, plan = adapter(tmp_path / "other"), Plan.read(planned)
-    for target, release, said in (
+    for target, accepted, said in (
         ("local", "0123456789ab", f"corral upgrade mine --lora other={other}"),
         ("ssh", "", f"corral upgrade mine --lora other={other}"),
         ("ec2", "", f"corral up plan.json --target ec2 --name mine-2 --lora other={other}"),
     ):
         how = "it up under another name with them" if target == "ec2" else "them as its next release"
-        made = make(plan, target, "mine").model_copy(update={"release": release})
+        made = make(plan, target, "mine").model_copy(update={"release": accepted})
         made.write(folder("mine") / "deployment.json")
         capsys.readouterr()
         assert run(["serve", "mine", "--lora", f"other={other}", "--dry-run"]) == 2
@@ -419,3 +424,27 @@ def test_a_host_starts_no_draft_or_adapter_that_has_changed(tmp_path: Path) -> N
     for place, told in (("adapters/tuned", "adapters/tuned/"), ("draft", "draft/"), ("model", "")):
         (tmp_path / place / "x.safetensors").write_text("ac")
         assert heal.changed(tmp_path, True) == f"{told}x.safetensors"
+
+
+def test_other_adapters_are_another_release(planned: Path, tmp_path: Path) -> None:
+    """With the engine and the commit that it has; its slots hold them."""
+    other, plan = adapter(tmp_path / "other"), Plan.read(planned)
+    present = make(plan, "local", "mine").model_copy(update={"release": "0123456789ab"})
+    asked = UpgradeOptions.model_validate({"lora": [f"other={other}"]})
+    wanted = next_of(present, local, None, asked)
+    assert [(module.name, module.path) for module in wanted.plan.serve.lora_modules] == [
+        ("other", str(other))
+    ]
+    assert wanted.plan.serve.extra_args == plan.serve.extra_args
+    assert release.id_of(wanted, "1.0.0") != release.id_of(make(plan, "local", "mine"), "1.0.0")
+
+
+@pytest.mark.parametrize("draft", ["", "org/draft", "/srv/draft"])
+def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("hf_CANARY\n")
+    model = a_checkpoint(tmp_path / "model")
+    found = owned(model=str(model), engine=str(an_engine(tmp_path / "engine")))
+    plan = with_both(found.plan, draft, revision=COMMIT)
+    asked = found.model_copy(update={"plan": plan, "hf_token_file": str(tmp_path / "token")})
+    line = ssh.token_line(asked, brought(asked))
+    assert line == (b"hf_CANARY\n" if draft == "org/draft" else b"\n")

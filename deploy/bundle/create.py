@@ -43,6 +43,7 @@ from deploy.bundle.sources import (
     model_files,
 )
 from deploy.bundle.verify import entries
+from deploy.targets import drafts
 from deploy.targets.preflight import figures
 from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
@@ -109,7 +110,8 @@ def check_ahead(found: Begun, packing: Packing) -> None:
         raise refused(folder, error) from None
     if found.to_fetch is None:
         return
-    need_bytes = engine_bytes(found.prefix) + found.made.plan.weights_bytes
+    plan = found.made.plan
+    need_bytes = engine_bytes(found.prefix) + plan.weights_bytes + drafts.weights_bytes(plan)
     check_parts(need_bytes, packing.split_bytes)
     is_one_disk = device(folder) == device(Path(found.to_fetch.path))
     there_bytes = sum((folder / name).lstat().st_size for name in entries(folder))

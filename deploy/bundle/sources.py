@@ -80,8 +80,8 @@ def checked_sources(
     stands against fetching.
     """
     made = found.made
+    draft = draft_for(made, progress)  # first: it is small, and may be wrong
     folder = model_for(made, model, progress)
-    draft = draft_for(made, progress)
     template = template_for(made.plan, (plan_file.parent, folder))
     warn(made.plan, found.engine, found.prefix, licences(folder), progress)
     return Sources(made.name, made.plan, found.engine, found.prefix, folder, template, draft, found.adapters)
