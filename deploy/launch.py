@@ -1,6 +1,7 @@
 """From what a user named, a plan file or a deployment, to a serving endpoint."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,9 @@ from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule, LoraOptions, asked_again
 from serving.vllm.serve_options import Port
 
+Bring = Callable[[Plan, tuple[LoraModule, ...]], Plan]
+"""What gives a plan those adapters."""
+
 
 class ServingOptions(NameOptions, TokenFile, LoraOptions):
     """How a deployment is served."""
@@ -37,9 +41,15 @@ class ServingOptions(NameOptions, TokenFile, LoraOptions):
 
 
 def deployment_of(
-    what: str, name: str | None = None, port: int | None = None, lora: tuple[LoraModule, ...] = ()
+    what: str,
+    name: str | None = None,
+    port: int | None = None,
+    lora: tuple[LoraModule, ...] = (),
+    bring: Bring = given,
 ) -> Deployment:
     """The deployment that a plan file or a name means, with adapters in place of its own where some are given.
+
+    They lie here, unless what brings them fetches them.
 
     Raises DocumentError when there is neither.
     """
@@ -48,8 +58,8 @@ def deployment_of(
             raise UsageError(
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
             )
-        return with_adapters(with_port(deployments.load(what), port), lora)
-    plan = given(Plan.read(Path(what)), lora)
+        return with_adapters(with_port(deployments.load(what), port), lora, bring)
+    plan = bring(Plan.read(Path(what)), lora)
     here, _ = place_called(default()).wished(deployment_for(plan, default(), name), None)
     tell_of_others(plan)
     return with_port(here, port)
@@ -69,9 +79,9 @@ def with_port(deployment: Deployment, port: int | None) -> Deployment:
     return deployment.model_copy(update={"plan": plan})
 
 
-def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...]) -> Deployment:
+def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...], bring: Bring) -> Deployment:
     """The same deployment with those adapters, if any are given."""
-    changed = deployment.model_copy(update={"plan": given(deployment.plan, lora)})
+    changed = deployment.model_copy(update={"plan": bring(deployment.plan, lora)})
     if changed.plan.serve.lora_modules != deployment.plan.serve.lora_modules:
         refuse_others(deployment, lora)
     return changed

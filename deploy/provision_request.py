@@ -52,8 +52,8 @@ def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bo
     """The same of a plan that was read, or made; its files lie in that folder."""
     of_place = wishes.of(where.target)
     place = place_called(where.target)
-    lora = where.lora if is_dry else adapters.here(where.lora, where.hf_token_file or "")
-    read = given(plan, lora)
+    token_file = where.hf_token_file or ""
+    read = given(plan, where.lora) if is_dry else adapters.given_here(plan, where.lora, token_file)
     planned = deployment_for(read, where.target, where.name)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)

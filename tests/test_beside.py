@@ -448,3 +448,24 @@ def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) 
     asked = found.model_copy(update={"plan": plan, "hf_token_file": str(tmp_path / "token")})
     line = ssh.token_line(asked, brought(asked))
     assert line == (b"hf_CANARY\n" if draft == "org/draft" else b"\n")
+
+
+def test_nothing_is_fetched_for_a_plan_without_room(
+    rented: Plan, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_weights, "looked_up", lambda *_: pytest.fail("the Hub was asked"))
+    rented.write(tmp_path / "plan.json")
+    for verb in (["serve"], ["up"], ["provision"]):
+        assert run([*verb, str(tmp_path / "plan.json"), "--lora", "tuned=somebody/tuned"]) == 2
+        said = capsys.readouterr().err.splitlines()
+        assert said[-2] == "error: The plan sets no memory aside for adapters."
+
+
+def test_a_release_whose_draft_or_adapter_is_gone_is_not_gone_back_to(tmp_path: Path, rented: Plan) -> None:
+    draft, other = a_draft(tmp_path / "draft"), adapter(tmp_path / "other")
+    serve = with_both(rented, str(draft), tuned(str(other))).serve
+    assert local.missing_beside(serve) == ""
+    other.rename(tmp_path / "away")
+    assert local.missing_beside(serve) == f"its adapter tuned at {other}"
+    draft.rename(tmp_path / "away too")
+    assert local.missing_beside(serve) == f"its draft {draft}"

@@ -10,7 +10,6 @@ from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment, deployment_for
 from infra.errors import UsageError
 from infra.say import progress
-from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm import versions
 
@@ -24,8 +23,8 @@ def next_of(
     that does not fit.
     """
     refuse_nothing(present.name, plan, asked)
-    lora = adapters.here(asked.lora, asked.hf_token_file or "")
-    planned = given(Plan.read(plan) if plan else present.plan, lora)
+    read = Plan.read(plan) if plan else present.plan
+    planned = adapters.given_here(read, asked.lora, asked.hf_token_file or "")
     if asked.vllm_version:
         planned = planned.model_copy(update={"vllm_version": asked.vllm_version})
     update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}

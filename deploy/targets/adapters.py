@@ -13,7 +13,7 @@ from infra.fetch.hub_answers import NoCommit
 from infra.say import progress, warn
 from serving.model import fetching, hub_token, lora_files
 from serving.model.checkpoint_files import check_own
-from serving.sizing.given_adapters import given
+from serving.sizing.given_adapters import given, require_slots
 from serving.sizing.plan import Plan
 from serving.vllm import lora_proof
 from serving.vllm.endpoint import Endpoint
@@ -33,6 +33,12 @@ def prove(serve: ServeOptions, endpoint: Endpoint) -> None:
     for module in serve.lora_modules:
         progress(f"serve: the adapter {module.name} changes what the model says")
         warn(misapplied(module))
+
+
+def given_here(plan: Plan, modules: tuple[LoraModule, ...], token_file: str = "") -> Plan:
+    """The plan with those adapters in place of its own; none is fetched for a plan without room. Raises as `here`."""
+    require_slots(plan, modules)
+    return given(plan, here(modules, token_file))
 
 
 def here(modules: Sequence[LoraModule], token_file: str = "") -> tuple[LoraModule, ...]:

@@ -24,16 +24,22 @@ def given(plan: Plan, modules: tuple[LoraModule, ...]) -> Plan:
     """
     if not modules:
         return plan
-    check_names(modules, plan.serve.served_model_name)
-    asked = plan.serve.model_copy(update={"lora_modules": modules})
+    require_slots(plan, modules)
     rank, targets = slots_of(plan.serve)
-    if not rank:
+    asked = plan.serve.model_copy(update={"lora_modules": modules})
+    found = read(modules, served_by(subject_of(plan), plan.vllm_version, rank, targets))
+    return plan.model_copy(update={"serve": asked.model_copy(update={"lora_modules": found})})
+
+
+def require_slots(plan: Plan, modules: tuple[LoraModule, ...]) -> None:
+    """Raise UsageError for a plan without memory for these, and for names that a client could mean otherwise."""
+    check_names(modules, plan.serve.served_model_name)
+    if modules and not slots_of(plan.serve)[0]:
+        asked = plan.serve.model_copy(update={"lora_modules": modules})
         again = size_again(plan.model_copy(update={"serve": asked}), plan.machine.name)
         raise UsageError(
             "The plan sets no memory aside for adapters.", f"Plan with them: {again} -o plan.json"
         )
-    found = read(modules, served_by(subject_of(plan), plan.vllm_version, rank, targets))
-    return plan.model_copy(update={"serve": asked.model_copy(update={"lora_modules": found})})
 
 
 def slots_of(serve: ServeOptions) -> tuple[int, tuple[str, ...]]:

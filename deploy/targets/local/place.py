@@ -41,7 +41,7 @@ from serving.vllm import engine, events, health, server, startup_log, stopping
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.log_reader import Tail
-from serving.vllm.serve_options import argv, environment
+from serving.vllm.serve_options import ServeOptions, argv, environment
 
 # What the server that runs has of this machine, and gives back before another is started.
 TAKEN_BY_THE_SERVER = ("memory", "port")
@@ -202,8 +202,19 @@ def missing(deployment: Deployment) -> str:
     if gone := engines.missing_engine(deployment):
         return f"its engine {gone}"
     if hub_weights.is_fetched(deployment.plan):
-        return "" if cached_weights.whole(deployment) else f"the weights of {serve.model} at {serve.revision}"
-    return "" if Path(serve.model).is_dir() else f"its model {serve.model}"
+        if not cached_weights.whole(deployment):
+            return f"the weights of {serve.model} at {serve.revision}"
+    elif not Path(serve.model).is_dir():
+        return f"its model {serve.model}"
+    return missing_beside(cached_weights.with_draft(serve))
+
+
+def missing_beside(serve: ServeOptions) -> str:
+    """The draft or the adapter of a release that is gone."""
+    if serve.draft and not Path(serve.draft).is_dir():
+        return f"its draft {serve.draft}"
+    gone = (module for module in serve.lora_modules if not Path(module.path).is_dir())
+    return next((f"its adapter {module.name} at {module.path}" for module in gone), "")
 
 
 def turn_to(deployment: Deployment) -> Endpoint:
