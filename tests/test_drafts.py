@@ -398,7 +398,7 @@ def test_an_export_brings_the_draft_beside_the_weights(to: str) -> None:
     made = sized(speculative_config=eagle())
     text = repr(export(to, Ask(plan=made, name="scout", claude_model="claude-sonnet-5-5")))
     assert "/model/draft" in text
-    assert f"hf download {SCOUTS} --local-dir" in text
+    assert f"hf download {SCOUTS} --include" in text
 
 
 def test_a_draft_in_a_folder_is_not_brought_beside_a_model_of_the_hub(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from deploy.cli.main import run
 from deploy.export.formats import FORMATS, export
 from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
+from deploy.targets import hub_weights
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.ordering import located, order
 from deploy.targets.ssh.host_setup import Brought, host_setup
@@ -91,7 +92,7 @@ def test_every_file_is_the_golden_one(to: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", PLANS[:2])
 def test_systemd_is_what_an_owned_host_gets(name: str) -> None:
-    deployment = deployments.make(plan(name), "ssh", name)
+    deployment = hub_weights.kept(deployments.make(plan(name), "ssh", name))
     wanted = host_files(host_setup(deployment, Brought(version="0.33.0")))
     found = rendered("systemd", name).files
     assert [("/" + file.path, file.content, file.mode) for file in found] == [

@@ -353,10 +353,8 @@ OURS = ("hosts.unit", "hosts.root", "hosts.model_folder")
 HELD = {
     "deploy/bundle/wheels.py:make": ({"str(source())"}, "the path of a URL: it begins with a slash"),
     "deploy/export/container.py:container": ({"*argv(options)"}, "every text of a plan is held (FIELDS)"),
-    "deploy/export/container.py:fetch": ({"self.model", "*self.at_commit"}, "held so; an option with its value"),
-    "deploy/export/container.py:bring_weights": ({"box.model", "*box.at_commit"}, "the same"),
+    "deploy/export/container.py:downloaded": ({"repo", "*commit", "*files"}, "held so; options with their values"),
     "deploy/export/container.py:draft_beside": ({"f'{place}/draft'"}, "below a place of ours"),
-    "deploy/export/container.py:fetch_draft": ({"self.draft", "*commit"}, "held so; an option with its value"),
     "deploy/export/container.py:fetch_online": ({"*self.fetch"}, "a command of ours"),
     "deploy/export/container.py:folders": ({"self.environment['TMPDIR']"}, "a place of ours"),
     "deploy/targets/ec2/boxes.py:death": (

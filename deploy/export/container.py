@@ -8,6 +8,7 @@ from deploy.export.rendering import Ask
 from deploy.targets import adapters
 from infra.argument import pasted
 from infra.errors import UsageError
+from infra.fetch.listing import FETCHED
 from infra.record import Record
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
@@ -75,14 +76,9 @@ class Container(Record):
         return not self.model.startswith("/")
 
     @property
-    def at_commit(self) -> tuple[str, ...]:
-        """The options of `hf download` that name the commit."""
-        return ("--revision", self.revision) if self.revision else ()
-
-    @property
     def fetch(self) -> tuple[str, ...]:
         """What brings the weights, where they come from the Hub; a token is read from HF_TOKEN."""
-        model = ("hf", "download", self.model, *self.at_commit, "--local-dir", MODEL)
+        model = downloaded(self.model, self.revision, MODEL)
         if not self.draft:
             return model
         return ("sh", "-c", f"{shlex.join(model)} && {shlex.join(self.fetch_draft(DRAFT))}")
@@ -90,8 +86,7 @@ class Container(Record):
     def fetch_draft(self, place: str) -> tuple[str, ...]:
         """The same of the draft, to a place."""
         assert self.draft
-        commit = ("--revision", self.draft_revision) if self.draft_revision else ()
-        return ("hf", "download", self.draft, *commit, "--local-dir", place)
+        return downloaded(self.draft, self.draft_revision, place)
 
     @property
     def fetch_online(self) -> str:
@@ -102,6 +97,13 @@ class Container(Record):
     def folders(self) -> str:
         """The shell's command that makes the folders the server writes to."""
         return shlex.join(("mkdir", "-p", self.environment["TMPDIR"]))
+
+
+def downloaded(repo: str, revision: str | None, place: str) -> tuple[str, ...]:
+    """The command that brings what a server reads of a commit, and no pickles; it verifies nothing."""
+    commit = ("--revision", revision) if revision else ()
+    files = [word for pattern in FETCHED for word in ("--include", pattern)]
+    return ("hf", "download", repo, *commit, *files, "--exclude", "*/*", "--local-dir", place)
 
 
 def container(ask: Ask, listen: str) -> Container:
@@ -182,7 +184,7 @@ def bring_weights(box: Container, place: str) -> str:
     if not box.is_repository:
         told = f"The weights are expected at {place}, readable for user {USER}; they are mounted read-only."
         return f"{told}{draft_beside(box, place)}{adapters_beside(box, place)}"
-    fetch = shlex.join(("hf", "download", box.model, *box.at_commit, "--local-dir", place))
+    fetch = shlex.join(downloaded(box.model, box.revision, place))
     if box.draft:
         fetch += f" && {shlex.join(box.fetch_draft(f'{place}/draft'))}"
     bring = f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."

@@ -14,6 +14,7 @@ from deploy.export import (
     systemd,
     terraform,
     vllm_router,
+    weights_notes,
 )
 from deploy.export.rendering import Ask, Export
 from infra.catalog import check_nvidia
@@ -63,7 +64,12 @@ def export(name: str, ask: Ask) -> Export:
     if not FORMATS[name].in_front:
         check_nvidia(ask.plan.machine.gpu)
     refuse(name, FORMATS[name], ask)
-    return FORMATS[name].render(ask)
+    if FORMATS[name].in_front:
+        return FORMATS[name].render(ask)
+    plan = weights_notes.pinned(ask.plan)
+    made = FORMATS[name].render(ask.model_copy(update={"plan": plan}))
+    *first, next_step = made.notes
+    return made.model_copy(update={"notes": (*first, *weights_notes.notes(plan), next_step)})
 
 
 def refuse(name: str, form: Format, ask: Ask) -> None:
