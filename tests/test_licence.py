@@ -11,10 +11,14 @@ import stubbed
 from test_hub import REPO, fake_hub_class
 
 from deploy import launch as door
+from deploy.bundle import sources
 from deploy.cli.main import run
 from deploy.targets import hub_weights, licence
+from deploy.targets.ec2 import weights_push
 from deploy.targets.hub_weights import Weights
 from deploy.targets.licence import Acceptance, known, refusal, terms_for
+from deploy.targets.ssh import place as ssh
+from deploy.targets.ssh.host_setup import Brought
 from infra.errors import CorralError, EndpointError, UsageError
 from serving.model import hub as hub_door
 from serving.model import tiny
@@ -297,3 +301,26 @@ def test_nothing_is_asked_for_what_is_here_or_under_another_licence() -> None:
     hub_weights.require(known)
     with pytest.raises(UsageError, match="Nobody has accepted"):
         hub_weights.require(known.model_copy(update={"licence": "llama4"}))
+
+
+def test_a_folder_with_its_text_leaves_this_machine_only_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Into a bundle, to a host, into a bucket; who serves it here asks nobody."""
+    found = stubbed.a_plan(tmp_path)
+    folder = Path(found.serve.model)
+    (folder / "LICENSE").write_text(f"{TERMS.text}\nLlama 4 Version Effective Date: April 5, 2025")
+    deployment = stubbed.a_deployment(found, tmp_path, monkeypatch)
+    there = deployment.model_copy(update={"target": "ssh", "hosts": ("gpu-1",), "engine": ""})
+    monkeypatch.setattr(ssh, "brought", lambda deployment: Brought(model=folder, version="0.33.0"))
+    ways = (
+        lambda: sources.model_for(deployment, None, print),
+        lambda: ssh.settled(there),
+        lambda: weights_push.push_from_here(folder, "s3://bucket/weights/", "us-east-1"),
+    )
+    for way in ways:
+        with pytest.raises(UsageError, match="Nobody has accepted"):
+            way()
+    licence.accept("llama4", "US", "")
+    assert sources.model_for(deployment, None, print) == folder
+    assert ssh.settled(there) == (there, ())

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.bundle.manifest import ADAPTERS, DRAFT
-from deploy.targets import adapters, hub_weights
+from deploy.targets import adapters, hub_weights, licence
 from deploy.targets.deployment import Deployment, deployment_for, home
 from deploy.targets.local import cached_weights
 from deploy.targets.preflight import Room
@@ -132,6 +132,7 @@ def model_for(made: Deployment, named: Path | None, progress: Callable[[str], No
             "Name the checkpoint as it lies here: --model checkpoint; a repository of the Hub would be fetched.",
         )
     checkpoint_files.own_files(folder)
+    licence.require(licence.in_folder(folder))
     precheck.check_tokenizer(folder)
     precision = precision_of(checkpoint.config_of(folder))
     if precision != plan.precision:

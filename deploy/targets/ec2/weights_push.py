@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from deploy.targets import licence
 from deploy.targets.abilities import Pushed, PushesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
@@ -57,6 +58,7 @@ def push_from_machine(deployment: Deployment, address: str) -> Pushed:
 def push_from_here(folder: Path, address: str, region: str | None) -> Pushed:
     """From a folder of this machine, with the user's own credentials. Raises UsageError, HostError, CloudError."""
     place, files = bucket.place_of(address), checkpoint_files.called_so(folder)
+    licence.require(licence.in_folder(folder))
     wanted = Contents(files=len(files), bytes=checkpoint_files.size_bytes(files))
     if not wanted.files:
         raise UsageError(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.targets import adapters, drafts, hub_weights
+from deploy.targets import adapters, drafts, hub_weights, licence
 from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
@@ -107,6 +107,8 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
     deployment = hub_weights.kept(adapters.settled(deployment))
     bring = brought(deployment)
+    if bring.model:
+        licence.require(licence.in_folder(bring.model))
     deployment, about = settled_draft(deployment, bring)
     if not is_repository(deployment.plan, bring):
         return deployment, about
