@@ -4,6 +4,7 @@ The engine and the weights lie on the host, as they would on an image of one's o
 """
 
 import json
+import shlex
 import time
 import urllib.request
 from collections.abc import Callable
@@ -14,9 +15,9 @@ from typing import Any
 import pytest
 
 from deploy.targets import deployment as deployments
-from deploy.targets.ec2 import ordering
+from deploy.targets.ec2 import judged_start, ordering
 from deploy.targets.ec2.options import Ec2Options
-from infra import cloud_init
+from infra import cloud_init, host
 from infra.errors import EndpointError
 from infra.phase import last_phase
 from infra.ssh import Host
@@ -33,15 +34,15 @@ IN_FLIGHT_S, DRAIN_S = 25.0, 900
 MOST_TOKENS = 16000
 
 
-def user_data(plan: Path) -> str:
-    """What RunInstances would carry."""
+def told_setup(plan: Path) -> host.HostSetup:
+    """What the box is told."""
     options = Ec2Options(
         engine="/srv/engine.tar", weights="/srv/model", ttl="8h", idle="30m", purchases=("on-demand", "spot")
     )
     asked = Plan.read(plan)
     serve = asked.serve.model_copy(update={"shutdown_timeout": DRAIN_S})
     deployment = deployments.make(asked.model_copy(update={"serve": serve}), "ec2", "tiny")
-    return cloud_init.user_data(ordering.host_setup(deployment, options, "us-east-1"))
+    return ordering.host_setup(deployment, options, "us-east-1")
 
 
 def test_the_box_prepares_itself_answers_and_ends_in_time(
@@ -56,7 +57,8 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine = new_machine()
     seed = machine.tree / "var/lib/cloud/seed/nocloud"
     seed.mkdir(parents=True)
-    (seed / "user-data").write_bytes(cloud_init.packed(user_data(plan)))
+    setup = told_setup(plan)
+    (seed / "user-data").write_bytes(cloud_init.packed(cloud_init.user_data(setup)))
     (seed / "meta-data").write_text("instance-id: i-0123456789abcdef0\n")
     # The image's own settings, not the user data's: the test knows the host by its key, and comes as root.
     (machine.tree / "etc/cloud/cloud.cfg.d/99-test-host.cfg").write_text(
@@ -88,11 +90,11 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     assert machine.ssh("systemctl is-enabled apt-daily-upgrade.timer || true") == "masked\n"
     assert machine.ssh("systemctl is-enabled corral-tiny.watch.timer") == "enabled\n"
 
-    host = Host(machine.name)
+    ssh = Host(machine.name)
     key = tmp_path / "key"
     key.write_text(machine.ssh("cut -d= -f2 /opt/corral/tiny/secrets.env"))
     key.chmod(0o600)
-    host.forward(18765, "127.0.0.1", 8000)
+    ssh.forward(18765, "127.0.0.1", 8000)
     try:
         endpoint = Endpoint(
             base_url="http://127.0.0.1:18765",
@@ -109,9 +111,12 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         assert [float(count) > 0 for count in seen.split(",")] == [True, True]
         assert machine.ssh(watch) == f"{since_s} {seen}"
 
+        judged(machine, setup, wait)
+        assert machine.ssh(watch) == f"{since_s} {seen}"
+
         taken_back(machine, endpoint, wait)
     finally:
-        host.close_forward(18765)
+        ssh.close_forward(18765)
 
     # A stopped server is asked by nobody: half an hour later (by a clock of ours) the watch ends the box.
     since_s, _, seen = machine.ssh(watch).partition(" ")
@@ -119,6 +124,17 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     machine.ssh(f"printf '%s %s' {float(since_s) - 1801} '{seen}' > /opt/corral/tiny/activity")
     machine.ssh("systemctl start --no-block corral-tiny.watch.service")
     machine.wait_until_it_ends_itself()
+
+
+def judged(machine: Any, setup: host.HostSetup, wait: Callable[..., Any]) -> None:
+    """The judge is brought as Session Manager would bring it, and asks the server often: it is nobody for the watch."""
+    machine.ssh(judged_start.unpacked(setup))
+    machine.ssh(
+        "sed -i 's/look_every_s: float = 30.0/look_every_s: float = 0.5/' /opt/corral/tiny/bin/judge.py"
+    )
+    machine.ssh(shlex.join(host.start_command("tiny")))
+    asked = "cat /run/corral-tiny.judge/asked || true"
+    wait(lambda: int(machine.ssh(asked).split()[1]) > 9, lambda: machine.ssh(asked))
 
 
 def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> None:
@@ -155,6 +171,8 @@ def taken_back(machine: Any, endpoint: Endpoint, wait: Callable[..., Any]) -> No
     show = "systemctl show corral-tiny.service --property=ActiveState --property=Result --property=NRestarts"
     wait(lambda: "ActiveState=inactive" in machine.ssh(show), lambda: machine.ssh(show))
     assert sorted(machine.ssh(show).split()) == ["ActiveState=inactive", "NRestarts=0", "Result=success"]
+    last = json.loads(machine.ssh("tail -n 1 /opt/corral/tiny/history.jsonl"))
+    assert (last["event"], last["cause"]) == ("stopped", words)
     # Whoever starts it again, it stays stopped, and nothing else is said.
     machine.ssh("systemctl start corral-tiny.service; /opt/corral/tiny/bin/phase prepared")
     assert "ActiveState=inactive" in machine.ssh(show)
