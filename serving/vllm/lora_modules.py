@@ -69,7 +69,7 @@ class LoraOptions(Asked):
         Flag(metavar="<name=path>"),
         Field(max_length=MOST_ADAPTERS, examples=["tuned=./adapter"]),
     ] = ()
-    """An adapter that clients ask for as NAME: PATH is its folder, or OWNER/NAME of the Hub, fetched by who serves it; repeatable."""
+    """An adapter that clients ask for as NAME: PATH is its folder, or OWNER/NAME of the Hub; repeatable."""
 
 
 def misapplied(module: LoraModule) -> str:
