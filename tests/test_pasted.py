@@ -99,7 +99,11 @@ def test_the_lines_below_an_endpoint_run_what_they_say(
         "Content-Type: application/json",
     ]  # fmt: skip
     assert json.loads(called["curl"][6])["model"] == nasty
-    assert called["corral"][-1] == str(key)
+    load = deployment().plan.workload
+    assert called["corral"] == [
+        "probe", "scout", "--concurrency", f"{load.concurrency}", "--requests", "200",
+        "--input-tokens", f"{load.input_tokens}", "--output-tokens", f"{load.output_tokens}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("nasty", NASTY)

@@ -326,7 +326,7 @@ def test_the_names_in_setup_env_are_those_that_the_scripts_read() -> None:
 
 def test_what_a_host_says_of_itself_is_what_is_read_of_it() -> None:
     script = facts.script()
-    said = re.findall(r"\bsay (\w+)|print \"(\w+)\"|'s/\^/(\w+) /'|\*/(\w+) \\1/p", script)
+    said = re.findall(r"\bsay (\w+)|print \"(\w+)\"|print\(\"(\w+) |'s/\^/(\w+) /'|\*/(\w+) \\1/p", script)
     source = Path(facts.__file__).read_text()
     keys = re.findall(r'first\("(\w+)"|said(?:\.get\(|\[)"(\w+)"|"(\w+)" in said', source)
     assert {name for names in said for name in names if name} == {
