@@ -1,5 +1,6 @@
 """What every test gets: a home of its own, no AWS account, no model hub; and how a missing need is said."""
 
+import fcntl
 import gc
 import json
 import os
@@ -244,12 +245,38 @@ def engine() -> Path:
     return executable(ENGINE_HOME)
 
 
+KNOWN = "llama4:Llama4ForCausalLM", "mllama4:Llama4ForConditionalGeneration"
+LOOK = """
+import sys
+from vllm.model_executor.models import registry
+registry._run_in_subprocess = lambda look: look()
+for name in sys.argv[1:]:
+    module, _, kind = name.partition(":")
+    registry._LazyRegisteredModel(f"vllm.model_executor.models.{module}", kind).inspect_model_cls()
+"""
+
+
 @pytest.fixture(scope="session")
-def engine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What vLLM finds out of a model's code and keeps, for all homes of tests: a start without it imports once more."""
+def engine_cache(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Path:
+    """What vLLM finds out of a model's code and keeps, for all homes and hosts: a start without it imports once more.
+
+    It is found out here as vLLM does it, of all models of tests at once and in one process.
+    """
+    from serving.vllm.serve_options import folders
+
     ours = tmp_path_factory.getbasetemp()
     shared = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "engine-cache"
     shared.mkdir(mode=0o700, exist_ok=True)
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "vllm").exists():
+            given = folders(str(shared)) | {
+                "TMPDIR": str(shared),
+                "VLLM_PLUGINS": "",
+                "VLLM_NO_USAGE_STATS": "1",
+            }
+            command = [str(engine.parent / "python"), "-c", LOOK, *KNOWN]
+            subprocess.run(command, env=os.environ | given, cwd=shared, check=True)
     return shared
 
 

@@ -108,14 +108,22 @@ class Machine:
         self.binds: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
 
-    def begin_sooner(self, forked: bool = False) -> None:
+    def begin_sooner(self, known: Path | None = None, forked: bool = False) -> None:
         """Before a boot: no server compiles parts of torch there, which takes a minute; test_bad_day's first does.
 
-        Where its processes are forked, all but the first import nothing, which halves the rest (data/forking.py).
+        What is `known` (conftest's engine_cache) none finds out by a process that imports all. Where its processes are
+        forked, all but the first import nothing, which halves the rest (data/forking.py).
         """
         units, site = self.tree / "etc/systemd/system/service.d", self.tree / "usr/local/lib/forking"
         units.mkdir()
         lines = ["[Service]", "Environment=TORCH_COMPILE_DISABLE=1"]
+        if known:
+            there = self.tree / "usr/local/share/vllm"
+            shutil.copytree(known / "vllm" / "modelinfos", there / "modelinfos")
+            for path in (there / "modelinfos").iterdir():
+                path.chmod(0o644)
+            (there / "environment").write_text("VLLM_CACHE_ROOT=/usr/local/share/vllm\n")
+            lines.append("EnvironmentFile=/usr/local/share/vllm/environment")  # read after the server's own
         if forked:
             site.mkdir()
             (site / "sitecustomize.py").write_text((DATA / "forking.py").read_text())

@@ -49,6 +49,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     new_machine: Callable[..., Any],
     plan: Path,
     prefix: Path,
+    engine_cache: Path,
     tmp_path: Path,
     wait: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -73,11 +74,11 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         f"--bind-ro={Path(__file__).parents[1]}/data/fake_imds.py:/srv/fake_imds.py",
     ]
     Path(document["model"]).rename(tmp_path / "model")
-    machine.begin_sooner()
+    machine.begin_sooner(engine_cache)
     machine.power_on()
 
-    phase = "cat /opt/corral/tiny/phase 2>/dev/null || true"
-    wait(lambda: machine.ssh(phase) == "prepared\n", lambda: machine.ssh(phase))
+    phase = machine.tree / "opt/corral/tiny/phase"  # a login takes longer than a look
+    wait(lambda: phase.exists() and phase.read_text() == "prepared\n", machine.console)
     # It prints a dot for each moment it waits.
     assert machine.ssh("cloud-init status --wait").lstrip(".\n").strip() == "status: done"
 

@@ -14,11 +14,15 @@ pytestmark = [pytest.mark.fleet, pytest.mark.engine, pytest.mark.slow, pytest.ma
 
 
 def test_one_engine_spans_two_hosts(
-    new_machine: Callable[..., Any], corral: Callable[..., Any], plan: Path, prefix: Path
+    new_machine: Callable[..., Any],
+    corral: Callable[..., Any],
+    plan: Path,
+    prefix: Path,
+    engine_cache: Path,
 ) -> None:
     machines = [new_machine(), new_machine()]
     for machine in machines:
-        machine.begin_sooner()
+        machine.begin_sooner(engine_cache)
         machine.power_on()
     document = json.loads(plan.read_text())
     document["machine"]["hosts"] = 2
