@@ -1,5 +1,6 @@
 """What `up` is to make: a plan's file; or a model, which is sized first, on a machine that was named or is chosen."""
 
+import os
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -43,10 +44,11 @@ def asking_up(
     DoesNotFit, and what `size` and the reading of a plan raise.
     """
     if is_plan(what):
-        if said := again(which, sized, without=sized.not_asked):
+        corrals_own = again()
+        if said := again(which, sized, without=sized.not_asked).removesuffix(corrals_own):
             raise UsageError(
                 "A plan says already which machine it is for, and for which workload.",
-                f"Leave out{said}, or name a model: corral up scout{said}",
+                f"Leave out{said}, or name a model: corral up scout{said}{corrals_own}",
             )
         return asking_for(Path(what), where, wishes, is_dry)
     if where.target != default():
@@ -68,7 +70,7 @@ def asking_up(
 
 def is_plan(what: str) -> bool:
     """Whether a plan's file is meant, there or not."""
-    return what.endswith(".json") or Path(what).is_file()
+    return what.endswith(".json") or os.path.isfile(what)
 
 
 def chosen(model: str, which: WhichMachine, options: Options, target: str) -> WhichMachine:

@@ -125,8 +125,17 @@ def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) ->
             "hint: Use scout, maverick, or the path of a Llama 4 checkpoint folder.\n",
         ),
         (["none.json"], 4, "error: There is no plan at none.json.\nhint: Check the path: ls -l .\n"),
+        (
+            ["none.json", "--offline"], 4,
+            "error: There is no plan at none.json.\nhint: Check the path: ls -l .\n",
+        ),
+        (
+            ["plan.json", "--on", "8xH100", "--offline"], 2,
+            "error: A plan says already which machine it is for, and for which workload.\nhint: Leave out --on 8xH100, "
+            "or name a model: corral up scout --on 8xH100 --offline\n",
+        ),
     ],
-    ids=["nobody", "plan-and-machine", "repository", "small", "misspelt", "no-file"],
+    ids=["nobody", "plan-and-machine", "repository", "small", "misspelt", "no-file", "own", "own-too"],
 )  # fmt: skip
 def test_what_cannot_be_is_refused(
     words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str],
@@ -135,6 +144,11 @@ def test_what_cannot_be_is_refused(
     monkeypatch.chdir(tmp_path)
     assert run(["up", *words]) == code
     assert capsys.readouterr().err == said
+
+
+def test_a_word_that_no_file_can_be_called_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["up", "x" * 300]) == 2
+    assert "does not expect" not in capsys.readouterr().err
 
 
 def test_a_dry_run_is_a_summary_and_with_json_the_requests(
