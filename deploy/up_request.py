@@ -12,9 +12,11 @@ from deploy.targets.table import PLACES, default, renting
 from deploy.targets.wishes import Wishes
 from infra.argument import pasted
 from infra.asked import again
+from infra.catalog import machine
 from infra.columns import table
 from infra.errors import DoesNotFit, UsageError
 from infra.lifetime import minutes
+from infra.prices import HourlyPrice, price_of
 from infra.printable import sentence
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
@@ -63,9 +65,10 @@ def asking_up(
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
     if where.target == default() and plan.machine.instance_type:  # this machine has another name
         where = where.model_copy(update={"target": renting()})
+    asking = asking_of(plan, Path.cwd(), where, wishes, is_dry)
     if not is_dry:
-        progress(summary(plan, where.target))
-    return asking_of(plan, Path.cwd(), where, wishes, is_dry)
+        progress(summary(asking))
+    return asking
 
 
 def is_plan(what: str) -> bool:
@@ -122,26 +125,32 @@ def picked(plans: list[Plan]) -> int:
     raise UsageError("None was chosen; nothing was made.", "")
 
 
-def summary(plan: Plan, target: str) -> str:
-    """What will run where, and what is downloaded for it."""
-    weights = told(plan)
+def summary(asking: Asking) -> str:
+    """What will run where, and where its weights come from."""
+    plan, target = asking.deployment.plan, asking.deployment.target
+    stored = getattr(asking.wishes, "weights", None)
     speed = f", {plan.throughput.output_tokens_per_s:,.0f} tokens/s (modelled)" if plan.throughput else ""
     lines = [
         f"{plan.model} in {plan.precision} on {plan.machine.name} ({target}): {plan.verdict}, requests of up to "
         f"{plan.kv.max_context_tokens:,} tokens{speed}",
-        f"weights: {weights.gib:,.1f} GiB of {weights.repo}, from the model hub"
-        if is_fetched(plan)
-        else f"weights: the folder {plan.serve.model}",
+        f"weights: {stored}" if stored else weights_line(plan),
     ]
     return "\n".join(map(sentence, lines))
 
 
+def weights_line(plan: Plan) -> str:
+    """Where the weights come from, where nobody named another place."""
+    if not is_fetched(plan):
+        return f"weights: the folder {plan.serve.model}"
+    weights = told(plan)
+    return f"weights: {weights.gib:,.1f} GiB of {weights.repo}, from the model hub"
+
+
 def dry_text(asking: Asking, steps: int) -> str:
     """The same, with what it would cost, where nothing is done."""
-    plan = asking.deployment.plan
-    lines = [summary(plan, asking.deployment.target)]
-    if plan.price and (ttl := getattr(asking.wishes, "ttl", "")):
-        hours, price = minutes(ttl, "--ttl") / 60, plan.price
+    lines, ttl = [summary(asking)], getattr(asking.wishes, "ttl", "")
+    if ttl and (price := price_there(asking)):
+        hours = minutes(ttl, "--ttl") / 60
         lines.append(
             sentence(
                 f"price: {price.usd_per_hour:.2f} USD an hour ({price.source}, {price.checked_on}), "
@@ -150,3 +159,9 @@ def dry_text(asking: Asking, steps: int) -> str:
         )
     counted = f"{steps} step{'s' * (steps != 1)}, shown by --json; nobody was asked, and nothing done."
     return "\n".join([*lines, counted])
+
+
+def price_there(asking: Asking) -> HourlyPrice | None:
+    """The stored price of its machine in the first region that is tried, which may be another than the plan's."""
+    regions = getattr(asking.wishes, "regions", ())
+    return price_of(machine(asking.deployment.plan.machine.name), regions[0]) if regions else None

@@ -198,3 +198,7 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     assert run(of_plan) == 0
     assert len(json.loads(capsys.readouterr().out)) == len(requests)
     assert Plan.read(plan).machine.name == "g5.12xlarge"
+    elsewhere = ["--region", "eu-central-1", "--weights", "s3://bucket/scout/", "--dry-run"]
+    assert run(["up", str(plan), "--target", "ec2", *elsewhere]) == 0
+    shown = capsys.readouterr().out
+    assert (shown.splitlines()[1], "price:" in shown) == ("weights: s3://bucket/scout/", False)
