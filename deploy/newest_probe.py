@@ -25,3 +25,9 @@ def newest(name: str) -> Path | None:
     """The folder of its newest probe; None where there was none, or it is gone."""
     found = link(name)
     return found.resolve() if found.is_dir() else None
+
+
+def forget(name: str) -> None:
+    """That it is gone: what is called so next has another plan. Only the way by name goes, not the probe."""
+    with suppress(OSError):
+        link(name).unlink()

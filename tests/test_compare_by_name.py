@@ -52,6 +52,15 @@ def test_the_newest_probe_by_its_name_is_taken(capsys: pytest.CaptureFixture[str
     assert newest_probe.newest("scout") is None
 
 
+def test_what_is_taken_away_leaves_no_probe_to_the_next_of_its_name(tmp_path: Path) -> None:
+    PROBE.write(tmp_path / "monday" / "probe.json")
+    note_newest("scout", tmp_path / "monday")
+    assert newest_probe.newest("scout") == tmp_path / "monday"
+    assert run(["down", "scout"]) == 0
+    assert newest_probe.newest("scout") is None
+    assert (tmp_path / "monday" / "probe.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.flags import Group, Json
+from deploy.cli.flags import Group, Json, deployed
 from serving.probe.probe_options import (
     EndpointOptions,
     FormOptions,
@@ -38,7 +38,12 @@ app = typer.Typer(
     help="Measure an endpoint: `corral probe URL` puts a load on it; the other verbs work with its results.",
 )
 
-Url = Annotated[str, typer.Argument(help="Of an OpenAI-compatible server, or the NAME of a deployment.")]
+Url = Annotated[
+    str,
+    typer.Argument(
+        help="Of an OpenAI-compatible server, or the NAME of a deployment.", autocompletion=deployed
+    ),
+]
 
 
 @app.command("run")
@@ -69,7 +74,8 @@ def run(
         lambda state: progress(progress_line(state)),
         progress,
     )
-    note_newest(url, folder)
+    if report.succeeded and not report.results_lost:
+        note_newest(url, folder)
     emit(report, report_text(report, folder), as_json)
     return judged(report)
 
@@ -118,7 +124,7 @@ def sweep(
     from serving.probe.probe_options import slo_of, workload_of
     from serving.probe.report_text import progress_line
     from serving.probe.sweep import sweep as measure
-    from serving.probe.sweep_report import sweep_text
+    from serving.probe.sweep_report import SWEEP, sweep_text
 
     target = answering(url, endpoint)
     folder = steps.output or dated_folder()
@@ -133,7 +139,8 @@ def sweep(
     )
     emit(measured, sweep_text(measured, folder), as_json)
     code = swept(measured, folder)
-    note_newest(url, folder)
+    if (folder / SWEEP).is_file():
+        note_newest(url, folder)
     return code
 
 
