@@ -293,6 +293,17 @@ def test_what_another_tool_left_out_is_fetched_before_a_start_where_the_hub_answ
     assert (told in capsys.readouterr().err) == (mood == "broken")
 
 
+def test_a_cache_that_takes_no_file_is_served_as_it_lies(
+    deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.url)
+    (snapshot(hub, tmp_path).parent.parent / ".corral").write_text("in the way")
+    cached_weights.bring(hub_weights.pinned(deployment, hub.commit))
+    assert "was not found out: The weights cannot be written to" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("hub", ["gated"], indirect=True)
 def test_the_file_is_named_on_the_command_line_and_only_its_place_is_kept(
     deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]

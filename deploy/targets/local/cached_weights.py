@@ -10,7 +10,7 @@ from deploy.targets.place import Check
 from deploy.targets.preflight import Room
 from infra import offline
 from infra.argument import pasted
-from infra.errors import AuthError, DocumentError, EndpointError, UsageError
+from infra.errors import AuthError, DocumentError, EndpointError, HostError, UsageError
 from infra.fetch.checksums import OWN
 from infra.say import progress
 from serving.model import fetching, precheck
@@ -67,14 +67,16 @@ def bring_draft(deployment: Deployment) -> None:
 
 
 def complete(repo: str, commit: str | None, deployment: Deployment) -> None:
-    """Fetch what another tool left out of a commit that is here, where the Hub lets us; else it stays as it lies."""
+    """Fetch what another tool left out of a commit that is here, where Hub and disk let us; else it stays."""
     if not commit or offline.is_offline() or fetching.is_listed(fetching.snapshot(repo, commit, os.environ)):
+        return
+    if not os.access(fetching.repository(repo, os.environ), os.W_OK):  # a cache that is not ours to write
         return
     try:
         token = hub_weights.token_of(deployment)
         hub_weights.looked_up(repo, commit, token)
         fetching.fetch(repo, commit, token)
-    except (AuthError, DocumentError, EndpointError, UsageError) as error:
+    except (AuthError, DocumentError, EndpointError, HostError, UsageError) as error:
         progress(f"weights: whether more belongs to {repo} was not found out: {error.message}")
 
 
