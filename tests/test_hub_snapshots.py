@@ -145,6 +145,10 @@ def test_what_another_tool_adds_later_is_summed_too(downloaded: Callable[..., Pa
     downloaded("tokenizer.json")
     unseen(place / "tokenizer.json")
     assert fetching.confirm(place) == (("tokenizer.json", "is changed: its checksum is another"),)
+    unseen(place / SHARDS[0])
+    assert {SHARDS[0], "tokenizer.json"} <= {name for name, _ in fetching.confirm(place)}
+    assert run(["fetch", REPO, "--revision", hub.commit]) == 0
+    assert run(["fetch", "--verify", str(place)]) == 0
 
 
 @pytest.mark.parametrize("in_a_folder", [False, True])

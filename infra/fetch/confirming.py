@@ -40,7 +40,9 @@ def confirm(
         return ()
     say(f"verifying what lies in {layout.folder}")
     right, wrong = adopted(layout)
-    if not wrong:
+    if wrong:
+        doubt_of_known(layout, manifest, wrong)
+    else:
         found = Manifest(repository_of(layout), layout.folder.name, right)
         with suppress(OSError, HostError):  # a cache that is not ours to write
             layout.own.mkdir(exist_ok=True)
@@ -81,6 +83,12 @@ def doubt(layout: Layout, manifest: Manifest, names: Collection[str]) -> None:
         }
         with suppress(HostError):  # a disk that is not ours to write: nor is it then to be fetched to
             write(layout.manifest, manifest._replace(files=files))
+
+
+def doubt_of_known(layout: Layout, manifest: Manifest | None, wrong: Collection[tuple[str, str]]) -> None:
+    """The same of what is wrong of an adopted snapshot, as far as it was found right before."""
+    if manifest:
+        doubt(layout, manifest, manifest.files.keys() & {name for name, _ in wrong})
 
 
 def untouched(layout: Layout) -> Manifest | None:

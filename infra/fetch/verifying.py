@@ -8,7 +8,8 @@ from typing import NamedTuple
 from infra.errors import DocumentError
 from infra.fetch import discrepancies
 from infra.fetch.adopting import adopted, repository_of
-from infra.fetch.confirming import doubt, is_more_there
+from infra.fetch.checksums import Manifest
+from infra.fetch.confirming import doubt, doubt_of_known, is_more_there
 from infra.fetch.discrepancies import NOT_FILES, shown_name, strangers, why_strange
 from infra.fetch.layouts import Layout, of_existing
 from infra.fetch.listing import is_pickle
@@ -47,7 +48,7 @@ def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: 
             "Fetch into that folder with --to: what is there and right does not come again, and a manifest is made.",
         )
     if manifest is None or is_more_there(layout, manifest):
-        return by_names(layout)
+        return by_names(layout, manifest)
     sizes = sum(file.size for file in manifest.files.values())
     found = list(discrepancies.wrong(layout.folder, manifest.files, layout.blobs, counted(tell, sizes)))
     doubt(layout, manifest, {name for name, _ in found})
@@ -78,9 +79,10 @@ def counted(tell: Callable[[int, int], None], total: int) -> Callable[[int], Non
     return count
 
 
-def by_names(layout: Layout) -> Verdict:
-    """A snapshot that another tool fetched."""
+def by_names(layout: Layout, manifest: Manifest | None) -> Verdict:
+    """A snapshot that another tool fetched, or has gone on with since that was noted."""
     right, wrong = adopted(layout)
+    doubt_of_known(layout, manifest, wrong)
     return Verdict(
         layout.folder,
         repository_of(layout),
