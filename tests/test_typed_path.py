@@ -13,7 +13,8 @@ from infra.errors import CorralError
 from infra.typed_path import typed_path
 from serving.model import hub_token
 from serving.model.speculation import Speculation
-from serving.sizing import asked_draft
+from serving.sizing import asked_draft, plan_recipes
+from serving.sizing.size_options import RecipeOptions
 
 ODD = ["~nobody-of-that-name/x", "~\N{PILE OF POO}", "x" * 300, "a/" * 3000, "~/none"]
 
@@ -34,6 +35,9 @@ DOORS: dict[str, Callable[[str], object]] = {
     "engine here": lambda typed: engines.chosen(deployment(), None, typed),
     "engine for a host": lambda typed: host_releases.with_engine(deployment(), None, typed),
     "token file": lambda typed: hub_weights.with_token_file(deployment(), typed),
+    "chat template": lambda typed: plan_recipes.with_recipes(
+        deployment().plan, RecipeOptions(chat_template=Path(typed))
+    ),
     "draft": lambda typed: asked_draft.files(proposed(typed if typed.startswith("~") else f"./{typed}")),
 }
 

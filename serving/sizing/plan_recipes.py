@@ -3,6 +3,7 @@
 from infra.argument import pasted
 from infra.errors import UsageError
 from infra.printable import one_line
+from infra.typed_path import typed_path
 from serving.sizing.plan import Plan
 from serving.sizing.size_options import RecipeOptions
 from serving.vllm import chat_template, recipes
@@ -20,7 +21,7 @@ def with_recipes(plan: Plan, asked: RecipeOptions) -> Plan:
     words = [word for each in chosen for word in each.words(plan.serve.max_num_seqs)]
     update: dict[str, object] = {"extra_args": (*plan.serve.extra_args, *words)}
     if asked.chat_template is not None:
-        path = asked.chat_template.expanduser().absolute()
+        path = typed_path(asked.chat_template)
         chat_template.read(path)
         update["chat_template"] = str(path)
     elif needs := next((each for each in chosen if each.chat_template), None):
