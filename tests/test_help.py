@@ -173,3 +173,19 @@ def test_a_shell_completes_verbs_flags_and_names(shell: str, home: dict[str, str
         re.findall(r'"([a-z-]+)"(?:$|[: )])', line) or line.split() for line in done.stdout.splitlines()
     ]
     assert (done.stderr, answers) == ("", list(SAID.values()))
+
+
+@pytest.mark.parametrize(("line", "code"), [("corral logs scout-", 0), ("corral calibrate ", 1)])
+def test_a_shell_that_asks_whether_there_is_a_completion_is_told_by_the_code(
+    line: str,
+    code: int,
+    home: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", home["CORRAL_HOME"])
+    monkeypatch.setenv("_CORRAL_COMPLETE", "complete_fish")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "is-args")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+    assert run([]) == code
+    assert capsys.readouterr() == ("", "")

@@ -32,8 +32,8 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return fail(Interrupted("Interrupted."), as_json)
     except (BrokenPipeError, SystemExit) as error:  # the parser exits for the first, with 1
-        if isinstance(error, SystemExit) and not error.code:  # a completion is told
-            return 0
+        if isinstance(error, SystemExit) and not error.__context__:  # a completion is told, or there is none
+            return int(bool(error.code))
         if not (has_left(sys.stdout) or has_left(sys.stderr)):
             return fail(unexpected(error.__context__ or error), as_json)
         # The reader of our output went away (`corral ... | head`); not our failure.
