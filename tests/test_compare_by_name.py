@@ -69,13 +69,17 @@ def test_what_is_taken_away_leaves_no_probe_to_the_next_of_its_name(tmp_path: Pa
             "error: scout has a plan of its own.\n"
             "hint: Leave out --plan, or the name: corral compare --plan plan.json\n",
         ),
+        (
+            ["plan.json"],
+            "error: plan.json is a file, and no deployment.\nhint: corral compare --plan plan.json\n",
+        ),
         (["scout", "--claims"], "error: --claims compares nothing.\nhint: corral compare --claims\n"),
         (
             [],
             "error: --plan is missing.\nhint: corral size scout --precision int4 --on g5.12xlarge -o plan.json\n",
         ),
     ],
-    ids=["two-plans", "claims", "neither"],
+    ids=["two-plans", "a-file", "claims", "neither"],
 )
 def test_it_is_one_of_a_name_a_plan_and_the_claims(
     words: list[str], said: str, capsys: pytest.CaptureFixture[str]

@@ -11,6 +11,7 @@ from deploy.costs.operating_point import Promised
 from deploy.costs.purchase_options import HowBought
 from deploy.costs.served_class import ServedClass, ServedClasses, check_served, staying
 from deploy.costs.token_ratio import kinds_of_text, measured
+from infra.argument import pasted
 from infra.asked import Asked, Flag, either
 from infra.errors import UsageError
 from serving.sizing.traffic_class import MOST_PROMISED_S
@@ -33,6 +34,8 @@ class Compared(Asked):
 
     def check(self, name: str | None) -> None:
         """Raise UsageError unless it is one of a deployment, a plan and the claims."""
+        if name and (name.endswith(".json") or "/" in name):
+            raise UsageError(f"{name} is a file, and no deployment.", f"corral compare --plan {pasted(name)}")
         if self.claims and (name or self.plan or self.probe or self.output):
             raise UsageError("--claims compares nothing.", "corral compare --claims")
         if name and self.plan:
