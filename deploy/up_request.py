@@ -92,7 +92,7 @@ def chosen(model: str, which: WhichMachine, options: Options, target: str) -> Wh
     if not is_somebody_there():
         names = ", ".join(plan.machine.name for plan in fitting)
         raise UsageError(
-            f"Nobody is there to choose a machine; the cheapest that hold it: {names}.",
+            f"Nobody is there to choose a machine; {'the cheapest' if is_rented else 'some'} that hold it: {names}.",
             f"Name one: --on {fitting[0].machine.name}",
         )
     plan = fitting[picked(fitting)]
