@@ -17,6 +17,7 @@ def note(name: str, folder: Path) -> None:
     new = link(name).with_name(f".{name}.{os.getpid()}")
     with suppress(OSError):
         new.parent.mkdir(parents=True, exist_ok=True)
+        new.unlink(missing_ok=True)  # of one that was killed
         new.symlink_to(folder.resolve())
         new.replace(link(name))
 
@@ -28,6 +29,6 @@ def newest(name: str) -> Path | None:
 
 
 def forget(name: str) -> None:
-    """That it is gone: what is called so next has another plan. Only the way by name goes, not the probe."""
+    """That it is gone, or another release: what is called so has another plan. Only the way by name goes."""
     with suppress(OSError):
         link(name).unlink()

@@ -28,7 +28,15 @@ from serving.vllm.lora_modules import LoraOptions
 class Where(NameOptions, TokenFile, LoraOptions):
     """Where a plan goes, under which name, and with which token."""
 
-    target: Annotated[Target, Field(description=f"Where: {either(tuple(PLACES))}.")] = default()
+    target: Annotated[
+        Target | None,
+        Field(description=f"Where: {either(tuple(PLACES))}. [{default()}; of a MODEL: where its machine is]"),
+    ] = None
+
+    @property
+    def place(self) -> str:
+        """Where a plan goes."""
+        return self.target or default()
 
 
 class Asking(NamedTuple):
@@ -44,17 +52,17 @@ def asking_for(plan: Path, where: Where, wishes: Wishes, is_dry: bool = False) -
 
     Raises UsageError, DocumentError or DoesNotFit, and what stands against fetching.
     """
-    wishes.of(where.target)
+    wishes.of(where.place)
     return asking_of(Plan.read(plan), plan.parent, where, wishes, is_dry)
 
 
 def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
     """The same of a plan that was read, or made; its files lie in that folder."""
-    of_place = wishes.of(where.target)
-    place = place_called(where.target)
+    of_place = wishes.of(where.place)
+    place = place_called(where.place)
     token_file = where.hf_token_file or ""
     read = given(plan, where.lora) if is_dry else adapters.given_here(plan, where.lora, token_file)
-    planned = deployment_for(read, where.target, where.name)
+    planned = deployment_for(read, where.place, where.name)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)
     if isinstance(place, SendsFiles):

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters
+from deploy.targets.deployment import checked_name
 from deploy.targets.hub_weights import is_fetched, told
 from deploy.targets.table import PLACES, default, renting
 from deploy.targets.wishes import Wishes
@@ -16,13 +17,13 @@ from infra.catalog import machine
 from infra.columns import table
 from infra.errors import DoesNotFit, UsageError
 from infra.lifetime import minutes
-from infra.prices import HourlyPrice, price_of
+from infra.prices import ON_DEMAND, HourlyPrice, price_of
 from infra.printable import sentence
 from infra.say import is_somebody_there, progress
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
-from serving.sizing.ranking_text import best_of_each, ranking_row
-from serving.sizing.size import answer_for, is_checkpoint, ranking_for
+from serving.sizing.ranking_text import HEAD, best_of_each, ranking_row
+from serving.sizing.size import answer_for, is_checkpoint, on, ranking_for
 from serving.sizing.size_options import Options, WhichMachine
 from serving.sizing.this_machine import local_machine
 
@@ -33,7 +34,6 @@ TIMES_A_QUESTION_IS_ASKED = 3
 class SizedFirst(Options):
     """How a model is sized; the region and the adapters are those of the deployment."""
 
-    heading: ClassVar[str] = "A model's workload, and what vLLM is told"
     not_asked: ClassVar[tuple[str, ...]] = ("region", "lora")
 
 
@@ -53,22 +53,28 @@ def asking_up(
                 f"Leave out{said}, or name a model: corral up scout{said}{corrals_own}",
             )
         return asking_for(Path(what), where, wishes, is_dry)
-    if where.target != default():
-        wishes.of(where.target)
-    if not is_dry:
+    where = where.model_copy(update={"target": where.target or place_of(what, which)})
+    regions = getattr(wishes.of(where.place), "regions", ())
+    if where.name is not None:
+        checked_name(where.name)
+    if not is_dry:  # all that was typed is read before anything comes
         where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
-    regions = wishes.get(renting(), {}).get("regions") or ()
     options = sized.model_copy(update={"lora": where.lora, "region": next(iter(regions), None)})
-    named = which if which.on else chosen(what, which, options, where.target)
+    named = which if which.on else chosen(what, which, options, where.place)
     plan = answer_for(what, named.precision, named.on or "", options)
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
-    if where.target == default() and plan.machine.instance_type:  # this machine has another name
-        where = where.model_copy(update={"target": renting()})
     asking = asking_of(plan, Path.cwd(), where, wishes, is_dry)
     if not is_dry:
         progress(summary(asking))
     return asking
+
+
+def place_of(model: str, which: WhichMachine) -> str:
+    """Where a model goes when nobody says: what EC2 rents out there; the rest here, where this machine has GPUs."""
+    if which.on:
+        return renting() if on(which.on).instance_type else default()
+    return default() if is_checkpoint(model) or local_machine().gpu else renting()
 
 
 def is_plan(what: str) -> bool:
@@ -76,14 +82,14 @@ def is_plan(what: str) -> bool:
     return what.endswith(".json") or os.path.isfile(what)
 
 
-def chosen(model: str, which: WhichMachine, options: Options, target: str) -> WhichMachine:
-    """This machine where it has GPUs and the model is to be here; else one of the cheapest, as somebody says."""
-    if target == default() and (is_checkpoint(model) or local_machine().gpu):
+def chosen(model: str, which: WhichMachine, options: Options, place: str) -> WhichMachine:
+    """This machine where it is to be here; else one of the cheapest that hold it, as somebody says."""
+    if place == default():
         return which.model_copy(update={"on": local_machine().name})
     if is_checkpoint(model):
         raise UsageError("A checkpoint is sized on one machine.", "Name it: --on g5.12xlarge")
     plans = best_of_each(ranking_for(model, which.precision, options).machines)
-    is_rented = target == default() or PLACES[target].rents
+    is_rented = PLACES[place].rents
     fitting = [plan for plan in plans if bool(plan.machine.instance_type) == is_rented][:OFFERED]
     if not fitting:
         raise DoesNotFit(
@@ -101,18 +107,7 @@ def chosen(model: str, which: WhichMachine, options: Options, target: str) -> Wh
 
 def picked(plans: list[Plan]) -> int:
     """Which of them somebody wants. Raises UsageError where the answer is none."""
-    head = (
-        "",
-        "machine",
-        "GPUs",
-        "precision",
-        "verdict",
-        "$/h",
-        "tok/s",
-        "$/Mtok out",
-        "context",
-        "KV GiB/GPU",
-    )
+    head = ("", *HEAD)
     rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
     progress(table([head, *rows]))
     for _ in range(TIMES_A_QUESTION_IS_ASKED):
@@ -162,6 +157,13 @@ def dry_text(asking: Asking, steps: int) -> str:
 
 
 def price_there(asking: Asking) -> HourlyPrice | None:
-    """The stored price of its machine in the first region that is tried, which may be another than the plan's."""
-    regions = getattr(asking.wishes, "regions", ())
-    return price_of(machine(asking.deployment.plan.machine.name), regions[0]) if regions else None
+    """The stored price of its machine in the first region that is tried, which may be another than the plan's.
+
+    None where it is bought another way than by the hour, or other types are tried, or nobody knows.
+    """
+    wishes = asking.wishes
+    regions = getattr(wishes, "regions", ())
+    others = (getattr(wishes, field, ()) for field in ("instance_types", "capacity_reservation_id"))
+    if not regions or any(others) or getattr(wishes, "purchases", ()) != (ON_DEMAND,):
+        return None
+    return price_of(machine(asking.deployment.plan.machine.name), regions[0])

@@ -29,7 +29,7 @@ def no_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
-def asked(what: str, on: str | None = None, target: str = "local", **sized: Any) -> Deployment:
+def asked(what: str, on: str | None = None, target: str | None = None, **sized: Any) -> Deployment:
     wishes = Wishes({"ec2": {}, "ssh": {"hosts": ["ops@gpu1"]} if target == "ssh" else {}})
     return asking_up(
         what, WhichMachine(on=on), SizedFirst(**sized), Where(target=target), wishes, True
@@ -44,13 +44,14 @@ def goes(made: Deployment) -> tuple[str, str, str, int]:
 @pytest.mark.parametrize(
     ("on", "target", "goes_to"),
     [
-        ("g5.12xlarge", "local", "ec2"),  # what EC2 alone has is rented
+        ("g5.12xlarge", None, "ec2"),  # what EC2 alone has is rented
         ("g5.12xlarge", "ec2", "ec2"),
-        ("2xA100-80GB", "local", "local"),
+        ("g5.12xlarge", "local", "local"),  # said, as by somebody on such a machine: nothing is rented
+        ("2xA100-80GB", None, "local"),
         ("2xA100-80GB", "ssh", "ssh"),
     ],
 )
-def test_a_model_is_sized_for_the_machine_that_is_named(on: str, target: str, goes_to: str) -> None:
+def test_a_model_is_sized_for_the_machine_that_is_named(on: str, target: str | None, goes_to: str) -> None:
     assert goes(asked("scout", on, target, input_tokens=300)) == ("scout", on, goes_to, 300)
 
 
@@ -149,6 +150,28 @@ def test_what_cannot_be_is_refused(
 def test_a_word_that_no_file_can_be_called_is_no_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["up", "x" * 300]) == 2
     assert "does not expect" not in capsys.readouterr().err
+
+
+def test_all_that_was_typed_is_read_before_an_adapter_comes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    came: list[object] = []
+    monkeypatch.setattr(up_request.adapters, "here", lambda *asked: came.append(asked))
+    words = ["up", "scout", "--on", "g5.12xlarge", "--lora", "a=owner/name"]
+    for wrong in (["--ttl", "nonsense"], ["--name", "A_B"], ["--region", "bogus"], ["--on", "nonsense"]):
+        assert run([*words, *wrong]) == 2, wrong
+    assert came == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--purchase", "spot"], ["--instance-type", "g5.24xlarge"], ["--region", "eu-west-3"]],
+    ids=["spot", "other-type", "no-price-there"],
+)  # fmt: skip
+def test_a_price_that_would_not_be_paid_is_not_shown(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["up", "scout", "--precision", "int4", "--on", "g5.12xlarge", *words, "--dry-run"]) == 0
+    assert "price" not in capsys.readouterr().out
 
 
 def test_a_dry_run_is_a_summary_and_with_json_the_requests(

@@ -24,6 +24,7 @@ def upgrade(
     started at the same address, and has to answer under its name, with sense, and nearly as fast. Where it does not,
     the present one is started again: exit code 7. Killed at any moment, `corral serve NAME` starts the accepted one.
     """
+    from deploy.newest_probe import forget
     from deploy.provision_request import approval
     from deploy.releases.next_release import next_of
     from deploy.releases.show_upgrade import upgraded
@@ -43,4 +44,6 @@ def upgrade(
             asked.slower_at_most,
             approval(yes),
         )
+    if done.changed:
+        forget(name)  # the newest probe is of another release
     emit(done, upgraded(done), as_json)

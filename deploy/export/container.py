@@ -187,7 +187,8 @@ def bring_weights(box: Container, place: str) -> str:
     fetch = shlex.join(downloaded(box.model, box.revision, place))
     if box.draft:
         fetch += f" && {shlex.join(box.fetch_draft(f'{place}/draft'))}"
-    bring = f"Bring the weights first ({box.weights_gib} GiB): {fetch}. The server itself is offline."
+    size = f"{box.weights_gib} GiB; hf of huggingface_hub 1.0 or newer"  # an older takes the last --include alone
+    bring = f"Bring the weights first ({size}): {fetch}. The server itself is offline."
     return f"{bring}{adapters_beside(box, place)}"
 
 

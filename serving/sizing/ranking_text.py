@@ -10,6 +10,8 @@ from serving.sizing.plan import Plan
 from serving.sizing.size import Ranking
 from serving.sizing.size_options import Options
 
+HEAD = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
+
 
 def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
     """Every machine that holds the model, one line each: what EC2 rents out, then what one may own."""
@@ -39,8 +41,7 @@ def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
 
 def ranking_table(title: str, plans: Sequence[Plan]) -> str:
     """One kind of machine, in order."""
-    head = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
-    return f"{title}\n" + table([head, *map(ranking_row, plans)]) if plans else ""
+    return f"{title}\n" + table([HEAD, *map(ranking_row, plans)]) if plans else ""
 
 
 def best_of_each(plans: Iterable[Plan]) -> list[Plan]:
