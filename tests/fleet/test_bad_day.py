@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clients import CLEAN, Clients, streaming
+from streaming_clients import CLEAN, Clients, streaming
 
 from deploy.cli.main import run
 from infra.egress_proof import Egress

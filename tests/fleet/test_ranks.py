@@ -130,7 +130,7 @@ def test_two_ranks_of_the_real_engine_serve_on_one_host(
     machine = new_machine()
     # As on any cloud, the host's name is that of its own address.
     (machine.tree / "etc/hosts").write_text(f"127.0.0.1 localhost\n{machine.address} {machine.name}\n")
-    machine.begin_sooner(engine_cache)
+    machine.begin_sooner(engine_cache, forked=True)
     machine.power_on()
     document = json.loads(plan.read_text())
     document["serve"]["tensor_parallel_size"] = 2

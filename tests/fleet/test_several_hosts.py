@@ -22,7 +22,7 @@ def test_one_engine_spans_two_hosts(
 ) -> None:
     machines = [new_machine(), new_machine()]
     for machine in machines:
-        machine.begin_sooner(engine_cache)
+        machine.begin_sooner(engine_cache, forked=True)
         machine.power_on()
     document = json.loads(plan.read_text())
     document["machine"]["hosts"] = 2
