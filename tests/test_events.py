@@ -172,6 +172,8 @@ LONG = (("started", 0), ("ready", 900), ("died", 3600))
         ((("started", 0), ("ready", 900), ("upgraded", 1), ("died", 9)), (0, 1)),
         ((("started", 0), ("ready", 900), ("stopped", 1), ("died", 9)), (1, 1)),
         ((*LOAD, ("rolled back", 1)), (0, 0)),
+        ((*LOAD, ("started", 0), ("ready", 900), ("stopped", 3599), *LOAD), (2, 2)),
+        ((*LOAD, ("started", 0), ("ready", 900), ("stopped", 3600), *LOAD), (1, 1)),
     ],
 )
 def test_a_history_says_how_often_it_has_ended(

@@ -195,6 +195,16 @@ def test_an_hour_of_service_ends_a_series(host: Host) -> None:
     assert [event for event, _ in host.history if event == "gave up"] == []
 
 
+def test_so_does_one_that_somebody_stopped(host: Host) -> None:
+    """A host that is started anew every night gives up nothing for what failed weeks ago."""
+    host.end()
+    host.job = "4711 corral-scout.service stop running"
+    for served_s, known in ((3599.0, judge.Ends(1, 1)), (3600.0, judge.Ends())):
+        host.ready(served_s)
+        host.end()
+        assert (heal.noted(host.place.root), heal.noted(host.place.run)) == (known, known)
+
+
 @pytest.mark.parametrize(
     ("state", "job", "cause"),
     [

@@ -161,8 +161,12 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
     """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
     verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
     refused = text_of(place.root / "refused")
+    served_s = up_s() - float(at) if at else None
     forget_marks(place)
     if is_wished(place.unit):
+        if served_s is not None and served_s >= POLICY.service_s:
+            for folder in (place.run, place.root):
+                forget(folder / "ends")
         note(
             place,
             "stopped",
@@ -179,7 +183,6 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
         and (lost := lost_process(log_of(invocation)))
     ):
         cause = f"{cause}: {lost}"
-    served_s = up_s() - float(at) if at else None
     ends = judge.ended(
         max(noted(place.run), noted(place.root), key=lambda known: known.all), served_s, POLICY
     )

@@ -97,6 +97,9 @@ def ends(events: tuple[Event, ...], policy: Policy) -> Ends:
             served_s = (each.at - ready_at).total_seconds() if ready_at else None
             counted, ready_at = judge.ended(counted, served_s, policy), None
         elif each.event in ("started", "stopped"):
+            if each.event == "stopped" and ready_at:
+                served_s = (each.at - ready_at).total_seconds()
+                counted = Ends() if served_s >= policy.service_s else counted
             ready_at = None
     return counted
 
