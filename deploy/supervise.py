@@ -99,6 +99,8 @@ def keep_alive(watch: Watch, is_unattended: bool) -> None:
     """
     ends = watch.place.ends(watch.deployment, watch.policy) if is_unattended else Ends()
     is_down = bool(ends.all) and watch.place.life(watch.deployment).look is None
+    if is_down and ends.all == 1:
+        watch.place.keep_first_death(watch.deployment)
     if is_down and not is_to_start_again(watch, watch.place.last_trouble(watch.deployment), ends):
         return
     while True:

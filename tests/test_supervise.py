@@ -255,6 +255,24 @@ def test_the_count_of_ends_is_that_of_the_supervisors_before_too(
     assert [event for event, _ in happened(deployment)] == [*["started", "died"] * 3, "gave up"]
 
 
+def test_the_log_of_a_first_death_that_no_supervisor_saw_is_kept(deployment: Deployment) -> None:
+    deployment.write(folder(deployment.name) / "deployment.json")
+    launch(deployment)
+    stubbed.kill(deployment)
+    stubbed.until(lambda: not members(deployment))
+    log = server.log_text(folder(deployment.name))
+
+    def killed() -> None:
+        raise Killed
+
+    days = Days(deployment, [])
+    days.in_delays = [killed]
+    watch = Watch(deployment, local, lambda _: None, POLICY, days.sleep, days, lambda: 1e6, days.drawn)
+    with pytest.raises(Killed):
+        keep_alive(watch, is_unattended=True)
+    assert (folder(deployment.name) / "first-death" / "vllm.log").read_text() == log != ""
+
+
 def test_a_supervisor_that_falls_is_one_more_end(deployment: Deployment) -> None:
     def fall(_: Endpoint) -> None:
         raise OSError(32, "Broken pipe")
