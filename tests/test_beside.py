@@ -439,6 +439,25 @@ def test_other_adapters_are_another_release(planned: Path, tmp_path: Path) -> No
     assert release.id_of(wanted, "1.0.0") != release.id_of(make(plan, "local", "mine"), "1.0.0")
 
 
+def test_the_next_adapters_are_fetched_with_the_token_of_the_deployment(
+    planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+
+    def fetched(module: LoraModule, token_file: str) -> LoraModule:
+        used.append(token_file)
+        return module
+
+    monkeypatch.setattr(brought_here, "fetched", fetched)
+    (tmp_path / "named").write_text("hf_CANARY\n")
+    update = {"release": "0123456789ab", "hf_token_file": "/srv/token"}
+    present = make(Plan.read(planned), "local", "mine").model_copy(update=update)
+    for named in (None, str(tmp_path / "named")):
+        asked = {"lora": [f"other={adapter(tmp_path / 'other')}"], "hf_token_file": named}
+        next_of(present, local, None, UpgradeOptions.model_validate(asked))
+    assert used == ["/srv/token", str(tmp_path / "named")]
+
+
 @pytest.mark.parametrize("draft", ["", "org/draft", "/srv/draft"])
 def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_CANARY\n")

@@ -24,7 +24,8 @@ def next_of(
     """
     refuse_nothing(present.name, plan, asked)
     read = Plan.read(plan) if plan else present.plan
-    planned = adapters.given_here(read, asked.lora, asked.hf_token_file or "")
+    token_file = asked.hf_token_file or present.hf_token_file
+    planned = adapters.given_here(read, asked.lora, token_file)
     if asked.vllm_version:
         planned = planned.model_copy(update={"vllm_version": asked.vllm_version})
     update = {"plan": deployment_for(planned, present.target, present.name).plan, "release": ""}
