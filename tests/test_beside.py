@@ -155,6 +155,13 @@ def test_a_draft_that_is_no_repository_is_told_to_no_host(draft: str, rented: Pl
             at(with_both(rented, draft))
 
 
+@pytest.mark.parametrize("draft", ["~/draft", "./draft"])
+def test_a_draft_whose_folder_is_named_from_somewhere_is_told(draft: str, rented: Plan) -> None:
+    with pytest.raises(DocumentError) as caught:
+        cached_weights.settled_draft(make(with_both(rented, draft), "local", "a"))
+    assert caught.value.message == f"The draft {draft} is no full path."
+
+
 def test_a_box_serves_once_its_adapters_change_what_it_says(
     rented: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -53,6 +53,11 @@ def check_draft(draft: str | None) -> None:
     """Raise DocumentError for a draft that is not on this machine, where a server finds none but in folders."""
     if draft is None:
         return
+    if draft.startswith((".", "~")):
+        raise DocumentError(
+            f"The draft {draft} is no full path.",
+            "Name its folder from the root on, as 'model' under speculative_config (under serve in the plan).",
+        )
     if not Path(draft).is_absolute():
         raise DocumentError(
             f"The draft {draft} is not on this machine.",

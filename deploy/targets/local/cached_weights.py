@@ -36,10 +36,9 @@ def settled_draft(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]
 
     Raises DocumentError for one that is not here, where the internet is forbidden or it is a folder.
     """
-    serve = deployment.plan.serve
-    draft = with_draft(serve).draft
-    if draft is None or draft.startswith("/") or offline.is_offline():
-        precheck.check_draft(draft)
+    there = with_draft(deployment.plan.serve)
+    if not drafts.is_fetched(there) or offline.is_offline():
+        precheck.check_draft(there.draft)
         return deployment, ()
     return drafts.settled(deployment)
 
