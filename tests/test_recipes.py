@@ -91,7 +91,8 @@ def test_recipes_and_a_template_go_into_the_plan(tmp_path: Path) -> None:
         ),
         (
             ("--chat-template", "/no/t.jinja"),
-            "error: /no/t.jinja is no chat template: it cannot be read: No such file or directory.\n",
+            "error: /no/t.jinja is no chat template: it cannot be read: No such file or directory.\n"
+            "hint: Name a file that holds one.\n",
         ),
     ],
 )

@@ -1,5 +1,7 @@
 """`corral size --recipe`: the options that go with a model, in its plan; and a chat template there."""
 
+from pathlib import Path
+
 from infra.argument import pasted
 from infra.errors import UsageError
 from infra.printable import one_line
@@ -22,7 +24,7 @@ def with_recipes(plan: Plan, asked: RecipeOptions) -> Plan:
     update: dict[str, object] = {"extra_args": (*plan.serve.extra_args, *words)}
     if asked.chat_template is not None:
         path = typed_path(asked.chat_template)
-        chat_template.read(path)
+        require_template(path)
         update["chat_template"] = str(path)
     elif needs := next((each for each in chosen if each.chat_template), None):
         version = plan.vllm_version.removeprefix("v")
@@ -32,6 +34,15 @@ def with_recipes(plan: Plan, asked: RecipeOptions) -> Plan:
             f"--chat-template {needs.chat_template.rpartition('/')[2]}",
         )
     return plan.model_copy(update={"serve": plan.serve.model_copy(update=update)})
+
+
+def require_template(path: Path) -> None:
+    """Raise UsageError for a file that is no chat template."""
+    try:
+        chat_template.read(path)
+    except UsageError as error:
+        error.hint = "Name a file that holds one."  # there is no plan yet
+        raise
 
 
 def of_plan(plan: Plan, name: str) -> Recipe:
