@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ from deploy.releases.upgrade import known
 from deploy.targets import table
 from deploy.targets.deployment import Deployment, folder, load, make
 from infra import processes
-from infra.errors import EndpointError, ServerError
+from infra.errors import DocumentError, EndpointError, ServerError
 from serving.sizing.plan import Plan
 from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
@@ -288,6 +289,19 @@ def test_who_looks_takes_no_lock_from_an_upgrade(
         run(["status", NAME])
     said = capsys.readouterr().out
     assert ("is on trial" in said, "was cut short" in said) == (is_at_work, not is_at_work)
+
+
+def test_an_upgrade_that_ends_while_somebody_looks_is_none(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Trial(release="0" * 12, begun_at=deployment.created_at).write(release.trial_file(NAME))
+
+    def read(path: Path) -> None:
+        path.unlink()
+        raise DocumentError(f"{path} is gone.", "")
+
+    monkeypatch.setattr(release, "Trial", SimpleNamespace(read=read))
+    assert release.trial(NAME) is None
 
 
 def test_whoever_settles_what_was_cut_short_is_known_to_be_at_work(

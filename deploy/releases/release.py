@@ -121,7 +121,11 @@ def trial(name: str) -> Trial | None:
     try:
         return Trial.read(path)
     except DocumentError:
-        return Trial(release="0" * 12, begun_at=datetime.fromtimestamp(path.lstat().st_mtime).astimezone())
+        try:
+            begun_s = path.lstat().st_mtime
+        except OSError:  # it has ended meanwhile
+            return None
+        return Trial(release="0" * 12, begun_at=datetime.fromtimestamp(begun_s).astimezone())
 
 
 def forget(name: str) -> tuple[str, ...]:
