@@ -74,7 +74,7 @@ def every_pid() -> tuple[int, ...]:
 def stat(pid: int) -> list[str] | None:
     """The fields of /proc/PID/stat that follow the command's name; None when the process is gone."""
     try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return (PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return None
 
@@ -109,7 +109,7 @@ def shared_memory(pids: Iterable[int]) -> tuple[Path, ...]:
 def mapped_inodes(pid: int) -> Iterator[int]:
     """The inodes of /dev/shm that a process has mapped, from lines such as "7f..-7f.. rw-s 0 00:1a 42 /dev/shm/x"."""
     with suppress(OSError):
-        for line in (PROC / str(pid) / "maps").read_text().splitlines():
+        for line in (PROC / str(pid) / "maps").read_text(errors="replace").splitlines():
             fields = line.split(maxsplit=5)
             if len(fields) == 6 and fields[5].startswith(f"{SHARED_MEMORY}/"):
                 yield int(fields[4])

@@ -59,6 +59,17 @@ def test_another_start_or_boot_is_another_process(sleeper: Sleeper) -> None:
     assert not processes.is_alive(born.model_copy(update={"boot_id": "another"}))
 
 
+def test_a_process_that_calls_itself_what_is_no_text_is_one_like_any_other() -> None:
+    words = "printf '\\377' >/proc/$$/comm; echo; read -r _"
+    with subprocess.Popen(["sh", "-c", words], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        assert (processes.PROC / str(shell.pid) / "comm").read_bytes() == b"\xff\n"
+        born = processes.birth(shell.pid)
+        assert born is not None
+        assert processes.is_alive(born)
+
+
 def test_shared_memory_of_a_process_is_found_by_its_inode() -> None:
     block = SharedMemory(create=True, size=64)
     try:
