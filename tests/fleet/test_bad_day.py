@@ -177,6 +177,7 @@ def keeps_to_itself(machine: Any, endpoint: Endpoint) -> None:
     assert machine.ssh("ss -Hltn 'sport = :8000'").split()[3] == "127.0.0.1:8000"
     key = (endpoint.api_key_file or Path()).read_text().strip()
     assert key not in machine.ssh(f"tr '\\0' ' ' < /proc/{pid}/cmdline; systemctl show {UNIT}")
+    assert machine.ssh(f"stat -c %a:%U {ROOT}/secrets.env").strip() == "600:root"
 
 
 class Day:
