@@ -203,6 +203,29 @@ def test_a_box_prepares_draft_and_adapters_once_and_holds_them_to_their_sums(box
     assert "corral: scout: failed: adapters, line " in made.console
 
 
+def test_what_a_box_has_is_read_again_after_it_was_brought_and_not_after_a_boot(box: MakeBox) -> None:
+    beside = {"draft": "hf://org/draft@abc", "adapters/my-model": "hf://org/tuned@def"}
+    notes = ["adapters-my-model.sums", "draft.sums", "weights.sums"]
+    made = box(hf_token_parameter="", beside=beside)
+    left = []
+    for lost in ("", "model", "draft", "adapters/my-model"):
+        for name in notes:
+            made.path(f"{ROOT}/{name}").write_text("{}")
+        made.path(f"{ROOT}/{lost or 'nothing'}.complete").unlink(missing_ok=True)
+        assert prepare(made).returncode == 0
+        left.append(sorted(path.name for path in made.path(ROOT).glob("*.sums")))
+    assert left == [[], notes[:2], [notes[0], notes[2]], notes[1:]]
+    assert prepare(made).returncode == 0
+    assert "corral: scout: fetching the adapters/my-model\n" in made.console
+
+
+def test_what_is_brought_to_a_host_on_purpose_is_read_again(box: MakeBox) -> None:
+    made = box(rented=False, weights="")
+    made.path(f"{ROOT}/weights.sums").write_text("{}")
+    assert prepare(made, b"\n").returncode == 0
+    assert not made.path(f"{ROOT}/weights.sums").exists()
+
+
 def test_a_host_shares_a_draft_and_hands_its_token_on_once(box: MakeBox) -> None:
     made = box(
         rented=False,

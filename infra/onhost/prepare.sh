@@ -130,12 +130,13 @@ shared() { :; }
 [[ $RENTED == yes ]] || . "$root/bin/owned"
 
 brought() { # brought ADDRESS PLACE: what is not there yet below the root, or is not what came any more
-    local place=$root/$2 fetched=$root/$2.complete repository revision
+    local place=$root/$2 fetched=$root/$2.complete what=${2/#model/weights} repository revision
     # After a stop the disk that the link leads to is empty.
     if [[ -L $place && ! -e $place ]]; then rm -f "$place" "$fetched"; fi
     shared "$1" "$place"
     if [[ $(cat "$fetched" 2>/dev/null) == "$1" ]] && unchanged "$1" "$place"; then return 0; fi
-    phase "fetching the ${2/model/weights}"
+    phase "fetching the $what"
+    rm -f "$root/${what//\//-}.sums" # of what was here before
     # The Deep Learning AMI mounts the instance's own NVMe here: faster and larger than the root volume.
     if [[ $2 == model && $1 != /* ]] && mountpoint -q /opt/dlami/nvme && [[ ! -e $place ]]; then
         mkdir -p "/opt/dlami/nvme/corral-$NAME"
@@ -175,6 +176,7 @@ fi
 
 step=units
 systemctl daemon-reload
-rm -f "$root"/*.sums # of what was here before
+# A rented box comes by here at every boot, and what it has is not read anew; elsewhere somebody brings it on purpose.
+[[ $RENTED == yes ]] || rm -f "$root"/*.sums
 # What was given up is not started at a boot, and goes on saying so.
 if [[ -s $root/gave-up ]]; then phase "failed: start: $(cat "$root/gave-up")"; else phase "prepared"; fi
