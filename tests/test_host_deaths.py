@@ -1,11 +1,14 @@
 """Why a server on another machine died: its unit's log, that machine's kernel, and a step that can be done there."""
 
+import shlex
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_aws import Clock
 
 from deploy.targets import host_deaths
 from deploy.targets.deployment import make
@@ -14,10 +17,14 @@ from deploy.targets.ssh import host_unit
 from infra.aws import session
 from infra.aws.session import Answer
 from infra.errors import HostError, ServerError
+from infra.onhost.judge import Look
 from infra.rented import Rented
 from infra.ssh import Done, Host
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
+from serving.vllm import health
+from serving.vllm.endpoint import Endpoint
+from serving.vllm.startup_log import load_budget_s
 
 OOM = "RuntimeError: No available memory for the cache blocks\n"
 BOX = Rented(
@@ -133,3 +140,41 @@ def test_a_box_that_tells_nothing_leaves_the_failure_as_it_was(
         "The server died.",
         "Read why: corral logs t1; it still costs: corral down t1",
     )
+
+
+@pytest.mark.parametrize(("early_s", "asked"), [(4000.0, 268), (0.0, 1)])
+def test_what_a_box_does_before_the_start_takes_nothing_of_the_loads_time(
+    early_s: float, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sums of large weights, then a load of most of its budget; nothing is asked of it once it loads."""
+    made, clock, heard = (
+        make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1"),
+        Clock(0),
+        [],
+    )
+    budget_s = load_budget_s(made.plan.weights_bytes)
+
+    def run(instance_id: str, region: str, words: str) -> Answer:
+        assert shlex.split(words) == [
+            "systemctl",
+            "show",
+            "--value",
+            "--property=SubState",
+            "corral-t1.service",
+        ]
+        heard.append(instance_id)
+        return Answer(text="start-pre\n" if clock() < early_s else "running\n", exit_code=0)
+
+    def judge(*_: object) -> health.Verdict:
+        is_loading = clock() < early_s + budget_s - 10
+        look = Look(0.0, "refuse", "refuse", "refuse", "refuse")
+        return health.Verdict("starting" if is_loading else "serving", "", look if is_loading else None)
+
+    monkeypatch.setattr(session, "run", run)
+    monkeypatch.setattr(boxes, "ending", lambda *_: None)
+    monkeypatch.setattr(health, "look", lambda *_: None)
+    monkeypatch.setattr(health, "judge", judge)
+    aws: Any = SimpleNamespace(clock=clock, sleep=lambda seconds: clock.sleep(5 * seconds))
+    boxes.wait_ready(aws, made, (BOX,), Endpoint(base_url="http://127.0.0.1:1", served_model_name="m"))
+    assert early_s + budget_s - 10 <= clock() < early_s + budget_s + 20
+    assert len(heard) == asked

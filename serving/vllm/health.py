@@ -57,6 +57,7 @@ class Verdict:
 
 
 DEAD = Verdict(state="dead", detail="its process has ended")
+BEFORE_START = Verdict(state="starting", detail="the host does not start it yet")
 
 
 class Questions(NamedTuple):

@@ -106,21 +106,40 @@ def so_far(deployment: Deployment, phase: Phase, elapsed_s: float) -> str:
 
 
 def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], endpoint: Endpoint) -> None:
-    """Wait until the server has answered a real completion. Raises ServerError when it does not."""
-    asked_at = aws.clock()
+    """Wait until the server has answered a real completion. Raises ServerError when it does not.
+
+    What comes before its start takes nothing of the load's time; systemd has a limit for that.
+    """
+    began_s = asked_at = aws.clock()
     ended: ServerError | None = None
+    is_early = any(is_before_start(deployment, machine) for machine in machines)
 
     def check() -> health.Verdict:
-        nonlocal asked_at, ended
+        nonlocal began_s, asked_at, ended, is_early
         if aws.clock() >= asked_at + POLL_S:
             asked_at, ended = aws.clock(), ending(aws, deployment, machines)
-        return health.DEAD if ended else health.judge(health.look(endpoint), endpoint.served_model_name)
+            is_early = is_early and any(is_before_start(deployment, machine) for machine in machines)
+        if ended:
+            return health.DEAD
+        if is_early:
+            began_s = aws.clock()
+            return health.BEFORE_START
+        return health.judge(health.look(endpoint), endpoint.served_model_name)
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
-        health.wait_until_ready(check, budget_s, aws.sleep, aws.clock)
+        health.wait_until_ready(check, budget_s, aws.sleep, lambda: aws.clock() - began_s)
     except ServerError as error:
         raise (ended or explained(deployment, machines[0], error)) from None
+
+
+def is_before_start(deployment: Deployment, machine: Rented) -> bool:
+    """Whether a machine waits for a GPU that is late, or sums up its weights, before it starts its server."""
+    words = f"systemctl show --value --property=SubState {hosts.unit(deployment.name)}"
+    try:
+        return session.run(machine.instance_id, machine.region, words).text.strip() == "start-pre"
+    except HostError:
+        return False
 
 
 def explained(deployment: Deployment, machine: Rented, error: ServerError) -> ServerError:

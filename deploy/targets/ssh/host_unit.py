@@ -38,8 +38,6 @@ journalctl --no-pager --lines=50000 --output=cat "_SYSTEMD_INVOCATION_ID=$invoca
 # The first of a series, where there has been an end: nothing pushes it out, as it may be of the journal.
 FIRST_LOG_SCRIPT = '[ ! -e "$1/ends" ] || cat "$1/first-death.log" 2>/dev/null'
 
-BEFORE_START = health.Verdict(state="starting", detail="the host does not start it yet")
-
 # Beyond the drain, for systemd's own patience and a slow host.
 STOP_MARGIN_S = 120
 
@@ -115,7 +113,7 @@ def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
         unit = state(deployment.name, host)
         if unit.is_before_start:
             began_s = time.monotonic()
-            return BEFORE_START
+            return health.BEFORE_START
         if unit.has_died or unit.restarts > restarts:
             return health.DEAD
         say_phases(host, deployment.name, heard)
