@@ -339,6 +339,8 @@ Type=oneshot
 # Whatever the server does to one look, there is a next.
 TimeoutStartSec=60
 ExecStart={command}
+RuntimeDirectory=corral-{name}.watch
+RuntimeDirectoryPreserve=yes
 {sandbox}{network}"""
 
 WATCH_TIMER = """\

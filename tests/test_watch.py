@@ -112,6 +112,23 @@ def test_an_idle_server_is_ended_after_its_minutes(tmp_path: Path, metrics_url: 
     assert reasons == ["", "", "no request for 30 minutes"]
 
 
+def test_an_idle_server_is_ended_where_the_disk_takes_no_note(
+    tmp_path: Path, metrics_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its folder holds is what a full disk made of it; /run is in memory."""
+    root, run = tmp_path / "root", tmp_path / "run"
+    (root / "activity").mkdir(parents=True)  # whoever writes it is refused
+    run.mkdir()
+    (root / "expires-at").touch()
+    given = watch.parsed(options(root, metrics_url, 30))
+    moments = (0.0, 1799.0, 1800.0)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(run))
+    reasons = [watch.reason_to_end(given, now_s, UP_S) for now_s in moments]
+    assert reasons == ["", "", "no request for 30 minutes"]
+    nowhere = tmp_path / "nowhere" / "activity"
+    assert [watch.idle_for(nowhere, "1,1", now_s, UP_S) for now_s in moments] == [0, 0, 0]
+
+
 def test_the_time_limit_holds_whatever_the_server_does(tmp_path: Path) -> None:
     given = watch.parsed(options(tmp_path, NOBODY, 0))
     (tmp_path / "expires-at").write_text("5000\n")

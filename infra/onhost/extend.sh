@@ -5,6 +5,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 # shellcheck disable=SC1091 # written beside us
 . "$root/setup.env"
 minutes=${1:?extend MINUTES}
-echo "$(($(date +%s) + minutes * 60))" >"$root/expires-at"
+# In one step: on a full disk what it was told before goes on to hold.
+echo "$(($(date +%s) + minutes * 60))" >"$root/expires-at.new"
+mv "$root/expires-at.new" "$root/expires-at"
 # A rented box ends itself with the plainest means there is; the watch timer is the second layer.
 [ "$RENTED" != yes ] || shutdown -P "+$minutes" "corral: the time limit of $NAME"

@@ -24,7 +24,7 @@ for unit in $units; do
 done
 PATH=$PATH:/usr/sbin:/sbin
 nft delete table inet "corral-$name" 2>/dev/null
-rm -rf "/run/corral-$name.nft" "/run/corral-$name"
+rm -rf "/run/corral-$name.nft" "/run/corral-$name" "/run/corral-$name.watch"
 rm -rf "/var/lib/private/corral-$name" "/var/lib/corral-$name"
 [ ! -L "$root/model" ] || rm -rf --one-file-system "/opt/dlami/nvme/corral-$name"
 rm -rf --one-file-system "$root" "$node" "$watch" "$releases"

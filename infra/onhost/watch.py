@@ -6,11 +6,13 @@ a server that is still loading is not idle, one that will not come is.
 """
 
 import argparse
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -61,13 +63,19 @@ def reason_to_end(options: argparse.Namespace, now_s: float, up_s: float) -> str
     if not options.idle_minutes:
         return ""
     seen = activity(options.metrics, options.unit, options.root, options.asked)
-    idle_s = idle_for(options.root / "activity", seen, now_s, up_s)
+    # In memory where the unit has a folder there: a full disk keeps no idle box from its end.
+    notes = Path(os.environ.get("RUNTIME_DIRECTORY") or options.root)
+    idle_s = idle_for(notes / "activity", seen, now_s, up_s)
     return f"no request for {idle_s / 60:.0f} minutes" if idle_s >= options.idle_minutes * 60 else ""
 
 
 def is_over(limit: Path, now_s: float, up_s: float) -> bool:
     """Whether the time limit is reached; one that was set before the host has booted counts a little later."""
-    if not limit.exists() or now_s < float(limit.read_text()):
+    try:
+        end_s = float(limit.read_text())
+    except (OSError, ValueError):
+        return False  # none is set, or the disk was full when it was
+    if now_s < end_s:
         return False
     return is_since_boot(limit, now_s, up_s) or up_s >= TOLD_WITHIN_S
 
@@ -78,14 +86,15 @@ def is_since_boot(note: Path, now_s: float, up_s: float) -> bool:
 
 
 def idle_for(note: Path, seen: str, now_s: float, up_s: float) -> float:
-    """Seconds since the activity last changed. The note on the disk holds when that was, and what was seen."""
+    """Seconds since the activity last changed. The note holds when that was, and what was seen."""
     # A note from before the boot means that the host was stopped, one from the future that the clock was set back:
     # counting begins again.
     is_ours = note.exists() and is_since_boot(note, now_s, up_s)
-    old_s, _, old_seen = note.read_text().partition(" ") if is_ours else ("", "", "")
-    if old_seen == seen and seen != "busy" and float(old_s) <= now_s:
+    old_s, is_whole, old_seen = note.read_text().partition(" ") if is_ours else ("", "", "")
+    if is_whole and old_seen == seen and seen != "busy" and float(old_s) <= now_s:
         return now_s - float(old_s)
-    note.write_text(f"{now_s} {seen}")
+    with suppress(OSError):  # counting begins when it can be noted
+        note.write_text(f"{now_s} {seen}")
     return 0.0
 
 
