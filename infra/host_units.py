@@ -276,6 +276,7 @@ WantedBy=multi-user.target
 HELPER_FILES = """\
 ReadWritePaths={root}
 ReadOnlyPaths={root}/bin -{root}/engine -{root}/model {root}/setup.env {root}/server.env {root}/egress.nft
+ReadOnlyPaths=-{root}/draft -{root}/adapters
 ReadOnlyPaths=-{root}/loaded.nft -{root}/peers
 InaccessiblePaths=-{root}/secrets.env
 """

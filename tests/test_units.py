@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 import pytest
 from fake_box import NASTY, Box, commands, setup
 
+from deploy.targets import drafts
 from deploy.targets.ssh import place as ssh
+from deploy.targets.ssh.host_setup import adapters_folder
 from infra import cloud_init, facts, host, host_files, host_judge, host_units
 from infra.onhost import codes, judging, spot, watch
 from serving.vllm.serve_options import ServeOptions, argv
@@ -278,7 +280,8 @@ def test_every_path_of_ours_that_a_unit_names_is_put_there_or_made_by_a_script(g
         path for path in named if re.search(rf'(\$root/|root / "){path.removeprefix(f"{ROOT}/")}"', scripts)
     }
     folders = {str(parent) for path in installed for parent in Path(path).parents}
-    assert named <= installed | made | folders
+    beside = {f"{ROOT}/{drafts.PLACE}", adapters_folder("scout")}
+    assert named <= installed | made | folders | beside
     assert {f"{ROOT}/server.env", f"{ROOT}/engine/.complete"} <= named
 
 
