@@ -25,7 +25,7 @@ from deploy.releases import release
 from deploy.releases.next_release import next_of
 from deploy.releases.upgrade_options import UpgradeOptions
 from deploy.targets import adapters as brought_here
-from deploy.targets import drafts, hub_weights
+from deploy.targets import drafts, hub_weights, licence
 from deploy.targets.deployment import folder, load, make
 from deploy.targets.ec2 import boxes, judged_start, ordering, tunnels
 from deploy.targets.ec2 import place as ec2
@@ -328,6 +328,28 @@ def test_a_bundle_carries_draft_and_adapters_to_where_its_plan_finds_them(
     assert tree(installed.folder / "adapters/tuned") == tree(tuned_at)
     (made.folder / "draft/model.safetensors").unlink()
     assert verify(made.folder, None, print).problems == ("draft/model.safetensors is missing",)
+
+
+@pytest.mark.parametrize("place", ["a draft", "tuned"])
+def test_what_lies_beside_the_model_leaves_in_a_bundle_once_its_licence_is_accepted(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_engine(tmp_path / "engine")
+    a_plan(tmp_path)
+    draft, tuned_at = a_draft(tmp_path / "a draft"), adapter(tmp_path / "tuned")
+    found = Plan.read(tmp_path / "plan.json")
+    with_both(found, str(draft), LoraModule(name="tuned", path=str(tuned_at))).write(tmp_path / "plan.json")
+    monkeypatch.setattr("deploy.targets.adapters.checked", lambda plan: plan.serve.lora_modules)
+
+    def require(name: str) -> None:
+        if name:
+            raise UsageError(f"Nobody has accepted the {name}.", "Read it.")
+
+    monkeypatch.setattr(licence, "require", require)
+    terms = licence.known()["llama4"]
+    (tmp_path / place / "LICENSE").write_text(terms.text)
+    with pytest.raises(UsageError, match=f"Nobody has accepted the {terms.names[0]}."):
+        a_bundle(tmp_path)
 
 
 # --- here

@@ -21,10 +21,12 @@ from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import Brought
 from infra.errors import CorralError, EndpointError, UsageError
 from serving.model import hub as hub_door
-from serving.model import tiny
+from serving.model import lora_files, tiny
 from serving.model.models import models
+from serving.vllm.lora_modules import LoraModule
 
 TERMS = known()["llama4"]
+ADAPTER = LoraModule(name="tuned", path="/srv/tuned")
 NOBODY = "Nobody has accepted the Llama 4 Community License Agreement here, and nothing under it is fetched before."
 
 
@@ -313,9 +315,18 @@ def test_a_folder_with_its_text_leaves_this_machine_only_then(
     deployment = stubbed.a_deployment(found, tmp_path, monkeypatch)
     there = deployment.model_copy(update={"target": "ssh", "hosts": ("gpu-1",), "engine": ""})
     monkeypatch.setattr(ssh, "brought", lambda deployment: Brought(model=folder, version="0.33.0"))
+    beside = [Brought(draft=folder, version="0.33.0"), Brought(adapters=(ADAPTER,), version="0.33.0")]
+    monkeypatch.setattr(lora_files, "folder_of", lambda module: folder)
+
+    def sent(bring: Brought) -> object:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ssh, "brought", lambda deployment: bring)
+            return ssh.settled(there)
+
     ways = (
         lambda: sources.model_for(deployment, None, print),
         lambda: ssh.settled(there),
+        *(lambda bring=bring: sent(bring) for bring in beside),
         lambda: weights_push.push_from_here(folder, "s3://bucket/weights/", "us-east-1"),
     )
     for way in ways:
@@ -324,3 +335,4 @@ def test_a_folder_with_its_text_leaves_this_machine_only_then(
     licence.accept("llama4", "US", "")
     assert sources.model_for(deployment, None, print) == folder
     assert ssh.settled(there) == (there, ())
+    assert [sent(bring) for bring in beside] == [(there, ())] * 2

@@ -66,6 +66,8 @@ def begun(
     template_here(made.plan)
     made = adapters.settled(made)
     modules = {module.name: lora_files.folder_of(module) for module in adapters.sent(made.plan)}
+    for folder in modules.values():
+        licence.require(licence.in_folder(folder))
     return Begun(
         made, packed, prefix, modules, cached_weights.to_fetch(made) if is_to_come(plan, model) else None
     )
@@ -166,6 +168,7 @@ def draft_for(made: Deployment, progress: Callable[[str], None]) -> Path | None:
     cached_weights.make_sure_of_draft(made, options)
     folder = Path(options.draft or "").absolute()
     checkpoint_files.draft_files(folder)
+    licence.require(licence.in_folder(folder))
     return folder
 
 

@@ -107,8 +107,9 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
     """The deployment at the commit of its weights, and what there is to say of them before a host fetches them."""
     deployment = hub_weights.kept(adapters.settled(deployment))
     bring = brought(deployment)
-    if bring.model:
-        licence.require(licence.in_folder(bring.model))
+    beside = (bring.draft, *map(lora_files.folder_of, bring.adapters))
+    for each in filter(None, (bring.model, *beside)):
+        licence.require(licence.in_folder(each))
     deployment, about = settled_draft(deployment, bring)
     if not is_repository(deployment.plan, bring):
         return deployment, about
