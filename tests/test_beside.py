@@ -36,6 +36,7 @@ from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
 from infra.aws import power, rented_machines
+from infra.data import shipped_text
 from infra.errors import CorralError, DocumentError, UsageError
 from infra.fetch.hub_answers import no_commit
 from infra.onhost import heal
@@ -45,6 +46,7 @@ from serving.sizing.plan import Plan
 from serving.vllm import lora_proof
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule
+from serving.vllm.serve_options import argv
 
 __all__ = ["box"]
 COMMIT, OTHER = "5c0c7a3e" * 5, "0123abcd" * 5
@@ -224,6 +226,32 @@ def test_what_is_brought_to_a_host_on_purpose_is_read_again(box: MakeBox) -> Non
     made.path(f"{ROOT}/weights.sums").write_text("{}")
     assert prepare(made, b"\n").returncode == 0
     assert not made.path(f"{ROOT}/weights.sums").exists()
+
+
+def test_a_release_whose_draft_or_adapter_is_gone_is_none_to_go_back_to(box: MakeBox) -> None:
+    options = with_both(sized(machine="p5.48xlarge"), f"{ROOT}/draft", tuned(f"{ROOT}/adapters/tuned")).serve
+    made = box(rented=False, argv=argv(options.model_copy(update={"model": f"{ROOT}/model"})))
+    there = made.path("/opt/corral/.releases/scout/abc/units/corral-scout.service")
+    there.parent.mkdir(parents=True)
+    there.write_text(made.as_here(made.path("/etc/systemd/system/corral-scout.service").read_text()))
+    files = [f"{ROOT}/{name}" for name in ("model/config.json", "draft/config.json")]
+    files += [f"{ROOT}/adapters/tuned/adapter_config.json", f"{ROOT}/engine/.complete"]
+    for name in files:
+        made.path(name).parent.mkdir(parents=True, exist_ok=True)
+        made.path(name).touch()
+    script = made.as_here(shipped_text("infra.onhost", "release.sh")).encode()
+
+    def gone() -> str:
+        done = made.run(["sh", "-s", "--", "scout", "look", "abc", ""], script)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout.replace(str(made.folder), "")
+
+    said = [gone()]
+    for name in files[1:3]:
+        made.path(name).unlink()
+        said.append(gone())
+    (draft, adapter) = (f"its files in {ROOT}/{place}\n" for place in ("draft", "adapters/tuned"))
+    assert said == ["", draft, draft + adapter]
 
 
 def test_a_host_shares_a_draft_and_hands_its_token_on_once(box: MakeBox) -> None:

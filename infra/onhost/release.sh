@@ -85,5 +85,11 @@ look)
     model=$(sed -n 's|^ExecStart=.*"serve" "\([^"]*\)".*|\1|p' "$release/units/$unit")
     case $model in */"$name/model" | */"$id/model") model=$own/model ;; esac
     [ -e "$model/config.json" ] || echo "its model $model"
+    # What was brought beside it, as its unit names it; both may be links to what deployments share.
+    sed -n 's|^ExecStart=||p' "$release/units/$unit" |
+        grep -o '\\"/opt/corral/[^"\]*/\(draft\|adapters/[^"\/]*\)\\"' | tr -d '\\"' |
+        while read -r beside; do
+            [ -e "$beside/config.json" ] || [ -e "$beside/adapter_config.json" ] || echo "its files in $beside"
+        done
     ;;
 esac
