@@ -10,8 +10,8 @@ from fake_aws import Clock
 from test_owned import deployment
 
 from deploy.targets import host_history
-from deploy.targets.deployment import Deployment
-from deploy.targets.ssh import host_unit
+from deploy.targets.deployment import Deployment, folder
+from deploy.targets.ssh import host_releases, host_unit
 from deploy.targets.ssh.host_unit import UnitState
 from infra.onhost.judge import Look
 from serving.vllm import events, health
@@ -102,6 +102,26 @@ def test_what_comes_before_the_start_takes_nothing_of_the_loads_time(monkeypatch
     monkeypatch.setattr(host_unit, "verdict", verdict)
     host_unit.wait(made, Host(""), ENDPOINT)  # type: ignore[arg-type]
     assert 4000 + budget_s - 10 <= clock() < 4000 + budget_s
+
+
+@pytest.mark.parametrize(
+    ("said", "here"), [("corral: upgraded: to 2.0.0\n", []), ("", [("upgraded", "to 2.0.0")])]
+)
+def test_what_a_host_of_an_earlier_corral_does_not_note_is_kept_here(
+    said: str, here: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = deployment()
+    folder(made.name).mkdir(parents=True)
+    heard: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> SimpleNamespace:
+        heard.append(command[-4:])
+        return SimpleNamespace(stdout=said, code=0)
+
+    monkeypatch.setattr(host_releases, "connected", lambda name: SimpleNamespace(destination=name, run=run))
+    host_releases.note(made, "upgraded", "to 2.0.0")
+    assert heard == [["note", made.name, "upgraded", "to 2.0.0"]]
+    assert [(event.event, event.cause) for event in events.read(folder(made.name))] == here
 
 
 NOT_YET = Look(0.0, "refuse", "refuse", "refuse", "refuse")

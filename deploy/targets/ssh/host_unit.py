@@ -238,9 +238,14 @@ def history(deployment: Deployment, host: Host) -> tuple[events.Event, ...]:
 
 
 def note(deployment: Deployment, host: Host, event: Name, cause: str) -> None:
-    """Add to that what its host does not see. Raises HostError."""
+    """Add to that what its host does not see. Raises HostError, also where an earlier corral brought what notes it."""
     heal = f"{hosts.root(deployment.name)}/bin/heal"
-    host.run([*host_judge.PYTHON, heal, "note", deployment.name, event, cause], as_root=True)
+    said = host.run([*host_judge.PYTHON, heal, "note", deployment.name, event, cause], as_root=True).stdout
+    if not said.strip():  # it says what it has noted; one that knows no such order ends well, too
+        raise HostError(
+            f"{host.destination} notes nothing of what corral does.",
+            f"Bring it what does: corral provision {deployment.name}",
+        )
 
 
 def verdict(endpoint: Endpoint) -> health.Verdict:
