@@ -65,6 +65,11 @@ def deployment_of(
     return with_port(here, port)
 
 
+def token_file_of(what: str, named: str | None) -> str:
+    """The file of the token that adapters are fetched with: the one named, else the deployment's; empty for none."""
+    return named or ("" if is_file(what) else deployments.load(what).hf_token_file)
+
+
 def is_file(what: str) -> bool:
     """Whether the word means a plan file: it has a path or an ending, or there is such a file."""
     return "/" in what or what.endswith(".json") or os.path.isfile(what)

@@ -536,6 +536,25 @@ def test_the_next_adapters_are_fetched_with_the_token_of_the_deployment(
     assert used == ["/srv/token", str(tmp_path / "named")]
 
 
+def test_adapters_are_fetched_with_the_token_of_the_deployment_that_is_served(
+    planned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    used: list[str] = []
+
+    def fetched(module: LoraModule, token_file: str) -> LoraModule:
+        used.append(token_file)
+        raise DocumentError("It is not there.", "Name another.")
+
+    monkeypatch.setattr(brought_here, "fetched", fetched)
+    made = make(Plan.read(planned), "local", "mine").model_copy(update={"hf_token_file": "/srv/token"})
+    made.write(folder("mine") / "deployment.json")
+    asked = ["--lora", f"other={adapter(tmp_path / 'other')}"]
+    for words in (["mine"], ["mine", "--hf-token-file", "/srv/other"], [str(planned)]):
+        assert run(["serve", *words, *asked]) == 4
+    assert used == ["/srv/token", "/srv/other", ""]
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("draft", ["", "org/draft", "/srv/draft"])
 def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_CANARY\n")

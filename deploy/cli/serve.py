@@ -17,20 +17,24 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
-    from functools import partial
-
-    from deploy.launch import deployment_of, launch, launch_unit, shown
+    from deploy.launch import deployment_of, launch, launch_unit, shown, token_file_of
     from deploy.targets import adapters
     from deploy.targets.choose import place_of
     from deploy.targets.show_server import command, endpoint
     from infra.errors import UsageError
     from infra.say import emit, say
     from serving.sizing.given_adapters import given
+    from serving.sizing.plan import Plan
     from serving.vllm.endpoint import Endpoint
+    from serving.vllm.lora_modules import LoraModule
 
     if asked.supervise and asked.unit:
         raise UsageError("A unit supervises the server itself.", "Leave out --supervise.")
-    bring = given if dry_run else partial(adapters.given_here, token_file=asked.hf_token_file or "")
+
+    def fetched(plan: Plan, lora: tuple[LoraModule, ...]) -> Plan:
+        return adapters.given_here(plan, lora, token_file_of(what, asked.hf_token_file))
+
+    bring = given if dry_run else fetched
     deployment = deployment_of(what, asked.name, asked.port, asked.lora, bring)
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
