@@ -555,6 +555,27 @@ def test_adapters_are_fetched_with_the_token_of_the_deployment_that_is_served(
     capsys.readouterr()
 
 
+def test_a_draft_is_pinned_once_for_a_deployment(rented: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def looked_up(repo: str, revision: str | None, *_: object) -> hub_weights.Weights:
+        asked.append(revision)
+        return hub_weights.Weights(repo=repo, revision=revision or OTHER, bytes=1, gated=False)
+
+    monkeypatch.setattr(hub_weights, "looked_up", looked_up)
+    made = make(with_both(rented, SCOUTS), "ssh", "a")
+    for begun in (
+        None,
+        with_both(rented, SCOUTS, revision=COMMIT),
+        with_both(rented, "some/other", revision=COMMIT),
+    ):
+        if begun:
+            make(begun, "ssh", "a").write(folder("a") / "deployment.json")
+        drafts.settled(made)
+    drafts.settled(make(with_both(rented, SCOUTS, revision=OTHER), "ssh", "a"))
+    assert asked == [None, COMMIT, None, OTHER]
+
+
 @pytest.mark.parametrize("draft", ["", "org/draft", "/srv/draft"])
 def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_CANARY\n")

@@ -32,6 +32,7 @@ def settled(
 
     Nothing where none is fetched; `at` is where it lies already, whole. Raises as `hub_weights.looked_up` does.
     """
+    deployment = kept(deployment)
     serve = deployment.plan.serve
     if serve.draft is None or not is_fetched(serve):
         return deployment, ()
@@ -47,6 +48,15 @@ def settled(
             "Correct 'revision' under speculative_config (under serve in the plan), or take it out.",
         ) from None
     return pinned(deployment, known.revision), (hub_weights.check(known, "draft"),)
+
+
+def kept(deployment: Deployment) -> Deployment:
+    """With the commit of its draft that was pinned when this deployment was begun, where nothing else names one."""
+    serve = deployment.plan.serve
+    begun = None if serve.draft_revision or not is_fetched(serve) else hub_weights.begun(deployment)
+    if begun is None or begun.draft != serve.draft or not begun.draft_revision:
+        return deployment
+    return pinned(deployment, begun.draft_revision)
 
 
 def pinned(deployment: Deployment, revision: str | None) -> Deployment:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # weights are fetched by name without what reads plans
     from deploy.targets.deployment import Deployment
     from deploy.targets.place import Check
     from serving.sizing.plan import Plan
+    from serving.vllm.serve_options import ServeOptions
 
 GIB = 2**30
 
@@ -255,13 +256,18 @@ def kept(deployment: "Deployment") -> "Deployment":
 
 def begun_at(deployment: "Deployment") -> str | None:
     """The commit in the documents of a deployment of that name and model, if there are any."""
+    serve = begun(deployment)
+    return serve.revision if serve and serve.model == deployment.plan.serve.model else None
+
+
+def begun(deployment: "Deployment") -> "ServeOptions | None":
+    """What a deployment of that name was begun to serve; None where there is none, or it cannot be read."""
     from deploy.targets.deployment import Deployment, folder
 
     try:
-        serve = Deployment.read(folder(deployment.name) / "deployment.json").plan.serve
+        return Deployment.read(folder(deployment.name) / "deployment.json").plan.serve
     except DocumentError:
         return None
-    return serve.revision if serve.model == deployment.plan.serve.model else None
 
 
 def pinned(deployment: "Deployment", revision: str | None) -> "Deployment":

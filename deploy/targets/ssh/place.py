@@ -123,6 +123,7 @@ def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
 
 def settled_draft(deployment: Deployment, bring: Brought) -> tuple[Deployment, tuple[Check, ...]]:
     """The same of the draft beside it, which the hosts fetch too."""
+    deployment = drafts.kept(deployment)
     serve = deployment.plan.serve
     if serve.draft is None or not is_draft_fetched(deployment.plan, bring):
         return deployment, ()
