@@ -276,7 +276,11 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Path
                 "VLLM_NO_USAGE_STATS": "1",
             }
             command = [str(engine.parent / "python"), "-c", LOOK, *KNOWN]
-            subprocess.run(command, env=os.environ | given, cwd=shared, check=True)
+            try:
+                subprocess.run(command, env=os.environ | given, cwd=shared, check=True)
+            except BaseException:
+                shutil.rmtree(shared / "vllm", ignore_errors=True)  # half of it is not what others may use
+                raise
     return shared
 
 
