@@ -1,8 +1,9 @@
 """Llama 4's licence is accepted once, by somebody somewhere, before any byte comes; elsewhere nothing is asked."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -323,10 +324,10 @@ def test_a_folder_with_its_text_leaves_this_machine_only_then(
             patch.setattr(ssh, "brought", lambda deployment: bring)
             return ssh.settled(there)
 
-    ways = (
+    ways: tuple[Callable[[], object], ...] = (
         lambda: sources.model_for(deployment, None, print),
         lambda: ssh.settled(there),
-        *(lambda bring=bring: sent(bring) for bring in beside),
+        *(partial(sent, bring) for bring in beside),
         lambda: weights_push.push_from_here(folder, "s3://bucket/weights/", "us-east-1"),
     )
     for way in ways:
