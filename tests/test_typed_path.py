@@ -39,9 +39,6 @@ DOORS: dict[str, Callable[[str], object]] = {
         deployment().plan, RecipeOptions(chat_template=Path(typed))
     ),
     "draft": lambda typed: asked_draft.files(proposed(typed if typed.startswith("~") else f"./{typed}")),
-    "chat template": lambda typed: plan_recipes.with_recipes(
-        deployment().plan, RecipeOptions(chat_template=Path(typed))
-    ),
 }
 
 

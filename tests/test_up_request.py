@@ -10,6 +10,7 @@ import pytest
 from deploy import up_request
 from deploy.cli.main import run
 from deploy.provision_request import Where
+from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
 from deploy.targets.wishes import Wishes
 from deploy.up_request import SizedFirst, asking_up
@@ -156,7 +157,7 @@ def test_all_that_was_typed_is_read_before_an_adapter_comes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     came: list[object] = []
-    monkeypatch.setattr(up_request.adapters, "here", lambda *asked: came.append(asked))
+    monkeypatch.setattr(adapters, "here", lambda *asked: came.append(asked))
     words = ["up", "scout", "--on", "g5.12xlarge", "--lora", "a=owner/name"]
     for wrong in (["--ttl", "nonsense"], ["--name", "A_B"], ["--region", "bogus"], ["--on", "nonsense"]):
         assert run([*words, *wrong]) == 2, wrong
