@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.fetch.hub_answers import NoCommit
 from infra.fetch.listing import Wanted
 from infra.fetch.patience import Pace
 
@@ -186,7 +187,7 @@ AT_DOOR: dict[str, Fault] = {
     "revoked": (says(401), AuthError, "The Hugging Face Hub does not know the token it was given."),
     "gated": (says(403, X_Error_Code="GatedRepo"), AuthError, "is gated: its licence must be accepted by"),
     "no longer": (says(403), AuthError, "The Hub does not let this token fetch"),
-    "commit": (says(404, X_Error_Code="RevisionNotFound"), DocumentError, "has no commit of the name"),
+    "commit": (says(404, X_Error_Code="RevisionNotFound"), NoCommit, "has no commit of the name"),
     "entry": (says(404, X_Error_Code="EntryNotFound"), EndpointError, "does not have"),
     "repository": (says(404, X_Error_Code="RepoNotFound"), DocumentError, "There is no repository"),
     "nowhere": (says(302), EndpointError, "it leads on, and does not say where to"),
