@@ -107,7 +107,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         client.canary(endpoint, 600)
 
         # The watch reads vLLM's real counters, and while they stay the same counts the time.
-        watch = "systemctl start corral-tiny.watch.service; cat /opt/corral/tiny/activity"
+        watch = "systemctl start corral-tiny.watch.service; cat /run/corral-tiny.watch/activity"
         since_s, _, seen = machine.ssh(watch).partition(" ")
         assert [float(count) > 0 for count in seen.split(",")] == [True, True]
         assert machine.ssh(watch) == f"{since_s} {seen}"
@@ -122,7 +122,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     # A stopped server is asked by nobody: half an hour later (by a clock of ours) the watch ends the box.
     since_s, _, seen = machine.ssh(watch).partition(" ")
     assert seen == "not started"
-    machine.ssh(f"printf '%s %s' {float(since_s) - 1801} '{seen}' > /opt/corral/tiny/activity")
+    machine.ssh(f"printf '%s %s' {float(since_s) - 1801} '{seen}' > /run/corral-tiny.watch/activity")
     machine.ssh("systemctl start --no-block corral-tiny.watch.service")
     machine.wait_until_it_ends_itself()
 

@@ -318,7 +318,7 @@ def test_nothing_of_a_hostile_server_leaves_its_host(hostile: Any, wait: Callabl
 
 def root_looks(machine: Any) -> None:
     """The watch asks for metrics that are said to be elsewhere: outside, then at a proxy of the host."""
-    watch = "systemctl start corral-hostile.watch.service; cut -d' ' -f2 /opt/corral/hostile/activity"
+    watch = "systemctl start corral-hostile.watch.service; cut -d' ' -f2 /run/corral-hostile.watch/activity"
     assert machine.ssh(watch) == "busy\n"
     asked(machine, "/links")  # a file in its folder has it say the other place, too
     assert machine.ssh(watch) == "busy\n"

@@ -151,10 +151,10 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
 
     # The first is gone: the other has nobody to work for, and after its idle time it ends itself.
     first.power_off()
-    watch = "systemctl start corral-wide.watch.service; cat /opt/corral/wide/activity"
+    watch = "systemctl start corral-wide.watch.service; cat /run/corral-wide.watch/activity"
     wait(lambda: second.ssh(watch).endswith(" alone"), lambda: second.ssh(watch))
     since_s = float(second.ssh(watch).split()[0])
-    second.ssh(f"printf '%s alone' {since_s - 1801} > /opt/corral/wide/activity")
+    second.ssh(f"printf '%s alone' {since_s - 1801} > /run/corral-wide.watch/activity")
     second.ssh("systemctl start --no-block corral-wide.watch.service")
     second.wait_until_it_ends_itself()
     assert corral("down", "wide")["left"] == []
