@@ -33,6 +33,17 @@ def fake_hub() -> Any:
 GRANTED, STRANGER = fake_hub().GRANTED, fake_hub().STRANGER
 
 
+def as_at_first(server: Any, mood: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Hub with no fault that nobody asked yet, and a user with an empty cache and a token that asks it."""
+    server.faults, server.mood, server.asked, server.bytes_sent = {}, mood, [], 0
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_TOKEN", GRANTED)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    return server
+
+
 def fake_hub_class() -> Any:
     return fake_hub().FakeHub
 

@@ -9,7 +9,7 @@ from typing import Any
 import lying_hub
 import pytest
 from lying_hub import FETCHED, SHARDS
-from test_hub import GRANTED, REPO, fake_hub_class
+from test_hub import GRANTED, REPO, as_at_first, fake_hub_class
 from test_owned import deployment
 
 from deploy.cli.main import run
@@ -29,13 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def hub(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The Hub as it is at first, and a user with an empty cache and a token."""
-    server.faults, server.mood, server.asked, server.bytes_sent = {}, "gated", [], 0
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_TOKEN", GRANTED)
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    return server
+    return as_at_first(server, "gated", tmp_path, monkeypatch)
 
 
 def cache(hub: Any, tmp_path: Path) -> Path:

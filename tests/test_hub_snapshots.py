@@ -8,7 +8,7 @@ from typing import Any
 import lying_hub
 import pytest
 from lying_hub import CHUNK, FETCHED, SHARD_BYTES, SHARDS
-from test_hub import GRANTED, REPO, fake_hub_class
+from test_hub import GRANTED, REPO, as_at_first, fake_hub_class
 
 from deploy.cli.main import run
 from infra.fetch.layouts import OLD_S, in_cache, in_folder
@@ -31,13 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 @pytest.fixture
 def hub(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    server.faults, server.mood, server.asked, server.bytes_sent = {}, "well", [], 0
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_TOKEN", GRANTED)
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    return server
+    return as_at_first(server, "well", tmp_path, monkeypatch)
 
 
 @pytest.fixture

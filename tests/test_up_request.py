@@ -21,6 +21,7 @@ from serving.sizing.plan import Plan
 from serving.sizing.size_options import WhichMachine
 
 NO_GPU = Machine(name="local", kind="local", gpu=None, gpus_per_host=0, vcpus=2, ram_gib=16.0)
+SCOUT = ["scout", "--precision", "int4", "--on", "g5.12xlarge", "--region", "us-east-1"]
 CHEAPEST = ["g7e.2xlarge", "g7e.4xlarge", "g6.12xlarge"]
 
 
@@ -178,17 +179,7 @@ def test_a_price_that_would_not_be_paid_is_not_shown(
 def test_a_dry_run_is_a_summary_and_with_json_the_requests(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = [
-        "up",
-        "scout",
-        "--precision",
-        "int4",
-        "--on",
-        "g5.12xlarge",
-        "--region",
-        "us-east-1",
-        "--dry-run",
-    ]
+    words = ["up", *SCOUT, "--dry-run"]
     assert run([*words, "--json"]) == 0
     requests = json.loads(capsys.readouterr().out)
     assert run(words) == 0
@@ -200,23 +191,7 @@ def test_a_dry_run_is_a_summary_and_with_json_the_requests(
         f"{len(requests)} steps, shown by --json; nobody was asked, and nothing done.\n"
     )
     plan = tmp_path / "plan.json"
-    assert (
-        run(
-            [
-                "size",
-                "scout",
-                "--precision",
-                "int4",
-                "--on",
-                "g5.12xlarge",
-                "--region",
-                "us-east-1",
-                "-o",
-                str(plan),
-            ]
-        )
-        == 0
-    )
+    assert run(["size", *SCOUT, "-o", str(plan)]) == 0
     capsys.readouterr()
     of_plan = ["up", str(plan), "--target", "ec2", "--region", "us-east-1", "--dry-run", "--json"]
     assert run(of_plan) == 0
