@@ -18,7 +18,7 @@ from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.asked import either
 from infra.errors import UsageError
 from infra.printable import sentence
-from infra.say import is_somebody_there, progress
+from infra.say import is_somebody_there, notice, progress
 from serving.sizing.carried import one_of
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
@@ -81,15 +81,15 @@ def approval(yes: bool) -> Approve:
 
     def approve(offer: Offer) -> None:
         for check in offer.checks:
-            progress(
+            (progress if check.outcome == "ok" else notice)(
                 f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
             )
         for line in offer.sent:
-            progress(f"leaves this machine: {sentence(line)}")
+            (notice if offer.is_planned and not yes else progress)(f"leaves this machine: {sentence(line)}")
         if offer.is_planned and not yes:
             confirm(SENDING)
         if offer.cost and not yes:
-            progress(offer.cost)
+            notice(offer.cost)
             confirm(RENTING)
 
     return approve

@@ -19,7 +19,7 @@ from infra.errors import DoesNotFit, UsageError
 from infra.lifetime import minutes
 from infra.prices import ON_DEMAND, HourlyPrice, price_of
 from infra.printable import sentence
-from infra.say import is_somebody_there, progress
+from infra.say import is_somebody_there, notice, progress
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 from serving.sizing.ranking_text import HEAD, best_of_each, ranking_row
@@ -109,7 +109,7 @@ def picked(plans: list[Plan]) -> int:
     """Which of them somebody wants. Raises UsageError where the answer is none."""
     head = ("", *HEAD)
     rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
-    progress(table([head, *rows]))
+    notice(table([head, *rows]))
     for _ in range(TIMES_A_QUESTION_IS_ASKED):
         print(f"Which? [1-{len(plans)}] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline().strip()

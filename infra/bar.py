@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from infra.say import progress
+from infra.say import is_quiet, progress
 
 GIB = 2**30
 TELL_EVERY_S = 15.0
@@ -19,7 +19,7 @@ def shown(
     what: str, every_s: float = TELL_EVERY_S, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Tell]:
     """What is told is shown on stderr, until this ends."""
-    if sys.stderr and sys.stderr.isatty():
+    if sys.stderr and sys.stderr.isatty() and not is_quiet():
         with drawn(what) as tell:
             yield tell
     else:

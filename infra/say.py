@@ -18,8 +18,19 @@ def say(text: str) -> None:
     print(printable(text))
 
 
+def is_quiet() -> bool:
+    """Whether the user wants no word on the way: --quiet, or CORRAL_QUIET=1."""
+    return os.environ.get("CORRAL_QUIET") == "1"
+
+
 def progress(text: str) -> None:
-    """Print progress; it never mixes with a result, and what is done does not depend on its being read."""
+    """Print progress, unless it is to be quiet; what is done does not depend on its being read."""
+    if not is_quiet():
+        notice(text)
+
+
+def notice(text: str) -> None:
+    """Print beside the results what is to be read even where it is quiet: a question's matter, a warning, an error."""
     if sys.stderr is None:  # the caller closed it; print would use stdout
         return
     try:
@@ -36,7 +47,7 @@ def is_somebody_there() -> bool:
 def warn(text: str) -> None:
     """Say on stderr what does not stop us; nothing for an empty text."""
     if text:
-        progress(f"warning: {sentence(text)}")
+        notice(f"warning: {sentence(text)}")
 
 
 def emit(record: Any, text: str, as_json: bool) -> None:
@@ -50,9 +61,9 @@ class Told(int):
 
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
-    progress(f"error: {refusal(error.message)}")
+    notice(f"error: {refusal(error.message)}")
     if error.hint:
-        progress(f"hint: {refusal(error.hint)}")
+        notice(f"hint: {refusal(error.hint)}")
     try:
         if as_json:
             print(as_object(error))

@@ -69,7 +69,7 @@ def ctrl_c_is_heard() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep every test away from the real home, the real cloud and the real hub."""
-    foreign = ("AWS_", "HF_", "VLLM_", "ANTHROPIC_", "CORRAL_OFFLINE", "CORRAL_GPUS")
+    foreign = ("AWS_", "HF_", "VLLM_", "ANTHROPIC_", "CORRAL_OFFLINE", "CORRAL_QUIET", "CORRAL_GPUS")
     for name in [name for name in os.environ if name.startswith(foreign)]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("CORRAL_HOME", str(tmp_path / "corral-home"))

@@ -40,10 +40,10 @@ def adopt(
     from deploy.targets.deployment import Deployment
     from deploy.targets.ssh.owned_hosts import adopt, shown
     from infra.printable import sentence
-    from infra.say import emit, is_somebody_there, progress
+    from infra.say import emit, is_somebody_there, notice
 
     def approve(deployment: Deployment) -> None:
-        progress(sentence(shown(deployment)))
+        notice(sentence(shown(deployment)))
         if is_somebody_there() and not yes:
             confirm(ADOPTING)
 

@@ -50,6 +50,14 @@ def corral(
         str | None,
         typer.Option("--profile", help="The AWS profile to use, whatever keys the environment holds."),
     ] = None,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet",
+            envvar="CORRAL_QUIET",
+            help="Say nothing on the way: only results, questions, warnings and errors.",
+        ),
+    ] = False,
     gpu: Annotated[
         list[str] | None,
         typer.Option(
@@ -65,6 +73,8 @@ def corral(
     """Exists so that `corral` is always a group of verbs; keeps the switches where every door looks."""
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"
+    if quiet:
+        os.environ["CORRAL_QUIET"] = "1"
     if gpu:
         os.environ["CORRAL_GPUS"] = "\n".join(gpu)
     if profile is not None:
@@ -76,22 +86,26 @@ def corral(
 def run(arguments: Sequence[str]) -> int:
     """Run one command line of corral; return its exit code."""
     front, rest = fronted(arguments)
-    command_line.before_the_verb[:] = front
+    command_line.before_the_verb[:] = [word for word in front if word != "--quiet"]
     return running.run(app, [*front, *rest])
 
 
 def fronted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """corral's own options, which stand before the verb, wherever they were said, as AWS's CLI takes them; the rest."""
+    """corral's own options, which stand before the verb, wherever they were said, as AWS's CLI takes them; the rest.
+
+    Each verb has a --json of its own: it stands at the end, where it may have been said before the verb.
+    """
     front: list[str] = []
     rest: list[str] = []
+    as_json: list[str] = []
     left = iter(arguments)
     for word in left:
         if word == "--":
-            return front, [*rest, word, *left]
+            return front, [*rest, *as_json, word, *left]
         if word in ("--profile", "--gpu"):
             front += [word, *islice(left, 1)]
-        elif word == "--offline" or word.startswith(("--profile=", "--gpu=")):
+        elif word in ("--offline", "--quiet") or word.startswith(("--profile=", "--gpu=")):
             front.append(word)
         else:
-            rest.append(word)
-    return front, rest
+            (as_json if word == "--json" else rest).append(word)
+    return front, [*rest, *as_json]

@@ -16,7 +16,7 @@ from infra.errors import CorralError, DocumentError, UsageError
 from infra.home import home
 from infra.printable import sentence
 from infra.record import Document, Line
-from infra.say import is_somebody_there, progress
+from infra.say import is_somebody_there, notice, progress
 
 UNNAMED = ("", "other", "unknown")
 """What the cards of the Hub say where they name no licence."""
@@ -180,9 +180,9 @@ def person() -> str:
 
 def asked(terms: Terms) -> Acceptance:
     """What somebody at the terminal says. Raises UsageError for a no."""
-    progress(f"These weights are under the {terms.title}: {terms.url}")
+    notice(f"These weights are under the {terms.title}: {terms.url}")
     for line in terms.says:
-        progress(f"  {line}")
+        notice(f"  {line}")
     if answer("Do you accept it, as or for who will use them? [y/N] ").lower() not in ("y", "yes"):
         raise UsageError(f"The {terms.title} was not accepted; nothing was fetched.", f"Read it: {terms.url}")
     country = answer("The country of your principal place of business, by two letters: ")

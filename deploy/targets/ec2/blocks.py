@@ -19,7 +19,7 @@ from infra.aws.region import Region
 from infra.aws.renting import told
 from infra.errors import CapacityError, UsageError
 from infra.prices import DEFAULT_REGION
-from infra.say import is_somebody_there, progress
+from infra.say import is_somebody_there, notice, progress
 
 
 class BlockOptions(Asked):
@@ -91,7 +91,7 @@ def chosen(offerings: tuple[Offering, ...], offering_id: str, instance_type: str
 
 def confirm(block: Offering, typed: str | None) -> None:
     """Have the exact price typed. Raises UsageError for any other; --yes elsewhere never buys a block."""
-    progress(f"{words(block)}\nIt is paid whole, now, and cannot be given back.")
+    notice(f"{words(block)}\nIt is paid whole, now, and cannot be given back.")
     if typed is None:
         if not is_somebody_there():
             raise UsageError(
