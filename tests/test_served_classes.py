@@ -415,6 +415,23 @@ def test_the_classes_of_a_comparison_are_routed_as_it_counts_them(
     }
 
 
+def test_a_comparison_of_the_us_alone_is_routed_to_the_us_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = words("a=60%,2k/300,escalation=5%", "b=40%,2k/300,at=claude,claude=claude-opus-5-5")
+    export = ["export", PLAN, "--to", "litellm", "--comparison", str(tmp_path)]
+    geo = {}
+    for us_only in (["--us-only"], []):
+        asked = [*COMPARED, "--claude-model", "sonnet-5.5", *us_only, "-o", str(tmp_path), *classes]
+        assert (run(asked), capsys.readouterr(), run(export))[::2] == (0, 0)
+        listed = yaml.safe_load(capsys.readouterr().out)["model_list"]
+        params = {each["model_name"]: each["litellm_params"] for each in listed}
+        geo[bool(us_only)] = {name: each.get("inference_geo") for name, each in params.items()}
+    names = ("corral/a", "corral/a/claude", "corral/b")
+    assert geo[True] == dict(zip(names, (None, "us", "us"), strict=True))
+    assert geo[False] == dict.fromkeys(names)
+
+
 def test_the_classes_of_a_planned_traffic_stay_and_the_served_name_is_as_before(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -580,14 +597,19 @@ def test_where_no_class_is_answered_here_nothing_is_said_of_servers(
             2,
             "called 'claude-1; rm'.",
         ),
+        (
+            lambda classes: [classes[0] | {"claude": "claude-haiku-4-5", "at": "claude"}],
+            2,
+            "has no US-only inference, and the comparison is of that.",
+        ),
     ],
-    ids=["twice", "none", "no model"],
+    ids=["twice", "none", "no model", "not in the US"],
 )
 def test_a_comparison_that_somebody_changed_routes_nothing(
     change: Any, code: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of two classes of one name LiteLLM would answer either, and one may be at Claude."""
-    assert run([*COMPARED, "--json", *words("a=100%,2k/300")]) == 0
+    assert run([*COMPARED, "--json", "--us-only", *words("a=100%,2k/300")]) == 0
     found = json.loads(capsys.readouterr().out)
     found["by_class"]["classes"] = change(found["by_class"]["classes"])
     (tmp_path / "comparison.json").write_text(json.dumps(found))

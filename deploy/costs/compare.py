@@ -92,6 +92,7 @@ def compare(asked_plan: Plan, measured: Measured | None, question: Question, on:
             others,
             currency(question.currency) if question.currency else None,
         ),
+        us_only=question.us_only,
         claude=sides,
         hosted=others,
         break_even=chosen.break_even,

@@ -212,6 +212,8 @@ class Comparison(Document):
     knobs: Knobs
     self_hosted: SelfHosted
     month: Month
+    us_only: Annotated[bool, Field(exclude_if=lambda value: not value)] = False
+    """Whether Claude is asked for answers of the US alone: inference_geo "us"."""
     claude: tuple[ClaudeSide, ...] = Field(min_length=1)
     hosted: tuple[HostedSide, ...]
     break_even: BreakEven

@@ -88,7 +88,7 @@ def route_of(asked: RoutedClass, ask: Ask) -> Route:
     there = None
     if leaves:
         named = (asked.claude, "claude=") if asked.claude else (ask.claude_model, "--claude-model ")
-        there = answering(*named)
+        there = answering(*named, asked.us_only)
     return Route(
         name, is_here, f"{name}/claude" if is_here else name, there, asked.fallback, asked.escalation > 0
     )

@@ -18,10 +18,10 @@ ENVIRONMENT = {
 """What LiteLLM takes from its environment for a model of each platform."""
 
 
-def answering(name: str, typed: str) -> ClaudeModel:
+def answering(name: str, typed: str, us_only: bool = False) -> ClaudeModel:
     """The model of that name, where it is sold; `typed` stands before a name on the command line.
 
-    Raises UsageError for one that is unknown, or retired there.
+    Raises UsageError for one that is unknown, retired there, or cannot be held to the US.
     """
     model = sold(name, Sold(), price_list().checked_on)
     seller = platforms()[model.platform]
@@ -30,7 +30,12 @@ def answering(name: str, typed: str) -> ClaudeModel:
             f"{model.name} is retired: requests for it to {seller.name} fail.",
             f"For example: {typed}{model.successor or 'claude-sonnet-5-5'}",
         )
-    return model
+    if us_only and not model.us_only:
+        raise UsageError(
+            f"{model.name} has no US-only inference, and the comparison is of that.",
+            "Make the comparison again, with a model that has it: --claude-model claude-sonnet-5-5 --us-only",
+        )
+    return model.model_copy(update={"region": "us"}) if us_only else model
 
 
 def parameters(model: ClaudeModel) -> dict[str, Any]:
@@ -48,7 +53,8 @@ def parameters(model: ClaudeModel) -> dict[str, Any]:
             return {"model": f"azure_ai/{called}", "api_base": environment("AZURE_AI_API_BASE"), **key}
         case "aws":
             return of_claude_platform(called, model.region)
-    return {"model": f"anthropic/{called}", "api_key": environment("ANTHROPIC_API_KEY")}
+    key = {"api_key": environment("ANTHROPIC_API_KEY")}
+    return {"model": f"anthropic/{called}", **key, **answered_in(model.region)}
 
 
 def own_id(model: ClaudeModel) -> str:
@@ -72,8 +78,13 @@ def of_claude_platform(called: str, region: str) -> dict[str, Any]:
         "model": f"bedrock/claude_platform/{called}",
         "aws_region_name": environment("AWS_REGION_NAME"),
         "workspace_id": environment("ANTHROPIC_AWS_WORKSPACE_ID"),
-        **({} if region == "global" else {"inference_geo": region}),
+        **answered_in(region),
     }
+
+
+def answered_in(region: str) -> dict[str, Any]:
+    """Where Anthropic is to answer; LiteLLM 1.109.1 hands it on as it is."""
+    return {} if region == "global" else {"inference_geo": region}
 
 
 def environment(name: str) -> str:

@@ -16,6 +16,8 @@ class RoutedClass(Record):
     """None is the one that answers where the servers fail."""
     escalation: float
     fallback: bool
+    us_only: bool = False
+    """Whether Claude's answers must come of the US."""
 
 
 class Ask(Record):

@@ -34,7 +34,7 @@ def compared_classes(path: Path, plan: Plan) -> tuple[RoutedClass, ...]:
             f"The comparison in {file} names a class twice.",
             "Make it again with the corral compare that wrote it.",
         )
-    return routed(classes)
+    return routed(classes, comparison.us_only)
 
 
 def planned_classes(plan: Plan) -> tuple[RoutedClass, ...]:
@@ -43,7 +43,7 @@ def planned_classes(plan: Plan) -> tuple[RoutedClass, ...]:
     return routed(ServedClass.model_validate(each.model_dump()) for each in planned)
 
 
-def routed(classes: Iterable[ServedClass | ClassBill]) -> tuple[RoutedClass, ...]:
+def routed(classes: Iterable[ServedClass | ClassBill], us_only: bool = False) -> tuple[RoutedClass, ...]:
     """What a router must know of them."""
     return tuple(
         RoutedClass(
@@ -52,6 +52,7 @@ def routed(classes: Iterable[ServedClass | ClassBill]) -> tuple[RoutedClass, ...
             claude=each.claude,
             escalation=float(each.escalation),
             fallback=each.fallback,
+            us_only=us_only,
         )
         for each in classes
     )
