@@ -5,9 +5,11 @@ from statistics import mean, median
 from typing import Any
 
 import pytest
-from test_compare import HAIKU, SONNET, changed, compared
+from test_compare import HAIKU, PLAN, SONNET, changed, compared
 
+from deploy.costs.compare_options import Question
 from deploy.costs.likelihood import DRAWS, between, chances, draws, people_range, speed_factor
+from deploy.costs.machine_price import machine_price
 from deploy.costs.self_hosted import OurSide
 from deploy.costs.token_ratio import TokenRatio
 from deploy.costs.verdict import answer_of, rough
@@ -16,8 +18,7 @@ from infra.money import count, percent
 
 def our_side(**question: Any) -> OurSide:
     found = compared(**question)
-    price: Any = None  # nothing is drawn from where a price is from
-    return OurSide(found.speed, found.knobs, price, found.self_hosted)
+    return OurSide(found.speed, found.knobs, machine_price(PLAN, Question()), found.self_hosted)
 
 
 def test_the_same_is_drawn_each_time() -> None:

@@ -18,7 +18,7 @@ from deploy.costs.comparison import Comparison
 from deploy.costs.egress_steps import egress_usd
 from deploy.costs.knobs import table as knob_table
 from deploy.costs.likelihood import SEED, between, draws, speed_factor
-from deploy.costs.machine_price import MachinePrice
+from deploy.costs.machine_price import machine_price
 from deploy.costs.measured_load import Measured
 from deploy.costs.month import Elsewhere
 from deploy.costs.self_hosted import OurSide, bill_at
@@ -243,9 +243,24 @@ def test_a_spare_machine_idles() -> None:
     assert found.self_hosted.usd_of_full_load == 2 * compared(**OWNED).self_hosted.usd_of_full_load == 2628
 
 
-def test_each_draw_is_the_bill_of_the_machines_that_its_speed_takes() -> None:
-    """Owned ones with a spare, at a volume: of each draw reckoned anew from the bill, power and all."""
-    volume: dict[str, Any] = {name: value for name, value in OWNED.items() if name != "utilisation"}
+OF_ONE: dict[str, Any] = {
+    "purchase": "savings-plan",
+    "price_per_hour": "4",
+    "committed_machines": "1",
+    "hours_per_month": "720",
+    "upfront_usd": "1200",
+}
+
+
+@pytest.mark.parametrize(
+    "bought", [OWNED, OF_ONE, OF_ONE | {"committed_machines": "2"}], ids=["owned", "a-part", "all"]
+)
+def test_each_draw_is_the_bill_of_the_machines_that_its_speed_takes(bought: dict[str, Any]) -> None:
+    """With a spare, at a volume: of each draw reckoned anew from the bill, power and all.
+
+    Those that a slower speed takes beside a savings plan are paid for on demand.
+    """
+    volume: dict[str, Any] = {name: value for name, value in bought.items() if name != "utilisation"}
     asked = {
         "claude_models": (SONNET,),
         "token_ratio": "1",
@@ -253,8 +268,8 @@ def test_each_draw_is_the_bill_of_the_machines_that_its_speed_takes() -> None:
         "replicas": "2",
         "spares": "1",
     }
-    found = compare(PLAN, None, Question.of(asked | volume), DAY)
-    price = MachinePrice(capex_usd=Decimal(300_000), purchase="owned", whose="yours", source="x")
+    question = Question.of(asked | volume)
+    found, price = compare(PLAN, None, question, DAY), machine_price(PLAN, question)
     ours = OurSide(found.speed, found.knobs, price, found.self_hosted)
     drawn, dice, needs = draws(ours, is_volume=True), Random(SEED), set[int]()
     for at_place in range(60):

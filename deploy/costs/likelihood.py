@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from deploy.costs.comparison import Speed
 from deploy.costs.monthly_bill import serving_machines
-from deploy.costs.self_hosted import OurSide
+from deploy.costs.self_hosted import OurSide, bill_at
 from deploy.costs.token_ratio import TokenRatio
 from infra.money import exact
 from serving.model.throughput import NINE_OF_TEN_SD
@@ -52,8 +52,8 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
     beside = float(own.usd_per_month) - people - machines
     of_load = float(own.usd_of_full_load)
     capacity, mtok = float(own.capacity_mtok_per_month), float(own.mtok_per_month)
-    serving, spares = float(serving_machines(ours.knobs)), float(ours.knobs.spares)
-    idle_each = (machines - of_load * float(own.utilisation)) / (serving + spares)
+    serving = float(serving_machines(ours.knobs))
+    idle_usd, further_usd = machines - of_load * float(own.utilisation), float(further_machine_usd(ours))
     of_people = tuple(float(each / fte) for each in people_range(fte)) if fte else (1.0, 1.0)
     spread = float(PRICE_SPREAD)
     found = []
@@ -64,12 +64,25 @@ def draws(ours: OurSide, is_volume: bool) -> Draws:
         paid = people * between(of_time, of_people[0], 1.0, of_people[1])
         served = mtok if is_volume else mtok * faster
         needed = max(serving, ceil(serving * served / (capacity * faster) - NEVER_QUITE))
-        kept_up = (needed + spares) * idle_each + of_load * served / (capacity * faster)
+        kept_up = idle_usd + (needed - serving) * further_usd + of_load * served / (capacity * faster)
         as_compared = ((kept_up + beside) * dearer + paid) / served
-        most = (serving + spares) * idle_each + of_load
+        most = idle_usd + of_load
         full = ((most + beside) * dearer + paid) / (capacity * faster)
         found.append((as_compared, full, of_ratio))
     return Draws(*zip(*found, strict=True))
+
+
+def further_machine_usd(ours: OurSide) -> Decimal:
+    """What one more machine costs a month, idle: on demand where a savings plan is of so many of them and no more.
+
+    As the others where nobody said what that is.
+    """
+    price, replicas = ours.price, ours.knobs.replicas
+    elsewise = price.on_demand_usd_per_hour or price.usd_per_hour
+    paid = price.model_copy(update={"on_demand_usd_per_hour": elsewise})
+    fleets = (ours.knobs.model_copy(update={"replicas": count}) for count in (replicas, replicas + 1))
+    present, more = (bill_at(Decimal(0), fleet, paid).per_machine_usd for fleet in fleets)
+    return more - present
 
 
 def speed_factor(speed: Speed, place: float) -> float:
