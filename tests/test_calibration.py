@@ -86,6 +86,25 @@ def test_one_probe_moves_the_prediction_onto_it(tmp_path: Path, plan_file: Path)
     assert prediction("8xH200") == elsewhere
 
 
+@pytest.mark.parametrize(
+    ("of", "said"),
+    [
+        ({"machine": "8xH200"}, "8xH200, the plan is for 8xH100"),
+        ({"machine": "4xH100"}, "4xH100, the plan is for 8xH100"),
+        ({"machine": "local"}, "local, the plan is for 8xH100"),
+        ({"machine": "8xH100", "precision": "int4"}, "int4, the plan is for fp8"),
+        ({"machine": "p5.48xlarge", "precision": "fp8"}, None),  # eight of the same
+        ({"machine": "8xH100"}, None),
+    ],
+)
+def test_a_probe_of_another_machine_or_precision_calibrates_nothing(
+    of: dict[str, str], said: str | None, tmp_path: Path, plan_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert calibrate(probe_file(tmp_path, 16, 0.02, 0.2, **of), plan_file) == (2 if said else 0)
+    hint = "hint: Give the plan of the server that was probed.\n"
+    assert capsys.readouterr().err == (f"error: The probe was of {said}.\n{hint}" if said else "")
+
+
 def test_what_was_predicted_and_measured_is_one_table(
     tmp_path: Path, plan_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

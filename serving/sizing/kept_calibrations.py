@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import ValidationError
 
 from infra.argument import pasted
-from infra.catalog import gpus
+from infra.catalog import gpus, machine
 from infra.errors import ProbeInvalid, UsageError
 from infra.home import home
 from infra.record import Document
@@ -40,9 +40,10 @@ class Calibrations(Document):
 def add(plan: Plan, probe: "ProbeReport") -> Calibration:
     """Add a probe of a plan's machine to its calibration and keep it.
 
-    Raises UsageError for a probe of another model, ProbeInvalid for one too short or faster than the machine can be.
+    Raises UsageError for a probe of another model, machine or precision, ProbeInvalid for one too short or faster than the machine can be.
     """
     check_probed(plan, probe.model)
+    check_same_server(plan, probe)
     if plan.drafts:
         raise UsageError(
             "The plan's server proposes tokens: from its probe the model's own speed cannot be told apart.",
@@ -63,6 +64,31 @@ def add(plan: Plan, probe: "ProbeReport") -> Calibration:
                 "points": (*(earlier for earlier in old.points if earlier != point), point),
             }
         )
+    )
+
+
+def check_same_server(plan: Plan, probe: "ProbeReport") -> None:
+    """Raise UsageError for a probe that says it is of another machine or precision: one of a mere URL says neither."""
+    if probe.precision not in (None, plan.precision):
+        other = f"{probe.precision}, the plan is for {plan.precision}"
+    elif probe.machine is not None and not is_like(plan, probe.machine):
+        other = f"{probe.machine}, the plan is for {plan.machine.name}"
+    else:
+        return
+    raise UsageError(f"The probe was of {other}.", "Give the plan of the server that was probed.")
+
+
+def is_like(plan: Plan, name: str) -> bool:
+    """Whether a machine is the plan's, or has as many of the same GPUs."""
+    if name == plan.machine.name:
+        return True
+    try:
+        other = machine(name)
+    except UsageError:  # one that was described elsewhere
+        return False
+    return other.gpu is not None and (other.gpu.name, other.gpu_count) == (
+        plan.machine.gpu,
+        plan.machine.gpu_count,
     )
 
 
