@@ -40,7 +40,8 @@ class Calibrations(Document):
 def add(plan: Plan, probe: "ProbeReport") -> Calibration:
     """Add a probe of a plan's machine to its calibration and keep it.
 
-    Raises UsageError for a probe of another model, machine or precision, ProbeInvalid for one too short or faster than the machine can be.
+    Raises UsageError for a probe of another model, machine or precision, ProbeInvalid for one too short or faster than
+    the machine can be.
     """
     check_probed(plan, probe.model)
     check_same_server(plan, probe)
