@@ -544,6 +544,7 @@ def test_the_short_probe_counts_what_a_server_makes_and_what_fails(
     monkeypatch.undo()
     endpoint = Endpoint(base_url=fake_llm(), served_model_name="fake", api_key_file=None)
     figures = short_probe.measured(endpoint, 64)
+    assert figures
     assert (figures.requests, figures.failed, figures.output_tokens_per_s > 0) == (16, 0, True)
     failing = figures.model_copy(update={"failed": 3})
     with pytest.raises(ServerError, match=r"Of the short probe's 16 requests 3 failed\."):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from infra.errors import ServerError
 from infra.printable import one_line
-from serving.vllm import client
+from serving.vllm import client, in_line
 from serving.vllm.endpoint import Endpoint
 
 PROMPT = "The capital of France is"
@@ -24,12 +24,16 @@ class Answer(NamedTuple):
 
 
 def asked(endpoint: Endpoint) -> Answer:
-    """One completion of some tokens, without chance. Raises EndpointError or AuthError."""
+    """One completion of some tokens, without chance, once it is our turn. Raises EndpointError or AuthError."""
     request = {
         "model": endpoint.served_model_name, "prompt": PROMPT, "max_tokens": TOKENS, "temperature": 0, "logprobs": 1,
     }  # fmt: skip
     path = "/v1/completions"
-    body = client.parsed(endpoint, path, client.post(endpoint, path, request, PATIENCE_S))
+
+    def ask() -> Any:
+        return client.parsed(endpoint, path, client.post(endpoint, path, request, PATIENCE_S))
+
+    body = in_line.answer(endpoint, ask, TOKENS)
     if not isinstance(body, dict) or body.get("model") != endpoint.served_model_name:
         raise client.not_openai(endpoint, path, body)
     try:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 from deploy.releases.release import Figures
 from infra.errors import ServerError
+from infra.say import progress
 from serving.probe.lengths import Lengths
-from serving.probe.run import run
+from serving.probe.run import CANARY_TOKENS, LATE, run
 from serving.probe.spec import Load, Target, Workload
+from serving.vllm import health, in_line
 from serving.vllm.endpoint import Endpoint
 
 REQUESTS, AT_ONCE = 16, 4
@@ -16,31 +18,46 @@ PART_OF_THE_CONTEXT = 4
 """A model of a short context is asked for less: prompt and answer are a quarter of it at most, each."""
 
 
-def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures:
+def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures | None:
     """Put a short load on it: always the same one, so that two releases can be held against each other.
 
-    Raises EndpointError or AuthError where it cannot be asked.
+    None where the server makes tokens for others meanwhile: beside their load figures say nothing, and a request that
+    came too late stood in line. Raises EndpointError or AuthError where it cannot be asked.
     """
     most = max(1, (max_model_len or INPUT_TOKENS * PART_OF_THE_CONTEXT) // PART_OF_THE_CONTEXT)
+    output = min(OUTPUT_TOKENS, most)
     target = Target(
         base_url=endpoint.base_url, model=endpoint.served_model_name, api_key_file=endpoint.api_key_file
     )
     load = Load(shape="concurrency", requests=REQUESTS, concurrency=AT_ONCE, warmup_requests=AT_ONCE)
-    workload = Workload(
-        input_tokens=Lengths(low=min(INPUT_TOKENS, most)), output_tokens=Lengths(low=min(OUTPUT_TOKENS, most))
-    )
+    workload = Workload(input_tokens=Lengths(low=min(INPUT_TOKENS, most)), output_tokens=Lengths(low=output))
+    before = health.reading(endpoint)
     with tempfile.TemporaryDirectory(prefix="corral-upgrade-") as kept:
-        report = run(target, load, workload, Path(kept) / "probe")
+        try:
+            report = in_line.answer(
+                endpoint, lambda: run(target, load, workload, Path(kept) / "probe"), CANARY_TOKENS
+            )
+        except in_line.Behind:
+            return None
+    late = sum(report.errors.get(kind, 0) for kind in LATE)
+    failed = REQUESTS - report.succeeded
+    if health.generated(before, health.reading(endpoint)) > (REQUESTS + AT_ONCE + 1) * output:
+        failed = sum(report.errors.values()) - late
+        if not failed:
+            return None
     return Figures(
         output_tokens_per_s=report.output_tokens_per_s,
         ttft_p50_s=report.ttft_s.p50 if report.ttft_s else None,
         requests=REQUESTS,
-        failed=REQUESTS - report.succeeded,
+        failed=failed,
     )
 
 
-def require_as_good(figures: Figures, before: Figures | None, slower_at_most: float) -> None:
+def require_as_good(figures: Figures | None, before: Figures | None, slower_at_most: float) -> None:
     """Raise ServerError where requests fail, or it is slower than the last release by more than that share."""
+    if figures is None:
+        progress("upgrade: it serves others meanwhile, so its speed says nothing, and is not compared")
+        return
     if figures.failed:
         raise ServerError(
             f"Of the short probe's {figures.requests} requests {figures.failed} failed.", "Look at its log."

@@ -15,7 +15,7 @@ from serving.model import fetching, hub_token, lora_files
 from serving.model.checkpoint_files import check_own
 from serving.sizing.given_adapters import given, require_slots
 from serving.sizing.plan import Plan
-from serving.vllm import lora_proof
+from serving.vllm import in_line, lora_proof
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule, misapplied
 from serving.vllm.serve_options import ServeOptions
@@ -27,9 +27,14 @@ PLACE = "adapters"
 def prove(serve: ServeOptions, endpoint: Endpoint) -> None:
     """Ask a server that has just started by the name of each adapter.
 
-    Raises ServerError for one that changes nothing; EndpointError or AuthError where it does not answer.
+    Raises ServerError for one that changes nothing; EndpointError or AuthError where it does not answer. One that only
+    serves others first is no worse for it, and is not proved.
     """
-    lora_proof.require(endpoint, serve.adapters)
+    try:
+        lora_proof.require(endpoint, serve.adapters)
+    except in_line.Behind as error:
+        warn(f"whether its adapters change what the model says was not proved: {error.message}")
+        return
     for module in serve.lora_modules:
         progress(f"serve: the adapter {module.name} changes what the model says")
         warn(misapplied(module))

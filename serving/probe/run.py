@@ -25,9 +25,12 @@ from serving.probe.results import REPORT, Writer, new_writer
 from serving.probe.run_records import Refused, Result, Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.workers import Watch, attack
+from serving.vllm.client import TooLate
 
 CANARY_TIMEOUT_S = 120.0
 CANARY_TOKENS = 2
+LATE = ("timeout", "stalled")
+"""What is said of a request that did not end in time, or got no byte for long (serving/probe/watching.py)."""
 LEARN_LIMIT_S = 15.0
 """For some 130 questions to the server's tokenizer; and again for those that confirm what was learned."""
 
@@ -219,7 +222,8 @@ def refusal(maker: RequestMaker, result: Result) -> EndpointError | AuthError:
     if refused.redirects_to is not None:
         return redirected(where, one_line(refused.redirects_to))
     status = f"HTTP {result.status}: " if result.status not in (0, 200) else ""
-    return EndpointError(
+    kind = TooLate if result.error in LATE else EndpointError
+    return kind(
         f"{where} does not stream an answer: {status}{refused.words.rstrip('.')}.",
         hint_for(result.status, maker.is_listed),
     )

@@ -138,6 +138,12 @@ def reading(endpoint: Endpoint) -> dict[str, float]:
         return {}
 
 
+def generated(before: Mapping[str, float], after: Mapping[str, float]) -> float:
+    """Tokens that it made between two readings, for whomever; 0 where one of them does not say."""
+    made = judging.GENERATED
+    return after[made] - before[made] if made in before and made in after else 0.0
+
+
 def judge(seen: Seen, name: str) -> Verdict:
     """Decide the state. /health alone proves nothing: it says 200 while a model hangs or answers garbage."""
     found = as_look(seen, name, 0.0)
@@ -199,7 +205,7 @@ def wait_until_ready(
     tell: Callable[[str], None] = lambda text: None,
     was_ready: bool = False,
 ) -> None:
-    """Check until the server serves; what is odd is told once.
+    """Check until the server serves, us or others before us; what is odd is told once.
 
     Raises Died when it dies, ServerError with the last thing seen when the time is over, or sooner where it listens
     and yet will never be what it should. One that was ready has less patience left.
@@ -209,6 +215,9 @@ def wait_until_ready(
     verdict = wait.until(check, patience.is_over, pace)
     if verdict.state == "dead":
         raise Died(f"The server died: {verdict.detail}.", "See its log.")
+    if patience.serves_others:
+        tell("it serves others; a completion of our own still stands in line behind theirs")
+        return
     if patience.has_ended:
         why = verdict.detail.rstrip(".")
         raise ServerError(
@@ -228,7 +237,7 @@ class Patience:
     def __init__(
         self, deadline_s: float, clock: Callable[[], float], tell: Callable[[str], None], was_ready: bool
     ) -> None:
-        self.has_ended, self.quiet_s = False, 0.0
+        self.has_ended, self.serves_others, self.quiet_s = False, False, 0.0
         self._clock, self._tell = clock, tell
         self._policy = Policy(load_s=deadline_s)
         self._memory = Memory(was_ready=was_ready)
@@ -240,6 +249,9 @@ class Patience:
             return True
         if verdict.look is None:
             return False
+        self.serves_others = judging.serves_others(self._memory, verdict.look)
+        if self.serves_others:
+            return True
         judged, self._memory = judging.judge(
             self._memory, verdict.look._replace(at_s=self._clock()), self._policy
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from infra.errors import ServerError
-from serving.vllm import client
+from serving.vllm import client, in_line
 from serving.vllm.endpoint import Endpoint
 
 PROMPT = "On Tuesday they repaired 3 bridges; def count(words):"
@@ -44,9 +44,13 @@ def require(endpoint: Endpoint, names: Iterable[str]) -> None:
 def likelihoods(endpoint: Endpoint, name: str) -> tuple[float, ...]:
     """The log-probability of each token of the prompt, but for the first. Raises EndpointError."""
     request = {"model": name, "prompt": PROMPT, "max_tokens": 1, "temperature": 0, "prompt_logprobs": 1}
-    body = client.parsed(
-        endpoint, "/v1/completions", client.post(endpoint, "/v1/completions", request, ASK_S)
-    )
+
+    def ask() -> Any:
+        return client.parsed(
+            endpoint, "/v1/completions", client.post(endpoint, "/v1/completions", request, ASK_S)
+        )
+
+    body = in_line.answer(endpoint, ask, own_tokens=1)
     try:
         (choice,) = body["choices"]
         if body["model"] != name:

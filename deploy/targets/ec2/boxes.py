@@ -128,7 +128,13 @@ def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], e
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
-        health.wait_until_ready(check, budget_s, aws.sleep, lambda: aws.clock() - began_s)
+        health.wait_until_ready(
+            check,
+            budget_s,
+            aws.sleep,
+            lambda: aws.clock() - began_s,
+            lambda text: aws.say(f"serve: {text}"),
+        )
     except ServerError as error:
         raise (ended or explained(deployment, machines[0], error)) from None
 

@@ -12,7 +12,7 @@ from infra.errors import ServerError
 from infra.host_units import systemd_quoted
 from infra.record import removed, write_text_atomically
 from infra.say import progress
-from serving.vllm import events
+from serving.vllm import events, server
 from serving.vllm.endpoint import Endpoint
 
 PROGRAM = "from deploy.cli.start import main; main()"
@@ -116,7 +116,7 @@ def wait(deployment: Deployment) -> Endpoint:
     told = ""
     while True:
         status = looking.status(deployment)
-        if status.state == "serving" and status.endpoint:
+        if status.endpoint and (status.state == "serving" or has_served(deployment)):
             return status.endpoint
         if user_systemd.state(unit(deployment.name)) in ("failed", "inactive"):
             raise ended(deployment)
@@ -124,6 +124,12 @@ def wait(deployment: Deployment) -> Endpoint:
             told = status.detail
             progress(f"unit: {status.state}: {told}")
         time.sleep(LOOK_EVERY_S)
+
+
+def has_served(deployment: Deployment) -> bool:
+    """Whether its supervisor has seen the server serve, and judges it from now on: it may be busy with others."""
+    running = server.known(folder(deployment.name))
+    return running is not None and events.was_ready(folder(deployment.name), running.started_at)
 
 
 def ended(deployment: Deployment) -> ServerError:

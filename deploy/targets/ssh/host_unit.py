@@ -121,7 +121,13 @@ def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
 
     budget_s = load_budget_s(deployment.plan.weights_bytes)
     try:
-        health.wait_until_ready(check, budget_s, time.sleep, lambda: time.monotonic() - began_s)
+        health.wait_until_ready(
+            check,
+            budget_s,
+            time.sleep,
+            lambda: time.monotonic() - began_s,
+            lambda text: progress(f"{host.destination}: {text}"),
+        )
     except ServerError as error:
         raise explained(deployment, host, error) from None
     prove_adapters(deployment, host, endpoint)
