@@ -150,6 +150,18 @@ def test_what_lies_here_alone_is_refused_before_anything_is_rented(
     assert f"aws s3 sync {folder} s3://bucket/scout/{place}/" in caught.value.hint
 
 
+@pytest.mark.parametrize("weights", [None, "s3://bucket/scout/"])
+def test_an_adapter_of_the_hub_without_a_commit_is_no_folder_and_no_branch(
+    weights: str | None, rented: Plan
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        ordered(with_both(rented, "", tuned("somebody/tuned")), weights=weights)
+    assert (caught.value.message, caught.value.hint) == (
+        "Which commit of the adapter tuned, somebody/tuned, to fetch is not known, and a branch may move.",
+        "Name it again, which looks it up: --lora tuned=somebody/tuned",
+    )
+
+
 @pytest.mark.parametrize("draft", ["org/a b", "org/x@y z", "a/b/c", "$(id)/x", "-x/y"])
 def test_a_draft_that_is_no_repository_is_told_to_no_host(draft: str, rented: Plan) -> None:
     for at in (lambda plan: ordered(plan), lambda plan: brought(make(plan, "ssh", "a"))):

@@ -5,6 +5,7 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_aws import FakeAws
@@ -17,6 +18,7 @@ from infra.aws.order import Order
 from infra.say import progress
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
+from serving.vllm.lora_modules import LoraModule
 
 COMMIT = "5c0c7a3e" * 5
 """What the tests' Hub says of every repository (conftest)."""
@@ -126,3 +128,38 @@ def test_weights_of_ones_own_bucket_are_told_and_need_no_token(aws: FakeAws, pro
     assert (
         "ok       weights: s3://models/scout/, 202.4 GiB as planned; what lies there is not looked at" in said
     )
+
+
+def test_a_second_wish_for_other_adapters_or_another_draft_is_none_that_was_begun(
+    aws: FakeAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A box is told once what it serves: the second `provision` said nothing, and changed nothing."""
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+
+    def provision(**serve: Any) -> int:
+        changed = plan.model_copy(update={"serve": plan.serve.model_copy(update=serve)})
+        changed.write(tmp_path / "plan.json")
+        words = ["--target", "ec2", "--name", "t1", "--yes"]
+        return run(["provision", str(tmp_path / "plan.json"), *words])
+
+    def tuned(commit: str) -> tuple[LoraModule, ...]:
+        path = f"/somewhere/models--somebody--tuned/snapshots/{commit}"
+        return (LoraModule(name="tuned", path=path, config_sha256="a" * 64, weights_sha256="b" * 64),)
+
+    drafts = [{"model": "somebody/draft", "method": "eagle3", "num_speculative_tokens": n} for n in (3, 4)]
+    first = {"lora_modules": tuned(COMMIT), "speculative_config": drafts[0]}
+    assert provision(**first) == 0, capsys.readouterr().err
+    assert provision(**first) == 0, capsys.readouterr().err
+    launched = [call for call in aws.calls if call.operation == "run_instances"]
+    for other in (
+        {"lora_modules": tuned("e" * 40)},
+        {"speculative_config": drafts[1]},
+        {"max_model_len": 4096},
+    ):
+        capsys.readouterr()
+        assert provision(**(first | other)) == 2
+        assert capsys.readouterr().err.splitlines()[-2:] == [
+            "error: 't1' was begun with other options.",
+            "hint: Take it away first (corral down t1), or choose another --name.",
+        ]
+    assert [call for call in aws.calls if call.operation == "run_instances"] == launched

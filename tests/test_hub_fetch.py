@@ -135,6 +135,12 @@ def test_what_is_there_is_not_fetched_again_whoever_fetched_it(
 
 # --- a Hub that answers wrongly
 
+LONG_NAMES = [
+    {"rfilename": f"{number}/{'a' * 250}/{'b' * 250}", "size": 2, "blobId": "a" * 40}
+    for number in range(5000)
+]
+"""Of few files; a manifest that holds all of them could not be read again."""
+
 
 CASES = [*product(OF_BYTES, [False], range(3)), *product(AT_DOOR, [True], [1])]
 
@@ -218,6 +224,7 @@ def test_a_list_that_cannot_be_true_is_refused_before_any_byte(
         (lambda info: info | {"sha": "f" * 40}, EndpointError, "and tells of another"),
         (lambda info: [info], EndpointError, "it lists no files"),
         (lambda info: info | {"siblings": None}, EndpointError, "it lists no files"),
+        (lambda info: info | {"siblings": LONG_NAMES}, EndpointError, "the names of its files have more than 2,097,"),
         (lambda info: info | {"siblings": [{}]}, EndpointError, "it lists a file without a name"),
         (lambda info: without(info, "config.json"), DocumentError, "has no config.json, so it is no checkpoint"),
         (lambda info: without(info, SHARDS[2]), DocumentError, f"names '{SHARDS[2]}', which the repository does not"),

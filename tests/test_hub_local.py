@@ -4,6 +4,7 @@ The Hub is the stand-in on loopback; what fetches is the real client library, wh
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,27 @@ def test_what_another_tool_left_out_is_fetched_before_a_start_where_the_hub_answ
     assert hub.bytes_sent == (left if mood == "well" else 0)
     told = "weights: whether more belongs to someone/Tiny-Llama-4 was not found out: "
     assert (told in capsys.readouterr().err) == (mood == "broken")
+
+
+def test_a_hub_that_does_not_answer_holds_no_start_up_for_long(
+    deployment: Deployment,
+    hub: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A firewall that drops what is sent: each question would wait for its own time-out."""
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(REPO, cache_dir=tmp_path / "hf" / "hub", endpoint=hub.url)
+    monkeypatch.setattr(cached_weights, "HUB_TELLS_WITHIN_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        cached_weights.bring(hub_weights.pinned(deployment, hub.commit))
+    assert (
+        f"weights: whether more belongs to {REPO} was not found out: The Hub cannot be asked about {REPO}: it did not "
+        "answer within 0.2 s.\n" in capsys.readouterr().err
+    )
 
 
 def test_a_cache_that_takes_no_file_is_served_as_it_lies(

@@ -379,3 +379,26 @@ def test_a_wrong_target_or_place_is_refused_before_any_host_is_asked(
     made.model_copy(update={"hosts": ("gpu-1",)}).write(folder("scout") / "deployment.json")
     assert corral("egress", "scout", *given) == (2, "", message)
     assert list(box.folder.glob("ssh-*")) == []
+
+
+def test_a_host_that_an_earlier_corral_prepared_is_brought_the_judge_of_this_one(
+    provisioned: Box, corral: Corral
+) -> None:
+    """Its old ones judged by their own rules until somebody provisioned it again."""
+    box = provisioned
+    judging = [
+        "bin/heal",
+        "bin/judging",
+        "bin/codes.py",
+        "bin/history.py",
+        "bin/judge.py",
+        "bin/sums.py",
+        "gpus",
+    ]
+    units = ["corral-scout.service.d/judge.conf", "corral-scout.judge.service"]
+    files = [f"{ROOT}/{name}" for name in judging] + [f"/etc/systemd/system/{name}" for name in units]
+    before = {path: box.path(path).read_text() for path in files}
+    for path in files:
+        box.path(path).write_text("of an earlier corral\n")
+    assert corral("serve", "scout")[0] == 0
+    assert {path: box.path(path).read_text() for path in files} == before

@@ -62,8 +62,9 @@ def render(ask: Ask) -> Export:
             "names, and no plan or apply was run by us.",
             f"{order.instance_types[0]}, {price}. The box ends itself {hours:g} hours after boot (and when idle): "
             "Terraform will then see it as gone.",
-            f"It carries no corral tag, so corral neither watches nor ends it: terraform destroy does. It needs a "
-            f"default VPC in {order.regions[0]}.",
+            f"It carries no corral tag, so corral neither watches nor ends it: terraform destroy does. A "
+            "server that hangs there stays so; systemd starts one that dies again. It needs a default VPC in "
+            f"{order.regions[0]}.",
             *expected(ask),
             "The server's key is made on the box: /opt/corral/" + ask.name + "/secrets.env, read as root.",
             "Next: terraform init && terraform plan; after apply: aws ssm start-session --target INSTANCE_ID "

@@ -5,10 +5,13 @@ from typing import Any
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Teardown
+from deploy.targets.table import PLACES
 from infra.columns import table
 from infra.errors import LeftoverError
 from infra.record import Record
 from infra.rented import Rented
+
+UNJUDGED = "Nothing judges it until the first `corral serve`: one that hangs before that stays so."
 
 
 class Extended(Record):
@@ -25,7 +28,9 @@ def shown(requests: list[dict[str, Any]]) -> str:
 
 def provisioned(deployment: Deployment, where: str) -> str:
     """What is ready, and the next step."""
-    return f"{deployment.name} is provisioned on {where}.\nNext: corral serve {deployment.name}"
+    is_unjudged = PLACES[deployment.target].rents and deployment.plan.machine.hosts == 1
+    begins = f"Its server starts by itself. {UNJUDGED}\n" if is_unjudged else ""
+    return f"{deployment.name} is provisioned on {where}.\n{begins}Next: corral serve {deployment.name}"
 
 
 def teardown(proof: Teardown) -> str:

@@ -21,6 +21,8 @@ ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 """What an adapter is; its repository may hold no checkpoint."""
 LONGEST_NAME = 255
 MOST_FILES = 20_000
+MOST_NAMES_BYTES = 2 << 20
+"""Of all names together: a manifest of them is to be read again (checksums.LARGEST_MANIFEST_BYTES)."""
 
 
 class Wanted(NamedTuple):
@@ -49,7 +51,10 @@ def files_of(said: Any, source: Source) -> list[Wanted]:
     if len(said["siblings"]) > MOST_FILES:
         raise lies(what, f"it lists more than {MOST_FILES:,} files")
     files = [file_of(row, what) for row in said["siblings"]]
-    check_names([file.name for file in files], what)
+    names = [file.name for file in files]
+    if sum(len(name.encode(errors="replace")) for name in names) > MOST_NAMES_BYTES:
+        raise lies(what, f"the names of its files have more than {MOST_NAMES_BYTES:,} bytes")
+    check_names(names, what)
     return files
 
 

@@ -6,7 +6,7 @@ from contextvars import copy_context
 from threading import Thread
 from typing import Any, TypeVar
 
-from infra import offline
+from infra import deadline, offline
 from infra.argument import pasted
 from infra.errors import CorralError, DocumentError, EndpointError
 from infra.fetch.hub_answers import gated, no_commit, unknown_token
@@ -258,12 +258,13 @@ def in_time(ask: Callable[[], T]) -> T:
 
     thread = Thread(target=copy_context().run, args=(asking,), daemon=True)
     thread.start()
-    thread.join(ASKED_WITHIN_S)
+    left_s = deadline.left_s(ASKED_WITHIN_S)
+    thread.join(left_s)
     if raised:
         raise raised[0]
     if not outcome:
         close_session()
-        raise TimeoutError(f"it did not answer within {ASKED_WITHIN_S:g} s")
+        raise TimeoutError(f"it did not answer within {deadline.told_s(ASKED_WITHIN_S, left_s):g} s")
     return outcome[0]
 
 

@@ -1,5 +1,6 @@
 """Drafts and adapters of a rented box: from the Hub beside the weights, or below them where the weights are kept."""
 
+import os
 from collections.abc import Iterator
 
 from deploy.targets import adapters, drafts, hub_weights
@@ -37,7 +38,17 @@ def kept(serve: ServeOptions) -> dict[str, str]:
 
 
 def require_kept(serve: ServeOptions, weights: str | None) -> None:
-    """Raise UsageError for a draft or an adapter in a folder of this machine, where the weights come from the Hub."""
+    """Raise UsageError for a draft or an adapter in a folder of this machine, where the weights come from the Hub.
+
+    So does an adapter of the Hub without a commit, which only a plan has that was written by hand.
+    """
+    for module in serve.lora_modules:
+        named = None if os.path.exists(module.path) else lora_files.of_hub(module.path)
+        if named and not named[1]:
+            raise UsageError(
+                f"Which commit of the adapter {module.name}, {named[0]}, to fetch is not known, and a branch may move.",
+                f"Name it again, which looks it up: --lora {pasted(f'{module.name}={named[0]}')}",
+            )
     for place, folder in kept(serve).items():
         if not weights:
             lies = pasted(folder)

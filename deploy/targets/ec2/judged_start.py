@@ -1,7 +1,7 @@
 """The servers on rented boxes, started as somebody asks for it, and what stands beside them from then on.
 
-The judge comes over Session Manager: a box's user data has no room for it. Until somebody serves from here, a box whose
-server hangs goes on with it.
+The judge comes over Session Manager: a box's user data has no room for it. Until somebody serves from here, and on a
+box that does not take it, a server that hangs goes on with it.
 """
 
 import base64
@@ -18,21 +18,33 @@ from infra.errors import ServerError
 from infra.host_archive import UNPACK, archive
 from infra.host_files import brought_later
 from infra.rented import Rented
+from infra.say import warn
 from serving.vllm.startup_log import load_budget_s
+
+NOT_BROUGHT = 77
+"""The exit code for a box that did not take what it was brought."""
 
 
 def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> None:
     """Start every machine's server, now and at every boot, judged, whatever had given it up; what runs goes on.
 
-    Of several each is told its rank of one engine; the first leads. Safe to repeat. Raises HostError for an address
-    that is none, and where Session Manager does not reach; ServerError for a machine that does not do it.
+    One that takes no judge serves without: it is said what then is not watched. Of several each is told its rank of
+    one engine; the first leads. Safe to repeat. Raises HostError for an address that is none, and where Session Manager
+    does not reach; ServerError for a machine that does not do it.
     """
     bring = unpacked(judged_setup(deployment, order))
     for rank, (machine, command) in enumerate(
         zip(machines, commands(deployment.name, machines), strict=True)
     ):
-        words = f"{bring} && {shlex.join(('sudo', *command))}"
+        begin = shlex.join(("sudo", *command))
+        words = f"{{ {bring}; }} || exit {NOT_BROUGHT}; {begin}"
         answer = session.run(machine.instance_id, machine.region, words)
+        if answer.exit_code == NOT_BROUGHT and len(machines) == 1:
+            warn(
+                f"{machine.instance_id} takes no judge ({answer.last_line}): a server that hangs there stays so, and "
+                f"one that dies is started again for ever. Make room, then again: corral serve {deployment.name}"
+            )
+            answer = session.run(machine.instance_id, machine.region, begin)
         if answer.exit_code:
             refused = "took no rank" if len(machines) > 1 else "did not start its server"
             raise ServerError(

@@ -121,11 +121,16 @@ def renewed(old: Order | None, new: Order) -> Order:
     if old is None or old.expires_at - timedelta(minutes=5) < new.created_at:
         return new
     if old.model_dump(exclude=PER_ORDER) != new.model_dump(exclude=PER_ORDER):
-        raise UsageError(
-            f"{new.name!r} was begun with other options.",
-            f"Take it away first (corral down {new.name}), or choose another --name.",
-        )
+        raise begun_otherwise(new.name)
     return old
+
+
+def begun_otherwise(name: str) -> UsageError:
+    """What to say where another wish was begun under this name."""
+    return UsageError(
+        f"{name!r} was begun with other options.",
+        f"Take it away first (corral down {name}), or choose another --name.",
+    )
 
 
 def sold(plan: Plan) -> Machine:

@@ -48,6 +48,7 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
         prerequisites.require()
     deployment, about = settled(deployment, wishes)
     order = order_for(deployment, wishes)
+    refuse_another_server(deployment, order)
     placed = deployment.model_copy(update={"region": order.regions[0]})
     with documents.alone(placed.name):
         aws = documents.aws_for(placed.name)
@@ -96,6 +97,16 @@ def still_rented(order: Order) -> Interrupted:
 def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:
     """The order to carry out, which may have been begun before. Raises UsageError for what cannot be meant."""
     return ordering.renewed(documents.begun(deployment.name), ordering.order(deployment, wishes))
+
+
+def refuse_another_server(deployment: Deployment, order: Order) -> None:
+    """Raise UsageError where the boxes of an order that was begun are told to serve otherwise: they are told once.
+
+    Other adapters, say, or another draft.
+    """
+    before, told = documents.begun(deployment.name), hub_weights.begun(deployment)
+    if before and before.order_id == order.order_id and told not in (None, deployment.plan.serve):
+        raise ordering.begun_otherwise(deployment.name)
 
 
 def settled(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, tuple[Check, ...]]:

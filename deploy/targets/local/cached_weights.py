@@ -8,7 +8,7 @@ from deploy.targets import adapters, drafts, hub_weights
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.preflight import Room
-from infra import offline
+from infra import deadline, offline
 from infra.argument import pasted
 from infra.errors import AuthError, DocumentError, EndpointError, HostError, UsageError
 from infra.fetch.checksums import OWN
@@ -17,6 +17,8 @@ from serving.model import fetching, precheck
 from serving.vllm.serve_options import ServeOptions
 
 GIB = 2**30
+HUB_TELLS_WITHIN_S = 5.0
+"""Whether more belongs to what is here: a firewall that drops what is sent holds no start up for longer."""
 
 
 def settled(deployment: Deployment) -> tuple[Deployment, tuple[Check, ...]]:
@@ -73,7 +75,8 @@ def complete(repo: str, commit: str | None, deployment: Deployment) -> None:
         return
     try:
         token = hub_weights.token_of(deployment)
-        hub_weights.looked_up(repo, commit, token)
+        with deadline.within(HUB_TELLS_WITHIN_S):
+            hub_weights.looked_up(repo, commit, token)
         fetching.fetch(repo, commit, token)
     except (AuthError, DocumentError, EndpointError, HostError, UsageError) as error:
         progress(f"weights: whether more belongs to {repo} was not found out: {error.message}")

@@ -184,6 +184,24 @@ def host_setup(deployment: Deployment, bring: Brought) -> hosts.HostSetup:
     )
 
 
+def judged_setup(deployment: Deployment) -> hosts.HostSetup:
+    """As much of the same as what judges its server needs to know; nothing that is brought is looked at."""
+    plan = deployment.plan
+    return hosts.HostSetup(
+        name=deployment.name,
+        release=deployment.release,
+        argv=(),
+        host=plan.serve.host,
+        port=plan.serve.port,
+        served_model_name=plan.serve.served_model_name,
+        load_budget_s=load_budget_s(plan.weights_bytes),
+        gpus=plan.machine.gpu_count // plan.machine.hosts,
+        nodes=plan.machine.hosts,
+        engine=hosts.Engine(),
+        api_key="generated",
+    )
+
+
 def own_root(deployment: Deployment) -> str:
     """The folder of the host that is its own, or its release's."""
     return hosts.own_root(deployment.name, deployment.release)

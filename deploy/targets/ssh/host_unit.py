@@ -1,5 +1,6 @@
 """The server's systemd unit on one owned host: started, waited for, judged, stopped."""
 
+import hashlib
 import re
 import time
 
@@ -7,6 +8,7 @@ from deploy.targets import adapters, host_deaths, host_history
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
+from deploy.targets.ssh.host_setup import judged_setup
 from infra import host as hosts
 from infra import host_judge
 from infra.argument import pasted
@@ -77,14 +79,27 @@ def start_command(deployment: Deployment, destination: str) -> tuple[str, ...]:
 def start(deployment: Deployment, host: Host) -> Endpoint | None:
     """Start the server and wait until it serves; None on a host that only works for the first one.
 
-    Raises ServerError with the cause its journal gives; the unit is stopped then.
+    What judges it is this corral's, whoever prepared the host. Raises ServerError with the cause its journal gives; the
+    unit is stopped then.
     """
+    bring_judge(deployment, host)
     host.run(start_command(deployment, host.destination), as_root=True)
     if is_headless(deployment, host):
         return None
     endpoint = tunnels.endpoint(deployment, host)
     wait(deployment, host, endpoint)
     return endpoint
+
+
+def bring_judge(deployment: Deployment, host: Host) -> None:
+    """Put what judges the server there anew where it is an earlier corral's; what is the same is not written."""
+    files = host_judge.files(judged_setup(deployment))
+    sums = "".join(f"{hashlib.sha256(file.content.encode()).hexdigest()}  {file.path}\n" for file in files)
+    same = host.run(["sha256sum", "--check", "--status"], stdin=sums.encode(), as_root=True, check=False)
+    if same.code:
+        progress(f"{host.destination}: bringing what judges the server")
+        host.write(files)
+        host.run(["systemctl", "daemon-reload"], as_root=True)
 
 
 def prove_adapters(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
