@@ -8,13 +8,13 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import box_tools
+import ports
 
 BOX = Path(os.environ["BOX"])
 UNITS = BOX / "etc/systemd/system"
@@ -127,8 +127,7 @@ def start(unit: str) -> None:
 
 def with_port_of_its_own(words: list[str]) -> list[str]:
     """The host and the test share one loopback: its server listens elsewhere, which fake_ssh.py knows."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
+    port = str(ports.free_port())
     place = words.index("--port") + 1
     (BOX / f"port-{words[place]}").write_text(port)
     return [*words[:place], port, *words[place + 1 :]]

@@ -59,11 +59,17 @@ def left_behind(folder: str) -> dict[int, str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def ctrl_c_is_heard() -> Iterator[None]:
-    """What a shell starts in the background is told to ignore Ctrl-C, and would not hear the one of a test."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def ends_are_heard() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C, and what nohup starts, a closed terminal.
+
+    Whatever a test starts would not hear those of the test.
+    """
+    before = [(signal.SIGINT, signal.signal(signal.SIGINT, signal.default_int_handler))]
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL)))
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ports import free_port
 
 from deploy.targets.deployment import Deployment, folder, make
 from deploy.targets.local import starting
@@ -36,8 +37,7 @@ def a_deployment(plan: Plan, place: Path, monkeypatch: pytest.MonkeyPatch) -> De
     vllm.write_text(f"#!{sys.executable}\n{STUB.read_text()}")
     vllm.chmod(0o755)
     monkeypatch.setenv("CORRAL_VLLM", str(vllm))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serve = plan.serve.model_copy(update={"port": listener.getsockname()[1]})
+    serve = plan.serve.model_copy(update={"port": free_port()})
     return make(plan.model_copy(update={"serve": serve}), "local")
 
 

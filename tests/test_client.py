@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from ports import free_port
 
 from infra import deadline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
@@ -107,10 +108,8 @@ def test_a_bad_canary(serve: Serve, status: int, body: str, kind: type[CorralErr
     ["http://127.0.0.1:PORT", "ftp://127.0.0.1/", "nonsense", "http://127.0.0.1:99999", "http://[::1", ""],
 )
 def test_an_endpoint_that_is_not_there(url: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     with pytest.raises(EndpointError) as caught:
-        client.health(Endpoint(base_url=url.replace("PORT", str(port)), served_model_name="m"))
+        client.health(Endpoint(base_url=url.replace("PORT", str(free_port())), served_model_name="m"))
     assert caught.value.hint
 
 

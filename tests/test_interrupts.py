@@ -19,12 +19,14 @@ class Dying:
             pass
 
 interrupts.heed()
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])  # it comes again only when all else is done
 Dying(lambda: os.kill(os.getpid(), signal.{name}))
 print("nobody noticed", flush=True)
 {then}
 """
 ENDS = """
 try:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     time.sleep(100)
 except KeyboardInterrupt:
     print("came again")
@@ -32,6 +34,7 @@ except KeyboardInterrupt:
 HANDLED = """
 asked = []
 interrupts.handle(lambda *_: asked.append("came again"))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
 while not asked:
     time.sleep(0.01)
 print(*asked)

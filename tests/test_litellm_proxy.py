@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socket import create_server
 from threading import Thread
 from typing import Any, NoReturn
 from urllib.error import HTTPError, URLError
@@ -17,6 +16,7 @@ from urllib.parse import unquote
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+from ports import free_port
 
 from deploy.cli.main import run
 from deploy.export.litellm import LITELLM
@@ -157,8 +157,7 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             str(folder / "compared"),
         ]
         assert run([*exported, "--output", str(folder)]) == 0
-        with create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
+        port = free_port()
         # Nothing but loopback can be reached: what else it asks for ends at a port where nobody is.
         nowhere = dict.fromkeys(
             ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import stubbed
 from fake_aws import Clock
+from ports import free_port
 from stubbed import Patience, members, until
 
 from deploy.targets.deployment import Deployment, folder
@@ -430,9 +431,7 @@ def test_a_server_frozen_after_it_was_ready_is_hung_and_one_that_closed_its_port
     assert (found.state, found.detail) == ("hung", "it takes connections and answers nothing")
     record = server.load(folder(deployment.name))
     assert record is not None
-    with socket.create_server(("127.0.0.1", 0)) as another:
-        port = another.getsockname()[1]
-    elsewhere = served.model_copy(update={"base_url": f"http://127.0.0.1:{port}"})
+    elsewhere = served.model_copy(update={"base_url": f"http://127.0.0.1:{free_port()}"})
     record.model_copy(update={"endpoint": elsewhere}).write(server.record_file(folder(deployment.name)))
     found = local.status(deployment)
     assert (found.state, found.detail) == ("hung", "it takes no connection any more")

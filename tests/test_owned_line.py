@@ -19,6 +19,7 @@ from bad_disk import CLOSED, FULL, Disk
 from box_tools import start
 from bundling import a_checkpoint, checkpoint, tree
 from fake_box import ABSOLUTE, Box
+from ports import free_port
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
@@ -77,14 +78,6 @@ def plan(tmp_path: Path) -> Path:
     serve = found.serve.model_copy(update={"model": str(model), "port": free_port(), "shutdown_timeout": 1})
     found.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
     return tmp_path / "plan.json"
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from bundling import a_checkpoint, a_plan, an_engine, checkpoint, tree
 from fake_box import Box
+from ports import free_port
 from test_beside import a_draft, with_both
 from test_owned import deployment
-from test_owned_line import DATA, ROOT, Corral, box, corral, free_port
+from test_owned_line import DATA, ROOT, Corral, box, corral
 
 from deploy.bundle.sources import model_files
 from deploy.provision_request import approval

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 from fake_box import Box
-from test_owned_line import DATA, Corral, box, corral, free_port
+from ports import free_port
+from test_owned_line import DATA, Corral, box, corral
 
 from deploy.targets.deployment import load
 from serving.model import hub

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from infra.errors import CorralError, DocumentError, HostError, UsageError
 from serving.model import tiny
@@ -15,9 +16,8 @@ from serving.vllm.serve_options import ServeOptions
 
 def options(folder: Path, **changed: Any) -> ServeOptions:
     """The options of a toy on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    return ServeOptions(**({"model": str(folder), "served_model_name": "tiny", "port": port} | changed))
+    given: dict[str, Any] = {"model": str(folder), "served_model_name": "tiny", "port": free_port()}
+    return ServeOptions(**(given | changed))
 
 
 def test_a_good_one_gives_the_weights_bytes(tmp_path: Path) -> None:

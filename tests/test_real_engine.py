@@ -14,6 +14,7 @@ from typing import Any
 import adapters
 import numpy
 import pytest
+from ports import free_port
 
 from deploy.targets.deployment import Deployment, make
 from infra import processes
@@ -86,14 +87,6 @@ class Corral:
         found = server.load(self.home / name)
         assert found is not None
         return found
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def until(condition: Callable[[], bool]) -> None:

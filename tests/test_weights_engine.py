@@ -1,12 +1,12 @@
 """What one rank holds, against vLLM's own modules built on the meta device: equal to the byte."""
 
 import json
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 
 from serving.model import tiny
 from serving.model.models import model
@@ -69,19 +69,13 @@ def ours(name: str, case: dict[str, Any]) -> object:
     return rank_bytes(weights, known.architecture, split, case["text_only"])[case["stage"]]
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 def test_every_rank_equals_vllms_own_modules_to_the_byte(engine: Path, tmp_path: Path) -> None:
     """Of both models, in one process: importing the engine takes longer than all it is asked here."""
     asked = [(name, case) for name in ("scout", "maverick") for case in WHOLE + STAGES]
     folders = {name: checkpoint(tmp_path / name, name) for name in ("scout", "maverick")}
     cases = [case | {"folder": str(folders[name])} for name, case in asked]
     done = subprocess.run(
-        [engine.parent / "python", DRIVER, json.dumps(cases), free_port()],
+        [engine.parent / "python", DRIVER, json.dumps(cases), str(free_port())],
         capture_output=True,
         text=True,
         check=False,
