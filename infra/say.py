@@ -12,6 +12,8 @@ from typing import Any
 from infra.errors import CorralError
 from infra.printable import printable, printable_json, refusal, sentence
 
+QUIET = "CORRAL_QUIET"
+
 
 def say(text: str) -> None:
     """Print a result for a person."""
@@ -20,7 +22,7 @@ def say(text: str) -> None:
 
 def is_quiet() -> bool:
     """Whether the user wants no word on the way: --quiet, or CORRAL_QUIET=1."""
-    return os.environ.get("CORRAL_QUIET") == "1"
+    return os.environ.get(QUIET) == "1"
 
 
 def progress(text: str) -> None:

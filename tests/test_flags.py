@@ -397,7 +397,7 @@ OF_MEANINGS = {
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""
 
 
-SWITCHES = {"--offline", "--profile", "--gpu", "--version", "--yes", "--json", "--dry-run", "-f"}
+SWITCHES = {"--offline", "--quiet", "--profile", "--gpu", "--version", "--yes", "--json", "--dry-run", "-f"}
 """What is no field of a record: what corral itself takes, switches of many verbs, and the one of `logs`."""
 
 

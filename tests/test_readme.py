@@ -86,8 +86,8 @@ def test_a_rewrite_puts_in_its_day(tmp_path: Path) -> None:
 NAMED = re.compile(r"(?<![\w./-])(?:(?:deploy|serving|infra|scripts|tests)/[\w./*-]*[\w*/]|[\w-]+\.toml\b)")
 SPEAKS = ("README.md", "CONTRIBUTING.md", "deploy/**/*", "serving/**/*", "infra/**/*", "scripts/**/*")
 TEXT = {".py", ".toml", ".md", ".sh", ".c"}
-OF_THE_USER = {"gpus.toml"}
-"""Files that a user may put into corral's home."""
+OF_THE_USER = {"corral.toml", "gpus.toml"}
+"""Files that a user may put into corral's home, or where they work."""
 
 
 def there(name: str) -> bool:

@@ -30,7 +30,24 @@ NUMBERS = (int, float)
 
 
 class Command(TyperCommand):
-    """A command whose help lists the flags of each record under its heading, which typer keeps as `rich_help_panel`."""
+    """A command whose help lists the flags of each record under its heading, which typer keeps as `rich_help_panel`.
+
+    What settings keep is as good as typed, for the verbs that take them.
+    """
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """The context of a line; nothing kept is read before a value is asked for, so a help never needs it."""
+        from deploy.cli.settings import TAKEN_BY, defaults
+
+        is_there = parent is not None and not extra.get("resilient_parsing")
+        if is_there and (verb_of(parent) or info_name) in TAKEN_BY:
+            extra["default_map"] = defaults(self.params)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, which is the same wherever it is asked for."""
+        ctx.default_map = None
+        super().format_help(ctx, formatter)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the sections in the order of the verb's parameters."""
@@ -74,13 +91,37 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
         for flag in flags_of(parameter):
             flags[flag.name] = shared(flags[flag.name], flag) if flag.name in flags else flag
 
+    line = next((name for name, each in parameters.items() if each.annotation is typer.Context), "_line")
+    flags[line] = inspect.Parameter(line, inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+
     def command(**typed: Any) -> Any:
-        return function(**{name: asked(each.annotation, name, typed) for name, each in parameters.items()})
+        from deploy.cli.settings import heed
+
+        heed(verb_of(typed[line]), typed[line].find_root().params.get("profile"))
+        kept = frozenset(name for name in flags if source(typed[line], name) == "DEFAULT_MAP")
+        return function(
+            **{name: asked(each.annotation, name, typed, kept) for name, each in parameters.items()}
+        )
 
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(list(flags.values()))  # type: ignore[attr-defined]
     command.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
     return command
+
+
+def verb_of(context: Any) -> str:
+    """The verb of a line; of one below a verb, that one. Empty for the program itself."""
+    return "".join(context.command_path.split()[1:2])
+
+
+def source(context: Any, name: str) -> str:
+    """Where the value of a parameter comes from, in the parser's words."""
+    return getattr(context.get_parameter_source(name), "name", "")
+
+
+def is_typed(context: Any, name: str) -> bool:
+    """Whether a parameter was given on the line."""
+    return source(context, name) == "COMMANDLINE"
 
 
 def flags_of(parameter: inspect.Parameter) -> list[inspect.Parameter]:
@@ -100,8 +141,8 @@ def records_of(annotation: Any) -> dict[str, Any]:
     return annotation.records() if hasattr(annotation, "records") else {}
 
 
-def asked(annotation: Any, name: str, typed: dict[str, Any]) -> Any:
-    """The value of a parameter, from what was typed. Raises UsageError."""
+def asked(annotation: Any, name: str, typed: dict[str, Any], kept: frozenset[str] = frozenset()) -> Any:
+    """The value of a parameter, from what was typed, or kept and so as good as typed. Raises UsageError."""
     records = records_of(annotation)
     given = {
         key: {
@@ -113,7 +154,7 @@ def asked(annotation: Any, name: str, typed: dict[str, Any]) -> Any:
     }
     if not records:
         return typed[name]
-    return annotation(given) if hasattr(annotation, "records") else annotation.of(given[""])
+    return annotation(given, kept) if hasattr(annotation, "records") else annotation.of(given[""])
 
 
 def shared(flag: inspect.Parameter, other: inspect.Parameter) -> inspect.Parameter:

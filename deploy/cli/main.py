@@ -10,6 +10,7 @@ import typer
 from deploy.cli import run as running
 from deploy.cli.verbs import Verbs
 from infra import command_line
+from infra.say import QUIET
 
 HELP = """Take Llama 4 from "what hardware would it need?" to a private vLLM endpoint, measured and costed.
 
@@ -54,7 +55,7 @@ def corral(
         bool,
         typer.Option(
             "--quiet",
-            envvar="CORRAL_QUIET",
+            envvar=QUIET,
             help="Say nothing on the way: only results, questions, warnings and errors.",
         ),
     ] = False,
@@ -74,7 +75,7 @@ def corral(
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"
     if quiet:
-        os.environ["CORRAL_QUIET"] = "1"
+        os.environ[QUIET] = "1"
     if gpu:
         os.environ["CORRAL_GPUS"] = "\n".join(gpu)
     if profile is not None:

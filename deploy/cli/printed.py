@@ -37,6 +37,7 @@ def printed() -> dict[str, Any]:
     from deploy.bundle.create import Made
     from deploy.bundle.install import Installed
     from deploy.bundle.verify import Verdict
+    from deploy.cli.settings import Settings
     from deploy.costs.claims import Claims
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
@@ -81,6 +82,7 @@ def printed() -> dict[str, Any]:
         "capacity-block list": list[Offering],
         "claude-cost": ClaudeCost,
         "compare": Comparison | Claims,
+        "config": Settings,
         "connect": Endpoint,
         "demo": Demo,
         "down": Teardown,

@@ -54,6 +54,7 @@ WORK = {
     },
     "Besides": {
         "demo": "Run the whole line on this machine, on a toy model.",
+        "config": "What need not be typed, and where it is kept.",
         "schema": "What a verb prints with --json, described for programs.",
         "version": "Print the version of corral.",
     },

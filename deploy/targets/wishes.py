@@ -31,6 +31,11 @@ class PlaceOptions(Asked):
 class Wishes(dict[str, dict[str, Any]]):
     """Place -> what was typed of its flags, for every place that may be asked anything."""
 
+    def __init__(self, typed: Mapping[str, dict[str, Any]], kept: frozenset[str] = frozenset()) -> None:
+        super().__init__(typed)
+        self.kept = kept
+        """The fields that nobody typed now: another place need not take them."""
+
     @classmethod
     def records(cls) -> dict[str, type[PlaceOptions]]:
         """Place -> its record, by the table of places; a place comes with its flags."""
@@ -44,7 +49,7 @@ class Wishes(dict[str, dict[str, Any]]):
         records = self.records()
         taken = set(records[target].model_fields) if target in records else set()
         for place, typed in self.items():
-            if place != target and asked_for(records[place], typed) - taken:
+            if place != target and asked_for(records[place], typed) - taken - self.kept:
                 raise records[place].refused(place, target)
         return records[target].of(self[target]) if target in self else None
 

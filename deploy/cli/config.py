@@ -1,0 +1,33 @@
+"""`corral config`: what need not be typed, and where each of it comes from."""
+
+import typer
+
+from deploy.cli.flags import Json, is_typed
+
+
+def config(context: typer.Context, as_json: Json = False) -> None:
+    """Show what is taken where nobody types it, and where it comes from; changes nothing.
+
+    A flag comes before a variable (CORRAL_REGION for --region, several values with blanks between them), that before
+    corral.toml of this folder, that before corral.toml of $CORRAL_HOME, which hold lines such as region =
+    "eu-central-1". size, capacity, simulate, prices, up, provision, capacity-block and iam-policy take them; every
+    verb takes profile, offline and quiet.
+    """
+    from deploy.cli.settings import OfCorral, settings
+    from infra.columns import table
+    from infra.say import emit
+
+    assert context.parent
+    typed = {key: value for key, value in context.parent.params.items() if key in OfCorral.model_fields}
+    found = settings(
+        OfCorral(**{key: value for key, value in typed.items() if is_typed(context.parent, key)})
+    )
+    rows = [(each.key, shown(each.value), each.source) for each in found.settings]
+    emit(found, f"{table(rows)}\n\nKept in {' and '.join(found.files)}, where they are.", as_json)
+
+
+def shown(value: tuple[str, ...] | str | bool | None) -> str:
+    """A value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (" ".join(value) if isinstance(value, tuple) else value) or "-"
