@@ -22,6 +22,11 @@ LIMITS = (
     "The sha256 shows damage to this file, not who wrote it: sign it where that matters.",
 )
 
+NAMED_BY_LISTS = (
+    "What serves is named by lists on the host: each package's RECORD, the sums noted when the weights came. "
+    "Their files were not read again for this report."
+)
+
 
 class Attempt(Record):
     """One TCP connection tried from inside the server's unit, with its user and control groups."""
@@ -44,6 +49,18 @@ class Attempt(Record):
         return "stopped" if self.dropped else "not stopped"
 
 
+class Served(Record):
+    """What a server was started from, by digests that `sha256sum` makes."""
+
+    vllm_version: str
+    engine_sha256: str
+    """In site-packages: sha256sum *.dist-info/RECORD | LC_ALL=C sort | sha256sum"""
+    model: dict[str, str]
+    """File of the weights -> SHA-256; empty for one that was written since its sum was noted."""
+    rules_sha256: str
+    """Of the rules' text that the lock is loaded from."""
+
+
 class Look(Record):
     """What a host said at one moment."""
 
@@ -60,6 +77,8 @@ class Look(Record):
     attempts: tuple[Attempt, ...] = ()
     holds_abstract_sockets: bool | None = Field(default=None, exclude_if=lambda held: held is None)
     """Whether those of the host's other programs are closed to the server; None in a report of an older corral."""
+    served: Served | None = Field(default=None, exclude_if=lambda served: served is None)
+    """None in a report of an older corral, too."""
 
     @property
     def rules_sha256(self) -> str:
@@ -190,6 +209,12 @@ def _lock_problems(proof: Proof) -> Iterator[str]:
         )
     if (before.boot_id, before.pid, before.uid) != (after.boot_id, after.pid, after.uid):
         yield f"the server on {proof.host} was started anew meanwhile"
+    if before.served != after.served:
+        yield f"engine, weights or rules on {proof.host} were changed meanwhile"
+    for name in [
+        name for name, summed in (before.served.model if before.served else {}).items() if not summed
+    ]:
+        yield f"the weights on {proof.host} were written since their sums were noted: {name}"
 
 
 def _during(proof: Proof) -> Iterator[str]:

@@ -15,10 +15,22 @@ import pytest
 
 from deploy.targets.prove_egress import checked_destination
 from infra import egress_rules
-from infra.egress_proof import LIMITS, Attempt, Egress, Look, Proof, foreign, limits, look, moved, problems
+from infra.egress_proof import (
+    LIMITS,
+    Attempt,
+    Egress,
+    Look,
+    Proof,
+    Served,
+    foreign,
+    limits,
+    look,
+    moved,
+    problems,
+)
 from infra.egress_rules import Count, Loaded
 from infra.errors import DocumentError, HostError, UsageError
-from infra.onhost import confine
+from infra.onhost import confine, sums
 from infra.onhost import egress_look as onhost
 
 RULES = """\
@@ -269,6 +281,8 @@ def tried(**changes: Any) -> dict[str, Any]:
     return {"attempts": (STOPPED.model_copy(update=changes),)}
 
 
+SERVED = Served(vllm_version="0.33.0", engine_sha256="ab", model={"config.json": "cd"}, rules_sha256="ef")
+WRITTEN = SERVED.model_copy(update={"model": {"config.json": "cd", "model.safetensors": ""}})
 NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
 
 
@@ -323,6 +337,14 @@ NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
             ("the lock on gpu-1 is not for the server's user",),
         ),
         (proof(after={"lock": None}), ("the lock is not loaded on gpu-1",)),
+        (
+            proof(after={"served": SERVED}),
+            ("engine, weights or rules on gpu-1 were changed meanwhile",),
+        ),
+        (
+            proof({"served": WRITTEN}, {"served": WRITTEN}),
+            ("the weights on gpu-1 were written since their sums were noted: model.safetensors",),
+        ),
         (proof({"pid": 0}, {"pid": 0}), ("corral-scout.service does not run on gpu-1",)),
         (proof({"pid": 6}), ("the server on gpu-1 was started anew meanwhile",)),
         (proof(after={"boot_id": "another"}), ("the server on gpu-1 was started anew meanwhile",)),
@@ -530,6 +552,8 @@ def test_a_host_without_server_and_lock_says_so_whatever_its_neighbour_has(on_th
     found = look(done.stdout)
     assert (found.pid, found.uid, found.lock, found.rules, found.rules_at_start) == (0, 0, None, "", "")
     assert (found.attempts, found.sockets) == ((), ())
+    assert found.served is not None
+    assert (found.served.vllm_version, found.served.model, found.served.rules_sha256) == ("", {}, "")
     assert (found.hostname, found.kernel) == (os.uname().nodename, os.uname().release)
 
 
@@ -566,6 +590,35 @@ def test_whether_the_server_is_kept_from_abstract_sockets_is_told(
         need("landlock", "this Linux lacks Landlock of 6.12 or newer")
     (tmp_path / "started").write_text(STARTED.format(arguments))
     assert look(on_the_host().stdout).holds_abstract_sockets == is_confined
+
+
+def test_what_serves_is_named_by_what_sha256sum_makes_of_its_lists(tmp_path: Path) -> None:
+    """An auditor makes the same with the shell that the page shows."""
+    site = tmp_path / "engine/lib/python3.11/site-packages"
+    for name, text in (("vllm-0.33.0+cpu", "vllm/__init__.py,sha256=x,0\n"), ("torch-2.9.1", "")):
+        (site / f"{name}.dist-info").mkdir(parents=True)
+        (site / f"{name}.dist-info/RECORD").write_text(text)
+    model = tmp_path / "model"
+    model.mkdir()
+    for name, text in (("config.json", "{}"), ("model.safetensors", "weights")):
+        (model / name).write_text(text)
+    notes = tmp_path / "weights.sums"
+    assert sums.changed(model, notes, is_doubted=False) == ""
+
+    def by_shell(folder: Path, files: str) -> str:
+        script = f"sha256sum {files} | LC_ALL=C sort | sha256sum"
+        done = subprocess.run(script, shell=True, cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.split()[0]
+
+    assert onhost.engine_of(tmp_path / "engine") == ("0.33.0+cpu", by_shell(site, "*.dist-info/RECORD"))
+    known = onhost.model_of(model, notes)
+    assert list(known) == ["config.json", "model.safetensors"]
+    assert onhost.over(known) == by_shell(model, "*")
+    os.utime(model / "config.json", ns=(1, 1))
+    (model / "model.safetensors").unlink()
+    assert onhost.model_of(model, notes) == {"config.json": "", "model.safetensors": ""}
+    assert onhost.model_of(model, tmp_path / "nothing") == {}
+    assert onhost.engine_of(model)[0] == ""
 
 
 def test_an_nft_that_fails_is_not_a_host_without_a_lock(on_the_host: OnTheHost, tmp_path: Path) -> None:

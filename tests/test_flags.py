@@ -370,6 +370,7 @@ OF_MEANINGS = {
     "--endpoint": "the one of the demo; those behind a router",
     "--engine": "a folder here to pack, one for hosts, a file in S3, what a role may read; the next release's",
     "--hf-token-parameter": "the one that is used; those that a role may read",
+    "--html": "the page of a probe; of a proof",
     "--input-tokens": OF_ITS_OWN_REQUESTS,
     "--instance-type": "those to try; those that a policy allows",
     "--model": "a checkpoint's folder, a served name, one of Claude's",

@@ -19,7 +19,7 @@ from deploy.cli.flags import asked, examples
 from deploy.cli.main import app, fronted, run
 from deploy.cli.verbs import FILES, VERBS, WORK
 
-GROUPS = ("bundle", "capacity-block", "engine", "hosts", "probe", "quality", "weights")
+GROUPS = ("bundle", "capacity-block", "egress", "engine", "hosts", "probe", "quality", "weights")
 
 
 def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -158,6 +158,7 @@ SAID = {
     "corral capa": ["capacity", "capacity-block"],
     "corral size --prec": ["--precision"],
     "corral logs scout-": ["scout-a", "scout-b"],
+    "corral egress scout-": ["scout-a", "scout-b"],
 }
 
 

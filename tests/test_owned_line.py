@@ -24,7 +24,7 @@ from ports import free_port
 from deploy.cli.main import run
 from deploy.targets.deployment import Target, folder, make
 from deploy.targets.ssh.operators import who
-from infra.egress_proof import LIMITS, Egress, limits
+from infra.egress_proof import LIMITS, NAMED_BY_LISTS, Egress, limits
 from infra.errors import AuthError
 from infra.onhost import egress_look as onhost
 from serving.sizing.plan import Plan
@@ -222,6 +222,13 @@ def test_a_host_that_carries_nothing_and_one_that_cannot_be_reached(box: Box, co
 
 COUNTERS = ("loopback", "peers", "replies", "dropped")
 RULES = "table inet corral-scout { the rules }"
+MODEL = {"config.json": "cd" * 32}
+SERVED = {
+    "vllm_version": "0.33.0",
+    "engine_sha256": "ab" * 32,
+    "model": MODEL,
+    "rules_sha256": "ef" * 32,
+}
 TARGETS = ("1.1.1.1:443", "8.8.8.8:53", "[2606:4700:4700::1111]:443", "192.0.2.7:9")
 
 
@@ -243,6 +250,7 @@ def look(*attempts: dict[str, Any], packets: int = 100, dropped: int = 0, **chan
         "attempts": attempts,
         "sockets": [],
         "holds_abstract_sockets": True,
+        "served": SERVED,
     }
     return json.dumps(said | changes)
 
@@ -276,10 +284,11 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     rules = hashlib.sha256(RULES.encode()).hexdigest()[:12]
     assert lines == [
         f"gpu-1: corral-scout.service, Linux 6.1.0-40-amd64, rules {rules}",
+        f"  vLLM 0.33.0, engine abababababab; weights {onhost.over(MODEL)[:12]} of 1 files",
         *[f"  {target}: stopped (no route to host, 1 packets counted)" for target in TARGETS],
         "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, dropped 0",
         "What this does not show:",
-        *[f"  {limit}" for limit in LIMITS],
+        *[f"  {limit}" for limit in (*LIMITS, NAMED_BY_LISTS)],
     ]
     trying = [f"gpu-1: trying {target} from inside the server's unit\n" for target in TARGETS]
     assert (code, complaint) == (0, "".join(trying))
@@ -294,11 +303,11 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
     code, said, _ = corral("egress", "scout", *wish)
     assert (code, Egress.parse(said, "stdout")) == (0, Egress.read(report))
     assert [one.target for one in Egress.read(report).hosts[0].before.attempts] == ["example.org:443"]
-    assert Egress.read(report).limits == LIMITS
+    assert Egress.read(report).limits == (*LIMITS, NAMED_BY_LISTS)
 
     says(serving, look(stopped("example.org:443"), holds_abstract_sockets=False), look(packets=150))
     code, said, _ = corral("egress", "scout", "--target", "example.org:443")
-    assert (code, said.splitlines()[-1]) == (0, f"  {limits(('gpu-1',))[-1]}")
+    assert (code, said.splitlines()[-2]) == (0, f"  {limits(('gpu-1',))[-1]}")
 
 
 HINT = "hint: The report names all; its counters are the kernel's.\n"

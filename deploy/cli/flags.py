@@ -80,6 +80,21 @@ class Group(TyperGroup):
         return super().parse_args(ctx, args or ["--help"])
 
 
+class FirstVerb(Group):
+    """A group whose first verb may be left out: `corral probe URL` is `corral probe run URL`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the verb in where it was left out."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [next(iter(self.commands)), *args]
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The verbs, and what the first one may begin with."""
+        first = next(iter(self.commands.values())).get_params(ctx)[0]
+        return [*super().shell_complete(ctx, incomplete), *first.shell_complete(ctx, incomplete)]
+
+
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function as typer takes it: a flag for each field of a record, the record made of what was typed.
 

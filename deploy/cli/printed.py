@@ -54,6 +54,7 @@ def printed() -> dict[str, Any]:
     from deploy.targets.ssh.owned_hosts import Inventory
     from infra.aws.capacity_blocks import Offering
     from infra.aws.stored_prices import PriceTable
+    from infra.egress_checks import Verified
     from infra.egress_proof import Egress
     from serving.model.calibration import Calibration
     from serving.probe.diff import Difference
@@ -87,6 +88,8 @@ def printed() -> dict[str, Any]:
         "demo": Demo,
         "down": Teardown,
         "egress": Egress,
+        "egress prove": Egress,
+        "egress verify": Verified,
         "engine install": Engine,
         "engine pack": Packed,
         "engine show": Engine,

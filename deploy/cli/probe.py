@@ -1,11 +1,11 @@
 """`corral probe`: put a load on an endpoint and say what it delivers, and how wrong the clock was."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.flags import Group, Json, deployed
+from deploy.cli.flags import FirstVerb, Json, deployed
 from serving.probe.probe_options import (
     EndpointOptions,
     FormOptions,
@@ -22,18 +22,8 @@ if TYPE_CHECKING:
     from serving.probe.sweep_report import Sweep
 
 
-class UrlFirst(Group):
-    """A group whose first word may be the URL itself: `corral probe URL` is `corral probe run URL`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the verb in where it was left out."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["run", *args]
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=UrlFirst,
+    cls=FirstVerb,
     rich_markup_mode=None,
     help="Measure an endpoint: `corral probe URL` puts a load on it; the other verbs work with its results.",
 )

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.flags import Json
-from deploy.cli.probe import UrlFirst
+from deploy.cli.flags import FirstVerb, Json
 from serving.quality.quality_options import PairOptions, QualityOptions
 
 if TYPE_CHECKING:
     from serving.quality.respondent import Respondent
 
 app = typer.Typer(
-    cls=UrlFirst,
+    cls=FirstVerb,
     rich_markup_mode=None,
     help="Compare the answers of two endpoints: `corral quality A B --texts FILE`, or what a person thought of them.",
 )

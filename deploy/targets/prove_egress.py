@@ -3,18 +3,19 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from deploy.targets.abilities import ProvesEgress
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
-from infra import deadline
+from infra import deadline, signature
 from infra.asked import Asked, Flag
 from infra.egress_proof import Egress
 from infra.errors import ServerError, UsageError
+from infra.record import write_text_atomically
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -44,6 +45,20 @@ class EgressOptions(Asked):
     """What to try from inside the server's unit; repeat it. [public name servers, and this machine]"""
     output: Annotated[Path | None, Flag("--output -o", metavar="FILE")] = None
     """Keep the report."""
+    sign_key: Annotated[Path | None, Flag(metavar="FILE")] = None
+    """Sign it with this key of SSH, as FILE.sig beside it, through ssh-keygen."""
+
+    @model_validator(mode="after")
+    def _signed_where_kept(self) -> Self:
+        if self.sign_key and not self.output:
+            raise UsageError(
+                "--sign-key signs a file, and no report is kept.", "Name one: --output egress.json"
+            )
+        if self.sign_key and not self.sign_key.is_file():
+            raise UsageError(
+                f"There is no key at {self.sign_key}.", "Make one: ssh-keygen -t ed25519 -f egress-key"
+            )
+        return self
 
 
 def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
@@ -56,6 +71,13 @@ def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         )
     with deadline.within(PROOF_S + len(destinations) * ATTEMPT_S):
         return place.egress(deployment, destinations).sealed()
+
+
+def keep(report: Egress, path: Path, key: Path | None) -> None:
+    """Write the report, and its signature beside it where there is a key. Raises HostError."""
+    report.write(path)
+    if key:
+        write_text_atomically(signature.beside(path), signature.sign(report.text().encode(), key))
 
 
 def provers() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from infra.egress_proof import Egress, Proof, moved
+from infra.onhost.egress_look import over
 
 
 def described(report: Egress) -> str:
@@ -20,6 +21,9 @@ def described(report: Egress) -> str:
 def _host(proof: Proof) -> Iterator[str]:
     before, after = proof.before, proof.after
     yield f"{proof.host}: {proof.unit}, Linux {before.kernel}, rules {proof.rules_sha256[:12]}"
+    if served := before.served:
+        weights = f"{over(served.model)[:12]} of {len(served.model)} files" if served.model else "not summed"
+        yield f"  vLLM {served.vllm_version}, engine {served.engine_sha256[:12]}; weights {weights}"
     for attempt in before.attempts:
         counted = f", {attempt.dropped} packets counted" if attempt.dropped else ""
         yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{counted})"

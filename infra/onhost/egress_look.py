@@ -6,6 +6,7 @@ attempt is made by a process in the server's control groups and with its user, s
 """
 
 import ctypes
+import hashlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 PATIENCE_S = 3.0
@@ -32,6 +33,7 @@ def main() -> None:
     table = ["table", "inet", f"corral-{name}"]
     attempts = [attempt(target, pid, uid, table) for target in targets] if pid and uid else []
     loaded = Path(f"/opt/corral/{name}/loaded.nft")
+    started = command_of(name)
     said = {
         "hostname": socket.gethostname(),
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
@@ -42,7 +44,8 @@ def main() -> None:
         "rules": without_what_it_notes(listed(table, "--numeric", "--stateless")),
         "rules_at_start": loaded.read_text() if loaded.exists() else "",
         "attempts": attempts,
-        "holds_abstract_sockets": is_confined(name),
+        "holds_abstract_sockets": is_confined(name, started),
+        "served": served(name, started),
         "sockets": sorted(set(sockets(lambda owner, inode: owner == uid))) if uid else [],
     }
     print(json.dumps(said))
@@ -54,12 +57,68 @@ def main_pid(unit: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout or 0)
 
 
-def is_confined(name: str) -> bool:
-    """Whether the unit starts the server by bin/confine, on a kernel that has what this asks of it."""
+def command_of(name: str) -> str:
+    """How the unit starts the server."""
     command = ["systemctl", "show", "--value", "--property=ExecStart", f"corral-{name}.service"]
-    started = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def is_confined(name: str, started: str) -> bool:
+    """Whether it is started by bin/confine, on a kernel that has what this asks of it."""
     version = ctypes.CDLL(None).syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ASK_VERSION)
     return f"/opt/corral/{name}/bin/confine" in started.split() and version >= SCOPES_SINCE
+
+
+def served(name: str, started: str) -> "dict[str, object]":
+    """What it serves from: that of the root, or of the release which was upgraded to."""
+    root = Path("/opt/corral", name)
+    release = re.search(rf"/\.releases/{name}/(\w+)/engine/", started)
+    own = Path("/opt/corral/.releases", name, release[1]) if release else root
+    version, engine = engine_of(own / "engine")
+    return {
+        "vllm_version": version,
+        "engine_sha256": engine,
+        "model": model_of(own / "model", own / "weights.sums"),
+        "rules_sha256": sum_of(root / "egress.nft"),
+    }
+
+
+def engine_of(prefix: Path) -> "tuple[str, str]":
+    """The version of an environment's vLLM, and one digest of every package's own list of its files (RECORD)."""
+    lists = sorted(prefix.glob("lib/python3*/site-packages/*.dist-info/RECORD"))
+    sums = {f"{path.parent.name}/RECORD": sum_of(path) for path in lists}
+    return vllm_in(sums), over(sums)
+
+
+def sum_of(path: Path) -> str:
+    """The SHA-256 of a small file; nothing where there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else ""
+
+
+def vllm_in(names: "Iterable[str]") -> str:
+    """The version of vLLM among packages by their RECORD; nothing where it is not there."""
+    found = [name.split("-")[1].partition(".dist")[0] for name in names if name.startswith("vllm-")]
+    return found[0] if found else ""
+
+
+def over(sums: "dict[str, str]") -> str:
+    """One digest of many: `sha256sum FILES | LC_ALL=C sort | sha256sum`."""
+    lines = sorted(f"{summed}  {name}\n" for name, summed in sums.items())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def model_of(folder: Path, notes: Path) -> "dict[str, str]":
+    """The sums that were noted of the weights (sums.py); nothing for a file that is not as it was noted."""
+    noted = json.loads(notes.read_text()) if notes.exists() else {}
+    return {
+        name: summed if is_as_noted(folder / name, size, time_ns) else ""
+        for name, (size, time_ns, summed) in noted.items()
+    }
+
+
+def is_as_noted(path: Path, size: int, time_ns: int) -> bool:
+    """Whether a file has the size and the time that it had."""
+    return path.exists() and (path.stat().st_size, path.stat().st_mtime_ns) == (size, time_ns)
 
 
 def without_what_it_notes(rules: str) -> str:

@@ -6,11 +6,15 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.prove_egress import ask, not_serving
 from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh.fleet import on_each
+from deploy.targets.ssh.host_setup import brought
 from infra import host as hosts
 from infra.data import shipped_text
-from infra.egress_proof import Egress, Look, Proof, limits, look, problems
+from infra.egress_checks import Expected
+from infra.egress_proof import NAMED_BY_LISTS, Egress, Look, Proof, limits, look, problems
+from infra.onhost.egress_look import engine_of
 from infra.say import progress
 from infra.ssh import Host
+from infra.transfer import manifest
 from serving.vllm.endpoint import Endpoint
 
 # Public name servers, which answer everybody everywhere; by address, so that no name must be asked first.
@@ -49,7 +53,10 @@ def proved(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         problems=wrong,
         hosts=proofs,
         completions=sum(asked),
-        limits=limits(tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets)),
+        limits=(
+            *limits(tuple(proof.host for proof in proofs if not proof.before.holds_abstract_sockets)),
+            NAMED_BY_LISTS,
+        ),
     )
 
 
@@ -76,3 +83,15 @@ def default_destinations(host: Host) -> tuple[str, ...]:
 def endpoint_of(deployment: Deployment, host: Host) -> Endpoint | None:
     """Where that host answers; None where it only works for the first one."""
     return None if host_unit.is_headless(deployment, host) else tunnels.endpoint(deployment, host)
+
+
+def expected(deployment: Deployment) -> Expected:
+    """What its hosts should serve from, by what would be brought from here: engine and weights where they lie here."""
+    bring = brought(deployment)
+    progress(f"summing up what {deployment.name} was brought from")
+    return Expected(
+        where=f"the deployment {deployment.name}",
+        engine_sha256=engine_of(bring.engine)[1] if bring.engine else "",
+        model=manifest(bring.model, bring.model_files) if bring.model else {},
+        rules=True,
+    )

@@ -1,0 +1,119 @@
+"""`corral egress verify`: a report held against itself, its signature, and what should have served."""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, ClassVar, NamedTuple, Self
+
+from pydantic import model_validator
+
+from deploy.bundle import named
+from deploy.targets.deployment import load
+from deploy.targets.ssh import egress
+from infra import signature
+from infra.argument import pasted
+from infra.asked import Asked, Flag
+from infra.columns import table
+from infra.egress_checks import Expected, Finding, Verified, digests, verdict_of
+from infra.egress_proof import Egress
+from infra.errors import DocumentError, UsageError
+from infra.record import read_text
+from infra.say import progress
+
+
+class VerifyOptions(Asked):
+    """What a report is held against."""
+
+    heading: ClassVar[str] = "What it must hold up to"
+
+    allowed_signers: Annotated[Path | None, Flag(metavar="FILE")] = None
+    """Lines of a name and a public key of SSH: whose signature counts (ssh-keygen, ALLOWED SIGNERS)."""
+    identity: Annotated[str | None, Flag(metavar="NAME")] = None
+    """Who must have signed, by the name in that file."""
+    bundle: Annotated[Path | None, Flag(metavar="FOLDER")] = None
+    """A bundle, whose engine and weights must have served."""
+    deployment: Annotated[str | None, Flag(metavar="NAME")] = None
+    """A deployment known here, whose engine, weights and rules must have served."""
+    html: Annotated[Path | None, Flag(metavar="FILE")] = None
+    """Write what was found as a page, for a reader without corral."""
+
+    @model_validator(mode="after")
+    def _signed_by_somebody(self) -> Self:
+        if (self.allowed_signers is None) != (self.identity is None):
+            raise UsageError(
+                "--allowed-signers and --identity go together: whose key, and who must have signed.",
+                "For example: --allowed-signers signers --identity ops@bank",
+            )
+        return self
+
+
+class Checked(NamedTuple):
+    """A report, and what was found of it."""
+
+    report: Egress
+    verified: Verified
+
+
+def verify(path: Path, asked: VerifyOptions) -> Checked:
+    """Check all that was asked for.
+
+    Raises DocumentError for a file that is no report as it was made, or not signed by who must have; UsageError for a
+    signed one where nobody says whose signature counts, and for a deployment of another name.
+    """
+    text = read_text(path, Egress.kind)
+    report = Egress.parse(text, str(path))
+    signed = signed_by(path, text, report, asked)
+    verified = Verified(
+        name=report.name,
+        made_at=report.made_at,
+        verdict=report.verdict,
+        file_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        signer=asked.identity or "",
+        findings=(verdict_of(report), signed, *digests(report, tuple(should_have_served(report, asked)))),
+    )
+    return Checked(report, verified)
+
+
+def signed_by(path: Path, text: str, report: Egress, asked: VerifyOptions) -> Finding:
+    """Whose signature lies beside the report. Raises as `verify` does."""
+    beside = signature.beside(path)
+    if asked.allowed_signers and asked.identity:
+        if not beside.exists():
+            raise DocumentError(
+                f"{path} is not signed: there is no {beside}.",
+                f"Ask for that file too, or make a signed one: corral egress NAME -o {pasted(path)} --sign-key KEY",
+            )
+        said = signature.verified(
+            text.encode(), beside, asked.allowed_signers, asked.identity, report.made_at
+        )
+        return Finding(what="signature", holds=True, said=said)
+    if beside.exists():
+        raise UsageError(
+            f"{path} is signed, and nobody says whose signature counts.",
+            f"corral egress verify {pasted(path)} --allowed-signers FILE --identity NAME",
+        )
+    return Finding(
+        what="signature", holds=None, said="unsigned: its sha256 shows damage to it, not who wrote it"
+    )
+
+
+def should_have_served(report: Egress, asked: VerifyOptions) -> list[Expected]:
+    """What engine, weights and rules are held against."""
+    found = [named.expected(asked.bundle, progress)] if asked.bundle else []
+    if asked.deployment:
+        if asked.deployment != report.name:
+            raise UsageError(
+                f"The report is of {report.name}, not of {asked.deployment}.",
+                f"Name its own: --deployment {pasted(report.name)}",
+            )
+        found.append(egress.expected(load(asked.deployment)))
+    return found
+
+
+HELD = {True: "holds", False: "DOES NOT HOLD", None: "not checked"}
+
+
+def verified_text(path: Path, verified: Verified) -> str:
+    """What a person is told."""
+    rows = [(finding.what, HELD[finding.holds], finding.said) for finding in verified.findings]
+    head = f"{path}: {verified.name}, {verified.verdict}, {verified.made_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"{head}\n{table([('sha256', HELD[True], verified.file_sha256), *rows])}"

@@ -1,0 +1,113 @@
+"""PURE: what a report of `corral egress` holds up to: its own counters, who signed it, what should have served."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal
+
+from infra import egress_rules
+from infra.egress_proof import Egress, Proof, Served, problems
+from infra.record import Record
+
+
+class Finding(Record):
+    """One thing that was checked."""
+
+    what: Literal["verdict", "signature", "rules", "engine", "weights"]
+    holds: bool | None
+    """None where there was nothing to hold it against."""
+    said: str
+
+
+class Verified(Record):
+    """What `corral egress verify` found; its file was read, so its sha256 is right."""
+
+    name: str
+    made_at: datetime
+    verdict: Literal["proved", "observed", "not proved"]
+    file_sha256: str
+    """Of the file, byte by byte: what was signed."""
+    signer: str
+    """Whose signature it is; empty for a report that is not signed."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What does not hold."""
+        return tuple(finding.said for finding in self.findings if finding.holds is False)
+
+
+class Expected(Record):
+    """What should have served."""
+
+    where: str
+    """Of whom it is said: the bundle /media/usb, the deployment scout."""
+    engine_sha256: str = ""
+    """As infra.egress_proof.Served has it; empty where it is not known."""
+    model: dict[str, str] = {}
+    rules: bool = False
+    """Whether the rules must be those that this corral writes."""
+
+
+def verdict_of(report: Egress) -> Finding:
+    """Whether what it says follows from what it holds."""
+    said = [
+        *(problem for proof in report.hosts for problem in problems(proof)),
+        *(
+            f"the rules of {proof.host} are not those of its sha256"
+            for proof in report.hosts
+            if proof.rules_sha256 != proof.before.rules_sha256
+        ),
+    ]
+    if report.verdict != "proved":
+        return Finding(what="verdict", holds=True, said=f"it says that it is {report.verdict}")
+    if not report.hosts or not report.completions or said:
+        why = said[0] if said else "it holds no host that answered"
+        return Finding(what="verdict", holds=False, said=f"it says proved, and that does not follow: {why}")
+    hosts = "1 host" if len(report.hosts) == 1 else f"{len(report.hosts)} hosts"
+    return Finding(what="verdict", holds=True, said=f"proved follows from the counters of {hosts}")
+
+
+def digests(report: Egress, expected: tuple[Expected, ...]) -> Iterator[Finding]:
+    """Rules, engine and weights of each host against what should have served."""
+    for proof in report.hosts:
+        served = proof.before.served
+        if served is None:
+            yield Finding(
+                what="engine",
+                holds=False if expected else None,
+                said=f"{proof.host}: an older corral made it, without digests of engine, weights and rules",
+            )
+            continue
+        yield rules(report.name, proof, served, any(each.rules for each in expected))
+        for each in expected:
+            yield from compared(proof.host, served, each)
+
+
+def rules(name: str, proof: Proof, served: Served, is_asked: bool) -> Finding:
+    """Whether the lock was loaded from what this corral writes for such a server."""
+    text = egress_rules.rules(name, bool(proof.peers), proof.listens_outside)
+    ours = hashlib.sha256(text.encode()).hexdigest()
+    if served.rules_sha256 == ours:
+        said = f"{proof.host}: those that this corral writes ({ours[:12]})"
+        return Finding(what="rules", holds=True, said=said)
+    said = f"{proof.host}: its rules ({served.rules_sha256[:12]}) are not those that this corral writes: read them"
+    return Finding(what="rules", holds=False if is_asked else None, said=said)
+
+
+def compared(host: str, served: Served, expected: Expected) -> Iterator[Finding]:
+    """Engine and weights of a host, where it is known what they should be."""
+    if expected.engine_sha256:
+        is_it = served.engine_sha256 == expected.engine_sha256
+        said = f"{host}: vLLM {served.vllm_version} is {'' if is_it else 'not '}that of {expected.where}"
+        yield Finding(what="engine", holds=is_it, said=said)
+    if expected.model:
+        other = sorted(name for name, _ in served.model.items() ^ expected.model.items())
+        said = (
+            f"{host}: {other[0]} is not as in {expected.where}"
+            if other
+            else f"{host}: {len(served.model)} files"
+        )
+        yield Finding(
+            what="weights", holds=not other, said=said if other else f"{said} are those of {expected.where}"
+        )
