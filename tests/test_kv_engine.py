@@ -1,6 +1,7 @@
 """The KV planner against the installed engine's own code, case by case. The engine is never imported here."""
 
 import json
+import os
 import subprocess
 from itertools import product
 from pathlib import Path
@@ -112,9 +113,10 @@ def answer(case: dict[str, Any]) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_every_case_equals_the_engines_own_planner(engine: Path, tmp_path: Path) -> None:
+def test_every_case_equals_the_engines_own_planner(engine: Path, engine_cache: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [engine.parent / "python", DRIVER, tiny.make(tmp_path / "tiny")],
+        env=os.environ | {"VLLM_CACHE_ROOT": f"{engine_cache}/vllm"},
         input=json.dumps([asked(case) for case in cases()]),
         capture_output=True,
         text=True,

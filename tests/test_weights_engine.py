@@ -1,6 +1,7 @@
 """What one rank holds, against vLLM's own modules built on the meta device: equal to the byte."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -69,13 +70,16 @@ def ours(name: str, case: dict[str, Any]) -> object:
     return rank_bytes(weights, known.architecture, split, case["text_only"])[case["stage"]]
 
 
-def test_every_rank_equals_vllms_own_modules_to_the_byte(engine: Path, tmp_path: Path) -> None:
+def test_every_rank_equals_vllms_own_modules_to_the_byte(
+    engine: Path, engine_cache: Path, tmp_path: Path
+) -> None:
     """Of both models, in one process: importing the engine takes longer than all it is asked here."""
     asked = [(name, case) for name in ("scout", "maverick") for case in WHOLE + STAGES]
     folders = {name: checkpoint(tmp_path / name, name) for name in ("scout", "maverick")}
     cases = [case | {"folder": str(folders[name])} for name, case in asked]
     done = subprocess.run(
         [engine.parent / "python", DRIVER, json.dumps(cases), str(free_port())],
+        env=os.environ | {"VLLM_CACHE_ROOT": f"{engine_cache}/vllm"},
         capture_output=True,
         text=True,
         check=False,

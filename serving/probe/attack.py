@@ -41,7 +41,7 @@ class Attack:
     """Opens the connections, sends every shot, waits for every end."""
 
     def __init__(
-        self, peer: Peer, api: ApiName, load: Load, shots: Iterator[Shot], hooks: Hooks, connections: int = 1
+        self, peer: Peer, api: ApiName, load: Load, shots: Iterator[Shot], hooks: Hooks, connections: int
     ) -> None:
         self._load = load
         self._hooks = hooks
