@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 import pytest
 import refusals
 import yaml
+from renting import an_order
+from test_fake_aws import HERE, SPOT
 
 from deploy.cli.main import run
 from deploy.targets.deployment import Deployment, folder, make
@@ -19,9 +21,10 @@ from deploy.targets.ec2.nearest_types import nearest, said
 from deploy.targets.ec2.options import Ec2Options
 from deploy.targets.ec2.tags import OURS
 from infra import catalog
-from infra.aws import user_policy
+from infra.aws import permissions, user_policy
 from infra.aws.order import Order
 from infra.aws.rented_machines import BILLED_TAG
+from infra.aws.request import run_instances
 from infra.cloud_init import packed
 from infra.errors import UsageError
 from serving.sizing.plan import Plan
@@ -482,3 +485,20 @@ def test_a_folder_that_cannot_be_and_what_is_no_address_are_told_before_aws_is_a
     assert run(["reap"]) == 2
     assert "error: 'mars west' is not a region of AWS." in capsys.readouterr().err
     assert not (tmp_path / "corral-home").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out"),
+    [
+        ({"nodes": 2}, {"IamInstanceProfile", "Placement", "ClientToken"}),
+        ({"nodes": 2, "instance_profile": "theirs"}, {"Placement", "ClientToken"}),
+    ],
+)
+def test_a_launch_that_is_only_asked_about_names_nothing_that_is_not_there_yet(
+    changes: dict[str, Any], left_out: set[str]
+) -> None:
+    order = an_order(**changes)
+    asked = permissions.launch_dry_run(order, HERE, SPOT).parameters
+    meant = run_instances(order, HERE, SPOT, "sg-0").parameters
+    assert (set(meant) - set(asked), set(asked) - set(meant)) == (left_out, {"DryRun"})
+    assert all("Groups" not in each for each in asked["NetworkInterfaces"])

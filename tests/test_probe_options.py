@@ -9,7 +9,15 @@ import pytest
 
 from infra.errors import UsageError
 from serving.probe.lengths import Lengths
-from serving.probe.probe_options import SloOptions, SweepOptions, size_of, slo_of, split_url, trace_of
+from serving.probe.probe_options import (
+    SloOptions,
+    SweepOptions,
+    WorkloadOptions,
+    size_of,
+    slo_of,
+    split_url,
+    trace_of,
+)
 from serving.probe.spec import Load, Slo, Target, Workload
 
 # At whom
@@ -290,6 +298,21 @@ def test_a_workload_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -
     with pytest.raises(UsageError) as caught:
         asking.workload_of(**asked)
     assert (caught.value.message, caught.value.hint) == said
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"image_size": "5"}, "--image-size '5' is no size."),
+        ({"extra_body": "[1]"}, "--extra-body is no JSON object: '[1]'."),
+    ],
+)
+def test_what_is_no_size_or_body_is_refused_before_the_server_is_looked_for(
+    asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        WorkloadOptions(**asked)
+    assert caught.value.message == message
 
 
 def test_the_ends_of_what_a_workload_may_be() -> None:
