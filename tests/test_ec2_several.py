@@ -668,3 +668,45 @@ def test_what_happened_on_a_box_is_told(aws: FakeAws, log: Path, one: list[str],
     code, out, err = corral("status", "t1", "--history")
     assert (code, out) == (0, "Nothing is on record.\n")
     assert err == "warning: only what is kept here: No machine of t1 runs.\n"
+
+
+def test_the_weights_of_a_box_are_read_where_they_lie(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("provision", *one)[0] == 0
+    (box,) = aws.regions["us-east-1"].instances
+    assert corral("fetch", "--verify", "t1") == (
+        11,
+        "",
+        f"{box}: reading every byte of its weights\n"
+        f"error: {box} cannot verify its weights: it has not been brought what reads them.\n"
+        "hint: That comes when it is served: corral serve t1\n",
+    )
+    assert corral("serve", "t1")[0] == 0
+    row = {
+        "at": "/opt/corral/t1/model",
+        "by": "the first start's",
+        "files": 9,
+        "bytes": 2**30,
+        "problems": [],
+    }
+    monkeypatch.setenv("FAKE_VERIFIED", json.dumps([row]))
+    assert corral("fetch", "--verify", "t1")[:2] == (
+        0,
+        f"{box}:/opt/corral/t1/model: 9 files, 1.00 GiB, every checksum right by the first start's sums\n",
+    )
+    monkeypatch.setenv("FAKE_VERIFIED", json.dumps([row | {"problems": ["a is missing"]}]))
+    code, out, err = corral("fetch", "--verify", "t1")
+    assert (code, out, err.splitlines()[-2:]) == (
+        4,
+        f"{box}:/opt/corral/t1/model: a is missing\n",
+        [
+            "error: t1 must not be started with these weights: 1 problem(s).",
+            "hint: Take it away and bring it up anew: corral down t1",
+        ],
+    )
+    monkeypatch.setenv("FAKE_VERIFIED", json.dumps([row | {"by": ""}]))
+    assert corral("fetch", "--verify", "t1")[2].splitlines()[-2] == (
+        "error: Nothing says what the weights of t1 should be: they were not fetched from the Hub, and no sums are "
+        "noted."
+    )

@@ -1,10 +1,14 @@
 """What root does around a server's life on its host: waits before a start, counts ends, ends, gives up."""
 
+import hashlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from infra.fetch import checksums
 from infra.onhost import codes, heal, judge, sums
 from serving.vllm import events
 
@@ -390,6 +394,61 @@ def test_weights_are_read_again_only_where_something_changed(
     (model / "c.json").unlink()
     with pytest.raises(SystemExit, match=r"c\.json is not what was brought"):
         host.begin()
+
+
+def verified(host: Host, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    """What reading every byte of what it serves finds."""
+    capsys.readouterr()
+    heal.verify(host.place)
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return [row | {"at": row["at"].replace(str(host.place.root), "/root")} for row in found]
+
+
+def test_weights_of_ones_own_are_held_to_the_sums_of_the_first_start_whatever_their_time_says(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a draft and an adapter that lie below them, as in a bucket."""
+    for place in ("draft", "adapters/tuned"):
+        (host.place.root / "model" / place).mkdir(parents=True)
+        (host.place.root / "model" / place / "config.json").write_text("{}")
+    (host.place.root / "model/a.safetensors").write_bytes(b"a" * 100)
+    rows = [
+        {"at": f"/root/model{place}", "by": "", "files": 0, "bytes": 0, "problems": []}
+        for place in ("", "/draft", "/adapters/tuned")
+    ]
+    assert verified(host, capsys) == rows
+    host.begin()
+    noted = [
+        row | {"by": "the first start's", "files": 1, "bytes": size}
+        for row, size in zip(rows, (100, 2, 2), strict=True)
+    ]
+    assert verified(host, capsys) == noted
+    spoil(host.place.root / "model/draft/config.json")
+    wrong = noted[1] | {"problems": ["config.json is changed: its sha256 is another"]}
+    assert verified(host, capsys) == [noted[0], wrong, noted[2]]
+    with pytest.raises(SystemExit, match=r"model/draft/config\.json is not what was brought"):
+        host.begin()  # though its time is that of before
+    (host.place.root / "model/a.safetensors").unlink()
+    missing = noted[0] | {"files": 0, "bytes": 0, "problems": ["a.safetensors is missing"]}
+    assert verified(host, capsys)[0] == missing
+
+
+def test_what_was_fetched_is_held_to_the_hubs_sums_and_a_manifest_to_its_own(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = model_of(host)
+    right = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in model.iterdir()}
+    stamp = model.stat().st_mtime_ns
+    kept = {name: checksums.Kept(1300, summed, summed, stamp) for name, summed in right.items()}
+    (model / ".corral").mkdir()
+    manifest = model / ".corral/manifest.json"
+    checksums.write(manifest, checksums.Manifest("org/x", "a" * 40, kept))
+    spoil(model / "b.safetensors")
+    wrong = ["b.safetensors is changed: its sha256 is another"]
+    row = {"at": "/root/model", "by": "the Hub's", "files": 2, "bytes": 2600, "problems": wrong}
+    assert verified(host, capsys) == [row]
+    manifest.write_text(manifest.read_text().replace(right["a.safetensors"], "0" * 64))
+    assert verified(host, capsys)[0]["problems"] == [".corral/manifest.json was changed"]
 
 
 def test_a_full_disk_loses_what_is_written_and_nothing_that_is_done(

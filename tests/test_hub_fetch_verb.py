@@ -104,11 +104,11 @@ def test_a_plan_is_fetched_at_its_commit_into_a_folder(
         (["maverick", "--precision", "nvfp9"], 2, "--precision 'nvfp9' is unknown."),
         ([REPO, "--to", "/dev/null"], 2, "/dev/null is there, and is no folder."),
         ([REPO, "--to", "/proc/x"], 11, "The weights need 0.00 GiB at /proc/x, and 0.00 GiB are free."),
-        ([REPO, "--verify", "/tmp"], 2, "--verify is about a folder that is here."),
+        ([REPO, "--verify", "/tmp"], 2, "--verify is about what is there already."),
         (
             ["--verify", "/tmp", "--accept-license", "llama4", "--country", "US"],
             2,
-            "--verify is about a folder that is here.",
+            "--verify is about what is there already.",
         ),
         (["--verify", "/nowhere"], 4, "There is no folder /nowhere."),
         (["--verify", f"/{'x' * 300}"], 4, f"There is no folder /{'x' * 300}."),

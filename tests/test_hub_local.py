@@ -315,6 +315,26 @@ def test_a_hub_that_does_not_answer_holds_no_start_up_for_long(
     )
 
 
+def test_the_weights_of_a_deployment_are_read_where_a_server_here_reads_them(
+    deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = hub_weights.pinned(deployment, hub.commit)
+    made.write(folder(made.name) / "deployment.json")
+    here = snapshot(hub, tmp_path)
+    assert run(["fetch", "--verify", made.name]) == 4
+    assert f"error: There is no folder {here}." in capsys.readouterr().err
+    cached_weights.bring(made)
+    capsys.readouterr()
+    assert run(["fetch", "--verify", made.name]) == 0
+    files = len(list(here.iterdir()))
+    said = f"{here}: {files} files, 0.00 GiB, every checksum right by the Hub's sums\n"
+    assert capsys.readouterr().out == said
+    blob = (here / "config.json").resolve()
+    blob.write_bytes(blob.read_bytes() + b" ")
+    assert run(["fetch", "--verify", made.name]) == 4
+    assert capsys.readouterr().out == f"{here}: config.json is too long: 794 of 793 bytes\n"
+
+
 def test_a_cache_that_takes_no_file_is_served_as_it_lies(
     deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ from deploy.targets.ssh.operators import who
 from infra.egress_proof import LIMITS, NAMED_BY_LISTS, Egress, limits
 from infra.errors import AuthError
 from infra.onhost import egress_look as onhost
+from infra.onhost import sums
 from serving.sizing.plan import Plan
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
@@ -404,3 +405,31 @@ def test_a_host_that_an_earlier_corral_prepared_is_brought_the_judge_of_this_one
         box.path(path).write_text("of an earlier corral\n")
     assert corral("serve", "scout")[0] == 0
     assert {path: box.path(path).read_text() for path in files} == before
+
+
+def test_the_weights_on_a_host_are_read_where_they_lie(provisioned: Box, corral: Corral) -> None:
+    """Its own python3 reads them, with what judges the server there."""
+    code, out, err = corral("fetch", "--verify", "scout")
+    assert (code, out, err.splitlines()[1]) == (
+        4,
+        "",
+        "error: Nothing says what the weights of scout should be: they were not fetched from the Hub, and no sums are "
+        "noted.",
+    )
+    model = provisioned.path(ROOT) / "model"
+    assert sums.changed(model, model.parent / "weights.sums", False) == ""  # as its first start does
+    sizes = [path.stat().st_size for path in model.iterdir()]
+    code, out, _ = corral("fetch", "--verify", "scout", "--json")
+    row = {"at": f"gpu-1:{model}", "by": "the first start's", "files": len(sizes), "bytes": sum(sizes)}
+    assert (code, json.loads(out)) == (0, {"name": "scout", "folders": [row | {"problems": []}]})
+    (model / "config.json").write_bytes(b"x" + (model / "config.json").read_bytes()[1:])
+    code, out, err = corral("fetch", "--verify", "scout")
+    assert (code, out, err.splitlines()[1:]) == (
+        4,
+        f"gpu-1:{model}: config.json is changed: its sha256 is another\n",
+        [
+            "error: scout must not be started with these weights: 1 problem(s).",
+            "hint: What was fetched comes again when it is stopped and made ready: corral stop scout; corral provision "
+            "plan.json --target ssh --name scout",
+        ],
+    )

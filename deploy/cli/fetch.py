@@ -23,13 +23,25 @@ def fetch(
     """
     from deploy.fetch.fetch_request import check_acceptance, subject
     from deploy.fetch.fetch_weights import fetch, fetched_text, verified_text, verify
+    from deploy.fetch.verify_deployment import (
+        is_deployment,
+        must_not_be_served,
+        verified_deployment_text,
+        verify_deployment,
+    )
+    from deploy.targets import deployment as deployments
     from deploy.targets.licence import accept
     from infra.errors import DocumentError, UsageError
     from infra.say import Told, emit, fail
 
     if options.verify is not None:
         if what is not None or options != FetchOptions(verify=options.verify):
-            raise UsageError("--verify is about a folder that is here.", "Leave out all else.")
+            raise UsageError("--verify is about what is there already.", "Leave out all else.")
+        if is_deployment(options.verify):
+            of_it = verify_deployment(deployments.load(str(options.verify)))
+            emit(of_it, verified_deployment_text(of_it), as_json)
+            wrong = must_not_be_served(of_it)
+            return Told(fail(wrong, as_json=False)) if wrong else 0
         verdict = verify(options.verify)
         emit(verdict, verified_text(verdict), as_json)
         if not verdict.problems:

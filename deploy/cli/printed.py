@@ -44,6 +44,7 @@ def printed() -> dict[str, Any]:
     from deploy.demo.play import Demo
     from deploy.export.rendering import Export
     from deploy.fetch.fetch_weights import FetchedWeights, VerifiedWeights
+    from deploy.fetch.verify_deployment import VerifiedDeployment
     from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
@@ -96,7 +97,7 @@ def printed() -> dict[str, Any]:
         "error": Failure,
         "export": Export,
         "extend": Extended,
-        "fetch": FetchedWeights | VerifiedWeights | Acceptance,
+        "fetch": FetchedWeights | VerifiedWeights | VerifiedDeployment | Acceptance,
         "hosts adopt": Deployment,
         "hosts show": Inventory,
         "prices": PriceTable,

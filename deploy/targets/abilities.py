@@ -252,6 +252,28 @@ class Pushed(Record):
     """When those figures were written down."""
 
 
+class VerifiedFolder(Record):
+    """What the bytes of weights, a draft or an adapter were found to be, where they lie."""
+
+    at: str
+    """The folder, after the name of its machine where that is another."""
+    by: str
+    """Whose sums they were held to; empty where nothing says what they should be."""
+    files: int
+    bytes: int
+    problems: tuple[str, ...]
+    """A file, and what is wrong with it."""
+
+
+@runtime_checkable
+class VerifiesWeights(Protocol):
+    """The weights of what it serves can be read there, byte by byte."""
+
+    def verified(self, deployment: Deployment) -> tuple[VerifiedFolder, ...]:
+        """Read all of them and say what is wrong; serves on meanwhile. Raises HostError where it cannot be asked."""
+        ...
+
+
 @runtime_checkable
 class PushesWeights(Protocol):
     """A place whose machine can upload the weights it has."""

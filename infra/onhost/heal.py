@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""heal begin|ended|judged|note NAME: around the server's life, as root: wait before a start, count its ends, give up.
+"""heal begin|ended|judged|note|verify NAME: around the server's life, as root: wait, count ends, give up, verify.
 
 systemd runs `begin` before each start, `ended` after each end, and `judged` when the judge beside the server has ended:
-all that is heard of him is the code he ended with. `note` is for what corral has to tell. What the disk does not take
-is lost, or waits in memory; what is to be done is done all the same. Standard library only: it runs with the host's own
-Python.
+all that is heard of him is the code he ended with. `note` is for what corral has to tell, `verify` for what it asks.
+What the disk does not take is lost, or waits in memory; what is to be done is done all the same. Standard library only:
+it runs with the host's own Python.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def main() -> None:
         judged(place, os.environ)
     elif order == "note":
         note(place, *rest)  # type: ignore[arg-type]  # by corral, who knows the words
+    elif order == "verify":
+        verify(place)
 
 
 def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -103,9 +105,26 @@ def changed(own: Path, is_doubted: bool) -> str:
     return ""
 
 
+def verify(place: Place) -> None:
+    """Read every byte of the weights that are served there; the last line says what is wrong with each folder."""
+    own = served(place)
+    folders = [(own / folder, own / notes) for folder, notes in summed(own)]
+    found = [
+        {"at": str(folder), **sums.verified(folder, notes)._asdict()}
+        for folder, notes in folders
+        if folder.is_dir()
+    ]
+    print(json.dumps(found))
+
+
 def summed(own: Path) -> list[tuple[str, str]]:
-    """The folders of weights, a draft and adapters, and where the sums of the files of each are noted."""
-    beside = [folder for folder in (own / "draft", *sorted((own / "adapters").glob("*"))) if folder.is_dir()]
+    """The folders of weights, a draft and adapters, and where the sums of the files of each are noted.
+
+    A bucket has drafts and adapters below the weights.
+    """
+    places = [own, own / "model"]
+    named = [folder for at in places for folder in (at / "draft", *sorted((at / "adapters").glob("*")))]
+    beside = [folder for folder in named if folder.is_dir()]
     names = [folder.relative_to(own).as_posix() for folder in beside]
     return [("model", "weights.sums"), *((name, f"{name.replace('/', '-')}.sums") for name in names)]
 

@@ -10,12 +10,66 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 READERS = 8
+MANIFEST = ".corral/manifest.json"
+"""What the fetching has left beside the files (infra/fetch/checksums.py); a rented box has none."""
 UNREADABLE = "unreadable"
 """Of a file that the disk did not give: when it does, that is no change."""
 Known = dict[str, tuple[int, int, str]]
 """Name -> size in bytes, time in ns, SHA-256."""
+
+
+class Verified(NamedTuple):
+    """What a folder's bytes were found to be."""
+
+    by: str
+    """What they were held to: the Hub's sums, those noted at the first start, or "" where there is none yet."""
+    files: int
+    bytes: int
+    problems: list[str]
+
+
+def verified(model: Path, notes: Path) -> Verified:
+    """Read every byte of what is known in a folder, and say all that is wrong.
+
+    What is wrong is noted, so that the next start does not go by its time: a disk that lies changes none.
+    """
+    fetched, known = fetched_sums(model), noted(notes)
+    if fetched is None:
+        return Verified("the Hub's", 0, 0, [f"{MANIFEST} was changed"])
+    wanted = fetched or {name: summed for name, (_, _, summed) in known.items()}
+    by = "the Hub's" if fetched else "the first start's" if known else ""
+    found = {name: model / name for name in wanted if (model / name).is_file()}
+    problems = [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
+    with ThreadPoolExecutor(READERS) as pool:
+        for name, summed in zip(found, pool.map(sum_of, found.values()), strict=True):
+            print(f"read {name}", flush=True)  # whoever waits hears that it goes on
+            if summed == wanted[name]:
+                continue
+            is_read = summed != UNREADABLE
+            problems.append(f"{name} {'is changed: its sha256 is another' if is_read else 'cannot be read'}")
+            if is_read and name in known:
+                known[name] = (-1, 0, wanted[name])
+    with suppress(OSError):
+        if any(size < 0 for size, _, _ in known.values()):
+            notes.write_text(json.dumps(known), encoding="utf-8")
+    return Verified(by, len(found), sum(path.stat().st_size for path in found.values()), problems)
+
+
+def fetched_sums(model: Path) -> dict[str, str] | None:
+    """By the manifest of what was fetched; nothing where there is none, None for one that was changed."""
+    try:
+        body = json.loads((model / MANIFEST).read_text(encoding="utf-8"))
+        told = body.pop("sha256")
+        if told == hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest():
+            return {str(name): str(row["sha256"]) for name, row in body["files"].items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        pass
+    return None
 
 
 def changed(model: Path, notes: Path, is_doubted: bool) -> str:

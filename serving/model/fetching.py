@@ -109,6 +109,12 @@ def confirm(folder: Path) -> tuple[tuple[str, str], ...]:
     return confirming.confirm(of_existing(folder), lambda text: progress(f"weights: {text}"))
 
 
+def is_vouched_for(folder: Path) -> bool:
+    """Whether anything says what the files should be: a manifest, or the names that a cache gives them."""
+    found = of_existing(folder)
+    return found.blobs is not None or found.manifest.exists()
+
+
 def is_listed(folder: Path) -> bool:
     """Whether the Hub has said what belongs to a checkpoint, and not only another tool what it had brought by then."""
     try:

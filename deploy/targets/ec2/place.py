@@ -1,10 +1,12 @@
 """The place `ec2`: machines rented by the hour. The truth is in EC2's tags; our documents only remember the order."""
 
 import heapq
+import shlex
 from collections.abc import Iterator
 from datetime import datetime
 
-from deploy.targets import adapters
+from deploy.targets import adapters, host_weights
+from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.ec2 import (
     boxes,
@@ -153,6 +155,19 @@ def history(deployment: Deployment) -> tuple[Event, ...]:
     machines = boxes.running(aws, deployment, order)
     each = [journals.history(deployment, machine) for machine in machines]
     return tuple(heapq.merge(*each, key=lambda event: event.at))
+
+
+@told
+def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
+    """What every machine that runs finds of the weights that it serves, over Session Manager."""
+    aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
+    words = shlex.join(("sudo", *host_weights.command(deployment.name)))
+    found: list[VerifiedFolder] = []
+    for machine in boxes.running(aws, deployment, order):
+        progress(f"{machine.instance_id}: reading every byte of its weights")
+        said = session.run(machine.instance_id, machine.region, words, host_weights.WITHIN_S).text
+        found += host_weights.parsed(said, deployment.name, machine.instance_id)
+    return tuple(found)
 
 
 @told

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.targets import adapters, drafts, hub_weights
+from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check
 from deploy.targets.preflight import Room
-from infra import deadline, offline
+from infra import bar, deadline, offline
 from infra.argument import pasted
 from infra.errors import AuthError, DocumentError, EndpointError, HostError, UsageError
+from infra.fetch import verifying
 from infra.fetch.checksums import OWN
 from infra.say import progress
 from serving.model import fetching, precheck
@@ -149,6 +151,25 @@ def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
     raise DocumentError(
         f"{folder / name} {why}: these are not the weights that were fetched.",
         f"See all of it: corral fetch --verify {pasted(folder)}; then fetch there again what is wrong: --to",
+    )
+
+
+def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
+    """What the bytes of weights, draft and adapters are found to be. Raises DocumentError for what is not here."""
+    there = here(deployment.plan.serve)
+    names = (there.model, there.draft, *(module.path for module in there.lora_modules))
+    return tuple(verified_folder(Path(name)) for name in names if name)
+
+
+def verified_folder(folder: Path) -> VerifiedFolder:
+    """The same of one folder; nothing vouches for one of the user's own that was not fetched."""
+    if folder.is_dir() and not fetching.is_vouched_for(folder):
+        return VerifiedFolder(at=str(folder), by="", files=0, bytes=0, problems=())
+    with bar.shown("verified") as tell:
+        found = verifying.verify(folder, tell)
+    problems = tuple(f"{name} {why}" for name, why in found.problems)
+    return VerifiedFolder(
+        at=str(folder), by="the Hub's", files=found.files, bytes=found.bytes, problems=problems
     )
 
 

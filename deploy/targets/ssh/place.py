@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.targets import adapters, drafts, hub_weights, licence
+from deploy.targets import adapters, drafts, host_weights, hub_weights, licence
 from deploy.targets import preflight as judge
+from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.place import LOOK_S, Check, Offer, Status, Teardown, together
@@ -292,6 +293,19 @@ def history(deployment: Deployment) -> tuple[Event, ...]:
     refuse_others(deployment)
     each = on_each(deployment, lambda host: host_unit.history(deployment, host))
     return tuple(heapq.merge(*each, key=lambda event: event.at))
+
+
+def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
+    """What every host finds of the weights that it serves."""
+    refuse_others(deployment)
+    asked = host_weights.command(deployment.name)
+
+    def of(host: Host) -> tuple[VerifiedFolder, ...]:
+        progress(f"{host.destination}: reading every byte of its weights")
+        said = host.run(asked, as_root=True, check=False, timeout_s=host_weights.WITHIN_S).stdout
+        return host_weights.parsed(said, deployment.name, host.destination)
+
+    return tuple(folder for found in on_each(deployment, of) for folder in found)
 
 
 def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
