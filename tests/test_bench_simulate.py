@@ -7,10 +7,11 @@ from scripts.bench_simulate.table import (
     Steps,
     Window,
     api_of,
+    band_of,
     figures,
     line,
     mean_of,
-    pace,
+    paces_of,
     plain_step_s,
     simulated,
 )
@@ -33,7 +34,7 @@ def test_a_step_that_does_both_has_once_what_a_token_alone_takes() -> None:
     assert STEPS.time(2.0)(8, 116) == pytest.approx(0.048)
 
 
-def test_the_mean_of_several_fits_is_at_the_points_of_the_first_and_each_has_its_pace() -> None:
+def test_the_mean_of_several_fits_is_at_the_points_of_the_first() -> None:
     """The second is twice as slow; its prompts were of other lengths."""
     slow = Steps({1: 0.010, 8: 0.024}, {6: 0.012, 16: 0.014, 116: 0.034})
     one, two = Fit(STEPS, {16: 0.01}, [Window(1, 1, 1, 1)]), Fit(slow, {26: 0.03}, [Window(2, 2, 2, 2)])
@@ -42,7 +43,14 @@ def test_the_mean_of_several_fits_is_at_the_points_of_the_first_and_each_has_its
     assert mean.idle_s == pytest.approx({16: 0.02})
     assert mean.steps.decode_s == pytest.approx({1: 0.0075, 8: 0.018})
     assert mean.steps.prefill_s == pytest.approx({16: 0.0105, 116: 0.0255})
-    assert [pace(each, mean.steps) for each in (STEPS, slow)] == pytest.approx([2 / 3, 4 / 3])
+    halved = Steps(STEPS.decode_s, {6: 0.006, **STEPS.prefill_s})
+    assert two.at_pace(0.5) == Fit(halved, {26: 0.015}, two.windows)
+
+
+def test_a_pace_is_that_of_the_gauges_beside_it() -> None:
+    """From 1.0 to 1.2 and to 0.8: the mean is 1.0; the pairs differ by 1.2 and 1.5."""
+    assert paces_of([1.0, 1.2, 0.8]) == pytest.approx([1.1, 1.0])
+    assert band_of([1.0, 1.2, 0.8]) == pytest.approx(1.2 + 0.9 * 0.3)
 
 
 def test_a_step_is_measured_while_all_streams_decode() -> None:

@@ -5,11 +5,12 @@ core 0 for themselves, its API process and the client, corral's own probe, core 
 Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode) and by tokens
 of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and
 what is left of the TTFT of a lone request.
-Loads, none of them fitted to: five below the knee, two near it, Poisson, each in parts. Between two rounds of all loads
-the fit is measured again, for a machine's speed drifts by the minute: its times are the means of all fits, and a part
-of a load is simulated with steps as much slower as the two fits beside it were on the whole. What two fits in a row
-differ by is the band of the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times
-count from the sending, at the client.
+Loads, none of them fitted to: five below the knee, two near it, Poisson, each in parts, the fit before and after each
+round of all of them. A machine's speed drifts by the second: between any two of these the gauge is read, the step of
+four running streams. Each fit is put on the mean gauge, and a part of a load is simulated with all times as much slower
+as the two gauges beside it were. What nine of ten pairs of gauges in a row do not differ by more than is the band of
+the steps, 5 % or more. The simulation is given the arrivals that the probe really made. Times count from the sending,
+at the client.
 Judged: below the knee all five figures within 15 % of what was measured; near it the truth between a simulation of all
 steps as fast, and one as slow, as the band has them.
 """
@@ -27,13 +28,26 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 from statistics import fmean
 from typing import Any
 
-from table import FIGURES, Fit, Part, Steps, Window, api_of, figures, mean_of, pace, plain_step_s, simulated
+from table import (
+    FIGURES,
+    Fit,
+    Part,
+    Steps,
+    Window,
+    api_of,
+    band_of,
+    figures,
+    mean_of,
+    paces_of,
+    plain_step_s,
+    simulated,
+)
 
 from infra.errors import ProbeInvalid
 from serving.model import tiny
@@ -47,6 +61,7 @@ FIRST = -15
 """The niceness of all of it: what else the machine does comes after it."""
 ROOM = Room(max_num_seqs=32, max_num_batched_tokens=2048, kv_tokens=10**9)
 NAME = "bench-simulate"
+GAUGE_RUNNING, GAUGE_STEPS = 4, 128
 RUNNING = (1, 2, 4, 8, 16, 32)
 CONTEXT = 256 + 64 // 2  # tokens that a decode step of most loads reads of a sequence, on average
 PREFILLED = (16, 64, 128, 256, 512, 1024, 2048)
@@ -80,25 +95,34 @@ def main() -> int:
     seconds, rounds, repeats = (6, 1, 2) if asked.quick else (10, 4, 5)
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)
-    rounds_of: list[list[Part]] = []
+    found: list[Fit | Part] = []
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
-        fits = [server.fitted(repeats)]
-        full = most_per_s(fits[0].steps)
+        gauges = [server.gauge_s()]
+
+        def gauged(one: Fit | Part) -> None:
+            found.append(one)
+            gauges.append(server.gauge_s())
+
+        gauged(first := server.fitted(repeats))
+        full = most_per_s(first.steps)
         for _ in range(rounds):
-            rounds_of.append([server.load(share * full, *lengths, seconds) for share, *lengths, _ in LOADS])
-            fits.append(server.fitted(repeats))
-    fit = mean_of(fits)
+            for share, *lengths, _ in LOADS:
+                gauged(server.load(share * full, *lengths, seconds))
+            gauged(server.fitted(repeats))
+    paces = paces_of(gauges)
+    fit = mean_of(
+        [one.at_pace(1 / pace) for one, pace in zip(found, paces, strict=True) if isinstance(one, Fit)]
+    )
     steps, api = fit.steps, api_of(fit)
-    paces = [pace(each.steps, steps) for each in fits]
-    beside = [fmean(two) for two in pairwise(paces)]
-    band = max(LEAST_BAND, *(max(a / b, b / a) for a, b in pairwise(paces)))
-    rows = [compared(parts, beside, steps, api, band) for parts in zip(*rounds_of, strict=True)]
+    parts = [(one, pace) for one, pace in zip(found, paces, strict=True) if isinstance(one, Part)]
+    band = max(LEAST_BAND, band_of(gauges))
+    rows = [compared(parts[which :: len(LOADS)], steps, api, band) for which in range(len(LOADS))]
     judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
     head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {os.getloadavg()[0]:.1f}"
     print(report(head, steps, api, band, rows, judged))
     if asked.keep:
         kept = {"made": head, "decode_s": steps.decode_s, "prefill_s": steps.prefill_s, "api": api._asdict()}
-        kept |= {"paces": paces}
+        kept |= {"gauges_s": gauges}
         asked.keep.write_text(
             json.dumps(kept | {"band": band, "loads": rows}, indent=2) + "\n", encoding="utf-8"
         )
@@ -132,6 +156,12 @@ class Running:
             idle[tokens] = fmean(each.gaps_us[0] / 1e6 for each in results)
             windows.append(window)
         return Fit(Steps(decode, prefill), idle, windows)
+
+    def gauge_s(self) -> float:
+        """A step of GAUGE_RUNNING streams, now."""
+        load, running, steps = closed(GAUGE_RUNNING), GAUGE_RUNNING, GAUGE_STEPS
+        _, results, _ = self.watched(load, running, running, CONTEXT - steps // 2, steps)
+        return plain_step_s([token_times_s(each) for each in results])
 
     def load(self, rate_per_s: float, input_tokens: str, output_tokens: str, seconds: int) -> Part:
         """An open loop: when each request was sent and how long it was, and what was measured."""
@@ -212,8 +242,8 @@ def serving(folder: Path) -> Iterator[Running]:
     model, plan = tiny.make(folder / "tiny"), folder / "plan.json"
     sized = ("--max-num-seqs", "32", "--max-num-batched-tokens", "2048", "--max-model-len", "4096")
     corral(ENGINE_CORE, "size", str(model), "--on", "local", *sized, "-o", str(plan))
+    said = corral(ENGINE_CORE, "up", str(plan), "--target", "local", "--name", NAME, "--json")
     try:
-        said = corral(ENGINE_CORE, "up", str(plan), "--target", "local", "--name", NAME, "--json")
         yield Running(folder, json.loads(said)["base_url"])
     finally:
         corral(OTHER_CORE, "down", NAME)
@@ -281,17 +311,12 @@ def most_per_s(steps: Steps) -> float:
 
 
 def compared(
-    parts: Sequence[Part], paces: Sequence[float], steps: Steps, api: Api, band: float
+    parts: Sequence[tuple[Part, float]], steps: Steps, api: Api, band: float
 ) -> dict[str, dict[str, float]]:
-    """Each figure of a load: measured, simulated, and the simulation at both ends of the band."""
-    truth = figures(parts)
+    """Each figure of a load, whose parts have their paces: measured, simulated, and at both ends of the band."""
+    truth = figures([part for part, _ in parts])
     middle, fast, slow = (
-        figures(
-            [
-                simulated(part.requests, steps, ROOM, api, at * slower)
-                for part, at in zip(parts, paces, strict=True)
-            ]
-        )
+        figures([simulated(part.requests, steps, ROOM, api, at * slower) for part, at in parts])
         for slower in (1.0, 1 / band, band)
     )
     return {

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, pairwise
-from statistics import fmean, median
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy
@@ -18,6 +18,10 @@ class Steps(NamedTuple):
 
     decode_s: Mapping[int, float]
     prefill_s: Mapping[int, float]
+
+    def at_pace(self, slower: float) -> "Steps":
+        """Steps that take so many times as long."""
+        return Steps(*({number: slower * seconds for number, seconds in points.items()} for points in self))
 
     def time(self, slower: float = 1.0) -> StepTime:
         """Between what was measured, on a line; a step that does both has once what one token alone takes."""
@@ -49,6 +53,14 @@ class Fit(NamedTuple):
     """TTFT of lone requests, by the tokens of their prompts."""
     windows: Sequence[Window]
 
+    def at_pace(self, slower: float) -> "Fit":
+        """What it would have been where all takes so many times as long; CPU is not waited for, and stays."""
+        return Fit(
+            self.steps.at_pace(slower),
+            {tokens: slower * seconds for tokens, seconds in self.idle_s.items()},
+            self.windows,
+        )
+
 
 class Part(NamedTuple):
     """Some seconds of a load: what was sent when, what each waited for, and how long it took in all."""
@@ -77,10 +89,15 @@ def mean_line(at: Mapping[int, float], several: Sequence[Mapping[int, float]]) -
     return {number: fmean(each(number) for each in lines) for number in at}
 
 
-def pace(one: Steps, mean: Steps) -> float:
-    """How much longer the steps of one measurement took than the mean's, typically."""
-    both = [(a, line(b)) for a, b in zip(one, mean, strict=True)]
-    return median(seconds / at(number) for points, at in both for number, seconds in points.items())
+def paces_of(gauges_s: Sequence[float]) -> list[float]:
+    """How much slower than on the mean the server was between each two readings of its gauge."""
+    mean = fmean(gauges_s)
+    return [fmean(two) / mean for two in pairwise(gauges_s)]
+
+
+def band_of(gauges_s: Sequence[float]) -> float:
+    """The factor that nine of ten pairs of readings in a row do not differ by more than."""
+    return float(numpy.percentile([max(a / b, b / a) for a, b in pairwise(gauges_s)], 90))
 
 
 def plain_step_s(streams: Sequence[Sequence[float]]) -> float:
