@@ -16,6 +16,7 @@ from deploy.cli.main import run
 from infra.fetch import checksums
 from infra.fetch.hub_answers import Source
 from serving.model import fetching
+from serving.vllm.lora_modules import LoraModule
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,51 @@ def test_a_plan_is_fetched_at_its_commit_into_a_folder(
     (tmp_path / "to/.cache/huggingface/.gitignore").write_text("*")
     assert run(["fetch", "--verify", str(tmp_path / "to")]) == 0
     assert GRANTED not in repr(Source("https://hub", REPO, hub.commit, GRANTED))
+
+
+def test_the_draft_and_the_adapters_of_a_plan_come_with_its_model(
+    hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each into a folder below the model's, where a bucket and the exports expect them."""
+    plan = deployment().plan
+    draft = {"method": "eagle3", "model": REPO, "revision": hub.commit, "num_speculative_tokens": 3}
+    elsewhere = LoraModule(name="tuned", path=f"{REPO}@{hub.commit}")
+    here = LoraModule(name="own", path="/srv/own")
+    serve = plan.serve.model_copy(
+        update={
+            "model": REPO,
+            "revision": hub.commit,
+            "speculative_config": draft,
+            "lora_modules": (elsewhere, here),
+        }
+    )
+    written = plan.model_copy(update={"serve": serve})
+    written.write(tmp_path / "plan.json")
+    to = tmp_path / "to"
+    assert run(["fetch", str(tmp_path / "plan.json"), "--to", str(to), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [(each["model"], each["to"], each["fetched_bytes"]) for each in (*said["beside"], said)] == [
+        ("draft", str(to / "draft"), total(hub)),
+        ("adapters/tuned", str(to / "adapters/tuned"), total(hub)),
+        (plan.model, str(to), total(hub)),
+    ]
+    assert run(["fetch", "--verify", str(to)]) == 0
+    assert f"{3 * len(FETCHED)} files" in capsys.readouterr().out
+    flipped(to / "adapters/tuned" / SHARDS[0])
+    (to / "draft/stray.bin").write_text("")
+    (to / "adapters/stray").write_text("")
+    assert run(["fetch", "--verify", str(to)]) == 4
+    assert capsys.readouterr().out.splitlines() == [
+        "adapters/stray is extra",
+        "draft/stray.bin is a pickle, which may run code when it is loaded",
+        f"adapters/tuned/{SHARDS[0]} is changed: its sha256 is another",
+    ]
+    # In the cache, for a plan whose model is a folder, by the commands that are told.
+    folder = written.model_copy(update={"serve": serve.model_copy(update={"model": "/srv/scout"})})
+    folder.write(tmp_path / "plan.json")
+    assert run(["fetch", str(tmp_path / "plan.json")]) == 2
+    one = f"corral fetch {REPO} --revision {hub.commit}"
+    assert f"hint: Only what is beside it comes from a hub: {one}; {one}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,18 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field
 
 from deploy.targets.token_file import TokenFile
+from infra.argument import pasted
 from infra.asked import Flag, either
 from infra.errors import UsageError
 from serving.model.models import PRECISIONS, Precision, model, models, published
+
+if TYPE_CHECKING:  # weights are fetched by name without what reads plans
+    from serving.vllm.serve_options import ServeOptions
 
 
 class FetchOptions(TokenFile):
@@ -63,6 +67,8 @@ class Subject(NamedTuple):
     repository: str
     revision: str | None
     """None for the newest."""
+    beside: "tuple[Subject, ...]" = ()
+    """A plan's draft and adapters of the Hub, each called as its folder below the model's: draft, adapters/NAME."""
 
 
 def subject(what: str, options: FetchOptions) -> Subject:
@@ -107,7 +113,10 @@ def is_repository(what: str) -> bool:
 
 
 def of_plan(path: Path, options: FetchOptions) -> Subject:
-    """What a plan serves. Raises UsageError for one of a folder, or with a precision or revision of its own."""
+    """What a plan serves, its draft and its adapters with it, as far as they come from the Hub.
+
+    Raises UsageError for a model in a folder, or a precision or revision beside the plan's own.
+    """
     from serving.sizing.plan import Plan
 
     if options.precision or options.revision:
@@ -116,8 +125,29 @@ def of_plan(path: Path, options: FetchOptions) -> Subject:
         )
     plan = Plan.read(path)
     serve = plan.serve
+    beside = of_hub_beside(serve)
     if serve.model.startswith(("/", ".", "~")):
-        raise UsageError(
-            f"The plan's model is a folder of its own: {serve.model}.", "Nothing of it is fetched from a hub."
+        alone = "; ".join(
+            f"corral fetch {pasted(each.repository)}"
+            + (f" --revision {each.revision}" if each.revision else "")
+            for each in beside
         )
-    return Subject(plan.model, serve.model, serve.revision)
+        raise UsageError(
+            f"The plan's model is a folder of its own: {serve.model}.",
+            f"Only what is beside it comes from a hub: {alone}"
+            if beside
+            else "Nothing of it is fetched from a hub.",
+        )
+    return Subject(plan.model, serve.model, serve.revision, beside)
+
+
+def of_hub_beside(serve: "ServeOptions") -> tuple[Subject, ...]:
+    """The draft and the adapters that a repository has."""
+    from deploy.targets import adapters, drafts
+    from serving.model import lora_files
+
+    named = {drafts.PLACE: (serve.draft or "", serve.draft_revision)} if drafts.is_fetched(serve) else {}
+    for module in serve.lora_modules:
+        if of_hub := lora_files.of_hub(module.path):
+            named[f"{adapters.PLACE}/{module.name}"] = of_hub
+    return tuple(Subject(place, *repository) for place, repository in named.items())

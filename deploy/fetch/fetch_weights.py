@@ -4,6 +4,8 @@ import os
 import time
 from pathlib import Path
 
+from pydantic import Field
+
 from deploy.fetch.fetch_request import FetchOptions, Subject
 from deploy.targets import hub_weights
 from infra import bar, offline
@@ -31,6 +33,8 @@ class FetchedWeights(Record):
     fetched_bytes: int
     """What had to come for it."""
     seconds: float
+    beside: "tuple[FetchedWeights, ...]" = Field(default=(), exclude_if=lambda beside: not beside)
+    """A plan's draft and adapters; absent where it has none of the Hub."""
 
 
 class VerifiedWeights(Record):
@@ -45,23 +49,32 @@ class VerifiedWeights(Record):
 
 
 def fetch(subject: Subject, options: FetchOptions) -> FetchedWeights:
-    """Fetch what is not here yet. What is here, whole and untouched, needs no Hub.
+    """Fetch what is not here yet, first what is beside the model: it is small. What is here, whole, needs no Hub.
 
     Raises what `fetching.fetch` does, and UsageError where the internet is forbidden.
     """
-    begun_s = time.monotonic()
     check_folder(options.to)
-    if here := at_once(subject, options.to, begun_s):
+    token_file = options.hf_token_file or ""
+    beside = tuple(
+        fetch_one(each, options.to and options.to / each.model, token_file) for each in subject.beside
+    )
+    return fetch_one(subject, options.to, token_file).model_copy(update={"beside": beside})
+
+
+def fetch_one(subject: Subject, to: Path | None, token_file: str) -> FetchedWeights:
+    """The same of one repository, into the cache or a folder."""
+    begun_s = time.monotonic()
+    if here := at_once(subject, to, begun_s):
         return here
     offline.refuse(f"the model hub for {subject.repository}")
-    token = hub_token.find(os.environ, options.hf_token_file or "")
+    token = hub_token.find(os.environ, token_file)
     known = hub_weights.looked_up(subject.repository, subject.revision, token)
     commit = known.revision or ""
     progress(
         f"weights: {known.repo} at {commit}, {known.gib:.1f} GiB, licence {sentence(known.licence) or 'unknown'}"
     )
-    fetched = fetching.fetch(subject.repository, commit, token, options.to and options.to.absolute())
-    if options.to is None and subject.revision is None:
+    fetched = fetching.fetch(subject.repository, commit, token, to and to.absolute())
+    if to is None and subject.revision is None:
         fetching.note_newest(subject.repository, commit, os.environ)
     return FetchedWeights(
         model=subject.model,
@@ -127,23 +140,37 @@ def verify(folder: Path) -> VerifiedWeights:
             "weights: another tool has fetched these, so what else belongs to them is not known here: corral fetch "
             f"{found.repository} --revision {found.commit} asks the Hub, and fetches what is missing"
         )
+    below = [(place, verifying.verify(folder / place)) for place in fetched_below(folder)]
     return VerifiedWeights(
         folder=found.folder,
         repository=found.repository,
         commit=found.commit,
-        files=found.files,
-        bytes=found.bytes,
-        problems=tuple(f"{name} {why}" for name, why in found.problems),
+        files=found.files + sum(each.files for _, each in below),
+        bytes=found.bytes + sum(each.bytes for _, each in below),
+        problems=(
+            *(f"{name} {why}" for name, why in found.problems),
+            *(f"{place}/{name} {why}" for place, each in below for name, why in each.problems),
+        ),
     )
+
+
+def fetched_below(folder: Path) -> list[str]:
+    """A draft and adapters that were fetched below a model's folder, each with a manifest of its own."""
+    from deploy.targets import adapters, drafts  # weights are fetched by name without what reads plans
+
+    places = (folder / drafts.PLACE, *sorted((folder / adapters.PLACE).glob("*")))
+    return [str(place.relative_to(folder)) for place in places if in_folder(place).manifest.is_file()]
 
 
 def fetched_text(made: FetchedWeights) -> str:
     """For a person."""
     came = f"{made.fetched_bytes / GIB:.2f} GiB came" if made.fetched_bytes else "nothing had to come"
-    return (
+    lines = [fetched_text(each) for each in made.beside]
+    line = (
         f"{made.repository} at {made.commit} is in {made.to}: {made.files} files, {made.bytes / GIB:.2f} GiB, "
         f"verified; {came}"
     )
+    return "\n".join([*lines, line])
 
 
 def verified_text(made: VerifiedWeights) -> str:
