@@ -7,12 +7,16 @@ pipe ends at one as often (`| less`, `| grep`).
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from infra.errors import CorralError
 from infra.printable import printable, printable_json, refusal, sentence
 
 QUIET = "CORRAL_QUIET"
+only_looking: ContextVar[bool] = ContextVar("only_looking", default=False)
 
 
 def say(text: str) -> None:
@@ -43,7 +47,17 @@ def notice(text: str) -> None:
 
 def is_somebody_there() -> bool:
     """Whether a question would be answered: stdin is a terminal (and not closed, which Python shows as None)."""
-    return bool(sys.stdin and sys.stdin.isatty())
+    return not only_looking.get() and bool(sys.stdin and sys.stdin.isatty())
+
+
+@contextmanager
+def no_questions() -> Iterator[None]:
+    """What only looks asks nobody to agree to anything."""
+    before = only_looking.set(True)
+    try:
+        yield
+    finally:
+        only_looking.reset(before)
 
 
 def warn(text: str) -> None:

@@ -11,6 +11,7 @@ from typing import IO, Any
 from infra.bounded_process import MOST_BYTES, heard, killed_where_that_fails
 from infra.errors import HostError
 from infra.home import home, is_private, make_folder
+from infra.printable import one_line
 
 CONNECT_TIMEOUT_S = 15
 
@@ -36,6 +37,15 @@ def started(argv: Sequence[str], **pipes: Any) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(argv, **pipes)
     except OSError as error:
         raise no_client(error) from None
+
+
+def version() -> str:
+    """Which client this machine has. Raises HostError where it has none that runs."""
+    with started(
+        ["ssh", "-V"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        _, said = heard(process, CONNECT_TIMEOUT_S)
+    return one_line(said.decode(errors="replace")) or "ssh"
 
 
 def client(socket: Path) -> list[str]:

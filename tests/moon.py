@@ -8,7 +8,7 @@ from pydantic import Field
 
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.place import Check, Offer, State, Status, Teardown
+from deploy.targets.place import Check, Checkup, Offer, State, Status, Teardown
 from deploy.targets.wishes import PlaceOptions
 from infra.errors import CloudError, Interrupted
 from infra.record import removed
@@ -34,6 +34,11 @@ def wished(deployment: Deployment, wishes: MoonOptions) -> tuple[Deployment, Moo
 
 def requests(deployment: Deployment, wishes: MoonOptions | None = None) -> list[dict[str, object]]:
     return [{"operation": "Land", "name": deployment.name, "crater": deployment.region}]
+
+
+def examined(deployment: Deployment | None, wishes: MoonOptions) -> Iterator[Checkup]:
+    """As a look is."""
+    yield Checkup(name="crater", outcome="ok", found=f"room in {wishes.crater}")
 
 
 @contextmanager

@@ -264,7 +264,7 @@ def named(group: Any, *words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def whose(verb: str, field: str) -> list[str]:
     """What makes a flag be taken: the place or the format that it is of."""
-    if verb in ("provision", "up"):
+    if verb in ("doctor", "provision", "up"):
         places = [place for place, record in Wishes.records().items() if field in record.model_fields]
         return ["--target", places[0]] if places else []
     if verb == "export" and field in TAKEN_BY:

@@ -10,8 +10,8 @@ def config(context: typer.Context, as_json: Json = False) -> None:
 
     A flag comes before a variable (CORRAL_REGION for --region, several values with blanks between them), that before
     corral.toml of this folder, that before corral.toml of $CORRAL_HOME, which hold lines such as region =
-    "eu-central-1". size, capacity, simulate, prices, up, provision, capacity-block and iam-policy take them; every
-    verb takes profile, offline and quiet.
+    "eu-central-1". size, capacity, simulate, prices, doctor, up, provision, capacity-block and iam-policy take
+    them; every verb takes profile, offline and quiet.
     """
     from deploy.cli.settings import OfCorral, settings
     from infra.columns import table

@@ -42,6 +42,7 @@ def printed() -> dict[str, Any]:
     from deploy.costs.claude_cost import ClaudeCost
     from deploy.costs.comparison import Comparison
     from deploy.demo.play import Demo
+    from deploy.doctor import Diagnosis
     from deploy.export.rendering import Export
     from deploy.fetch.fetch_weights import FetchedWeights, VerifiedWeights
     from deploy.fetch.verify_deployment import VerifiedDeployment
@@ -87,6 +88,7 @@ def printed() -> dict[str, Any]:
         "config": Settings,
         "connect": Endpoint,
         "demo": Demo,
+        "doctor": Diagnosis,
         "down": Teardown,
         "egress": Egress,
         "egress prove": Egress,

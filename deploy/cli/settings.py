@@ -62,7 +62,17 @@ FIELDS = {
 Those of corral itself, whatever the verb, are fields of OfCorral.
 """
 
-TAKEN_BY = {"size", "capacity", "simulate", "prices", "up", "provision", "capacity-block", "iam-policy"}
+TAKEN_BY = {
+    "size",
+    "capacity",
+    "simulate",
+    "prices",
+    "doctor",
+    "up",
+    "provision",
+    "capacity-block",
+    "iam-policy",
+}
 """The verbs that plan and make take them. What ends or proves something means what is typed, and nothing else."""
 UNHINDERED = {"stop", "down", "status", "logs", "reap", "version", "schema"}
 """The verbs that a file which cannot be read does not keep from their work: they end things, or only show them."""

@@ -20,6 +20,7 @@ WORK = {
         "export": "Render a plan for another tool; nothing is run or asked.",
     },
     "Make ready": {
+        "doctor": "What a line needs, looked at beforehand, with remedies.",
         "up": "Size, provision and serve in one go.",
         "provision": "Make a plan's machine ready: this, a rented or an own one.",
         "engine": "The vLLM that corral starts on this machine.",

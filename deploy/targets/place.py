@@ -51,6 +51,13 @@ class Check(Record):
     fix: str = ""
 
 
+class Checkup(Check):
+    """One thing that was looked at, and what the line would end with because of it."""
+
+    exit_code: int = 0
+    """Of the failure; 0 where this is no obstacle to the line."""
+
+
 class Status(Record):
     """What a deployment is doing now, asked from the machine itself."""
 
@@ -123,6 +130,10 @@ class Place(Protocol):
 
     def requests(self, deployment: Deployment, wishes: Any = None) -> list[dict[str, object]]:
         """What would be asked of the world, as values, for --dry-run; without wishes, of what was made. Asks nobody."""
+        ...
+
+    def examined(self, deployment: Deployment | None, wishes: Any) -> Iterator[Checkup]:
+        """All that can be known beforehand, for a plan or for any, none of it hiding another; changes nothing."""
         ...
 
     def look(self, deployment: Deployment, wishes: Any, to_serve: bool) -> AbstractContextManager["Offer"]:

@@ -12,10 +12,12 @@ from infra.hardware import Gpu
 from infra.onhost import confine
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
+from serving.vllm.serve_options import ServeOptions
 
 # Two GPUs of one model differ by less than this in the memory they report; another model by more.
 SAME_MEMORY = 0.97
 BUSY_FRACTION = 0.05
+EQUAL = "Tensor parallelism needs equal GPUs; use one kind."
 
 
 class Room(NamedTuple):
@@ -45,6 +47,18 @@ def checks(
         _memory(facts, plan),
         *_disks(facts, Room(disk_path, disk_gib), weights),
         _port(facts, plan.serve.port),
+    )
+
+
+def machine_checks(facts: HostFacts, gpu: GpuReport, *, disk_path: str, disk_gib: float) -> tuple[Check, ...]:
+    """Judge one machine for no plan yet: what every plan for real models would meet there."""
+    hardware = (_present(gpu.gpus), *_gpus_well(facts, gpu, None)) if gpu.gpus else (_no_gpu(facts, gpu),)
+    return (
+        _system(facts),
+        *hardware,
+        *([_link(facts)] if len(gpu.gpus) > 1 and facts.topology else []),
+        _disk(facts, disk_path, disk_gib),
+        _port(facts, ServeOptions.model_fields["port"].default),
     )
 
 
@@ -129,19 +143,26 @@ def _gpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
         yield _no_gpu(facts, gpu)
         return
     yield _count(gpu.gpus, plan)
+    yield from _gpus_well(facts, gpu, plan)
+    if plan.parallel.tensor > 1 and facts.topology:
+        yield _link(facts)
+
+
+def _gpus_well(facts: HostFacts, gpu: GpuReport, plan: Plan | None) -> Iterator[Check]:
+    """Whether what is there works; for a plan, the GPUs that it takes."""
     if gpu.problem:
         fix = "A GPU that is lost or broken can stop CUDA on all of them; look at it: nvidia-smi, dmesg"
         yield _warning("nvidia-smi", gpu.problem, fix)
     yield _driver(gpu.driver_version)
-    yield from _each_gpu(gpu.gpus, plan)
+    for each in gpu.gpus[: gpus_per_host(plan) if plan else None]:
+        if problem := _gpu_problem(each, plan):
+            yield _failed(f"gpu {each.index}", *problem)
     lacking = {"gcc", "python3-dev"} - facts.tools
     if lacking:
         fix = "Triton compiles when vLLM starts (not verified without): apt-get install gcc python3-dev"
         yield _warning("compiler", f"{' and '.join(sorted(lacking))} missing", fix)
     if facts.nvswitch:
         yield _fabric_manager(facts)
-    if plan.parallel.tensor > 1 and facts.topology:
-        yield _link(facts)
 
 
 def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
@@ -157,6 +178,17 @@ def _no_gpu(facts: HostFacts, gpu: GpuReport) -> Check:
     )
 
 
+def _present(gpus: tuple[GpuFacts, ...]) -> Check:
+    """What is there, which is one kind that the catalogue knows."""
+    if len({gpu.name for gpu in gpus}) > 1:
+        return _failed("gpu", f"{_inventory(gpus)}; they are mixed", EQUAL)
+    try:
+        _known(gpus[0])
+    except HostError as error:
+        return _failed("gpu", f"{_inventory(gpus)}. {error.message.rstrip('.')}", error.hint)
+    return _ok("gpu", _inventory(gpus))
+
+
 def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
     need = gpus_per_host(plan)
     inventory = f"{_inventory(gpus)}; the plan needs {need}x{plan.machine.gpu}"
@@ -167,9 +199,7 @@ def _count(gpus: tuple[GpuFacts, ...], plan: Plan) -> Check:
             f"Plan for this machine: {size_again(plan, _shape(len(gpus), gpus[0], plan))}",
         )
     if len({gpu.name for gpu in gpus}) > 1:
-        return _failed(
-            "gpu", f"{inventory}; they are mixed", "Tensor parallelism needs equal GPUs; use one kind."
-        )
+        return _failed("gpu", f"{inventory}; they are mixed", EQUAL)
     return _model(gpus[0], plan, inventory)
 
 
@@ -220,21 +250,14 @@ def _driver(version: str | None) -> Check:
     )
 
 
-def _each_gpu(gpus: tuple[GpuFacts, ...], plan: Plan) -> Iterator[Check]:
-    for gpu in gpus[: gpus_per_host(plan)]:
-        problem = _gpu_problem(gpu, plan)
-        if problem:
-            yield _failed(f"gpu {gpu.index}", *problem)
-
-
-def _gpu_problem(gpu: GpuFacts, plan: Plan) -> tuple[str, str] | None:
+def _gpu_problem(gpu: GpuFacts, plan: Plan | None) -> tuple[str, str] | None:
     minimum = figures()["compute_capability"]["minimum"]
     total, used = gpu.memory_total_mib, gpu.memory_used_mib
     if gpu.mig_enabled:
         return "MIG is on", f"Switch it off: sudo nvidia-smi -i {gpu.index} -mig 0"
     if gpu.compute_capability is not None and gpu.compute_capability < minimum:
         return f"compute capability {gpu.compute_capability}", f"vLLM needs {minimum} or newer."
-    if total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
+    if plan and total is not None and total / 1024 < plan.memory.total_gib * SAME_MEMORY:
         size = f"{total / 1024:.1f} GiB; the plan counts on {plan.memory.total_gib:.1f}"
         return (
             size,

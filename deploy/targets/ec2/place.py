@@ -12,6 +12,7 @@ from deploy.targets.ec2 import (
     boxes,
     documents,
     dry_run,
+    examining,
     journals,
     judged_start,
     machine_status,
@@ -38,6 +39,7 @@ from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
 
+examined = examining.examined
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
 
 

@@ -28,6 +28,12 @@ def engine_of(deployment: Deployment) -> Engine:
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="of its release")
 
 
+def described(deployment: Deployment | None) -> str:
+    """Which engine a start takes, of that deployment or any. Raises ServerError."""
+    found = engine_of(deployment) if deployment else engine.find(home(), os.environ)
+    return f"vLLM {found.version} at {found.vllm} ({found.origin})"
+
+
 def missing_engine(deployment: Deployment) -> str:
     """The engine a release names, where it cannot be run; "" where it can, or none is named."""
     return "" if not deployment.engine or is_executable(Path(deployment.engine)) else deployment.engine

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.targets import hub_weights
 from deploy.targets import preflight as rules
+from deploy.targets.checkup import checkups, tried
 from deploy.targets.deployment import Deployment, folder, home
 from deploy.targets.hub_weights import with_token_file as with_token_file
 from deploy.targets.local import cached_weights, engines, starting, user_unit
@@ -30,7 +31,7 @@ from deploy.targets.local.supervised import stop_wish as stop_wish
 from deploy.targets.local.user_unit import is_unattended as is_unattended
 from deploy.targets.local.user_unit import require_units as require_units
 from deploy.targets.local.user_unit import serve_as_unit as serve_as_unit
-from deploy.targets.place import Check, Offer, Teardown
+from deploy.targets.place import Check, Checkup, Offer, Teardown
 from deploy.targets.prove_egress import not_serving
 from infra import gpus, locks
 from infra import local_facts as machine
@@ -95,6 +96,22 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
         disk_gib=DISK_GIB,
         weights=cached_weights.to_fetch(deployment),
     )
+
+
+def examined(deployment: Deployment | None, wishes: None) -> Iterator[Checkup]:
+    """The weights, this machine and its engine, for `corral doctor`."""
+    if deployment is None:
+        yield from checkups("machine", any_plan)
+    else:
+        yield from checkups("weights", lambda: cached_weights.settled(deployment)[1])
+        yield from checkups("machine", lambda: preflight(hub_weights.kept(deployment)))
+    yield tried("engine", lambda: engines.described(deployment))
+
+
+def any_plan() -> tuple[Check, ...]:
+    """This machine, for no plan yet."""
+    place = str(home().resolve())
+    return rules.machine_checks(machine.facts(), gpus.report(), disk_path=place, disk_gib=DISK_GIB)
 
 
 def requests(deployment: Deployment, wishes: None = None) -> list[dict[str, object]]:

@@ -5,9 +5,10 @@ import time
 
 from deploy.targets import preflight as judge
 from deploy.targets.deployment import Deployment
-from deploy.targets.place import Check
+from deploy.targets.place import LOOK_S, Check
 from deploy.targets.ssh import host_unit, operators, tunnels
 from deploy.targets.ssh.host_setup import Brought, own_root
+from infra import deadline
 from infra import host as hosts
 from infra.facts import HostFacts
 from infra.ssh import Host
@@ -39,6 +40,20 @@ def checks(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, .
     if len(deployment.hosts) == 1:
         return judged
     return tuple(check.model_copy(update={"name": f"{host.destination}: {check.name}"}) for check in judged)
+
+
+def any_plan(destination: str) -> tuple[Check, ...]:
+    """Every check of a host that no plan was made for yet; each name begins with it. Raises HostError, AuthError."""
+    asked_at_s = time.time()
+    with deadline.within(LOOK_S):
+        facts = Host(destination).facts()
+    clock_s = (asked_at_s + time.time()) / 2
+    engine_gib = judge.figures()["engine_disk_gib"]["cuda"]
+    judged = (
+        *judge.machine_checks(facts, facts.gpu, disk_path="/opt/corral", disk_gib=engine_gib),
+        *judge.owned_host_checks(facts, clock_s),
+    )
+    return tuple(check.model_copy(update={"name": f"{destination}: {check.name}"}) for check in judged)
 
 
 def without_our_port(deployment: Deployment, facts: HostFacts, host: Host) -> HostFacts:

@@ -7,18 +7,20 @@ called corral-NAME, and `down` takes away exactly that. Each host carries the de
 import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from deploy.targets import adapters, drafts, host_weights, hub_weights, licence
 from deploy.targets import preflight as judge
 from deploy.targets.abilities import VerifiedFolder
+from deploy.targets.checkup import checkups, failure, tried
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.place import LOOK_S, Check, Offer, Status, Teardown, together
+from deploy.targets.place import LOOK_S, Check, Checkup, Offer, Status, Teardown, together
 from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_releases, host_unit, operators, tunnels
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
-from deploy.targets.ssh.host_checks import checks
+from deploy.targets.ssh.host_checks import any_plan, checks
 from deploy.targets.ssh.host_releases import engine_version as engine_version
 from deploy.targets.ssh.host_releases import keep as keep
 from deploy.targets.ssh.host_releases import let_go as let_go
@@ -42,7 +44,7 @@ from deploy.targets.ssh.host_setup import (
     sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
-from infra import deadline, host_files, offline
+from infra import deadline, host_files, offline, ssh_client
 from infra import host as hosts
 from infra.egress_proof import Egress
 from infra.errors import UsageError
@@ -151,6 +153,19 @@ def preflight(deployment: Deployment) -> tuple[Check, ...]:
     with deadline.within(PREFLIGHT_S):
         each = on_each(deployment, lambda host: checks(deployment, bring, host))
     return tuple(check for of_host in each for check in of_host)
+
+
+def examined(deployment: Deployment | None, wishes: SshOptions) -> Iterator[Checkup]:
+    """The client here, the weights and every host, for `corral doctor`."""
+    yield tried("ssh client", ssh_client.version)
+    if deployment is None:
+        if not wishes.hosts:
+            yield failure("hosts", no_hosts())
+        for destination in wishes.hosts:
+            yield from checkups(destination, partial(any_plan, destination))
+        return
+    yield from checkups("weights", lambda: settled(deployment)[1])
+    yield from checkups("hosts", lambda: preflight(hub_weights.kept(deployment)))
 
 
 def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[dict[str, object]]:

@@ -1,0 +1,140 @@
+"""What can be known before a line is run: of this machine, the model hub and the place; each thing with its remedy."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+
+from deploy.provision_request import Asking, Where
+from deploy.targets import licence
+from deploy.targets.checkup import failure, tried
+from deploy.targets.choose import place_called
+from deploy.targets.place import Checkup
+from deploy.targets.table import PLACES
+from deploy.targets.wishes import Wishes
+from deploy.up_request import SizedFirst, asking_up, is_plan, place_of
+from infra import home, offline
+from infra.asked import again
+from infra.errors import CorralError, HostError, UsageError
+from infra.record import Record
+from infra.say import no_questions
+from serving.model import hub, hub_token, models
+from serving.sizing.size_options import WhichMachine
+
+SAMPLE, SAMPLE_PRECISION, SAMPLE_TYPE = "scout", "int4", "g5.12xlarge"
+"""What is looked at where machines are rented and nobody says which: the smallest, and no gate is before it."""
+GIB = 2**30
+
+
+class Diagnosis(Record):
+    """What `corral doctor` answers."""
+
+    target: str
+    subject: str
+    """The plan that was looked at: its model, precision and machine; empty for none."""
+    checks: tuple[Checkup, ...]
+    exit_code: int
+    """0: the line would go through as far as it can be known. Else what it would end with."""
+
+
+def diagnosis(
+    what: str | None, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes
+) -> Diagnosis:
+    """Look at everything, for a plan's file, a model that is sized first, or no plan yet; changes nothing.
+
+    Raises UsageError for words that do not go together; what fails else is a check.
+    """
+    if what is None and (said := again(which, sized, without=sized.not_asked).removesuffix(again())):
+        raise UsageError("No model is named to be sized.", f"Name it: corral doctor {SAMPLE}{said}")
+    if where.target is None and what is not None and not is_plan(what):
+        where = where.model_copy(update={"target": place_of(what, which)})
+    of_place = wishes.of(where.place)
+    asking: Asking | None = None
+    with no_questions():
+        checks = list(of_corral(where.hf_token_file or ""))
+        try:
+            asking = subject(what, which, sized, where, wishes)
+        except CorralError as error:
+            checks.append(failure("plan", error))
+        deployment, of_place = asking or (None, of_place)
+        if deployment is None:
+            checks += of_any_model(where.hf_token_file or "")
+        checks += place_called(where.place).examined(deployment, of_place)
+    plan = deployment.plan if deployment else None
+    return Diagnosis(
+        target=where.place,
+        subject=f"{plan.model} {plan.precision} on {plan.machine.name}" if plan else "",
+        checks=tuple(checks),
+        exit_code=next((check.exit_code for check in checks if check.exit_code), 0),
+    )
+
+
+def subject(
+    what: str | None, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes
+) -> Asking | None:
+    """What would be made; where machines are rented and nobody says which, of a sample; else None."""
+    if what is not None:
+        return asking_up(what, which, sized, where, wishes, is_dry=True)
+    if not PLACES[where.place].rents:
+        return None
+    types = getattr(wishes.of(where.place), "instance_types", ())
+    sample = which.model_copy(update={"on": next(iter(types), SAMPLE_TYPE), "precision": SAMPLE_PRECISION})
+    named = where.model_copy(update={"name": where.name or "doctor"})
+    return asking_up(SAMPLE, sample, sized, named, wishes, is_dry=True)
+
+
+def of_corral(token_file: str) -> Iterator[Checkup]:
+    """Python, the home and the token, whatever is to be run where."""
+    yield Checkup(name="python", outcome="ok", found=f"Python {platform.python_version()}")
+    yield tried("home", home_found)
+    try:
+        token = hub_token.find(os.environ, token_file)
+    except UsageError as error:
+        yield failure("hub token", error)
+        return
+    if token:
+        yield Checkup(name="hub token", outcome="ok", found=f"from {token.place}")
+    else:
+        fix = "Weights that are gated need one: hf auth login, or HF_TOKEN, or --hf-token-file token.txt"
+        yield Checkup(name="hub token", outcome="warning", found="none", fix=fix)
+
+
+def home_found() -> str:
+    """Where documents are kept, and what room is there. Raises HostError for a home that cannot be written."""
+    place = home.home()
+    there = next(each for each in (place, *place.parents) if each.is_dir())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise HostError(f"{there} cannot be written.", "Set CORRAL_HOME to a folder of yours.")
+    return f"{place}, {shutil.disk_usage(there).free / GIB:.1f} GiB free"
+
+
+def of_any_model(token_file: str) -> Iterator[Checkup]:
+    """The gate and the licence of the models that corral knows; a warning each, as there may be others."""
+    repo = models.model(SAMPLE).checkpoints["bf16"].repo
+    if offline.is_offline():
+        yield Checkup(name="hub", outcome="warning", found="not asked: --offline")
+    else:
+        try:
+            hub.check_access(repo, hub_token.find(os.environ, token_file))
+            yield Checkup(name="hub", outcome="ok", found=f"lets this token have {repo}")
+        except CorralError as error:
+            yield Checkup(name="hub", outcome="warning", found=error.message.rstrip("."), fix=error.hint)
+    for terms in licence.known().values():
+        stands_against = licence.refusal(terms, licence.kept(terms))
+        if stands_against:
+            found, fix = stands_against.message.rstrip("."), stands_against.hint
+            yield Checkup(name="licence", outcome="warning", found=found, fix=fix)
+        else:
+            yield Checkup(name="licence", outcome="ok", found=f"the {terms.title} is accepted")
+
+
+def told(found: Diagnosis) -> str:
+    """The same for a person: what is wrong with its remedy below it, and what it comes to."""
+    lines = []
+    for check in found.checks:
+        lines.append(f"{check.outcome:7}  {check.name}: {check.found}")
+        lines += [f"         {check.fix}"] if check.fix else []
+    where = f"{found.subject}, {found.target}" if found.subject else f"{found.target}, no plan yet"
+    in_the_way = sum(check.exit_code > 0 for check in found.checks)
+    verdict = f"{in_the_way} in the way" if in_the_way else "nothing known is in the way"
+    return "\n".join([*lines, "", f"{where}: {verdict}."])
