@@ -40,13 +40,19 @@ def loaded(text: str) -> list[Any]:
     return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
 
 
+def template(name: str) -> str:
+    """A chat template, which every form has in the server's command."""
+    return f"{{%- for m in messages -%}}\n  {{{{ m }}}}\t{name}\r\n{{%- endfor -%}}\n\n"
+
+
 @cache
 def asked(name: str) -> Ask:
     """A plan of a model of that name; it is a plan's document that says so."""
     given = ask("scout-int4", box=BoxOptions(regions=("us-east-1",)))
     model = f"org/{name}" if name in NASTY else "org/x"
     served = name if not name.startswith("-") else f"x{name}"
-    serve = given.plan.serve.model_copy(update={"model": model, "served_model_name": served})
+    update = {"model": model, "served_model_name": served, "chat_template": template(name)}
+    serve = given.plan.serve.model_copy(update=update)
     return given.model_copy(update={"plan": given.plan.model_copy(update={"serve": serve})})
 
 
@@ -117,6 +123,12 @@ def test_no_variable_and_no_number_is_made_of_a_name(to: str) -> None:
         if (words := words_of(to, files))
     }
     assert said == {name: asked(name).plan.serve.served_model_name.replace("$", "$$") for name in said}
+    templates = {
+        name: words[words.index("--chat-template") + 1]
+        for name, files in rendered(to).items()
+        if (words := words_of(to, files))
+    }
+    assert templates == {name: template(name).replace("$", "$$") for name in templates}
 
 
 def test_composes_own_schema_accepts_every_name(tmp_path: Path, need: Callable[[str, str], NoReturn]) -> None:

@@ -21,6 +21,7 @@ from serving.sizing.carried import one_of
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.sizing.traffic_class import check_whole
+from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.lora_modules import LoraOptions
 
@@ -107,6 +108,7 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
 def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
     """What is to be rendered. Raises UsageError or DocumentError; asks nobody."""
     plan = given(Plan.read(plan_file), options.lora)
+    chat_template.check_planned(plan.serve, plan_file.parent)
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     if plan.carried and plan.carried.servers != options.replicas:
         progress(one_of(plan.carried) or "The plan is of one server.")

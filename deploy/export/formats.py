@@ -19,7 +19,9 @@ from deploy.export import (
 from deploy.export.rendering import Ask, Export
 from infra.catalog import check_nvidia
 from infra.errors import DoesNotFit, UsageError
+from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
+from serving.vllm import chat_template
 
 
 class Format(NamedTuple):
@@ -66,10 +68,16 @@ def export(name: str, ask: Ask) -> Export:
     refuse(name, FORMATS[name], ask)
     if FORMATS[name].in_front:
         return FORMATS[name].render(ask)
-    plan = weights_notes.pinned(ask.plan)
+    plan = with_template(weights_notes.pinned(ask.plan))
     made = FORMATS[name].render(ask.model_copy(update={"plan": plan}))
     *first, next_step = made.notes
     return made.model_copy(update={"notes": (*first, *weights_notes.notes(plan), next_step)})
+
+
+def with_template(plan: Plan) -> Plan:
+    """The plan with the text of its chat template in place of the file, which is nowhere else. Raises UsageError."""
+    update = {"chat_template": chat_template.text_of(plan.serve.chat_template)}
+    return plan.model_copy(update={"serve": plan.serve.model_copy(update=update)})
 
 
 def refuse(name: str, form: Format, ask: Ask) -> None:
@@ -101,9 +109,4 @@ def refuse(name: str, form: Format, ask: Ask) -> None:
         able = " or ".join(each for each, other in FORMATS.items() if other.adapters)
         raise UsageError(
             f"corral brings no adapter by {name}: {plan.serve.adapters[0]}.", f"Use --to {able}."
-        )
-    if plan.serve.chat_template and not form.in_front:
-        raise UsageError(
-            "A chat template file cannot be brought along.",
-            "Put it beside the weights, and plan without it.",
         )

@@ -5,10 +5,13 @@ import stat
 from pathlib import Path
 
 from infra.errors import UsageError
+from serving.vllm.serve_options import ServeOptions
 
 # What vLLM takes for a template and no path, when it cannot open it.
 OF_A_TEMPLATE = "{}\n"
 LARGEST_BYTES = 2**20
+LONGEST_ARGUMENT_BYTES = 100_000
+"""Of a template that is part of a command; Linux takes an argument of 128 KiB."""
 ELSEWHERE = "Keep it beside the plan, or in the model's folder, and plan with that path."
 SAYS_WHAT_IS_ASKED = "messages"
 
@@ -25,6 +28,23 @@ def is_text(template: str) -> bool:
     return any(char in template for char in OF_A_TEMPLATE)
 
 
+def text_of(template: str | None) -> str | None:
+    """The template itself, for a command that is run where its file is not: vLLM takes either.
+
+    Raises UsageError for a file that is not here or is none, and for one that is too long for a command.
+    """
+    here = file_here(template)
+    text = read(here) if here else template
+    if text and not is_text(text):
+        raise UsageError(f"The plan's chat template is not here: {text}.", ELSEWHERE)
+    if text and len(text.encode()) > LONGEST_ARGUMENT_BYTES:
+        raise UsageError(
+            f"The plan's chat template has more than {LONGEST_ARGUMENT_BYTES:,} bytes, too many for a command.",
+            "Put it into the folder of the weights as chat_template.jinja, and plan without it.",
+        )
+    return text
+
+
 def check_place(path: Path, folders: tuple[Path, ...]) -> None:
     """Raise UsageError for a template that lies, links followed, in none of the folders, or is hidden there."""
     target = path.resolve()
@@ -35,6 +55,13 @@ def check_place(path: Path, folders: tuple[Path, ...]) -> None:
     raise UsageError(
         f"The chat template {path} lies neither below the plan's folder nor below the model's.", ELSEWHERE
     )
+
+
+def check_planned(serve: ServeOptions, beside: Path) -> None:
+    """Raise UsageError for a template of this machine that a plan in that folder may not take along."""
+    if template := file_here(serve.chat_template):
+        model = Path(serve.model)
+        check_place(template, (beside, model) if model.exists() else (beside,))
 
 
 def read(path: Path) -> str:
@@ -53,6 +80,8 @@ def read(path: Path) -> str:
         text = data.decode()
     except UnicodeDecodeError:
         raise no_template(path, "it is no text") from None
+    if "\0" in text:
+        raise no_template(path, "it is no text")
     if not is_template(text):
         raise no_template(path, "it is no Jinja template that reads the messages")
     return text

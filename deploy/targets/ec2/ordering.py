@@ -23,6 +23,7 @@ from infra.lifetime import minutes
 from infra.prices import HourlyPrice, on_demand_price, price_of
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
+from serving.vllm import chat_template
 from serving.vllm.engine_lock import lock_of
 from serving.vllm.serve_options import ServeOptions, argv, environment
 from serving.vllm.startup_log import load_budget_s
@@ -241,16 +242,19 @@ def checked_drain(shutdown_timeout_s: int, options: Ec2Options) -> int:
 
 
 def serve_there(deployment: Deployment, options: Ec2Options) -> ServeOptions:
-    """The plan's options with the box's own paths; it listens outside only where a network was let in."""
+    """The plan's options with the box's own paths, and its chat template as text.
+
+    It listens outside only where a network was let in.
+    """
     listen = "0.0.0.0" if options.cidr else "127.0.0.1"
     beside.require_kept(deployment.plan.serve, options.weights)
-    if deployment.plan.serve.chat_template:
-        raise UsageError(
-            "A chat template file cannot be brought to EC2.",
-            "Put it beside the weights, and plan without it.",
-        )
     return beside.there(deployment.plan.serve, deployment.name).model_copy(
-        update={"host": listen, "model": hosts.model_folder(deployment.name), "revision": None}
+        update={
+            "host": listen,
+            "model": hosts.model_folder(deployment.name),
+            "revision": None,
+            "chat_template": chat_template.text_of(deployment.plan.serve.chat_template),
+        }
     )
 
 

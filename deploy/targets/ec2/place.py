@@ -4,6 +4,7 @@ import heapq
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 from deploy.targets import adapters, host_weights
 from deploy.targets.abilities import VerifiedFolder
@@ -35,6 +36,7 @@ from infra.aws.teardown import enabled_regions
 from infra.errors import CloudError, Interrupted, UsageError
 from infra.rented import Rented
 from infra.say import progress
+from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
@@ -48,6 +50,11 @@ def wished(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Ec2O
     plan = deployment.plan
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     return deployment, ordering.located(wishes, plan)
+
+
+def check_files(deployment: Deployment, beside: Path) -> None:
+    """The chat template, whose text the box is told: it must lie below that folder or the model's."""
+    chat_template.check_planned(deployment.plan.serve, beside)
 
 
 def with_token_file(deployment: Deployment, path: str | None) -> Deployment:

@@ -18,6 +18,8 @@ from infra.aws.api import Aws
 from infra.aws.order import Order, utc
 from infra.aws.renting import told
 from infra.errors import Interrupted
+from infra.local_file import size_bytes
+from serving.vllm import chat_template
 
 HOW_TO_GIVE_A_TOKEN = (
     "put a token into SSM (aws ssm put-parameter --type SecureString --name /hf/token --value file://token.txt) and "
@@ -57,6 +59,8 @@ def look(deployment: Deployment, wishes: Ec2Options, to_serve: bool) -> Iterator
         yield Rental(
             deployment=placed,
             checks=(*about, *checks(survey)),
+            sent=told_of_template(deployment),
+            is_planned=bool(told_of_template(deployment)),
             cost=cost_sentence(order, survey),
             aws=aws,
             order=order,
@@ -97,6 +101,14 @@ def still_rented(order: Order) -> Interrupted:
 def order_for(deployment: Deployment, wishes: Ec2Options) -> Order:
     """The order to carry out, which may have been begun before. Raises UsageError for what cannot be meant."""
     return ordering.renewed(documents.begun(deployment.name), ordering.order(deployment, wishes))
+
+
+def told_of_template(deployment: Deployment) -> tuple[str, ...]:
+    """The chat template that leaves this machine in the box's user data; nothing for none, or for a text."""
+    template = chat_template.file_here(deployment.plan.serve.chat_template)
+    return (
+        (f"1 file, {size_bytes(template):,} bytes, {template}, in the user data of EC2",) if template else ()
+    )
 
 
 def refuse_another_server(deployment: Deployment, order: Order) -> None:

@@ -114,9 +114,8 @@ def fetched_draft_bytes(plan: Plan) -> int:
 
 def check_template_place(plan: Plan, beside: Path) -> None:
     """Raise UsageError for a chat template of this machine that a plan lying in that folder may not send."""
-    template, model = _chat_template(plan), _local(plan.serve.model)
-    if template:
-        chat_template.check_place(template, (beside, model) if model else (beside,))
+    if _chat_template(plan):
+        chat_template.check_planned(plan.serve, beside)
 
 
 def sent(deployment: Deployment, bring: Brought) -> tuple[str, ...]:
