@@ -61,6 +61,8 @@ def relay_file(box: Path, settings: str) -> Path:
 def control(box: Path, order: str, settings: str) -> int:
     """-O check or exit."""
     file = relay_file(box, settings)
+    if order not in ("check", "exit"):
+        return refusal("Invalid multiplex command.\n")
     if not file.exists():
         return refusal("Control socket connect: No such file or directory\n")
     if order == "exit":

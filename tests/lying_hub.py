@@ -15,9 +15,9 @@ from infra.fetch.patience import Pace
 CHUNK = 1 << 14
 SHARD_BYTES = 5 * CHUNK + 123
 SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
-HASTE = Pace(
-    chunk_bytes=CHUNK, workers=3, tries=2, questions=2, first_wait_s=0.0, stall_s=0.3, look_every_s=0.02
-)
+HASTE = Pace(chunk_bytes=CHUNK, workers=3, tries=2, questions=2, first_wait_s=0.0, look_every_s=0.02)
+STALLING = {"stalls", "drips"}
+"""Of these faults the patience must end; that with all others does not, however busy the machine."""
 
 
 def repository(folder: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 import lying_hub
 import pytest
-from lying_hub import AT_DOOR, CHUNK, FETCHED, HASTE, OF_BYTES, SHARD_BYTES, SHARDS
+from lying_hub import AT_DOOR, CHUNK, FETCHED, HASTE, OF_BYTES, SHARD_BYTES, SHARDS, STALLING
 from test_hub import GRANTED, REPO, STRANGER, fake_hub_class
 
 from infra.data import shipped_text
@@ -26,6 +26,7 @@ from infra.fetch import hub_wire
 from infra.fetch.download import Fetched, Told, fetch
 from infra.fetch.hub_answers import Passing, Source, waited_s
 from infra.fetch.layouts import Layout, in_cache, in_folder
+from infra.fetch.patience import Pace
 from infra.fetch.verifying import verify
 from infra.host_files import LIBRARY
 
@@ -61,9 +62,9 @@ def said() -> list[str]:
 def get(hub: Any, said: list[str]) -> Callable[..., Fetched]:
     """Fetch from that Hub into a layout."""
 
-    def run(layout: Layout, token: str = GRANTED, **options: Any) -> Fetched:
+    def run(layout: Layout, token: str = GRANTED, pace: Pace = HASTE, **options: Any) -> Fetched:
         told = Told(said.append, lambda there, total: None)
-        return fetch(Source(hub.url, REPO, hub.commit, token), layout, told, HASTE, **options)
+        return fetch(Source(hub.url, REPO, hub.commit, token), layout, told, pace, **options)
 
     return run
 
@@ -153,8 +154,9 @@ def test_a_wrong_answer_is_told_as_what_it_is_and_nothing_of_it_is_taken(
     shard = SHARDS[position]
     (hub.doors if is_at_door else hub.faults)[shard] = fault
     layout = in_folder(tmp_path / "to")
+    pace = HASTE._replace(stall_s=0.3) if kind in STALLING else HASTE
     with pytest.raises(error) as caught:
-        get(layout)
+        get(layout, pace=pace)
     assert type(caught.value) in (error, Passing)
     assert words in caught.value.message
     assert GRANTED not in caught.value.message + caught.value.hint
@@ -283,9 +285,8 @@ def test_who_is_not_reached_is_named(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     told = Told(lambda text: None, lambda there, total: None)
-    pace = HASTE._replace(stall_s=60.0)
     with pytest.raises(EndpointError) as caught:
-        fetch(Source(endpoint, REPO, "a" * 40, GRANTED), in_folder(tmp_path / "to"), told, pace)
+        fetch(Source(endpoint, REPO, "a" * 40, GRANTED), in_folder(tmp_path / "to"), told, HASTE)
     assert words in caught.value.message
     assert list(tmp_path.iterdir()) == []
 
@@ -448,7 +449,7 @@ from infra.fetch.hub_answers import Source
 from infra.fetch.layouts import in_folder
 url, repo, commit, folder = sys.argv[1:]
 told = Told(lambda text: print(text, flush=True), lambda there, total: None)
-fetch(Source(url, repo, commit), in_folder(Path(folder)), told, HASTE._replace(stall_s=60))
+fetch(Source(url, repo, commit), in_folder(Path(folder)), told, HASTE)
 """
 
 

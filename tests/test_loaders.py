@@ -93,6 +93,7 @@ def test_what_vllm_takes_auto_for(quantization: dict[str, Any], version: str | N
         ({"quantization_config": {"quant_method": "auto-round", "bits": 4}}, "int4"),
         ({"quantization_config": {"quant_method": "quark", "weight": {"dtype": "int4"}}}, "int4"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "nvfp4"),
+        ({"quantization_config": {"quant_algo": "FP8", "producer": {"name": "nvfp4 or awq"}}}, "fp8"),
         ({"quantization_config": {"quant_method": "fp8", "ignored_layers": ["awq_nvfp4"]}}, "fp8"),
         ({"quantization_config": {"quant_method": "fp8", "kv_cache_scheme": {"num_bits": 4}}}, "fp8"),
         ({"quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"}}, "nvfp4"),

@@ -11,6 +11,7 @@ import pytest
 from fake_scorer import Fake, Logits, log_softmax, serving, table
 
 from deploy.cli.main import run
+from serving.quality.answers import common_share
 from serving.quality.bootstrap import Interval, of_ratio, of_share
 from serving.quality.divergence import GRAIN, divergence
 
@@ -295,3 +296,17 @@ def test_a_share_has_wilsons_interval() -> None:
     assert half.high == pytest.approx(0.7007, abs=1e-4)
     assert whole.low == pytest.approx(0.8389, abs=1e-4)
     assert (whole.mean, whole.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "share"),
+    [
+        ("", "", 1.0),
+        ("same", "same", 1.0),
+        ("same", "same and more", 4 / 13),
+        ("abcd", "abxy", 0.5),
+        ("a", "", 0.0),
+    ],
+)
+def test_what_two_answers_have_in_common_is_their_beginning(a: str, b: str, share: float) -> None:
+    assert common_share(a, b) == common_share(b, a) == share

@@ -80,6 +80,17 @@ def test_both_are_asked_and_held_against_each_other_item_by_item(
     assert [path.name for path in log.parent.glob("corral-tasks-*")] == []
 
 
+def test_only_a_task_that_runs_code_is_allowed_to(log: Path) -> None:
+    a, b = Fake(), Fake()
+    with serving(a, b):
+        assert run(["quality", a.url, b.url, "--tasks", "humaneval,math", "--run-generated-code"]) == 0
+    allowed = {
+        words[words.index("--tasks") + 1]: ("--confirm_run_unsafe_code" in words, keys["HF_ALLOW_CODE_EVAL"])
+        for words, keys in json.loads(log.read_text())
+    }
+    assert allowed == {"humaneval_instruct": (True, "1"), "minerva_math500": (False, None)}
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -392,6 +392,24 @@ def test_of_what_a_tunnel_says_a_little_is_kept(fake_ssh: Path) -> None:
     assert caught.value.message == "gpu-1 cannot be reached: no route."
 
 
+def test_a_tunnel_that_is_there_is_taken_and_its_client_is_told_to_exit(
+    fake_ssh: Path, tmp_path: Path
+) -> None:
+    """Each tunnel is a client of its own, behind a socket that bears its port."""
+    write(fake_ssh, f'#!/bin/sh\necho "$*" >>"{tmp_path}/asked"\n')
+    host = Host("gpu-1")
+    host.forward(7001, "127.0.0.1", 8000)
+    host.close_forward(7001)
+    host.close()
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert [line.rpartition(" -O ")[2] for line in asked] == [
+        "check -- gpu-1",
+        "exit -- gpu-1",
+        "exit -- gpu-1",
+    ]
+    assert ["/7001-%C" in line for line in asked] == [True, True, False]
+
+
 def test_a_client_that_hangs_or_is_not_there_is_told(fake_ssh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ssh, "CONTROL_TIMEOUT_S", 0.2)
     write(fake_ssh, "#!/bin/sh\nexec sleep 60\n")
