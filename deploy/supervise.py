@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from deploy.launch import launch
 from deploy.releases import release, settling
@@ -23,7 +24,7 @@ from infra.say import progress
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.health import Stopped
 
-GPUS_EVERY_S = 5.0
+LACKS_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,13 @@ class End:
     trouble: str
     served_s: float | None = None
     """None for one that did not get ready."""
+
+
+class Lack(NamedTuple):
+    """What a start waits for."""
+
+    what: str
+    until: str
 
 
 class GaveUp(ServerError):
@@ -130,7 +138,7 @@ def one_life(watch: Watch, may_pass: bool) -> End | None:
     """
     counted = watch.place.ends(watch.deployment, watch.policy)
     try:
-        wait_for_gpus(watch)
+        wait_for_what_lacks(watch, may_pass)
         refuse_held_gpus(watch)
         endpoint = launch(watch.deployment)
     except Stopped:
@@ -158,21 +166,28 @@ def lived(watch: Watch) -> End | None:
     return End(trouble, watch.clock() - began_s) if trouble else None
 
 
-def wait_for_gpus(watch: Watch) -> None:
-    """Give a driver that is late at boot its time, which is no failed start. Raises Stopped where somebody stops it."""
+def wait_for_what_lacks(watch: Watch, may_pass: bool) -> None:
+    """Wait for what is no failed start. Raises Stopped where somebody stops it."""
     is_told = False
     wish: object = None
-    while (missing := watch.place.gpus_missing(watch.deployment)) and watch.up_s() < watch.policy.gpu_s:
+    while lack := what_lacks(watch, may_pass):
         if not is_told:
-            progress(
-                f"supervise: {missing}; waiting until {watch.policy.gpu_s / 60:g} minutes after the boot"
-            )
-            watch.place.note(watch.deployment, "waiting", missing)
+            progress(f"supervise: {lack.what}; waiting {lack.until}")
+            watch.place.note(watch.deployment, "waiting", lack.what)
             wish = watch.place.stop_wish(watch.deployment)
         is_told = True
-        watch.sleep(GPUS_EVERY_S)
+        watch.sleep(LACKS_EVERY_S)
         if watch.place.stop_wish(watch.deployment) != wish:
-            raise Stopped(f"{watch.deployment.name} was stopped while it waited for its GPUs.", "")
+            raise Stopped(f"{watch.deployment.name} was stopped while it waited to be started.", "")
+
+
+def what_lacks(watch: Watch, may_pass: bool) -> Lack | None:
+    """GPUs whose driver is late at boot, or room on the disk, which nobody but its owner can make."""
+    if (missing := watch.place.gpus_missing(watch.deployment)) and watch.up_s() < watch.policy.gpu_s:
+        return Lack(missing, f"until {watch.policy.gpu_s / 60:g} minutes after the boot")
+    if may_pass and (full := watch.place.full(watch.deployment)):
+        return Lack(full, "until there is room")
+    return None
 
 
 def refuse_held_gpus(watch: Watch) -> None:

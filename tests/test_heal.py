@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killed import killed_at
 
 from infra.fetch import checksums
-from infra.onhost import codes, heal, judge, sums
+from infra.onhost import codes, heal, history, judge, sums
 from serving.vllm import events
 
 MINUTE_S = 60.0
@@ -499,6 +500,21 @@ def test_what_a_full_disk_did_not_take_of_its_history_waits_and_comes_first(
     heal.note(host.place, "rolled back", "to this")
     assert host.history == [ready, died, ("started", ""), ("rolled back", "to this")]
     assert {path.name for path in host.place.run.iterdir()} == {"ends", "first-cause"}
+
+
+@pytest.mark.parametrize("taken", [0, 1, 30, 69, 70])
+def test_a_line_that_waited_is_told_once_whenever_the_move_was_killed(host: Host, taken: int) -> None:
+    """Killed before each change of the disk in turn, the last time on a disk that took only so much of the next."""
+    waiting, kept = (folder / "history.jsonl" for folder in (host.place.run, host.place.root))
+    for cause in ("one", "two", "two"):
+        history.append(str(waiting), "died", cause, 0.0)
+    lines, change = waiting.read_text().splitlines(), 1
+    kept.write_text(f"{lines[0]}\n{lines[1][:taken]}")  # moved, and killed before they were gone
+    while killed_at(change, lambda: heal.note(host.place, "started")):
+        change += 1
+    causes = [(event, cause) for event, cause in host.history if event == "died"]
+    assert (change > 2, causes) == (True, [("died", "one"), ("died", "two"), ("died", "two")])
+    assert not waiting.exists()
 
 
 def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

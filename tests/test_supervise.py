@@ -446,6 +446,26 @@ def test_who_stops_it_while_it_waits_for_gpus_is_heard(
     assert happened(deployment) == [("waiting", "0 of the 2 GPUs it needs are there"), ("stopped", "")]
 
 
+def test_a_start_again_waits_for_room_on_the_disk_and_counts_for_no_end(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However long that takes; a first start, which somebody reads of, says what the disk refuses."""
+    full = "/home/me takes nothing more: No space left on device; make room there (df -h /home/me)"
+    answers = ["", *[full] * 400]
+
+    def still_full(deployment: Deployment) -> str:
+        return answers.pop() if len(answers) > 1 else ""
+
+    days = Days(deployment, ["kill", "stop"])
+    monkeypatch.setattr(local, "full", still_full)
+    assert len(supervised(deployment, days)) == 2
+    assert days.slept == [30, 10, *[5] * 400, 30]
+    assert [event for event, _ in happened(deployment)] == [
+        "started", "ready", "died", "waiting", "started", "ready", "stopped",
+    ]  # fmt: skip
+    assert f"supervise: {full}; waiting until there is room\n" in capsys.readouterr().err
+
+
 def test_gpus_whose_memory_is_anothers_are_no_place_to_start(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -99,6 +99,10 @@ class Supervised(Protocol):
         """What holds the GPUs it needs; "" where they are free, or there is no telling."""
         ...
 
+    def full(self, deployment: Deployment) -> str:
+        """Why the disk takes nothing that a start writes, and what to do; "" where there is room."""
+        ...
+
     def gpus_missing(self, deployment: Deployment) -> str:
         """Which GPUs it needs are not there; "" where all are."""
         ...

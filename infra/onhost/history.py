@@ -57,19 +57,43 @@ def add(path: str, line: str) -> bool:
 
 
 def moved(waiting: str, kept: str) -> bool:
-    """Add to a history the lines that wait elsewhere, as many as the disk takes; whether none waits any more."""
+    """Add to a history the lines that wait elsewhere, as many as the disk takes; whether none waits any more.
+
+    Each is told once, though whoever moved some of them before was killed before they were gone here.
+    """
     lines: list[str] = []
     with suppress(OSError):
         with open(waiting, encoding="utf-8") as file:
             lines = file.readlines()
+        del lines[: already_told(kept, lines)]
         while lines and add(kept, lines[0]):
             del lines[0]
         if lines:
-            with open(waiting, "w", encoding="utf-8") as file:
+            with open(f"{waiting}.new", "w", encoding="utf-8") as file:
                 file.writelines(lines)
+            os.replace(f"{waiting}.new", waiting)
         else:
             os.remove(waiting)
     return not lines
+
+
+def already_told(kept: str, lines: list[str]) -> int:
+    """With how many of those lines a history ends; one that a disk cut short counts for none."""
+    try:
+        with open(kept, encoding="utf-8", errors="replace") as file:
+            last = [line.rstrip("\n") for line in file if is_event(line)][-len(lines) :]
+    except FileNotFoundError:
+        return 0
+    told = [line.rstrip("\n") for line in lines]
+    return next((count for count in range(len(told), 0, -1) if last[-count:] == told[:count]), 0)
+
+
+def is_event(line: str) -> bool:
+    """Whether a line is a whole one, but for its end."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def is_whole(path: str) -> bool:

@@ -4,12 +4,14 @@ The group outlives corral. What belongs to it is asked from the kernel (session,
 environment), so a record that is stale, or was never written, cannot make corral kill a stranger or miss an orphan.
 """
 
+import errno
 import os
 import secrets
 import shutil
 import signal
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -19,6 +21,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from infra import processes
+from infra.argument import pasted
 from infra.errors import DocumentError, HostError, ServerError
 from infra.processes import Birth
 from infra.record import Document, is_missing, removed, write_over, write_text_atomically
@@ -34,6 +37,8 @@ from serving.vllm.serve_options import (
     temporary_folder,
 )
 
+ROOM_BYTES = 4 * 2**20
+"""What is to be free for a start: its record, and the beginning of its log."""
 # The folders of earlier logs, and what marks the process that writes the log.
 LAST_LOG = "last-log"
 FIRST_DEATH = "first-death"
@@ -93,6 +98,17 @@ def start(folder: Path, engine: Engine, options: ServeOptions, load_budget_s: in
     )
     server.write(record_file(folder))
     return server
+
+
+def full(folder: Path) -> str:
+    """Why its folder takes no more of what a start writes; "" where there is room. Only writing finds a quota."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(ROOM_BYTES))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"{folder} takes nothing more: {error.strerror}; make room there (df -h {pasted(str(folder))})"
+    return ""
 
 
 def temporary(folder: Path) -> Path:

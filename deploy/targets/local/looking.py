@@ -55,7 +55,8 @@ def ended(deployment: Deployment, place: Path, running: server.Server, exit_code
             "unknown",
             f"it has ended; {place} cannot be written, so nobody noted how; {death.cause}",
         )
-    return said(deployment, "dead", f"{death.cause}; {death.next}".replace("NAME", deployment.name))
+    step = server.full(place) or death.next  # what such a disk refuses is in no log there
+    return said(deployment, "dead", f"{death.cause}; {step}".replace("NAME", deployment.name))
 
 
 def explained(place: Path, running: server.Server, exit_code: int | None) -> diagnosis.Diagnosis:

@@ -19,6 +19,7 @@ from deploy.targets.local.looking import status as status
 from deploy.targets.local.supervised import born as born
 from deploy.targets.local.supervised import end_stuck as end_stuck
 from deploy.targets.local.supervised import ends as ends
+from deploy.targets.local.supervised import full as full
 from deploy.targets.local.supervised import given_up as given_up
 from deploy.targets.local.supervised import gpus_missing as gpus_missing
 from deploy.targets.local.supervised import in_the_way as in_the_way

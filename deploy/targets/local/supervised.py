@@ -99,6 +99,11 @@ def keep_first_death(deployment: Deployment) -> None:
     server.keep_first_death(folder(deployment.name))
 
 
+def full(deployment: Deployment) -> str:
+    """Why its folder takes nothing that a start writes, and what to do; "" where there is room."""
+    return server.full(folder(deployment.name))
+
+
 def gpus_missing(deployment: Deployment) -> str:
     """Which GPUs it needs are not there; "" where all are."""
     need = gpus_per_host(deployment.plan)
