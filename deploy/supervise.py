@@ -182,9 +182,11 @@ def wait_for_what_lacks(watch: Watch, may_pass: bool) -> None:
 
 
 def what_lacks(watch: Watch, may_pass: bool) -> Lack | None:
-    """GPUs whose driver is late at boot, or room on the disk, which nobody but its owner can make."""
+    """GPUs whose driver is late at boot; an upgrade that its user is to let go on; room on the disk."""
     if (missing := watch.place.gpus_missing(watch.deployment)) and watch.up_s() < watch.policy.gpu_s:
         return Lack(missing, f"until {watch.policy.gpu_s / 60:g} minutes after the boot")
+    if may_pass and (held_up := settling.held_up(watch.deployment.name)):
+        return Lack(held_up, "until it does")
     if may_pass and (full := watch.place.full(watch.deployment)):
         return Lack(full, "until there is room")
     return None
@@ -204,8 +206,10 @@ def watched(watch: Watch) -> str:
     """
     memory, policy = Memory(was_ready=True, at_s=watch.clock()), watch.policy
     born, told = watch.place.born(watch.deployment), ""
+    held_up = ""
     while True:
         watch.sleep(watch.policy.look_again_s if memory.ill_looks else watch.policy.look_every_s)
+        held_up = tell_held_up(watch, held_up)
         life = watch.place.life(watch.deployment)
         if life.is_stopping:
             continue
@@ -225,6 +229,15 @@ def watched(watch: Watch) -> str:
             told = verdict.kind
             watch.place.note(watch.deployment, "ill", said)
             progress(f"supervise: it is {said}")
+
+
+def tell_held_up(watch: Watch, told: str) -> str:
+    """Say once that an upgrade, for which a server that ended is left alone, does not go on; what was said."""
+    held_up = settling.held_up(watch.deployment.name)
+    if held_up and held_up != told:
+        watch.place.note(watch.deployment, "waiting", held_up)
+        progress(f"supervise: {held_up}")
+    return held_up
 
 
 def is_between_releases(name: str) -> bool:

@@ -1,19 +1,25 @@
-"""Locks between the corrals of one machine: a file each, held while one is at work."""
+"""Locks between the corrals of one machine: a file each, held while one is at work.
+
+A corral that its user has suspended keeps its locks. Nobody takes them from it; who is refused is told of it.
+"""
 
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from infra import processes
 from infra.errors import CorralError, HostError
 from infra.home import make_folder
+
+LOCKS = Path("/proc/locks")
 
 
 @contextmanager
 def held(path: Path, busy: CorralError, without: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Hold the lock. Raises `busy` when another corral does.
+    """Hold the lock. Raises `busy` when another corral does; where that is suspended, with how it goes on or ends.
 
     Where there can be no such file: raises HostError, or with `without` tells it why and goes on, for what ends a thing
     that costs or runs must not wait for a disk.
@@ -32,7 +38,7 @@ def held(path: Path, busy: CorralError, without: Callable[[str], None] | None = 
         return
     with file:
         if not is_taken(file):
-            raise busy
+            raise suspended(busy, holder(file))
         yield
 
 
@@ -48,6 +54,30 @@ def in_turn(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
             waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def holder(file: IO[str]) -> int | None:
+    """The process that has the lock; None where the kernel does not tell."""
+    status = os.fstat(file.fileno())
+    name = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    with suppress(OSError, ValueError):
+        for line in LOCKS.read_text().splitlines():
+            _, kind, *words = line.split()
+            if kind == "FLOCK" and words[3] == name:
+                return int(words[2])
+    return None
+
+
+def suspended(busy: CorralError, pid: int | None) -> CorralError:
+    """The error where that process has the lock: what to do, where it is suspended."""
+    if pid is None or not processes.is_suspended(pid):
+        return busy
+    return type(busy)(f"{busy.message.rstrip('.')}, and is suspended.", how_it_goes_on(pid))
+
+
+def how_it_goes_on(pid: int) -> str:
+    """What to do about a corral that its user has suspended."""
+    return f"Let process {pid} go on: kill -CONT {pid}; or end it: kill {pid}; kill -CONT {pid}"
 
 
 def is_taken(file: IO[str]) -> bool:

@@ -36,6 +36,12 @@ def is_alive(born: Birth) -> bool:
     return birth(born.pid) == born
 
 
+def is_suspended(pid: int) -> bool:
+    """Whether a process does nothing until somebody lets it go on: after Ctrl-Z, say."""
+    fields = stat(pid)
+    return fields is not None and fields[STATE] in "Tt"
+
+
 def age_s(born: Birth) -> float:
     """How long ago a process of this run of the kernel was started."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) - born.start_ticks / os.sysconf("SC_CLK_TCK")

@@ -466,6 +466,26 @@ def test_a_start_again_waits_for_room_on_the_disk_and_counts_for_no_end(
     assert f"supervise: {full}; waiting until there is room\n" in capsys.readouterr().err
 
 
+def test_an_upgrade_that_is_suspended_is_told_of_once_and_costs_no_end(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its server is down, and where the supervisor itself was killed meanwhile."""
+    answers = ["", *["its upgrade is suspended."] * 4]
+    monkeypatch.setattr(settling, "held_up", lambda _: answers.pop() if len(answers) > 1 else "")
+    monkeypatch.setenv("CORRAL_UNIT", deployment.name)
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, ["stop"])
+    assert len(supervised(deployment, days)) == 1
+    assert days.slept == [5, 5, 5, 5, 30]
+    monkeypatch.delenv("CORRAL_UNIT")  # somebody is there, so its first start waits for nothing
+    answers += ["its upgrade is suspended."] * 2
+    events.note(folder(deployment.name), "asked")
+    assert len(supervised(deployment, Days(deployment, ["", "", "stop"]))) == 1
+    assert [each for each in happened(deployment) if each[0] == "waiting"] == [
+        ("waiting", "its upgrade is suspended.")
+    ] * 2
+
+
 def test_gpus_whose_memory_is_anothers_are_no_place_to_start(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -464,6 +465,36 @@ def test_two_at_once_are_locked_and_status_says_so(
     assert [(code, err[-len(busy) :]) for code, _, err in said[:3]] == [(2, busy)] * 3
     assert said[3][1].endswith(f"; release {load(NAME).release} is on trial\n")
     assert accepted() == ("2.0.0", "2.0.0")
+
+
+@pytest.fixture
+def suspended() -> Iterator[int]:
+    """An upgrade that somebody has suspended in its trial; its process."""
+    child = os.fork()
+    if child == 0:
+        with settling.alone(NAME):
+            trial = Trial(release="0" * 12, begun_at=datetime.now(UTC), by=processes.birth(os.getpid()))
+            trial.write(release.trial_file(NAME))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        os._exit(0)
+    os.waitpid(child, os.WUNTRACED)
+    yield child
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def test_whoever_meets_an_upgrade_that_is_suspended_is_told_how_it_goes_on(
+    deployment: Deployment, suspended: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go_on = "Let process PID go on: kill -CONT PID; or end it: kill PID; kill -CONT PID".replace(
+        "PID", str(suspended)
+    )
+    refused = (2, "", f"error: Another corral is upgrading scout now, and is suspended.\nhint: {go_on}\n")
+    assert upgrade(capsys, "--rollback") == refused
+    assert (run(["serve", NAME]), *capsys.readouterr()) == refused
+    assert run(["status", NAME]) == 0
+    said = capsys.readouterr().out
+    assert said.endswith(f"; release {'0' * 12} is on trial; its upgrade is suspended. {go_on}\n")
 
 
 def test_status_tells_the_release_and_what_was_cut_short(

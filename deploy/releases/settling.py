@@ -88,6 +88,8 @@ def told(status: Status, deployment: Deployment) -> Status:
     if on_trial is None or on_trial.release == accepted:
         return status.model_copy(update={"release": accepted})
     words = f"release {on_trial.release} is on trial"
+    if why := held_up(name):
+        words = f"{words}; {why}"
     if not is_at_work(on_trial):
         words = (
             f"an upgrade to {on_trial.release} was cut short: corral serve {name} starts the accepted release"
@@ -98,3 +100,12 @@ def told(status: Status, deployment: Deployment) -> Status:
 def is_at_work(on_trial: Trial) -> bool:
     """Whether a corral is upgrading it now. Takes no lock, which an upgrade that begins would find taken."""
     return on_trial.by is not None and processes.is_alive(on_trial.by)
+
+
+def held_up(name: str) -> str:
+    """What to do about an upgrade that is at work, but for its user who has suspended it; "" about any other."""
+    on_trial = release.trial(name)
+    if on_trial is None or on_trial.by is None or not is_at_work(on_trial):
+        return ""
+    pid = on_trial.by.pid
+    return f"its upgrade is suspended. {locks.how_it_goes_on(pid)}" if processes.is_suspended(pid) else ""
