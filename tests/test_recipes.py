@@ -1,11 +1,13 @@
 """Options that go with a model: of the versions they are for, with a basis, and told where the plan is explained."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from deploy.cli.main import run
 from serving.sizing.plan import Plan
+from serving.sizing.plan_again import size_again
 from serving.vllm.extra_args import records, refuse, refuse_unknown
 from serving.vllm.recipes import Recipe, lines, recipes
 from serving.vllm.serve_options import ServeOptions, argv
@@ -106,3 +108,35 @@ def test_a_recipe_that_is_none_is_one_sentence(
 def test_a_recipe_needs_one_machine(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["size", "scout", "--recipe", "queue"]) == 2
     assert capsys.readouterr().err.splitlines()[0] == "error: --recipe needs one machine."
+
+
+def test_what_is_printed_says_recipes_and_template_again_and_makes_the_same_plan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.jinja").write_text(TEMPLATE)
+    words = ["--recipe", "queue", "--recipe", "tools", "--chat-template", "t.jinja", "--input-tokens", "300"]
+    assert run(["size", "scout", "--precision", "fp8", "--on", "8xH100", *words, "-o", "a.json"]) == 0
+    capsys.readouterr()
+    assert run(["size", "scout", "--precision", "fp8", "--on", "8xH100", *words]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1].removeprefix("Next: ").partition(" && ")[0]
+    again = size_again(Plan.read(Path("a.json")), "8xH100")
+    for command, name in ((printed, "plan.json"), (f"{again} -o b.json", "b.json")):
+        assert run(shlex.split(command)[1:]) == 0
+        assert Path(name).read_bytes() == Path("a.json").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("on", "said"),
+    [
+        ("8xB200", " --on 8xB200 --recipe fused-all-reduce --recipe queue"),
+        ("8xH100", " --on 8xH100 --recipe queue"),
+        ("8xNothing", " --on 8xNothing --recipe queue"),
+        (None, ""),
+    ],
+)
+def test_a_recipe_is_said_again_where_it_holds(on: str | None, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    asked = ["size", "scout", "--precision", "fp8", "--on", "8xB200", "-o", str(path)]
+    assert run([*asked, "--recipe", "fused-all-reduce", "--recipe", "queue"]) == 0
+    assert size_again(Plan.read(path), on) == f"corral size scout --precision fp8{said}"

@@ -46,7 +46,7 @@ def size(
         from serving.sizing.plan_plot import draw
 
         draw(plan, answer.plot)
-    text = plan_text(plan, answer.output, options)
+    text = plan_text(plan, answer.output, options, recipes)
     if answer.explain:
         from serving.sizing.plan_explained import explained
 

@@ -1,22 +1,53 @@
 """PURE: what a plan was asked for, as far as it says that, for a command that plans the same elsewhere."""
 
+from contextlib import suppress
+from pathlib import Path
+
 from infra.argument import pasted
 from infra.asked import again
+from infra.catalog import machine
+from infra.errors import UsageError
 from serving.model.models import models
 from serving.sizing import cpu_pool, gpu_pool
 from serving.sizing.plan import Plan
-from serving.sizing.size_options import FurtherOptions, Options
+from serving.sizing.size_options import FurtherOptions, Options, RecipeOptions
+from serving.vllm import recipes
 from serving.vllm.versions import rules
 
+OTHERWISE = "8xH100"
+"""Where a checkpoint is sized, of which no machine is named: it cannot be ranked."""
 PROPOSED = {*gpu_pool.LENGTHS, *cpu_pool.LENGTHS}
 
 
 def size_again(plan: Plan, on: str | None = None) -> str:
-    """`corral size` of that model and workload, on another machine or on every one."""
+    """`corral size` of that model and workload, on another machine or on every one.
+
+    With the recipes that hold there too; a ranking of every machine takes none.
+    """
     known = plan.model in models()
+    place = on or ("" if known else OTHERWISE)
     what = f"{plan.model} --precision {pasted(plan.precision)}" if known else pasted(plan.serve.model)
-    where = f" --on {pasted(on)}" if on else "" if known else " --on 8xH100"
-    return f"corral size {what}{where}{again(asked_for(plan))}"
+    asked = (asked_for(plan), told(plan, place)) if place else (asked_for(plan),)
+    return f"corral size {what}{f' --on {pasted(place)}' if place else ''}{again(*asked)}"
+
+
+def told(plan: Plan, on: str) -> RecipeOptions:
+    """The recipes and the template that a plan was made with, as far as they hold on that machine."""
+    gpu = ""
+    with suppress(UsageError):  # it is named as it is typed, which may be wrong
+        gpu = plan.machine.gpu if on in (plan.machine.name, "local") else machine(on).gpu_name
+    words = plan.serve.extra_args
+    starts = {
+        each.name: place
+        for each in recipes.of(plan.model, plan.precision, gpu, plan.vllm_version)
+        for place in range(len(words))
+        if words[place : place + len(each.options)] == each.words(plan.serve.max_num_seqs)
+    }
+    template = plan.serve.chat_template
+    return RecipeOptions.model_construct(
+        recipe=tuple(sorted(starts, key=starts.__getitem__)),
+        chat_template=Path(template) if template else None,
+    )
 
 
 def asked_for(plan: Plan) -> Options:

@@ -9,18 +9,23 @@ from infra.columns import table, wrapped
 from serving.model.memory import Term, outside
 from serving.model.models import models
 from serving.sizing.plan import Drafts, Plan
-from serving.sizing.size_options import Options
+from serving.sizing.size_options import Options, RecipeOptions
 from serving.vllm.versions import rules
 
 MARKS = {"fits": "FITS", "tight": "FITS, TIGHTLY", "does not fit": "DOES NOT FIT"}
 
 
-def plan_text(plan: Plan, written_to: Path | None = None, options: Options | None = None) -> str:
-    """One plan, as `corral size --on` prints it; `options` are those it was asked for with."""
+def plan_text(
+    plan: Plan,
+    written_to: Path | None = None,
+    options: Options | None = None,
+    recipes: RecipeOptions | None = None,
+) -> str:
+    """One plan, as `corral size --on` prints it; `options` and `recipes` are those it was asked for with."""
     blocks = [headline(plan), memory_table(plan)]
     if plan.fits:
         blocks += [kv_lines(plan), speed_lines(plan), price_lines(plan)]
-    blocks += [adapter_lines(plan), note_lines(plan), next_step(plan, written_to, options)]
+    blocks += [adapter_lines(plan), note_lines(plan), next_step(plan, written_to, options, recipes)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -209,13 +214,18 @@ def note_lines(plan: Plan) -> str:
     return "Notes\n" + "\n".join(wrapped(note, "- ") for note in plan.notes) if plan.notes else ""
 
 
-def next_step(plan: Plan, written_to: Path | None, options: Options | None = None) -> str:
+def next_step(
+    plan: Plan,
+    written_to: Path | None,
+    options: Options | None = None,
+    recipes: RecipeOptions | None = None,
+) -> str:
     """The command to run next, with what was asked for, so that it makes the same plan."""
     known, asked = plan.model in models(), () if options is None else (options,)
-    said = again(*asked)
+    said = again(*asked, *(() if recipes is None else (recipes,)))
     if not plan.fits:
         # What a machine without a GPU may compute in, one with GPUs may not.
-        elsewhere = said if plan.machine.gpu_count else again(*asked, without=("dtype",))
+        elsewhere = again(*asked, without=() if plan.machine.gpu_count else ("dtype",))
         if not known:
             return (
                 f"Next: try a larger machine: corral size {pasted(plan.serve.model)} --on 8xH100{elsewhere}"
