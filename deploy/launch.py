@@ -3,37 +3,31 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from deploy.line import refuse_another_place
 from deploy.provision_request import tell_of_others
 from deploy.releases import settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import HoldsReleases, PreparesToServe, RunsAsUnit
+from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.table import default
 from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions
-from infra.asked import Flag
 from infra.errors import UsageError
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule, LoraOptions, asked_again
-from serving.vllm.serve_options import Port
 
 Bring = Callable[[Plan, tuple[LoraModule, ...]], Plan]
 """What gives a plan those adapters."""
 
 
-class ServingOptions(NameOptions, TokenFile, LoraOptions):
+class ServingOptions(NameOptions, TokenFile, LoraOptions, PortOption):
     """How a deployment is served."""
 
-    port: Annotated[Port | None, Flag(shows_limits=True), Field(examples=[8000])] = None
-    """Another port than the plan's."""
     supervise: bool = False
     """Stay, and start it again when it dies or hangs; Ctrl-C ends it."""
     unit: bool = False
@@ -73,15 +67,6 @@ def token_file_of(what: str, named: str | None) -> str:
 def is_file(what: str) -> bool:
     """Whether the word means a plan file: it has a path or an ending, or there is such a file."""
     return "/" in what or what.endswith(".json") or os.path.isfile(what)
-
-
-def with_port(deployment: Deployment, port: int | None) -> Deployment:
-    """The same deployment on another port."""
-    if port is None:
-        return deployment
-    serve = deployment.plan.serve.model_copy(update={"port": port})
-    plan = deployment.plan.model_copy(update={"serve": serve})
-    return deployment.model_copy(update={"plan": plan})
 
 
 def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...], bring: Bring) -> Deployment:

@@ -9,6 +9,7 @@ from pydantic import Field
 from deploy.line import Approve
 from deploy.targets import adapters
 from deploy.targets.abilities import SendsFiles
+from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import Target, place_called
 from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.place import Offer
@@ -25,7 +26,7 @@ from serving.sizing.plan import Plan
 from serving.vllm.lora_modules import LoraOptions
 
 
-class Where(NameOptions, TokenFile, LoraOptions):
+class Where(NameOptions, TokenFile, LoraOptions, PortOption):
     """Where a plan goes, under which name, and with which token."""
 
     target: Annotated[
@@ -62,7 +63,7 @@ def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bo
     place = place_called(where.place)
     token_file = where.hf_token_file or ""
     read = given(plan, where.lora) if is_dry else adapters.given_here(plan, where.lora, token_file)
-    planned = deployment_for(read, where.place, where.name)
+    planned = with_port(deployment_for(read, where.place, where.name), where.port)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)
     if isinstance(place, SendsFiles):

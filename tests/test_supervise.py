@@ -14,9 +14,10 @@ import stubbed
 from fake_aws import Clock
 from stubbed import Patience, members
 
-from deploy.launch import launch, with_port
+from deploy.launch import launch
 from deploy.releases import release, settling
 from deploy.supervise import GaveUp, Watch, keep_alive, supervise
+from deploy.targets.another_port import with_port
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
 from infra import gpus, processes

@@ -57,6 +57,13 @@ def test_a_model_is_sized_for_the_machine_that_is_named(on: str, target: str | N
     assert goes(asked("scout", on, target, input_tokens=300)) == ("scout", on, goes_to, 300)
 
 
+def test_it_listens_on_the_port_that_is_named() -> None:
+    """As somebody names one whose machine has another server at the plan's."""
+    where = Where(port=8001, target="local")
+    made = asking_up("scout", WhichMachine(on="8xH100"), SizedFirst(), where, Wishes({}), True).deployment
+    assert made.plan.serve == asked("scout", "8xH100", "local").plan.serve.model_copy(update={"port": 8001})
+
+
 def answered(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
     monkeypatch.setattr(up_request, "is_somebody_there", lambda: True)
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))

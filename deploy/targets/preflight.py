@@ -314,7 +314,7 @@ def _disk(facts: HostFacts, path: str, need_gib: float) -> Check:
 def _port(facts: HostFacts, port: int) -> Check:
     if port in facts.ports_in_use:
         return _failed(
-            "port", f"{port} is in use", f"See by what: ss -ltnp 'sport = :{port}'; or give --port"
+            "port", f"{port} is in use", f"See by what: ss -ltnp 'sport = :{port}'; or give another: --port"
         )
     return _ok("port", f"{port} is free")
 
