@@ -136,8 +136,8 @@ LIBRARY = (
     *(
         f"fetch/{name}.py"
         for name in (
-            "__main__", "adopting", "checksums", "confirming", "crew", "discrepancies", "download", "hub_answers",
-            "hub_wire", "layouts", "listing", "partial", "patience", "verifying", "walk",
+            "__main__", "adopting", "authorities", "checksums", "confirming", "crew", "discrepancies", "download",
+            "hub_answers", "hub_wire", "layouts", "listing", "partial", "patience", "verifying", "walk",
         )
     ),
 )  # fmt: skip

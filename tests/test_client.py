@@ -83,9 +83,9 @@ def test_a_good_canary(serve: Serve) -> None:
     ("status", "body", "kind", "says"),
     [
         (401, "{}", AuthError, "refused the API key"),
-        (404, '{"error": "no such model"}', EndpointError, 'answered 404 {"error": "no such model"}.'),
-        (500, "oops", EndpointError, "answered 500 oops."),
-        (200, "<html>hello</html>", EndpointError, "answered no JSON but '<html>hello</html>'."),
+        (404, '{"error": "no such model"}', EndpointError, 'answered 404: {"error": "no such model"}.'),
+        (500, "oops", EndpointError, "answered 500: oops."),
+        (200, "<html>hello</html>", EndpointError, "answered no JSON but an HTML page."),
         (200, "\x00\x01garbage", EndpointError, "answered no JSON"),
         (200, "[]", EndpointError, "something else than the OpenAI API says: []"),
         (200, json.dumps(GOOD | {"choices": []}), EndpointError, "something else"),
@@ -244,9 +244,9 @@ def useless(what: str) -> tuple[str, str]:
     [
         (401, "", REFUSED),
         (403, "", REFUSED),
-        (307, "elsewhere", useless("307 elsewhere")),
-        (500, "x" * 300, useless(f"500 {'x' * 200}")),
-        (200, "y" * 80, useless(f"no JSON but {'y' * 60!r}")),
+        (307, "elsewhere", useless("307: elsewhere")),
+        (500, "x" * 300, useless(f"500: {'x' * 117}...")),
+        (200, "y" * 80, useless(f"no JSON but {'y' * 80}")),
         (
             200,
             json.dumps({"data": 5, "z": "z" * 200}),
@@ -377,7 +377,7 @@ def test_a_servers_word_for_its_letters_unpacks_nothing(asked: Asked, charset: s
     asked(500, "so it is", **{"content-type": f"text/plain; charset={charset}"})
     with pytest.raises(EndpointError) as caught:
         client.models(THERE)
-    assert caught.value.message == useless("500 so it is")[0]
+    assert caught.value.message == useless("500: so it is")[0]
 
 
 @pytest.mark.parametrize(

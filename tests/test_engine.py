@@ -108,7 +108,8 @@ def test_a_machine_with_its_own_wheels_is_tried_first_with_them(tmp_path: Path) 
     ]
 
 
-def test_pips_settings_hold_for_uv_unless_it_has_its_own() -> None:
+def test_pips_settings_hold_for_uv_unless_it_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "bundle", lambda: "")
     environ = {"PIP_FIND_LINKS": "/wheels", "PIP_INDEX_URL": "https://one", "UV_DEFAULT_INDEX": "https://two"}
     more = {"PIP_EXTRA_INDEX_URL": "https://three", "PIP_CERT": "/ca.pem"}
     assert uv_environment(environ | more | {"VIRTUAL_ENV": "/ours"}) == environ | more | {

@@ -77,7 +77,6 @@ from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures
 from serving.probe.questions import read_counters
 from serving.probe.samples import collect
-from serving.probe.server_words import body_line, wait_s, wait_text
 from serving.probe.sweep_report import Sweep
 from serving.probe.tally import Tally
 from serving.probe.wire import Response, WireFault
@@ -90,6 +89,7 @@ from serving.vllm import server as servers
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.http_door import Answer, HttpDoor
 from serving.vllm.serve_options import argv
+from serving.vllm.server_words import body_line, wait_s, wait_text
 
 DATA = Path(__file__).parent / "data"
 TIMES = int(os.environ.get("CORRAL_FUZZ", "1"))

@@ -310,7 +310,7 @@ def test_a_server_that_exits_with_0_at_its_start_is_a_failure_at_the_next_look(
 @pytest.mark.parametrize(
     ("how", "detail"),
     [
-        ("html", "no JSON but '<html>welcome</html>'"),
+        ("html", "no JSON but an HTML page"),
         ("other-name", "it serves another and not tiny"),
     ],
 )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from infra.printable import one_line
-from serving.probe.server_words import body_line, wait_s, wait_text
+from serving.vllm.server_words import body_line, wait_s, wait_text
 
 NOON = datetime(2026, 11, 26, 12, tzinfo=UTC)
 

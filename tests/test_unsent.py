@@ -3,13 +3,11 @@
 import inspect
 import io
 import socket
-import ssl
 import string
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +18,7 @@ from botocore.exceptions import BotoCoreError, HTTPClientError
 from botocore.parsers import ResponseParserError
 from botocore_once import models_read_once
 from fake_aws import Clock
+from own_tls import https
 from renting import door
 
 from infra.aws import unsent
@@ -96,26 +95,6 @@ def test_only_what_was_sent_may_be_lost() -> None:
         assert "some words" in error.message.lower() or code == "NoCredentials", code
         assert error.hint, code
         assert isinstance(error, AuthError | CloudError | HostError | UsageError), code
-
-
-def https_that_nobody_knows(folder: Path) -> tuple[ThreadingHTTPServer, threading.Thread]:
-    """A server with a certificate of its own making, as a proxy that inspects TLS shows one."""
-    import subprocess
-
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "1"],
-        check=True,
-        capture_output=True,
-    )
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    return server, thread
 
 
 SEEN: dict[str, tuple[dict[str, str], type[CorralError], str, str]] = {
@@ -231,12 +210,9 @@ def test_a_certificate_nobody_knows_is_told_at_once(
         Path(bundle).write_text("no certificate\n")
     if bundle:
         monkeypatch.setenv("AWS_CA_BUNDLE", bundle)
-    server, thread = https_that_nobody_knows(tmp_path)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{server.server_address[1]}")
-    error = asked_once(Clock(), tmp_path)
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with https(tmp_path) as (url, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        error = asked_once(Clock(), tmp_path)
     begin = f"This machine does not trust the certificate that answers for AWS: {said}"
     assert (type(error), error.message[: len(begin)], error.hint[:52]) == (
         HostError,

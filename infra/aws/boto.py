@@ -15,6 +15,7 @@ from infra.aws.partitions import iam_region
 from infra.aws.request import Request
 from infra.cloud_init import packed
 from infra.errors import UsageError
+from infra.fetch.authorities import bundle
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
@@ -165,6 +166,7 @@ def new_session() -> Any:
         reading.response_class = BoundedResponse
     try:
         session = boto3.Session()
+        trust_as_the_system_does(session)
         as_the_cli_assumes(session)  # which reads the configuration
     except BotoCoreError as error:
         raise unsent.error_of(error) from None
@@ -186,6 +188,13 @@ def has_credentials() -> bool:
         raise unsent.error_of(error) from None
     except EOFError:
         raise unsent.said_of(unsent.MFA, "nobody can be asked") from None
+
+
+def trust_as_the_system_does(session: Any) -> None:
+    """Trust this system's authorities, where AWS_CA_BUNDLE and the profile name none: boto3 brings its own."""
+    core = session._session
+    if not core.get_config_variable("ca_bundle") and (file := bundle()):
+        core.set_config_variable("ca_bundle", file)
 
 
 def as_the_cli_assumes(session: Any) -> None:

@@ -4,18 +4,16 @@ The token goes to the endpoint alone. No address is followed from TLS to none.
 """
 
 import http.client
-import os
 import socket
 import ssl
 import time
 from base64 import b64encode
 from contextlib import suppress
-from functools import cache
-from pathlib import Path
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from infra.errors import EndpointError
+from infra.fetch.authorities import trusted
 from infra.fetch.hub_answers import Passing, Source, Span, lies, refusal
 
 PATIENCE_S = 30.0
@@ -23,8 +21,6 @@ PATIENCE_S = 30.0
 MOST_REDIRECTS = 8
 REDIRECTS = (301, 302, 303, 307, 308)
 LARGEST_REFUSAL_BYTES = 1 << 20
-# Where systems keep the authorities that they trust, should the interpreter's own place be empty.
-AUTHORITIES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 Origin = tuple[str, str, int]
 """Scheme, host and port."""
@@ -216,32 +212,10 @@ def connection_to(parts: SplitResult) -> http.client.HTTPConnection:
         _, at_host, at_port = origin(proxy)
     if scheme == "http":
         return http.client.HTTPConnection(at_host, at_port, timeout=PATIENCE_S)
-    named = (os.environ.get(name, "") for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"))
-    connection = http.client.HTTPSConnection(at_host, at_port, timeout=PATIENCE_S, context=trusting(*named))
+    connection = http.client.HTTPSConnection(at_host, at_port, timeout=PATIENCE_S, context=trusted())
     if proxy:
         connection.set_tunnel(host, port, credentials(proxy))
     return connection
-
-
-@cache
-def trusting(*named: str) -> ssl.SSLContext:
-    """TLS with the authorities that this system trusts, and with those of the files that are named.
-
-    Raises EndpointError for a file that holds none.
-    """
-    context = ssl.create_default_context()
-    for place in filter(None, named):
-        try:
-            context.load_verify_locations(cafile=place)
-        except OSError as error:
-            raise EndpointError(
-                f"{place} holds no certificates: {reason(error)}.",
-                "Look at REQUESTS_CA_BUNDLE and SSL_CERT_FILE.",
-            ) from None
-    if not context.cert_store_stats()["x509_ca"]:
-        for place in filter(os.path.isfile, AUTHORITIES):
-            context.load_verify_locations(cafile=Path(place))
-    return context
 
 
 def unreachable(parts: SplitResult, error: BaseException) -> EndpointError:

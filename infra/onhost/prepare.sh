@@ -15,6 +15,11 @@ chmod go-w "$root" "$root"/bin "$root"/bin/*
 phase() { "$root/bin/phase" "$@"; }
 trap 'no_more_percent; phase "failed: ${step:-start}, line $LINENO"' ERR
 
+# pip and the Hub's client bring authorities of their own; those count that this host trusts, a proxy's among them.
+for store in /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt; do
+    [[ ! -e $store ]] || export REQUESTS_CA_BUNDLE=$store SSL_CERT_FILE=$store
+done
+
 secret() { # a SecureString of SSM, or a secret of Secrets Manager, by its name
     if [[ $1 == arn:*:secretsmanager:* ]]; then
         aws secretsmanager get-secret-value --region "$REGION" --secret-id "$1" --query SecretString --output text

@@ -10,10 +10,10 @@ from infra import bounded_json
 from infra.printable import one_line
 from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
 from serving.probe.run_records import Refused, Result
-from serving.probe.server_words import body_line
 from serving.probe.tally import Tally
 from serving.probe.token_chunks import gaps, token_chunks
 from serving.probe.wire import Response
+from serving.vllm.server_words import body_line
 
 # A stream with more chunks than this many times the tokens asked, and then some, will not end by itself.
 ENDLESS_FACTOR, ENDLESS_SLACK = 4, 1024

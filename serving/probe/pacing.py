@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from itertools import islice, takewhile
 
 from serving.probe.run_records import Refused
-from serving.probe.server_words import wait_s
 from serving.probe.spec import Load
+from serving.vllm.server_words import wait_s
 
 # A closed loop that meets an error waits before its next request, so that a dead server is not hammered.
 PAUSE_AFTER_ERROR_S = 0.1

@@ -11,11 +11,11 @@ from infra.printable import one_line
 from serving.probe.address import tls_context
 from serving.probe.apis import APIS, error_text
 from serving.probe.protocol import other_protocol
-from serving.probe.server_words import body_line, wait_s, wait_text
 from serving.probe.spec import Target
 from serving.vllm.api_key import key_of
 from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 from serving.vllm.prometheus import sums
+from serving.vllm.server_words import body_line, wait_s, wait_text
 
 LONGEST_ANSWER_S = 15.0
 SHAKE_HANDS_S = 2.0

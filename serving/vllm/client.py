@@ -10,8 +10,10 @@ from serving.vllm import prometheus
 from serving.vllm.api_key import key_in
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
+from serving.vllm.server_words import body_line
 
 CANARY_PROMPT = "Hello"
+TRUST = "Name the file of its authority, and use the name that is in the certificate: SSL_CERT_FILE=ca.pem"
 
 
 class TooLate(EndpointError):
@@ -111,6 +113,8 @@ def unanswered(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
         return EndpointError(f"{url!r} is not a URL: {error}.", "Such as http://127.0.0.1:8000")
     if error.why == "content":
         return EndpointError(f"{url} answered {error}.", "Is it an OpenAI-compatible endpoint?")
+    if error.why == "certificate":
+        return EndpointError(f"The certificate of {url} is not trusted: {error}.", TRUST)
     return EndpointError(f"{url} cannot be reached: {error}.", "Is the server up there, and the port right?")
 
 
@@ -121,12 +125,12 @@ def parsed(endpoint: Endpoint, path: str, response: Answer) -> Any:
             f"{endpoint.base_url} refused the API key.", "Name the file that holds it: --api-key-file"
         )
     if response.status_code != 200:
-        error = answered(endpoint, path, f"{response.status_code} {response.text[:200]}")
+        error = answered(endpoint, path, f"{response.status_code}: {body_line(response.content)}")
         raise Full(error.message, error.hint) if response.status_code in (429, 503) else error
     try:
         return response.json()
     except ValueError:
-        raise answered(endpoint, path, f"no JSON but {response.text[:60]!r}") from None
+        raise answered(endpoint, path, f"no JSON but {body_line(response.content)}") from None
 
 
 def not_openai(endpoint: Endpoint, path: str, body: Any) -> CorralError:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from infra import locks
 from infra.data import shipped_table
 from infra.errors import HostError, ServerError
+from infra.fetch.authorities import bundle
 from infra.home import make_folder, others_can_change
 from infra.offline import is_offline
 from infra.record import Record, write_text_atomically
@@ -294,7 +295,9 @@ def uv_environment(environ: Mapping[str, str]) -> dict[str, str]:
         uv: environ[pip] for pip, uv in PIP_SETTINGS.items() if environ.get(pip) and not environ.get(uv)
     }
     kept = {name: value for name, value in environ.items() if name != "VIRTUAL_ENV"}
-    return kept | settings | ({"UV_OFFLINE": "1"} if is_offline() else {})
+    # Where a proxy inspects TLS, its authority is among the system's and not among those that uv brings.
+    store = {"UV_SYSTEM_CERTS": "1"} if bundle() else {}
+    return store | kept | settings | ({"UV_OFFLINE": "1"} if is_offline() else {})
 
 
 def reason(said: Sequence[str]) -> str:

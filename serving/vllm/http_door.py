@@ -4,13 +4,13 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from threading import Thread
 from typing import Any, Literal
 
 import httpx2
 
 from infra import bounded_json
+from infra.fetch.authorities import trusted
 from infra.printable import one_line
 
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
@@ -186,9 +186,3 @@ def certificate_fault(error: BaseException) -> str:
             return cause.verify_message
         cause = cause.__cause__ or cause.__context__
     return ""
-
-
-@cache
-def trusted() -> ssl.SSLContext:
-    """Whose certificates are trusted: read once, for that takes longer than a question."""
-    return httpx2.create_ssl_context(trust_env=False)
