@@ -18,6 +18,7 @@ from ports import free_port
 
 from infra import deadline
 from infra.errors import AuthError, CorralError, DocumentError, EndpointError
+from infra.fetch import authorities
 from serving.vllm import client, http_door
 from serving.vllm.client import Canary, TooLate
 from serving.vllm.endpoint import Endpoint
@@ -308,7 +309,7 @@ def test_an_answer_without_an_end_is_one_sentence(monkeypatch: pytest.MonkeyPatc
 
 
 def test_certificates_are_verified() -> None:
-    trusted = http_door.trusted()
+    trusted = authorities.trusted()
     assert (trusted.verify_mode, trusted.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import All, Json
 from serving.sizing.size_options import AnswerOptions, FurtherOptions
 from serving.sizing.traffic_options import FurtherOfTraffic, MachineOptions, PromiseOptions, TrafficOptions
 
@@ -16,6 +16,7 @@ def capacity(
     machines: MachineOptions,
     further: FurtherOfTraffic,
     answers: AnswerOptions,
+    show_all: All = False,
     as_json: Json = False,
 ) -> int:
     """Which machines, how many of them, carry the traffic within the promise, and what they cost a month."""
@@ -43,6 +44,6 @@ def capacity(
     )
     planned = answer(question, answers.output, answers.plot)
     asked = (traffic, promise, machines, further)
-    emit(planned, capacity_text(planned, answers.explain, asked, answers.output), as_json)
+    emit(planned, capacity_text(planned, answers.explain, asked, answers.output, show_all), as_json)
     carried = planned.plan and not (planned.fleet and planned.fleet.missing_requests_per_s)
     return 0 if carried else 3

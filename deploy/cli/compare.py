@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, deployed
+from deploy.cli.flags import All, Json, deployed
 from deploy.costs.compare_options import Compared, Question
 
 
@@ -19,6 +19,7 @@ def compare(
             autocompletion=deployed,
         ),
     ] = None,
+    show_all: All = False,
     as_json: Json = False,
 ) -> None:
     """What a million tokens costs on this machine, kept up all month, next to Claude: break-even, or never.
@@ -58,4 +59,4 @@ def compare(
         progress(
             f"report written to {sentence(str(folder.write(files.output, planned, probed, comparison)))}"
         )
-    emit(comparison, comparison_text(comparison), as_json)
+    emit(comparison, comparison_text(comparison, show_all), as_json)

@@ -23,6 +23,7 @@ def deployed(incomplete: str) -> list[str]:
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.", autocompletion=deployed)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending, sending or taking over.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+All = Annotated[bool, typer.Option("--all", help="Show all that was looked at, and not the answer alone.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 NUMBERS = (int, float)

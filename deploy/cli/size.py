@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import All, Json
 from serving.sizing.size_options import AnswerOptions, Options, RecipeOptions, WhichMachine
 
 
@@ -16,6 +16,7 @@ def size(
     machine: WhichMachine,
     recipes: RecipeOptions,
     answer: AnswerOptions,
+    show_all: All = False,
     as_json: Json = False,
 ) -> int:
     """Which machines hold the model, with which settings, how fast, at what price. Exit 0: it fits. 3: it does not.
@@ -36,7 +37,7 @@ def size(
         from serving.sizing.ranking_text import ranking_text
 
         ranking = ranking_for(model, machine.precision, options)
-        emit(ranking, ranking_text(ranking, options), as_json)
+        emit(ranking, ranking_text(ranking, options, show_all), as_json)
         return 0 if ranking.machines else 3
     plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)
     if answer.output:

@@ -11,15 +11,27 @@ from deploy.report.tables import Table
 from infra import columns
 from infra.columns import wrapped
 
+MORE = (
+    "With --all: this machine at other utilisations, each host of the same model, how far each guess moves the answer, "
+    "and every figure with its source."
+)
 
-def comparison_text(comparison: Comparison) -> str:
-    """What `corral compare` prints."""
-    blocks = (
+
+def comparison_text(comparison: Comparison, is_whole: bool = True) -> str:
+    """What `corral compare` prints: the answer with its warnings, or all of it."""
+    answer = (
         headline(comparison),
         loud(comparison),
         table(tables.month_table(comparison.month)),
         table(tables.elsewhere_table(comparison)),
         change(comparison),
+    )
+    if not is_whole:
+        return "\n\n".join(
+            block for block in (*answer, table(tables.claude_table(comparison)), MORE) if block
+        )
+    blocks = (
+        *answer,
         table(tables.own_table(comparison)),
         table(tables.claude_table(comparison)),
         table(tables.hosted_table(comparison)),
@@ -54,7 +66,13 @@ def table(one: Table | None) -> str:
     """A table under its title, where there is one; its note below it."""
     if one is None:
         return ""
-    return "\n".join([one.title, columns.table(one.rows), *(f"  {line}" for line in one.note.splitlines())])
+    return "\n".join(
+        [
+            one.title,
+            columns.table(one.rows),
+            *(f"  {line}" for line in one.note.splitlines()),
+        ]
+    )
 
 
 def assumptions(comparison: Comparison) -> str:

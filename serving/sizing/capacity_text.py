@@ -7,7 +7,7 @@ from pathlib import Path
 from infra.argument import pasted
 from infra.asked import Asked, again
 from infra.catalog import machine
-from infra.columns import table, wrapped
+from infra.columns import more_rows, table, wrapped
 from infra.prices import DEFAULT_REGION
 from serving.model import gpu_support
 from serving.sizing.asked_images import with_images
@@ -20,13 +20,17 @@ from serving.sizing.sized_model import named
 from serving.sizing.traffic import Promise, Traffic
 from serving.vllm.versions import rules
 
-SHOWN = 12
+SHOWN = 5
 
 
 def capacity_text(
-    answer: Capacity, explain: bool, question: Sequence[Asked] = (), written_to: Path | None = None
+    answer: Capacity,
+    explain: bool,
+    question: Sequence[Asked] = (),
+    written_to: Path | None = None,
+    is_whole: bool = True,
 ) -> str:
-    """The whole answer; `question` is what it was asked with."""
+    """The answer, or all that was looked at; `question` is what it was asked with."""
     if answer.fleet:
         blocks = [*of_fleet(answer, answer.fleet), next_step(answer, question, written_to)]
         return "\n\n".join(block for block in blocks if block)
@@ -36,9 +40,8 @@ def capacity_text(
     blocks = [
         asked(answer),
         chosen(best, answer),
-        ranking(answer),
-        front(answer),
-        losers(answer),
+        ranking(answer, is_whole),
+        *((front(answer), losers(answer)) if is_whole else ()),
         notches(answer),
     ]
     if explain:
@@ -213,7 +216,7 @@ def tails(answer: Capacity) -> list[str]:
     ]
 
 
-def ranking(answer: Capacity) -> str:
+def ranking(answer: Capacity, is_whole: bool) -> str:
     """The best choice of each machine, one line each."""
     head = (
         "machines",
@@ -226,8 +229,9 @@ def ranking(answer: Capacity) -> str:
         "verdict",
         "why not",
     )
-    shown = best_of_each(answer)[:SHOWN]
-    lines = "Ranked\n" + table([head, *map(row, shown)])
+    choices, most = best_of_each(answer), None if is_whole else SHOWN
+    shown = choices[:most]
+    lines = "Ranked\n" + table([head, *map(row, shown)]) + more_rows(len(choices), most)
     if any(choice.usd_per_month is None and choice.usd_per_month_elsewhere for choice in shown):
         lines += f"\n(in brackets: {DEFAULT_REGION}'s price, by which all are ranked; ask AWS: corral prices --refresh)"
     return lines

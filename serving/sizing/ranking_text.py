@@ -4,17 +4,18 @@ from collections.abc import Iterable, Sequence
 
 from infra.argument import pasted
 from infra.asked import again
-from infra.columns import table
+from infra.columns import more_rows, table
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
 from serving.sizing.size import Ranking
 from serving.sizing.size_options import Options
 
 HEAD = ("machine", "GPUs", "precision", "verdict", "$/h", "tok/s", "$/Mtok out", "context", "KV GiB/GPU")
+SHOWN = 8
 
 
-def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
-    """Every machine that holds the model, one line each: what EC2 rents out, then what one may own."""
+def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: bool = True) -> str:
+    """The machines that hold the model, one line each: what EC2 rents out, then what one may own."""
     if not ranking.machines:
         return f"No machine corral knows holds {ranking.model} at {ranking.precision} with these settings."
     load, shown = ranking.workload, best_of_each(ranking.machines)
@@ -24,7 +25,7 @@ def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
     )
     rented = [plan for plan in shown if plan.machine.instance_type]
     own = [plan for plan in shown if not plan.machine.instance_type]
-    best = shown[0]
+    best, most = shown[0], None if is_whole else SHOWN
     said = again(*(() if options is None else (options,)))
     step = (
         f"Next: corral size {pasted(ranking.model)} --precision {best.precision} "
@@ -33,15 +34,18 @@ def ranking_text(ranking: Ranking, options: Options | None = None) -> str:
     sources = sorted({f"{p.price.source}, {p.price.checked_on}" for p in shown if p.price})
     blocks = [
         title,
-        ranking_table("EC2", rented),
-        ranking_table("Owned: the smallest shape of each GPU", own),
+        ranking_table("EC2", rented, most),
+        ranking_table("Owned: the smallest shape of each GPU", own, most),
     ]
     return "\n\n".join([*(block for block in blocks if block), "Prices: " + "; ".join(sources), step])
 
 
-def ranking_table(title: str, plans: Sequence[Plan]) -> str:
-    """One kind of machine, in order."""
-    return f"{title}\n" + table([HEAD, *map(ranking_row, plans)]) if plans else ""
+def ranking_table(title: str, plans: Sequence[Plan], most: int | None) -> str:
+    """One kind of machine, in order, the first so many; None: each."""
+    if not plans:
+        return ""
+    shown = table([HEAD, *map(ranking_row, plans[:most])])
+    return f"{title}\n{shown}" + more_rows(len(plans), most)
 
 
 def best_of_each(plans: Iterable[Plan]) -> list[Plan]:
