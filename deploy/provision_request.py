@@ -17,6 +17,7 @@ from deploy.targets.table import PLACES, default
 from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
 from infra.asked import either
+from infra.columns import on_a_line
 from infra.errors import UsageError
 from infra.printable import sentence
 from infra.say import is_somebody_there, notice, progress
@@ -77,13 +78,19 @@ def tell_of_others(plan: Plan) -> None:
         progress(sentence(words))
 
 
+LABEL = 9
+"""Letters before what a check found."""
+
+
 def approval(yes: bool) -> Approve:
     """The checks, what would leave this machine, and the question before that and before money is spent: y or n."""
 
     def approve(offer: Offer) -> None:
         for check in offer.checks:
-            (progress if check.outcome == "ok" else notice)(
-                f"{check.outcome:7}  {check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else "")
+            tell = progress if check.outcome == "ok" else notice
+            tell(
+                on_a_line(f"{check.name}: {check.found}" + (f"  ({check.fix})" if check.fix else ""), LABEL),
+                check.outcome.ljust(LABEL),
             )
         for line in offer.sent:
             (notice if offer.is_planned and not yes else progress)(f"leaves this machine: {sentence(line)}")

@@ -19,6 +19,7 @@ from infra.errors import DoesNotFit, UsageError
 from infra.lifetime import minutes
 from infra.prices import ON_DEMAND, HourlyPrice, price_of
 from infra.printable import sentence
+from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
@@ -152,8 +153,8 @@ def dry_text(asking: Asking, steps: int) -> str:
                 f"{float(price.usd_per_hour) * hours:.2f} USD in the {hours:g} hours until it ends itself"
             )
         )
-    counted = f"{steps} step{'s' * (steps != 1)}, shown by --json; nobody was asked, and nothing done."
-    return "\n".join([*lines, counted])
+    asked = f"{counted(steps, 'step')}, shown by --json; nobody was asked, and nothing done."
+    return "\n".join([*lines, asked])
 
 
 def price_there(asking: Asking) -> HourlyPrice | None:

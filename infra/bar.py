@@ -1,10 +1,12 @@
-"""How far a long transfer is: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long transfer is, or how long a wait: a bar on a terminal; elsewhere a line now and then."""
 
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO
 
+from infra import terminal
 from infra.say import is_quiet, progress
 
 GIB = 2**30
@@ -19,7 +21,7 @@ def shown(
     what: str, every_s: float = TELL_EVERY_S, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Tell]:
     """What is told is shown on stderr, until this ends."""
-    if sys.stderr and sys.stderr.isatty() and not is_quiet():
+    if terminal.draws(sys.stderr) and not is_quiet():
         with drawn(what) as tell:
             yield tell
     else:
@@ -50,3 +52,33 @@ def drawn(what: str) -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda there, total: bar.update(task, completed=there, total=total)
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """While this lasts a terminal shows that it goes on, and for how long; what is said stands above."""
+    if not terminal.draws(sys.stderr) or is_quiet():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        bar.add_task(what, total=None)
+        yield
+
+
+class Counted:
+    """A pipe that tells how much was written to it."""
+
+    def __init__(self, pipe: IO[bytes], total_bytes: int, tell: Tell) -> None:
+        self._pipe, self._total_bytes, self._tell = pipe, total_bytes, tell
+        self._written_bytes = 0
+
+    def write(self, data: bytes) -> int:
+        """Write, and tell."""
+        written = self._pipe.write(data)
+        self._written_bytes += len(data)
+        self._tell(self._written_bytes, self._total_bytes)
+        return written

@@ -83,6 +83,21 @@ def line_of(cells: Sequence[str], widths: Sequence[int], indent: str) -> str:
     return (indent + GAP.join(padded)).rstrip()
 
 
+def on_a_line(text: str, lead: int) -> str:
+    """What is said on stderr behind a label of so many letters: below itself on a terminal, else on one line."""
+    room = terminal.width(sys.stderr)
+    text = sentence(text)
+    if room is None:
+        return text
+    return textwrap.fill(
+        text,
+        max(room - lead, NARROWEST),
+        subsequent_indent=" " * lead,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def wrapped(text: str, lead: str = INDENT) -> str:
     """A paragraph; its first line begins with `lead`, the others with two blanks."""
     room = min(WIDTH, terminal.width(sys.stdout) or WIDTH)

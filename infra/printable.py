@@ -52,7 +52,10 @@ def printable_json(text: str) -> str:
 
 def escaped(letter: str) -> str:
     """A letter of a JSON string as it may be printed."""
-    if as_printed(letter) == letter:
-        return letter
+    return letter if as_printed(letter) == letter else as_number(letter)
+
+
+def as_number(letter: str) -> str:
+    """A letter as JSON spells it where it cannot be written."""
     units = letter.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -1,4 +1,7 @@
-"""PURE: a number as a person types it: 1M, 2k, 3e6, 3,000,000, 50 ms, 70%; what may mean two things is refused."""
+"""PURE: a number as a person types it: 1M, 2k, 3e6, 3,000,000, 50 ms, 70%; what may mean two things is refused.
+
+And how many there are of something, as a person reads it.
+"""
 
 import re
 from collections.abc import Mapping
@@ -122,3 +125,8 @@ def scale_of(suffix: str, unit: Unit, whole: bool) -> Decimal | int | None:
     if meanings := AMBIGUOUS.get(unit, {}).get(suffix):
         raise ValueError(f"is ambiguous: {meanings}")
     return SUFFIXES[unit].get(suffix)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, of which the noun names one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

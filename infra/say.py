@@ -4,6 +4,7 @@ Much of it is in others' words, so all of it is made printable here, whether a t
 pipe ends at one as often (`| less`, `| grep`).
 """
 
+import codecs
 import json
 import os
 import sys
@@ -13,7 +14,31 @@ from contextvars import ContextVar
 from typing import Any
 
 from infra.errors import CorralError
-from infra.printable import printable, printable_json, refusal, sentence
+from infra.printable import as_number, printable, printable_json, refusal, sentence
+from infra.terminal import is_terminal, painted
+
+STYLES = {
+    "error": "bold red",
+    "failed": "bold red",
+    "warning": "bold yellow",
+    "hint": "bold cyan",
+    "ok": "green",
+}
+
+
+def spell_out() -> None:
+    """Have stdout write a letter that its encoding lacks by its number, as JSON does: nothing is lost or fails."""
+
+    def spelled(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return "".join(map(as_number, error.object[error.start : error.end])), error.end
+
+    codecs.register_error("spelled", spelled)
+    out: Any = sys.stdout
+    if out:  # None where the caller closed it
+        out.reconfigure(errors="spelled")
+
 
 QUIET = "CORRAL_QUIET"
 only_looking: ContextVar[bool] = ContextVar("only_looking", default=False)
@@ -29,25 +54,29 @@ def is_quiet() -> bool:
     return os.environ.get(QUIET) == "1"
 
 
-def progress(text: str) -> None:
+def progress(text: str, label: str = "") -> None:
     """Print progress, unless it is to be quiet; what is done does not depend on its being read."""
     if not is_quiet():
-        notice(text)
+        notice(text, label)
 
 
-def notice(text: str) -> None:
-    """Print beside the results what is to be read even where it is quiet: a question's matter, a warning, an error."""
+def notice(text: str, label: str = "") -> None:
+    """Print beside the results what is to be read even where it is quiet: a question's matter, a warning, an error.
+
+    The label before it has its colour on a terminal.
+    """
     if sys.stderr is None:  # the caller closed it; print would use stdout
         return
     try:
-        print(printable(text), file=sys.stderr, flush=True)
+        before = painted(label, STYLES[label.strip(": ")], sys.stderr) if label else ""
+        print(before + printable(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def is_somebody_there() -> bool:
     """Whether a question would be answered: stdin is a terminal (and not closed, which Python shows as None)."""
-    return not only_looking.get() and bool(sys.stdin and sys.stdin.isatty())
+    return not only_looking.get() and is_terminal(sys.stdin)
 
 
 @contextmanager
@@ -63,12 +92,16 @@ def no_questions() -> Iterator[None]:
 def warn(text: str) -> None:
     """Say on stderr what does not stop us; nothing for an empty text."""
     if text:
-        notice(f"warning: {sentence(text)}")
+        notice(sentence(text), "warning: ")
 
 
 def emit(record: Any, text: str, as_json: bool) -> None:
-    """Print a record as JSON, or the given text."""
-    say(printable_json(record.model_dump_json(indent=2)) if as_json else text)
+    """Print a record as JSON, or the given text, which begins with the answer."""
+    if as_json:
+        say(printable_json(record.model_dump_json(indent=2)))
+    else:
+        answer, *rest = printable(text).split("\n")
+        print("\n".join([painted(answer, "bold", sys.stdout), *rest]))
 
 
 class Told(int):
@@ -77,9 +110,9 @@ class Told(int):
 
 def fail(error: CorralError, as_json: bool) -> int:
     """Say an error and return its exit code. With --json the error is also an object on stdout."""
-    notice(f"error: {refusal(error.message)}")
+    notice(refusal(error.message), "error: ")
     if error.hint:
-        notice(f"hint: {refusal(error.hint)}")
+        notice(refusal(error.hint), "hint: ")
     try:
         if as_json:
             print(as_object(error))

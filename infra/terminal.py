@@ -1,4 +1,7 @@
-"""The terminal that something is said on, where it is one: its width, and whether it draws."""
+"""The terminal that something is said on, where it is one: its width, whether it draws, and its colours.
+
+NO_COLOR and TERM=dumb are heeded.
+"""
 
 import os
 import shutil
@@ -18,3 +21,16 @@ def is_terminal(stream: TextIO | None) -> bool:
 def draws(stream: TextIO | None) -> bool:
     """Whether a line of it can be drawn anew: a terminal, unless TERM=dumb says that it cannot."""
     return is_terminal(stream) and os.environ.get("TERM") != "dumb"
+
+
+def painted(text: str, style: str, stream: TextIO | None) -> str:
+    """The text in a style of rich's where that is drawn, else as it is."""
+    if not text or not draws(stream):
+        return text
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=stream)
+    with console.capture() as drawn:
+        console.print(Text(text, style), end="", soft_wrap=True)
+    return drawn.get()

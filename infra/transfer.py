@@ -5,8 +5,9 @@ import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import Any
 
+from infra import bar
 from infra.errors import HostError
 from infra.local_file import read_here
 from infra.ssh import Host
@@ -46,7 +47,9 @@ def copy_files(host: Host, local: Path, names: Sequence[str], remote: str) -> in
     if missing:
         host.run(["mkdir", "-p", remote], as_root=True)
         command = ["tar", "-x", "--no-same-owner", "--directory", remote]
-        host.send(lambda pipe: _pack(local, missing, pipe), command)
+        total_bytes = sum((local / name).stat().st_size for name in missing)
+        with bar.shown(f"sending to {host.destination}") as tell:
+            host.send(lambda pipe: _pack(local, missing, bar.Counted(pipe, total_bytes, tell)), command)
         prove(wanted, remote_manifest(host, remote), f"{host.destination}:{remote}")
     return len(missing)
 
@@ -76,7 +79,8 @@ def _entry(line: str) -> tuple[str, str]:
     return str(PurePosixPath(name)), checksum
 
 
-def _pack(local: Path, names: list[str], into: IO[bytes]) -> None:
+def _pack(local: Path, names: list[str], into: Any) -> None:
+    """Into a pipe: that tarfile writes to it, and no more, its types do not know."""
     with tarfile.open(fileobj=into, mode="w|", bufsize=2**20, dereference=True) as tar:
         for name in names:
             # A pipe that nobody reads fails here too, and is told by who should have read it.

@@ -305,7 +305,7 @@ def test_user_data_larger_than_ec2_takes_is_refused(plan: Plan, tmp_path: Path) 
 def test_a_dry_run_is_every_call_in_order_and_makes_none(
     plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--dry-run"]) == 0
+    assert run(["provision", str(plan_file), "--target", "ec2", "--name", "t1", "--dry-run", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [f"{one['service']}:{one['operation']}" for one in shown] == [
         "sts:GetCallerIdentity",
@@ -339,7 +339,7 @@ def test_a_dry_run_is_every_call_in_order_and_makes_none(
 
 @pytest.mark.usefixtures("no_network")
 def test_a_dry_run_shows_what_is_asked_of_prices(plan_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["provision", str(plan_file), "--target", "ec2", "--dry-run"]
+    command = ["provision", str(plan_file), "--target", "ec2", "--dry-run", "--json"]
     assert run([*command, "--purchase", "spot", "--max-usd-per-hour", "3"]) == 0
     shown = {one["operation"]: one["parameters"] for one in json.loads(capsys.readouterr().out)}
     assert shown["DescribeSpotPriceHistory"]["InstanceTypes"] == ["g5.12xlarge"]

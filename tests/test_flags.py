@@ -398,7 +398,18 @@ OF_MEANINGS = {
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""
 
 
-SWITCHES = {"--offline", "--quiet", "--profile", "--gpu", "--version", "--yes", "--json", "--dry-run", "-f"}
+SWITCHES = {
+    "--offline",
+    "--quiet",
+    "--profile",
+    "--gpu",
+    "--version",
+    "--yes",
+    "--json",
+    "--all",
+    "--dry-run",
+    "-f",
+}
 """What is no field of a record: what corral itself takes, switches of many verbs, and the one of `logs`."""
 
 

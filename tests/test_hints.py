@@ -1,7 +1,9 @@
 """What a hint tells people to run can be run: each `corral ...` in any text of ours is a verb with flags it has."""
 
 import ast
+import json
 import re
+import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from deploy.cli.main import app
+from deploy.cli.main import app, fronted
 from deploy.cli.verbs import VERBS
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +108,36 @@ def test_every_line_to_paste_can_be_run() -> None:
     told = [(verb, rest) for verb, rest in lines if verb in VERBS]
     assert {wrong for verb, rest in set(told) for wrong in wrong_with(verb, rest)} == set()
     assert len(set(told)) > 100
+
+
+COMMAND = re.compile(r"(?:^hint: |: |&& )corral (.+?)(?=$|[.;,] | && |\) |\)$)")
+
+
+def refused(line: str) -> str:
+    """What the program's own parser has against a line to paste; empty where it would run."""
+    front, words = fronted(shlex.split(line))
+    program = typer.main.get_command(app)
+    context = program.make_context("corral", [*front, *words])
+    try:
+        name, verb, rest = program.resolve_command(context, [*context._protected_args, *context.args])  # type: ignore[attr-defined]
+        while rest and rest[0] in getattr(verb, "commands", {}):
+            name, verb, rest = rest[0], verb.commands[rest[0]], rest[1:]
+        verb.make_context(name, list(rest), parent=context)
+    except typer.Exit:  # the help, which is no refusal
+        return ""
+    except typer.TyperException as error:
+        return f"corral {line}: {error.format_message()}"
+    return ""
+
+
+def test_each_hint_that_was_given_in_a_test_is_a_command_that_is_taken() -> None:
+    """Those that refusals ended with, their values put in: tests/data/refusals.json."""
+    kept = json.loads((ROOT / "tests/data/refusals.json").read_text(encoding="utf-8"))
+    lines = {line for said in kept.values() for line in said if line.startswith(("hint: ", "  "))}
+    matched = {match[1] for line in lines for match in COMMAND.finditer(line)}
+    commands = {each for each in matched if each.split()[0] in VERBS}
+    assert [wrong for command in sorted(commands) if (wrong := refused(command))] == []
+    assert len(commands) > 10
 
 
 def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:

@@ -242,11 +242,15 @@ def dry_run(plan: str, options: list[str]) -> int:
     return run(["provision", plan, "--target", "ec2", "--name", "t1", "--dry-run", *REGION, *options])
 
 
+def requests(plan: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert dry_run(plan, [*options, "--json"]) == 0, options
+    return capsys.readouterr().out
+
+
 def test_what_aws_could_know_is_asked_for(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     for options in GOOD:
-        assert dry_run(plan, options) == 0, options
         values = [value for value in options[1::2] if value != "us-west-2"]
-        said = capsys.readouterr().out
+        said = requests(plan, options, capsys)
         assert all(json.dumps(value) in said for value in values), options
 
 
@@ -261,8 +265,7 @@ def test_with_all_of_ones_own_a_dry_run_makes_no_role_and_no_group(
     plan: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--instance-profile", "llm-box", "--scheduler-role", END, "--security-group-id", GROUP]
-    assert dry_run(plan, options) == 0
-    calls = [one["operation"] for one in json.loads(capsys.readouterr().out)]
+    calls = [one["operation"] for one in json.loads(requests(plan, options, capsys))]
     assert [name for name in calls if name.startswith(("Create", "Put", "Add", "Authorize"))] == [
         "CreateScheduleGroup",
         "CreateSchedule",

@@ -111,7 +111,7 @@ def test_it_is_asked_for_first_what_it_costs(corral: Corral, asked: tuple[str, .
 
 
 def test_a_dry_run_asks_nobody(corral: Corral, asked: tuple[str, ...]) -> None:
-    code, out, err = corral("provision", *asked, "--crater", "Copernicus", "--dry-run")
+    code, out, err = corral("provision", *asked, "--crater", "Copernicus", "--dry-run", "--json")
     assert (code, err, moon.RENTED) == (0, "", {})
     assert json.loads(out) == [{"operation": "Land", "name": "eagle", "crater": "Copernicus"}]
 

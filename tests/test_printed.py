@@ -19,7 +19,7 @@ DATA = Path(__file__).parent / "data"
 A_DAY = "1795521600"  # 2026-11-24, noon: prices have an age, and models of Claude an end
 
 COMMANDS = {
-    "size-every-machine": "size scout",
+    "size-every-machine": "size scout --all",
     "size-every-machine-long-prompts": "size maverick --precision fp8 --input-tokens 8000 --concurrency 64",
     "size-explained": "size scout --precision int4 --on g5.12xlarge --explain",
     "size-json": "size scout --precision int4 --on g5.12xlarge --json",
@@ -44,6 +44,8 @@ COMMANDS = {
     "size-cpu-json": "size scout --on local --json",
     "size-cpu-no-fit": "size maverick --on local --precision bf16",
     "size-two-owned-hosts": "size maverick --precision bf16 --on 16xH100",
+    "capacity": "capacity scout --requests-per-s 2",
+    "capacity-all": "capacity scout --requests-per-s 2 --all",
     "capacity-explained": "capacity scout --requests-per-s 2 --on p5.48xlarge --on g6e.12xlarge --spare 2 --explain",
     "capacity-json": "capacity scout --requests-per-s 5 --on p5.48xlarge --precision fp8 --json",
     "capacity-tokens": "capacity maverick --tokens-per-month 2e9 --on p5en.48xlarge --on p6-b200.48xlarge "
@@ -61,19 +63,20 @@ COMMANDS = {
     "--cache-read-fraction 0.5 --cache-write-fraction 0.2 --cache-write-1h-fraction 0.1",
     "claude-cost-json": "claude-cost --model claude-opus-5-5 --input-tokens 9 --output-tokens 3 --batch --json",
     "claude-cost-fast": "claude-cost --model claude-opus-5-5 --input-tokens 1000 --output-tokens 300 --fast",
-    "compare-unmeasured": "compare --plan plan.json",
+    "compare-unmeasured": "compare --plan plan.json --all",
+    "compare": "compare --plan plan.json",
     "compare-json": "compare --plan plan.json --probe probe.json --claude-model claude-sonnet-5-5 --json "
     "--mtok-per-month 500",
-    "compare-two-models": "compare --plan plan.json --probe probe.json --claude-model haiku-5.5 "
+    "compare-two-models": "compare --plan plan.json --probe probe.json --all --claude-model haiku-5.5 "
     "--claude-model claude-sonnet-5-5",
     "compare-bought": "compare --plan plan.json --probe probe.json --capex-usd 300000 --life-years 4 --power-kw 5 "
     "--residual-fraction 0.1 --pue 1.3 --usd-per-kwh 0.12 --hosting-usd-per-month 900 --ops-fte 0.5 "
-    "--usd-per-fte-year 200000",
+    "--usd-per-fte-year 200000 --all",
     "compare-rented": "compare --plan plan.json --probe probe.json --price-per-hour 3 --replicas 2 --storage-gb 500 "
-    "--usd-per-storage-gb-month 0.08 --egress-gb 100 --usd-per-egress-gb 0.09 --other-usd-per-month 50",
-    "compare-hybrid": "compare --plan plan.json --probe probe.json --claude-share 0.3 --escalation 0.1 "
+    "--usd-per-storage-gb-month 0.08 --egress-gb 100 --usd-per-egress-gb 0.09 --other-usd-per-month 50 --all",
+    "compare-hybrid": "compare --plan plan.json --probe probe.json --all --claude-share 0.3 --escalation 0.1 "
     "--utilisation 0.4",
-    "compare-cached": "compare --plan plan.json --probe probe.json --content chinese --cache-read-fraction 0.5 "
+    "compare-cached": "compare --plan plan.json --probe probe.json --all --content chinese --cache-read-fraction 0.5 "
     "--cache-write-fraction 0.3 --batch --claude-output-ratio 0.8",
     "prices": "prices",
     "prices-json": "prices --region eu-west-1 --json",
@@ -118,9 +121,7 @@ def test_every_call_of_a_dry_run_on_ec2(
     assert run(f"size maverick --precision fp8 --on p5en.48xlarge -o {plan}".split()) == 0
     capsys.readouterr()
     command = f"provision {plan} --target ec2 --name t1 --region us-east-1 --region us-west-2 --dry-run"
-    more = (
-        "--cidr 203.0.113.7/32 --purchase spot --max-usd-per-hour 50 --hf-token-parameter /hf/t --tag team=ml"
-    )
+    more = "--json --cidr 203.0.113.7/32 --purchase spot --max-usd-per-hour 50 --hf-token-parameter /hf/t --tag team=ml"
     assert run([*command.split(), *more.split(), "--weights", "s3://bucket/w/"]) == 0
     said = re.sub(r'"UserData": ".*"', '"UserData": ...', capsys.readouterr().out)
     said = re.sub(r"\b[0-9a-f]{16,}\b", "ID", said)

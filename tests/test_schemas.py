@@ -74,7 +74,7 @@ def test_what_is_left_is_one_object_with_its_exit_code(
     assert run([*command, "--json"]) == errors.LeftoverError.exit_code
     said = capsys.readouterr()
     assert "vol-1" in json.dumps(json.loads(said.out))
-    assert said.err.startswith("error: 1 things of t1 are left: volumes: vol-1 in us-east-1.\nhint: ")
+    assert said.err.startswith("error: Left of t1: volumes: vol-1 in us-east-1.\nhint: ")
 
 
 def test_an_error_says_its_own_exit_code(capsys: pytest.CaptureFixture[str]) -> None:

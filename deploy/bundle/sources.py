@@ -94,27 +94,39 @@ def is_to_come(plan: Plan, named: Path | None) -> bool:
     return named is None and hub_weights.is_fetched(plan) and not Path(plan.serve.model).is_dir()
 
 
+MAKE = "Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm"
+
+
 def engine_for(plan: Plan, environment: Path | None) -> Engine:
     """The engine named, or the one corral starts here. Raises UsageError for one that cannot serve the plan."""
-    chosen = named_engine(environment) if environment else engine.find(home(), os.environ)
+    chosen = named_engine(environment) if environment else found_engine(plan)
     if chosen.is_cpu == bool(plan.machine.gpu_count):
         kind, machine = ("CPU", "GPUs") if chosen.is_cpu else ("CUDA", "no GPU")
         raise UsageError(
             f"vLLM {chosen.version} at {chosen.vllm} is a {kind} build, and the plan's machine "
             f"({plan.machine.name}) has {machine}.",
-            "Name an environment with the right one: --engine /path/to/venv",
+            f"{MAKE}, and name it: --engine vllm-env"
+            if plan.machine.gpu_count
+            else "Install the CPU build: corral engine install",
         )
     return chosen
+
+
+def found_engine(plan: Plan) -> Engine:
+    """The engine that corral starts here. Raises NoEngine; what corral installs is for no GPU."""
+    try:
+        return engine.find(home(), os.environ)
+    except engine.NoEngine as error:
+        if plan.machine.gpu_count:
+            error.hint = f"{MAKE}, and name it: --engine vllm-env"
+        raise
 
 
 def named_engine(environment: Path) -> Engine:
     """The engine of an environment. Raises UsageError for a folder that is none, ServerError for another's."""
     vllm = environment.resolve() / "bin" / "vllm"
     if not os.access(vllm, os.X_OK):
-        raise UsageError(
-            f"{environment} is no environment with vLLM: it has no bin/vllm.",
-            "Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm",
-        )
+        raise UsageError(f"{environment} is no environment with vLLM: it has no bin/vllm.", MAKE)
     engine.require_ours(vllm, home())
     return Engine(vllm=vllm, version=engine.version_of(vllm), origin="CORRAL_VLLM")
 

@@ -13,17 +13,22 @@ def provision(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Check everything first, show the price, ask, then make the machine ready. Safe to repeat."""
+    """Check everything first, show the price, ask, then make the machine ready. Safe to repeat.
+
+    --dry-run asks nobody and says what would be; with --json, each request.
+    """
     from deploy.line import dry_run as requests
     from deploy.line import provision as run
     from deploy.provision_request import approval, asking_for
     from deploy.targets.choose import place_of
     from deploy.targets.show_provision import provisioned, shown
+    from deploy.up_request import dry_text
     from infra.say import emit, say
 
     asking = asking_for(plan, where, wishes, is_dry=dry_run)
     if dry_run:
-        say(shown(requests(asking.deployment, asking.wishes)))
+        asked = requests(asking.deployment, asking.wishes)
+        say(shown(asked) if as_json else dry_text(asking, len(asked)))
         return
     made = run(asking.deployment, asking.wishes, approval(yes))
     emit(made, provisioned(made, place_of(made).where(made)), as_json)

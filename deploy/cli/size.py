@@ -40,9 +40,11 @@ def size(
         emit(ranking, ranking_text(ranking, options, show_all), as_json)
         return 0 if ranking.machines else 3
     plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)
-    if answer.output:
+    if answer.output and plan.fits:
         plan.write(answer.output)
         progress(f"plan written to {sentence(str(answer.output))}")
+    elif answer.output:  # a plan that lies there may be one that fits
+        progress(f"not written, as it does not fit: {sentence(str(answer.output))}")
     if answer.plot:
         from serving.sizing.plan_plot import draw
 

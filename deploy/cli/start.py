@@ -17,7 +17,9 @@ def main() -> None:
     try:
         os.umask(os.umask(0o022) | 0o022)  # nobody else writes what corral and its children make
         from deploy.cli.main import run
+        from infra.say import spell_out
 
+        spell_out()
         code = run(sys.argv[1:])
     except KeyboardInterrupt:  # while it was read, or one more while the first was told
         interrupts.ignore()

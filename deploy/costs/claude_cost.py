@@ -10,6 +10,7 @@ from deploy.costs.claude_prices import ClaudeModel, Rates, Status, price_list
 from deploy.costs.claude_request import Request, billed, warnings
 from infra.errors import UsageError
 from infra.money import MTOK, Number, Usd, dollars, rounded
+from infra.quantity import counted
 from infra.record import Record
 
 
@@ -159,7 +160,7 @@ def cost_text(cost: ClaudeCost) -> str:
         ("cache writes, 1 hour", parts.cache_write_1h_usd),
         ("output", parts.output_usd),
     )
-    requests = "1 request" if cost.requests == 1 else f"{cost.requests:,} requests"
+    requests = counted(cost.requests, "request")
     lines = [f"{dollars(cost.usd)} for {requests} to {cost.model} ({cost.status})"]
     lines += [f"  {name:24} {dollars(usd):>14}" for name, usd in named if usd]
     if cost.requests > 1:

@@ -19,26 +19,23 @@ MORE = (
 
 def comparison_text(comparison: Comparison, is_whole: bool = True) -> str:
     """What `corral compare` prints: the answer with its warnings, or all of it."""
-    answer = (
+    own, hosted = tables.own_table(comparison), tables.hosted_table(comparison)
+    blocks = (
         headline(comparison),
         loud(comparison),
         table(tables.month_table(comparison.month)),
         table(tables.elsewhere_table(comparison)),
         change(comparison),
-    )
-    if not is_whole:
-        return "\n\n".join(
-            block for block in (*answer, table(tables.claude_table(comparison)), MORE) if block
-        )
-    blocks = (
-        *answer,
-        table(tables.own_table(comparison)),
+        table(own if is_whole else None),
         table(tables.claude_table(comparison)),
-        table(tables.hosted_table(comparison)),
+        table(hosted if is_whole else None),
         *map(table, class_tables(comparison)),
         table(tables.hybrid_table(comparison)),
-        table(tables.swing_table(comparison)),
-        assumptions(comparison),
+        *(
+            (table(tables.swing_table(comparison)), assumptions(comparison))
+            if is_whole
+            else (wrapped(MORE, ""),)
+        ),
     )
     return "\n\n".join(block for block in blocks if block)
 

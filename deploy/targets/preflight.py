@@ -10,6 +10,7 @@ from infra.errors import HostError
 from infra.facts import GpuFacts, GpuReport, HostFacts, whole
 from infra.hardware import Gpu
 from infra.onhost import confine
+from infra.quantity import counted
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 from serving.vllm.serve_options import ServeOptions
@@ -126,7 +127,7 @@ def _cpu_checks(facts: HostFacts, gpu: GpuReport, plan: Plan) -> Iterator[Check]
             "gpu", "none; the CPU engine runs the tiny model here (real Llama 4 needs EC2 or an SSH host)"
         )
     if facts.architecture != "x86_64" or "avx2" in facts.cpu_flags:
-        yield _ok("cpu", f"{facts.cpu_count} cores")
+        yield _ok("cpu", counted(facts.cpu_count, "core"))
     else:
         yield _failed("cpu", "no AVX2", "The CPU build of vLLM needs AVX2: use a CPU of 2013 or later.")
     lacking = {"g++", "python3-dev"} - facts.tools

@@ -45,7 +45,7 @@ def teardown(proof: Teardown) -> str:
 def leftover(proof: Teardown) -> LeftoverError:
     """The error that makes the exit code."""
     return LeftoverError(
-        f"{len(proof.left)} things of {proof.name} are left: {'; '.join(proof.left)}.",
+        f"Left of {proof.name}: {'; '.join(proof.left)}.",
         f"Mend what is said there, then again: corral down {proof.name}",
     )
 

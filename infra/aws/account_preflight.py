@@ -17,6 +17,7 @@ from infra.aws.request import Request, Site, Spot
 from infra.aws.type_limits import limits
 from infra.errors import AuthError, CapacityError, CloudError, CorralError, UsageError
 from infra.prices import HourlyPrice
+from infra.quantity import counted
 from infra.record import Record
 from infra.rented import Purchase
 
@@ -232,7 +233,7 @@ def network_found(order: Order, region: str, nets: dict[str, region_offer.Subnet
     if not any(subnet.public for subnet in nets.values()):
         fix = "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3."
         return [warning("network", region, "the subnets give no public address", fix)]
-    return [ok("network", region, f"{len(nets)} subnets")]
+    return [ok("network", region, counted(len(nets), "subnet"))]
 
 
 def open_found(order: Order, region: str) -> list[Finding]:

@@ -11,6 +11,7 @@ from infra.aws.failures import TRANSLATIONS, Refused, kind_of, plain_words
 from infra.aws.order import Order
 from infra.aws.request import Site, Spot, ec2, is_grouped, run_instances, status_request
 from infra.errors import CapacityError, CloudError, HostError
+from infra.quantity import counted
 from infra.record import Record, write_text_atomically
 
 POLL_S = 15.0
@@ -240,7 +241,7 @@ def nowhere(tried: list[Attempt]) -> CapacityError:
     hint = TRANSLATIONS["capacity"][1]
     if tried and all(kind_of(item.code) == "quota" for item in tried):
         hint = f"Ask for more: {quota_page(tried[-1])}"
-    return CapacityError(f"No machine after {len(tried)} attempts: {said}.", hint)
+    return CapacityError(f"No machine after {counted(len(tried), 'attempt')}: {said}.", hint)
 
 
 def quota_page(failed: Attempt) -> str:

@@ -11,6 +11,7 @@ from infra.aws.order import Order
 from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Spot, spot_prices
 from infra.prices import HourlyPrice, on_demand_price, trouble
+from infra.quantity import counted
 from infra.record import Record
 from infra.rented import Purchase
 
@@ -181,4 +182,4 @@ def usd(amount: Decimal) -> str:
 def age(price: HourlyPrice, on: date) -> str:
     """How old a stored price is; nothing for one of today."""
     days = price.age_days(on)
-    return f", {days} days old" if days > 0 else ""
+    return f", {counted(days, 'day')} old" if days > 0 else ""

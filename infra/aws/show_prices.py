@@ -4,6 +4,7 @@ from itertools import groupby
 
 from infra.aws.stored_prices import PriceTable, StoredPrice
 from infra.columns import table
+from infra.quantity import counted
 
 
 def text(listed: PriceTable) -> str:
@@ -34,7 +35,7 @@ def group(rows: list[StoredPrice]) -> str:
     """The prices of one source and day."""
     first = rows[0]
     days = first.age_in_days
-    old = "today" if days < 1 else "1 day ago" if days == 1 else f"{days} days ago"
+    old = "today" if days < 1 else f"{counted(days, 'day')} ago"
     return "\n".join(
         [
             f"{first.region}, {first.purchase}, USD per hour, checked {first.checked_on} ({old})",

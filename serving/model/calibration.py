@@ -7,6 +7,7 @@ from statistics import median
 
 from pydantic import Field
 
+from infra.quantity import counted
 from infra.record import Record
 from serving.model.memory import Budget, Term
 from serving.model.throughput import Doubt, Engine, Fit, Load, asked_s, kernels_s, overhead_s, prefill_s
@@ -91,7 +92,7 @@ def fitted(calibration: Calibration, engine: Engine) -> Fit:
         kernels=factor,
         overhead_s=overhead,
         prefill=median(prefill_factor(engine, point) for point in calibration.points),
-        basis=f"calibrated on {day} with {count} probe{'s' if count > 1 else ''} of {calibration.gpu}",
+        basis=f"calibrated on {day} with {counted(count, 'probe')} of {calibration.gpu}",
         doubt=doubt,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from infra.columns import table, wrapped
+from infra.quantity import counted
 from serving.quality.bootstrap import Interval
 from serving.quality.quality_report import Agreement, NoiseFloor, Perplexities, Quality, Side
 from serving.quality.tasks import result_line
@@ -27,7 +28,7 @@ def headline(found: Quality) -> str:
     """The finding, on what, and in words."""
     if found.finding is None or found.perplexity is None:
         return f"B against A on known tasks, {found.made_on}"
-    texts = f"{found.texts:,} text" + ("s" if found.texts > 1 else "")
+    texts = counted(found.texts, "text")
     first = f"{found.finding.upper()}: B against A on {texts}, {found.tokens:,} tokens, {found.made_on}"
     said = in_words(found.perplexity.b_over_a) if found.finding == "different" else ALIKE
     return f"{first}\n{wrapped(said)}"

@@ -6,6 +6,7 @@ from infra.argument import pasted
 from infra.asked import Asked, again
 from infra.columns import table, wrapped
 from infra.money import dollars
+from infra.quantity import counted
 from serving.simulation.simulate_options import PEAK, FleetOptions
 from serving.simulation.simulation import Hour, Kept, Simulation
 from serving.sizing.capacity_text import LOCKSTEP
@@ -29,20 +30,15 @@ def question(found: Simulation) -> str:
     machine = found.machine.name
     images = ", images included" if found.further and found.further.images_per_request else ""
     return (
-        f"{found.model} {found.precision}, {count(found.replicas, 'replica')} on {found.machines:,}x {machine}, "
+        f"{found.model} {found.precision}, {counted(found.replicas, 'replica')} on {found.machines:,}x {machine}, "
         f"{found.router}: {found.hours:.3g} h, {found.requests_per_s:g} requests/s, {found.peak_requests_per_s:g} "
         f"in the busiest hour, {found.input_tokens:,g} tokens in{images}, {found.output_tokens:,g} out"
     )
 
 
-def count(number: int, noun: str) -> str:
-    """A number of things."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def verdict(found: Simulation) -> str:
     """What is to be known first."""
-    came = f"{found.served:,} of {count(found.arrived, 'request')} served"
+    came = f"{found.served:,} of {counted(found.arrived, 'request')} served"
     gone = [f"{found.lost:,} lost"] if found.lost else []
     gone += [f"{found.refused:,} refused as too long"] if found.refused else []
     came = ", ".join([came, *gone])
@@ -76,7 +72,7 @@ def lines(found: Simulation) -> list[str]:
     if found.usd is not None:
         each = f", {dollars(found.usd_per_mtok)} per million output tokens" if found.usd_per_mtok else ""
         said.append(
-            f"  {count(found.machines, 'machine')} for {found.hours:.3g} h: {dollars(found.usd)}{each}."
+            f"  {counted(found.machines, 'machine')} for {found.hours:.3g} h: {dollars(found.usd)}{each}."
         )
     else:
         said.append("  No price known.")
@@ -163,7 +159,7 @@ def notes(found: Simulation) -> list[str]:
 def of_all(found: Simulation) -> str:
     """What part that is."""
     part = found.simulated
-    replicas = f"{part.replicas:,} of {count(found.replicas, 'replica')}"
+    replicas = f"{part.replicas:,} of {counted(found.replicas, 'replica')}"
     alike = ", each with the same share of what comes" if found.router == "least-requests" else ""
     return f"{part.share_of_time:.1%} of each hour on {replicas}{alike}"
 

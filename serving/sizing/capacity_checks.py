@@ -1,5 +1,6 @@
 """What of a capacity question cannot be meant: a model that is not in the table, this machine, a request too long."""
 
+from infra.argument import pasted
 from infra.asked import either
 from infra.errors import UsageError
 from serving.model.models import model, models
@@ -35,7 +36,8 @@ def check_model(name: str) -> None:
     if name not in models():
         raise UsageError(
             f"{name!r} is not a model that capacity is planned for.",
-            f"Use {either(tuple(models()))}; a checkpoint is planned on one machine at a time, by corral size.",
+            f"Use {either(tuple(models()))}. A checkpoint is planned on one machine at a time: "
+            f"corral size {pasted(name)} --on g5.12xlarge",
         )
 
 

@@ -9,6 +9,7 @@ from infra.asked import Asked, again
 from infra.catalog import machine
 from infra.columns import more_rows, table, wrapped
 from infra.prices import DEFAULT_REGION
+from infra.quantity import counted
 from serving.model import gpu_support
 from serving.sizing.asked_images import with_images
 from serving.sizing.capacity import Capacity, Choice, ClassTail, Fleet, Tail, label
@@ -21,6 +22,7 @@ from serving.sizing.traffic import Promise, Traffic
 from serving.vllm.versions import rules
 
 SHOWN = 5
+MORE = "With --all: every machine that carries it, what nothing beats in cost and time, and why others do not carry it."
 
 
 def capacity_text(
@@ -46,7 +48,7 @@ def capacity_text(
     ]
     if explain:
         blocks += [arithmetic(best, answer), explained(answer.plan)]
-    blocks.append(next_step(answer, question, written_to))
+    blocks += ["" if is_whole else wrapped(MORE, ""), next_step(answer, question, written_to)]
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -90,11 +92,11 @@ def latencies(ttft_s: float | None, tpot_s: float | None) -> str:
 
 def chosen(best: Choice, answer: Capacity) -> str:
     """The first choice."""
-    replicas = best.machines * best.replicas_per_machine
+    replicas = counted(best.machines * best.replicas_per_machine, "replica")
     machines = f"{best.machines}x {best.machine} ({best.gpus_per_machine}x {best.gpu})"
     lines = [
         f"TAKE {machines}, {answer.model} {best.precision}: {cost(best)}",
-        f"  {replicas} replicas of tensor parallel {best.tensor}, each up to {best.concurrency} requests at once "
+        f"  {replicas} of tensor parallel {best.tensor}, each up to {counted(best.concurrency, 'request')} at once "
         f"({best.requests_per_s:.2f} requests/s).",
         f"  At peak an average request takes {best.e2e_s:.1f} s: TTFT {best.ttft_s:.2f} s, then "
         f"{best.tpot_s * 1000:.1f} ms a token.",
@@ -163,7 +165,9 @@ def at_worst(choice: Choice) -> str:
         return "If the speed is at the bad end of its band no number of them keeps the promise."
     dear = choice.at_worst.usd_per_month
     price = f", {dollars(dear)} a month" if dear is not None else ""
-    return f"If the speed is at the bad end of its band: {choice.at_worst.machines} machines{price}."
+    return (
+        f"If the speed is at the bad end of its band: {counted(choice.at_worst.machines, 'machine')}{price}."
+    )
 
 
 def of_fleet(answer: Capacity, fleet: Fleet) -> list[str]:
@@ -305,8 +309,8 @@ def arithmetic(best: Choice, answer: Capacity) -> str:
         [
             "How many machines",
             f"  peak = {traffic.requests_per_s:.4g} x {traffic.peak_factor:g} = {peak} requests/s",
-            f"  one machine = {best.replicas_per_machine} replicas x {best.requests_per_s:.3f} x fill {promise.fill:g} "
-            f"= {per_machine:.3f} requests/s",
+            f"  one machine = {counted(best.replicas_per_machine, 'replica')} x {best.requests_per_s:.3f} "
+            f"x fill {promise.fill:g} = {per_machine:.3f} requests/s",
             f"  machines = ceil({peak} / {per_machine:.3f}) + {promise.spare_machines} spare = {best.machines}",
             f"  cost = {best.machines}{hourly} = {dollars(best.usd_per_month)} a month",
         ]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from infra.argument import pasted
 from infra.asked import again
-from infra.columns import more_rows, table
+from infra.columns import more_rows, table, wrapped
 from infra.prices import ON_DEMAND
 from serving.sizing.plan import Plan
 from serving.sizing.size import Ranking
@@ -37,7 +37,9 @@ def ranking_text(ranking: Ranking, options: Options | None = None, is_whole: boo
         ranking_table("EC2", rented, most),
         ranking_table("Owned: the smallest shape of each GPU", own, most),
     ]
-    return "\n\n".join([*(block for block in blocks if block), "Prices: " + "; ".join(sources), step])
+    return "\n\n".join(
+        [*(block for block in blocks if block), wrapped("Prices: " + "; ".join(sources), ""), step]
+    )
 
 
 def ranking_table(title: str, plans: Sequence[Plan], most: int | None) -> str:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from infra import amd_gpus, catalog
 from infra.errors import HostError
 from infra.hardware import Machine
+from infra.quantity import counted
 
 
 def local_machine() -> Machine:
@@ -56,7 +57,7 @@ def unasked() -> Unasked | None:
         return None
     count, gib = len(memories_gib), min(memories_gib)
     sentence = (
-        f"This machine has {count} GPU{'s' * (count > 1)} of AMD's with {gib:,.0f} GiB, which corral neither asks nor "
+        f"This machine has {counted(count, 'GPU')} of AMD's with {gib:,.0f} GiB, which corral neither asks nor "
         "serves on."
     )
     least, most = catalog.nvml_memory()

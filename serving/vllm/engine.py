@@ -66,10 +66,14 @@ class Recipe(Record):
     excludes: tuple[str, ...]
 
 
+class NoEngine(ServerError):
+    """There is none."""
+
+
 def find(home: Path, environ: Mapping[str, str]) -> Engine:
     """Find the engine to start: $CORRAL_VLLM, else a bundle's, else the one corral installed, else `vllm` on PATH.
 
-    Raises ServerError when there is none, or somebody else can have written it.
+    Raises NoEngine when there is none, ServerError when somebody else can have written it.
     """
     engine = first(home, environ)
     require_ours(engine.vllm, home)
@@ -120,7 +124,7 @@ def first(home: Path, environ: Mapping[str, str]) -> Engine:
     on_path = shutil.which("vllm", path=environ.get("PATH"))
     if on_path:
         return Engine(vllm=Path(on_path), version=version_of(Path(on_path)), origin="PATH")
-    raise ServerError(
+    raise NoEngine(
         "There is no vLLM on this machine.", f"Install one: corral engine install. {WITHOUT_AN_ENGINE}"
     )
 

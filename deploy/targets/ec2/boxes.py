@@ -6,8 +6,8 @@ import shlex
 from deploy.targets import host_deaths
 from deploy.targets.deployment import Deployment
 from deploy.targets.ec2 import journals
+from infra import bar, wait
 from infra import host as hosts
-from infra import wait
 from infra.aws import failover, power, rented_machines, session
 from infra.aws.api import Aws
 from infra.aws.order import Order
@@ -33,6 +33,7 @@ def phase(aws: Aws, deployment: Deployment, machine: Rented) -> Phase:
     return last_phase(failover.console(aws, machine.region, machine.instance_id), deployment.name)
 
 
+@bar.waiting("the box prepares itself")
 def wait_prepared(aws: Aws, deployment: Deployment, machine: Rented) -> None:
     """Wait until the box has engine and weights, though its server may have failed since.
 
@@ -105,6 +106,7 @@ def so_far(deployment: Deployment, phase: Phase, elapsed_s: float) -> str:
     return f"{phase.words or 'booting'} ({minutes})"
 
 
+@bar.waiting("the server starts")
 def wait_ready(aws: Aws, deployment: Deployment, machines: tuple[Rented, ...], endpoint: Endpoint) -> None:
     """Wait until the server has answered a real completion. Raises ServerError when it does not.
 

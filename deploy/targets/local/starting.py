@@ -8,7 +8,7 @@ from pathlib import Path
 from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
 from deploy.targets.local import cached_weights, engines, looking
-from infra import kernel_messages, processes
+from infra import bar, kernel_messages, processes
 from infra.argument import pasted
 from infra.errors import CorralError, ServerError, UsageError
 from infra.say import progress
@@ -66,6 +66,7 @@ def cause_of(place: Path, before: server.Server) -> str:
         return f"its log cannot be read: {error.strerror}"
 
 
+@bar.waiting("the server starts")
 def wait(name: str, place: Path, running: server.Server) -> None:
     """Wait until the server serves, saying the phases of its log; on failure end it and say why."""
     said = Tail(server.log_file(place))

@@ -9,11 +9,12 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.place import State, Status
 from deploy.targets.ssh import tunnels
 from deploy.targets.ssh.host_setup import judged_setup
+from infra import bar, host_judge
 from infra import host as hosts
-from infra import host_judge
 from infra.argument import pasted
 from infra.errors import HostError, ServerError
 from infra.onhost.history import Name
+from infra.quantity import counted
 from infra.record import Record
 from infra.say import progress
 from infra.ssh import Host
@@ -114,6 +115,7 @@ def prove_adapters(deployment: Deployment, host: Host, endpoint: Endpoint) -> No
         raise
 
 
+@bar.waiting("the server starts")
 def wait(deployment: Deployment, host: Host, endpoint: Endpoint) -> None:
     """Wait until the server answers a completion, saying the phases of its load, and applies its adapters.
 
@@ -167,7 +169,7 @@ def status(deployment: Deployment, host: Host) -> Status:
                 f"its unit is {unit.active}; it cannot be asked from here: {error.message}",
             )
         judged = verdict(endpoint)
-        detail = f"{judged.detail}; {unit.restarts} restarts" if unit.restarts else judged.detail
+        detail = f"{judged.detail}; {counted(unit.restarts, 'restart')}" if unit.restarts else judged.detail
         return said(deployment, judged.state, detail, endpoint)
     if unit.active == "absent":
         return said(deployment, "absent", f"nothing of that name on {host.destination}")
