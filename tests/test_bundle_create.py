@@ -211,6 +211,35 @@ def test_what_cannot_be_packed_is_one_sentence_and_writes_nothing(
     assert tree(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("is_there", "said"),
+    [
+        (False, "error: There is no vLLM on this machine."),
+        (True, "is a CPU build, and the plan's machine (1xH100) has GPUs."),
+    ],
+)
+def test_who_packs_for_gpus_is_not_told_to_install_the_build_without(
+    is_there: bool,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    plan = str(tmp_path / "plan.json")
+    assert run(["size", "scout", "--precision", "int4", "--on", "1xH100", "-o", plan]) == 0
+    monkeypatch.setenv("PATH", "")
+    if is_there:
+        monkeypatch.setenv("CORRAL_VLLM", str(an_engine(tmp_path / "engine") / "bin" / "vllm"))
+    capsys.readouterr()
+    assert run(["bundle", "create", plan, "-o", str(tmp_path / "bundle")]) == (2 if is_there else 7)
+    error, hint = capsys.readouterr().err.splitlines()[-2:]
+    assert (said in error, hint) == (
+        True,
+        "hint: Make one, no GPU is needed for it: python3 -m venv vllm-env && vllm-env/bin/pip install vllm, "
+        "and name it: --engine vllm-env",
+    )
+
+
 def test_what_only_the_other_side_would_notice_is_a_warning(tmp_path: Path) -> None:
     prefix = an_engine(tmp_path / "engine")
     a_plan(tmp_path)

@@ -445,6 +445,27 @@ def test_what_no_machine_could_answer_is_one_sentence(
 
 
 @pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        (
+            "./mine",
+            "A checkpoint is planned on one machine at a time: corral size ./mine --on g5.12xlarge",
+        ),
+        (
+            "owner/name",
+            "A checkpoint is planned on one machine at a time: corral size owner/name --on g5.12xlarge",
+        ),
+        ("scuot", "Use scout or maverick: corral capacity scout --requests-per-s 5"),
+    ],
+)
+def test_who_names_another_model_is_told_what_does_it(
+    model: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["capacity", model, "--requests-per-s", "5"]) == 2
+    assert capsys.readouterr().err.splitlines()[1] == f"hint: {hint}"
+
+
+@pytest.mark.parametrize(
     ("field", "value", "refused"),
     [
         ("requests_per_s", 1e-9, None),

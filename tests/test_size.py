@@ -394,3 +394,13 @@ def test_one_request_has_a_time_and_a_price_by_itself_and_among_others(
     assert all(plan.one_request is None for plan in ranking("scout", "bf16", Options()).machines)
     run(["size", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--explain"])
     assert "the machine for so long, $5.672/h: $0.035\n" in capsys.readouterr().out
+
+
+def test_what_does_not_fit_writes_over_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("a plan that fits")
+    assert run(["size", "scout", "--precision", "bf16", "--on", "2xA100-80GB", "-o", str(path)]) == 3
+    assert (path.read_text(), capsys.readouterr().err) == (
+        "a plan that fits",
+        f"not written, as it does not fit: {path}\n",
+    )

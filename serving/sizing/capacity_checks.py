@@ -5,7 +5,7 @@ from infra.asked import either
 from infra.errors import UsageError
 from serving.model.models import model, models
 from serving.sizing.capacity import Question
-from serving.sizing.size import as_seen
+from serving.sizing.size import as_seen, is_checkpoint
 from serving.sizing.size_options import LONGEST, Options, check_precision
 from serving.sizing.sized_model import named, precisions
 
@@ -34,10 +34,13 @@ def seen(question: Question) -> Question:
 def check_model(name: str) -> None:
     """Raise UsageError for a model that is not in the table, as a checkpoint is not."""
     if name not in models():
+        known = either(tuple(models()))
+        by_itself = (
+            f"A checkpoint is planned on one machine at a time: corral size {pasted(name)} --on g5.12xlarge"
+        )
         raise UsageError(
             f"{name!r} is not a model that capacity is planned for.",
-            f"Use {either(tuple(models()))}. A checkpoint is planned on one machine at a time: "
-            f"corral size {pasted(name)} --on g5.12xlarge",
+            by_itself if is_checkpoint(name) else f"Use {known}: corral capacity scout --requests-per-s 5",
         )
 
 
