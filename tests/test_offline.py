@@ -83,6 +83,7 @@ def test_what_needs_nobody_works_offline(plan: str) -> None:
 
 
 def test_the_engines_installer_is_kept_off_the_network_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "bundle", lambda: "")
     assert "UV_OFFLINE" not in engine.uv_environment({})
     monkeypatch.setenv(VARIABLE, "1")
     assert engine.uv_environment({"UV_FIND_LINKS": "/wheels"}) == {
