@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import All, Json
 
 
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder that corral compare --output wrote.")],
+    show_all: All = False,
     as_json: Json = False,
 ) -> None:
     """Write report.html again from comparison.json, plan.json and probe.json in a folder, and print the text."""
@@ -21,4 +22,4 @@ def report(
 
     progress(f"report written to {sentence(str(again(folder)))}")
     comparison = Comparison.read(folder / COMPARISON)
-    emit(comparison, comparison_text(comparison), as_json)
+    emit(comparison, comparison_text(comparison, show_all), as_json)
