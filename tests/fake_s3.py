@@ -29,9 +29,17 @@ class FakeS3:
         # The oldest region of all has no name here.
         return {"LocationConstraint": None if bucket["region"] == "us-east-1" else bucket["region"]}
 
-    def list_objects_v2(self, Bucket: str, Prefix: str, ContinuationToken: str = "") -> dict[str, Any]:  # noqa: N803
+    def list_objects_v2(
+        self,
+        Bucket: str,  # noqa: N803
+        Prefix: str,  # noqa: N803
+        ContinuationToken: str = "",  # noqa: N803
+        Delimiter: str = "",  # noqa: N803
+    ) -> dict[str, Any]:
         objects = self.found(Bucket)["objects"]
         rows = [{"Key": key, "Size": size} for key, size in sorted(objects.items()) if key.startswith(Prefix)]
+        if Delimiter:
+            rows = [row for row in rows if Delimiter not in str(row["Key"]).removeprefix(Prefix)]
         left = list(itertools.dropwhile(lambda row: row["Key"] <= ContinuationToken, rows))
         if not left:
             return {"KeyCount": 0, "IsTruncated": False}

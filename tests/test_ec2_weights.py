@@ -122,11 +122,64 @@ def test_a_plain_image_without_room_for_the_weights_is_refused_before_anything_i
 
 
 def test_weights_of_ones_own_bucket_are_told_and_need_no_token(aws: FakeAws, provision: Corral) -> None:
-    aws.s3.have("models")
+    objects = aws.s3.have("models")
+    objects |= {"scout/config.json": 9, "scout/a.safetensors": 217_321_000_000, "scout/old/b.safetensors": 9}
     code, said = provision("bf16", "g7e.24xlarge", "--weights", "s3://models/scout/")
     assert code == 0, said
+    assert "ok       weights: s3://models/scout/, 202.4 GiB as planned" in said.splitlines()
+    assert "ok       bucket us-east-1: s3://models/scout/ holds 202.4 GiB of weights" in said.splitlines()
+
+
+DRAFT = {"model": "/srv/draft", "method": "eagle3", "num_speculative_tokens": 3}
+SHARD, CONFIG = {"model.safetensors": 60 * 2**30}, {"config.json": 9}
+ADAPTER = {"adapter_config.json": 9, "adapter_model.safetensors": 9}
+
+
+@pytest.mark.parametrize(
+    ("weights", "draft", "adapter", "said"),
+    [
+        (SHARD | CONFIG, SHARD | CONFIG, ADAPTER, ""),
+        (SHARD, SHARD | CONFIG, ADAPTER, "s3://models/scout/ has no config.json"),
+        (SHARD | CONFIG, {}, ADAPTER, "s3://models/scout/draft/ has no config.json"),
+        (SHARD | CONFIG, CONFIG, ADAPTER, "s3://models/scout/draft/ has no *.safetensors"),
+        (SHARD | CONFIG, SHARD | CONFIG, {}, "s3://models/scout/adapters/tuned/ has no adapter_config.json"),
+    ],
+    ids=["all", "no config", "no draft", "half a draft", "no adapter"],
+)
+def test_what_must_lie_in_a_bucket_is_looked_at_before_anything_is_rented(
+    weights: dict[str, int],
+    draft: dict[str, int],
+    adapter: dict[str, int],
+    said: str,
+    aws: FakeAws,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folders = {"scout": weights, "scout/draft": draft, "scout/adapters/tuned": adapter}
+    objects = aws.s3.have("models")
+    objects |= {f"{folder}/{name}": size for folder, names in folders.items() for name, size in names.items()}
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    tuned = (LoraModule(name="tuned", path="/srv/tuned", config_sha256="a" * 64, weights_sha256="b" * 64),)
+    update = {"speculative_config": DRAFT, "lora_modules": tuned}
+    plan.model_copy(update={"serve": plan.serve.model_copy(update=update)}).write(tmp_path / "plan.json")
+    words = ["--target", "ec2", "--name", "t1", "--yes", "--weights", "s3://models/scout/"]
+    assert run(["provision", str(tmp_path / "plan.json"), *words]) == (2 if said else 0)
+    told = capsys.readouterr().err
+    rented = [call for call in aws.calls if call.operation == "run_instances"]
+    if said:
+        assert f"error: This cannot be launched. bucket: us-east-1: {said}.\n" in told
+        assert rented == []
+    else:
+        assert "ok       bucket us-east-1: s3://models/scout/draft/ holds 60.0 GiB of weights" in told
+
+
+def test_another_size_than_planned_for_is_told(aws: FakeAws, provision: Corral) -> None:
+    aws.s3.have("models").update({"scout/config.json": 9, "scout/a.safetensors": 2**30})
+    code, said = provision("int4", "g5.12xlarge", "--weights", "s3://models/scout/")
+    assert code == 0, said
     assert (
-        "ok       weights: s3://models/scout/, 202.4 GiB as planned; what lies there is not looked at" in said
+        "warning  bucket us-east-1: s3://models/scout/ holds 1.0 GiB of weights, and 60.4 GiB are planned for  (See "
+        "whether they are the plan's: aws s3 ls s3://models/scout/)" in said.splitlines()
     )
 
 

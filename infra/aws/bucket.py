@@ -5,13 +5,17 @@ from typing import Any
 
 from infra.aws.api import Aws
 from infra.aws.failures import Refused, plain_words
-from infra.aws.order import Order
+from infra.aws.order import Order, StoredFolder
 from infra.aws.preflight_findings import Finding, failed, ok, warning
 from infra.aws.request import Request
 from infra.errors import AuthError, UsageError
+from infra.fetch.listing import WEIGHTS
 from infra.record import Record
 
 ADDRESS = r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/([\w.=-][\w.=/-]*?)/*"
+GIB = 2**30
+MOST_OFF = 0.1
+"""Of the bytes planned for: what a plan counts are tensors, and files have headers."""
 EXAMPLE = "It looks like s3://bucket/scout/"
 
 
@@ -84,9 +88,44 @@ def unusable(place: Place, region: str, account: str, refused: Refused) -> Excep
 def found(aws: Aws, order: Order, region: str) -> list[Finding]:
     """Each bucket the machines of an order would read, looked at from one region. One that is not there is a failure.
 
-    Whose it is does not matter: another account's may be shared with the machines' role, which only they can try.
+    Whose it is does not matter: another account's may be shared with the machines' role, which only they can try. What
+    is to be weights there is looked at, too.
     """
-    return [looked_at(aws, asked) for asked in location_requests(order, region)]
+    places = [looked_at(aws, asked) for asked in location_requests(order, region)]
+    if any(finding.outcome == "failed" for finding in places):
+        return places
+    asked = zip(order.expected_s3, listing_requests(order, region), strict=True)
+    return [*places, *(looked_into(aws, folder, listing) for folder, listing in asked)]
+
+
+def listing_requests(order: Order, region: str) -> list[Request]:
+    """Ask what lies in each folder of weights, a draft or an adapter itself; a thousand names are enough."""
+    asked = []
+    for folder in order.expected_s3:
+        name, _, prefix = folder.address.removeprefix("s3://").partition("/")
+        asked.append(s3(region, "ListObjectsV2", Bucket=name, Prefix=prefix, Delimiter="/"))
+    return asked
+
+
+def looked_into(aws: Aws, folder: StoredFolder, asked: Request) -> Finding:
+    """Whether what a server needs lies there, and how much; another size than was planned for is told."""
+    address, region = folder.address, asked.region
+    try:
+        rows = aws.ask(asked).get("Contents", [])
+    except Refused as refused:
+        unseen = f"what lies in {address} is not looked at ({refused.code})"
+        return warning("bucket", region, unseen, "Its policy must let the machine's role read it.")
+    there = {row["Key"].removeprefix(asked.parameters["Prefix"]): row["Size"] for row in rows}
+    size = sum(size for name, size in there.items() if name.endswith(WEIGHTS))
+    missing = [name for name in folder.files if name not in there] + ([] if size else [f"*{WEIGHTS}"])
+    if missing:
+        lacks = f"{address} has no {missing[0]}"
+        return failed("bucket", region, lacks, f"Put it there: aws s3 sync FOLDER {address}")
+    holds = f"{address} holds {size / GIB:.1f} GiB of weights"
+    if folder.bytes and abs(size - folder.bytes) > folder.bytes * MOST_OFF:
+        planned = f"{holds}, and {folder.bytes / GIB:.1f} GiB are planned for"
+        return warning("bucket", region, planned, f"See whether they are the plan's: aws s3 ls {address}")
+    return ok("bucket", region, holds)
 
 
 def location_requests(order: Order, region: str) -> list[Request]:

@@ -3,12 +3,23 @@
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
-from infra.record import Document
+from infra.record import Document, Record
 from infra.rented import Purchase
 
 TAG = "corral:deployment"
 ORDER_TAG = "corral:order"
 EXPIRES_TAG = "corral:expires-at"
+
+
+class StoredFolder(Record):
+    """A folder of a bucket that the boxes will read, and what must lie in it."""
+
+    address: str
+    """It ends in /."""
+    files: tuple[str, ...]
+    """Besides *.safetensors."""
+    bytes: int = 0
+    """Of those, as planned; 0 where that is not known."""
 
 
 class Order(Document):
@@ -78,6 +89,8 @@ class Order(Document):
     """Names of SSM parameters, or ARNs of Secrets Manager secrets, the box may read: the names, never the values."""
     read_s3: tuple[str, ...] = ()
     """What of S3 the box may read: objects, and where it ends in / all that lies below."""
+    expected_s3: tuple[StoredFolder, ...] = ()
+    """What of that must be weights, a draft or adapters."""
     user_tags: dict[str, str] = {}
     """Tags of the user's own, beside ours."""
 

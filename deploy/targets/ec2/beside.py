@@ -108,5 +108,6 @@ def looked_at(deployment: Deployment, weights: str | None, machine: OwnToken) ->
             yield hub_weights.check(known, f"adapter {module.name}")
     for place, folder in kept(serve).items():
         at = f"{(weights or '').rstrip('/')}/{place}/"
-        found = f"expected at {at}, as in {folder} here; what lies there is not looked at"
+        unseen = "" if at.startswith("s3://") else "; what lies there is not looked at"
+        found = f"expected at {at}, as in {folder} here{unseen}"
         yield Check(name=place, outcome="ok", found=found)

@@ -62,6 +62,7 @@ def reads(order: Order, here: Site, spot: Spot) -> list[Request]:
         *([reservation.reservation_request(order, here.region)] if order.capacity_reservation_id else []),
         region_offer.by_id(here.region, here.image_id),
         *bucket.location_requests(order, here.region),
+        *bucket.listing_requests(order, here.region),
         *own_resources.region_requests(order, here.region),
         *([quotas.get_quota(here.region, quota)] if quota and quota.code else []),
         *prices(order, spot),

@@ -15,12 +15,14 @@ from deploy.targets.ec2.tags import tags_from
 from infra import catalog, cloud_init
 from infra import host as hosts
 from infra.argument import pasted
-from infra.aws.order import Order
+from infra.aws.order import Order, StoredFolder
 from infra.aws.region import checked_region
 from infra.errors import UsageError
+from infra.fetch.listing import CONFIG
 from infra.hardware import Machine
 from infra.lifetime import minutes
 from infra.prices import HourlyPrice, on_demand_price, price_of
+from serving.model import lora_files
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 from serving.vllm import chat_template
@@ -45,6 +47,7 @@ PER_ORDER = {
     "user_data",
     "engine_unlocked",
     "weights_bytes",
+    "expected_s3",
     "engine_gib",
 }
 
@@ -98,6 +101,7 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
         user_tags=tags_from(options.tags),
         read_parameters=tuple(filter(None, [setup.hf_token_parameter])),
         read_s3=stored(setup),
+        expected_s3=expected(deployment.plan, setup),
     )
 
 
@@ -282,6 +286,20 @@ def stored(setup: hosts.HostSetup) -> tuple[str, ...]:
     """What the box reads from S3: the folder of the weights and the one object that is the engine."""
     places = (f"{setup.weights.rstrip('/')}/", setup.engine.archive)
     return tuple(place for place in places if place.startswith("s3://"))
+
+
+def expected(plan: Plan, setup: hosts.HostSetup) -> tuple[StoredFolder, ...]:
+    """What must lie in S3: the weights, and below them the draft and the adapters that the Hub does not have."""
+    if not setup.weights.startswith("s3://"):
+        return ()
+    root = f"{setup.weights.rstrip('/')}/"
+    found = [StoredFolder(address=root, files=(CONFIG,), bytes=plan.weights_bytes)]
+    for place in beside.kept(plan.serve):
+        is_draft = place == drafts.PLACE
+        files = (CONFIG,) if is_draft else lora_files.FILES
+        size = drafts.weights_bytes(plan) if is_draft else 0
+        found.append(StoredFolder(address=f"{root}{place}/", files=files, bytes=size))
+    return tuple(found)
 
 
 def who() -> str:
