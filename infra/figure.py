@@ -2,15 +2,19 @@
 
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from infra.argument import pasted
+from infra.errors import HostError
 from infra.home import home, is_private, make_folder
 
 if TYPE_CHECKING:
@@ -52,7 +56,14 @@ SETTINGS: Settings = {
 
 
 def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.5) -> Markup:
-    """Draw one plot. `says` is what it shows, for those who cannot see it; `name` keeps its ids apart from others'."""
+    """Draw one plot. `says` is what it shows, for those who cannot see it; `name` keeps its ids apart from others'.
+
+    Without matplotlib, which is an extra, a page says so in its place.
+    """
+    if way := way_to_it():
+        return Markup('<p class="note">{} It is not drawn: matplotlib is not installed ({}).</p>').format(
+            says, way
+        )
     with figure(WIDTH_IN, height, SETTINGS) as made:
         draw(made.add_subplot())
         file = StringIO()
@@ -62,13 +73,23 @@ def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.
 
 @contextmanager
 def figure(width_in: float, height_in: float, settings: "Settings | None" = None) -> Iterator["Figure"]:
-    """An empty figure, to draw and save while the settings hold."""
+    """An empty figure, to draw and save while the settings hold. Raises HostError where matplotlib is not installed."""
+    if way := way_to_it():
+        raise HostError("Plots are drawn by matplotlib, which is not installed.", f"Install it: {way}")
     with matplotlib_at_home():
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         with rc_context(settings):
             yield Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def way_to_it() -> str:
+    """The command that installs matplotlib where corral is; empty where it is there."""
+    if find_spec("matplotlib"):
+        return ""
+    python = pasted(sys.executable)
+    return f"{python} -m uv pip install --python {python} matplotlib"
 
 
 def plain_numbers(axis: "Axis") -> None:

@@ -69,6 +69,11 @@ def test_every_verb_has_examples_of_its_own_that_fit_the_terminal() -> None:
 
 @pytest.mark.parametrize("line", [line for each in examples().values() for line in each])
 def test_an_example_is_read_by_the_parser_and_the_records_of_its_verb(line: str) -> None:
+    check_read(line)
+
+
+def check_read(line: str) -> None:
+    """Raise what its verb's parser or records raise of a line to paste."""
     context = reading(line)
     verb = context.command_path.split()[1:]
     parameters = inspect.signature(function_of(verb), eval_str=True).parameters

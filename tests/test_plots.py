@@ -1,5 +1,6 @@
 """What the plots show: every line, mark, colour and word they are drawn with, held against what is kept."""
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import refusals
 from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
 
 from deploy.report import plots
+from infra import figure
+from infra.errors import HostError
 from serving.sizing import plan_plot
 from serving.sizing.plan import Plan
 from serving.sizing.size import answer_for
@@ -87,3 +90,17 @@ def test_points_are_at_equal_ratios_with_both_ends() -> None:
     found = plots.spaced(2.0, 32.0)
     ratios = {round(after / before, 9) for before, after in zip(found, found[1:], strict=False)}
     assert (len(found), found[0], round(found[-1], 9), len(ratios)) == (60, 2.0, 32.0, 1)
+
+
+def test_without_matplotlib_a_page_says_so_and_a_plot_is_refused_with_the_way_to_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    way = f"{sys.executable} -m uv pip install --python {sys.executable} matplotlib"
+    assert figure.svg("x", "Dollars & tokens.", lambda axes: None) == (
+        f'<p class="note">Dollars &amp; tokens. It is not drawn: matplotlib is not installed ({way}).</p>'
+    )
+    plan = a_plan("scout", "int4", "g5.12xlarge")
+    with pytest.raises(HostError) as caught:
+        plan_plot.draw(plan, tmp_path / "plan.png")
+    assert (caught.value.hint, list(tmp_path.iterdir())) == (f"Install it: {way}", [])

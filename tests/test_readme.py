@@ -1,12 +1,15 @@
 """The README shows what corral prints: scripts/readme runs its console blocks again. What is named is there."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
+from test_help import check_read
 
 ROOT = Path(__file__).parent.parent
 COST = "$ corral claude-cost --model claude-sonnet-5-5 --input-tokens 1000 --output-tokens 100"
@@ -80,6 +83,22 @@ def test_a_rewrite_puts_in_its_day(tmp_path: Path) -> None:
     assert readme("--check", str(path)).returncode == 1
     assert readme(str(path)).returncode == 0
     assert re.fullmatch(r"<!-- made on [0-9-]{10} -->\n# corral\n", path.read_text())
+
+
+def to_paste() -> Iterator[str]:
+    """The lines of corral that stand in blocks to paste from, without what a shell does with them."""
+    kind = ""
+    for line in (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        if line.startswith("```"):
+            kind = "" if kind else line[3:] or "to paste"
+        elif kind == "to paste" and line.startswith("corral "):
+            words = shlex.split(line.replace("BUCKET", "models"), comments=True)
+            yield shlex.join(takewhile(lambda word: word not in ("&&", ">", "|"), words))
+
+
+@pytest.mark.parametrize("line", sorted({*to_paste()} - {"corral", "corral --install-completion"}))
+def test_a_line_to_paste_is_read_by_the_parser_and_the_records_of_its_verb(line: str) -> None:
+    check_read(line)
 
 
 # A path of ours, as it is written in text and comments; or one of our tables by its name alone.
