@@ -264,6 +264,29 @@ def test_quality_tells_itself_and_damage_apart(
     assert found["finding"] == ("no difference shown" if name == "tiny" else "different")
 
 
+def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, tmp_path: Path) -> None:
+    """The same engine, told something else, at the same address and with the same key."""
+    plan = Deployment.read(corral.home / "tiny" / "deployment.json").plan
+    serve = plan.serve.model_copy(update={"max_num_seqs": 8})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "next.json")
+    before = corral.record("tiny").leader
+    # How fast so small a server is, is what else runs beside it.
+    code, out, err = corral(
+        "upgrade", "tiny", str(tmp_path / "next.json"), "--slower-at-most", "100%", "--json"
+    )
+    assert code == 0, err
+    done = json.loads(out)
+    new, old = done["release"], done["previous"]
+    assert (done["changed"], new["outcome"], new["previous"]) == (True, "accepted", old["id"])
+    assert [(each["figures"]["requests"], each["figures"]["failed"]) for each in (old, new)] == [(16, 0)] * 2
+    assert all(len(each["answer"]) == 32 for each in (old, new))
+    serving = corral.record("tiny")
+    assert (serving.endpoint, serving.leader == before) == (endpoint, False)
+    assert serving.arguments[serving.arguments.index("--max-num-seqs") + 1] == "8"
+    code, out, _ = corral("status", "tiny", "--json")
+    assert (code, json.loads(out)["release"]) == (0, new["id"])
+
+
 def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral, endpoint: Endpoint) -> None:
     """The last test of the shared server."""
     code, out, err = corral("serve", "tiny", "--json")
