@@ -75,7 +75,8 @@ def place_of(model: str, which: WhichMachine) -> str:
     """Where a model goes when nobody says: what EC2 rents out there; the rest here, where this machine has GPUs."""
     if which.on:
         return renting() if on(which.on).instance_type else default()
-    return default() if is_checkpoint(model) or local_machine().gpu else renting()
+    has_gpus = sys.platform == "linux" and local_machine().gpu  # vLLM serves on no other
+    return default() if is_checkpoint(model) or has_gpus else renting()
 
 
 def is_plan(what: str) -> bool:

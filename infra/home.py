@@ -129,7 +129,7 @@ def is_open_to_others(place: Path, status: os.stat_result) -> bool:
 
 def is_group_alone(place: Path, gid: int) -> bool:
     """Whether nobody else is in a group: many systems give each user one, and a umask of 002."""
-    with suppress(OSError):  # a disk that has none
+    with suppress(OSError, AttributeError):  # a disk that has none, a Mac
         if "system.posix_acl_access" in os.listxattr(place):  # then the mode's bits are no group's
             return False
     try:

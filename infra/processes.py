@@ -1,10 +1,15 @@
-"""The door to this machine's processes: who belongs to a server, and are they gone. Reads /proc, sends signals."""
+"""The door to this machine's processes: who belongs to a server, and are they gone. Reads /proc, sends signals.
+
+A Mac has no /proc, and serves nothing: of it only is asked whether a process that holds a tunnel still lives.
+"""
 
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from infra.printable import one_line
@@ -25,10 +30,25 @@ class Birth(Record):
 
 def birth(pid: int) -> Birth | None:
     """The birth of a living process; None when there is no such process, or only its zombie."""
+    if not PROC.is_dir():
+        return birth_by_ps(pid)
     fields = stat(pid)
     if fields is None or fields[STATE] == "Z":
         return None
     return Birth(pid=pid, start_ticks=int(fields[START_TICKS]), boot_id=boot_id())
+
+
+def birth_by_ps(pid: int) -> Birth | None:
+    """The same where there is no /proc: a start is a second of the calendar, of one run of the kernel alone."""
+    asked = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
+    done = subprocess.run(
+        asked, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C", "TZ": "UTC"}
+    )
+    state, _, start = done.stdout.strip().partition(" ")
+    if not start or state.startswith("Z"):
+        return None
+    started = datetime.strptime(" ".join(start.split()), "%a %b %d %H:%M:%S %Y").replace(tzinfo=UTC)
+    return Birth(pid=pid, start_ticks=int(started.timestamp()), boot_id="by its second")
 
 
 def is_alive(born: Birth) -> bool:

@@ -3,6 +3,8 @@
 import fcntl
 import os
 import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,7 +74,9 @@ def sockets() -> Path:
     In memory, or in the home, where the disk takes none or somebody else has one of that name.
     """
     name = f"corral-ssh-{os.getuid()}"
-    first = Path(os.environ.get("TMPDIR") or "/tmp") / name
+    # A Mac's own has fifty characters, of the 103 that a socket's path may have there.
+    own = os.environ.get("TMPDIR") if sys.platform == "linux" else None
+    first = Path(own or "/tmp") / name
     for folder in (first, Path("/dev/shm") / name, home() / "ssh"):
         with suppress(OSError):
             if folder.parent == home():
@@ -88,8 +92,10 @@ def sockets() -> Path:
 def scratch(most_bytes: int | None = None) -> IO[bytes]:
     """A file in memory for what a client is told or says: a full disk is no obstacle.
 
-    One with a bound has that size, in zeros, and takes no more.
+    One with a bound has that size, in zeros, and takes no more. A Mac has none: there it is a file on its disk.
     """
+    if not hasattr(os, "memfd_create"):
+        return tempfile.TemporaryFile()
     file = os.fdopen(os.memfd_create("corral-ssh", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b")
     if most_bytes is not None:
         file.truncate(most_bytes)
