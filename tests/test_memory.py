@@ -209,5 +209,7 @@ def test_the_rows_of_a_plan_add_up_whatever_the_version(version: str, more: dict
     derived = re.search(r"^  = (\d+\.\d{3}) for the KV cache", lines, re.MULTILINE)
     assert derived is not None
     assert found.memory.usable_gib - sum(steps) == pytest.approx(float(derived[1]), abs=0.005)
+    instead = "\n  --kv-cache-memory-bytes gives it 1.000 instead"
+    assert (instead in lines) == fixed
     outside_it = {name for name in numbers if name.startswith("outside it: ")}
     assert outside_it == (set() if rules(version).cuda_graphs_in_budget else {"outside it: CUDA graphs"})

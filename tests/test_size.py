@@ -12,7 +12,7 @@ import refusals
 
 from deploy.cli.main import run
 from infra.catalog import ec2_types
-from infra.errors import DocumentError
+from infra.errors import DocumentError, UsageError
 from serving.model.throughput import overhead_s, prefill_s
 from serving.sizing import size
 from serving.sizing.assemble import assemble
@@ -222,6 +222,16 @@ def test_two_hosts_are_one_pipeline() -> None:
     assert (found.parallel.tensor, found.parallel.pipeline, found.machine.hosts) == (8, 2, 2)
     assert found.price is not None
     assert found.price.usd_per_hour == Decimal("110.08")
+
+
+def test_a_step_must_hold_a_token_of_each_sequence() -> None:
+    assert Options(max_num_batched_tokens=8, max_num_seqs=8).max_num_seqs == 8
+    with pytest.raises(UsageError) as caught:
+        Options(max_num_batched_tokens=8, max_num_seqs=9)
+    assert (caught.value.message, caught.value.hint) == (
+        "--max-num-batched-tokens 8 is less than --max-num-seqs 9: vLLM refuses that.",
+        "Raise the first or lower the second.",
+    )
 
 
 def test_fewer_batched_tokens_lower_the_sequences_with_them() -> None:

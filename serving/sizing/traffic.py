@@ -62,7 +62,7 @@ class Traffic(Record):
         ]
         seen = sum(weight * tokens for weight, tokens in decoding) / sum(weight for weight, _ in decoding)
         brought = self.mean_input / self.mean_output
-        answer = max(1, round(min(seen / (brought + 0.5), self.largest_request / (brought + 1))))
+        answer = max(1, round(seen / (brought + 0.5)))
         return max(1, min(round(brought * answer), self.largest_request - answer)), answer
 
     def with_longer_prompts(self, tokens: int) -> Self:
