@@ -295,6 +295,16 @@ def engine_cache(tmp_path_factory: pytest.TempPathFactory, engine: Path) -> Path
 
 
 @pytest.fixture(scope="session")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment in which vLLM forks its processes: a start is half of its work (data/forking.py)."""
+    site = tmp_path_factory.mktemp("forking")
+    shutil.copyfile(Path(__file__).parent / "data" / "forking.py", site / "sitecustomize.py")
+    before = os.environ.get("PYTHONPATH")
+    # Threads that wait for one another take all of a core, where vLLM does not bind them.
+    return {"PYTHONPATH": f"{site}:{before}" if before else str(site), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
 def engine_parser(engine: Path) -> Iterator[Callable[[list[str]], Any]]:
     """Ask vLLM's own parser (tests/data/engine_parser.py)."""
     command = [str(engine.parent / "python"), str(Path(__file__).parent / "data" / "engine_parser.py")]

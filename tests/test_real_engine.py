@@ -1,4 +1,7 @@
-"""The real vLLM (CPU) with a tiny Llama 4: start, ready, chat, stop, and the ways it dies, each in one sentence."""
+"""The real vLLM (CPU) with a tiny Llama 4: start, ready, chat, stop, and the ways it dies, each in one sentence.
+
+The first server starts as yours would; those after it fork their processes (conftest's forking).
+"""
 
 import json
 import os
@@ -35,8 +38,8 @@ MAIN = "from deploy.cli.start import main; main()"
 class Corral:
     """Runs corral as a user does, in a home of its own."""
 
-    def __init__(self, home: Path, engine: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, engine: Path, forking: dict[str, str]) -> None:
+        self.home, self.forking = home, forking
         self.begun: list[subprocess.Popen[str]] = []
         self.environment = {
             name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "HF_"))
@@ -96,9 +99,11 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture(scope="module")
-def corral(tmp_path_factory: pytest.TempPathFactory, engine: Path, engine_cache: Path) -> Iterator[Corral]:
+def corral(
+    tmp_path_factory: pytest.TempPathFactory, engine: Path, engine_cache: Path, forking: dict[str, str]
+) -> Iterator[Corral]:
     """corral in a home of its own, and nothing of any server left afterwards."""
-    corral = Corral(tmp_path_factory.mktemp("home"), engine)
+    corral = Corral(tmp_path_factory.mktemp("home"), engine, forking)
     (corral.home / "cache").symlink_to(engine_cache)
     yield corral
     for path in corral.home.glob("*/deployment.json"):
@@ -228,7 +233,7 @@ def serve_damaged(corral: Corral) -> None:
     if not (corral.home / DAMAGED).exists():
         corral.deploy(DAMAGED, "multimodal")
         damage(corral.home / "models" / DAMAGED)
-    code, _, err = corral("serve", DAMAGED)
+    code, _, err = corral("serve", DAMAGED, **corral.forking)
     assert code == 0, err
 
 
@@ -304,7 +309,7 @@ def adapted(corral: Corral) -> Endpoint:
     place = corral.home / "models"
     tuned = LoraModule(name="tuned", path=str(adapters.adapter(place / "tuned")))
     corral.deploy_model("api-killed", adapters.dense(place / "api-killed"), (tuned,))
-    code, out, err = corral("serve", "api-killed", "--json")
+    code, out, err = corral("serve", "api-killed", "--json", **corral.forking)
     assert code == 0, err
     assert err.endswith("serve: the adapter tuned changes what the model says\n")
     return Endpoint.model_validate_json(out)
@@ -364,7 +369,7 @@ def title(pid: int) -> str:
 def test_stop_during_its_start_leaves_nothing(corral: Corral) -> None:
     """vLLM swallows the first SIGTERM while its engine starts, and then hangs."""
     corral.deploy("stopped-early", "text")
-    waiting = corral.start("serve", "stopped-early")
+    waiting = corral.start("serve", "stopped-early", **corral.forking)
     assert waiting.stderr is not None
     until(lambda: "the engine (vLLM" in waiting.stderr.readline())  # type: ignore[union-attr]
     assert corral.members("stopped-early") != ()

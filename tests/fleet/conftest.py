@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from lanes import lane_of
+from lanes import lane_of, port_of
 
 from deploy.cli.main import run
 from infra.ssh import Host
@@ -330,7 +330,7 @@ def mirror(need: Callable[[str, str], NoReturn]) -> str:
 
 @pytest.fixture(scope="module")
 def lane(request: pytest.FixtureRequest) -> int:
-    """Which of the two networks the hosts of a file share."""
+    """Which of the networks the hosts of a file share."""
     return lane_of(request.path)
 
 
@@ -447,6 +447,7 @@ def _acquaint(machine: Machine) -> None:
             f"Host {machine.name}\n  HostName {machine.address}\n  User root\n"
             f"  IdentityFile {machine.ssh_folder}/key\n  IdentitiesOnly yes\n"
             f"  UserKnownHostsFile {machine.ssh_folder}/known_hosts\n"
+            "  Ciphers aes128-gcm@openssh.com\n"  # what sends an engine computes a third as long
         )
 
 
@@ -464,13 +465,14 @@ SERVED_NAME = "it's $(hostname) 100% ünï"
 
 
 @pytest.fixture
-def plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+def plan(tmp_path: Path, lane: int, capsys: pytest.CaptureFixture[str]) -> Path:
     """A plan for the CPU engine, of a tiny model in a folder whose name is full of traps."""
     folder = tiny.make(tmp_path / "a 'tiny' $(model) ü")
     assert run(["size", str(folder), "--on", "local", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     document["serve"] |= {
         "served_model_name": SERVED_NAME,
+        "port": port_of(lane),
         "kv_cache_memory_bytes": 64 * 2**20,
         "max_num_seqs": 4,
         "enforce_eager": True,

@@ -33,8 +33,6 @@ ROOT, UNIT, STATE = "/opt/corral/tiny", "corral-tiny.service", "/var/lib/private
 CLOCK, SERVICES = "/usr/local/lib/moved-clock", "etc/systemd/system/service.d"
 HASTE = {"look_every_s": 5.0, "longest_delay_s": 10.0}
 SHARD, HOUR_S = "model.safetensors", 3600
-PORT = 18_800
-"""No other test's: while the host is off, its tunnel's port here is free, and whoever took it would answer for it."""
 
 
 def plan_name(plan: Path) -> str:
@@ -57,9 +55,6 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    document = json.loads(plan.read_text())
-    document["serve"]["port"] = PORT
-    plan.write_text(json.dumps(document))
     machine = new_machine()
     machine.begin_sooner(forked=True)
     sooner = machine.tree / SERVICES / "sooner.conf"
@@ -76,7 +71,7 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
     hasten(machine)
     endpoint = Endpoint.model_validate(corral("serve", "tiny"))
     assert client.models(endpoint) == (plan_name(plan),)
-    keeps_to_itself(machine, endpoint)
+    keeps_to_itself(machine, endpoint, json.loads(plan.read_text())["serve"]["port"])
     sooner.write_text(begun_sooner)
     machine.ssh("systemctl daemon-reload")
 
@@ -175,11 +170,11 @@ def hasten(machine: Any) -> None:
     path.write_text(text)
 
 
-def keeps_to_itself(machine: Any, endpoint: Endpoint) -> None:
+def keeps_to_itself(machine: Any, endpoint: Endpoint, port: int) -> None:
     """Its own user, nothing but loopback, no secret where others can read it."""
     pid = machine.ssh(f"systemctl show --value --property=MainPID {UNIT}").strip()
     assert machine.ssh(f"stat -c %U /proc/{pid}").strip() not in ("root", "nobody")
-    assert machine.ssh(f"ss -Hltn 'sport = :{PORT}'").split()[3] == f"127.0.0.1:{PORT}"
+    assert machine.ssh(f"ss -Hltn 'sport = :{port}'").split()[3] == f"127.0.0.1:{port}"
     key = (endpoint.api_key_file or Path()).read_text().strip()
     assert key not in machine.ssh(f"tr '\\0' ' ' < /proc/{pid}/cmdline; systemctl show {UNIT}")
     assert machine.ssh(f"stat -c %a:%U {ROOT}/secrets.env").strip() == "600:root"

@@ -74,7 +74,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
         f"--bind-ro={Path(__file__).parents[1]}/data/fake_imds.py:/srv/fake_imds.py",
     ]
     Path(document["model"]).rename(tmp_path / "model")
-    machine.begin_sooner(engine_cache)
+    machine.begin_sooner(engine_cache, forked=True)
     machine.power_on()
 
     phase = machine.tree / "opt/corral/tiny/phase"  # a login takes longer than a look
@@ -95,10 +95,11 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
     key = tmp_path / "key"
     key.write_text(machine.ssh("cut -d= -f2 /opt/corral/tiny/secrets.env"))
     key.chmod(0o600)
-    ssh.forward(18765, "127.0.0.1", 8000)
+    port = document["port"]
+    ssh.forward(port, "127.0.0.1", port)
     try:
         endpoint = Endpoint(
-            base_url="http://127.0.0.1:18765",
+            base_url=f"http://127.0.0.1:{port}",
             served_model_name=document["served_model_name"],
             api_key_file=key,
         )
@@ -117,7 +118,7 @@ def test_the_box_prepares_itself_answers_and_ends_in_time(
 
         taken_back(machine, endpoint, wait)
     finally:
-        ssh.close_forward(18765)
+        ssh.close_forward(port)
 
     # A stopped server is asked by nobody: half an hour later (by a clock of ours) the watch ends the box.
     since_s, _, seen = machine.ssh(watch).partition(" ")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from fake_aws import FakeAws
+from lanes import port_of
 from renting import door, fresh
 
 from deploy.targets.deployment import folder
@@ -86,11 +87,13 @@ def test_two_rented_machines_serve_as_one_and_survive_a_reboot(
     new_machine: Callable[..., Any],
     corral: Callable[..., Any],
     wait: Callable[..., Any],
+    lane: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plan = answer_for("maverick", "bf16", "2xp5.48xlarge", Options())
-    plan.write(tmp_path / "plan.json")
+    serve = plan.serve.model_copy(update={"port": port_of(lane)})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
     (tmp_path / "srv/model").mkdir(parents=True)
     (tmp_path / "srv/model/config.json").write_text("{}")
     engine_tar(tmp_path / "srv/engine.tar")

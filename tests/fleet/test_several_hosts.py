@@ -38,8 +38,9 @@ def test_one_engine_spans_two_hosts(
     status = corral("status", "wide")
     assert status["state"] == "serving"
     assert f"{machines[1].name}: serving, works for the first host" in status["detail"]
-    listening = [machine.ssh("ss -Hltn 'sport = :8000'").split()[3:4] for machine in machines]
-    assert listening == [["127.0.0.1:8000"], []]
+    port = document["serve"]["port"]
+    listening = [machine.ssh(f"ss -Hltn 'sport = :{port}'").split()[3:4] for machine in machines]
+    assert listening == [[f"127.0.0.1:{port}"], []]
 
     # The hosts talk to each other through the lock, and to nobody else.
     proofs = corral("egress", "wide")["hosts"]
