@@ -1,9 +1,9 @@
 """From what a user named, a plan file or a deployment, to a serving endpoint."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
+from deploy.by_name import is_file, is_named
 from deploy.line import refuse_another_place
 from deploy.provision_request import tell_of_others
 from deploy.releases import settling
@@ -47,7 +47,7 @@ def deployment_of(
 
     Raises DocumentError when there is neither.
     """
-    if not is_file(what):
+    if is_named(what) or not is_file(what):
         if name is not None:
             raise UsageError(
                 f"{what} is no plan file, so --name has nothing to name.", "Give a plan.json, or only a name."
@@ -61,12 +61,8 @@ def deployment_of(
 
 def token_file_of(what: str, named: str | None) -> str:
     """The file of the token that adapters are fetched with: the one named, else the deployment's; empty for none."""
-    return named or ("" if is_file(what) else deployments.load(what).hf_token_file)
-
-
-def is_file(what: str) -> bool:
-    """Whether the word means a plan file: it has a path or an ending, or there is such a file."""
-    return "/" in what or what.endswith(".json") or os.path.isfile(what)
+    of_file = is_file(what) and what not in deployments.names()
+    return named or ("" if of_file else deployments.load(what).hf_token_file)
 
 
 def with_adapters(deployment: Deployment, lora: tuple[LoraModule, ...], bring: Bring) -> Deployment:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import datetime
 from threading import Thread
 
-from deploy import newest_probe
+from deploy import newest
 from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
@@ -79,7 +79,7 @@ def down(name: str, target: str | None = None, region: str | None = None) -> Tea
         return teardown
     folder = deployments.folder(name)
     left = (*release.forget(name), *removed([folder / "deployment.json"]))
-    newest_probe.forget(name)
+    newest.forget(name)
     with suppress(OSError):  # the user may keep files of his own there
         folder.rmdir()
     return teardown.model_copy(update={"left": left})

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters
-from deploy.targets.deployment import checked_name
+from deploy.targets.deployment import checked_name, names
 from deploy.targets.hub_weights import is_fetched, told
 from deploy.targets.table import PLACES, default, renting
 from deploy.targets.wishes import Wishes
@@ -21,6 +21,7 @@ from infra.prices import ON_DEMAND, HourlyPrice, price_of
 from infra.printable import sentence
 from infra.quantity import counted
 from infra.say import is_somebody_there, notice, progress
+from serving.model.models import models
 from serving.sizing.plan import Plan
 from serving.sizing.plan_again import size_again
 from serving.sizing.ranking_text import HEAD, best_of_each, ranking_row
@@ -54,6 +55,7 @@ def asking_up(
                 f"Leave out{said}, or name a model: corral up scout{said}{corrals_own}",
             )
         return asking_for(Path(what), where, wishes, is_dry)
+    tell_from_deployment(what)
     where = where.model_copy(update={"target": where.target or place_of(what, which)})
     regions = getattr(wishes.of(where.place), "regions", ())
     if where.name is not None:
@@ -69,6 +71,16 @@ def asking_up(
     if not is_dry:
         progress(summary(asking))
     return asking
+
+
+def tell_from_deployment(model: str) -> None:
+    """Say what a deployment of the model's very name is done with. Raises UsageError where there is no such model."""
+    if model not in names():
+        return
+    serve = f"corral serve {model}{again()}"
+    if model not in models() and not is_checkpoint(model):
+        raise UsageError(f"{model} is a deployment already, and no model.", f"Serve it: {serve}")
+    progress(f"{model} is the model here; the deployment of that name: {serve}")
 
 
 def place_of(model: str, which: WhichMachine) -> str:

@@ -80,7 +80,8 @@ def signed_by(path: Path, text: str, report: Egress, asked: VerifyOptions) -> Fi
         if not beside.exists():
             raise DocumentError(
                 f"{path} is not signed: there is no {beside}.",
-                f"Ask for that file too, or make a signed one: corral egress NAME -o {pasted(path)} --sign-key KEY",
+                f"Ask for that file too, or make a signed one: corral egress {report.name} -o {pasted(path)} "
+                "--sign-key ~/.ssh/id_ed25519",
             )
         said = signature.verified(
             text.encode(), beside, asked.allowed_signers, asked.identity, report.made_at
@@ -89,7 +90,7 @@ def signed_by(path: Path, text: str, report: Egress, asked: VerifyOptions) -> Fi
     if beside.exists():
         raise UsageError(
             f"{path} is signed, and nobody says whose signature counts.",
-            f"corral egress verify {pasted(path)} --allowed-signers FILE --identity NAME",
+            f"corral egress verify {pasted(path)} --allowed-signers signers --identity ops@bank",
         )
     return Finding(
         what="signature", holds=None, said="unsigned: its sha256 shows damage to it, not who wrote it"

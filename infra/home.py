@@ -13,7 +13,8 @@ from infra.say import progress
 
 # What corral keeps in a home beside a folder for each deployment, in which its document is.
 OWN = {
-    "bundles", "cache", "calibrations.json", "capacity-blocks.jsonl", "corral.toml", "engine", "gpus.toml",
+    "bundles", "cache", "calibrations.json", "capacity-blocks.jsonl", "comparisons", "corral.toml", "engine",
+    "gpus.toml",
     "licence-llama4.json", "operator.json",
     "prices.json", "probes", "ssh", "weights",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`corral compare NAME`: the plan of a deployment, and the newest probe that was made of it by its name."""
+"""A deployment's name is enough: `compare`, `report`, `calibrate` and `export` find its plan and its newest probe."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from test_compare import DATA, HAIKU, PLAN, PROBE
 
-from deploy import newest_probe
 from deploy.cli.main import run
 from deploy.cli.probe import note_newest
+from deploy.newest import link, newest
 from deploy.targets.deployment import folder, make
 
 GIVEN = ("--claude-model", HAIKU, "--token-ratio", "1", "--json")
@@ -39,8 +39,8 @@ def test_the_newest_probe_by_its_name_is_taken(capsys: pytest.CaptureFixture[str
         note_newest("scout", tmp_path / name)
     note_newest("http://127.0.0.1:8000", tmp_path)
     note_newest("other", tmp_path)
-    assert newest_probe.newest("scout") == tmp_path / "friday"
-    assert sorted(path.name for path in newest_probe.link("scout").parent.iterdir()) == ["scout"]
+    assert newest("probes", "scout") == tmp_path / "friday"
+    assert sorted(path.name for path in link("probes", "scout").parent.iterdir()) == ["scout"]
     found, err = compared(capsys, "scout")
     assert (
         found == compared(capsys, "--plan", str(DATA / "plan.json"), "--probe", str(tmp_path / "friday"))[0]
@@ -49,16 +49,91 @@ def test_the_newest_probe_by_its_name_is_taken(capsys: pytest.CaptureFixture[str
     for path in (tmp_path / "friday").iterdir():
         path.unlink()
     (tmp_path / "friday").rmdir()
-    assert newest_probe.newest("scout") is None
+    assert newest("probes", "scout") is None
 
 
 def test_what_is_taken_away_leaves_no_probe_to_the_next_of_its_name(tmp_path: Path) -> None:
     PROBE.write(tmp_path / "monday" / "probe.json")
     note_newest("scout", tmp_path / "monday")
-    assert newest_probe.newest("scout") == tmp_path / "monday"
+    assert newest("probes", "scout") == tmp_path / "monday"
     assert run(["down", "scout"]) == 0
-    assert newest_probe.newest("scout") is None
+    assert newest("probes", "scout") is None
     assert (tmp_path / "monday" / "probe.json").is_file()
+
+
+def test_its_comparison_is_kept_and_its_page_made_by_the_name(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A newer probe is not compared yet; where a folder is named, the comparison is there."""
+    assert run(["report", "scout"]) == 4
+    none = "error: scout was not compared by its name.\nhint: Compare it: corral compare scout\n"
+    assert capsys.readouterr() == ("", none)
+    PROBE.write(tmp_path / "monday" / "probe.json")
+    note_newest("scout", tmp_path / "monday")
+    found, _ = compared(capsys, "scout")
+    kept = newest("comparisons", "scout")
+    assert kept is not None
+    assert sorted(path.name for path in kept.iterdir()) == ["comparison.json", "plan.json", "probe.json"]
+    assert run(["report", "scout", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == (found, f"report written to {kept / 'report.html'}\n")
+    note_newest("scout", tmp_path / "monday")
+    assert (run(["report", "scout"]), capsys.readouterr().err) == (4, none)
+    compared(capsys, "scout", "--output", str(tmp_path / "here"))
+    assert run(["report", "scout"]) == 0
+    assert capsys.readouterr().err == f"report written to {tmp_path / 'here' / 'report.html'}\n"
+
+
+def test_calibrate_takes_its_plan_and_its_newest_probe(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(["calibrate", "scout"]) == 4
+    assert capsys.readouterr().err.splitlines() == [
+        "error: scout was not probed by its name.", "hint: Probe it: corral probe scout --concurrency 16",
+    ]  # fmt: skip
+    probe = tmp_path / "monday" / "probe.json"
+    PROBE.write(probe)
+    note_newest("scout", probe.parent)
+    assert run(["calibrate", "scout"]) == 0
+    by_name = capsys.readouterr()
+    assert run(["calibrate", str(probe), "--plan", str(DATA / "plan.json")]) == 0
+    assert capsys.readouterr() == by_name
+    assert run(["calibrate", "scout", "--plan", str(DATA / "plan.json")]) == 2
+    assert capsys.readouterr().err == "error: scout has a plan of its own.\nhint: Leave out --plan.\n"
+
+
+def test_export_takes_its_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "scout", "--to", "compose", "--name", "a"]) == 0
+    by_name = capsys.readouterr()
+    assert run(["export", str(DATA / "plan.json"), "--to", "compose", "--name", "a"]) == 0
+    assert capsys.readouterr() == by_name
+    assert run(["export", "nobody", "--to", "compose"]) == 4
+    assert "error: There is no deployment called 'nobody' in" in capsys.readouterr().err
+
+
+def test_a_name_that_is_a_file_or_a_model_too_is_told_apart(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scout").mkdir()
+    said = "scout is the deployment of that name; what lies here is called ./scout\n"
+    for words in (
+        ["export", "scout", "--to", "compose"],
+        ["report", "scout"],
+        ["serve", "scout", "--dry-run"],
+    ):
+        run(words)
+        assert capsys.readouterr().err.startswith(said)
+    dry = ["--on", "g5.12xlarge", "--precision", "int4", "--dry-run"]
+    assert run(["up", "scout", *dry]) == 0
+    assert capsys.readouterr().err.splitlines()[0] == (
+        "scout is the model here; the deployment of that name: corral serve scout"
+    )
+    make(PLAN, "local", "mine").write(folder("mine") / "deployment.json")
+    assert run(["up", "mine", *dry]) == 2
+    assert capsys.readouterr().err == (
+        "error: mine is a deployment already, and no model.\nhint: Serve it: corral serve mine\n"
+    )
 
 
 @pytest.mark.parametrize(

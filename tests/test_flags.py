@@ -378,7 +378,6 @@ OF_MEANINGS = {
     "--output": "a plan, a report, a bundle, an export, a comparison, a probe's folder",
     "--output-tokens": OF_ITS_OWN_REQUESTS,
     "--peak-factor": "the busiest moment that is planned for; the shape of a day",
-    "--plan": "the one that was measured; the one to price, but for what needs none",
     "--precision": "what a machine is to hold; which weights of a name are fetched",
     "--purchase": "how a machine is to be rented; how the one of a month is bought",
     "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",

@@ -100,7 +100,11 @@ def plain(text: str, home: Path) -> str:
 
 
 Play = Callable[[str], dict[str, tuple[int, str]]]
-SERVING = "t (local): serving at http://127.0.0.1:PORT: it answered a completion\n"
+SERVING = (
+    "t (local): serving at http://127.0.0.1:PORT: it answered a completion\n"
+    "Next: corral probe t --concurrency 16 --requests 200 --input-tokens 1000 --output-tokens 1000\n"
+)
+STOPPED = "t (local): stopped: since NOW UTC\nNext: corral serve t\n"
 LOADED = "(Worker pid=1) INFO 11-24 02:40:39 [default_loader.py:501] Loading weights took 0.02 seconds\n"
 ASKED = "stop: asking the server to end, for up to 1 s while requests finish\n"
 
@@ -109,8 +113,8 @@ def test_a_server_on_a_full_disk_is_seen_stopped_and_taken_away(on_a_real_disk: 
     assert on_a_real_disk(FILL) == {
         "0 status": (0, SERVING),
         "1 logs": (0, LOADED),
-        "2 stop": (0, f"{ASKED}t (local): stopped: since NOW UTC\n"),
-        "3 status": (0, "t (local): stopped: since NOW UTC\n"),
+        "2 stop": (0, ASKED + STOPPED),
+        "3 status": (0, STOPPED),
         "4 down": (0, "processes  0\nfiles      0\nNothing of t is left.\n"),
     }
 
@@ -134,6 +138,7 @@ def test_a_server_on_a_read_only_disk_is_seen_and_ended_and_what_cannot_be_remov
     ended = (
         "t (local): unknown: it has ended; HOME/t cannot be written, so nobody noted how; "
         "its log gives no reason; its last line: Loading weights took 0.02 seconds\n"
+        "Next: corral status --history t\n"
     )
     found = on_a_real_disk(CLOSE)
     code, said = found.pop("4 down")

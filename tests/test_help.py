@@ -162,6 +162,7 @@ SHELLS = {"bash": (BASH, ["bash"]), "zsh": (ZSH, ["zsh"]), "fish": (FISH, [])}
 SAID = {
     "corral capa": ["capacity", "capacity-block"],
     "corral size --prec": ["--precision"],
+    "corral probe --request-": ["--request-rate"],
     "corral logs scout-": ["scout-a", "scout-b"],
     "corral egress scout-": ["scout-a", "scout-b"],
 }
@@ -181,7 +182,35 @@ def test_a_shell_completes_verbs_flags_and_names(shell: str, home: dict[str, str
     assert (done.stderr, answers) == ("", list(SAID.values()))
 
 
-@pytest.mark.parametrize(("line", "code"), [("corral logs scout-", 0), ("corral calibrate ", 1)])
+def takes_a_name(command: Any) -> bool:
+    """Whether a verb's first word may be the name of a deployment."""
+    first = next((each for each in command.params if each.param_type_name == "argument"), None)
+    return first is not None and (first.metavar or "") in WORDS_FOR_A_NAME
+
+
+WORDS_FOR_A_NAME = ("NAME", "A", "PLAN|NAME", "FOLDER|NAME", "PROBE|NAME")
+NAMED = sorted(verb for verb, command in COMMANDS.items() if takes_a_name(command))
+
+
+def test_the_line_goes_by_name() -> None:
+    line = {"serve", "status", "logs", "connect", "ssh", "egress prove", "upgrade", "stop", "extend", "down"}
+    line |= {"quality run", "calibrate", "compare", "report", "export"}
+    assert line - set(NAMED) == set()
+
+
+@pytest.mark.parametrize("verb", [*NAMED, "probe", "probe run", "probe sweep", "quality", "egress"])
+def test_each_verb_of_the_line_completes_a_name(
+    verb: str, home: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", home["CORRAL_HOME"])
+    monkeypatch.setenv("_CORRAL_COMPLETE", "complete_fish")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"corral {verb} scout-")
+    run([])
+    assert capsys.readouterr() == ("scout-a\nscout-b\n", "")
+
+
+@pytest.mark.parametrize(("line", "code"), [("corral logs scout-", 0), ("corral hosts show ", 1)])
 def test_a_shell_that_asks_whether_there_is_a_completion_is_told_by_the_code(
     line: str,
     code: int,

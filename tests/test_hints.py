@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 
+from deploy.cli.flags import FirstVerb
 from deploy.cli.main import app, fronted
 from deploy.cli.verbs import VERBS
 
@@ -85,8 +86,8 @@ def wrong_with(verb: str, rest: str) -> list[str]:
         if words[0] not in below:
             return [f"{verb} {words[0]}"]
         command, words = below[words[0]], words[1:]
-    elif "run" in below:  # what is meant without a verb below it
-        command = below["run"]
+    elif isinstance(command, FirstVerb):  # what is meant without a verb below it
+        command = next(iter(below.values()))
     options = {name: each for each in command.params for name in (*each.opts, *each.secondary_opts)}
     flags = [word.partition("=")[0] for word in words if re.match("--?[a-z]", word)]
     unknown = [f"{verb} {flag}" for flag in flags if flag not in {*options, "--help"}]
@@ -156,6 +157,8 @@ def test_no_line_to_paste_has_a_word_in_capitals_for_a_value() -> None:
         "infra/onhost/heal.py: --signal=KILL",
         # What a verb is for, in a note: nothing was refused that it would mend.
         "serving/model/evaluations.py: --texts FILE",
+        # How a page's reader checks it, with files of his own.
+        "deploy/report/egress_page.py: corral egress verify FILE",
     }
 
 

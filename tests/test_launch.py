@@ -269,7 +269,9 @@ def test_status_lists_every_deployment(plan: Plan, capsys: pytest.CaptureFixture
 def test_stop_says_how_it_stands_then(plan: Plan, capsys: pytest.CaptureFixture[str]) -> None:
     keep(make(plan, "local", "mine"))
     assert run(["stop", "mine"]) == 0
-    assert capsys.readouterr().out == "mine (local): provisioned: it was never started\n"
+    assert capsys.readouterr().out == (
+        "mine (local): provisioned: it was never started\nNext: corral serve mine\n"
+    )
     assert run(["stop", "mine", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "name": "mine",

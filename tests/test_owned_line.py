@@ -370,7 +370,7 @@ def test_nothing_is_shown_of_a_server_that_does_not_run_or_does_not_answer(
         (
             "ec2",
             [],
-            "error: corral egress works on these targets: local, ssh; scout is on ec2.\n"
+            "error: Egress is proved on these targets: local, ssh; scout is on ec2.\n"
             "hint: Where it is locked, too, see it there: nft list table inet corral-scout\n",
         ),
     ],

@@ -20,6 +20,7 @@ from test_owned import deployment
 
 from deploy.export.formats import FORMATS, export
 from deploy.export.kubernetes_weights import job
+from deploy.next_step import next_line
 from deploy.targets import show_server
 from deploy.targets.deployment import Deployment, checked_name, folder, load
 from deploy.targets.ec2.weights_push import sync, upload
@@ -88,12 +89,8 @@ def test_the_lines_below_an_endpoint_run_what_they_say(
     key.parent.mkdir()
     key.write_text("sk-1\n")
     answering = Endpoint(base_url="http://127.0.0.1:8000", served_model_name=nasty, api_key_file=key)
-    lines = [
-        line.partition(":")[2].strip()
-        for line in show_server.endpoint("scout", answering, deployment().plan.workload).splitlines()
-        if line.startswith(("ask:", "measure:"))
-    ]
-    called = pasting("\n".join(lines))
+    ask = show_server.endpoint("scout", answering).splitlines()[1].removeprefix("ask:")
+    called = pasting(f"{ask}\n{next_line(deployment(), 'serving').removeprefix('Next:')}")
     assert called["curl"][:5] == [
         "http://127.0.0.1:8000/v1/chat/completions", "-H", "Authorization: Bearer sk-1", "-H",
         "Content-Type: application/json",

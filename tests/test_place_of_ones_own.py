@@ -176,7 +176,7 @@ def test_what_another_machine_made_is_taken_away(corral: Corral, asked: tuple[st
     ("words", "said"),
     [
         (("extend", "eagle", "8h"), "eagle has no time limit to move: nothing there ends by itself."),
-        (("egress", "eagle"), "corral egress works on these targets: local, ssh; eagle is on moon."),
+        (("egress", "eagle"), "Egress is proved on these targets: local, ssh; eagle is on moon."),
         (("serve", "eagle", "--supervise"), "Only a server of this machine is supervised here."),
         (("serve", "eagle", "--unit"), "Only a server of this machine becomes a unit of yours."),
     ],

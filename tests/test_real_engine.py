@@ -237,14 +237,29 @@ def serve_damaged(corral: Corral) -> None:
     assert code == 0, err
 
 
+IN_FLOAT32 = "float32"
+"""The first toy once more, in another precision."""
+
+
+def serve_in_float32(corral: Corral) -> None:
+    """Serve it."""
+    corral.deploy_model(IN_FLOAT32, corral.home / "models" / "tiny", dtype="float32")
+    code, _, err = corral("serve", IN_FLOAT32)
+    assert code == 0, err
+
+
+SERVED: dict[str, Callable[[Corral], None]] = {DAMAGED: serve_damaged, IN_FLOAT32: serve_in_float32}
+
+
 @pytest.mark.parametrize(
     ("name", "kl", "ratio", "same"),
     [
         ("tiny", (0.0, 0.0), (1.0, 1.0), (1.0, 1.0)),
+        (IN_FLOAT32, (0.0005, 0.005), (0.9, 1.1), (0.5, 1.0)),
         (DAMAGED, (0.02, 5.0), (1.5, 100.0), (0.0, 0.5)),
     ],
 )
-def test_quality_tells_itself_and_damage_apart(
+def test_quality_tells_itself_another_precision_and_damage_apart(
     name: str,
     kl: tuple[float, float],
     ratio: tuple[float, float],
@@ -254,8 +269,8 @@ def test_quality_tells_itself_and_damage_apart(
     tmp_path: Path,
 ) -> None:
     """Each figure from the least to the most it may be; itself is itself to the last digit."""
-    if name == DAMAGED:
-        serve_damaged(corral)
+    if name in SERVED:
+        SERVED[name](corral)
     texts = tmp_path / "texts.jsonl"
     texts.write_text("\n".join(json.dumps({"text": text}) for text in LIKELY_TEXTS))
     asked = ("--texts", str(texts), "--answer-tokens", "8", "--json")
@@ -267,6 +282,8 @@ def test_quality_tells_itself_and_damage_apart(
     assert ratio[0] <= found["perplexity"]["b_over_a"]["mean"] <= ratio[1]
     assert same[0] <= found["agreement"]["same"]["mean"] <= same[1]
     assert found["finding"] == ("no difference shown" if name == "tiny" else "different")
+    if name == IN_FLOAT32:
+        processes.send(corral.members(name), signal.SIGKILL)
 
 
 def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, tmp_path: Path) -> None:

@@ -4,23 +4,19 @@ from pathlib import Path
 
 from deploy.targets.place import Status
 from deploy.targets.show_server import command, endpoint, status
-from serving.sizing.plan import Workload
 from serving.vllm.endpoint import Endpoint
 
 THERE = Endpoint(
     base_url="http://127.0.0.1:8000", served_model_name="scout", api_key_file=Path("/h/scout/api-key")
 )
-LOAD = Workload(input_tokens=3000, output_tokens=200, concurrency=64)
 
 
 def test_an_endpoint_comes_with_lines_to_paste() -> None:
-    assert endpoint("s", THERE, LOAD) == (
+    assert endpoint("s", THERE) == (
         "scout answers at http://127.0.0.1:8000\n"
         'ask:      curl http://127.0.0.1:8000/v1/chat/completions -H "Authorization: Bearer $(cat /h/scout/api-key)" '
         "-H 'Content-Type: application/json' "
         '-d \'{"model": "scout", "messages": [{"role": "user", "content": "Hello"}]}\'\n'
-        "measure:  corral probe s --concurrency 64 --requests 256 --input-tokens 3000 --output-tokens 200\n"
-        "compare:  corral compare s\n"
         "look:     corral status s; corral logs -f s\n"
         "end:      corral stop s"
     )

@@ -30,6 +30,7 @@ from serving.vllm import events
 from serving.vllm.endpoint import Endpoint
 
 NAME = "scout"
+PROBE = "Next: corral probe scout --concurrency 16 --requests 200 --input-tokens 1000 --output-tokens 1000\n"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def test_the_next_release_is_kept_and_the_way_back_is_too(
     assert upgrade(capsys, "--vllm-version", "2.0.0")[:2] == (
         0,
         f"scout is release {new}: vLLM 2.0.0, {deployment.plan.serve.model}, 100.0 tokens/s in a short probe "
-        "already; nothing was done.\n",
+        f"already; nothing was done.\n{PROBE}",
     )
     code, out, err = upgrade(capsys, "--rollback")
     assert (code, accepted()) == (0, ("1.0.0", "1.0.0")), err
@@ -244,7 +245,7 @@ def test_the_same_release_is_brought_again_where_it_does_not_serve_and_its_engin
     assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 0
     one = load(NAME).release
     shelf.GONE.add("2.0.0")
-    assert upgrade(capsys, "--vllm-version", "2.0.0")[1].endswith(" already; nothing was done.\n")
+    assert upgrade(capsys, "--vllm-version", "2.0.0")[1].endswith(f" already; nothing was done.\n{PROBE}")
     shelf.put(NAME, "")
     code, out, err = upgrade(capsys, "--vllm-version", "2.0.0")
     assert (code, accepted(), load(NAME).release) == (0, ("2.0.0", "2.0.0"), one), err
@@ -463,7 +464,7 @@ def test_two_at_once_are_locked_and_status_says_so(
     assert upgrade(capsys, "--vllm-version", "2.0.0")[0] == 0
     busy = "error: Another corral is upgrading scout now.\nhint: See how far it is: corral status scout\n"
     assert [(code, err[-len(busy) :]) for code, _, err in said[:3]] == [(2, busy)] * 3
-    assert said[3][1].endswith(f"; release {load(NAME).release} is on trial\n")
+    assert said[3][1].endswith(f"; release {load(NAME).release} is on trial\n{PROBE}")
     assert accepted() == ("2.0.0", "2.0.0")
 
 
@@ -508,7 +509,7 @@ def test_status_tells_the_release_and_what_was_cut_short(
     assert run(["status", NAME]) == 0
     said = capsys.readouterr().out
     assert said.endswith(
-        f"; an upgrade to {'0' * 12} was cut short: corral serve scout starts the accepted release\n"
+        f"; an upgrade to {'0' * 12} was cut short: corral serve scout starts the accepted release\n{PROBE}"
     )
 
 

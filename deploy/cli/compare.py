@@ -29,7 +29,8 @@ def compare(
     from deploy.costs.claims import claims, claims_text
     from deploy.costs.compare import compare
     from deploy.costs.measured_load import read_measured
-    from deploy.newest_probe import newest
+    from deploy.newest import dated_folder, newest, note
+    from deploy.next_step import next_line
     from deploy.report import folder
     from deploy.report.comparison_text import comparison_text
     from deploy.targets.deployment import load
@@ -48,7 +49,7 @@ def compare(
         return
     measured, probe = None, files.probe
     if name and not probe:
-        probe = newest(name)
+        probe = newest("probes", name)
         none = f"{name} was not probed by its name: this is what its plan predicts. corral probe {name}"
         progress(f"measured: {sentence(str(probe))}" if probe else none)
     if probe:
@@ -59,4 +60,12 @@ def compare(
         progress(
             f"report written to {sentence(str(folder.write(files.output, planned, probed, comparison)))}"
         )
-    emit(comparison, comparison_text(comparison, show_all), as_json)
+    text = comparison_text(comparison, show_all)
+    if name:
+        note(
+            "comparisons",
+            name,
+            files.output or folder.keep(dated_folder("comparisons"), planned, probed, comparison),
+        )
+        text = f"{text}\n\n{next_line(load(name))}"
+    emit(comparison, text, as_json)

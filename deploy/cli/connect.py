@@ -9,13 +9,14 @@ def connect(name: Name, as_json: Json = False) -> None:
     import time
 
     from deploy.keep_open import keep
+    from deploy.next_step import next_line
     from deploy.targets.deployment import load
     from deploy.targets.show_server import endpoint
     from infra.say import emit, progress
     from serving.vllm.endpoint import Endpoint
 
     def opened(answering: Endpoint) -> None:
-        emit(answering, endpoint(name, answering, deployment.plan.workload), as_json)
+        emit(answering, f"{endpoint(name, answering)}\n{next_line(deployment, 'serving')}", as_json)
         sys.stdout.flush()  # whoever reads it does not wait until Ctrl-C
 
     deployment = load(name)

@@ -26,15 +26,17 @@ def prove(
     `corral egress NAME` is short for it. Exit code 0 only when it is proved, which needs the lock of an SSH host; 11
     otherwise.
     """
+    from deploy.next_step import next_line
     from deploy.targets.deployment import load
     from deploy.targets.prove_egress import keep, prove
     from deploy.targets.show_egress import described
     from infra.say import emit
 
-    report = prove(load(name), asked.destinations)
+    deployment = load(name)
+    report = prove(deployment, asked.destinations)
     if asked.output:
         keep(report, asked.output, asked.sign_key)
-    emit(report, described(report), as_json)
+    emit(report, f"{described(report)}\n{next_line(deployment, 'serving')}", as_json)
     if report.verdict == "proved":
         return 0
     return not_proved(report.problems)

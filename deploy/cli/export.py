@@ -1,17 +1,31 @@
 """`corral export`: a plan in the words of Compose, Kubernetes, SkyPilot and others."""
 
-from deploy.cli.flags import Json, PlanFile
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import Json, deployed
 from deploy.export.export_options import ExportOptions
 
 
-def export(plan: PlanFile, options: ExportOptions, as_json: Json = False) -> None:
+def export(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.", autocompletion=deployed
+        ),
+    ],
+    options: ExportOptions,
+    as_json: Json = False,
+) -> None:
     """Render a plan for another tool; nothing is run or asked. Secrets are named in the output, never contained."""
+    from deploy.by_name import plan_of
     from deploy.export.export_options import ask_for
     from deploy.export.formats import export as render
     from deploy.export.write import shown, write
     from infra.say import emit, progress
 
-    rendered = render(options.to, ask_for(plan, options))
+    rendered = render(options.to, ask_for(*plan_of(what), options))
     if options.output:
         for path in write(rendered, options.output, options.force):
             progress(f"wrote {path}")

@@ -91,9 +91,11 @@ class FirstVerb(Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
-        """The verbs, and what the first one may begin with."""
-        first = next(iter(self.commands.values())).get_params(ctx)[0]
-        return [*super().shell_complete(ctx, incomplete), *first.shell_complete(ctx, incomplete)]
+        """The verbs, and what the first one may begin with, its flags among it."""
+        first: Any = next(iter(self.commands.values()))
+        below = first.make_context(first.name, [], parent=ctx, resilient_parsing=True)
+        begins = first if incomplete.startswith("-") else first.get_params(below)[0]
+        return [*super().shell_complete(ctx, incomplete), *begins.shell_complete(below, incomplete)]
 
 
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,6 +46,7 @@ def run(
     as_json: Json = False,
 ) -> int:
     """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
+    from deploy.newest import dated_folder
     from infra.say import emit, progress
     from serving.probe.probe_options import load_of, slo_of, trace_of, workload_of
     from serving.probe.report_text import progress_line, report_text
@@ -54,7 +55,7 @@ def run(
     target = answering(url, endpoint)
     asked = load_of(load, trace_of(load.replay))
     requests = workload_of(workload, target.api, load.seed, load.replay)
-    folder = load.output or dated_folder()
+    folder = load.output or dated_folder("probes")
     report = probe(
         target,
         asked,
@@ -66,7 +67,7 @@ def run(
     )
     if report.succeeded and not report.results_lost:
         note_newest(url, folder)
-    emit(report, report_text(report, folder), as_json)
+    emit(report, report_text(report, folder) + next_of(url), as_json)
     return judged(report)
 
 
@@ -110,14 +111,15 @@ def sweep(
     as_json: Json = False,
 ) -> int:
     """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
-    from infra.say import emit, progress
+    from deploy.newest import dated_folder
+    from infra.say import emit, progress, say
     from serving.probe.probe_options import slo_of, workload_of
     from serving.probe.report_text import progress_line
     from serving.probe.sweep import sweep as measure
     from serving.probe.sweep_report import SWEEP, sweep_text
 
     target = answering(url, endpoint)
-    folder = steps.output or dated_folder()
+    folder = steps.output or dated_folder("probes")
     measured = measure(
         target,
         steps,
@@ -131,16 +133,26 @@ def sweep(
     code = swept(measured, folder)
     if (folder / SWEEP).is_file():
         note_newest(url, folder)
+    if not as_json and (step := next_of(url)):
+        say(step.strip())
     return code
 
 
 def note_newest(url: str, folder: Path) -> None:
     """Where the results of a deployment that was named are found by its name."""
-    from deploy.newest_probe import note
+    from deploy.newest import note
     from deploy.targets.deployment import names
 
     if is_named(url, names()):
-        note(url, folder)
+        note("probes", url, folder)
+
+
+def next_of(url: str) -> str:
+    """The line after the results of a deployment that was named: its next step."""
+    from deploy.next_step import next_line
+    from deploy.targets.deployment import load, names
+
+    return f"\n{next_line(load(url), 'serving')}" if is_named(url, names()) else ""
 
 
 def is_named(url: str, names: tuple[str, ...]) -> bool:
@@ -168,16 +180,6 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
     planned = {"machine": deployment.plan.machine.name, "precision": deployment.plan.precision}
     target = target_of(current.endpoint.base_url, endpoint.model_copy(update=stated))
     return target.model_copy(update=planned)
-
-
-def dated_folder() -> Path:
-    """Where results go when the user named no folder: one that is not there yet."""
-    from datetime import datetime
-
-    from deploy.targets.deployment import home
-
-    stem = home() / "probes" / datetime.now().strftime("%Y-%m-%dT%H%M%S.%f")
-    return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
 
 
 def swept(measured: "Sweep", folder: Path) -> int:

@@ -19,6 +19,7 @@ def provision(
     """
     from deploy.line import dry_run as requests
     from deploy.line import provision as run
+    from deploy.next_step import next_line
     from deploy.provision_request import approval, asking_for
     from deploy.targets.choose import place_of
     from deploy.targets.show_provision import provisioned, shown
@@ -31,4 +32,5 @@ def provision(
         say(shown(asked) if as_json else dry_text(asking, len(asked)))
         return
     made = run(asking.deployment, asking.wishes, approval(yes))
-    emit(made, provisioned(made, place_of(made).where(made)), as_json)
+    ready = provisioned(made, place_of(made).where(made))
+    emit(made, f"{ready}\n{next_line(made, 'provisioned')}", as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.flags import FirstVerb, Json
+from deploy.cli.flags import FirstVerb, Json, deployed
 from serving.quality.quality_options import PairOptions, QualityOptions
 
 if TYPE_CHECKING:
@@ -20,9 +20,14 @@ app = typer.Typer(
 )
 
 A = Annotated[
-    str, typer.Argument(metavar="A", help="The URL of a server, or the NAME of a deployment: the better.")
+    str,
+    typer.Argument(
+        metavar="A",
+        help="The URL of a server, or the NAME of a deployment: the better.",
+        autocompletion=deployed,
+    ),
 ]
-B = Annotated[str, typer.Argument(metavar="B", help="Another: the cheaper.")]
+B = Annotated[str, typer.Argument(metavar="B", help="Another: the cheaper.", autocompletion=deployed)]
 Rated = Annotated[Path, typer.Argument(help="The folder that --blind wrote.")]
 RatingsFile = Annotated[Path, typer.Argument(metavar="RATINGS", help="The ratings.json that its page saved.")]
 
@@ -99,10 +104,12 @@ def write_page(
     a: "Respondent", b: "Respondent", texts: tuple[str, ...], asked: QualityOptions, as_json: bool
 ) -> None:
     """Ask both, and write the page and its key."""
-    from deploy.cli.probe import dated_folder
+    from deploy.newest import dated_folder
     from infra.say import emit, progress
     from serving.quality.blind import pairs_of
     from serving.quality.quality_folder import keep_page, page_text
 
-    written = keep_page(asked.output or dated_folder(), pairs_of(a, b, texts, asked.most_answered, progress))
+    written = keep_page(
+        asked.output or dated_folder("probes"), pairs_of(a, b, texts, asked.most_answered, progress)
+    )
     emit(written, page_text(written), as_json)

@@ -4,13 +4,16 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import DryRun, Json
+from deploy.cli.flags import DryRun, Json, deployed
 from deploy.launch import ServingOptions
 
 
 def serve(
     what: Annotated[
-        str, typer.Argument(metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.")
+        str,
+        typer.Argument(
+            metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.", autocompletion=deployed
+        ),
     ],
     asked: ServingOptions,
     dry_run: DryRun = False,
@@ -18,6 +21,7 @@ def serve(
 ) -> None:
     """Start vLLM for a plan on this machine, or for a deployment where it lives; wait until it answers a completion."""
     from deploy.launch import deployment_of, launch, launch_unit, shown, token_file_of
+    from deploy.next_step import next_line
     from deploy.targets import adapters
     from deploy.targets.choose import place_of
     from deploy.targets.show_server import command, endpoint
@@ -39,7 +43,8 @@ def serve(
     deployment = place_of(deployment).with_token_file(deployment, asked.hf_token_file)
 
     def tell(answering: Endpoint) -> None:
-        emit(answering, endpoint(deployment.name, answering, deployment.plan.workload), as_json)
+        text = endpoint(deployment.name, answering)
+        emit(answering, f"{text}\n{next_line(deployment, 'serving')}", as_json)
 
     if dry_run:
         say(command(shown(deployment), as_json))

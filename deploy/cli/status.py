@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Json, deployed
 from infra.asked import Asked
 
 
@@ -18,12 +18,16 @@ class StatusOptions(Asked):
 def status(
     asked: StatusOptions,
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="One deployment; all of them if not given.")
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One deployment; all of them if not given.", autocompletion=deployed
+        ),
     ] = None,
     as_json: Json = False,
 ) -> int:
     """Ask the machine itself how a deployment is, with one real completion. Exit code 7 when it does not serve."""
     from deploy.line import status, statuses
+    from deploy.next_step import next_line
     from deploy.targets.deployment import home, load, names
     from deploy.targets.show_server import listed
     from deploy.targets.show_server import status as shown
@@ -39,8 +43,9 @@ def status(
         say(happened(history_of(load(name)), as_json))
         return 0
     if name is not None:
-        current = status(load(name))
-        emit(current, shown(current), as_json)
+        deployment = load(name)
+        current = status(deployment)
+        emit(current, f"{shown(current)}\n{next_line(deployment, current.state)}", as_json)
         return 0 if current.state in ("serving", "starting", "provisioned", "stopped") else 7
     if not home().is_dir():
         progress(f"{sentence(str(home()))} {'is no folder' if home().exists() else 'does not exist (yet)'}.")

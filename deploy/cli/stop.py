@@ -12,6 +12,7 @@ def stop(
     A rented machine stops, too: no hours of it are billed then, its volumes are. `corral serve NAME` starts it again.
     """
     from deploy.line import status
+    from deploy.next_step import next_line
     from deploy.targets.choose import place_of
     from deploy.targets.deployment import load
     from deploy.targets.show_server import status as shown
@@ -20,4 +21,4 @@ def stop(
     deployment = load(name)
     place_of(deployment).stop(deployment)
     current = status(deployment)
-    emit(current, shown(current), as_json)
+    emit(current, f"{shown(current)}\n{next_line(deployment, current.state)}", as_json)

@@ -31,6 +31,7 @@ def up(
     """
     from deploy.line import dry_run as requests
     from deploy.line import up as run
+    from deploy.next_step import next_line
     from deploy.provision_request import approval
     from deploy.targets.show_provision import shown
     from deploy.targets.show_server import endpoint
@@ -43,4 +44,5 @@ def up(
         say(shown(asked) if as_json else dry_text(asking, len(asked)))
         return
     answering = run(asking.deployment, asking.wishes, approval(yes))
-    emit(answering, endpoint(asking.deployment.name, answering, asking.deployment.plan.workload), as_json)
+    text = endpoint(asking.deployment.name, answering)
+    emit(answering, f"{text}\n{next_line(asking.deployment, 'serving')}", as_json)

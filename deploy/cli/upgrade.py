@@ -24,12 +24,14 @@ def upgrade(
     started at the same address, and has to answer under its name, with sense, and nearly as fast. Where it does not,
     the present one is started again: exit code 7. Killed at any moment, `corral serve NAME` starts the accepted one.
     """
-    from deploy.newest_probe import forget
+    from deploy.newest import forget
+    from deploy.next_step import next_line
     from deploy.provision_request import approval
     from deploy.releases.next_release import next_of
     from deploy.releases.show_upgrade import upgraded
     from deploy.releases.upgrade import back
     from deploy.releases.upgrade import upgrade as run
+    from deploy.targets.deployment import load
     from infra.errors import UsageError
     from infra.say import emit
 
@@ -46,4 +48,4 @@ def upgrade(
         )
     if done.changed:
         forget(name)  # the newest probe is of another release
-    emit(done, upgraded(done), as_json)
+    emit(done, f"{upgraded(done)}\n{next_line(load(name), 'serving')}", as_json)

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from deploy.cli.flags import Command, Group, verb
+from infra.home import home
 
 WORK = {
     "Plan": {
@@ -69,6 +70,9 @@ FILES = {"ssh": "connect"}
 """Verb -> the file it is in, where that is another's."""
 
 
+ALONE = "corral.alone"
+
+
 class Commands(MutableMapping[str, Any]):
     """The verbs as typer takes its commands: by name, each made when it is asked for."""
 
@@ -106,6 +110,19 @@ class Verbs(Group):
         for work, verbs in WORK.items():
             with formatter.section(work):
                 formatter.write_dl([(name.ljust(column), line) for name, line in verbs.items()])
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """What was typed; where that is nothing, it is noted."""
+        ctx.meta[ALONE] = not args
+        return super().parse_args(ctx, args)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Where nothing was typed, end with the next step of each deployment, if there are any."""
+        if ctx.meta.get(ALONE) and any(home().glob("*/deployment.json")):
+            from deploy.next_step import steps_here
+
+            with formatter.section("Next, of the deployments here"):
+                formatter.write("".join(f"  {line}\n" for line in steps_here()))
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """What begins so: the verbs of the table, none of which is imported for it, and corral's own options."""

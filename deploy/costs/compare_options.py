@@ -12,19 +12,18 @@ from deploy.costs.purchase_options import HowBought
 from deploy.costs.served_class import ServedClass, ServedClasses, check_served, staying
 from deploy.costs.token_ratio import kinds_of_text, measured
 from infra.argument import pasted
-from infra.asked import Asked, Flag, either
+from infra.asked import Flag, either
 from infra.errors import UsageError
+from serving.sizing.size_options import PlanOption
 from serving.sizing.traffic_class import MOST_PROMISED_S
 
 # The bounds are of typing errors: nobody has such a traffic.
 LEAST_MTOK, MOST_MTOK = Decimal("0.000001"), 10**9
 
 
-class Compared(Asked):
+class Compared(PlanOption):
     """What is compared, and where the comparison is kept."""
 
-    plan: Path | None = None
-    """The server's plan.json, from corral size, where no deployment is named."""
     probe: Path | None = None
     """probe.json of corral probe, or sweep.json of its sweep. [the newest of NAME, else what the plan predicts]"""
     output: Annotated[Path | None, Flag("--output -o")] = None

@@ -68,7 +68,7 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
     if (told := told_price(plan)) is not None:
         source = "the plan: said to corral capacity"
         return MachinePrice(usd_per_hour=told, purchase=rented, whose="yours", source=source)
-    if plan.price is None or not plan.price.usd_per_hour:
+    if plan.price is None or not has_price(plan):
         raise UsageError(
             f"Nobody said what {plan.machine.name} costs.",
             "Name its price: --price-per-hour USD (rented), or --capex-usd USD with --power-kw, --life-years, "
@@ -88,6 +88,11 @@ def machine_price(plan: Plan, asked: HowBought) -> MachinePrice:
         source=f"{price.purchase} in {price.region}; {price.source}",
         checked_on=price.checked_on,
     )
+
+
+def has_price(plan: Plan) -> bool:
+    """Whether a plan says what its machine costs."""
+    return told_price(plan) is not None or bool(plan.price and plan.price.usd_per_hour)
 
 
 def on_demand(plan: Plan, asked: HowBought) -> dict[str, Any]:

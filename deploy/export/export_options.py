@@ -105,10 +105,14 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
         return super().of(given)
 
 
-def ask_for(plan_file: Path, options: ExportOptions) -> Ask:
-    """What is to be rendered. Raises UsageError or DocumentError; asks nobody."""
-    plan = given(Plan.read(plan_file), options.lora)
-    chat_template.check_planned(plan.serve, plan_file.parent)
+def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
+    """What is to be rendered; the plan's file lies in that folder, None for a deployment's, which was looked at then.
+
+    Raises UsageError or DocumentError; asks nobody.
+    """
+    plan = given(planned, options.lora)
+    if beside is not None:
+        chat_template.check_planned(plan.serve, beside)
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     if plan.carried and plan.carried.servers != options.replicas:
         progress(one_of(plan.carried) or "The plan is of one server.")

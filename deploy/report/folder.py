@@ -23,13 +23,19 @@ def write(folder: Path, plan: Plan, probe: ProbeReport | None, comparison: Compa
     """
     refuse_others(folder)
     pages = pages_of(plan, probe, comparison)
+    keep(folder, plan, probe, comparison)
+    for name, text in pages.items():
+        write_text_atomically(folder / name, text)
+    return folder / PAGE
+
+
+def keep(folder: Path, plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> Path:
+    """Write the documents alone, of which the pages are made; return the folder."""
     plan.write(folder / PLAN)
     if probe is not None:
         probe.write(folder / PROBE)
     comparison.write(folder / COMPARISON)
-    for name, text in pages.items():
-        write_text_atomically(folder / name, text)
-    return folder / PAGE
+    return folder
 
 
 def pages_of(plan: Plan, probe: ProbeReport | None, comparison: Comparison) -> dict[str, str]:

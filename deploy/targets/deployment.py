@@ -40,9 +40,9 @@ NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 MOST_READ = 16 * 1024 * 1024
 STATED_TARGET = re.compile(rb'\s*\{[^{}\[\]]*?"target"\s*:\s*"([a-z0-9]{1,20})"')
 
-# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, the reports of `corral probe`; on a
-# host the weights that deployments share.
-RESERVED = ("engine", "bundles", "cache", "probes", "weights")
+# Folders beside the deployments: the engine, air-gap bundles, matplotlib's fonts, what `corral probe` and
+# `compare` keep; on a host the weights that deployments share.
+RESERVED = ("engine", "bundles", "cache", "comparisons", "probes", "weights")
 
 
 def valid_name(name: str) -> str:

@@ -66,7 +66,7 @@ def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     place = place_of(deployment)
     if not isinstance(place, ProvesEgress):
         raise UsageError(
-            f"corral egress works on these targets: {provers()}; {deployment.name} is on {deployment.target}.",
+            f"Egress is proved on these targets: {provers()}; {deployment.name} is on {deployment.target}.",
             f"Where it is locked, too, see it there: nft list table inet corral-{deployment.name}",
         )
     with deadline.within(PROOF_S + len(destinations) * ATTEMPT_S):

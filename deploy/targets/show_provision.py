@@ -27,10 +27,10 @@ def shown(requests: list[dict[str, Any]]) -> str:
 
 
 def provisioned(deployment: Deployment, where: str) -> str:
-    """What is ready, and the next step."""
+    """What is ready."""
     is_unjudged = PLACES[deployment.target].rents and deployment.plan.machine.hosts == 1
-    begins = f"Its server starts by itself. {UNJUDGED}\n" if is_unjudged else ""
-    return f"{deployment.name} is provisioned on {where}.\n{begins}Next: corral serve {deployment.name}"
+    begins = f"\nIts server starts by itself. {UNJUDGED}" if is_unjudged else ""
+    return f"{deployment.name} is provisioned on {where}.{begins}"
 
 
 def teardown(proof: Teardown) -> str:

@@ -7,11 +7,7 @@ from typing import cast
 from deploy.targets.place import Status
 from infra.argument import pasted
 from infra.printable import sentence
-from serving.sizing.plan import Workload
 from serving.vllm.endpoint import Endpoint
-
-LEAST_MEASURED, ROUNDS = 200, 4
-"""Requests of a first measurement: so many, and each place in the load taken so often."""
 
 
 def command(requests: list[dict[str, object]], as_json: bool) -> str:
@@ -30,21 +26,17 @@ def shell(request: dict[str, object]) -> str:
     return "\n".join([*given, shlex.join(cast(list[str], request["argv"]))])
 
 
-def endpoint(name: str, answering: Endpoint, load: Workload) -> str:
-    """Where it answers, and what to do with it: lines to paste, the load that it was planned for among them."""
+def endpoint(name: str, answering: Endpoint) -> str:
+    """Where it answers, and what to do with it: lines to paste."""
     key_file = pasted(answering.api_key_file) if answering.api_key_file else ""
     secret = f' -H "Authorization: Bearer $(cat {key_file})"' if key_file else ""
     body = json.dumps(
         {"model": answering.served_model_name, "messages": [{"role": "user", "content": "Hello"}]}
     )
-    requests = max(LEAST_MEASURED, ROUNDS * load.concurrency)
     completions = shlex.quote(f"{answering.base_url}/v1/chat/completions")
     return (
         f"{answering.served_model_name} answers at {answering.base_url}\n"
         f"ask:      curl {completions}{secret} -H 'Content-Type: application/json' -d {shlex.quote(body)}\n"
-        f"measure:  corral probe {name} --concurrency {load.concurrency} --requests {requests} "
-        f"--input-tokens {load.input_tokens} --output-tokens {load.output_tokens}\n"
-        f"compare:  corral compare {name}\n"
         f"look:     corral status {name}; corral logs -f {name}\n"
         f"end:      corral stop {name}"
     )

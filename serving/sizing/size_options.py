@@ -66,19 +66,26 @@ class WhichMachine(PrecisionOptions):
 class PlanOption(Asked):
     """The plan that is gone by."""
 
-    plan: Path
-    """The server's plan.json, from corral size."""
+    plan: Path | None = None
+    """The server's plan.json, from corral size, where no deployment is named."""
 
 
 class CalibrateOptions(PlanOption):
-    """What was measured with that plan's server, beside a probe of it."""
+    """What was measured with a plan's server, beside a probe of it."""
 
     server_log: Annotated[Path | None, Field(examples=["server.log"])] = None
     """The log of the server's start: it says the memory and the version."""
 
-    def check(self, probe: Path | None) -> None:
-        """Raise UsageError where nothing that was measured is given."""
-        if probe is None and self.server_log is None:
+    def check(self, what: str | None, is_deployment: bool) -> None:
+        """Raise UsageError where nothing that was measured is given, or no plan, or two."""
+        if is_deployment and self.plan:
+            raise UsageError(f"{what} has a plan of its own.", "Leave out --plan.")
+        if not is_deployment and self.plan is None:
+            raise UsageError(
+                "--plan is missing: it says what was measured.",
+                "Name the plan, or a deployment: corral calibrate probe.json --plan plan.json",
+            )
+        if what is None and self.server_log is None:
             raise UsageError(
                 "Nothing that was measured is given: a probe, or the log of a server.",
                 f"corral calibrate probe.json --plan {pasted(self.plan)}, or --server-log server.log",

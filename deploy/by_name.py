@@ -1,0 +1,52 @@
+"""A word that may be a deployment's name or a file here: which is meant, and the plan of either."""
+
+import os
+from pathlib import Path
+
+from deploy.costs.measured_load import read_measured
+from deploy.costs.operating_point import Promised
+from deploy.newest import newest
+from deploy.targets.deployment import load, names
+from infra.errors import DocumentError
+from infra.printable import sentence
+from infra.say import progress
+from serving.probe.report import ProbeReport
+from serving.sizing.plan import Plan
+
+
+def is_named(word: str) -> bool:
+    """Whether a deployment is called so, which is then meant; told where something else here is called so, too."""
+    is_one = word in names()
+    if is_one and os.path.lexists(word):
+        progress(sentence(f"{word} is the deployment of that name; what lies here is called ./{word}"))
+    return is_one
+
+
+def is_file(word: str) -> bool:
+    """Whether a word means a file where no deployment is called so: it has a path or an ending, or there is one."""
+    return "/" in word or word.endswith(".json") or os.path.isfile(word)
+
+
+def plan_of(word: str) -> tuple[Plan, Path | None]:
+    """The plan of a deployment, or of a file and the folder it lies in. Raises DocumentError where there is neither."""
+    if is_named(word) or not is_file(word):
+        return load(word).plan, None
+    return Plan.read(Path(word)), Path(word).parent
+
+
+def newest_probe(name: str, is_needed: bool = True) -> ProbeReport | None:
+    """Its newest probe, or the best step of a sweep. Raises DocumentError where there is none and one is needed."""
+    if (found := newest("probes", name)) is None:
+        if not is_needed:
+            return None
+        raise DocumentError(
+            f"{name} was not probed by its name.", f"Probe it: corral probe {name} --concurrency 16"
+        )
+    return read_measured(found, Promised(), allow_invalid=True).probe
+
+
+def newest_comparison(name: str) -> Path:
+    """The folder of its newest comparison. Raises DocumentError where its newest probe was not compared."""
+    if (found := newest("comparisons", name)) is None:
+        raise DocumentError(f"{name} was not compared by its name.", f"Compare it: corral compare {name}")
+    return found
