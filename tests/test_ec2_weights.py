@@ -216,3 +216,21 @@ def test_a_second_wish_for_other_adapters_or_another_draft_is_none_that_was_begu
             "hint: Take it away first (corral down t1), or choose another --name.",
         ]
     assert [call for call in aws.calls if call.operation == "run_instances"] == launched
+
+
+def test_a_chat_template_that_leaves_this_machine_is_told(
+    aws: FakeAws, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    template = tmp_path / "mine.jinja"
+    template.write_text("{{ messages }}")
+    plan = answer_for("scout", "int4", "g5.12xlarge", Options())
+    serve = plan.serve.model_copy(update={"chat_template": str(template)})
+    plan.model_copy(update={"serve": serve}).write(tmp_path / "plan.json")
+    words = ["provision", str(tmp_path / "plan.json"), "--target", "ec2", "--name", "t1"]
+    assert run(words) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert f"leaves this machine: 1 file, 14 bytes, {template}, in the user data of EC2" in said
+    assert "error: Nobody is there to confirm what is sent." in said
+    assert not folder("t1").exists()
+    assert run([*words, "--yes"]) == 0
+    assert "{{ messages }}" in Order.read(folder("t1") / "order.json").user_data

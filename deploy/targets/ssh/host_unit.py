@@ -267,7 +267,7 @@ def note(deployment: Deployment, host: Host, event: Name, cause: str) -> None:
     if not said.strip():  # it says what it has noted; one that knows no such order ends well, too
         raise HostError(
             f"{host.destination} notes nothing of what corral does.",
-            f"Bring it what does: corral provision {deployment.name}",
+            f"Bring it what does: corral serve {deployment.name}",
         )
 
 
