@@ -9,11 +9,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from bundling import a_bundle, a_plan, an_engine
 from test_egress import STOPPED, counted, proof
+from test_report import check_layout
 
 from deploy.bundle.manifest import Bundle
 from deploy.cli.main import run
@@ -463,3 +464,12 @@ def test_what_does_not_hold_is_loud_on_the_page_and_a_name_is_no_markup(tmp_path
     html = page(*verify(path, VerifyOptions()))
     assert "<script" not in html
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1000])
+def test_a_browser_lays_the_page_out_within_its_window(
+    width: int, tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    a_report().write(tmp_path / "egress.json")
+    check_layout(page(*verify(tmp_path / "egress.json", VerifyOptions())), width, tmp_path, need)

@@ -307,6 +307,10 @@ def test_a_folder_without_a_comparison_is_one_sentence(
 def test_a_browser_lays_the_page_out_within_its_window(
     page: str, width: int, tmp_path: Path, need: Callable[[str, str], NoReturn]
 ) -> None:
+    check_layout(page, width, tmp_path, need)
+
+
+def check_layout(page: str, width: int, tmp_path: Path, need: Callable[[str, str], NoReturn]) -> None:
     """As wide as a phone or a desk, nothing sticks out, nor is there a column that one would have to scroll to."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
