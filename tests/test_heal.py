@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -515,6 +516,42 @@ def test_a_line_that_waited_is_told_once_whenever_the_move_was_killed(host: Host
     causes = [(event, cause) for event, cause in host.history if event == "died"]
     assert (change > 2, causes) == (True, [("died", "one"), ("died", "two"), ("died", "two")])
     assert not waiting.exists()
+
+
+FULL = (
+    "the disk of /var/lib/corral-scout is full; make room there (df -h /var/lib/corral-scout), "
+    "and it starts by itself"
+)
+
+
+def test_a_start_that_failed_on_a_full_disk_is_made_again_once_there_is_room(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is tried, for a server may need no room; what waits after that is no end, however long it does."""
+    free_bytes, state = [0] * 104, Path("/var/lib/corral-scout")
+
+    def statvfs(path: Path) -> Any:
+        assert path == state
+        return SimpleNamespace(f_bavail=free_bytes.pop() if free_bytes else 2**40, f_frsize=1)
+
+    monkeypatch.setattr("os.statvfs", statvfs)
+    host.begin()
+    host.end(EXIT_CODE="exited", EXIT_STATUS="1")
+    assert host.slept == [0.0]
+    with pytest.raises(SystemExit):
+        host.begin()
+    host.end()
+    host.begin()
+    assert host.history == [
+        ("started", ""),
+        ("died", f"it ended with exit code 1; {FULL}"),
+        ("waiting", FULL),
+        ("died", FULL),
+        ("waiting", FULL),
+        ("started", "again, after 1 end"),
+    ]
+    assert host.slept == [0.0, 0.0, *[30.0] * 100, 0.0, 30.0]
+    assert heal.noted(host.place.root) == judge.Ends(1, 1)
 
 
 def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,9 @@ RESTART_SEC = 10.0
 GPUS_EVERY_S = 5.0
 PATIENCE_S = 30
 """For a program of the host's: a driver that hangs holds up nobody."""
+FULL_EVERY_S, FULL_S = 30.0, 3000.0
+"""How often a full disk is looked at, and for how long before a start is refused: systemd gives it an hour."""
+ROOM_BYTES = 4 * 2**20
 MOST_LOG_LINES = 5000
 MOST_LOG_BYTES = 2**20
 LOST = re.compile(r"(?:Worker proc \S+ died|engine core exited) unexpectedly")
@@ -55,6 +58,11 @@ class Place(NamedTuple):
     def unit(self) -> str:
         """The server's."""
         return f"corral-{self.name}.service"
+
+    @property
+    def state(self) -> Path:
+        """The one folder that the server may write."""
+        return Path(f"/var/lib/corral-{self.name}")
 
 
 def main() -> None:
@@ -87,6 +95,8 @@ def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
     there = gpus_there(place, gpus, sleep)
     if there < gpus:
         refuse(place, f"{there} of {gpus} GPUs are there")
+    if ends.loads and (words := full_for_long(place, sleep)):
+        refuse(place, words)
     if name := changed(own, ends.loads > 0):
         refuse(place, f"the weights have changed on the disk: {name} is not what was brought")
     if (place.root / "first").exists():
@@ -163,6 +173,30 @@ def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int
         sleep(GPUS_EVERY_S)
 
 
+def full_for_long(place: Place, sleep: Callable[[float], None]) -> str:
+    """Why there still is no room for what a server writes, after a wait for it; nothing where there is some."""
+    waited_s = 0.0
+    while (words := full(place)) and waited_s < FULL_S:
+        if not waited_s:
+            note(place, "waiting", words)
+        sleep(FULL_EVERY_S)
+        waited_s += FULL_EVERY_S
+    return words
+
+
+def full(place: Place) -> str:
+    """That the server's folder takes nothing more, and what to do; nothing where it does, or nobody tells."""
+    try:
+        disk = os.statvfs(place.state)
+    except OSError:
+        return ""
+    if disk.f_bavail * disk.f_frsize >= ROOM_BYTES:
+        return ""
+    return (
+        f"the disk of {place.state} is full; make room there (df -h {place.state}), and it starts by itself"
+    )
+
+
 def gpus_told() -> int | None:
     """How many GPUs NVIDIA's driver tells of; None where the host has no such program, or cannot run it."""
     try:
@@ -192,8 +226,9 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
             text_of(place.root / "interrupted") or ("" if is_up() else "the host shuts down"),
         )
         return
+    no_room = full(place) if served_s is None else ""
     # Where its start was refused the code is that of an earlier end.
-    cause = verdict or refused or cause_of(environ)
+    cause = verdict or refused or f"{cause_of(environ)}{no_room and '; '}{no_room}"
     invocation = environ.get("INVOCATION_ID", "")
     if (
         at
@@ -202,9 +237,9 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
         and (lost := lost_process(log_of(invocation)))
     ):
         cause = f"{cause}: {lost}"
-    ends = judge.ended(
-        max(noted(place.run), noted(place.root), key=lambda known: known.all), served_s, POLICY
-    )
+    ends = max(noted(place.run), noted(place.root), key=lambda known: known.all)
+    if not (refused and no_room):  # nothing was tried
+        ends = judge.ended(ends, served_s, POLICY)
     note(place, "ended" if verdict else "died", cause)
     # Whoever gives up after starts that failed asks why the first of those did.
     if ends.all == 1 or (ends.loads == 1 and served_s is None):
