@@ -82,6 +82,16 @@ def check_read(line: str) -> None:
             asked(each.annotation, name, context.params)
 
 
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_every_option_says_what_it_is_and_what_it_is_when_nobody_says(verb: str) -> None:
+    """And a dozen at most stand under no heading of their own."""
+    options = [each for each in COMMANDS[verb].params if each.param_type_name == "option" and not each.hidden]
+    assert [each.opts[0] for each in options if not each.help] == []
+    given = [each for each in options if each.default not in (None, False, ())]
+    assert [each.opts[0] for each in given if not each.show_default] == []
+    assert sum(each.rich_help_panel in (None, "Options") for each in options) <= 12
+
+
 def test_an_example_ends_a_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["hosts", "adopt", "--help"]) == 0
     assert capsys.readouterr().out.endswith("\n\nExamples:\n  corral hosts adopt ops@gpu1 scout\n")
