@@ -114,7 +114,8 @@ def test_the_summary_keeps_measured_and_catalogue_apart(tmp_path: Path) -> None:
         "  aws/karpenter-provider-aws (zz_generated.pricing_aws.go), checked 2026-07-20)\n"
         "- 301 output tokens/s, modelled, not validated: no w4a16 figure of Llama 4 on A10G is public\n"
         "- Never cheaper.\n\n"
-        "Documents and pages: /d"
+        "Documents and pages: /d\n\nNext, what that machine would be asked to do, with nothing rented: "
+        "corral up scout --on g5.12xlarge --region us-east-1 --dry-run"
     )
 
 

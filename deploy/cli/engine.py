@@ -14,10 +14,12 @@ app = typer.Typer(cls=Group, help="The vLLM that corral starts on this machine."
 def install(as_json: Json = False) -> None:
     """Install vLLM's CPU build into $CORRAL_HOME/engine: enough to try the whole line without a GPU."""
     from deploy.targets.deployment import home
+    from infra import bar
     from infra.say import emit, progress
     from serving.vllm import engine as engines
 
-    engine = engines.install(home(), progress)
+    with bar.waiting("vLLM is installed"):
+        engine = engines.install(home(), progress)
     emit(engine, f"vLLM {engine.version} is at {engine.vllm}", as_json)
 
 

@@ -4,6 +4,8 @@ from deploy.demo.play import Demo
 from deploy.demo.steps import PROBE_INVALID
 from infra.columns import wrapped
 
+NEXT = "corral up scout --on g5.12xlarge --region us-east-1 --dry-run"
+
 
 def summary(demo: Demo) -> str:
     """A short text that never mixes the two kinds of figures."""
@@ -23,6 +25,8 @@ def summary(demo: Demo) -> str:
             *(wrapped(line, "- ") for line in catalogue(demo)),
             "",
             f"Documents and pages: {demo.folder}",
+            "",
+            f"Next, what that machine would be asked to do, with nothing rented: {NEXT}",
         )
     )
 

@@ -13,6 +13,7 @@ from deploy.targets import licence
 from deploy.targets.abilities import Pushed, PushesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
+from infra import bar
 from infra.argument import pasted
 from infra.asked import Asked, Flag
 from infra.aws import bucket, rented_machines
@@ -94,9 +95,10 @@ def upload(folder: Path, names: tuple[str, ...], place: Place, region: str) -> N
             "The AWS CLI is needed to upload a folder.",
             "Install it: https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html",
         )
-    done = subprocess.run(
-        sync(str(folder.absolute()), place, region, names), stderr=subprocess.PIPE, text=True, check=False
-    )
+    with bar.waiting(f"uploading to {place.address}"):
+        done = subprocess.run(
+            sync(str(folder.absolute()), place, region, names), stderr=subprocess.PIPE, text=True, check=False
+        )
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         raise HostError(
