@@ -108,7 +108,7 @@ def test_what_is_kept_for_one_place_is_no_obstacle_to_another(
         "host = 'ops@gpu1'\nregion = 'us-east-1'\npermissions-boundary = 'arn:aws:iam::123456789012:policy/b'"
     )
     capsys.readouterr()
-    assert run(["provision", plan, "--target", "ec2", "--dry-run"]) == 0
+    assert run(["provision", plan, "--target", "ec2", "--dry-run", "--json"]) == 0
     assert "arn:aws:iam::123456789012:policy/b" in capsys.readouterr().out
     assert run(["provision", plan, "--dry-run"]) == 0  # here, where there are neither hosts nor regions
     assert run(["provision", plan, "--dry-run", "--host", "ops@gpu1"]) == 2  # typed, it is refused as ever
