@@ -618,3 +618,12 @@ def test_a_release_whose_draft_or_adapter_is_gone_is_not_gone_back_to(tmp_path: 
     assert local.missing_beside(serve) == f"its adapter tuned at {other}"
     draft.rename(tmp_path / "away too")
     assert local.missing_beside(serve) == f"its draft {draft}"
+
+
+@pytest.mark.parametrize(
+    ("model", "is_fetched"),
+    [("a/b", True), ("/srv/b", False), ("./b", False), ("../b", False), ("~/b", False)],
+)
+def test_what_is_named_as_a_folder_is_no_repository(model: str, is_fetched: bool, rented: Plan) -> None:
+    named = rented.model_copy(update={"serve": rented.serve.model_copy(update={"model": model})})
+    assert hub_weights.is_fetched(named) is is_fetched

@@ -402,6 +402,11 @@ def test_what_the_probe_gives_to_doubt_is_said(values: dict[str, Any], starts: s
     assert compared(probe=changed(PROBE, **values)).warnings[0].startswith(starts)
 
 
+def test_of_a_probe_it_is_said_which_part_is_the_speed() -> None:
+    said = [compared(probe=changed(PROBE, steady=steady)).speed.how for steady in (PROBE.steady, None)]
+    assert [how.partition(" of ")[0] for how in said] == ["steady part", "whole run, ramp and drain included"]
+
+
 def test_without_a_probe_the_plans_prediction_is_used_and_labelled() -> None:
     found = compared(probe=None)
     assert (found.speed.basis, float(found.speed.output_tokens_per_s)) == ("modelled", 491.2)

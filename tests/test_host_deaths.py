@@ -178,3 +178,20 @@ def test_what_a_box_does_before_the_start_takes_nothing_of_the_loads_time(
     boxes.wait_ready(aws, made, (BOX,), Endpoint(base_url="http://127.0.0.1:1", served_model_name="m"))
     assert early_s + budget_s - 10 <= clock() < early_s + budget_s + 20
     assert len(heard) == asked
+
+
+def test_of_a_server_over_several_boxes_the_first_is_asked_why_it_did_not_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def given_up(*_: object) -> None:
+        raise ServerError("It is not ready.", "")
+
+    monkeypatch.setattr(health, "wait_until_ready", given_up)
+    monkeypatch.setattr(boxes, "is_before_start", lambda *_: False)
+    monkeypatch.setattr(boxes, "explained", lambda _, box, error: ServerError(box.instance_id, error.message))
+    made = make(answer_for("scout", "int4", "g5.12xlarge", Options()), "ec2", "t1")
+    aws: Any = SimpleNamespace(clock=lambda: 0.0, sleep=None, say=None)
+    both = (BOX, BOX.model_copy(update={"instance_id": "i-2"}))
+    with pytest.raises(ServerError) as caught:
+        boxes.wait_ready(aws, made, both, Endpoint(base_url="http://127.0.0.1:1", served_model_name="m"))
+    assert (caught.value.message, caught.value.hint) == ("i-1", "It is not ready.")
