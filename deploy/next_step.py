@@ -25,7 +25,7 @@ WHEN_NOT_WELL: dict[State, str] = {
     "dead": "logs",
     "interrupted": "status --history",
     "unknown": "status --history",
-    "absent": "down",
+    "absent": "status --history",  # it may be gone, or be another operator's: not for us to take away unasked
 }
 
 

@@ -122,7 +122,7 @@ def test_a_server_on_a_full_disk_is_seen_stopped_and_taken_away(on_a_real_disk: 
 def test_a_server_that_died_on_a_full_disk_says_that_it_is_full(on_a_real_disk: Play) -> None:
     dead = (
         "t (local): dead: its log gives no reason; its last line: Loading weights took 0.02 seconds; "
-        "HOME/t takes nothing more: No space left on device; make room there (df -h HOME/t)\n"
+        "HOME/t takes nothing more: No space left on device; make room there (df -h HOME/t)\nNext: corral logs t\n"
     )
     found = on_a_real_disk(f"{FILL}; kill -9 -$pid")
     assert (found["0 status"], found["4 down"][0]) == ((7, dead), 0)

@@ -212,6 +212,7 @@ def test_anothers_is_left_alone_by_every_verb_and_shared_once_it_is_adopted(
         assert corral(*words, "scout") == (2, "", f"{whose}{hint}"), words
     assert corral("status", "scout")[1] == (
         f"scout (ssh): absent: what gpu-1 has of that name is another operator's: {ann}'s, since {since}\n"
+        "Next: corral status --history scout\n"
     )
     assert [call for call in box.calls if "start" in call or "stop" in call or "disable" in call] == []
     assert {path: path.read_bytes() for path in before} == before

@@ -495,7 +495,7 @@ def test_whoever_meets_an_upgrade_that_is_suspended_is_told_how_it_goes_on(
     assert (run(["serve", NAME]), *capsys.readouterr()) == refused
     assert run(["status", NAME]) == 0
     said = capsys.readouterr().out
-    assert said.endswith(f"; release {'0' * 12} is on trial; its upgrade is suspended. {go_on}\n")
+    assert said.endswith(f"; release {'0' * 12} is on trial; its upgrade is suspended. {go_on}\n{PROBE}")
 
 
 def test_status_tells_the_release_and_what_was_cut_short(
