@@ -7,8 +7,9 @@ from typing import Annotated, ClassVar, NamedTuple, Self
 from pydantic import model_validator
 
 from deploy.bundle import named
+from deploy.targets.abilities import KnowsWhatServes
+from deploy.targets.choose import place_of
 from deploy.targets.deployment import load
-from deploy.targets.ssh import egress
 from infra import signature
 from infra.argument import pasted
 from infra.asked import Asked, Flag
@@ -106,7 +107,14 @@ def should_have_served(report: Egress, asked: VerifyOptions) -> list[Expected]:
                 f"The report is of {report.name}, not of {asked.deployment}.",
                 f"Name its own: --deployment {pasted(report.name)}",
             )
-        found.append(egress.expected(load(asked.deployment)))
+        deployment = load(asked.deployment)
+        place = place_of(deployment)
+        if not isinstance(place, KnowsWhatServes):
+            raise UsageError(
+                f"What {report.name} should serve from is known of hosts over SSH; it is on {deployment.target}.",
+                "Leave out --deployment.",
+            )
+        found.append(place.should_have_served(deployment))
     return found
 
 

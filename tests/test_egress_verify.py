@@ -389,6 +389,19 @@ def test_a_deployment_of_another_name_is_a_wrong_question(
     )
 
 
+def test_what_should_have_served_is_known_of_hosts_over_ssh(
+    bundle: Path, path: Path, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = make(Plan.read(bundle.parent / "plan.json"), "local", "scout")
+    made.write(folder("scout") / "deployment.json")
+    who = ["--allowed-signers", str(keys / "signers"), "--identity", "ops@bank"]
+    assert run(["egress", "verify", str(path), *who, "--deployment", "scout"]) == 2
+    assert capsys.readouterr().err == (
+        "error: What scout should serve from is known of hosts over SSH; it is on local.\n"
+        "hint: Leave out --deployment.\n"
+    )
+
+
 # --- signing
 
 

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check, Offer, Status, Teardown
+from infra.egress_checks import Expected
 from infra.egress_proof import Egress
 from infra.onhost.history import Name
 from infra.onhost.judge import Ends, Look, Policy
@@ -202,6 +203,15 @@ class ProvesEgress(Protocol):
 
     def egress(self, deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
         """Try to get out to them as the server, ask it completions, look again, judge. Raises ServerError."""
+        ...
+
+
+@runtime_checkable
+class KnowsWhatServes(Protocol):
+    """What its server should run, and be locked by, is known here."""
+
+    def should_have_served(self, deployment: Deployment) -> Expected:
+        """The digests of that: of engine and weights where they lie here."""
         ...
 
 

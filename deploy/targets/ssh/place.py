@@ -46,6 +46,7 @@ from deploy.targets.ssh.host_setup import (
 from deploy.targets.ssh.options import SshOptions, no_hosts
 from infra import deadline, host_files, offline, ssh_client
 from infra import host as hosts
+from infra.egress_checks import Expected
 from infra.egress_proof import Egress
 from infra.errors import UsageError
 from infra.record import removed
@@ -327,6 +328,11 @@ def egress(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
     """The proof, by the lock of every host."""
     refuse_others(deployment)
     return ssh_egress.proved(deployment, destinations)
+
+
+def should_have_served(deployment: Deployment) -> Expected:
+    """What was brought to its hosts from here."""
+    return ssh_egress.expected(deployment)
 
 
 def stop(deployment: Deployment) -> None:
