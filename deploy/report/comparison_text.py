@@ -67,7 +67,7 @@ def table(one: Table | None) -> str:
         [
             one.title,
             columns.table(one.rows),
-            *(f"  {line}" for line in one.note.splitlines()),
+            *map(wrapped, one.note.splitlines()),
         ]
     )
 
