@@ -363,6 +363,7 @@ HELD = {
     ),
     "deploy/targets/ec2/journals.py:history": ({"*host_history.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/judged_start.py:start": ({"*command"}, "a command of ours"),
+    "deploy/targets/ec2/place.py:verified": ({"*host_weights.command(deployment.name)"}, "the same"),
     "deploy/targets/ec2/weights_push.py:sync": (
         {"*chosen", "place.address", "source"}, "options with values; s3://...; an absolute path"
     ),
@@ -377,6 +378,7 @@ HELD = {
     "infra/onhost/spot.py:interrupt": ({"unit", "root / 'bin/phase'"}, "a unit of ours; an absolute path"),
     "infra/onhost/watch.py:main": ({"options.unit"}, "a unit of ours"),
     "infra/onhost/watch.py:state": ({"unit"}, "a unit of ours"),
+    "infra/processes.py:birth_by_ps": ({"str(pid)"}, "a number"),
     "infra/ssh_client.py:client": ({"*(['-F', config] if config else [])", "*given"}, "options with values"),
     "infra/transfer.py:copy_files": ({"remote"}, "a place of ours on the host"),
     "serving/vllm/engine.py:attempts": ({"recipe().requirement"}, "in engine.toml"),
