@@ -21,6 +21,8 @@ import pytest
 from streaming_clients import CLEAN, Clients, streaming
 
 from deploy.cli.main import run
+from infra import host_judge
+from infra.data import shipped_text
 from infra.egress_proof import Egress
 from infra.onhost import judge
 from serving.vllm import client
@@ -54,7 +56,9 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
     wait: Callable[..., Any],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    hasten(monkeypatch)
     machine = new_machine()
     machine.begin_sooner(forked=True)
     sooner = machine.tree / SERVICES / "sooner.conf"
@@ -68,7 +72,6 @@ def test_a_server_has_its_bad_day_and_leaves_nothing(
     brought = ["--target", "ssh", "--host", machine.name, "--engine", str(prefix), "--name", "tiny"]
     corral("provision", str(plan), *brought, "--yes")
     assert corral("status", "tiny")["state"] == "provisioned"
-    hasten(machine)
     endpoint = Endpoint.model_validate(corral("serve", "tiny"))
     assert client.models(endpoint) == (plan_name(plan),)
     keeps_to_itself(machine, endpoint, json.loads(plan.read_text())["serve"]["port"])
@@ -158,16 +161,19 @@ def load_a_clock(machine: Any) -> None:
     drop_in.write_text(f"[Service]\nEnvironment=LD_PRELOAD={CLOCK}/clock.so\n")
 
 
-def hasten(machine: Any) -> None:
-    """The judge's policy there, with shorter times."""
-    path = machine.tree / ROOT[1:] / "bin/judge.py"
-    text = path.read_text()
+def hasten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy of the judge that is brought, with shorter times; each `serve` would bring another anew."""
+    text = shipped_text("infra.onhost", "judge.py")
     for name, value in HASTE.items():
         text, found = re.subn(
             rf"^    {name}: float = [\d.]+$", f"    {name}: float = {value}", text, flags=re.M
         )
         assert found == 1, name
-    path.write_text(text)
+    monkeypatch.setattr(
+        host_judge,
+        "shipped_text",
+        lambda package, name: text if name == "judge.py" else shipped_text(package, name),
+    )
 
 
 def keeps_to_itself(machine: Any, endpoint: Endpoint, port: int) -> None:
