@@ -46,7 +46,7 @@ def test_the_user_data_of_a_box_has_the_template_in_its_unit(rented: Plan, templ
     ("words", "said"),
     [
         (
-            ["provision", "--target", "ec2", "--region", "us-east-1", "--dry-run"],
+            ["provision", "--target", "ec2", "--region", "us-east-1", "--dry-run", "--json"],
             "message['content'] }} 100%%",
         ),
         (["export", "--to", "compose"], "message['content'] }} 100%"),
