@@ -98,6 +98,7 @@ def test_each_step_is_told_by_the_one_before_from_a_plan_to_nothing_left(
         assert run(shlex.split(step)[1:]) == 0, step
         taken.append(step)
         step = said_next(capsys)
+        assert step not in taken
         assert run([]) == 0
         alone = capsys.readouterr().out.splitlines()[-1].strip()
         # Nobody asked whether it serves: to serve it again returns at once.
