@@ -290,6 +290,7 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
         "  during 5 completions, packets sent: loopback 50, peers 0, replies 0, dropped 0",
         "What this does not show:",
         *[f"  {limit}" for limit in (*LIMITS, NAMED_BY_LISTS)],
+        "Next: corral probe scout --concurrency 1 --requests 200 --input-tokens 1 --output-tokens 1",
     ]
     trying = [f"gpu-1: trying {target} from inside the server's unit\n" for target in TARGETS]
     assert (code, complaint) == (0, "".join(trying))
@@ -308,7 +309,7 @@ def test_egress_is_proved_by_what_the_host_says_before_and_after_real_answers(
 
     says(serving, look(stopped("example.org:443"), holds_abstract_sockets=False), look(packets=150))
     code, said, _ = corral("egress", "scout", "--target", "example.org:443")
-    assert (code, said.splitlines()[-2]) == (0, f"  {limits(('gpu-1',))[-1]}")
+    assert (code, said.splitlines()[-3]) == (0, f"  {limits(('gpu-1',))[-1]}")
 
 
 HINT = "hint: The report names all; its counters are the kernel's.\n"
