@@ -1,7 +1,7 @@
 """Ports for servers that a test starts later: nobody else takes one meanwhile, in this process or another.
 
-Linux gives whoever asks for any port one of ip_local_port_range. So those of a test are below, and each worker of a run
-has a thousand of its own, of which two runs on one machine begin elsewhere.
+Linux gives whoever asks for any port one of ip_local_port_range. So those of a test are below, and each of up to twelve
+workers of a run has a thousand, of which each process begins elsewhere, as two runs on one machine do.
 """
 
 import os
@@ -9,7 +9,7 @@ import socket
 from itertools import cycle
 
 LOWEST, EACH = 20_000, 1_000
-FIRST = LOWEST + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8 * EACH
+FIRST = LOWEST + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 12 * EACH
 BEGIN = FIRST + os.getpid() % EACH
 NEXT: "cycle[int]" = cycle([*range(BEGIN, FIRST + EACH), *range(FIRST, BEGIN)])
 
