@@ -473,11 +473,13 @@ def suspended() -> Iterator[int]:
     """An upgrade that somebody has suspended in its trial; its process."""
     child = os.fork()
     if child == 0:
-        with settling.alone(NAME):
-            trial = Trial(release="0" * 12, begun_at=datetime.now(UTC), by=processes.birth(os.getpid()))
-            trial.write(release.trial_file(NAME))
-            os.kill(os.getpid(), signal.SIGSTOP)
-        os._exit(0)
+        try:
+            with settling.alone(NAME):
+                trial = Trial(release="0" * 12, begun_at=datetime.now(UTC), by=processes.birth(os.getpid()))
+                trial.write(release.trial_file(NAME))
+                os.kill(os.getpid(), signal.SIGSTOP)
+        finally:
+            os._exit(1)  # no second pytest goes on
     os.waitpid(child, os.WUNTRACED)
     yield child
     os.kill(child, signal.SIGKILL)
