@@ -168,14 +168,13 @@ def lived(watch: Watch) -> End | None:
 
 def wait_for_what_lacks(watch: Watch, may_pass: bool) -> None:
     """Wait for what is no failed start. Raises Stopped where somebody stops it."""
-    is_told = False
-    wish: object = None
+    told = ""
+    wish = watch.place.stop_wish(watch.deployment)
     while lack := what_lacks(watch, may_pass):
-        if not is_told:
+        if lack.what != told:
             progress(f"supervise: {lack.what}; waiting {lack.until}")
             watch.place.note(watch.deployment, "waiting", lack.what)
-            wish = watch.place.stop_wish(watch.deployment)
-        is_told = True
+        told = lack.what
         watch.sleep(LACKS_EVERY_S)
         if watch.place.stop_wish(watch.deployment) != wish:
             raise Stopped(f"{watch.deployment.name} was stopped while it waited to be started.", "")

@@ -467,6 +467,26 @@ def test_a_start_again_waits_for_room_on_the_disk_and_counts_for_no_end(
     assert f"supervise: {full}; waiting until there is room\n" in capsys.readouterr().err
 
 
+def test_each_thing_that_a_start_waits_for_is_told_once(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, full = "0 of the 2 GPUs it needs are there", "/home/me takes nothing more"
+    gpus, disk = [missing] * 3, [full] * 3
+    monkeypatch.setattr(local, "gpus_missing", lambda _: gpus.pop() if gpus else "")
+    monkeypatch.setattr(local, "full", lambda _: disk.pop() if disk else "")
+    monkeypatch.setenv("CORRAL_UNIT", deployment.name)
+    deployment.write(folder(deployment.name) / "deployment.json")
+    days = Days(deployment, ["stop"])
+    assert len(supervised(deployment, days, up_s=20.0)) == 1
+    assert days.slept == [*[5] * 6, 30]
+    assert happened(deployment)[:2] == [("waiting", missing), ("waiting", full)]
+    told = [line for line in capsys.readouterr().err.splitlines() if "; waiting until" in line]
+    assert told == [
+        f"supervise: {missing}; waiting until 15 minutes after the boot",
+        f"supervise: {full}; waiting until there is room",
+    ]
+
+
 def test_an_upgrade_that_is_suspended_is_told_of_once_and_costs_no_end(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
