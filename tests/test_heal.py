@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from killed import killed_at
 
+from infra import host_judge
 from infra.fetch import checksums
 from infra.onhost import codes, heal, history, judge, sums
 from serving.vllm import events
@@ -435,6 +437,26 @@ def test_weights_of_ones_own_are_held_to_the_sums_of_the_first_start_whatever_th
     assert verified(host, capsys)[0] == missing
 
 
+def test_a_disk_that_takes_no_new_notes_keeps_those_of_the_first_start(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them the next start would note spoilt bytes as right."""
+    model, notes = model_of(host), host.place.root / "weights.sums"
+    before = notes.read_text()
+
+    def full(path: Path, *_: object, **__: object) -> int:
+        path.write_bytes(b"")
+        raise OSError(28, "No space left on device")
+
+    spoil(model / "b.safetensors")
+    (model / "c.safetensors").write_bytes(b"c")
+    monkeypatch.setattr(Path, "write_text", full)
+    assert sums.changed(model, notes, is_doubted=False) == ""
+    assert notes.read_text() == before
+    assert sums.verified(model, notes).problems == ["b.safetensors is changed: its sha256 is another"]
+    assert notes.read_text() == before
+
+
 def test_what_was_fetched_is_held_to_the_hubs_sums_and_a_manifest_to_its_own(
     host: Host, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -527,31 +549,58 @@ FULL = (
 def test_a_start_that_failed_on_a_full_disk_is_made_again_once_there_is_room(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first is tried, for a server may need no room; what waits after that is no end, however long it does."""
-    free_bytes, state = [0] * 104, Path("/var/lib/corral-scout")
+    """The first is tried, for a server may need no room; what waits after that is no end, however long it does.
+
+    The root is on that disk, too: it takes no mark.
+    """
+    free_bytes, state = [0] * 170, Path("/var/lib/corral-scout")
 
     def statvfs(path: Path) -> Any:
         assert path == state
         return SimpleNamespace(f_bavail=free_bytes.pop() if free_bytes else 2**40, f_frsize=1)
 
+    def write_text(path: Path, *given: Any, **options: Any) -> int:
+        if free_bytes and path.is_relative_to(host.place.root):
+            raise OSError(28, "No space left on device")
+        return real(path, *given, **options)
+
+    real = Path.write_text
     monkeypatch.setattr("os.statvfs", statvfs)
-    host.begin()
+    (host.place.root / "gpus").write_text("0\n")
+    monkeypatch.setattr(Path, "write_text", write_text)
+    heal.begin(host.place, host.sleep)
     host.end(EXIT_CODE="exited", EXIT_STATUS="1")
     assert host.slept == [0.0]
-    with pytest.raises(SystemExit):
-        host.begin()
-    host.end()
-    host.begin()
+    for _ in range(4):
+        with pytest.raises(SystemExit):
+            heal.begin(host.place, host.sleep)
+        host.end()
+    heal.begin(host.place, host.sleep)
     assert host.history == [
         ("started", ""),
         ("died", f"it ended with exit code 1; {FULL}"),
-        ("waiting", FULL),
-        ("died", FULL),
+        *[("waiting", FULL), ("died", FULL)] * 4,
         ("waiting", FULL),
         ("started", "again, after 1 end"),
     ]
-    assert host.slept == [0.0, 0.0, *[30.0] * 100, 0.0, 30.0]
-    assert heal.noted(host.place.root) == judge.Ends(1, 1)
+    assert host.slept == [0.0, *[0.0, *[30.0] * 40] * 4, 0.0, 30.0]
+    assert heal.noted(host.place.run) == judge.Ends(1, 1)
+
+
+def test_what_a_start_waits_for_leaves_a_third_of_systemds_hour_to_the_sums_of_the_weights(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (given_s,) = re.findall("^TimeoutStartSec=([0-9]+)$", host_judge.SERVER_DROP_IN, re.MULTILINE)
+    monkeypatch.setattr("os.statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=1))
+    ends = judge.Ends(judge.Policy().most_loads - 1, judge.Policy().most_ends - 1)
+    heal.write(host.place.run / "ends", json.dumps(ends))
+    host.gpus, host.up_s = [1] * 120 + [2], 0.0
+    with pytest.raises(SystemExit):
+        host.begin(gpus=2)
+    assert (sum(host.slept) < int(given_s) * 2 / 3, [event for event, _ in host.history]) == (
+        True,
+        ["waiting", "waiting"],
+    )
 
 
 def test_a_program_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:

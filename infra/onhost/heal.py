@@ -35,8 +35,9 @@ RESTART_SEC = 10.0
 GPUS_EVERY_S = 5.0
 PATIENCE_S = 30
 """For a program of the host's: a driver that hangs holds up nobody."""
-FULL_EVERY_S, FULL_S = 30.0, 3000.0
-"""How often a full disk is looked at, and for how long before a start is refused: systemd gives it an hour."""
+FULL_EVERY_S, FULL_S = 30.0, 1200.0
+"""How often a full disk is looked at, and for how long before a start is refused: of the hour that systemd gives it
+GPUs that are late may take a quarter, and the sums of the weights need what is left."""
 ROOM_BYTES = 4 * 2**20
 MOST_LOG_LINES = 5000
 MOST_LOG_BYTES = 2**20
@@ -51,8 +52,8 @@ class Place(NamedTuple):
     root: Path
     """On the disk, for after a reboot."""
     run: Path
-    """In memory, which no full disk takes away: the mark of a server that serves, the judge's last word, and what of
-    its history the disk did not take yet."""
+    """In memory, which no full disk takes away: the mark of a server that serves, the judge's last word, why a start
+    was refused, and what of its history the disk did not take yet."""
 
     @property
     def unit(self) -> str:
@@ -154,7 +155,7 @@ def gpus_of(own: Path) -> int:
 
 def forget_marks(place: Place) -> None:
     """Of a life that is over: a start that fails before `begin` is none of its."""
-    for mark in (place.run / "ready", place.run / "judged", place.root / "refused"):
+    for mark in (place.run / "ready", place.run / "judged", place.run / "refused", place.root / "refused"):
         forget(mark)
 
 
@@ -213,7 +214,7 @@ def up_s() -> float:
 def ended(place: Place, environ: Mapping[str, str]) -> None:
     """Note an end, and count one that nobody wished for; of a series keep the first log, and give up after the last."""
     verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
-    refused = text_of(place.root / "refused")
+    refused = text_of(place.run / "refused") or text_of(place.root / "refused")  # that is bin/lock's
     served_s = up_s() - float(at) if at else None
     forget_marks(place)
     if is_wished(place.unit):
@@ -375,7 +376,7 @@ def note(place: Place, event: history.Name, cause: str = "") -> None:
 def refuse(place: Place, words: str) -> None:
     """Have the start fail, and say why. Raises SystemExit."""
     say_failed(place, words)
-    write(place.root / "refused", words)
+    write(place.run / "refused", words)
     sys.exit(f"corral: {words}, so the server is not started")
 
 

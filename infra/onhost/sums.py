@@ -7,6 +7,7 @@ Summing up 200 GB takes as long as the disk needs to read it, which the engine t
 
 import hashlib
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -52,9 +53,8 @@ def verified(model: Path, notes: Path) -> Verified:
             problems.append(f"{name} {'is changed: its sha256 is another' if is_read else 'cannot be read'}")
             if is_read and name in known:
                 known[name] = (-1, 0, wanted[name])
-    with suppress(OSError):
-        if any(size < 0 for size, _, _ in known.values()):
-            notes.write_text(json.dumps(known), encoding="utf-8")
+    if any(size < 0 for size, _, _ in known.values()):
+        note(notes, known)
     return Verified(by, len(found), sum(path.stat().st_size for path in found.values()), problems)
 
 
@@ -94,9 +94,16 @@ def changed(model: Path, notes: Path, is_doubted: bool) -> str:
             return name
     now = {name: (*stamp(path), sums.get(name) or known[name][2]) for name, path in found.items()}
     if now != known:
-        with suppress(OSError):
-            notes.write_text(json.dumps(now), encoding="utf-8")
+        note(notes, now)
     return ""
+
+
+def note(notes: Path, known: Known) -> None:
+    """Note these in place of what was noted, all of them or, where the disk does not take them, none."""
+    new = notes.with_name(f"{notes.name}.new")
+    with suppress(OSError):
+        new.write_text(json.dumps(known), encoding="utf-8")
+        os.replace(new, notes)
 
 
 def noted(notes: Path) -> Known:
