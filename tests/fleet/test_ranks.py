@@ -153,4 +153,16 @@ def test_two_ranks_of_the_real_engine_serve_on_one_host(
     started(machine, "Environment=VLLM_CPU_OMP_THREADS_BIND=nobind")
     endpoint = Endpoint.model_validate(corral("serve", "ranks"))
     client.canary(endpoint, 600)
+
+    # The next release: the same engine, told something else, at the same address and with the same key.
+    document["serve"]["max_num_seqs"] = 2
+    plan.write_text(json.dumps(document))
+    done = corral("upgrade", "ranks", str(plan), "--slower-at-most", "100%", "--yes")
+    new, old = done["release"], done["previous"]
+    assert (new["outcome"], new["figures"]["failed"], new["previous"]) == ("accepted", 0, old["id"])
+    client.canary(endpoint, 600)
+    assert corral("status", "ranks")["release"] == new["id"]
+    began = machine.ssh("systemctl cat corral-ranks")
+    assert (f"/.releases/ranks/{new['id']}/engine/" in began, '"--max-num-seqs" "2"' in began) == (True, True)
+    assert [each["event"] for each in corral("status", "ranks", "--history")][-1] == "upgraded"
     assert corral("down", "ranks")["left"] == []
