@@ -196,7 +196,7 @@ def test_without_spot_quota_on_demand_is_tried_only_when_allowed(tmp_path: Path)
     with pytest.raises(CapacityError) as error:
         up(door(NoSpot(aws), clock, tmp_path), an_order(purchases=("spot",)))
     assert error.value.message == (
-        "No machine after 1 attempts: spot g5.12xlarge in us-east-1a: MaxSpotInstanceCountExceeded."
+        "No machine after 1 attempt: spot g5.12xlarge in us-east-1a: MaxSpotInstanceCountExceeded."
     )
     assert error.value.hint.endswith("servicequotas/home/services/ec2/quotas/L-3819A6DF")
     assert aws.live() == []
@@ -254,7 +254,7 @@ def test_volumes_that_no_more_may_be_of_are_no_more_in_another_zone(tmp_path: Pa
     with pytest.raises(CapacityError) as caught:
         up(door(aws, clock, tmp_path), an_order())
     assert caught.value.message == (
-        "No machine after 1 attempts: on-demand g5.12xlarge in us-east-1a: VolumeLimitExceeded."
+        "No machine after 1 attempt: on-demand g5.12xlarge in us-east-1a: VolumeLimitExceeded."
     )
     page = "https://us-east-1.console.aws.amazon.com/servicequotas/home/services/ebs/quotas"
     assert caught.value.hint == f"Ask for more: {page}"

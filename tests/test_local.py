@@ -461,7 +461,7 @@ def test_here_egress_is_only_observed(deployment: Deployment) -> None:
         found.digest(),
     )
     assert found.problems == ("on this machine corral loads no lock: its connections were only looked at",)
-    with pytest.raises(UsageError, match="works on these targets: local, ssh; .* is on ec2"):
+    with pytest.raises(UsageError, match="proved on these targets: local, ssh; .* is on ec2"):
         prove(deployment.model_copy(update={"target": "ec2"}), ())
 
 

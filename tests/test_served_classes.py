@@ -227,7 +227,7 @@ COMPARED = ("compare", "--plan", PLAN, "--price-per-hour", "5.672", "--token-rat
 
 
 def test_the_tables_name_who_answers_and_who_pays(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = [*COMPARED, "--mtok-per-month", "5780"]
+    asked = [*COMPARED, "--mtok-per-month", "5780", "--all"]
     assert run([*asked, "--claude-model", "claude-sonnet-5-5", *words(*THREE_TEAMS)]) == 0
     out = capsys.readouterr().out
     shown = out[out.index("A month by class") : out.index("Sensitivity")]

@@ -145,7 +145,7 @@ CAUSES = [
     ("died", "it was killed by SIGKILL"),
     *[("died", CHANGED)] * 3,
     ("gave up", GAVE_UP),
-    ("rolled back", f"ID, vLLM 0.33.0: http://127.0.0.1:N/v1/completions answered 500 {WRONG}"),
+    ("rolled back", f"ID, vLLM 0.33.0: http://127.0.0.1:N/v1/completions answered 500: {WRONG}"),
 ]
 
 
