@@ -122,6 +122,18 @@ def test_the_draft_and_the_adapters_of_a_plan_come_with_its_model(
         "draft/stray.bin is a pickle, which may run code when it is loaded",
         f"adapters/tuned/{SHARDS[0]} is changed: its sha256 is another",
     ]
+    # Another folder is none of those, whatever it says of itself.
+    for place in (to / "original", to / "adapters/tuned/draft"):
+        (place / ".corral").mkdir(parents=True)
+        (place / ".corral/manifest.json").touch()
+        (place / "own.py").touch()
+    assert run(["fetch", "--verify", str(to), "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["problems"][:3] == [
+        "adapters/stray is extra", "original/.corral/manifest.json is extra", "original/own.py is extra",
+    ]  # fmt: skip
+    assert run(["fetch", "--verify", str(to / "adapters/tuned")]) == 4
+    manifest = to / "adapters/tuned/draft/.corral/manifest.json"
+    assert f"error: {manifest} was changed since corral wrote it" in capsys.readouterr().err
     # In the cache, for a plan whose model is a folder, by the commands that are told.
     folder = written.model_copy(update={"serve": serve.model_copy(update={"model": "/srv/scout"})})
     folder.write(tmp_path / "plan.json")

@@ -140,26 +140,14 @@ def verify(folder: Path) -> VerifiedWeights:
             "weights: another tool has fetched these, so what else belongs to them is not known here: corral fetch "
             f"{found.repository} --revision {found.commit} asks the Hub, and fetches what is missing"
         )
-    below = [(place, verifying.verify(folder / place)) for place in fetched_below(folder)]
     return VerifiedWeights(
         folder=found.folder,
         repository=found.repository,
         commit=found.commit,
-        files=found.files + sum(each.files for _, each in below),
-        bytes=found.bytes + sum(each.bytes for _, each in below),
-        problems=(
-            *(f"{name} {why}" for name, why in found.problems),
-            *(f"{place}/{name} {why}" for place, each in below for name, why in each.problems),
-        ),
+        files=found.files,
+        bytes=found.bytes,
+        problems=tuple(f"{name} {why}" for name, why in found.problems),
     )
-
-
-def fetched_below(folder: Path) -> list[str]:
-    """A draft and adapters that were fetched below a model's folder, each with a manifest of its own."""
-    from deploy.targets import adapters, drafts  # weights are fetched by name without what reads plans
-
-    places = (folder / drafts.PLACE, *sorted((folder / adapters.PLACE).glob("*")))
-    return [str(place.relative_to(folder)) for place in places if in_folder(place).manifest.is_file()]
 
 
 def fetched_text(made: FetchedWeights) -> str:

@@ -9,6 +9,7 @@ from deploy.targets.deployment import Deployment
 from infra import offline
 from infra.argument import pasted
 from infra.errors import DocumentError
+from infra.fetch import layouts
 from infra.fetch.hub_answers import NoCommit
 from infra.say import progress, warn
 from serving.model import fetching, hub_token, lora_files
@@ -20,7 +21,7 @@ from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule, misapplied
 from serving.vllm.serve_options import ServeOptions
 
-PLACE = "adapters"
+PLACE = layouts.ADAPTERS
 """Their folder, wherever they are brought; in it each has one of its own name."""
 
 

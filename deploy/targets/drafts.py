@@ -8,6 +8,7 @@ from deploy.targets.hub_weights import OwnToken
 from deploy.targets.place import Check
 from infra import host as hosts
 from infra.errors import DocumentError, UsageError
+from infra.fetch import layouts
 from infra.fetch.hub_answers import NoCommit
 from infra.printable import one_line
 from serving.model.speculation import EXAMPLE
@@ -16,7 +17,7 @@ from serving.vllm.serve_options import ServeOptions
 
 ADDRESS = re.compile(r"hf://[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?(@\w[\w./-]{0,200})?", re.ASCII)
 
-PLACE = "draft"
+PLACE = layouts.DRAFT
 """Its folder, wherever it is brought."""
 
 

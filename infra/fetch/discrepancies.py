@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 from infra.fetch.checksums import OWN, Kept, Manifest
@@ -14,17 +14,11 @@ NOT_FILES = (OWN, ".cache")
 """Besides ours, what `hf download --local-dir` keeps beside the files: no server reads it."""
 
 
-def strangers(folder: Path, manifest: Manifest, blobs: Path | None) -> Iterator[str]:
-    """What lies in a folder and is neither fetched nor the repository's own, by name."""
-    for name in sorted(entries(folder, NOT_FILES) - manifest.files.keys()):
-        if not (is_listed(folder / name, name, manifest.others, blobs) or is_of_another(folder, name)):
+def strangers(folder: Path, manifest: Manifest, blobs: Path | None, below: Collection[str]) -> Iterator[str]:
+    """What lies in a folder and is neither fetched nor the repository's own, by name; not what is in those below."""
+    for name in sorted(entries(folder, {*NOT_FILES, *below}) - manifest.files.keys()):
+        if not is_listed(folder / name, name, manifest.others, blobs):
             yield name
-
-
-def is_of_another(folder: Path, name: str) -> bool:
-    """Whether it was fetched below, into a folder that has a manifest of its own: a draft, say."""
-    below = Path(name).parents[:-1]
-    return any((folder / parent / OWN / "manifest.json").is_file() for parent in below)
 
 
 def is_listed(path: Path, name: str, others: Mapping[str, int] | None, blobs: Path | None) -> bool:

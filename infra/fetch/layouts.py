@@ -15,6 +15,8 @@ from infra.fetch.listing import Wanted
 from infra.fetch.partial import Sums
 
 PART = ".part"
+DRAFT, ADAPTERS = "draft", "adapters"
+"""Below the folder of a model: where its draft lies, and its adapters, each in a folder of its name."""
 OLD_S = 30 * 86400.0
 """For how long what came of a file that is not whole is kept for whoever goes on with it."""
 

@@ -11,7 +11,7 @@ from infra.fetch.adopting import adopted, repository_of
 from infra.fetch.checksums import Manifest
 from infra.fetch.confirming import doubt, doubt_of_known, is_more_there
 from infra.fetch.discrepancies import NOT_FILES, shown_name, strangers, why_strange
-from infra.fetch.layouts import Layout, of_existing
+from infra.fetch.layouts import ADAPTERS, DRAFT, Layout, in_folder, of_existing
 from infra.fetch.listing import is_pickle
 from infra.fetch.walk import entries
 
@@ -35,11 +35,37 @@ class Verdict(NamedTuple):
 def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: None) -> Verdict:
     """Read every byte and say all that is wrong; `tell` hears how many are read, and of how many.
 
-    What is wrong is noted, so that the next fetch and the next start do not go by its time: a disk that lies changes
-    none. Raises DocumentError for a folder that nothing vouches for.
+    A draft and adapters that were fetched below it are read with it, each by its own manifest. What is wrong is noted,
+    so that the next fetch and the next start do not go by its time: a disk that lies changes none. Raises DocumentError
+    for a folder that nothing vouches for.
     """
     if not os.path.isdir(folder):  # nor for a name that no disk takes
         raise DocumentError(f"There is no folder {folder}.", "Check the path: ls -l")
+    below = fetched_below(folder)
+    found = verify_one(folder, below, tell)
+    for place in below:
+        beside = verify_one(folder / place, (), lambda read, total: None)
+        found = found._replace(
+            files=found.files + beside.files,
+            bytes=found.bytes + beside.bytes,
+            problems=(*found.problems, *((f"{place}/{name}", why) for name, why in beside.problems)),
+            pickles=(*found.pickles, *(f"{place}/{name}" for name in beside.pickles)),
+        )
+    return found
+
+
+def fetched_below(folder: Path) -> tuple[str, ...]:
+    """A draft and adapters that were fetched below a model's folder, each with a manifest of its own; no links."""
+    places = (folder / DRAFT, *sorted((folder / ADAPTERS).glob("*")))
+    return tuple(
+        str(place.relative_to(folder))
+        for place in places
+        if not place.is_symlink() and os.path.isfile(in_folder(place).manifest)
+    )
+
+
+def verify_one(folder: Path, below: Collection[str], tell: Callable[[int, int], None]) -> Verdict:
+    """The same of a folder without those below it."""
     layout = of_existing(folder)
     manifest = layout.known()
     if manifest is None and layout.blobs is None:
@@ -52,7 +78,7 @@ def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: 
     sizes = sum(file.size for file in manifest.files.values())
     found = list(discrepancies.wrong(layout.folder, manifest.files, layout.blobs, counted(tell, sizes)))
     doubt(layout, manifest, {name for name, _ in found})
-    odd = [*strangers(layout.folder, manifest, layout.blobs)]
+    odd = [*strangers(layout.folder, manifest, layout.blobs, below)]
     problems = [(shown_name(name), why_strange(name)) for name in odd]
     problems += [(shown_name(name), why) for name, why in found]
     return Verdict(
@@ -62,7 +88,7 @@ def verify(folder: Path, tell: Callable[[int, int], None] = lambda read, total: 
         len(manifest.files),
         sizes,
         tuple(problems),
-        pickles(layout, odd),
+        pickles(layout, odd, below),
         manifest.others is not None,
     )
 
@@ -90,12 +116,12 @@ def by_names(layout: Layout, manifest: Manifest | None) -> Verdict:
         len(right) + len(wrong),
         sum(file.size for file in right.values()),
         tuple((shown_name(name), why) for name, why in wrong),
-        pickles(layout, ()),
+        pickles(layout, (), ()),
         is_listed=False,
     )
 
 
-def pickles(layout: Layout, odd: Collection[str]) -> tuple[str, ...]:
-    """The pickles in a folder that are no strangers there."""
-    there = sorted(filter(is_pickle, entries(layout.folder, NOT_FILES)))
+def pickles(layout: Layout, odd: Collection[str], below: Collection[str]) -> tuple[str, ...]:
+    """The pickles in a folder that are no strangers there; not what is in those below."""
+    there = sorted(filter(is_pickle, entries(layout.folder, {*NOT_FILES, *below})))
     return tuple(shown_name(name) for name in there if name not in odd)
