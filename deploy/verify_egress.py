@@ -1,6 +1,7 @@
 """`corral egress verify`: a report held against itself, its signature, and what should have served."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple, Self
 
@@ -33,7 +34,7 @@ class VerifyOptions(Asked):
     bundle: Annotated[Path | None, Flag(metavar="FOLDER")] = None
     """A bundle, whose engine and weights must have served."""
     deployment: Annotated[str | None, Flag(metavar="NAME")] = None
-    """A deployment known here, whose engine, weights and rules must have served."""
+    """A deployment known here, whose rules, and engine and weights as brought from here, must have served."""
     html: Annotated[Path | None, Flag(metavar="FILE")] = None
     """Write what was found as a page, for a reader without corral."""
 
@@ -58,8 +59,10 @@ def verify(path: Path, asked: VerifyOptions) -> Checked:
     """Check all that was asked for.
 
     Raises DocumentError for a file that is no report as it was made, or not signed by who must have; UsageError for a
-    signed one where nobody says whose signature counts, and for a deployment of another name.
+    signed one where nobody says whose signature counts, for a deployment of another name, where neither engine nor
+    weights are known here, and for a page that would change what is read.
     """
+    check_page(path, asked)
     text = read_text(path, Egress.kind)
     report = Egress.parse(text, str(path))
     signed = signed_by(path, text, report, asked)
@@ -72,6 +75,18 @@ def verify(path: Path, asked: VerifyOptions) -> Checked:
         findings=(verdict_of(report), signed, *digests(report, tuple(should_have_served(report, asked)))),
     )
     return Checked(report, verified)
+
+
+def check_page(path: Path, asked: VerifyOptions) -> None:
+    """Raise UsageError where the page would change the report or what it is held against."""
+    if asked.html:
+        read = filter(None, (path, signature.beside(path), asked.allowed_signers, asked.bundle))
+        page = Path(os.path.realpath(asked.html))
+        if {page, *page.parents} & {Path(os.path.realpath(each)) for each in read}:
+            raise UsageError(
+                f"The page would change what is verified: {asked.html}.",
+                "Name another file: --html egress.html",
+            )
 
 
 def signed_by(path: Path, text: str, report: Egress, asked: VerifyOptions) -> Finding:
@@ -115,6 +130,11 @@ def should_have_served(report: Egress, asked: VerifyOptions) -> list[Expected]:
                 "Leave out --deployment.",
             )
         found.append(place.should_have_served(deployment))
+    if found and not any(each.engine_sha256 or each.model for each in found):
+        raise UsageError(
+            f"Neither the engine nor the weights of {report.name} are known here: neither was brought from here.",
+            "Leave out --deployment, or hold the report against the bundle that was served: --bundle bundle",
+        )
     return found
 
 

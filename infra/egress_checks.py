@@ -43,8 +43,9 @@ class Expected(Record):
     where: str
     """Of whom it is said: the bundle /media/usb, the deployment scout."""
     engine_sha256: str = ""
-    """As infra.egress_proof.Served has it; empty where it is not known."""
+    """As infra.egress_proof.Served has it; empty where it is not known here, such as of what a host fetched."""
     model: dict[str, str] = {}
+    """In the same way."""
     rules: bool = False
     """Whether the rules must be those that this corral writes."""
 
@@ -96,12 +97,18 @@ def rules(name: str, proof: Proof, served: Served, is_asked: bool) -> Finding:
 
 
 def compared(host: str, served: Served, expected: Expected) -> Iterator[Finding]:
-    """Engine and weights of a host, where it is known what they should be."""
-    if expected.engine_sha256:
+    """Engine and weights of a host; what they should be is not known of each, and that is said."""
+    if not expected.engine_sha256:
+        said = f"{host}: vLLM {served.vllm_version}; that of {expected.where} is not known here"
+        yield Finding(what="engine", holds=None, said=said)
+    else:
         is_it = served.engine_sha256 == expected.engine_sha256
         said = f"{host}: vLLM {served.vllm_version} is {'' if is_it else 'not '}that of {expected.where}"
         yield Finding(what="engine", holds=is_it, said=said)
-    if expected.model:
+    if not expected.model:
+        said = f"{host}: {len(served.model)} files; those of {expected.where} are not known here"
+        yield Finding(what="weights", holds=None, said=said)
+    else:
         other = sorted(name for name, _ in served.model.items() ^ expected.model.items())
         said = (
             f"{host}: {other[0]} is not as in {expected.where}"

@@ -85,7 +85,7 @@ class Document(Record):
     def parse(cls, text: str | bytes, where: str) -> Self:
         """Parse a document's JSON text; `where` names its origin in the error. Raises DocumentError."""
         again = f"Make it again with the command that wrote it, or look at it: head {pasted(where)}"
-        unreadable = f"{where} is not a {cls.kind} this version can read"
+        unreadable = f"{where} is not {with_article(cls.kind)} this version can read"
         if len(text) > MOST_OF_A_VALUE and values_in(text) > MOST_VALUES:
             raise DocumentError(f"{unreadable}: it holds more than {MOST_VALUES:,} values.", again)
         try:
@@ -101,6 +101,11 @@ class Document(Record):
         if holds_beyond(made.model_dump(), LARGEST_NUMBER):
             raise DocumentError(f"{unreadable}: it holds a number beyond {LARGEST_NUMBER:.2g}.", again)
         return made
+
+
+def with_article(kind: str) -> str:
+    """A kind of document, as one of them."""
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def write_over(path: Path, text: str) -> None:
@@ -208,7 +213,7 @@ def read_text(path: Path, kind: str) -> str:
         ) from None
     except IsADirectoryError:
         raise DocumentError(
-            f"{path} is a folder, not a {kind}.", f"Name the file: ls {pasted(path)}"
+            f"{path} is a folder, not {with_article(kind)}.", f"Name the file: ls {pasted(path)}"
         ) from None
     except UnicodeDecodeError:
         raise DocumentError(

@@ -24,6 +24,7 @@ from deploy.targets.prove_egress import keep
 from deploy.verify_egress import VerifyOptions, verify
 from infra import egress_rules
 from infra.egress_proof import LIMITS, Egress, Served
+from infra.errors import HostError
 from infra.onhost.egress_look import engine_of
 from serving.sizing.plan import Plan
 
@@ -179,7 +180,7 @@ def not_signed(path: Path, keys: Path) -> None:
         (made_before_all_clocks, "is no signature of that file by ops@bank"),
         (not_signed, "is not signed: there is no .*egress.json.sig"),
         (lambda path, keys: path.with_name("egress.json.sig").write_text(""), "is no signature of that file"),
-        (lambda path, keys: path.write_text(path.read_text()[:-99]), "is not a egress report|EOF"),
+        (lambda path, keys: path.write_text(path.read_text()[:-99]), "is not an egress report this version"),
         (
             lambda path, keys: path.write_text(path.read_text().replace(": 5", ": 6")),
             "was changed: its sha256",
@@ -194,7 +195,7 @@ def not_signed(path: Path, keys: Path) -> None:
         (lambda path, keys: path.write_bytes(bytes(range(256))), "is not text, so it is no egress report"),
         (lambda path, keys: path.write_text("[" * 3_000_000), "it holds more than 1,000,000 values"),
         (lambda path, keys: path.unlink(), "There is no egress report at"),
-        (lambda path, keys: (path.unlink(), path.mkdir()), "is a folder, not a"),
+        (lambda path, keys: (path.unlink(), path.mkdir()), "is a folder, not an egress report"),
     ],
 )
 def test_what_is_no_report_as_it_was_signed_is_one_sentence(
@@ -379,6 +380,58 @@ def test_engine_weights_and_rules_are_those_of_the_deployment(
     )
 
 
+def test_what_the_hosts_fetched_is_said_to_be_unknown_and_refused_where_nothing_else_is_known(
+    bundle: Path,
+    path: Path,
+    keys: Path,
+    verified: Verify,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = bundle.parent
+    plan = Plan.read(root / "plan.json")
+    fetched = plan.model_copy(update={"serve": plan.serve.model_copy(update={"model": "meta-llama/scout"})})
+    made = make(fetched, "ssh", "scout")
+    made = made.model_copy(update={"hosts": ("gpu-1",), "engine": str(root / "engine")})
+    made.write(folder("scout") / "deployment.json")
+    served = served_from(root)
+    keep(a_report(served), path, keys / "ops")
+    code, found, errors = verified("--deployment", "scout")
+    files = len(served.model)
+    unknown = f"gpu-1: {files} files; those of the deployment scout are not known here"
+    assert (code, findings(found, "engine", "weights"), errors) == (
+        0,
+        [
+            ("engine", True, "gpu-1: vLLM 0.33.0+cpu is that of the deployment scout"),
+            ("weights", None, unknown),
+        ],
+        [],
+    )
+    (tmp_path / "vllm-0.33.0-py3-none-any.whl").touch()
+    made = made.model_copy(update={"engine": str(tmp_path)})
+    made.write(folder("scout") / "deployment.json")
+    who = ["--allowed-signers", str(keys / "signers"), "--identity", "ops@bank"]
+    assert run(["egress", "verify", str(path), *who, "--deployment", "scout"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[-2:]) == (
+        "",
+        [
+            "error: Neither the engine nor the weights of scout are known here: neither was brought from here.",
+            "hint: Leave out --deployment, or hold the report against the bundle that was served: --bundle bundle",
+        ],
+    )
+    code, found, _ = verified("--deployment", "scout", "--bundle", str(bundle))
+    assert (code, findings(found, "engine", "weights")) == (
+        0,
+        [
+            ("engine", True, f"gpu-1: vLLM 0.33.0+cpu is that of the bundle {bundle}"),
+            ("weights", True, f"gpu-1: {files} files are those of the bundle {bundle}"),
+            ("engine", None, "gpu-1: vLLM 0.33.0+cpu; that of the deployment scout is not known here"),
+            ("weights", None, unknown),
+        ],
+    )
+
+
 def test_a_deployment_of_another_name_is_a_wrong_question(
     path: Path, keys: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -410,13 +463,27 @@ def test_what_should_have_served_is_known_of_hosts_over_ssh(
     [
         (["--sign-key", "key"], "error: --sign-key signs a file, and no report is kept."),
         (["--sign-key", "/nowhere/key", "-o", "egress.json"], "error: There is no key at /nowhere/key."),
+        *(
+            (
+                ["--sign-key", "egress.json.sig", "-o", output],
+                "error: The report or its signature would be written over the key egress.json.sig.",
+            )
+            for output in ("egress.json.sig", "egress.json")
+        ),
     ],
 )
 def test_what_cannot_be_signed_is_refused_before_anything_is_tried(
-    words: list[str], error: str, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    error: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "egress.json.sig").write_text("a key")
     assert run(["egress", "scout", *words]) == 2
     assert capsys.readouterr().err.splitlines()[0] == error
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"egress.json.sig": "a key"}
 
 
 def test_a_key_that_is_none_leaves_the_report_and_says_so(
@@ -433,7 +500,59 @@ def test_a_key_that_is_none_leaves_the_report_and_says_so(
     assert err.splitlines()[1] == f"hint: Try the key by hand: ssh-keygen -y -f {tmp_path / 'key'}"
 
 
+def test_an_earlier_signature_does_not_stay_beside_a_report_that_is_not_signed(
+    path: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would make an honest report look forged."""
+    later = a_report(made_at=datetime(2026, 11, 26, 13, tzinfo=UTC))
+    keep(later, path, None)
+    assert {each.name for each in tmp_path.iterdir()} == {"egress.json"}
+    assert run(["egress", "verify", str(path)]) == 0
+    keep(a_report(), path, keys / "ops")
+    (tmp_path / "key").write_text("no key")
+    with pytest.raises(HostError, match="ssh-keygen did not sign"):
+        keep(later, path, tmp_path / "key")
+    assert {each.name for each in tmp_path.iterdir()} == {"egress.json", "key"}
+    assert Egress.read(path) == later
+
+
+def test_an_earlier_signature_that_cannot_be_removed_is_named_and_the_report_kept(
+    path: Path, tmp_path: Path
+) -> None:
+    path.with_name("egress.json.sig").unlink()
+    (tmp_path / "egress.json.sig").mkdir()
+    later = a_report(made_at=datetime(2026, 11, 26, 13, tzinfo=UTC))
+    with pytest.raises(HostError) as refused:
+        keep(later, path, None)
+    beside = tmp_path / "egress.json.sig"
+    assert refused.value.message.startswith(
+        f"An earlier report's signature is left, and is none of {path}: file {beside}: "
+    )
+    assert Egress.read(path) == later
+
+
 # --- the page
+
+
+def test_the_page_is_not_written_over_what_is_verified(
+    bundle: Path, path: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "again").symlink_to(tmp_path)
+    who = ["--allowed-signers", str(keys / "signers"), "--identity", "ops@bank", "--bundle", str(bundle)]
+    read = (path, path.with_name("egress.json.sig"), keys / "signers", bundle / "manifest.json")
+    before = [each.read_bytes() for each in read]
+    for html in (*read, tmp_path / "again" / "egress.json", bundle / "egress.html"):
+        assert run(["egress", "verify", str(path), *who, "--html", str(html)]) == 2
+        assert capsys.readouterr() == (
+            "",
+            f"error: The page would change what is verified: {html}.\n"
+            "hint: Name another file: --html egress.html\n",
+        )
+    assert [each.read_bytes() for each in read] == before
+    assert not (bundle / "egress.html").exists()
+    # A link to itself is nobody's evidence.
+    (tmp_path / "loop").symlink_to("loop")
+    assert run(["egress", "verify", str(path), *who[:4], "--html", str(tmp_path / "loop")]) == 0
 
 
 def text_of(html: str) -> str:

@@ -50,8 +50,8 @@ def verify(
 ) -> int:
     """Check a report: its sha256, whether its verdict follows, who signed it, and what served.
 
-    Exit code 0 where all that was asked for holds and it is proved; 4 where something does not hold or the file is no
-    report as it was made; 11 where it is one that proves nothing.
+    Exit code 0 where it is proved and nothing that could be checked fails; 4 where something does not hold or the file
+    is no report as it was made; 11 where it is one that proves nothing.
     """
     from deploy.report.egress_page import page
     from deploy.verify_egress import verified_text, verify

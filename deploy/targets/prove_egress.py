@@ -1,5 +1,6 @@
 """`corral egress`: what every place does for it. Completions are asked while somebody looks at what leaves."""
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,11 @@ from deploy.targets.choose import place_called, place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
 from infra import deadline, signature
+from infra.argument import pasted
 from infra.asked import Asked, Flag
 from infra.egress_proof import Egress
-from infra.errors import ServerError, UsageError
-from infra.record import write_text_atomically
+from infra.errors import HostError, ServerError, UsageError
+from infra.record import removed, write_text_atomically
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -58,6 +60,13 @@ class EgressOptions(Asked):
             raise UsageError(
                 f"There is no key at {self.sign_key}.", "Make one: ssh-keygen -t ed25519 -f egress-key"
             )
+        if self.sign_key and self.output:
+            written = map(os.path.realpath, (self.output, signature.beside(self.output)))
+            if os.path.realpath(self.sign_key) in written:
+                raise UsageError(
+                    f"The report or its signature would be written over the key {self.sign_key}.",
+                    "Name another file: --output egress.json",
+                )
         return self
 
 
@@ -74,10 +83,19 @@ def prove(deployment: Deployment, destinations: tuple[str, ...]) -> Egress:
 
 
 def keep(report: Egress, path: Path, key: Path | None) -> None:
-    """Write the report, and its signature beside it where there is a key. Raises HostError."""
+    """Write the report, and its signature beside it where there is a key. Raises HostError.
+
+    The signature of an earlier report goes: beside this one it would make it look forged.
+    """
+    beside = signature.beside(path)
     report.write(path)
+    if left := removed([beside]):
+        raise HostError(
+            f"An earlier report's signature is left, and is none of {path}: {left[0]}.",
+            f"Remove it: rm {pasted(beside)}",
+        )
     if key:
-        write_text_atomically(signature.beside(path), signature.sign(report.text().encode(), key))
+        write_text_atomically(beside, signature.sign(report.text().encode(), key))
 
 
 def provers() -> str:
