@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from own_tls import https
+from own_tls import https, made
 
 from infra.aws.boto import Boto
 from infra.aws.failures import ApiFailure
@@ -84,21 +84,39 @@ def test_each_door_trusts_whom_is_named(
         assert door(url) == DOORS[door][not name]
 
 
+@pytest.mark.parametrize("name", ["", *authorities.NAMED])
 def test_each_door_trusts_the_systems_store(
-    need: Callable[[str, str], NoReturn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, need: Callable[[str, str], NoReturn], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whose file is another one here, for one process: as after `update-ca-certificates`."""
+    """Whose file is another one here, for one process: as after `update-ca-certificates`.
+
+    An authority that is named, as a private endpoint's is, is trusted besides.
+    """
     store = next((place for place in authorities.AUTHORITIES if Path(place).exists()), "")
     apart = ["unshare", "--user", "--map-root-user", "--mount"]
     if not store or subprocess.run([*apart, "true"], capture_output=True).returncode:
         need("unshare", "no namespace of mounts can be made here, or there is no store")
     with https(tmp_path) as (url, certificate):
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        if name:
+            made(tmp_path / "private.pem", tmp_path / "private.key", "-subj", "/CN=a private endpoint")
+            monkeypatch.setenv(name, str(tmp_path / "private.pem"))
         script = f"mount --bind {certificate} {store} && exec {sys.executable} -m test_authorities {url}"
         said = subprocess.run(
             [*apart, "sh", "-c", script], cwd=Path(__file__).parent, capture_output=True, text=True
         )
     assert (said.stderr, said.stdout.splitlines()) == ("", [trusted for trusted, _ in DOORS.values()])
+
+
+def test_a_named_file_that_is_not_there_keeps_nobody_from_aws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that costs can be ended in another folder, too: ca.pem is named for an endpoint."""
+    monkeypatch.setenv("SSL_CERT_FILE", "ca.pem")
+    with https(tmp_path) as (url, certificate):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate))
+        assert of_aws(url) == "NotAws"
 
 
 if __name__ == "__main__":

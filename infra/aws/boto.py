@@ -15,7 +15,7 @@ from infra.aws.partitions import iam_region
 from infra.aws.request import Request
 from infra.cloud_init import packed
 from infra.errors import UsageError
-from infra.fetch.authorities import bundle
+from infra.fetch.authorities import bundle, trust_named
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 60
@@ -191,7 +191,19 @@ def has_credentials() -> bool:
 
 
 def trust_as_the_system_does(session: Any) -> None:
-    """Trust this system's authorities, where AWS_CA_BUNDLE and the profile name none: boto3 brings its own."""
+    """Trust this system's authorities, where AWS_CA_BUNDLE and the profile name none: boto3 brings its own.
+
+    Those of the files that are named are trusted besides: botocore's setting takes one file, so they go past it.
+    """
+    from botocore import httpsession
+
+    def context(_: object) -> Any:
+        made = httpsession.create_urllib3_context()
+        trust_named(made)
+        return made
+
+    sending: Any = httpsession.URLLib3Session
+    sending._get_ssl_context = context
     core = session._session
     if not core.get_config_variable("ca_bundle") and (file := bundle()):
         core.set_config_variable("ca_bundle", file)

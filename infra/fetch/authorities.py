@@ -2,8 +2,8 @@
 
 import os
 import ssl
+from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 from infra.errors import EndpointError
 
@@ -24,6 +24,10 @@ def trusted() -> ssl.SSLContext:
 def trusting(*named: str) -> ssl.SSLContext:
     """The same, read once: that takes longer than a question."""
     context = ssl.create_default_context()
+    # OpenSSL reads SSL_CERT_FILE in place of its own file.
+    if any(named) or not context.cert_store_stats()["x509_ca"]:
+        for place in filter(os.path.isfile, (ssl.get_default_verify_paths().openssl_cafile, *AUTHORITIES)):
+            context.load_verify_locations(cafile=place)
     for place in filter(None, named):
         try:
             context.load_verify_locations(cafile=place)
@@ -32,13 +36,16 @@ def trusting(*named: str) -> ssl.SSLContext:
                 f"{place} holds no certificates: {error.strerror or type(error).__name__}.",
                 f"Look at {' and '.join(NAMED)}.",
             ) from None
-    if not context.cert_store_stats()["x509_ca"]:
-        for place in filter(os.path.isfile, AUTHORITIES):
-            context.load_verify_locations(cafile=Path(place))
     return context
 
 
 def bundle() -> str:
-    """The file for a program that takes one in place of its own authorities; empty where this system keeps none."""
-    named = (os.environ.get(name, "") for name in NAMED)
-    return next((place for place in (*named, *AUTHORITIES) if os.path.isfile(place)), "")
+    """The system's, for a program that takes a file in place of its own; empty where this system keeps none."""
+    return next(filter(os.path.isfile, AUTHORITIES), "")
+
+
+def trust_named(context: ssl.SSLContext) -> None:
+    """Trust those of the files that are named, besides; a file that holds none adds none."""
+    for place in filter(None, map(os.environ.get, NAMED)):
+        with suppress(OSError):
+            context.load_verify_locations(cafile=place)
