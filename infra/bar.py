@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import IO
 
 from infra import terminal
@@ -21,11 +22,16 @@ def shown(
     what: str, every_s: float = TELL_EVERY_S, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Tell]:
     """What is told is shown on stderr, until this ends."""
-    if terminal.draws(sys.stderr) and not is_quiet():
+    if is_drawn():
         with drawn(what) as tell:
             yield tell
     else:
         yield lines(what, every_s, clock)
+
+
+def is_drawn() -> bool:
+    """Whether a bar can be: several hosts are worked on in threads, and theirs would be drawn over one another."""
+    return terminal.draws(sys.stderr) and not is_quiet() and current_thread() is main_thread()
 
 
 def lines(what: str, every_s: float, clock: Callable[[], float]) -> Tell:
@@ -46,9 +52,17 @@ def lines(what: str, every_s: float, clock: Callable[[], float]) -> Tell:
 def drawn(what: str) -> Iterator[Tell]:
     """A bar with its speed and the time that is left."""
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
-    columns = (BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    title, size = TextColumn("{task.description}", markup=False), DownloadColumn(binary_units=True)
+    columns = (title, BarColumn(), size, TransferSpeedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda there, total: bar.update(task, completed=there, total=total)
@@ -57,13 +71,13 @@ def drawn(what: str) -> Iterator[Tell]:
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """While this lasts a terminal shows that it goes on, and for how long; what is said stands above."""
-    if not terminal.draws(sys.stderr) or is_quiet():
+    if not is_drawn():
         yield
         return
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         bar.add_task(what, total=None)
         yield

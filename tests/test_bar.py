@@ -1,6 +1,7 @@
 """How far a long transfer is: lines in a pipe, no oftener than is worth reading; a bar on a terminal."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -31,9 +32,29 @@ def test_on_a_terminal_it_is_a_bar(
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with bar.shown("weights") as tell:
+    with bar.shown("weights of [fe80::1]") as tell:
         tell(1 * GIB, 4 * GIB)
         tell(4 * GIB, 4 * GIB)
     out, err = capsys.readouterr()
-    assert out == ""
-    assert "4.0/4.0 GiB" in err
+    assert (out, "weights of [fe80::1]" in err, "4.0/4.0 GiB" in err) == ("", True, True)
+
+
+def test_of_several_hosts_each_has_its_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bars of several threads would be drawn over one another."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+    @bar.waiting("the server starts")
+    def send(host: str) -> None:
+        now = iter((0.0, 15.0, 15.0))
+        with bar.shown(f"sending to {host}", clock=lambda: next(now)) as tell:
+            tell(1 * GIB, 4 * GIB)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(send, ("gpu-1", "root@[fe80::1]")))
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        "sending to gpu-1: 1.0 of 4.0 GiB (25 %)",
+        "sending to root@[fe80::1]: 1.0 of 4.0 GiB (25 %)",
+    ]
