@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from renting import fresh
 
 from deploy.cli.main import run
 from deploy.targets import licence, preflight
-from deploy.targets.ec2 import documents
-from infra import facts, gpus, local_facts
+from deploy.targets.ec2 import documents, examining
+from infra import day, facts, gpus, local_facts, prices
 from infra.aws import session
 from infra.aws.api import Aws
 from infra.errors import HostError
@@ -209,6 +210,16 @@ def test_an_account_where_all_is_well(doctor: Doctor, aws: FakeAws) -> None:
     assert (code, list(found)) == (0, [*ALWAYS, *EC2, *topics])
     assert found["quota us-east-1"][1].endswith("48 vCPUs needed, 0 in use, 192 allowed")
     assert (aws.live(), [call.operation for call in aws.calls if call.changes]) == ([], [])
+
+
+def test_prices_are_as_many_days_old_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = max(row.checked_on for row in prices.rows() if row.region == "us-east-1")
+    for days, told in ((0, "0 days"), (1, "1 day"), (2, "2 days")):
+        today = newest + timedelta(days=days)
+        monkeypatch.setattr(day, "today", lambda today=today: today)
+        assert examining.price_age("us-east-1").found.endswith(
+            f" stored for us-east-1, the newest {told} old"
+        )
 
 
 def test_what_fails_in_one_region_is_no_obstacle_where_another_has_room(doctor: Doctor, aws: FakeAws) -> None:

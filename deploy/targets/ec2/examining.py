@@ -12,6 +12,7 @@ from infra.aws import account_preflight, boto, session
 from infra.aws.renting import told
 from infra.aws.unsent import NO_CREDENTIALS, said_of
 from infra.errors import CorralError
+from infra.quantity import counted
 
 
 def examined(deployment: Deployment | None, wishes: Ec2Options) -> Iterator[Checkup]:
@@ -49,7 +50,7 @@ def price_age(region: str) -> Checkup:
     if not here:
         return Checkup(name="prices", outcome="warning", found=f"none is stored for {region}", fix=fix)
     is_old = min(here) > prices.OLD_AFTER_DAYS
-    found = f"{len(here)} stored for {region}, the newest {min(here)} days old"
+    found = f"{len(here)} stored for {region}, the newest {counted(min(here), 'day')} old"
     return Checkup(
         name="prices", outcome="warning" if is_old else "ok", found=found, fix=fix if is_old else ""
     )
