@@ -108,6 +108,16 @@ def test_each_door_trusts_the_systems_store(
     assert (said.stderr, said.stdout.splitlines()) == ("", [trusted for trusted, _ in DOORS.values()])
 
 
+def test_a_store_that_is_empty_takes_nothing_from_who_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store.pem").touch()
+    monkeypatch.setattr(authorities, "AUTHORITIES", (str(tmp_path / "store.pem"),))
+    with https(tmp_path) as (url, certificate):
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert of_an_endpoint(url) == DOORS[of_an_endpoint][0]
+
+
 def test_a_named_file_that_is_not_there_keeps_nobody_from_aws(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 
@@ -26,8 +27,7 @@ def trusting(*named: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     # OpenSSL reads SSL_CERT_FILE in place of its own file.
     if any(named) or not context.cert_store_stats()["x509_ca"]:
-        for place in filter(os.path.isfile, (ssl.get_default_verify_paths().openssl_cafile, *AUTHORITIES)):
-            context.load_verify_locations(cafile=place)
+        add(context, (ssl.get_default_verify_paths().openssl_cafile, *AUTHORITIES))
     for place in filter(None, named):
         try:
             context.load_verify_locations(cafile=place)
@@ -45,7 +45,12 @@ def bundle() -> str:
 
 
 def trust_named(context: ssl.SSLContext) -> None:
-    """Trust those of the files that are named, besides; a file that holds none adds none."""
-    for place in filter(None, map(os.environ.get, NAMED)):
+    """Trust those of the files that are named, besides."""
+    add(context, (os.environ.get(name, "") for name in NAMED))
+
+
+def add(context: ssl.SSLContext, places: Iterable[str]) -> None:
+    """Trust those of these files, too; one that is not there or holds none adds none."""
+    for place in filter(None, places):
         with suppress(OSError):
             context.load_verify_locations(cafile=place)
