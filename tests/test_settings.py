@@ -116,6 +116,19 @@ def test_what_is_kept_for_one_place_is_no_obstacle_to_another(
 
 
 @pytest.mark.parametrize(
+    ("text", "variable"), [("region = []", ""), ("", " ")], ids=["an empty list", "a variable of blanks"]
+)
+def test_several_that_are_none_are_as_good_as_not_kept(
+    text: str, variable: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep(text)
+    monkeypatch.setenv("CORRAL_REGION", variable)
+    for line in ("corral prices", "corral up scout"):
+        assert values(line) == {}
+    assert [value for value, _ in config(capsys).values()] == [[]]
+
+
+@pytest.mark.parametrize(
     "line",
     ["corral down scout", "corral reap", "corral export plan.json --to compose -o x", "corral egress scout"],
 )
@@ -124,6 +137,7 @@ def test_what_ends_or_proves_something_means_what_is_typed(line: str) -> None:
     assert values(line) == {}
 
 
+TEXT_OR_LIST = "Give it what --region takes, as text or a number, or a list of such."
 BAD = {
     "region == 'x'": ("corral.toml is no TOML: Invalid value (at line 1, column 9).", "Mend that line."),
     "regoin = 'us-east-1'": ("corral.toml holds 'regoin', which is no setting.", "Did you mean region?"),
@@ -141,7 +155,21 @@ BAD = {
         "corral.toml is of version 2; this corral reads version 1.",
         "Use the corral that it was written for, or rewrite it: corral config shows what may stand there.",
     ),
-    "name = true": ("corral.toml: --name True: input should be a valid string.", ""),
+    "name = true": ("corral.toml: name cannot be True.", "Give it what --name takes, as text or a number."),
+    "name = ['a']": ("corral.toml: name cannot be ['a'].", "Give it what --name takes, as text or a number."),
+    "ttl = 2026-01-01": (
+        "corral.toml: ttl cannot be datetime.date(2026, 1, 1).",
+        "Give it what --ttl takes, as text or a number.",
+    ),
+    "region = {a = 1}": (
+        "corral.toml: region cannot be {'a': 1}.",
+        TEXT_OR_LIST,
+    ),
+    "region = [['a']]": (
+        "corral.toml: region cannot be [['a']].",
+        TEXT_OR_LIST,
+    ),
+    "profile = ''": ("corral.toml: profile cannot be ''.", "For example: profile = 'work'"),
     "offline = 'perhaps'": (
         "corral.toml: offline cannot be 'perhaps'.",
         "For example: offline = true",
@@ -189,6 +217,51 @@ def test_a_bad_file_keeps_nobody_from_help_completion_or_an_end(
     assert capsys.readouterr() == ("--region\n", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "value", "warned"),
+    [
+        ("profile = ''", "CORRAL_PROFILE", "", "corral.toml: profile cannot be ''."),
+        ("", "CORRAL_PROFILE", " ", "CORRAL_PROFILE: profile cannot be ' '."),
+        ("", "CORRAL_OFFLINE", "2", "CORRAL_OFFLINE: offline cannot be '2'."),
+        ("", "CORRAL_QUIET", "loud", "CORRAL_QUIET: quiet cannot be 'loud'."),
+        ("x = 1", "CORRAL_NAME", "", "corral.toml holds 'x', which is no setting."),
+    ],
+)
+def test_a_bad_value_is_told_to_what_ends_things_and_hides_no_other(
+    text: str,
+    name: str,
+    value: str,
+    warned: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def given(file: str, variables: dict[str, str]) -> None:
+        keep(file)
+        for each, kept in variables.items():
+            monkeypatch.setenv(each, kept)
+
+    others = {"CORRAL_PROFILE": "work", "CORRAL_OFFLINE": "yes", "AWS_PROFILE": ""}
+    for words in (["down", "scout"], ["stop", "scout"], ["status"]):
+        given("", others | {name: ""})
+        code, before = run(words), capsys.readouterr()
+        given(text, others | {name: value})
+        assert (run(words), capsys.readouterr()) == (code, (before.out, f"warning: {warned}\n{before.err}"))
+        assert os.environ["CORRAL_OFFLINE"] == ("2" if name == "CORRAL_OFFLINE" else "1")
+        assert os.environ["AWS_PROFILE"] == ("" if "profile" in warned else "work")
+    assert run(["prices", "g5.12xlarge"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {warned}\nhint: ")
+
+
+def test_a_switch_of_the_environment_that_is_none_is_named_with_what_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORRAL_QUIET", "2")
+    assert run(["prices", "g5.12xlarge"]) == 2
+    hint = "For example: CORRAL_QUIET=true"
+    assert capsys.readouterr().err == f"error: CORRAL_QUIET: quiet cannot be '2'.\nhint: {hint}\n"
+    assert run(["--quiet", "prices", "g5.12xlarge"]) == 0  # what is typed comes before it
+
+
 def test_what_others_can_write_or_nobody_can_read_is_not_taken(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +300,14 @@ def test_every_setting_is_a_flag_that_is_said_the_same_everywhere() -> None:
         if option.opts
     }
     assert set(FIELDS) - flags == {"profile", "offline", "quiet"}
+
+
+def test_the_verbs_that_take_them_are_told_with_them(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config"]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told == f"{', '.join(TAKEN_BY)} take them; every verb takes profile, offline and quiet."
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    assert told.removesuffix("profile, offline and quiet.") in " ".join(readme.replace("`", "").split())
 
 
 def test_a_printed_command_does_not_repeat_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:

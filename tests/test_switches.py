@@ -41,6 +41,34 @@ def test_json_before_a_verb_that_has_none_is_refused(capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["error"]["message"] == "No such option: --json"
 
 
+@pytest.mark.parametrize(
+    ("line", "same"),
+    [
+        (["--json"], []),
+        (["--quiet"], []),
+        (["--quiet", "--json", "--offline"], []),
+        (["--profile", "work"], []),
+        (["--json", "--help"], ["--help"]),
+        (["-h", "--json"], ["-h"]),
+        (["--version", "--json"], ["--version"]),
+        (["--json", "logs", "--help"], ["logs", "--help"]),
+    ],
+    ids=" ".join,
+)
+def test_a_switch_is_no_obstacle_to_help(
+    line: list[str], same: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "")
+    assert run(same) == 0
+    shown = capsys.readouterr()
+    assert (run(line), capsys.readouterr()) == (0, shown)
+
+
+def test_json_beside_no_verb_is_told_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--json", "--colour"]) == 2
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == "No such option: --colour"
+
+
 @pytest.mark.parametrize("line", anywhere("--offline", "hosts", "show"), ids=" ".join)
 def test_offline_is_heeded_wherever_it_is_said(line: list[str]) -> None:
     run(line)

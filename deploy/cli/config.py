@@ -10,10 +10,9 @@ def config(context: typer.Context, as_json: Json = False) -> None:
 
     A flag comes before a variable (CORRAL_REGION for --region, several values with blanks between them), that before
     corral.toml of this folder, that before corral.toml of $CORRAL_HOME, which hold lines such as region =
-    "eu-central-1". size, capacity, simulate, prices, doctor, up, provision, capacity-block and iam-policy take
-    them; every verb takes profile, offline and quiet.
+    "eu-central-1". The answer ends with the verbs that take them.
     """
-    from deploy.cli.settings import OfCorral, settings
+    from deploy.cli.settings import TAKEN_BY, OfCorral, settings
     from infra.columns import table
     from infra.say import emit
 
@@ -23,7 +22,11 @@ def config(context: typer.Context, as_json: Json = False) -> None:
         OfCorral(**{key: value for key, value in typed.items() if is_typed(context.parent, key)})
     )
     rows = [(each.key, shown(each.value), each.source) for each in found.settings]
-    emit(found, f"{table(rows)}\n\nKept in {' and '.join(found.files)}, where they are.", as_json)
+    text = (
+        f"{table(rows)}\n\nKept in {' and '.join(found.files)}, where they are.\n"
+        f"{', '.join(TAKEN_BY)} take them; every verb takes profile, offline and quiet."
+    )
+    emit(found, text, as_json)
 
 
 def shown(value: tuple[str, ...] | str | bool | None) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from deploy.cli import run as running
-from deploy.cli.verbs import Verbs
+from deploy.cli.verbs import ALONE, Verbs
 from infra import command_line
 from infra.say import QUIET
 
@@ -19,10 +19,12 @@ size -> provision -> serve -> probe -> compare; `up` and `down` run the line, `d
 Numbers are taken as people write them: 2k, 1.5M, 3e6, 3,000,000, 70%; times as 50ms, 1s or 5min.
 """
 
+HELPS = ("-h", "--help")
+
 app = typer.Typer(
     name="corral",
     cls=Verbs,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": list(HELPS)},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -37,14 +39,14 @@ def version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=HELP)
+@app.callback(help=HELP, invoke_without_command=True)
 def corral(
+    context: typer.Context,
     offline: Annotated[
         bool,
         typer.Option(
             "--offline",
-            envvar="CORRAL_OFFLINE",
-            help="Ask nobody on the internet: no model hub, no AWS, no package index.",
+            help="Ask nobody on the internet: no model hub, no AWS, no package index. [also CORRAL_OFFLINE=1]",
         ),
     ] = False,
     profile: Annotated[
@@ -55,8 +57,7 @@ def corral(
         bool,
         typer.Option(
             "--quiet",
-            envvar=QUIET,
-            help="Say nothing on the way: only results, questions, warnings and errors.",
+            help="Say nothing on the way: only results, questions, warnings and errors. [also CORRAL_QUIET=1]",
         ),
     ] = False,
     gpu: Annotated[
@@ -71,7 +72,7 @@ def corral(
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
-    """Exists so that `corral` is always a group of verbs; keeps the switches where every door looks."""
+    """Keep the switches where every door looks; without a verb show the help, and what is next."""
     if offline:
         os.environ["CORRAL_OFFLINE"] = "1"
     if quiet:
@@ -82,6 +83,9 @@ def corral(
         from infra.aws.profile import use
 
         use(profile)
+    if context.invoked_subcommand is None:
+        context.meta[ALONE] = True
+        typer.echo(context.get_help())
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -94,19 +98,23 @@ def run(arguments: Sequence[str]) -> int:
 def fronted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """corral's own options, which stand before the verb, wherever they were said, as AWS's CLI takes them; the rest.
 
-    Each verb has a --json of its own: it stands at the end, where it may have been said before the verb.
+    Each verb has a --json of its own: it stands at the end, where it may have been said before the verb. Where there is
+    none, or only a help is asked for, it says nothing.
     """
     front: list[str] = []
     rest: list[str] = []
     as_json: list[str] = []
+    as_it_is: list[str] = []
     left = iter(arguments)
     for word in left:
         if word == "--":
-            return front, [*rest, *as_json, word, *left]
-        if word in ("--profile", "--gpu"):
+            as_it_is = [word, *left]
+        elif word in ("--profile", "--gpu"):
             front += [word, *islice(left, 1)]
         elif word in ("--offline", "--quiet") or word.startswith(("--profile=", "--gpu=")):
             front.append(word)
         else:
             (as_json if word == "--json" else rest).append(word)
-    return front, [*rest, *as_json]
+    if rest[:1] in ([], ["--version"]) or any(word in HELPS for word in rest):
+        as_json = []
+    return front, [*rest, *as_json, *as_it_is]

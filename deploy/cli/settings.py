@@ -4,23 +4,23 @@ In this order; what is typed comes before all of them. No folder above this one 
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from deploy.targets.wishes import record
-from infra import offline
 from infra.aws.profile import use
 from infra.data import table_of
 from infra.errors import DocumentError, UsageError
 from infra.home import home, others_can_change
 from infra.printable import one_line
 from infra.record import Record, read_bytes
-from infra.say import QUIET, warn
+from infra.say import warn
 
 FILE = "corral.toml"
 VERSION = 1
@@ -31,7 +31,7 @@ MOST_BYTES = 64 * 1024
 class OfCorral(Record):
     """What is said of corral itself, whatever the verb."""
 
-    profile: str | None = None
+    profile: Annotated[str, Field(pattern=r"\S")] | None = None
     offline: bool = False
     quiet: bool = False
 
@@ -62,7 +62,7 @@ FIELDS = {
 Those of corral itself, whatever the verb, are fields of OfCorral.
 """
 
-TAKEN_BY = {
+TAKEN_BY = (
     "size",
     "capacity",
     "simulate",
@@ -72,10 +72,10 @@ TAKEN_BY = {
     "provision",
     "capacity-block",
     "iam-policy",
-}
+)
 """The verbs that plan and make take them. What ends or proves something means what is typed, and nothing else."""
 UNHINDERED = {"stop", "down", "status", "logs", "reap", "version", "schema"}
-"""The verbs that a file which cannot be read does not keep from their work: they end things, or only show them."""
+"""The verbs that nothing kept keeps from their work, however wrong it is: they end things, or only show them."""
 SECRET = ("token", "secret", "password", "api-key", "access-key")
 
 Given = str | list[str] | bool
@@ -117,36 +117,57 @@ def variable(key: str) -> str:
 
 def kept() -> dict[str, Kept]:
     """Each setting that is kept, from the first place that has it. Raises UsageError for what no file can mean."""
+    return of_files() | of_variables()
+
+
+def of_files() -> dict[str, Kept]:
+    """Each setting that a file keeps, from the first that has it. Raises UsageError."""
     found: dict[str, Kept] = {}
     for path in reversed(files()):
         found |= {key: Kept(value, str(path)) for key, value in of_file(path).items()}
-    return found | {
-        key: Kept(text, name) for key in FIELDS if (text := os.environ.get(name := variable(key)))
-    }
+    return found
+
+
+def of_variables() -> dict[str, Kept]:
+    """Each setting that the environment has."""
+    return {key: Kept(text, name) for key in FIELDS if (text := os.environ.get(name := variable(key)))}
 
 
 def heed(verb: str, profile: str | None) -> None:
     """Do as is kept of corral's own options; a profile that was typed is the one that is meant.
 
-    Raises UsageError for a file that cannot be meant, unless it only hinders the verb: then it is told.
+    Raises UsageError for what cannot be meant, unless it only hinders the verb: then it is told, and no other is lost.
     """
     if verb == "config":  # which shows them, and asks nobody
         return
+    there = of_variables()
+    with unhindered(verb):
+        there = of_files() | there
+    if profile is not None:
+        there.pop("profile", None)
+    for key in OfCorral.model_fields:
+        if key in there:
+            with unhindered(verb):
+                heed_one(key, of_itself(key, there[key]))
+
+
+@contextmanager
+def unhindered(verb: str) -> Iterator[None]:
+    """Raise UsageError for a setting that cannot be meant; a verb that it must not keep from its work is told it."""
     try:
-        there = kept()
-        own = OfCorral.model_validate(
-            {key: of_itself(key, there[key]) for key in OfCorral.model_fields if key in there}
-        )
+        yield
     except UsageError as error:
         if verb not in UNHINDERED:
             raise
         warn(error.message)
-        return
-    for switch, name in ((own.offline, offline.VARIABLE), (own.quiet, QUIET)):
-        if switch:
-            os.environ[name] = "1"
-    if own.profile is not None and profile is None:
-        use(own.profile)
+
+
+def heed_one(key: str, value: str | bool) -> None:
+    """Do as one of corral's own options says, here and in what we start."""
+    if isinstance(value, str):
+        use(value)
+    elif value:
+        os.environ[variable(key)] = "1"
 
 
 def of_file(path: Path) -> dict[str, Any]:
@@ -199,10 +220,13 @@ def checked(key: str, found: Kept) -> Given:
     if path == ITSELF:
         return of_itself(key, found)
     kind = record(path)
-    value: Given = as_text(found.value)
-    if kind.model_fields[field].default == ():
-        words = found.value.split() if found.source == variable(key) else found.value
-        value = [as_text(each) for each in (words if isinstance(words, list) else [words])]
+    several = kind.model_fields[field].default == ()
+    words = found.value.split() if several and found.source == variable(key) else found.value
+    texts = [as_text(each) for each in (words if several and isinstance(words, list) else [words])]
+    if not all(isinstance(each, str) for each in texts):
+        a_list = ", or a list of such" if several else ""
+        raise cannot_be(key, found, f"Give it what --{key} takes, as text or a number{a_list}.")
+    value: Given = texts if several else texts[0]
     try:
         kind.of({field: value})
     except UsageError as error:
@@ -215,11 +239,17 @@ def of_itself(key: str, found: Kept) -> str | bool:
     try:
         made: str | bool = getattr(OfCorral.model_validate({key: found.value}), key)
     except ValidationError:
-        example = f"{key} = 'work'" if OfCorral.model_fields[key].default is None else f"{key} = true"
-        raise UsageError(
-            f"{found.source}: {key} cannot be {one_line(repr(found.value), 60)}.", f"For example: {example}"
-        ) from None
+        is_text = OfCorral.model_fields[key].default is None
+        in_file = f"{key} = 'work'" if is_text else f"{key} = true"
+        in_environment = f"{found.source}={'work' if is_text else 'true'}"
+        example = in_environment if found.source == variable(key) else in_file
+        raise cannot_be(key, found, f"For example: {example}") from None
     return made
+
+
+def cannot_be(key: str, found: Kept, hint: str) -> UsageError:
+    """What to say of a value that is of no use for its setting."""
+    return UsageError(f"{found.source}: {key} cannot be {one_line(repr(found.value), 60)}.", hint)
 
 
 def as_text(value: Any) -> Any:
@@ -230,13 +260,13 @@ def as_text(value: Any) -> Any:
 def defaults(parameters: Iterable[Any]) -> dict[str, Callable[[], Any]]:
     """Parameter -> what gives its value where nobody typed it, for the parser, which asks only for what it needs.
 
-    A flag that takes one value takes the first of several.
+    A flag that takes one value takes the first of several; several that are none are as good as not kept.
     """
     read = cache(kept)
 
     def value_of(key: str, several: bool) -> Given | None:
         found = read().get(key)
-        value = None if found is None else checked(key, found)
+        value = None if found is None else checked(key, found) or None
         return value[0] if isinstance(value, list) and not several else value
 
     keys = {each: each.opts[0].removeprefix("--") for each in parameters}

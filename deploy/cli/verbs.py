@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from deploy.cli.flags import Command, Group, verb
+from deploy.cli.flags import Command, verb
 from infra.home import home
 
 WORK = {
@@ -69,8 +69,8 @@ VERBS = {name: line for verbs in WORK.values() for name, line in verbs.items()}
 FILES = {"ssh": "connect"}
 """Verb -> the file it is in, where that is another's."""
 
-
 ALONE = "corral.alone"
+"""Whether the program's help is shown for want of a verb, as its context keeps it."""
 
 
 class Commands(MutableMapping[str, Any]):
@@ -97,7 +97,7 @@ class Commands(MutableMapping[str, Any]):
         raise TypeError("A verb is taken from the table.")
 
 
-class Verbs(Group):
+class Verbs(TyperGroup):
     """The program's verbs."""
 
     def __init__(self, **attributes: Any) -> None:
@@ -111,13 +111,8 @@ class Verbs(Group):
             with formatter.section(work):
                 formatter.write_dl([(name.ljust(column), line) for name, line in verbs.items()])
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """What was typed; where that is nothing, it is noted."""
-        ctx.meta[ALONE] = not args
-        return super().parse_args(ctx, args)
-
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Where nothing was typed, end with the next step of each deployment, if there are any."""
+        """Where no verb was typed, end with the next step of each deployment, if there are any."""
         if ctx.meta.get(ALONE) and any(home().glob("*/deployment.json")):
             from deploy.next_step import steps_here
 

@@ -10,9 +10,9 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_
 def use(name: str) -> None:
     """Mean that profile, whatever keys the environment holds: here, and in what we start.
 
-    Raises UsageError for an empty name.
+    Raises UsageError for a name of nothing or blanks.
     """
-    if not name:
+    if not name.strip():
         raise UsageError("--profile names no profile.", "See which there are: aws configure list-profiles")
     for key in KEYS:
         os.environ.pop(key, None)
