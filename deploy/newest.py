@@ -52,4 +52,6 @@ def unlink(kind: Kind, name: str) -> None:
 def dated_folder(kind: Kind) -> Path:
     """Where one goes when the user named no folder: one that is not there yet."""
     stem = home() / kind / datetime.now().strftime("%Y-%m-%dT%H%M%S.%f")
-    return next(path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not path.exists())
+    return next(
+        path for path in (stem, *(Path(f"{stem}-{n}") for n in range(2, 100))) if not os.path.lexists(path)
+    )

@@ -84,6 +84,19 @@ def test_its_comparison_is_kept_and_its_page_made_by_the_name(
     assert capsys.readouterr().err == f"report written to {tmp_path / 'here' / 'report.html'}\n"
 
 
+def test_where_the_home_takes_no_file_the_answer_is_told_all_the_same(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    found, _ = compared(capsys, "scout")
+    folder = link("comparisons", "scout").parent
+    folder.rename(tmp_path / "moved")
+    folder.write_text("a file where the folder should be")
+    again, err = compared(capsys, "scout")
+    assert again == found
+    assert err.splitlines()[-1].startswith(f"warning: Not kept for `corral report scout`: {folder}/")
+    assert run(["compare", "scout", *GIVEN, "--output", str(folder / "x")]) == 11
+
+
 def test_calibrate_takes_its_plan_and_its_newest_probe(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -35,8 +35,9 @@ def compare(
     from deploy.report.comparison_text import comparison_text
     from deploy.targets.deployment import load
     from infra.day import today
+    from infra.errors import HostError
     from infra.printable import sentence
-    from infra.say import emit, progress
+    from infra.say import emit, progress, warn
     from serving.sizing.plan import Plan
 
     files.check(name)
@@ -62,10 +63,10 @@ def compare(
         )
     text = comparison_text(comparison, show_all)
     if name:
-        note(
-            "comparisons",
-            name,
-            files.output or folder.keep(dated_folder("comparisons"), planned, probed, comparison),
-        )
+        try:
+            kept = files.output or folder.keep(dated_folder("comparisons"), planned, probed, comparison)
+            note("comparisons", name, kept)
+        except HostError as error:  # nobody asked for the copy: it is not worth the answer
+            warn(f"Not kept for `corral report {name}`: {error.message}")
         text = f"{text}\n\n{next_line(load(name))}"
     emit(comparison, text, as_json)
