@@ -74,14 +74,19 @@ def svg(name: str, says: str, draw: Callable[["Axes"], None], height: float = 3.
 @contextmanager
 def figure(width_in: float, height_in: float, settings: "Settings | None" = None) -> Iterator["Figure"]:
     """An empty figure, to draw and save while the settings hold. Raises HostError where matplotlib is not installed."""
-    if way := way_to_it():
-        raise HostError("Plots are drawn by matplotlib, which is not installed.", f"Install it: {way}")
+    require()
     with matplotlib_at_home():
         from matplotlib import rc_context
         from matplotlib.figure import Figure
 
         with rc_context(settings):
             yield Figure(figsize=(width_in, height_in), layout="constrained")
+
+
+def require() -> None:
+    """Raise HostError where matplotlib is not installed."""
+    if way := way_to_it():
+        raise HostError("Plots are drawn by matplotlib, which is not installed.", f"Install it: {way}")
 
 
 def way_to_it() -> str:

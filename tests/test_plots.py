@@ -9,6 +9,7 @@ import pytest
 import refusals
 from test_compare import HAIKU, PLAN, PROBE, SONNET, compared
 
+from deploy.cli.main import run
 from deploy.report import plots
 from infra import figure
 from infra.errors import HostError
@@ -104,3 +105,28 @@ def test_without_matplotlib_a_page_says_so_and_a_plot_is_refused_with_the_way_to
     with pytest.raises(HostError) as caught:
         plan_plot.draw(plan, tmp_path / "plan.png")
     assert (caught.value.hint, list(tmp_path.iterdir())) == (f"Install it: {way}", [])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["size", "scout", "--on", "g5.12xlarge", "--precision", "int4"],
+        ["capacity", "scout", "--on", "g5.12xlarge", "--requests-per-s", "1"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_plot_that_cannot_be_is_refused_before_a_plan_is_made_or_written(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    assert run([*words, "-o", str(plan), "--plot", "p.pdf"]) == 2
+    assert capsys.readouterr() == (
+        "", "error: p.pdf is neither a .png nor a .svg file.\nhint: Name one: --plot scout.svg\n"
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert run([*words, "-o", str(plan), "--plot", str(tmp_path / "p.svg")]) == 11
+    way = f"{sys.executable} -m uv pip install --python {sys.executable} matplotlib"
+    assert capsys.readouterr() == (
+        "", f"error: Plots are drawn by matplotlib, which is not installed.\nhint: Install it: {way}\n"
+    )  # fmt: skip
+    assert not plan.exists()

@@ -26,6 +26,7 @@ def size(
     from infra.prices import trouble
     from infra.printable import sentence
     from infra.say import emit, progress, warn
+    from serving.sizing import plan_plot
     from serving.sizing.plan_recipes import with_recipes
     from serving.sizing.plan_text import plan_text
     from serving.sizing.size import answer_for, ranking_for
@@ -39,6 +40,8 @@ def size(
         ranking = ranking_for(model, machine.precision, options)
         emit(ranking, ranking_text(ranking, options, show_all), as_json)
         return 0 if ranking.machines else 3
+    if answer.plot:
+        plan_plot.check(answer.plot)
     plan = with_recipes(answer_for(model, machine.precision, machine.on, options), recipes)
     if answer.output and plan.fits:
         plan.write(answer.output)
@@ -46,9 +49,7 @@ def size(
     elif answer.output:  # a plan that lies there may be one that fits
         progress(f"not written, as it does not fit: {sentence(str(answer.output))}")
     if answer.plot:
-        from serving.sizing.plan_plot import draw
-
-        draw(plan, answer.plot)
+        plan_plot.draw(plan, answer.plot)
     text = plan_text(plan, answer.output, options, recipes)
     if answer.explain:
         from serving.sizing.plan_explained import explained

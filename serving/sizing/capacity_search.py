@@ -10,7 +10,7 @@ from infra.catalog import ec2_types, machine
 from infra.errors import UsageError
 from infra.hardware import Machine
 from serving.model.models import model
-from serving.sizing import owned_fleet
+from serving.sizing import owned_fleet, plan_plot
 from serving.sizing.assemble import assemble
 from serving.sizing.capacity import Capacity, Choice, Fleet, Notch, Question, label
 from serving.sizing.capacity_checks import check, seen
@@ -20,7 +20,6 @@ from serving.sizing.carried import Carried, Machines
 from serving.sizing.fit import best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
-from serving.sizing.plan_plot import draw
 from serving.sizing.server_sizes import ServerSizes
 from serving.sizing.size import as_stored
 from serving.sizing.size_options import further_of
@@ -51,11 +50,13 @@ def capacity(question: Question) -> Capacity:
 def answer(question: Question, plan_file: Path | None, plot_file: Path | None) -> Capacity:
     """`corral capacity`: the answer, with the first choice's plan and picture written where asked."""
     check(question)
+    if plot_file:
+        plan_plot.check(plot_file)
     answered = capacity(question)
     if answered.plan and plan_file:
         answered.plan.write(plan_file)
     if answered.plan and plot_file:
-        draw(answered.plan, plot_file)
+        plan_plot.draw(answered.plan, plot_file)
     return answered
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import HostError, UsageError
-from infra.figure import figure
+from infra.figure import figure, require
 from serving.sizing.plan import Plan
 from serving.sizing.plan_text import NAMES, budgeted
 
@@ -16,10 +16,18 @@ COLOURS = ("#33658a", "#86bbd8", "#758e4f", "#f6ae2d", "#f26419", "#9c6644")
 KV_COLOUR = "#d9d9d9"
 
 
-def draw(plan: Plan, path: Path) -> None:
-    """Draw the plan into a PNG or SVG file. Raises UsageError for another kind of file."""
+def check(path: Path) -> None:
+    """That a picture can be drawn there, asked before there is a plan: else it would be made for no answer.
+
+    Raises UsageError for another kind of file than PNG and SVG, HostError where matplotlib is not installed.
+    """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path} is neither a .png nor a .svg file.", "Name one: --plot scout.svg")
+    require()
+
+
+def draw(plan: Plan, path: Path) -> None:
+    """Draw the plan into a file of the kind its name ends in. Raises HostError for one that cannot be written."""
     try:
         with figure(11, 4.2) as empty:
             drawn(plan, empty).savefig(path, dpi=150)
