@@ -16,6 +16,7 @@ from serving.sizing.capacity import Capacity, Choice, Question
 from serving.sizing.capacity_load import options_of, per_s
 from serving.sizing.capacity_search import capacity
 from serving.sizing.capacity_tail import Replica
+from serving.sizing.capacity_text import capacity_text
 from serving.sizing.fit import Outcome, best_outcome
 from serving.sizing.memory_pool import Case
 from serving.sizing.plan import Plan
@@ -318,6 +319,20 @@ def test_the_command_writes_plan_and_picture(tmp_path: Path, capsys: pytest.Capt
     assert "num_blocks = floor(" in out
     assert Plan.read(plan).fits
     assert "<svg" in picture.read_text()
+
+
+@pytest.mark.parametrize(
+    ("machines", "said"),
+    [
+        (("g5.12xlarge",), ""),
+        (("g5.12xlarge", "g5.xlarge"), "With --all: why others do not carry it.\n"),
+        (("p5.48xlarge", "g6e.12xlarge"), "With --all: what nothing beats in cost and time.\n"),
+    ],
+    ids=["nothing", "losers", "front"],
+)
+def test_what_all_would_show_is_said_where_it_is_left_out(machines: tuple[str, ...], said: str) -> None:
+    short = capacity_text(asked(machines=machines), explain=False, is_whole=False)
+    assert "".join(f"{each}\n" for each in short.split("\n\n") if each.startswith("With --all")) == said
 
 
 def test_the_command_as_json_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

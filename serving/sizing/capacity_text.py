@@ -22,7 +22,6 @@ from serving.sizing.traffic import Promise, Traffic
 from serving.vllm.versions import rules
 
 SHOWN = 5
-MORE = "With --all: every machine that carries it, what nothing beats in cost and time, and why others do not carry it."
 
 
 def capacity_text(
@@ -48,8 +47,20 @@ def capacity_text(
     ]
     if explain:
         blocks += [arithmetic(best, answer), explained(answer.plan)]
-    blocks += ["" if is_whole else wrapped(MORE, ""), next_step(answer, question, written_to)]
+    blocks += ["" if is_whole else more(answer), next_step(answer, question, written_to)]
     return "\n\n".join(block for block in blocks if block)
+
+
+def more(answer: Capacity) -> str:
+    """What --all shows and the short answer leaves out; empty where that is nothing."""
+    parts = {
+        "every machine that carries it": len(best_of_each(answer)) > SHOWN,
+        "what nothing beats in cost and time": front(answer),
+        "why others do not carry it": losers(answer),
+    }
+    left_out = [part for part, is_there in parts.items() if is_there]
+    listed = ", and ".join(filter(None, (", ".join(left_out[:-1]), *left_out[-1:])))
+    return wrapped(f"With --all: {listed}.", "") if listed else ""
 
 
 def next_step(answer: Capacity, question: Sequence[Asked], written_to: Path | None) -> str:
