@@ -12,7 +12,7 @@ from deploy.targets.choose import place_called
 from deploy.targets.place import Checkup
 from deploy.targets.table import PLACES
 from deploy.targets.wishes import Wishes
-from deploy.up_request import SizedFirst, asking_up, is_plan, place_of
+from deploy.up_request import SizedFirst, asking_model, asking_up, is_plan, place_of
 from infra import home, offline
 from infra.asked import again
 from infra.errors import CorralError, HostError, UsageError
@@ -80,7 +80,7 @@ def subject(
     types = getattr(wishes.of(where.place), "instance_types", ())
     sample = which.model_copy(update={"on": next(iter(types), SAMPLE_TYPE), "precision": SAMPLE_PRECISION})
     named = where.model_copy(update={"name": where.name or "doctor"})
-    return asking_up(SAMPLE, sample, sized, named, wishes, is_dry=True)
+    return asking_model(SAMPLE, sample, sized, named, wishes, is_dry=True)
 
 
 def of_corral(token_file: str) -> Iterator[Checkup]:

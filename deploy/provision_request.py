@@ -82,10 +82,13 @@ LABEL = 9
 """Letters before what a check found."""
 
 
-def approval(yes: bool) -> Approve:
-    """The checks, what would leave this machine, and the question before that and before money is spent: y or n."""
+def approval(yes: bool, about: str = "") -> Approve:
+    """Its matter, the checks, what leaves this machine, and the question before that and before spending: y or n."""
 
     def approve(offer: Offer) -> None:
+        is_asked = not yes and (offer.is_planned or offer.cost)
+        if about:
+            (notice if is_asked else progress)(about)
         for check in offer.checks:
             tell = progress if check.outcome == "ok" else notice
             tell(

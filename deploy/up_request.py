@@ -56,21 +56,25 @@ def asking_up(
             )
         return asking_for(Path(what), where, wishes, is_dry)
     tell_from_deployment(what)
-    where = where.model_copy(update={"target": where.target or place_of(what, which)})
+    return asking_model(what, which, sized, where, wishes, is_dry)
+
+
+def asking_model(
+    model: str, which: WhichMachine, sized: SizedFirst, where: Where, wishes: Wishes, is_dry: bool = False
+) -> Asking:
+    """The same of a model, whatever deployments are called."""
+    where = where.model_copy(update={"target": where.target or place_of(model, which)})
     regions = getattr(wishes.of(where.place), "regions", ())
     if where.name is not None:
         checked_name(where.name)
     if not is_dry:  # all that was typed is read before anything comes
         where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
     options = sized.model_copy(update={"lora": where.lora, "region": next(iter(regions), None)})
-    named = which if which.on else chosen(what, which, options, where.place)
-    plan = answer_for(what, named.precision, named.on or "", options)
+    named = which if which.on else chosen(model, which, options, where.place)
+    plan = answer_for(model, named.precision, named.on or "", options)
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
-    asking = asking_of(plan, Path.cwd(), where, wishes, is_dry)
-    if not is_dry:
-        progress(summary(asking))
-    return asking
+    return asking_of(plan, Path.cwd(), where, wishes, is_dry)
 
 
 def tell_from_deployment(model: str) -> None:

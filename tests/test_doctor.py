@@ -13,9 +13,11 @@ import pytest
 from fake_aws import FakeAws
 from renting import fresh
 
+from deploy import up_request
 from deploy.cli.main import run
 from deploy.targets import licence, preflight
 from deploy.targets.ec2 import documents, examining
+from deploy.targets.ssh import place as ssh_place
 from infra import day, facts, gpus, local_facts, prices
 from infra.aws import session
 from infra.aws.api import Aws
@@ -170,6 +172,38 @@ def test_each_host_is_looked_at_whatever_becomes_of_another(
     assert doctor("--target", "ssh", "--host", "gpu-2")[0] == 0
 
 
+def test_hosts_that_a_plan_cannot_go_to_are_looked_at_all_the_same(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Whatever stands against the whole, it is said once."""
+    plan = str(tmp_path / "plan.json")
+    assert run(["size", "scout", "--on", "2xH100", "--precision", "int4", "-o", plan]) == 0
+    words = (plan, "--target", "ssh", "--host", "gpu-1")
+
+    def read(self: Host) -> facts.HostFacts:
+        raise HostError(f"{self.destination} cannot be reached: refused.", "Try by hand.")
+
+    monkeypatch.setattr(Host, "facts", read)
+    repository = "RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16"
+    weights = ("failed", f"This would ask the model hub for {repository}, and --offline forbids it", 2)
+    gone = ("failed", "gpu-1 cannot be reached: refused", 11)
+    with monkeypatch.context() as offline:
+        offline.setenv("CORRAL_OFFLINE", "1")
+        code, found = doctor(*words)
+        said = [*ALWAYS, "ssh client", "weights", "gpu-1"]
+        assert (code, list(found), found["weights"], found["gpu-1"]) == (2, said, weights, gone)
+    with monkeypatch.context() as asks_the_host:
+        asks_the_host.setattr(ssh_place, "settled", lambda deployment: read(Host("gpu-1")))
+        code, found = doctor(*words)
+        assert (code, list(found), found["gpu-1"]) == (11, [*ALWAYS, "ssh client", "gpu-1"], gone)
+    on_host(monkeypatch, disk_free_mib={"/": 904857600})
+    two = ("--host", "gpu-2")
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    code, found = doctor(*words, *two)
+    gpu = ("ok", "2x NVIDIA H100 80GB HBM3", 0)
+    assert (code, found["weights"], found["gpu-1: gpu"], found["gpu-2: gpu"]) == (2, weights, gpu, gpu)
+
+
 def test_the_target_ssh_needs_a_host_and_a_client(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     code, found = doctor("--target", "ssh")
@@ -220,6 +254,18 @@ def test_prices_are_as_many_days_old_as_they_are(monkeypatch: pytest.MonkeyPatch
         assert examining.price_age("us-east-1").found.endswith(
             f" stored for us-east-1, the newest {told} old"
         )
+
+
+@pytest.mark.usefixtures("aws")
+def test_of_a_sample_that_nobody_named_no_deployment_is_told(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(up_request, "names", lambda: ["scout"])
+    assert run(["doctor", "--target", "ec2"]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["doctor", "scout", "--on", "g5.12xlarge"]) == 0
+    said = "scout is the model here; the deployment of that name: corral serve scout\n"
+    assert capsys.readouterr().err == said
 
 
 def test_what_fails_in_one_region_is_no_obstacle_where_another_has_room(doctor: Doctor, aws: FakeAws) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import deploy.line
 from deploy.cli.main import run
+from deploy.line import Approve
 from deploy.provision_request import approval
-from deploy.targets.deployment import deployment_for
+from deploy.targets.deployment import Deployment, deployment_for
 from deploy.targets.place import Check, Offer
 from infra import offline
 from infra.errors import UsageError
@@ -119,3 +121,24 @@ def test_a_question_is_asked_with_what_it_is_about(
     assert capsys.readouterr().err == "warning  clock: +3 s  (Set it.)\nAt most 68.06 USD.\n"
     approval(yes=True)(offer)
     assert capsys.readouterr().err == "warning  clock: +3 s  (Set it.)\n"
+
+
+def test_what_up_has_sized_is_said_with_the_question_and_not_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def up(deployment: Deployment, wishes: object, approve: Approve) -> None:
+        approve(Offer(deployment, (), cost="At most 68.06 USD."))
+        raise UsageError("enough", "")
+
+    monkeypatch.setattr(deploy.line, "up", up)
+    words = ["up", "scout", "--precision", "int4", "--on", "g5.12xlarge", "--region", "us-east-1", "--quiet"]
+    assert run(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "scout in int4 on g5.12xlarge (ec2): tight, requests of up to 200,208 tokens, 301 tokens/s (modelled)",
+        "weights: 60.4 GiB of RedHatAI/Llama-4-Scout-17B-16E-Instruct-quantized.w4a16, from the model hub",
+        "At most 68.06 USD.",
+        "error: Nobody is there to confirm the cost.",
+        "hint: Say so beforehand: --yes",
+    ]
+    assert run([*words, "--yes"]) == 2
+    assert capsys.readouterr().err == "error: enough\n"

@@ -35,7 +35,7 @@ def up(
     from deploy.provision_request import approval
     from deploy.targets.show_provision import shown
     from deploy.targets.show_server import endpoint
-    from deploy.up_request import asking_up, dry_text
+    from deploy.up_request import asking_up, dry_text, is_plan, summary
     from infra.say import emit, say
 
     asking = asking_up(what, which, sized, where, wishes, is_dry=dry_run)
@@ -43,6 +43,7 @@ def up(
         asked = requests(asking.deployment, asking.wishes)
         say(shown(asked) if as_json else dry_text(asking, len(asked)))
         return
-    answering = run(asking.deployment, asking.wishes, approval(yes))
+    about = "" if is_plan(what) else summary(asking)
+    answering = run(asking.deployment, asking.wishes, approval(yes, about))
     text = endpoint(asking.deployment.name, answering)
     emit(answering, f"{text}\n{next_line(asking.deployment, 'serving')}", as_json)

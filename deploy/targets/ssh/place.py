@@ -48,7 +48,7 @@ from infra import deadline, host_files, offline, ssh_client
 from infra import host as hosts
 from infra.egress_checks import Expected
 from infra.egress_proof import Egress
-from infra.errors import UsageError
+from infra.errors import CorralError, UsageError
 from infra.record import removed
 from infra.say import progress, warn
 from infra.ssh import Host
@@ -162,11 +162,27 @@ def examined(deployment: Deployment | None, wishes: SshOptions) -> Iterator[Chec
     if deployment is None:
         if not wishes.hosts:
             yield failure("hosts", no_hosts())
-        for destination in wishes.hosts:
-            yield from checkups(destination, partial(any_plan, destination))
+        yield from examined_alone(wishes.hosts)
         return
-    yield from checkups("weights", lambda: settled(deployment)[1])
-    yield from checkups("hosts", lambda: preflight(hub_weights.kept(deployment)))
+    weights = tuple(checkups("weights", lambda: settled(deployment)[1]))
+    try:
+        judged = preflight(hub_weights.kept(deployment))
+    except CorralError as error:
+        alone = tuple(examined_alone(deployment.hosts))
+        said = {check.found for check in alone if check.outcome == "failed"}
+        for check in (*weights, failure("hosts", error)):
+            if check.found not in said:
+                said.add(check.found)
+                yield check
+        yield from alone
+        return
+    yield from (*weights, *checkups("hosts", lambda: judged))
+
+
+def examined_alone(destinations: tuple[str, ...]) -> Iterator[Checkup]:
+    """Each host, whatever becomes of another, and for no plan."""
+    for destination in destinations:
+        yield from checkups(destination, partial(any_plan, destination))
 
 
 def requests(deployment: Deployment, wishes: SshOptions | None = None) -> list[dict[str, object]]:
