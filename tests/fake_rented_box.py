@@ -26,7 +26,10 @@ def on_the_box(words: list[str]) -> int:
                 print(f"cat: {path}: No such file or directory")
                 return 1
             print(f"VLLM_API_KEY={KEY}")
-        case ["/usr/bin/python3", "-ISB", heal, "verify", _] if os.path.exists(here(heal)):
+        case ["/usr/bin/python3", "-ISB", heal, "verify", _]:
+            if not os.path.exists(here(heal)):
+                print(f"/usr/bin/python3: can't open file '{heal}': [Errno 2] No such file or directory")
+                return 2
             print(f"read a\n{os.environ['FAKE_VERIFIED']}")
         case ["cat", path] if path.startswith("/opt/corral/"):
             os.execvp("cat", ["cat", here(path)])

@@ -685,6 +685,7 @@ def test_the_weights_of_a_box_are_read_where_they_lie(
     assert corral("serve", "t1")[0] == 0
     row = {
         "at": "/opt/corral/t1/model",
+        "is_model": True,
         "by": "the first start's",
         "files": 9,
         "bytes": 2**30,

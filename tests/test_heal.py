@@ -417,7 +417,14 @@ def test_weights_of_ones_own_are_held_to_the_sums_of_the_first_start_whatever_th
         (host.place.root / "model" / place / "config.json").write_text("{}")
     (host.place.root / "model/a.safetensors").write_bytes(b"a" * 100)
     rows = [
-        {"at": f"/root/model{place}", "by": "", "files": 0, "bytes": 0, "problems": []}
+        {
+            "at": f"/root/model{place}",
+            "is_model": not place,
+            "by": "",
+            "files": 0,
+            "bytes": 0,
+            "problems": [],
+        }
         for place in ("", "/draft", "/adapters/tuned")
     ]
     assert verified(host, capsys) == rows
@@ -469,7 +476,14 @@ def test_what_was_fetched_is_held_to_the_hubs_sums_and_a_manifest_to_its_own(
     checksums.write(manifest, checksums.Manifest("org/x", "a" * 40, kept))
     spoil(model / "b.safetensors")
     wrong = ["b.safetensors is changed: its sha256 is another"]
-    row = {"at": "/root/model", "by": "the Hub's", "files": 2, "bytes": 2600, "problems": wrong}
+    row = {
+        "at": "/root/model",
+        "is_model": True,
+        "by": "the Hub's",
+        "files": 2,
+        "bytes": 2600,
+        "problems": wrong,
+    }
     assert verified(host, capsys) == [row]
     manifest.write_text(manifest.read_text().replace(right["a.safetensors"], "0" * 64))
     assert verified(host, capsys)[0]["problems"] == [".corral/manifest.json was changed"]

@@ -13,6 +13,7 @@ from test_hub import GRANTED, REPO, as_at_first, fake_hub_class
 from test_owned import deployment
 
 from deploy.cli.main import run
+from deploy.targets.deployment import folder
 from infra.fetch import checksums
 from infra.fetch.hub_answers import Source
 from serving.model import fetching
@@ -247,6 +248,32 @@ WRONG = [
         ["pytorch_model.bin is a pickle, which may run code when it is loaded"],
     ),
 ]
+
+
+def test_a_deployment_is_verified_before_a_folder_that_is_called_so(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place.parent)
+    assert run(["fetch", "--verify", "t0"]) == 4
+    said = "error: Neither a deployment nor a folder here is called 't0'.\n"
+    assert capsys.readouterr() == ("", f"{said}hint: Look what lies here: ls -l\n")
+    assert run(["fetch", "--verify", "to"]) == 0
+    made = deployment().model_copy(update={"name": "to"})
+    serve = made.plan.serve.model_copy(update={"model": str(place.parent / "own")})
+    made = made.model_copy(update={"target": "local", "plan": made.plan.model_copy(update={"serve": serve})})
+    made.write(folder("to") / "deployment.json")
+    (place.parent / "own").mkdir()
+    capsys.readouterr()
+    assert run(["fetch", "--verify", "to"]) == 4
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0]) == (
+        f"{place.parent / 'own'}: nothing says what it should be\n",
+        "to is the deployment of that name; what lies here is called ./to",
+    )
+    assert run(["fetch", "--verify", "./to"]) == 0
+    assert capsys.readouterr().out.startswith(f"{place} is {REPO} at ")
+    assert run(["fetch", "--verify", "t0"]) == 4
+    assert capsys.readouterr() == ("", f"{said}hint: Deployments known here: to.\n")
 
 
 @pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)

@@ -332,7 +332,15 @@ def test_the_weights_of_a_deployment_are_read_where_a_server_here_reads_them(
     blob = (here / "config.json").resolve()
     blob.write_bytes(blob.read_bytes() + b" ")
     assert run(["fetch", "--verify", made.name]) == 4
-    assert capsys.readouterr().out == f"{here}: config.json is too long: 794 of 793 bytes\n"
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[-2:]) == (
+        f"{here}: config.json is too long: 794 of 793 bytes\n",
+        [
+            f"error: {made.name} must not be started with these weights: 1 problem(s).",
+            "hint: What lies in the Hub's cache comes again with the next start, a folder of your own is to be fetched "
+            f"into again (--to): corral stop {made.name}; corral serve {made.name}",
+        ],
+    )
 
 
 def test_a_cache_that_takes_no_file_is_served_as_it_lies(

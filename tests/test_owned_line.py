@@ -410,18 +410,30 @@ def test_a_host_that_an_earlier_corral_prepared_is_brought_the_judge_of_this_one
 
 def test_the_weights_on_a_host_are_read_where_they_lie(provisioned: Box, corral: Corral) -> None:
     """Its own python3 reads them, with what judges the server there."""
+    model = provisioned.path(ROOT) / "model"
     code, out, err = corral("fetch", "--verify", "scout")
-    assert (code, out, err.splitlines()[1]) == (
-        4,
-        "",
+    unknown = (
+        f"gpu-1:{model}: nothing says what it should be\n",
         "error: Nothing says what the weights of scout should be: they were not fetched from the Hub, and no sums are "
         "noted.",
     )
-    model = provisioned.path(ROOT) / "model"
+    assert (code, (out, err.splitlines()[1])) == (4, unknown)
+    # So it is of a path of the host's own, which is not read, though all is right with a draft beside it.
+    draft, elsewhere = model.with_name("draft"), model.with_name("elsewhere")
+    model.rename(elsewhere)
+    draft.mkdir()
+    (draft / "config.json").write_text("{}")
+    assert sums.changed(draft, model.with_name("draft.sums"), False) == ""
+    code, out, err = corral("fetch", "--verify", "scout")
+    right = f"gpu-1:{draft}: 1 files, 0.00 GiB, every checksum right by the first start's sums\n"
+    assert (code, (out, err.splitlines()[1])) == (4, (unknown[0] + right, unknown[1]))
+    shutil.rmtree(draft)
+    elsewhere.rename(model)
     assert sums.changed(model, model.parent / "weights.sums", False) == ""  # as its first start does
     sizes = [path.stat().st_size for path in model.iterdir()]
     code, out, _ = corral("fetch", "--verify", "scout", "--json")
-    row = {"at": f"gpu-1:{model}", "by": "the first start's", "files": len(sizes), "bytes": sum(sizes)}
+    row = {"at": f"gpu-1:{model}", "is_model": True, "by": "the first start's"}
+    row |= {"files": len(sizes), "bytes": sum(sizes)}
     assert (code, json.loads(out)) == (0, {"name": "scout", "folders": [row | {"problems": []}]})
     (model / "config.json").write_bytes(b"x" + (model / "config.json").read_bytes()[1:])
     code, out, err = corral("fetch", "--verify", "scout")
@@ -430,7 +442,29 @@ def test_the_weights_on_a_host_are_read_where_they_lie(provisioned: Box, corral:
         f"gpu-1:{model}: config.json is changed: its sha256 is another\n",
         [
             "error: scout must not be started with these weights: 1 problem(s).",
-            "hint: What was fetched comes again when it is stopped and made ready: corral stop scout; corral provision "
-            "plan.json --target ssh --name scout",
+            "hint: Stop it, then run the command that made it again, provision or up: what is of the Hub is fetched "
+            "again, a folder of your own brought as it lies here: corral stop scout",
         ],
     )
+
+
+def test_why_the_weights_on_a_host_cannot_be_read_is_told(provisioned: Box, corral: Corral) -> None:
+    heal = provisioned.path(f"{ROOT}/bin/heal")
+    brought = "error: gpu-1 cannot verify its weights: it has not been brought what reads them."
+    serve = "hint: That comes when it is served: corral serve scout"
+    see = f"hint: See all that it says there: sudo /usr/bin/python3 -ISB {ROOT}/bin/heal verify scout"
+    for text, told in {
+        "": [brought, serve],  # an earlier corral's
+        "print('[]')\nraise MemoryError('none is left')": [
+            "error: gpu-1 cannot verify its weights: MemoryError: none is left.", see,
+        ],
+        "import os\nos._exit(9)": [
+            "error: gpu-1 cannot verify its weights: it said nothing and ended with 9.", see,
+        ],
+    }.items():  # fmt: skip
+        heal.write_text(text)
+        code, out, err = corral("fetch", "--verify", "scout")
+        assert (code, out, err.splitlines()[1:]) == (11, "", told)
+    heal.unlink()
+    code, out, err = corral("fetch", "--verify", "scout")
+    assert (code, out, err.splitlines()[1:]) == (11, "", [brought, serve])

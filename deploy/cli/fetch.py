@@ -1,5 +1,6 @@
 """`corral fetch`: weights from the model hub, verified, and verified again whenever you like."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -24,8 +25,8 @@ def fetch(
     from deploy.fetch.fetch_request import check_acceptance, subject
     from deploy.fetch.fetch_weights import fetch, fetched_text, verified_text, verify
     from deploy.fetch.verify_deployment import (
+        error_of,
         is_deployment,
-        must_not_be_served,
         verified_deployment_text,
         verify_deployment,
     )
@@ -38,11 +39,11 @@ def fetch(
         if what is not None or options != FetchOptions(verify=options.verify):
             raise UsageError("--verify is about what is there already.", "Leave out all else.")
         if is_deployment(options.verify):
-            of_it = verify_deployment(deployments.load(str(options.verify)))
+            of_it = verify_deployment(deployments.load(options.verify))
             emit(of_it, verified_deployment_text(of_it), as_json)
-            wrong = must_not_be_served(of_it)
+            wrong = error_of(of_it)
             return Told(fail(wrong, as_json=False)) if wrong else 0
-        verdict = verify(options.verify)
+        verdict = verify(Path(options.verify))
         emit(verdict, verified_text(verdict), as_json)
         if not verdict.problems:
             return 0

@@ -40,7 +40,7 @@ class FetchOptions(TokenFile):
         str | None, Field(pattern=r"^[^\n\r]{3,200}$", examples=["agreement of 2026-01-31"])
     ] = None
     """What gives you the right where the licence does not, as in the European Union; it is kept."""
-    verify: Annotated[Path | None, Flag(metavar="NAME|FOLDER")] = None
+    verify: Annotated[str | None, Flag(metavar="NAME|FOLDER")] = None
     """Only say what is wrong with the weights of a deployment, where they lie, or with a folder that was fetched; asks
     no Hub. Exit 4 when anything is."""
 

@@ -1,10 +1,10 @@
 """The weights of a deployment read byte by byte where they lie: here, on hosts over SSH, on rented machines."""
 
 import os
-from pathlib import Path
 
+from deploy.by_name import is_named
 from deploy.targets import deployment as deployments
-from deploy.targets.abilities import VerifiedFolder, VerifiesWeights
+from deploy.targets.abilities import PreparesToServe, VerifiedFolder, VerifiesWeights
 from deploy.targets.choose import place_of
 from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
@@ -21,13 +21,21 @@ class VerifiedDeployment(Record):
     folders: tuple[VerifiedFolder, ...]
 
 
-def is_deployment(named: Path) -> bool:
-    """Whether a deployment is meant, and no folder that is here."""
-    return not os.path.isdir(named) and str(named) in deployments.names()
+def is_deployment(word: str) -> bool:
+    """Whether a deployment is called so, and no folder is meant. Raises DocumentError for a name that nothing has."""
+    if is_named(word):
+        return True
+    if "/" in word or os.path.isdir(word):
+        return False
+    known = deployments.names()
+    raise DocumentError(
+        f"Neither a deployment nor a folder here is called {word!r}.",
+        f"Deployments known here: {', '.join(known)}." if known else "Look what lies here: ls -l",
+    )
 
 
 def verify_deployment(deployment: Deployment) -> VerifiedDeployment:
-    """Read every byte. Raises UsageError for a place that cannot, DocumentError where nothing says what they should be.
+    """Read every byte. Raises UsageError for a place that cannot.
 
     Of weights of one's own, in a folder or in S3, the sums are those that were noted when they were first started.
     """
@@ -36,29 +44,40 @@ def verify_deployment(deployment: Deployment) -> VerifiedDeployment:
         raise UsageError(
             f"The weights of {deployment.name} cannot be read where they lie: {place.where(deployment)}.", ""
         )
-    folders = place.verified(deployment)
-    if not any(folder.by for folder in folders):
-        raise DocumentError(
-            f"Nothing says what the weights of {deployment.name} should be: they were not fetched from the Hub, and no "
-            "sums are noted.",
-            "Weights of your own are summed up at their first start on a host or a rented machine, and held to that "
-            "later; on this machine they are not.",
+    return VerifiedDeployment(name=deployment.name, folders=place.verified(deployment))
+
+
+def error_of(found: VerifiedDeployment) -> DocumentError | None:
+    """The error for weights that are wrong, or a model that nothing vouches for; None where all are right."""
+    if problems := sum(len(folder.problems) for folder in found.folders):
+        return DocumentError(
+            f"{found.name} must not be started with these weights: {problems} problem(s).",
+            how_anew(found.name),
         )
-    return VerifiedDeployment(name=deployment.name, folders=folders)
-
-
-def must_not_be_served(found: VerifiedDeployment) -> DocumentError | None:
-    """The error for weights that are wrong; None where all are right."""
-    problems = sum(len(folder.problems) for folder in found.folders)
-    if not problems:
+    models = [folder for folder in found.folders if folder.is_model]
+    if models and all(folder.by for folder in models):
         return None
-    target = deployments.load(found.name).target
-    anew = f"corral provision plan.json --target {target} --name {found.name}"
     return DocumentError(
-        f"{found.name} must not be started with these weights: {problems} problem(s).",
-        f"Take it away and bring it up anew: corral down {found.name}"
-        if PLACES[target].rents
-        else f"What was fetched comes again when it is stopped and made ready: corral stop {found.name}; {anew}",
+        f"Nothing says what the weights of {found.name} should be: they were not fetched from the Hub, and no sums are "
+        "noted.",
+        "Weights of your own that are brought to a host or a rented machine are summed up at their first start there, "
+        "and held to that later; those of this machine, and those that a plan names by a path of the host's, are not.",
+    )
+
+
+def how_anew(name: str) -> str:
+    """How what is right comes in place of weights that are wrong."""
+    deployment = deployments.load(name)
+    if PLACES[deployment.target].rents:
+        return f"Take it away and bring it up anew: corral down {name}"
+    if isinstance(place_of(deployment), PreparesToServe):
+        return (
+            "What lies in the Hub's cache comes again with the next start, a folder of your own is to be fetched into "
+            f"again (--to): corral stop {name}; corral serve {name}"
+        )
+    return (
+        "Stop it, then run the command that made it again, provision or up: what is of the Hub is fetched again, a "
+        f"folder of your own brought as it lies here: corral stop {name}"
     )
 
 

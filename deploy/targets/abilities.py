@@ -271,6 +271,8 @@ class VerifiedFolder(Record):
 
     at: str
     """The folder, after the name of its machine where that is another."""
+    is_model: bool
+    """And no draft or adapter beside it."""
     by: str
     """Whose sums they were held to; empty where nothing says what they should be."""
     files: int

@@ -119,11 +119,13 @@ def changed(own: Path, is_doubted: bool) -> str:
 def verify(place: Place) -> None:
     """Read every byte of the weights that are served there; the last line says what is wrong with each folder."""
     own = served(place)
-    folders = [(own / folder, own / notes) for folder, notes in summed(own)]
     found = [
-        {"at": str(folder), **sums.verified(folder, notes)._asdict()}
-        for folder, notes in folders
-        if folder.is_dir()
+        {
+            "at": str(own / folder),
+            "is_model": folder == "model",
+            **sums.verified(own / folder, own / notes)._asdict(),
+        }
+        for folder, notes in summed(own)
     ]
     print(json.dumps(found))
 

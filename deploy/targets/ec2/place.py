@@ -174,8 +174,8 @@ def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
     found: list[VerifiedFolder] = []
     for machine in boxes.running(aws, deployment, order):
         progress(f"{machine.instance_id}: reading every byte of its weights")
-        said = session.run(machine.instance_id, machine.region, words, host_weights.WITHIN_S).text
-        found += host_weights.parsed(said, deployment.name, machine.instance_id)
+        said = session.run(machine.instance_id, machine.region, words, host_weights.WITHIN_S)
+        found += host_weights.parsed(said.text, said.exit_code, deployment.name, machine.instance_id)
     return tuple(found)
 
 

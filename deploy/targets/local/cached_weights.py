@@ -157,19 +157,25 @@ def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
 def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
     """What the bytes of weights, draft and adapters are found to be. Raises DocumentError for what is not here."""
     there = here(deployment.plan.serve)
-    names = (there.model, there.draft, *(module.path for module in there.lora_modules))
-    return tuple(verified_folder(Path(name)) for name in names if name)
+    beside = (there.draft, *(module.path for module in there.lora_modules))
+    model = verified_folder(Path(there.model), is_model=True)
+    return (model, *(verified_folder(Path(name), is_model=False) for name in beside if name))
 
 
-def verified_folder(folder: Path) -> VerifiedFolder:
+def verified_folder(folder: Path, is_model: bool) -> VerifiedFolder:
     """The same of one folder; nothing vouches for one of the user's own that was not fetched."""
     if folder.is_dir() and not fetching.is_vouched_for(folder):
-        return VerifiedFolder(at=str(folder), by="", files=0, bytes=0, problems=())
+        return VerifiedFolder(at=str(folder), is_model=is_model, by="", files=0, bytes=0, problems=())
     with bar.shown("verified") as tell:
         found = verifying.verify(folder, tell)
     problems = tuple(f"{name} {why}" for name, why in found.problems)
     return VerifiedFolder(
-        at=str(folder), by="the Hub's", files=found.files, bytes=found.bytes, problems=problems
+        at=str(folder),
+        is_model=is_model,
+        by="the Hub's",
+        files=found.files,
+        bytes=found.bytes,
+        problems=problems,
     )
 
 

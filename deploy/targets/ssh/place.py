@@ -334,8 +334,9 @@ def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
 
     def of(host: Host) -> tuple[VerifiedFolder, ...]:
         progress(f"{host.destination}: reading every byte of its weights")
-        said = host.run(asked, as_root=True, check=False, timeout_s=host_weights.WITHIN_S).stdout
-        return host_weights.parsed(said, deployment.name, host.destination)
+        done = host.run(asked, as_root=True, check=False, timeout_s=host_weights.WITHIN_S)
+        said = done.stderr if done.code else done.stdout
+        return host_weights.parsed(said, done.code, deployment.name, host.destination)
 
     return tuple(folder for found in on_each(deployment, of) for folder in found)
 
