@@ -1,5 +1,6 @@
-"""Files of a host as one tar, which is unpacked there as root's."""
+"""Files of a host as one tar, which is unpacked there as root's: all of them, or none where the disk is full."""
 
+import hashlib
 import tarfile
 import time
 from collections.abc import Iterable
@@ -8,7 +9,23 @@ from typing import IO
 
 from infra.host import HostFile
 
-UNPACK = ("tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/")
+# tar unlinks a file before it writes its successor: each is written beside it, where a rename needs no room.
+UNPACK_SCRIPT = """\
+set -f # a name is a line
+IFS='
+'
+cd "$1" || exit
+files=$(tar -xv --no-same-owner --preserve-permissions --quoting-style=literal \\
+    --transform 's/$/.new/' --show-transformed-names) || {
+    code=$?
+    rm -f -- $files
+    exit $code
+}
+for file in $files; do mv -fT -- "$file" "${file%.new}" || exit; done
+"""
+UNPACK = ("sh", "-c", UNPACK_SCRIPT, "unpack", "/")
+CHECK = ("sha256sum", "--check", "--status")
+"""Fails where a file there is another than `sums` has it."""
 
 
 def archive(files: Iterable[HostFile]) -> bytes:
@@ -18,6 +35,11 @@ def archive(files: Iterable[HostFile]) -> bytes:
         for file in files:
             tar.addfile(*_member(file))
     return written.getvalue()
+
+
+def sums(files: Iterable[HostFile]) -> str:
+    """What `CHECK` reads, so that what is the same there is not written anew."""
+    return "".join(f"{hashlib.sha256(file.content.encode()).hexdigest()}  {file.path}\n" for file in files)
 
 
 def _member(file: HostFile) -> tuple[tarfile.TarInfo, IO[bytes]]:

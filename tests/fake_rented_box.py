@@ -35,13 +35,16 @@ def on_the_box(words: list[str]) -> int:
             os.execvp("cat", ["cat", here(path)])
         case ["sh", "-c", script, "history", count, kept, waiting] if script.count("\n") == 3:
             os.execvp("sh", ["sh", "-c", script, "history", count, here(kept), here(waiting)])
-        case ["tar", "-x", "--no-same-owner", "--preserve-permissions", "--directory", "/"]:
+        case ["sha256sum", "--check", "--status"]:
+            there = 'sed "s|  /|  $1/|" | sha256sum --check --status'
+            os.execvp("sh", ["sh", "-c", there, "check", here("")])
+        case ["sh", "-c", script, "unpack", "/"]:
             if os.environ["FAKE_TARGET"] == os.environ.get("FAKE_FULL"):
                 sys.stdin.buffer.read()
                 print("tar: opt/corral/t1/bin/heal: Cannot write: No space left on device")
                 return 2
             os.makedirs(here("/"), exist_ok=True)
-            os.execvp("tar", [*words[:-1], here("/")])
+            os.execvp("sh", [*words[:-1], here("/")])
         case ["sh", "-c", script, "start", _] if START.fullmatch(script):
             pass
         case ["systemctl", "daemon-reload"]:

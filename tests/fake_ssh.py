@@ -14,8 +14,6 @@ import sys
 import threading
 from pathlib import Path
 
-UNPACK = "tar -x --no-same-owner --preserve-permissions --directory /"
-
 
 def main() -> None:
     """Answer one call."""
@@ -115,9 +113,10 @@ def run(box: Path, line: str) -> None:
     stdin: bytes | None = None
     if command.startswith(("sh -s -- ", "python3 -I - ")):
         stdin = as_here(box, sys.stdin.read()).encode()
-    mapped = f"{UNPACK[:-1]}{box}" if command == UNPACK else as_here(box, command)
+    is_unpacked = command.startswith("sh -c ") and command.endswith(" unpack /")
+    mapped = f"{command[:-1]}{box}" if is_unpacked else as_here(box, command)
     done = subprocess.run(["sh", "-c", f"exec {mapped}"], env=environment(box), input=stdin, check=False)
-    if command == UNPACK:
+    if is_unpacked:
         for script in box.glob("opt/corral/*/bin/*"):
             script.write_text(as_here(box, script.read_text()))
     sys.exit(done.returncode if done.returncode >= 0 else 255)

@@ -599,7 +599,7 @@ def test_a_box_is_brought_its_judge_and_then_its_server_is_started(
     (line,) = [line for line in log.read_text().splitlines() if "--no-block start" in line]
     words = shlex.split(json.loads(json.loads(line)[-1])["command"][0])[4]
     brought, started = words.split(BROUGHT)
-    assert brought.startswith("{ printf %s H4sI")
+    assert " || printf %s H4sI" in brought
     assert started == "sudo " + shlex.join(hosts.start_command("t1"))
 
 
@@ -620,11 +620,23 @@ def test_a_box_that_takes_no_judge_serves_and_it_is_told_what_is_not_watched(
     code, _, err = corral("serve", "t1")
     assert code == 0, err
     assert (
-        f"warning: {box} takes no judge (tar: opt/corral/t1/bin/heal: Cannot write: No space left on device): a server "
-        "that hangs there stays so, and one that dies is started again for ever. Make room, then again: corral serve "
-        "t1" in err.splitlines()
+        f"warning: {box} takes no judge (tar: opt/corral/t1/bin/heal: Cannot write: No space left on device): unless "
+        "an earlier one is there, a server that hangs stays so, and one that dies is started again for ever. Make "
+        "room, then again: corral serve t1" in err.splitlines()
     )
     assert [words for _, words in commands(log)].count("sudo " + shlex.join(hosts.start_command("t1"))) == 2
+
+
+def test_a_box_is_not_brought_again_what_it_has(
+    aws: FakeAws, log: Path, one: list[str], corral: Corral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert corral("up", *one)[0] == 0
+    (box,) = aws.regions["us-east-1"].instances
+    monkeypatch.setenv("FAKE_FULL", box)
+    assert (corral("serve", "t1")[0], "takes no judge" in corral("serve", "t1")[2]) == (0, False)
+    (log.parent / box / "opt/corral/t1/bin/heal").write_text("an earlier corral's\n")
+    code, _, err = corral("serve", "t1")
+    assert (code, f"warning: {box} takes no judge" in err) == (0, True)
 
 
 def test_what_was_given_up_is_told_with_its_cause_and_its_price_and_started_when_asked_for(

@@ -15,7 +15,7 @@ from infra.aws import session
 from infra.aws.api import Aws
 from infra.aws.order import Order
 from infra.errors import ServerError
-from infra.host_archive import UNPACK, archive
+from infra.host_archive import CHECK, UNPACK, archive, sums
 from infra.host_files import brought_later
 from infra.rented import Rented
 from infra.say import warn
@@ -28,9 +28,9 @@ NOT_BROUGHT = 77
 def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented, ...]) -> None:
     """Start every machine's server, now and at every boot, judged, whatever had given it up; what runs goes on.
 
-    One that takes no judge serves without: it is said what then is not watched. Of several each is told its rank of
-    one engine; the first leads. Safe to repeat. Raises HostError for an address that is none, and where Session Manager
-    does not reach; ServerError for a machine that does not do it.
+    One that takes no judge serves without, or with the one that it has: it is said what then is not watched. Of several
+    each is told its rank of one engine; the first leads. Safe to repeat. Raises HostError for an address that is none,
+    and where Session Manager does not reach; ServerError for a machine that does not do it.
     """
     bring = unpacked(judged_setup(deployment, order))
     for rank, (machine, command) in enumerate(
@@ -41,8 +41,9 @@ def start(aws: Aws, deployment: Deployment, order: Order, machines: tuple[Rented
         answer = session.run(machine.instance_id, machine.region, words)
         if answer.exit_code == NOT_BROUGHT and len(machines) == 1:
             warn(
-                f"{machine.instance_id} takes no judge ({answer.last_line}): a server that hangs there stays so, and "
-                f"one that dies is started again for ever. Make room, then again: corral serve {deployment.name}"
+                f"{machine.instance_id} takes no judge ({answer.last_line}): unless an earlier one is there, a server "
+                "that hangs stays so, and one that dies is started again for ever. Make room, then again: "
+                f"corral serve {deployment.name}"
             )
             answer = session.run(machine.instance_id, machine.region, begin)
         if answer.exit_code:
@@ -65,10 +66,12 @@ def commands(name: str, machines: tuple[Rented, ...]) -> list[tuple[str, ...]]:
 
 
 def unpacked(setup: hosts.HostSetup) -> str:
-    """The words of a shell that put on a box what it is brought; AWS takes 65,535 characters."""
-    packed = base64.b64encode(gzip.compress(archive(brought_later(setup)), mtime=0)).decode()
-    unpack = f"base64 -d | gzip -d | sudo {shlex.join(UNPACK)}"
-    return f"printf %s {packed} | {unpack} && sudo systemctl daemon-reload"
+    """The words of a shell that put on a box what it is brought, if it is not there; AWS takes 65,535 characters."""
+    files = brought_later(setup)
+    packed = base64.b64encode(gzip.compress(archive(files), mtime=0)).decode()
+    check = f"printf %s {shlex.quote(sums(files))} | sudo {shlex.join(CHECK)}"
+    unpack = f"printf %s {packed} | base64 -d | gzip -d | sudo {shlex.join(UNPACK)}"
+    return f"{{ {check} || {unpack}; }} && sudo systemctl daemon-reload"
 
 
 def judged_setup(deployment: Deployment, order: Order) -> hosts.HostSetup:

@@ -1,6 +1,5 @@
 """The server's systemd unit on one owned host: started, waited for, judged, stopped."""
 
-import hashlib
 import re
 import time
 
@@ -13,6 +12,7 @@ from infra import bar, host_judge
 from infra import host as hosts
 from infra.argument import pasted
 from infra.errors import HostError, ServerError
+from infra.host_archive import CHECK, sums
 from infra.onhost.history import Name
 from infra.quantity import counted
 from infra.record import Record
@@ -95,8 +95,7 @@ def start(deployment: Deployment, host: Host) -> Endpoint | None:
 def bring_judge(deployment: Deployment, host: Host) -> None:
     """Put what judges the server there anew where it is an earlier corral's; what is the same is not written."""
     files = host_judge.files(judged_setup(deployment))
-    sums = "".join(f"{hashlib.sha256(file.content.encode()).hexdigest()}  {file.path}\n" for file in files)
-    same = host.run(["sha256sum", "--check", "--status"], stdin=sums.encode(), as_root=True, check=False)
+    same = host.run(CHECK, stdin=sums(files).encode(), as_root=True, check=False)
     if same.code:
         progress(f"{host.destination}: bringing what judges the server")
         host.write(files)
