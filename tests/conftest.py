@@ -207,6 +207,19 @@ def need() -> Callable[[str, str], NoReturn]:
 
 
 @pytest.fixture
+def without_network(need: Callable[[str, str], NoReturn]) -> list[str]:
+    """The start of a command that runs in a network of its own, where only loopback answers."""
+    command = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+    try:
+        tried = subprocess.run([*command, "ip link set lo up"], capture_output=True, check=False)
+    except FileNotFoundError:
+        need("fleet", "unshare is not installed")
+    if tried.returncode:
+        need("fleet", "no network namespace can be made")
+    return [*command, 'ip link set lo up && exec "$@"', "in-it"]
+
+
+@pytest.fixture
 def tunnels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Session Manager's tunnels, which outlive a corral that is a process of its own, end with the test."""
     from infra.aws import session

@@ -1,14 +1,12 @@
 """A bundle installed: whole or not at all, and served with no network."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import NoReturn
 
 import pytest
 from bundling import PYTHON, a_bundle, a_plan, an_engine, steps, tree
@@ -170,19 +168,6 @@ def test_an_ssh_host_is_brought_the_installed_engine_and_model(good: Path) -> No
     bring = brought(deployment)
     assert (bring.engine, bring.python, bring.version) == (made.folder / "engine", PYTHON, "0.32.0+cpu")
     assert bring.model == made.folder / "model"
-
-
-@pytest.fixture
-def without_network(need: Callable[[str, str], NoReturn]) -> list[str]:
-    """The start of a command that runs in a network of its own, where only loopback answers."""
-    command = ["unshare", "--net", *([] if os.getuid() == 0 else ["--map-root-user"]), "sh", "-c"]
-    try:
-        tried = subprocess.run([*command, "ip link set lo up"], capture_output=True, check=False)
-    except FileNotFoundError:
-        need("fleet", "unshare is not installed")
-    if tried.returncode:
-        need("fleet", "no network namespace can be made")
-    return [*command, 'ip link set lo up && exec "$@"', "in-it"]
 
 
 def test_with_no_network_at_all_it_is_installed_and_serves(good: Path, without_network: list[str]) -> None:

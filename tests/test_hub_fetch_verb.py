@@ -2,9 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import lying_hub
 import pytest
@@ -195,6 +199,51 @@ def test_without_a_token_that_is_let_in_nothing_is_fetched(
     assert list(tmp_path.iterdir()) == []
 
 
+# --- a disk with a quota, a real one
+
+CORRAL = [sys.executable, "-c", "from deploy.cli.start import main; main()"]
+ROOT = Path(__file__).parent.parent
+LIMITED = """
+truncate --size 128M disk && mkfs.btrfs --quiet --mixed disk >&2 && mkdir disk.d && mount -o loop disk disk.d || exit 99
+btrfs quota enable disk.d && btrfs qgroup limit 200K disk.d || exit 99
+"$@" --to "$PWD/disk.d/to"; echo "rc $?"
+cp -r disk.d/to came || exit 98
+btrfs qgroup limit none 0/5 disk.d || exit 98
+"$@" --to "$PWD/disk.d/to" --json; echo "rc $?"
+"""
+
+
+def test_a_quota_that_is_used_up_midway_is_one_sentence_and_no_half_file_is_taken(
+    hub: Any, tmp_path: Path, need: Callable[[str, str], NoReturn]
+) -> None:
+    """The disk says that it has room, and refuses: only while it is written is a quota met."""
+    if os.getuid() or not (shutil.which("mkfs.btrfs") and shutil.which("btrfs")):
+        need("quota", "only root with btrfs-progs mounts a disk with a quota")
+    limited = ["unshare", "--mount", "sh", "-c", LIMITED, "limited"]
+    done = subprocess.run(
+        [*limited, *CORRAL, "fetch", REPO, "--accept-license", "llama4", "--country", "US"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode in (1, 99):
+        need("quota", "no file system with a quota can be mounted here")
+    to = tmp_path / "disk.d/to"
+    told = [line for line in done.stderr.splitlines() if line.startswith(("error:", "Traceback"))]
+    # A part is refused as it is made, or in its midst.
+    part = re.escape(str(to)) + r"(/\.corral/[0-9a-f.]+\.part)?"
+    assert len(told) == 1, done.stderr
+    assert re.fullmatch(f"error: The weights cannot be written to {part}: Disk quota exceeded.", told[0])
+    refused, out = done.stdout.split("rc 11\n")
+    came = [path for path in (tmp_path / "came").iterdir() if path.name != ".corral"]
+    assert all(path.read_bytes() == (hub.folder / path.name).read_bytes() for path in came)
+    said, code, _ = out.partition("rc 0\n")
+    assert (refused, code, json.loads(said)["files"]) == ("", "rc 0\n", len(FETCHED))
+    assert json.loads(said)["fetched_bytes"] < total(hub)
+
+
 # --- verified, without a network
 
 
@@ -293,6 +342,24 @@ def test_what_is_wrong_is_told_file_by_file(
     assert out.splitlines() == problems
     assert f"error: {place} must not be served: {len(problems)} problem(s).\n" in err
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)
+def test_it_is_verified_where_there_is_no_network_at_all(
+    place: Path, hub: Any, without_network: list[str]
+) -> None:
+    """By the program itself, in a network of its own; and nothing is asked of the Hub that the user's settings name."""
+
+    def verified() -> tuple[int, str, str]:
+        command = [*without_network, *CORRAL, "fetch", "--verify", str(place)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr.partition("\n")[0]
+
+    right = f"{place} is {REPO} at {hub.commit}: {len(FETCHED)} files, 0.00 GiB, every checksum right\n"
+    assert verified() == (0, right, "")
+    flipped((place / SHARDS[1]).resolve())
+    wrong = f"error: {place} must not be served: 1 problem(s)."
+    assert verified() == (4, f"{SHARDS[1]} is changed: its sha256 is another\n", wrong)
 
 
 @pytest.mark.parametrize("place", ["folder", "cache"], indirect=True)
