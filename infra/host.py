@@ -192,6 +192,11 @@ def is_address(text: str) -> bool:
         return False
 
 
+def is_public(text: str) -> bool:
+    """Whether it is an address of the open Internet: neither a private network's, nor a carrier's or an overlay's."""
+    return is_address(text) and ipaddress.ip_address(text).is_global
+
+
 def forget_ends(name: str) -> str:
     """What a shell runs so that a server which was given up is started again, and its ends are counted anew."""
     here = root(name)

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,7 +66,7 @@ def length(data: bytes) -> None:
 
 def version(data: bytes) -> None:
     said = text(data)
-    versions.version_note(said)
+    versions.version_notes(said, date(2027, 1, 5))
     versions.rules(said)
 
 

@@ -182,6 +182,17 @@ def test_hosts_are_joined_by_their_addresses_and_nothing_else() -> None:
             host.join_command("scout", 0, ("10.0.0.4", bad))
 
 
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("8.8.8.8", True), ("2606:4700::1", True), ("::ffff:8.8.8.8", True), ("10.0.0.5", False),
+     ("172.31.0.9", False), ("192.168.1.2", False), ("100.64.0.7", False), ("169.254.3.4", False),
+     ("127.0.0.1", False), ("fd00::6", False), ("fe80::1", False), ("::ffff:10.0.0.5", False),
+     ("fe80::1%eth0", False), ("gpu-1", False), ("", False)],
+)  # fmt: skip
+def test_an_address_of_the_open_internet_is_told_from_a_networks_own(address: str, public: bool) -> None:
+    assert host.is_public(address) is public
+
+
 class Joined(NamedTuple):
     """What bin/join made of a host, and what it told systemd."""
 

@@ -23,6 +23,7 @@ GOOD = (DATA / "debian.txt").read_text()
 SSH = """\
 #!/bin/sh
 for line in "$@"; do :; done
+case "$*" in *" -G "*) echo "hostname $line"; exit ;; esac
 [ ! -s "$HOST/complaint" ] || { cat "$HOST/complaint" >&2; exit 255; }
 [ ! -e "$HOST/slow" ] || exec sleep 60
 printf '%s\\n' 'Wartung heute um 12:00 Uhr' "$(echo "$line" | sed 's/^echo \\([0-9a-f]*\\);.*/\\1/')"
@@ -251,3 +252,51 @@ def test_a_fleet_in_which_one_host_has_other_gpus_is_refused_and_says_which(host
         "Plan for what is there: corral size scout --precision int4 --on 2xA100-80GB --input-tokens 1 "
         "--output-tokens 1 --concurrency 1",
     )
+
+
+@pytest.fixture
+def two(host: Path, plan: Plan) -> Plan:
+    """The plan as one engine over two hosts, which have public addresses and private ones."""
+    others = "".join(f"address eno2 {address}\n" for address in ("8.8.8.8", "1.1.1.1", "10.0.0.6"))
+    changed(host, instead("address eno1 10.0.0.5\n", f"address eno1 10.0.0.5\n{others}"))
+    machine = plan.machine.model_copy(update={"hosts": 2, "gpu_count": 4})
+    plan = plan.model_copy(update={"machine": machine})
+    plan.write(host / "plan.json")
+    return plan
+
+
+def test_hosts_of_one_engine_do_not_meet_over_public_addresses(
+    two: Plan, host: Path, in_one_sentence: Callable[[str], None]
+) -> None:
+    named = ["--host", "8.8.8.8", "--host", "1.1.1.1", "--name", "t1"]
+    assert run(["provision", str(host / "plan.json"), "--target", "ssh", *named]) == 11
+    in_one_sentence(
+        "error: The fleet is not ready: 8.8.8.8: nodes: 8.8.8.8 on eno2 is a public address, and the hosts talk in the "
+        "clear (and 1 more).\n"
+    )
+    assert not (host / "corral-home").exists()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "trusted", "outcomes"),
+    [
+        (("10.0.0.5", "10.0.0.6"), "", ["warning", "warning"]),
+        (("10.0.0.5", "8.8.8.8"), "", ["warning", "failed"]),
+        (("8.8.8.8", "1.1.1.1"), "yes", ["failed", "failed"]),
+        (("8.8.8.8", "1.1.1.1"), "1", ["warning", "warning"]),
+        (("10.0.0.5", "10.0.0.7"), "1", ["warning", "failed"]),  # which it does not have
+    ],
+)
+def test_each_address_is_judged_and_the_user_may_trust_the_network(
+    addresses: tuple[str, ...],
+    trusted: str,
+    outcomes: list[str],
+    two: Plan,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CORRAL_ALLOW_REMOTE", trusted)
+    fleet: Deployment = make(two, "ssh", "t1").model_copy(update={"hosts": addresses})
+    nodes = [(check.name, check.outcome) for check in ssh.preflight(fleet) if check.name.endswith(": nodes")]
+    assert nodes == [
+        (f"{address}: nodes", outcome) for address, outcome in zip(addresses, outcomes, strict=True)
+    ]

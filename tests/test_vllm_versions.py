@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,17 @@ from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
 from serving.vllm.extra_args import records
 from serving.vllm.serve_options import ServeOptions, across_nodes, argv
-from serving.vllm.versions import Rules, check, check_planned, number, rules, version_note
+from serving.vllm.versions import Rules, check, check_planned, number, rules, version_note, version_notes
 
 PLAIN = ServeOptions(model="/m", served_model_name="m")
 MONO = PLAIN.model_copy(update={"extra_args": ("--monokernel",)})
 SCOUT = model("scout").architecture
+
+
+@pytest.fixture(autouse=True)
+def advisories_are_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is 2026-11-24 unless a test says otherwise."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795521600")
 
 
 @pytest.mark.parametrize(
@@ -122,6 +129,29 @@ def test_the_rules_of_a_version_are_those_of_the_last_row_before_it() -> None:
 )
 def test_what_must_be_known_of_a_version(version: str, note: str | None) -> None:
     assert version_note(version) == note
+
+
+AGED = (
+    "The advisories that corral knows are of 2026-11-23, 43 days old: look for newer ones of vLLM {} at "
+    "https://github.com/vllm-project/vllm/security/advisories."
+)
+IS_OLD = date(2027, 1, 5)
+ITS_EPOCH = "1799150400"  # noon of that day
+
+
+@pytest.mark.parametrize(
+    ("version", "on", "aged"),
+    [
+        ("0.33.0", date(2026, 11, 1), []),  # a clock that is behind
+        ("0.33.0", date(2027, 1, 4), []),
+        ("0.33.0", IS_OLD, [AGED.format("0.33.0")]),
+        ("0.31.0", IS_OLD, [AGED.format("0.31.0")]),
+        ("0.40.0", IS_OLD, [AGED.format("0.40.0")]),
+        ("unknown", IS_OLD, []),
+    ],
+)
+def test_advisories_that_are_old_are_told_with_their_date(version: str, on: date, aged: list[str]) -> None:
+    assert list(version_notes(version, on)) == [*filter(None, [version_note(version)]), *aged]
 
 
 OLDER = "has published security advisories"
@@ -313,6 +343,20 @@ def test_a_newer_version_is_said_to_be_one(
     assert newer in plan("--vllm-version", "0.99.0")
     assert run(["export", "plan.json", "--to", "compose", "--output", "out"]) == 0
     assert f"warning: {newer}" in capsys.readouterr().err
+
+
+def test_size_and_all_that_serves_or_exports_tell_that_the_advisories_are_old(
+    plan: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged = AGED.format("0.33.0")
+    assert aged not in plan()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", ITS_EPOCH)
+    assert aged in plan()
+    assert run(["export", "plan.json", "--to", "compose", "--output", "out"]) == 0
+    assert f"warning: {aged}\n" in capsys.readouterr().err
+    told: list[str] = []
+    check("0.33.0", told.append)  # before any start
+    assert told == [f"warning: {aged}"]
 
 
 @pytest.mark.parametrize(

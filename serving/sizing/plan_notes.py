@@ -17,7 +17,7 @@ from serving.sizing.plan import Price
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import SizedModel
 from serving.vllm.lora_modules import misapplied
-from serving.vllm.versions import Rules, version_note
+from serving.vllm.versions import Rules, version_notes
 
 NO_GPU = "No GPU here: this plan is for vLLM's CPU backend, to try the line out, not to serve people."
 COUNTS = {1: "singly", 2: "by two", 4: "by four", 8: "by eight"}
@@ -29,7 +29,8 @@ def notes(
     """Everything worth knowing of a plan for GPUs, most important first; `longest` is the longest request there."""
     subject, machine, options, gpu = case.subject, case.machine, case.options, case.machine.gpu
     assert gpu is not None
-    known = [
+    today = today or day.today()
+    return (
         *stored_notes(subject, options),
         *calibrated_notes(case, outcome),
         *(fitting_notes(subject, outcome) if fits else failing_notes(case, outcome, longest)),
@@ -38,13 +39,12 @@ def notes(
             gpu, subject.family, subject.precision, options.kv_cache_dtype, machine.kind == "owned"
         ),
         *filter(None, [evaluations.note(subject.repo, subject.precision)]),
-        *price_notes(machine, price, options, today or day.today()),
+        *price_notes(machine, price, options, today),
         *further_notes(subject, gpu, options, outcome.rules),
         *idle_notes(machine, outcome),
         *(hybrid_notes(case, outcome) if fits else ()),
-    ]
-    about_version = version_note(outcome.rules.version)
-    return (*known, about_version) if about_version else tuple(known)
+        *version_notes(outcome.rules.version, today),
+    )
 
 
 def stored_notes(subject: SizedModel, options: Options) -> list[str]:

@@ -2,14 +2,19 @@
 
 import re
 from collections.abc import Callable
+from datetime import date
 from functools import lru_cache
 from typing import Any, Literal
 
+from infra import day
 from infra.data import shipped_table
 from infra.errors import UsageError
 from infra.record import Record
 from serving.vllm import extra_args
 from serving.vllm.serve_options import ServeOptions, refuse_unsafe
+
+ADVISORIES_OLD_AFTER_DAYS = 42
+"""A choice, not a figure of anybody's: shorter than for prices, since a server is attacked by what is new."""
 
 
 class Rules(Record):
@@ -58,7 +63,7 @@ def check(version: str, warn: Callable[[str], None], given: tuple[str, ...] = ()
         raise UsageError(
             f"vLLM {version} is not started: {refused['what']}.", f"Use {data()['safe_from']} or newer."
         )
-    if note := version_note(version):
+    for note in version_notes(version, day.today()):
         warn(f"warning: {note}")
     extra_args.refuse_unknown(given, numbers)
 
@@ -68,6 +73,23 @@ def check_planned(version: str, warn: Callable[[str], None], options: ServeOptio
     number(version)
     refuse_unsafe(options)
     check(version, warn, options.extra_args)
+
+
+def version_notes(version: str, on: date) -> tuple[str, ...]:
+    """What a user must know of that version on that day, and of what we know of it."""
+    return tuple(filter(None, (version_note(version), advisories_age(version, on))))
+
+
+def advisories_age(version: str, on: date) -> str | None:
+    """That the table of advisories is old; not for what is no version, of which it is silent anyway."""
+    table = data()
+    days = (on - table["advisories_of"]).days
+    if days <= ADVISORIES_OLD_AFTER_DAYS or not release(version):
+        return None
+    return (
+        f"The advisories that corral knows are of {table['advisories_of']}, {days} days old: "
+        f"look for newer ones of vLLM {version} at {table['advisories_at']}."
+    )
 
 
 def version_note(version: str) -> str | None:

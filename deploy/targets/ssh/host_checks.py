@@ -82,12 +82,17 @@ def gib_at(path: str, host: Host) -> float:
 def listen_check(deployment: Deployment) -> tuple[Check, ...]:
     """vLLM speaks no TLS of its own here, and its key does not guard every path."""
     listen = deployment.plan.serve.host
-    if listen in tunnels.LOOPBACK or os.environ.get("CORRAL_ALLOW_REMOTE") == "1":
+    if listen in tunnels.LOOPBACK or is_network_trusted():
         return ()
     fix = (
         "Keep 127.0.0.1, which is reached through SSH; or, on a network you trust, set CORRAL_ALLOW_REMOTE=1."
     )
     return (Check(name="listen", outcome="failed", found=f"on {listen}, without TLS", fix=fix),)
+
+
+def is_network_trusted() -> bool:
+    """Whether the user says that nobody else listens on the network, for what crosses it in the clear."""
+    return os.environ.get("CORRAL_ALLOW_REMOTE") == "1"
 
 
 def model_check(deployment: Deployment, bring: Brought, host: Host) -> tuple[Check, ...]:
@@ -112,7 +117,7 @@ def folder_check(name: str, folder: str, otherwise: str, fix: str, host: Host) -
 
 
 def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[Check, ...]:
-    """Of an engine over several hosts, each must have the address it is known by."""
+    """Of an engine over several hosts, each must have the address it is known by, and no public one."""
     if deployment.plan.machine.hosts == 1:
         return ()
     address = host.address()
@@ -121,5 +126,12 @@ def node_checks(deployment: Deployment, facts: HostFacts, host: Host) -> tuple[C
         fix = "Name the hosts by the IP addresses they have (HostName in ~/.ssh/config)."
         return (Check(name="nodes", outcome="failed", found=interface, fix=fix),)
     interface = f"{address} on {facts.interfaces[address]}"
+    if hosts.is_public(address) and not is_network_trusted():
+        found = f"{interface} is a public address, and the hosts talk in the clear"
+        fix = (
+            "Name the hosts by private addresses (HostName in ~/.ssh/config), of an overlay such as WireGuard, say; "
+            "or, on a network you trust, set CORRAL_ALLOW_REMOTE=1."
+        )
+        return (Check(name="nodes", outcome="failed", found=found, fix=fix),)
     fix = "The hosts talk in the clear: keep them on a network of their own."
     return (Check(name="nodes", outcome="warning", found=interface, fix=fix),)
