@@ -7,12 +7,17 @@ import json
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import adapters
 import numpy
@@ -104,6 +109,7 @@ def corral(
 ) -> Iterator[Corral]:
     """corral in a home of its own, and nothing of any server left afterwards."""
     corral = Corral(tmp_path_factory.mktemp("home"), engine, forking)
+    corral.environment["HOME"] = str(tmp_path_factory.mktemp("user"))  # what is written there can be searched
     (corral.home / "cache").symlink_to(engine_cache)
     yield corral
     for path in corral.home.glob("*/deployment.json"):
@@ -309,7 +315,81 @@ def test_the_next_release_is_tried_and_kept(corral: Corral, endpoint: Endpoint, 
     assert (code, json.loads(out)["release"]) == (0, new["id"])
 
 
-def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral, endpoint: Endpoint) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What a server was sent since a time: a word that is nowhere else, as text and as the model's tokens."""
+
+    since: float
+    forms: tuple[bytes, bytes]
+
+    def files(self, corral: Corral) -> list[str]:
+        """The files written since that hold it: of corral's folder, the user's, temporary ones and the machine's logs.
+
+        Of what lies in the temporary folder, where others write too, corral's own and what is new there.
+        """
+        shared = Path(tempfile.gettempdir())
+        ours = {path for path in shared.iterdir() if path.name.startswith("corral-") or self.is_since(path)}
+        places = {path for path in ours if not path.name.startswith("pytest-of-")}
+        places |= {corral.home, (corral.home / "cache").resolve(), Path(corral.environment["HOME"])}
+        places |= {Path("/var/log"), Path("/var/tmp")}
+        below = {
+            Path(folder, name) for place in places for folder, _, names in os.walk(place) for name in names
+        }
+        return sorted(str(path) for path in places | below if self.is_in(path))
+
+    def is_since(self, path: Path) -> bool:
+        """Whether a file or folder was changed since."""
+        with suppress(OSError):  # another's, and gone in the meantime
+            return path.lstat().st_ctime >= self.since
+        return False
+
+    def is_in(self, path: Path) -> bool:
+        """Whether a file was written since and holds it."""
+        with suppress(OSError):
+            if self.is_since(path) and stat.S_ISREG(path.lstat().st_mode):
+                content = path.read_bytes()
+                return any(form in content for form in self.forms)
+        return False
+
+
+@pytest.fixture(scope="module")
+def asked(endpoint: Endpoint) -> Asked:
+    """Prompts that were answered, streamed, refused, or given up by their client."""
+    since = time.time() - 1  # a file's time is that of the kernel's last tick
+    word = uuid4().hex
+    ids = client.post(endpoint, "/tokenize", {"model": "tiny", "prompt": word}, 60).json()["tokens"]
+    text = f"The horse {word}"
+    plain = {"model": "tiny", "max_tokens": 5, "prompt": text}
+    chat = {"model": "tiny", "max_tokens": 5, "messages": [{"role": "user", "content": text}]}
+    assert [
+        client.post(endpoint, f"/v1/{path}", body, 60).status_code
+        for path, body in (
+            ("completions", plain),
+            ("completions", plain | {"stream": True}),
+            ("chat/completions", chat),
+            ("completions", plain | {"temperature": text}),
+            ("completions", plain | {"prompt": 1000 * text}),
+            ("chat/completions", chat | {"tools": text}),
+        )
+    ] == [200, 200, 200, 400, 400, 400]
+    with pytest.raises(client.TooLate):
+        client.post(endpoint, "/v1/completions", plain | {"max_tokens": 3000, "ignore_eos": True}, 0.2)
+    return Asked(since, (word.encode(), ", ".join(map(str, ids[1:-1])).encode()))
+
+
+def test_a_prompt_is_nowhere_on_the_disk(corral: Corral, asked: Asked) -> None:
+    """While it serves; once it was stopped, by the next test. Each place and form is found where it is there."""
+    found = corral.home / "tiny" / "found"
+    for form in asked.forms:
+        found.write_bytes(b"[7, " + form + b", 7]")
+        assert asked.files(corral) == [str(found)]
+    found.unlink()
+    assert asked.files(corral) == []
+
+
+def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(
+    corral: Corral, endpoint: Endpoint, asked: Asked
+) -> None:
     """The last test of the shared server."""
     code, out, err = corral("serve", "tiny", "--json")
     assert (code, Endpoint.model_validate_json(out)) == (0, endpoint)
@@ -318,6 +398,7 @@ def test_serving_it_again_returns_at_once_and_stop_leaves_nothing(corral: Corral
     assert (code, json.loads(out)["state"]) == (0, "stopped")
     assert corral.members("tiny") == ()
     assert [path for path in mapped if path.exists()] == []
+    assert asked.files(corral) == []
 
 
 @pytest.fixture(scope="module")
