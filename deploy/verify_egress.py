@@ -3,9 +3,7 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, ClassVar, NamedTuple, Self
-
-from pydantic import model_validator
+from typing import Annotated, ClassVar, NamedTuple
 
 from deploy.bundle import named
 from deploy.targets.abilities import KnowsWhatServes
@@ -13,39 +11,27 @@ from deploy.targets.choose import place_of
 from deploy.targets.deployment import load
 from infra import signature
 from infra.argument import pasted
-from infra.asked import Asked, Flag
+from infra.asked import Flag
 from infra.columns import table
 from infra.egress_checks import Expected, Finding, Verified, digests, verdict_of
-from infra.egress_proof import Egress
+from infra.egress_proof import NAMESPACE, Egress
 from infra.errors import DocumentError, UsageError
 from infra.record import read_text
 from infra.say import progress
+from infra.signed import Signers
 
 
-class VerifyOptions(Asked):
+class VerifyOptions(Signers):
     """What a report is held against."""
 
     heading: ClassVar[str] = "What it must hold up to"
 
-    allowed_signers: Annotated[Path | None, Flag(metavar="FILE")] = None
-    """Lines of a name and a public key of SSH: whose signature counts (ssh-keygen, ALLOWED SIGNERS)."""
-    identity: Annotated[str | None, Flag(metavar="NAME")] = None
-    """Who must have signed, by the name in that file."""
     bundle: Annotated[Path | None, Flag(metavar="FOLDER")] = None
     """A bundle, whose engine and weights must have served."""
     deployment: Annotated[str | None, Flag(metavar="NAME")] = None
     """A deployment known here, whose rules, and engine and weights as brought from here, must have served."""
     html: Annotated[Path | None, Flag(metavar="FILE")] = None
     """Write what was found as a page, for a reader without corral."""
-
-    @model_validator(mode="after")
-    def _signed_by_somebody(self) -> Self:
-        if (self.allowed_signers is None) != (self.identity is None):
-            raise UsageError(
-                "--allowed-signers and --identity go together: whose key, and who must have signed.",
-                "For example: --allowed-signers signers --identity ops@bank",
-            )
-        return self
 
 
 class Checked(NamedTuple):
@@ -100,7 +86,7 @@ def signed_by(path: Path, text: str, report: Egress, asked: VerifyOptions) -> Fi
                 "--sign-key ~/.ssh/id_ed25519",
             )
         said = signature.verified(
-            text.encode(), beside, asked.allowed_signers, asked.identity, report.made_at
+            text.encode(), beside, asked.allowed_signers, asked.identity, NAMESPACE, report.made_at
         )
         return Finding(what="signature", holds=True, said=said)
     if beside.exists():

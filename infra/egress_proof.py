@@ -13,6 +13,9 @@ from infra.egress_rules import Count, Loaded, loaded
 from infra.errors import DocumentError, HostError
 from infra.record import Document, Record
 
+NAMESPACE = "corral-egress"
+"""What a signature of a report is made for."""
+
 Outcome = Literal["stopped", "reached", "not stopped", "no way"]
 
 LIMITS = (

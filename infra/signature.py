@@ -12,8 +12,6 @@ from infra.printable import one_line
 from infra.record import read_bytes
 from infra.ssh_client import answered
 
-NAMESPACE = "corral-egress"
-"""What is signed is a report of that, and nothing else that the key signs passes for one."""
 PATIENCE_S = 120.0
 """For somebody who types a passphrase, or touches a key of hardware."""
 MOST_BYTES = 1024 * 1024
@@ -24,9 +22,12 @@ def beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.sig")
 
 
-def sign(data: bytes, key: Path) -> str:
-    """The signature. Raises HostError where ssh-keygen makes none."""
-    done = keygen(["sign", "-f", str(key), "-n", NAMESPACE], data)
+def sign(data: bytes, key: Path, namespace: str) -> str:
+    """The signature, for one namespace: nothing else that the key signs passes for it.
+
+    Raises HostError where ssh-keygen makes none.
+    """
+    done = keygen(["sign", "-f", str(key), "-n", namespace], data)
     if done.returncode:
         raise HostError(
             f"ssh-keygen did not sign with {key}: {one_line(done.stderr.decode(errors='replace'))}",
@@ -35,15 +36,18 @@ def sign(data: bytes, key: Path) -> str:
     return done.stdout.decode()
 
 
-def verified(data: bytes, signature: Path, allowed: Path, identity: str, at: datetime) -> str:
-    """What ssh-keygen says of a good signature: whose, and by which key, which was allowed at that time.
+def verified(
+    data: bytes, signature: Path, allowed: Path, identity: str, namespace: str, at: datetime | None = None
+) -> str:
+    """What ssh-keygen says of a good signature: whose, and by which key, which was allowed at that time; None: now.
 
     Raises DocumentError for any other, and for files that cannot be read.
     """
     read_bytes(allowed, f"Check the path: ls -l {pasted(allowed.parent)}", MOST_BYTES)
-    read_bytes(signature, f"Copy it again, beside the report: {pasted(signature.name)}", MOST_BYTES)
-    options = ["-f", str(allowed), "-I", identity, "-n", NAMESPACE, "-s", str(signature)]
-    done = keygen(["verify", *options, f"-Overify-time={clock_of(at)}"], data)
+    read_bytes(signature, f"Copy it again, beside what it signs: {pasted(signature.name)}", MOST_BYTES)
+    options = ["-f", str(allowed), "-I", identity, "-n", namespace, "-s", str(signature)]
+    when = [f"-Overify-time={clock_of(at)}"] if at else []
+    done = keygen(["verify", *options, *when], data)
     if done.returncode:
         why = one_line((done.stderr or done.stdout).decode(errors="replace"))
         raise DocumentError(

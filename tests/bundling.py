@@ -1,5 +1,6 @@
 """What the tests of the air-gap bundle share: a fake engine of a few bytes, a tiny model, and a bundle of both."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -64,7 +65,12 @@ def a_plan(folder: Path) -> None:
     plan.model_copy(update={"serve": serve}).write(folder / "plan.json")
 
 
-def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] | None = None) -> Made:
+def a_bundle(
+    root: Path,
+    split_bytes: int | None = SPLIT_BYTES,
+    said: list[str] | None = None,
+    sign_key: Path | None = None,
+) -> Made:
     """Create a bundle in ROOT/bundle, of what lies in ROOT; made there when it is not."""
     if not (root / "engine").exists():
         an_engine(root / "engine")
@@ -74,12 +80,20 @@ def a_bundle(root: Path, split_bytes: int | None = SPLIT_BYTES, said: list[str] 
         engine=root / "engine",
         split_gib=split_bytes and split_bytes / 2**30,
         without_corral=True,
+        sign_key=sign_key,
     )
     return create_bundle(
         root / "plan.json",
         packing,
         (said if said is not None else []).append,
     )
+
+
+def a_key(path: Path) -> str:
+    """A key of SSH without a passphrase, made there; its public line."""
+    command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path.with_name(f"{path.name}.pub").read_text()
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -35,7 +35,7 @@ from serving.vllm.pack import pack_file
 
 def test_the_bundle_holds_everything_and_its_manifest_says_so(tmp_path: Path) -> None:
     made = a_bundle(tmp_path)
-    bundle, sha256 = read(made.folder)
+    bundle, sha256, _ = read(made.folder)
     assert sha256 == made.manifest_sha256
     assert (bundle.name, bundle.vllm_version, bundle.architecture, bundle.python, bundle.min_driver) == (
         "model-bf16", "0.32.0+cpu", os.uname().machine, PYTHON, None

@@ -501,7 +501,7 @@ def test_a_create_killed_at_every_change_of_the_disk_goes_on_and_is_no_bundle_un
         with opened(place) as filled:
             filled.begin()
             files = tuple(write(filled, sources, root / "empty", 2**20, Meter("", 0, print)))
-            finish(filled, bundle_of(sources, files), with_corral=False)
+            finish(filled, bundle_of(sources, files), packing(root, place))
 
     (root / "empty").mkdir()
     before = read(place)
@@ -637,7 +637,7 @@ def test_a_home_this_user_cannot_write_is_named_and_refused(
 def test_a_lack_of_room_is_named_and_refused_and_what_a_killed_install_left_is_room(
     good: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, sha256 = read(good)
+    bundle, sha256, _ = read(good)
     need = size_bytes(bundle)
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=need - 1))
     assert refused_alike(good) == (

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from bundling import a_bundle, a_plan, an_engine
+from bundling import a_bundle, a_key, a_plan, an_engine
 from test_egress import STOPPED, counted, proof
 from test_report import check_layout
 
@@ -59,10 +59,7 @@ def a_report(served: Served | None = SERVED, **changes: Any) -> Egress:
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The operator's key, a stranger's, and the list of whose signature counts: the operator's, until 2027."""
     place = tmp_path_factory.mktemp("keys")
-    for name in ("ops", "stranger"):
-        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)]
-        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-    public = (place / "ops.pub").read_text()
+    public, _ = a_key(place / "ops"), a_key(place / "stranger")
     (place / "signers").write_text(f'ops@bank valid-before="20261127" {public}')
     return place
 
@@ -461,7 +458,7 @@ def test_what_should_have_served_is_known_of_hosts_over_ssh(
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["--sign-key", "key"], "error: --sign-key signs a file, and no report is kept."),
+        (["--sign-key", "egress.json.sig"], "error: --sign-key signs a file, and no report is kept."),
         (["--sign-key", "/nowhere/key", "-o", "egress.json"], "error: There is no key at /nowhere/key."),
         *(
             (

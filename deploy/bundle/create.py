@@ -14,14 +14,17 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
-from deploy.bundle import readme, wheels
+from deploy.bundle import readme, sbom, wheels
 from deploy.bundle.filling import ELSEWHERE, Filling, written_over
 from deploy.bundle.manifest import (
     CHAT_TEMPLATE,
     ENGINE,
     MANIFEST,
     MODEL,
+    NAMESPACE,
     PLAN,
+    SBOM,
+    SIGNATURE,
     UNFINISHED,
     WHEELS,
     WRITING,
@@ -45,6 +48,7 @@ from deploy.bundle.sources import (
 from deploy.bundle.verify import entries
 from deploy.targets import drafts
 from deploy.targets.preflight import figures
+from infra import signature
 from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
 from infra.local_file import LocalFile, size_bytes
@@ -92,7 +96,7 @@ def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -
                 filling.begin()
                 meter = Meter("packed", need_bytes, progress)
                 files = tuple(write(filling, sources, Path(own), packing.split_bytes, meter))
-                return finish(filling, bundle_of(sources, files), with_corral=not packing.without_corral)
+                return finish(filling, bundle_of(sources, files), packing)
     except OSError as error:
         raise refused(folder, error) from None
 
@@ -212,6 +216,7 @@ def write(
         with LocalFile(path) as file:
             yield from store(file, filling, name, split_bytes if is_large else None, meter)
     yield store_text(filling, PLAN, sources.plan.model_dump_json(indent=2) + "\n", meter)
+    yield store_text(filling, SBOM, sbom.text(sources, own), meter)
 
 
 @contextmanager
@@ -249,14 +254,19 @@ def bundle_of(sources: Sources, files: tuple[Stored, ...]) -> Bundle:
     )
 
 
-def finish(filling: Filling, bundle: Bundle, with_corral: bool) -> Made:
-    """Write the README, take away what an earlier create left, and last the manifest, in one step."""
+def finish(filling: Filling, bundle: Bundle, packing: Packing) -> Made:
+    """Write the README, take away what an earlier create left, sign, and last write the manifest, in one step.
+
+    The signature of an earlier bundle goes: beside this one it would make it look forged.
+    """
     quiet = Meter("", 0, lambda line: None)
-    explained = store_text(filling, "README.txt", readme.text(bundle, with_corral), quiet)
+    explained = store_text(filling, "README.txt", readme.text(bundle, not packing.without_corral), quiet)
     whole = bundle.model_copy(update={"files": (*bundle.files, explained)})
     folder, text = filling.below.folder, whole.text().encode()
     for stale in sorted(entries(folder) - {file.path for file in whole.files} - {UNFINISHED, WRITING}):
         filling.remove(stale)
+    if packing.sign_key:
+        store_text(filling, SIGNATURE, signature.sign(text, packing.sign_key, NAMESPACE), quiet)
     with filling.writing() as file:
         written_over(file, text)
     filling.below.rename(WRITING, MANIFEST)

@@ -12,12 +12,13 @@ from typing import BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from deploy.bundle.manifest import LARGEST_MANIFEST, MANIFEST, UNFINISHED, WRITING, Bundle, Stored
+from deploy.bundle.manifest import LARGEST_MANIFEST, MANIFEST, SIGNATURE, UNFINISHED, WRITING, Bundle, Stored
 from infra.archive import shown
 from infra.beneath import Beneath
 from infra.errors import CorralError, UsageError
 
 BEGUN = "corral bundle create was not finished here. Run it again; it goes on.\n"
+ARMOUR = b"-----BEGIN SSH SIGNATURE-----"
 # What is read before anything is written; the larger ones are read before they are replaced.
 SMALL_BYTES = 2**26
 ELSEWHERE = "Name a folder that is empty or does not exist yet."
@@ -41,6 +42,7 @@ class Filling:
         # The files of create's own that are what they are called.
         self.own = {MANIFEST} if listed is not None else set()
         self.own |= {UNFINISHED, WRITING} if self.is_begun else set()
+        self.own |= {SIGNATURE} if self.own and is_signature(self.below) else set()
         for file in (*(listed or ()), *(told or ())):
             self._remember(file)
 
@@ -125,6 +127,15 @@ def of_manifest(below: Beneath) -> tuple[Stored, ...] | None:
             return Bundle.parse(file.read(LARGEST_MANIFEST), MANIFEST).files
     except (OSError, CorralError):
         return None
+
+
+def is_signature(below: Beneath) -> bool:
+    """Whether a file of that name is one; it lies beside a manifest, which it may be of."""
+    try:
+        with below.read(SIGNATURE) as file:
+            return file.read(len(ARMOUR)) == ARMOUR
+    except OSError:
+        return False
 
 
 def of_journal(below: Beneath) -> tuple[Stored, ...] | None:

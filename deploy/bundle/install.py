@@ -17,6 +17,7 @@ from deploy.bundle.destination import (
 )
 from deploy.bundle.manifest import ADAPTERS, CHAT_TEMPLATE, DRAFT, ENGINE, MODEL, PLAN, Bundle, read
 from deploy.bundle.media import Meter, blocks, joined
+from deploy.bundle.signer import ANYBODY, signer
 from deploy.bundle.verify import other_machine, other_manifest, verify
 from deploy.targets import adapters
 from deploy.targets.deployment import home
@@ -25,6 +26,7 @@ from infra.beneath import Beneath
 from infra.errors import DocumentError, HostError
 from infra.home import make_folder
 from infra.record import Record
+from infra.signed import Signers
 from serving.sizing.plan import Plan
 from serving.vllm.engine import bundled, check_home, lock
 from serving.vllm.unpack import unpack
@@ -39,19 +41,28 @@ class Installed(Record):
     """For corral serve and corral provision."""
     engine: Path
     """Found by corral serve; corral provision --target ssh takes it as --engine."""
+    signature: str
+    """Of the bundle, as corral bundle verify says it."""
 
 
-def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str], None]) -> Installed:
+def install(
+    folder: Path,
+    manifest_sha256: str | None,
+    progress: Callable[[str], None],
+    signers: Signers = ANYBODY,
+) -> Installed:
     """Put engine and model where serve and provision find them; returns at once when they are there.
 
     Raises HostError for a bundle of another machine or a disk that is too small, DocumentError for one that is not
-    whole; nothing is left then.
+    whole, or not signed by who must have; nothing is left then.
     """
-    bundle, sha256 = read(folder)
+    opened = read(folder)
+    bundle, sha256, _ = opened
     for why in other_machine(bundle):
         raise HostError(f"This bundle cannot be installed here: {why}.", "Make one for this machine.")
     for why in other_manifest(sha256, manifest_sha256):
         raise DocumentError(f"This is not the bundle you were told of: {why}.", "Copy it again, and ask.")
+    signed = signer(folder, opened, signers)
     current, place = current_of(bundle), place_of(bundle, sha256)
     for hindrance in in_the_way(bundle, sha256):
         raise hindrance
@@ -66,7 +77,9 @@ def install(folder: Path, manifest_sha256: str | None, progress: Callable[[str],
             point(bundled(home()), place / "engine")
     except OSError as error:
         raise refused(error) from None
-    return Installed(name=bundle.name, folder=place, plan=current / PLAN, engine=bundled(home()))
+    return Installed(
+        name=bundle.name, folder=place, plan=current / PLAN, engine=bundled(home()), signature=signed
+    )
 
 
 def require_whole(folder: Path, sha256: str, progress: Callable[[str], None]) -> None:

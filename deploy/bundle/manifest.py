@@ -11,19 +11,26 @@ from pydantic import AfterValidator, Field, model_validator
 
 from infra.archive import LARGEST, Judge, Member, shown, unfit
 from infra.argument import pasted
-from infra.asked import Asked, Flag
+from infra.asked import Flag
 from infra.beneath import Beneath
 from infra.errors import DocumentError, UsageError
 from infra.record import Document, Record
+from infra.signed import Signers
 from serving.sizing.plan import Plan
 
 MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sig"
+"""Beside the manifest, and no more listed in it than itself."""
+NAMESPACE = "corral-bundle"
+"""What that signature is made for."""
 ENGINE = "engine.tar"
 MODEL = "model"
 DRAFT = "draft"
 ADAPTERS = "adapters"
 """Of each adapter a folder of its name."""
 PLAN = "plan.json"
+SBOM = "sbom.cdx.json"
+"""A bill of materials: what somebody who scans for known faults reads."""
 CHAT_TEMPLATE = "chat_template.jinja"
 WHEELS = "wheels"
 # There from the first byte of a create to the last: a folder with it is no bundle yet.
@@ -64,7 +71,7 @@ def checked_sha256(text: str) -> str:
     return text.lower()
 
 
-class Checksum(Asked):
+class Known(Signers):
     """What is known of a bundle beside it."""
 
     manifest_sha256: Annotated[Annotated[str, AfterValidator(checked_sha256)] | None, Flag(metavar="HEX")] = (
@@ -107,7 +114,7 @@ class Bundle(Document):
     @model_validator(mode="after")
     def _paths_differ(self) -> Self:
         paths = [file.path for file in self.files]
-        if len(set(paths)) < len(paths) or {MANIFEST, UNFINISHED, WRITING} & set(paths):
+        if len(set(paths)) < len(paths) or {MANIFEST, SIGNATURE, UNFINISHED, WRITING} & set(paths):
             raise ValueError("a path is there twice, or is the manifest's own")
         check_together(paths)
         if {file.part_of for file in self.files} & set(paths):
@@ -122,10 +129,11 @@ class Bundle(Document):
 
 
 class Opened(NamedTuple):
-    """A manifest as it was read, and the checksum of the very bytes it was read from."""
+    """A manifest as it was read, and the very bytes it was read from, with their checksum."""
 
     bundle: Bundle
     sha256: str
+    text: bytes
 
 
 def read(folder: Path) -> Opened:
@@ -144,7 +152,7 @@ def read(folder: Path) -> Opened:
             f"{folder} is not a bundle: its {MANIFEST} cannot be read ({error.strerror}).",
             "Name the folder that corral bundle create wrote, copied whole.",
         ) from None
-    return Opened(Bundle.parse(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest())
+    return Opened(Bundle.parse(text, str(folder / MANIFEST)), hashlib.sha256(text).hexdigest(), text)
 
 
 def whole_files(files: Sequence[Stored]) -> dict[str, tuple[Stored, ...]]:

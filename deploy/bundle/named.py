@@ -19,7 +19,7 @@ def expected(folder: Path, progress: Callable[[str], None]) -> Expected:
 
     Raises DocumentError for a folder that is no bundle, or whose engine is not what was packed.
     """
-    bundle, _ = read(folder)
+    bundle = read(folder).bundle
     whole = whole_files(bundle.files)
     meter = Meter("read", bundle.total_bytes, progress)
     model = {

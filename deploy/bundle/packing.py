@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from infra.asked import Asked, Flag
+from infra.asked import Flag
+from infra.signed import Signing
 
 
-class Packing(Asked):
+class Packing(Signing):
     """What goes into a bundle, how it is cut, and where it is made."""
 
     heading: ClassVar[str] = "What is packed"

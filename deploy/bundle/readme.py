@@ -1,6 +1,6 @@
 """PURE: the bundle's README.txt, with the commands for the other side."""
 
-from deploy.bundle.manifest import MANIFEST, WHEELS, Bundle
+from deploy.bundle.manifest import MANIFEST, SBOM, SIGNATURE, WHEELS, Bundle
 from deploy.targets.preflight import figures
 
 
@@ -12,7 +12,8 @@ A bundle of corral {bundle.corral_version}. No step below needs a network.
 
 The machine: Linux, {bundle.architecture}, Python {bundle.python}{driver(bundle)}.
 The model's licence: {", ".join(bundle.licences) or "no licence file came with it; ask who gave you the model"}.
-{beside(bundle)}
+{beside(bundle)}What is in it, package by package, for scanners: {SBOM} (CycloneDX).
+
 1. Compare the checksum with the one you were told on another way (corral bundle create printed it):
 
      sha256sum {MANIFEST}
@@ -24,6 +25,11 @@ The model's licence: {", ".join(bundle.licences) or "no licence file came with i
      ~/corral/bin/corral bundle verify . --manifest-sha256 CHECKSUM
      ~/corral/bin/corral bundle install . --manifest-sha256 CHECKSUM
      ~/corral/bin/corral serve ~/.corral/bundles/{bundle.name}/plan.json
+
+   Where {SIGNATURE} lies here, the bundle is signed. Say to verify and install whose signature counts; the keys
+   come on another way, too, as lines of a name and a public key:
+
+     ~/corral/bin/corral bundle verify . --allowed-signers signers --identity ops@bank
 
    Or install it here and bring it from here to a machine reached over SSH:
 

@@ -16,17 +16,20 @@ from deploy.bundle.manifest import (
     ENGINE,
     MANIFEST,
     MODEL,
+    SIGNATURE,
     Bundle,
     Stored,
     read,
     whole_files,
 )
 from deploy.bundle.media import Meter, blocks, joined
+from deploy.bundle.signer import ANYBODY, signer
 from infra import archive
 from infra.beneath import Beneath
 from infra.errors import DocumentError
 from infra.fetch import walk
 from infra.record import Record
+from infra.signed import Signers
 from serving.model.lora_files import FILES
 from serving.vllm.pack import OF_EACH_MACHINE
 
@@ -38,12 +41,24 @@ class Verdict(Record):
     manifest_sha256: str
     files: int
     gib: float
+    signature: str
+    """Whose it is, as ssh-keygen says it; or that there is none, or nobody said whose counts."""
     problems: tuple[str, ...]
 
 
-def verify(folder: Path, manifest_sha256: str | None, progress: Callable[[str], None]) -> Verdict:
-    """Look at everything and say all that is wrong. Raises DocumentError for a folder that is no bundle."""
-    bundle, sha256 = read(folder)
+def verify(
+    folder: Path,
+    manifest_sha256: str | None,
+    progress: Callable[[str], None],
+    signers: Signers = ANYBODY,
+) -> Verdict:
+    """Look at everything and say all that is wrong.
+
+    Raises DocumentError for a folder that is no bundle, or not signed by who must have.
+    """
+    opened = read(folder)
+    bundle, sha256, _ = opened
+    signed = signer(folder, opened, signers)
     problems = [
         *other_manifest(sha256, manifest_sha256),
         *other_machine(bundle),
@@ -55,6 +70,7 @@ def verify(folder: Path, manifest_sha256: str | None, progress: Callable[[str], 
         manifest_sha256=sha256,
         files=len(bundle.files),
         gib=bundle.total_bytes / 2**30,
+        signature=signed,
         problems=tuple(problems),
     )
 
@@ -80,7 +96,7 @@ def wrong_files(folder: Path, bundle: Bundle, progress: Callable[[str], None]) -
     wanted = {file.path: file for file in bundle.files}
     yield from (
         f"{path if path.isprintable() else archive.shown(path)} is extra: the manifest does not know it"
-        for path in sorted(there - wanted.keys())
+        for path in sorted(there - wanted.keys() - {SIGNATURE})
     )
     meter = Meter("verified", bundle.total_bytes, progress)
     wrong = {path: why for path, file in wanted.items() if (why := problem_of(folder, file, there, meter))}

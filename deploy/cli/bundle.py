@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.bundle.manifest import Checksum
+from deploy.bundle.manifest import Known
 from deploy.bundle.packing import Packing
 from deploy.cli.flags import Group, Json, PlanFile
 from infra.argument import pasted
@@ -35,16 +35,16 @@ def create(
 
 
 @app.command("verify")
-def verify(folder: Folder, told: Checksum, as_json: Json = False) -> int:
+def verify(folder: Folder, told: Known, as_json: Json = False) -> int:
     """Say everything that is wrong with a bundle; asks no network, changes nothing. Exit 4 when anything is."""
     from deploy.bundle.verify import verify as run
     from infra.errors import DocumentError
     from infra.say import Told, emit, fail, progress
 
-    verdict = run(folder, told.manifest_sha256, progress)
+    verdict = run(folder, told.manifest_sha256, progress, told)
     whole = (
         f"{verdict.folder} is whole: {verdict.files} files, {verdict.gib:.1f} GiB, "
-        f"manifest {verdict.manifest_sha256}"
+        f"manifest {verdict.manifest_sha256}\n{verdict.signature}"
     )
     emit(verdict, "\n".join(verdict.problems) or whole, as_json)
     if not verdict.problems:
@@ -57,15 +57,15 @@ def verify(folder: Folder, told: Checksum, as_json: Json = False) -> int:
 
 
 @app.command("install")
-def install(folder: Folder, told: Checksum, as_json: Json = False) -> None:
+def install(folder: Folder, told: Known, as_json: Json = False) -> None:
     """Verify a bundle and put its engine and model where corral serve and provision find them; asks no network."""
     from deploy.bundle.install import install as run
     from infra.say import emit, progress
 
-    made = run(folder, told.manifest_sha256, progress)
+    made = run(folder, told.manifest_sha256, progress, told)
     emit(
         made,
-        f"{made.name} is in {made.folder}\n"
+        f"{made.name} is in {made.folder}; the bundle: {made.signature}\n"
         f"serve it here:   corral serve {pasted(made.plan)}\n"
         f"or on a host:    corral up {pasted(made.plan)} --target ssh --host gpu-1 --engine {pasted(made.engine)}",
         as_json,

@@ -14,10 +14,11 @@ from deploy.targets.deployment import Deployment
 from deploy.targets.table import PLACES
 from infra import deadline, signature
 from infra.argument import pasted
-from infra.asked import Asked, Flag
-from infra.egress_proof import Egress
+from infra.asked import Flag
+from infra.egress_proof import NAMESPACE, Egress
 from infra.errors import HostError, ServerError, UsageError
 from infra.record import removed, write_text_atomically
+from infra.signed import Signing
 from serving.vllm import client
 from serving.vllm.endpoint import Endpoint
 
@@ -36,7 +37,7 @@ def checked_destination(text: str) -> str:
     return text
 
 
-class EgressOptions(Asked):
+class EgressOptions(Signing):
     """What is tried, and where the report is kept."""
 
     destinations: Annotated[
@@ -47,18 +48,12 @@ class EgressOptions(Asked):
     """What to try from inside the server's unit; repeat it. [public name servers, and this machine]"""
     output: Annotated[Path | None, Flag("--output -o", metavar="FILE")] = None
     """Keep the report."""
-    sign_key: Annotated[Path | None, Flag(metavar="FILE")] = None
-    """Sign it with this key of SSH, as FILE.sig beside it, through ssh-keygen."""
 
     @model_validator(mode="after")
     def _signed_where_kept(self) -> Self:
         if self.sign_key and not self.output:
             raise UsageError(
                 "--sign-key signs a file, and no report is kept.", "Name one: --output egress.json"
-            )
-        if self.sign_key and not self.sign_key.is_file():
-            raise UsageError(
-                f"There is no key at {self.sign_key}.", "Make one: ssh-keygen -t ed25519 -f egress-key"
             )
         if self.sign_key and self.output:
             written = map(os.path.realpath, (self.output, signature.beside(self.output)))
@@ -95,7 +90,7 @@ def keep(report: Egress, path: Path, key: Path | None) -> None:
             f"Remove it: rm {pasted(beside)}",
         )
     if key:
-        write_text_atomically(beside, signature.sign(report.text().encode(), key))
+        write_text_atomically(beside, signature.sign(report.text().encode(), key, NAMESPACE))
 
 
 def provers() -> str:

@@ -1,0 +1,135 @@
+"""The bundle's bill of materials: CycloneDX 1.6, whole, and equal each time."""
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+
+from bundling import PYTHON, a_bundle, a_plan, an_engine
+
+from deploy.bundle import sbom
+from deploy.bundle.manifest import read
+from deploy.bundle.sources import Sources
+from serving.sizing.plan import Plan
+from serving.vllm.engine import Engine
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def head(components: list[object]) -> dict[str, object]:
+    """The document around its components."""
+    corral = {"type": "application", "name": "corral", "version": version("corral")}
+    return {
+        "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "tools": {"components": [corral]},
+            "component": {"type": "application", "bom-ref": "bundle", "name": "model-bf16"},
+        },
+        "components": components,
+    }
+
+
+def of(where: str) -> list[dict[str, str]]:
+    """Where it lies."""
+    return [{"name": "corral:path", "value": where}]
+
+
+VLLM = {
+    "type": "library",
+    "bom-ref": "engine.tar#pkg:pypi/vllm@0.32.0%2Bcpu",
+    "name": "vllm",
+    "version": "0.32.0+cpu",
+    "purl": "pkg:pypi/vllm@0.32.0%2Bcpu",
+    "properties": of("engine.tar"),
+}
+
+
+def test_a_bundle_has_one_of_its_engine_and_model_and_its_manifest_lists_it(tmp_path: Path) -> None:
+    folder = a_bundle(tmp_path).folder
+    model = {
+        "type": "machine-learning-model",
+        "bom-ref": "model",
+        "name": "model",
+        "licenses": [{"license": {"name": "model/LICENSE"}}],
+        "properties": of("model"),
+    }
+    content = (folder / "sbom.cdx.json").read_bytes()
+    assert json.loads(content) == head([model, VLLM])
+    (listed,) = (file for file in read(folder).bundle.files if file.path == "sbom.cdx.json")
+    assert listed.sha256 == hashlib.sha256(content).hexdigest()
+    (folder.parent / "other").mkdir()
+    again = a_bundle(folder.parent / "other").folder / "sbom.cdx.json"
+    assert again.read_bytes() == content
+
+
+def test_packages_wheels_a_commit_a_draft_and_adapters_are_named(tmp_path: Path) -> None:
+    prefix = an_engine(tmp_path / "engine")
+    (prefix / "lib" / f"python{PYTHON}" / "site-packages" / "flashinfer_python-0.7.2.dist-info").mkdir()
+    a_plan(tmp_path)
+    (tmp_path / "model" / "LICENSE").write_text("Llama 4 Community License Agreement\n")
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "typing_extensions-4.15.0-py3-none-any.whl").write_bytes(b"a wheel")
+    plan = Plan.read(tmp_path / "plan.json")
+    draft = {"method": "eagle3", "model": "/home/me/head", "num_speculative_tokens": 3}
+    serve = plan.serve.model_copy(
+        update={"model": "someone/Tiny", "revision": COMMIT, "speculative_config": draft}
+    )
+    sources = Sources(
+        name="model-bf16",
+        plan=plan.model_copy(update={"serve": serve}),
+        engine=Engine(vllm=prefix / "bin" / "vllm", version="0.32.0+cpu", origin="CORRAL_VLLM"),
+        prefix=prefix,
+        model=tmp_path / "model",
+        chat_template=None,
+        draft=tmp_path / "model",
+        adapters={"tuned": tmp_path},
+    )
+    licence = [{"license": {"name": "Llama 4 Community License"}}]
+    wheel = "wheels/typing_extensions-4.15.0-py3-none-any.whl"
+    assert json.loads(sbom.text(sources, tmp_path / "wheels")) == head(
+        [
+            {
+                "type": "machine-learning-model",
+                "bom-ref": "model",
+                "name": "someone/Tiny",
+                "version": COMMIT,
+                "purl": f"pkg:huggingface/someone/Tiny@{COMMIT}",
+                "licenses": licence,
+                "properties": of("model"),
+            },
+            {
+                "type": "machine-learning-model",
+                "bom-ref": "draft",
+                "name": "head",
+                "licenses": licence,
+                "properties": of("draft"),
+            },
+            {
+                "type": "machine-learning-model",
+                "bom-ref": "adapters/tuned",
+                "name": "tuned",
+                "properties": of("adapters/tuned"),
+            },
+            {
+                "type": "library",
+                "bom-ref": "engine.tar#pkg:pypi/flashinfer-python@0.7.2",
+                "name": "flashinfer-python",
+                "version": "0.7.2",
+                "purl": "pkg:pypi/flashinfer-python@0.7.2",
+                "properties": of("engine.tar"),
+            },
+            VLLM,
+            {
+                "type": "library",
+                "bom-ref": f"{wheel}#pkg:pypi/typing-extensions@4.15.0",
+                "name": "typing-extensions",
+                "version": "4.15.0",
+                "purl": "pkg:pypi/typing-extensions@4.15.0",
+                "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(b"a wheel").hexdigest()}],
+                "properties": of(wheel),
+            },
+        ]
+    )
