@@ -271,6 +271,10 @@ def end_stuck(watch: Watch, event: Name, cause: str) -> None:
 def is_to_start_again(watch: Watch, trouble: str, ends: Ends) -> bool:
     """Wait for the next start; False where somebody stopped it meanwhile. Raises GaveUp when there is to be none."""
     name, policy = watch.deployment.name, watch.policy
+    if broken := watch.place.broken_gpu(watch.deployment):
+        why = f"an end that no start mends: {broken.cause}"
+        watch.place.note(watch.deployment, "gave up", why)
+        raise GaveUp(f"Gave up after {why}.", broken.next.replace("NAME", name))
     wait_s = judge.delay_s(ends, watch.drawn(), policy)
     if wait_s is None:
         count = judge.gave_up(ends, policy)

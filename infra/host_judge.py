@@ -10,9 +10,10 @@ from infra.host_units import (
     server_url,
     systemd_quoted,
 )
+from infra.xids import broken_xids
 
 SCRIPTS = ("heal.py", "judging.py")
-MODULES = ("codes.py", "history.py", "judge.py", "sums.py")
+MODULES = ("codes.py", "history.py", "judge.py", "sums.py", "xid.py")
 """What these import there."""
 # The host's own Python: it loads nothing that somebody installed, and leaves nothing compiled behind.
 PYTHON = ("/usr/bin/python3", "-ISB")
@@ -29,6 +30,7 @@ def files(setup: HostSetup) -> tuple[HostFile, ...]:
             for name in SCRIPTS
         ),
         *(HostFile(path=f"{folder}/{name}", content=_text(name)) for name in MODULES),
+        HostFile(path=f"{root(setup.name)}/xids", content=f"{' '.join(map(str, broken_xids()))}\n"),
         *of_release(setup, UNIT_FOLDER),
         HostFile(path=f"{UNIT_FOLDER}/{unit(setup.name)}.d/judge.conf", content=server_drop_in(setup)),
     )

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from serving.vllm import diagnosis, endings, kernel_log
+from infra.xids import ACTIONS
+from serving.vllm import diagnosis, endings
 from serving.vllm.diagnosis import Cause, Diagnosis, causes, explain
 from serving.vllm.tracebacks import CAUSED, HANDLING
 
@@ -207,7 +208,7 @@ def test_every_cause_that_is_found_otherwise_is_in_the_table() -> None:
     names = {cause.name for cause in causes()}
     assert len(names) == len(causes())
     assert {*endings.TELLING.values(), *endings.OTHERS.values()} <= names
-    assert {f"gpu-{action}" for action in kernel_log.ACTIONS if action != "ignore"} <= names
+    assert {f"gpu-{action}" for action in ACTIONS if action != "ignore"} <= names
 
 
 XID = "NVRM: Xid (PCI:0000:cb:00): {}, pid=7, name=python3, Ch 00000008"

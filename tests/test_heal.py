@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import fake_box
 import pytest
 from killed import killed_at
 
@@ -29,6 +30,8 @@ class Host:
         self.up_s, self.job, self.state, self.log = 10_000.0, "", "running", ""
         self.starts = "/opt/corral/scout/engine/bin/python"
         self.gpus: list[int] = []
+        self.buses, self.kernel = "", ""
+        self.asked: list[str] = []
         self.told: list[str] = []
         self.obeys = True
         self.slept: list[float] = []
@@ -42,6 +45,11 @@ class Host:
             return "".join(
                 f"GPU {number}: NVIDIA H100 80GB HBM3 (UUID: GPU-{number})\n" for number in range(count)
             )
+        if command[0] == "nvidia-smi":
+            return self.buses
+        if "--dmesg" in command:
+            self.asked.append(command[-1])
+            return self.kernel
         if command[0] == "journalctl":
             return self.log or f"the log of {command[-1]}\n"
         said = {
@@ -151,6 +159,47 @@ def test_starts_that_do_not_get_ready_are_counted_however_long_each_took(host: H
     assert (host.place.root / "gave-up").read_text() == f"{words}\n"
     assert (host.place.root / "first-death.log").read_text() == "the log of INVOCATION_ID=i0\n\n"
     assert {path.stat().st_mode & 0o777 for path in host.place.root.glob("*-*")} == {0o600}
+
+
+XID = "NVRM: Xid (PCI:0000:{}:00): {}, pid=7, name=python3, Ch 00000008\n"
+TWO = "00000000:CB:00.0\n00000000:CC:00.0\n"
+WHY = "an end that no start mends: a GPU failed (Xid {}; 0000:{}:00); reset it or restart the host, then serve again"
+
+
+@pytest.mark.parametrize(
+    ("there", "kernel", "why"),
+    [
+        (TWO, XID.format("cb", 48), WHY.format(48, "cb")),
+        ("00000000:CB:00.0\n", XID.format("cc", 79), WHY.format(79, "cc")),
+        (
+            "Unable to determine the device handle for GPU0000:CC:00.0: GPU is lost.\n",
+            XID.format("cc", 79),
+            WHY.format(79, "cc"),
+        ),
+        # Of a third, which the next start does not take.
+        (f"{TWO}00000000:CD:00.0\n", XID.format("cd", 48), ""),
+        (TWO, XID.format("cd", 79), ""),
+        (TWO, XID.format("cb", 31), ""),
+        (TWO, "", ""),
+    ],
+)
+def test_a_gpu_that_no_start_mends_is_given_up_after_one_end(
+    there: str, kernel: str, why: str, host: Host
+) -> None:
+    (xids,) = (file for file in host_judge.files(fake_box.setup()) if file.path.endswith("/xids"))
+    (host.place.root / "xids").write_text(xids.content)
+    host.gpus, host.buses, host.kernel = [2], there, kernel
+    for up_s in (2000.0, 60.0):
+        host.begin(gpus=2)
+        host.up_s += up_s
+        host.end()
+    # What was said before this life is no cause of its end, nor what was long ago.
+    assert host.asked == ["--since=-900s", "--since=-60s"]
+    gave_up = [("gave up", f"gave up after {why}")] if why else []
+    assert [each for each in host.history if each[0] in ("died", "gave up")] == [
+        ("died", "it was killed by SIGKILL"),
+        *gave_up,
+    ] * 2
 
 
 LOGS = Path(__file__).parent / "data/vllm_logs"

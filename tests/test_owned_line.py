@@ -397,6 +397,8 @@ def test_a_host_that_an_earlier_corral_prepared_is_brought_the_judge_of_this_one
         "bin/history.py",
         "bin/judge.py",
         "bin/sums.py",
+        "bin/xid.py",
+        "xids",
         "gpus",
     ]
     units = ["corral-scout.service.d/judge.conf", "corral-scout.judge.service"]

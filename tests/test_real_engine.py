@@ -31,13 +31,23 @@ from serving.model.tiny import Layout
 from serving.sizing.fit import engine_version
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
-from serving.vllm import client, health, server, server_log
+from serving.vllm import client, health, recipes, server, server_log
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.lora_modules import LoraModule
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 MAIN = "from deploy.cli.start import main; main()"
+TOOL_TEMPLATE = Path(__file__).parent / "data/tool_template.jinja"
+# A model of random weights would fill a call with blanks for as long as it may.
+TERSE = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
+TOOL_OPTIONS = (*next(row.options for row in recipes.recipes() if row.name == "tools"), *TERSE)
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Bern"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 
 
 class Corral:
@@ -128,8 +138,8 @@ def no_command_left(corral: Corral) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def endpoint(corral: Corral) -> Endpoint:
-    """A serving multimodal toy, shared by the tests of a healthy server."""
-    corral.deploy("tiny", "multimodal")
+    """A serving multimodal toy that takes tools, shared by the tests of a healthy server."""
+    corral.deploy("tiny", "multimodal", chat_template=str(TOOL_TEMPLATE), extra_args=TOOL_OPTIONS)
     code, out, err = corral("serve", "tiny", "--json")
     assert code == 0, err
     assert "serve: the architecture is Llama4ForConditionalGeneration" in err
@@ -156,6 +166,49 @@ def test_completions_and_chat_answer_in_the_right_shape(endpoint: Endpoint) -> N
     assert answer["choices"][0]["message"]["role"] == "assistant"
     again = client.post(endpoint, "/v1/chat/completions", chat, 60).json()
     assert again["choices"][0]["message"]["content"] == answer["choices"][0]["message"]["content"]
+
+
+def test_a_tool_is_called_with_its_arguments(endpoint: Endpoint) -> None:
+    """Where the model must write the call as Llama 4 does, and where a named tool's schema is what it must write."""
+    question = [{"role": "user", "content": "Is it warm?"}]
+    asked = {"model": "tiny", "max_tokens": 60, "messages": question}
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}
+    forced = {"structured_outputs": {"choice": ['[get_weather(city="Bern")]']}}
+    plain, written, named = (
+        client.post(endpoint, "/v1/chat/completions", asked | extra, 60).json()
+        for extra in (
+            {},
+            {"tools": [tool], **forced},
+            {"tools": [tool], "tool_choice": {"type": "function", "function": {"name": "get_weather"}}},
+        )
+    )
+    call = {"name": "get_weather", "arguments": '{"city": "Bern"}'}
+    for answer in (written, named):
+        assert answer["usage"]["prompt_tokens"] > plain["usage"]["prompt_tokens"]
+        (called,) = answer["choices"][0]["message"]["tool_calls"]
+        assert called["function"] | {"arguments": json.loads(called["function"]["arguments"])} == {
+            "name": "get_weather",
+            "arguments": {"city": "Bern"},
+        }
+    assert written["choices"][0]["finish_reason"] == "tool_calls"
+    turns = [
+        *question,
+        {"role": "assistant", "tool_calls": [{"id": "call-1", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "call-1", "content": "12 degrees"},
+    ]
+    after = client.post(
+        endpoint, "/v1/chat/completions", asked | {"messages": turns, "tools": [tool]}, 60
+    ).json()
+    assert after["usage"]["prompt_tokens"] > written["usage"]["prompt_tokens"]
+    own = {"tools": [{"name": "get_weather", "input_schema": WEATHER}]}
+    said = client.post(
+        endpoint,
+        "/v1/messages",
+        asked | own | {"tool_choice": {"type": "tool", "name": "get_weather"}},
+        60,
+    ).json()
+    used = [each for each in said["content"] if each["type"] == "tool_use"]
+    assert [(each["name"], each["input"]) for each in used] == [("get_weather", {"city": "Bern"})]
 
 
 def test_the_key_is_needed_and_is_in_no_argument_and_no_document(corral: Corral, endpoint: Endpoint) -> None:

@@ -20,7 +20,7 @@ from deploy.supervise import GaveUp, Watch, keep_alive, supervise
 from deploy.targets.another_port import with_port
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import place as local
-from infra import gpus, processes
+from infra import gpus, kernel_messages, processes
 from infra.errors import HostError, ServerError, UsageError
 from infra.facts import GpuFacts, GpuReport
 from infra.onhost.judge import Ends, Policy
@@ -547,6 +547,63 @@ def test_which_gpus_are_missing_and_who_holds_them(
         "70000 MiB of GPU 0 is held by python (pid 77)"
     )
     assert (local.gpus_missing(deployment), local.in_the_way(deployment)) == ("", "")
+
+
+def h100(number: int, bus: str) -> GpuFacts:
+    """A GPU at an address."""
+    return GpuFacts(
+        index=number,
+        name="H100",
+        uuid=str(number),
+        memory_total_mib=80_000,
+        memory_used_mib=700,
+        compute_capability=9.0,
+        pci_bus_id=bus,
+    )
+
+
+XID = "NVRM: Xid (PCI:0000:{}:00): {}, pid=7, name=python3, Ch 00000008"
+
+
+@pytest.mark.parametrize(
+    ("there", "kernel", "gave_up"),
+    [
+        (("CB", "CC"), XID.format("cb", 48), "Xid 48: double bit ECC error; 0000:cb:00"),
+        (("CB",), XID.format("cc", 79), "Xid 79: GPU has fallen off the bus; 0000:cc:00"),
+        # Another server's: the two that the next start takes are well.
+        (("CB", "CC", "CD"), XID.format("cd", 48), ""),
+        (("CB", "CC"), XID.format("cd", 79), ""),
+        (("CB", "CC"), XID.format("cb", 31), ""),
+        (("CB", "CC"), None, ""),
+    ],
+)
+def test_a_gpu_that_no_start_mends_is_given_up_at_once(
+    there: tuple[str, ...],
+    kernel: str | None,
+    gave_up: str,
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("STUB", "dies")
+    found = GpuReport(gpus=tuple(h100(number, f"00000000:{bus}:00.0") for number, bus in enumerate(there)))
+    monkeypatch.setattr(gpus, "report", lambda: found)
+    monkeypatch.setattr(kernel_messages, "since", lambda _: kernel)
+    machine = deployment.plan.machine.model_copy(update={"gpu_count": 2})
+    needs_two = deployment.model_copy(
+        update={"plan": deployment.plan.model_copy(update={"machine": machine})}
+    )
+    days = Days(needs_two, [])
+    with pytest.raises(GaveUp) as caught:
+        supervise(needs_two, lambda _: None, POLICY, days.sleep, days, up_s=lambda: 1e6, drawn=days.drawn)
+    starts = [event for event, _ in happened(needs_two)].count("started")
+    if not gave_up:
+        assert (starts, caught.value.message[:22]) == (3, "Gave up after 3 starts")
+        return
+    assert starts == 1
+    assert caught.value.message.startswith("Gave up after an end that no start mends: a GPU f")
+    assert caught.value.message.endswith(f"({gave_up}).")
+    assert "then corral serve tiny" in caught.value.hint
+    assert happened(needs_two)[-1] == ("gave up", caught.value.message[len("Gave up after ") : -1])
 
 
 def test_ctrl_c_ends_the_server_too(deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ from infra.onhost.history import Name
 from infra.onhost.judge import Ends, Look, Policy
 from infra.record import Record
 from infra.rented import Rented
+from serving.vllm.diagnosis import Diagnosis
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
 
@@ -98,6 +99,10 @@ class Supervised(Protocol):
 
     def in_the_way(self, deployment: Deployment) -> str:
         """What holds the GPUs it needs; "" where they are free, or there is no telling."""
+        ...
+
+    def broken_gpu(self, deployment: Deployment) -> Diagnosis | None:
+        """What has lately befallen a GPU it needs that no start mends; None for nothing, or where nobody can tell."""
         ...
 
     def full(self, deployment: Deployment) -> str:

@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 try:
-    from infra.onhost import codes, history, judge, sums
+    from infra.onhost import codes, history, judge, sums, xid
 except ImportError:  # on a host they lie beside it
     sys.path.insert(0, str(Path(__file__).parent))
     import codes  # type: ignore[import-not-found, no-redef]
     import history  # type: ignore[import-not-found, no-redef]
     import judge  # type: ignore[import-not-found, no-redef]
     import sums  # type: ignore[import-not-found, no-redef]
+    import xid  # type: ignore[import-not-found, no-redef]
 
 RESTART_SEC = 10.0
 """What systemd itself waits before a start that follows an end."""
@@ -88,6 +89,7 @@ def main() -> None:
 def begin(place: Place, sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait as long as the ends before it ask for, and for GPUs that are late. Raises SystemExit where some lack."""
     forget_marks(place)
+    write(place.run / "began", str(up_s()))
     ends = noted(place.run)
     wait_s = judge.delay_s(ends, random.random(), POLICY) if ends.all else 0.0
     sleep(max((wait_s or 0.0) - RESTART_SEC, 0.0))
@@ -157,8 +159,9 @@ def gpus_of(own: Path) -> int:
 
 def forget_marks(place: Place) -> None:
     """Of a life that is over: a start that fails before `begin` is none of its."""
-    for mark in (place.run / "ready", place.run / "judged", place.run / "refused", place.root / "refused"):
-        forget(mark)
+    for name in ("began", "ready", "judged", "refused"):
+        forget(place.run / name)
+    forget(place.root / "refused")
 
 
 def gpus_there(place: Place, wanted: int, sleep: Callable[[float], None]) -> int:
@@ -218,6 +221,7 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
     verdict, at = text_of(place.run / "judged"), text_of(place.run / "ready")
     refused = text_of(place.run / "refused") or text_of(place.root / "refused")  # that is bin/lock's
     served_s = up_s() - float(at) if at else None
+    began = text_of(place.run / "began")
     forget_marks(place)
     if is_wished(place.unit):
         if served_s is not None and served_s >= POLICY.service_s:
@@ -251,14 +255,37 @@ def ended(place: Place, environ: Mapping[str, str]) -> None:
             write(folder / "first-cause", cause)
     for folder in (place.run, place.root):
         write(folder / "ends", json.dumps(ends))
-    if judge.delay_s(ends, 0.0, POLICY) is None:
-        give_up(place, ends)
+    if began and (fault := broken_gpu(gpus_of(served(place)), up_s() - float(began), xids_of(place))):
+        give_up(place, f"an end that no start mends: {fault}")
+    elif judge.delay_s(ends, 0.0, POLICY) is None:
+        first = text_of(place.run / "first-cause") or text_of(place.root / "first-cause")
+        give_up(place, f"{judge.gave_up(ends, POLICY)}; the first: {first}")
 
 
-def give_up(place: Place, ends: judge.Ends) -> None:
+def broken_gpu(need: int, age_s: float, numbers: set[int]) -> str:
+    """What has lately befallen a GPU it needs that no start mends; nothing where none has, or nobody tells."""
+    since_s = min(age_s, xid.TELLS_FOR_S)
+    asked = ["journalctl", "--dmesg", "--boot", "--quiet", "--no-pager", "--output=cat", "--lines=20000"]
+    try:
+        kernel = said([*asked, f"--since=-{since_s:.0f}s"]).splitlines() if need else []
+        there = said(["nvidia-smi", "--query-gpu=pci.bus_id", "--format=csv,noheader"]) if kernel else ""
+    except OSError:
+        return ""
+    buses = re.findall(r"^[0-9a-fA-F]+:[0-9a-fA-F:.]+$", there, re.MULTILINE)[:need]
+    found = xid.barring(kernel, numbers, buses if len(buses) == need else None)
+    if not found:
+        return ""
+    return f"a GPU failed (Xid {found[0].number}; {found[0].bus}); reset it or restart the host, then serve again"
+
+
+def xids_of(place: Place) -> set[int]:
+    """The numbers of what no start mends."""
+    return {int(number) for number in text_of(place.root / "xids").split()}
+
+
+def give_up(place: Place, why: str) -> None:
     """Start the server no more, neither now nor after a reboot, until somebody asks for it."""
-    first = text_of(place.run / "first-cause") or text_of(place.root / "first-cause")
-    words = f"gave up after {judge.gave_up(ends, POLICY)}; the first: {first}"
+    words = f"gave up after {why}"
     note(place, "gave up", words)
     write(place.root / "gave-up", words)
     say_failed(place, words)

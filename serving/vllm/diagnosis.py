@@ -11,6 +11,7 @@ from itertools import islice
 
 from infra.data import shipped_table
 from infra.record import Record
+from infra.xids import BROKEN
 from serving.vllm import endings, kernel_log, log_lines, tracebacks
 from serving.vllm.kernel_log import Fault, Victim
 from serving.vllm.log_lines import COMPLAINTS, Line
@@ -91,7 +92,7 @@ def explain(log: str, exit_code: int | None = None, kernel: str | None = None, s
     found = evidence(lines, ends)
     if first := known(found, [row for row in causes() if row.is_first]):
         return told(*first, shell)
-    if fault and fault.action in kernel_log.BROKEN:
+    if fault and fault.action in BROKEN:
         return of_fault(fault, shell)
     if victim := ours(kernel_log.victims(said, pids(lines))):
         return of_victim(victim, shell)

@@ -1,32 +1,19 @@
 """PURE: what the kernel says of a server's end: a process that it killed for want of memory, a GPU that failed."""
 
 import re
-from collections.abc import Iterable, Iterator
-from functools import cache
-from typing import Literal, get_args
+from collections.abc import Collection, Iterable, Iterator
 
-from infra.data import shipped_table
+from infra.onhost import xid
 from infra.record import Record
-
-Action = Literal["reboot", "reset", "link", "support", "restart", "ignore"]
-"""What to do, what is worst first; `link` is a look at NVLink and its switches."""
-ACTIONS: tuple[Action, ...] = get_args(Action)
-BROKEN = ("reboot", "reset", "link")
-"""What no start of the server mends."""
+from infra.xids import ACTIONS, Action, broken_xids, xids
 
 # As the journal's `cat`, dmesg and syslog print them.
 PRINTED = re.compile(
     r"\s*(?:\[[^\]]{1,40}\] ?|\w{3} +\d+ [\d:]{8} \S{1,64} )?(?:kernel: )?(?:\[ *\d+\.\d+\] ?)?"
     r"(?=NVRM: |Out of memory: |Memory cgroup out of memory: |oom-kill:)"
 )
-XID = re.compile(
-    r"NVRM: Xid \(?(?:PCI:)?([0-9a-fA-F]{4}(?:[0-9a-fA-F]{4})?:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}[.\d]*)\)?.*?"
-    r": (\d{1,4})(?:, |$)"
-)
-FALLEN = re.compile(r"NVRM: (?:GPU (\S+): )?(?:GPU has )?fallen off the bus")
 KILLED = re.compile(r"(?:Out of memory|(Memory cgroup) out of memory): Kill(?:ed)? process (\d+) \(([^)]*)\)")
 VICTIM = re.compile(r"oom-kill:.*task_memcg=([^,]*),task=([^,]*),pid=(\d+)")
-FALLEN_XID = 79
 OURS = re.compile(r"/corral-[a-z0-9-]+\.service|/app-corral-|^vllm$|^VLLM::", re.IGNORECASE)
 
 
@@ -61,17 +48,23 @@ def kernel_lines(text: Iterable[str]) -> Iterator[str]:
 
 def worst_fault(lines: Iterable[str]) -> Fault | None:
     """The Xid that asks for most; None where none asks for anything."""
-    found = [each for each in map(fault, lines) if each and each.action != "ignore"]
-    return min(found, key=lambda each: ACTIONS.index(each.action), default=None)
+    return worst(each for each in map(fault, lines) if each and each.action != "ignore")
+
+
+def barring_fault(lines: Iterable[str], buses: Collection[str] | None) -> Fault | None:
+    """The worst that no start mends, of a GPU at one of these addresses (None: of any); None where there is none."""
+    return worst(known(*each) for each in xid.barring(lines, broken_xids(), buses))
+
+
+def worst(faults: Iterable[Fault]) -> Fault | None:
+    """The one that asks for most."""
+    return min(faults, key=lambda each: ACTIONS.index(each.action), default=None)
 
 
 def fault(line: str) -> Fault | None:
     """The Xid that a line says; None for a line that is none."""
-    if said := XID.match(line):
-        return known(int(said[2]), said[1])
-    if fallen := FALLEN.match(line):
-        return known(FALLEN_XID, (fallen[1] or "").rstrip(":"))
-    return None
+    said = xid.of_line(line)
+    return known(*said) if said else None
 
 
 def known(number: int, bus: str) -> Fault:
@@ -92,10 +85,3 @@ def victims(lines: Iterable[str], pids: frozenset[int]) -> tuple[Victim, ...]:
             ours = pid in pids or any(OURS.search(name) for name in (command, groups.get(pid, "")))
             found[pid] = Victim(pid=pid, command=command, is_ours=bool(ours), of_limit=killed[1] is not None)
     return tuple(found.values())
-
-
-@cache
-def xids() -> dict[int, tuple[str, str]]:
-    """By number, the description and the action."""
-    table = shipped_table("serving.vllm", "xids.toml")
-    return {row[0]: (row[1], action) for action in ACTIONS for row in table.get(action, [])}

@@ -17,6 +17,7 @@ from deploy.targets.local.egress import observed
 from deploy.targets.local.looking import is_running, judged
 from deploy.targets.local.looking import status as status
 from deploy.targets.local.supervised import born as born
+from deploy.targets.local.supervised import broken_gpu as broken_gpu
 from deploy.targets.local.supervised import end_stuck as end_stuck
 from deploy.targets.local.supervised import ends as ends
 from deploy.targets.local.supervised import full as full

@@ -2,21 +2,22 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from deploy.targets.abilities import Life
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.local import looking, starting
 from deploy.targets.preflight import BUSY_FRACTION, gpus_per_host
-from infra import gpus, processes, wait
+from infra import gpus, kernel_messages, processes, wait
 from infra.errors import CorralError
 from infra.facts import GpuFacts
 from infra.onhost import history as onhost
+from infra.onhost import xid
 from infra.onhost.history import Name
 from infra.onhost.judge import Ends, Policy
 from infra.record import is_missing
 from infra.say import progress
-from serving.vllm import events, server, stopping
+from serving.vllm import diagnosis, events, kernel_log, server, stopping
 
 # A driver takes back the memory of killed processes in this time, or somebody else holds it.
 FREED_WITHIN_S, FREED_EVERY_S = 30.0, 1.0
@@ -114,6 +115,20 @@ def gpus_missing(deployment: Deployment) -> str:
         return ""
     why = f": {found.problem}" if found.problem else ""
     return f"{len(found.gpus)} of the {need} GPUs it needs are there{why}"
+
+
+def broken_gpu(deployment: Deployment) -> diagnosis.Diagnosis | None:
+    """What has lately befallen a GPU it needs that no start mends; None for nothing, or where nobody can tell."""
+    need, running = gpus_per_host(deployment.plan), server.known(folder(deployment.name))
+    if not need or running is None:
+        return None
+    said = kernel_messages.since(
+        max(running.started_at, datetime.now(UTC) - timedelta(seconds=xid.TELLS_FOR_S))
+    )
+    next_taken = gpus.report().gpus[:need]
+    buses = tuple(gpu.pci_bus_id for gpu in next_taken) if len(next_taken) == need else None
+    fault = kernel_log.barring_fault(diagnosis.kernel_of(said), buses)
+    return diagnosis.of_fault(fault, "") if fault else None
 
 
 def in_the_way(
