@@ -88,9 +88,8 @@ def test_slots_follow_the_adapters_unless_said(dense: Path, tmp_path: Path) -> N
         made = Plan.read(tmp_path / "p.json")
         assert made.serve.extra_args[2::2] == tuple(told.split())
         assert [(module.name, module.rank) for module in made.serve.lora_modules] == [("a", 12), ("b", 4)]
-    assert made.notes[-1] == (
-        "2 adapters share 1 slots: a request for one that has none waits until it is copied into one."
-    )
+    waits = "2 adapters share 1 slots: a request for one that has none waits until it is copied into one."
+    assert waits in made.notes
 
 
 def test_every_module_that_vllm_adapts_may_be_adapted(dense: Path, tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_every_module_that_vllm_adapts_may_be_adapted(dense: Path, tmp_path: Pat
         ),
     )
     assert made.serve.lora_modules[0].turned == "measured with vLLM 0.32.0 and transformers, 2026-11-29"
-    assert made.notes[-1].startswith("all: vLLM turns the rows of q_proj and k_proj")
+    assert any(note.startswith("all: vLLM turns the rows of q_proj and k_proj") for note in made.notes)
 
 
 def without(name: str) -> Make:
