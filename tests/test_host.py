@@ -77,6 +77,7 @@ def test_a_host_without_limits_gets_no_watch() -> None:
         "/etc/systemd/system/corral-scout.lock.service",
         "/etc/systemd/system/corral-scout.lock.timer",
         *(f"/opt/corral/scout/bin/{name}" for name in ("heal", "judging", *host_judge.MODULES)),
+        "/opt/corral/scout/xids",
         "/opt/corral/scout/gpus",
         "/etc/systemd/system/corral-scout.judge.service",
         "/etc/systemd/system/corral-scout.service.d/judge.conf",
