@@ -43,7 +43,8 @@ def function_of(words: list[str]) -> Any:
 
 def reading(line: str) -> Any:
     """The context in which its verb is run. Raises what the parser raises."""
-    front, words = fronted(shlex.split(line)[1:])
+    home = f"{Path.home()}/"  # a shell's doing
+    front, words = fronted([re.sub("^~/", home, word) for word in shlex.split(line)][1:])
     command, context = PROGRAM, PROGRAM.make_context("corral", [*front, *words])
     while hasattr(command, "commands"):
         name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
@@ -67,6 +68,7 @@ def test_every_verb_has_examples_of_its_own_that_fit_the_terminal() -> None:
     } == {verb: {verb} for verb in COMMANDS}
 
 
+@pytest.mark.usefixtures("own_key")
 @pytest.mark.parametrize("line", [line for each in examples().values() for line in each])
 def test_an_example_is_read_by_the_parser_and_the_records_of_its_verb(line: str) -> None:
     check_read(line)

@@ -124,6 +124,7 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
     command.__name__, command.__doc__ = function.__name__, function.__doc__
     command.__signature__ = inspect.Signature(list(flags.values()))  # type: ignore[attr-defined]
     command.__annotations__ = {name: flag.annotation for name, flag in flags.items()}
+    command.__wrapped__ = function  # type: ignore[attr-defined]
     return command
 
 
