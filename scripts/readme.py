@@ -1,10 +1,12 @@
-"""Keep README.md's console blocks true: each `$ corral ...` line is run, what follows it is what it printed.
+"""Keep the console blocks of README and docs true: each `$ corral ...` line is run, what follows is what it printed.
 
 A comment directly above a block says how it is treated:
   <!-- lines: 12 -->                                      only the first lines are shown, then "..."
   <!-- volatile: 2026-11-24, 2 cores, no GPU -->          not run: made by hand on that day on that hardware
-The day of the prices' ages and of the warnings is the README's own, <!-- made on 2026-11-24 -->: a rewrite moves it to
-today, a check keeps it.
+  <!-- parsed -->                                         not run, and nothing is shown of what it prints
+The lines of the last two are read by the parser in tests/test_readme.py. The commands of a page run one after the other
+in one empty folder. The day of the prices' ages and of the warnings is the page's own, <!-- made on 2026-11-24 -->: a
+rewrite moves it to today, a check keeps it.
 """
 
 import contextlib
@@ -22,7 +24,7 @@ from pathlib import Path
 from deploy.cli.main import run
 
 BLOCK = re.compile(
-    r"(?:<!-- (?P<treated>lines|volatile): (?P<how>[^\n]*?) -->\n)?^```console\n(?P<text>.*?)^```$",
+    r"(?:<!-- (?P<treated>lines|volatile|parsed)(?:: (?P<how>[^\n]*?))? -->\n)?^```console\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
 MADE_ON = re.compile(r"<!-- made on (\d{4}-\d\d-\d\d) -->")
@@ -32,35 +34,48 @@ KEPT = ("PATH", "LANG", "TMPDIR")
 
 
 def main(arguments: list[str]) -> int:
-    """Rewrite the README, or with --check return 1 when that would change it."""
-    check = "--check" in arguments
+    """Rewrite the pages, or with --check return 1 when that would change one."""
     named = [Path(word) for word in arguments if word != "--check"]
-    path = named[0] if named else Path("README.md")
-    before = path.read_text(encoding="utf-8")
-    after = rewritten(before if check else of_today(before))
-    if check:
-        lines = difflib.unified_diff(
-            before.splitlines(), after.splitlines(), path.name, "printed now", n=1, lineterm=""
-        )
-        print("\n".join(lines))
-        return int(before != after)
-    path.write_text(after, encoding="utf-8")
+    pages = named or [Path("README.md"), *sorted(Path("docs").rglob("*.md"))]
+    if "--check" in arguments:
+        return max([checked(page) for page in pages if named or is_run(page)])
+    for page in pages:
+        if named or is_run(page):
+            page.write_text(rewritten(page, of_today(page.read_text(encoding="utf-8"))), encoding="utf-8")
     return 0
 
 
-def of_today(readme: str) -> str:
-    """The README with today as its day."""
+def is_run(page: Path) -> bool:
+    """Whether a page has a block that is run, and so a day of its own."""
+    return any(
+        match["treated"] in (None, "lines") for match in BLOCK.finditer(page.read_text(encoding="utf-8"))
+    )
+
+
+def checked(page: Path) -> int:
+    """Say what a page does not show as it is printed now; 1 if there is any of it."""
+    before = page.read_text(encoding="utf-8")
+    after = rewritten(page, before)
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), str(page), "printed now", n=1, lineterm=""
+    )
+    print("\n".join(lines), end="\n" if before != after else "")
+    return int(before != after)
+
+
+def of_today(text: str) -> str:
+    """A page with today as its day."""
     day = f"<!-- made on {datetime.now(UTC).date()} -->"
-    return MADE_ON.sub(day, readme) if MADE_ON.search(readme) else f"{day}\n{readme}"
+    return MADE_ON.sub(day, text) if MADE_ON.search(text) else f"{day}\n{text}"
 
 
-def rewritten(readme: str) -> str:
-    """The README with what its commands print now. They run one after the other in one empty folder."""
-    day = MADE_ON.search(readme)
+def rewritten(page: Path, text: str) -> str:
+    """A page with what its commands print now. They run one after the other in one empty folder."""
+    day = MADE_ON.search(text)
     if day is None:
-        raise SystemExit("README.md does not say its day; put it in and fill the blocks: scripts/readme")
+        raise SystemExit(f"{page} does not say its day; put it in and fill the blocks: scripts/readme")
     with tempfile.TemporaryDirectory() as folder, a_clean_terminal(Path(folder), day[1]):
-        return BLOCK.sub(block, readme)
+        return BLOCK.sub(block, text)
 
 
 @contextlib.contextmanager
@@ -85,8 +100,10 @@ def a_clean_terminal(folder: Path, day: str) -> Iterator[None]:
 def block(match: re.Match[str]) -> str:
     """One block, run again unless it is volatile."""
     whole, text = match[0], match["text"]
+    if match["treated"] == "parsed":
+        return whole
     if match["treated"] == "volatile":
-        if not VOLATILE.fullmatch(match["how"]):
+        if not VOLATILE.fullmatch(match["how"] or ""):
             raise SystemExit(f"A volatile block must name its day and hardware, not {match['how']!r}.")
         return whole
     most = int(match["how"]) if match["treated"] == "lines" else None

@@ -1,4 +1,4 @@
-"""The README shows what corral prints: scripts/readme runs its console blocks again. What is named is there."""
+"""README and docs show what corral prints: scripts/readme runs their console blocks again. What is named is there."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ def written(folder: Path, block: str, above: str = "<!-- lines: 3 -->\n") -> Pat
     return path
 
 
-def test_the_readme_shows_what_is_printed() -> None:
+def test_every_page_shows_what_is_printed() -> None:
     done = readme("--check")
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "", ""), "run scripts/readme"
 
@@ -87,30 +87,64 @@ def test_a_rewrite_puts_in_its_day(tmp_path: Path) -> None:
 
 PLACEHOLDERS = {"BUCKET": "models", "CHECKSUM": "0" * 64}
 """What stands in a line for what only its reader has -> such a thing."""
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+FENCED = re.compile(r"(?:<!-- (\w+)[^\n]* -->\n)?^( *)```(\w*)[^\n]*\n(.*?)^\2```$", re.M | re.S)
 
 
-def to_paste() -> Iterator[str]:
-    """The lines of corral that stand in blocks to paste from, without what a shell does with them."""
-    kind = ""
-    for line in (ROOT / "README.md").read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        if line.startswith("```"):
-            kind = "" if kind else line[3:] or "to paste"
-        elif kind == "to paste" and line.startswith("corral "):
-            for placeholder, value in PLACEHOLDERS.items():
-                line = line.replace(placeholder, value)
-            words = shlex.split(line, comments=True)
-            yield shlex.join(takewhile(lambda word: word not in ("&&", ">", "|"), words))
+def to_paste(page: Path) -> Iterator[str]:
+    """The lines of corral that a page shows and that are not run, without what a shell does with them."""
+    for treated, _, kind, text in FENCED.findall(page.read_text(encoding="utf-8")):
+        if kind not in ("", "sh", "bash", "console") or (kind == "console" and treated in ("", "lines")):
+            continue
+        for line in text.replace("\\\n", " ").splitlines():
+            if (found := re.match(r" *(\$ )?(corral .*)", line)) and (found[1] or kind != "console"):
+                yield from typed(found[2])
+
+
+def typed(line: str) -> Iterator[str]:
+    """The commands of corral in one line of a shell."""
+    for placeholder, value in PLACEHOLDERS.items():
+        line = line.replace(placeholder, value)
+    words = shlex.split(line, comments=True)
+    while words:
+        command = list(takewhile(lambda word: word not in ("&&", ">", "|"), words))
+        if command[0] == "corral":
+            yield shlex.join(command)
+        words = words[len(command) + 1 :]
+
+
+NOT_READ = {"corral", "corral --install-completion"}
+"""What is no verb."""
 
 
 @pytest.mark.usefixtures("own_key")
-@pytest.mark.parametrize("line", sorted({*to_paste()} - {"corral", "corral --install-completion"}))
+@pytest.mark.parametrize("line", sorted({line for page in PAGES for line in to_paste(page)} - NOT_READ))
 def test_a_line_to_paste_is_read_by_the_parser_and_the_records_of_its_verb(line: str) -> None:
     check_read(line)
 
 
+def test_lines_to_paste_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```console\n$ corral run\n```\n\n"
+        "<!-- parsed -->\n```console\n$ corral a && corral b | jq\ncorral printed\n```\n\n"
+        "```sh\ncorral c \\\n  --d x > y\nother\n```\n\n1. In a list\n\n    ```\n    corral e # why\n    ```\n\n"
+        "<!-- volatile: 2026-11-30, on a GPU -->\n```console\n$ corral f BUCKET\nno\n```\n\n```toml\ncorral = 1\n```\n"
+    )
+    assert list(to_paste(page)) == ["corral a", "corral b", "corral c --d x", "corral e", "corral f models"]
+
+
 # A path of ours, as it is written in text and comments; or one of our tables by its name alone.
 NAMED = re.compile(r"(?<![\w./-])(?:(?:deploy|serving|infra|scripts|tests)/[\w./*-]*[\w*/]|[\w-]+\.toml\b)")
-SPEAKS = ("README.md", "CONTRIBUTING.md", "deploy/**/*", "serving/**/*", "infra/**/*", "scripts/**/*")
+SPEAKS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/**/*",
+    "deploy/**/*",
+    "serving/**/*",
+    "infra/**/*",
+    "scripts/**/*",
+)
 TEXT = {".py", ".toml", ".md", ".sh", ".c"}
 OF_THE_USER = {"corral.toml", "gpus.toml"}
 """Files that a user may put into corral's home, or where they work."""
