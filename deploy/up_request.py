@@ -7,14 +7,16 @@ from typing import ClassVar
 
 from deploy.provision_request import Asking, Where, asking_for, asking_of
 from deploy.targets import adapters
+from deploy.targets.abilities import RentsMachines
+from deploy.targets.choose import place_called
 from deploy.targets.deployment import checked_name, names
 from deploy.targets.hub_weights import is_fetched, told
 from deploy.targets.table import PLACES, default, renting
-from deploy.targets.wishes import Wishes
+from deploy.targets.wishes import PlaceOptions, Wishes
 from infra.argument import pasted
 from infra.asked import again
 from infra.catalog import machine
-from infra.columns import table
+from infra.columns import table, wrapped
 from infra.errors import DoesNotFit, UsageError
 from infra.lifetime import minutes
 from infra.prices import ON_DEMAND, HourlyPrice, price_of
@@ -64,13 +66,14 @@ def asking_model(
 ) -> Asking:
     """The same of a model, whatever deployments are called."""
     where = where.model_copy(update={"target": where.target or place_of(model, which)})
-    regions = getattr(wishes.of(where.place), "regions", ())
+    place = place_called(where.place)
+    of_place = place.foreseen(wishes.of(where.place))
     if where.name is not None:
         checked_name(where.name)
     if not is_dry:  # all that was typed is read before anything comes
         where = where.model_copy(update={"lora": adapters.here(where.lora, where.hf_token_file or "")})
-    options = sized.model_copy(update={"lora": where.lora, "region": next(iter(regions), None)})
-    named = which if which.on else chosen(model, which, options, where.place)
+    options = sized.model_copy(update={"lora": where.lora, "region": first_region(of_place)})
+    named = which if which.on else chosen(model, which, options, where.place, of_place, is_dry)
     plan = answer_for(model, named.precision, named.on or "", options)
     if not plan.fits:
         raise DoesNotFit(f"This plan does not fit: {plan.reason}", f"See what holds it: {size_again(plan)}")
@@ -100,27 +103,73 @@ def is_plan(what: str) -> bool:
     return what.endswith(".json") or os.path.isfile(what)
 
 
-def chosen(model: str, which: WhichMachine, options: Options, place: str) -> WhichMachine:
-    """This machine where it is to be here; else one of the cheapest that hold it, as somebody says."""
+def first_region(of_place: PlaceOptions | None) -> str | None:
+    """Whose prices count, where the place has regions."""
+    return next(iter(getattr(of_place, "regions", ())), None)
+
+
+def chosen(
+    model: str,
+    which: WhichMachine,
+    options: Options,
+    place: str,
+    of_place: PlaceOptions | None,
+    is_dry: bool = False,
+) -> WhichMachine:
+    """This machine where it is to be here; else one of the cheapest that hold it, as somebody says.
+
+    Nobody is asked where it could not be rented: what this machine lacks is said before, unless nothing is to be made.
+    """
     if place == default():
         return which.model_copy(update={"on": local_machine().name})
     if is_checkpoint(model):
         raise UsageError("A checkpoint is sized on one machine.", "Name it: --on g5.12xlarge")
-    plans = best_of_each(ranking_for(model, which.precision, options).machines)
-    is_rented = PLACES[place].rents
-    fitting = [plan for plan in plans if bool(plan.machine.instance_type) == is_rented][:OFFERED]
+    plans, seller = holding(model, which, options, place), place_called(place)
+    if isinstance(seller, RentsMachines):
+        plans = sold(plans, seller, of_place)
+        if is_somebody_there() and not is_dry:
+            seller.require_here()
+            if not any(plan.price for plan in plans):
+                seller.ask_prices(map(machine_of, plans), of_place)
+                plans = sold(holding(model, which, options, place), seller, of_place)
+    fitting = plans[:OFFERED]
     if not fitting:
         raise DoesNotFit(
             f"No machine corral knows there holds {model}.", f"See all: corral size {pasted(model)}"
         )
     if not is_somebody_there():
-        names = ", ".join(plan.machine.name for plan in fitting)
+        which_of, names = "the cheapest" if fitting[0].price else "some", ", ".join(map(machine_of, fitting))
         raise UsageError(
-            f"Nobody is there to choose a machine; {'the cheapest' if is_rented else 'some'} that hold it: {names}.",
+            f"Nobody is there to choose a machine; {which_of} that hold it: {names}.",
             f"Name one: --on {fitting[0].machine.name}",
         )
     plan = fitting[picked(fitting)]
     return which.model_copy(update={"on": plan.machine.name, "precision": plan.precision})
+
+
+def machine_of(plan: Plan) -> str:
+    """What its machine is called."""
+    return plan.machine.name
+
+
+def holding(model: str, which: WhichMachine, options: Options, place: str) -> list[Plan]:
+    """The best plan of each machine that holds it there, the cheapest first."""
+    plans = best_of_each(ranking_for(model, which.precision, options).machines)
+    return [plan for plan in plans if bool(plan.machine.instance_type) == PLACES[place].rents]
+
+
+def sold(plans: list[Plan], seller: RentsMachines, of_place: PlaceOptions | None) -> list[Plan]:
+    """Those whose machine can be had there as it is wished for. Raises why none can."""
+    found, why = [], []
+    for plan in plans:
+        try:
+            seller.check_sold(plan, of_place)
+            found.append(plan)
+        except UsageError as error:
+            why.append(error)
+    if why and not found:
+        raise why[0]
+    return found
 
 
 def picked(plans: list[Plan]) -> int:
@@ -128,6 +177,10 @@ def picked(plans: list[Plan]) -> int:
     head = ("", *HEAD)
     rows = [(str(number), *ranking_row(plan)) for number, plan in enumerate(plans, 1)]
     notice(table([head, *rows]))
+    if sources := sorted(
+        {f"{p.price.region}, {p.price.source}, {p.price.checked_on}" for p in plans if p.price}
+    ):
+        notice(wrapped("Prices: " + "; ".join(sources), ""))
     for _ in range(TIMES_A_QUESTION_IS_ASKED):
         print(f"Which? [1-{len(plans)}] ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline().strip()

@@ -7,13 +7,14 @@ from typing import Literal
 
 from infra import egress_rules
 from infra.egress_proof import Egress, Proof, Served, problems
+from infra.quantity import counted
 from infra.record import Record
 
 
 class Finding(Record):
     """One thing that was checked."""
 
-    what: Literal["verdict", "signature", "rules", "engine", "weights"]
+    what: Literal["verdict", "signature", "rules", "engine", "weights", "draft", "adapter"]
     holds: bool | None
     """None where there was nothing to hold it against."""
     said: str
@@ -46,6 +47,8 @@ class Expected(Record):
     """As infra.egress_proof.Served has it; empty where it is not known here, such as of what a host fetched."""
     model: dict[str, str] = {}
     """In the same way."""
+    beside: dict[str, dict[str, str]] = {}
+    """Of a draft and adapters as infra.egress_proof.Served has them; no files of one that is not known here."""
     rules: bool = False
     """Whether the rules must be those that this corral writes."""
 
@@ -118,3 +121,29 @@ def compared(host: str, served: Served, expected: Expected) -> Iterator[Finding]
         yield Finding(
             what="weights", holds=not other, said=said if other else f"{said} are those of {expected.where}"
         )
+    for folder in sorted({*(served.beside or {}), *expected.beside}):
+        yield of_folder(folder, host, served, expected)
+
+
+def of_folder(folder: str, host: str, served: Served, expected: Expected) -> Finding:
+    """A draft or an adapter: one that nobody asked for, or that is missing, is another than should have served."""
+    what: Literal["draft", "adapter"] = "draft" if folder == "draft" else "adapter"
+    there, wanted = (served.beside or {}).get(folder), expected.beside.get(folder)
+    if served.beside is None:
+        return Finding(
+            what=what, holds=False, said=f"{host}: an older corral made it, without digests of {folder}"
+        )
+    if there is None:
+        return Finding(what=what, holds=False, said=f"{host}: it has no {folder}, unlike {expected.where}")
+    if wanted is None:
+        return Finding(what=what, holds=False, said=f"{host}: it has {folder}, unlike {expected.where}")
+    if not wanted:
+        said = f"{host}: {folder}, {counted(len(there), 'file')}; what {expected.where} has is not known here"
+        return Finding(what=what, holds=None, said=said)
+    other = sorted(name for name, _ in there.items() ^ wanted.items())
+    said = (
+        f"{host}: {folder}/{other[0]} is not as in {expected.where}"
+        if other
+        else f"{host}: {folder}, {counted(len(there), 'file')} as in {expected.where}"
+    )
+    return Finding(what=what, holds=not other, said=said)

@@ -62,6 +62,19 @@ class Served(Record):
     """File of the weights -> SHA-256; empty for one that was written since its sum was noted."""
     rules_sha256: str
     """Of the rules' text that the lock is loaded from."""
+    beside: dict[str, dict[str, str]] | None = Field(default=None, exclude_if=lambda beside: beside is None)
+    """Folder of a draft or an adapter (draft, adapters/NAME) -> as `model`; None in a report of an older corral."""
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The files that were written since their sums were noted."""
+        folders = {"": self.model, **{f"{name}/": files for name, files in (self.beside or {}).items()}}
+        return tuple(
+            f"{folder}{name}"
+            for folder, files in folders.items()
+            for name, summed in files.items()
+            if not summed
+        )
 
 
 class Look(Record):
@@ -214,9 +227,7 @@ def _lock_problems(proof: Proof) -> Iterator[str]:
         yield f"the server on {proof.host} was started anew meanwhile"
     if before.served != after.served:
         yield f"engine, weights or rules on {proof.host} were changed meanwhile"
-    for name in [
-        name for name, summed in (before.served.model if before.served else {}).items() if not summed
-    ]:
+    for name in before.served.written if before.served else ():
         yield f"the weights on {proof.host} were written since their sums were noted: {name}"
 
 

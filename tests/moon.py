@@ -28,6 +28,10 @@ class MoonOptions(PlaceOptions):
     """moon: where the machine stands."""
 
 
+def foreseen(wishes: MoonOptions) -> MoonOptions:
+    return wishes
+
+
 def wished(deployment: Deployment, wishes: MoonOptions) -> tuple[Deployment, MoonOptions]:
     return deployment.model_copy(update={"region": wishes.crater}), wishes
 

@@ -16,6 +16,7 @@ from test_hub import fake_hub_class
 from test_onhost import MakeBox, box, prepare
 from test_owned import deployment as owned
 
+from deploy.bundle import named as in_bundle
 from deploy.bundle.install import install
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
@@ -32,6 +33,7 @@ from deploy.targets.ec2 import place as ec2
 from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
+from deploy.targets.ssh import egress
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
@@ -342,6 +344,10 @@ def test_an_export_says_what_must_lie_below_the_weights(rented: Plan) -> None:
 # --- a bundle
 
 
+def sum_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def test_a_bundle_carries_draft_and_adapters_to_where_its_plan_finds_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +367,25 @@ def test_a_bundle_carries_draft_and_adapters_to_where_its_plan_finds_them(
         "adapters/tuned/adapter_model.safetensors",
     }
     assert "Beside the model: the draft " in there["README.txt"].decode()
+    named_by_bundle = in_bundle.expected(made.folder, print)
+    plan = Plan.read(tmp_path / "plan.json")
+    here = make(plan, "ssh", "scout").model_copy(update={"engine": str(tmp_path / "engine")})
+    named_here = egress.expected(here)
+    assert (
+        named_by_bundle.beside
+        == named_here.beside
+        == {
+            "draft": {
+                name.removeprefix("draft/"): sum_of(there[name])
+                for name in there
+                if name.startswith("draft/")
+            },
+            "adapters/tuned": {name: sum_of(data) for name, data in tree(tuned_at).items()},
+        }
+    )
+    assert named_by_bundle.model == named_here.model != {}
+    fetched = with_both(plan, "org/draft", revision=COMMIT)
+    assert egress.expected(here.model_copy(update={"plan": fetched})).beside == {"draft": {}}
     installed = install(made.folder, made.manifest_sha256, print)
     serve = Plan.read(installed.plan).serve
     assert serve.draft == f"{installed.folder}/draft"

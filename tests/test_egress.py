@@ -1,5 +1,6 @@
 """The egress lock and its proof as values: the rules, what the kernel says of them, and what follows."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -30,7 +31,7 @@ from infra.egress_proof import (
 )
 from infra.egress_rules import Count, Loaded
 from infra.errors import DocumentError, HostError, UsageError
-from infra.onhost import confine, sums
+from infra.onhost import confine, heal, sums
 from infra.onhost import egress_look as onhost
 
 RULES = """\
@@ -283,6 +284,7 @@ def tried(**changes: Any) -> dict[str, Any]:
 
 SERVED = Served(vllm_version="0.33.0", engine_sha256="ab", model={"config.json": "cd"}, rules_sha256="ef")
 WRITTEN = SERVED.model_copy(update={"model": {"config.json": "cd", "model.safetensors": ""}})
+WITH_DRAFT = SERVED.model_copy(update={"beside": {"draft": {"config.json": ""}}})
 NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
 
 
@@ -344,6 +346,10 @@ NO_LOCK = {"lock": None, "rules": "", "rules_at_start": ""}
         (
             proof({"served": WRITTEN}, {"served": WRITTEN}),
             ("the weights on gpu-1 were written since their sums were noted: model.safetensors",),
+        ),
+        (
+            proof({"served": WITH_DRAFT}, {"served": WITH_DRAFT}),
+            ("the weights on gpu-1 were written since their sums were noted: draft/config.json",),
         ),
         (proof({"pid": 0}, {"pid": 0}), ("corral-scout.service does not run on gpu-1",)),
         (proof({"pid": 6}), ("the server on gpu-1 was started anew meanwhile",)),
@@ -619,6 +625,22 @@ def test_what_serves_is_named_by_what_sha256sum_makes_of_its_lists(tmp_path: Pat
     assert onhost.model_of(model, notes) == {"config.json": "", "model.safetensors": ""}
     assert onhost.model_of(model, tmp_path / "nothing") == {}
     assert onhost.engine_of(model)[0] == ""
+
+
+def test_a_draft_and_adapters_are_named_as_their_sums_were_noted(tmp_path: Path) -> None:
+    for place in ("model", "draft", "adapters/my-model", "adapters/unread"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "config.json").write_text(place)
+    assert {folder for folder, _ in heal.summed(tmp_path)} == {"model", *onhost.beside_of(tmp_path)}
+    for folder, notes in heal.summed(tmp_path)[:3]:
+        assert sums.changed(tmp_path / folder, tmp_path / notes, is_doubted=False) == ""
+    known = {
+        name: {"config.json": hashlib.sha256(name.encode()).hexdigest()}
+        for name in ("draft", "adapters/my-model")
+    }
+    assert onhost.beside_of(tmp_path) == known | {"adapters/unread": {}}
+    (tmp_path / "draft/config.json").write_text("another")
+    assert onhost.beside_of(tmp_path)["draft"] == {"config.json": ""}
 
 
 def test_an_nft_that_fails_is_not_a_host_without_a_lock(on_the_host: OnTheHost, tmp_path: Path) -> None:

@@ -21,11 +21,13 @@ from deploy.cli.main import run
 from deploy.report.egress_page import page
 from deploy.targets.deployment import folder, make
 from deploy.targets.prove_egress import keep
+from deploy.targets.show_egress import described
 from deploy.verify_egress import VerifyOptions, verify
 from infra import egress_rules
+from infra.egress_checks import Expected, Verified, digests
 from infra.egress_proof import LIMITS, Egress, Served
 from infra.errors import HostError
-from infra.onhost.egress_look import engine_of
+from infra.onhost.egress_look import engine_of, over
 from serving.sizing.plan import Plan
 
 RULES = egress_rules.rules("scout", has_peers=False, listens_outside=False)
@@ -337,6 +339,70 @@ def test_engine_and_weights_are_those_of_the_bundle_or_another(
     assert errors == [
         f"error: It does not hold: gpu-1: vLLM 0.33.0+cpu is not that of the bundle {bundle} (and 1 more)."
     ]
+
+
+TUNED, DRAFT = {"adapter_config.json": "aa" * 32}, {"config.json": "bb" * 32}
+
+
+@pytest.mark.parametrize(
+    ("served", "wanted", "found"),
+    [
+        ({}, {}, []),
+        (
+            {"draft": DRAFT, "adapters/a": TUNED},
+            {"draft": DRAFT, "adapters/a": TUNED},
+            [
+                ("adapter", True, "gpu-1: adapters/a, 1 file as in the deployment scout"),
+                ("draft", True, "gpu-1: draft, 1 file as in the deployment scout"),
+            ],
+        ),
+        (
+            {"adapters/a": {"adapter_config.json": "cc" * 32}},
+            {"adapters/a": TUNED},
+            [("adapter", False, "gpu-1: adapters/a/adapter_config.json is not as in the deployment scout")],
+        ),
+        ({"adapters/a": TUNED}, {}, [("adapter", False, "gpu-1: it has adapters/a, unlike the deployment scout")]),
+        ({}, {"draft": DRAFT}, [("draft", False, "gpu-1: it has no draft, unlike the deployment scout")]),
+        (
+            {"draft": DRAFT},
+            {"draft": {}},
+            [("draft", None, "gpu-1: draft, 1 file; what the deployment scout has is not known here")],
+        ),
+        (None, {}, []),
+        (
+            None,
+            {"draft": DRAFT},
+            [("draft", False, "gpu-1: an older corral made it, without digests of draft")],
+        ),
+    ],
+    ids=["none", "same", "changed", "extra", "missing", "fetched", "older", "older-with"],
+)  # fmt: skip
+def test_a_draft_and_adapters_are_those_of_what_should_have_served(
+    served: dict[str, dict[str, str]] | None, wanted: dict[str, dict[str, str]],
+    found: list[tuple[str, bool | None, str]],
+) -> None:  # fmt: skip
+    report = a_report(SERVED.model_copy(update={"beside": served}))
+    expected = Expected(where="the deployment scout", beside=wanted)
+    judged = [each for each in digests(report, (expected,)) if each.what in ("draft", "adapter")]
+    assert [(each.what, each.holds, each.said) for each in judged] == found
+
+
+def sees(report: Egress) -> Verified:
+    """What is found of a report that nothing is held against."""
+    return Verified(
+        name="scout",
+        made_at=MADE_AT,
+        verdict="proved",
+        file_sha256="",
+        signer="",
+        findings=(*digests(report, ()),),
+    )
+
+
+def test_a_draft_and_adapters_are_shown_with_the_report() -> None:
+    report = a_report(SERVED.model_copy(update={"beside": {"adapters/a": TUNED}}))
+    assert f"  adapters/a {over(TUNED)[:12]} of 1 file" in described(report).splitlines()
+    assert {over(TUNED), "aa" * 32} <= set(re.findall("[0-9a-f]{64}", page(report, sees(report))))
 
 
 def test_a_bundle_whose_engine_is_not_what_was_packed_is_one_sentence(

@@ -85,7 +85,7 @@ def test_every_file_is_the_golden_one(to: str, name: str) -> None:
         asked = ask(name)
         wanted["user-data.yaml"] = order(
             deployments.make(asked.plan, "ec2", name),
-            located(Ec2Options(**asked.box.model_dump()), asked.plan),
+            located(Ec2Options(**asked.box.model_dump()), asked.plan.region),
         ).user_data
     assert found == wanted
 

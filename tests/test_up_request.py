@@ -2,18 +2,23 @@
 
 import io
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from renting import door, fresh
 
 from deploy import up_request
 from deploy.cli.main import run
 from deploy.provision_request import Where
 from deploy.targets import adapters
 from deploy.targets.deployment import Deployment
+from deploy.targets.ec2 import documents
+from deploy.targets.ec2 import place as ec2_place
 from deploy.targets.wishes import Wishes
 from deploy.up_request import SizedFirst, asking_up
+from infra.aws import session
 from infra.errors import CorralError
 from infra.hardware import Machine
 from serving.model import tiny
@@ -81,7 +86,95 @@ def test_somebody_chooses_of_the_three_cheapest(
     shown = capsys.readouterr().err.splitlines()
     assert [line.split()[:2] for line in shown[1:4]] == [[str(n), name] for n, name in enumerate(CHEAPEST, 1)]
     assert made.plan.precision == shown[number + 1].split()[4]
-    assert shown[4] == "Which? [1-3] " * len(lines)
+    assert shown[4:] == [
+        "Prices: us-east-1, AWS Pricing API, as generated into aws/karpenter-provider-aws",
+        "  (zz_generated.pricing_aws.go), 2026-07-20",
+        "Which? [1-3] " * len(lines),
+    ]
+
+
+def of_paris(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *usd: tuple[str, str]) -> None:
+    """AWS is set to a region of which corral ships no price, and has these there."""
+    aws, clock = fresh()
+    aws.prices.usd = dict(usd)
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")
+    monkeypatch.setattr(documents, "reader", lambda: door(aws, clock, tmp_path))
+    monkeypatch.setattr(ec2_place, "require_here", lambda: None)
+
+
+def choice(what: str) -> Plan:
+    """As somebody is asked who has it made."""
+    return asking_up(what, WhichMachine(), SizedFirst(), Where(), Wishes({"ec2": {}})).deployment.plan
+
+
+def test_prices_are_of_the_region_that_aws_is_set_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """AWS is asked where none is stored."""
+    of_paris(monkeypatch, tmp_path, ("g5.12xlarge", "7.0900000000"), ("g6.12xlarge", "9.5000000000"))
+    answered(monkeypatch, "1")
+    plan = choice("scout")
+    assert plan.price
+    assert (plan.machine.name, plan.price.region, plan.price.usd_per_hour) == (
+        "g5.12xlarge",
+        "eu-west-3",
+        Decimal("7.09"),
+    )
+    shown = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in shown[2:4]] == ["g5.12xlarge", "g6.12xlarge"]
+    assert shown[5].startswith("Prices: eu-west-3, AWS Price List API (GetProducts), ")
+
+
+def test_a_region_without_prices_is_said_to_have_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    of_paris(monkeypatch, tmp_path)
+    answered(monkeypatch, "1")
+    assert choice("scout").price is None
+    shown = capsys.readouterr().err
+    assert "corral prices --refresh --region eu-west-3" in shown
+    assert "Prices: " not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "code", "said"),
+    [
+        (
+            [],
+            {"AWS_REGION": ""},
+            2,
+            "No AWS region is named: where a machine stands is not for corral to choose.",
+        ),
+        (
+            ["--zone", "eu-west-1a"],
+            {},
+            2,
+            "The zone eu-west-1a is in none of the regions that are tried: us-east-1.",
+        ),
+        (["--max-usd-per-hour", "0.5"], {}, 2, "3.36 USD per hour is more than --max-usd-per-hour 0.5."),
+        (["--instance-type", "t3.micro"], {}, 2, "'t3.micro' is not a machine corral knows."),
+        (["--target", "ssh"], {}, 2, "The target ssh needs hosts, and the others have none."),
+        (
+            [],
+            {},
+            5,
+            "No AWS credentials were found: not in the environment, ~/.aws, or a role of this machine. Session Manager "
+            "needs session-manager-plugin on this machine.",
+        ),
+    ],
+    ids=["region", "zone", "dear", "other-type", "hosts", "credentials"],
+)
+def test_what_must_fail_is_said_before_somebody_is_asked(
+    words: list[str], variables: dict[str, str], code: int, said: str,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(session, "missing_programs", lambda: ("session-manager-plugin",))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    answered(monkeypatch, "1")
+    assert run(["up", "scout", *words]) == code
+    error = capsys.readouterr().err
+    assert (error.splitlines()[0], "Which?" in error) == (f"error: {said}", False)
 
 
 @pytest.mark.parametrize("lines", [[""], [], ["x", "9", "-1"]], ids=["empty", "gone", "three-times"])
@@ -120,14 +213,14 @@ def test_a_folder_is_for_this_machine_where_no_other_is_named(tmp_path: Path) ->
             "--input-tokens 5, or name a model: corral up scout --on 8xH100 --input-tokens 5\n",
         ),
         (
-            ["owner/model", "--target", "ssh"], 2,
+            ["owner/model", "--target", "ssh", "--host", "gpu-1"], 2,
             "error: A checkpoint is sized on one machine.\nhint: Name it: --on g5.12xlarge\n",
         ),
         (
             ["scout", "--on", "g5.xlarge"], 3,
             "error: This plan does not fit: The weights alone are 60.4 GiB per GPU; of the 22.1 GiB that torch sees on "
             "A10G vLLM may use 20.3 (--gpu-memory-utilization 0.92).\n"
-            "hint: See what holds it: corral size scout --precision int4\n",
+            "hint: See what holds it: corral size scout --precision int4 --region us-east-1\n",
         ),
         (
             ["scoot"], 2,

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from deploy.bundle.manifest import ENGINE, MODEL, Stored, read, whole_files
+from deploy.bundle.manifest import ADAPTERS, DRAFT, ENGINE, MODEL, Stored, read, whole_files
 from deploy.bundle.media import Meter, blocks, joined
 from infra import archive
 from infra.egress_checks import Expected
@@ -22,13 +22,17 @@ def expected(folder: Path, progress: Callable[[str], None]) -> Expected:
     bundle = read(folder).bundle
     whole = whole_files(bundle.files)
     meter = Meter("read", bundle.total_bytes, progress)
-    model = {
-        name.removeprefix(f"{MODEL}/"): sum_of(folder, parts, meter)
-        for name, parts in whole.items()
-        if name.startswith(f"{MODEL}/")
-    }
-    where = f"the bundle {folder}"
-    return Expected(where=where, model=model, engine_sha256=over(dict(lists(folder, whole[ENGINE], meter))))
+    found: dict[str, dict[str, str]] = {MODEL: {}}
+    for name, parts in whole.items():
+        place = PurePosixPath(name)
+        if place.parts[0] in (MODEL, DRAFT, ADAPTERS):
+            found.setdefault(str(place.parent), {})[place.name] = sum_of(folder, parts, meter)
+    return Expected(
+        where=f"the bundle {folder}",
+        model=found.pop(MODEL),
+        beside=found,
+        engine_sha256=over(dict(lists(folder, whole[ENGINE], meter))),
+    )
 
 
 def sum_of(folder: Path, parts: tuple[Stored, ...], meter: Meter) -> str:

@@ -41,7 +41,7 @@ def render(ask: Ask) -> Export:
         hf_token_parameter=ask.box.hf_token_parameter,
         allow_unknown_price=True,
     )
-    order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(wishes, ask.plan))
+    order = order_for(deployments.make(ask.plan, "ec2", ask.name), located(wishes, ask.plan.region))
     stack = {
         "terraform": {"required_providers": {"aws": {"source": "hashicorp/aws", "version": ">= 5.0"}}},
         "provider": {"aws": {"region": order.regions[0]}},

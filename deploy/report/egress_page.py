@@ -82,7 +82,9 @@ def sections(report: Egress, verified: Verified) -> Iterator[Section]:
     yield Section("To check it again", paragraphs=(AGAIN,))
     for proof in report.hosts:
         if proof.before.served and proof.before.served.model:
-            yield weights(proof.host, proof.before.served.model)
+            yield weights(f"The weights on {proof.host}", proof.before.served.model)
+        for folder, files in (proof.before.served.beside or {} if proof.before.served else {}).items():
+            yield weights(f"{folder} on {proof.host}", files)
 
 
 def host(proof: Proof) -> Section:
@@ -118,13 +120,13 @@ def served(what: Served) -> Table:
             "in site-packages: sha256sum *.dist-info/RECORD | LC_ALL=C sort | sha256sum",
         ),
         ("weights", over(what.model), "in their folder: sha256sum FILES | LC_ALL=C sort | sha256sum"),
+        *((folder, over(files), "in the same way") for folder, files in (what.beside or {}).items()),
         ("rules", what.rules_sha256, "sha256sum of the text they were loaded from"),
     )
     return Table("What served", (("what", "version or sha256", "how it is made"), *rows))
 
 
-def weights(where: str, model: dict[str, str]) -> Section:
+def weights(title: str, model: dict[str, str]) -> Section:
     """The sum of each file, to be held against those of whoever published them."""
     rows = tuple((name, summed or "written since it was noted") for name, summed in sorted(model.items()))
-    title = f"The weights on {where}"
     return Section(title, tables=(Table(title, (("file", "sha256"), *rows)),))

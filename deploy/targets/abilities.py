@@ -1,10 +1,10 @@
 """What only some places can do: a place that has the functions of one of these can, and is asked with isinstance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from deploy.targets.deployment import Deployment
 from deploy.targets.place import Check, Offer, Status, Teardown
@@ -14,6 +14,7 @@ from infra.onhost.history import Name
 from infra.onhost.judge import Ends, Look, Policy
 from infra.record import Record
 from infra.rented import Rented
+from serving.sizing.plan import Plan
 from serving.vllm.diagnosis import Diagnosis
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
@@ -25,6 +26,23 @@ class PreparesToServe(Protocol):
 
     def prepared(self, deployment: Deployment) -> Deployment:
         """Make ready what does not run, at the commit of its weights. Raises UsageError where other options run."""
+        ...
+
+
+@runtime_checkable
+class RentsMachines(Protocol):
+    """Which of many machines it will be can be somebody's choice: what must fail is told before that is asked."""
+
+    def require_here(self) -> None:
+        """Raise for what renting lacks on this machine, whatever is rented: AuthError, HostError."""
+        ...
+
+    def check_sold(self, plan: Plan, wishes: Any) -> None:
+        """Raise UsageError where the plan's machine is not sold there as it is wished for."""
+        ...
+
+    def ask_prices(self, types: Iterable[str], wishes: Any) -> None:
+        """Have the prices of these from whoever sells them, as far as it says them; what it does not is told."""
         ...
 
 

@@ -115,10 +115,14 @@ class Offer:
 
 
 class Place(Protocol):
-    """A module with these functions is a place. A deployment is made by `wished`, `look`, `make` and `serve`.
+    """A module with these functions is a place. They are called in this order: `foreseen`, `wished`, `look`, `make`.
 
     The wishes are the record that the table of places names, or None; an offer is the place's own to add to.
     """
+
+    def foreseen(self, wishes: Any) -> Any:
+        """The wishes as they are meant here for any plan. Raises UsageError for what no plan can mend; asks nobody."""
+        ...
 
     def wished(self, deployment: Deployment, wishes: Any) -> tuple[Deployment, Any]:
         """Both as they are meant here: what one says is known to the other. Raises UsageError; asks nobody."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from infra.egress_proof import Egress, Proof, moved
 from infra.onhost.egress_look import over
+from infra.quantity import counted
 
 
 def described(report: Egress) -> str:
@@ -24,9 +25,11 @@ def _host(proof: Proof) -> Iterator[str]:
     if served := before.served:
         weights = f"{over(served.model)[:12]} of {len(served.model)} files" if served.model else "not summed"
         yield f"  vLLM {served.vllm_version}, engine {served.engine_sha256[:12]}; weights {weights}"
+        for folder, files in (served.beside or {}).items():
+            yield f"  {folder} {over(files)[:12]} of {counted(len(files), 'file')}"
     for attempt in before.attempts:
-        counted = f", {attempt.dropped} packets counted" if attempt.dropped else ""
-        yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{counted})"
+        stopped = f", {attempt.dropped} packets counted" if attempt.dropped else ""
+        yield f"  {attempt.target}: {attempt.outcome} ({attempt.said.lower()}{stopped})"
     if before.lock and after.lock:
         counts = moved(before.lock.counters, after.lock.counters)
         sent = ", ".join(f"{name} {packets}" for name, packets in counts.items())

@@ -80,6 +80,7 @@ def served(name: str, started: str) -> "dict[str, object]":
         "engine_sha256": engine,
         "model": model_of(own / "model", own / "weights.sums"),
         "rules_sha256": sum_of(root / "egress.nft"),
+        "beside": beside_of(own),
     }
 
 
@@ -114,6 +115,13 @@ def model_of(folder: Path, notes: Path) -> "dict[str, str]":
         name: summed if is_as_noted(folder / name, size, time_ns) else ""
         for name, (size, time_ns, summed) in noted.items()
     }
+
+
+def beside_of(own: Path) -> "dict[str, dict[str, str]]":
+    """The same of a draft and of each adapter, by its folder; heal.py says where their sums are noted."""
+    folders = [path for path in (own / "draft", *sorted((own / "adapters").glob("*"))) if path.is_dir()]
+    names = [path.relative_to(own).as_posix() for path in folders]
+    return {name: model_of(own / name, own / f"{name.replace('/', '-')}.sums") for name in names}
 
 
 def is_as_noted(path: Path, size: int, time_ns: int) -> bool:

@@ -5,6 +5,7 @@ import re
 import socket
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from deploy.targets import drafts, preflight
 from deploy.targets.deployment import Deployment
@@ -57,13 +58,9 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
 
     Raises UsageError for what EC2 does not sell or the user cannot mean.
     """
-    machine = sold(deployment.plan)
-    types = instance_types(machine, deployment.plan, options)
+    machine, types, price = as_sold(deployment.plan, options)
     regions = options.regions
-    checked_zones(options.zones, regions)
-    check_own_place(options, regions, options.cidr)
-    price = price_for(types[0], regions[0], options)
-    check_affordable(types, regions, deployment.plan, options)
+    check_region(options)
     setup = host_setup(deployment, options, regions[0])
     return Order(
         name=deployment.name,
@@ -105,17 +102,43 @@ def order(deployment: Deployment, options: Ec2Options) -> Order:
     )
 
 
-def located(options: Ec2Options, plan: Plan) -> Ec2Options:
+class Sold(NamedTuple):
+    """A plan's machine as EC2 sells it."""
+
+    machine: Machine
+    types: tuple[str, ...]
+    """To try in this order."""
+    price: HourlyPrice | None
+    """The stored one of the first type in the first region."""
+
+
+def as_sold(plan: Plan, options: Ec2Options) -> Sold:
+    """What is rented for a plan in the regions of the options. Raises UsageError where it is not sold so."""
+    machine = sold(plan)
+    types = instance_types(machine, plan, options)
+    price = price_for(types[0], options.regions[0], options)
+    check_affordable(types, options.regions, plan, options)
+    return Sold(machine, types, price)
+
+
+def located(options: Ec2Options, planned: str | None = None) -> Ec2Options:
     """The options with the regions to try: the user's, the plan's, or AWS's own setting here; never a default.
 
-    Raises UsageError where nobody named one.
+    Raises UsageError where nobody named one, or for what does not go with them.
     """
-    if options.regions:
-        return options
-    from infra.aws.boto import configured_region  # slow to import
+    if not options.regions:
+        from infra.aws.boto import configured_region  # slow to import
 
-    region = checked_region(plan.region) if plan.region else configured_region()
-    return options.model_copy(update={"regions": (region,)})
+        region = checked_region(planned) if planned else configured_region()
+        options = options.model_copy(update={"regions": (region,)})
+    check_region(options)
+    return options
+
+
+def check_region(options: Ec2Options) -> None:
+    """Raise UsageError for zones, keys or groups that are of none of the regions."""
+    checked_zones(options.zones, options.regions)
+    check_own_place(options, options.regions, options.cidr)
 
 
 def renewed(old: Order | None, new: Order) -> Order:

@@ -17,6 +17,7 @@ from deploy.targets.ec2 import (
     journals,
     judged_start,
     machine_status,
+    offered,
     ordering,
     rental,
     takedown,
@@ -43,13 +44,19 @@ from serving.vllm.events import Event
 
 examined = examining.examined
 look, make, remove, push_weights = rental.look, rental.make, takedown.remove, weights_upload.push
+require_here, check_sold, ask_prices = offered.require_here, offered.check_sold, offered.ask_prices
+
+
+def foreseen(wishes: Ec2Options) -> Ec2Options:
+    """With the regions to try. Raises UsageError where nobody named one, or for what does not go with them."""
+    return ordering.located(wishes)
 
 
 def wished(deployment: Deployment, wishes: Ec2Options) -> tuple[Deployment, Ec2Options]:
     """With the regions to try. Raises UsageError where nobody named one."""
     plan = deployment.plan
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
-    return deployment, ordering.located(wishes, plan)
+    return deployment, ordering.located(wishes, plan.region)
 
 
 def check_files(deployment: Deployment, beside: Path) -> None:

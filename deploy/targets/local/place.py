@@ -55,6 +55,10 @@ UNIT_STOPS_WITHIN_S = 3700.0
 DISK_GIB = 1.0
 
 
+def foreseen(wishes: None) -> None:
+    """Nothing may be asked of this machine."""
+
+
 def wished(deployment: Deployment, wishes: None) -> tuple[Deployment, None]:
     """As it is: nothing may be asked of this machine. The engine that is found here is told of when it starts."""
     plan = deployment.plan

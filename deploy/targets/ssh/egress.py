@@ -1,12 +1,14 @@
 """The proof over SSH: try to get out as the server on every host, ask it completions, look again, judge."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from deploy.targets import adapters, drafts
 from deploy.targets.deployment import Deployment
 from deploy.targets.prove_egress import ask, not_serving
 from deploy.targets.ssh import host_unit, tunnels
 from deploy.targets.ssh.fleet import on_each
-from deploy.targets.ssh.host_setup import brought
+from deploy.targets.ssh.host_setup import Brought, brought, is_draft_fetched
 from infra import host as hosts
 from infra.data import shipped_text
 from infra.egress_checks import Expected
@@ -15,6 +17,7 @@ from infra.onhost.egress_look import engine_of
 from infra.say import progress
 from infra.ssh import Host
 from infra.transfer import manifest
+from serving.model import lora_files
 from serving.vllm.endpoint import Endpoint
 
 # Public name servers, which answer everybody everywhere; by address, so that no name must be asked first.
@@ -93,5 +96,16 @@ def expected(deployment: Deployment) -> Expected:
         where=f"the deployment {deployment.name}",
         engine_sha256=engine_of(bring.engine)[1] if bring.engine else "",
         model=manifest(bring.model, bring.model_files) if bring.model else {},
+        beside=dict(expected_beside(deployment, bring)),
         rules=True,
     )
+
+
+def expected_beside(deployment: Deployment, bring: Brought) -> Iterator[tuple[str, dict[str, str]]]:
+    """The draft and the adapters that come with the model: folder -> file -> sum; of what a host fetches none."""
+    if bring.draft:
+        yield drafts.PLACE, manifest(bring.draft, bring.draft_files)
+    elif is_draft_fetched(deployment.plan, bring):
+        yield drafts.PLACE, {}
+    for module in bring.adapters:
+        yield f"{adapters.PLACE}/{module.name}", manifest(lora_files.folder_of(module), lora_files.FILES)

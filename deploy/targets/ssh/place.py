@@ -72,10 +72,16 @@ UNLINK = ("sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-")
 """What an earlier plan fetched is shared, and only linked: before files are put in its place."""
 
 
-def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshOptions]:
-    """With the hosts and what they are brought. Raises UsageError where none is named."""
+def foreseen(wishes: SshOptions) -> SshOptions:
+    """As they are. Raises UsageError where no host is named."""
     if not wishes.hosts:
         raise no_hosts()
+    return wishes
+
+
+def wished(deployment: Deployment, wishes: SshOptions) -> tuple[Deployment, SshOptions]:
+    """With the hosts and what they are brought. Raises UsageError where none is named."""
+    foreseen(wishes)
     plan = deployment.plan
     vllm_versions.check_planned(plan.vllm_version, progress, plan.serve)
     update = {"hosts": wishes.hosts, "engine": wishes.engine or ""}

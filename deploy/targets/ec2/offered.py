@@ -1,0 +1,30 @@
+"""What is offered to somebody who chooses a machine: what this machine needs, what is sold, for how much."""
+
+from collections.abc import Iterable
+
+from deploy.targets.ec2 import documents, ordering, prerequisites
+from deploy.targets.ec2.options import Ec2Options
+from infra.aws.stored_prices import refreshed
+from infra.day import today
+from infra.errors import CorralError
+from infra.say import progress, warn
+from serving.sizing.plan import Plan
+
+require_here = prerequisites.require
+
+
+def check_sold(plan: Plan, wishes: Ec2Options) -> None:
+    """Raise UsageError where what is rented for a plan is not sold as it is wished for."""
+    ordering.as_sold(plan, wishes)
+
+
+def ask_prices(types: Iterable[str], wishes: Ec2Options) -> None:
+    """Ask AWS what these cost in the first region, and keep it; where it does not say, how to ask again is said."""
+    region = wishes.regions[0]
+    progress(f"prices: none is stored for {region}; asking AWS")
+    try:
+        refreshed(documents.reader(), tuple(dict.fromkeys(types)), region, today())
+    except CorralError as error:
+        warn(
+            f"No price of {region} is known: {error.message} Ask again: corral prices --refresh --region {region}"
+        )
