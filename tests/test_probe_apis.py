@@ -8,7 +8,7 @@ from typing import Any, get_args
 import orjson
 import pytest
 
-from serving.probe.apis import API_NAMES, APIS, Api, ApiName, StreamFailure, error_text, whole
+from serving.probe.apis import API_NAMES, APIS, Api, ApiName
 from serving.probe.dataset import Lexicon, Prompt
 from serving.probe.lengths import Lengths
 from serving.probe.probe_options import split_url
@@ -16,6 +16,8 @@ from serving.probe.request_maker import RequestMaker
 from serving.probe.run_records import ServerFacts
 from serving.probe.shared import Shared
 from serving.probe.spec import Load, Target, Workload
+from serving.probe.stream_failures import StreamFailure, error_text
+from serving.probe.token_counts import whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
 FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
@@ -32,7 +34,6 @@ FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
         ),
         ("completions", {"choices": [], "usage": USAGE}, (None, None, COUNTS, False)),
         ("completions", {"usage": USAGE, "message": "odd"}, (None, None, COUNTS, False)),
-        ("completions", {"choices": [], "message": "odd"}, (None, None, None, False)),
         ("chat", {"choices": [{"delta": {"content": "a"}}]}, ("a", None, None, False)),
         ("chat", {"choices": [{"delta": {"role": "assistant", "content": ""}}]}, (None, None, None, False)),
         ("chat", {"choices": [{"delta": {"content": ""}}]}, ("", None, None, False)),

@@ -10,7 +10,7 @@ from serving.probe.apis import completions_event
 from serving.probe.exchange import Answer, Shot, around, refused_by
 from serving.probe.run_records import Refused, Result
 from serving.probe.tally import Tally
-from serving.probe.token_chunks import empty_to_drop, gaps, token_chunks
+from serving.probe.token_timeline import empty_to_drop, gaps
 from serving.probe.wire import Response, State
 
 MS = 1_000_000
@@ -66,12 +66,14 @@ def test_an_empty_chunk_is_noted_and_a_closing_one_is_no_event() -> None:
     assert (tally.events, tally.uncertain) == (1, 0)
 
 
-def test_usage_without_a_chunk_is_of_the_whole_answer_and_with_one_of_the_chunk() -> None:
+def test_each_count_is_kept_with_the_number_of_its_chunk_and_the_newest_that_is_not_0_holds() -> None:
     made = answer(([event()], 1), ([event(usage=usage(9, 3)), event(usage=usage(9, 5))], 2), ([event()], 3))
-    assert (made.counts, made.chunk_tokens) == ((9, 5, None), [0, 3, 2])
+    assert (made.counts, made.said) == ((9, 5, None), [(1, 3), (2, 5)])
     whole = orjson.dumps({"choices": [], "usage": usage(9, 4)})
-    made = answer(([event()], 1), ([whole], 2))
-    assert (made.counts, made.chunk_tokens, made.stamps_ns) == ((9, 4, None), None, [1 * MS])
+    nothing = orjson.dumps({"choices": [], "usage": usage(0, 0)})
+    made = answer(([nothing], 0), ([event()], 1), ([whole, nothing], 2))
+    assert (made.counts, made.said, made.stamps_ns) == ((9, 4, None), [(0, 4), (0, 0)], [1 * MS])
+    assert answer(([nothing], 0)).counts == (0, 0, None)
     part = orjson.dumps({"choices": [], "usage": {"prompt_tokens_details": {"cached_tokens": 2}}})
     assert answer(([whole], 1), ([part], 2)).counts == (9, 4, 2)
 
@@ -203,7 +205,7 @@ def test_a_result_has_times_from_the_start_in_microseconds() -> None:
         status=200,
         stamps_ns=[13_500_000, 15_000_000, 16_000_000],
         empty=[(2, True)],
-        chunk_tokens=[4, 1],
+        said=[(0, 4), (1, 5)],
         counts=(9, 5, 2),
         chars=11,
         finish_reason="st\nop",
@@ -238,11 +240,7 @@ def test_a_failed_one_of_an_open_loop_has_its_time_and_what_was_said() -> None:
     )
 
 
-def test_chunks_without_a_token_are_left_out_with_their_counts() -> None:
-    assert token_chunks([1, 2, 3], None, [], None) == ([1, 2, 3], None)
-    assert token_chunks([1, 2, 3], [5], [], 5) == ([1, 2, 3], [5, 0, 0])
-    assert token_chunks([1, 2, 3], [5, 6, 7], [(1, False)], 2) == ([1, 3], [5, 7])
-    assert token_chunks([1, 2, 3], [], [(1, False)], 2) == ([1, 3], None)
+def test_gaps_add_up() -> None:
     assert gaps(1999, [3000, 4999]) == [2, 1]
 
 

@@ -28,7 +28,7 @@ from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
 from serving.probe.sweep import highest, keep, load_of, search
 from serving.probe.sweep_report import Point, Sweep, sweep_text
-from serving.probe.token_chunks import empty_to_drop, gaps
+from serving.probe.token_timeline import empty_to_drop, gaps
 
 
 def run_of(**fields: Any) -> Run:

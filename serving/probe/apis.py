@@ -7,19 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from infra.printable import one_line
+from serving.probe.stream_failures import FAILED_REASONS, StreamFailure, check_event, error_text
+from serving.probe.token_counts import TokenCounts, anthropic_counts, nested_usage, openai_counts
 
 ApiName = Literal["completions", "chat", "messages"]
 API_NAMES = "completions, chat, or messages (Anthropic)."
 """The same for the help."""
 
-
-class StreamFailure(Exception):
-    """The server reported an error inside the stream, after it had answered 200."""
-
-
-TokenCounts = tuple[int | None, int | None, int | None]
-"""Input, output and cached input tokens as the server says them; None for what it does not say."""
 
 Delta = tuple[str | None, str | None, TokenCounts | None, bool]
 """What one event adds: text, finish reason, token counts, and whether it ends the stream.
@@ -28,6 +22,16 @@ Text None: no token in it; "": a token whose text is withheld, or a closing even
 """
 
 NOTHING: Delta = (None, None, None, False)
+CHAT_TEXTS = (
+    "content",
+    "reasoning",
+    "reasoning_content",
+    "thinking",
+    "tool_calls",
+    "function_call",
+    "refusal",
+)
+"""Where a delta may hold output."""
 
 
 def completions_event(event: dict[str, Any]) -> Delta:
@@ -37,9 +41,9 @@ def completions_event(event: dict[str, Any]) -> Delta:
         return without_choices(event)
     choice = choices[0]
     reason = choice.get("finish_reason")
-    if reason == "error":
-        raise StreamFailure(error_text(event))
-    usage = event.get("usage")
+    if reason in FAILED_REASONS or event.get("error"):
+        raise failure_of(event, choice)
+    usage = event.get("usage") or choice.get("usage") or (reason and nested_usage(event))
     return choice.get("text") or "", reason, openai_counts(usage) if usage else None, False
 
 
@@ -50,20 +54,28 @@ def chat_event(event: dict[str, Any]) -> Delta:
         return without_choices(event)
     choice = choices[0]
     delta = choice.get("delta") or {}
-    text = delta.get("content") or chat_text(delta)
+    text = delta.get("content")
+    if not text or not isinstance(text, str):
+        text = chat_text(delta)
     reason = choice.get("finish_reason")
-    if reason == "error":
-        raise StreamFailure(error_text(event))
-    usage = event.get("usage")
+    if reason in FAILED_REASONS or event.get("error"):
+        raise failure_of(event, choice)
+    usage = event.get("usage") or choice.get("usage") or (reason and nested_usage(event))
     return text, reason, openai_counts(usage) if usage else None, False
 
 
 def chat_text(delta: dict[str, Any]) -> str | None:
-    """The text of a delta without content. The opening one, with the role, holds no token."""
-    text = delta.get("reasoning") or delta.get("reasoning_content") or delta.get("tool_calls")
+    """The text of a delta whose content is none, or one in parts. The opening one, with the role, holds no token."""
+    text = next((delta[name] for name in CHAT_TEXTS if delta.get(name)), None)
     if text:
         return str(text)
     return None if "role" in delta else ""
+
+
+def failure_of(event: dict[str, Any], choice: dict[str, Any]) -> StreamFailure:
+    """The failure that an event with a choice tells."""
+    told = event if event.get("error") else choice if choice.get("error") or choice.get("message") else None
+    return StreamFailure(error_text(told) if told else f"finish reason {choice.get('finish_reason')}")
 
 
 def messages_event(event: dict[str, Any]) -> Delta:
@@ -79,66 +91,17 @@ def messages_event(event: dict[str, Any]) -> Delta:
             return None, event["delta"].get("stop_reason"), anthropic_counts(event.get("usage")), False
         case "message_stop":
             return None, None, None, True
-        case "error":
-            raise StreamFailure(error_text(event))
-        case _:
-            return NOTHING
+        case "error" | None:
+            check_event(event)
+    return NOTHING
 
 
 def without_choices(event: dict[str, Any]) -> Delta:
-    """An event without choices: the usage at the end, or an error in the middle, which some servers leave bare."""
-    if "error" in event or ("choices" not in event and "usage" not in event and "message" in event):
-        raise StreamFailure(error_text(event))
-    usage = event.get("usage")
+    """An event without choices: the usage at the end, or an error in the middle. Raises StreamFailure or OddEvent."""
+    usage = event.get("usage") or nested_usage(event)
+    if not usage or event.get("error"):
+        check_event(event)
     return None, None, openai_counts(usage) if usage else None, False
-
-
-def error_text(answer: object) -> str:
-    """The sentence in an error body, whatever its form: {"error": {"message"}}, {"error": "..."}, {"detail"}."""
-    inner = answer
-    if isinstance(inner, dict):
-        inner = inner.get("error", inner.get("detail", inner.get("message", inner)))
-    if isinstance(inner, dict):
-        inner = inner.get("message", inner)
-    try:
-        return one_line(str(inner))
-    except RecursionError:
-        return "an error that is nested without an end"
-
-
-def openai_counts(usage: dict[str, Any]) -> TokenCounts:
-    """The tokens of a usage object in OpenAI's words, or in Anthropic's where a server uses those."""
-    if "input_tokens" in usage or "output_tokens" in usage:
-        return anthropic_words(usage)
-    details = usage.get("prompt_tokens_details") or {}
-    return (
-        whole(usage.get("prompt_tokens")),
-        whole(usage.get("completion_tokens")),
-        whole(details.get("cached_tokens")),
-    )
-
-
-def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
-    """The tokens of a usage object in Anthropic's words, or in OpenAI's where a server uses those; None for none."""
-    if not usage:
-        return None
-    return anthropic_words(usage) if "prompt_tokens" not in usage else openai_counts(usage)
-
-
-def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
-    """The tokens of a usage object, what came from or went to the cache added to what was read."""
-    read, written = (
-        whole(usage.get("cache_read_input_tokens")),
-        whole(usage.get("cache_creation_input_tokens")),
-    )
-    fresh = whole(usage.get("input_tokens"))
-    total = None if fresh is None else fresh + (read or 0) + (written or 0)
-    return total, whole(usage.get("output_tokens")), read
-
-
-def whole(value: object) -> int | None:
-    """The value when it is a whole number of tokens."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
 
 
 def bearer(host: str, api_key: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
 from serving.probe.compiled import Stream
-from serving.probe.exchange import Answer, Shot
+from serving.probe.exchange import Answer, Shot, failure_words
 from serving.probe.kernel_stamps import ask_kernel_stamps
 from serving.probe.shared import Shared
 from serving.probe.tls import Tls, TlsFault
@@ -249,6 +249,8 @@ class Connection:
         if payloads:
             late = now_ns - stamp_ns > LATE_READ_NS
             answer.absorb(payloads, stamp_ns, shared.read_event, shared.tally, late)
+        if response.error is not None:
+            answer.fail("stream_error", failure_words(response.error))
         if stream is not None:
             stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
         if response.complete:

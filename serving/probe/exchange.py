@@ -8,10 +8,12 @@ from orjson import loads
 
 from infra import bounded_json
 from infra.printable import one_line
-from serving.probe.apis import Delta, StreamFailure, TokenCounts, error_text
+from serving.probe.apis import Delta
 from serving.probe.run_records import Refused, Result
+from serving.probe.stream_failures import OddEvent, StreamFailure, error_text
 from serving.probe.tally import Tally
-from serving.probe.token_chunks import gaps, token_chunks
+from serving.probe.token_counts import TokenCounts
+from serving.probe.token_timeline import gaps, token_timeline
 from serving.probe.wire import Response
 from serving.vllm.server_words import body_line
 
@@ -51,13 +53,16 @@ class Answer:
     stamps_ns: list[int] = field(default_factory=list)
     empty: list[tuple[int, bool]] = field(default_factory=list)
     """Which chunks held no text, and whether they closed the stream."""
-    chunk_tokens: list[int] | None = None
+    said: list[tuple[int, int]] = field(default_factory=list)
+    """Each count of output tokens as it came, with the number of the chunk it came with or after."""
     counts: TokenCounts = (None, None, None)
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
     ended: bool = False
     """[DONE], or its like, has come."""
+    odd: str | None = None
+    """What an event said that is no part of an answer."""
     around: tuple[bytes, bytes] = (b"", b"")
     """What stood before and behind the text of an event that held nothing else of interest, as most do."""
 
@@ -94,12 +99,15 @@ class Answer:
                         raise TypeError
                     self.finish_reason = finish_reason
                 if counts:
-                    self.take_counts(counts, text is not None)
+                    self.take_counts(counts)
             except StreamFailure as failure:
                 self.fail("stream_error", str(failure))
                 continue
+            except OddEvent as event:
+                self.odd = self.odd or str(event)
+                continue
             except (ValueError, KeyError, TypeError, AttributeError, IndexError):
-                self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
+                self.take_odd(payload)
                 continue
             if ended:
                 self.ended = True
@@ -112,19 +120,24 @@ class Answer:
                 tally.late_uncertain += chunks - 1
                 tally.held_up(chunks, (stamp_ns - stamps[before - 1]) // 1000 if before else 0)
 
-    def take_counts(self, after: TokenCounts, with_chunk: bool) -> None:
-        """Keep the newest counts; with a chunk (continuous_usage_stats) the growth is that chunk's own."""
-        before = self.counts
+    def take_counts(self, after: TokenCounts) -> None:
+        """Keep the newest counts; a 0 says nothing where something was said before."""
+        prompt, output, cached = self.counts
         self.counts = (
-            before[0] if after[0] is None else after[0],
-            before[1] if after[1] is None else after[1],
-            before[2] if after[2] is None else after[2],
+            after[0] or prompt or after[0],
+            after[1] or output or after[1],
+            after[2] or cached or after[2],
         )
-        if with_chunk and after[1] is not None:
-            if self.chunk_tokens is None:
-                self.chunk_tokens = []
-            self.chunk_tokens += [0] * (len(self.stamps_ns) - 1 - len(self.chunk_tokens))
-            self.chunk_tokens.append(after[1] - (before[1] or 0))
+        if after[1] is not None and self.stamps_ns:
+            self.said.append((len(self.stamps_ns) - 1, after[1]))
+
+    def take_odd(self, payload: bytes) -> None:
+        """Take what is no event as it should be: an empty one is a sign of life, and [DONE] may be dressed up."""
+        bare = payload.strip().strip(b'"')
+        if bare == b"[DONE]":
+            self.ended = True
+        elif bare:
+            self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
 
     @property
     def endless(self) -> bool:
@@ -151,6 +164,8 @@ class Answer:
             if encoding := response.encoding:
                 kind += f" in {encoding}, which was not asked for"
             self.failure = ("not_a_stream", f"the answer is {kind}, not a stream: {response.body[:60]!r}")
+        elif self.odd is not None and not self.finish_reason:
+            self.fail("stream_error", self.odd)
         elif not (self.ended or self.finish_reason):
             self.fail("truncated", "the stream ended without [DONE]")
         elif not self.stamps_ns:
@@ -160,7 +175,9 @@ class Answer:
         """The result, with times from the start of the run."""
         zero_us = zero_ns // 1000
         sent_us = self.sent_ns // 1000 - zero_us
-        stamps, chunk_tokens = token_chunks(self.stamps_ns, self.chunk_tokens, self.empty, self.counts[1])
+        stamps, chunk_tokens, output = token_timeline(self.stamps_ns, self.empty, self.said, self.counts[1])
+        if not stamps:
+            self.fail("no_tokens", "the answer holds no token")
         error_class, message = self.failure or (None, None)
         return Result(
             index=self.shot.index,
@@ -177,7 +194,8 @@ class Answer:
             input_asked=self.shot.input_asked,
             input_tokens=self.counts[0],
             output_asked=self.shot.output_asked,
-            output_tokens=self.counts[1],
+            output_tokens=output,
+            disbelieved=output is None and self.counts[1] is not None,
             cached_tokens=self.counts[2],
             output_chars=self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
@@ -201,3 +219,11 @@ def refused_by(response: Response) -> Refused:
         words = body_line(response.body, response.encoding)
     location = response.headers.get("location") if 300 <= response.status < 400 else None
     return Refused(words, response.headers.get("retry-after") or None, location)
+
+
+def failure_words(payload: bytes) -> str:
+    """What an event of the type `error` says, JSON or not."""
+    try:
+        return error_text(bounded_json.load(payload))
+    except ValueError:
+        return body_line(payload)

@@ -9,9 +9,10 @@ from urllib.parse import urlsplit
 from infra.errors import AuthError, EndpointError
 from infra.printable import one_line
 from serving.probe.address import tls_context
-from serving.probe.apis import APIS, error_text
+from serving.probe.apis import APIS
 from serving.probe.protocol import other_protocol
 from serving.probe.spec import Target
+from serving.probe.stream_failures import error_text
 from serving.vllm.api_key import key_of
 from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 from serving.vllm.prometheus import sums

@@ -83,6 +83,8 @@ class Result:
     input_tokens: int | None = None
     output_asked: int = 0
     output_tokens: int | None = None
+    disbelieved: bool = False
+    """The server counted 0 output tokens of a text, so that nobody knows how many there were."""
     cached_tokens: int | None = None
     output_chars: int = 0
     finish_reason: str | None = None

@@ -14,6 +14,8 @@ BIN_US = 10_000
 """The grain of the timeline of tokens."""
 PAGE = 4096
 """Bins that are held together: some 41 s."""
+SPLIT = 1.1
+"""So many chunks a token are more than what a closing chunk or a parser's cut explains."""
 
 
 class Timeline:
@@ -68,6 +70,12 @@ class Samples:
     failed_chunks: int = 0
     short_outputs: int = 0
     without_usage: int = 0
+    disbelieved: int = 0
+    """Answers with text of which the server counted 0 tokens."""
+    split_tokens: int = 0
+    """Answers of clearly more chunks than tokens."""
+    timeline_tokens: float = 0.0
+    """Of all chunks together; the figures over time are made of these."""
     asked_lengths: int = 0
     exact_lengths: int = 0
     cached_tokens: int | None = None
@@ -113,6 +121,7 @@ def add_times(samples: Samples, result: Result) -> None:
     gaps = numpy.asarray(result.gaps_us, dtype=numpy.int64)
     at = result.sent_us + numpy.cumsum(gaps)
     tokens = chunk_tokens(result)
+    samples.timeline_tokens += float(tokens.sum())
     add_gaps(samples, result.gaps_us[1:])
     samples.gap_tokens.extend(tokens[1:].tolist())
     samples.several_tokens |= bool((tokens > 1).any())
@@ -142,7 +151,9 @@ def add_counts(samples: Samples, result: Result) -> None:
     samples.characters += result.output_chars
     samples.finish_reasons[result.finish_reason or "none"] += 1
     output = chunks if result.output_tokens is None else result.output_tokens
-    samples.without_usage += result.output_tokens is None
+    samples.without_usage += result.output_tokens is None and not result.disbelieved
+    samples.disbelieved += result.disbelieved
+    samples.split_tokens += chunks > SPLIT * output + 1
     samples.short_outputs += output < result.output_asked
     samples.output_tokens.append(output)
     samples.input_tokens.append(result.input_tokens or result.input_asked or 0)

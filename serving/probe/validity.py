@@ -11,11 +11,13 @@ LATE_S, LATE_SHARE = 0.010, 0.10
 # Chunks whose stamp is only an upper bound because the probe came late.
 LATE_FRACTION = 0.05
 COUNTERS_AGREE = 0.005
+TIMELINE_AGREES = 0.005
 COLD_HIT_RATE = 0.05
 
 
 def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: float) -> tuple[str, ...]:
-    """Why the probe was the bottleneck; none when it was not."""
+    """Why the figures must not be used; none when they may."""
+    output = sum(samples.output_tokens)
     limit_s = max(LATE_S, LATE_SHARE * ttft_p50_s)
     rules = (
         (
@@ -38,6 +40,11 @@ def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: fl
         (
             "client_limit" in samples.errors,
             "this machine has no more sockets or ports for it",
+        ),
+        (
+            abs(samples.timeline_tokens - output) > TIMELINE_AGREES * output,
+            f"the chunks of the answers hold {samples.timeline_tokens:,.0f} output tokens, but their totals are"
+            f" {output:,}: no rate over time can be right",
         ),
     )
     return tuple(reason for applies, reason in rules if applies)
@@ -73,6 +80,16 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
         (
             samples.without_usage > 0,
             "the server gave no usage for some requests: their chunks are counted as tokens",
+        ),
+        (
+            samples.disbelieved > 0,
+            f"the server counted 0 output tokens of {samples.disbelieved} answers with text: their chunks are counted"
+            " as tokens",
+        ),
+        (
+            samples.split_tokens > 0,
+            f"{samples.split_tokens} of {ok} answers have more chunks than the server counted tokens: it cuts tokens,"
+            " or its usage is too low",
         ),
         (
             samples.short_outputs > 0,

@@ -6,6 +6,8 @@ The usual read holds one HTTP chunk with one event, and takes the short way thro
 from collections.abc import Iterator
 from enum import Enum, auto
 
+BOM = b"\xef\xbb\xbf"
+"""A stream may begin with it, and it means nothing (HTML standard, 9.2.5)."""
 HEAD_LIMIT_BYTES = 64 * 1024
 LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
@@ -41,6 +43,7 @@ class Response:
         "between",
         "comments",
         "encoding",
+        "error",
         "headers",
         "is_stream",
         "keep_alive",
@@ -49,6 +52,8 @@ class Response:
         "_chunk",
         "_data",
         "_data_bytes",
+        "_event",
+        "_first",
         "_interim",
         "_left",
         "_line",
@@ -67,6 +72,8 @@ class Response:
         self.body = b""
         self.comments = 0
         """Keep-alive comments seen."""
+        self.error: bytes | None = None
+        """What the first event of the type `error` said; it is no payload."""
         self.between = False
         """Whether the next byte begins a chunk of a stream and an event: then the short way may be tried."""
         self._rest = b""
@@ -76,6 +83,8 @@ class Response:
         self._data: list[bytes] = []
         self._data_bytes = 0
         self._interim = 0
+        self._event = b""
+        self._first = True
 
     @property
     def complete(self) -> bool:
@@ -241,6 +250,11 @@ class Response:
         """Split lines at LF, CRLF or CR, and events at blank lines, as the EventSource standard says."""
         text = self._line + piece
         held = b""
+        if self._first:
+            if len(text) < len(BOM) and BOM.startswith(text):
+                self._line = text
+                return
+            text, self._first = text.removeprefix(BOM), False
         if b"\r" in text:
             if text.endswith(b"\r"):  # perhaps half of a CRLF
                 text, held = text[:-1], b"\r"
@@ -258,11 +272,18 @@ class Response:
             self._data_bytes += len(line)
             if self._data_bytes > LINE_LIMIT_BYTES:
                 raise WireFault("endless", "an event without an end")
-        elif not line and self._data:
-            payload = b"\n".join(self._data)
-            self._data.clear()
-            self._data_bytes = 0
-            yield payload
+        elif not line:
+            if self._data:
+                payload = b"\n".join(self._data)
+                self._data.clear()
+                self._data_bytes = 0
+                if self._event != b"error":
+                    yield payload
+                elif self.error is None:
+                    self.error = payload
+            self._event = b""
+        elif line.startswith(b"event:"):
+            self._event = line[6:].strip()
         elif line.startswith(b":"):
             self.comments += 1
 

@@ -1,0 +1,50 @@
+"""PURE: how many tokens an event says that there were, in whoever's words, and wherever in it."""
+
+from typing import Any
+
+TokenCounts = tuple[int | None, int | None, int | None]
+"""Input, output and cached input tokens as the server says them; None for what it does not say."""
+
+
+def nested_usage(event: dict[str, Any]) -> Any:
+    """The usage under a vendor's own name, which begins with x_."""
+    return next(
+        (
+            value["usage"]
+            for name, value in event.items()
+            if name.startswith("x_") and isinstance(value, dict) and value.get("usage")
+        ),
+        None,
+    )
+
+
+def openai_counts(usage: dict[str, Any]) -> TokenCounts:
+    """The tokens of a usage object in OpenAI's words, or in Anthropic's where a server uses those."""
+    if "input_tokens" in usage or "output_tokens" in usage:
+        return anthropic_words(usage)
+    details = usage.get("prompt_tokens_details") or {}
+    cached = details.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))  # DeepSeek says the latter
+    return whole(usage.get("prompt_tokens")), whole(usage.get("completion_tokens")), whole(cached)
+
+
+def anthropic_counts(usage: dict[str, Any] | None) -> TokenCounts | None:
+    """The tokens of a usage object in Anthropic's words, or in OpenAI's where a server uses those; None for none."""
+    if not usage:
+        return None
+    return anthropic_words(usage) if "prompt_tokens" not in usage else openai_counts(usage)
+
+
+def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
+    """The tokens of a usage object, what came from or went to the cache added to what was read."""
+    read, written = (
+        whole(usage.get("cache_read_input_tokens")),
+        whole(usage.get("cache_creation_input_tokens")),
+    )
+    fresh = whole(usage.get("input_tokens"))
+    total = None if fresh is None else fresh + (read or 0) + (written or 0)
+    return total, whole(usage.get("output_tokens")), read
+
+
+def whole(value: object) -> int | None:
+    """The value when it is a whole number of tokens."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
