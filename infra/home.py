@@ -11,14 +11,29 @@ from pathlib import Path
 
 from infra.say import progress
 
-# What corral keeps in a home beside a folder for each deployment, in which its document is.
 OWN = {
-    "bundles", "cache", "calibrations.json", "capacity-blocks.jsonl", "comparisons", "corral.toml", "engine",
-    "gpus.toml",
-    "licence-llama4.json", "operator.json",
-    "prices.json", "probes", "ssh", "weights",
-}  # fmt: skip
-OF_A_DEPLOYMENT = {"deployment.json", "ledger.jsonl", ".lock"}
+    "bundles": "Bundles that were installed: of each its engine, its model and its plan.",
+    "cache": "What is made again when it is missing: the probe's compiled reader, the fonts of plots.",
+    "calibrations.json": "What `calibrate` took from machines you measured.",
+    "capacity-blocks.jsonl": "What was sent to buy EC2 Capacity Blocks, and what came back.",
+    "comparisons": "Comparisons that were given no folder; under a deployment's name, the way to its newest.",
+    "corral.toml": "What need not be typed.",
+    "engine": "vLLM's CPU build, other versions for upgrades, and what a bundle brought.",
+    "gpus.toml": "GPUs that corral does not know.",
+    "licence-llama4.json": "Who accepted Llama 4's licence here, when, where, and the SHA-256 of its text.",
+    "operator.json": "Who this is to hosts over SSH: a random number.",
+    "prices.json": "What AWS answered to `prices --refresh`.",
+    "probes": "Probes that were given no folder; under a deployment's name, the way to its newest.",
+    "ssh": "Sockets of connections to hosts, where no place in memory takes them.",
+    "weights": "No deployment may be called so; nothing is kept there now.",
+}
+"""What corral keeps in a home beside a folder for each deployment -> what it is."""
+OF_A_DEPLOYMENT = {
+    "deployment.json": "What was asked for under this name. Its state is asked from the machine, never stored here.",
+    "ledger.jsonl": "Every request to EC2 that makes or ends something, before it is sent, and its answer.",
+    ".lock": "Held by who changes the deployment.",
+}
+"""What tells a deployment's folder from another -> what it is."""
 
 
 def home() -> Path:

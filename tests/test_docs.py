@@ -5,15 +5,25 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+from test_help import COMMANDS
+
+from deploy.cli.settings import FIELDS, variable
+from infra.home import OF_A_DEPLOYMENT, OWN
 
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(
     r"""<(?:script|img|iframe|link(?! rel="canonical"))[^>]*?(?:src|href)=["']?(https?:|//)"""
 )
 STYLE = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:|//)""")
+READ = re.compile(r"""["']((?:CORRAL|HF|AWS)_[A-Z_]+|SOURCE_DATE_EPOCH)["']""")
+OWN_PROCESSES = {"CORRAL_SERVER", "CORRAL_UNIT", "CORRAL_WRITES_LOG"}
+"""What corral tells its own processes by."""
+sys.path.append(str(ROOT / "scripts"))
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +49,48 @@ def test_a_built_page_fetches_nothing_from_elsewhere(site: Path) -> None:
     assert [str(page) for page in pages if FETCHED.search(page.read_text(encoding="utf-8"))] == []
     styles = list(site.rglob("*.css"))
     assert [str(style) for style in styles if STYLE.search(style.read_text(encoding="utf-8"))] == []
+
+
+def maker(name: str) -> Any:
+    """A part of what makes the reference."""
+    return import_module(f"documentation.{name}")
+
+
+def test_the_reference_has_every_verb_and_option() -> None:
+    pages = maker("verbs").pages()
+    missing = [
+        f"{verb} {name}"
+        for verb, command in COMMANDS.items()
+        for option in command.params
+        if option.param_type_name == "option" and not option.hidden
+        for name in option.opts
+        if not re.search(rf"[` ]{name}[`, ]", pages[f"reference/verbs/{verb.split()[0]}.md"])
+    ]
+    assert missing == []
+    capacity = pages["reference/verbs/capacity.md"]
+    assert "\n| `--requests-per-s <float>` |  | Average requests a second. Above 0. |\n" in capacity
+    assert "\n| `--help" not in capacity
+    assert "Also `CORRAL_REGION`, or [kept](../settings.md). |\n" in pages["reference/verbs/up.md"]
+    assert "CORRAL_" not in pages["reference/verbs/down.md"]
+
+
+def test_the_reference_names_every_variable_that_is_read() -> None:
+    told = set(maker("settings").VARIABLES)
+    sources = [path for floor in ("deploy", "serving", "infra") for path in (ROOT / floor).rglob("*.py")]
+    read = {name for path in sources for name in READ.findall(path.read_text(encoding="utf-8"))}
+    ours = {name for name in read if name.startswith("CORRAL_")} - {*map(variable, FIELDS)}
+    assert ours - OWN_PROCESSES == {name for name in told if name.startswith("CORRAL_")}
+    assert told - ours - read == set()
+
+
+def test_every_kind_of_file_in_a_home_is_told() -> None:
+    said = maker("files").text()
+    assert [name for name in (*OWN, *OF_A_DEPLOYMENT) if f"| `{name}` | " not in said] == []
+    assert "\n| `plan` | " in said
+
+
+def test_a_type_is_said_in_words() -> None:
+    said = maker("json_pages").of_verb("status")
+    assert "One of: [Status](#status) or list of [Status](#status) or list of [Event](#event)." in said
+    assert "\n| `usd_so_far` | number or null |  |" in said
+    assert '\n| `state` | `"absent"`, `"provisioned"`,' in said

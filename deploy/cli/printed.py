@@ -28,8 +28,28 @@ def schema(verb: str) -> dict[str, Any]:
     known = printed()
     if verb not in known:
         raise UsageError(f"{verb!r} prints no JSON that is described.", f"Described: {', '.join(known)}.")
-    made: dict[str, Any] = TypeAdapter(known[verb]).json_schema(mode="serialization")
+    made: dict[str, Any] = TypeAdapter(known[verb]).json_schema(
+        mode="serialization", schema_generator=with_docstrings()
+    )
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made | {"title": f"corral {verb}"}
+
+
+def with_docstrings() -> Any:
+    """What makes a schema, each field with its docstring. A record itself has none: to read them takes its source."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    from infra.asked import docstrings
+
+    class WithDocstrings(GenerateJsonSchema):
+        def model_schema(self, schema: Any) -> dict[str, Any]:
+            made = super().model_schema(schema)
+            for kind in schema["cls"].__mro__:
+                for field, said in docstrings(kind).items():
+                    if field in made.get("properties", {}):
+                        made["properties"][field].setdefault("description", " ".join(said.split()))
+            return made
+
+    return WithDocstrings
 
 
 def printed() -> dict[str, Any]:

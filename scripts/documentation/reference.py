@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from documentation import exit_codes, settings, verbs
+from documentation import exit_codes, files, json_pages, metrics, settings, verbs
 
 
 def pages() -> dict[str, str]:
     """Place in the site -> its text."""
     return {
         **verbs.pages(),
-        "reference/exit-codes.md": exit_codes.page(),
-        "reference/settings.md": settings.page(),
+        **json_pages.pages(),
+        "reference/exit-codes.md": exit_codes.text(),
+        "reference/settings.md": settings.text(),
+        "reference/files.md": files.text(),
+        "reference/metrics.md": metrics.text(),
     }
 
 
@@ -19,5 +22,8 @@ def navigation() -> list[dict[str, Any]]:
     return [
         {"Verbs": verbs.navigation()},
         {"Exit codes": "reference/exit-codes.md"},
-        {"Settings": "reference/settings.md"},
+        {"Settings and variables": "reference/settings.md"},
+        {"Files": "reference/files.md"},
+        {"Metrics": "reference/metrics.md"},
+        {"JSON": json_pages.navigation()},
     ]

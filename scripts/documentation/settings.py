@@ -1,6 +1,8 @@
-"""The page of settings, from the table of them and the fields that check them."""
+"""The page of settings: the keys of corral.toml, and every variable of the environment that corral reads."""
 
-from documentation.verbs import cell
+from collections.abc import Iterable, Iterator
+
+from documentation.markdown import cell, page, table
 
 from deploy.cli.settings import FIELDS, FILE, ITSELF, TAKEN_BY, UNHINDERED, VERSION, record, variable
 
@@ -9,31 +11,50 @@ OF_CORRAL = {
     "offline": "Ask nobody on the internet.",
     "quiet": "Say nothing on the way.",
 }
+VARIABLES = {
+    "CORRAL_HOME": "Where documents are kept, in place of `~/.corral`.",
+    "CORRAL_GPUS": "GPUs that corral does not know, a line each, as `--gpu` takes them.",
+    "CORRAL_VLLM": "The `vllm` program to start on this machine.",
+    "CORRAL_API_KEY": "The key of the endpoint that `probe` asks.",
+    "CORRAL_API_KEY_A": "The key of the first endpoint of `quality`.",
+    "CORRAL_API_KEY_B": "The key of the second.",
+    "CORRAL_ALLOW_REMOTE": "1 lets a plan's server listen on more than loopback.",
+    "CORRAL_SSH_CONFIG": "A configuration for OpenSSH's client in place of the user's.",
+    "HF_TOKEN": "The Hugging Face token, for weights that are gated.",
+    "HF_HOME": "The Hub's own folder, in whose cache weights lie on this machine.",
+    "HF_ENDPOINT": "Another Hub.",
+    "AWS_PROFILE": "As the AWS CLI takes it, and all others of AWS.",
+    "AWS_REGION": "The region, where neither `--region` nor the plan names one.",
+    "SOURCE_DATE_EPOCH": "The second that counts as now for the age of prices.",
+}
+"""Variable -> what it does, beside those of the settings. The tests hold it against what the code reads."""
 
 
-def page() -> str:
-    """Every key of corral.toml with its variable."""
-    rows = []
+def text() -> str:
+    """Every key with its variable, then every other variable."""
+    return page(
+        "# Settings and variables",
+        f"Keys of `{FILE}`, in the folder where you work or in `$CORRAL_HOME`, and the variable of each. What is "
+        "typed comes first, then the variable, then the folder's file, then the home's. `corral config` shows each, "
+        "and where it comes from.",
+        table(("key", "variable", "values", ""), rows()),
+        f"The file may name its `version`, which is {VERSION}. {names(TAKEN_BY)} take them; every verb takes "
+        "`profile`, `offline` and `quiet`. A file that is wrong stops a verb with exit code 2, but for "
+        f"{names(sorted(UNHINDERED))}.",
+        "## Other variables",
+        table(("variable", ""), ((f"`{name}`", said) for name, said in VARIABLES.items())),
+    )
+
+
+def rows() -> Iterator[tuple[str, str, str, str]]:
+    """The settings."""
     for key, (path, field) in FIELDS.items():
         info = None if path == ITSELF else record(path).model_fields[field]
         said = OF_CORRAL[key] if info is None else info.description or ""
         several = info is not None and info.default == ()
-        rows.append(f"| `{key}` | `{variable(key)}` | {'several' if several else 'one'} | {cell(said)} |")
-    return "\n".join(
-        [
-            "# Settings",
-            "",
-            f"Keys of `{FILE}`, in the folder where you work or in `$CORRAL_HOME`, and the variable of each. What is "
-            "typed comes first, then the variable, then the folder's file, then the home's. `corral config` shows "
-            "each, and where it comes from.",
-            "",
-            "| key | variable | values | |",
-            "|---|---|---|---|",
-            *rows,
-            "",
-            f"The file may name its `version`, which is {VERSION}. {', '.join(f'`{each}`' for each in TAKEN_BY)} take "
-            "them; every verb takes `profile`, `offline` and `quiet`. A file that is wrong stops a verb with exit "
-            f"code 2, but for {', '.join(f'`{each}`' for each in sorted(UNHINDERED))}.",
-            "",
-        ]
-    )
+        yield f"`{key}`", f"`{variable(key)}`", "several" if several else "one", cell(said)
+
+
+def names(several: Iterable[str]) -> str:
+    """Verbs in a sentence."""
+    return ", ".join(f"`{each}`" for each in several)

@@ -6,20 +6,26 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
+from documentation import json_pages
+from documentation.markdown import cell, code, page, paragraphs, table
+
 from deploy.cli.flags import examples, records_of
-from deploy.cli.settings import FIELDS, TAKEN_BY
+from deploy.cli.main import app
+from deploy.cli.settings import FIELDS, TAKEN_BY, variable
 from deploy.cli.verbs import FILES, WORK, command_of
 from infra.asked import bounds, literals
 
 FOLDER = "reference/verbs"
+SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+OF_NO_MATTER = 20
+"""A limit of so many letters is the machine's."""
+COLUMNS = ("option", "default", "")
 
 
 def pages() -> dict[str, str]:
     """Place in the site -> a verb's page; the first lists them."""
-    return {
-        f"{FOLDER}/index.md": overview(),
-        **{f"{FOLDER}/{name}.md": page(name) for verbs in WORK.values() for name in verbs},
-    }
+    names = (name for verbs in WORK.values() for name in verbs)
+    return {f"{FOLDER}/index.md": overview(), **{f"{FOLDER}/{name}.md": of_verb(name) for name in names}}
 
 
 def navigation() -> list[Any]:
@@ -29,24 +35,31 @@ def navigation() -> list[Any]:
 
 
 def overview() -> str:
-    """Every verb and what it is for."""
+    """Every verb and what it is for; the options of all of them."""
+    import typer
+
+    own: Any = typer.main.get_command(app)
     parts = ["# Verbs", "Every option stands on its verb's page, as `corral VERB --help` shows it."]
     for work, verbs in WORK.items():
-        rows = "\n".join(f"| [`{name}`]({name}.md) | {line} |" for name, line in verbs.items())
-        parts.append(f"## {work}\n\n| verb | |\n|---|---|\n{rows}")
-    return "\n\n".join(parts) + "\n"
+        parts.append(f"## {work}")
+        parts.append(
+            table(("verb", ""), ((f"[`{name}`]({name}.md)", cell(line)) for name, line in verbs.items()))
+        )
+    rows = (row("", each, None) for each in own.params if not each.hidden)
+    parts += ["## Options of every verb", "They may stand anywhere on the line.", table(COLUMNS, rows)]
+    return page(*parts)
 
 
-def page(name: str) -> str:
+def of_verb(name: str) -> str:
     """A verb's page; those below it one after the other."""
     command = command_of(name)
     below = getattr(command, "commands", None)
     if below is None:
-        return f"# corral {name}\n\n" + "\n\n".join(described((name,), command, function_of(name)))
+        return page(f"# corral {name}", *described((name,), command, function_of(name)))
     parts = [f"# corral {name}", paragraphs(command.help or "")]
     for word, each in below.items():
         parts += [f"## corral {name} {word}", *described((name, word), each, function_of(name, word))]
-    return "\n\n".join(parts) + "\n"
+    return page(*parts)
 
 
 def function_of(name: str, below: str = "") -> Any:
@@ -63,23 +76,24 @@ def described(words: tuple[str, ...], command: Any, function: Any) -> Iterator[s
     line = " ".join(words)
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
-    named = " ".join(map(called, arguments))
-    yield f"```\ncorral {line} {named}".rstrip() + (" [OPTIONS]\n```" if options else "\n```")
+    usage = ("corral", line, "[OPTIONS]" if options else "", *map(called, arguments))
+    yield f"```\n{' '.join(filter(None, usage))}\n```"
     yield paragraphs(command.help or "")
-    if arguments:
-        yield "**Arguments**"
-        rows = (f"| `{code(called(each))}` | {cell(each.help or '')} |" for each in arguments)
-        yield "\n".join(["| argument | |", "|---|---|", *rows])
-    fields = fields_of(function)
-    headings = dict.fromkeys(each.rich_help_panel or "Options" for each in options)
-    for heading in headings:
-        yield f"**{heading}**"
-        under = [each for each in options if (each.rich_help_panel or "Options") == heading]
-        rows = (row(words[0], each, fields.get(each.name)) for each in under)
-        yield "\n".join(["| option | value | default | |", "|---|---|---|---|", *rows])
     if pasted := examples().get(line):
         yield "**Examples**"
         yield "```\n" + "\n".join(pasted) + "\n```"
+    if line in json_pages.described():
+        yield f"With `--json` it prints [this](../json/{json_pages.slug(line)}.md)."
+    if arguments:
+        yield "**Arguments**"
+        yield table(
+            ("argument", ""), ((f"`{code(called(each))}`", cell(each.help or "")) for each in arguments)
+        )
+    fields = fields_of(function)
+    for heading in dict.fromkeys(each.rich_help_panel or "Options" for each in options):
+        yield f"**{heading}**"
+        under = (each for each in options if (each.rich_help_panel or "Options") == heading)
+        yield table(COLUMNS, (row(words[0], each, fields.get(each.name)) for each in under))
 
 
 def fields_of(function: Any) -> dict[str, Any]:
@@ -92,31 +106,26 @@ def fields_of(function: Any) -> dict[str, Any]:
     }
 
 
-def row(verb: str, option: Any, info: Any) -> str:
-    """An option in its table."""
-    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+def row(verb: str, option: Any, info: Any) -> tuple[str, str, str]:
+    """An option in its table: how it is typed, what it is where nobody says it, what it means and may be."""
+    names = [*option.opts, *option.secondary_opts]
+    value = "" if option.is_flag else f" {option.metavar or option.display_type(None)}"
+    said = [cell(option.help or ""), may_be(info) if info else ""]
     key = option.opts[0].removeprefix("--")
-    kept = verb in TAKEN_BY and key in FIELDS
-    variable = f" May be [kept](../settings.md), or `CORRAL_{key.upper().replace('-', '_')}`." if kept else ""
-    return (
-        f"| {names} | {value_of(option, info)} | {default_of(option)} | {cell(option.help or '')}{variable} |"
-    )
+    if verb in TAKEN_BY and key in FIELDS:
+        said.append(f"Also `{variable(key)}`, or [kept](../settings.md).")
+    return f"`{code(', '.join(names) + value)}`", default_of(option), " ".join(filter(None, said))
 
 
-def value_of(option: Any, info: Any) -> str:
-    """What is typed after an option: its choices, or its kind and limits."""
-    if option.is_flag:
-        return ""
-    choices = [str(each) for each in literals(info.annotation) if each is not None] if info else []
+def may_be(info: Any) -> str:
+    """The choices or the limits of a field, as a sentence."""
+    choices = [str(each) for each in literals(info.annotation) if each is not None]
     if choices and all(re.fullmatch(r"[\w.-]+", each) for each in choices):
-        return ", ".join(f"`{each}`" for each in choices)
-    kind = f"`{code(option.metavar or option.display_type(None))}`"
-    limits = bounds(info) if info else {}
-    said = " and ".join(f"{SIGNS[name]} {limit}" for name, limit in limits.items())
-    return f"{kind}, {said}" if said else kind
-
-
-SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        return f"One of {', '.join(f'`{each}`' for each in choices)}."
+    limits = " and ".join(
+        f"{SIGNS[name]} {limit}" for name, limit in bounds(info).items() if len(limit) < OF_NO_MATTER
+    )
+    return f"{limits[:1].upper()}{limits[1:]}." if limits else ""
 
 
 def default_of(option: Any) -> str:
@@ -124,31 +133,11 @@ def default_of(option: Any) -> str:
     if option.required:
         return "required"
     if option.is_flag:
-        return "" if not option.default else f"`{option.opts[0]}`"
-    return "" if option.default in (None, (), []) else f"`{code(str(option.default))}`"
-
-
-def paragraphs(text: str) -> str:
-    """A help as Markdown: its paragraphs, with nothing in them that Markdown would take for its own."""
-    return escaped(inspect.cleandoc(text))
+        return f"`{option.opts[0]}`" if option.default and option.secondary_opts else ""
+    return "" if option.default in (None, "", (), []) else f"`{code(str(option.default))}`"
 
 
 def called(argument: Any) -> str:
     """An argument as a usage line has it."""
     name = argument.metavar or argument.name.upper()
     return name if argument.required else f"[{name}]"
-
-
-def code(text: str) -> str:
-    """A text as it stands between backticks in one cell of a table."""
-    return text.replace("|", "\\|")
-
-
-def cell(text: str) -> str:
-    """A text as it stands in one cell of a table."""
-    return escaped(" ".join(text.split())).replace("|", "\\|")
-
-
-def escaped(text: str) -> str:
-    """A text in which Markdown finds nothing of its own."""
-    return re.sub(r"([\\*_<>\[\]#])", r"\\\1", text)
