@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from documentation.markdown import cell, code, page, table
+from documentation.markdown import cell, code, page, stacked, table
 
 from deploy.cli.printed import printed, schema
 
@@ -78,10 +78,10 @@ def objects(each: dict[str, Any]) -> Iterator[str]:
     if fields := each.get("properties"):
         needed = each.get("required", ())
         rows = (
-            (f"`{name}`", kind(field), "yes" if name in needed else "", cell(field.get("description", "")))
+            (f"`{name}`", kind(field), "always" if name in needed else "", cell(field.get("description", "")))
             for name, field in fields.items()
         )
-        yield table(("field", "type", "always", ""), rows)
+        yield stacked(("field", "type", "there", ""), rows)
 
 
 def said(each: dict[str, Any]) -> str:

@@ -32,6 +32,11 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def stacked(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table whose cells stand one below the other where the screen is narrow."""
+    return f'<div class="stacked" markdown>\n\n{table(heads, rows)}\n\n</div>'
+
+
 def page(*parts: str) -> str:
     """A page of its parts, with an empty line between them."""
     return "\n\n".join(parts) + "\n"

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from documentation import json_pages
-from documentation.markdown import cell, code, page, paragraphs, table
+from documentation.markdown import cell, code, page, paragraphs, stacked, table
 
 from deploy.cli.flags import examples, records_of
 from deploy.cli.main import app
@@ -46,7 +46,7 @@ def overview() -> str:
             table(("verb", ""), ((f"[`{name}`]({name}.md)", cell(line)) for name, line in verbs.items()))
         )
     rows = (row("", each, None) for each in own.params if not each.hidden)
-    parts += ["## Options of every verb", "They may stand anywhere on the line.", table(COLUMNS, rows)]
+    parts += ["## Options of every verb", "They may stand anywhere on the line.", stacked(COLUMNS, rows)]
     return page(*parts)
 
 
@@ -73,27 +73,26 @@ def function_of(name: str, below: str = "") -> Any:
 
 def described(words: tuple[str, ...], command: Any, function: Any) -> Iterator[str]:
     """The parts of a verb's description: how it is called, what it does, each argument and option, examples."""
-    line = " ".join(words)
+    line, level = " ".join(words), "#" * (1 + len(words))
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
     usage = ("corral", line, "[OPTIONS]" if options else "", *map(called, arguments))
     yield f"```\n{' '.join(filter(None, usage))}\n```"
     yield paragraphs(command.help or "")
     if pasted := examples().get(line):
-        yield "**Examples**"
         yield "```\n" + "\n".join(pasted) + "\n```"
     if line in json_pages.described():
-        yield f"With `--json` it prints [this](../json/{json_pages.slug(line)}.md)."
+        yield f"With `--json` it prints [these fields](../json/{json_pages.slug(line)}.md)."
     if arguments:
-        yield "**Arguments**"
+        yield f"{level} Arguments"
         yield table(
             ("argument", ""), ((f"`{code(called(each))}`", cell(each.help or "")) for each in arguments)
         )
     fields = fields_of(function)
     for heading in dict.fromkeys(each.rich_help_panel or "Options" for each in options):
-        yield f"**{heading}**"
+        yield f"{level} {heading}"
         under = (each for each in options if (each.rich_help_panel or "Options") == heading)
-        yield table(COLUMNS, (row(words[0], each, fields.get(each.name)) for each in under))
+        yield stacked(COLUMNS, (row(words[0], each, fields.get(each.name)) for each in under))
 
 
 def fields_of(function: Any) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def may_be(info: Any) -> str:
 def default_of(option: Any) -> str:
     """What holds where nobody says it."""
     if option.required:
-        return "required"
+        return "must be given"
     if option.is_flag:
         return f"`{option.opts[0]}`" if option.default and option.secondary_opts else ""
     return "" if option.default in (None, "", (), []) else f"`{code(str(option.default))}`"
