@@ -1,0 +1,1 @@
+"""The figures of docs/explanation, drawn from corral's own model."""
