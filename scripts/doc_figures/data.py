@@ -82,7 +82,7 @@ def context() -> Shown:
 
 
 def step() -> Shown:
-    """Milliseconds of a decode step of Scout by what takes them, and of reading one token's weights at full bandwidth."""
+    """Milliseconds of a decode step of Scout by what takes them; and of one token's weights at full bandwidth."""
     precision, on, version = STEPPED
     known, there = model("scout"), machine(on)
     assert there.gpu is not None
