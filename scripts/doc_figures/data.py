@@ -1,7 +1,9 @@
-"""PURE: what each figure of the documentation shows, asked of corral's own model; a figure keeps it in itself."""
+"""What each figure of the documentation shows, asked of corral's own model; a figure keeps it in itself."""
 
+import json
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from deploy.costs.compare import compare
@@ -36,6 +38,7 @@ STEPPED = ("fp8", "2xH100", "0.15.1")
 """Where most was measured by others: measured.toml's sim-to-real."""
 PRICED = (("int4", "g5.12xlarge"), ("int4", "p5.4xlarge"))
 GIB = 2**30
+BENCH = Path(__file__).parents[1] / "bench_simulate"
 
 Shown = dict[str, Any]
 
@@ -160,11 +163,26 @@ def cost() -> Shown:
     return {"day": str(DAY), "here": here, "claude, from, to": there}
 
 
+def simulation() -> Shown:
+    """Of each load that scripts/bench-simulate put on a real server: what was simulated over what was measured."""
+    newest = max(BENCH.glob("figures-*.json"))
+    found = json.loads(newest.read_text(encoding="utf-8"))
+    rows = [
+        {
+            "tokens/s": round(load["tokens_per_s"]["measured"]),
+            **{name: round(each["simulated"] / each["measured"], 3) for name, each in load.items()},
+        }
+        for load in found["loads"]
+    ]
+    return {"made": found["made"], "loads": rows}
+
+
 FIGURES: dict[str, Callable[[], Shown]] = {
     "memory": memory,
     "context": context,
     "step": step,
     "measured": measured,
     "cost": cost,
+    "simulation": simulation,
 }
 """By the name of the file."""

@@ -219,7 +219,36 @@ def cost(axes: "Axes", shown: Shown) -> None:
     )
 
 
-DRAWN = {"memory": memory, "context": context, "step": step, "measured": measured, "cost": cost}
+def simulation(axes: "Axes", shown: Shown) -> None:
+    """A column for each load, a point for each figure; on the line it was right, below it too kind."""
+    loads = shown["loads"]
+    named = {
+        "ttft_p50_ms": ("TTFT p50", "o", BLUE),
+        "ttft_p95_ms": ("TTFT p95", "D", SKY),
+        "tpot_p50_ms": ("TPOT p50", "s", ORANGE),
+        "tpot_p95_ms": ("TPOT p95", "^", AMBER),
+        "tokens_per_s": ("tokens/s", "_", "black"),
+    }
+    for name, (label, marker, colour) in named.items():
+        axes.plot(
+            range(len(loads)), [load[name] for load in loads], marker, color=colour, label=label, markersize=9
+        )
+    axes.axhline(1, color="black", linewidth=1)
+    axes.set_xticks(range(len(loads)), [f"{load['tokens/s']:,}" for load in loads])
+    axes.set(xlabel="a load each, by the tokens/s that were measured", ylabel="simulated over measured")
+    axes.set_ylim(0.6, 1.4)
+    axes.grid(alpha=0.3)
+    axes.legend(ncols=5, **ABOVE)
+
+
+DRAWN = {
+    "memory": memory,
+    "context": context,
+    "step": step,
+    "measured": measured,
+    "cost": cost,
+    "simulation": simulation,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
