@@ -1,4 +1,4 @@
-"""The README's session behind the gap, as it is written there: from a bundle to a proof that holds, on a booted host.
+"""The session of docs/tutorials/bank.md, as it is written there: from a bundle to a proof that holds, on a booted host.
 
 What differs: the model is a toy and lies here, vLLM is data/stub_vllm.py, and corral itself needs no index as it is
 installed. The host has no way to anything but this machine.
@@ -22,19 +22,17 @@ from serving.model import tiny
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 
-README = Path(__file__).parents[2] / "README.md"
-HERE = ("size", "fetch")
-"""What asks the Hub on the first machine."""
+PAGE = Path(__file__).parents[2] / "docs/tutorials/bank.md"
+HERE = (["size", "scout"], ["fetch", "plan.json"])
+"""What is done otherwise on the first machine: it would ask the Hub."""
 
 
 def session() -> list[list[str]]:
-    """The commands of corral in the README's session, as words."""
-    (block,) = re.findall(r"\n## Behind the gap.*?\n```\n(.*?)\n```\n", README.read_text(), re.DOTALL)
-    lines = block.replace("\\\n", " ").splitlines()
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("corral ")]
+    """The commands of corral in the page's blocks, as words."""
+    return [shlex.split(line)[1:] for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text(), re.MULTILINE)]
 
 
-def test_the_session_of_the_readme_ends_in_a_proof_that_holds(
+def test_the_session_of_the_page_ends_in_a_proof_that_holds(
     new_machine: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -60,7 +58,7 @@ def test_the_session_of_the_readme_ends_in_a_proof_that_holds(
 
     there = {"ops@gpu-1": machine.name, "CHECKSUM": ""}
     for words in session():
-        if words[0] in HERE:
+        if words[:2] in HERE:
             continue
         words = [
             os.path.expanduser(there.get(word, word)).replace("scout-int4", "scout-bf16") for word in words
@@ -81,4 +79,4 @@ def test_the_session_of_the_readme_ends_in_a_proof_that_holds(
     assert proof.before.served is not None
     assert set(proof.before.served.model) >= {"config.json", "model.safetensors"}
     assert "ops@bank" in (tmp_path / "egress.html").read_text()
-    assert run(["down", "scout"]) == 0
+    assert (words[0], machine.ssh("ls -A /opt/corral 2>/dev/null || true")) == ("down", "")
