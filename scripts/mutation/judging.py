@@ -4,15 +4,16 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import accumulate
+from itertools import accumulate, chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 from drawing import Mutant
+from imports import distance, test_files
 from reach import Measuring, Test, chosen, passing
 from trees import Tree, import_slow
 
@@ -24,29 +25,29 @@ TREES: list[Tree] = []
 """A worker's one tree."""
 
 
-def workers(place: Path) -> ProcessPoolExecutor:
-    """One a core."""
+def workers(place: Path, number: int | None) -> ProcessPoolExecutor:
+    """So many, one a core by default."""
     import_slow()
     return ProcessPoolExecutor(
-        os.cpu_count(), get_context("fork"), initializer=lambda: TREES.append(Tree(Path.cwd(), place))
+        number or os.cpu_count(),
+        get_context("fork"),
+        initializer=lambda: TREES.append(Tree(Path.cwd(), place)),
     )
 
 
-def measured(pool: ProcessPoolExecutor) -> list[Test]:
-    """Every test that passes, with what it reaches; a test file is measured once, and again when it changes."""
-    files = {
-        path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in Path("tests").rglob("test_*.py")
-    }
+def measured(pool: ProcessPoolExecutor, files: Iterable[str]) -> list[Test]:
+    """The tests of some files that pass, with what they reach; a file is measured once, and again when it changes."""
+    digests = {file: hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in files}
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else {}
-    known = {file: kept[file] for file, digest in files.items() if kept.get(file, {}).get("digest") == digest}
-    for file, reach in each(pool, measure, sorted(files.keys() - known.keys())):
+    new = [file for file, digest in digests.items() if kept.get(file, {}).get("digest") != digest]
+    for file, reach in each(pool, measure, new):
+        seconds = sum(seconds for seconds, _ in reach["tests"].values())
         failed = f"; left out, because they fail: {' '.join(reach['failed'])}" if reach["failed"] else ""
-        progress(f"measured {file}{failed}")
-        known[file] = {"digest": files[file], **reach}
+        progress(f"measured {file}: {seconds:.0f} s{failed}")
+        kept[file] = {"digest": digests[file], **reach}
         KEPT.parent.mkdir(exist_ok=True)
-        KEPT.write_text(json.dumps(known), encoding="utf-8")
-    return [test for reach in known.values() for test in passing(reach)]
+        KEPT.write_text(json.dumps(kept), encoding="utf-8")
+    return [test for file in digests for test in passing(kept[file])]
 
 
 def measure(file: str) -> dict[str, Any]:
@@ -55,22 +56,31 @@ def measure(file: str) -> dict[str, Any]:
     return TREES[0].pytest([file], Measuring(), MEASURING_S) or nothing
 
 
-def judged(
-    pool: ProcessPoolExecutor, tests: list[Test], mutants: list[Mutant], budget_s: float
-) -> dict[Mutant, str]:
-    """What killed each mutant; "" when it survives."""
-    killers = {}
-    asked = [(mutant, chosen(tests, mutant.path, mutant.scope, budget_s)) for mutant in mutants]
-    for (mutant, _), killer in each(pool, judge, asked):
-        killers[mutant] = killer
-        fate = f"killed by {killer}" if killer else f"SURVIVED: {mutant.now}"
-        progress(f"{len(killers)}/{len(mutants)} {mutant.path}:{mutant.line} {fate}")
+def judged(pool: ProcessPoolExecutor, mutants: list[Mutant], far: int, budget_s: float) -> dict[Mutant, str]:
+    """What killed each mutant; "" when it survives. What the nearest tests let live is shown to those further away."""
+    killers = dict.fromkeys(mutants, "")
+    for step in range(far + 1):
+        alive = [mutant for mutant, killer in killers.items() if not killer]
+        near = {
+            mutant: [file for file in test_files() if distance(file, mutant.path) == step] for mutant in alive
+        }
+        tests = measured(pool, sorted(set(chain(*near.values()))))
+        asked = []
+        for mutant, files in near.items():
+            there = [test for test in tests if test.file in files]
+            if those := chosen(there, mutant.path, mutant.scope, budget_s):
+                asked.append((mutant, those))
+        for (mutant, _), killers[mutant] in each(pool, judge, asked):
+            fate = f"killed by {killers[mutant]}" if killers[mutant] else f"SURVIVED: {mutant.now}"
+            progress(f"distance {step}: {mutant.path}:{mutant.line} {fate}")
     return killers
 
 
-def broken(pool: ProcessPoolExecutor, killers: list[Test]) -> str:
+def broken(pool: ProcessPoolExecutor, killers: Collection[str]) -> str:
     """The first of the tests that fails without any change too; "" when none does."""
-    return pool.submit(run, killers).result() if killers else ""
+    tests = measured(pool, sorted({name.partition("::")[0] for name in killers if "::" in name}))
+    of_them = [test for test in tests if test.name in killers]
+    return pool.submit(run, of_them).result() if of_them else ""
 
 
 def each(

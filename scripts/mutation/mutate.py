@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from drawing import PACKAGES, Mutant, draw, known_equivalent, package_of, sources
-from judging import broken, judged, measured, workers
+from judging import broken, judged, workers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,12 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     ]
     equivalent = known_equivalent()
-    with tempfile.TemporaryDirectory(prefix="mutate-") as place, workers(Path(place)) as pool:
-        tests = measured(pool)
-        killers = judged(
-            pool, tests, [mutant for mutant in drawn if mutant.key not in equivalent], wish.budget
-        )
-        if failed := broken(pool, [test for test in tests if test.name in killers.values()]):
+    mutants = [mutant for mutant in drawn if mutant.key not in equivalent]
+    with tempfile.TemporaryDirectory(prefix="mutate-") as place, workers(Path(place), wish.jobs) as pool:
+        killers = judged(pool, mutants, wish.far, wish.budget)
+        if failed := broken(pool, set(killers.values())):
             refuse(f"{failed} fails without any change too.", f"Mend it first: scripts/test '{failed}'")
     return report(drawn, killers, wish.at_least)
 
@@ -50,8 +48,19 @@ def wished(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="which are drawn (default: 1)")
     parser.add_argument("--at-least", type=float, default=85, help="per cent that must die (default: 85)")
     parser.add_argument(
-        "--budget", type=float, default=60, help="seconds of tests for a change (default: 60)"
+        "--far",
+        type=int,
+        default=2,
+        help="the furthest tests that judge: 0 of the file named for the source, 1 of those that import it, "
+        "2 of those that import one that does, and so on (default: 2)",
     )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        default=30,
+        help="seconds of tests for a change at each distance (default: 30)",
+    )
+    parser.add_argument("--jobs", type=int, help="changes tried at a time (default: one a core)")
     return parser.parse_args(arguments)
 
 

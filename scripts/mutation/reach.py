@@ -1,9 +1,7 @@
 """Which tests reach which function, and how long they take: measured once a test file, then kept."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -86,12 +84,11 @@ def passing(measured: dict[str, Any]) -> Iterator[Test]:
 
 
 def chosen(tests: list[Test], path: str, scope: str, budget_s: float) -> list[Test]:
-    """The tests most likely to notice a change in a function, the likeliest first, up to a budget of time.
+    """Of tests equally far from a file, those most likely to notice a change in a function, up to a budget of time.
 
     Those that run it come first. As much time is for others that load its file, a third where some run it: what another
     process runs is not seen, nor what is run as a file is loaded. Among those, the quickest of each test file comes
-    before the second of any. The tests of that very file go before all, and those of a file that imports it by name
-    before the others.
+    before the second of any.
     """
     function = f"{path}::{scope}"
     near = sorted((test for test in tests if path in test.loaded), key=lambda test: test.seconds)
@@ -103,23 +100,12 @@ def chosen(tests: list[Test], path: str, scope: str, budget_s: float) -> list[Te
         seen[test.file] += 1
         turn[test] = seen[test.file]
     return [
-        *affordable(sorted(running, key=lambda test: distance(test.file, path)), budget_s),
+        *affordable(running, budget_s),
         *affordable(
-            sorted(loading, key=lambda test: (distance(test.file, path), turn[test], len(test.loaded))),
+            sorted(loading, key=lambda test: (turn[test], len(test.loaded))),
             budget_s / 3 if running else budget_s,
         ),
     ]
-
-
-@cache
-def distance(test_file: str, path: str) -> int:
-    """How far a test file is from a source file: 0 for its own, 1 for one that imports it by name, 2 for any other."""
-    if test_file.endswith(f"_{Path(path).stem}.py"):
-        return 0
-    *folders, name = Path(path).with_suffix("").parts
-    package = re.escape(".".join(folders))
-    imports = rf"from {package}\.{name} import|from {package} import (\([^)]*|.*)\b{name}\b"
-    return 1 if re.search(imports, Path(test_file).read_text(encoding="utf-8")) else 2
 
 
 def affordable(tests: list[Test], budget_s: float) -> Iterator[Test]:
