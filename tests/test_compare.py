@@ -407,6 +407,22 @@ def test_of_a_probe_it_is_said_which_part_is_the_speed() -> None:
     assert [how.partition(" of ")[0] for how in said] == ["steady part", "whole run, ramp and drain included"]
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"machine": "g5.12xlarge", "precision": "int4"}, ""),
+        ({"machine": "g5.12xlarge"}, ", by the plan's word: the probe names neither"),
+        ({"precision": "int4"}, ", by the plan's word: the probe names neither"),
+        ({}, ", by the plan's word: the probe names neither"),
+    ],
+    ids=["both", "machine", "precision", "neither"],
+)
+def test_whose_word_it_is_what_was_probed(named: dict[str, str], told: str) -> None:
+    found = compared(probe=changed(PROBE, **named))
+    (speed,) = [each for each in found.assumptions if each.name == "output_tokens_per_s"]
+    assert speed.means == f"scout int4 on g5.12xlarge{told}, 64 at once, p95 TTFT 0.600 s, p95 TPOT 0.045 s"
+
+
 def test_without_a_probe_the_plans_prediction_is_used_and_labelled() -> None:
     found = compared(probe=None)
     assert (found.speed.basis, float(found.speed.output_tokens_per_s)) == ("modelled", 491.2)

@@ -16,7 +16,7 @@ def test_files() -> list[str]:
 
 
 def distance(test_file: str, path: str) -> int:
-    """0 for the test file named for the source, 1 for one that imports it, 2 for one that imports that one, and so on."""
+    """0 for the test file named for the source, 1 for one that imports it, 2 for one that imports that, and so on."""
     if test_file.endswith(f"_{Path(path).stem}.py"):
         return 0
     return importers(path).get(test_file, AWAY)
