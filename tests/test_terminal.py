@@ -7,16 +7,23 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from deploy.cli import engine
 from deploy.cli.main import run
+from deploy.targets.ec2 import boxes, weights_push
+from deploy.targets.local import starting
+from deploy.targets.ssh import host_unit
 from infra import bar, columns
+from infra.aws.bucket import Place
 from infra.errors import UsageError
 from infra.printable import COLOUR
 from infra.say import fail
 
 OnTerminal = Callable[[int], None]
+NOTHING: Any = None
 
 
 @pytest.fixture
@@ -137,6 +144,33 @@ def test_a_wait_is_shown_on_a_terminal_and_what_is_said_meanwhile_stands(
     assert ("the server starts" in drawn, "weights are read\n" in COLOUR.sub("", drawn)) == (True, True)
     monkeypatch.setenv("TERM", "dumb")
     assert wait() == "weights are read\n"
+
+
+WAITS: list[tuple[Callable[[], object], str]] = [
+    (lambda: starting.wait("", Path(), NOTHING), "the server starts"),
+    (lambda: host_unit.wait(NOTHING, NOTHING, NOTHING), "the server starts"),
+    (lambda: boxes.wait_ready(NOTHING, NOTHING, (NOTHING,), NOTHING), "the server starts"),
+    (lambda: boxes.wait_prepared(NOTHING, NOTHING, NOTHING), "the box prepares itself"),
+    (lambda: engine.install(), "vLLM is installed"),
+    (lambda: weights_push.upload(NOTHING, (), Place(bucket="a", prefix="b/"), ""), "uploading to s3://a/b/"),
+]
+
+
+@pytest.mark.parametrize(("wait", "said"), WAITS)
+def test_each_wait_says_what_for(
+    wait: Callable[[], object],
+    said: str,
+    on_terminal: OnTerminal,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each ends at once, for there is nothing to wait for."""
+    monkeypatch.setattr("serving.vllm.engine.install", None)
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    on_terminal(80)
+    with pytest.raises((AttributeError, TypeError)):
+        wait()
+    assert said in COLOUR.sub("", capsys.readouterr().err)
 
 
 def test_how_much_went_through_a_pipe_is_told(tmp_path: Path) -> None:
