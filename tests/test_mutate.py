@@ -78,6 +78,19 @@ def test_a_change_that_no_test_notices_survives(toy: Path) -> None:
     assert (toy / "toy" / "size.py").read_text(encoding="utf-8") == SOURCE
 
 
+def test_what_a_test_imports_by_way_of_another_file_is_judged_by_it_too(toy: Path) -> None:
+    """Each such file is measured once; one that is too far away has no say."""
+    (toy / "tests" / "test_size.py").rename(toy / "tests" / "test_other.py")
+    (toy / "tests" / "test_other.py").write_text(TEST.replace("toy", "between"), encoding="utf-8")
+    (toy / "tests" / "between.py").write_text("from toy import size as size\n", encoding="utf-8")
+    code, out, err = mutate(toy, "toy", "--at-least", "80")
+    assert (code, out.splitlines()[1].split()[1:5], "measured tests/test_other.py" in err) == (
+        0, ["7", "0", "6", "1"], True,
+    )  # fmt: skip
+    code, out, err = mutate(toy, "toy", "--far", "1")
+    assert (code, out.splitlines()[1].split()[1:5], "measured" in err) == (1, ["7", "0", "0", "7"], False)
+
+
 def test_what_is_listed_as_equivalent_is_counted_and_not_run(toy: Path) -> None:
     (toy / "scripts" / "mutation").mkdir(parents=True)
     (toy / "scripts" / "mutation" / "equivalent.toml").write_text(EQUIVALENT, encoding="utf-8")

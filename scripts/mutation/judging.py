@@ -20,6 +20,8 @@ from trees import Tree, import_slow
 KEPT = Path(".mutants/reach.json")
 FIRST_S = 5.0  # of tests of one file are run before the others are even collected
 MEASURING_S = 1800.0  # one test file takes at most
+OWN_S, OWN_TEST_S = 120.0, 60.0  # the tests named for a file, and each of them, take at most
+NO_END = "no end"
 
 TREES: list[Tree] = []
 """A worker's one tree."""
@@ -59,28 +61,48 @@ def measure(file: str) -> dict[str, Any]:
 def judged(pool: ProcessPoolExecutor, mutants: list[Mutant], far: int, budget_s: float) -> dict[Mutant, str]:
     """What killed each mutant; "" when it survives. What the nearest tests let live is shown to those further away."""
     killers = dict.fromkeys(mutants, "")
-    for step in range(far + 1):
-        alive = [mutant for mutant, killer in killers.items() if not killer]
-        near = {
-            mutant: [file for file in test_files() if distance(file, mutant.path) == step] for mutant in alive
-        }
+    # Nothing is measured for the tests of the very file: they are run whole, unless they take too long.
+    long = set()
+    asked: list[tuple[Mutant, Any]] = [
+        (mutant, own) for mutant in mutants if (own := [*at_distance(0, mutant)])
+    ]
+    for (mutant, _), killer in each(pool, judge_by_own, asked):
+        if killer == NO_END:
+            long.add(mutant)
+        else:
+            killers[mutant] = told(mutant, 0, killer)
+    for step in range(1, far + 1):
+        near = {mutant: [*at_distance(step, mutant)] for mutant, killer in killers.items() if not killer}
+        if step == 1:
+            for mutant in long:
+                near[mutant] += at_distance(0, mutant)
         tests = measured(pool, sorted(set(chain(*near.values()))))
         asked = []
         for mutant, files in near.items():
             there = [test for test in tests if test.file in files]
             if those := chosen(there, mutant.path, mutant.scope, budget_s):
                 asked.append((mutant, those))
-        for (mutant, _), killers[mutant] in each(pool, judge, asked):
-            fate = f"killed by {killers[mutant]}" if killers[mutant] else f"SURVIVED: {mutant.now}"
-            progress(f"distance {step}: {mutant.path}:{mutant.line} {fate}")
+        for (mutant, _), killer in each(pool, judge, asked):
+            killers[mutant] = told(mutant, step, killer)
     return killers
+
+
+def at_distance(step: int, mutant: Mutant) -> Iterator[str]:
+    """The test files that are so far from a mutant."""
+    return (file for file in test_files() if distance(file, mutant.path) == step)
+
+
+def told(mutant: Mutant, step: int, killer: str) -> str:
+    """Say what became of it, and hand it on."""
+    fate = f"killed by {killer}" if killer else f"survives: {mutant.now}"
+    progress(f"distance {step}: {mutant.path}:{mutant.line} {fate}")
+    return killer
 
 
 def broken(pool: ProcessPoolExecutor, killers: Collection[str]) -> str:
     """The first of the tests that fails without any change too; "" when none does."""
-    tests = measured(pool, sorted({name.partition("::")[0] for name in killers if "::" in name}))
-    of_them = [test for test in tests if test.name in killers]
-    return pool.submit(run, of_them).result() if of_them else ""
+    names = sorted(name for name in killers if "::" in name)
+    return pool.submit(run, dict.fromkeys(names, OWN_TEST_S)).result() if names else ""
 
 
 def each(
@@ -96,6 +118,14 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def judge_by_own(asked: tuple[Mutant, list[str]]) -> str:
+    """What of the tests named for its file killed a mutant; "" when it survives, NO_END when they take too long."""
+    mutant, files = asked
+    with TREES[0].changed(mutant.path, mutant.text):
+        answer = TREES[0].pytest(["-x", *files], Killing({}), OWN_S)
+    return NO_END if answer is None else str(answer)
+
+
 def judge(asked: tuple[Mutant, list[Test]]) -> str:
     """What killed a mutant; "" when it survives. The likeliest file is tried before the others are even loaded."""
     mutant, tests = asked
@@ -106,31 +136,33 @@ def judge(asked: tuple[Mutant, list[Test]]) -> str:
         if test is tests[0] or (s < FIRST_S and test.file == tests[0].file)
     ]
     others = [test for test in tests if test not in first]
+    limits = [{test.name: 10 + 5 * test.seconds for test in part} for part in (first, others)]
     with TREES[0].changed(mutant.path, mutant.text):
-        return next((killer for part in (first, others) if part and (killer := run(part))), "")
+        return next((killer for part in limits if part and (killer := run(part))), "")
 
 
-def run(tests: list[Test]) -> str:
-    """Run tests in the tree as it is; the first that failed, or how it ended otherwise, "" when all passed."""
-    files = dict.fromkeys(test.file for test in tests)
-    answer = TREES[0].pytest(["-x", *files], Killing(tests), 30 + 5 * sum(test.seconds for test in tests))
-    return "no end" if answer is None else str(answer)
+def run(limits: dict[str, float]) -> str:
+    """Run tests, each within its time, in the tree as it is; the first that failed, NO_END, or "" when all passed."""
+    files = dict.fromkeys(name.partition("::")[0] for name in limits)
+    answer = TREES[0].pytest(["-x", *files], Killing(limits), 30 + sum(limits.values()))
+    return NO_END if answer is None else str(answer)
 
 
 class Killing:
-    """The pytest plugin that runs chosen tests, each within its time."""
+    """The pytest plugin that runs chosen tests, each within its time; all of the files where none are chosen."""
 
-    def __init__(self, tests: list[Test]) -> None:
-        self.limits = {test.name: 10 + 5 * test.seconds for test in tests}
+    def __init__(self, limits: dict[str, float]) -> None:
+        self.limits = limits
         self.failed: list[str] = []
 
     def begin(self) -> None:
         """Nothing is to be done before the tests are collected."""
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = [item for item in items if item.nodeid in self.limits]
+        items[:] = [item for item in items if not self.limits or item.nodeid in self.limits]
         for item in items:
-            item.add_marker(pytest.mark.timeout(self.limits[item.nodeid]), append=False)
+            limit_s = self.limits.get(item.nodeid, OWN_TEST_S)
+            item.add_marker(pytest.mark.timeout(limit_s), append=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:

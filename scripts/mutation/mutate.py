@@ -32,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     mutants = [mutant for mutant in drawn if mutant.key not in equivalent]
     with tempfile.TemporaryDirectory(prefix="mutate-") as place, workers(Path(place), wish.jobs) as pool:
         killers = judged(pool, mutants, wish.far, wish.budget)
-        if failed := broken(pool, set(killers.values())):
-            refuse(f"{failed} fails without any change too.", f"Mend it first: scripts/test '{failed}'")
-    return report(drawn, killers, wish.at_least)
+        failed = broken(pool, set(killers.values()))
+    code = report(drawn, killers, wish.at_least)
+    if failed:
+        refuse(f"{failed} fails without any change too.", f"Mend it first: scripts/test '{failed}'")
+    return code
 
 
 def wished(arguments: Sequence[str] | None) -> argparse.Namespace:
