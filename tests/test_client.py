@@ -381,6 +381,10 @@ def test_a_servers_word_for_its_letters_unpacks_nothing(asked: Asked, charset: s
     assert caught.value.message == useless("500: so it is")[0]
 
 
+def test_bytes_that_are_no_text_are_told_as_far_as_they_are() -> None:
+    assert http_door.Answer(500, httpx2.Headers(), b"so \xff it is").text == "so \ufffd it is"
+
+
 @pytest.mark.parametrize(
     "body", ['{"data": ' + "[" * 5000, '{"data": [{"id": NaN}]}', '{"data": 1e999}', "9" * 5000]
 )

@@ -214,6 +214,17 @@ def test_all_that_cannot_be_tried_is_asked_about_and_no_more(tmp_path: Path) -> 
     assert made == set(CALLED)
 
 
+@pytest.mark.parametrize("boundary", ["", "arn:aws:iam::1:policy/bounded"])
+def test_the_simulator_is_told_the_boundary_that_the_roles_will_have(boundary: str) -> None:
+    asked = permissions.simulation_request(
+        an_order(permissions_boundary=boundary), "arn:aws:iam::1:user/a", "1"
+    )
+    said = {
+        "ContextKeyName": "iam:PermissionsBoundary", "ContextKeyValues": [boundary], "ContextKeyType": "string",
+    }  # fmt: skip
+    assert asked.parameters.get("ContextEntries") == ([said] if boundary else None)
+
+
 @pytest.mark.parametrize("action", [*CALLED, *DEPENDENT])
 def test_what_iam_expects_to_deny_is_a_warning_that_names_it(action: str, tmp_path: Path) -> None:
     aws, _ = fresh()

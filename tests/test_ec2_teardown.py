@@ -8,10 +8,12 @@ from fake_aws import Clock, FakeAws
 from fake_ec2 import FakeEc2
 from renting import an_order, door, down, fresh, up
 
+from infra.aws.api import Aws
 from infra.aws.failures import ApiFailure
 from infra.aws.request import Request
 from infra.aws.resource_kinds import TYPES
 from infra.errors import AuthError, CloudError
+from infra.wait import Pace
 
 
 @pytest.fixture
@@ -45,6 +47,24 @@ def test_the_proof_is_a_zero_for_every_type(rented: tuple[FakeAws, Clock, Path])
         "spot_requests",
     }
     assert aws.live() == []
+
+
+def test_each_wait_has_its_time_and_its_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds: for how long at most, and how often AWS is asked meanwhile."""
+    paces, real = set(), Aws.pace
+
+    def noted(aws: Aws, within_s: float, every_s: float) -> Pace:
+        paces.add((within_s, every_s))
+        return real(aws, within_s, every_s)
+
+    monkeypatch.setattr(Aws, "pace", noted)
+    aws, clock = fresh()
+    up(door(aws, clock, tmp_path), an_order())
+    launch = {(1500, 15)}
+    assert paces == launch
+    down(door(aws, clock, tmp_path))
+    terminated, in_use = (900, 10), (300, 10)
+    assert paces == launch | {terminated, in_use}
 
 
 def test_down_twice_and_down_of_what_never_was(rented: tuple[FakeAws, Clock, Path]) -> None:

@@ -672,3 +672,29 @@ def test_an_attempt_is_made_with_the_servers_user_and_what_was_stopped_is_counte
     assert refused == Attempt(
         target=targets[1], tried=True, connected=False, said="Connection refused", dropped=1
     )
+
+
+def test_an_attempt_enters_every_group_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host with both generations, of which the second is mounted where a host of that alone has it, or below."""
+    groups = {"systemd/a": "1:name=systemd:/a", "cpu,cpuacct/b": "2:cpu,cpuacct:/b", "unified/c": "0::/c"}
+    (tmp_path / "proc" / "7").mkdir(parents=True)
+    for place in (*groups, "d"):
+        (tmp_path / "sys/fs/cgroup" / place).mkdir(parents=True)
+        (tmp_path / "sys/fs/cgroup" / place / "cgroup.procs").touch()
+    here = f"{tmp_path}/"
+    monkeypatch.setattr(onhost, "Path", lambda first, *rest: Path(here, first.lstrip("/"), *rest))
+
+    def joined(*lines: str) -> list[str]:
+        (tmp_path / "proc/7/cgroup").write_text("\n".join(lines))
+        onhost.join_groups(7)
+        found = []
+        for file in (tmp_path / "sys/fs/cgroup").rglob("cgroup.procs"):
+            if file.read_text():
+                assert file.read_text() == str(os.getpid())
+                found.append(file.parent.relative_to(tmp_path / "sys/fs/cgroup").as_posix())
+                file.write_text("")
+        return sorted(found)
+
+    assert joined(*groups.values(), "4:gone:/e") == sorted(groups)
+    assert joined("0::/d") == ["d"]
+    assert not (tmp_path / "sys/fs/cgroup/gone").exists()

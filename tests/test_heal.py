@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -725,3 +726,32 @@ def test_of_a_release_its_own_gpus_are_waited_for(host: Host) -> None:
     )
     host.begin(2)
     assert host.history == [("waiting", "1 of 2 GPUs are there"), ("started", "")]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["begin", "scout"], ("begin",)),
+        (["ended", "scout"], ("ended", os.environ)),
+        (["judged", "scout"], ("judged", os.environ)),
+        (["note", "scout", "stopped", "by ann"], ("note", "stopped", "by ann")),
+        (["verify", "scout"], ("verify",)),
+    ],
+)
+def test_what_systemd_asks_for_is_done_and_what_it_keeps_the_judge_can_read(
+    words: list[str], wanted: tuple[Any, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    for verb in ("begin", "ended", "judged", "note", "verify"):
+        monkeypatch.setattr(heal, verb, lambda place, *rest, verb=verb: done.append((verb, place, *rest)))
+    monkeypatch.setattr(heal, "Path", lambda name: Path(name.replace("/run/", f"{tmp_path}/")))
+    monkeypatch.setattr(sys, "argv", ["/opt/corral/scout/bin/heal", *words])
+    own = os.umask(0o077)
+    try:
+        heal.main()
+    finally:
+        os.umask(own)
+    run = tmp_path / "corral-scout"
+    place = heal.Place("scout", Path(heal.__file__).parent.parent, run)
+    assert done == [(wanted[0], place, *wanted[1:])]
+    assert run.stat().st_mode & 0o777 == 0o755

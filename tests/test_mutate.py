@@ -78,17 +78,21 @@ def test_a_change_that_no_test_notices_survives(toy: Path) -> None:
     assert (toy / "toy" / "size.py").read_text(encoding="utf-8") == SOURCE
 
 
-def test_what_a_test_imports_by_way_of_another_file_is_judged_by_it_too(toy: Path) -> None:
-    """Each such file is measured once; one that is too far away has no say."""
-    (toy / "tests" / "test_size.py").rename(toy / "tests" / "test_other.py")
-    (toy / "tests" / "test_other.py").write_text(TEST.replace("toy", "between"), encoding="utf-8")
-    (toy / "tests" / "between.py").write_text("from toy import size as size\n", encoding="utf-8")
-    code, out, err = mutate(toy, "toy", "--at-least", "80")
-    assert (code, out.splitlines()[1].split()[1:5], "measured tests/test_other.py" in err) == (
-        0, ["7", "0", "6", "1"], True,
-    )  # fmt: skip
+def test_what_the_nearest_tests_let_live_the_next_ones_judge(toy: Path) -> None:
+    """Those that import it come first, then those that import what does; what they reach is measured."""
+    (toy / "tests" / "test_size.py").unlink()
+    for name, text in {
+        "test_near.py": "from toy.size import kept\n\n\ndef test_kept() -> None:\n    assert kept\n",
+        "between.py": "from toy import size as size\n",
+        "test_other.py": TEST.replace("from toy", "from between"),
+    }.items():
+        (toy / "tests" / name).write_text(text, encoding="utf-8")
     code, out, err = mutate(toy, "toy", "--far", "1")
-    assert (code, out.splitlines()[1].split()[1:5], "measured" in err) == (1, ["7", "0", "0", "7"], False)
+    assert (code, out.splitlines()[1].split()[1:5], "test_other" in err) == (1, ["7", "0", "0", "7"], False)
+    code, out, err = mutate(toy, "toy")
+    assert (code, out.splitlines()[1].split()[1:5]) == (0, ["7", "0", "6", "1"])
+    measured = [line.split(":")[0] for line in err.splitlines() if line.startswith("measured")]
+    assert measured == ["measured tests/test_other.py"]
 
 
 def test_what_is_listed_as_equivalent_is_counted_and_not_run(toy: Path) -> None:

@@ -222,3 +222,12 @@ def test_what_a_run_never_makes_is_never_built() -> None:
     assert not Made.__pydantic_complete__
     assert Made(value=3).model_dump() == {"value": 3}
     assert Made.__pydantic_complete__
+
+
+def test_what_cannot_be_removed_is_told_and_the_rest_is(tmp_path: Path) -> None:
+    one, folder, two = tmp_path / "one", tmp_path / "folder", tmp_path / "two"
+    one.touch()
+    folder.mkdir()
+    two.touch()
+    assert record.removed([one, tmp_path / "nothing", folder, two]) == (f"file {folder}: Is a directory",)
+    assert list(tmp_path.iterdir()) == [folder]

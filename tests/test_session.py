@@ -62,6 +62,7 @@ def test_an_answer_is_the_boxes_own_words_and_exit_code(words: str, answer: Answ
         ("echo; echo Starting session; echo 'Cannot perform start session: EOF'", "Cannot perform start session: EOF"),
         ("echo 'An error occurred (TargetNotConnected): i-0123 is not connected.' >&2; exit 254",
          "An error occurred (TargetNotConnected): i-0123 is not connected"),
+        ("echo 'The session ended.' >&2; echo '  ' >&2; echo >&2", "The session ended"),
         ("exit 0", "no reason given"),
     ],
 )  # fmt: skip

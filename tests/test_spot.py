@@ -92,6 +92,24 @@ def test_where_nobody_answers_there_is_no_notice() -> None:
     assert spot.notice("http://127.0.0.1:9/latest") == ""
 
 
+def test_ec2_is_asked_every_five_seconds_until_there_is_a_notice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked, slept, done = iter(["", "", NOTICE["time"]]), [], [], []
+
+    def notice(metadata: str) -> str:
+        asked.append(metadata)
+        return next(answers)
+
+    monkeypatch.setattr(spot, "notice", notice)
+    monkeypatch.setattr(spot.time, "sleep", slept.append)
+    monkeypatch.setattr(spot, "interrupt", lambda *words: done.append(words))
+    monkeypatch.setattr(sys, "argv", ["spot", "--root", str(tmp_path), "--unit", "corral-scout.service"])
+    spot.main()
+    assert asked == ["http://169.254.169.254/latest"] * 3
+    assert (slept, done) == ([5, 5], [(tmp_path, "corral-scout.service", NOTICE["time"])])
+
+
 @pytest.mark.parametrize("first", [None, "10.0.0.5"], ids=["of-its-own", "for-another-box"])
 def test_the_notice_is_said_and_the_server_stopped(
     first: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""How far a test file is from a source file, by who imports whom."""
+"""Which test files are near a source file, by who imports whom."""
 
 import ast
 from collections import deque
@@ -6,23 +6,17 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-AWAY = 99
-"""What no chain of imports leads to: what finds a module by its name only, or starts it as a process."""
-
-
-def test_files() -> list[str]:
-    """Every test file of the tree."""
-    return sorted(path.as_posix() for path in Path("tests").rglob("test_*.py"))
-
-
-def distance(test_file: str, path: str) -> int:
-    """0 for the test file named for the source, 1 for one that imports it, 2 for one that imports that, and so on."""
-    if test_file.endswith(f"_{Path(path).stem}.py"):
-        return 0
-    return importers(path).get(test_file, AWAY)
-
 
 @cache
+def rings(path: str) -> list[list[str]]:
+    """The test files that are named for a source file; then the nearest others, by their imports; then the next."""
+    far = importers(path)
+    tests = [test for test in files() if Path(test).name.startswith("test_")]
+    own = [test for test in tests if test.endswith(f"_{Path(path).stem}.py")]
+    others = {test: far[test] for test in tests if test in far and test not in own}
+    return [own, *([test for test in others if others[test] == step] for step in sorted({*others.values()}))]
+
+
 def importers(path: str) -> dict[str, int]:
     """The files that import a file, directly or not, with the length of the chain."""
     found = {path: 0}
@@ -37,16 +31,31 @@ def importers(path: str) -> dict[str, int]:
 
 
 @cache
+def files() -> list[str]:
+    """Every file of the tree."""
+    return sorted(path.as_posix() for path in Path().rglob("*.py") if not path.parts[0].startswith("."))
+
+
+@cache
 def imports_by_imported() -> dict[str, list[str]]:
-    """Each file of the tree that another imports, with those that do; imports within functions count too."""
-    files = sorted(path for path in Path().rglob("*.py") if not path.parts[0].startswith("."))
-    known = {path.as_posix() for path in files}
+    """Each file of the tree that another imports, with those that do; imports within functions count too.
+
+    What nobody imports is found by its name when it is run, as the file of a verb: there those count that say it.
+    """
     found: dict[str, list[str]] = {}
-    for path in files:
-        for name in set(imported_names(ast.parse(path.read_bytes()))):
+    said: dict[str, list[str]] = {}
+    for file in files():
+        tree = ast.parse(Path(file).read_bytes())
+        for name in set(imported_names(tree)):
             at = name.replace(".", "/")
-            for file in {f"{at}.py", f"{at}/__init__.py", f"tests/{at}.py"} & known:
-                found.setdefault(file, []).append(path.as_posix())
+            for imported in {f"{at}.py", f"{at}/__init__.py", f"tests/{at}.py"}.intersection(files()):
+                found.setdefault(imported, []).append(file)
+        for word in {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}:
+            if isinstance(word, str) and file.startswith("tests/"):
+                said.setdefault(word, []).append(file)
+    for file in files():
+        if file not in found:
+            found[file] = said.get(Path(file).stem.replace("_", "-"), [])
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from drawing import Mutant
-from imports import distance, test_files
+from imports import rings
 from reach import Measuring, Test, chosen, passing
 from trees import Tree, import_slow
 
@@ -63,19 +63,21 @@ def judged(pool: ProcessPoolExecutor, mutants: list[Mutant], far: int, budget_s:
     killers = dict.fromkeys(mutants, "")
     # Nothing is measured for the tests of the very file: they are run whole, unless they take too long.
     long = set()
-    asked: list[tuple[Mutant, Any]] = [
-        (mutant, own) for mutant in mutants if (own := [*at_distance(0, mutant)])
-    ]
+    asked: list[tuple[Mutant, Any]] = [(mutant, own) for mutant in mutants if (own := rings(mutant.path)[0])]
     for (mutant, _), killer in each(pool, judge_by_own, asked):
         if killer == NO_END:
             long.add(mutant)
         else:
             killers[mutant] = told(mutant, 0, killer)
     for step in range(1, far + 1):
-        near = {mutant: [*at_distance(step, mutant)] for mutant, killer in killers.items() if not killer}
+        near = {
+            mutant: [test for ring in rings(mutant.path)[step : step + 1] for test in ring]
+            for mutant, killer in killers.items()
+            if not killer
+        }
         if step == 1:
             for mutant in long:
-                near[mutant] += at_distance(0, mutant)
+                near[mutant] += rings(mutant.path)[0]
         tests = measured(pool, sorted(set(chain(*near.values()))))
         asked = []
         for mutant, files in near.items():
@@ -87,15 +89,10 @@ def judged(pool: ProcessPoolExecutor, mutants: list[Mutant], far: int, budget_s:
     return killers
 
 
-def at_distance(step: int, mutant: Mutant) -> Iterator[str]:
-    """The test files that are so far from a mutant."""
-    return (file for file in test_files() if distance(file, mutant.path) == step)
-
-
 def told(mutant: Mutant, step: int, killer: str) -> str:
     """Say what became of it, and hand it on."""
     fate = f"killed by {killer}" if killer else f"survives: {mutant.now}"
-    progress(f"distance {step}: {mutant.path}:{mutant.line} {fate}")
+    progress(f"ring {step}: {mutant.path}:{mutant.line} {fate}")
     return killer
 
 

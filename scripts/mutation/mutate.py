@@ -53,14 +53,14 @@ def wished(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--far",
         type=int,
         default=2,
-        help="the furthest tests that judge: 0 of the file named for the source, 1 of those that import it, "
-        "2 of those that import one that does, and so on (default: 2)",
+        help="whose tests judge: 0 those named for the file, 1 the nearest others too, by their imports, "
+        "2 the next ones too, and so on (default: 2)",
     )
     parser.add_argument(
         "--budget",
         type=float,
         default=30,
-        help="seconds of tests for a change at each distance (default: 30)",
+        help="seconds of tests for a change from each such ring (default: 30)",
     )
     parser.add_argument("--jobs", type=int, help="changes tried at a time (default: one a core)")
     return parser.parse_args(arguments)

@@ -84,7 +84,7 @@ def passing(measured: dict[str, Any]) -> Iterator[Test]:
 
 
 def chosen(tests: list[Test], path: str, scope: str, budget_s: float) -> list[Test]:
-    """Of tests equally far from a file, those most likely to notice a change in a function, up to a budget of time.
+    """Of some tests those most likely to notice a change in a function, up to a budget of time.
 
     Those that run it come first. As much time is for others that load its file, a third where some run it: what another
     process runs is not seen, nor what is run as a file is loaded. Among those, the quickest of each test file comes
