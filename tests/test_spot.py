@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -95,14 +96,17 @@ def test_where_nobody_answers_there_is_no_notice() -> None:
 def test_ec2_is_asked_every_five_seconds_until_there_is_a_notice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers, asked, slept, done = iter(["", "", NOTICE["time"]]), [], [], []
+    answers = iter(["", "", NOTICE["time"]])
+    asked: list[str] = []
+    slept: list[float] = []
+    done: list[tuple[Any, ...]] = []
 
     def notice(metadata: str) -> str:
         asked.append(metadata)
         return next(answers)
 
     monkeypatch.setattr(spot, "notice", notice)
-    monkeypatch.setattr(spot.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(spot, "interrupt", lambda *words: done.append(words))
     monkeypatch.setattr(sys, "argv", ["spot", "--root", str(tmp_path), "--unit", "corral-scout.service"])
     spot.main()
