@@ -438,6 +438,7 @@ def test_what_nobody_asked_for() -> None:
         "shape": "burst", "requests": None, "duration_s": None, "concurrency": None, "request_rate": None,
         "end_request_rate": None, "burstiness": 1.0, "trace": (), "seed": 0, "warmup_requests": 0, "timeout_s": 600.0,
         "stall_timeout_s": 120.0, "processes": 1, "kernel_stamps": True, "compiled_reader": True,
+        "new_connections": False,
     }  # fmt: skip
     five = Lengths(low=5)
     assert Workload(input_tokens=five, output_tokens=five).model_dump(exclude={"input_tokens", "output_tokens"}) == {

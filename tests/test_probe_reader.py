@@ -161,7 +161,7 @@ def told(answer: Answer, tally: Tally) -> dict[str, object]:
         "chars": answer.chars,
         "empty": answer.empty,
         "counts": answer.counts,
-        "chunk_tokens": answer.chunk_tokens,
+        "said": answer.said,
         "finish_reason": answer.finish_reason,
         "failure": answer.failure,
         "uncertain": answer.uncertain,
@@ -223,6 +223,17 @@ def test_whatever_else_comes_and_however_it_is_cut(
     pieces = [whole[low:high] for low, high in zip(edges, edges[1:], strict=False)]
     c, python = by_both("completions", pieces, server)
     assert c == python
+
+
+@pytest.mark.parametrize("reader", ["c", "python"])
+def test_the_end_of_a_connection_is_no_read(server: socket.socket, reader: str) -> None:
+    """It has no stamp of the kernel's, which would make the run's times those of this process."""
+    desk = Desk("completions", reader)
+    token = b'data: {"choices": [{"text": "a", "finish_reason": null}]}\n\n'
+    head = HEAD.replace(b"transfer-encoding: chunked\r\n", b"")
+    answer = desk.hear([head, token, token, b"data: [DONE]\n\n"], server)
+    assert (answer.failure, len(answer.stamps_ns)) == (None, 2)
+    assert (desk.tally.reads, desk.tally.unstamped, len(desk.tally.lags_us)) == (4, 0, 4)
 
 
 @pytest.mark.parametrize("size", [b"33", b"0x35", b"+35", b"g", b"fffffff", b""])

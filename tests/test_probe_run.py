@@ -118,8 +118,6 @@ def test_the_report_is_made_again_exactly_from_the_raw_results(fake_llm: Fake, t
         ("500", "http_500"),
         ("html", "not_a_stream"),
         ("garbage", "bad_http"),
-        ("close", "no_response"),
-        ("reset", "reset"),
         ("silent", "stalled"),
         ("stall", "stalled"),
         ("slow_loris", "timeout"),
@@ -142,6 +140,20 @@ def test_every_eighth_request_fails_in_its_class(
     if fault == "stream_error":
         assert report.error_examples == {"stream_error": "EngineCore died"}
         assert report.failed_output_chunks == 4 * 3  # shown, and in no figure
+
+
+@pytest.mark.parametrize(("fault", "error_class"), [("close", "no_response"), ("reset", "reset")])
+def test_a_connection_that_dies_before_a_byte_fails_its_request_where_it_is_new_and_is_counted_where_it_was_kept(
+    fake_llm: Fake, tmp_path: Path, fault: str, error_class: str
+) -> None:
+    """The server strikes every eighth stream, those that are sent again among them; the first eight are new."""
+    report = probe(fake_llm(fault=fault, itl_ms=1.0), tmp_path, {"concurrency": 8, "requests": 32})
+    resent, failed = report.client.reconnects, report.errors[error_class]
+    assert (report.sent, report.succeeded, report.errors) == (32, 32 - failed, {error_class: failed})
+    assert (failed >= 1, resent >= 1, failed + resent) == (True, True, len(range(1, 33 + resent, 8)))
+    assert any(
+        text.startswith(f"{resent} requests were sent again on a new connection") for text in report.warnings
+    )
 
 
 def test_chunks_of_several_tokens(fake_llm: Fake, tmp_path: Path) -> None:

@@ -105,13 +105,11 @@ class Attack:
         self._pool.idle.append(connection)
 
     def down(self, connection: Connection) -> None:
-        """A connection without a request was closed by the server: open it again, so that no request waits for it."""
+        """A connection without a request was closed by the server. The next request for it opens one: one that is open
+        for nobody may hold a thread of the server's.
+        """
         if connection in self._pool.idle:
             self._pool.idle.remove(connection)
-            if self._running and not self._over.done():
-                self.shared.tally.reconnects += 1
-                connection.open()
-                return
         if self._load.is_open:
             self._pool.all.discard(connection)
 

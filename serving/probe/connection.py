@@ -16,8 +16,6 @@ from serving.probe.wire import Response, WireFault
 
 # A read this long after its bytes came in was held up by this process or machine.
 LATE_READ_NS = 1_000_000
-# A connection the server closes just as it is used again after this long says nothing about serving: it was stale.
-STALE_NS = 500_000_000
 UNARMED = (b"", b"")
 
 ERROR_CLASSES = {
@@ -63,7 +61,7 @@ class Connection:
     __slots__ = (
         "_connect_us",
         "_connecting",
-        "_idle_since_ns",
+        "_is_kept",
         "_last_ns",
         "_owner",
         "_peer",
@@ -75,7 +73,6 @@ class Connection:
         "_stream",
         "_tls",
         "_unsent",
-        "_was_idle",
         "answer",
     )
 
@@ -89,10 +86,9 @@ class Connection:
         self._response = Response()
         self._connecting = False
         self._unsent = b""
-        self._idle_since_ns = 0
+        self._is_kept = False
         self._connect_us: int | None = None
         self._retried = False
-        self._was_idle = False
         self.answer: Answer | None = None
         """Of the request it carries."""
         self._last_ns = 0
@@ -112,7 +108,7 @@ class Connection:
     def open(self) -> None:
         """Begin to connect; the owner hears `idle` or, when a request was waiting, its end."""
         self._connecting = True
-        self._idle_since_ns = 0
+        self._is_kept = False
         self._started_ns = monotonic_ns()
         try:
             sock = socket.socket(self._peer.family, socket.SOCK_STREAM)
@@ -179,7 +175,6 @@ class Connection:
         self._retried = False
         self._connect_us = None
         now_ns = self._last_ns = monotonic_ns()
-        self._was_idle = 0 < self._idle_since_ns < now_ns - STALE_NS
         self.answer = Answer(shot, None if shot.follow is None else [], now_ns)
         if self._sock is None:
             self.open()
@@ -255,7 +250,8 @@ class Connection:
             stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
         if response.complete:
             answer.complete(response)
-            if not response.keep_alive:
+            shared.tally.reused += self._is_kept
+            if not response.keep_alive or shared.tally.keeps_none:
                 self._close()
             self._end(answer, stamp_ns)
         elif answer.endless:
@@ -274,14 +270,16 @@ class Connection:
     def _end(self, answer: Answer, done_ns: int) -> None:
         answer.done_ns = done_ns
         answer.connect_us = self._connect_us
+        answer.resent = self._retried
         self.answer = None
-        self._idle_since_ns = monotonic_ns()
+        self._is_kept = True
         self._owner.finished(self, answer)
 
     def _lost(self, error_class: str, message: str) -> None:
         """The connection is gone or cannot be used any more; the request it carried, if any, has failed."""
         opening, answer = self._connecting, self.answer
-        untouched = self._response.status == 0 and error_class in ("reset", "no_response")
+        unheard = not self._response.begun and error_class in ("reset", "no_response")
+        kept = self._is_kept
         if answer is not None and self._stream is not None:
             self._collect(self._stream, answer)
         self._close()
@@ -289,9 +287,9 @@ class Connection:
             self._owner.down(self)
             return
         answer.status = self._response.status
-        if untouched and not opening and self._was_idle and not self._retried:
-            # The server closed a connection it had kept alive just as we used it again: nothing was served.
-            self._shared.tally.reconnects += 1
+        if unheard and kept and not opening and not self._retried:
+            # The server closed a connection it had kept just as we used it again: nothing was served.
+            self._shared.tally.died()
             self._retried = True
             self._response = Response()
             self.open()
@@ -307,7 +305,7 @@ class Connection:
 
     def abort(self, error_class: str, message: str) -> None:
         """Give the request up, for a time limit or because the run ends."""
-        self._retried = True
+        self._is_kept = False
         if self.answer is not None:
             self.answer.ended = False
             self.answer.failure = (error_class, message)

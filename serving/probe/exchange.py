@@ -59,6 +59,8 @@ class Answer:
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
+    resent: bool = False
+    """The kept connection it was sent on died before a byte of an answer, so it was sent again on a new one."""
     ended: bool = False
     """[DONE], or its like, has come."""
     odd: str | None = None
@@ -200,6 +202,7 @@ class Answer:
             output_chars=self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
             uncertain=self.uncertain,
+            resent=self.resent,
             empty_chunks=len(self.stamps_ns) - len(stamps),
         )
 

@@ -103,6 +103,8 @@ class LoadOptions(RepeatableOptions):
     """Take receive times from the kernel, where it has them."""
     compiled_reader: bool = True
     """Read by a small C program, compiled at its first use, where cc is."""
+    new_connections: Annotated[bool, Flag("--new-connections")] = False
+    """A new connection for each request."""
 
     @model_validator(mode="after")
     def of_one_kind(self) -> Self:
@@ -332,6 +334,7 @@ def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:
         processes=asked.processes,
         kernel_stamps=asked.kernel_stamps,
         compiled_reader=asked.compiled_reader,
+        new_connections=asked.new_connections,
     )
 
 

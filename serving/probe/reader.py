@@ -84,7 +84,8 @@ class PythonReader:
             stamp_ns = seconds * 1_000_000_000 + nanoseconds - owner.offset_ns
             if not now_ns - MOST_LAG_NS <= stamp_ns <= now_ns + MOST_AHEAD_NS:
                 stamp_ns = 0
-        owner.tally.read(stamp_ns, now_ns)
+        if size:  # its end is no read: it has neither bytes nor a stamp
+            owner.tally.read(stamp_ns, now_ns)
         listener.received(bytes(self._view[:size]), stamp_ns or now_ns, now_ns)
 
 
@@ -147,7 +148,8 @@ class CompiledReader:
                 if size < 0:
                     listener.lost_by(-size)
                     continue
-                tally.read(stamp_ns, now_ns)
+                if size:  # its end is no read: it has neither bytes nor a stamp
+                    tally.read(stamp_ns, now_ns)
                 listener.received(ctypes.string_at(start + offset, size), stamp_ns or now_ns, now_ns)
 
 

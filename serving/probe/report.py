@@ -44,6 +44,7 @@ class Client(Record):
     processes: int = 1
     connections: int = 0
     reconnects: int = 0
+    """Requests sent again on a new connection, since the kept one died before a byte of an answer."""
     connect_p50_s: float = 0.0
 
 

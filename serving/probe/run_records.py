@@ -91,6 +91,9 @@ class Result:
     uncertain: int = 0
     """Chunks that shared a read with a later one: their stamp is an upper bound."""
     empty_chunks: int = 0
+    resent: bool = False
+    """Sent again on a new connection, since the kept one died before a byte of an answer; its times are from the first
+    sending."""
     process: int = 0
     refused: Refused | None = field(default=None, compare=False)
     """The answer behind `message`, for as long as the result is not stored."""
@@ -128,6 +131,7 @@ class ClientSide:
     """The server had fallen silent towards everybody, so the rest was not sent."""
     connections: int = 0
     reconnects: int = 0
+    """Requests sent again on a new connection, since the kept one died before a byte of an answer."""
     connect_us: dict[str, float] = field(default_factory=dict)
 
 

@@ -81,6 +81,7 @@ class Samples:
     cached_tokens: int | None = None
     characters: int = 0
     uncertain: int = 0
+    resent: int = 0
     last_done: int = 0
     ending: Ending | None = None
 
@@ -107,6 +108,7 @@ def add(samples: Samples, result: Result) -> None:
     samples.spans.extend((result.sent_us, result.done_us))
     samples.last_done = max(samples.last_done, result.done_us)
     samples.uncertain += result.uncertain
+    samples.resent += result.resent
     if result.error is not None:
         samples.errors[result.error] += 1
         samples.error_examples.setdefault(result.error, result.message or "")

@@ -59,6 +59,8 @@ class Load(Record):
     processes: int = 1
     kernel_stamps: bool = True
     compiled_reader: bool = True
+    new_connections: bool = False
+    """Each request has a connection of its own."""
 
     @property
     def silence_limit_s(self) -> float:

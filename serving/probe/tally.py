@@ -3,6 +3,9 @@
 from array import array
 from dataclasses import dataclass, field
 
+MOST_DEAD = 3
+"""After so many kept connections that died at their next request, and none that answered, none is kept any more."""
+
 
 @dataclass(slots=True)
 class Tally:
@@ -16,6 +19,11 @@ class Tally:
     late_uncertain: int = 0
     unstamped: int = 0
     reconnects: int = 0
+    """Requests sent again on a new connection, since the kept one died before a byte of an answer."""
+    reused: int = 0
+    """Requests that a kept connection answered."""
+    keeps_none: bool = False
+    """Whether connections are closed after their answer."""
     kernel_stamps: bool = False
 
     def read(self, stamp_ns: int, now_ns: int) -> None:
@@ -25,6 +33,12 @@ class Tally:
             self.lags_us.append((now_ns - stamp_ns) // 1000)
         else:
             self.unstamped += 1
+
+    def died(self) -> None:
+        """A kept connection died at its next request. Where all do, the server closes them without saying so."""
+        self.reconnects += 1
+        if self.reconnects >= MOST_DEAD and not self.reused:
+            self.keeps_none = True
 
     def held_up(self, chunks: int, since_us: int) -> None:
         """Of the last read's chunks the earlier ones waited longer: counted as if come evenly in that time."""

@@ -78,6 +78,11 @@ def warnings(run: Run, client: Client, samples: Samples, ending: Ending, output:
             f"the probe was kept from its core (lag p99 {client.p99_lag_s * 1e3:.1f} ms); kernel stamps correct for it",
         ),
         (
+            samples.resent > 0,
+            f"{samples.resent} requests were sent again on a new connection, since the kept one died before a byte of"
+            " an answer: the server closes connections without saying so; their times are from the first sending",
+        ),
+        (
             samples.without_usage > 0,
             "the server gave no usage for some requests: their chunks are counted as tokens",
         ),

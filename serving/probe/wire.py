@@ -87,6 +87,11 @@ class Response:
         self._first = True
 
     @property
+    def begun(self) -> bool:
+        """Whether a byte of it has come."""
+        return self.status != 0 or bool(self._rest)
+
+    @property
     def complete(self) -> bool:
         """Whether the whole response has arrived."""
         return self.state is State.COMPLETE

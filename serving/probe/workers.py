@@ -26,7 +26,6 @@ from serving.probe.spec import Load
 
 PREPARED_BYTES = 256 * 1024 * 1024
 """Requests are serialised before the clock starts up to this much; a longer run serialises the rest on the way."""
-MOST_OPEN_BEFORE = 256
 READY_LIMIT_S = 120.0
 
 Watch = Callable[[Progress], None]
@@ -97,13 +96,16 @@ def estimate(load: Load) -> int:
 
 
 def connections_before(load: Load, process: int = 0) -> int:
-    """How many connections to open before the clock starts: all of a closed loop's, a first share of an open one's."""
+    """How many connections to open before the clock starts: those that are needed then, so none of a schedule's.
+
+    One that waits for its request may hold a thread of the server's.
+    """
     if not load.is_open:
         wanted = min(load.concurrency or 1, load.requests or load.concurrency or 1)
     elif load.shape == "burst":
         wanted = load.requests or 1
     else:
-        wanted = min(MOST_OPEN_BEFORE, load.requests or MOST_OPEN_BEFORE)
+        wanted = 0
     return wanted // load.processes + (process < wanted % load.processes)
 
 
