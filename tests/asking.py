@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 from serving.probe.apis import ApiName
-from serving.probe.probe_options import EndpointOptions, LoadOptions, RunWorkloadOptions
+from serving.probe.endpoint_options import EndpointOptions
+from serving.probe.endpoint_options import target_of as target_asked
+from serving.probe.probe_options import LoadOptions, RunWorkloadOptions
 from serving.probe.probe_options import load_of as load_asked
-from serving.probe.probe_options import target_of as target_asked
 from serving.probe.probe_options import workload_of as workload_asked
 from serving.probe.spec import Load, Target, Workload
 
 
 def target_of(url: str, **asked: Any) -> Target:
     """At whom."""
+    if isinstance(asked.get("model"), str):
+        asked["model"] = (asked["model"],)
     return target_asked(url, EndpointOptions.of(asked))
 
 

@@ -47,6 +47,12 @@ class Config:
     split: int = 0
     comments: bool = False
     key: str = ""
+    header: str = ""
+    """What each request must say, lower case; whoever does not is refused, but for the list of models."""
+    query: str = ""
+    """What the path of a streamed request must end with."""
+    length_field: str = ""
+    """The only name under which an answer's length is taken."""
     models: str = "list"
     counter_factor: float = 1.0
     hit_rate: float = 0.0
@@ -72,7 +78,7 @@ def count_tokens(body: dict[str, Any]) -> int:
     """The fake tokenizer: one token a word, one more for words of six letters and over, and one at the start."""
     text = body.get("prompt")
     if text is None:
-        text = " ".join(text_of(each["content"]) for each in body["messages"])
+        text = " ".join(text_of(each["content"]) for each in body.get("messages") or body["input"])
     return 1 + sum(1 + (len(word) > 5) for word in text.split())
 
 
@@ -109,7 +115,30 @@ class Server(asyncio.Protocol):
             return
         self.buffer = rest[length:]
         method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
-        self.route(method, path, head, json.loads(rest[:length] or b"{}"))
+        path, _, query = path.partition("?")
+        body = json.loads(rest[:length] or b"{}")
+        if method == "POST" and self.refuses(head, query, path, body):
+            return
+        for name in ("max_completion_tokens", "max_output_tokens"):
+            if name in body:
+                body["max_tokens"] = body[name]
+        self.route(method, path, head, body)
+
+    def refuses(self, head: bytes, query: str, path: str, body: dict[str, Any]) -> bool:
+        """Whether a request is not what this server takes."""
+        config = self.config
+        if config.header and config.header.encode() not in head.lower():
+            self.answer(401, {"error": {"message": "a header is missing"}})
+        elif config.query and query != config.query:
+            self.answer(404, {"error": {"message": "Resource not found"}})
+        elif config.length_field and "max_tokens" in body:
+            words = f"'max_tokens' is not supported with this model. Use '{config.length_field}' instead."
+            self.answer(
+                400, {"error": {"message": words, "param": "max_tokens", "code": "unsupported_parameter"}}
+            )
+        else:
+            return False
+        return True
 
     def route(self, method: str, path: str, head: bytes, body: dict[str, Any]) -> None:
         """Answer a question, or begin a stream."""
@@ -131,8 +160,8 @@ class Server(asyncio.Protocol):
             self.raw(200, "text/plain", self.metrics().encode())
         elif path == "/truth":
             self.answer(200, {"requests": self.state.truth, "bodies": self.state.bodies})
-        elif method == "POST" and path in ("/v1/completions", "/v1/chat/completions", "/v1/messages"):
-            if body["model"] != "fake":
+        elif method == "POST" and path.endswith(("/completions", "/messages", "/responses")):
+            if body["model"] not in ("fake", "adapter"):
                 self.answer(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
                 return
             task = asyncio.get_running_loop().create_task(self.stream(path, body))
@@ -156,6 +185,8 @@ class Server(asyncio.Protocol):
                 self.raw(429, "application/json", b'{"error": "slow down"}', "retry-after: 7\r\n")
             case "silent":
                 pass
+            case "refused":
+                self.answer(403, {"error": "forbidden"})
             case "garbage":
                 self.transport.write(b"\x00\x01SSH-2.0 nonsense\r\n\r\n")
                 self.transport.close()
@@ -326,7 +357,9 @@ class Stream:
     def token(self, index: int, tokens: int) -> None:
         """One chunk with tokens."""
         text = "".join(" é\u2028"[(index + each) % 3] + "k" for each in range(tokens))
-        if self.path.endswith("messages"):
+        if self.path.endswith("responses"):
+            event = {"type": "response.output_text.delta", "item_id": "m", "output_index": 0, "delta": text}
+        elif self.path.endswith("messages"):
             delta = {"type": "text_delta", "text": text}
             event = {"type": "content_block_delta", "index": 0, "delta": delta}
         elif self.path.endswith("chat/completions"):
@@ -346,7 +379,13 @@ class Stream:
 
     def end(self, tokens: int) -> None:
         """The closing chunks."""
-        if self.path.endswith("messages"):
+        if self.path.endswith("responses"):
+            counted = {"input_tokens": count_tokens(self.body), "output_tokens": tokens}
+            cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
+            self.event(
+                {"type": "response.completed", "response": cut | {"usage": counted}}, "response.completed"
+            )
+        elif self.path.endswith("messages"):
             delta = {"stop_reason": "max_tokens"}
             self.event(
                 {"type": "message_delta", "delta": delta, "usage": {"output_tokens": tokens}}, "message_delta"

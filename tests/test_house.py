@@ -51,6 +51,7 @@ DOORS = {
     "botocore": {"infra/aws/boto.py"},
     "huggingface_hub": {"serving/model/hub.py", "infra/onhost/fetch.py"},
     "pynvml": {"infra/gpus.py"},
+    "tokenizers": {"serving/probe/tokenizer_file.py"},
     "tomllib": {"infra/data.py"},
     "uvloop": {"serving/probe/process.py"},
     "importlib.resources": {"infra/data.py"},

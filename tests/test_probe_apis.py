@@ -10,8 +10,8 @@ import pytest
 
 from serving.probe.apis import API_NAMES, APIS, Api, ApiName
 from serving.probe.dataset import Lexicon, Prompt
+from serving.probe.endpoint_options import Address, split_url
 from serving.probe.lengths import Lengths
-from serving.probe.probe_options import split_url
 from serving.probe.request_maker import RequestMaker
 from serving.probe.run_records import ServerFacts
 from serving.probe.shared import Shared
@@ -20,6 +20,7 @@ from serving.probe.stream_failures import StreamFailure, error_text
 from serving.probe.token_counts import whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
+CACHED = {"input_tokens": 9, "input_tokens_details": {"cached_tokens": 4}, "output_tokens": 5}
 FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
 
 
@@ -64,6 +65,34 @@ FRESH, FRESH_COUNTS = {"input_tokens": 9}, (9, None, None)
             (None, "end_turn", FRESH_COUNTS, False),
         ),
         ("messages", {"type": "message_stop"}, (None, None, None, True)),
+        ("responses", {"type": "response.created", "response": {}}, (None, None, None, False)),
+        ("responses", {"type": "response.output_text.delta", "delta": "a"}, ("a", None, None, False)),
+        ("responses", {"type": "response.output_text.delta", "delta": ""}, ("", None, None, False)),
+        ("responses", {"type": "response.reasoning_text.delta", "delta": "a"}, ("a", None, None, False)),
+        (
+            "responses",
+            {"type": "response.function_call_arguments.delta", "delta": "{"},
+            ("{", None, None, False),
+        ),
+        ("responses", {"type": "response.audio.delta", "delta": {"a": 1}}, (None, None, None, False)),
+        (
+            "responses",
+            {"type": "response.completed", "response": {"usage": CACHED, "incomplete_details": None}},
+            (None, "stop", (9, 5, 4), True),
+        ),
+        (  # as vLLM says it
+            "responses",
+            {
+                "type": "response.completed",
+                "response": {"incomplete_details": {"reason": "max_output_tokens"}},
+            },
+            (None, "length", None, True),
+        ),
+        (  # as OpenAI does
+            "responses",
+            {"type": "response.incomplete", "response": {"incomplete_details": {"reason": "content_filter"}}},
+            (None, "content_filter", None, True),
+        ),
         ("messages", {"type": "ping"}, (None, None, None, False)),
     ],
 )
@@ -89,6 +118,8 @@ def test_what_an_event_says(api: ApiName, event: dict[str, Any], delta: tuple[ob
             {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
             "Overloaded",
         ),
+        ("responses", {"type": "error", "code": "server_error", "message": "boom"}, "boom"),
+        ("responses", {"type": "response.failed", "response": {"error": {"message": "dead"}}}, "dead"),
     ],
 )
 def test_an_error_inside_a_stream(api: ApiName, event: dict[str, Any], said: str) -> None:
@@ -159,16 +190,29 @@ TALK = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": 
         ("completions", {"prompt": "Hi", "stream_options": {"include_usage": True}}),
         ("chat", {"messages": TALK, "stream_options": {"include_usage": True}}),
         ("messages", {"messages": TALK}),
+        ("responses", {"max_output_tokens": 7, "max_tokens": None, "input": TALK, "store": False}),
     ],
 )
 def test_what_a_body_asks(api: ApiName, body: dict[str, Any]) -> None:
     common = {"model": "m", "max_tokens": 7, "stream": True}
+    common = {name: value for name, value in (common | body).items() if value is not None}
+    body = {}
     assert APIS[api].body("m", TALK, 7, {}) == common | body
     assert APIS[api].body("m", TALK, 7, {"stream": None, "top_p": 0.5, "model": "n"}) == {
         name: value
         for name, value in (common | body | {"top_p": 0.5, "model": "n"}).items()
         if name != "stream"
     }
+
+
+def test_the_length_of_an_answer_may_have_another_name() -> None:
+    asked = APIS["chat"].body("m", TALK, 7, {}, APIS["chat"].other_length_field)
+    assert (asked["max_completion_tokens"], "max_tokens" in asked) == (7, False)
+
+
+def test_what_is_counted_of_a_response_is_a_chat() -> None:
+    assert APIS["responses"].counted(TALK) == {"messages": TALK}
+    assert APIS["completions"].counted(TALK) == {"prompt": "Hi"}
 
 
 def test_the_headers_of_a_request() -> None:
@@ -225,7 +269,7 @@ def test_no_other_file_asks_which_api_it_is() -> None:
     assert all(name in API_NAMES for name in APIS)
 
 
-def test_a_fourth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fifth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     name: Any = "plain"
     plain = Api(
         name=name,
@@ -236,7 +280,7 @@ def test_a_fourth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
         bench_name="plain",
     )
     monkeypatch.setitem(APIS, name, plain)
-    assert split_url("http://host:1/plain") == ("http://host:1", name)
+    assert split_url("http://host:1/plain") == Address("http://host:1", name)
     lengths = Lengths(low=1)
     maker = RequestMaker(
         target=Target.model_construct(base_url="http://host:1", api=name),

@@ -8,6 +8,8 @@ import asking
 import pytest
 
 from infra.errors import UsageError
+from serving.probe.apis import ApiName
+from serving.probe.endpoint_options import Address, split_url
 from serving.probe.lengths import Lengths
 from serving.probe.probe_options import (
     SloOptions,
@@ -15,10 +17,9 @@ from serving.probe.probe_options import (
     WorkloadOptions,
     size_of,
     slo_of,
-    split_url,
     trace_of,
 )
-from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.spec import Load, Share, Slo, Target, Workload
 
 # At whom
 
@@ -26,6 +27,8 @@ from serving.probe.spec import Load, Slo, Target, Workload
 @pytest.mark.parametrize(
     ("url", "base_url", "api"),
     [
+        ("http://host/completion", "http://host/completion", None),
+        ("http://host:1/v1/responses", "http://host:1", "responses"),
         ("http://host", "http://host", None),
         ("https://host:8443/", "https://host:8443", None),
         ("http://host:1/v1", "http://host:1", None),
@@ -37,8 +40,40 @@ from serving.probe.spec import Load, Slo, Target, Workload
         ("http://[::1]:8000", "http://[::1]:8000", None),
     ],
 )
-def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: str | None) -> None:
-    assert split_url(url) == (base_url, api)
+def test_an_address_and_the_api_its_path_names(url: str, base_url: str, api: ApiName | None) -> None:
+    assert split_url(url) == Address(base_url, api)
+
+
+AZURE = "/openai/deployments/scout/chat/completions?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (
+            "http://host/api/paas/v4/chat/completions",
+            Address("http://host/api/paas/v4", "chat", "/api/paas/v4/chat/completions"),
+        ),
+        (f"https://host{AZURE}", Address("https://host/openai/deployments/scout", "chat", AZURE)),
+        ("http://host/v1/responses?a=b", Address("http://host/v1", "responses", "/v1/responses?a=b")),
+        ("http://host/messages", Address("http://host", "messages", "/messages")),
+    ],
+)
+def test_a_path_and_a_query_of_a_providers_own(url: str, address: Address) -> None:
+    assert split_url(url) == address
+
+
+def test_a_deployment_in_the_path_is_the_model() -> None:
+    assert asking.target_of(f"http://host{AZURE}").model == "scout"
+    assert asking.target_of(f"http://host{AZURE}", model="mine").model == "mine"
+
+
+def test_several_models_have_shares() -> None:
+    target = asking.target_of("http://host", model=("a", "b=3", "c=d"))
+    assert (target.model, target.models) == (
+        "a", (Share(model="a"), Share(model="b", share=3.0), Share(model="c=d")),
+    )  # fmt: skip
+    assert asking.target_of("http://host", model=("b=3",)).models == ()
 
 
 def test_a_target_of_everything_and_of_an_address_alone() -> None:
@@ -57,7 +92,10 @@ def no_url(url: str) -> tuple[str, str]:
 
 
 NO_PASSWORD = ("A URL must not hold a password.", "Leave it out, and use --api-key-file key.txt")
-ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
+WHOLE = (
+    "A URL with a query says the whole path of its API.",
+    "Say, e.g., 'http://host/openai/deployments/scout/chat/completions?api-version=2024-10-21'",
+)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +114,39 @@ ALONE = "A URL is an address alone here: what follows a ? or # goes nowhere."
         ),
         ({"url": "http://user@host"}, NO_PASSWORD),
         ({"url": "http://:secret@host"}, NO_PASSWORD),
-        ({"url": "http://host/a?b"}, (ALONE, "Say http://host/a")),
-        ({"url": "http://host/a#c"}, (ALONE, "Say http://host/a")),
+        ({"url": "http://host/a?b"}, WHOLE),
         (
-            {"url": "http://host", "model": " "},
-            ("--model is empty.", "Give it a value, or leave it out."),
+            {"url": "http://host/a#c"},
+            ("What follows a # in a URL goes to no server.", "Say http://host/a"),
         ),
-        ({"url": "http://host", "api": "smoke"}, ("--api 'smoke' is unknown.", "One of: completions, chat, messages")),
+        (
+            {"url": "http://host/my model/v1"},
+            ("'http://host/my model/v1' is not the URL of a server.",
+             "A space in a path is %20: http://host/my%20model/v1"),
+        ),
+        (
+            {"url": "http://host/v1/chat/completions?api-key=sk-1"},
+            ("The api-key in the URL is read by others: a command line is no place for it.",
+             "Leave it out, and send it as a header: --header 'api-key: $VARIABLE'"),
+        ),
+        ({"url": "http://host", "model": " "}, ("--model is empty.", "For example: --model scout")),
+        (
+            {"url": "http://host", "model": ("a=0",)},
+            ("--model a=0 is no share of the load.", "Say, e.g., --model scout=3"),
+        ),
+        (
+            {"url": "http://host", "model": ("a", "a=2")},
+            ("--model names one model twice.", "Say how much more of it: --model NAME=2"),
+        ),
+        (
+            {"url": "http://host", "metrics": ("host:9400",)},
+            ("--metrics 'host:9400' is not the URL of a page.",
+             "Say, for example, --metrics http://127.0.0.1:9400/metrics"),
+        ),
+        (
+            {"url": "http://host", "api": "smoke"},
+            ("--api 'smoke' is unknown.", "One of: completions, chat, messages, responses"),
+        ),
     ],
 )  # fmt: skip
 def test_a_target_that_is_none(asked: dict[str, Any], said: tuple[str, str]) -> None:
@@ -443,7 +507,7 @@ def test_what_nobody_asked_for() -> None:
     five = Lengths(low=5)
     assert Workload(input_tokens=five, output_tokens=five).model_dump(exclude={"input_tokens", "output_tokens"}) == {
         "prefix_tokens": 0, "turns": 1, "images": 0, "image_size": (512, 512), "prompts_file": None, "seed": 0,
-        "ignore_eos": None, "per_chunk_usage": False, "extra_body": {},
+        "ignore_eos": None, "per_chunk_usage": False, "extra_body": {}, "hash_block_tokens": 512, "tokenizer": None,
     }  # fmt: skip
     assert five.model_dump() == {"form": "fixed", "low": 5, "high": 0}
     assert Target(base_url="u").model_dump() == {

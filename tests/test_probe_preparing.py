@@ -28,6 +28,7 @@ class Server:
 
     def __init__(self, models: list[dict[str, Any]], target: Target = TARGET) -> None:
         self.target, self._models, self.api_key = target, models, "k"
+        self.headers = {"x-tenant": "search"}
         self.counted = 0
         self.readings: Iterator[dict[str, float]] = iter(())
 
@@ -239,7 +240,7 @@ def test_a_server_that_starts_is_tried_again(
 WHERE = "http://host/v1/chat/completions"
 NO_ANSWER = f"{WHERE} does not stream an answer: "
 LOG = "Look at the server's log."
-APIS = "Try another API: --api chat, completions or messages."
+APIS = "Try another API: --api chat, completions, messages or responses."
 STARTING = "Is it still starting? Try again when it is ready, or look at its log."
 
 
@@ -446,8 +447,9 @@ class Steps:
         self.counted = iter([{"a": 1.0}, {"a": 5.0}, {"a": 5.0}])
         steps = {
             "Server": lambda target, timeout_s: self.step(f"ask within {timeout_s:g} s") or self,
-            "prepare": lambda server, workload, say: self.step("prepare") or (maker(), None),
-            "warm_up": lambda maker, load, say: self.step("warm up"),
+            "prepare": lambda server, workload, say: self.step("prepare") or (maker(), maker().composer("")),
+            "warm_up": lambda maker, load, say: self.step("warm up") or maker,
+            "calibrated": lambda maker, load, say: maker,
             "attack": self.attack,
             "time": SimpleNamespace(sleep=lambda seconds: None),
         }

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli.flags import FirstVerb, Json, deployed
+from serving.probe.endpoint_options import EndpointOptions
 from serving.probe.probe_options import (
-    EndpointOptions,
     FormOptions,
     LoadOptions,
     RunWorkloadOptions,
@@ -165,7 +165,7 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
     from deploy.line import status
     from deploy.targets.deployment import load, names
     from infra.errors import EndpointError
-    from serving.probe.probe_options import target_of
+    from serving.probe.endpoint_options import target_of
 
     if not is_named(url, names()):
         return target_of(url, endpoint)
@@ -174,7 +174,7 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
     if current.endpoint is None:
         raise EndpointError(f"{url} answers nowhere: {current.detail}", f"Start it: corral serve {url}")
     stated = {
-        "model": endpoint.model or current.endpoint.served_model_name,
+        "model": endpoint.model or (current.endpoint.served_model_name,),
         "api_key_file": endpoint.api_key_file or current.endpoint.api_key_file,
     }
     planned = {"machine": deployment.plan.machine.name, "precision": deployment.plan.precision}

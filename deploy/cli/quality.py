@@ -74,18 +74,18 @@ def met(a: str, b: str, pair: PairOptions) -> "Iterator[tuple[Respondent, Respon
     """Both endpoints, each with its own key, known by name. Raises EndpointError, AuthError or UsageError."""
     from deploy.cli.probe import answering
     from infra.say import progress
-    from serving.probe.probe_options import EndpointOptions
+    from serving.probe.endpoint_options import EndpointOptions
     from serving.quality.respondent import Respondent
 
     of_a = EndpointOptions(
-        model=pair.model_a,
+        model=(pair.model_a,) if pair.model_a else (),
         api=pair.api_a,
         api_key_file=pair.api_key_file_a,
         api_key_variable="CORRAL_API_KEY_A",
         ca_file=pair.ca_file_a,
     )
     of_b = EndpointOptions(
-        model=pair.model_b,
+        model=(pair.model_b,) if pair.model_b else (),
         api=pair.api_b,
         api_key_file=pair.api_key_file_b,
         api_key_variable="CORRAL_API_KEY_B",

@@ -2,8 +2,11 @@
 
 from typing import Annotated, ClassVar
 
+from pydantic import field_validator
+
 from infra.asked import Flag
-from serving.probe.probe_options import ServerOptions
+from infra.errors import UsageError
+from serving.probe.endpoint_options import ServerOptions
 from serving.vllm.endpoint import Endpoint
 
 
@@ -15,11 +18,21 @@ class DemoOptions(ServerOptions):
     endpoint: Annotated[str | None, Flag(metavar="URL")] = None
     """Use this OpenAI-compatible endpoint; starts no server. The others say more of it."""
 
+    @field_validator("model")
+    @classmethod
+    def one(cls, model: tuple[str, ...]) -> tuple[str, ...]:
+        """One model, by its name alone. Raises UsageError."""
+        if len(model) > 1:
+            raise UsageError("The demo asks one model.", f"For example: --model {model[0]}")
+        return model
+
     @property
     def server(self) -> Endpoint | None:
         """That endpoint; None where the demo starts its own."""
         if self.endpoint is None:
             return None
         return Endpoint(
-            base_url=self.endpoint, served_model_name=self.model or "", api_key_file=self.api_key_file
+            base_url=self.endpoint,
+            served_model_name=self.model[0] if self.model else "",
+            api_key_file=self.api_key_file,
         )

@@ -6,8 +6,9 @@ from pathlib import Path
 from deploy.releases.release import Figures
 from infra.errors import ServerError
 from infra.say import progress
+from serving.probe.apis import APIS
 from serving.probe.lengths import Lengths
-from serving.probe.run import CANARY_TOKENS, LATE, run
+from serving.probe.run import LATE, run
 from serving.probe.spec import Load, Target, Workload
 from serving.vllm import health, in_line
 from serving.vllm.endpoint import Endpoint
@@ -35,7 +36,9 @@ def measured(endpoint: Endpoint, max_model_len: int | None) -> Figures | None:
     with tempfile.TemporaryDirectory(prefix="corral-upgrade-") as kept:
         try:
             report = in_line.answer(
-                endpoint, lambda: run(target, load, workload, Path(kept) / "probe"), CANARY_TOKENS
+                endpoint,
+                lambda: run(target, load, workload, Path(kept) / "probe"),
+                APIS[target.api].trial_tokens,
             )
         except in_line.Behind:
             return None

@@ -1,6 +1,6 @@
-"""PURE: the three streaming APIs a probe speaks: what is asked, and what one event of the answer says.
+"""PURE: the four streaming APIs a probe speaks: what is asked, and what one event of the answer says.
 
-A fourth is one more row of `APIS`, its name, and the function that reads its events.
+A fifth is one more row of `APIS`, its name, and the function that reads its events.
 """
 
 from collections.abc import Callable
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from serving.probe.stream_failures import FAILED_REASONS, StreamFailure, check_event, error_text
-from serving.probe.token_counts import TokenCounts, anthropic_counts, nested_usage, openai_counts
+from serving.probe.token_counts import TokenCounts, anthropic_counts, nested_usage, openai_counts, responses_counts
 
-ApiName = Literal["completions", "chat", "messages"]
-API_NAMES = "completions, chat, or messages (Anthropic)."
+ApiName = Literal["completions", "chat", "messages", "responses"]
+API_NAMES = "completions, chat, messages (Anthropic) or responses (OpenAI)."
 """The same for the help."""
 
 
@@ -96,6 +96,30 @@ def messages_event(event: dict[str, Any]) -> Delta:
     return NOTHING
 
 
+def responses_event(event: dict[str, Any]) -> Delta:
+    """Read an event of OpenAI's /v1/responses; reasoning and tool calls count as output. Raises StreamFailure."""
+    kind = event["type"]
+    if kind.endswith(".delta"):
+        text = event["delta"]
+        return (text, None, None, False) if isinstance(text, str) else NOTHING
+    match kind:
+        case "response.completed" | "response.incomplete":
+            answer = event["response"]
+            usage = answer.get("usage")
+            return None, reason_of(answer), responses_counts(usage) if usage else None, True
+        case "response.failed":
+            raise StreamFailure(error_text(event["response"]))
+        case "error":
+            check_event(event)
+    return NOTHING
+
+
+def reason_of(answer: dict[str, Any]) -> str:
+    """Why a response ended, in the words of the other APIs: vLLM calls one that was cut completed, too."""
+    reason = (answer.get("incomplete_details") or {}).get("reason")
+    return "stop" if reason is None else "length" if reason == "max_output_tokens" else reason
+
+
 def without_choices(event: dict[str, Any]) -> Delta:
     """An event without choices: the usage at the end, or an error in the middle. Raises StreamFailure or OddEvent."""
     usage = event.get("usage") or nested_usage(event)
@@ -129,6 +153,13 @@ class Api:
     version_headers: dict[str, str] = field(default_factory=dict)
     key_header: Callable[[str, str], dict[str, str]] = bearer
     """Of the host's name and the key."""
+    prompt_field: str | None = None
+    """Where the prompt is said; None: in `prompt` or `messages`."""
+    length_field: str = "max_tokens"
+    """Where the answer's length is asked for, and how a server may say that it wants it called."""
+    other_length_field: str | None = None
+    trial_tokens: int = 2
+    """Of the answer to the one request before the load; OpenAI's Responses refuse fewer than 16."""
     one_text: bool = False
     """The prompt is one bare text: no conversation, no images."""
     takes_images: bool = False
@@ -141,17 +172,33 @@ class Api:
     bench_name: str
     """What `vllm bench serve` calls it; our own name where it has none."""
 
+    @property
+    def tail(self) -> str:
+        """What its path ends with wherever a provider puts it."""
+        return self.path.removeprefix("/v1")
+
     def prompt(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         """The part of a body that says the prompt; a bare text is the last message's."""
-        return {"prompt": messages[-1]["content"]} if self.one_text else {"messages": messages}
+        if self.one_text:
+            return {self.prompt_field or "prompt": messages[-1]["content"]}
+        return {self.prompt_field or "messages": messages}
+
+    def counted(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
+        """The same where its tokens are counted: a response's are those of a chat."""
+        return self.prompt(messages) if self.one_text else {"messages": messages}
 
     def body(
-        self, model: str, messages: list[dict[str, Any]], max_tokens: int, extra: dict[str, Any]
+        self,
+        model: str,
+        messages: list[dict[str, Any]],
+        max_tokens: int,
+        extra: dict[str, Any],
+        length_field: str | None = None,
     ) -> dict[str, Any]:
         """The JSON body of one streamed request; what is None in `extra` takes a field away."""
         body = {
             "model": model,
-            "max_tokens": max_tokens,
+            length_field or self.length_field: max_tokens,
             "stream": True,
             **self.prompt(messages),
             **self.fields,
@@ -191,6 +238,7 @@ APIS: dict[ApiName, Api] = {
             path="/v1/chat/completions",
             read_event=chat_event,
             fields=WITH_USAGE,
+            other_length_field="max_completion_tokens",
             takes_images=True,
             bench_name="openai-chat",
         ),
@@ -204,6 +252,16 @@ APIS: dict[ApiName, Api] = {
             count_path="/v1/messages/count_tokens",
             count_field="input_tokens",
             bench_name="messages",
+        ),
+        Api(
+            name="responses",
+            path="/v1/responses",
+            read_event=responses_event,
+            fields={"store": False},  # whoever measures leaves nothing behind
+            prompt_field="input",
+            length_field="max_output_tokens",
+            trial_tokens=16,
+            bench_name="responses",
         ),
     )
 }

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,10 @@ LEARNED_WORDS = 64
 TRIES = 8
 CONFIRMATIONS = 16
 """After this many texts in a row were as long as reckoned, the tokenizer is asked no more."""
-# Without a tokenizer to ask: one common English word is about one token for byte-pair vocabularies of 100k and more.
+# Until the server has counted: one common English word is about one token for byte-pair vocabularies of 100k and more.
 TOKENS_PER_WORD = 1.0
+TOKENS_PER_READ_WORD = 4 / 3
+"""Of English as people write it: the rule of thumb of OpenAI's help pages, unverified for other models."""
 
 Count = Callable[[str], int | None]
 """The tokens of a prompt with that text, whatever frame the server puts around it; None where it does not say."""
@@ -27,11 +29,30 @@ class Lexicon:
 
     alone: dict[str, int] = field(default_factory=dict)
     behind: dict[str, int] = field(default_factory=dict)
+    tokens_per_word: float = TOKENS_PER_WORD
+    """Of all our words on average, where no tokenizer could be asked about each."""
+    frame_tokens: float = 0.0
+    """What the server puts around a prompt, where its usage told."""
+    calibrated: bool = False
+    """Whether its usage did."""
 
     @property
     def known(self) -> bool:
-        """Whether the server has counted."""
+        """Whether each word has been counted."""
         return bool(self.behind)
+
+    def framed(self, tokens: int) -> "Lexicon":
+        """The same with so many tokens around each prompt."""
+        alone = {word: count + tokens for word, count in self.alone.items()}
+        return replace(self, alone=alone, frame_tokens=tokens, calibrated=True)
+
+    def measured(self, few: tuple[int, int], many: tuple[int, int]) -> "Lexicon":
+        """The same with what two prompts tell: the words of each, and the tokens that the server counted."""
+        each = (many[1] - few[1]) / (many[0] - few[0])
+        if each <= 0:
+            return self
+        frame = max(0.0, few[1] - each * few[0])
+        return replace(self, tokens_per_word=each, frame_tokens=frame, calibrated=True)
 
 
 def learn(count: Count, seed: int = 0) -> Lexicon:
@@ -51,10 +72,15 @@ class Composer:
     """Composes texts of a wanted number of tokens; asks `count` until it has proved right often enough."""
 
     def __init__(self, lexicon: Lexicon, rng: random.Random, count: Count | None = None) -> None:
-        self._lexicon = lexicon
         self._rng = rng
         self.count = count
         self._confirmed = 0
+        self._deck: list[str] = []
+        self.learned(lexicon)
+
+    def learned(self, lexicon: Lexicon) -> None:
+        """Compose by that from now on."""
+        self._lexicon = lexicon
         self._names = list(lexicon.behind)
         self._costs = list(lexicon.behind.values())
 
@@ -76,8 +102,34 @@ class Composer:
         return right
 
     def _guess(self, tokens: int, prefix: str) -> str:
-        wanted = max(1, round(tokens / TOKENS_PER_WORD) - len(prefix.split()))
-        return " ".join([*prefix.split(), *self._rng.choices(WORDS, k=wanted)])
+        """By the mean of all words, so each comes before any comes again: only the last few make it uncertain."""
+        lexicon = self._lexicon
+        wanted = round((tokens - lexicon.frame_tokens) / lexicon.tokens_per_word)
+        return " ".join([*prefix.split(), *self._dealt(max(1, wanted - len(prefix.split())))])
+
+    def _dealt(self, count: int) -> list[str]:
+        """So many words, of which each comes before any comes again."""
+        words: list[str] = []
+        while len(words) < count:
+            if not self._deck:
+                self._deck = self._rng.sample(WORDS, len(WORDS))
+            lot = count - len(words)
+            words += self._deck[:lot]
+            del self._deck[:lot]
+        return words
+
+    def block(self, seed: str, tokens: int, first: bool) -> str:
+        """The text of a block that is the same for the same seed, whoever composes it."""
+        own = Composer(self._lexicon, random.Random(seed))
+        if not self._lexicon.known:
+            behind = self._lexicon if first else replace(self._lexicon, frame_tokens=0.0)
+            return Composer(behind, random.Random(seed)).compose(tokens)[0]
+        if first:
+            return own.compose(tokens)[0]
+        word = next(iter(self._names))
+        return own.compose(tokens + self._lexicon.alone[word], word, self._lexicon.alone[word])[0][
+            len(word) + 1 :
+        ]
 
     def _fill(self, tokens: int, prefix: str, prefix_tokens: int) -> tuple[str, int]:
         """Random words while there is much room, then ones whose costs add up to what is left."""

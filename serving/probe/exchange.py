@@ -33,6 +33,8 @@ class Shot:
     """From the start; None in a closed loop."""
     follow: "Callable[[str], Shot] | None" = None
     """Makes the conversation's next request from the answer."""
+    model: str | None = None
+    """Whom it asks, where several models share the load."""
 
 
 @dataclass(slots=True)
@@ -183,6 +185,7 @@ class Answer:
         error_class, message = self.failure or (None, None)
         return Result(
             index=self.shot.index,
+            model=self.shot.model,
             scheduled_us=sent_us if self.shot.scheduled_ns is None else self.shot.scheduled_ns // 1000,
             sent_us=sent_us,
             done_us=self.done_ns // 1000 - zero_us,

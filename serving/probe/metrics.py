@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy
 
-from serving.probe.report import Client, Interval, ProbeReport, ServerSide, Stalls, Steady, Summary
+from serving.probe.report import Client, Interval, OfModel, ProbeReport, ServerSide, Stalls, Steady, Summary
 from serving.probe.run_records import ClientSide, Ending, Result, Run
 from serving.probe.samples import BIN_US, Samples, collect
 from serving.probe.spec import Slo
@@ -85,6 +85,7 @@ class Figures:
             goodput=self.goodput(),
             client=client,
             valid=not rejected,
+            by_model=self.by_model(),
             warnings=warnings(run, client, samples, self.ending, output),
             latency_from="schedule" if run.load.is_open else "send",
             from_send=self.from_send(),
@@ -109,6 +110,28 @@ class Figures:
             unfinished=self.ending.unfinished,
             invalid_because=rejected,
             notes=(*run.notes, *reader_notes(self.ending.clients)),
+        )
+
+    def by_model(self) -> dict[str, OfModel]:
+        """Each model's part, where several share the load."""
+        asked = numpy.asarray(self.samples.model_of, dtype=object)
+        return {
+            name: self.of_model(sent, asked == name) for name, sent in sorted(self.samples.sent_to.items())
+        }
+
+    def of_model(self, sent: int, own: "numpy.typing.NDArray[numpy.bool_]") -> OfModel:
+        """The part of one, whose succeeded requests are `own`."""
+        output = float(self.output[own].sum())
+        return OfModel(
+            sent=sent,
+            succeeded=int(own.sum()),
+            input_tokens=int(self.input[own].sum()),
+            output_tokens=int(output),
+            output_tokens_per_s=output / self.duration_s,
+            request_per_s=float(own.sum()) / self.duration_s,
+            ttft_s=summary(self.ttft[own]),
+            tpot_s=summary(self.tpot[own[self.output > 1]]),
+            e2e_s=summary(self.e2e[own]),
         )
 
     def from_send(self) -> dict[str, Summary]:

@@ -1,22 +1,20 @@
-"""What may be asked of a probe: each option with its flag, default, check and help; and the records it becomes."""
+"""What load and which requests may be asked of a probe: each option once; and the records it becomes."""
 
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, WrapValidator, field_validator, model_validator
 
 from infra import bounded_json, quantity
 from infra.asked import Asked, Flag, number
 from infra.errors import UsageError
-from infra.printable import one_line
-from serving.probe.apis import API_NAMES, APIS, ApiName
+from serving.probe.apis import APIS, ApiName
 from serving.probe.lengths import MOST_TOKENS, AskedLengths, Lengths
 from serving.probe.prompts import read, trace
-from serving.probe.spec import Load, Shape, Slo, Target, Workload
+from serving.probe.spec import Load, Shape, Slo, Workload
 
 MOST_CONCURRENCY = 100_000
 MOST_RATE = 1_000_000.0
@@ -36,29 +34,6 @@ def or_endless(value: Any, checked: Callable[[Any], Any]) -> Any:
 Rate = Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE), WrapValidator(or_endless)]
 Evenness = Annotated[float, Field(ge=1e-3, le=1e6), WrapValidator(or_endless)]
 RequestTime = Annotated[float, Field(ge=0.05, le=86400.0)]
-
-
-class ServerOptions(Asked):
-    """What an endpoint is asked for, and with which key."""
-
-    heading: ClassVar[str] = "The endpoint"
-
-    model: str | None = None
-    """The name it serves. [the first it lists]"""
-    api_key_file: Path | None = None
-    """The file that holds the server's key."""
-
-
-class EndpointOptions(ServerOptions):
-    """Whom to ask, beside the URL."""
-
-    heading: ClassVar[str] = "The endpoint"
-
-    api: Annotated[ApiName, Field(description=API_NAMES)] = "completions"
-    api_key_variable: str = "CORRAL_API_KEY"
-    """The environment variable that holds it."""
-    ca_file: Path | None = None
-    """Certificates to trust, PEM."""
 
 
 class RepeatableOptions(Asked):
@@ -153,7 +128,11 @@ class WorkloadOptions(Asked):
     prefix_tokens: Annotated[int, Field(ge=0, le=MOST_TOKENS)] = 0
     """Tokens that all prompts share at their start."""
     prompts: Path | None = None
-    """Your own: JSON lines with prompt, messages (chat) or input_tokens; output_tokens."""
+    """Your own: JSON lines with prompt, messages (chat) or input_tokens; output_tokens. Or a ShareGPT file."""
+    hash_block_tokens: Annotated[int, Field(ge=1, le=65536)] = 512
+    """Of each block that a trace names in hash_ids."""
+    tokenizer: Path | None = None
+    """The model's tokenizer.json, or its folder, to count by where the server does not count."""
     turns: Annotated[int, Field(ge=1, le=1000)] = 1
     """Of each conversation; chat only."""
     images: Annotated[int, Field(ge=0, le=100)] = 0
@@ -257,56 +236,6 @@ class SweepOptions(RepeatableOptions):
         return self
 
 
-def target_of(url: str, asked: EndpointOptions) -> Target:
-    """At whom; the path of the URL may name the API. Raises UsageError."""
-    base_url, path_api = split_url(url)
-    return Target(
-        base_url=base_url,
-        api=path_api or asked.api,
-        model=asked.model,
-        api_key_file=asked.api_key_file,
-        api_key_variable=asked.api_key_variable,
-        ca_file=asked.ca_file,
-    )
-
-
-def split_url(url: str) -> tuple[str, ApiName | None]:
-    """The base without /v1, and the API when the URL names its path."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if (
-        not valid
-        or any(not 33 <= ord(letter) < 127 for letter in url)
-        or not can_be_a_host(parts.hostname or "")
-    ):
-        raise UsageError(
-            f"{one_line(repr(url), 200)} is not the URL of a server.",
-            "Say, for example, http://127.0.0.1:8000",
-        )
-    if parts.username or parts.password:
-        raise UsageError("A URL must not hold a password.", "Leave it out, and use --api-key-file key.txt")
-    if parts.query or parts.fragment:
-        raise UsageError(
-            "A URL is an address alone here: what follows a ? or # goes nowhere.",
-            f"Say {parts._replace(query='', fragment='').geturl()}",
-        )
-    path = parts.path.rstrip("/")
-    named = next((api for api in APIS.values() if path.endswith(api.path)), None)
-    path = path.removesuffix(named.path if named else "/v1")
-    return f"{parts.scheme}://{parts.netloc}{path}", named.name if named else None
-
-
-def can_be_a_host(name: str) -> bool:
-    """Whether a resolver takes it: no part of it is empty or too long."""
-    try:
-        return bool(name.encode("idna"))
-    except UnicodeError:
-        return False
-
-
 def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:
     """The load, replaying what was sent at those times where there are any. Raises UsageError."""
     requests, shape = asked.requests, shape_of(asked, times_s)
@@ -375,6 +304,8 @@ def workload_of(
         images=asked.images,
         image_size=size_of(asked.image_size),
         prompts_file=file,
+        hash_block_tokens=asked.hash_block_tokens,
+        tokenizer=asked.tokenizer,
         seed=seed,
         ignore_eos=asked.ignore_eos,
         per_chunk_usage=isinstance(asked, RunWorkloadOptions) and asked.per_chunk_usage,

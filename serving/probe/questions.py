@@ -10,6 +10,7 @@ from infra.errors import AuthError, EndpointError
 from infra.printable import one_line
 from serving.probe.address import tls_context
 from serving.probe.apis import APIS
+from serving.probe.headers import resolved
 from serving.probe.protocol import other_protocol
 from serving.probe.spec import Target
 from serving.probe.stream_failures import error_text
@@ -24,6 +25,8 @@ SHAKE_HANDS_S = 2.0
 STARTING = (502, 503, 504)
 """What a server that is still starting answers, or the proxy before it."""
 STARTING_S = 10.0
+NO_LIST = (400, 422, 501)
+"""What a gateway answers that has no list of models, beside 404 and 405."""
 LONGEST_NAME = 1000
 
 COUNTERS = {
@@ -46,8 +49,9 @@ class Server:
         self.target = target
         self.api_key = key_of(target.api_key_file, target.api_key_variable)
         self._api = APIS[target.api]
+        self.headers = resolved(target.headers)
         self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
-        headers = self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key)
+        headers = self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key) | self.headers
         self._door = HttpDoor(target.base_url, headers, self._timeout_s, tls_context(target))
 
     def close(self) -> None:
@@ -57,24 +61,32 @@ class Server:
     def models(self, say: Callable[[str], None] = lambda text: None) -> list[dict[str, Any]]:
         """What /v1/models lists; empty where the server has no such list. A server that starts is waited for a little.
 
+        Where the model is known a list is no must: the server may refuse it, or say something else there.
         Raises AuthError when the key is refused, EndpointError when nobody or something else answers.
         """
         patience = Patience(say)
+        path = self._models_path
         while True:
-            response = self._first("/v1/models")
+            response = self._first(path)
             if not patience.allows(response.status_code, response.headers.get("retry-after")):
                 break
+        named, where = self.target.model is not None, f"{self.target.base_url}{path}"
         if response.status_code in (401, 403):
+            if named:
+                return []
             raise refused(self.target.base_url, response.status_code)
-        where = f"{self.target.base_url}/v1/models"
         if response.status_code == 429:
             raise rate_limited(where, body_text(response), response.headers.get("retry-after"))
         if response.has_redirect_location:
+            if named:
+                return []
             raise redirected(where, one_line(response.headers["location"]))
         if response.status_code in (404, 405):
             return []
         if response.status_code == 400 and (other := other_protocol(self.target.base_url)):
             raise other
+        if named and response.status_code in NO_LIST:
+            return []
         if response.status_code != 200:
             raise EndpointError(
                 f"{where} answers {response.status_code}: {body_text(response).rstrip('.')}.",
@@ -87,8 +99,18 @@ class Server:
         if not isinstance(data, list) or not all(
             isinstance(each, dict) and is_name(each.get("id")) for each in data
         ):
-            raise not_an_api(self.target.base_url, response)
+            if named:
+                return []
+            raise not_an_api(where, response)
         return data
+
+    @property
+    def _models_path(self) -> str:
+        """Where the list is: beside the API, with its query."""
+        if self.target.path is None:
+            return "/v1/models"
+        query = urlsplit(self.target.path).query
+        return f"/models?{query}" if query else "/models"
 
     def version(self) -> str | None:
         """vLLM's version; None for any other server."""
@@ -98,7 +120,7 @@ class Server:
 
     def count_tokens(self, model: str, messages: list[dict[str, Any]]) -> int | None:
         """The prompt's tokens by the server's own tokenizer, template included; None where it does not say."""
-        answer = self._ask("POST", self._api.count_path, {"model": model, **self._api.prompt(messages)})
+        answer = self._ask("POST", self._api.count_path, {"model": model, **self._api.counted(messages)})
         count = answer.get(self._api.count_field) if isinstance(answer, dict) else None
         return count if isinstance(count, int) and 0 < count < 2**31 else None
 
@@ -211,11 +233,11 @@ def redirected(where: str, location: str) -> EndpointError:
     )
 
 
-def not_an_api(url: str, response: Answer) -> EndpointError:
+def not_an_api(where: str, response: Answer) -> EndpointError:
     """Something answers, but no model server."""
     kind = one_line(response.headers.get("content-type", "no content type").partition(";")[0], 60)
     return EndpointError(
-        f"{url}/v1/models answers with {kind} that is no list of models.",
+        f"{where} answers with {kind} that is no list of models.",
         "Check the address: it should be an OpenAI-compatible server, e.g. http://127.0.0.1:8000",
     )
 

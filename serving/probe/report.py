@@ -70,6 +70,20 @@ class Steady(Record):
     e2e_s: Summary | None = None
 
 
+class OfModel(Record):
+    """One model's part of a load that several share; latencies as in the whole report."""
+
+    sent: int
+    succeeded: int
+    input_tokens: int
+    output_tokens: int
+    output_tokens_per_s: float
+    request_per_s: float
+    ttft_s: Summary | None
+    tpot_s: Summary | None
+    e2e_s: Summary | None
+
+
 class Stalls(Record):
     """Gaps far above the usual one: more than `threshold_s`, which is five medians and at least 50 ms."""
 
@@ -129,6 +143,8 @@ class ProbeReport(Document):
     valid: bool
     warnings: tuple[str, ...]
 
+    by_model: dict[str, OfModel] = Field(default={}, exclude_if=lambda models: not models)
+    """Where several models share the load; absent where there is one."""
     latency_from: Literal["send", "schedule"] = "send"
     from_send: dict[str, Summary] = {}
     itl_per_token_s: Summary | None = None

@@ -98,6 +98,14 @@ def throughput(report: ProbeReport) -> Iterator[Row]:
             f"{report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"
             f" from {report.steady.start_s:.1f} to {report.steady.end_s:.1f} s",
         )
+    for name, each in report.by_model.items():
+        ttft = f", TTFT p50 {each.ttft_s.p50 * 1e3:,.1f} ms" if each.ttft_s else ""
+        tpot = f", TPOT p50 {each.tpot_s.p50 * 1e3:,.1f} ms" if each.tpot_s else ""
+        yield (
+            "of them",
+            f"{name}: {each.sent} sent, {each.succeeded} succeeded,"
+            f" {each.output_tokens_per_s:,.1f} output tokens/s{ttft}{tpot}",
+        )
     if report.from_send:
         yield "latencies", 'from when each request was due; "sent": from its sending'
 

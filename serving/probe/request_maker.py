@@ -1,8 +1,8 @@
 """PURE: prompts as requests ready for the wire, in the API's form."""
 
 import random
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +15,8 @@ from serving.probe.exchange import Shot
 from serving.probe.pacing import schedule_s
 from serving.probe.prompts import prompts, read
 from serving.probe.run_records import ServerFacts
-from serving.probe.spec import Load, Target, Workload
+from serving.probe.spec import Load, Share, Target, Workload
+from serving.probe.tokenizer_file import counter
 
 
 @dataclass
@@ -32,6 +33,10 @@ class RequestMaker:
     """The run's own part of the prefix cache."""
     is_listed: bool = True
     """Whether the server lists the model; true where it lists none."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """The user's own, with their values."""
+    length_field: str | None = None
+    """What this server calls the answer's length, where it refuses the API's usual name."""
 
     @property
     def api(self) -> Api:
@@ -49,6 +54,28 @@ class RequestMaker:
     def salted(self) -> bool:
         """Whether the server keeps this run's prefix cache apart."""
         return self.facts.is_vllm and self.api.takes_vllm_fields
+
+    @property
+    def url(self) -> str:
+        """Where its requests go."""
+        parts = urlsplit(self.target.base_url)
+        return f"{parts.scheme}://{parts.netloc}{self.path}"
+
+    @property
+    def path(self) -> str:
+        """The same below the host."""
+        return self.target.path or urlsplit(self.target.base_url).path + self.api.path
+
+    @property
+    def makes_texts(self) -> bool:
+        """Whether prompts of some length are made up, and of nothing but text."""
+        file = self.workload.prompts_file
+        return not self.workload.images and (file is None or any(not line.messages for line in read(file)))
+
+    def counter(self) -> Callable[[str], int] | None:
+        """What counts by the user's tokenizer, where there is one and the server does not count itself."""
+        path = self.workload.tokenizer
+        return None if path is None or self.facts.exact_lengths else counter(path)
 
     def composer(self, seed: str) -> Composer:
         """A composer of texts; equal seeds give equal texts."""
@@ -69,32 +96,42 @@ class RequestMaker:
         own = self.prompts(composer, f"{self.workload.seed}/{process}", process, load.processes)
         head = self.head()
         turns = self.workload.turns
+        models = shared_out(self.target.models)
         for index, time_s in enumerate(times(load, turns)):
+            model = next(models)
             if index % load.processes == process:
-                shot = self.shot(next(own), index * turns, head)
+                shot = self.shot(next(own), index * turns, head, model=model)
                 shot.scheduled_ns = None if time_s is None else round(time_s * 1e9)
                 yield shot
 
-    def shot(self, prompt: Prompt, index: int, head: bytes, output_tokens: int | None = None) -> Shot:
-        """One request, and the way to its conversation's next."""
+    def shot(
+        self,
+        prompt: Prompt,
+        index: int,
+        head: bytes,
+        output_tokens: int | None = None,
+        model: str | None = None,
+    ) -> Shot:
+        """One request, and the way to its conversation's next; of one model where several share the load."""
         wanted = output_tokens or prompt.output_tokens
-        body = orjson.dumps(self.api.body(self.model, prompt.messages, wanted, self.extra()))
+        asked = self.api.body(model or self.model, prompt.messages, wanted, self.extra(), self.length_field)
+        body = orjson.dumps(asked)
         request = head + b"content-length: %d\r\n\r\n" % len(body) + body
-        shot = Shot(index, request, wanted, prompt.input_tokens)
+        shot = Shot(index, request, wanted, prompt.input_tokens, model=model)
         if prompt.later:
 
             def follow(answer: str) -> Shot:
                 talk = [*prompt.messages, {"role": "assistant", "content": answer}, message(prompt.later[0])]
-                return self.shot(Prompt(talk, prompt.output_tokens, None, prompt.later[1:]), index + 1, head)
+                later = Prompt(talk, prompt.output_tokens, None, prompt.later[1:])
+                return self.shot(later, index + 1, head, model=model)
 
             shot.follow = follow
         return shot
 
     def head(self) -> bytes:
         """The request line and headers, but for the length."""
-        parts = urlsplit(self.target.base_url)
-        lines = self.api.headers(parts.netloc, self.api_key)
-        first = f"POST {parts.path}{self.api.path} HTTP/1.1\r\n"
+        lines = self.api.headers(urlsplit(self.target.base_url).netloc, self.api_key) | self.headers
+        first = f"POST {self.path} HTTP/1.1\r\n"
         return (first + "".join(f"{name}: {value}\r\n" for name, value in lines.items())).encode()
 
     def extra(self) -> dict[str, Any]:
@@ -104,9 +141,20 @@ class RequestMaker:
             extra["ignore_eos"] = True
         if self.salted:
             extra["cache_salt"] = self.salt
-            if self.workload.per_chunk_usage:
+            if self.workload.per_chunk_usage and "stream_options" in self.api.fields:
                 extra["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         return extra | self.workload.extra_body
+
+
+def shared_out(models: tuple[Share, ...]) -> Iterator[str | None]:
+    """Whose turn it is: at any time each model has had its share, to one request; None where there is but one."""
+    had = dict.fromkeys((each.model for each in models), 0.0)
+    while True:
+        owed = {each.model: (had[each.model] + 1) / each.share for each in models}
+        model = min(owed, key=lambda name: owed[name], default=None)
+        if model is not None:
+            had[model] += 1
+        yield model
 
 
 def times(load: Load, turns: int) -> Iterator[float | None]:

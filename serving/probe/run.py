@@ -1,5 +1,6 @@
 """One probe from beginning to end: ask the server, prepare, load it, keep every result, report."""
 
+import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +15,9 @@ from serving.probe import results
 from serving.probe.address import resolve
 from serving.probe.apis import APIS
 from serving.probe.attack import Attack, Hooks
-from serving.probe.dataset import Composer, Lexicon, learn, message
+from serving.probe.dataset import WORDS, Composer, Lexicon, Prompt, learn, message
 from serving.probe.exchange import Shot
+from serving.probe.headers import names
 from serving.probe.metrics import report
 from serving.probe.prompts import check_sayable, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
@@ -24,11 +26,12 @@ from serving.probe.request_maker import RequestMaker
 from serving.probe.results import REPORT, Writer, new_writer
 from serving.probe.run_records import Refused, Result, Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
+from serving.probe.tokenizer_file import counter
 from serving.probe.workers import Watch, attack
 from serving.vllm.client import TooLate
 
 CANARY_TIMEOUT_S = 120.0
-CANARY_TOKENS = 2
+BAD_REQUEST = (400, 422)
 LATE = ("timeout", "stalled")
 """What is said of a request that did not end in time, or got no byte for long (serving/probe/watching.py)."""
 LEARN_LIMIT_S = 15.0
@@ -61,7 +64,8 @@ def run(
         writer = new_writer(output)
         try:
             maker, composer = prepare(server, workload, say)
-            warm_up(maker, load, say)
+            maker = calibrated(warm_up(maker, load, say), load, say)
+            composer.learned(maker.lexicon)
             writer.run(record_of(maker, load, slo))
             before = server.counters()
             ending = attack(maker, load, composer, writer, watch)
@@ -102,6 +106,7 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker,
     target = server.target
     say(f"{target.base_url} serves {model}" + (f" with vLLM {facts.version}" if facts.version else ""))
 
+    own = counter(workload.tokenizer) if workload.tokenizer is not None else None
     end_s = time.monotonic() + LEARN_LIMIT_S
 
     def count(text: str) -> int | None:
@@ -114,9 +119,15 @@ def prepare(server: Server, workload: Workload, say: Say) -> tuple[RequestMaker,
     end_s = time.monotonic() + LEARN_LIMIT_S
     facts = facts.model_copy(update={"exact_lengths": lexicon.known})
     salt = f"corral-{time.time_ns():x}"
-    maker = RequestMaker(target, server.api_key, model, workload, facts, lexicon, salt, is_listed)
+    maker = RequestMaker(
+        target, server.api_key, model, workload, facts, lexicon, salt, is_listed, server.headers
+    )
     composer = maker.composer(f"{workload.seed}")
-    composer.count = count
+    if lexicon.known:
+        composer.count = count
+    elif own is not None:
+        maker = replace(maker, lexicon=learn(own))
+        composer.learned(maker.lexicon)
     return maker, composer
 
 
@@ -129,7 +140,9 @@ def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tu
             f"{server.target.base_url} lists no models.",
             "Say which one, as the server calls it: --model scout",
         )
-    entry: dict[str, Any] = next((each for each in listed if each["id"] == model), {})
+    known = {each["id"]: each for each in listed}
+    entry: dict[str, Any] = known.get(model, {})
+    every = [each.model for each in server.target.models] or [model]
     is_vllm = any(each.get("owned_by") == "vllm" for each in listed)
     limit = entry.get("max_model_len")
     facts = ServerFacts(
@@ -138,7 +151,7 @@ def meet(server: Server, workload: Workload, say: Say = lambda text: None) -> tu
         max_model_len=limit if isinstance(limit, int) and limit > 0 else None,
     )
     check_lengths(workload, facts)
-    return facts, model, bool(entry) or not listed
+    return facts, model, not listed or all(name in known for name in every)
 
 
 def check_lengths(workload: Workload, facts: ServerFacts) -> None:
@@ -152,28 +165,73 @@ def check_lengths(workload: Workload, facts: ServerFacts) -> None:
         )
 
 
-def warm_up(maker: RequestMaker, load: Load, say: Say) -> None:
-    """One short request, so that an endpoint that cannot work is found before the load; then those asked for.
+def warm_up(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
+    """One short request to each model, so that an endpoint that cannot work is found before the load; then those
+    asked for. Returns the maker of requests that the endpoint takes.
 
     Raises EndpointError or AuthError for the first one's failure.
     """
-    wanted = 1 + load.warmup_requests
     # Of a cache of its own: the user's prompts come again in the load, and must not be hit there.
-    maker = replace(maker, salt=f"{maker.salt}-warm-up")
+    salt = maker.salt
+    maker = replace(maker, salt=f"{salt}-warm-up")
     say("trying one request" + (f", then {load.warmup_requests} to warm up" if load.warmup_requests else ""))
     composer = maker.composer(f"{maker.workload.seed}/warm-up")
-    prompts = islice(maker.prompts(composer, f"{maker.workload.seed}/warm-up"), wanted)
-    shots = [
-        maker.shot(prompt, -1, maker.head(), None if index else CANARY_TOKENS)
-        for index, prompt in enumerate(prompts)
-    ]
+    prompts = maker.prompts(composer, f"{maker.workload.seed}/warm-up")
     trial, rest = loads_before(load)
     patience = Patience(say)
-    while not (result := results_of(maker, trial, shots[:1])[0]).ok:
-        if not patience.allows(result.status, result.refused and result.refused.retry_after):
-            raise refusal(maker, result)
-    if shots[1:]:
-        results_of(maker, rest, shots[1:])
+    for model in [each.model for each in maker.target.models] or [maker.model]:
+        prompt = next(prompts)
+        while not (result := tried(maker, trial, prompt, model)).ok:
+            other = maker.api.other_length_field
+            if (
+                maker.length_field is None
+                and other
+                and result.status in BAD_REQUEST
+                and other in words_of(result)
+            ):
+                say(f"the server refuses {maker.api.length_field}: asking for {other} in its place")
+                maker = replace(maker, length_field=other)
+            elif not patience.allows(result.status, result.refused and result.refused.retry_after):
+                raise refusal(maker, result, model if maker.target.models else None)
+    shots = [maker.shot(each, -1, maker.head()) for each in islice(prompts, load.warmup_requests)]
+    if shots:
+        results_of(maker, rest, shots)
+    return replace(maker, salt=salt)
+
+
+def tried(maker: RequestMaker, trial: Load, prompt: Prompt, model: str | None = None) -> Result:
+    """What becomes of one request for a short answer."""
+    shot = maker.shot(prompt, -1, maker.head(), maker.api.trial_tokens, model)
+    return results_of(maker, trial, [shot])[0]
+
+
+def words_of(result: Result) -> str:
+    """What was said of a refusal."""
+    return result.refused.words if result.refused else result.message or ""
+
+
+def calibrated(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
+    """The maker with what the server's own count of two prompts tells of lengths, where it cannot be asked for more.
+
+    With a tokenizer of the user's one prompt is enough: it tells what the server puts around each.
+    """
+    if maker.facts.exact_lengths or not maker.makes_texts:
+        return maker
+    say("learning from the server's usage how long prompts are")
+    lexicon, trial = maker.lexicon, loads_before(load)[0]
+    own = maker.counter()
+    # All that a prompt of ours is made of, so that their mean is known; in an order that no cache has seen.
+    words = random.Random(maker.salt).sample(WORDS, len(WORDS))
+    many, few = " ".join(words), " ".join(words[-(len(words) // 8) :])
+    told = []
+    for text in (many,) if own else (many, few):
+        result = tried(maker, trial, Prompt([message(text)], maker.api.trial_tokens))
+        if not result.ok or not result.input_tokens:
+            return maker
+        told.append((len(text.split()), result.input_tokens))
+    if own is None:
+        return replace(maker, lexicon=lexicon.measured(told[1], told[0]))
+    return replace(maker, lexicon=lexicon.framed(max(0, told[0][1] - own(many))))
 
 
 def results_of(maker: RequestMaker, load: Load, shots: list[Shot]) -> list[Result]:
@@ -208,9 +266,9 @@ def loads_before(load: Load) -> tuple[Load, Load]:
     ), once
 
 
-def refusal(maker: RequestMaker, result: Result) -> EndpointError | AuthError:
-    """The trial's failure as an error."""
-    where = f"{maker.target.base_url}{maker.api.path}"
+def refusal(maker: RequestMaker, result: Result, model: str | None = None) -> EndpointError | AuthError:
+    """The trial's failure as an error; with the model's name where several share the load."""
+    where = maker.url + (f" with {model}" if model else "")
     refused = result.refused or Refused(result.message or result.error or "")
     if result.status in (401, 403):
         return AuthError(
@@ -244,8 +302,8 @@ def hint_for(status: int, is_listed: bool) -> str:
 def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:
     """The first line of the results."""
     return Run(
-        target=maker.target,
-        model=maker.model,
+        target=maker.target.model_copy(update={"headers": names(maker.target.headers)}),
+        model=", ".join(each.model for each in maker.target.models) or maker.model,
         load=load.model_copy(update={"trace": ()}),
         workload=maker.workload,
         slo=slo,
@@ -257,12 +315,14 @@ def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:
 
 def notes_of(maker: RequestMaker) -> tuple[str, ...]:
     """How the requests were made."""
-    lengths = (
-        "prompt lengths: exact, by the server's own tokenizer"
-        if maker.lexicon.known
-        else "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported"
-    )
+    lengths = length_note(maker)
+    field = maker.length_field
     return (
+        *(
+            (f"the server refuses {maker.api.length_field}: lengths are asked for as {field}",)
+            if field
+            else ()
+        ),
         "the user's own prompts" if maker.workload.prompts_file is not None else lengths,
         "ignore_eos: every answer has the asked length"
         if maker.ignores_eos
@@ -270,6 +330,22 @@ def notes_of(maker: RequestMaker) -> tuple[str, ...]:
         "sampling: the server's own defaults, but for what --extra-body sets",
         cache_note(maker),
     )
+
+
+def length_note(maker: RequestMaker) -> str:
+    """How well the length of a prompt is known."""
+    lexicon = maker.lexicon
+    if lexicon.known and (maker.facts.exact_lengths or maker.workload.tokenizer is None):
+        return "prompt lengths: exact, by the server's own tokenizer"
+    if lexicon.known:
+        frame = f", and {lexicon.frame_tokens:.0f} tokens that the server puts around each"
+        return f"prompt lengths: by the tokenizer in {maker.workload.tokenizer}{frame if lexicon.calibrated else ''}"
+    if lexicon.calibrated:
+        return (
+            f"prompt lengths: approximate, by the server's own count of two prompts: {lexicon.tokens_per_word:.2f}"
+            f" tokens a word, and {lexicon.frame_tokens:.0f} around each; the tokens are those it reported"
+        )
+    return "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported"
 
 
 def cache_note(maker: RequestMaker) -> str:

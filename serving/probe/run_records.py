@@ -95,6 +95,8 @@ class Result:
     """Sent again on a new connection, since the kept one died before a byte of an answer; its times are from the first
     sending."""
     process: int = 0
+    model: str | None = None
+    """Whom it asked, where several models share the load."""
     refused: Refused | None = field(default=None, compare=False)
     """The answer behind `message`, for as long as the result is not stored."""
 

@@ -47,6 +47,10 @@ class Samples:
     """What the figures are made from; times in microseconds."""
 
     sent: int = 0
+    sent_to: Counter[str] = field(default_factory=Counter)
+    """How many to each model, where several share the load."""
+    model_of: list[str | None] = field(default_factory=list)
+    """Whom each succeeded request asked."""
     errors: Counter[str] = field(default_factory=Counter)
     error_examples: dict[str, str] = field(default_factory=dict)
     finish_reasons: Counter[str] = field(default_factory=Counter)
@@ -105,6 +109,8 @@ def collect(records: Iterable[Result | Ending]) -> Samples:
 def add(samples: Samples, result: Result) -> None:
     """Fold one request."""
     samples.sent += 1
+    if result.model is not None:
+        samples.sent_to[result.model] += 1
     samples.spans.extend((result.sent_us, result.done_us))
     samples.last_done = max(samples.last_done, result.done_us)
     samples.uncertain += result.uncertain
@@ -158,6 +164,7 @@ def add_counts(samples: Samples, result: Result) -> None:
     samples.split_tokens += chunks > SPLIT * output + 1
     samples.short_outputs += output < result.output_asked
     samples.output_tokens.append(output)
+    samples.model_of.append(result.model)
     samples.input_tokens.append(result.input_tokens or result.input_asked or 0)
     if result.input_asked is not None and result.input_tokens is not None:
         samples.asked_lengths += 1

@@ -16,14 +16,30 @@ Shape = Literal["concurrency", "constant", "poisson", "gamma", "ramp", "burst", 
 SILENT_S, SILENT_SHARE = 66.0, 0.55
 
 
+class Share(Record):
+    """One of several models that share a load, adapters among them."""
+
+    model: str
+    share: float = 1.0
+    """Of the requests, next to the others' shares."""
+
+
 class Target(Record):
-    """At whom. The key itself is never part of a record."""
+    """At whom. The key itself is never part of a record, nor is the value of a header."""
 
     base_url: str
     """Without the /v1, e.g. http://127.0.0.1:8000"""
+    path: str | None = Field(default=None, exclude_if=lambda path: path is None)
+    """Where requests go, with its query, where the URL says another place than the API's own below `base_url`."""
     api: ApiName = "completions"
     model: str | None = None
     """None: the first one the server lists."""
+    models: tuple[Share, ...] = Field(default=(), exclude_if=lambda models: not models)
+    """All of them, where several share the load."""
+    headers: tuple[str, ...] = Field(default=(), exclude_if=lambda headers: not headers)
+    """Sent with every request, as they were typed, NAME:VALUE; in results their names alone."""
+    metrics_urls: tuple[str, ...] = Field(default=(), exclude_if=lambda urls: not urls)
+    """Pages of metrics to sample beside the load, in place of the server's own."""
     api_key_file: Path | None = None
     api_key_variable: str | None = None
     """The environment variable that holds the key, where no file is given."""
@@ -87,6 +103,10 @@ class Workload(Record):
     image_size: tuple[int, int] = (512, 512)
     prompts_file: Path | None = None
     """The user's own prompts, one JSON object a line, in place of synthetic ones."""
+    hash_block_tokens: int = 512
+    """Of each block that a trace names by one of its hash_ids."""
+    tokenizer: Path | None = None
+    """The model's own, to count by where the server does not count."""
     seed: int = 0
     ignore_eos: bool | None = None
     """None: where the server is vLLM."""

@@ -45,6 +45,12 @@ def anthropic_words(usage: dict[str, Any]) -> TokenCounts:
     return total, whole(usage.get("output_tokens")), read
 
 
+def responses_counts(usage: dict[str, Any]) -> TokenCounts:
+    """The tokens of the usage of OpenAI's Responses; those from the cache are among its input."""
+    cached = (usage.get("input_tokens_details") or {}).get("cached_tokens")
+    return whole(usage.get("input_tokens")), whole(usage.get("output_tokens")), whole(cached)
+
+
 def whole(value: object) -> int | None:
     """The value when it is a whole number of tokens."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None

@@ -1,14 +1,15 @@
 """What may be asked of a comparison of two endpoints' answers: each option with its flag, default, check and help."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from infra.asked import Asked
 from infra.errors import UsageError
-from serving.probe.apis import API_NAMES, ApiName
 
+AnswerApi = Literal["completions", "chat", "messages"]
+ANSWER_APIS = "completions, chat, or messages (Anthropic)."
 MOST_ALTERNATIVES = 1000
 MOST_ANSWER_TOKENS = 8192
 TO_TELL_APART, FOR_A_PERSON = 64, 512
@@ -23,8 +24,8 @@ class PairOptions(Asked):
     """The name that A serves. [the first it lists]"""
     model_b: str | None = None
     """The name that B serves. [the first it lists]"""
-    api_a: Annotated[ApiName, Field(description=f"How A is asked for answers: {API_NAMES}")] = "chat"
-    api_b: Annotated[ApiName, Field(description=f"How B is asked for answers: {API_NAMES}")] = "chat"
+    api_a: Annotated[AnswerApi, Field(description=f"How A is asked for answers: {ANSWER_APIS}")] = "chat"
+    api_b: Annotated[AnswerApi, Field(description=f"How B is asked for answers: {ANSWER_APIS}")] = "chat"
     api_key_file_a: Path | None = None
     """The file that holds A's key; else in CORRAL_API_KEY_A."""
     api_key_file_b: Path | None = None
