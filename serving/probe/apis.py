@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from serving.probe.stream_failures import FAILED_REASONS, StreamFailure, check_event, error_text
-from serving.probe.token_counts import TokenCounts, anthropic_counts, nested_usage, openai_counts, responses_counts
+from serving.probe.token_counts import (
+    TokenCounts,
+    anthropic_counts,
+    nested_usage,
+    openai_counts,
+    responses_counts,
+)
 
 ApiName = Literal["completions", "chat", "messages", "responses"]
 API_NAMES = "completions, chat, messages (Anthropic) or responses (OpenAI)."
