@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from probing import a_point, a_sweep
 from test_compare import DATA, HAIKU, PLAN, PROBE, changed, compared
 
 from deploy.cli.main import run
 from deploy.costs.comparison import Comparison
 from infra.errors import DocumentError, UsageError
 from serving.probe.report import Summary
-from serving.probe.sweep_report import Point, Sweep
+from serving.probe.sweep_report import Sweep
 
 
 def slow(p95_s: float) -> Summary:
@@ -30,17 +31,8 @@ def swept(folder: Path, rates: dict[int, float], **values: Any) -> Path:
         waits = {"ttft_s": slow(at_once / 16), "tpot_s": slow(at_once / 1000)}
         report = changed(PROBE, steady=steady, confidence={}, load={"concurrency": at_once}, **waits)
         report.write(own / "probe.json")
-        points.append(
-            Point(
-                load=at_once, output_tokens_per_s=rate, request_per_s=1, ttft_p50_s=None, ttft_p99_s=None,
-                tpot_p50_s=None, tpot_p99_s=None, attainment=None, attainment_low=None, failed=0, valid=True,
-                folder=f"/elsewhere/{own.name}",
-            )
-        )  # fmt: skip
-    made = Sweep(
-        url="http://x", model="llama-4-scout", over="concurrency", slo={}, attainment=0.95, best=16.0,
-        points=tuple(points), rule="doubled",
-    )  # fmt: skip
+        points.append(a_point(at_once, output_tokens_per_s=rate, folder=f"/elsewhere/{own.name}"))
+    made = a_sweep(*points, url="http://x", model="llama-4-scout", best=16.0)
     changed(made, **values).write(folder / "sweep.json")
     return folder / "sweep.json"
 
@@ -108,14 +100,35 @@ def test_the_best_step_of_a_sweep_that_saturated_is_all_the_machine_can_do(
     assert at(asked(tmp_path, capsys)) == at(found)  # the folder
 
 
-@pytest.mark.parametrize("values", [{"interrupted": True}, {"refused": "HTTP 429"}, {}])
+@pytest.mark.parametrize("answer", ["not_saturated_up_to", "limited_by_client", "interrupted", "ended_early"])
 def test_a_sweep_that_did_not_saturate_shows_no_end(
-    values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    answer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rates = SATURATED if values else {4: 250.0, 8: 500.0}
-    found = asked(swept(tmp_path, rates, **values), capsys)
+    found = asked(swept(tmp_path, SATURATED, answer=answer), capsys)
     assert (found.speed.point.shown, found.answer) == ("one load", "not at this load")
     assert found.what_would_change_it[0].startswith("Load: the machine may serve more at another.")
+
+
+def test_a_load_beyond_which_requests_are_refused_is_the_most_and_a_refused_one_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = swept(tmp_path, SATURATED, answer="refused_beyond", best=32.0)
+    made = Sweep.read(path)
+    *served, last = made.points
+    changed(made, points=(*served, changed(last, verdict="refused"))).write(path)
+    found = asked(path, capsys)
+    assert at(found) == (900.0, "32 at once, the best step of a sweep", "refusal")
+    assert (found.answer, "beyond which it refuses requests" in found.verdict) == ("never", True)
+
+
+def test_a_promise_that_every_step_keeps_shows_no_more_than_the_sweep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = swept(tmp_path, SATURATED, answer="not_saturated_up_to")
+    assert asked(path, capsys, "--ttft", "9").speed.point.shown == "one load"
+    limits = {"slo": {"ttft_s": 9.0}, "answer": "promise_not_missed_up_to", "best": 64.0}
+    found = asked(swept(tmp_path / "b", SATURATED, **limits), capsys)
+    assert at(found) == (925.0, "64 at once, of which 95% meet TTFT <= 9,000 ms", "one load")
 
 
 def test_a_promise_chooses_the_step_and_so_do_the_sweeps_own_limits(
@@ -125,7 +138,9 @@ def test_a_promise_chooses_the_step_and_so_do_the_sweeps_own_limits(
     assert at(promised) == (
         500.0, "16 at once, the best step of a sweep of which 95% keep TTFT 1.5 s", "latency promise",
     )  # fmt: skip
-    limited = asked(swept(tmp_path / "b", SATURATED, slo={"ttft_s": 2.0}, best=32.0), capsys)
+    limited = asked(
+        swept(tmp_path / "b", SATURATED, slo={"ttft_s": 2.0}, answer="promise_met_up_to", best=32.0), capsys
+    )
     assert at(limited) == (
         900.0,
         "32 at once, the most of which 95% meet TTFT <= 2,000 ms",
@@ -237,7 +252,7 @@ def test_what_a_probe_says_it_is_of_is_held_against_the_plan(
 
 def test_a_document_that_is_neither_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = tmp_path / "x.json"
-    for text in ("[1]", "{", json.dumps({"document": "probe-sweep", "schema_version": 1})):
+    for text in ("[1]", "{", json.dumps({"document": "probe-sweep", "schema_version": 2})):
         other.write_text(text)
         assert run(["compare", "--plan", str(DATA / "plan.json"), "--probe", str(other)]) == 4
         assert capsys.readouterr().err.startswith(f"error: {other} is not a probe ")

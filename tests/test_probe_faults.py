@@ -414,14 +414,16 @@ def test_a_sweep_finds_the_servers_capacity(
 ) -> None:
     """The fake server refuses whoever comes above 40 streams at once; one refusal in a step is one too many."""
     options = (
-        "--goodput ttft:600000 --attainment 0.999 --start 8 --limit 256 --duration-s 0.5 --input-tokens 16"
+        "--goodput ttft:600000 --start 8 --limit 256 --duration-s 0.5 --repeat-limit-s 1 --max-failed 0"
+        " --input-tokens 16"
     )
     words = [fake_llm(ttft_ms=5, itl_ms=20, capacity=40), *options.split(), "--output-tokens", "5", "--json"]
     assert corral(["probe", "sweep", *words, "--output", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     steps = [(point["load"], point["failed"] == 0) for point in found["points"]]
     assert steps == [(load, load <= 40) for load in (8, 32, 38, 39, 41, 45, 64, 128)]
-    assert found["best"] == 39
+    assert (found["answer"], found["best"]) == ("refused_beyond", 39)
+    assert [len(point["folders"]) for point in found["points"]] == [1, 1, 1, 2, 2, 1, 1, 1]
     assert (tmp_path / "sweep.html").read_text().count("<svg") == 2
     assert json.loads((tmp_path / "sweep.json").read_text()) == found
 

@@ -14,7 +14,7 @@ from typing import Any
 import asking
 import pytest
 from fake_aws import Clock
-from probing import on_any_machine
+from probing import a_point, a_sweep, on_any_machine
 from scripted import Answer, Scripted, answer, drip, events, flood
 
 from deploy.cli.main import run as corral
@@ -24,7 +24,6 @@ from serving.probe import run as running
 from serving.probe.page import sweep_page
 from serving.probe.questions import Server
 from serving.probe.run_records import Refused
-from serving.probe.sweep_report import Point, Sweep
 
 Serve = Callable[..., str]
 
@@ -343,7 +342,11 @@ def test_what_a_sweep_measured_stays_when_the_server_takes_no_more(
     assert corral(["probe", "sweep", url, "--duration-s", "0.5", "--output", str(tmp_path), "--json"]) == 8
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert (len(found["points"]), found["refused"]) == (1, "URL answers 500: boom.")
+    assert (len(found["points"]), found["answer"], found["reason"]) == (
+        1,
+        "ended_early",
+        "URL answers 500: boom.",
+    )
     assert json.loads((tmp_path / "sweep.json").read_text()) == found
     assert err.splitlines()[-2] == (
         "error: The sweep ended early; the steps until then are kept: URL answers 500: boom."
@@ -352,19 +355,7 @@ def test_what_a_sweep_measured_stays_when_the_server_takes_no_more(
 
 def test_a_sweep_in_which_nothing_succeeded_has_a_page_all_the_same() -> None:
     """Warnings are errors here: there is nothing to draw on a logarithmic scale."""
-    none = dict.fromkeys(
-        ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "attainment", "attainment_low")
-    )
-    step = Point(load=1, output_tokens_per_s=0, request_per_s=0, failed=9, valid=True, folder="x", **none)
-    found = Sweep(
-        url="u",
-        model="m",
-        over="rate",
-        slo={},
-        attainment=0.9,
-        best=None,
-        points=(step,),
-        rule="",
-        refused="boom",
-    )
+    none = dict.fromkeys(("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s"))
+    step = a_point(1.0, output_tokens_per_s=0.0, failed=9, sent=9, verdict="refused", **none)
+    found = a_sweep(step, over="rate", answer="refused_beyond", best=None)
     assert sweep_page(found).count("<svg") == 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 import pytest
+from probing import a_point, a_sweep
 
 from infra.errors import DocumentError
 from infra.figure import INK
@@ -17,7 +18,6 @@ from serving.probe.from_results import report_from_results
 from serving.probe.lengths import Lengths
 from serving.probe.metrics import Figures, report
 from serving.probe.page import page, sweep_page
-from serving.probe.probe_options import SweepOptions
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 from serving.probe.report_text import progress_line
@@ -26,8 +26,7 @@ from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFac
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import mser_start, percentile_by_block, t_95, weighted_summary, wilson
-from serving.probe.sweep import highest, keep, load_of, search
-from serving.probe.sweep_report import Point, Sweep, sweep_text
+from serving.probe.sweep import keep
 from serving.probe.token_timeline import empty_to_drop, gaps
 
 
@@ -378,73 +377,6 @@ def test_two_runs_too_short_to_compare_say_so(tmp_path: Path) -> None:
     assert "nothing can be compared: too few requests" in diff_text(found)
 
 
-# The sweep's search
-
-
-@pytest.mark.parametrize("capacity", [1, 3, 17, 40, 64, 100, 250, 400])
-def test_the_search_finds_the_capacity_in_few_steps(capacity: int) -> None:
-    tried = []
-
-    def meets(load: float) -> bool:
-        tried.append(load)
-        return load <= capacity
-
-    found = highest(meets, 1.0 if capacity < 16 else 16.0, 4096.0, whole=True)
-    assert found
-    assert capacity / 1.05 - 1 < found <= capacity
-    assert len(tried) <= 8 + (capacity > 256)
-    assert len(tried) == len(set(tried))
-
-
-def test_the_search_says_when_nothing_meets_and_when_all_do() -> None:
-    assert highest(lambda load: False, 1.0, 64.0, whole=True) is None
-    assert highest(lambda load: True, 1.0, 100.0, whole=True) == 100.0
-
-
-def test_without_limits_the_knee_is_found() -> None:
-    """Throughput rises with the load up to 32, then not any more."""
-
-    tried = []
-
-    def measure(load: float) -> Point:
-        tried.append(load)
-        empty: dict[str, Any] = {
-            "attainment": None,
-            "attainment_low": None,
-            "failed": 0,
-            "valid": True,
-            "folder": "",
-        }
-        times: dict[str, Any] = {"ttft_p50_s": 0.1, "ttft_p99_s": 0.1, "tpot_p50_s": 0.1, "tpot_p99_s": 0.1}
-        return Point(load=load, output_tokens_per_s=min(load, 32.0) * 10, request_per_s=1.0, **times, **empty)
-
-    assert search(measure, SweepOptions(start=1.0, limit=1024.0), Slo()) == 32.0
-    assert tried == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
-
-
-def test_an_answer_of_few_requests_says_so() -> None:
-    point = Point(
-        load=4,
-        output_tokens_per_s=10.0,
-        request_per_s=1.0,
-        ttft_p50_s=0.1,
-        ttft_p99_s=0.1,
-        tpot_p50_s=0.1,
-        tpot_p99_s=0.1,
-        attainment=1.0,
-        attainment_low=0.84,
-        failed=0,
-        valid=True,
-        folder="",
-    )
-    common: dict[str, Any] = {"url": "", "model": "m", "over": "rate", "slo": {"ttft_s": 0.5, "itl_s": 1.5}}
-    found = Sweep(**common, attainment=0.9, best=4.0, points=(point,), rule="")
-    sure = found.model_copy(update={"points": (point.model_copy(update={"attainment_low": 0.9}),)})
-    answer = "4 requests/s is the highest load of which 90% meet TTFT <= 500 ms, worst ITL <= 1,500 ms"
-    assert f"{answer};\nby its few requests it may be 84.0% that do" in sweep_text(found, Path("x"))
-    assert f"{answer}\n\n" in sweep_text(sure, Path("x"))
-
-
 def test_progress_is_in_tokens_where_a_chunk_holds_several() -> None:
     state = Progress(
         elapsed_s=2.0,
@@ -515,50 +447,24 @@ def test_a_run_and_a_sweep_without_any_answer_have_a_page(tmp_path: Path) -> Non
     )
     made = page(Figures(run_of(), collect([failed, Ending(duration_us=5, clients=[side()])])))
     assert "<th>error</th><td>http_500: boom</td>" in made
-    empty = dict.fromkeys(("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "attainment_low"))
-    point = Point(
-        load=1.0,
-        output_tokens_per_s=0.0,
-        request_per_s=0.0,
-        attainment=0.0,
-        failed=3,
-        valid=True,
-        folder="",
-        **empty,
-    )
-    found = Sweep(
-        url="u",
-        model="m",
-        over="rate",
-        slo={"ttft_s": 1.0},
-        attainment=0.9,
-        best=None,
-        points=(point,),
-        rule="",
-    )
+    empty: dict[str, Any] = dict.fromkeys(("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s"))
+    point = a_point(1.0, output_tokens_per_s=0.0, verdict="missed", attainment=0.0, **empty)
+    found = a_sweep(point, over="rate", slo={"ttft_s": 1.0}, answer="no_promise_met", best=None)
     keep(found, tmp_path)
-    assert "not even the first step meets the limits" in (tmp_path / "sweep.html").read_text()
-
-
-def test_a_steps_slow_rate_has_requests_to_judge_by() -> None:
-    steps = SweepOptions(over="rate", duration_s=5.0)
-    assert [load_of(steps, rate).duration_s for rate in (0.1, 2.0, 8.0)] == [100.0, 5.0, 5.0]
+    assert (
+        "no load tried is one of which 95% meet TTFT &lt;= 1,000 ms: r"
+        in (tmp_path / "sweep.html").read_text()
+    )
 
 
 def test_the_sweeps_page_has_its_steps_and_its_answer() -> None:
     """A step in which nothing succeeded has no latency, and no dot at zero."""
-    step: dict[str, Any] = {
-        "ttft_p50_s": 0.1, "ttft_p99_s": 0.2, "tpot_p50_s": 0.01, "tpot_p99_s": 0.02, "attainment": None,
-        "attainment_low": None, "request_per_s": 1.0, "output_tokens_per_s": 1234.5, "failed": 0, "valid": True,
-        "folder": "",
-    }  # fmt: skip
-    none = step | {"load": 2.0, "failed": 7, "valid": False, "ttft_p50_s": None, "tpot_p50_s": None}
-    points = (Point(load=1.0, **step), Point(**(none | {"ttft_p99_s": None, "tpot_p99_s": None})))
-    found = Sweep(url="u", model="m", over="rate", slo={}, attainment=0.95, best=1.0, points=points, rule="")
-    made = sweep_page(found)
-    assert "<p class=answer>saturated at 1 requests/s" in made
+    times: dict[str, Any] = dict.fromkeys(("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s"))
+    none = a_point(2.0, output_tokens_per_s=1234.5, failed=7, sent=7, verdict="refused", **times)
+    made = sweep_page(a_sweep(a_point(1.0, output_tokens_per_s=1234.5), none, over="rate"))
+    assert "<p class=answer>saturated at 1 requests/s: r</p>" in made
     assert "<tr><th>1</th><td>1,234.5</td><td>100.0</td><td>200.0</td><td>10.0</td>" in made
-    assert "<td></td><td></td><td></td><td></td><td>7</td><td>INVALID</td></tr>" in made
+    assert "<td></td><td></td><td></td><td></td><td>REFUSED  7 of 7 failed</td></tr>" in made
     assert "rate, requests/s" in made
 
 

@@ -13,13 +13,13 @@ from serving.probe.endpoint_options import Address, split_url
 from serving.probe.lengths import Lengths
 from serving.probe.probe_options import (
     SloOptions,
-    SweepOptions,
     WorkloadOptions,
     size_of,
     slo_of,
     trace_of,
 )
 from serving.probe.spec import Load, Share, Slo, Target, Workload
+from serving.probe.sweep_options import SweepOptions
 
 # At whom
 
@@ -517,5 +517,5 @@ def test_what_nobody_asked_for() -> None:
     assert Slo().model_dump() == dict.fromkeys(("ttft_s", "tpot_s", "itl_s", "e2e_s"))
     assert SweepOptions().model_dump() == {
         "over": "concurrency", "start": 1.0, "limit": 4096.0, "attainment": 0.95, "duration_s": 30.0,
-        "timeout_s": 600.0, "processes": 1, "seed": 0, "output": None,
+        "repeat_limit_s": None, "timeout_s": 600.0, "processes": 1, "max_failed": 0.01, "seed": 0, "output": None,
     }  # fmt: skip

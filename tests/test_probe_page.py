@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import pytest
 from matplotlib.figure import Figure
+from probing import a_point, a_sweep
 
 from infra.errors import UsageError
 from infra.figure import INK
@@ -19,7 +20,6 @@ from serving.probe.results import Writer
 from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFacts
 from serving.probe.samples import collect
 from serving.probe.spec import Load, Slo, Target, Workload
-from serving.probe.sweep_report import Point, Sweep
 
 RUN = Run(
     target=Target(base_url="http://host"),
@@ -119,17 +119,18 @@ def test_the_share_of_values_up_to_each_latency() -> None:
     assert axes.xaxis.get_major_formatter()(2000.0, 0) == "2,000"
 
 
-STEP: dict[str, Any] = {
-    "output_tokens_per_s": 100.0, "request_per_s": 1.0, "ttft_p50_s": 0.1, "ttft_p99_s": 0.2, "tpot_p50_s": 0.01,
-    "tpot_p99_s": 0.02, "attainment": 0.985, "attainment_low": 0.9, "failed": 3, "valid": False, "folder": "x",
-}  # fmt: skip
 POINTS = (
-    Point(load=1.0, **STEP),
-    Point(load=2.5, **STEP | {"output_tokens_per_s": 1150.0, "ttft_p99_s": None}),
+    a_point(1.0, attainment=0.985, attainment_low=0.9, failed=3, sent=9, verdict="refused"),
+    a_point(
+        2.5,
+        attainment=0.985,
+        output_tokens_per_s=1150.0,
+        ttft_p99_s=None,
+        verdict="limited_by_client",
+        valid=False,
+    ),
 )
-SWEEP = Sweep(
-    url="http://<host>", model="<m>", over="rate", slo={}, attainment=0.95, best=2.5, points=POINTS, rule=""
-)
+SWEEP = a_sweep(*POINTS, url="http://<host>", model="<m>", over="rate", best=2.5, reason="<why>")
 
 
 def test_a_sweeps_throughput_and_latency_against_its_load() -> None:
@@ -197,12 +198,12 @@ def test_a_sweeps_page() -> None:
     assert texts(page.sweep_page(SWEEP)).partition("<main>")[2].splitlines() == [
         "<h1>Sweep of &lt;m&gt;</h1>",
         "<p>http://&lt;host&gt;</p>",
-        "<p class=answer>saturated at 2.5 requests/s: more brings less than 5 % more throughput</p>",
+        "<p class=answer>saturated at 2.5 requests/s: &lt;why&gt;</p>",
         "<div class=wide><table class=numbers><tr><th>load</th><th>output tokens/s</th><th>TTFT p50 ms</th>"
-        "<th>TTFT p99 ms</th><th>TPOT p50 ms</th><th>met the limits</th><th>failed</th><th></th></tr>"
-        "<tr><th>1</th><td>100.0</td><td>100.0</td><td>200.0</td><td>10.0</td><td>98.5%</td><td>3</td>"
-        "<td>INVALID</td></tr>"
-        "<tr><th>2.5</th><td>1,150.0</td><td>100.0</td><td></td><td>10.0</td><td>98.5%</td><td>3</td>"
+        "<th>TTFT p99 ms</th><th>TPOT p50 ms</th><th>met the limits</th><th></th></tr>"
+        "<tr><th>1</th><td>100.0</td><td>100.0</td><td>200.0</td><td>10.0</td><td>98.5%</td>"
+        "<td>REFUSED  3 of 9 failed</td></tr>"
+        "<tr><th>2.5</th><td>1,150.0</td><td>100.0</td><td></td><td>10.0</td><td>98.5%</td>"
         "<td>INVALID</td></tr>"
         "</table></div>",
         "<h2>Throughput against the load</h2><figure>[plot]</figure>",

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from probing import a_point, a_sweep
 
 from serving.probe.diff import Change, Difference, diff_text, unlike
 from serving.probe.lengths import Lengths
@@ -11,7 +12,7 @@ from serving.probe.report import Client, Interval, ProbeReport, Steady, Summary
 from serving.probe.report_text import limits_text, report_text, what_was_done
 from serving.probe.run_records import Run, ServerFacts
 from serving.probe.spec import Load, Slo, Target, Workload
-from serving.probe.sweep_report import Point, Sweep, answer_text, point_text, sweep_text
+from serving.probe.sweep_report import answer_text, point_text, sweep_text
 
 
 def latency(mean_s: float) -> Summary:
@@ -135,54 +136,74 @@ def test_limits_as_a_person_says_them() -> None:
 # A sweep
 
 
-STEP: dict[str, Any] = {
-    "load": 8.0, "output_tokens_per_s": 1234.56, "request_per_s": 1.0, "ttft_p50_s": 0.1, "ttft_p99_s": 1.25,
-    "tpot_p50_s": 0.0123, "tpot_p99_s": 0.02, "attainment": 0.985, "attainment_low": 0.91, "failed": 3, "valid": False,
-    "folder": "x",
-}  # fmt: skip
-NO_LIMITS: dict[str, Any] = {"attainment": None, "attainment_low": None}
+STEP = a_point(
+    8.0, verdict="missed", output_tokens_per_s=1234.56, ttft_p99_s=1.25, tpot_p50_s=0.0123, attainment=0.985,
+    attainment_low=0.91, failed=3, sent=192,
+)  # fmt: skip
 
 
 def test_a_step_in_a_line() -> None:
-    assert point_text(Point(**STEP), "concurrency") == (
+    assert point_text(STEP, "concurrency") == (
         "       8 at a time     1,234.6 output tokens/s  TTFT p50 100.0 p99 1,250.0 ms  TPOT p50 12.30 ms"
-        "  98.5% met the limits (95 %: from 91.0%)  INVALID  3 failed"
+        "  98.5% met the limits (95 %: from 91.0%)  3 of 192 failed"
     )
-    bare = STEP | NO_LIMITS | {"ttft_p99_s": None, "tpot_p50_s": None, "failed": 0, "valid": True}
-    assert point_text(Point(**bare), "rate") == "       8/s     1,234.6 output tokens/s"
-    assert "98.5% met the limits  INVALID" in point_text(Point(**STEP | {"attainment_low": None}), "rate")
+    bare = a_point(8.0, output_tokens_per_s=1234.56, ttft_p99_s=None, tpot_p50_s=None)
+    assert point_text(bare, "rate") == "       8/s     1,234.6 output tokens/s"
+    twice = bare.model_copy(update={"output_tokens_per_s_by_run": (1234.0, 1235.12), "verdict": "refused"})
+    assert point_text(twice, "rate") == "       8/s     1,234.6 output tokens/s (2 runs)  REFUSED"
+    bounds = {"output_tokens_per_s_low": 1200.0, "output_tokens_per_s_high": 1269.12}
+    sure = twice.model_copy(update=bounds | {"verdict": "limited_by_client"})
+    assert point_text(sure, "rate") == (
+        "       8/s     1,234.6 output tokens/s (95 %: 1,200.0 to 1,269.1, 2 runs)  INVALID"
+    )
 
 
-def found(**changes: Any) -> Sweep:
-    common: dict[str, Any] = {"url": "u", "model": "m", "over": "concurrency", "slo": {"ttft_s": 0.5}}
-    rest: dict[str, Any] = {"attainment": 0.95, "best": 8.0, "points": (Point(**STEP),), "rule": "r"}
-    return Sweep(**(common | rest | changes))
+WITH_LIMITS: dict[str, Any] = {"slo": {"ttft_s": 0.5}}
+MEET = "95% meet TTFT <= 500 ms"
 
 
 @pytest.mark.parametrize(
     ("changes", "answer"),
     [
+        ({}, "saturated at 8 at a time: why"),
+        ({"over": "rate"}, "saturated at 8 requests/s: why"),
         (
-            {},
-            "8 at a time is the highest load of which 95% meet TTFT <= 500 ms;\n"
-            "by its few requests it may be 91.0% that do: longer steps say more (--duration-s)",
+            {"confirmed": False},
+            "saturated at 8 at a time: why;\nnot confirmed in the time for repeats (--repeat-limit-s)",
         ),
-        ({"attainment": 0.91}, "8 at a time is the highest load of which 91% meet TTFT <= 500 ms"),
-        ({"best": 9.0}, "9 at a time is the highest load of which 95% meet TTFT <= 500 ms"),
-        ({"slo": {}, "over": "rate"}, "saturated at 8 requests/s: more brings less than 5 % more throughput"),
-        ({"best": None}, "not even the first step meets the limits"),
-        ({"best": None, "interrupted": True}, "interrupted before there was an answer"),
+        ({"answer": "not_saturated_up_to"}, "not saturated up to 8 at a time: why"),
+        (
+            WITH_LIMITS | {"answer": "promise_met_up_to"},
+            f"8 at a time is the highest load of which {MEET}: why",
+        ),
+        (
+            WITH_LIMITS | {"answer": "promise_met_up_to", "confirmed": False},
+            f"8 at a time is the highest load of which {MEET}: why;\n"
+            "not confirmed in the time for repeats (--repeat-limit-s); by its requests it may be 91.0% that do",
+        ),
+        (
+            WITH_LIMITS | {"answer": "promise_not_missed_up_to"},
+            f"up to 8 at a time {MEET}, and the most may be higher: why",
+        ),
+        (
+            WITH_LIMITS | {"answer": "no_promise_met", "best": None},
+            f"no load tried is one of which {MEET}: why",
+        ),
+        ({"answer": "refused_beyond"}, "refused beyond 8 at a time: why"),
+        ({"answer": "refused_beyond", "best": None}, "refused at every load tried: why"),
+        ({"answer": "limited_by_client"}, "limited by the client beyond 8 at a time: why"),
+        ({"answer": "limited_by_client", "best": None}, "limited by the client at every load tried: why"),
+        ({"answer": "interrupted", "best": None, "confirmed": False}, "no answer: why"),
+        ({"answer": "ended_early", "best": None, "confirmed": False}, "no answer: why"),
     ],
 )
 def test_the_answer_of_a_sweep(changes: dict[str, Any], answer: str) -> None:
-    assert answer_text(found(**changes)) == answer
+    assert answer_text(a_sweep(STEP, **{"reason": "why"} | changes)) == answer
 
 
 def test_a_sweep_in_words() -> None:
-    made = found(slo={})
-    line = point_text(Point(**STEP), "concurrency")
-    assert sweep_text(made, Path("out")) == (
-        f"{line}\nsaturated at 8 at a time: more brings less than 5 % more throughput\n"
+    assert sweep_text(a_sweep(STEP, reason="why"), Path("out")) == (
+        f"{point_text(STEP, 'concurrency')}\nsaturated at 8 at a time: why\n"
         "\nthe steps, sweep.json and sweep.html in out"
     )
 

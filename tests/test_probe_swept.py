@@ -4,62 +4,64 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from probing import a_point, a_report, a_sweep
 
-from deploy.cli.probe import swept
-from serving.probe.sweep_report import Point, Sweep
-
-NONE: dict[str, Any] = dict.fromkeys(
-    ("ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "attainment", "attainment_low")
-)
-
-
-def a_step(load: float, valid: bool) -> Point:
-    return Point(
-        load=load, output_tokens_per_s=9, request_per_s=1, failed=0, valid=valid, folder=f"f{load:g}", **NONE
-    )
+from deploy.cli.probe import judged, swept
 
 
 @pytest.mark.parametrize(
     ("changed", "code", "said"),
     [
         ({}, 0, []),
-        ({"best": None}, 0, []),
+        ({"answer": "not_saturated_up_to"}, 0, []),
+        ({"answer": "no_promise_met", "best": None}, 0, []),
+        ({"answer": "refused_beyond"}, 0, []),
         (
-            {"best": 4.0},
+            {"answer": "refused_beyond", "best": None},
+            8,
+            ["error: No load tried is served: why.", "hint: Look at the server's log."],
+        ),
+        (
+            {"answer": "limited_by_client"},
             9,
             [
-                "error: The answer rests on a step that must not be used: see f4.",
+                "error: The sweep found the probe's own limit, not the server's: why.",
                 "hint: Run it on a free machine, or with --processes.",
             ],
         ),
         (
-            {"best": 4.0, "refused": "URL answers 500: boom."},
+            {"answer": "ended_early", "reason": "URL answers 500: boom."},
             8,
             [
                 "error: The sweep ended early; the steps until then are kept: URL answers 500: boom.",
                 "hint: Look at the server's log.",
             ],
         ),
-        (
-            {"best": 4.0, "refused": "boom", "interrupted": True},
-            130,
-            ["error: Interrupted; the steps until then are kept."],
-        ),
+        ({"answer": "interrupted"}, 130, ["error: Interrupted; the steps until then are kept."]),
     ],
 )
-def test_a_sweep_ends_with_what_its_answer_rests_on(
+def test_a_sweep_ends_with_what_its_answer_is(
     changed: dict[str, Any], code: int, said: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = Sweep(
-        url="u",
-        model="m",
-        over="concurrency",
-        slo={},
-        attainment=0.9,
-        best=2.0,
-        points=(a_step(2, True), a_step(4, False)),
-        rule="",
-    )
-    assert swept(found.model_copy(update=changed), tmp_path) == code
+    found = a_sweep(a_point(2.0), **{"reason": "why"} | changed)
+    assert swept(found, tmp_path) == code
     assert capsys.readouterr().err.splitlines() == said
     assert (tmp_path / "sweep.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("failed", "max_failed", "code", "said"),
+    [
+        (0, 0.0, 0, []),
+        (1, 0.01, 0, []),
+        (2, 0.01, 8, "error: 2 of 100 requests failed, more than 0.01 of them (--max-failed)."),
+        (100, 1.0, 8, "error: No request succeeded."),
+    ],
+)
+def test_a_run_of_which_too_many_failed_says_so(
+    failed: int, max_failed: float, code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those on their way when it was stopped are not among them."""
+    report = a_report(sent=103, unfinished=3, succeeded=100 - failed, errors={"http_500": failed})
+    assert judged(report, max_failed) == code
+    assert capsys.readouterr().err.splitlines()[:1] == ([said] if said else [])

@@ -12,9 +12,9 @@ from serving.probe.probe_options import (
     LoadOptions,
     RunWorkloadOptions,
     SloOptions,
-    SweepOptions,
     WorkloadOptions,
 )
+from serving.probe.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from serving.probe.report import ProbeReport
@@ -68,7 +68,7 @@ def run(
     if report.succeeded and not report.results_lost:
         note_newest(url, folder)
     emit(report, report_text(report, folder) + next_of(url), as_json)
-    return judged(report)
+    return judged(report, load.max_failed)
 
 
 @app.command("report")
@@ -110,7 +110,10 @@ def sweep(
     endpoint: EndpointOptions,
     as_json: Json = False,
 ) -> int:
-    """Find where throughput saturates or, with --goodput, the highest load that meets the limits."""
+    """Find where throughput saturates or, with --goodput, the highest load that meets the limits.
+
+    The answer says which it is: saturated, not saturated up to --limit, refused beyond, limited by the client.
+    """
     from deploy.newest import dated_folder
     from infra.say import emit, progress, say
     from serving.probe.probe_options import slo_of, workload_of
@@ -184,24 +187,27 @@ def answering(url: str, endpoint: EndpointOptions) -> "Target":
 
 def swept(measured: "Sweep", folder: Path) -> int:
     """Keep a sweep that is already printed, so that a full disk cannot lose it; its exit code."""
-    from infra.errors import EndpointError, HostError, Interrupted, ProbeInvalid
+    from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
     from serving.probe.sweep import keep
 
+    error: CorralError | None = None
     try:
         keep(measured, folder)
-    except HostError as error:
-        return Told(fail(error, as_json=False))
-    if measured.interrupted:
-        return Told(fail(Interrupted("Interrupted; the steps until then are kept."), as_json=False))
-    if measured.refused:
-        why = f"The sweep ended early; the steps until then are kept: {measured.refused}"
-        return Told(fail(EndpointError(why, "Look at the server's log."), as_json=False))
-    invalid = [point for point in measured.points if point.load == measured.best and not point.valid]
-    if invalid:
-        why = f"The answer rests on a step that must not be used: see {invalid[0].folder}."
-        return Told(fail(ProbeInvalid(why, "Run it on a free machine, or with --processes."), as_json=False))
-    return 0
+    except HostError as full:
+        return Told(fail(full, as_json=False))
+    if measured.answer == "interrupted":
+        error = Interrupted("Interrupted; the steps until then are kept.")
+    elif measured.answer == "ended_early":
+        why = f"The sweep ended early; the steps until then are kept: {measured.reason}"
+        error = EndpointError(why, "Look at the server's log.")
+    elif measured.answer == "limited_by_client":
+        why = f"The sweep found the probe's own limit, not the server's: {measured.reason}."
+        error = ProbeInvalid(why, "Run it on a free machine, or with --processes.")
+    elif measured.answer == "refused_beyond" and measured.best is None:
+        why = f"No load tried is served: {measured.reason}."
+        error = EndpointError(why, "Look at the server's log.")
+    return Told(fail(error, as_json=False)) if error else 0
 
 
 def holding(report: "ProbeReport", path: Path) -> int:
@@ -216,7 +222,7 @@ def holding(report: "ProbeReport", path: Path) -> int:
     return Told(fail(ProbeInvalid(why, f"Probe again: corral probe {pasted(report.url)}"), as_json=False))
 
 
-def judged(report: "ProbeReport") -> int:
+def judged(report: "ProbeReport", max_failed: float = 1.0) -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail
@@ -230,6 +236,9 @@ def judged(report: "ProbeReport") -> int:
         )
     elif report.succeeded == 0:
         error = EndpointError("No request succeeded.", "The report says how they failed.")
+    elif (failed := sum(report.errors.values())) > max_failed * (ended := report.sent - report.unfinished):
+        why = f"{failed} of {ended} requests failed, more than {max_failed:.3g} of them (--max-failed)."
+        error = EndpointError(why, "The report says how they failed.")
     elif not report.valid:
         why = report.invalid_because[0]
         error = ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine.")

@@ -20,7 +20,7 @@ COMPARISON = "comparison.json"
 Answer = Literal["cheaper", "too close to call", "dearer", "not at this load", "never"]
 """`never` and `not at this load`: not even fully busy; the first where the machine is shown to serve no more."""
 Basis = Literal["measured", "modelled"]
-Shown = Literal["saturation", "latency promise", "planned traffic", "one load"]
+Shown = Literal["saturation", "refusal", "latency promise", "planned traffic", "one load"]
 
 
 class OperatingPoint(Record):

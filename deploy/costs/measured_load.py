@@ -16,7 +16,14 @@ from serving.probe.report import ProbeReport
 from serving.probe.report_text import limits_text
 from serving.probe.results import REPORT, RESULTS
 from serving.probe.spec import Slo
-from serving.probe.sweep_report import SATURATED_GAIN, SWEEP, Point, Sweep
+from serving.probe.sweep_report import SWEEP, Answer, Point, Sweep, Verdict
+
+SHOWN: dict[Answer, Shown] = {
+    "saturated_at": "saturation",
+    "promise_met_up_to": "latency promise",
+    "refused_beyond": "refusal",
+}
+"""What each answer shows of the best step; the others show no end."""
 
 
 class Measured(NamedTuple):
@@ -62,7 +69,12 @@ def mix_beside(path: Path, probe: ProbeReport) -> Mix | None:
 
 def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: bool) -> Measured:
     """The step with the most output tokens a second, of those that keep what is promised."""
-    steps = [point for point in sweep.points if point.valid or allow_invalid]
+    usable: set[Verdict] = {"served"}
+    if promised:  # another one than the sweep's
+        usable.add("missed")
+    if allow_invalid:
+        usable.add("limited_by_client")
+    steps = [point for point in sweep.points if point.verdict in usable]
     if sweep.slo and not promised:
         steps = [point for point in steps if point.load == sweep.best]
     kept = [(point, probe) for point, probe in reports(steps, folder) if keeps(promised, probe)]
@@ -73,7 +85,7 @@ def best_step(sweep: Sweep, folder: Path, promised: Promised, allow_invalid: boo
             f"Sweep from a lower load: corral probe sweep {pasted(sweep.url)} --start 1",
         )
     best, probe = max(kept, key=lambda pair: (pair[0].output_tokens_per_s, -pair[0].load))
-    shown = shown_by(sweep, promised)
+    shown = shown_by(sweep, promised, is_cut_short=len(kept) < len(steps))
     load = load_text(sweep, best, promised)
     return Measured(probe, said(sweep, best, probe, load, shown), mix_beside(report_of(best, folder), probe))
 
@@ -94,19 +106,14 @@ def keeps(promised: Promised, probe: ProbeReport) -> bool:
     return promised.is_kept_by(p95(probe.ttft_s), p95(probe.tpot_s))
 
 
-def shown_by(sweep: Sweep, promised: Promised) -> Shown:
-    """What makes a sweep's best step the most that there is."""
-    if promised or sweep.slo:
+def shown_by(sweep: Sweep, promised: Promised, is_cut_short: bool) -> Shown:
+    """What makes a sweep's best step the most that there is.
+
+    `is_cut_short`: whether some step broke the promise; where none did, it is the sweep's own answer that says.
+    """
+    if promised and is_cut_short:
         return "latency promise"
-    return "saturation" if has_saturated(sweep) else "one load"
-
-
-def has_saturated(sweep: Sweep) -> bool:
-    """Whether its last step brought hardly more than those before it."""
-    if sweep.interrupted or sweep.refused is not None or len(sweep.points) < 2:
-        return False
-    *before, last = sweep.points
-    return last.output_tokens_per_s < SATURATED_GAIN * max(each.output_tokens_per_s for each in before)
+    return SHOWN.get(sweep.answer, "one load")
 
 
 def said(sweep: Sweep, best: Point, probe: ProbeReport, load: str, shown: Shown) -> OperatingPoint:
@@ -127,5 +134,6 @@ def load_text(sweep: Sweep, best: Point, promised: Promised) -> str:
         return f"{load}, the best step of a sweep of which 95% keep {promised}"
     if sweep.slo:
         limits = {name: limit for name, limit in sweep.slo.items() if name in Slo.model_fields}
-        return f"{load}, the most of which {sweep.attainment:.0%} meet {limits_text(limits)}"
+        most = "the most of which" if sweep.answer == "promise_met_up_to" else "of which"
+        return f"{load}, {most} {sweep.attainment:.0%} meet {limits_text(limits)}"
     return f"{load}, the best step of a sweep"

@@ -109,6 +109,7 @@ def taken_at(ours: OurSide) -> str:
     point = speed.point
     shown = {
         "saturation": "where it is saturated",
+        "refusal": "beyond which it refuses requests",
         "latency promise": "the most within what is promised",
         "planned traffic": "as its plan fills it",
         "one load": "not shown to be the most it can do",

@@ -14,7 +14,7 @@ from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
 from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
 from serving.probe.samples import BIN_US
-from serving.probe.sweep_report import Point, Sweep, answer_text
+from serving.probe.sweep_report import Point, Sweep, answer_text, marks, runs_text
 
 if TYPE_CHECKING:
     from infra.figure import Axes
@@ -77,7 +77,7 @@ def table(rows: Iterable[Sequence[str]], kind: str) -> str:
 
 
 STEP_HEAD = [
-    "load", "output tokens/s", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "met the limits", "failed", "",
+    "load", "output tokens/s", "TTFT p50 ms", "TTFT p99 ms", "TPOT p50 ms", "met the limits", "",
 ]  # fmt: skip
 
 
@@ -86,11 +86,10 @@ def step_row(each: Point) -> list[str]:
     times = (each.ttft_p50_s, each.ttft_p99_s, each.tpot_p50_s)
     return [
         f"{each.load:g}",
-        f"{each.output_tokens_per_s:,.1f}",
+        f"{each.output_tokens_per_s:,.1f}{runs_text(each)}",
         *("" if time_s is None else f"{time_s * 1e3:,.1f}" for time_s in times),
         "" if each.attainment is None else f"{each.attainment:.1%}",
-        f"{each.failed}",
-        "" if each.valid else "INVALID",
+        marks(each),
     ]
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, WrapValidator, field_validator, model_validator
 
@@ -47,6 +47,8 @@ class RepeatableOptions(Asked):
     """For one request."""
     processes: Annotated[int, Field(ge=1, le=MOST_PROCESSES)] = 1
     """Processes that share the load."""
+    max_failed: Annotated[float, Field(ge=0, le=1, examples=[0.01])] = 0.01
+    """The share of requests that may fail; above it a run ends with exit code 8, and a step is no answer."""
     output: Path | None = None
     """Folder for the results."""
 
@@ -201,39 +203,6 @@ class FormOptions(Asked):
     """Also write one line a request."""
     vllm_bench: Path | None = None
     """Also write vllm bench serve's result fields."""
-
-
-class SweepOptions(RepeatableOptions):
-    """What is raised, from where to where, and how long each step lasts."""
-
-    heading: ClassVar[str] = "The steps"
-
-    attainment: Annotated[float, Field(ge=0.01, le=1)] = 0.95
-    """The share of requests that must meet the limits."""
-    over: Literal["concurrency", "rate"] = "concurrency"
-    """What to raise: concurrency or rate."""
-    start: float = 1.0
-    """The first load."""
-    limit: float = 4096.0
-    """The highest load to try."""
-    duration_s: Annotated[float, Field(ge=0.5, le=LONGEST_S)] = 30.0
-    """Of each step; a slow rate lasts for 10 requests."""
-
-    @model_validator(mode="after")
-    def rising(self) -> Self:
-        """From a load there is to a higher one; of requests at once only whole numbers. Raises UsageError."""
-        closed = self.over == "concurrency"
-        most = MOST_CONCURRENCY if closed else MOST_RATE
-        within("--start", self.start, 1.0 if closed else LEAST_RATE, most)
-        within("--limit", self.limit, self.start, most)
-        for option, value in (("--start", self.start), ("--limit", self.limit)):
-            if closed and value != int(value):
-                raise UsageError(
-                    f"{option} {value} is no whole number of requests.", f"Say {option} {value:.0f}"
-                )
-        if closed:
-            within("--processes", self.processes, 1, min(MOST_PROCESSES, self.start))
-        return self
 
 
 def load_of(asked: LoadOptions, times_s: tuple[float, ...] = ()) -> Load:

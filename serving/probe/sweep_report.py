@@ -7,27 +7,66 @@ from infra.record import Document, Record
 from serving.probe.report_text import limits_text
 
 SWEEP = "sweep.json"
-SATURATED_GAIN = 1.05
-"""Twice the load must bring this much more throughput, else it is saturated."""
+
+Verdict = Literal["served", "missed", "refused", "limited_by_client"]
+"""Of one step. `missed`: too few requests met the limits; `refused`: more failed than --max-failed allows;
+`limited_by_client`: the probe itself was the bottleneck, so its figures say nothing of the server."""
+
+Answer = Literal[
+    "saturated_at",
+    "not_saturated_up_to",
+    "promise_met_up_to",
+    "promise_not_missed_up_to",
+    "no_promise_met",
+    "refused_beyond",
+    "limited_by_client",
+    "interrupted",
+    "ended_early",
+]
+"""What came of a sweep; `best` is the load that it speaks of.
+
+- `saturated_at`: twice the load brings less than 5 % more output tokens/s.
+- `not_saturated_up_to`: --limit, the highest load allowed, still brought more; the server may serve more than that.
+- `promise_met_up_to`: the highest load whose requests meet the limits; the next one tried missed them.
+- `promise_not_missed_up_to`: --limit still met them; the server may serve more than that.
+- `no_promise_met`: not even the first step met them; `best` is null.
+- `refused_beyond`: the highest load that was served; of the next one tried more requests failed than --max-failed.
+  `best` is null where that was the first step.
+- `limited_by_client`: the highest load up to which the probe kept up; what the server does beyond is not known.
+- `interrupted`, `ended_early`: by Ctrl-C or a full disk; by the endpoint, which took no further step.
+"""
 
 
 class Point(Record):
-    """One step."""
+    """One step: of all its runs, those that the probe itself spoiled left out where there are others."""
 
     load: float
     """Concurrency, or requests per second."""
+    verdict: Verdict
     output_tokens_per_s: float
+    """The mean of the runs; of each the steady one, where there is one."""
+    output_tokens_per_s_low: float | None
+    """A 95 % interval from the spread between runs (serving/probe/sweep_search.py); None for a step run once."""
+    output_tokens_per_s_high: float | None
+    output_tokens_per_s_by_run: tuple[float, ...]
     request_per_s: float
+    """This and the latencies are of the run in the middle, by its throughput; `folder` holds its results."""
     ttft_p50_s: float | None
     ttft_p99_s: float | None
     tpot_p50_s: float | None
     tpot_p99_s: float | None
     attainment: float | None
-    """Share of requests that met the limits; None without limits."""
+    """Share of the requests of all runs that met the limits; None without limits."""
     attainment_low: float | None
+    attainment_high: float | None
+    sent: int
     failed: int
+    errors: dict[str, int]
     valid: bool
+    invalid_because: tuple[str, ...]
     folder: str
+    folders: tuple[str, ...]
+    """Of every run."""
 
 
 class Sweep(Document):
@@ -35,20 +74,23 @@ class Sweep(Document):
 
     kind: ClassVar[str] = "probe sweep"
     document: Literal["probe-sweep"] = "probe-sweep"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
     url: str
     model: str
     over: str
     slo: dict[str, float]
     attainment: float
+    max_failed: float
+    answer: Answer
     best: float | None
-    """The highest load that meets the limits; without limits the lowest with 95 % of the best throughput."""
+    """The load that the answer speaks of."""
+    reason: str
+    """What the answer rests on, in words."""
+    confirmed: bool
+    """Whether the steps that it rests on were repeated until they were worth their intervals, as `rule` says."""
     points: tuple[Point, ...]
     rule: str
-    interrupted: bool = False
-    refused: str | None = None
-    """What the endpoint said when it took no further step."""
 
 
 def point_text(each: Point, over: str) -> str:
@@ -62,16 +104,31 @@ def point_text(each: Point, over: str) -> str:
     tpot = f"TPOT p50 {each.tpot_p50_s * 1e3:,.2f} ms" if each.tpot_p50_s else ""
     low = f" (95 %: from {each.attainment_low:.1%})" if each.attainment_low is not None else ""
     met = f"{each.attainment:.1%} met the limits{low}" if each.attainment is not None else ""
-    marks = ("INVALID" if not each.valid else "", f"{each.failed} failed" if each.failed else "")
     words = (
         f"{each.load:>8g}{unit}",
-        f"{each.output_tokens_per_s:>10,.1f} output tokens/s",
+        f"{each.output_tokens_per_s:>10,.1f} output tokens/s{runs_text(each)}",
         ttft,
         tpot,
         met,
-        *marks,
+        marks(each),
     )
     return "  ".join(word for word in words if word)
+
+
+def runs_text(each: Point) -> str:
+    """How sure the throughput is, where there are several runs to tell from."""
+    runs = len(each.output_tokens_per_s_by_run)
+    if each.output_tokens_per_s_low is None or each.output_tokens_per_s_high is None:
+        return f" ({runs} runs)" if runs > 1 else ""
+    low, high = each.output_tokens_per_s_low, each.output_tokens_per_s_high
+    return f" (95 %: {low:,.1f} to {high:,.1f}, {runs} runs)"
+
+
+def marks(each: Point) -> str:
+    """What keeps a step from being the answer, and its failures."""
+    failed = f"{each.failed} of {each.sent} failed" if each.failed else ""
+    said = {"limited_by_client": "INVALID", "refused": "REFUSED", "missed": "", "served": ""}[each.verdict]
+    return "  ".join(word for word in (said, failed) if word)
 
 
 def sweep_text(sweep: Sweep, folder: Path) -> str:
@@ -81,25 +138,31 @@ def sweep_text(sweep: Sweep, folder: Path) -> str:
 
 
 def answer_text(sweep: Sweep) -> str:
-    """What came of it, in a sentence."""
-    unit = "requests/s" if sweep.over == "rate" else "at a time"
-    if sweep.interrupted:
-        answer = "interrupted before there was an answer"
-    elif sweep.best is None:
-        answer = "not even the first step meets the limits"
-    elif sweep.slo:
-        answer = (
-            f"{sweep.best:g} {unit} is the highest load of which {sweep.attainment:.0%} meet {limits_text(sweep.slo)}"
-            f"{doubt(sweep)}"
-        )
-    else:
-        answer = f"saturated at {sweep.best:g} {unit}: more brings less than 5 % more throughput"
-    return answer
+    """What came of it, in a sentence or two."""
+    load = f"{sweep.best:g} {'requests/s' if sweep.over == 'rate' else 'at a time'}" if sweep.best else ""
+    limits = f"{sweep.attainment:.0%} meet {limits_text(sweep.slo)}"
+    says = {
+        "saturated_at": f"saturated at {load}",
+        "not_saturated_up_to": f"not saturated up to {load}",
+        "promise_met_up_to": f"{load} is the highest load of which {limits}",
+        "promise_not_missed_up_to": f"up to {load} {limits}, and the most may be higher",
+        "no_promise_met": f"no load tried is one of which {limits}",
+        "refused_beyond": f"refused beyond {load}" if load else "refused at every load tried",
+        "limited_by_client": f"limited by the client beyond {load}" if load else "limited by the client at every load tried",
+        "interrupted": "no answer",
+        "ended_early": "no answer",
+    }[sweep.answer]
+    return f"{says}: {sweep.reason}{doubt(sweep)}"
 
 
 def doubt(sweep: Sweep) -> str:
-    """That the answer's own step had too few requests to be sure of it; nothing where it had enough."""
-    low = next((each.attainment_low for each in sweep.points if each.load == sweep.best), None)
-    if low is None or low >= sweep.attainment:
+    """That the answer was not confirmed; nothing where it was, or where there is none."""
+    if sweep.confirmed or sweep.answer in ("interrupted", "ended_early"):
         return ""
-    return f";\nby its few requests it may be {low:.1%} that do: longer steps say more (--duration-s)"
+    low = next((each.attainment_low for each in sweep.points if each.load == sweep.best), None)
+    share = (
+        f"; by its requests it may be {low:.1%} that do"
+        if low is not None and low < sweep.attainment and sweep.answer.startswith("promise")
+        else ""
+    )
+    return f";\nnot confirmed in the time for repeats (--repeat-limit-s){share}"
