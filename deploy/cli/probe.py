@@ -222,7 +222,7 @@ def holding(report: "ProbeReport", path: Path) -> int:
     return Told(fail(ProbeInvalid(why, f"Probe again: corral probe {pasted(report.url)}"), as_json=False))
 
 
-def judged(report: "ProbeReport", max_failed: float = 1.0) -> int:
+def judged(report: "ProbeReport", max_failed: float) -> int:
     """The exit code of a run whose report is already printed; what is wrong with it goes to stderr."""
     from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
     from infra.say import Told, fail

@@ -141,14 +141,15 @@ def answer_text(sweep: Sweep) -> str:
     """What came of it, in a sentence or two."""
     load = f"{sweep.best:g} {'requests/s' if sweep.over == 'rate' else 'at a time'}" if sweep.best else ""
     limits = f"{sweep.attainment:.0%} meet {limits_text(sweep.slo)}"
+    beyond = f"beyond {load}" if load else "at every load tried"
     says = {
         "saturated_at": f"saturated at {load}",
         "not_saturated_up_to": f"not saturated up to {load}",
         "promise_met_up_to": f"{load} is the highest load of which {limits}",
         "promise_not_missed_up_to": f"up to {load} {limits}, and the most may be higher",
         "no_promise_met": f"no load tried is one of which {limits}",
-        "refused_beyond": f"refused beyond {load}" if load else "refused at every load tried",
-        "limited_by_client": f"limited by the client beyond {load}" if load else "limited by the client at every load tried",
+        "refused_beyond": f"refused {beyond}",
+        "limited_by_client": f"limited by the client {beyond}",
         "interrupted": "no answer",
         "ended_early": "no answer",
     }[sweep.answer]
