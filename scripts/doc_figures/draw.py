@@ -55,7 +55,7 @@ def kept(name: str) -> Shown | None:
 
 def drawn(name: str, shown: Shown) -> str:
     """The SVG, on white: a page may be dark."""
-    with figure(6.4, 4.0, SETTINGS) as made:
+    with figure(5.8, 3.9, SETTINGS) as made:
         DRAWN[name](made.add_subplot(), shown)
         file = StringIO()
         made.savefig(file, format="svg", facecolor="white", metadata={"Date": None, "Creator": None})
@@ -72,7 +72,7 @@ def memory(axes: "Axes", shown: Shown) -> None:
         for key, colour, label in (
             ("weights", BLUE, "weights"),
             ("beside", AMBER, "activations, CUDA, NCCL, graphs"),
-            ("kv_cache", SKY, "left for the KV cache"),
+            ("kv_cache", SKY, "KV cache"),
         ):
             gib = max(0.0, bar[key])
             axes.barh(place, gib, left=left, color=colour, label=label if place == 0 else None)
