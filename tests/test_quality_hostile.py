@@ -20,7 +20,7 @@ from serving.quality.blind_page import page
 from serving.quality.divergence import of_text
 from serving.quality.quality_report import Side
 from serving.quality.scored import array_of, scored_from
-from serving.quality.tasks import items_of
+from serving.quality.task_result import kept
 from serving.quality.texts import read_texts
 
 CHOICE = {
@@ -28,7 +28,8 @@ CHOICE = {
     "prompt_logprobs": [None, {"2": {"logprob": -0.5}, "7": {"logprob": -1}}, {"3": {"logprob": -9999.0}}],
 }
 KEY = shuffled([("t", "a", "b")], Side(url="u", model="m"), Side(url="u", model="m"))
-SAMPLE = b'{"doc_id": 0, "filter": "none", "metrics": ["acc"], "acc": 1.0}\n'
+SAMPLE = b'{"doc_id": 0, "doc_hash": "h", "filter": "none", "metrics": ["acc"], "acc": 1.0}\n'
+SUMMARY = b'{"n-samples": {"t": {"original": 9, "effective": 1}}, "lm_eval_version": "0.4.13"}'
 
 
 def said(value: Any) -> bytes:
@@ -76,7 +77,12 @@ ACTS: dict[str, tuple[Callable[[bytes], object], list[bytes], tuple[type[Excepti
     "answer": (lambda data: text_of(fuzzing.parsed(data), "chat"), [said(ANSWER)], (), 300),
     "texts": (of_file("t.txt"), [b"one\n\ntwo \xc3\xa9"], (CorralError,), 0),
     "lines": (of_file("t.jsonl"), [b'{"text": "one"}\n{"prompt": "two"}'], (CorralError,), 0),
-    "samples": (lambda data: items_of("t", data), [SAMPLE], (ValueError,), 300),
+    "samples": (
+        lambda data: kept(None, {"results_1.json": SUMMARY, "samples_t_1.jsonl": data}), [SAMPLE], (ValueError,), 300
+    ),
+    "results": (
+        lambda data: kept(None, {"results_1.json": data, "samples_t_1.jsonl": SAMPLE}), [SUMMARY], (ValueError,), 300
+    ),
     "pairs": (key, [KEY.text().encode()], (CorralError,), 300),
     "ratings": (rate, [said(RATINGS)], (CorralError,), 300),
 }  # fmt: skip

@@ -40,10 +40,10 @@ def run(a: A, b: B, pair: PairOptions, asked: QualityOptions, as_json: Json = Fa
     from serving.quality.measure import compare
     from serving.quality.quality_folder import check_free, keep
     from serving.quality.quality_text import quality_text
-    from serving.quality.tasks import asked as tasks_asked
+    from serving.quality.tasks import chosen
     from serving.quality.texts import read_texts
 
-    tasks = tasks_asked(asked.tasks, asked.run_generated_code) if asked.tasks else ()
+    tasks = chosen(asked, pair)
     texts = read_texts(asked.texts) if asked.texts else ()
     check_there(tasks)
     check_free(asked.output)

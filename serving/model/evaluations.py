@@ -11,7 +11,7 @@ from infra.record import Record
 
 SMALL = ("int4", "nvfp4")
 """Those of 4 bits, of which somebody should have looked at the answers."""
-TOLD = ("mmlu", "mmlu_pro", "math_lvl5")
+TOLD = ("mmlu", "mmlu_llama", "mmlu_pro", "math_500", "math_lvl5", "humaneval_64")
 
 
 class Score(Record):
@@ -39,17 +39,21 @@ class Evaluation(Record):
     scores: dict[str, Score]
 
     @property
-    def mean_change(self) -> float | None:
-        """Points against the original, over the tasks that have both; None where none has."""
-        changes = [each.percent - each.original for each in self.scores.values() if each.original is not None]
-        return math.fsum(changes) / len(changes) if changes else None
+    def changes(self) -> tuple[float, ...]:
+        """Points against the original, of the tasks that have both."""
+        return tuple(
+            each.percent - each.original for each in self.scores.values() if each.original is not None
+        )
 
 
 @cache
-def evaluations() -> dict[str, Evaluation]:
-    """The published ones, by repository."""
+def evaluations() -> dict[str, tuple[Evaluation, ...]]:
+    """The published ones, by repository, each by other people."""
     table = shipped_table("serving.model", "evaluations.toml")
-    return {row["repo"]: evaluation(row, table) for row in table["evaluation"]}
+    found: dict[str, tuple[Evaluation, ...]] = {}
+    for row in table["evaluation"]:
+        found[row["repo"]] = (*found.get(row["repo"], ()), evaluation(row, table))
+    return found
 
 
 def evaluation(row: dict[str, Any], table: dict[str, Any]) -> Evaluation:
@@ -66,27 +70,50 @@ def note(repo: str, precision: str) -> str:
     if precision not in SMALL:
         return ""
     look = "corral quality A B --texts FILE compares its answers with another's on your own texts"
-    found = evaluations().get(repo)
-    if found is None or found.mean_change is None:
+    published = evaluations().get(repo, ())
+    if not published:
         return f"No published evaluation of these weights is known to corral; {look}."
+    return f"{'; '.join(map(in_short, published))}, not repeated here; {look}."
+
+
+def in_short(found: Evaluation) -> str:
+    """What one publisher says, without an end."""
     told = (found.scores[task] for task in TOLD if task in found.scores)
-    figures = ", ".join(f"{each.title} {each.percent:.2f} (bf16 {each.original:.2f})" for each in told)
-    return (
-        f"{found.who} published of these weights: {figures}; {found.mean_change:+.2f} points on average over "
-        f"{len(found.scores)} tasks, not repeated here; {look}."
+    figures = ", ".join(
+        f"{each.title} {each.percent:.2f}" + (f" (bf16 {each.original:.2f})" if each.original else "")
+        for each in told
     )
+    changes = found.changes
+    against = (
+        f"{math.fsum(changes) / len(changes):+.2f} points on average over {among(len(changes), len(found.scores))}"
+        if changes
+        else "of bf16 nothing by the same people"
+    )
+    return f"{found.who} published of these weights: {figures}; {against}"
+
+
+def among(count: int, of: int) -> str:
+    """So many tasks, of more where bf16 was not asked all of them."""
+    return f"{count} tasks" if count == of else f"the {count} of {of} tasks that bf16 was asked, too"
 
 
 def lines(repo: str) -> tuple[str, ...]:
     """Everything published of a checkpoint, a line a task, with what its items can show; empty where nothing is."""
-    found = evaluations().get(repo)
-    if found is None:
-        return ()
-    head = f"Published evaluations of {repo}: {found.who}, read {found.read_on} ({found.source})"
-    return (wrapped(head, ""), *(line(each) for each in found.scores.values()), judged_by())
+    published = evaluations().get(repo, ())
+    told = [
+        line
+        for found in published
+        for line in (
+            wrapped(
+                f"Published evaluations of {repo}: {found.who}, read {found.read_on} ({found.source})", ""
+            ),
+            *map(score_line, found.scores.values()),
+        )
+    ]
+    return (*told, judged_by()) if told else ()
 
 
-def line(score: Score) -> str:
+def score_line(score: Score) -> str:
     """One task."""
     against = (
         ""

@@ -12,6 +12,7 @@ from serving.quality.quality_report import Quality
 from serving.quality.reckoning import Answers, Figures, of_nothing, of_texts
 from serving.quality.respondent import Respondent
 from serving.quality.scored import Scored
+from serving.quality.tasks import Task, unsure
 
 Say = Callable[[str], None]
 
@@ -20,7 +21,7 @@ def compare(
     a: Respondent,
     b: Respondent,
     texts: Sequence[str],
-    tasks: tuple[str, ...],
+    tasks: tuple[Task, ...],
     asked: QualityOptions,
     say: Say,
 ) -> Quality:
@@ -30,7 +31,10 @@ def compare(
     EndpointError or AuthError where one does not answer; HostError where the tasks cannot be done here.
     """
     found = measure(a, b, texts, asked, say) if texts else of_nothing(a, b, asked)
-    return found.model_copy(update={"tasks": run_tasks(a, b, tasks, asked.task_items, say)})
+    notes = dict.fromkeys(filter(None, (unsure(each, task) for task in tasks for each in (a, b))))
+    return found.model_copy(
+        update={"tasks": run_tasks(a, b, tasks, asked, say), "notes": (*found.notes, *notes)}
+    )
 
 
 def measure(a: Respondent, b: Respondent, texts: Sequence[str], asked: QualityOptions, say: Say) -> Quality:

@@ -50,7 +50,13 @@ class QualityOptions(Asked):
     blind: bool = False
     """Write a page on which a person rates pairs of answers, for an endpoint without log-probabilities."""
     tasks: Annotated[str | None, Field(examples=["mmlu,humaneval,math"])] = None
-    """Also these, by lm-evaluation-harness, which you install: mmlu, humaneval, math."""
+    """Also these, by lm-evaluation-harness, which you install: mmlu, humaneval, math, or your own."""
+    task_folder: Path | None = None
+    """Folder with tasks of your own (.yaml, as the harness takes them), for --tasks to name."""
+    task_tokenizer: Annotated[
+        str | None, Field(examples=["RedHatAI/Llama-4-Scout-17B-16E-Instruct-FP8-dynamic"])
+    ] = None
+    """Tokenizer, folder or name on the Hub, for tasks that score given answers; needs completions."""
     task_items: Annotated[int | None, Field(ge=1, le=1_000_000, examples=[100])] = None
     """Of each task, or of each of its subjects. [all]"""
     run_generated_code: bool = False
@@ -68,6 +74,10 @@ class QualityOptions(Asked):
         if self.blind and self.tasks:
             raise UsageError(
                 "--blind writes a page alone.", "Ask for the tasks by themselves: leave --blind out."
+            )
+        if self.tasks is None and (self.task_folder or self.task_tokenizer):
+            raise UsageError(
+                "--task-folder and --task-tokenizer go with --tasks.", "Name a task: --tasks NAME"
             )
         return self
 

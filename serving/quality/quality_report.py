@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from infra.record import Document, Record
 from serving.quality.bootstrap import Interval
-from serving.quality.tasks import TaskResult
+from serving.quality.task_result import TaskResult
 
 Finding = Literal["no difference shown", "different"]
 

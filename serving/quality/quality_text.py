@@ -6,7 +6,7 @@ from infra.columns import table, wrapped
 from infra.quantity import counted
 from serving.quality.bootstrap import Interval
 from serving.quality.quality_report import Agreement, NoiseFloor, Perplexities, Quality, Side
-from serving.quality.tasks import result_line
+from serving.quality.task_result import result_line
 
 Row = tuple[str, str, str, str]
 
