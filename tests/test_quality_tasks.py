@@ -301,7 +301,8 @@ def test_what_the_harness_wrote_is_read_as_it_reckons_it(name: str, shares: tupl
         sum(worth for (task, *_), worth in items.items() if task == each) / 12
         for each in ("stable_choice", "stable_answer")
     )
-    assert ours == pytest.approx(its) == pytest.approx(shares)
+    assert ours == pytest.approx(its)
+    assert ours == pytest.approx(shares)
 
 
 def test_what_it_wrote_of_two_toys_is_held_against_each_other() -> None:
