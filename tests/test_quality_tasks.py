@@ -305,6 +305,15 @@ def test_what_the_harness_wrote_is_read_as_it_reckons_it(name: str, shares: tupl
     assert ours == pytest.approx(shares)
 
 
+@pytest.mark.parametrize("short", ["math", "humaneval"])
+def test_the_metric_of_a_known_task_is_among_those_that_it_wrote(short: str) -> None:
+    """The harness's own task with three items of ours, asked of the toy, which is right of none (2026-11-30)."""
+    task = tasks()[short]
+    found = of_real(short, task.metric)
+    assert (found.metrics, len(found.items), set(found.items.values())) == ((task.metric,), 3, {0.0})
+    assert {name for name, *_ in found.items} == {task.name}
+
+
 def test_what_it_wrote_of_two_toys_is_held_against_each_other() -> None:
     found = result("stable", of_real("tiny"), of_real("damaged"))
     assert (found.items, found.metric, found.harness_version) == (24, "acc, exact_match", "0.4.13")
