@@ -49,6 +49,7 @@ def test_the_plugin_whose_input_ends_gives_no_answer_and_no_error(box: Path) -> 
         ("systemctl is-active corral-x.service", Answer(text="inactive\n", exit_code=3)),
         ('echo "it\'s $((1 + 1))"', Answer(text="it's 2\n", exit_code=0)),
         ("kill -9 $$", Answer(text="Killed\n", exit_code=137)),
+        (r"printf 'no \377 text'", Answer(text="no \N{REPLACEMENT CHARACTER} text", exit_code=0)),
     ],
 )
 def test_an_answer_is_the_boxes_own_words_and_exit_code(words: str, answer: Answer) -> None:
@@ -128,14 +129,14 @@ def test_a_plugin_that_will_not_end_is_ended_by_force(
 
 def test_lines_are_followed_as_they_come_from_each_box(tmp_path: Path) -> None:
     boxes = [("i-0", "us-east-1"), ("i-1", "us-west-2")]
-    said = list(follow(boxes, "echo $FAKE_TARGET; echo; printf last"))
+    said = list(follow(boxes, r"echo $FAKE_TARGET; echo; printf 'l\377st'"))
     assert sorted(said) == [
         ("i-0", ""),
         ("i-0", "i-0"),
-        ("i-0", "last"),
+        ("i-0", "l\N{REPLACEMENT CHARACTER}st"),
         ("i-1", ""),
         ("i-1", "i-1"),
-        ("i-1", "last"),
+        ("i-1", "l\N{REPLACEMENT CHARACTER}st"),
     ]
     lines = follow(boxes[:1], "sudo journalctl --follow")
     assert next(lines) == ("i-0", "a line of the log")
