@@ -10,7 +10,13 @@ def facts() -> HostFacts:
     """Read this machine. Raises HostError when it is not one that can be read (not Linux, no /proc)."""
     try:
         done = subprocess.run(
-            ["sh", "-s"], input=script(), capture_output=True, text=True, timeout=60, check=False
+            ["sh", "-s"],
+            input=script(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostError(f"This machine's facts cannot be read: {error}.", "Try by hand: uname -a") from None

@@ -42,7 +42,12 @@ def birth_by_ps(pid: int) -> Birth | None:
     """The same where there is no /proc: a start is a second of the calendar, of one run of the kernel alone."""
     asked = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
     done = subprocess.run(
-        asked, capture_output=True, text=True, check=False, env=os.environ | {"LC_ALL": "C", "TZ": "UTC"}
+        asked,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        env=os.environ | {"LC_ALL": "C", "TZ": "UTC"},
     )
     state, _, start = done.stdout.strip().partition(" ")
     if not start or state.startswith("Z"):

@@ -1,5 +1,6 @@
 """What other programs, files and machines say may be no text: it is told as far as it is, and is no fault of ours."""
 
+import ast
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -8,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from deploy.targets import licence
-from infra import kernel_messages, processes, signature, ssh_client, user_systemd
+from deploy.targets.ec2 import weights_push
+from infra import kernel_messages, local_facts, processes, signature, ssh_client, user_systemd
+from infra.aws.bucket import Place
 from infra.errors import CorralError, UsageError
 from infra.onhost import heal, history
 from infra.ssh import Host
 from serving.probe import probe_options
 from serving.quality import harness
+from serving.vllm import engine
 
 SAYS = r"printf 'no \377 text\n'"
 TOLD = "no \N{REPLACEMENT CHARACTER} text"
@@ -132,3 +136,39 @@ def test_a_licences(tmp_path: Path) -> None:
 def test_an_options() -> None:
     with pytest.raises(UsageError, match="--extra-body is no JSON object"):
         probe_options.json_object("--extra-body", "\udcff")
+
+
+def test_the_shells_about_this_machine(program: Program) -> None:
+    program("sh", f"{SAYS} >&2; exit 1")
+    with pytest.raises(CorralError, match=f"This machine's facts cannot be read: {TOLD}"):
+        local_facts.facts()
+
+
+def test_uvs(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("uv", f"{SAYS} >&2; exit 1")
+    monkeypatch.setattr("uv.find_uv_bin", lambda: str(tmp_path / "bin" / "uv"))
+    assert engine.run_uv(("pip", "install"), print) == TOLD
+
+
+def test_the_aws_clis(program: Program, tmp_path: Path) -> None:
+    program("aws", f"{SAYS} >&2; exit 1")
+    with pytest.raises(CorralError, match=f"ended with 1: {TOLD}"):
+        weights_push.upload(tmp_path, (), Place(bucket="a", prefix="b/"), "us-east-1")
+
+
+def test_every_program_that_is_read_as_text_may_say_what_is_none() -> None:
+    """But for what root asks of systemd and nftables on a host, which write ASCII."""
+    root = Path(__file__).parent.parent
+    files = [file for top in ("deploy", "serving", "infra") for file in (root / top).rglob("*.py")]
+    found = []
+    for file in sorted(set(files) - {*(root / "infra/onhost").iterdir()}):
+        for call in ast.walk(ast.parse(file.read_bytes())):
+            named = {word.arg for word in call.keywords} if isinstance(call, ast.Call) else set()
+            if {"text", "encoding", "universal_newlines"} & named and {
+                "stdout",
+                "stderr",
+                "capture_output",
+            } & named:
+                found.append((file.relative_to(root).as_posix(), "errors" in named))
+    assert len(found) >= 7
+    assert [name for name, is_said in found if not is_said] == []

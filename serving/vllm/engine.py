@@ -279,6 +279,7 @@ def run_uv(arguments: tuple[str, ...], progress: Callable[[str], None]) -> str:
         env=uv_environment(os.environ),
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         close_fds=False,
         umask=0o022,
     ) as uv:
@@ -317,7 +318,12 @@ def first_run(home: Path) -> None:
     written.mkdir(exist_ok=True)
     environ = {**os.environ, **folders(str(written)), "TMPDIR": str(written)}
     done = subprocess.run(
-        [executable(home), "--version"], env=environ, capture_output=True, text=True, check=False
+        [executable(home), "--version"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     shutil.rmtree(written, ignore_errors=True)
     if done.returncode != 0 or recipe().version not in done.stdout:

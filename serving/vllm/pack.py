@@ -121,7 +121,13 @@ def pack(prefix: Path, into: IO[bytes]) -> None:
     environ = os.environ | {"LC_ALL": "C"}
     try:
         done = subprocess.run(
-            command, stdout=into, stderr=subprocess.PIPE, text=True, check=False, env=environ
+            command,
+            stdout=into,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
+            env=environ,
         )
     except OSError as error:
         raise not_packed(prefix, f"tar cannot be started: {error.strerror}") from None

@@ -76,6 +76,7 @@ def prove(prefix: Path) -> None:
             umask=0o022,  # the bytecode that it leaves is read by the server's user, and written by nobody else
             capture_output=True,
             text=True,
+            errors="replace",
             check=False,
         )
     if done.returncode != 0:

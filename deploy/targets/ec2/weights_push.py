@@ -97,7 +97,11 @@ def upload(folder: Path, names: tuple[str, ...], place: Place, region: str) -> N
         )
     with bar.waiting(f"uploading to {place.address}"):
         done = subprocess.run(
-            sync(str(folder.absolute()), place, region, names), stderr=subprocess.PIPE, text=True, check=False
+            sync(str(folder.absolute()), place, region, names),
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            check=False,
         )
     if done.returncode:
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
