@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from test_help import COMMANDS
 
-from deploy.cli.settings import FIELDS, variable
+from deploy.cli.settings import FIELDS, TAKEN_BY, variable
+from infra.errors import CorralError
 from infra.home import OF_A_DEPLOYMENT, OWN
 
 ROOT = Path(__file__).parent.parent
@@ -72,6 +73,12 @@ def test_the_reference_has_every_verb_and_option() -> None:
     assert "\n| `--help" not in capacity
     assert "Also `CORRAL_REGION`, or [kept](../settings.md). |\n" in pages["reference/verbs/up.md"]
     assert "CORRAL_" not in pages["reference/verbs/down.md"]
+
+
+def test_the_reference_lists_the_exit_codes_and_the_verbs_that_take_settings() -> None:
+    codes = re.findall(r"^\| (\d+) \|", maker("exit_codes").text(), re.M)
+    assert [*map(int, codes)] == [0, 1, *sorted(kind.exit_code for kind in CorralError.__subclasses__())]
+    assert f"{', '.join(f'`{verb}`' for verb in TAKEN_BY)} take them; " in maker("settings").text()
 
 
 def test_the_reference_names_every_variable_that_is_read() -> None:

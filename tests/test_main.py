@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -71,13 +70,6 @@ def test_every_error_has_its_own_documented_exit_code() -> None:
     ]
     documented = {words[0]: int(words[1]) for words in lines if len(words) > 1 and words[1].isdigit()}
     assert {cls.__name__: cls.exit_code for cls in classes} == documented
-
-
-def test_the_readme_lists_the_same_exit_codes() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (listed,) = re.findall(r"^Exit codes: (.+?)\.$", readme, re.MULTILINE | re.DOTALL)
-    codes = [int(item.split()[0]) for item in re.split(r";\s+", listed)]
-    assert codes == [0, 1, *sorted(cls.exit_code for cls in errors.CorralError.__subclasses__())]
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def test_every_file_that_is_named_is_there() -> None:
 
 
 def named_in_tree(lines: list[str]) -> Iterator[str]:
-    """The paths in the README's tree: the words before a line's gap, and what is below that folder after it."""
+    """The paths in the tree of folders: the words before a line's gap, and what is below that folder after it."""
     top = ""
     for line in lines:
         words, _, says = line.strip().partition("  ")
@@ -188,8 +188,25 @@ def named_in_tree(lines: list[str]) -> Iterator[str]:
         yield from (inside + word for word in re.findall(r"(?<!\S)[\w-]+(?:/|\.py)", says))
 
 
-def test_every_file_of_the_readmes_tree_is_there() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = list(named_in_tree(text.split("## The tree\n\n```\n")[1].split("\n```")[0].splitlines()))
+def test_every_file_of_the_tree_of_folders_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = list(named_in_tree(("infra/" + text.split("```\ninfra/")[1].split("\n```")[0]).splitlines()))
     assert len(named) > 30
     assert [name for name in named if not there(name)] == []
+
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)[^)]*\)")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md"])
+def test_every_link_leads_to_a_file(page: str) -> None:
+    """Those of docs are followed by what builds them."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert [link for link in LINK.findall(text) if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_readme_is_three_screens() -> None:
+    """What it is, how it is used, what was measured; the rest is in docs."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)", text, re.M) == ["How", "What was measured"]
+    assert [len(part.splitlines()) <= 50 for part in text.split("\n## ")] == [True, True, True]

@@ -306,8 +306,6 @@ def test_the_verbs_that_take_them_are_told_with_them(capsys: pytest.CaptureFixtu
     assert run(["config"]) == 0
     told = capsys.readouterr().out.splitlines()[-1]
     assert told == f"{', '.join(TAKEN_BY)} take them; every verb takes profile, offline and quiet."
-    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-    assert told.removesuffix("profile, offline and quiet.") in " ".join(readme.replace("`", "").split())
 
 
 def test_a_printed_command_does_not_repeat_what_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
