@@ -56,7 +56,7 @@ def nccl(cache: Path, need: Callable[[str, str], NoReturn]) -> Path:
 
 
 def box(machine: Any, srv: Path) -> None:
-    """Give a host, before it boots, what the four GPUs on EC2 of the documentation would get; the engine is nccl_rank.py."""
+    """Give a host, before it boots, what four GPUs on EC2 would get; the engine is nccl_rank.py."""
     plan = answer_for("scout", "int4", "g5.12xlarge", Options())
     assert plan.parallel.tensor == 4
     options = Ec2Options(engine="/srv/engine.tar", weights="/srv/model", ttl="8h")
