@@ -1,0 +1,60 @@
+"""What the pages of explanation say in their own words is what the tables say; the rest of them is run or drawn."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from infra import errors
+from serving.model import throughput
+from serving.sizing.size import answer_for
+from serving.sizing.size_options import Options
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def page(name: str) -> str:
+    """A page, each run of blanks one."""
+    return " ".join((DOCS / name).read_text(encoding="utf-8").split())
+
+
+BYTES = {"BF16": "bf16", "FP8 (RedHatAI)": "fp8", "W4A16 (RedHatAI)": "int4", "NVFP4": "nvfp4"}
+
+
+@pytest.mark.parametrize("named", BYTES)
+def test_the_bytes_of_a_checkpoint_are_those_of_the_plan(named: str) -> None:
+    size = answer_for("scout", BYTES[named], "8xH100", Options()).weights_bytes
+    assert f"| {named} | {size:,} |" in page("explanation/what-fills-a-gpu.md")
+
+
+def test_the_bands_are_those_that_are_printed() -> None:
+    rows = re.findall(r"\| [\d.]+ \| ([\d.]+) \|", page("explanation/where-the-speed-comes-from.md"))
+    bands = throughput.data()["bands"]
+    assert [float(each) for each in rows] == [bands[name]["factor"] for name in ("measured", "near", "none")]
+
+
+def test_every_exit_code_is_explained_once() -> None:
+    rows = [
+        int(each) for each in re.findall(r"^\| (\d+) \|", (DOCS / "how-to/troubleshoot.md").read_text(), re.M)
+    ]
+    kinds: tuple[type[errors.CorralError], ...] = (errors.CorralError, *errors.CorralError.__subclasses__())
+    assert rows == sorted({kind.exit_code for kind in kinds})
+
+
+def test_the_licence_is_the_text_that_is_asked_for() -> None:
+    known = tomllib.loads((ROOT / "deploy/targets/licences.toml").read_text(encoding="utf-8"))["llama4"]
+    said = page("explanation/llama-4-licence.md")
+    assert all(
+        each in said
+        for each in (known["sha256"], known["url"], str(known["effective_on"]), str(known["checked_on"]))
+    )
+
+
+@pytest.mark.parametrize("named", ["english", "python", "json", "base", "low", "high"])
+def test_the_count_of_tokens_is_that_of_the_table(named: str) -> None:
+    table = tomllib.loads((ROOT / "deploy/costs/token_ratio.toml").read_text(encoding="utf-8"))
+    said = page("explanation/what-a-token-costs.md")
+    assert re.search(rf"(?<![\d.]){re.escape(table['newer'][named])}(?![\d])", said)
+    assert str(table["checked_on"]) in said
