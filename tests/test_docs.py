@@ -4,10 +4,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from test_help import COMMANDS
@@ -101,3 +101,38 @@ def test_a_type_is_said_in_words() -> None:
     assert "One of: [Status](#status) or list of [Status](#status) or list of [Event](#event)." in said
     assert "\n| `usd_so_far` | number or null |  |" in said
     assert '\n| `state` | `"absent"`, `"provisioned"`,' in said
+
+
+WIDTHS = (400, 800, 1280)
+LOOKED_AT = ("index", "tutorials/bank", "how-to/compare", "reference/verbs/size", "reference/json/compare")
+
+
+@pytest.mark.browser
+def test_no_page_is_wider_than_its_window(site: Path, tmp_path: Path, need: Callable[..., NoReturn]) -> None:
+    """As wide as a phone, half a screen and a desk. What is wider, as printed lines are, scrolls by itself."""
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        need("browser", "no chromium on the PATH; on Debian: apt-get install chromium")
+    frames = "".join(
+        f'<iframe name="{page} at {width}" style="width:{width}px" src="{(site / page).as_uri()}.html"></iframe>'
+        for page in LOOKED_AT
+        for width in WIDTHS
+    )
+    measure = (
+        "document.title = [...document.querySelectorAll('iframe')].map(frame => [frame.name, "
+        "frame.contentDocument.documentElement.scrollWidth - frame.clientWidth])"
+        ".map(pair => pair.join(': ')).join('; ')"
+    )
+    (tmp_path / "frames.html").write_text(f'<title></title><body onload="{measure}">{frames}</body>')
+    flags = "--headless --no-sandbox --disable-gpu --no-first-run --allow-file-access-from-files --dump-dom"
+    done = subprocess.run(
+        [browser, *flags.split(), f"--user-data-dir={tmp_path}/profile", (tmp_path / "frames.html").as_uri()],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    title = re.search(r"<title>(.*)</title>", done.stdout)
+    assert title is not None
+    measured = dict(each.rsplit(": ", 1) for each in title[1].split("; "))
+    assert set(measured) == {f"{page} at {width}" for page in LOOKED_AT for width in WIDTHS}
+    assert {name: by for name, by in measured.items() if int(by) > 0} == {}
