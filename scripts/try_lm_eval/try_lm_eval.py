@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +29,8 @@ TOYS = ("tiny", "damaged")
 
 def main() -> int:
     """Serve, ask, take away."""
+    # Whoever ends it leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     program, keep = Path(sys.argv[1]).absolute(), "--keep" in sys.argv[2:]
     with tempfile.TemporaryDirectory(prefix="try-lm-eval-") as folder:
         place = Path(folder)
