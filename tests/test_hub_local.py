@@ -26,6 +26,7 @@ from infra.fetch.patience import Pace
 from serving.model import fetching, tiny
 from serving.sizing.plan import Plan
 from serving.vllm import server
+from serving.vllm.lora_modules import LoraModule
 
 Served = Callable[..., Deployment]
 
@@ -411,3 +412,30 @@ def test_a_draft_of_the_hub_is_fetched_at_its_commit_before_the_model(
     assert cached_weights.settled(made) == (made, ())
     cached_weights.bring(made)
     assert hub.asked == []
+
+
+@pytest.mark.parametrize("part", ["model", "draft", "adapter"])
+def test_what_an_earlier_corral_made_without_a_commit_is_read_at_the_newest_that_came(
+    part: str, deployment: Deployment, hub: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its repository is no folder of where corral happens to be run."""
+    parts: dict[str, dict[str, Any]] = {
+        "model": {"model": REPO},
+        "draft": {"speculative_config": {"method": "eagle3", "model": REPO, "num_speculative_tokens": 1}},
+        "adapter": {"lora_modules": (LoraModule(name="tuned", path=REPO),)},
+    }
+    toy = tiny.make(tmp_path / "toy")
+    serve = deployment.plan.serve.model_copy(update={"model": str(toy), "revision": None} | parts[part])
+    made = deployment.model_copy(update={"plan": deployment.plan.model_copy(update={"serve": serve})})
+    made.write(folder(made.name) / "deployment.json")
+    assert run(["fetch", "--verify", made.name]) == 4
+    assert capsys.readouterr().err == (
+        f"error: Nothing of {REPO} is on this machine, and nobody noted at which commit it would be.\n"
+        f"hint: Fetch it: corral fetch {REPO}\n"
+    )
+    assert run(["fetch", REPO]) == 0
+    capsys.readouterr()
+    assert run(["fetch", "--verify", made.name]) == (
+        0 if part == "model" else 4
+    )  # nothing vouches for the toy
+    assert f"{snapshot(hub, tmp_path)}: " in capsys.readouterr().out

@@ -15,7 +15,7 @@ from infra.errors import AuthError, DocumentError, EndpointError, HostError, Usa
 from infra.fetch import verifying
 from infra.fetch.checksums import OWN
 from infra.say import progress
-from serving.model import fetching, precheck
+from serving.model import fetching, lora_files, precheck
 from serving.vllm.serve_options import ServeOptions
 
 GIB = 2**30
@@ -156,10 +156,33 @@ def make_sure_of(folder: Path, fetch_again: Callable[[], None] | None) -> None:
 
 def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
     """What the bytes of weights, draft and adapters are found to be. Raises DocumentError for what is not here."""
-    there = here(deployment.plan.serve)
-    beside = (there.draft, *(module.path for module in there.lora_modules))
-    model = verified_folder(Path(there.model), is_model=True)
-    return (model, *(verified_folder(Path(name), is_model=False) for name in beside if name))
+    serve = deployment.plan.serve
+    draft = [lies_at(serve.draft, serve.draft_revision)] if serve.draft else []
+    adapters_at = [adapter_at(module.path) for module in serve.lora_modules]
+    model = verified_folder(lies_at(serve.model, serve.revision), is_model=True)
+    return (model, *(verified_folder(folder, is_model=False) for folder in (*draft, *adapters_at)))
+
+
+def adapter_at(path: str) -> Path:
+    """The folder of an adapter that has one, or is of a repository."""
+    of_hub = None if os.path.isdir(path) else lora_files.of_hub(path)
+    return lies_at(*of_hub) if of_hub else Path(path)
+
+
+def lies_at(model: str, commit: str | None) -> Path:
+    """The folder that weights are read from; of a repository without a commit, at the newest that the cache has.
+
+    An earlier corral kept none. Raises DocumentError where nothing of it was ever fetched.
+    """
+    if model.startswith(("/", ".", "~")):
+        return Path(model).expanduser()
+    commit = commit or fetching.cached_commit(model, os.environ)
+    if commit is None:
+        raise DocumentError(
+            f"Nothing of {model} is on this machine, and nobody noted at which commit it would be.",
+            f"Fetch it: corral fetch {pasted(model)}",
+        )
+    return fetching.snapshot(model, commit, os.environ)
 
 
 def verified_folder(folder: Path, is_model: bool) -> VerifiedFolder:
