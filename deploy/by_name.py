@@ -10,6 +10,7 @@ from deploy.targets.deployment import load, names
 from infra.errors import DocumentError
 from infra.printable import sentence
 from infra.say import progress
+from serving.model.models import models
 from serving.probe.report import ProbeReport
 from serving.sizing.plan import Plan
 
@@ -34,14 +35,37 @@ def plan_of(word: str) -> tuple[Plan, Path | None]:
     return Plan.read(Path(word)), Path(word).parent
 
 
+def plan_of_deployment(word: str) -> Plan | None:
+    """The plan of the deployment that is called so, which is told where a model is, too; None where none is."""
+    if not is_named(word):
+        return None
+    if word in models():
+        progress(f"{word} is the deployment of that name; the model has a machine: --on g5.12xlarge")
+    return load(word).plan
+
+
+def newest_results(word: str) -> Path:
+    """The folder of the newest probe of the deployment that is called so, else the path itself."""
+    if not is_named(word):
+        return Path(word)
+    if (found := newest("probes", word)) is None:
+        raise unprobed(word)
+    return found
+
+
+def unprobed(name: str) -> DocumentError:
+    """What to say of a deployment that was not probed by its name."""
+    return DocumentError(
+        f"{name} was not probed by its name.", f"Probe it: corral probe {name} --concurrency 16"
+    )
+
+
 def newest_probe(name: str, is_needed: bool = True) -> ProbeReport | None:
     """Its newest probe, or the best step of a sweep. Raises DocumentError where there is none and one is needed."""
     if (found := newest("probes", name)) is None:
         if not is_needed:
             return None
-        raise DocumentError(
-            f"{name} was not probed by its name.", f"Probe it: corral probe {name} --concurrency 16"
-        )
+        raise unprobed(name)
     return read_measured(found, Promised(), allow_invalid=True).probe
 
 

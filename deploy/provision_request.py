@@ -6,17 +6,18 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from deploy.by_name import is_file, is_named, plan_of
 from deploy.line import Approve
 from deploy.targets import adapters
 from deploy.targets.abilities import SendsFiles
 from deploy.targets.another_port import PortOption, with_port
 from deploy.targets.choose import Target, place_called
-from deploy.targets.deployment import Deployment, deployment_for
+from deploy.targets.deployment import Deployment, deployment_for, load
 from deploy.targets.place import Offer
 from deploy.targets.table import PLACES, default
 from deploy.targets.token_file import TokenFile
 from deploy.targets.wishes import NameOptions, PlaceOptions, Wishes
-from infra.asked import either
+from infra.asked import again, either
 from infra.columns import on_a_line
 from infra.errors import UsageError
 from infra.printable import sentence
@@ -24,7 +25,7 @@ from infra.say import is_somebody_there, notice, progress
 from serving.sizing.carried import one_of
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
-from serving.vllm.lora_modules import LoraOptions
+from serving.vllm.lora_modules import LoraOptions, asked_again
 
 
 class Where(NameOptions, TokenFile, LoraOptions, PortOption):
@@ -49,17 +50,59 @@ class Asking(NamedTuple):
     """What is asked of its place; None where nothing may be."""
 
 
-def asking_for(plan: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+def asking_for(what: str, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
     """Read the plan, and see that its place takes what is asked; adapters that are named come here, unless it is dry.
 
-    Raises UsageError, DocumentError or DoesNotFit, and what stands against fetching.
+    A deployment is made ready again where it is; with another name it is its plan that is meant. Raises UsageError,
+    DocumentError or DoesNotFit, and what stands against fetching.
     """
+    if (is_named(what) or not is_file(what)) and where.name in (None, what):
+        return asking_again(load(what), where, wishes)
     wishes.of(where.place)
-    return asking_of(Plan.read(plan), plan.parent, where, wishes, is_dry)
+    plan, beside = plan_of(what)
+    return asking_of(plan, beside, where, wishes, is_dry)
 
 
-def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
-    """The same of a plan that was read, or made; its files lie in that folder."""
+def asking_again(known: Deployment, where: Where, wishes: Wishes) -> Asking:
+    """The same of a deployment, where it is. Raises UsageError for one that is rented, or for another place."""
+    name, place = known.name, place_called(known.target)
+    if PLACES[known.target].rents:
+        raise UsageError(
+            f"{name} is a deployment already, and rented.", f"Serve it: corral serve {name}{again()}"
+        )
+    if where.target not in (None, known.target) and "target" not in wishes.kept:
+        raise UsageError(
+            f"{name} is a deployment on {known.target} already.",
+            f"Leave out --target, or have another of its plan: --name {name[:38]}-2",
+        )
+    if where.lora:
+        raise UsageError(
+            f"{name} has adapters of its own.",
+            f"Bring others: corral upgrade {name}{asked_again(where.lora)}",
+        )
+    of_place = wishes_of(known, wishes)
+    deployment, of_place = place.wished(with_port(known, where.port), place.foreseen(of_place))
+    token_file = where.hf_token_file or known.hf_token_file or None
+    return Asking(place.with_token_file(deployment, token_file), of_place)
+
+
+def wishes_of(known: Deployment, wishes: Wishes | None = None) -> PlaceOptions | None:
+    """What a deployment was made by, as far as it keeps that; what was typed now goes first. Raises UsageError."""
+    given = wishes or Wishes({})
+    if known.target not in given.records():
+        return given.of(known.target)
+    kept = {"hosts": known.hosts, "engine": known.engine, "regions": (known.region,) if known.region else ()}
+    own = {field: value for field, value in kept.items() if value}
+    typed = {
+        field: value
+        for field, value in given.get(known.target, {}).items()
+        if field not in own or (value and field not in given.kept)
+    }
+    return Wishes({**given, known.target: {**own, **typed}}, given.kept).of(known.target)
+
+
+def asking_of(plan: Plan, beside: Path | None, where: Where, wishes: Wishes, is_dry: bool = False) -> Asking:
+    """The same of a plan that was read, or made; its files lie in that folder, or were looked at before."""
     of_place = wishes.of(where.place)
     place = place_called(where.place)
     token_file = where.hf_token_file or ""
@@ -67,7 +110,7 @@ def asking_of(plan: Plan, beside: Path, where: Where, wishes: Wishes, is_dry: bo
     planned = with_port(deployment_for(read, where.place, where.name), where.port)
     tell_of_others(read)
     deployment, of_place = place.wished(planned, of_place)
-    if isinstance(place, SendsFiles):
+    if beside and isinstance(place, SendsFiles):
         place.check_files(deployment, beside)
     return Asking(place.with_token_file(deployment, where.hf_token_file), of_place)
 

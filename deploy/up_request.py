@@ -49,15 +49,14 @@ def asking_up(
     Raises UsageError for what does not go together or where a machine would have to be chosen and nobody is there,
     DoesNotFit, and what `size` and the reading of a plan raise.
     """
-    if is_plan(what):
+    if is_plan(what) or is_deployed(what):
         corrals_own = again()
         if said := again(which, sized, without=sized.not_asked).removesuffix(corrals_own):
             raise UsageError(
                 "A plan says already which machine it is for, and for which workload.",
                 f"Leave out{said}, or name a model: corral up scout{said}{corrals_own}",
             )
-        return asking_for(Path(what), where, wishes, is_dry)
-    tell_from_deployment(what)
+        return asking_for(what, where, wishes, is_dry)
     return asking_model(what, which, sized, where, wishes, is_dry)
 
 
@@ -80,14 +79,14 @@ def asking_model(
     return asking_of(plan, Path.cwd(), where, wishes, is_dry)
 
 
-def tell_from_deployment(model: str) -> None:
-    """Say what a deployment of the model's very name is done with. Raises UsageError where there is no such model."""
-    if model not in names():
-        return
-    serve = f"corral serve {model}{again()}"
-    if model not in models() and not is_checkpoint(model):
-        raise UsageError(f"{model} is a deployment already, and no model.", f"Serve it: {serve}")
-    progress(f"{model} is the model here; the deployment of that name: {serve}")
+def is_deployed(what: str) -> bool:
+    """Whether a deployment is called so, and no model, which is told of."""
+    if what not in names():
+        return False
+    is_model = what in models() or is_checkpoint(what)
+    if is_model:
+        progress(f"{what} is the model here; the deployment of that name: corral serve {what}{again()}")
+    return not is_model
 
 
 def place_of(model: str, which: WhichMachine) -> str:

@@ -83,7 +83,7 @@ def a_bundle(
         sign_key=sign_key,
     )
     return create_bundle(
-        root / "plan.json",
+        str(root / "plan.json"),
         packing,
         (said if said is not None else []).append,
     )

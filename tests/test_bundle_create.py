@@ -473,6 +473,6 @@ def test_what_stands_against_a_bundle_is_told_before_its_model_is_fetched(
     packing = Packing(**(said | given(tmp_path, monkeypatch)))
     before = tree(tmp_path)
     with pytest.raises((UsageError, HostError)) as caught:
-        create(tmp_path / "plan.json", packing, lambda text: None)
+        create(str(tmp_path / "plan.json"), packing, lambda text: None)
     assert words in caught.value.message
     assert tree(tmp_path) == before

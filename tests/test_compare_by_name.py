@@ -145,7 +145,8 @@ def test_a_name_that_is_a_file_or_a_model_too_is_told_apart(
     make(PLAN, "local", "mine").write(folder("mine") / "deployment.json")
     assert run(["up", "mine", *dry]) == 2
     assert capsys.readouterr().err == (
-        "error: mine is a deployment already, and no model.\nhint: Serve it: corral serve mine\n"
+        "error: A plan says already which machine it is for, and for which workload.\nhint: Leave out --precision int4 "
+        "--on g5.12xlarge, or name a model: corral up scout --precision int4 --on g5.12xlarge\n"
     )
 
 
@@ -174,3 +175,83 @@ def test_it_is_one_of_a_name_a_plan_and_the_claims(
 ) -> None:
     assert run(["compare", *words]) == 2
     assert capsys.readouterr().err == said
+
+
+SIMULATED = ("--requests-per-s", "1", "--replicas", "1", "--hours", "0.1", "--json")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("simulate", "{}", *SIMULATED),
+        ("provision", "{}", "--dry-run", "--json"),
+        ("up", "{}", "--dry-run", "--json"),
+        ("up", "{}", "--dry-run", "--name", "next"),
+        ("serve", "{}", "--dry-run", "--json"),
+        ("export", "{}", "--to", "compose", "--name", "mine"),
+        ("bundle", "create", "{}", "-o", "there"),
+        ("fetch", "{}", "--offline"),
+        ("upgrade", "other", "{}"),
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_a_name_is_as_good_as_its_plan(
+    words: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever a verb says to the plan's file it says to the name."""
+    monkeypatch.chdir(tmp_path)
+    PLAN.write(tmp_path / "plan.json")
+    for name in ("mine", "other"):
+        make(PLAN, "local", name).write(folder(name) / "deployment.json")
+    is_new = words[0] in ("provision", "up", "serve") and "--name" not in words
+    by_file = [word.replace("{}", "plan.json") for word in (*words, *(("--name", "mine") if is_new else ()))]
+    said = [
+        (run(by_file), capsys.readouterr()),
+        (run([word.replace("{}", "mine") for word in words]), capsys.readouterr()),
+    ]
+    assert said[0] == said[1]
+    assert "does not expect" not in said[0][1].err
+
+
+def test_what_only_something_new_takes_is_refused_for_a_deployment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(PLAN, "local", "mine").write(folder("mine") / "deployment.json")
+    make(PLAN, "ec2", "cloud").write(folder("cloud") / "deployment.json")
+    for words, said in (
+        (["up", "mine", "--target", "ec2"], "mine is a deployment on local already."),
+        (["provision", "mine", "--lora", "a=./b"], "mine has adapters of its own."),
+        (["up", "cloud"], "cloud is a deployment already, and rented."),
+        (["simulate", "mine", "--on", "8xH100", *SIMULATED], "'mine' is not a model corral knows."),
+        (["doctor", "mine", "--ttl", "5h"], "mine is a deployment, which is looked at as it is."),
+    ):
+        assert run([*words, "--dry-run"] if words[0] in ("up", "provision") else words) == 2, words
+        assert capsys.readouterr().err.splitlines()[-2] == f"error: {said}"
+    monkeypatch.setenv("CORRAL_TARGET", "ec2")  # kept for what is new
+    assert run(["up", "mine", "--dry-run"]) == 0
+
+
+def test_a_fleet_is_made_ready_again_where_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = make(PLAN, "ssh", "bank").model_copy(update={"hosts": ("ops@gpu-1", "ops@gpu-2")})
+    bank.write(folder("bank") / "deployment.json")
+    monkeypatch.setenv("CORRAL_HOST", "ops@another")
+    assert run(["up", "bank", "--dry-run", "--json"]) == 0
+    assert [each["host"] for each in json.loads(capsys.readouterr().out)] == ["ops@gpu-1", "ops@gpu-2"]
+
+
+def test_a_probe_is_shown_and_compared_by_name(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run(["probe", "report", "scout"]) == 4
+    none = "error: scout was not probed by its name.\nhint: Probe it: corral probe scout --concurrency 16\n"
+    assert capsys.readouterr().err == none
+    results = tmp_path / "monday"
+    results.mkdir()
+    note_newest("scout", results)
+    for verb in (["report"], ["diff", str(results)]):
+        by_file = (run(["probe", *verb, str(results)]), capsys.readouterr())
+        assert by_file == (run(["probe", *verb, "scout"]), capsys.readouterr())
+        assert by_file[1].err.startswith(f"error: There are no probe results at {results}")

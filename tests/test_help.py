@@ -177,7 +177,31 @@ SAID = {
     "corral probe --request-": ["--request-rate"],
     "corral logs scout-": ["scout-a", "scout-b"],
     "corral egress scout-": ["scout-a", "scout-b"],
+    "corral fetch --verify scout-": ["scout-a", "scout-b"],
+    "corral egress verify r.json --deployment scout-": ["scout-a", "scout-b"],
+    "corral doctor scout-": ["scout-a", "scout-b"],
 }
+
+
+def test_a_flag_that_takes_a_name_completes_it_and_what_may_be_a_path_those(
+    home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CORRAL_HOME", home["CORRAL_HOME"])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scout-folder").mkdir()
+    (tmp_path / "scout-[1].json").touch()
+    monkeypatch.setenv("_CORRAL_COMPLETE", "complete_fish")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    names, paths = "scout-a\nscout-b\n", "scout-[1].json\nscout-folder/\n"
+    for line, said in (
+        ("egress verify r.json --deployment scout-", names),
+        ("fetch --verify scout-", names + paths),
+        ("report scout-", names + paths),
+        ("report scout-[", "scout-[1].json\n"),
+    ):
+        monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"corral {line}")
+        run([])
+        assert (line, capsys.readouterr().out) == (line, said)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -194,14 +218,34 @@ def test_a_shell_completes_verbs_flags_and_names(shell: str, home: dict[str, str
     assert (done.stderr, answers) == ("", list(SAID.values()))
 
 
+def words_of(parameter: Any) -> list[str]:
+    """What may stand for its value, as a help says it."""
+    return (parameter.metavar or "").split("|")
+
+
+def arguments(command: Any) -> list[Any]:
+    return [each for each in command.params if each.param_type_name == "argument"]
+
+
 def takes_a_name(command: Any) -> bool:
     """Whether a verb's first word may be the name of a deployment."""
-    first = next((each for each in command.params if each.param_type_name == "argument"), None)
-    return first is not None and (first.metavar or "") in WORDS_FOR_A_NAME
+    return any({"NAME", "A"} & set(words_of(first)) for first in arguments(command)[:1])
 
 
-WORDS_FOR_A_NAME = ("NAME", "A", "PLAN|NAME", "FOLDER|NAME", "PROBE|NAME")
 NAMED = sorted(verb for verb, command in COMMANDS.items() if takes_a_name(command))
+
+
+def test_what_takes_a_plan_or_a_run_takes_the_name_of_a_deployment() -> None:
+    asked = [
+        (verb, words_of(each))
+        for verb, command in COMMANDS.items()
+        for each in arguments(command)
+        if {"PLAN", "PROBE", "RESULTS"} & set(words_of(each))
+    ]
+    assert [verb for verb, words in asked if "NAME" not in words] == []
+    assert {"size", "capacity"} & {verb for verb, _ in asked} == set()
+    assert {"up", "provision", "doctor", "simulate", "fetch", "bundle create", "upgrade", "export", "serve",
+            "calibrate", "probe report", "probe diff"} == {verb for verb, _ in asked}  # fmt: skip
 
 
 def test_the_line_goes_by_name() -> None:

@@ -71,15 +71,17 @@ class Made(Record):
     manifest_sha256: str
 
 
-def create(plan_file: Path, packing: Packing, progress: Callable[[str], None]) -> Made:
-    """Pack everything into a folder. Safe to call again: what is there and equal is not written twice.
+def create(what: str, packing: Packing, progress: Callable[[str], None]) -> Made:
+    """Pack everything of a plan's file, or a deployment's plan, into a folder.
+
+    Safe to call again: what is there and equal is not written twice.
 
     Raises UsageError for a folder that holds something else, HostError for a disk that is too small or refuses.
     """
     folder = packing.output
-    found = begun(plan_file, packing.engine, packing.model, progress)
+    found = begun(what, packing.engine, packing.model, progress)
     check_ahead(found, packing)
-    sources = checked_sources(found, plan_file, packing.model, progress)
+    sources = checked_sources(found, packing.model, progress)
     beside = [*sources.adapters.values(), *([sources.draft] if sources.draft else [])]
     check_folder(folder, sources.model, sources.prefix, *beside)
     check_names(sources)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.bundle.manifest import ADAPTERS, DRAFT
+from deploy.by_name import plan_of
 from deploy.targets import adapters, hub_weights, licence
 from deploy.targets.deployment import Deployment, deployment_for, home
 from deploy.targets.local import cached_weights
@@ -31,6 +32,8 @@ class Begun(NamedTuple):
     """The folder of each, by its name."""
     to_fetch: Room | None
     """What of the model comes first, and where to; None where it lies here."""
+    beside: Path | None
+    """The folder of the plan's file; None for a deployment's plan, whose files lie with the model."""
 
 
 class Sources(NamedTuple):
@@ -47,15 +50,13 @@ class Sources(NamedTuple):
     """The folder of each, by its name."""
 
 
-def begun(
-    plan_file: Path, environment: Path | None, model: Path | None, progress: Callable[[str], None]
-) -> Begun:
+def begun(what: str, environment: Path | None, model: Path | None, progress: Callable[[str], None]) -> Begun:
     """Find and check all but the model.
 
     Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine that is not the plan's
     or that no bundle can hold.
     """
-    plan = Plan.read(plan_file)
+    plan, beside = plan_of(what)
     made = hub_weights.kept(deployment_for(plan, default(), None))
     # Here it is the engine that is brought that counts, and it is told of below.
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)
@@ -68,14 +69,11 @@ def begun(
     modules = {module.name: lora_files.folder_of(module) for module in adapters.sent(made.plan)}
     for folder in modules.values():
         licence.require(licence.in_folder(folder))
-    return Begun(
-        made, packed, prefix, modules, cached_weights.to_fetch(made) if is_to_come(plan, model) else None
-    )
+    to_fetch = cached_weights.to_fetch(made) if is_to_come(plan, model) else None
+    return Begun(made, packed, prefix, modules, to_fetch, beside)
 
 
-def checked_sources(
-    found: Begun, plan_file: Path, model: Path | None, progress: Callable[[str], None]
-) -> Sources:
+def checked_sources(found: Begun, model: Path | None, progress: Callable[[str], None]) -> Sources:
     """The same with the model and its draft, which are fetched where they are repositories.
 
     Raises UsageError for a model that is not the plan's, DocumentError for a checkpoint that is not whole, and what
@@ -84,7 +82,7 @@ def checked_sources(
     made = found.made
     draft = draft_for(made, progress)  # first: it is small, and may be wrong
     folder = model_for(made, model, progress)
-    template = template_for(made.plan, (plan_file.parent, folder))
+    template = template_for(made.plan, tuple(filter(None, (found.beside, folder))))
     warn(made.plan, found.engine, found.prefix, licences(folder), progress)
     return Sources(made.name, made.plan, found.engine, found.prefix, folder, template, draft, found.adapters)
 

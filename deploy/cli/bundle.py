@@ -7,7 +7,7 @@ import typer
 
 from deploy.bundle.manifest import Known
 from deploy.bundle.packing import Packing
-from deploy.cli.flags import Group, Json, PlanFile
+from deploy.cli.flags import Group, Json, Planned
 from infra.argument import pasted
 
 app = typer.Typer(cls=Group, help="A plan's engine and model for a machine without a network.")
@@ -17,7 +17,7 @@ Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="What corral bund
 
 @app.command("create")
 def create(
-    plan: PlanFile,
+    what: Planned,
     packing: Packing,
     as_json: Json = False,
 ) -> None:
@@ -25,7 +25,7 @@ def create(
     from deploy.bundle.create import create as run
     from infra.say import emit, progress
 
-    made = run(plan, packing, progress)
+    made = run(what, packing, progress)
     emit(
         made,
         f"{made.folder}: {made.files} files, {made.gib:.1f} GiB; the other side's commands are in README.txt\n"

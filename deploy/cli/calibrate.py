@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, deployed
+from deploy.cli.flags import Json, deployed_or_path
 from serving.sizing.size_options import CalibrateOptions
 
 
@@ -16,7 +16,7 @@ def calibrate(
         typer.Argument(
             metavar="PROBE|NAME",
             help="probe.json of a probe with a fixed concurrency, or a deployment: its plan and newest probe.",
-            autocompletion=deployed,
+            autocompletion=deployed_or_path,
         ),
     ] = None,
     as_json: Json = False,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, deployed
+from deploy.cli.flags import Json, deployed_or_path
 from deploy.export.export_options import ExportOptions
 
 
@@ -12,7 +12,9 @@ def export(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.", autocompletion=deployed
+            metavar="PLAN|NAME",
+            help="A plan.json, or the name of a deployment.",
+            autocompletion=deployed_or_path,
         ),
     ],
     options: ExportOptions,

@@ -5,14 +5,18 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Json, deployed_or_path
 from deploy.fetch.fetch_request import FetchOptions
 
 
 def fetch(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="MODEL|PLAN", help="scout, maverick, OWNER/NAME on the Hub, or a plan.json."),
+        typer.Argument(
+            metavar="MODEL|PLAN|NAME",
+            help="scout, maverick, OWNER/NAME on the Hub; a plan.json, or a deployment: what it serves.",
+            autocompletion=deployed_or_path,
+        ),
     ] = None,
     *,
     options: FetchOptions,

@@ -2,15 +2,13 @@
 
 import inspect
 from collections.abc import Callable
+from glob import escape, glob
+from os.path import isdir
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand, TyperGroup
-
-PlanFile = Annotated[
-    Path, typer.Argument(metavar="PLAN", help="A plan.json, from corral size ... -o plan.json.")
-]
 
 
 def deployed(incomplete: str) -> list[str]:
@@ -20,10 +18,26 @@ def deployed(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def deployed_or_path(incomplete: str) -> list[str]:
+    """The same, and the files and folders whose names begin so."""
+    found = sorted(glob(f"{escape(incomplete)}*"))
+    return [*deployed(incomplete), *(f"{path}/" if isdir(path) else path for path in found)]
+
+
+Planned = Annotated[
+    str,
+    typer.Argument(
+        metavar="PLAN|NAME",
+        help="A plan.json, from corral size ... -o plan.json; or a deployment, whose plan it is.",
+        autocompletion=deployed_or_path,
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The deployment's name.", autocompletion=deployed)]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending, sending or taking over.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 All = Annotated[bool, typer.Option("--all", help="Show all that was looked at, and not the answer alone.")]
+COMPLETED = {"NAME": deployed, "NAME|FOLDER": deployed_or_path}
+"""What stands for the value of a flag in a help -> what it may begin with."""
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 
 NUMBERS = (int, float)
@@ -204,6 +218,7 @@ def options(record: Any) -> list[inspect.Parameter]:
                     help=described(info),
                     metavar=flag(info).metavar or metavar(info),
                     hidden=flag(info).hidden,
+                    autocompletion=COMPLETED.get(flag(info).metavar or ""),
                     rich_help_panel=declared_by[field].heading,
                 ),
             ],

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.flags import FirstVerb, Json, deployed
+from deploy.cli.flags import FirstVerb, Json, deployed, deployed_or_path
 from serving.probe.endpoint_options import EndpointOptions
 from serving.probe.probe_options import (
     FormOptions,
@@ -32,6 +32,14 @@ Url = Annotated[
     str,
     typer.Argument(
         help="Of an OpenAI-compatible server, or the NAME of a deployment.", autocompletion=deployed
+    ),
+]
+Results = Annotated[
+    str,
+    typer.Argument(
+        metavar="RESULTS|NAME",
+        help="A results.jsonl, the folder that holds it, or the NAME of a deployment: of its newest probe.",
+        autocompletion=deployed_or_path,
     ),
 ]
 
@@ -73,31 +81,35 @@ def run(
 
 @app.command("report")
 def report(
-    results: Annotated[Path, typer.Argument(help="A results.jsonl, or the folder that holds it.")],
+    results: Results,
     forms: FormOptions,
     as_json: Json = False,
 ) -> int:
     """Compute the report again from raw results; only the files asked for are written."""
+    from deploy.by_name import newest_results
     from infra.say import emit
     from serving.probe.from_results import report_from_results
     from serving.probe.report_text import report_text
 
-    made, path = report_from_results(results, forms.html, forms.csv, forms.vllm_bench)
+    made, path = report_from_results(newest_results(results), forms.html, forms.csv, forms.vllm_bench)
     emit(made, report_text(made, path.parent), as_json)
     return holding(made, path)
 
 
 @app.command("diff")
 def diff(
-    a: Annotated[Path, typer.Argument(help="A results.jsonl, or its folder.")],
-    b: Annotated[Path, typer.Argument(help="Another.")],
+    a: Results,
+    b: Annotated[
+        str, typer.Argument(metavar="RESULTS|NAME", help="Another.", autocompletion=deployed_or_path)
+    ],
     as_json: Json = False,
 ) -> None:
     """Compare two runs, and say which differences are real."""
+    from deploy.by_name import newest_results
     from infra.say import emit
     from serving.probe.diff import diff_text, difference
 
-    differing = difference(a, b)
+    differing = difference(newest_results(a), newest_results(b))
     emit(differing, diff_text(differing), as_json)
 
 

@@ -1,12 +1,12 @@
 """`corral provision`: make the machine of a plan ready: this one, a rented one, or one of yours."""
 
-from deploy.cli.flags import DryRun, Json, PlanFile, Yes
+from deploy.cli.flags import DryRun, Json, Planned, Yes
 from deploy.provision_request import Where
 from deploy.targets.wishes import Wishes
 
 
 def provision(
-    plan: PlanFile,
+    what: Planned,
     where: Where,
     wishes: Wishes,
     yes: Yes = False,
@@ -26,7 +26,7 @@ def provision(
     from deploy.up_request import dry_text
     from infra.say import emit, say
 
-    asking = asking_for(plan, where, wishes, is_dry=dry_run)
+    asking = asking_for(what, where, wishes, is_dry=dry_run)
     if dry_run:
         asked = requests(asking.deployment, asking.wishes)
         say(shown(asked) if as_json else dry_text(asking, len(asked)))

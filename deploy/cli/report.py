@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import All, Json, deployed
+from deploy.cli.flags import All, Json, deployed_or_path
 
 
 def report(
@@ -14,7 +14,7 @@ def report(
         typer.Argument(
             metavar="FOLDER|NAME",
             help="A folder that corral compare --output wrote, or a deployment: of its newest comparison.",
-            autocompletion=deployed,
+            autocompletion=deployed_or_path,
         ),
     ],
     show_all: All = False,

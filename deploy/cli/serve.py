@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import DryRun, Json, deployed
+from deploy.cli.flags import DryRun, Json, deployed_or_path
 from deploy.launch import ServingOptions
 
 
@@ -12,7 +12,9 @@ def serve(
     what: Annotated[
         str,
         typer.Argument(
-            metavar="PLAN|NAME", help="A plan.json, or the name of a deployment.", autocompletion=deployed
+            metavar="PLAN|NAME",
+            help="A plan.json, or the name of a deployment.",
+            autocompletion=deployed_or_path,
         ),
     ],
     asked: ServingOptions,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import Json, deployed_or_path
 from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions
 from serving.sizing.size_options import WhichMachine
 
@@ -13,7 +13,9 @@ def simulate(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="MODEL|PLAN", help="A plan.json; or scout, maverick, a folder, OWNER/NAME, with --on."
+            metavar="MODEL|PLAN|NAME",
+            help="A plan.json, or a deployment; or scout, maverick, a folder, OWNER/NAME, with --on.",
+            autocompletion=deployed_or_path,
         ),
     ],
     coming: ComingOptions,
@@ -28,12 +30,14 @@ def simulate(
     Continuous batching over the planner's step times, with the API process before it. What is too much to be simulated
     whole is sampled, the same for the same seed.
     """
+    from deploy.by_name import plan_of_deployment
     from infra.prices import trouble
     from infra.say import emit, warn
-    from serving.simulation.simulated_plan import answered
+    from serving.simulation.simulated_plan import answered, is_sized
     from serving.simulation.simulation_text import simulation_text
 
     warn(trouble())
-    found = answered(model, coming, fleet, promise, machine, server)
+    deployed_plan = None if is_sized(machine, server) else plan_of_deployment(model)
+    found = answered(model, coming, fleet, promise, machine, server, deployed_plan)
     emit(found, simulation_text(found, model, (coming, fleet, promise, machine, server)), as_json)
     return 0 if found.promise is None or found.promise.kept else 3

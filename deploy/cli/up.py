@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import DryRun, Json, Yes
+from deploy.cli.flags import DryRun, Json, Yes, deployed_or_path
 from deploy.provision_request import Where
 from deploy.targets.wishes import Wishes
 from deploy.up_request import SizedFirst
@@ -14,7 +14,11 @@ from serving.sizing.size_options import WhichMachine
 def up(
     what: Annotated[
         str,
-        typer.Argument(metavar="MODEL|PLAN", help="scout, maverick, a folder, OWNER/NAME; or a plan.json."),
+        typer.Argument(
+            metavar="MODEL|PLAN|NAME",
+            help="scout, maverick, a folder, OWNER/NAME; a plan.json; or a deployment, made ready again.",
+            autocompletion=deployed_or_path,
+        ),
     ],
     which: WhichMachine,
     where: Where,

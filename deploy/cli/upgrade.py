@@ -1,11 +1,10 @@
 """`corral upgrade`: the next release of a deployment, tried before it is kept; or the way back."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, Name, Yes
+from deploy.cli.flags import Json, Name, Yes, deployed_or_path
 from deploy.releases.upgrade_options import UpgradeOptions
 
 
@@ -13,7 +12,12 @@ def upgrade(
     name: Name,
     asked: UpgradeOptions,
     plan: Annotated[
-        Path | None, typer.Argument(metavar="PLAN", help="A plan.json with the next options; else the same.")
+        str | None,
+        typer.Argument(
+            metavar="PLAN|NAME",
+            help="A plan.json with the next options, or another deployment, whose plan it is; else the same.",
+            autocompletion=deployed_or_path,
+        ),
     ] = None,
     yes: Yes = False,
     as_json: Json = False,

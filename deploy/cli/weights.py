@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Group, Json
+from deploy.cli.flags import Group, Json, deployed_or_path
 from deploy.targets.ec2.weights_push import Destination
 
 app = typer.Typer(cls=Group, help="Weights in a bucket of your own, for the next launch.")
@@ -18,7 +18,12 @@ def group() -> None:
 @app.command("push")
 def push(
     what: Annotated[
-        str, typer.Argument(metavar="NAME|FOLDER", help="A deployment on EC2, or a checkpoint's folder here.")
+        str,
+        typer.Argument(
+            metavar="NAME|FOLDER",
+            help="A deployment on EC2, or a checkpoint's folder here.",
+            autocompletion=deployed_or_path,
+        ),
     ],
     kept: Destination,
     as_json: Json = False,

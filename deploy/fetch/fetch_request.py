@@ -11,9 +11,11 @@ from deploy.targets.token_file import TokenFile
 from infra.argument import pasted
 from infra.asked import Flag, either
 from infra.errors import UsageError
+from infra.say import progress
 from serving.model.models import PRECISIONS, Precision, model, models, published
 
 if TYPE_CHECKING:  # weights are fetched by name without what reads plans
+    from serving.sizing.plan import Plan
     from serving.vllm.serve_options import ServeOptions
 
 
@@ -77,6 +79,8 @@ def subject(what: str, options: FetchOptions) -> Subject:
         raise UsageError("The model's name is empty.", "For example: corral fetch scout")
     if is_plan(what):
         return of_plan(Path(what), options)
+    if is_deployed(what):
+        return of_deployment(what, options)
     if what in models():
         return of_name(what, options)
     if options.precision:
@@ -84,7 +88,7 @@ def subject(what: str, options: FetchOptions) -> Subject:
     if not is_repository(what):
         raise UsageError(
             f"{what!r} is no name of weights on the Hub, and no plan.",
-            f"Use {', '.join(models())}, OWNER/NAME, or a plan.json; a folder that was fetched: --verify",
+            f"Use {', '.join(models())}, OWNER/NAME, a plan.json or a deployment; a folder that was fetched: --verify",
         )
     listed = published(what)
     return Subject(what, what, options.revision or (listed[1].revision if listed else None))
@@ -112,18 +116,42 @@ def is_repository(what: str) -> bool:
     return re.fullmatch(r"\w[\w.-]*/[\w.-]+", what) is not None and not os.path.isdir(what)
 
 
+def is_deployed(what: str) -> bool:
+    """Whether a deployment is called so, and no model, which is told of."""
+    from deploy.targets.deployment import names
+
+    if "/" in what or what not in names():
+        return False
+    if what in models():
+        progress(
+            f"{what} is the model here; those of the deployment of that name: corral fetch --verify {what}"
+        )
+    return what not in models()
+
+
+def of_deployment(name: str, options: FetchOptions) -> Subject:
+    """What a deployment serves. Raises as `of_plan` does."""
+    from deploy.targets.deployment import load
+
+    return planned(load(name).plan, options)
+
+
 def of_plan(path: Path, options: FetchOptions) -> Subject:
+    """What the plan in a file serves. Raises as `planned` does, and DocumentError for what is none."""
+    from serving.sizing.plan import Plan
+
+    return planned(Plan.read(path), options)
+
+
+def planned(plan: "Plan", options: FetchOptions) -> Subject:
     """What a plan serves, its draft and its adapters with it, as far as they come from the Hub.
 
     Raises UsageError for a model in a folder, or a precision or revision beside the plan's own.
     """
-    from serving.sizing.plan import Plan
-
     if options.precision or options.revision:
         raise UsageError(
             "A plan says its precision and its revision itself.", "Leave out --precision and --revision."
         )
-    plan = Plan.read(path)
     serve = plan.serve
     beside = of_hub_beside(serve)
     if serve.model.startswith(("/", ".", "~")):

@@ -28,9 +28,13 @@ def answered(
     promise: Promised,
     machine: WhichMachine,
     server: ServerOptions,
+    deployed: Plan | None = None,
 ) -> Simulation:
-    """The simulation. Raises UsageError, DocumentError for a plan or a trace, DoesNotFit."""
-    given = read_plan(name, machine, server) if is_plan(name) else None
+    """The simulation, of a deployment's plan where one is given.
+
+    Raises UsageError, DocumentError for a plan or a trace, DoesNotFit.
+    """
+    given = deployed or (read_plan(name, machine, server) if is_plan(name) else None)
     carried = given.carried if given else None
     traffic = carried.traffic if carried and not coming.is_said else None
     if traffic:
@@ -51,6 +55,11 @@ def read_plan(path: str, machine: WhichMachine, server: ServerOptions) -> Plan:
         if flag := said(asked):
             raise UsageError(f"The plan says what {flag} does.", f"Leave out {flag}, or name the model.")
     return Plan.read(Path(path))
+
+
+def is_sized(machine: WhichMachine, server: ServerOptions) -> bool:
+    """Whether a machine is named, or how a model is served: then a model is meant, and no plan."""
+    return bool(said(machine) or said(server))
 
 
 def filled_in(fleet: FleetOptions, carried: Carried | None) -> FleetOptions:

@@ -1,0 +1,119 @@
+"""What can be known of a deployment that is there: how it is, when it ends, and what it needs to be served again."""
+
+from collections.abc import Iterator
+
+from deploy.by_name import is_named
+from deploy.doctor import Diagnosis, of_corral
+from deploy.line import status
+from deploy.next_step import known_of, next_step
+from deploy.provision_request import Where, wishes_of
+from deploy.targets.checkup import failure
+from deploy.targets.choose import place_of
+from deploy.targets.deployment import Deployment, load
+from deploy.targets.place import Checkup, State, Status
+from deploy.targets.table import PLACES
+from deploy.targets.wishes import Wishes, asked_for
+from deploy.up_request import SizedFirst
+from infra.asked import again
+from infra.errors import CorralError, ServerError, UsageError
+from infra.say import no_questions, progress
+from serving.model.models import models
+from serving.sizing.size_options import WhichMachine
+from serving.vllm import versions
+
+WELL: tuple[State, ...] = ("serving", "starting", "provisioned", "stopped")
+IS_THERE: tuple[State, ...] = ("serving", "starting", "degraded", "hung")
+"""Its own server has the port, the memory and the GPUs: what another would lack of these is no fault."""
+ITS_OWN = ("port", "memory", "gpu")
+
+
+def is_meant(what: str, which: WhichMachine, where: Where, wishes: Wishes, sized: SizedFirst) -> bool:
+    """Whether a deployment is: where a machine or a load is named, the model of that name is.
+
+    Raises UsageError for words that only something new takes.
+    """
+    if not is_named(what):
+        return False
+    said = again(which, sized, without=sized.not_asked).removesuffix(again())
+    if said and what in models():
+        return False
+    typed = [
+        name for name, of in wishes.records().items() if asked_for(of, wishes.get(name, {})) - wishes.kept
+    ]
+    is_placed = where.target is not None and "target" not in wishes.kept
+    if said or typed or is_placed or where.name or where.lora or where.port:
+        raise UsageError(
+            f"{what} is a deployment, which is looked at as it is.",
+            f"Leave out all but its name: corral doctor {what}{again()}",
+        )
+    if what in models():
+        progress(f"{what} is the deployment of that name; of the model name a machine: --on g5.12xlarge")
+    return True
+
+
+def diagnosis_of(name: str, where: Where) -> Diagnosis:
+    """Look at all of it, changing nothing. Raises DocumentError for a document that cannot be read."""
+    deployment = load(name)
+    with no_questions():
+        checks = tuple(checked(deployment, where.hf_token_file or deployment.hf_token_file))
+    plan = deployment.plan
+    return Diagnosis(
+        target=deployment.target,
+        subject=f"{name}: {plan.model} {plan.precision} on {plan.machine.name}",
+        checks=checks,
+        exit_code=next((check.exit_code for check in checks if check.exit_code), 0),
+    )
+
+
+def checked(deployment: Deployment, token_file: str) -> Iterator[Checkup]:
+    """Each thing, the deployment itself first."""
+    current: Status | None = None
+    try:
+        current = status(deployment)
+        yield from of_status(deployment, current)
+    except CorralError as error:
+        yield failure("deployment", error)
+    yield of_engine(deployment)
+    yield from of_corral(token_file)
+    rents = PLACES[deployment.target].rents
+    is_there = current is not None and (current.state in IS_THERE or (rents and current.state != "absent"))
+    place = place_of(deployment)
+    for check in place.examined(None if is_there else deployment, wishes_of(deployment)):
+        if not (is_there and check.name.rpartition(": ")[2] in ITS_OWN):
+            yield check
+
+
+def of_status(deployment: Deployment, current: Status) -> Iterator[Checkup]:
+    """What it is doing, with what to do where that is not well; and when it ends by itself."""
+    found = f"{current.state}, {current.detail}" if current.detail else current.state
+    step = next_step(known_of(deployment, current.state))
+    if current.state in WELL:
+        fix = f"{step.when}{step.command}" if current.state in ("provisioned", "stopped") else ""
+        yield Checkup(name="deployment", outcome="ok", found=found, fix=fix)
+    else:
+        yield Checkup(
+            name="deployment",
+            outcome="failed",
+            found=found,
+            fix=step.command,
+            exit_code=ServerError.exit_code,
+        )
+    if current.expires_at:
+        fix = f"Later: corral extend {deployment.name} 4h"
+        yield Checkup(name="end", outcome="ok", found=f"it ends itself at {current.expires_at}", fix=fix)
+
+
+def of_engine(deployment: Deployment) -> Checkup:
+    """What is known against its version of vLLM."""
+    plan = deployment.plan
+    said: list[str] = []
+    try:
+        versions.check_planned(plan.vllm_version, said.append, plan.serve)
+    except CorralError as error:
+        return failure("vllm", error)
+    if said:
+        fix = f"The next one: corral upgrade {deployment.name} --vllm-version VERSION"
+        return Checkup(name="vllm", outcome="warning", found=" ".join(said).rstrip("."), fix=fix)
+    return Checkup(
+        name="vllm", outcome="ok", found=f"planned for {plan.vllm_version}; nothing is known against it"
+    )
