@@ -37,6 +37,11 @@ def an_engine(prefix: Path, version: str = "0.32.0+cpu", python: str = PYTHON) -
     return prefix
 
 
+def a_source(root: Path) -> tuple[Plan, Path]:
+    """The plan that lies there, and where."""
+    return Plan.read(root / "plan.json"), root
+
+
 @cache
 def checkpoint() -> tuple[dict[str, bytes], Plan]:
     """A tiny checkpoint's files and a plan for it: made once, it takes a second."""
@@ -83,7 +88,7 @@ def a_bundle(
         sign_key=sign_key,
     )
     return create_bundle(
-        str(root / "plan.json"),
+        a_source(root),
         packing,
         (said if said is not None else []).append,
     )

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import pytest
-from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, an_engine, steps, tree
+from bundling import PYTHON, SPLIT_BYTES, a_bundle, a_plan, a_source, an_engine, steps, tree
 
 from deploy.bundle import media, sources, wheels
 from deploy.bundle.create import create, opened
@@ -473,6 +473,6 @@ def test_what_stands_against_a_bundle_is_told_before_its_model_is_fetched(
     packing = Packing(**(said | given(tmp_path, monkeypatch)))
     before = tree(tmp_path)
     with pytest.raises((UsageError, HostError)) as caught:
-        create(str(tmp_path / "plan.json"), packing, lambda text: None)
+        create(a_source(tmp_path), packing, lambda text: None)
     assert words in caught.value.message
     assert tree(tmp_path) == before

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from bundling import PYTHON, a_bundle, steps, tree
+from bundling import PYTHON, a_bundle, a_source, steps, tree
 from killed import killed_at
 from tars import END, file, header, pax
 from test_bundle_verify import flip, restate, with_tar
@@ -327,7 +327,7 @@ def test_only_what_the_earlier_manifest_lists_is_taken_away(root: Path) -> None:
     (root / "model" / "LICENSE").unlink()
     config = json.loads((root / "model" / "config.json").read_text())
     (root / "model" / "config.json").write_text(json.dumps(config | {"more": "x" * 1000}))
-    made = create(str(root / "plan.json"), packing(root, root / "bundle"), print)
+    made = create(a_source(root), packing(root, root / "bundle"), print)
     assert verify(made.folder, made.manifest_sha256, print).problems == ()
     there = tree(made.folder)
     assert there.keys() == {file.path for file in read(made.folder).bundle.files} | {"manifest.json"}
@@ -355,7 +355,7 @@ def test_a_large_file_that_changed_is_met_before_it_is_touched(
 def test_the_output_may_not_lie_in_what_is_packed(root: Path) -> None:
     for folder in ("model", "engine"):
         with pytest.raises(UsageError, match="lies in what is to be packed"):
-            create(str(root / "plan.json"), packing(root, root / folder / "out"), print)
+            create(a_source(root), packing(root, root / folder / "out"), print)
         assert not (root / folder / "out").exists()
 
 
@@ -371,10 +371,10 @@ def test_a_folder_that_another_create_fills_is_refused(root: Path) -> None:
         with opened(place):
             before = shape(place)
             with pytest.raises(UsageError) as caught:
-                create(str(root / "plan.json"), packing(root, place), print)
+                create(a_source(root), packing(root, place), print)
             assert shape(place) == before
         assert caught.value.message == f"Another corral bundle create is at work in {place}."
-        create(str(root / "plan.json"), packing(root, place), print)
+        create(a_source(root), packing(root, place), print)
         assert verify(place, None, print).problems == ()
 
 
@@ -436,7 +436,7 @@ def test_an_engine_that_verify_would_refuse_is_not_packed(root: Path) -> None:
         spoil(engine / site)
         with pytest.raises(UsageError) as caught:
             create(
-                str(root / "plan.json"),
+                a_source(root),
                 packing(root, root / "out").model_copy(update={"engine": engine}),
                 print,
             )
@@ -454,7 +454,7 @@ def test_what_tar_would_leave_out_or_write_as_a_hard_link_is_packed(root: Path) 
     site = root / "engine" / "lib" / f"python{PYTHON}" / "site-packages"
     a_socket(site / "socket")
     os.link(site / "vllm" / "__init__.py", site / "again.py")
-    made = create(str(root / "plan.json"), packing(root, root / "out"), print)
+    made = create(a_source(root), packing(root, root / "out"), print)
     assert verify(made.folder, None, print).problems == ()
 
 
@@ -462,10 +462,10 @@ def test_more_parts_than_a_manifest_lists_are_refused(root: Path, monkeypatch: p
     monkeypatch.setattr(creating, "MOST_PARTS", 2)
     ask = packing(root, root / "out").model_copy(update={"split_gib": 0.001})
     with pytest.raises(UsageError, match="would be cut into .* parts, and 2 is the most") as caught:
-        create(str(root / "plan.json"), ask, print)
+        create(a_source(root), ask, print)
     assert not (root / "out").exists()
     larger = float(caught.value.hint.removeprefix("Cut it into larger ones: --split-gib "))
-    create(str(root / "plan.json"), ask.model_copy(update={"split_gib": larger}), print)
+    create(a_source(root), ask.model_copy(update={"split_gib": larger}), print)
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_what_is_no_checkpoints_own_is_not_packed_however_it_is_called(name: str
     before = tree(root / "model")
     (root / "model" / name).parent.mkdir(exist_ok=True)
     (root / "model" / name).touch()
-    create(str(root / "plan.json"), packing(root, root / "out"), print)
+    create(a_source(root), packing(root, root / "out"), print)
     assert tree(root / "out/model") == {key: value for key, value in before.items() if key != ".cache/lock"}
 
 
@@ -487,7 +487,7 @@ def test_a_model_no_bundle_can_name_is_one_sentence(name: str, root: Path) -> No
     index["weight_map"]["again"] = name
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(UsageError, match="The model cannot be packed: ") as caught:
-        create(str(root / "plan.json"), packing(root, root / "out"), print)
+        create(a_source(root), packing(root, root / "out"), print)
     assert caught.value.message.isprintable()
     assert not (root / "out").exists()
 
@@ -496,7 +496,7 @@ def test_a_create_killed_at_every_change_of_the_disk_goes_on_and_is_no_bundle_un
     """Over an older bundle in other parts, of which some files are to go."""
     (root / "model" / "LICENSE").write_text("another")
     place = root / "bundle"
-    found = begun(str(root / "plan.json"), root / "engine", root / "model", print)
+    found = begun(a_source(root), root / "engine", root / "model", print)
     sources = checked_sources(found, root / "model", print)
 
     def work() -> None:

@@ -17,6 +17,7 @@ from deploy.targets.place import State, Status
 from infra import facts, gpus, local_facts
 from infra.aws import session
 from infra.errors import HostError
+from serving.vllm import versions
 
 Doctor = Callable[..., tuple[int, dict[str, tuple[str, str, str, int]]]]
 
@@ -114,3 +115,20 @@ def test_what_cannot_be_asked_hides_nothing_else(doctor: Doctor, monkeypatch: py
 def test_one_that_is_not_known_is_a_model_that_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["doctor", "nobody"]) == 2
     assert "nobody' is not a model corral knows" in capsys.readouterr().out
+
+
+def test_what_is_known_against_its_vllm_is_a_warning_with_the_next_one(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_in("serving", monkeypatch)
+    old = PLAN.model_copy(update={"vllm_version": "0.22.0"})
+    make(old, "local", "prod-local").write(folder("prod-local") / "deployment.json")
+    _, found = doctor("prod-local")
+    outcome, said, fix, code = found["vllm"]
+    newest = versions.data()["newest"]
+    assert (outcome, fix, code) == (
+        "warning",
+        f"The next one: corral upgrade prod-local --vllm-version {newest}",
+        0,
+    )
+    assert said.startswith("vLLM 0.22.0 has ")

@@ -53,6 +53,7 @@ from infra.beneath import Beneath
 from infra.errors import HostError, UsageError
 from infra.local_file import LocalFile, size_bytes
 from infra.record import Record
+from serving.sizing.plan import Plan
 from serving.vllm.pack import pack, python_of
 
 # What the wheels of corral and its dependencies take: 89 MB on 2026-11-26.
@@ -71,15 +72,15 @@ class Made(Record):
     manifest_sha256: str
 
 
-def create(what: str, packing: Packing, progress: Callable[[str], None]) -> Made:
-    """Pack everything of a plan's file, or a deployment's plan, into a folder.
+def create(source: tuple[Plan, Path | None], packing: Packing, progress: Callable[[str], None]) -> Made:
+    """Pack everything of a plan into a folder; its own file's folder is beside it, where it has one.
 
     Safe to call again: what is there and equal is not written twice.
 
     Raises UsageError for a folder that holds something else, HostError for a disk that is too small or refuses.
     """
     folder = packing.output
-    found = begun(what, packing.engine, packing.model, progress)
+    found = begun(source, packing.engine, packing.model, progress)
     check_ahead(found, packing)
     sources = checked_sources(found, packing.model, progress)
     beside = [*sources.adapters.values(), *([sources.draft] if sources.draft else [])]

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.bundle.manifest import ADAPTERS, DRAFT
-from deploy.by_name import plan_of
 from deploy.targets import adapters, hub_weights, licence
 from deploy.targets.deployment import Deployment, deployment_for, home
 from deploy.targets.local import cached_weights
@@ -50,13 +49,18 @@ class Sources(NamedTuple):
     """The folder of each, by its name."""
 
 
-def begun(what: str, environment: Path | None, model: Path | None, progress: Callable[[str], None]) -> Begun:
-    """Find and check all but the model.
+def begun(
+    source: tuple[Plan, Path | None],
+    environment: Path | None,
+    model: Path | None,
+    progress: Callable[[str], None],
+) -> Begun:
+    """Find and check all but the model, of a plan and the folder of its file, if it has one.
 
     Raises DoesNotFit or DocumentError for a plan that cannot be used, UsageError for an engine that is not the plan's
     or that no bundle can hold.
     """
-    plan, beside = plan_of(what)
+    plan, beside = source
     made = hub_weights.kept(deployment_for(plan, default(), None))
     # Here it is the engine that is brought that counts, and it is told of below.
     vllm_versions.check_planned(plan.vllm_version, lambda text: None, plan.serve)

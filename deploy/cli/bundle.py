@@ -23,9 +23,10 @@ def create(
 ) -> None:
     """Pack a plan's engine, its model and corral into a folder. Safe to repeat: an interrupted one goes on."""
     from deploy.bundle.create import create as run
+    from deploy.by_name import plan_of
     from infra.say import emit, progress
 
-    made = run(what, packing, progress)
+    made = run(plan_of(what), packing, progress)
     emit(
         made,
         f"{made.folder}: {made.files} files, {made.gib:.1f} GiB; the other side's commands are in README.txt\n"

@@ -28,6 +28,7 @@ def upgrade(
     started at the same address, and has to answer under its name, with sense, and nearly as fast. Where it does not,
     the present one is started again: exit code 7. Killed at any moment, `corral serve NAME` starts the accepted one.
     """
+    from deploy.by_name import plan_of
     from deploy.newest import forget
     from deploy.next_step import next_line
     from deploy.provision_request import approval
@@ -44,8 +45,9 @@ def upgrade(
     if asked.rollback:
         done = back(name)
     else:
+        source = plan_of(plan) if plan else None
         done = run(
-            lambda present, place: next_of(present, place, plan, asked),
+            lambda present, place: next_of(present, place, source, asked),
             name,
             asked.slower_at_most,
             approval(yes),

@@ -1,6 +1,7 @@
 """The release that is asked for: a plan, a version, a commit, adapters; of the rest what is served now."""
 
-from deploy.by_name import plan_of
+from pathlib import Path
+
 from deploy.releases.upgrade import with_address_of
 from deploy.releases.upgrade_options import UpgradeOptions
 from deploy.targets import adapters
@@ -13,14 +14,19 @@ from serving.sizing.plan import Plan
 from serving.vllm import versions
 
 
-def next_of(present: Deployment, place: HoldsReleases, plan: str | None, asked: UpgradeOptions) -> Deployment:
+def next_of(
+    present: Deployment,
+    place: HoldsReleases,
+    plan: tuple[Plan, Path | None] | None,
+    asked: UpgradeOptions,
+) -> Deployment:
     """The deployment with what is new, at its present address. Asks no host; an adapter of the Hub is fetched.
 
     Raises UsageError for what cannot be had there, DocumentError for a plan that cannot be read, DoesNotFit for one
     that does not fit.
     """
     refuse_nothing(present.name, plan, asked)
-    read, beside = plan_of(plan) if plan else (present.plan, None)
+    read, beside = plan or (present.plan, None)
     token_file = asked.hf_token_file or present.hf_token_file
     planned = adapters.given_here(read, asked.lora, token_file)
     if asked.vllm_version:
@@ -43,7 +49,7 @@ def version_planned(planned: Plan, present: Plan) -> str | None:
     return None if is_same else planned.vllm_version
 
 
-def refuse_nothing(name: str, plan: str | None, asked: UpgradeOptions) -> None:
+def refuse_nothing(name: str, plan: tuple[Plan, Path | None] | None, asked: UpgradeOptions) -> None:
     """Raise UsageError where nothing new is named, or a plan on the way back."""
     if plan is None and not asked.news:
         raise UsageError(
