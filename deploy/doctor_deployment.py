@@ -115,7 +115,12 @@ def of_engine(deployment: Deployment) -> Checkup:
         newest = str(versions.data()["newest"])
         is_older = versions.release(plan.vllm_version) < versions.number(newest)
         fix = f"The next one: corral upgrade {deployment.name} --vllm-version {newest}" if is_older else ""
-        return Checkup(name="vllm", outcome="warning", found=" ".join(each.removeprefix("warning: ") for each in said), fix=fix)
+        return Checkup(
+            name="vllm",
+            outcome="warning",
+            found=" ".join(each.removeprefix("warning: ") for each in said),
+            fix=fix,
+        )
     return Checkup(
         name="vllm", outcome="ok", found=f"planned for {plan.vllm_version}; nothing is known against it"
     )
