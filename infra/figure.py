@@ -1,5 +1,6 @@
 """The one door to matplotlib: a figure drawn with the page's own colours and fonts, as an SVG to put into the page."""
 
+import math
 import os
 import re
 import sys
@@ -31,6 +32,8 @@ VARIABLES = {INK: "var(--ink)", FAINT: "var(--faint)", HERE: "var(--here)"} | {
 }
 # A phone shows it at its own size, a desk at one and a half times that; the text must suit both.
 WIDTH_IN = 5.4
+MOST_LABELS = 14
+"""On an axis of that width."""
 LEGEND: "dict[str, Any]" = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
 Settings = dict["RcKeyType", Any]
 SETTINGS: Settings = {
@@ -95,6 +98,21 @@ def way_to_it() -> str:
         return ""
     python = pasted(sys.executable)
     return f"{python} -m uv pip install --python {python} matplotlib"
+
+
+def ticks_at(axis: "Axis", values: list[float], label: Callable[[float], str]) -> None:
+    """A mark at each of those positive values of a logarithmic axis, with its label where there is room for it."""
+    from matplotlib.ticker import NullLocator
+
+    known = sorted(set(values))
+    room = math.log(known[-1] / known[0]) / MOST_LABELS
+    labels, last = [], -math.inf
+    for value in known:
+        fits = math.log(value) - last >= room
+        labels.append(label(value) if fits else "")
+        last = math.log(value) if fits else last
+    axis.set_minor_locator(NullLocator())
+    axis.set_ticks(known, labels)
 
 
 def plain_numbers(axis: "Axis") -> None:

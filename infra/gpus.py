@@ -1,5 +1,6 @@
 """The door to NVML: the GPUs of this machine, or the driver's own reason why they cannot be asked."""
 
+from collections.abc import Callable
 from typing import Any
 
 from infra import processes
@@ -34,6 +35,29 @@ def report() -> GpuReport:
         return GpuReport(problem=_problem(error))
     finally:
         pynvml.nvmlShutdown()
+
+
+def meter() -> tuple[Callable[[], tuple[float, float]] | None, str]:
+    """What says the power in watts and the memory in use in MiB of all GPUs, or None and why; to ask again and again.
+
+    A GPU that does not say its power (some virtual ones) counts as 0 W.
+    """
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError as error:
+        return None, _problem(error)
+    if not handles:
+        return None, "NVML tells of no GPU on this machine"
+
+    def reading() -> tuple[float, float]:
+        power_mw = sum(_or_none(pynvml, pynvml.nvmlDeviceGetPowerUsage, each) or 0 for each in handles)
+        memory = [_or_none(pynvml, pynvml.nvmlDeviceGetMemoryInfo, each) for each in handles]
+        return power_mw / 1000, sum(each.used for each in memory if each) / MIB
+
+    return reading, ""
 
 
 def _problem(error: Exception) -> str:

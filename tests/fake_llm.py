@@ -197,6 +197,9 @@ class Server(asyncio.Protocol):
         """The counters, bent as configured."""
         generated = self.state.generated * self.config.counter_factor
         return (
+            f'vllm:num_requests_running{{model_name="fake",engine="0"}} {self.state.in_flight}\n'
+            f'vllm:num_requests_waiting{{model_name="fake",engine="0"}} 0\n'
+            f'vllm:kv_cache_usage_perc{{model_name="fake",engine="0"}} {self.state.in_flight / 100}\n'
             f'vllm:generation_tokens_total{{model_name="fake",engine="0"}} {generated}\n'
             f'vllm:prompt_tokens_total{{model_name="fake",engine="0"}} {self.state.prompted}\n'
             f'vllm:prefix_cache_queries_total{{engine="0"}} {self.state.prompted}\n'

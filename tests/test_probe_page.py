@@ -110,13 +110,20 @@ def test_of_very_many_requests_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_share_of_values_up_to_each_latency() -> None:
     axes = drawn(page.curves, FIGURES)
-    assert [str(line.get_label()) for line in axes.lines] == ["TTFT", "ITL", "E2E"] == legend(axes)
-    ttft, itl, e2e = axes.lines
-    assert (len(ttft.get_xdata()), len(itl.get_xdata())) == (60, 540)
+    assert [str(line.get_label()) for line in axes.lines] == ["TTFT", "TPOT", "ITL", "E2E"] == legend(axes)
+    ttft, tpot, itl, e2e = axes.lines
+    assert (len(ttft.get_xdata()), len(tpot.get_xdata()), len(itl.get_xdata())) == (60, 60, 540)
     assert [float(line.get_xdata()[-1]) for line in (ttft, itl, e2e)] == pytest.approx([100.0, 100.0, 1000.0])
     assert [float(edge) for edge in ttft.get_ydata()[[0, -1]]] == [0.0, 100.0]
     assert (labels(axes), axes.get_xscale()) == (("latency, ms", "values up to it, %"), "log")
     assert axes.xaxis.get_major_formatter()(2000.0, 0) == "2,000"
+
+
+def test_input_lengths_as_counted_beside_those_asked_for() -> None:
+    axes = drawn(page.input_lengths, FIGURES)
+    (asked,) = axes.lines
+    assert ([bar.get_height() for bar in axes.patches], list(asked.get_xdata())) == ([60.0], [5, 5])
+    assert (labels(axes), legend(axes)) == (("input tokens", "requests"), ["asked for: 5"])
 
 
 POINTS = (
@@ -143,6 +150,13 @@ def test_a_sweeps_throughput_and_latency_against_its_load() -> None:
         "log",
         0.0,
     )
+    assert (
+        [float(tick) for tick in axes.get_xticks()],
+        [each.get_text() for each in axes.get_xticklabels()],
+    ) == (
+        [1.0, 2.5],
+        ["1", "2.5"],
+    )
     assert len(drawn(page.rising, SWEEP.model_copy(update={"best": None})).lines) == 1
     axes = drawn(page.latency, SWEEP.model_copy(update={"over": "concurrency"}))
     assert legend(axes) == ["TTFT p50", "TTFT p99", "TPOT p50"]
@@ -155,6 +169,14 @@ def test_a_sweeps_throughput_and_latency_against_its_load() -> None:
     )
     assert labels(axes) == ("concurrency, requests at a time", "latency, ms")
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_every_step_that_was_tried_is_marked_and_named_where_there_is_room() -> None:
+    loads = (1.0, 2.0, 3.0, 4.0, 4.1, 4.2, 64.0)
+    axes = drawn(page.latency, a_sweep(*map(a_point, loads)))
+    assert [float(tick) for tick in axes.get_xticks()] == list(loads)
+    assert [each.get_text() for each in axes.get_xticklabels()] == ["1", "2", "3", "", "4.1", "", "64"]
+    assert len(axes.get_xticks(minor=True)) == 0
 
 
 def texts(html: str) -> str:
@@ -177,6 +199,7 @@ def test_a_runs_page() -> None:
         "<h2>Output tokens a second over the run</h2><figure>[plot]</figure>",
         "<h2>Time to first token of each request</h2><figure>[plot]</figure>",
         "<h2>Share of values up to each latency</h2><figure>[plot]</figure>",
+        "<h2>Input lengths, as the server counted them</h2><figure>[plot]</figure>",
         "</main></html>",
     ]
     counts, numbers, after = (line for line in body.splitlines() if line.startswith("<div"))

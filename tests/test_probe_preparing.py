@@ -451,10 +451,16 @@ class Steps:
             "warm_up": lambda maker, load, say: self.step("warm up") or maker,
             "calibrated": lambda maker, load, say: maker,
             "attack": self.attack,
+            "Sampler": lambda target, own_page: SimpleNamespace(
+                notes=["no GPU"], start=lambda: None, stop=lambda: {"running": [(2_000_000_000, 3.0)]}
+            ),
             "time": SimpleNamespace(sleep=lambda seconds: None),
         }
         for name, step in steps.items():
             monkeypatch.setattr(running, name, step)
+
+    def metrics_page(self) -> None:
+        raise AssertionError
 
     def step(self, name: str) -> bool:
         self.did.append(name)
@@ -464,10 +470,10 @@ class Steps:
 
     def attack(
         self, maker: RequestMaker, load: Load, composer: object, writer: Writer, watch: object
-    ) -> Ending:
+    ) -> tuple[Ending, int]:
         self.step("attack")
         writer.result(OK)
-        return Ending(duration_us=9, clients=self.sides)
+        return Ending(duration_us=9, clients=self.sides), 500_000_000
 
     def counters(self) -> dict[str, float]:
         self.step("count")
@@ -493,7 +499,8 @@ def test_a_run_asks_prepares_warms_up_loads_and_counts(steps: Steps, tmp_path: P
     assert (made.succeeded, made.interrupted) == (1, False)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["probe.json", "results.jsonl"]
     last = (tmp_path / "out" / "results.jsonl").read_text().splitlines()[-1]
-    assert '"counters":{"a":4.0}' in last
+    assert '"counters":{"a":4.0},"sampled":{"running":[[1.5,3.0]]}' in last
+    assert (made.notes[-1], made.server.most_running) == ("no GPU", 3.0)
 
 
 def test_a_server_that_hangs_is_not_asked_for_its_counters(steps: Steps, tmp_path: Path) -> None:

@@ -44,6 +44,11 @@ class Lengths(Record):
                 return max(1, round(rng.gauss(self.low, self.high)))
 
     @property
+    def mean(self) -> float:
+        """The mean of many."""
+        return (self.low + self.high) / 2 if self.form == "uniform" else self.low
+
+    @property
     def smallest(self) -> int:
         """The smallest length that is likely: three deviations below the mean."""
         return max(1, self.low - 3 * self.high) if self.form == "normal" else self.low

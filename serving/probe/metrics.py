@@ -5,9 +5,18 @@ from functools import cached_property
 
 import numpy
 
-from serving.probe.report import Client, Interval, OfModel, ProbeReport, ServerSide, Stalls, Steady, Summary
+from serving.probe.report import (
+    Client,
+    Interval,
+    OfModel,
+    ProbeReport,
+    Stalls,
+    Steady,
+    Summary,
+)
 from serving.probe.run_records import ClientSide, Ending, Result, Run
 from serving.probe.samples import BIN_US, Samples, collect
+from serving.probe.server_side import gpus_of, server_side
 from serving.probe.spec import Slo
 from serving.probe.statistics import (
     Floats,
@@ -105,7 +114,8 @@ class Figures:
             if samples.asked_lengths
             else None,
             output_characters=samples.characters,
-            server=server_side(run, self.ending.counters),
+            server=server_side(run, self.ending),
+            gpus=gpus_of(self.ending, output),
             interrupted=self.ending.interrupted,
             unfinished=self.ending.unfinished,
             invalid_because=rejected,
@@ -357,20 +367,3 @@ def reader_notes(sides: list[ClientSide]) -> tuple[str, ...]:
 def worst(values: Iterable[float]) -> float:
     """The largest, or 0."""
     return max(values, default=0.0)
-
-
-def server_side(run: Run, counters: dict[str, float]) -> ServerSide:
-    """The server's counters as figures."""
-    queries, ttft_count = counters.get("prefix_cache_queries"), counters.get("ttft_count")
-    return ServerSide(
-        version=run.server.version,
-        generation_tokens=counters.get("generation_tokens"),
-        prompt_tokens=counters.get("prompt_tokens"),
-        requests_finished=counters.get("requests_finished"),
-        prefix_cache_hit_rate=counters.get("prefix_cache_hits", 0.0) / queries if queries else None,
-        preemptions=counters.get("preemptions"),
-        ttft_mean_s=counters.get("ttft_sum_s", 0.0) / ttft_count if ttft_count else None,
-        queue_mean_s=counters["queue_sum_s"] / ttft_count
-        if ttft_count and "queue_sum_s" in counters
-        else None,
-    )

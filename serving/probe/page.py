@@ -3,15 +3,17 @@
 import html
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
 
-from infra.figure import INK, plain_numbers, svg
+from infra.figure import INK, plain_numbers, svg, ticks_at
 from serving.probe.metrics import Figures
 from serving.probe.report import ProbeReport
+from serving.probe.report_text import beside as beside_rows
 from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
 from serving.probe.samples import BIN_US
 from serving.probe.sweep_report import Point, Sweep, answer_text, marks, runs_text
@@ -28,8 +30,10 @@ def page(figures: Figures) -> str:
     report = figures.report()
     plots = [
         plot("Output tokens a second over the run", lambda axes: timeline(axes, figures)),
+        *(plot(title, partial(sampled, figures=figures, title=title)) for title in beside(figures)),
         plot("Time to first token of each request", lambda axes: first_tokens(axes, figures)),
         plot("Share of values up to each latency", lambda axes: curves(axes, figures)),
+        plot("Input lengths, as the server counted them", lambda axes: input_lengths(axes, figures)),
     ]
     return document(f"Probe of {report.model}", [*report_parts(report), *plots])
 
@@ -62,7 +66,7 @@ def report_parts(report: ProbeReport) -> list[str]:
         *(f"<p class=invalid>Do not use: {html.escape(why)}.</p>" for why in report.invalid_because),
         table((requests(report), *throughput(report), *goodput(report)), "named"),
         table(latencies(report), "numbers"),
-        table((*clock(report), *remarks(report)), "named"),
+        table((*beside_rows(report), *clock(report), *remarks(report)), "named"),
     ]
 
 
@@ -109,7 +113,58 @@ def timeline(axes: "Axes", figures: Figures) -> None:
     if steady is not None:
         axes.axvspan(steady.start_s, steady.end_s, alpha=0.12, label="steady")
         above(axes)
-    axes.set(xlabel="time, s", ylabel="output tokens/s", ylim=(0, None))
+    axes.set(xlabel="time, s", ylabel="output tokens/s", xlim=whole_run(figures), ylim=(0, None))
+
+
+def whole_run(figures: Figures) -> tuple[float, float]:
+    """The time axis that all plots over the run share."""
+    return 0.0, figures.duration_s
+
+
+SAMPLED = (
+    ("Requests in the server", {"running": "running", "waiting": "waiting"}, "requests", 1.0),
+    ("KV cache in use", {"kv_cache_usage": "in use"}, "%", 100.0),
+    ("Preemptions since the load began", {"preemptions": "preemptions"}, "preemptions", 1.0),
+    ("Power of the GPUs", {"power_w": "power"}, "W", 1.0),
+    ("Memory in use on the GPUs", {"gpu_memory_mib": "in use"}, "GiB", 1 / 1024),
+)
+"""What is drawn of what was looked at beside the load: the title, the figures with their names, and the unit."""
+
+
+def beside(figures: Figures) -> Iterator[str]:
+    """The titles of the plots there are samples for."""
+    for title, names, _, _ in SAMPLED:
+        if any(len(figures.ending.sampled.get(name, ())) > 1 for name in names):
+            yield title
+
+
+def sampled(axes: "Axes", figures: Figures, title: str) -> None:
+    """What was looked at beside the load, over the same time as the tokens."""
+    _, names, unit, factor = next(each for each in SAMPLED if each[0] == title)
+    for name, label in names.items():
+        pairs = figures.ending.sampled.get(name, [])
+        if not pairs:
+            continue
+        start = pairs[0][1] if name == "preemptions" else 0.0
+        moments, values = zip(*pairs, strict=True)
+        axes.step(moments, [(value - start) * factor for value in values], where="post", label=label)
+    axes.set(xlabel="time, s", ylabel=unit, xlim=whole_run(figures), ylim=(0, None))
+    if len(names) > 1:
+        above(axes)
+
+
+def input_lengths(axes: "Axes", figures: Figures) -> None:
+    """How long the prompts were, beside what was asked for."""
+    lengths = figures.input[figures.input > 0]
+    if len(lengths):
+        axes.hist(lengths, bins=min(40, max(1, len(set(lengths)))))
+    asked = figures.run.workload.input_tokens
+    if figures.run.workload.prompts_file is None:
+        axes.axvline(asked.low, linestyle="--", color=INK, alpha=0.6, label=f"asked for: {asked}")
+        if asked.form == "uniform":
+            axes.axvline(asked.high, linestyle="--", color=INK, alpha=0.6)
+        above(axes)
+    axes.set(xlabel="input tokens", ylabel="requests", ylim=(0, None))
 
 
 def first_tokens(axes: "Axes", figures: Figures) -> None:
@@ -117,13 +172,17 @@ def first_tokens(axes: "Axes", figures: Figures) -> None:
     every = max(1, len(figures.began) // MOST_DOTS)
     axes.plot(figures.began[::every], figures.ttft[::every] * 1e3, ".", markersize=3)
     axes.set(
-        xlabel="sent at, s", ylabel="TTFT, ms", ylim=(0, 1.1 * float(figures.ttft.max(initial=0.001)) * 1e3)
+        xlabel="sent at, s",
+        ylabel="TTFT, ms",
+        xlim=whole_run(figures),
+        ylim=(0, 1.1 * float(figures.ttft.max(initial=0.001)) * 1e3),
     )
 
 
 def curves(axes: "Axes", figures: Figures) -> None:
     """The share of values up to each latency."""
-    for name, values in (("TTFT", figures.ttft), ("ITL", figures.itl), ("E2E", figures.e2e)):
+    latencies = {"TTFT": figures.ttft, "TPOT": figures.tpot, "ITL": figures.itl, "E2E": figures.e2e}
+    for name, values in latencies.items():
         if len(values):
             shares = numpy.linspace(0, 1, min(len(values), 1001))
             axes.plot(numpy.quantile(values, shares) * 1e3, shares * 100, label=name)
@@ -135,7 +194,12 @@ def curves(axes: "Axes", figures: Figures) -> None:
 
 def above(axes: "Axes") -> None:
     """The legend, where it hides nothing."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, borderaxespad=0.2)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2)
+
+
+def tried(axes: "Axes", sweep: Sweep) -> None:
+    """Mark the loads that were really tried: between two of them nothing was measured."""
+    ticks_at(axes.xaxis, [each.load for each in sweep.points], lambda load: f"{load:g}")
 
 
 UNITS = {"concurrency": "concurrency, requests at a time", "rate": "rate, requests/s"}
@@ -148,7 +212,7 @@ def rising(axes: "Axes", sweep: Sweep) -> None:
         axes.axvline(sweep.best, linestyle="--", color=INK, alpha=0.6, label=f"the answer: {sweep.best:g}")
         above(axes)
     axes.set(xscale="log", xlabel=UNITS[sweep.over], ylabel="output tokens/s", ylim=(0, None))
-    plain_numbers(axes.xaxis)
+    tried(axes, sweep)
 
 
 def latency(axes: "Axes", sweep: Sweep) -> None:
@@ -162,7 +226,7 @@ def latency(axes: "Axes", sweep: Sweep) -> None:
     for label, times_s in curves.items():
         axes.plot(loads, [(time_s or math.nan) * 1e3 for time_s in times_s], "o-", label=label)
     axes.set(xscale="log", xlabel=UNITS[sweep.over], ylabel="latency, ms")
-    plain_numbers(axes.xaxis)
+    tried(axes, sweep)
     if any(each.ttft_p50_s for each in sweep.points):  # matplotlib refuses a logarithmic axis without data
         axes.set(yscale="log")
         plain_numbers(axes.yaxis)

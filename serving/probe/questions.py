@@ -124,6 +124,10 @@ class Server:
         count = answer.get(self._api.count_field) if isinstance(answer, dict) else None
         return count if isinstance(count, int) and 0 < count < 2**31 else None
 
+    def metrics_page(self) -> Answer:
+        """Its own page of metrics. Raises NoAnswer."""
+        return self._door.ask("GET", "/metrics")
+
     def counters(self) -> dict[str, float]:
         """The server's own counters, summed over its engines; empty where it has none."""
         try:

@@ -103,6 +103,21 @@ class ServerSide(Record):
     preemptions: float | None = None
     ttft_mean_s: float | None = None
     queue_mean_s: float | None = None
+    most_running: float | None = None
+    """Of the samples taken beside the load, as are the next two; their whole course is in the results."""
+    most_waiting: float | None = None
+    most_kv_cache_usage: float | None = None
+    """0 to 1."""
+
+
+class Gpus(Record):
+    """What the GPUs drew and held beside the load, all together, by NVML or a DCGM exporter; of samples."""
+
+    mean_power_w: float
+    most_power_w: float
+    most_memory_mib: float | None = None
+    joules_per_output_token: float | None = None
+    """Mean power times the run's duration, a token."""
 
 
 class ProbeReport(Document):
@@ -168,6 +183,8 @@ class ProbeReport(Document):
     """Share of prompts whose length the server reported just as asked."""
     output_characters: int = 0
     server: ServerSide = ServerSide()
+    gpus: Gpus | None = Field(default=None, exclude_if=lambda gpus: gpus is None)
+    """Absent where nobody tells of them."""
     interrupted: bool = False
     unfinished: int = 0
     results_lost: bool = False

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.errors import UsageError
+from serving.probe.lengths import parse
 from serving.probe.progress import Progress
 from serving.probe.report import ProbeReport, Summary
 
@@ -24,6 +26,8 @@ def progress_line(state: Progress) -> str:
     )
 
 
+APART = 0.05
+"""A mean length within this share of the one asked for is told as that."""
 Row = tuple[str, str]
 """A line of the report: its name, and what it says."""
 NAME_WIDTH = 13
@@ -35,7 +39,9 @@ def report_text(report: ProbeReport, folder: Path) -> str:
         what_was_done(report),
         *map(row_line, (requests(report), *throughput(report))),
         *map(latency_line, latencies(report)),
-        *map(row_line, (*goodput(report), *clock(report), *invalid(report), *remarks(report))),
+        *map(
+            row_line, (*goodput(report), *beside(report), *clock(report), *invalid(report), *remarks(report))
+        ),
     ]
     return "\n".join(lines) + f"\n\nraw results and report in {folder}"
 
@@ -64,9 +70,23 @@ def what_was_done(report: ProbeReport) -> str:
     lengths = (
         f"the prompts of {given}"
         if given
-        else f"{load['input_tokens']} tokens in, {load['output_tokens']} out"
+        else f"{load['input_tokens']} tokens in{counted(report)}, {load['output_tokens']} out"
     )
     return f"{report.model} at {report.url} ({load['api']}), {how}, {lengths}"
+
+
+def counted(report: ProbeReport) -> str:
+    """How many tokens the server counted in a prompt, where that is not what was asked for; "" where it is, or is
+    not known.
+    """
+    asked, each = str(report.load["input_tokens"]), report.input_tokens / max(1, report.succeeded)
+    try:
+        wanted = parse(asked, "").mean
+    except UsageError:  # a report that another program wrote
+        return ""
+    if not each or report.load.get("turns", 1) != 1 or abs(each - wanted) <= APART * wanted:
+        return ""
+    return f" (the server counted {each:,.0f})"
 
 
 def requests(report: ProbeReport) -> Row:
@@ -169,6 +189,25 @@ def clock(report: ProbeReport) -> list[Row]:
             f" sends late by p99 {client.late_sends_p99_s * 1e3:.2f} ms",
         ),
     ]
+
+
+def beside(report: ProbeReport) -> Iterator[Row]:
+    """What was looked at beside the load."""
+    server, gpus = report.server, report.gpus
+    parts = [
+        f"at most {server.most_running:,.0f} running" if server.most_running is not None else "",
+        f"{server.most_waiting:,.0f} waiting" if server.most_waiting is not None else "",
+        f"KV cache {server.most_kv_cache_usage:.0%} full" if server.most_kv_cache_usage is not None else "",
+        f"{server.preemptions:,.0f} preemptions" if server.preemptions else "",
+    ]
+    if said := ", ".join(filter(None, parts)):
+        yield "server", f"{said}, once a second"
+    if gpus is not None:
+        memory = f", at most {gpus.most_memory_mib / 1024:,.1f} GiB in use" if gpus.most_memory_mib else ""
+        each = (
+            f", {gpus.joules_per_output_token:,.2f} J an output token" if gpus.joules_per_output_token else ""
+        )
+        yield "GPUs", f"{gpus.mean_power_w:,.0f} W (at most {gpus.most_power_w:,.0f}){each}{memory}"
 
 
 def invalid(report: ProbeReport) -> list[Row]:

@@ -288,6 +288,15 @@ def are_numbers(value: object) -> bool:
     return isinstance(value, dict) and all(map(is_number, value.values()))
 
 
+def are_samples(value: object) -> bool:
+    """Pairs of a moment and a value under names."""
+    return isinstance(value, dict) and all(
+        isinstance(pairs, list)
+        and all(isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) for pair in pairs)
+        for pairs in value.values()
+    )
+
+
 KINDS: dict[Any, Callable[[object], bool]] = {
     int: is_whole,
     int | None: lambda value: value is None or is_whole(value),
@@ -298,6 +307,7 @@ KINDS: dict[Any, Callable[[object], bool]] = {
     list[int]: are_whole,
     list[int] | None: lambda value: value is None or are_whole(value),
     dict[str, float]: are_numbers,
+    dict[str, list[list[float]]]: are_samples,
     list[ClientSide]: lambda value: True,  # each is checked by itself
     Refused | None: lambda value: value is None,  # it is not stored
 }

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,6 +25,7 @@ from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
 from serving.probe.results import REPORT, Writer, new_writer
 from serving.probe.run_records import Refused, Result, Run, ServerFacts
+from serving.probe.sampling import Sampler, from_zero
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.tokenizer_file import counter
 from serving.probe.workers import Watch, attack
@@ -66,9 +67,15 @@ def run(
             maker, composer = prepare(server, workload, say)
             maker = calibrated(warm_up(maker, load, say), load, say)
             composer.learned(maker.lexicon)
-            writer.run(record_of(maker, load, slo))
+            sampler = Sampler(target, server.metrics_page)
+            writer.run(record_of(maker, load, slo, sampler.notes))
             before = server.counters()
-            ending = attack(maker, load, composer, writer, watch)
+            sampler.start()
+            try:
+                ending, zero_ns = attack(maker, load, composer, writer, watch)
+            finally:
+                sampled = sampler.stop()
+            ending.sampled = from_zero(sampled, zero_ns)
         except BaseException:
             writer.give_up()
             raise
@@ -299,7 +306,7 @@ def hint_for(status: int, is_listed: bool) -> str:
     return "Look at the server's log."
 
 
-def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:
+def record_of(maker: RequestMaker, load: Load, slo: Slo, further: Sequence[str] = ()) -> Run:
     """The first line of the results."""
     return Run(
         target=maker.target.model_copy(update={"headers": names(maker.target.headers)}),
@@ -309,7 +316,7 @@ def record_of(maker: RequestMaker, load: Load, slo: Slo) -> Run:
         slo=slo,
         server=maker.facts,
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        notes=notes_of(maker),
+        notes=(*notes_of(maker), *further),
     )
 
 

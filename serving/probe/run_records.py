@@ -148,5 +148,7 @@ class Ending:
     """Requests that were on their way when the run was stopped."""
     counters: dict[str, float] = field(default_factory=dict)
     """How the server's own counters moved during the run."""
+    sampled: dict[str, list[list[float]]] = field(default_factory=dict)
+    """What was looked at beside the load (serving/probe/server_metrics.py): moments in seconds, and values."""
     cut: bool = False
     """Made when reading: the file ends in the middle of a line."""

@@ -43,12 +43,14 @@ class Share:
     """Why its results could not all be written."""
     kept: tuple[Result | Ending, ...] = ()
     """Those that were not."""
+    zero_ns: int = 0
+    """The moment that its times count from, on the monotonic clock, which all processes share."""
 
 
 def attack(
     maker: RequestMaker, load: Load, composer: Composer, writer: Writer, watch: Watch | None
-) -> Ending:
-    """Put the load on; every result goes to the writer."""
+) -> tuple[Ending, int]:
+    """Put the load on; every result goes to the writer. Also the moment that times count from, in ns."""
     if load.processes == 1:
         shots = prepared(maker.shots(load, composer), load)
         hooks = Hooks(writer.result, watch, must_stop=lambda: bool(writer.failure))
@@ -56,7 +58,7 @@ def attack(
     else:
         shares = attack_together(maker, load, writer, watch)
     interrupted = any(share.interrupted for share in shares)
-    return Ending(
+    ending = Ending(
         duration_us=int(max(share.side.wall_s for share in shares) * 1e6)
         if interrupted
         else max(share.last_done_us for share in shares),
@@ -64,6 +66,7 @@ def attack(
         interrupted=interrupted,
         unfinished=sum(share.unfinished for share in shares),
     )
+    return ending, shares[0].zero_ns
 
 
 def run_share(
@@ -73,7 +76,8 @@ def run_share(
     connections = connections_before(load, process)
     running = Attack(resolve(maker.target), maker.target.api, load, shots, hooks, connections)
     side = replace(running.run(), process=process)
-    return Share(side, running.outcome.last_done_us, running.outcome.unfinished, running.interrupted)
+    outcome = running.outcome
+    return Share(side, outcome.last_done_us, outcome.unfinished, running.interrupted, zero_ns=outcome.zero_ns)
 
 
 def prepared(shots: Iterator[Shot], load: Load) -> Iterator[Shot]:
