@@ -73,7 +73,11 @@ FAILED = Result(
     3, scheduled_us=750_000, sent_us=750_000, done_us=900_000, status=500, error="http_500", message="boom",
     gaps_us=[10, 10],
 )  # fmt: skip
-ENDING = Ending(duration_us=2_000_000, clients=SIDES, unfinished=1, counters=COUNTERS)
+SAMPLED = {
+    "running": [[0.0, 2.0], [1.0, 3.0]], "waiting": [[0.0, 1.0]], "power_w": [[0.0, 100.0], [1.0, 200.0]],
+    "gpu_memory_mib": [[0.0, 512.0]],
+}  # fmt: skip
+ENDING = Ending(duration_us=2_000_000, clients=SIDES, unfinished=1, counters=COUNTERS, sampled=SAMPLED)
 RECORDS: list[Result | Ending] = [ONE, TWO, THREE, FAILED, ENDING]
 
 
@@ -149,7 +153,9 @@ WHOLE = {
     "server": {
         "version": "0.33.0", "generation_tokens": 8.0, "prompt_tokens": 31.0, "requests_finished": 3.0,
         "prefix_cache_hit_rate": 1 / 30, "preemptions": 2.0, "ttft_mean_s": 0.2, "queue_mean_s": 0.01,
+        "most_running": 3.0, "most_waiting": 1.0, "most_kv_cache_usage": None,
     },
+    "gpus": {"mean_power_w": 150.0, "most_power_w": 200.0, "most_memory_mib": 512.0, "joules_per_output_token": 150 * 2 / 8},
     "interrupted": False,
     "unfinished": 1,
     "results_lost": False,

@@ -422,7 +422,7 @@ def test_the_forms_of_other_tools(tmp_path: Path) -> None:
     table = (tmp_path / "x.csv").read_text().splitlines()
     assert (len(table), table[0].split(",")[:3]) == (201, ["index", "scheduled_s", "sent_s"])
     html = (tmp_path / "x.html").read_text()
-    assert html.count("<svg") == 3
+    assert html.count("<svg") == 4
     assert not re.search(r'(src|href)="(?!#)', html)
     assert '<meta name=viewport content="width=device-width' in html
     assert "prefers-color-scheme: dark" in html

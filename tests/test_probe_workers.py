@@ -89,7 +89,7 @@ def test_requests_are_made_beforehand_as_far_as_memory_allows(monkeypatch: pytes
 
 
 def share(wall_s: float, done_us: int, **fields: Any) -> Share:
-    common: dict[str, Any] = {"unfinished": 0, "interrupted": False}
+    common: dict[str, Any] = {"unfinished": 0, "interrupted": False, "zero_ns": 7}
     return Share(ClientSide(wall_s=wall_s), done_us, **(common | fields))
 
 
@@ -114,7 +114,7 @@ def test_an_interrupted_run_lasted_as_long_as_it_did_and_another_to_its_last_ans
     monkeypatch.setattr(workers, "attack_together", lambda *words: shares)
     anything: Any = None
     load = Load(shape="concurrency", concurrency=2, processes=2)
-    assert workers.attack(anything, load, anything, anything, None) == ending
+    assert workers.attack(anything, load, anything, anything, None) == (ending, 7)
 
 
 def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,10 @@ def test_one_process_needs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "run_share", run_share)
     composer: Any = None
     found = workers.attack(maker, Load(shape="concurrency", requests=1), composer, writer, print)
-    assert (asked, found) == ([[0], writer.result, False, print, True], Ending(5, [ClientSide(wall_s=1.0)]))
+    assert (asked, found) == (
+        [[0], writer.result, False, print, True],
+        (Ending(5, [ClientSide(wall_s=1.0)]), 7),
+    )
 
 
 # Conducting
