@@ -32,7 +32,10 @@ def test_the_session_of_the_page_rents_serves_compares_and_leaves_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FAKE_MODEL", "llama-4-scout")
-    lines = [shlex.split(line)[1:] for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text(), re.M)]
+    lines = [
+        shlex.split(line)[1:]
+        for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text().replace("\\\n", " "), re.M)
+    ]
     lines = [words for words in lines if words[0] not in ELSEWHERE]
     assert [words[0] for words in lines] == [
         *("fetch", "doctor", "up", "up", "status", "compare", "extend", "down", "reap"),

@@ -29,7 +29,10 @@ HERE = (["size", "scout"], ["fetch", "plan.json"])
 
 def session() -> list[list[str]]:
     """The commands of corral in the page's blocks, as words."""
-    return [shlex.split(line)[1:] for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text(), re.MULTILINE)]
+    return [
+        shlex.split(line)[1:]
+        for line in re.findall(r"^\$ (corral .*)$", PAGE.read_text().replace("\\\n", " "), re.MULTILINE)
+    ]
 
 
 def test_the_session_of_the_page_ends_in_a_proof_that_holds(
