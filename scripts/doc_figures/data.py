@@ -1,6 +1,7 @@
 """What each figure of the documentation shows, asked of corral's own model; a figure keeps it in itself."""
 
 import json
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from deploy.costs.compare import compare
 from deploy.costs.compare_options import Question
+from infra import egress_rules
 from infra.catalog import machine
 from scripts.fit_speed import predicted_tpot_s
 from serving.model import throughput
@@ -177,6 +179,18 @@ def simulation() -> Shown:
     return {"made": found["made"], "loads": rows}
 
 
+def lock() -> Shown:
+    """What becomes of a packet of the server's user, by the counter that it moves, and of those of other users."""
+    said = egress_rules.rules("scout", has_peers=True, listens_outside=True)
+    found = re.findall(r"counter name (\w+) (accept|drop|reject)", said)
+    return {
+        "counted": {
+            name: sorted({what for each, what in found if each == name}) for name in egress_rules.COUNTERS
+        },
+        "of whom": re.findall(r"meta skuid \$server goto (\w+)", said),
+    }
+
+
 FIGURES: dict[str, Callable[[], Shown]] = {
     "memory": memory,
     "context": context,
@@ -184,5 +198,6 @@ FIGURES: dict[str, Callable[[], Shown]] = {
     "measured": measured,
     "cost": cost,
     "simulation": simulation,
+    "lock": lock,
 }
 """By the name of the file."""

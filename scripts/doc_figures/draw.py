@@ -241,6 +241,46 @@ def simulation(axes: "Axes", shown: Shown) -> None:
     axes.legend(ncols=5, **ABOVE)
 
 
+WAYS = {
+    "loopback": "itself, by TCP over loopback",
+    "replies": "answers to who connected to it",
+    "peers": "hosts of its own deployment",
+    "dropped": "everything else: the internet, names,\nUDP, neighbours on loopback",
+}
+
+
+def lock(axes: "Axes", shown: Shown) -> None:
+    """The server to the left, each way out of it to the right, open or shut, with the counter that it moves."""
+    axes.set_axis_off()
+    axes.set(xlim=(0, 10.5), ylim=(-1, 10))
+    box: dict[str, Any] = {"boxstyle": "round,pad=0.6", "linewidth": 1.2}
+    axes.text(
+        1.5,
+        5,
+        "vLLM\nas a user\nof its own",
+        ha="center",
+        va="center",
+        bbox=box | {"facecolor": SKY, "edgecolor": BLUE},
+    )
+    for place, (counter, says) in enumerate(WAYS.items()):
+        height = 9 - 2.6 * place
+        is_open = shown["counted"][counter] == ["accept"]
+        colour = GREEN if is_open else ORANGE
+        style: dict[str, Any] = {"arrowstyle": "-|>" if is_open else "-[", "color": colour, "linewidth": 2}
+        axes.annotate("", (5.0 if is_open else 4.3, height), (2.6, 5), arrowprops=style)
+        axes.text(5.2, height, says, va="center", fontsize=9.5)
+        word = "accepted" if is_open else "refused"
+        axes.text(
+            5.2,
+            height - 0.85 - 0.4 * says.count("\n"),
+            f"{word}, counted as {counter}",
+            va="center",
+            fontsize=8.5,
+            color=colour,
+        )
+    axes.text(5, -1.2, "nftables, in the kernel, by the user of each packet", ha="center", fontsize=9)
+
+
 DRAWN = {
     "memory": memory,
     "context": context,
@@ -248,6 +288,7 @@ DRAWN = {
     "measured": measured,
     "cost": cost,
     "simulation": simulation,
+    "lock": lock,
 }
 
 if __name__ == "__main__":
