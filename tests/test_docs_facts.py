@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_help import check_read
 
 from infra import errors
 from serving.model import throughput
@@ -18,6 +20,33 @@ DOCS = ROOT / "docs"
 def page(name: str) -> str:
     """A page, each run of blanks one."""
     return " ".join((DOCS / name).read_text(encoding="utf-8").split())
+
+
+VERBS = {
+    "size": "corral size scout",
+    "capacity": "corral capacity scout --requests-per-s 2",
+    "compare": "corral compare scout",
+    "ec2": "corral up plan.json --target ec2",
+    "probe": "corral probe http://10.0.0.5:8000",
+}
+"""A how-to -> the command that the options in its tables are of."""
+
+
+def options() -> Iterator[str]:
+    """Each command with what a table of its how-to gives to type; not what it only names."""
+    for name, command in VERBS.items():
+        for row in re.findall(
+            r"^\|.*\|$", (DOCS / "how-to" / f"{name}.md").read_text(encoding="utf-8"), re.M
+        ):
+            for code in re.findall(r"`([^`]+)`", row.strip("|").split("|", 1)[1]):
+                if " " in code and code.startswith(("--", "corral ")) and "..." not in code:
+                    yield code if code.startswith("corral ") else f"{command} {code}"
+
+
+@pytest.mark.usefixtures("own_key")
+@pytest.mark.parametrize("line", sorted(set(options())))
+def test_what_a_table_says_to_type_is_read_by_its_verb(line: str) -> None:
+    check_read(line)
 
 
 BYTES = {"BF16": "bf16", "FP8 (RedHatAI)": "fp8", "W4A16 (RedHatAI)": "int4", "NVFP4": "nvfp4"}
