@@ -140,11 +140,12 @@ def json_fits_its_schema(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Tests that share something dear or of which there is one: a server of the whole file, vLLM's parser, which takes
-# longer to import than all that is asked of it, an answer about every machine, a page with its plots.
+# longer to import than all that is asked of it, an answer about every machine, a page with its plots, the built docs.
 TOGETHER = (
     "tests/test_real_engine.py::",
     "tests/test_capacity.py::",
     "tests/test_litellm_proxy.py::",
+    "tests/test_docs.py::",
     "tests/test_report.py::",
     "::test_the_engines_own_parser",
 )

@@ -136,3 +136,11 @@ def test_no_page_is_wider_than_its_window(site: Path, tmp_path: Path, need: Call
     measured = dict(each.rsplit(": ", 1) for each in title[1].split("; "))
     assert set(measured) == {f"{page} at {width}" for page in LOOKED_AT for width in WIDTHS}
     assert {name: by for name, by in measured.items() if int(by) > 0} == {}
+
+
+def test_a_text_is_no_markdown_but_for_what_is_code() -> None:
+    made = maker("markdown")
+    said = "one_two *three* [four] <five> six|seven \\ `a_b|<c>`"
+    assert (
+        made.cell(f"  {said}\n") == "one\\_two \\*three\\* \\[four\\] \\<five\\> six\\|seven \\\\ `a_b|<c>`"
+    )

@@ -39,6 +39,7 @@ from serving.vllm.lora_modules import LoraModule
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
+EXAMPLES = Path(__file__).parent.parent / "examples"
 MAIN = "from deploy.cli.start import main; main()"
 TOOL_TEMPLATE = Path(__file__).parent / "data/tool_template.jinja"
 # A model of random weights would fill a call with blanks for as long as it may.
@@ -211,6 +212,23 @@ def test_a_tool_is_called_with_its_arguments(endpoint: Endpoint) -> None:
     ).json()
     used = [each for each in said["content"] if each["type"] == "tool_use"]
     assert [(each["name"], each["input"]) for each in used] == [("get_weather", {"city": "Bern"})]
+
+
+@pytest.mark.parametrize("example", ["ask_openai.py", "ask_anthropic.py"])
+def test_an_example_is_answered_as_its_first_lines_say(
+    example: str, corral: Corral, endpoint: Endpoint
+) -> None:
+    _, status, _ = corral("status", endpoint.served_model_name, "--json")
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / example), "Where is the fence?"],
+        input=status,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\n[1-9]\d* tokens in, [1-9]\d* out\n", done.stderr)
+    assert done.stdout
 
 
 def test_the_key_is_needed_and_is_in_no_argument_and_no_document(corral: Corral, endpoint: Endpoint) -> None:

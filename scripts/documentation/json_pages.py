@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from documentation.markdown import cell, code, page, stacked, table
+from documentation.markdown import cell, page, stacked, table
 
 from deploy.cli.printed import printed, schema
 
@@ -105,9 +105,9 @@ def kind(each: dict[str, Any]) -> str:
         case {"allOf": [only]}:
             return kind(only)
         case {"const": value}:
-            return f"`{code(json.dumps(value))}`"
+            return f"`{json.dumps(value)}`"
         case {"enum": values}:
-            return ", ".join(f"`{code(json.dumps(value))}`" for value in values)
+            return ", ".join(f"`{json.dumps(value)}`" for value in values)
         case {"type": "array", "prefixItems": items}:
             return f"list of {', '.join(map(kind, items))}"
         case {"type": "array", "items": items}:

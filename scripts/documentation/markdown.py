@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 
 def escaped(text: str) -> str:
-    """A text in which Markdown finds nothing of its own."""
-    return re.sub(r"([\\*_<>\[\]#])", r"\\\1", text)
+    """A text in which Markdown finds nothing of its own but what stands between backticks."""
+    return re.sub(r"(`[^`]*`)|([\\*_<>\[\]#|])", lambda found: found[1] or f"\\{found[2]}", text)
 
 
 def paragraphs(text: str) -> str:
@@ -17,12 +17,7 @@ def paragraphs(text: str) -> str:
 
 def cell(text: str) -> str:
     """A text as it stands in one cell of a table."""
-    return escaped(" ".join(text.split())).replace("|", "\\|")
-
-
-def code(text: str) -> str:
-    """A text as it stands between backticks in one cell of a table."""
-    return text.replace("|", "\\|")
+    return escaped(" ".join(text.split()))
 
 
 def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

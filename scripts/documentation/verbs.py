@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from documentation import json_pages
-from documentation.markdown import cell, code, page, paragraphs, stacked, table
+from documentation.markdown import cell, page, paragraphs, stacked, table
 
 from deploy.cli.flags import examples, records_of
 from deploy.cli.main import app
@@ -85,9 +85,7 @@ def described(words: tuple[str, ...], command: Any, function: Any) -> Iterator[s
         yield f"With `--json` it prints [these fields](../json/{json_pages.slug(line)}.md)."
     if arguments:
         yield f"{level} Arguments"
-        yield table(
-            ("argument", ""), ((f"`{code(called(each))}`", cell(each.help or "")) for each in arguments)
-        )
+        yield table(("argument", ""), ((f"`{called(each)}`", cell(each.help or "")) for each in arguments))
     fields = fields_of(function)
     for heading in dict.fromkeys(each.rich_help_panel or "Options" for each in options):
         yield f"{level} {heading}"
@@ -113,7 +111,7 @@ def row(verb: str, option: Any, info: Any) -> tuple[str, str, str]:
     key = option.opts[0].removeprefix("--")
     if verb in TAKEN_BY and key in FIELDS:
         said.append(f"Also `{variable(key)}`, or [kept](../settings.md).")
-    return f"`{code(', '.join(names) + value)}`", default_of(option), " ".join(filter(None, said))
+    return f"`{', '.join(names) + value}`", default_of(option), " ".join(filter(None, said))
 
 
 def may_be(info: Any) -> str:
@@ -133,7 +131,7 @@ def default_of(option: Any) -> str:
         return "must be given"
     if option.is_flag:
         return f"`{option.opts[0]}`" if option.default and option.secondary_opts else ""
-    return "" if option.default in (None, "", (), []) else f"`{code(str(option.default))}`"
+    return "" if option.default in (None, "", (), []) else f"`{option.default}`"
 
 
 def called(argument: Any) -> str:
