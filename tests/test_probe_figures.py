@@ -143,6 +143,7 @@ WHOLE = {
     "stalls": {"threshold_s": 0.1, "count": 0, "longest_s": 0.0},
     "chunks": 6,
     "empty_chunks": 1,
+    "buffered_fraction": None,
     "cached_input_tokens": 5,
     "failed_output_chunks": 2,
     "short_outputs": 1,

@@ -54,7 +54,7 @@ class Attack:
         sender = OpenLoop if load.is_open else ClosedLoop
         self._sender: Sender = sender(self._pool, load, shots, self._over, self._look_for_end)
         self._limits = TimeLimits(self._pool, load, self._over, self._give_up)
-        self._heartbeat = Heartbeat(self._loop, self._over)
+        self._heartbeat = Heartbeat(self._loop, self._over, self.shared.tally)
         self.outcome = Outcome(hooks.result)
         self._running = False
         self._gave_up = False
@@ -94,8 +94,7 @@ class Attack:
             return
         self._tick()
         self._limits.look()
-        if not self.shared.tally.kernel_stamps:
-            self._heartbeat.beat(time.monotonic_ns())
+        self._heartbeat.beat(time.monotonic_ns())
         self._sender.begin(self.outcome.zero_ns)
 
     # What a connection says

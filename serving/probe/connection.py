@@ -7,6 +7,7 @@ import ssl
 from time import monotonic_ns
 from typing import Any, NamedTuple, Protocol
 
+from serving.probe.buffering import PAUSE_NS
 from serving.probe.compiled import Stream
 from serving.probe.exchange import Answer, Shot, failure_words
 from serving.probe.kernel_stamps import ask_kernel_stamps
@@ -20,6 +21,8 @@ UNARMED = (b"", b"")
 
 ERROR_CLASSES = {
     errno.ECONNREFUSED: "connect_refused",
+    errno.ENOENT: "connect_refused",  # of a Unix socket
+    errno.EAGAIN: "connect_refused",  # of one whose queue is full
     errno.ECONNRESET: "reset",
     errno.EPIPE: "reset",
     errno.ECONNABORTED: "reset",
@@ -40,6 +43,8 @@ class Peer(NamedTuple):
     address: Any
     tls: ssl.SSLContext | None
     server_hostname: str
+    connect: bytes = b""
+    """What the proxy before it is asked for a tunnel, where there is one."""
 
 
 class Owner(Protocol):
@@ -114,8 +119,13 @@ class Connection:
             sock = socket.socket(self._peer.family, socket.SOCK_STREAM)
             self._sock = sock
             sock.setblocking(False)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._shared.use_kernel_stamps and ask_kernel_stamps(sock):
+            if self._peer.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if (
+                self._peer.family != socket.AF_UNIX
+                and self._shared.use_kernel_stamps
+                and ask_kernel_stamps(sock)
+            ):
                 self._shared.tally.kernel_stamps = True
             code = sock.connect_ex(self._peer.address)
         except OSError as error:
@@ -142,7 +152,7 @@ class Connection:
         if self._peer.tls is None:
             self._opened()
         else:
-            self._tls = Tls(self._peer.tls, self._peer.server_hostname)
+            self._tls = Tls(self._peer.tls, self._peer.server_hostname, self._peer.connect)
             self._shake(self._tls)
 
     def _shake(self, tls: Tls) -> bool:
@@ -150,7 +160,7 @@ class Connection:
         try:
             done = tls.shake()
         except TlsFault as fault:
-            self._lost("tls", str(fault))
+            self._lost(fault.error_class, str(fault))
             return False
         if done:
             self._opened()
@@ -241,6 +251,11 @@ class Connection:
         except WireFault as fault:
             self._lost(fault.error_class, str(fault))
             return
+        if answer.cut_ns:
+            answer.cuts += stamp_ns - answer.cut_ns > PAUSE_NS
+            answer.cut_ns = 0
+        if len(payloads) > 1:
+            answer.burst(stamp_ns, now_ns, shared.tally, response.is_cut)
         if payloads:
             late = now_ns - stamp_ns > LATE_READ_NS
             answer.absorb(payloads, stamp_ns, shared.read_event, shared.tally, late)

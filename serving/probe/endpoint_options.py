@@ -14,6 +14,7 @@ from infra.printable import one_line
 from serving.probe import headers
 from serving.probe.apis import API_NAMES, APIS, Api, ApiName
 from serving.probe.spec import Share, Target
+from serving.vllm.unix_url import SCHEME, is_socket, spelt_out
 
 DEPLOYED = re.compile("/deployments/([^/]+)/")
 """Azure says the model in the path."""
@@ -113,6 +114,7 @@ def share_of(text: str) -> Share:
 
 def split_url(url: str) -> Address:
     """What a URL says. Raises UsageError."""
+    url = spelt_out(url)
     if not is_address(url):
         spaced = url.strip().replace(" ", "%20")
         raise UsageError(
@@ -165,6 +167,8 @@ def is_address(url: str) -> bool:
     """Whether it is an HTTP address of a host that there can be."""
     try:
         parts = urlsplit(url)
+        if parts.scheme == SCHEME:
+            return is_socket(url) and url.isascii() and url.isprintable()
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

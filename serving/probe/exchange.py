@@ -61,6 +61,12 @@ class Answer:
     chars: int = 0
     finish_reason: str | None = None
     uncertain: int = 0
+    cuts: int = 0
+    """Reads of several chunks that ended in the middle of an event, whose rest came later."""
+    cut_ns: int = 0
+    """The stamp of the last read, where it was such a one."""
+    unwatched_us: int = 0
+    """How long before a read of several chunks the sockets had last been looked at, at most."""
     resent: bool = False
     """The kept connection it was sent on died before a byte of an answer, so it was sent again on a new one."""
     ended: bool = False
@@ -122,7 +128,8 @@ class Answer:
             tally.uncertain += chunks - 1
             if late:
                 tally.late_uncertain += chunks - 1
-                tally.held_up(chunks, (stamp_ns - stamps[before - 1]) // 1000 if before else 0)
+                since_ns = max(stamps[before - 1], tally.looked_ns) if before else stamp_ns
+                tally.held_up(chunks, max(0, stamp_ns - since_ns) // 1000)
 
     def take_counts(self, after: TokenCounts) -> None:
         """Keep the newest counts; a 0 says nothing where something was said before."""
@@ -142,6 +149,12 @@ class Answer:
             self.ended = True
         elif bare:
             self.fail("bad_json", f"an event that is not as it should be: {payload[:80]!r}")
+
+    def burst(self, stamp_ns: int, now_ns: int, tally: Tally, is_cut: bool) -> None:
+        """Several events came at once, perhaps with a part of one more."""
+        self.unwatched_us = max(self.unwatched_us, (now_ns - tally.looked_ns) // 1000)
+        if is_cut:
+            self.cut_ns = stamp_ns
 
     @property
     def endless(self) -> bool:
@@ -205,6 +218,8 @@ class Answer:
             output_chars=self.chars,
             finish_reason=self.finish_reason and one_line(self.finish_reason, 40),
             uncertain=self.uncertain,
+            cuts=self.cuts,
+            unwatched_us=self.unwatched_us,
             resent=self.resent,
             empty_chunks=len(self.stamps_ns) - len(stamps),
         )

@@ -105,6 +105,7 @@ class Figures:
             stalls=self.stalls(),
             chunks=samples.chunks,
             empty_chunks=samples.empty_chunks,
+            buffered_fraction=samples.buffered / samples.can_tell if samples.can_tell else None,
             cached_input_tokens=samples.cached_tokens,
             failed_output_chunks=samples.failed_chunks,
             short_outputs=samples.short_outputs,

@@ -5,6 +5,8 @@ import ssl
 from urllib.parse import urlsplit
 
 from infra.errors import EndpointError
+from serving.vllm.proxy import proxy_of
+from serving.vllm.unix_url import socket_path
 
 TRIAL_S = 1.0
 
@@ -12,6 +14,8 @@ TRIAL_S = 1.0
 def other_protocol(url: str) -> EndpointError | None:
     """The error that says so, where the port speaks plain HTTP in place of TLS or the other way round."""
     parts = urlsplit(url)
+    if socket_path(url) is not None or proxy_of(url) is not None:
+        return None
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     if secure and speaks_http(host, port):

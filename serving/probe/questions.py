@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from infra.errors import AuthError, EndpointError
 from infra.printable import one_line
-from serving.probe.address import tls_context
+from serving.probe.address import tls_context, way_to
 from serving.probe.apis import APIS
 from serving.probe.headers import resolved
 from serving.probe.protocol import other_protocol
@@ -17,6 +17,7 @@ from serving.probe.stream_failures import error_text
 from serving.vllm.api_key import key_of
 from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
 from serving.vllm.prometheus import sums
+from serving.vllm.proxy import proxy_of
 from serving.vllm.server_words import body_line, wait_s, wait_text
 
 LONGEST_ANSWER_S = 15.0
@@ -52,7 +53,8 @@ class Server:
         self.headers = resolved(target.headers)
         self._timeout_s = min(timeout_s, LONGEST_ANSWER_S)
         headers = self._api.own_headers(urlsplit(target.base_url).netloc, self.api_key) | self.headers
-        self._door = HttpDoor(target.base_url, headers, self._timeout_s, tls_context(target))
+        trust, way = tls_context(target), way_to(target)
+        self._door = HttpDoor(target.base_url, headers, self._timeout_s, trust, way=way)
 
     def close(self) -> None:
         """Let the connections go."""
@@ -203,6 +205,11 @@ def untold(url: str, timeout_s: float, error: NoAnswer) -> EndpointError:
         )
     if error.why != "content" and (other := other_protocol(url)):
         return other
+    if error.why in ("proxy", "unreachable") and (proxy := proxy_of(url)):
+        return EndpointError(
+            f"The proxy {proxy.url}, which the environment names, does not let us through to {url}: {reason}.",
+            f"Go without it: NO_PROXY={urlsplit(url).hostname} corral ...; or name its user in that variable.",
+        )
     if error.why == "unreachable":
         return EndpointError(
             f"{url} cannot be reached: {reason}.",

@@ -172,6 +172,8 @@ class ProbeReport(Document):
     stalls: Stalls | None = None
     chunks: int = 0
     empty_chunks: int = 0
+    buffered_fraction: float | None = None
+    """Of the answers long enough to tell, those whose text came in one or few bursts; None where none is."""
     cached_input_tokens: int | None = None
     failed_output_chunks: int = 0
     """Chunks of requests that failed; in no other figure."""

@@ -17,6 +17,8 @@ from serving.probe.prompts import prompts, read
 from serving.probe.run_records import ServerFacts
 from serving.probe.spec import Load, Share, Target, Workload
 from serving.probe.tokenizer_file import counter
+from serving.vllm.proxy import proxy_of
+from serving.vllm.unix_url import over_tcp
 
 
 @dataclass
@@ -130,8 +132,13 @@ class RequestMaker:
 
     def head(self) -> bytes:
         """The request line and headers, but for the length."""
-        lines = self.api.headers(urlsplit(self.target.base_url).netloc, self.api_key) | self.headers
-        first = f"POST {self.path} HTTP/1.1\r\n"
+        parts = urlsplit(over_tcp(self.target.base_url))
+        lines = self.api.headers(parts.netloc, self.api_key) | self.headers
+        path = self.path
+        if parts.scheme == "http" and (proxy := proxy_of(self.target.base_url)):
+            path = f"http://{parts.netloc}{path}"
+            lines |= {"proxy-authorization": proxy.authorization} if proxy.authorization else {}
+        first = f"POST {path} HTTP/1.1\r\n"
         return (first + "".join(f"{name}: {value}\r\n" for name, value in lines.items())).encode()
 
     def extra(self) -> dict[str, Any]:

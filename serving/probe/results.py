@@ -314,5 +314,5 @@ KINDS: dict[Any, Callable[[object], bool]] = {
 """What a field of that kind may hold, in a file that anybody may have written."""
 COUNTS = (
     "index", "connect_us", "status", "input_asked", "input_tokens", "output_asked", "output_tokens", "cached_tokens",
-    "output_chars", "uncertain", "empty_chunks", "process",
+    "output_chars", "uncertain", "empty_chunks", "cuts", "unwatched_us", "process",
 )  # fmt: skip

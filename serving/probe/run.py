@@ -30,6 +30,7 @@ from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.tokenizer_file import counter
 from serving.probe.workers import Watch, attack
 from serving.vllm.client import TooLate
+from serving.vllm.proxy import proxy_of
 
 CANARY_TIMEOUT_S = 120.0
 BAD_REQUEST = (400, 422)
@@ -336,6 +337,17 @@ def notes_of(maker: RequestMaker) -> tuple[str, ...]:
         else "answers may end before the asked length",
         "sampling: the server's own defaults, but for what --extra-body sets",
         cache_note(maker),
+        *way_note(maker.target.base_url),
+    )
+
+
+def way_note(url: str) -> tuple[str, ...]:
+    """Through whom the requests went."""
+    proxy = proxy_of(url)
+    return (
+        (f"through the proxy {proxy.url}, which the environment names: its time is in the figures",)
+        if proxy
+        else ()
     )
 
 

@@ -91,6 +91,10 @@ class Result:
     uncertain: int = 0
     """Chunks that shared a read with a later one: their stamp is an upper bound."""
     empty_chunks: int = 0
+    cuts: int = 0
+    """Reads of several chunks that ended in the middle of an event, whose rest came later."""
+    unwatched_us: int = 0
+    """How long before a read of several chunks the sockets had last been looked at: the chunks came within it."""
     resent: bool = False
     """Sent again on a new connection, since the kept one died before a byte of an answer; its times are from the first
     sending."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy
 from numpy.typing import NDArray
 
+from serving.probe.buffering import can_tell, is_buffered
 from serving.probe.run_records import Ending, Result
 
 BIN_US = 10_000
@@ -78,6 +79,9 @@ class Samples:
     """Answers with text of which the server counted 0 tokens."""
     split_tokens: int = 0
     """Answers of clearly more chunks than tokens."""
+    can_tell: int = 0
+    """Answers long enough to tell whether they were buffered on the way, and those that were."""
+    buffered: int = 0
     timeline_tokens: float = 0.0
     """Of all chunks together; the figures over time are made of these."""
     asked_lengths: int = 0
@@ -88,6 +92,11 @@ class Samples:
     resent: int = 0
     last_done: int = 0
     ending: Ending | None = None
+
+    @property
+    def is_buffered(self) -> bool:
+        """Whether most of what can tell was buffered on the way."""
+        return 0 < self.can_tell <= 2 * self.buffered
 
     @property
     def succeeded(self) -> int:
@@ -161,6 +170,9 @@ def add_counts(samples: Samples, result: Result) -> None:
     output = chunks if result.output_tokens is None else result.output_tokens
     samples.without_usage += result.output_tokens is None and not result.disbelieved
     samples.disbelieved += result.disbelieved
+    if can_tell(result, output):
+        samples.can_tell += 1
+        samples.buffered += is_buffered(result, output)
     samples.split_tokens += chunks > SPLIT * output + 1
     samples.short_outputs += output < result.output_asked
     samples.output_tokens.append(output)

@@ -22,6 +22,8 @@ class Tally:
     """Requests sent again on a new connection, since the kept one died before a byte of an answer."""
     reused: int = 0
     """Requests that a kept connection answered."""
+    looked_ns: int = 0
+    """Since then the sockets have been looked at, whatever the loop is busy with: a heartbeat of it."""
     keeps_none: bool = False
     """Whether connections are closed after their answer."""
     kernel_stamps: bool = False

@@ -34,8 +34,14 @@ def reasons_to_reject(run: Run, client: Client, samples: Samples, ttft_p50_s: fl
             " without kernel stamps to correct it",
         ),
         (
-            client.late_fraction > LATE_FRACTION,
+            client.late_fraction > LATE_FRACTION and not samples.is_buffered,
             f"client-limited: {client.late_fraction:.0%} of the chunks were read late, together with later ones",
+        ),
+        (
+            samples.is_buffered,
+            f"buffered on the way: {samples.buffered} of {samples.can_tell} answers came in one or few bursts, so TTFT,"
+            " TPOT and ITL are not the server's. Look at what stands between: nginx (proxy_buffering off, or the header"
+            " X-Accel-Buffering: no), a gateway or load balancer that collects or compresses answers",
         ),
         (
             "client_limit" in samples.errors,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from serving.probe.pool import Pool
 from serving.probe.spec import Load
+from serving.probe.tally import Tally
 
 HEARTBEAT_S = 0.02
 
@@ -53,16 +54,21 @@ class TimeLimits:
 
 
 class Heartbeat:
-    """Without kernel stamps: how late the loop is, from a timer's own lateness."""
+    """When the loop surely looked at its sockets, and how late it is, from a timer's own lateness."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, over: asyncio.Future[None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, over: asyncio.Future[None], tally: Tally) -> None:
         self._loop = loop
+        self._tally = tally
         self._over = over
+        self._beat_ns = tally.looked_ns = time.monotonic_ns()
         self.late_us: list[int] = []
 
     def beat(self, expected_ns: int) -> None:
         """A beat that was due then, and the next one."""
-        now_ns = time.monotonic_ns()
+        self._tally.looked_ns = (
+            self._beat_ns
+        )  # since then, not since now: after a pause timers may ring first
+        now_ns = self._beat_ns = time.monotonic_ns()
         late_us, beat_us = max(0, (now_ns - expected_ns) // 1000), int(HEARTBEAT_S * 1e6)
         self.late_us += range(late_us, -1, -beat_us)  # those it missed meanwhile would have been late too
         if not self._over.done():

@@ -92,6 +92,11 @@ class Response:
         return self.status != 0 or bool(self._rest)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether a part of an event has come."""
+        return bool(self._line or self._data)
+
+    @property
     def complete(self) -> bool:
         """Whether the whole response has arrived."""
         return self.state is State.COMPLETE

@@ -1,20 +1,23 @@
-"""Door: HTTP to an endpoint: itself and no proxy, and each answer whole within a time and a size."""
+"""Door: HTTP to an endpoint, and each answer whole within a time and a size."""
 
 import ssl
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from threading import Thread
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import httpx2
 
 from infra import bounded_json
 from infra.fetch.authorities import trusted
 from infra.printable import one_line
+from serving.vllm.proxy import Proxy
+from serving.vllm.unix_url import over_tcp, socket_path
 
 LARGEST_ANSWER_BYTES = 16 * 1024 * 1024
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+NONE_KEPT = httpx2.Limits(max_keepalive_connections=0)
 REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -23,7 +26,9 @@ class NoAnswer(Exception):
 
     def __init__(
         self,
-        why: Literal["address", "connect time", "time", "certificate", "unreachable", "content", "protocol"],
+        why: Literal[
+            "address", "connect time", "time", "certificate", "unreachable", "proxy", "content", "protocol"
+        ],
         reason: str,
     ) -> None:
         super().__init__(reason)
@@ -53,11 +58,19 @@ class Answer:
         return bounded_json.load(self.content)
 
 
+class Way(NamedTuple):
+    """How to get there."""
+
+    proxy: Proxy | None = None
+    local_address: str | None = None
+    """To connect from."""
+
+
 class HttpDoor:
     """To one endpoint; close it after use.
 
-    No proxy of the environment, no redirect, no netrc. Each question has a connection of its own: one kept is closed
-    by the server sooner or later (uvicorn: after 5 s), and a question that meets that moment is lost.
+    No proxy but the one that is given, no redirect, no netrc. Each question has a connection of its own: one kept is
+    closed by the server sooner or later (uvicorn: after 5 s), and a question that meets that moment is lost.
     """
 
     def __init__(
@@ -67,17 +80,20 @@ class HttpDoor:
         timeout_s: float,
         trust: ssl.SSLContext | None = None,
         most_bytes: int = LARGEST_ANSWER_BYTES,
+        way: Way = Way(),  # noqa: B008 - frozen
     ) -> None:
+        """`trust`: None for the system's. Raises NoAnswer."""
         self.timeout_s = timeout_s
         self._most_bytes = most_bytes
         try:
             self._http = httpx2.Client(
-                base_url=base_url,
+                base_url=over_tcp(base_url),
                 headers={"accept-encoding": "identity", **headers},
                 timeout=timeout_s,
                 trust_env=False,
                 verify=trust or trusted(),
-                limits=httpx2.Limits(max_keepalive_connections=0),
+                limits=NONE_KEPT,
+                **options_of(way, socket_path(base_url), trust or trusted()),
             )
         except httpx2.InvalidURL as error:
             raise NoAnswer("address", str(error)) from None
@@ -109,6 +125,21 @@ class HttpDoor:
         if isinstance(answer, Exception):
             raise no_answer(answer) from None
         return answer
+
+
+def options_of(way: Way, uds: str | None, trust: ssl.SSLContext) -> dict[str, Any]:
+    """That way in the library's options, where it is not the usual one."""
+    if way.proxy:
+        secret = way.proxy.authorization
+        headers = {"proxy-authorization": secret} if secret else {}
+        return {"proxy": httpx2.Proxy(way.proxy.url, headers=headers)}
+    if uds or way.local_address:
+        return {
+            "transport": httpx2.HTTPTransport(
+                verify=trust, trust_env=False, limits=NONE_KEPT, uds=uds, local_address=way.local_address
+            )
+        }
+    return {}
 
 
 def read_whole(response: httpx2.Response, most_bytes: int = LARGEST_ANSWER_BYTES) -> Answer:
@@ -173,6 +204,8 @@ def no_answer(error: Exception) -> Exception:
         return NoAnswer("time", str(error))
     if untrusted := certificate_fault(error):
         return NoAnswer("certificate", untrusted)
+    if isinstance(error, httpx2.ProxyError):
+        return NoAnswer("proxy", str(error))
     if isinstance(error, httpx2.ConnectError):
         return NoAnswer("unreachable", str(error))
     return NoAnswer("content" if isinstance(error, httpx2.DecodingError) else "protocol", str(error))
