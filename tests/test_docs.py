@@ -15,6 +15,9 @@ from test_help import COMMANDS
 from deploy.cli.settings import FIELDS, TAKEN_BY, variable
 from infra.errors import CorralError
 from infra.home import OF_A_DEPLOYMENT, OWN
+from infra.onhost import judge, watch
+from serving.probe.questions import COUNTERS
+from serving.probe.server_metrics import FIGURE_OF
 
 ROOT = Path(__file__).parent.parent
 FETCHED = re.compile(
@@ -88,6 +91,12 @@ def test_the_reference_names_every_variable_that_is_read() -> None:
     ours = {name for name in read if name.startswith("CORRAL_")} - {*map(variable, FIELDS)}
     assert ours - OWN_PROCESSES == {name for name in told if name.startswith("CORRAL_")}
     assert told - ours - read == set()
+
+
+def test_every_metric_that_is_read_is_told() -> None:
+    said = maker("metrics").text()
+    read = {*COUNTERS.values(), *FIGURE_OF, *judge.SIGNALS, *watch.COUNTERS, *watch.GAUGES}
+    assert [metric for metric in read if f"`{metric}`" not in said] == []
 
 
 def test_every_kind_of_file_in_a_home_is_told() -> None:
