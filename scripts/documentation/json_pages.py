@@ -13,6 +13,8 @@ FOLDER = "reference/json"
 SHORT_FOR = {"egress": "egress prove", "probe": "probe run", "quality": "quality run"}
 """A verb whose first word below may be left out -> that one."""
 ERROR = "error"
+SELDOM_SOUGHT = "---\nsearch:\n  boost: 0.3\n---\n\n"
+"""So many fields are called as what a reader looks for that the page about that would be found last."""
 FORMATS = {"date-time": "time (ISO 8601)", "date": "day (ISO 8601)"}
 
 
@@ -58,7 +60,7 @@ def of_verb(verb: str) -> str:
     """One verb's page: the object it prints, then each object in it."""
     whole = schema(verb)
     title = "An error" if verb == ERROR else f"corral {verb} --json"
-    parts = [f"# {title}", f"As JSON Schema: [{slug(verb)}.schema.json]({slug(verb)}.schema.json)."]
+    parts = [f"{SELDOM_SOUGHT}# {title}", f"As JSON Schema: [{slug(verb)}.schema.json]({slug(verb)}.schema.json)."]
     if "properties" in whole:
         parts += objects(whole)
     else:
