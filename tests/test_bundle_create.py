@@ -357,6 +357,27 @@ def test_an_index_out_of_reach_is_one_sentence_with_the_way_out(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_wheels_are_made_by_pip_for_the_engines_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As uv has it run, and with pip's own settings."""
+    asked = []
+
+    def run_uv(words: tuple[str, ...], progress: Callable[[str], None]) -> str:
+        asked.append(words)
+        return ""
+
+    monkeypatch.setattr(wheels, "run_uv", run_uv)
+    monkeypatch.setattr(wheels, "source", lambda: Path("corral"))
+    said: list[str] = []
+    wheels.make(Path("engine/bin/python"), tmp_path, said.append)
+    words = (
+        "tool run --quiet --no-config --python engine/bin/python pip wheel --quiet --retries 1 --wheel-dir"
+    )
+    assert asked == [(*words.split(), str(tmp_path), "corral")]
+    assert said == ["bundle: fetching corral's own wheels"]
+
+
 def test_wheels_are_not_asked_of_an_index_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(offline.VARIABLE, "1")
     said: list[str] = []

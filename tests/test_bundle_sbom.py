@@ -58,6 +58,7 @@ def test_a_bundle_has_one_of_its_engine_and_model_and_its_manifest_lists_it(tmp_
     }
     content = (folder / "sbom.cdx.json").read_bytes()
     assert json.loads(content) == head([model, VLLM])
+    assert content.decode() == json.dumps(json.loads(content), indent=2) + "\n"  # for people to read too
     (listed,) = (file for file in read(folder).bundle.files if file.path == "sbom.cdx.json")
     assert listed.sha256 == hashlib.sha256(content).hexdigest()
     (folder.parent / "other").mkdir()

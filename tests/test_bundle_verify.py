@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from bundling import SPLIT_BYTES, a_bundle, steps
+from pydantic import ValidationError
 
 from deploy.bundle import media
 from deploy.bundle.manifest import Stored, read
 from deploy.bundle.verify import verify
 from deploy.cli.main import run
+from infra.archive import LARGEST
 from infra.beneath import Beneath
 
 WEIGHTS = "model/model-00001-of-00002.safetensors.part-0002"
@@ -270,3 +272,12 @@ def test_memory_does_not_grow_with_the_files(folder: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Beneath, "read", opened)
     assert problems(folder) == ()
     assert (sizes, Block.most) == ({1000}, 2)
+
+
+@pytest.mark.parametrize("size_bytes", [0, LARGEST])
+def test_a_file_of_a_bundle_is_empty_or_as_large_as_may_be(size_bytes: int) -> None:
+    file = {"path": "model/a", "sha256": "0" * 64}
+    assert Stored.model_validate(file | {"size_bytes": size_bytes}).size_bytes == size_bytes
+    beyond = -1 if size_bytes == 0 else LARGEST + 1
+    with pytest.raises(ValidationError, match="size_bytes"):
+        Stored.model_validate(file | {"size_bytes": beyond})

@@ -233,7 +233,7 @@ def test_a_result_has_times_from_the_start_in_microseconds() -> None:
 
 
 def test_a_failed_one_of_an_open_loop_has_its_time_and_what_was_said() -> None:
-    shot = Shot(index=0, request=b"", output_asked=2, scheduled_ns=1_500_000)
+    shot = Shot(index=0, request=b"", output_asked=2, scheduled_ns=1_500_999)
     made = Answer(shot, sent_ns=12_000_000, done_ns=13_000_000, failure=("reset", "a\nb"))
     assert made.result(10_000_000) == Result(
         index=0, scheduled_us=1500, sent_us=2000, done_us=3000, error="reset", message="a b", output_asked=2

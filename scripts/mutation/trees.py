@@ -64,6 +64,7 @@ class Tree:
             (self.root / ".venv").symlink_to(source / ".venv")
         # What a test leaves behind becomes a child of ours, and is ended.
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # who ends us ends them
 
     @contextlib.contextmanager
     def changed(self, path: str, text: bytes) -> Iterator[None]:
@@ -98,6 +99,7 @@ class Tree:
     def in_child(self, arguments: list[str], plugin: Plugin, answer: Path) -> None:
         """The fork: pytest as from the command line, in a session of its own, with this tree before all others."""
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.chdir(self.root)
         os.environ["PYTHONPATH"] = str(self.root)
         sys.path[:] = [place for place in sys.path if place != str(Path(__file__).parent)]
