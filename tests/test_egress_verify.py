@@ -661,6 +661,29 @@ def test_what_does_not_hold_is_loud_on_the_page_and_a_name_is_no_markup(tmp_path
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
 
 
+@pytest.mark.parametrize(
+    ("served", "lists"),
+    [
+        (None, []),
+        (SERVED, ["The weights on gpu-1"]),
+        (SERVED.model_copy(update={"model": {}}), []),
+        (
+            SERVED.model_copy(update={"beside": {"draft": {"a.safetensors": "00"}}}),
+            ["The weights on gpu-1", "draft on gpu-1"],
+        ),
+    ],
+    ids=["nobody tells", "a model", "no model", "a draft"],
+)
+def test_the_page_lists_what_each_host_served(
+    served: Served | None, lists: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "egress.json"
+    a_report(served).write(path)
+    html = page(*verify(path, VerifyOptions()))
+    assert re.findall(r"<h2[^>]*>([^<]* on gpu-1)<", html) == [*lists, "The rules on gpu-1"]
+    assert ("What served" in html) == (served is not None)
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [360, 1000])
 def test_a_browser_lays_the_page_out_within_its_window(
