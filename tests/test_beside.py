@@ -27,12 +27,13 @@ from deploy.releases.next_release import next_of
 from deploy.releases.upgrade_options import UpgradeOptions
 from deploy.targets import adapters as brought_here
 from deploy.targets import drafts, hub_weights, licence
-from deploy.targets.deployment import folder, load, make
+from deploy.targets.deployment import Deployment, folder, load, make
 from deploy.targets.ec2 import boxes, judged_start, ordering, tunnels
 from deploy.targets.ec2 import place as ec2
 from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
+from deploy.targets.place import Check
 from deploy.targets.ssh import egress
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
@@ -622,6 +623,40 @@ def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) 
     asked = found.model_copy(update={"plan": plan, "hf_token_file": str(tmp_path / "token")})
     line = ssh.token_line(asked, brought(asked))
     assert line == (b"hf_CANARY\n" if draft == "org/draft" else b"\n")
+
+
+@pytest.mark.parametrize(
+    ("draft", "shared", "asked"),
+    [
+        ("", "", []),
+        ("/srv/draft", "", []),
+        ("org/draft", "", ["fetched ''"]),
+        ("org/draft", "/srv/hub/draft", ["fetched '/srv/hub/draft'"]),
+    ],
+)
+def test_of_a_draft_that_hosts_fetch_it_is_asked_which_and_whether_they_have_it(
+    draft: str, shared: str, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_checkpoint(tmp_path / "model")
+    found = owned(model=str(model), engine=str(an_engine(tmp_path / "engine")))
+    plan = with_both(found.plan, draft, revision=COMMIT)
+    made = found.model_copy(update={"plan": plan})
+    told: list[str] = []
+
+    def looked_up(deployment: Deployment, at: str) -> tuple[Deployment, tuple[Check, ...]]:
+        told.append(f"fetched {at!r}")
+        return deployment, ()
+
+    monkeypatch.setattr(drafts, "settled", looked_up)
+    monkeypatch.setattr(ssh, "shared_weights", lambda deployment, repository, revision: shared)
+    assert ssh.settled_draft(made, brought(made)) == (made, ())
+    assert told == asked
+    monkeypatch.setenv("CORRAL_OFFLINE", "1")
+    if draft == "org/draft" and not shared:
+        with pytest.raises(UsageError, match="the model hub for org/draft"):
+            ssh.settled_draft(made, brought(made))
+    else:
+        assert ssh.settled_draft(made, brought(made)) == (made, ())
 
 
 def test_nothing_is_fetched_for_a_plan_without_room(
