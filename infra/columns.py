@@ -89,13 +89,15 @@ def on_a_line(text: str, lead: int) -> str:
     text = sentence(text)
     if room is None:
         return text
+    indent = " " * lead
     return textwrap.fill(
         text,
-        max(room - lead, NARROWEST),
-        subsequent_indent=" " * lead,
+        max(room, lead + NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=indent,
         break_on_hyphens=False,
         break_long_words=False,
-    )
+    ).removeprefix(indent)
 
 
 def wrapped(text: str, lead: str = INDENT) -> str:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from infra.columns import WIDTH, table, wrapped
+from infra import terminal
+from infra.columns import WIDTH, on_a_line, table, wrapped
 
 
 def test_columns_are_as_wide_as_their_widest_cell_and_end_without_blanks() -> None:
@@ -22,3 +23,17 @@ def test_a_paragraph_ends_before_the_edge_and_breaks_no_name() -> None:
     assert [line[:3] for line in text.splitlines()] == ["- k", "  k", "  k"]
     assert max(map(len, text.splitlines())) <= WIDTH
     assert text.split() == ["-", *["karpenter-provider-aws"] * 12]
+
+
+@pytest.mark.parametrize(
+    ("width", "said"),
+    [
+        (None, "one two three four five six seven eight nine ten eleven twelve"),
+        (40, "one two three four five six\n         seven eight nine ten eleven\n         twelve"),
+    ],
+)
+def test_behind_a_label_a_pipe_gets_one_line_and_a_terminal_its_width(
+    width: int | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "width", lambda stream: width)
+    assert on_a_line("one two three four five six seven eight nine ten eleven twelve", 9) == said

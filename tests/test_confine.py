@@ -213,6 +213,11 @@ def decided(program: bytes, number: int, arguments: tuple[int, ...]) -> int:
 UPPER = 0xFFFFFFFF << 32  # which Linux does not read of an int
 
 
+def test_the_calls_have_the_numbers_that_linux_gives_them() -> None:
+    """socket and setsockopt: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h."""
+    assert confine.SOCKET_CALLS == {"x86_64": (41, 54), "aarch64": (198, 208)}
+
+
 @pytest.mark.parametrize(("socket_call", "option_call"), confine.SOCKET_CALLS.values())
 def test_what_the_filter_refuses_and_nothing_else(
     socket_call: int, option_call: int, monkeypatch: pytest.MonkeyPatch

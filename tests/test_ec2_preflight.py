@@ -11,6 +11,7 @@ from infra.aws import account_preflight, permissions, rented_machines
 from infra.aws.account_preflight import Survey
 from infra.aws.failures import ApiFailure
 from infra.aws.order import Order
+from infra.aws.region_offer import Subnet
 from infra.aws.renting import told
 from infra.aws.request import Request
 from infra.errors import AuthError, CapacityError, CloudError
@@ -302,6 +303,48 @@ def test_a_region_without_a_default_vpc_and_subnets_without_a_public_address(tmp
     aws.regions["us-east-1"].default_vpc = True
     aws.regions["us-east-1"].public_subnets = False
     assert [one[0] for one in found(look(aws, an_order(), tmp_path), "network")] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("order", "subnets", "said"),
+    [
+        ({}, [], ("failed", "no default VPC",
+                  "Make one (aws ec2 create-default-vpc --region us-east-1) or name a subnet: --subnet-id")),
+        ({"subnet_ids": ("subnet-1", "subnet-2")}, [],
+         ("failed", "none of subnet-1, subnet-2",
+          "Make one (aws ec2 create-default-vpc --region us-east-1) or name a subnet: --subnet-id")),
+        ({}, [("vpc-1", True), ("vpc-2", True)],
+         ("failed", "the subnets are in several VPCs", "Name subnets of one VPC.")),
+        ({"instance_types": ("p5.48xlarge",), "nodes": 2}, [("vpc-1", True), ("vpc-1", False)],
+         ("failed", "EC2 gives no public address to a machine with several network cards",
+          "Name private subnets with a NAT gateway: --subnet-id")),
+        ({"instance_types": ("g6e.24xlarge",), "nodes": 2}, [("vpc-1", True)],
+         ("failed", "EC2 gives no public address to a machine with several network cards",
+          "Name private subnets with a NAT gateway: --subnet-id")),
+        ({"instance_types": ("g6e.12xlarge",), "nodes": 2}, [("vpc-1", True)], ("ok", "1 subnet", "")),
+        ({"instance_types": ("p5.48xlarge",)}, [("vpc-1", True)], ("ok", "1 subnet", "")),
+        ({}, [("vpc-1", False), ("vpc-1", False)],
+         ("warning", "the subnets give no public address",
+          "It needs a NAT gateway, or VPC endpoints for ssm, ssmmessages and s3.")),
+        ({}, [("vpc-1", False), ("vpc-1", True)], ("ok", "2 subnets", "")),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_subnets(
+    order: dict[str, Any], subnets: list[tuple[str, bool]], said: tuple[str, str, str]
+) -> None:
+    nets = {
+        f"us-east-1{letter}": Subnet(
+            subnet_id=f"subnet-{letter}",
+            vpc_id=vpc,
+            zone=f"us-east-1{letter}",
+            public=public,
+            free_addresses=9,
+        )
+        for letter, (vpc, public) in zip("ab", subnets, strict=False)
+    }
+    (finding,) = account_preflight.network_found(an_order(**order), "us-east-1", nets)
+    assert finding.topic == "network"
+    assert (finding.outcome, finding.found, finding.fix) == said
 
 
 def test_several_network_cards_need_private_subnets(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import refusals
 
 from deploy.cli.main import run
 from infra.hardware import GIB
-from serving.model.lora import slots_bytes
+from serving.model.lora import slots_bytes, unread
 from serving.model.models import model
 from serving.model.weights import Split
 from serving.sizing.plan import Plan
@@ -16,6 +16,7 @@ from serving.sizing.size import on, plan
 from serving.sizing.size_options import Options
 from serving.sizing.sized_model import named
 from serving.vllm.serve_options import argv
+from serving.vllm.versions import rules
 
 SCOUT, MAVERICK = model("scout").architecture, model("maverick").architecture
 
@@ -34,6 +35,15 @@ def test_every_slot_is_as_large_as_the_modules_it_serves() -> None:
     assert slots_bytes(SCOUT, Split(8), 1, 16, ("q_proj", "v_proj", "o_proj")) == 2 * 48 * ATTENTION
     assert slots_bytes(SCOUT, Split(8), 1, 16, ("experts",)) == 2 * 48 * EXPERTS
     assert slots_bytes(SCOUT, Split(8, 2), 1, 16) == 2 * (24 * layer + EMBEDDING)
+
+
+def test_of_which_versions_it_was_read_is_said() -> None:
+    family = model("scout").family
+    other = family.model_copy(update={"name": "other", "title": "Other"})
+    assert [unread(family, rules(version)) for version in ("0.31.0", "0.32.0", "0.33.0")] == [
+        "Whether vLLM 0.31.0 has LoRA for Llama 4 was not looked up; 0.32.0 has.", "", "",
+    ]  # fmt: skip
+    assert unread(other, rules("0.33.0")) == "Whether vLLM 0.33.0 has LoRA for Other was not looked up."
 
 
 def test_experts_are_whole_or_in_slices_as_the_weights_are() -> None:

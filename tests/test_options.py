@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from infra.errors import UsageError
 from serving.vllm.engine import recipe
-from serving.vllm.serve_options import ServeOptions, across_nodes, argv, environment, flag
+from serving.vllm.serve_options import NOT_INHERITED, ServeOptions, across_nodes, argv, environment, flag
 
 SCOUT = ServeOptions(
     model="/models/scout with a space",
@@ -144,6 +144,16 @@ def test_environment_is_offline_and_inside_the_home() -> None:
         "MPLCONFIGDIR": "matplotlib",
         "TMPDIR": "tmp",
     }
+
+
+def test_what_a_server_does_not_inherit() -> None:
+    """Secrets that it has no use for, and switches that open it or change what was planned."""
+    assert set(NOT_INHERITED) == {
+        "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
+        "VLLM_SERVER_DEV_MODE", "VLLM_ALLOW_INSECURE_SERIALIZATION", "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+        "VLLM_KEEP_ALIVE_ON_ENGINE_DEATH", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE",
+        "VLLM_ENABLE_RESPONSES_API_STORE", "VLLM_CPU_KVCACHE_SPACE", "PYTHONOPTIMIZE",
+    }  # fmt: skip
 
 
 def test_servers_may_share_what_vllm_keeps_of_a_model() -> None:

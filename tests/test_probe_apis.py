@@ -16,7 +16,7 @@ from serving.probe.request_maker import RequestMaker
 from serving.probe.run_records import ServerFacts
 from serving.probe.shared import Shared
 from serving.probe.spec import Load, Target, Workload
-from serving.probe.stream_failures import StreamFailure, error_text
+from serving.probe.stream_failures import OddEvent, StreamFailure, check_event, error_text
 from serving.probe.token_counts import whole
 
 USAGE, COUNTS = {"completion_tokens": 5}, (None, 5, None)
@@ -297,3 +297,27 @@ def test_a_fifth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = Shared(name, Load(shape="burst", compiled_reader=False))
     shared.close()
     assert shared.read_event({"said": "a"}) == ("a", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("event", "failure"),
+    [
+        ({"error": {"message": "dead"}, "choices": []}, StreamFailure),
+        ({"object": "error", "message": "dead"}, StreamFailure),
+        ({"type": "error", "message": "dead"}, StreamFailure),
+        ({"detail": "dead"}, StreamFailure),
+        ({"choices": [], "message": "dead"}, OddEvent),
+        ({"choices": []}, None),
+        ({"status": "dead"}, OddEvent),
+        ({"type": "ping"}, None),
+        ({"object": "chat.completion.chunk"}, None),
+        ({}, None),
+    ],
+)
+def test_what_an_event_without_a_choice_is(event: dict[str, Any], failure: type[Exception] | None) -> None:
+    if failure is None:
+        check_event(event)
+        return
+    with pytest.raises(failure, match="dead") as caught:
+        check_event(event)
+    assert caught.type is failure

@@ -464,3 +464,13 @@ def test_rates_are_said_again_as_they_were_typed() -> None:
     found = ComingOptions.of({"rates": "0-8=1.5,8-24=2k"})
     assert str(found.rates) == "0-8=1.5,8-24=2000"
     assert rates_typed(found.rates) == found.rates
+
+
+def test_a_line_of_a_trace_without_a_name_is_told_which_are_known() -> None:
+    with pytest.raises(DocumentError) as caught:
+        trace.form_of({"timestamp": 1, "input_length": 7}, "line 2 of day.csv")
+    assert (caught.value.message, caught.value.hint) == (
+        "Line 2 of day.csv lacks a time or a length.",
+        "Known names: time_s, input_tokens, output_tokens; timestamp, contexttokens, generatedtokens; "
+        "timestamp, input_length, output_length; timestamp, request tokens, response tokens.",
+    )
