@@ -25,15 +25,21 @@ def test_a_paragraph_ends_before_the_edge_and_breaks_no_name() -> None:
     assert text.split() == ["-", *["karpenter-provider-aws"] * 12]
 
 
+NAMES = "karpenter-provider-aws " * 3 + "a-name-that-is-longer-than-a-narrow-terminal"
+
+
 @pytest.mark.parametrize(
-    ("width", "said"),
+    ("width", "text", "lines"),
     [
-        (None, "one two three four five six seven eight nine ten eleven twelve"),
-        (40, "one two three four five six\n         seven eight nine ten eleven\n         twelve"),
+        (None, NAMES, [NAMES]),
+        (45, "one two three four five six seven eight", ["one two three four five six seven", "eight"]),
+        (8, "one two three four five six seven eight", ["one two three four five", "six seven eight"]),
+        (45, NAMES, [*["karpenter-provider-aws"] * 3, "a-name-that-is-longer-than-a-narrow-terminal"]),
     ],
 )
 def test_behind_a_label_a_pipe_gets_one_line_and_a_terminal_its_width(
-    width: int | None, said: str, monkeypatch: pytest.MonkeyPatch
+    width: int | None, text: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """No name is broken, and where there is hardly any room a line is longer."""
     monkeypatch.setattr(terminal, "width", lambda stream: width)
-    assert on_a_line("one two three four five six seven eight nine ten eleven twelve", 9) == said
+    assert on_a_line(text, 9) == f"\n{' ' * 9}".join(lines)

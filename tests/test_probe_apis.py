@@ -303,8 +303,8 @@ def test_a_fifth_api_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     ("event", "failure"),
     [
         ({"error": {"message": "dead"}, "choices": []}, StreamFailure),
-        ({"object": "error", "message": "dead"}, StreamFailure),
-        ({"type": "error", "message": "dead"}, StreamFailure),
+        ({"object": "error", "code": "dead"}, StreamFailure),
+        ({"type": "error", "code": "dead"}, StreamFailure),
         ({"detail": "dead"}, StreamFailure),
         ({"choices": [], "message": "dead"}, OddEvent),
         ({"choices": []}, None),
