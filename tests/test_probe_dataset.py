@@ -178,7 +178,8 @@ def test_the_users_prompts(tmp_path: Path) -> None:
     ]
     path.write_text("\n".join(json.dumps(line) for line in lines))
     composer = Composer(learn(TOKENIZERS["a token a word"]), random.Random(0))
-    made = list(islice(prompts.prompts(prompts.read(path), composer, Lengths(low=99), random.Random(0)), 4))
+    work = Workload(input_tokens=Lengths(low=1), output_tokens=Lengths(low=99))
+    made = list(islice(prompts.prompts(prompts.read(path), composer, work, random.Random(0)), 4))
     assert [(each.messages[0]["content"], each.output_tokens) for each in made[:2]] == [
         ("Hello", 3),
         ("Hi", 99),

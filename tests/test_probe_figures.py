@@ -156,7 +156,10 @@ WHOLE = {
         "prefix_cache_hit_rate": 1 / 30, "preemptions": 2.0, "ttft_mean_s": 0.2, "queue_mean_s": 0.01,
         "most_running": 3.0, "most_waiting": 1.0, "most_kv_cache_usage": None,
     },
-    "gpus": {"mean_power_w": 150.0, "most_power_w": 200.0, "most_memory_mib": 512.0, "joules_per_output_token": 150 * 2 / 8},
+    "gpus": {
+        "mean_power_w": 150.0, "most_power_w": 200.0, "most_memory_mib": 512.0,
+        "joules_per_output_token": 150 * 2 / 8,
+    },
     "interrupted": False,
     "unfinished": 1,
     "results_lost": False,

@@ -1,6 +1,9 @@
 """The user's own lines and the synthetic ones: what a line may say, and how requests are made of them."""
 
+import json
+import os
 import random
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,9 @@ def told(line: Line) -> dict[str, Any]:
 
 
 HELLO = [{"role": "user", "content": "Hello"}]
-NOTHING: dict[str, Any] = {"messages": [], "time_s": None, "input_tokens": None, "output_tokens": None}
+NOTHING: dict[str, Any] = {
+    "messages": [], "time_s": None, "input_tokens": None, "output_tokens": None, "hash_ids": [], "reply": None,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -43,11 +48,15 @@ NOTHING: dict[str, Any] = {"messages": [], "time_s": None, "input_tokens": None,
             {"input_tokens": 5, "output_tokens": 6, "time_s": 1.5},
         ),
         ({"input_tokens": 1, "input_length": 5, "max_tokens": 7}, {"input_tokens": 1, "output_tokens": 7}),
+        ({"input_length": 5, "hash_ids": [46, 47]}, {"input_tokens": 5, "hash_ids": [46, 47]}),
         ({"prompt": "Hello", "time_s": 2, "timestamp": 9}, {"messages": HELLO, "time_s": 2.0}),
     ],
 )
 def test_what_a_line_says(record: dict[str, Any], line: dict[str, Any]) -> None:
     assert told(Line(record)) == NOTHING | line
+
+
+TURNS = "its conversations are no list of turns with from and value"
 
 
 @pytest.mark.parametrize(
@@ -65,11 +74,15 @@ def test_what_a_line_says(record: dict[str, Any], line: dict[str, Any]) -> None:
         (b'{"prompt": "x", "max_tokens": 20000001}', "output_tokens is 20000001"),
         (b'{"input_tokens": true}', "input_tokens is True"),
         (b'{"input_length": "5"}', "input_tokens is '5'"),
+        (b'{"input_length": 5, "hash_ids": [1, "2"]}', "its hash_ids are no list of whole numbers"),
+        (b'{"conversations": [{"from": "human"}]}', TURNS),
+        (b'{"conversations": "hello"}', TURNS),
     ],
 )
 def test_a_line_that_is_no_prompt(text: bytes, why: str) -> None:
+    ((where, record),) = prompts.lines_in(BytesIO(b"\n" * 6 + text), Path("x"))
     with pytest.raises(DocumentError) as caught:
-        prompts.parse(text, 7, Path("x"))
+        prompts.checked(record, where, Path("x"))
     assert caught.value.message == f"Line 7 of x is no prompt: {why}."
     assert caught.value.hint == 'Say, e.g., {"prompt": "Hello", "output_tokens": 64}'
 
@@ -129,6 +142,9 @@ def test_a_trace_that_is_none(times_s: tuple[float | None, ...], said: tuple[str
     assert (caught.value.message, caught.value.hint) == said
 
 
+WORK = Workload(input_tokens=Lengths(low=1), output_tokens=Lengths(low=99), seed=5, hash_block_tokens=64)
+
+
 def by_word(text: str) -> int:
     """A tokenizer with a frame of three tokens; long words cost two."""
     return 3 + sum(1 + (len(word) > 6) for word in text.split())
@@ -140,11 +156,107 @@ def composer(seed: int = 0) -> Composer:
 
 def test_a_length_gets_a_text_and_a_prompt_its_answers_length() -> None:
     given = [Line({"input_tokens": 30}), Line({"prompt": "Hello", "output_tokens": 4, "input_tokens": 9})]
-    one, two, again = islice(prompts.prompts(given, composer(), Lengths(low=99), random.Random(0)), 3)
+    one, two, again = islice(prompts.prompts(given, composer(), WORK, random.Random(0)), 3)
     text = one.messages[0]["content"]
     assert (by_word(text), one.output_tokens, one.input_tokens) == (30, 99, 30)
     assert (two.messages, two.output_tokens, two.input_tokens) == (HELLO, 4, None)
     assert by_word(again.messages[0]["content"]) == 30
+
+
+def of_blocks(number: int, *ids: int, seed: int = 0, tokens: int = 150) -> Prompt:
+    """The prompt of a trace's line, composed by another process each time."""
+    line = Line({"input_length": tokens, "hash_ids": list(ids)})
+    return next(prompts.prompts([line], composer(seed), WORK, random.Random(number)))
+
+
+def test_the_blocks_of_a_trace_are_the_same_text_wherever_they_come() -> None:
+    """What two prompts share by their hash_ids they share from the first letter on, and nothing behind it."""
+    one, two = (of_blocks(n, 7, 8, last, seed=n).messages[0]["content"] for n, last in enumerate((9, 10)))
+    assert (by_word(one), by_word(two)) == (150, 150)
+    shared = os.path.commonprefix([one.split(), two.split()])
+    assert by_word(" ".join(shared)) in (128, 129)  # the first words behind may be the same by chance
+    other = of_blocks(0, 11, 8, 9).messages[0]["content"]
+    assert os.path.commonprefix([one, other]) == ""
+    assert other.split()[-20:] == one.split()[-20:]
+    assert of_blocks(0, 7, 8, 9).input_tokens == 150
+
+
+def test_blocks_where_nobody_counts() -> None:
+    guessing = Composer(Lexicon(tokens_per_word=1.5, frame_tokens=10.0), random.Random(0))
+    text, exact = guessing.of_blocks(["a", "b"], 100, 64)
+    assert (len(text.split()), exact) == (round(54 / 1.5) + round(36 / 1.5), False)
+
+
+def test_hash_ids_of_a_wrong_length() -> None:
+    right = Line({"input_length": 128, "hash_ids": [1, 2]})
+    prompts.check_blocks([right, Line({"prompt": "x", "hash_ids": [1]})], 64, Path("x"))
+    for ids, tokens, said, hint in (
+        ([1, 2], 129, "2 hash_ids for 129 tokens; blocks of 64 are 3", "--hash-block-tokens 128"),
+        ([1, 2, 3, 4], 64, "4 hash_ids for 64 tokens; blocks of 64 are 1", "--hash-block-tokens 16"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            prompts.check_blocks([right, Line({"input_length": tokens, "hash_ids": ids})], 64, Path("x"))
+        assert (caught.value.message, caught.value.hint) == (
+            f"Prompt 2 of x has {said}.",
+            f"Say how long a block is: {hint}",
+        )
+
+
+def turns(*said: str) -> list[dict[str, str]]:
+    return [{"from": who, "value": words} for who, words in zip(("human", "gpt") * 2, said, strict=False)]
+
+
+SHARED = [
+    {"id": "a", "conversations": turns("Why, oh why?", "Because of six words here, friend", "And", "so")},
+    {"id": "b", "conversations": []},
+    {"id": "c", "conversations": [{"from": "gpt", "value": "Hello"}, *turns("Who?", "Me")]},
+    {"id": "d", "conversations": turns("Alone")},
+]
+
+
+@pytest.mark.parametrize("form", ["array", "lines"])
+def test_a_file_of_sharegpt(tmp_path: Path, form: str) -> None:
+    """Each first question that is answered, for an answer as long as the one there."""
+    path = tmp_path / "file"
+    path.write_text(json.dumps(SHARED, indent=1) if form == "array" else "\n".join(map(json.dumps, SHARED)))
+    read = prompts.read(path)
+    made = list(islice(prompts.prompts(read, composer(), WORK, random.Random(0)), 3))
+    assert [(each.messages[0]["content"], each.output_tokens) for each in made] == [
+        ("Why, oh why?", 8), ("Who?", 1), ("Why, oh why?", 8),
+    ]  # fmt: skip
+    assert prompts.file_notes(read, None) == (
+        "ShareGPT: the first question of 2 conversations, for as long an answer, by 4/3 tokens a word, an estimate;"
+        " 2 without one are left out",
+    )
+    own = composer()
+    own.own = len
+    assert next(prompts.prompts(read, own, WORK, random.Random(0))).output_tokens == 33
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '[{"prompt": "a"}, {"prompt": ]',
+            "Entry 2 of {} is no prompt: Expecting value: line 1 column 30 (char 29).",
+        ),
+        ('[{"prompt": "a"}, 5]', "Entry 2 of {} is no prompt: it is no JSON object."),
+        ('[{"prompt": "a"}', "Entry 2 of {} is no prompt: Expecting value: line 1 column 17 (char 16)."),
+        ('[{"prompt": "a"}] x', "Entry 2 of {} is no prompt: it does not end as an array does."),
+        ("[]", "{} holds no prompts."),
+        (
+            "[" * 100_000,
+            "Entry 1 of {} is no prompt: maximum recursion depth exceeded while decoding a JSON array",
+        ),
+        ('{"prompt": "a"}\n{"conversations": [5]}', f"Line 2 of {{}} is no prompt: {TURNS}."),
+    ],
+)
+def test_a_file_with_one_broken_record(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(text)
+    with pytest.raises(DocumentError) as caught:
+        prompts.read(path)
+    assert caught.value.message.startswith(said.format(path))
 
 
 def test_what_an_api_can_say() -> None:

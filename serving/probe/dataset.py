@@ -1,7 +1,7 @@
 """PURE: what is sent: texts of exact length by the server's tokenizer, made from common words and a seed."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from serving.probe.spec import Workload
 WORDS = tuple(dict.fromkeys(Path(__file__).with_name("words.txt").read_text(encoding="utf-8").split()))
 LEARNED_WORDS = 64
 TRIES = 8
+KEPT_BLOCKS = 8192
+"""Of 512 tokens each: some 20 MB."""
 CONFIRMATIONS = 16
 """After this many texts in a row were as long as reckoned, the tokenizer is asked no more."""
 # Until the server has counted: one common English word is about one token for byte-pair vocabularies of 100k and more.
@@ -76,6 +78,9 @@ class Composer:
         self.count = count
         self._confirmed = 0
         self._deck: list[str] = []
+        self._blocks: dict[tuple[str, int, bool], str] = {}
+        self.own: Callable[[str], int] | None = None
+        """What counts by the user's own tokenizer."""
         self.learned(lexicon)
 
     def learned(self, lexicon: Lexicon) -> None:
@@ -118,18 +123,36 @@ class Composer:
             del self._deck[:lot]
         return words
 
-    def block(self, seed: str, tokens: int, first: bool) -> str:
-        """The text of a block that is the same for the same seed, whoever composes it."""
-        own = Composer(self._lexicon, random.Random(seed))
-        if not self._lexicon.known:
-            behind = self._lexicon if first else replace(self._lexicon, frame_tokens=0.0)
-            return Composer(behind, random.Random(seed)).compose(tokens)[0]
-        if first:
-            return own.compose(tokens)[0]
-        word = next(iter(self._names))
-        return own.compose(tokens + self._lexicon.alone[word], word, self._lexicon.alone[word])[0][
-            len(word) + 1 :
+    def of_blocks(self, names: Sequence[str], tokens: int, block_tokens: int) -> tuple[str, bool]:
+        """A text of that many tokens, made of a block for each name, the last one cut; and whether that is exact.
+
+        The same name is the same block, whoever composes it, so that a prompt shares with another what their names say.
+        """
+        parts = [
+            self._block(name, min(block_tokens, tokens - place * block_tokens), place == 0)
+            for place, name in enumerate(names)
         ]
+        return " ".join(parts), self._lexicon.known
+
+    def _block(self, name: str, tokens: int, is_first: bool) -> str:
+        if (name, tokens, is_first) not in self._blocks:
+            if len(self._blocks) >= KEPT_BLOCKS:
+                self._blocks.clear()
+            self._blocks[name, tokens, is_first] = self._composed(name, tokens, is_first)
+        return self._blocks[name, tokens, is_first]
+
+    def _composed(self, name: str, tokens: int, is_first: bool) -> str:
+        """Only the first block has what the server puts before a prompt."""
+        lexicon, chance = self._lexicon, random.Random(name)
+        if is_first or not lexicon.known:
+            frame = lexicon.frame_tokens if is_first else 0.0
+            return Composer(replace(lexicon, frame_tokens=frame), chance).compose(tokens)[0]
+        word, alone = next(iter(lexicon.alone.items()))
+        return Composer(lexicon, chance).compose(tokens + alone, word, alone)[0].removeprefix(f"{word} ")
+
+    def tokens_of(self, text: str) -> int:
+        """How long a text is: by the user's tokenizer, or about so."""
+        return max(1, self.own(text) if self.own else round(len(text.split()) * TOKENS_PER_READ_WORD))
 
     def _fill(self, tokens: int, prefix: str, prefix_tokens: int) -> tuple[str, int]:
         """Random words while there is much room, then ones whose costs add up to what is left."""

@@ -75,13 +75,15 @@ class RequestMaker:
         return not self.workload.images and (file is None or any(not line.messages for line in read(file)))
 
     def counter(self) -> Callable[[str], int] | None:
-        """What counts by the user's tokenizer, where there is one and the server does not count itself."""
+        """What counts by the user's tokenizer, where there is one."""
         path = self.workload.tokenizer
-        return None if path is None or self.facts.exact_lengths else counter(path)
+        return None if path is None else counter(path)
 
     def composer(self, seed: str) -> Composer:
         """A composer of texts; equal seeds give equal texts."""
-        return Composer(self.lexicon, random.Random(seed))
+        made = Composer(self.lexicon, random.Random(seed))
+        made.own = self.counter()
+        return made
 
     def prompts(
         self, composer: Composer, seed: str, process: int = 0, processes: int = 1
@@ -90,7 +92,7 @@ class RequestMaker:
         rng = random.Random(seed)
         if self.workload.prompts_file is not None:
             lines = read(self.workload.prompts_file)
-            return prompts(lines, composer, self.workload.output_tokens, rng, process, processes)
+            return prompts(lines, composer, self.workload, rng, process, processes)
         return synthetic(self.workload, composer, rng)
 
     def shots(self, load: Load, composer: Composer, process: int = 0) -> Iterator[Shot]:

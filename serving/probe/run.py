@@ -19,7 +19,7 @@ from serving.probe.dataset import WORDS, Composer, Lexicon, Prompt, learn, messa
 from serving.probe.exchange import Shot
 from serving.probe.headers import names
 from serving.probe.metrics import report
-from serving.probe.prompts import check_sayable, read
+from serving.probe.prompts import check_blocks, check_sayable, file_notes, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
@@ -59,8 +59,12 @@ def run(
     model server; UsageError when the request cannot work there; DocumentError for a file that cannot be read;
     HostError when results cannot be written at all. Files and folder are looked at before the first request.
     """
+    further: tuple[str, ...] = ()
     if workload.prompts_file is not None:
-        check_sayable(read(workload.prompts_file), target.api, workload.prompts_file)
+        lines = read(workload.prompts_file)
+        check_sayable(lines, target.api, workload.prompts_file)
+        check_blocks(lines, workload.hash_block_tokens, workload.prompts_file)
+        further = file_notes(lines, workload.tokenizer)
     server = Server(target, load.timeout_s)
     try:
         writer = new_writer(output)
@@ -69,7 +73,7 @@ def run(
             maker = calibrated(warm_up(maker, load, say), load, say)
             composer.learned(maker.lexicon)
             sampler = Sampler(target, server.metrics_page)
-            writer.run(record_of(maker, load, slo, sampler.notes))
+            writer.run(record_of(maker, load, slo, (*further, *sampler.notes)))
             before = server.counters()
             sampler.start()
             try:
@@ -357,7 +361,7 @@ def length_note(maker: RequestMaker) -> str:
     if lexicon.known and (maker.facts.exact_lengths or maker.workload.tokenizer is None):
         return "prompt lengths: exact, by the server's own tokenizer"
     if lexicon.known:
-        frame = f", and {lexicon.frame_tokens:.0f} tokens that the server puts around each"
+        frame = f", and what the server puts around each: {lexicon.frame_tokens:.0f}"
         return f"prompt lengths: by the tokenizer in {maker.workload.tokenizer}{frame if lexicon.calibrated else ''}"
     if lexicon.calibrated:
         return (

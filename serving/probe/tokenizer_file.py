@@ -1,6 +1,7 @@
 """Door: a model's tokenizer.json, which the library `tokenizers` reads."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from infra.errors import DocumentError, HostError
@@ -9,6 +10,7 @@ NAME = "tokenizer.json"
 LARGEST_BYTES = 512 * 1024 * 1024
 
 
+@cache
 def counter(path: Path) -> Callable[[str], int]:
     """What says how many tokens a text is, without any frame around it; `path` is the file or the model's folder.
 
