@@ -28,7 +28,10 @@ from deploy.targets.deployment import Deployment, make
 from infra import processes
 from serving.model import tiny
 from serving.model.tiny import Layout
+from serving.probe.lengths import Lengths
+from serving.probe.run import run as probe
 from serving.probe.server_metrics import figures_in
+from serving.probe.spec import Load, Target, Workload
 from serving.sizing.fit import engine_version
 from serving.sizing.size import answer_for
 from serving.sizing.size_options import Options
@@ -272,6 +275,23 @@ def test_it_tells_every_figure_that_a_probe_samples(endpoint: Endpoint) -> None:
     assert (answer.status_code, figures_in(answer.text)) == (
         200, {"running": 0.0, "waiting": 0.0, "kv_cache_usage": 0.0, "preemptions": 0.0},
     )  # fmt: skip
+
+
+def test_a_probe_reads_its_responses_to_the_token(endpoint: Endpoint, tmp_path: Path) -> None:
+    """The events of /v1/responses, its usage and its reason, as this very release streams them."""
+    target = Target(
+        base_url=endpoint.base_url,
+        api="responses",
+        model=endpoint.served_model_name,
+        api_key_file=endpoint.api_key_file,
+    )
+    work = Workload(input_tokens=Lengths(low=40), output_tokens=Lengths(low=16))
+    report = probe(target, Load(shape="concurrency", concurrency=2, requests=4), work, tmp_path / "probe")
+    assert (report.succeeded, report.errors, report.output_tokens, report.finish_reasons) == (
+        4, {}, 64, {"length": 4},
+    )  # fmt: skip
+    assert (report.input_tokens, report.exact_input_fraction) == (160, 1.0)
+    assert report.chunks == 64
 
 
 def test_it_writes_only_into_its_folder(corral: Corral, endpoint: Endpoint) -> None:

@@ -1,6 +1,6 @@
 """Servers that others wrote, each measured by the probe and by an independent client, in turn.
 
-Server: llama.cpp's, by the wheel xllamacpp, with one thread and four slots, and a Llama of 6 layers with random
+Server: llama.cpp's, by the wheel xllamacpp, with one thread and four slots, and a Llama of 4 layers with random
 weights, whose tokens are bytes. Before it, each by itself: nginx that passes on at once (proxy_buffering off), nginx
 as it comes (buffering), and LiteLLM's proxy.
 Clients: `corral probe` and witness.py (aiohttp), each a process of its own, in turn in every round; the same number of
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import random
 import shutil
 import socket
 import statistics
@@ -28,7 +29,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-REQUESTS, AT_ONCE, INPUT, OUTPUT = 40, 4, 256, 48
+REQUESTS, AT_ONCE, INPUT, OUTPUT = 24, 4, 256, 48
 UP_WITHIN_S = 400
 """LiteLLM imports for 15 s of a core's time, and the cores may be busy."""
 FIGURES = ("TTFT p50 ms", "TPOT p50 ms", "E2E p50 ms", "output tokens/s", "prompt tokens", "failed")
@@ -225,11 +226,10 @@ def prompts_of(folder: Path) -> list[str]:
     counted = statistics.median(line.get("input_tokens") or INPUT for line in lines[1:-1])
     noted = next((note for note in lines[0]["notes"] if "tokens a word" in note), "")
     each = float(noted.partition("prompts: ")[2].partition(" ")[0] or 1.0)
-    words = max(1, round(counted / each))
-    return [
-        " ".join(WORDS[(number * 37 + place * 11) % len(WORDS)] for place in range(words))
-        for number in range(REQUESTS)
-    ]
+    chance = random.Random(
+        folder.name
+    )  # no round's are another's, which a server may still have in its cache
+    return [" ".join(chance.choices(WORDS, k=max(1, round(counted / each)))) for _ in range(REQUESTS)]
 
 
 def of_probe(report: dict[str, Any]) -> Row:

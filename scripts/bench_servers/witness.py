@@ -60,7 +60,7 @@ async def main() -> None:
                     "max_tokens": tokens,
                     "stream": True,
                     "stream_options": {"include_usage": True},
-                    "ignore_eos": True,
+                    "temperature": 0,
                 }
                 results.append(await asked(session, url, body))
 

@@ -65,18 +65,22 @@ def run(
         check_sayable(lines, target.api, workload.prompts_file)
         check_blocks(lines, workload.hash_block_tokens, workload.prompts_file)
         further = file_notes(lines, workload.tokenizer)
+    if workload.tokenizer is not None:
+        counter(workload.tokenizer)
     server = Server(target, load.timeout_s)
     try:
         writer = new_writer(output)
         try:
             maker, composer = prepare(server, workload, say)
-            maker = calibrated(warm_up(maker, load, say), load, say)
-            composer.learned(maker.lexicon)
             sampler = Sampler(target, server.metrics_page)
-            writer.run(record_of(maker, load, slo, (*further, *sampler.notes)))
-            before = server.counters()
-            sampler.start()
             try:
+                maker = calibrated(warm_up(maker, load, say), load, say)
+                composer.learned(maker.lexicon)
+                if workload.prompts_file is not None and maker.makes_texts:
+                    further = (length_note(maker), *further)
+                writer.run(record_of(maker, load, slo, (*further, *sampler.notes)))
+                before = server.counters()
+                sampler.start()
                 ending, zero_ns = attack(maker, load, composer, writer, watch)
             finally:
                 sampled = sampler.stop()
