@@ -54,6 +54,8 @@ COMMANDS = {
     "capacity-broken-promise": "capacity scout --requests-per-s 1 --on p5.48xlarge --tpot 0.0001",
     "simulate-death": "simulate scout --precision int4 --on p5.4xlarge --replicas 2 --requests-per-s 1 --hours 0.2 "
     "--ttft 1 --tpot 0.05 --percentile 99 --router least-requests --die-at peak --restart-s 120 --in-flight again",
+    "simulate-day": "simulate scout --precision int4 --on p5.4xlarge --rates 0-4=1,5-5.1=9 --hours 6",
+    "simulate-day-all": "simulate scout --precision int4 --on p5.4xlarge --rates 0-4=1,5-5.1=9 --hours 6 --all",
     "simulate-json": "simulate scout --precision fp8 --on 2xH100 --rates 8-8.2=2 --hours 9 --output-tokens 20 --json",
     "simulate-broken-promise": "simulate scout --precision int4 --on p5.4xlarge --rates 0-0.05=4,1-1.05=25,2-2.05=1 "
     "--hours 3 --input-tokens 500~200 --output-tokens 100-300 --tpot 0.02 --percentile 97 --usd-per-hour 5 "
@@ -61,6 +63,7 @@ COMMANDS = {
     "claude-cost": "claude-cost --model claude-sonnet-5-5 --input-tokens 1000 --output-tokens 300 --requests 100000",
     "claude-cost-cached": "claude-cost --model haiku-5.5 --input-tokens 300000 --output-tokens 1000 --us-only "
     "--cache-read-fraction 0.5 --cache-write-fraction 0.2 --cache-write-1h-fraction 0.1",
+    "claude-cost-all": "claude-cost --model claude-sonnet-5-5 --input-tokens 1000 --output-tokens 300 --batch --all",
     "claude-cost-json": "claude-cost --model claude-opus-5-5 --input-tokens 9 --output-tokens 3 --batch --json",
     "claude-cost-fast": "claude-cost --model claude-opus-5-5 --input-tokens 1000 --output-tokens 300 --fast",
     "compare-unmeasured": "compare --plan plan.json --all",
@@ -79,6 +82,8 @@ COMMANDS = {
     "compare-cached": "compare --plan plan.json --probe probe.json --all --content chinese --cache-read-fraction 0.5 "
     "--cache-write-fraction 0.3 --batch --claude-output-ratio 0.8",
     "prices": "prices",
+    "prices-all": "prices --all",
+    "prices-named": "prices g5.48xlarge g5.12xlarge --region us-east-1",
     "prices-json": "prices --region eu-west-1 --json",
     "iam-policy": "iam-policy",
 }

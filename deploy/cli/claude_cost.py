@@ -1,12 +1,13 @@
 """`corral claude-cost`: what requests cost on the Claude API, or where else Claude is sold."""
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import All, Json
 from deploy.costs.claude_cost_options import RequestOptions, Way
 
 
 def claude_cost(
     asked: RequestOptions,
     way: Way,
+    show_all: All = False,
     as_json: Json = False,
 ) -> None:
     """What equal requests cost on the Claude API, by its published rules: tiers by prompt length, cache, batch.
@@ -20,4 +21,4 @@ def claude_cost(
 
     on = way.at or today()
     cost = claude_cost(sold(asked.model, way, on), asked.request, asked.requests, way, on)
-    emit(cost, cost_text(cost), as_json)
+    emit(cost, cost_text(cost, show_all), as_json)

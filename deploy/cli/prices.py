@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json
+from deploy.cli.flags import All, Json
 from infra.aws.stored_prices import PriceQuestion
 
 
@@ -15,6 +15,7 @@ def prices(
     ] = None,
     *,
     asked: PriceQuestion,
+    show_all: All = False,
     as_json: Json = False,
 ) -> int:
     """Show each price with its source and age. `size`, `capacity`, `compare` and `provision` use the newest.
@@ -29,5 +30,5 @@ def prices(
     names = checked_types(types or [])
     listed = (fresh if asked.refresh else table)(names, asked.region, today())
     warn(listed.trouble)
-    emit(listed, text(listed), as_json)
+    emit(listed, text(listed, show_all or bool(types)), as_json)
     return Told(fail(nothing(list(listed.refused)), as_json=False)) if types and listed.refused else 0

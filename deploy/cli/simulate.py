@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli.flags import Json, deployed_or_path
+from deploy.cli.flags import All, Json, deployed_or_path
 from serving.simulation.simulate_options import ComingOptions, FleetOptions, Promised, ServerOptions
 from serving.sizing.size_options import WhichMachine
 
@@ -23,6 +23,7 @@ def simulate(
     promise: Promised,
     machine: WhichMachine,
     server: ServerOptions,
+    show_all: All = False,
     as_json: Json = False,
 ) -> int:
     """What requests wait for on so many replicas, hour by hour, and what is lost. Exit 3: the promise is not kept.
@@ -39,5 +40,6 @@ def simulate(
     warn(trouble())
     deployed_plan = None if is_sized(machine, server) else plan_of_deployment(model)
     found = answered(model, coming, fleet, promise, machine, server, deployed_plan)
-    emit(found, simulation_text(found, model, (coming, fleet, promise, machine, server)), as_json)
+    asked = (coming, fleet, promise, machine, server)
+    emit(found, simulation_text(found, model, asked, show_all), as_json)
     return 0 if found.promise is None or found.promise.kept else 3

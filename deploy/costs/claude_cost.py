@@ -150,8 +150,8 @@ def refuse_unpriced(model: ClaudeModel, request: Request, way: Way, on: date) ->
         )
 
 
-def cost_text(cost: ClaudeCost) -> str:
-    """The cost for a person."""
+def cost_text(cost: ClaudeCost, is_whole: bool = True) -> str:
+    """The cost for a person; the whole of it has the rates that it was made of."""
     parts = cost.breakdown
     named = (
         ("input", parts.input_usd),
@@ -170,6 +170,20 @@ def cost_text(cost: ClaudeCost) -> str:
         lines += [
             f"  A cached prefix pays from its read number {pays.write_5m} (5 minutes), {pays.write_1h} (1 hour)."
         ]
+    lines += rates_text(cost) if is_whole else []
+    more = "" if is_whole else " With --all: the rates."
     lines += [f"warning: {text}" for text in cost.warnings]
-    lines += [f"List prices checked {cost.prices_checked_on}: {cost.prices_source}. No bill."]
+    lines += [f"List prices checked {cost.prices_checked_on}: {cost.prices_source}. No bill.{more}"]
     return "\n".join(lines)
+
+
+def rates_text(cost: ClaudeCost) -> list[str]:
+    """What a million tokens of each kind costs in this request's tier, and by what all of it is multiplied."""
+    parts = cost.breakdown
+    rates = parts.rates_usd_per_mtok.items()
+    times = [] if parts.multiplier == 1 else [f"  {'all of it times':24} {parts.multiplier:>14f}"]
+    return [
+        "  A million tokens:",
+        *(f"    {name.replace('_', ' '):22} {dollars(usd):>14}" for name, usd in rates),
+        *times,
+    ]

@@ -3,13 +3,17 @@
 from itertools import groupby
 
 from infra.aws.stored_prices import PriceTable, StoredPrice
-from infra.columns import table
+from infra.columns import more_rows, table
 from infra.quantity import counted
 
+SHOWN = 8
+"""Of each group."""
 
-def text(listed: PriceTable) -> str:
-    """The table, then what AWS was asked for in vain."""
-    groups = [group(list(rows)) for _, rows in groupby(sorted(listed.prices, key=origin), key=origin)]
+
+def text(listed: PriceTable, is_whole: bool = True) -> str:
+    """The table, then what AWS was asked for in vain; not the whole of it is the first few of each group."""
+    most = None if is_whole else SHOWN
+    groups = [group(list(rows), most) for _, rows in groupby(sorted(listed.prices, key=origin), key=origin)]
     refused = [f"- {price.instance_type} in {price.region}: {price.reason}" for price in listed.refused]
     if refused:
         groups.append(
@@ -31,8 +35,8 @@ def origin(price: StoredPrice) -> tuple[str, str, str, str]:
     )
 
 
-def group(rows: list[StoredPrice]) -> str:
-    """The prices of one source and day."""
+def group(rows: list[StoredPrice], most: int | None) -> str:
+    """The prices of one source and day, the first so many; None: each."""
     first = rows[0]
     days = first.age_in_days
     old = "today" if days < 1 else f"{counted(days, 'day')} ago"
@@ -40,7 +44,8 @@ def group(rows: list[StoredPrice]) -> str:
         [
             f"{first.region}, {first.purchase}, USD per hour, checked {first.checked_on} ({old})",
             f"  {first.source}",
-            table((row.instance_type, f"{row.usd_per_hour:>10f}", was(row)) for row in rows),
+            table((row.instance_type, f"{row.usd_per_hour:>10f}", was(row)) for row in rows[:most])
+            + more_rows(len(rows), most),
         ]
     )
 

@@ -4,21 +4,24 @@ from collections.abc import Sequence
 
 from infra.argument import pasted
 from infra.asked import Asked, again
-from infra.columns import table, wrapped
+from infra.columns import more_rows, table, wrapped
 from infra.money import dollars
 from infra.quantity import counted
 from serving.simulation.simulate_options import PEAK, FleetOptions
 from serving.simulation.simulation import Hour, Kept, Simulation
 from serving.sizing.capacity_text import LOCKSTEP
 
+SHOWN = 3
+"""Hours, the worst first."""
 
-def simulation_text(found: Simulation, model: str, asked: Sequence[Asked]) -> str:
-    """The whole answer; `asked` is what it was asked with."""
+
+def simulation_text(found: Simulation, model: str, asked: Sequence[Asked], is_whole: bool = True) -> str:
+    """The answer; `asked` is what it was asked with. The whole of it has every hour."""
     blocks = [
         question(found),
         "\n".join([verdict(found), *lines(found)]),
         latencies(found),
-        hourly(found),
+        hourly(found) if is_whole else worst_hours(found),
         "\n".join(wrapped(note, "- ") for note in notes(found)),
         following(found, model, asked),
     ]
@@ -115,7 +118,23 @@ def hourly(found: Simulation) -> str:
     """A line an hour, where there are several."""
     if len(found.hourly) < 2:
         return ""
-    head = (
+    return "Hour by hour\n" + table([head(found), *map(row, found.hourly)])
+
+
+def worst_hours(found: Simulation) -> str:
+    """Those in which most was lost, then waited for, where there are more."""
+    if len(found.hourly) <= SHOWN:
+        return hourly(found)
+    worst = sorted(
+        found.hourly, key=lambda hour: (-hour.lost, not hour.overloaded, -(hour.ttft_s or 0), hour.hour)
+    )
+    shown = table([head(found), *map(row, worst[:SHOWN])])
+    return f"The worst hours\n{shown}{more_rows(len(worst), SHOWN)}"
+
+
+def head(found: Simulation) -> tuple[str, ...]:
+    """Above the hours."""
+    return (
         "hour",
         "requests/s",
         f"p{found.percentile:g} TTFT s",
@@ -125,7 +144,6 @@ def hourly(found: Simulation) -> str:
         "lost",
         "",
     )
-    return "Hour by hour\n" + table([head, *map(row, found.hourly)])
 
 
 def row(hour: Hour) -> tuple[str, ...]:
