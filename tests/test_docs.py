@@ -25,8 +25,12 @@ FETCHED = re.compile(
 )
 STYLE = re.compile(r"""(?:@import|url\()\s*["']?(?:https?:|//)""")
 READ = re.compile(r"""["']((?:CORRAL|HF|AWS)_[A-Z_]+|SOURCE_DATE_EPOCH)["']""")
+NAMED = re.compile(r"[A-Z]+(?:_[A-Z]+)*")
+ASKED = re.compile(r"""environ(?:\.get\(|\[)["']([A-Z_]+)["']""")
 OWN_PROCESSES = {"CORRAL_SERVER", "CORRAL_UNIT", "CORRAL_WRITES_LOG"}
 """What corral tells its own processes by."""
+OF_OTHERS = {"VLLM_API_KEY"}
+"""What an exported container's own check reads."""
 sys.path.append(str(ROOT / "scripts"))
 
 
@@ -90,7 +94,11 @@ def test_the_reference_names_every_variable_that_is_read() -> None:
     read = {name for path in sources for name in READ.findall(path.read_text(encoding="utf-8"))}
     ours = {name for name in read if name.startswith("CORRAL_")} - {*map(variable, FIELDS)}
     assert ours - OWN_PROCESSES == {name for name in told if name.startswith("CORRAL_")}
-    assert told - ours - read == set()
+    here = [path for path in sources if "onhost" not in path.parts]
+    asked = {name for path in here for name in ASKED.findall(path.read_text(encoding="utf-8"))}
+    assert asked - OF_OTHERS - OWN_PROCESSES - told == {"CORRAL_OFFLINE"}  # --offline's own
+    said = {name for path in sources for name in NAMED.findall(path.read_text(encoding="utf-8"))}
+    assert told - said == set()
 
 
 def test_every_metric_that_is_read_is_told() -> None:

@@ -312,3 +312,23 @@ def test_a_printed_command_does_not_repeat_what_is_kept(capsys: pytest.CaptureFi
     keep("quiet = true")
     assert run(["config"]) == 0
     assert before_the_verb == []
+
+
+def test_what_else_is_read_is_told_by_name_and_never_by_value(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_CANARY")
+    monkeypatch.delenv("CORRAL_ALLOW_REMOTE", raising=False)
+    assert run(["config"]) == 0
+    short = capsys.readouterr().out
+    assert run(["config", "--all"]) == 0
+    whole = capsys.readouterr().out
+    assert run(["config", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = [
+        [name for name in ("HF_TOKEN", "CORRAL_ALLOW_REMOTE", "PATH") if f"\n  {name} " in text]
+        for text in (short, whole)
+    ]
+    assert found == [["HF_TOKEN"], ["HF_TOKEN", "CORRAL_ALLOW_REMOTE", "PATH"]]
+    assert {each["name"]: each["is_set"] for each in told["variables"]}["CORRAL_ALLOW_REMOTE"] is False
+    assert "CANARY" not in short + whole + json.dumps(told)

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from deploy.targets.wishes import record
 from infra.aws.profile import use
-from infra.data import table_of
+from infra.data import shipped_table, table_of
 from infra.errors import DocumentError, UsageError
 from infra.home import home, others_can_change
 from infra.printable import one_line
@@ -97,12 +97,24 @@ class Setting(Record):
     """flag, the variable's name, the file's path, or default."""
 
 
+class Variable(Record):
+    """A variable of the environment that is read. Its value, which may be a secret, is not shown."""
+
+    name: str
+    group: str
+    """What it is of: corral, hub, aws, network, machine; shell is what every shell has set."""
+    about: str
+    is_set: bool
+
+
 class Settings(Record):
     """What `corral config` answers."""
 
     files: tuple[str, ...]
     """Where they are looked for, the first first."""
     settings: tuple[Setting, ...]
+    variables: tuple[Variable, ...]
+    """Those that are read beside the settings' own."""
 
 
 def files() -> tuple[Path, ...]:
@@ -113,6 +125,15 @@ def files() -> tuple[Path, ...]:
 def variable(key: str) -> str:
     """The variable of the environment for a setting."""
     return f"CORRAL_{key.replace('-', '_').upper()}"
+
+
+def other_variables() -> tuple[Variable, ...]:
+    """Those that are read beside the settings' own."""
+    return tuple(
+        Variable(name=name, group=group, about=about, is_set=bool(os.environ.get(name)))
+        for group, variables in shipped_table("deploy.cli", "variables.toml").items()
+        for name, about in variables.items()
+    )
 
 
 def kept() -> dict[str, Kept]:
@@ -290,6 +311,7 @@ def settings(typed: OfCorral) -> Settings:
     return Settings(
         files=tuple(str(path.absolute()) for path in files()),
         settings=tuple(setting(key, path, field) for key, (path, field) in FIELDS.items()),
+        variables=other_variables(),
     )
 
 

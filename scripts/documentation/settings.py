@@ -4,29 +4,24 @@ from collections.abc import Iterable, Iterator
 
 from documentation.markdown import cell, page, table
 
-from deploy.cli.settings import FIELDS, FILE, ITSELF, TAKEN_BY, UNHINDERED, VERSION, record, variable
+from deploy.cli.settings import (
+    FIELDS,
+    FILE,
+    ITSELF,
+    TAKEN_BY,
+    UNHINDERED,
+    VERSION,
+    other_variables,
+    record,
+    variable,
+)
 
 OF_CORRAL = {
     "profile": "The AWS profile to use, whatever keys the environment holds.",
     "offline": "Ask nobody on the internet.",
     "quiet": "Say nothing on the way.",
 }
-VARIABLES = {
-    "CORRAL_HOME": "Where documents are kept, in place of `~/.corral`.",
-    "CORRAL_GPUS": "GPUs that corral does not know, a line each, as `--gpu` takes them.",
-    "CORRAL_VLLM": "The `vllm` program to start on this machine.",
-    "CORRAL_API_KEY": "The key of the endpoint that `probe` asks.",
-    "CORRAL_API_KEY_A": "The key of the first endpoint of `quality`.",
-    "CORRAL_API_KEY_B": "The key of the second.",
-    "CORRAL_ALLOW_REMOTE": "1 lets a plan's server listen on more than loopback.",
-    "CORRAL_SSH_CONFIG": "A configuration for OpenSSH's client in place of the user's.",
-    "HF_TOKEN": "The Hugging Face token, for weights that are gated.",
-    "HF_HOME": "The Hub's own folder, in whose cache weights lie on this machine.",
-    "HF_ENDPOINT": "Another Hub.",
-    "AWS_PROFILE": "As the AWS CLI takes it, and all others of AWS.",
-    "AWS_REGION": "The region, where neither `--region` nor the plan names one.",
-    "SOURCE_DATE_EPOCH": "The second that counts as now for the age of prices.",
-}
+VARIABLES = {each.name: each.about for each in other_variables()}
 """Variable -> what it does, beside those of the settings. The tests hold it against what the code reads."""
 
 
