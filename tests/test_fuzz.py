@@ -393,8 +393,8 @@ DOCUMENTS: tuple[Document, ...] = (
     Tunnels(local_ports={"gpu-1": 8001}),
     SWEEP,
     Difference(
-        a="a", b="b", unlike=("seed",), within_noise=(),
-        real=(Change(figure="TTFT p50", a=0.1, b=0.2, low=0.05, high=0.15),),
+        a=("a",), b=("b",), basis="between runs", rule="x", unlike=("seed",), warnings=("x",), within_noise=(),
+        different=(Change(figure="TTFT p50", a=0.1, b=0.2, low=0.05, high=0.15, p=0.01, could_show=0.1),),
     ),
     Capacity(
         model="scout", promise=Promise(ttft_s=2.0), choices=(CHOICE,), plan=SEED_PLAN,

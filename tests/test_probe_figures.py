@@ -1,6 +1,5 @@
 """A whole report, by hand: four requests of an open loop by two processes, and what each figure is made from."""
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +14,11 @@ from serving.probe.run_records import ClientSide, Ending, Result, Run, ServerFac
 from serving.probe.samples import BIN_US, chunk_tokens, collect
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.statistics import (
-    T_95,
     interval,
     mser_start,
     percentile_by_block,
     spread,
     summary,
-    t_95,
     weighted_summary,
     wilson,
 )
@@ -438,23 +435,6 @@ def test_distributions_of_few_values() -> None:
     found = interval(5.0, [4.0, 5.0, 6.0])
     assert found is not None
     assert (found.low, found.high) == pytest.approx((5 - 4.303 / 3**0.5, 5 + 4.303 / 3**0.5))
-
-
-def test_students_t_from_its_table_and_beyond() -> None:
-    assert [t_95(degrees) for degrees in (0.9, 1, 2.0, 30)] == [float("inf"), 12.706, 4.303, 2.042]
-    assert [t_95(degrees) for degrees in (31, 60)] == pytest.approx(
-        [1.96 + 0.082 * 30 / 31, 1.96 + 0.082 / 2]
-    )
-
-
-def test_students_t_holds_95_percent_between_it_and_its_opposite() -> None:
-    """The density of the distribution, summed up by Simpson's rule."""
-    for degrees, t in enumerate(T_95, 1):
-        at = numpy.linspace(0, t, 2001)
-        density = (1 + at**2 / degrees) ** (-(degrees + 1) / 2)
-        weights = numpy.array([1.0, *[4.0, 2.0] * 999, 4.0, 1.0]) * t / 2000 / 3
-        scale = math.gamma((degrees + 1) / 2) / math.gamma(degrees / 2) / math.sqrt(degrees * math.pi)
-        assert 2 * scale * float((weights * density).sum()) == pytest.approx(0.95, abs=2e-4), degrees
 
 
 def test_a_share_of_all_or_none_stays_within_them() -> None:

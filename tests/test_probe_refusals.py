@@ -300,7 +300,7 @@ def test_probe_json_stands_for_the_results_beside_it(
 ) -> None:
     report = str(measured / "probe.json")
     assert corral(["probe", "diff", report, report, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["real"] == []
+    assert json.loads(capsys.readouterr().out)["different"] == []
     (measured / "probe.json").rename(measured / "mine.json")
     assert corral(["probe", "diff", str(measured / "mine.json"), report]) == 4
     assert error() == [

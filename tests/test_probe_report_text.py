@@ -6,12 +6,8 @@ from typing import Any
 import pytest
 from probing import a_point, a_sweep
 
-from serving.probe.diff import Change, Difference, diff_text, unlike
-from serving.probe.lengths import Lengths
 from serving.probe.report import Client, Interval, ProbeReport, Steady, Summary
 from serving.probe.report_text import limits_text, report_text, what_was_done
-from serving.probe.run_records import Run, ServerFacts
-from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep_report import answer_text, point_text, sweep_text
 
 
@@ -206,53 +202,3 @@ def test_a_sweep_in_words() -> None:
         f"{point_text(STEP, 'concurrency')}\nsaturated at 8 at a time: why\n"
         "\nthe steps, sweep.json and sweep.html in out"
     )
-
-
-# A comparison
-
-
-def test_two_runs_side_by_side() -> None:
-    real = Change(figure="ttft_s.p50", a=0.1, b=0.15, low=0.04, high=0.06)
-    noise = Change(figure="output_tokens_per_s", a=0.0, b=5.0, low=-1.0, high=11.0)
-    made = Difference(
-        a="one", b="two", rule="a rule", unlike=("seed: 1 and 2",), real=(real,), within_noise=(noise,)
-    )
-    assert diff_text(made).splitlines() == [
-        "A one",
-        "B two",
-        "                                 A           B    change   95 % of the difference",
-        "ttft ms p50                 100.00      150.00    +50.0%   +40.00 to +60.00 (real)",
-        "output_tokens_per_s           0.00        5.00         -   -1.00 to +11.00 (noise)",
-        "unlike       seed: 1 and 2",
-        "by a rule",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "real"), [(-1, 1, False), (0, 1, False), (-1, 0, False), (0.1, 1, True), (-1, -0.1, True)]
-)
-def test_a_difference_is_real_when_zero_is_outside(low: float, high: float, real: bool) -> None:
-    assert Change(figure="x", a=1, b=1, low=low, high=high).real == real
-
-
-def test_what_was_asked_differently() -> None:
-    lengths: dict[str, Any] = {"input_tokens": Lengths(low=5), "output_tokens": Lengths(low=5)}
-    one = Run(
-        target=Target(base_url="http://a"), model="m", load=Load(shape="burst", seed=1, requests=5),
-        workload=Workload(**lengths, seed=1), slo=Slo(), server=ServerFacts(), started_at="2026-11-29T00:00:00+00:00",
-    )  # fmt: skip
-    two = one.model_copy(
-        update={
-            "target": Target(base_url="http://b", api="chat"),
-            "model": "n",
-            "load": Load(shape="burst", seed=2, requests=6),
-            "workload": Workload(**lengths | {"input_tokens": Lengths(low=6)}, seed=2),
-        }
-    )
-    assert unlike(one, two) == (
-        "model: m and n",
-        "api: completions and chat",
-        "requests: 5 and 6",
-        "input_tokens: 5 and 6",
-    )
-    assert unlike(one, one) == ()

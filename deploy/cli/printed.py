@@ -80,6 +80,7 @@ def printed() -> dict[str, Any]:
     from infra.egress_proof import Egress
     from serving.model.calibration import Calibration
     from serving.probe.diff import Difference
+    from serving.probe.repeats import Repeats
     from serving.probe.report import ProbeReport
     from serving.probe.sweep_report import Sweep
     from serving.quality.blind import WinRate
@@ -123,10 +124,10 @@ def printed() -> dict[str, Any]:
         "hosts adopt": Deployment,
         "hosts show": Inventory,
         "prices": PriceTable,
-        "probe": ProbeReport,
+        "probe": ProbeReport | Repeats,
         "probe diff": Difference,
         "probe report": ProbeReport,
-        "probe run": ProbeReport,
+        "probe run": ProbeReport | Repeats,
         "probe sweep": Sweep,
         "provision": Deployment | requests,
         "quality": Quality | PageWritten,

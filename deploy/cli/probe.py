@@ -1,11 +1,11 @@
 """`corral probe`: put a load on an endpoint and say what it delivers, and how wrong the clock was."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deploy.cli.flags import FirstVerb, Json, deployed, deployed_or_path
+from deploy.cli.flags import Command, FirstVerb, Json, deployed, deployed_or_path
 from serving.probe.endpoint_options import EndpointOptions
 from serving.probe.probe_options import (
     FormOptions,
@@ -14,9 +14,12 @@ from serving.probe.probe_options import (
     SloOptions,
     WorkloadOptions,
 )
+from serving.probe.repeat_options import RepeatOptions
 from serving.probe.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
+    from serving.probe.progress import Progress
+    from serving.probe.repeats import Repeats
     from serving.probe.report import ProbeReport
     from serving.probe.spec import Target
     from serving.probe.sweep_report import Sweep
@@ -46,36 +49,53 @@ Results = Annotated[
 
 @app.command("run")
 def run(
-    url: Url,
+    urls: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="URL",
+            help="Of an OpenAI-compatible server, or the NAME of a deployment; several in turns.",
+            autocompletion=deployed,
+        ),
+    ],
     load: LoadOptions,
+    times: RepeatOptions,
     workload: RunWorkloadOptions,
     limits: SloOptions,
     endpoint: EndpointOptions,
     as_json: Json = False,
 ) -> int:
-    """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`."""
+    """Put a load on an endpoint and report what it delivers. `corral probe URL` is short for `corral probe run URL`.
+
+    Several endpoints, or --repeat, have several runs in turns, and the differences with what lies between runs.
+    """
     from deploy.newest import dated_folder
     from infra.say import emit, progress
     from serving.probe.probe_options import load_of, slo_of, trace_of, workload_of
     from serving.probe.report_text import progress_line, report_text
     from serving.probe.run import run as probe
 
-    target = answering(url, endpoint)
+    targets = [answering(url, endpoint) for url in urls]
     asked = load_of(load, trace_of(load.replay))
-    requests = workload_of(workload, target.api, load.seed, load.replay)
-    folder = load.output or dated_folder("probes")
-    report = probe(
-        target,
-        asked,
-        requests,
-        folder,
-        slo_of(limits.goodput),
-        lambda state: progress(progress_line(state)),
-        progress,
-    )
+    requests, *_ = [workload_of(workload, each.api, load.seed, load.replay) for each in targets]
+    folder, slo = load.output or dated_folder("probes"), slo_of(limits.goodput)
+
+    def watch(state: "Progress") -> None:
+        progress(progress_line(state))
+
+    if len(targets) > 1 or times.repeat > 1:
+        from serving.probe.repeats import REPEATS, newest_folders, repeated, repeats_text
+
+        made = repeated(targets, asked, requests, folder, slo, times.repeat, progress, watch)
+        emit(made, repeats_text(made, folder), as_json)
+        code = all_judged(made, folder / REPEATS, load.max_failed)
+        for url, own in zip(urls, newest_folders(made, len(urls)), strict=True):
+            if own is not None:
+                note_newest(url, own)
+        return code
+    report = probe(targets[0], asked, requests, folder, slo, watch, progress)
     if report.succeeded and not report.results_lost:
-        note_newest(url, folder)
-    emit(report, report_text(report, folder) + next_of(url), as_json)
+        note_newest(urls[0], folder)
+    emit(report, report_text(report, folder) + next_of(urls[0]), as_json)
     return judged(report, load.max_failed)
 
 
@@ -96,20 +116,52 @@ def report(
     return holding(made, path)
 
 
-@app.command("diff")
+class Groups(Command):
+    """A verb whose arguments are two groups, which `--` divides; options may stand on either side of it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the second group, which the parser would take for more of the first."""
+        if "--" in args:
+            at = args.index("--")
+            ctx.meta[SECOND] = [word for word in args[at + 1 :] if not word.startswith("--")]
+            args = [*args[:at], *(word for word in args[at + 1 :] if word.startswith("--"))]
+        return super().parse_args(ctx, args)
+
+
+SECOND = "corral.second-group"
+"""Under which name a context keeps what stands behind `--`."""
+
+
+@app.command("diff", cls=Groups)
 def diff(
-    a: Results,
-    b: Annotated[
-        str, typer.Argument(metavar="RESULTS|NAME", help="Another.", autocompletion=deployed_or_path)
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RESULTS|NAME",
+            help="A run's results.jsonl or its folder, or a NAME; of groups the first, --, the second.",
+            autocompletion=deployed_or_path,
+        ),
     ],
+    line: typer.Context,
     as_json: Json = False,
 ) -> None:
-    """Compare two runs, and say which differences are real."""
+    """Compare two runs, or two groups of runs of which `--` divides the one from the other.
+
+    Between groups the spread of their runs is the yardstick; one run against one tells only the noise within them.
+    """
     from deploy.by_name import newest_results
+    from infra.errors import UsageError
     from infra.say import emit
     from serving.probe.diff import diff_text, difference
 
-    differing = difference(newest_results(a), newest_results(b))
+    second = line.meta.get(SECOND)
+    if second is None and len(runs) != 2:
+        raise UsageError(
+            f"{len(runs)} runs are no two groups.",
+            "Divide them: corral probe diff a-1 a-2 a-3 -- b-1 b-2 b-3",
+        )
+    a, b = (runs, second) if second is not None else (runs[:1], runs[1:])
+    differing = difference(list(map(newest_results, a)), list(map(newest_results, b)))
     emit(differing, diff_text(differing), as_json)
 
 
@@ -254,4 +306,30 @@ def judged(report: "ProbeReport", max_failed: float) -> int:
     elif not report.valid:
         why = report.invalid_because[0]
         error = ProbeInvalid(f"This result must not be used: {why}.", "Run it on a free machine.")
+    return Told(fail(error, as_json=False)) if error else 0
+
+
+def all_judged(made: "Repeats", path: Path, max_failed: float) -> int:
+    """Keep runs that are already printed, so that a full disk cannot lose them; their exit code."""
+    from infra.errors import CorralError, EndpointError, HostError, Interrupted, ProbeInvalid
+    from infra.say import Told, fail
+
+    failing = next((each for each in made.runs if each.failed > max_failed * each.sent), None)
+    spoiled = next((each for each in made.runs if not each.valid), None)
+    error: CorralError | None = None
+    try:
+        made.write(path)
+    except HostError as full:
+        return Told(fail(full, as_json=False))
+    if made.interrupted:
+        error = Interrupted("Interrupted; the runs until then are kept.")
+    elif made.ended_early is not None:
+        why = f"It ended early; the runs until then are kept: {made.ended_early}"
+        error = EndpointError(why, "Look at the server's log.")
+    elif failing is not None:
+        why = f"{failing.failed} of {failing.sent} requests of {failing.folder} failed, more than {max_failed:.3g} of"
+        error = EndpointError(f"{why} them (--max-failed).", "Its report says how they failed.")
+    elif spoiled is not None:
+        why = f"A run must not be used, {spoiled.folder}: {spoiled.invalid_because[0]}."
+        error = ProbeInvalid(why, "Run it on a free machine.")
     return Told(fail(error, as_json=False)) if error else 0

@@ -137,5 +137,6 @@ def command_of(name: str) -> Any:
         program.command(name)(getattr(file, word))
     commands: list[Any] = (group or program).registered_commands
     for info in commands:
-        info.callback, info.cls = verb(info.callback), Command
+        own = info.cls if info.cls is not None and issubclass(info.cls, Command) else Command
+        info.callback, info.cls = verb(info.callback), own
     return typer.main.get_group(program).commands[name]

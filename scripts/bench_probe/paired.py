@@ -26,7 +26,7 @@ from bench import machine
 from clients import ENGINES, ROOT
 
 from serving.model import tiny
-from serving.probe.statistics import t_95
+from serving.probe.significance import t_within
 
 SERVE = ("--served-model-name", "tiny", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager")
 KV_CACHE = ("--kv-cache-memory-bytes", str(64 * 2**20))
@@ -161,7 +161,7 @@ def text_of(rows: list[dict[str, Any]]) -> list[str]:
         firsts = f"{ours['ttft_ms']:.1f} | {ours['server_ttft_ms']:.1f} | {theirs['ttft_ms']:.1f}"
         lines.append(f"| {number} | {speeds} | {firsts} |")
     mean = statistics.mean(shares)
-    half = t_95(len(shares) - 1) * statistics.stdev(shares) / math.sqrt(len(shares))
+    half = t_within(len(shares) - 1) * statistics.stdev(shares) / math.sqrt(len(shares))
     exact = all(
         row["corral"]["output_tokens"] == row["corral"]["server_output_tokens"]
         and row["corral"]["input_tokens"] == row["corral"]["server_input_tokens"]

@@ -1,80 +1,216 @@
-"""Two runs side by side: by how much each figure differs, and whether that is more than noise."""
+"""Runs side by side, group against group: by how much each figure differs, and whether that is more than noise."""
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
-import numpy
-
+from infra.errors import UsageError
 from infra.record import Document, Record
 from serving.probe.metrics import Figures
+from serving.probe.report import FEW, ProbeReport
 from serving.probe.results import read, results_path
 from serving.probe.run_records import Run
 from serving.probe.samples import collect
-from serving.probe.statistics import t_95
+from serving.probe.significance import ALPHA, Contrast, holm, welch
 
-RULE = (
-    "Welch's t-test at 95 % between the blocks of the two runs (ten each); a percentile where 20 values of both runs"
-    " lie beyond it: p50 from 40 requests, p90 from 200, p99 from 2,000"
-)
+Basis = Literal["within runs", "between runs"]
+
+RULES: dict[Basis, str] = {
+    "between runs": (
+        "Welch's t-test between the figures of the runs; p is corrected for all figures looked at (Holm), so that equal"
+        f" groups are called different in {ALPHA:.0%} of comparisons at most"
+    ),
+    "within runs": (
+        "Welch's t-test between ten blocks of each run, p corrected for all figures looked at (Holm): it knows the"
+        " noise within these two runs, and nothing of what lies between runs; a percentile where 20 values of both"
+        " runs lie beyond it: p50 from 40 requests, p90 from 200, p99 from 2,000"
+    ),
+}
+WORDS: dict[tuple[Basis, bool], str] = {
+    ("between runs", True): "different",
+    ("between runs", False): "not told apart",
+    ("within runs", True): "more than the noise within these runs",
+    ("within runs", False): "noise within these runs",
+}
+LATENCIES = ("ttft_s", "tpot_s", "e2e_s")
 
 
 class Change(Record):
-    """One figure in both runs. `low` and `high` bound the difference B - A at 95 %."""
+    """One figure of both groups: the mean of the runs."""
 
     figure: str
     a: float
     b: float
     low: float
+    """The difference B - A lies from here to `high` at 95 %, this figure looked at alone."""
     high: float
+    p: float
+    """The chance of such a difference between equals, corrected for all figures looked at (Holm)."""
+    could_show: float | None
+    """The smallest difference that so many runs would have called one, as a share of `a`, for the noise they had."""
 
     @property
-    def real(self) -> bool:
-        """Whether the difference is more than noise: zero is outside its interval."""
-        return not self.low <= 0 <= self.high
+    def differs(self) -> bool:
+        """Whether the difference is more than noise."""
+        return self.p <= ALPHA
 
 
 class Difference(Document):
-    """What changed from run A to run B."""
+    """What changed from group A to group B."""
 
     kind: ClassVar[str] = "probe comparison"
     document: Literal["probe-diff"] = "probe-diff"
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
-    a: str
-    b: str
-    rule: str = RULE
+    a: tuple[str, ...]
+    b: tuple[str, ...]
+    basis: Basis
+    """The yardstick: how far blocks of one run lie apart, or how far runs do. The first proves no difference between
+    servers, only one between these runs."""
+    rule: str
     unlike: tuple[str, ...]
     """What was asked differently, so that the figures may differ for that reason."""
-    real: tuple[Change, ...]
+    warnings: tuple[str, ...]
+    different: tuple[Change, ...]
     within_noise: tuple[Change, ...]
 
 
-def difference(a: Path, b: Path) -> Difference:
-    """Compare two runs by their raw results. Raises DocumentError."""
-    (run_a, records_a), (run_b, records_b) = read(results_path(a)), read(results_path(b))
-    blocks_a = Figures(run_a, collect(records_a)).by_block()
-    blocks_b = Figures(run_b, collect(records_b)).by_block()
-    changes = [change(name, blocks_a[name], blocks_b[name]) for name in blocks_a if name in blocks_b]
+class Read(NamedTuple):
+    """A run as it lies on the disk."""
+
+    path: Path
+    run: Run
+    figures: Figures
+    report: ProbeReport
+
+
+def difference(a: Sequence[Path], b: Sequence[Path]) -> Difference:
+    """Compare two groups of runs by their raw results. Raises DocumentError, UsageError for a group without a run."""
+    if not a or not b:
+        raise UsageError(
+            "Two groups of runs are compared, and one is empty.",
+            "Say, e.g.: corral probe diff a-1 a-2 a-3 -- b-1 b-2 b-3",
+        )
+    return compared([read_run(path) for path in a], [read_run(path) for path in b])
+
+
+def read_run(path: Path) -> Read:
+    """A run, by its results or their folder. Raises DocumentError."""
+    run, records = read(results_path(path))
+    figures = Figures(run, collect(records))
+    return Read(path, run, figures, figures.report())
+
+
+def compared(a: Sequence[Read], b: Sequence[Read]) -> Difference:
+    """The groups' difference, by the noise between their runs where there are several."""
+    if len(a) == len(b) == 1:
+        basis: Basis = "within runs"
+        blocks_a, blocks_b = a[0].figures.by_block(), b[0].figures.by_block()
+        contrasts = {
+            name: (blocks_a[name][0], blocks_b[name][0], by_blocks(blocks_a[name], blocks_b[name]))
+            for name in blocks_a
+            if name in blocks_b
+        }
+    else:
+        basis = "between runs"
+        contrasts = between([figures_of(each.report) for each in a], [figures_of(each.report) for each in b])
+    changes = judged(contrasts)
     return Difference(
-        a=str(a),
-        b=str(b),
-        unlike=unlike(run_a, run_b),
-        real=tuple(each for each in changes if each.real),
-        within_noise=tuple(each for each in changes if not each.real),
+        a=tuple(str(each.path) for each in a),
+        b=tuple(str(each.path) for each in b),
+        basis=basis,
+        rule=RULES[basis],
+        unlike=tuple(dict.fromkeys(text for each in (*a[1:], *b) for text in unlike(a[0].run, each.run))),
+        warnings=tuple(warnings(a, b)),
+        different=tuple(each for each in changes if each.differs),
+        within_noise=tuple(each for each in changes if not each.differs),
     )
 
 
-def change(figure: str, a: tuple[float, list[float]], b: tuple[float, list[float]]) -> Change:
-    """Welch's interval by the spread of the blocks, around the difference of the figures."""
-    difference = b[0] - a[0]
-    parts = [(float(numpy.var(values, ddof=1)) / len(values), len(values)) for _, values in (a, b)]
-    error = sum(part for part, _ in parts)
-    if error == 0:
-        return Change(figure=figure, a=a[0], b=b[0], low=difference, high=difference)
-    degrees = error**2 / sum(part**2 / (count - 1) for part, count in parts)
-    half = t_95(degrees) * math.sqrt(error)
-    return Change(figure=figure, a=a[0], b=b[0], low=difference - half, high=difference + half)
+Contrasts = dict[str, tuple[float, float, Contrast]]
+"""By figure: the one of A, of B, and what is known of their difference."""
+
+
+def by_blocks(a: tuple[float, list[float]], b: tuple[float, list[float]]) -> Contrast:
+    """The difference of two runs' figures, by the spread of their blocks."""
+    return welch(a[1], b[1], b[0] - a[0])
+
+
+def between(a: Sequence[dict[str, float]], b: Sequence[dict[str, float]]) -> Contrasts:
+    """The difference of two groups' figures, by the spread of the runs; of those that every run has."""
+    shared = [name for name in a[0] if all(name in each for each in (*a, *b))]
+    values = {name: ([each[name] for each in a], [each[name] for each in b]) for name in shared}
+    return {
+        name: (sum(of_a) / len(of_a), sum(of_b) / len(of_b), welch(of_a, of_b))
+        for name, (of_a, of_b) in values.items()
+    }
+
+
+def judged(contrasts: Contrasts) -> list[Change]:
+    """Each figure's change, with its p corrected for all of them."""
+    corrected = holm([contrast.p for _, _, contrast in contrasts.values()])
+    changes = []
+    for (figure, (a, b, contrast)), p in zip(contrasts.items(), corrected, strict=True):
+        # The first of Holm's steps: what a figure must show where no other does.
+        least = contrast.half_width(ALPHA / len(contrasts))
+        changes.append(changed(figure, a, b, contrast, p, least))
+    return changes
+
+
+def changed(figure: str, a: float, b: float, contrast: Contrast, p: float, least: float) -> Change:
+    """One figure's change, where a difference of `least` would have been called one."""
+    half = contrast.half_width()
+    return Change(
+        figure=figure,
+        a=a,
+        b=b,
+        low=contrast.difference - half,
+        high=contrast.difference + half,
+        p=p,
+        could_show=least / abs(a) if a else None,
+    )
+
+
+def figures_of(report: ProbeReport) -> dict[str, float]:
+    """What one run says: throughput, and each latency's percentiles beyond which a few of its values lie."""
+    throughput = report.steady.output_tokens_per_s if report.steady else report.output_tokens_per_s
+    figures = {"output_tokens_per_s": throughput}
+    for name in LATENCIES:
+        summary = getattr(report, name)
+        for percent in (50, 90, 99):
+            if summary is not None and report.succeeded * (100 - percent) / 100 >= FEW:
+                figures[f"{name}.p{percent}"] = getattr(summary, f"p{percent}")
+    return figures
+
+
+def warnings(a: Sequence[Read], b: Sequence[Read]) -> list[str]:
+    """What must be read with the differences."""
+    texts = [
+        f"{each.path} must not be used: {each.report.invalid_because[0]}"
+        for each in (*a, *b)
+        if each.report.invalid_because
+    ]
+    texts += [
+        f"{failed} of {each.report.sent} requests of {each.path} failed"
+        for each in (*a, *b)
+        if (failed := sum(each.report.errors.values()))
+    ]
+    if len(a) == 1 or len(b) == 1:
+        texts.append(
+            "of one run nobody knows how far another would lie from it: corral probe A B --repeat 5 takes several"
+        )
+    elif apart_in_time(a, b):
+        texts.append(
+            "one group's runs all lie before the other's, so that whatever drifted between them looks like a"
+            " difference: corral probe A B --repeat 5 takes turns"
+        )
+    return texts
+
+
+def apart_in_time(a: Sequence[Read], b: Sequence[Read]) -> bool:
+    """Whether one group was measured after the other."""
+    of_a, of_b = ([each.run.started_at for each in group] for group in (a, b))
+    return max(of_a) < min(of_b) or max(of_b) < min(of_a)
 
 
 def unlike(a: Run, b: Run) -> tuple[str, ...]:
@@ -96,22 +232,36 @@ def unlike(a: Run, b: Run) -> tuple[str, ...]:
     return tuple(f"{name}: {left} and {right}" for name, left, right in pairs if left != right)
 
 
-def diff_text(compared: Difference) -> str:
+def diff_text(made: Difference) -> str:
     """The comparison as a table."""
-    head = f"{'':<22}{'A':>12}{'B':>12}{'change':>10}   95 % of the difference"
-    lines = [f"A {compared.a}", f"B {compared.b}", head]
-    for each in (*compared.real, *compared.within_noise):
-        lines.append(row(each))
-    if not (compared.real or compared.within_noise):
-        lines.append("nothing can be compared: too few requests")
-    lines += [f"unlike       {text}" for text in compared.unlike]
-    return "\n".join([*lines, f"by {compared.rule}"])
+    lines = [f"A {group_text(made.a)}", f"B {group_text(made.b)}", *table(made)]
+    lines += [f"unlike       {text}" for text in made.unlike]
+    lines += [f"warning      {text}" for text in made.warnings]
+    return "\n".join([*lines, f"by {made.rule}"])
 
 
-def row(each: Change) -> str:
+def group_text(paths: tuple[str, ...]) -> str:
+    """The runs of a group."""
+    return paths[0] if len(paths) == 1 else f"{len(paths)} runs: {' '.join(paths)}"
+
+
+def table(made: Difference) -> list[str]:
+    """The figures' rows, those that differ first."""
+    changes = (*made.different, *made.within_noise)
+    if not changes:
+        return ["nothing can be compared: too few requests"]
+    head = f"{'':<22}{'A':>12}{'B':>12}{'change':>10}{'could show':>12}   95 % of the difference"
+    return [head, *(row(each, made.basis) for each in changes)]
+
+
+def row(each: Change, basis: Basis) -> str:
     """One figure."""
     scale, name = (1e3, each.figure.replace("_s.", " ms ")) if "_s." in each.figure else (1.0, each.figure)
     share = f"{each.b / each.a - 1:+.1%}" if each.a else "-"
+    could = "-" if each.could_show is None else f"{each.could_show:.1%}"
     spread = f"{each.low * scale:+,.2f} to {each.high * scale:+,.2f}"
-    word = "real" if each.real else "noise"
-    return f"{name:<22}{each.a * scale:>12,.2f}{each.b * scale:>12,.2f}{share:>10}   {spread} ({word})"
+    word = WORDS[basis, each.differs]
+    return (
+        f"{name:<22}{each.a * scale:>12,.2f}{each.b * scale:>12,.2f}{share:>10}{could:>12}   {spread}"
+        f" ({word}, p {each.p:.2g})"
+    )

@@ -6,6 +6,10 @@ from pydantic import Field
 
 from infra.record import Document, Line, Record
 
+PERCENTILES = (50, 90, 95, 99)
+FEW = 5
+"""A percentile beyond which fewer values lie is marked, and is no figure of a run that others are held against."""
+
 
 class Summary(Record):
     """A distribution in seconds: its mean and percentiles over the raw values."""
@@ -16,6 +20,8 @@ class Summary(Record):
     p95: float
     p99: float
     max: float | None = None
+    count: int | None = Field(default=None, exclude_if=lambda count: count is None)
+    """How many values it is of, where they count alike: the p99 of three is their largest."""
 
 
 class Client(Record):

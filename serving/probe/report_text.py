@@ -7,7 +7,7 @@ from typing import Any
 from infra.errors import UsageError
 from serving.probe.lengths import parse
 from serving.probe.progress import Progress
-from serving.probe.report import ProbeReport, Summary
+from serving.probe.report import FEW, PERCENTILES, Interval, ProbeReport, Summary
 
 
 def progress_line(state: Progress) -> str:
@@ -112,7 +112,7 @@ def throughput(report: ProbeReport) -> Iterator[Row]:
     )
     if report.steady is not None:
         spread = report.confidence.get("output_tokens_per_s")
-        about = f" (95 %: {spread.low:,.1f} to {spread.high:,.1f})" if spread else ""
+        about = f" (95 %: {about_text(spread)})" if spread else ""
         yield (
             "steady",
             f"{report.steady.output_tokens_per_s:,.1f} output tokens/s{about},"
@@ -128,6 +128,13 @@ def throughput(report: ProbeReport) -> Iterator[Row]:
         )
     if report.from_send:
         yield "latencies", 'from when each request was due; "sent": from its sending'
+
+
+def about_text(spread: Interval) -> str:
+    """An interval; one that begins at nothing says no more than where it ends."""
+    if spread.low <= 0:
+        return f"at most {spread.high:,.1f}, the run is too short to say more"
+    return f"{spread.low:,.1f} to {spread.high:,.1f}"
 
 
 def latencies(report: ProbeReport) -> list[list[str]]:
@@ -149,8 +156,22 @@ def latencies(report: ProbeReport) -> list[list[str]]:
 
 def in_ms(values: Summary) -> list[str]:
     """One latency, in the order of the columns."""
-    numbers = (values.mean, values.p50, values.p90, values.p95, values.p99, values.max or 0.0)
-    return [f"{value * 1e3:,.2f}" for value in numbers]
+    mean, *percentiles, largest = in_order(values)
+    marked = [
+        f"{value * 1e3:,.2f}{'*' if is_of_few(values, percent) else ''}"
+        for percent, value in zip(PERCENTILES, percentiles, strict=True)
+    ]
+    return [f"{mean * 1e3:,.2f}", *marked, f"{largest * 1e3:,.2f}"]
+
+
+def in_order(values: Summary) -> tuple[float, ...]:
+    """The numbers of the columns."""
+    return values.mean, values.p50, values.p90, values.p95, values.p99, values.max or 0.0
+
+
+def is_of_few(values: Summary, percent: int) -> bool:
+    """Whether so few values lie beyond a percentile that it is hardly more than one of them."""
+    return values.count is not None and values.count * (100 - percent) / 100 < FEW
 
 
 def goodput(report: ProbeReport) -> list[Row]:
@@ -217,7 +238,14 @@ def invalid(report: ProbeReport) -> list[Row]:
 
 def remarks(report: ProbeReport) -> list[Row]:
     """What must be read with the figures."""
+    tables = (report.ttft_s, report.tpot_s, report.itl_s, report.e2e_s)
+    few = any(values is not None and is_of_few(values, max(PERCENTILES)) for values in tables)
     return [
+        *(
+            [("*", f"fewer than {FEW} values lie beyond it: another run may say something else")]
+            if few
+            else ()
+        ),
         *(("warning", text) for text in report.warnings),
         *(("error", f"{name}: {example}") for name, example in report.error_examples.items()),
         *(("note", text) for text in report.notes),

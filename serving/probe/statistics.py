@@ -8,29 +8,15 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from serving.probe.report import Interval, Summary
+from serving.probe.report import PERCENTILES, Interval, Summary
+from serving.probe.significance import t_within
 
 Floats = NDArray[numpy.float64]
 BLOCKS = 10
 BEYOND = 20
 """A percentile has an interval where at least so many values lie beyond it: p50 from 40 requests, p99 from 2,000."""
-PERCENTILES = (50, 90, 95, 99)
 
-# Student's t, two-sided 95 %, by degrees of freedom (any table of the distribution).
-T_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-    2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
 Z_95 = 1.960
-
-
-def t_95(degrees: float) -> float:
-    """Student's t for a two-sided 95 % interval; the next lower whole degree, so the interval errs wide."""
-    whole = int(degrees)
-    if whole < 1:
-        return math.inf
-    return T_95[whole - 1] if whole <= len(T_95) else Z_95 + (T_95[-1] - Z_95) * len(T_95) / whole
 
 
 def summary(values_s: Floats) -> Summary | None:
@@ -38,7 +24,15 @@ def summary(values_s: Floats) -> Summary | None:
     if not len(values_s):
         return None
     p50, p90, p95, p99 = (float(value) for value in numpy.percentile(values_s, PERCENTILES))
-    return Summary(mean=float(values_s.mean()), p50=p50, p90=p90, p95=p95, p99=p99, max=float(values_s.max()))
+    return Summary(
+        mean=float(values_s.mean()),
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        max=float(values_s.max()),
+        count=len(values_s),
+    )
 
 
 def weighted_summary(values_s: Floats, weights: NDArray[Any]) -> Summary | None:
@@ -73,8 +67,8 @@ def interval(center: float, block_values: Sequence[float]) -> Interval | None:
     if len(block_values) < 3:
         return None
     spread = float(numpy.std(block_values, ddof=1)) / math.sqrt(len(block_values))
-    half = t_95(len(block_values) - 1) * spread
-    return Interval(low=center - half, high=center + half)
+    half = t_within(len(block_values) - 1) * spread
+    return Interval(low=max(0.0, center - half), high=center + half)  # no figure of ours is below nothing
 
 
 def wilson(good: int, total: int) -> tuple[float, float]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from serving.probe.report_text import limits_text
+from serving.probe.significance import t_within
 from serving.probe.spec import Slo
-from serving.probe.statistics import t_95
 from serving.probe.sweep_options import SweepOptions
 from serving.probe.sweep_report import Answer, Point
 
@@ -193,7 +193,7 @@ def half_width(point: Point, spread: tuple[float, int]) -> float:
     """Half of the 95 % interval of a step's throughput, as a share of it; endless for a step run once."""
     runs = len(point.output_tokens_per_s_by_run)
     share, degrees = spread
-    return t_95(degrees) * share / math.sqrt(runs) if runs > 1 and degrees else math.inf
+    return t_within(degrees) * share / math.sqrt(runs) if runs > 1 and degrees else math.inf
 
 
 def with_intervals(points: Sequence[Point]) -> tuple[Point, ...]:

@@ -218,7 +218,9 @@ def summary(values: Floats, weight: Floats) -> Summary | None:
     """Of the values that there are."""
     there = ~numpy.isnan(values)
     found = weighted_summary(values[there], weight[there])
-    return found and Summary(**{name: significant(value) for name, value in found.model_dump().items()})
+    return found and found.model_copy(
+        update={name: significant(value) for name, value in found.model_dump().items()}
+    )
 
 
 def at_percentile(values: Floats, weight: Floats, percentile: float) -> float | None:
