@@ -32,9 +32,11 @@ def complaints(tonight: dict, change: dict | None, attainment: float) -> list[st
     kept = tonight["goodput"]["attainment"]
     if kept < attainment:
         said.append(f"{kept:.1%} of the requests kept {' '.join(PROMISE[1::2])} (ms), not {attainment:.1%}")
-    for each in change["real"] if change else ():
+    for each in change["different"] if change else ():
         if each["figure"].startswith(SLOWER_IS_WORSE) and each["b"] > each["a"]:
-            said.append(f"{each['figure']} went from {each['a']:.4g} to {each['b']:.4g}, more than noise")
+            said.append(
+                f"{each['figure']} went from {each['a']:.4g} to {each['b']:.4g}, more than the noise within both runs"
+            )
     return said
 
 

@@ -109,14 +109,16 @@ def test_a_night_is_held_against_the_one_before(monkeypatch: pytest.MonkeyPatch)
     nightly = import_module("nightly")
     tonight = {"errors": {"timeout": 2}, "goodput": {"attainment": 0.97}}
     slower, better = (
-        Change(figure="ttft_s.p50", a=a, b=b, low=min(b - a, 0.1), high=max(b - a, 0.3))
+        Change(
+            figure="ttft_s.p50", a=a, b=b, low=min(b - a, 0.1), high=max(b - a, 0.3), p=0.01, could_show=0.1
+        )
         for a, b in ((0.2, 0.4), (0.4, 0.2))
     )
-    faster = Change(figure="output_tokens_per_s", a=10, b=20, low=9, high=11)
-    change = {"real": [each.model_dump() for each in (slower, better, faster)]}
+    faster = Change(figure="output_tokens_per_s", a=10, b=20, low=9, high=11, p=0.01, could_show=0.1)
+    change = {"different": [each.model_dump() for each in (slower, better, faster)]}
     assert nightly.complaints(tonight, change, 0.95) == [
         "2 requests failed: timeout",
-        "ttft_s.p50 went from 0.2 to 0.4, more than noise",
+        "ttft_s.p50 went from 0.2 to 0.4, more than the noise within both runs",
     ]
     assert nightly.complaints({"errors": {}, "goodput": {"attainment": 1.0}}, None, 0.95) == []
 

@@ -78,9 +78,10 @@ ENDING = Ending(duration_us=2_000_000, clients=SIDES, unfinished=1, counters=COU
 RECORDS: list[Result | Ending] = [ONE, TWO, THREE, FAILED, ENDING]
 
 
-def of(*values: float) -> dict[str, float]:
-    """A distribution's mean, percentiles and maximum."""
-    return dict(zip(("mean", "p50", "p90", "p95", "p99", "max"), values, strict=True))
+def of(*values: float, count: int | None = 3) -> dict[str, float]:
+    """A distribution's mean, percentiles and maximum, and of how many values it is where they count alike."""
+    found = dict(zip(("mean", "p50", "p90", "p95", "p99", "max"), values, strict=True))
+    return found if count is None else found | {"count": count}
 
 
 def flat(value: object, name: str = "") -> dict[str, object]:
@@ -110,7 +111,7 @@ WHOLE = {
     "total_tokens_per_s": 19.5,
     "request_per_s": 1.5,
     "ttft_s": of(0.157, 0.15, 0.206, 0.213, 0.2186, 0.22),  # from when each was due: 101, 220 and 150 ms
-    "tpot_s": of(0.05 / 3, 0.05 / 3, 0.058 / 3, 0.059 / 3, 0.0598 / 3, 0.02),  # 40 ms for 2 tokens more, and for 3
+    "tpot_s": of(0.05 / 3, 0.05 / 3, 0.058 / 3, 0.059 / 3, 0.0598 / 3, 0.02, count=2),  # 40 ms for 2 and for 3
     "itl_s": of(0.08 / 3, 0.02, 0.036, 0.038, 0.0396, 0.04),
     "e2e_s": of(0.551 / 3, 0.15, 0.238, 0.249, 0.2578, 0.26),
     "goodput": {
@@ -133,7 +134,7 @@ WHOLE = {
         "ttft_s": of(0.47 / 3, 0.15, 0.206, 0.213, 0.2186, 0.22),
         "e2e_s": of(0.55 / 3, 0.15, 0.238, 0.249, 0.2578, 0.26),
     },
-    "itl_per_token_s": of(0.02, 0.02, 0.02, 0.02, 0.02, 0.02),  # the gap of 40 ms brought two tokens
+    "itl_per_token_s": of(0.02, 0.02, 0.02, 0.02, 0.02, 0.02, count=None),  # the gap of 40 ms brought two tokens
     "peak_output_tokens_per_s": 8.0,
     "steady": None,
     "confidence": {},
@@ -434,7 +435,10 @@ def test_distributions_of_few_values() -> None:
     assert interval(5.0, [1.0, 2.0]) is None
     found = interval(5.0, [4.0, 5.0, 6.0])
     assert found is not None
-    assert (found.low, found.high) == pytest.approx((5 - 4.303 / 3**0.5, 5 + 4.303 / 3**0.5))
+    assert (found.low, found.high) == pytest.approx((5 - 4.302653 / 3**0.5, 5 + 4.302653 / 3**0.5))
+    wide = interval(0.5, [0.0, 1.0, 2.0, 1.0])
+    assert wide is not None
+    assert (wide.low, wide.high) == (0.0, pytest.approx(0.5 + 3.182446 * (2 / 3) ** 0.5 / 2))
 
 
 def test_a_share_of_all_or_none_stays_within_them() -> None:

@@ -124,6 +124,27 @@ def test_the_other_kinds_of_load_in_words(load: dict[str, str], how: str) -> Non
     assert what_was_done(made).startswith(f"scout at http://host:1 (chat), {how}, 512 tokens in")
 
 
+def test_a_percentile_of_few_values_is_marked() -> None:
+    """Of 100 five lie beyond the p95, and one beyond the p99; of 9 not even five beyond the median."""
+    few = {"ttft_s": latency(0.1).model_copy(update={"count": 100}), "tpot_s": latency(0.01)}
+    lines = report_text(REPORT.model_copy(update=few), Path("out")).splitlines()
+    assert "TTFT             100.00     200.00     300.00     400.00    500.00*     600.00" in lines
+    assert "TPOT              10.00      20.00      30.00      40.00      50.00      60.00" in lines
+    assert "*            fewer than 5 values lie beyond it: another run may say something else" in lines
+    few = {"ttft_s": latency(0.1).model_copy(update={"count": 9})}
+    lines = report_text(REPORT.model_copy(update=few), Path("out")).splitlines()
+    assert "TTFT             100.00    200.00*    300.00*    400.00*    500.00*     600.00" in lines
+
+
+def test_an_interval_from_nothing_on_says_where_it_ends() -> None:
+    wide = {"confidence": {"output_tokens_per_s": Interval(low=0.0, high=152.0)}}
+    lines = report_text(REPORT.model_copy(update=wide), Path("out")).splitlines()
+    assert (
+        "steady       1,800.0 output tokens/s (95 %: at most 152.0, the run is too short to say more), from 12.3 to"
+        " 380.0 s" in lines
+    )
+
+
 def test_limits_as_a_person_says_them() -> None:
     limits = {"ttft_s": 0.5, "tpot_s": 0.0505, "itl_s": 1.25, "e2e_s": 10.0}
     assert limits_text(limits) == "TTFT <= 500 ms, TPOT <= 50.5 ms, worst ITL <= 1,250 ms, E2E <= 10,000 ms"
