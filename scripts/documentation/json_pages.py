@@ -60,7 +60,10 @@ def of_verb(verb: str) -> str:
     """One verb's page: the object it prints, then each object in it."""
     whole = schema(verb)
     title = "An error" if verb == ERROR else f"corral {verb} --json"
-    parts = [f"{SELDOM_SOUGHT}# {title}", f"As JSON Schema: [{slug(verb)}.schema.json]({slug(verb)}.schema.json)."]
+    parts = [
+        f"{SELDOM_SOUGHT}# {title}",
+        f"As JSON Schema: [{slug(verb)}.schema.json]({slug(verb)}.schema.json).",
+    ]
     if "properties" in whole:
         parts += objects(whole)
     else:
