@@ -42,6 +42,8 @@ class Config:
     usage: bool = True
     empty_closing: bool = False
     framing: str = "chunked"
+    closes: bool = False
+    """The connection after each stream, without having said so."""
     newline: str = "\n"
     space: str = " "
     split: int = 0
@@ -431,7 +433,7 @@ class Stream:
     def finish(self) -> None:
         if self.config.framing == "chunked":
             self.server.transport.write(b"0\r\n\r\n")
-        else:
+        if self.config.framing != "chunked" or self.config.closes:
             self.server.transport.close()
 
 

@@ -163,6 +163,16 @@ def test_a_connection_that_dies_before_a_byte_fails_its_request_where_it_is_new_
     )
 
 
+def test_a_server_that_closes_after_each_answer_without_saying_so(fake_llm: Fake, tmp_path: Path) -> None:
+    """As llama.cpp's does: a few requests find that out, the others have new connections; no close is a read."""
+    report = probe(fake_llm(closes=True, itl_ms=1.0), tmp_path, {"concurrency": 4, "requests": 60})
+    assert (report.sent, report.succeeded, report.errors, report.output_tokens) == (60, 60, {}, 1200)
+    assert (1 <= report.client.reconnects <= 8, report.client.stamps) == (True, "kernel")
+    own = tmp_path / "own"
+    report = probe(fake_llm(closes=True), own, {"concurrency": 4, "requests": 8, "new_connections": True})
+    assert (report.succeeded, report.client.reconnects, report.client.connections) == (8, 0, 8)
+
+
 def test_chunks_of_several_tokens(fake_llm: Fake, tmp_path: Path) -> None:
     url = fake_llm(tokens_per_chunk=4, itl_ms=10)
     report = probe(url, tmp_path, {"concurrency": 8, "requests": 16})

@@ -49,7 +49,7 @@ def completions_event(event: dict[str, Any]) -> Delta:
     reason = choice.get("finish_reason")
     if reason in FAILED_REASONS or event.get("error"):
         raise failure_of(event, choice)
-    usage = event.get("usage") or choice.get("usage") or (reason and nested_usage(event))
+    usage = event.get("usage") or (reason and (choice.get("usage") or nested_usage(event)))
     return choice.get("text") or "", reason, openai_counts(usage) if usage else None, False
 
 
@@ -66,7 +66,7 @@ def chat_event(event: dict[str, Any]) -> Delta:
     reason = choice.get("finish_reason")
     if reason in FAILED_REASONS or event.get("error"):
         raise failure_of(event, choice)
-    usage = event.get("usage") or choice.get("usage") or (reason and nested_usage(event))
+    usage = event.get("usage") or (reason and (choice.get("usage") or nested_usage(event)))
     return text, reason, openai_counts(usage) if usage else None, False
 
 
