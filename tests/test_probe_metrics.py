@@ -113,6 +113,15 @@ def test_chunks_of_several_tokens_as_the_server_said_them() -> None:
     assert close(made.tpot_s, mean=0.110 / 6)
 
 
+def test_a_gap_that_ended_without_a_token_belongs_to_the_next_one() -> None:
+    """The 20 ms before 40 that brought 3 tokens: 20 ms each, beside one of 80 ms; what follows the last is nobody's."""
+    gaps, tokens = [100_000, 20_000, 40_000, 80_000, 9_000], [1, 0, 3, 1, 0]
+    first = done(0, 0, [100_000, 50_000], output_tokens=3, chunk_tokens=[1, 2])
+    made = reported(first, done(1, 0, gaps, output_tokens=5, chunk_tokens=tokens))
+    assert close(made.itl_per_token_s, mean=(50 + 60 + 80) / 6 / 1e3, p50=0.02, max=0.08)
+    assert made.valid
+
+
 def test_goodput_counts_what_met_every_limit() -> None:
     slo = Slo(ttft_s=0.15, itl_s=0.05)
     fast, slow_start, stalled = [100_000, 20_000], [160_000, 20_000], [100_000, 60_000]

@@ -156,8 +156,12 @@ class Figures:
         """The gap shared among the tokens it brought; None where every chunk brought one."""
         if not self.samples.several_tokens:
             return None
-        tokens = numpy.maximum(numpy.asarray(self.samples.gap_tokens, dtype=numpy.float64), 1e-9)
-        return weighted_summary(self.itl / tokens, tokens)
+        tokens = numpy.asarray(self.samples.gap_tokens, dtype=numpy.float64)
+        gaps_s = self.itl.copy()
+        for number, carried_us in self.samples.carried_us.items():
+            gaps_s[number] += carried_us / 1e6
+        held = tokens > 0
+        return weighted_summary(gaps_s[held] / tokens[held], tokens[held])
 
     def peak(self) -> float:
         """Tokens in the best second that starts on the timeline's grain."""

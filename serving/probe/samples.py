@@ -59,6 +59,8 @@ class Samples:
     """Between successive chunks of one request, all requests; in eight bytes once one took 36 minutes."""
     gap_tokens: "array[float]" = field(default_factory=lambda: array("f"))
     """The tokens of the chunk that ended the gap."""
+    carried_us: dict[int, int] = field(default_factory=dict)
+    """By the gap's number: the gaps just before it whose chunk held no token. A token's time is both together."""
     timeline: Timeline = field(default_factory=Timeline)
     scheduled: "array[int]" = field(default_factory=lambda: array("q"))
     began: "array[int]" = field(default_factory=lambda: array("q"))
@@ -139,6 +141,8 @@ def add_times(samples: Samples, result: Result) -> None:
     at = result.sent_us + numpy.cumsum(gaps)
     tokens = chunk_tokens(result)
     samples.timeline_tokens += float(tokens.sum())
+    if not tokens[1:].all():
+        carry(samples, result.gaps_us[1:], tokens[1:].tolist())
     add_gaps(samples, result.gaps_us[1:])
     samples.gap_tokens.extend(tokens[1:].tolist())
     samples.several_tokens |= bool((tokens > 1).any())
@@ -148,6 +152,16 @@ def add_times(samples: Samples, result: Result) -> None:
     samples.last.append(int(at[-1]))
     samples.worst_gap.append(max(result.gaps_us[1:], default=0))
     samples.timeline.add(numpy.maximum(at, 0) // BIN_US, tokens)
+
+
+def carry(samples: Samples, gaps_us: list[int], tokens: list[float]) -> None:
+    """Note which gaps, of those to be added next, belong to the tokens of a later chunk."""
+    carried_us = 0
+    for number, (gap_us, held) in enumerate(zip(gaps_us, tokens, strict=True), len(samples.gaps)):
+        if not held:
+            carried_us += gap_us
+        elif carried_us:
+            samples.carried_us[number], carried_us = carried_us, 0
 
 
 def add_gaps(samples: Samples, gaps_us: list[int]) -> None:
