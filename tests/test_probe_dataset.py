@@ -16,8 +16,8 @@ from serving.probe import prompts
 from serving.probe.dataset import WORDS, Composer, learn, synthetic
 from serving.probe.images import png
 from serving.probe.lengths import Lengths, parse
+from serving.probe.notes import cache_note
 from serving.probe.request_maker import RequestMaker
-from serving.probe.run import cache_note
 from serving.probe.run_records import ServerFacts
 from serving.probe.spec import Load, Target, Workload
 

@@ -1,5 +1,6 @@
 """From a target to its first request and from its last result to the report: without a server, on no clock."""
 
+import random
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from infra.errors import AuthError, CorralError, EndpointError, HostError, UsageError
+from serving.probe import notes
 from serving.probe import run as running
 from serving.probe.attack import Hooks
-from serving.probe.dataset import Lexicon
+from serving.probe.dataset import Composer, Lexicon
 from serving.probe.exchange import Shot
 from serving.probe.lengths import Lengths
 from serving.probe.request_maker import RequestMaker
@@ -214,6 +216,22 @@ def test_those_asked_for_follow_it(sent: list[tuple[Load, list[Shot], str]]) -> 
     assert [shot.request for _, shots, _ in sent for shot in shots] == before
 
 
+def test_what_the_server_puts_before_a_prompt_is_seen_in_the_trial() -> None:
+    """vLLM's Responses count one token more than its tokenizer does."""
+    known = Lexicon({"a": 3}, {"a": 1})
+    for asked, counted, alone in (
+        (20, 21, 4),
+        (20, 19, 2),
+        (20, 20, 3),
+        (20, 37, 3),
+        (None, 21, 3),
+        (20, None, 3),
+    ):
+        assert running.corrected(known, asked, counted).alone == {"a": alone}
+    composer = Composer(known.framed(1), random.Random(0), lambda text: 2 + len(text.split()))
+    assert composer.compose(9) == ("a a a a a a", True)
+
+
 def test_a_server_that_starts_is_tried_again(
     sent: list[tuple[Load, list[Shot], str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -352,12 +370,12 @@ SALTED = "prefix cache: this run has its own cache_salt, so nothing is hit from 
     ],
 )
 def test_what_the_cache_can_have_given(fields: dict[str, Any], note: str) -> None:
-    assert running.cache_note(maker(**fields)) == note
+    assert notes.cache_note(maker(**fields)) == note
 
 
 def test_how_the_requests_were_made_is_said() -> None:
     sampling = "sampling: the server's own defaults, but for what --extra-body sets"
-    assert running.notes_of(maker()) == (
+    assert notes.notes_of(maker()) == (
         "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported",
         "ignore_eos: every answer has the asked length",
         sampling,
@@ -365,11 +383,11 @@ def test_how_the_requests_were_made_is_said() -> None:
     )
     known = Lexicon({"a": 1}, {"a": 1})
     own = WORKLOAD.model_copy(update={"prompts_file": Path("x")})
-    assert running.notes_of(maker(lexicon=known, is_vllm=False))[:2] == (
+    assert notes.notes_of(maker(lexicon=known, is_vllm=False))[:2] == (
         "prompt lengths: exact, by the server's own tokenizer",
         "answers may end before the asked length",
     )
-    assert running.notes_of(maker(lexicon=known, workload=own))[0] == "the user's own prompts"
+    assert notes.notes_of(maker(lexicon=known, workload=own))[0] == "the user's own prompts"
 
 
 def test_the_first_line_of_the_results() -> None:
@@ -377,7 +395,7 @@ def test_the_first_line_of_the_results() -> None:
     made = running.record_of(maker(), load, Slo(ttft_s=0.5))
     assert (made.target, made.model, made.load, made.workload, made.slo, made.server, made.notes) == (
         TARGET, "m", Load(shape="replay"), WORKLOAD, Slo(ttft_s=0.5), ServerFacts(is_vllm=True),
-        running.notes_of(maker()),
+        notes.notes_of(maker()),
     )  # fmt: skip
     assert made.started_at.endswith("+00:00")
     assert "." not in made.started_at

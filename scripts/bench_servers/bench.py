@@ -4,7 +4,8 @@ Server: llama.cpp's, by the wheel xllamacpp, with one thread and four slots, and
 weights, whose tokens are bytes. Before it, each by itself: nginx that passes on at once (proxy_buffering off), nginx
 as it comes (buffering), and LiteLLM's proxy.
 Clients: `corral probe` and witness.py (aiohttp), each a process of its own, in turn in every round; the same number of
-chats of the same length, at once, for the same number of tokens. Figures are medians of the rounds' medians.
+chats of the same length, at once, each over a connection of its own, for the same number of tokens. Figures are
+medians of the rounds' medians.
 The two clients meet the server one after the other: what differs by less than the rounds do says nothing.
 """
 

@@ -50,7 +50,10 @@ async def main() -> None:
     url, model, requests, at_once, tokens = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:6])
     prompts = iter(json.load(sys.stdin)[:requests])
     results = []
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(300)) as session:
+    # llama.cpp's server closes a connection after its answer and does not say so: one that is kept fails, or holds one
+    # of its threads.
+    fresh = aiohttp.TCPConnector(force_close=True)
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(300), connector=fresh) as session:
 
         async def slot() -> None:
             for prompt in prompts:

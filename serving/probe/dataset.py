@@ -34,7 +34,7 @@ class Lexicon:
     tokens_per_word: float = TOKENS_PER_WORD
     """Of all our words on average, where no tokenizer could be asked about each."""
     frame_tokens: float = 0.0
-    """What the server puts around a prompt, where its usage told."""
+    """What the server puts around a prompt beside what its tokenizer, or the user's, counted; where its usage told."""
     calibrated: bool = False
     """Whether its usage did."""
 
@@ -102,7 +102,8 @@ class Composer:
     def _confirm(self, text: str, tokens: int) -> bool:
         if self.count is None or self._confirmed >= CONFIRMATIONS:
             return True
-        right = self.count(text) == tokens
+        counted = self.count(text)
+        right = counted is not None and counted + self._lexicon.frame_tokens == tokens
         self._confirmed = self._confirmed + 1 if right else 0
         return right
 

@@ -41,7 +41,7 @@ class EndpointOptions(ServerOptions):
     header: Annotated[tuple[str, ...], Flag(metavar="<name:value>")] = ()
     """Sent with every request, e.g. 'api-key: $VARIABLE' or 'api-key: @key.txt'; repeatable."""
     api_key_variable: str = "CORRAL_API_KEY"
-    """The environment variable that holds it."""
+    """The environment variable that holds the server's key."""
     ca_file: Path | None = None
     """Certificates to trust, PEM."""
     metrics: Annotated[tuple[str, ...], Flag(metavar="<url>")] = ()

@@ -19,6 +19,7 @@ from serving.probe.dataset import WORDS, Composer, Lexicon, Prompt, learn, messa
 from serving.probe.exchange import Shot
 from serving.probe.headers import names
 from serving.probe.metrics import report
+from serving.probe.notes import length_note, notes_of
 from serving.probe.prompts import check_blocks, check_sayable, file_notes, read
 from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
 from serving.probe.report import ProbeReport
@@ -30,10 +31,11 @@ from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.tokenizer_file import counter
 from serving.probe.workers import Watch, attack
 from serving.vllm.client import TooLate
-from serving.vllm.proxy import proxy_of
 
 CANARY_TIMEOUT_S = 120.0
 BAD_REQUEST = (400, 422)
+MOST_CORRECTED = 16
+"""Tokens: what differs by more was counted by another tokenizer."""
 LATE = ("timeout", "stalled")
 """What is said of a request that did not end in time, or got no byte for long (serving/probe/watching.py)."""
 LEARN_LIMIT_S = 15.0
@@ -209,10 +211,21 @@ def warm_up(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
                 maker = replace(maker, length_field=other)
             elif not patience.allows(result.status, result.refused and result.refused.retry_after):
                 raise refusal(maker, result, model if maker.target.models else None)
+        if maker.facts.exact_lengths:
+            maker = replace(maker, lexicon=corrected(maker.lexicon, prompt.input_tokens, result.input_tokens))
     shots = [maker.shot(each, -1, maker.head()) for each in islice(prompts, load.warmup_requests)]
     if shots:
         results_of(maker, rest, shots)
     return replace(maker, salt=salt)
+
+
+def corrected(lexicon: Lexicon, asked: int | None, counted: int | None) -> Lexicon:
+    """PURE: the lexicon with what the server puts before a prompt of this API and does not count when it is asked.
+
+    vLLM counts a chat by /tokenize; its /v1/responses put one token more before it (0.32.0, 2026-11-30).
+    """
+    more = (counted or 0) - (asked or 0)
+    return lexicon.framed(more) if asked and counted and 0 < abs(more) <= MOST_CORRECTED else lexicon
 
 
 def tried(maker: RequestMaker, trial: Load, prompt: Prompt, model: str | None = None) -> Result:
@@ -327,65 +340,6 @@ def record_of(maker: RequestMaker, load: Load, slo: Slo, further: Sequence[str] 
         started_at=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=(*notes_of(maker), *further),
     )
-
-
-def notes_of(maker: RequestMaker) -> tuple[str, ...]:
-    """How the requests were made."""
-    lengths = length_note(maker)
-    field = maker.length_field
-    return (
-        *(
-            (f"the server refuses {maker.api.length_field}: lengths are asked for as {field}",)
-            if field
-            else ()
-        ),
-        "the user's own prompts" if maker.workload.prompts_file is not None else lengths,
-        "ignore_eos: every answer has the asked length"
-        if maker.ignores_eos
-        else "answers may end before the asked length",
-        "sampling: the server's own defaults, but for what --extra-body sets",
-        cache_note(maker),
-        *way_note(maker.target.base_url),
-    )
-
-
-def way_note(url: str) -> tuple[str, ...]:
-    """Through whom the requests went."""
-    proxy = proxy_of(url)
-    return (
-        (f"through the proxy {proxy.url}, which the environment names: its time is in the figures",)
-        if proxy
-        else ()
-    )
-
-
-def length_note(maker: RequestMaker) -> str:
-    """How well the length of a prompt is known."""
-    lexicon = maker.lexicon
-    if lexicon.known and (maker.facts.exact_lengths or maker.workload.tokenizer is None):
-        return "prompt lengths: exact, by the server's own tokenizer"
-    if lexicon.known:
-        frame = f", and what the server puts around each: {lexicon.frame_tokens:.0f}"
-        return f"prompt lengths: by the tokenizer in {maker.workload.tokenizer}{frame if lexicon.calibrated else ''}"
-    if lexicon.calibrated:
-        return (
-            f"prompt lengths: approximate, by the server's own count of two prompts: {lexicon.tokens_per_word:.2f}"
-            f" tokens a word, and {lexicon.frame_tokens:.0f} around each; the tokens are those it reported"
-        )
-    return "prompt lengths: approximate, the server has no tokenizer to ask in time; the tokens are those it reported"
-
-
-def cache_note(maker: RequestMaker) -> str:
-    """What can have come from the server's prefix cache."""
-    shared = maker.workload.prefix_tokens
-    within = f"all prompts share {shared} tokens on purpose" if shared else "the prompts are random"
-    if maker.workload.prompts_file is not None:
-        within = "within it the user's prompts share what they share, and come again when they are used up"
-    elif maker.workload.turns > 1:
-        within += ", and each turn repeats its conversation so far"
-    if maker.salted:
-        return f"prefix cache: this run has its own cache_salt, so nothing is hit from before; {within}"
-    return f"prefix cache: {within}; the server offers no proof that nothing was hit"
 
 
 # After the load

@@ -30,6 +30,7 @@ NAMES: dict[str, dict[str, Figure]] = {
     "DCGM": {"DCGM_FI_DEV_POWER_USAGE": "power_w", "DCGM_FI_DEV_FB_USED": "gpu_memory_mib"},
 }
 FIGURE_OF = {name: figure for names in NAMES.values() for name, figure in names.items()}
+BEGINNINGS = tuple(FIGURE_OF)
 KNOWN = ", ".join([*NAMES][:-1]) + f" or {[*NAMES][-1]}"
 OF_GPUS: tuple[Figure, ...] = ("power_w", "gpu_memory_mib")
 
@@ -37,7 +38,9 @@ OF_GPUS: tuple[Figure, ...] = ("power_w", "gpu_memory_mib")
 def figures_in(text: str) -> dict[Figure, float]:
     """The figures on a page: summed over engines and GPUs, but for a share, of which it is the mean."""
     values: dict[Figure, list[float]] = {}
-    for sample in samples(text):
+    # A page has thousands of lines, and is read beside a load whose clock is this very process.
+    of_interest = "\n".join(line for line in text.split("\n") if line.startswith(BEGINNINGS))
+    for sample in samples(of_interest):
         if sample.name in FIGURE_OF and math.isfinite(sample.value) and 0 <= sample.value < 2**53:
             values.setdefault(FIGURE_OF[sample.name], []).append(sample.value)
     summed: Callable[[list[float]], float] = sum
