@@ -107,7 +107,13 @@ def test_a_simulator_that_may_not_be_asked_is_a_warning() -> None:
     ],
 )
 def test_the_simulator_is_asked_about_what_will_be_made(own: dict[str, Any], made: list[str]) -> None:
-    asked = permissions.simulation_request(an_order(**own), ANN, "1").parameters
+    request = permissions.simulation_request(an_order(**own), ANN, "1")
+    assert (request.service, request.operation, request.region) == (
+        "iam",
+        "SimulatePrincipalPolicy",
+        "us-east-1",
+    )
+    asked = request.parameters
     assert asked["ResourceArns"] == [
         *(f"arn:aws:{place}" for place in made),
         "arn:aws:scheduler:us-east-1:1:schedule-group/corral-t1",
