@@ -41,8 +41,9 @@ def a_point(load: float = 8.0, **changes: Any) -> Point:
     """A step of a sweep that was run once and served."""
     common: dict[str, Any] = {
         "verdict": "served", "output_tokens_per_s": 100.0, "output_tokens_per_s_low": None,
-        "output_tokens_per_s_high": None, "request_per_s": 1.0, "ttft_p50_s": 0.1, "ttft_p99_s": 0.2,
-        "tpot_p50_s": 0.01, "tpot_p99_s": 0.02, "attainment": None, "attainment_low": None, "attainment_high": None,
+        "output_tokens_per_s_high": None, "request_per_s": 1.0, "latencies_of": None,
+        "ttft_p50_s": 0.1, "ttft_p99_s": 0.2, "tpot_p50_s": 0.01, "tpot_p99_s": 0.02,
+        "attainment": None, "attainment_low": None, "attainment_high": None,
         "sent": 50, "failed": 0, "errors": {}, "valid": True, "invalid_because": (), "folder": "x", "folders": ("x",),
     }  # fmt: skip
     rate = changes.get("output_tokens_per_s", common["output_tokens_per_s"])

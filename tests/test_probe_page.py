@@ -127,7 +127,7 @@ def test_input_lengths_as_counted_beside_those_asked_for() -> None:
 
 
 POINTS = (
-    a_point(1.0, attainment=0.985, attainment_low=0.9, failed=3, sent=9, verdict="refused"),
+    a_point(1.0, latencies_of=9, attainment=0.985, attainment_low=0.9, failed=3, sent=9, verdict="refused"),
     a_point(
         2.5,
         attainment=0.985,

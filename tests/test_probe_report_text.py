@@ -218,6 +218,14 @@ def test_the_answer_of_a_sweep(changes: dict[str, Any], answer: str) -> None:
     assert answer_text(a_sweep(STEP, **{"reason": "why"} | changes)) == answer
 
 
+def test_a_steps_p99_of_few_requests_is_marked() -> None:
+    few, enough = (STEP.model_copy(update={"latencies_of": count}) for count in (499, 500))
+    assert "p99 1,250.0* ms" in point_text(few, "rate")
+    assert "p99 1,250.0 ms" in point_text(enough, "rate")
+    assert sweep_text(a_sweep(few), Path("out")).splitlines()[2] == "* fewer than 5 requests lie beyond it"
+    assert "*" not in sweep_text(a_sweep(enough), Path("out"))
+
+
 def test_a_sweep_in_words() -> None:
     assert sweep_text(a_sweep(STEP, reason="why"), Path("out")) == (
         f"{point_text(STEP, 'concurrency')}\nsaturated at 8 at a time: why\n"

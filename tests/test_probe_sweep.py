@@ -11,7 +11,7 @@ from probing import a_point, a_report
 from infra.errors import EndpointError, HostError, UsageError
 from serving.probe import sweep as sweeping
 from serving.probe.lengths import Lengths
-from serving.probe.report import ProbeReport, Steady
+from serving.probe.report import ProbeReport, Steady, Summary
 from serving.probe.spec import Load, Slo, Target, Workload
 from serving.probe.sweep import StepRun, load_of, point, points_of, search, sweep
 from serving.probe.sweep_options import SweepOptions
@@ -54,6 +54,7 @@ def test_a_steps_figures_are_its_steady_ones_where_there_are_any() -> None:
         output_tokens_per_s_high=None,
         output_tokens_per_s_by_run=(120.0,),
         request_per_s=2.5,
+        latencies_of=None,
         ttft_p50_s=0.1,
         ttft_p99_s=1.0,
         tpot_p50_s=0.01,
@@ -69,6 +70,8 @@ def test_a_steps_figures_are_its_steady_ones_where_there_are_any() -> None:
         folder="x",
         folders=("x",),
     )
+    many = a_report().model_copy(update={"ttft_s": Summary(mean=0, p50=1, p90=1, p95=1, p99=1, count=9)})
+    assert point(8.0, [StepRun(many, Path("x"))], STEPS).latencies_of == 9
     bare = a_report(ttft_s=None, tpot_s=None, goodput={"good": 8}, unfinished=2, errors={"reset": 1})
     found = point(8.0, [StepRun(bare, Path("x"))], STEPS)
     assert (found.ttft_p50_s, found.tpot_p99_s, found.attainment, found.sent) == (None, None, 1.0, 8)

@@ -1,12 +1,14 @@
 """How a sweep ends: what its answer rests on decides the exit code, and each end says what to do."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from probing import a_point, a_report, a_sweep
 
+from deploy.cli.printed import schema
 from deploy.cli.probe import judged, swept
+from serving.probe.sweep_report import Answer
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,12 @@ def test_a_sweep_ends_with_what_its_answer_is(
     assert swept(found, tmp_path) == code
     assert capsys.readouterr().err.splitlines() == said
     assert (tmp_path / "sweep.json").exists()
+
+
+def test_programs_are_told_every_answer_there_is() -> None:
+    properties = schema("probe sweep")["properties"]
+    assert properties["answer"]["enum"] == list(get_args(Answer))
+    assert {"reason", "confirmed", "best"} <= set(schema("probe sweep")["required"])
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from serving.probe.report import ProbeReport
 from serving.probe.report_text import beside as beside_rows
 from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
 from serving.probe.samples import BIN_US
-from serving.probe.sweep_report import Point, Sweep, answer_text, marks, runs_text
+from serving.probe.sweep_report import Point, Sweep, answer_text, is_of_few, marks, runs_text
 
 if TYPE_CHECKING:
     from infra.figure import Axes
@@ -88,10 +88,12 @@ STEP_HEAD = [
 def step_row(each: Point) -> list[str]:
     """One step of a sweep."""
     times = (each.ttft_p50_s, each.ttft_p99_s, each.tpot_p50_s)
+    told = ["" if time_s is None else f"{time_s * 1e3:,.1f}" for time_s in times]
+    told[1] += "*" if told[1] and is_of_few(each) else ""
     return [
         f"{each.load:g}",
         f"{each.output_tokens_per_s:,.1f}{runs_text(each)}",
-        *("" if time_s is None else f"{time_s * 1e3:,.1f}" for time_s in times),
+        *told,
         "" if each.attainment is None else f"{each.attainment:.1%}",
         marks(each),
     ]

@@ -172,6 +172,7 @@ def point(load: float, runs: list[StepRun], steps: SweepOptions) -> Point:
         output_tokens_per_s_high=None,
         output_tokens_per_s_by_run=by_run,
         request_per_s=report.request_per_s,
+        latencies_of=report.ttft_s.count if report.ttft_s else None,
         ttft_p50_s=report.ttft_s.p50 if report.ttft_s else None,
         ttft_p99_s=report.ttft_s.p99 if report.ttft_s else None,
         tpot_p50_s=report.tpot_s.p50 if report.tpot_s else None,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from infra.record import Document, Record
+from serving.probe.report import FEW
 from serving.probe.report_text import limits_text
 
 SWEEP = "sweep.json"
@@ -51,6 +52,8 @@ class Point(Record):
     output_tokens_per_s_by_run: tuple[float, ...]
     request_per_s: float
     """This and the latencies are of the run in the middle, by its throughput; `folder` holds its results."""
+    latencies_of: int | None
+    """How many requests the latencies are of: the p99 of three is their largest."""
     ttft_p50_s: float | None
     ttft_p99_s: float | None
     tpot_p50_s: float | None
@@ -97,7 +100,7 @@ def point_text(each: Point, over: str) -> str:
     """One step in a line."""
     unit = "/s" if over == "rate" else " at a time"
     ttft = (
-        f"TTFT p50 {each.ttft_p50_s * 1e3:,.1f} p99 {each.ttft_p99_s * 1e3:,.1f} ms"
+        f"TTFT p50 {each.ttft_p50_s * 1e3:,.1f} p99 {each.ttft_p99_s * 1e3:,.1f}{'*' if is_of_few(each) else ''} ms"
         if each.ttft_p50_s and each.ttft_p99_s
         else ""
     )
@@ -113,6 +116,11 @@ def point_text(each: Point, over: str) -> str:
         marks(each),
     )
     return "  ".join(word for word in words if word)
+
+
+def is_of_few(each: Point) -> bool:
+    """Whether so few values lie beyond a step's p99 that it is hardly more than one of them."""
+    return each.latencies_of is not None and each.latencies_of / 100 < FEW
 
 
 def runs_text(each: Point) -> str:
@@ -134,7 +142,10 @@ def marks(each: Point) -> str:
 def sweep_text(sweep: Sweep, folder: Path) -> str:
     """The steps and the answer."""
     lines = [point_text(each, sweep.over) for each in sweep.points]
-    return "\n".join([*lines, answer_text(sweep), f"\nthe steps, sweep.json and sweep.html in {folder}"])
+    few = [f"* fewer than {FEW} requests lie beyond it"] if any(map(is_of_few, sweep.points)) else []
+    return "\n".join(
+        [*lines, answer_text(sweep), *few, f"\nthe steps, sweep.json and sweep.html in {folder}"]
+    )
 
 
 def answer_text(sweep: Sweep) -> str:
