@@ -224,11 +224,12 @@ def test_a_sweeps_page() -> None:
         "<p class=answer>saturated at 2.5 requests/s: &lt;why&gt;</p>",
         "<div class=wide><table class=numbers><tr><th>load</th><th>output tokens/s</th><th>TTFT p50 ms</th>"
         "<th>TTFT p99 ms</th><th>TPOT p50 ms</th><th>met the limits</th><th></th></tr>"
-        "<tr><th>1</th><td>100.0</td><td>100.0</td><td>200.0</td><td>10.0</td><td>98.5%</td>"
+        "<tr><th>1</th><td>100.0</td><td>100.0</td><td>200.0*</td><td>10.0</td><td>98.5%</td>"
         "<td>REFUSED  3 of 9 failed</td></tr>"
         "<tr><th>2.5</th><td>1,150.0</td><td>100.0</td><td></td><td>10.0</td><td>98.5%</td>"
         "<td>INVALID</td></tr>"
         "</table></div>",
+        "<p>* fewer than 5 requests lie beyond it</p>",
         "<h2>Throughput against the load</h2><figure>[plot]</figure>",
         "<h2>Latency against the load</h2><figure>[plot]</figure>",
         "</main></html>",

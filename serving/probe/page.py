@@ -16,7 +16,7 @@ from serving.probe.report import ProbeReport
 from serving.probe.report_text import beside as beside_rows
 from serving.probe.report_text import clock, goodput, latencies, remarks, requests, throughput, what_was_done
 from serving.probe.samples import BIN_US
-from serving.probe.sweep_report import Point, Sweep, answer_text, is_of_few, marks, runs_text
+from serving.probe.sweep_report import Point, Sweep, answer_text, footnotes, is_of_few, marks, runs_text
 
 if TYPE_CHECKING:
     from infra.figure import Axes
@@ -46,7 +46,8 @@ def sweep_page(sweep: Sweep) -> str:
         plot("Latency against the load", lambda axes: latency(axes, sweep)),
     ]
     lines = [f"<p>{html.escape(sweep.url)}</p>", f"<p class=answer>{html.escape(answer_text(sweep))}</p>"]
-    return document(f"Sweep of {sweep.model}", [*lines, table(rows, "numbers"), *plots])
+    notes = [f"<p>{html.escape(text)}</p>" for text in footnotes(sweep)]
+    return document(f"Sweep of {sweep.model}", [*lines, table(rows, "numbers"), *notes, *plots])
 
 
 def document(title: str, parts: list[str]) -> str:

@@ -141,11 +141,13 @@ def marks(each: Point) -> str:
 
 def sweep_text(sweep: Sweep, folder: Path) -> str:
     """The steps and the answer."""
-    lines = [point_text(each, sweep.over) for each in sweep.points]
-    few = [f"* fewer than {FEW} requests lie beyond it"] if any(map(is_of_few, sweep.points)) else []
-    return "\n".join(
-        [*lines, answer_text(sweep), *few, f"\nthe steps, sweep.json and sweep.html in {folder}"]
-    )
+    lines = [*(point_text(each, sweep.over) for each in sweep.points), answer_text(sweep), *footnotes(sweep)]
+    return "\n".join([*lines, f"\nthe steps, sweep.json and sweep.html in {folder}"])
+
+
+def footnotes(sweep: Sweep) -> list[str]:
+    """What the marks in the steps mean, where there are any."""
+    return [f"* fewer than {FEW} requests lie beyond it"] if any(map(is_of_few, sweep.points)) else []
 
 
 def answer_text(sweep: Sweep) -> str:
