@@ -82,7 +82,7 @@ def memory(axes: "Axes", shown: Shown) -> None:
         )
         lacks = bar["kv_cache"] < 0
         says = (
-            f"does not fit: {-bar['kv_cache']:.1f} GiB too much"
+            f"does not fit by {-bar['kv_cache']:.1f} GiB"
             if lacks
             else f"{bar['kv_cache']:.1f} GiB for the KV cache"
         )
