@@ -369,6 +369,11 @@ def test_progress_is_in_tokens_where_a_chunk_holds_several() -> None:
     assert progress_line(state) == (
         "   2.0 s  5/9 done, 4 in flight  2.5 requests/s  200 output tokens/s  TTFT p50 300.0 p99 300.0 ms  1 failed"
     )
+    # Until one has ended each chunk is taken for a token.
+    begun = Progress(
+        elapsed_s=1.0, sent=2, done=0, failed=0, in_flight=2, chunks_per_s=50.0, requests_per_s=0.0
+    )
+    assert progress_line(begun) == "   1.0 s  0/2 done, 2 in flight  0.0 requests/s  50 output tokens/s"
 
 
 # Other forms
