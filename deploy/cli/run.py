@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import typer
 
+from infra import placeholder
 from infra.errors import CorralError, HostError, Interrupted, UsageError
 from infra.say import Told, fail
 
@@ -26,6 +27,7 @@ def run(program: Callable[..., Any], arguments: Sequence[str]) -> int:
             raise Interrupted("Interrupted.")
         return code if isinstance(code, int) else 0
     except CorralError as error:
+        error.hint = placeholder.hint(arguments, error.message, error.hint)
         return fail(error, as_json)
     except typer.TyperException as error:
         return fail(usage_error(error), as_json)
