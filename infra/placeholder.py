@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 
 WORDS = {
-    "ADDRESS", "BUCKET", "CHECKSUM", "COMMIT", "COUNTRY", "ENV", "FILE", "FOLDER", "HOST", "KEY", "MACHINE", "MODEL", "NAME",
-    "OWNER", "PLAN", "PORT", "PREFIX", "PROBE", "REGION", "REPO", "REPOSITORY", "RESULTS", "SECRET", "TIME", "TOKEN", "TYPE",
-    "URL", "USER", "VALUE", "VERB", "VERSION",
+    "ADDRESS", "BUCKET", "CHECKSUM", "COMMIT", "COUNTRY", "ENV", "FILE", "FOLDER", "HOST", "KEY",
+    "MACHINE", "MODEL", "NAME", "OWNER", "PLAN", "PORT", "PREFIX", "PROBE", "REGION", "REPO",
+    "REPOSITORY", "RESULTS", "SECRET", "TIME", "TOKEN", "TYPE", "URL", "USER", "VALUE", "VERB",
+    "VERSION",
 }  # fmt: skip
 """What stands for somebody's own in a help, in README or on a page."""
 
