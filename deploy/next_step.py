@@ -117,7 +117,7 @@ def is_sound(folder: Path) -> bool:
     """Whether a probe's report, or a step of a sweep, may be used."""
     try:
         if (folder / SWEEP).is_file():
-            return any(point.valid for point in Sweep.read(folder / SWEEP).points)
+            return any(point.verdict == "served" for point in Sweep.read(folder / SWEEP).points)
         return ProbeReport.read(folder / REPORT).valid
     except CorralError:
         return False

@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import pytest
 import stubbed
+from probing import a_point, a_sweep
 from test_compare import PROBE
 
 from deploy.cli.main import run
-from deploy.next_step import WHEN_NOT_WELL, Known, next_step
+from deploy.next_step import WHEN_NOT_WELL, Known, is_sound, next_step
 from deploy.targets.deployment import Deployment, load
 from deploy.targets.place import State
 from serving.probe.results import REPORT
@@ -137,3 +138,9 @@ def test_nothing_of_it_is_in_json(deployment: Deployment, capsys: pytest.Capture
     assert run(["provision", "plan.json", "--target", "local", "--json"]) == 0
     assert "Next" not in "".join(capsys.readouterr())
     assert load(deployment.name).plan == deployment.plan
+
+
+def test_a_sweep_of_which_no_step_was_served_is_no_measurement(tmp_path: Path) -> None:
+    for verdict, sound in (("refused", False), ("limited_by_client", False), ("served", True)):
+        a_sweep(a_point(verdict=verdict)).write(tmp_path / "sweep.json")
+        assert is_sound(tmp_path) == sound
