@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -189,14 +190,10 @@ def free_port() -> int:
 def measured(kept: Path, url: str, model: str, folder: Path) -> tuple[Row, Row, str]:
     """What the probe and the other client say of one round, and what the probe says against the use of its figures."""
     load = ["--concurrency", str(AT_ONCE), "--requests", str(REQUESTS), "--api", "chat", "--model", model]
-    lengths = [
-        "--input-tokens",
-        str(INPUT),
-        "--output-tokens",
-        str(OUTPUT),
-        "--extra-body",
-        '{"ignore_eos": true}',
-    ]
+    lengths = ["--input-tokens", str(INPUT), "--output-tokens", str(OUTPUT)]
+    # No round's prompts are another's, and none is kept: llama.cpp's server would not read it again.
+    lengths += ["--extra-body", '{"temperature": 0, "cache_prompt": false}', "--new-connections"]
+    lengths += ["--seed", str(zlib.crc32(folder.name.encode()))]
     words = [sys.executable, "-c", "from deploy.cli.start import main; main()", "probe", url, *load, *lengths]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     told = subprocess.run(

@@ -64,6 +64,7 @@ async def main() -> None:
                     "stream": True,
                     "stream_options": {"include_usage": True},
                     "temperature": 0,
+                    "cache_prompt": False,  # llama.cpp's server would keep what it has read for the next round
                 }
                 results.append(await asked(session, url, body))
 
