@@ -224,10 +224,13 @@ def prompts_of(folder: Path) -> list[str]:
     counted = statistics.median(line.get("input_tokens") or INPUT for line in lines[1:-1])
     noted = next((note for note in lines[0]["notes"] if "tokens a word" in note), "")
     each = float(noted.partition("prompts: ")[2].partition(" ")[0] or 1.0)
+    around = float(noted.partition("word, and ")[2].partition(" ")[0] or 0.0)
     chance = random.Random(
         folder.name
     )  # no round's are another's, which a server may still have in its cache
-    return [" ".join(chance.choices(WORDS, k=max(1, round(counted / each)))) for _ in range(REQUESTS)]
+    return [
+        " ".join(chance.choices(WORDS, k=max(1, round((counted - around) / each)))) for _ in range(REQUESTS)
+    ]
 
 
 def of_probe(report: dict[str, Any]) -> Row:
