@@ -34,7 +34,7 @@ from deploy.targets.ec2.options import BoxOptions, Ec2Options
 from deploy.targets.local import cached_weights
 from deploy.targets.local import place as local
 from deploy.targets.place import Check
-from deploy.targets.ssh import egress
+from deploy.targets.ssh import bringing, egress
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import brought, host_setup, sent
 from infra import host_files
@@ -621,7 +621,7 @@ def test_a_host_that_fetches_a_draft_gets_the_token(draft: str, tmp_path: Path) 
     found = owned(model=str(model), engine=str(an_engine(tmp_path / "engine")))
     plan = with_both(found.plan, draft, revision=COMMIT)
     asked = found.model_copy(update={"plan": plan, "hf_token_file": str(tmp_path / "token")})
-    line = ssh.token_line(asked, brought(asked))
+    line = bringing.token_line(asked, brought(asked))
     assert line == (b"hf_CANARY\n" if draft == "org/draft" else b"\n")
 
 

@@ -261,16 +261,16 @@ def test_a_host_is_shown_with_whose_each_deployment_on_it_is(
 def test_of_several_hosts_anothers_is_left_alone_and_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from deploy.targets.ssh import place
+    from deploy.targets.ssh import host_removal
 
     other = operators.Owner(who="ann@build-1", since="2026-11-24T10:00:00Z")
     made = deployment(hosts=("gpu-1", "gpu-2"))
-    assert place.left_alone(made, [["left path /x"], other]) == [["left path /x"], []]
+    assert host_removal.left_alone(made, [["left path /x"], other]) == [["left path /x"], []]
     assert capsys.readouterr().err == (
         "warning: scout on gpu-2 is another operator's: ann@build-1's, since 2026-11-24T10:00:00Z; it is left alone.\n"
     )
     with pytest.raises(UsageError, match="gpu-1 is another operator's"):
-        place.left_alone(made, [other, other])
+        host_removal.left_alone(made, [other, other])
 
 
 def test_the_removal_follows_the_question_under_one_lock(box: Box) -> None:

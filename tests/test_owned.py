@@ -11,7 +11,7 @@ import pytest
 from bundling import a_checkpoint, tree
 
 from deploy.targets.deployment import Deployment, folder
-from deploy.targets.ssh import host_checks, host_setup, tunnels
+from deploy.targets.ssh import bringing, host_checks, host_setup, tunnels
 from deploy.targets.ssh import place as ssh
 from deploy.targets.ssh.host_setup import Brought
 from deploy.targets.ssh.tunnels import Tunnels
@@ -102,7 +102,7 @@ def test_wheels_and_a_chat_template_are_brought(tmp_path: Path) -> None:
     setup = host_setup.host_setup(asked, bring)
     assert setup.engine.wheelhouse == "/opt/corral/scout/wheelhouse"
     assert setup.argv[setup.argv.index("--chat-template") + 1] == "/opt/corral/scout/chat_template.jinja"
-    written = {file.path: file.content for file in ssh.files_for(asked, setup)}
+    written = {file.path: file.content for file in bringing.files_for(asked, setup)}
     assert written["/opt/corral/scout/chat_template.jinja"] == "{{ messages }}"
     assert Deployment.parse(written["/opt/corral/scout/record.json"], "record") == asked
 

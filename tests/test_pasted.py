@@ -370,7 +370,7 @@ HELD = {
     "deploy/targets/local/place.py:requests": ({"*argv(options)"}, "every text of a plan is held"),
     "deploy/targets/ssh/egress.py:look_at": ({"deployment.name", "*destinations"}, "a name; checked_destination"),
     "deploy/targets/ssh/owned_hosts.py:_read": ({"path"}, "below /opt/corral"),
-    "deploy/targets/ssh/place.py:engine_is_there": ({"path"}, "below /opt/corral"),
+    "deploy/targets/ssh/bringing.py:engine_is_there": ({"path"}, "below /opt/corral"),
     "infra/onhost/heal.py:give_up": ({"place.unit"}, "corral-NAME.service, of a unit that is ours"),
     "infra/cloud_init.py:_first_boot": ({"*at_boot", "name"}, "units of ours"),
     "infra/cloud_init.py:user_data": ({"*UPGRADE_UNITS"}, "units of Ubuntu's, in the code"),

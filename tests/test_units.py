@@ -14,7 +14,7 @@ import pytest
 from fake_box import NASTY, Box, commands, setup
 
 from deploy.targets import drafts
-from deploy.targets.ssh import place as ssh
+from deploy.targets.ssh import host_removal
 from deploy.targets.ssh.host_setup import adapters_folder
 from infra import cloud_init, facts, host, host_files, host_judge, host_units
 from infra.onhost import codes, judging, spot, watch
@@ -339,7 +339,7 @@ def test_what_a_host_says_of_itself_is_what_is_read_of_it() -> None:
 
 def test_what_the_removal_finds_left_is_what_is_counted() -> None:
     script = (files("infra.onhost") / "remove.sh").read_text()
-    assert set(re.findall(r"\bleft (\w+) ", code(script))) == set(ssh.LEFTOVERS)
+    assert set(re.findall(r"\bleft (\w+) ", code(script))) == set(host_removal.LEFTOVERS)
 
 
 # --- how little each may do

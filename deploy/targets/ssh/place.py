@@ -16,9 +16,10 @@ from deploy.targets.abilities import VerifiedFolder
 from deploy.targets.checkup import checkups, failure, tried
 from deploy.targets.deployment import Deployment, folder
 from deploy.targets.hub_weights import with_token_file as with_token_file
-from deploy.targets.place import LOOK_S, Check, Checkup, Offer, Status, Teardown, together
+from deploy.targets.place import LOOK_S, Check, Checkup, Offer, Status, together
 from deploy.targets.ssh import egress as ssh_egress
 from deploy.targets.ssh import host_releases, host_unit, operators, tunnels
+from deploy.targets.ssh.bringing import files_for, prepare, prepare_beside, prepare_command
 from deploy.targets.ssh.fleet import checked_hosts, connected, on_each
 from deploy.targets.ssh.host_checks import any_plan, checks
 from deploy.targets.ssh.host_releases import engine_version as engine_version
@@ -30,46 +31,33 @@ from deploy.targets.ssh.host_releases import pinned as pinned
 from deploy.targets.ssh.host_releases import remember as remember
 from deploy.targets.ssh.host_releases import turn_to as turn_to
 from deploy.targets.ssh.host_releases import with_engine as with_engine
+from deploy.targets.ssh.host_removal import down as down
 from deploy.targets.ssh.host_setup import (
     Brought,
-    adapters_folder,
     brought,
     check_template_place,
     host_setup,
     is_draft_fetched,
     is_repository,
-    own_root,
     refuse_downloads,
-    removal_script,
     sent,
 )
 from deploy.targets.ssh.options import SshOptions, no_hosts
-from infra import deadline, host_files, offline, ssh_client
+from infra import deadline, offline, ssh_client
 from infra import host as hosts
 from infra.egress_checks import Expected
 from infra.egress_proof import Egress
 from infra.errors import CorralError, UsageError
 from infra.record import removed
-from infra.say import progress, warn
+from infra.say import progress
 from infra.ssh import Host
-from infra.transfer import PATIENCE_S, copy_files
 from serving.model import lora_files
-from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.endpoint import Endpoint
 from serving.vllm.events import Event
-from serving.vllm.pack import pack
-
-Removed = list[str] | operators.Owner
-"""What the removal on one host says, or whose it is that is there."""
 
 PREFLIGHT_S = 300.0
 """For all that is asked of the hosts before anything is done; one of them may count the bytes of a checkpoint."""
-REMOVED_WITHIN_S = 1800.0
-"""For a host to remove the files of an engine and of a model when the server has ended, whatever disk they are on."""
-LEFTOVERS = ("path", "unit", "table", "process")
-UNLINK = ("sh", "-c", '[ ! -L "$1" ] || rm "$1"', "-")
-"""What an earlier plan fetched is shared, and only linked: before files are put in its place."""
 
 
 def foreseen(wishes: SshOptions) -> SshOptions:
@@ -255,13 +243,6 @@ def bring(deployment: Deployment, about: tuple[Check, ...], approve: Callable[[O
     on_each(deployment, lambda host: prepare_beside(deployment, bring_it, host))
 
 
-def prepare_beside(deployment: Deployment, bring: Brought, host: Host) -> None:
-    """Prepare a release in a folder of its own; an engine that is there already takes no room a second time."""
-    mark = hosts.engine_mark(host_setup(deployment, bring).engine)
-    host_releases.release(deployment, "room", host, mark)
-    prepare(deployment, bring, host)
-
-
 def serve(deployment: Deployment) -> Endpoint:
     """Start every host's server, and return the first one's endpoint once all have answered a real completion.
 
@@ -365,124 +346,9 @@ def stop(deployment: Deployment) -> None:
     tunnels.close(deployment)
 
 
-def down(deployment: Deployment) -> Teardown:
-    """Take away what we put on every host, and prove it by asking again.
-
-    Raises UsageError where no host has ours, but another operator's; where one of several does, that is left alone.
-    """
-    said = left_alone(deployment, on_each(deployment, lambda host: remove(deployment, host)))
-    left = [[line.removeprefix("left ") for line in lines if line.startswith("left ")] for lines in said]
-    files = tunnels.forget(deployment)
-    counts = {
-        kind: sum(item.startswith(f"{kind} ") for items in left for item in items) for kind in LEFTOVERS
-    }
-    named = [f"{host}: {item}" for host, items in zip(deployment.hosts, left, strict=True) for item in items]
-    kept = [
-        f"{host}: {kept_weights(line)}"
-        for host, lines in zip(deployment.hosts, said, strict=True)
-        for line in lines
-        if line.startswith("kept ")
-    ]
-    return Teardown(name=deployment.name, counts=counts, left=(*named, *files), kept=tuple(kept))
-
-
-def left_alone(deployment: Deployment, said: list[Removed]) -> list[list[str]]:
-    """The lines of every host's removal. Raises UsageError where all have another operator's."""
-    others = [
-        operators.anothers(deployment.name, Host(destination), lines)
-        for destination, lines in zip(deployment.hosts, said, strict=True)
-        if isinstance(lines, operators.Owner)
-    ]
-    if len(others) == len(said):
-        raise others[0]
-    for other in others:
-        warn(f"{other.message.rstrip('.')}; it is left alone.")
-    return [[] if isinstance(lines, operators.Owner) else lines for lines in said]
-
-
 def without_document(name: str) -> str:
     """Its hosts carry it: their names are what is missing here."""
     return (
         f"On hosts of yours: remove that file, provision it there again under that name (corral provision), then "
         f"corral down {name}"
     )
-
-
-def kept_weights(line: str) -> str:
-    """A line "kept KIB PATH" of the removal, for a person."""
-    _, kib, path = line.split(" ", 2)
-    return hub_weights.kept_line(path, int(kib) * 1024)
-
-
-def prepare(deployment: Deployment, bring: Brought, host: Host) -> None:
-    """The record comes first: whatever fails after it, `down` and `corral hosts` find what was begun."""
-    setup = host_setup(deployment, bring)
-    host.write(files_for(deployment, setup))
-    if bring.wheelhouse:
-        progress(f"{host.destination}: bringing the wheels from {bring.wheelhouse}")
-        copy_files(host, bring.wheelhouse, bring.wheels, f"{own_root(deployment)}/wheelhouse")
-    if bring.model:
-        progress(f"{host.destination}: bringing the model from {bring.model}")
-        host.run((*UNLINK, f"{own_root(deployment)}/model"), as_root=True)
-        copy_files(host, bring.model, bring.model_files, f"{own_root(deployment)}/model")
-    if bring.draft:
-        progress(f"{host.destination}: bringing the draft from {bring.draft}")
-        there = f"{own_root(deployment)}/{drafts.PLACE}"
-        host.run((*UNLINK, there), as_root=True)
-        copy_files(host, bring.draft, bring.draft_files, there)
-    for module in bring.adapters:
-        progress(f"{host.destination}: bringing the adapter {module.name} from {module.path}")
-        there = f"{adapters_folder(deployment.name, deployment.release)}/{module.name}"
-        copy_files(host, lora_files.folder_of(module), lora_files.FILES, there)
-    if bring.engine and not engine_is_there(setup, host):
-        prefix = bring.engine
-        progress(f"{host.destination}: bringing the engine from {prefix}")
-        host.send(lambda pipe: pack(prefix, pipe), (*prepare_command(deployment), "engine"))
-    progress(f"{host.destination}: preparing")
-    line = token_line(deployment, bring)
-    host.run(prepare_command(deployment), stdin=line, as_root=True, timeout_s=PATIENCE_S)
-    tunnels.fetch_key(deployment, host)
-
-
-def token_line(deployment: Deployment, bring: Brought) -> bytes:
-    """The input of the preparation: the Hub's token, where the host fetches what is gated or may be."""
-    is_asked = is_repository(deployment.plan, bring) and hub_weights.told(deployment.plan).gated is not False
-    if not (is_asked or is_draft_fetched(deployment.plan, bring)):
-        return b"\n"
-    token = hub_weights.token_of(deployment)
-    return f"{token.value if token else ''}\n".encode()
-
-
-def prepare_command(deployment: Deployment) -> tuple[str, ...]:
-    """The prepare script, which was written with the other files."""
-    return (f"{own_root(deployment)}/bin/prepare",)
-
-
-def engine_is_there(setup: hosts.HostSetup, host: Host) -> bool:
-    """Whether the prepare script would find that engine in place, and read nothing of what we send."""
-    path = f"{hosts.own_root(setup.name, setup.release)}/engine/.complete"
-    return host.run(["cat", path], check=False, as_root=True).stdout == f"{hosts.engine_mark(setup.engine)}\n"
-
-
-def files_for(deployment: Deployment, setup: hosts.HostSetup) -> tuple[hosts.HostFile, ...]:
-    """The record first, then what the setup says, and the chat template if the plan names a file."""
-    here = own_root(deployment)
-    record = deployment.model_dump_json(indent=2) + "\n"
-    files = (hosts.HostFile(path=f"{here}/record.json", content=record), *host_files.host_files(setup))
-    template = brought(deployment).chat_template
-    if template is None:
-        return files
-    content = chat_template.read(template)
-    return (*files, hosts.HostFile(path=f"{here}/chat_template.jinja", content=content))
-
-
-def remove(deployment: Deployment, host: Host) -> Removed:
-    """Run the removal there; its lines: "left TYPE ITEM", and "kept KIB PATH". What is another operator's stays.
-
-    Whose it is, is told under the lock that the removal holds to its end.
-    """
-    command = operators.command(deployment, deployment.name, host, "end", operators.known_id())
-    script = (operators.SCRIPT + removal_script()).encode()
-    timeout_s = host_unit.stop_timeout_s(deployment) + REMOVED_WITHIN_S
-    said = host.run(command, stdin=script, as_root=True, timeout_s=timeout_s).stdout
-    return operators.other_in(said, host) or said.splitlines()
