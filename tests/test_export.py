@@ -248,7 +248,7 @@ def test_the_engines_own_parser_takes_every_flag(
         (
             "litellm",
             "scout-int4",
-            {"claude_model": "claude-3-opus"},
+            {"claude_model": "claude-3-opus", "falls_back": True},
             2,
             "Claude 3 Opus is retired",
             "--claude",
@@ -277,6 +277,15 @@ def test_what_a_format_cannot_carry_is_refused(
         ("--to compose --replicas 2", "--replicas is for --to kubernetes, production-stack or dstack only."),
         ("--to compose --endpoint nowhere", "--endpoint is for --to litellm or vllm-router only."),
         ("--to vllm-router --claude-model x", "--claude-model is for --to litellm only."),
+        ("--to compose --fallback-to-claude", "--fallback-to-claude is for --to litellm only."),
+        (
+            "--to litellm --claude-model claude-haiku-4-5",
+            "--claude-model names who answers in place of the servers, and nobody is asked to.",
+        ),
+        (
+            "--to litellm --endpoint http://a:1/v1/ --endpoint http://a:1",
+            "--endpoint http://a:1 is named twice.",
+        ),
         ("--to compose --replicas 0", "--replicas is for --to kubernetes, production-stack or dstack only."),
         ("--to dstack --replicas 0", "--replicas 0 is not between 1 and 1,000."),
         ("--to compose --weights=", "--weights is for --to terraform only."),

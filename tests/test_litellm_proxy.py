@@ -16,6 +16,7 @@ from urllib.parse import unquote
 from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
+import yaml
 from ports import free_port
 
 from deploy.cli.main import run
@@ -30,6 +31,8 @@ CLASSES = (
 OPUS, ITS_NAME = "bedrock/eu/claude-opus-4-5", "eu.anthropic.claude-opus-4-5-20251101-v1:0"
 """As the comparison says it, and as Bedrock is asked for it."""
 REQUESTS = 20
+REPLICAS = {"stays": (), "leaves": ("--fallback-to-claude",)}
+"""The names of two replicas of each kind."""
 AGAIN = "corral/support/claude"
 COMPARED = [
     "compare", "--plan", str(PLAN), "--price-per-hour", "10",
@@ -41,7 +44,9 @@ ask = build_opener(ProxyHandler({})).open
 
 
 class Backend(ThreadingHTTPServer):
-    """Answers as vLLM, Claude and Bedrock do, and counts the models that are asked for."""
+    """Answers as vLLM, Claude and Bedrock do, or with 500, and counts the models that are asked for."""
+
+    fails = False
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
@@ -61,6 +66,9 @@ class Answer(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         model = unquote(self.path.split("/")[2]) if self.path.endswith("/converse") else body["model"]
         self.server.asked[model] += 1
+        if self.server.fails:
+            self.send_error(500)
+            return
         said: dict[str, Any] = {"id": "1", "model": model}
         if self.path.endswith("/chat/completions"):
             choice = {
@@ -102,8 +110,8 @@ def answering() -> Iterator[Backend]:
 class Proxy:
     """The proxy that runs, and what it asks."""
 
-    def __init__(self, url: str, ours: Backend, claude: Backend) -> None:
-        self.url, self.ours, self.claude = url, ours, claude
+    def __init__(self, url: str, ours: Backend, claude: Backend, second: Backend) -> None:
+        self.url, self.ours, self.claude, self.second = url, ours, claude, second
 
     def answer(self, name: str, **further: Any) -> str | int:
         """What the class of that name is answered, or the status of the refusal."""
@@ -144,7 +152,7 @@ def executable(need: Callable[[str, str], NoReturn]) -> Path:
 @pytest.fixture(scope="module")
 def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     folder = tmp_path_factory.mktemp("litellm")
-    with answering() as ours, answering() as claude:
+    with answering() as ours, answering() as claude, answering() as second:
         assert run([*COMPARED, "--output", str(folder / "compared")]) == 0
         exported = [
             "export",
@@ -157,6 +165,8 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             str(folder / "compared"),
         ]
         assert run([*exported, "--output", str(folder)]) == 0
+        for name, words in REPLICAS.items():
+            add_replicas(folder, name, (ours.url, second.url), words)
         port = free_port()
         # Nothing but loopback can be reached: what else it asks for ends at a port where nobody is.
         nowhere = dict.fromkeys(
@@ -186,9 +196,25 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             try:
                 url = f"http://127.0.0.1:{port}"
                 wait(url, process, folder / "log")
-                yield Proxy(url, ours, claude)
+                yield Proxy(url, ours, claude, second)
             finally:
                 process.kill()
+
+
+def add_replicas(folder: Path, name: str, urls: tuple[str, str], further: tuple[str, ...]) -> None:
+    """A second export into the same proxy, which takes long to start: two servers under one name."""
+    plan = json.loads(PLAN.read_text())
+    plan["serve"]["served_model_name"] = name
+    (folder / "plan.json").write_text(json.dumps(plan))
+    servers = [word for url in urls for word in ("--endpoint", url)]
+    exported = ["export", str(folder / "plan.json"), "--to", "litellm", *servers, *further]
+    assert run([*exported, "--output", str(folder / name)]) == 0
+    one, added = (yaml.safe_load((place / "config.yaml").read_text()) for place in (folder, folder / name))
+    one["model_list"] += added["model_list"]
+    for kind in ("fallbacks", "context_window_fallbacks"):
+        one["router_settings"][kind] += added["router_settings"].pop(kind, [])
+    one["router_settings"] |= added["router_settings"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(one))
 
 
 def wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -231,6 +257,18 @@ def test_what_stays_and_what_leaves_is_what_the_comparison_says(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["stays", "leaves"])
+def test_a_replica_that_fails_or_is_gone_sends_nothing_to_claude(proxy: Proxy, name: str) -> None:
+    """Though it is asked for that Claude answers where all of them fail."""
+    proxy.counted()
+    proxy.second.fails = True
+    proxy.second.asked.clear()
+    assert {proxy.answer(name) for _ in range(3 * REQUESTS)} == {"ours"}
+    assert proxy.second.asked[name] > 0, "the one that fails was never asked"
+    assert proxy.counted() == ({name: 3 * REQUESTS}, {})
+
+
+@pytest.mark.slow
 def test_nothing_leaves_of_a_class_that_must_stay(proxy: Proxy) -> None:
     """The server is gone: Claude answers the class that falls back, and nobody the one that must stay."""
     proxy.lose_ours()
@@ -249,6 +287,15 @@ def test_nothing_leaves_of_a_class_that_must_stay(proxy: Proxy) -> None:
         "claude-haiku-4-5": 400,
     }
     assert proxy.counted() == ({}, {"claude-haiku-4-5": 1, ITS_NAME: 1})
+
+
+@pytest.mark.slow
+def test_where_all_replicas_are_gone_only_what_was_asked_for_goes_to_claude(proxy: Proxy) -> None:
+    proxy.lose_ours()
+    proxy.second.shutdown()
+    proxy.second.server_close()
+    assert (proxy.answer("stays"), proxy.counted()) == (500, ({}, {}))
+    assert (proxy.answer("leaves"), proxy.counted()) == ("Claude's", ({}, {"claude-sonnet-5-5": 1}))
 
 
 @pytest.mark.slow

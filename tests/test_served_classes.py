@@ -444,7 +444,7 @@ def test_the_classes_of_a_planned_traffic_stay_and_the_served_name_is_as_before(
     machines = (Machines(name=plan.machine.name, count=1, servers=1, times=1.0),)
     carried = Carried(traffic=traffic, machines=machines)
     plan.model_copy(update={"carried": carried}).write(tmp_path / "plan.json")
-    assert run(["export", str(tmp_path / "plan.json"), "--to", "litellm"]) == 0
+    assert run(["export", str(tmp_path / "plan.json"), "--to", "litellm", "--fallback-to-claude"]) == 0
     out, err = capsys.readouterr()
     assert models_of(out) == {
         "llama-4-scout": "hosted_vllm/llama-4-scout",
@@ -515,7 +515,7 @@ def test_the_classes_of_a_planned_traffic_stay_and_the_served_name_is_as_before(
 def test_a_claude_is_asked_where_it_is_sold(
     claude: str, parameters: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["export", PLAN, "--to", "litellm", "--claude-model", claude]) == 0
+    assert run(["export", PLAN, "--to", "litellm", "--fallback-to-claude", "--claude-model", claude]) == 0
     out, err = capsys.readouterr()
     assert yaml.safe_load(out)["model_list"][-1]["litellm_params"] == parameters
     needed = {value.partition("/")[2] for value in parameters.values() if value.startswith("os.environ/")}

@@ -31,13 +31,23 @@ def render(ask: Ask) -> Export:
         files=(HostFile(path="serve.dstack.yml", content=content),),
         notes=(
             "Rendered from the plan and read by dstack 0.22.5; not run by us.",
-            "dstack guards the service's address with its own token as well; a port of a task is forwarded to your "
-            "machine.",
+            *reached(box),
             "It runs until you stop it; corral neither watches nor ends it.",
             *draft_note(box),
             f"Before: export VLLM_API_KEY=sk-$(openssl rand -hex 32){TOKEN * box.is_repository}",
             "Next: dstack apply -f serve.dstack.yml",
         ),
+    )
+
+
+def reached(box: Container) -> tuple[str, ...]:
+    """How callers come to the server, as a note."""
+    if box.hosts > 1:
+        return ("A port of a task is forwarded to your machine.",)
+    return (
+        "`auth: false` leaves the Authorization header to the server, which asks for its own key: with dstack's token "
+        "in it vLLM would answer 401. dstack lists the model, and its own page for it brings no key: ask the "
+        "service's address.",
     )
 
 
@@ -77,6 +87,8 @@ def service(ask: Ask, box: Container) -> dict[str, Any]:
     return {
         "type": "service",
         "port": box.port,
+        "auth": False,
+        "model": ask.plan.serve.served_model_name,
         "replicas": ask.replicas,
         "probes": [{"type": "http", "url": "/health", "interval": "15s", "timeout": "10s"}],
     }

@@ -27,7 +27,7 @@ from serving.vllm.lora_modules import LoraOptions
 
 
 def checked_url(text: str) -> str:
-    """A base URL. Raises UsageError for anything else, and for one with a key or password in it."""
+    """A base URL, without /v1. Raises UsageError for anything else, and for one with a key or password in it."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -40,13 +40,23 @@ def checked_url(text: str) -> str:
             "--endpoint has more than an address in it.",
             f"Keys go through the environment; give {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
         )
-    return text
+    return text.rstrip("/").removesuffix("/v1")
+
+
+def each_once(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """The same, where no server is named twice. Raises UsageError."""
+    for url in urls:
+        if urls.count(url) > 1:
+            raise UsageError(f"--endpoint {url} is named twice.", "Name each server once.")
+    return urls
 
 
 TAKEN_BY = {
     "replicas": "replicas",
+    "namespaces": "guarded",
     "endpoints": "in_front",
     "lora": "adapters",
+    "fallback_to_claude": "falls_back",
     "claude_model": "falls_back",
     "classes": "falls_back",
     "comparison": "falls_back",
@@ -72,14 +82,23 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
     """Replace files that are different."""
     replicas: Annotated[int, Flag(shows_limits=True), Field(ge=1, le=1000)] = 1
     """Equal servers, where the format has them."""
+    namespaces: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")], ...],
+        Flag("--allow-namespace"),
+        Field(examples=["monitoring"]),
+    ] = ()
+    """For a cluster: whose pods may ask the server, too, as an ingress's or Prometheus'; repeatable."""
     endpoints: Annotated[
         tuple[Annotated[str, AfterValidator(checked_url)], ...],
+        AfterValidator(each_once),
         Flag("--endpoint"),
         Field(examples=["http://10.0.0.5:8000"]),
     ] = ()
     """litellm, vllm-router: a server that runs; repeatable."""
+    fallback_to_claude: bool = False
+    """litellm: where every server fails or a request is too long, Claude answers: prompts leave your machines."""
     claude_model: str = "claude-sonnet-5-5"
-    """litellm: who answers when no server does."""
+    """litellm: who answers there."""
     classes: ServedClasses = ()
     """litellm: a model name for each class, here or at Claude, as of compare; repeatable."""
     comparison: Path | None = None
@@ -102,7 +121,14 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
         typed = asked_for(cls, given)
         for field in filter(typed.__contains__, cls.model_fields):
             refuse_ignored(given["to"], field)
-        return super().of(given)
+        options = super().of(given)
+        leaves = options.fallback_to_claude or options.classes or options.comparison
+        if "claude_model" in typed and not leaves:
+            raise UsageError(
+                "--claude-model names who answers in place of the servers, and nobody is asked to.",
+                "Where prompts may leave your machines, add --fallback-to-claude.",
+            )
+        return options
 
 
 def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
@@ -122,8 +148,10 @@ def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
             options.name if options.name is not None else deployments.default_name(plan)
         ),
         replicas=options.replicas,
+        namespaces=options.namespaces,
         endpoints=options.endpoints,
         claude_model=options.claude_model,
+        falls_back=options.fallback_to_claude,
         classes=classes_of(plan, options),
         has_one_name=not options.classes and options.comparison is None,
         box=options,

@@ -33,6 +33,8 @@ class Format(NamedTuple):
     cpu: bool = False
     in_front: bool = False
     """It serves nothing itself: it stands before servers that run."""
+    guarded: bool = False
+    """It says whose pods may ask the server."""
     rents: bool = False
     """It asks for the machine, too."""
     adapters: bool = False
@@ -45,8 +47,8 @@ FORMATS = {
     "compose": Format(compose.render, adapters=True),
     "quadlet": Format(quadlet.render, adapters=True),
     "systemd": Format(systemd.render, cpu=True, adapters=True),
-    "kubernetes": Format(kubernetes.render, hosts=True, replicas=True),
-    "production-stack": Format(production_stack.render, replicas=True),
+    "kubernetes": Format(kubernetes.render, hosts=True, replicas=True, guarded=True),
+    "production-stack": Format(production_stack.render, replicas=True, guarded=True),
     "skypilot": Format(skypilot.render, hosts=True),
     "dstack": Format(dstack.render, hosts=True, replicas=True),
     "terraform": Format(terraform.render, rents=True, adapters=True),

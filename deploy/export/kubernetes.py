@@ -1,23 +1,53 @@
 """Kubernetes: a Deployment for one node, a LeaderWorkerSet for several; a Service; and a network that leads nowhere."""
 
-from math import ceil
 from typing import Any
 
-from deploy.export.container import GROUP, HOME, MODEL, SHM_GIB, TEMPORARY, USER, Container, container
-from deploy.export.kubernetes_weights import claim, claim_name, how_to_bring, job, literal
+from deploy.export.container import Container, container
+from deploy.export.kubernetes_access import (
+    disruption_budget,
+    labels,
+    leader_labels,
+    network_policy,
+    service,
+    service_monitor,
+    who_comes_in,
+)
+from deploy.export.kubernetes_nodes import placed, spread
+from deploy.export.kubernetes_pod import (
+    DRAIN_S,
+    HOST_GIB_EACH,
+    container_security,
+    drained,
+    grace_s,
+    mounts,
+    pod_security,
+    probes,
+    secret,
+    taken,
+    variables,
+    volumes,
+)
+from deploy.export.kubernetes_weights import how_to_bring, literal, prepared
 from deploy.export.rendering import Ask, Export
 from infra.host import HostFile
 from infra.yaml_text import dumped
 from serving.vllm.serve_options import across_nodes
 
+STOPPING = (
+    f"A pod that is to go gets no new requests, and {DRAIN_S} s for those that run; one at a time. An update of a "
+    "single server is an outage while the other loads."
+)
+MEMORY = (
+    f"The memory that is asked of a node ({HOST_GIB_EACH} GiB a process) is not measured on a GPU, nor is its limit: "
+    "raise both where a pod ends as OOMKilled."
+)
 RUNTIME_CLASS = "Where GPUs need a RuntimeClass (k3s, RKE2), add runtimeClassName: nvidia."
 
 
 def render(ask: Ask) -> Export:
-    """weights.yaml once, server.yaml to serve; the keys are in a Secret that is not ours to write."""
+    """weights.yaml once, server.yaml to serve, monitor.yaml where Prometheus' operator is; the Secret is not ours."""
     box = container(ask, listen="0.0.0.0")
-    weights = [claim(ask, box), *([job(ask, box)] if box.is_repository else [])]
-    server = [workload(ask, box), service(ask, box), network_policy(ask, box)]
+    server = [workload(ask, box), service(ask, box), network_policy(ask, box), *disruption_budget(ask)]
     crd = ("LeaderWorkerSet must be installed (API v1, read in release 0.9.0).",) if box.hosts > 1 else ()
     fabric = (
         "vLLM's image lets NCCL talk over TCP; for EFA or InfiniBand build an image with your fabric's plugin and add "
@@ -26,15 +56,20 @@ def render(ask: Ask) -> Export:
     return Export(
         format="kubernetes",
         files=(
-            HostFile(path="weights.yaml", content="".join(map(document, weights))),
+            HostFile(path="weights.yaml", content="".join(map(document, prepared(ask, box)))),
             HostFile(path="server.yaml", content="".join(map(document, server))),
+            HostFile(path="monitor.yaml", content=document(service_monitor(ask))),
         ),
         notes=(
             "Rendered from the plan and held against the schemas of Kubernetes 1.37; not run on a cluster by us.",
             *crd,
             *(fabric if box.hosts > 1 else ()),
             RUNTIME_CLASS,
-            "The NetworkPolicy is only as good as the network plugin that enforces it.",
+            who_comes_in(ask),
+            STOPPING,
+            MEMORY,
+            "Where Prometheus' operator is: kubectl apply -f monitor.yaml, with the labels that yours selects by; "
+            "rules and a dashboard: --to prometheus.",
             f"Before: printf sk-%s $(openssl rand -hex 32) | kubectl create secret generic {ask.resource_name} "
             "--from-file=api-key=/dev/stdin (add hf-token for a gated model)",
             how_to_bring(ask, box),
@@ -43,19 +78,17 @@ def render(ask: Ask) -> Export:
     )
 
 
+def progress_deadline_s(box: Container) -> int:
+    """Until one pod is ready: the old one's end, the image, and the load."""
+    return grace_s(box) + box.load_budget_s + 600
+
+
+ONE_AT_A_TIME = {"maxSurge": 0, "maxUnavailable": 1}
+
+
 def document(resource: dict[str, Any]) -> str:
     """One of several documents in a file."""
     return f"---\n{dumped(resource)}"
-
-
-def labels(ask: Ask) -> dict[str, str]:
-    """On every pod of the server."""
-    return {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/instance": ask.resource_name}
-
-
-def leader_labels(ask: Ask) -> dict[str, str]:
-    """On the pods that answer requests."""
-    return labels(ask) | {"app.kubernetes.io/component": "api"}
 
 
 def workload(ask: Ask, box: Container) -> dict[str, Any]:
@@ -66,9 +99,9 @@ def workload(ask: Ask, box: Container) -> dict[str, Any]:
         template = pod(ask, box, leader_labels(ask), command, answers=True)
         spec = {
             "replicas": ask.replicas,
-            # A second server beside the first would wait for its GPUs for ever.
-            "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": box.load_budget_s + 600,
+            # A further server beside the others would wait for its GPUs for ever.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": ONE_AT_A_TIME},
+            "progressDeadlineSeconds": progress_deadline_s(box),
             "selector": {"matchLabels": leader_labels(ask)},
             "template": template,
         }
@@ -84,7 +117,11 @@ def workload(ask: Ask, box: Container) -> dict[str, Any]:
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
         **head,
-        "spec": {"replicas": ask.replicas, "leaderWorkerTemplate": group},
+        "spec": {
+            "replicas": ask.replicas,
+            "rolloutStrategy": {"type": "RollingUpdate", "rollingUpdateConfiguration": ONE_AT_A_TIME},
+            "leaderWorkerTemplate": group,
+        },
     }
 
 
@@ -98,138 +135,30 @@ def pod(
     ask: Ask, box: Container, pod_labels: dict[str, str], command: tuple[str, ...], answers: bool
 ) -> dict[str, Any]:
     """The template of a pod: a user of its own, a read-only system, no token of the cluster."""
-    selector = ask.plan.machine.instance_type
+    apart = {"topologySpreadConstraints": spread(leader_labels(ask))} if answers and ask.replicas > 1 else {}
+    ports = {"ports": [{"name": "http", "containerPort": box.port}], **probes(box), "lifecycle": drained(box)}
     return {
         "metadata": {"labels": pod_labels},
         "spec": {
-            **({"nodeSelector": {"node.kubernetes.io/instance-type": selector}} if selector else {}),
+            **placed(ask),
+            **apart,
             "automountServiceAccountToken": False,
             # A Service called vllm would set VLLM_PORT in here.
             "enableServiceLinks": False,
             "securityContext": pod_security(),
-            "terminationGracePeriodSeconds": box.stop_s,
+            "terminationGracePeriodSeconds": grace_s(box),
             "containers": [
                 {
                     "name": "vllm",
                     "image": f"{box.image}:{box.tag}",
                     "command": list(command),
                     "env": [*variables(box), secret(ask, "VLLM_API_KEY", "api-key")],
-                    "resources": {"limits": {"nvidia.com/gpu": box.gpus}},
+                    "resources": taken(ask, box),
                     "securityContext": container_security(),
                     "volumeMounts": mounts(),
-                    **(probes(box) if answers else {}),
+                    **(ports if answers else {}),
                 }
             ],
             "volumes": volumes(ask),
-        },
-    }
-
-
-def pod_security() -> dict[str, Any]:
-    """Who the pod runs as."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "runAsGroup": GROUP,
-        "fsGroup": USER,
-        # A checkpoint is read by many and owned by none of them: it is not chowned at every start.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security() -> dict[str, Any]:
-    """What the container may not."""
-    return {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
-    }
-
-
-def variables(box: Container) -> list[dict[str, Any]]:
-    """The environment; across nodes every rank is known by its pod's address."""
-    given: list[dict[str, Any]] = [
-        {"name": name, "value": literal(value)} for name, value in box.sealed_environment.items()
-    ]
-    if box.hosts > 1:
-        given.append({"name": "VLLM_HOST_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
-    return given
-
-
-def secret(ask: Ask, variable: str, key: str) -> dict[str, Any]:
-    """A variable whose value is in the Secret."""
-    return {
-        "name": variable,
-        "valueFrom": {"secretKeyRef": {"name": ask.resource_name, "key": key}},
-    }
-
-
-def probes(box: Container) -> dict[str, Any]:
-    """Patience while the weights load; traffic only once the model is listed; a restart when the engine has died."""
-    health = {"httpGet": {"path": "/health", "port": box.port}}
-    return {
-        "ports": [{"name": "http", "containerPort": box.port}],
-        "startupProbe": {**health, "periodSeconds": 10, "failureThreshold": ceil(box.load_budget_s / 10)},
-        "readinessProbe": {
-            "exec": {"command": list(box.is_ready)},
-            "periodSeconds": 15,
-            "timeoutSeconds": 10,
-        },
-        "livenessProbe": {**health, "periodSeconds": 15, "timeoutSeconds": 10, "failureThreshold": 8},
-    }
-
-
-def mounts() -> list[dict[str, Any]]:
-    """Where the volumes are seen."""
-    return [
-        {"name": "model", "mountPath": MODEL, "readOnly": True},
-        {"name": "home", "mountPath": HOME},
-        {"name": "tmp", "mountPath": TEMPORARY},
-        {"name": "shm", "mountPath": "/dev/shm"},
-    ]
-
-
-def volumes(ask: Ask) -> list[dict[str, Any]]:
-    """The weights read-only, and room for caches, sockets and shared memory that goes with the pod."""
-    return [
-        {"name": "model", "persistentVolumeClaim": {"claimName": claim_name(ask), "readOnly": True}},
-        {"name": "home", "emptyDir": {}},
-        {"name": "tmp", "emptyDir": {}},
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{SHM_GIB}Gi"}},
-    ]
-
-
-def service(ask: Ask, box: Container) -> dict[str, Any]:
-    """Inside the cluster only."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": ask.resource_name, "labels": labels(ask)},
-        "spec": {
-            "type": "ClusterIP",
-            "selector": leader_labels(ask),
-            "ports": [{"name": "http", "port": box.port, "targetPort": "http"}],
-        },
-    }
-
-
-def network_policy(ask: Ask, box: Container) -> dict[str, Any]:
-    """Requests from the same namespace come in; nothing goes out, but to the other ranks and the cluster's DNS."""
-    from_namespace = {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": box.port}]}
-    ranks = [{"podSelector": {"matchLabels": labels(ask)}}]
-    dns = {
-        "to": [{"namespaceSelector": {}, "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}}}],
-        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
-    }
-    return {
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"name": ask.resource_name, "labels": labels(ask)},
-        "spec": {
-            "podSelector": {"matchLabels": labels(ask)},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [from_namespace, *([{"from": ranks}] if box.hosts > 1 else [])],
-            "egress": [{"to": ranks}, dns] if box.hosts > 1 else [],
         },
     }

@@ -3,6 +3,7 @@
 from typing import Any
 
 from deploy.export.container import GROUP, HOME, MODEL, USER, Container
+from deploy.export.kubernetes_nodes import placed
 from deploy.export.rendering import Ask
 
 
@@ -11,16 +12,40 @@ def claim_name(ask: Ask) -> str:
     return f"{ask.resource_name}-model"
 
 
+def cache_name(ask: Ask) -> str:
+    """The claim of what vLLM compiles: a pod that comes anew need not do it again."""
+    return f"{ask.resource_name}-cache"
+
+
+CACHE_GIB = 10
+"""Room for what torch.compile writes; not measured on a GPU."""
+
+
+def prepared(ask: Ask, box: Container) -> tuple[dict[str, Any], ...]:
+    """What there must be before a server: room for the weights and the cache, and the download."""
+    volumes = (claim(ask, box), cache(ask, box))
+    return (*volumes, job(ask, box)) if box.is_repository else volumes
+
+
 def claim(ask: Ask, box: Container) -> dict[str, Any]:
     """Room for the checkpoint and a tenth; shared where more than one node reads it."""
-    shared = box.hosts > 1 or ask.replicas > 1
+    return room(claim_name(ask), box.weights_gib * 11 // 10 + 1, box.hosts > 1 or ask.replicas > 1)
+
+
+def cache(ask: Ask, box: Container) -> dict[str, Any]:
+    """Room for what is compiled, shared as the weights are: what is in it is named by what it was compiled of."""
+    return room(cache_name(ask), CACHE_GIB, box.hosts > 1 or ask.replicas > 1)
+
+
+def room(name: str, gib: int, shared: bool) -> dict[str, Any]:
+    """A claim."""
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": claim_name(ask)},
+        "metadata": {"name": name},
         "spec": {
             "accessModes": ["ReadWriteMany" if shared else "ReadWriteOnce"],
-            "resources": {"requests": {"storage": f"{box.weights_gib * 11 // 10 + 1}Gi"}},
+            "resources": {"requests": {"storage": f"{gib}Gi"}},
         },
     }
 
@@ -43,6 +68,8 @@ def job(ask: Ask, box: Container) -> dict[str, Any]:
         "spec": {
             "restartPolicy": "OnFailure",
             "automountServiceAccountToken": False,
+            # A disk of one zone stays in the zone of the first pod that mounts it: that must be one with GPUs.
+            **placed(ask),
             "securityContext": {
                 "runAsNonRoot": True,
                 "runAsUser": USER,

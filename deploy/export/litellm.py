@@ -1,4 +1,4 @@
-"""LiteLLM proxy: the replicas as one model, and a Claude model where they fail or a request is too long for them.
+"""LiteLLM proxy: the replicas as one model, and, where that was asked for, Claude when all of them fail.
 
 With classes: each as a model of its own, here or at Claude, and nothing of one leaves but where it says so.
 """
@@ -17,27 +17,29 @@ from infra.yaml_text import dumped
 LITELLM = "1.109.1"
 # Its extras are the tables of a database, and its own pin of them is not in every index.
 INSTALL = f"uv pip install --override <(echo litellm-proxy-extras) 'litellm[proxy]=={LITELLM}'"
-BUDGET = (
-    "max_budget (100 USD in 30 days) holds only where the proxy has a database (DATABASE_URL): without one LiteLLM "
-    "says at its start that it enforces none."
+NO_LIMIT = (
+    "Nothing here limits what Claude costs: LiteLLM enforces a max_budget only where the proxy has a database "
+    "(DATABASE_URL)."
 )
+ROUTING = {
+    # Of two replicas one of which answers 500 or was killed, every request ends at the other: a server that failed once
+    # is left out for the cooldown, and asked for again before anybody else is (tests/test_litellm_proxy.py).
+    "num_retries": 3,
+    "allowed_fails": 0,
+    "cooldown_time": 10,
+    "timeout": 600,
+}
 
 
 def render(ask: Ask) -> Export:
     """config.yaml; every key is read from LiteLLM's environment."""
     routes = routes_of(ask)
     falls_back = [{each.name: [each.claude_name]} for each in routes if each.fallback]
+    leaves = {"fallbacks": falls_back, "context_window_fallbacks": falls_back} if falls_back else {}
     config = {
         "model_list": [entry for each in routes for entry in entries(ask, each)],
-        "router_settings": {
-            "num_retries": 1,
-            "timeout": 600,
-            "allowed_fails": 3,
-            "cooldown_time": 30,
-            "fallbacks": falls_back,
-            "context_window_fallbacks": falls_back,
-        },
-        "litellm_settings": {"drop_params": True, "max_budget": 100, "budget_duration": "30d"},
+        "router_settings": {**ROUTING, **leaves},
+        "litellm_settings": {"drop_params": True},
         "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY"},
     }
     return Export(
@@ -48,7 +50,8 @@ def render(ask: Ask) -> Export:
             *(fallback_notes(routes[0]) if ask.has_one_name else ()),
             *(class_notes(routes[ask.has_one_name :]) if ask.classes else ()),
             *platform_notes(routes),
-            BUDGET,
+            *keys_note(ask),
+            *([NO_LIMIT] if any(each.claude for each in routes) else []),
             *(price_note(ask) if any(each.is_here for each in routes) else ()),
             f"Next: {INSTALL}, set {', '.join(set_before(routes))} and LITELLM_LOCAL_MODEL_COST_MAP=True, "
             "then litellm --config config.yaml --host 127.0.0.1",
@@ -72,12 +75,13 @@ class Route(NamedTuple):
 
 
 def routes_of(ask: Ask) -> tuple[Route, ...]:
-    """One a class; where none was named the served model, which falls back. Raises UsageError for a retired Claude."""
+    """One a class; where none was named the served model. Raises UsageError for a Claude that is retired."""
     classes = tuple(route_of(each, ask) for each in ask.classes)
     if not ask.has_one_name:
         return classes
-    there = answering(ask.claude_model, "--claude-model ")
-    one = Route(ask.plan.serve.served_model_name, True, there.id, there, fallback=True, asks_again=False)
+    name = ask.plan.serve.served_model_name
+    there = answering(ask.claude_model, "--claude-model ") if ask.falls_back else None
+    one = Route(name, True, there.id if there else name, there, ask.falls_back, asks_again=False)
     return (one, *classes)
 
 
@@ -111,10 +115,13 @@ def set_before(routes: tuple[Route, ...]) -> tuple[str, ...]:
 
 def fallback_notes(route: Route) -> tuple[str, ...]:
     """What leaves where there is one name for all."""
+    if route.claude is None:
+        return (
+            f"{route.name} stays: where no server answers, it fails (--fallback-to-claude sends it to Claude).",
+        )
     return (
-        "A request that falls back leaves your machines and is billed: "
-        f"{route.claude_name} gets it when every server fails.",
-        "The prompts of the fallback leave the building; take out `fallbacks` where they must not.",
+        f"Where every server fails, or a request is too long for them, {route.claude_name} gets it, as was asked for: "
+        "its prompt leaves the building, and is billed.",
     )
 
 
@@ -153,6 +160,12 @@ def endpoints(ask: Ask) -> tuple[str, ...]:
     return ask.endpoints or (f"http://127.0.0.1:{ask.plan.serve.port}",)
 
 
+def keys_note(ask: Ask) -> tuple[str, ...]:
+    """What several servers must share."""
+    told = "All of the servers must have one key: a router is told none of them apart."
+    return (told,) if len(endpoints(ask)) > 1 else ()
+
+
 def own(ask: Ask, name: str, endpoint: str) -> dict[str, Any]:
     """One replica under a name. Without a price of its own LiteLLM would count it as free."""
     serve = ask.plan.serve
@@ -161,7 +174,7 @@ def own(ask: Ask, name: str, endpoint: str) -> dict[str, Any]:
         "model_name": name,
         "litellm_params": {
             "model": f"hosted_vllm/{serve.served_model_name}",
-            "api_base": f"{endpoint.rstrip('/').removesuffix('/v1')}/v1",
+            "api_base": f"{endpoint}/v1",
             "api_key": "os.environ/VLLM_API_KEY",
             **price(ask),
         },

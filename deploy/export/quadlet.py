@@ -1,5 +1,7 @@
 """Podman quadlet: one host with Podman, systemd and a CDI description of its GPUs; the kernel denies it the network."""
 
+import json
+
 from deploy.export.container import (
     GROUP,
     HOME,
@@ -43,6 +45,13 @@ ShmSize={shm}g
 User={user}
 Group={group}
 ReadOnly=true
+# A server that hangs for two minutes is killed, and systemd starts it again.
+HealthCmd={is_ready}
+HealthInterval=15s
+HealthTimeout=10s
+HealthRetries=8
+HealthStartPeriod={load_budget_s}s
+HealthOnFailure=kill
 DropCapability=all
 NoNewPrivileges=true
 Ulimit=memlock=-1:-1
@@ -106,6 +115,8 @@ def unit(name: str, model: str, box: Container) -> str:
         home=HOME,
         temporary=TEMPORARY,
         shm=SHM_GIB,
+        is_ready=json.dumps(["CMD", *box.is_ready]),
+        load_budget_s=box.load_budget_s,
         user=USER,
         group=GROUP,
         stop_s=box.stop_s,

@@ -29,11 +29,15 @@ class Ask(Record):
     endpoints: tuple[str, ...] = ()
     """The base URLs of servers that run; for a router in front of them."""
     claude_model: str
-    """Where LiteLLM turns when the servers fail."""
+    """Who answers in place of the servers, where something is to leave."""
+    falls_back: bool = False
+    """Whether it answers for the served model's one name where every server fails."""
     classes: tuple[RoutedClass, ...] = ()
     """What LiteLLM offers under a name each."""
     has_one_name: bool = True
     """Whether all may be asked by the served model's name too: where somebody named classes, by theirs alone."""
+    namespaces: tuple[str, ...] = ()
+    """Of Kubernetes: whose pods may ask the server, beside those of its own namespace."""
     box: BoxOptions = BoxOptions()
     """The rented machine, where the format asks for one."""
 

@@ -20,7 +20,8 @@ from infra.host import HostFile
 # What corral learns from AWS before it asks, Terraform learns from these.
 ACCOUNT = "${data.aws_caller_identity.here.account_id}"
 VPC = "${data.aws_vpc.default.id}"
-SUBNET = "${data.aws_subnets.selling.ids[0]}"
+SUBNET = "${sort(data.aws_subnets.selling.ids)[0]}"
+"""Their order is anyone's: another first one would replace a server that runs."""
 IMAGE = "${data.aws_ssm_parameter.image.insecure_value}"
 GROUP = "${aws_security_group.server.id}"
 
