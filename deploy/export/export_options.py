@@ -3,14 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
-from deploy.costs.served_class import ServedClasses
 from deploy.export.formats import FORMATS
 from deploy.export.rendering import Ask, RoutedClass
 from deploy.export.routed_classes import compared_classes, planned_classes, routed
+from deploy.export.router_options import RouterOptions
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.options import BoxOptions
 from deploy.targets.wishes import NameOptions, asked_for
@@ -20,36 +19,9 @@ from infra.say import progress
 from serving.sizing.carried import one_of
 from serving.sizing.given_adapters import given
 from serving.sizing.plan import Plan
-from serving.sizing.traffic_class import check_whole
 from serving.vllm import chat_template
 from serving.vllm import versions as vllm_versions
 from serving.vllm.lora_modules import LoraOptions
-
-
-def checked_url(text: str) -> str:
-    """A base URL, without /v1. Raises UsageError for anything else, and for one with a key or password in it."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise UsageError(f"{text!r} is no URL of a server.", "For example: --endpoint http://10.0.0.5:8000")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise UsageError(
-            "--endpoint has more than an address in it.",
-            f"Keys go through the environment; give {parts.scheme}://{parts.netloc.rpartition('@')[2]}",
-        )
-    return text.rstrip("/").removesuffix("/v1")
-
-
-def each_once(urls: tuple[str, ...]) -> tuple[str, ...]:
-    """The same, where no server is named twice. Raises UsageError."""
-    for url in urls:
-        if urls.count(url) > 1:
-            raise UsageError(f"--endpoint {url} is named twice.", "Name each server once.")
-    return urls
-
 
 TAKEN_BY = {
     "replicas": "replicas",
@@ -66,7 +38,7 @@ TAKEN_BY = {
 INSTEAD = {"replicas": "Use it once a machine, with --to litellm in front."}
 
 
-class ExportOptions(NameOptions, BoxOptions, LoraOptions):
+class ExportOptions(NameOptions, RouterOptions, BoxOptions, LoraOptions):
     """What is rendered, and where it is written."""
 
     heading: ClassVar[str] = "Options"
@@ -88,32 +60,6 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
         Field(examples=["monitoring"]),
     ] = ()
     """For a cluster: whose pods may ask the server, too, as an ingress's or Prometheus'; repeatable."""
-    endpoints: Annotated[
-        tuple[Annotated[str, AfterValidator(checked_url)], ...],
-        AfterValidator(each_once),
-        Flag("--endpoint"),
-        Field(examples=["http://10.0.0.5:8000"]),
-    ] = ()
-    """litellm, vllm-router: a server that runs; repeatable."""
-    fallback_to_claude: bool = False
-    """litellm: where every server fails or a request is too long, Claude answers: prompts leave your machines."""
-    claude_model: str = "claude-sonnet-5-5"
-    """litellm: who answers there."""
-    classes: ServedClasses = ()
-    """litellm: a model name for each class, here or at Claude, as of compare; repeatable."""
-    comparison: Path | None = None
-    """litellm: the same for each class of this comparison.json. [those of the plan]"""
-
-    @model_validator(mode="after")
-    def classes_are_a_whole(self) -> Self:
-        """Each once, and all of the requests. Raises UsageError."""
-        check_whole(self.classes)
-        if self.classes and self.comparison:
-            raise UsageError(
-                "A comparison has its classes, and others were named.",
-                "Use --class or --comparison, not both.",
-            )
-        return self
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
@@ -122,12 +68,8 @@ class ExportOptions(NameOptions, BoxOptions, LoraOptions):
         for field in filter(typed.__contains__, cls.model_fields):
             refuse_ignored(given["to"], field)
         options = super().of(given)
-        leaves = options.fallback_to_claude or options.classes or options.comparison
-        if "claude_model" in typed and not leaves:
-            raise UsageError(
-                "--claude-model names who answers in place of the servers, and nobody is asked to.",
-                "Where prompts may leave your machines, add --fallback-to-claude.",
-            )
+        if "claude_model" in typed:
+            options.require_use_of_claude()
         return options
 
 

@@ -61,7 +61,7 @@ def network_policy(ask: Ask, box: Container) -> dict[str, Any]:
 def who_comes_in(ask: Ask) -> str:
     """The same as a note."""
     others = f" and {', '.join(ask.namespaces)}" if ask.namespaces else ""
-    more = "" if ask.namespaces else "; an ingress or Prometheus elsewhere needs --allow-namespace NAMESPACE"
+    more = "" if ask.namespaces else "; an ingress or Prometheus elsewhere is let in with --allow-namespace"
     return (
         f"Pods of its own namespace{others} may ask it{more}. The NetworkPolicy is only as good as the network plugin "
         "that enforces it."
