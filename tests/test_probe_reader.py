@@ -100,6 +100,8 @@ class Desk:
                 self.sent_ns.append(span_of(partial(peer.sendall, piece)))
                 time.sleep(late_s)
                 self.read_ns.append(span_of(partial(self.turn_until_read, before)))
+            peer.setblocking(False)
+            assert peer.recv(3) == b"GET"  # what is left unread would make its end a reset
         while self.answer is None:
             self.turn()
         connection.close()
