@@ -249,9 +249,11 @@ def calibrated(maker: RequestMaker, load: Load, say: Say) -> RequestMaker:
     say("learning from the server's usage how long prompts are")
     lexicon, trial = maker.lexicon, loads_before(load)[0]
     own = maker.counter()
-    # All that a prompt of ours is made of, so that their mean is known; in an order that no cache has seen.
-    words = random.Random(maker.salt).sample(WORDS, len(WORDS))
-    many, few = " ".join(words), " ".join(words[-(len(words) // 8) :])
+    # All that a prompt of ours is made of, so that their mean is known; in an order that no cache has seen. Which words
+    # are the few is always the same: equal seeds are to send equal bytes.
+    order, few_words = random.Random(maker.salt), WORDS[::8]
+    few = " ".join(order.sample(few_words, len(few_words)))
+    many = " ".join(order.sample(WORDS, len(WORDS)))
     told = []
     for text in (many,) if own else (many, few):
         result = tried(maker, trial, Prompt([message(text)], maker.api.trial_tokens))
