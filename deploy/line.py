@@ -7,6 +7,7 @@ from datetime import datetime
 from threading import Thread
 
 from deploy import newest
+from deploy.gateway import gateway
 from deploy.releases import release, settling
 from deploy.targets import deployment as deployments
 from deploy.targets.abilities import EndsByItself, FindsByName, RemovesUnread
@@ -74,9 +75,12 @@ def up(deployment: Deployment, wishes: Record | None, approve: Approve) -> Endpo
 
 def down(name: str, target: str | None = None, region: str | None = None) -> Teardown:
     """Take a deployment away and prove it. With a target that finds it by name, also one made on another machine."""
+    if still_there := gateway.remove(name):
+        return Teardown(name=name, counts={"gateway": len(still_there)}, left=still_there)
     teardown = taken_away(name, target, region)
     if teardown.left:
         return teardown
+    teardown = teardown.model_copy(update={"audit": gateway.audit(name)})
     folder = deployments.folder(name)
     left = (*release.forget(name), *removed([folder / "deployment.json"]))
     newest.forget(name)
@@ -135,7 +139,8 @@ def status(deployment: Deployment) -> Status:
     """What a deployment is doing now, asked in the time of one look."""
     with deadline.within(LOOK_S):
         found = settling.told(place_of(deployment).status(deployment), deployment)
-    return found.model_copy(update={"adapters": deployment.plan.serve.adapters})
+    seen = {"adapters": deployment.plan.serve.adapters, "gateway": gateway.address(deployment.name)}
+    return found.model_copy(update=seen)
 
 
 def status_of(name: str) -> Status:

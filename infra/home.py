@@ -31,6 +31,7 @@ OWN = {
 OF_A_DEPLOYMENT = {
     "deployment.json": "What was asked for under this name. Its state is asked from the machine, never stored here.",
     "ledger.jsonl": "Every request to EC2 that makes or ends something, before it is sent, and its answer.",
+    "gateway-audit.jsonl": "A line for each request that came through its gateway; `down` leaves it.",
     ".lock": "Held by who changes the deployment.",
 }
 """What tells a deployment's folder from another -> what it is."""

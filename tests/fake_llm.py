@@ -152,6 +152,8 @@ class Server(asyncio.Protocol):
             self.answer(401, {"error": "Unauthorized"})
         elif path == "/v1/models":
             self.list_models()
+        elif path == "/health":
+            self.answer(200, {})
         elif path == "/tokenize" and self.config.vllm:
             self.answer(200, {"count": count_tokens(body)})
         elif path == "/v1/messages/count_tokens":

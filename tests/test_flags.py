@@ -370,6 +370,7 @@ OF_MEANINGS = {
     "--endpoint": "the one of the demo; those behind a router",
     "--engine": "a folder here to pack, one for hosts, a file in S3, what a role may read; the next release's",
     "--hf-token-parameter": "the one that is used; those that a role may read",
+    "--host": "an SSH destination; where a gateway listens",
     "--html": "the page of a probe; of a proof",
     "--input-tokens": OF_ITS_OWN_REQUESTS,
     "--instance-type": "those to try; those that a policy allows",
@@ -378,6 +379,7 @@ OF_MEANINGS = {
     "--output": "a plan, a report, a bundle, an export, a comparison, a probe's folder",
     "--output-tokens": OF_ITS_OWN_REQUESTS,
     "--peak-factor": "the busiest moment that is planned for; the shape of a day",
+    "--port": "where an engine listens; its gateway",
     "--precision": "what a machine is to hold; which weights of a name are fetched",
     "--purchase": "how a machine is to be rented; how the one of a month is bought",
     "--region": "where to rent, ask, list, reap, push, buy; what a policy allows; whose price",
@@ -392,6 +394,9 @@ OF_MEANINGS = {
     "--ttft": "what machines are chosen to keep; what is compared only as far as it is kept",
     "--usd-per-hour": "what one machine of --on is ranked by; what those of a simulation cost",
     "--vllm-version": "whose rules a plan is made by; the next release's",
+    "--requests-at-once": "of each key of a gateway; of one",
+    "--requests-per-minute": "of each key of a gateway; of one",
+    "--tokens-per-month": "of each key of a gateway; of one",
     "--weights": "where they are; what a role may read",
 }
 """Flag of several declarations -> what it is to mean in each: another thing, with another help."""

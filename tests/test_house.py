@@ -28,6 +28,7 @@ FOLDERS = (
     "deploy.targets.local",
     "deploy.targets.ssh",
     "deploy.targets.ec2",
+    "deploy.gateway",
     "deploy.costs",
     "deploy.report",
     "deploy.export",

@@ -25,7 +25,9 @@ def verbs(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
 
 def test_every_verb_with_json_has_a_schema() -> None:
     # `probe URL` is short for `probe run URL`, as `quality A B` and `egress NAME`; `error` is what any verb may say.
-    assert {*verbs(typer.main.get_command(app)), "egress", "probe", "quality", "error"} == set(printed())
+    assert {*verbs(typer.main.get_command(app)), "egress", "gateway", "probe", "quality", "error"} == set(
+        printed()
+    )
 
 
 @pytest.mark.parametrize("verb", sorted(printed()))

@@ -66,6 +66,9 @@ def printed() -> dict[str, Any]:
     from deploy.export.rendering import Export
     from deploy.fetch.fetch_weights import FetchedWeights, VerifiedWeights
     from deploy.fetch.verify_deployment import VerifiedDeployment
+    from deploy.gateway.gateway import GatewayConfig, GatewayStatus
+    from deploy.gateway.keys import Keys, NewKey
+    from deploy.gateway.usage import Usage
     from deploy.releases.upgrade import Upgraded
     from deploy.targets.abilities import Pushed
     from deploy.targets.deployment import Deployment
@@ -121,8 +124,19 @@ def printed() -> dict[str, Any]:
         "export": Export,
         "extend": Extended,
         "fetch": FetchedWeights | VerifiedWeights | VerifiedDeployment | Acceptance,
+        "gateway": GatewayStatus | GatewayConfig,
+        "gateway drain": GatewayStatus,
+        "gateway ready": GatewayStatus,
+        "gateway start": GatewayStatus | GatewayConfig,
+        "gateway status": GatewayStatus,
+        "gateway stop": GatewayStatus,
         "hosts adopt": Deployment,
         "hosts show": Inventory,
+        "keys add": NewKey,
+        "keys list": Keys,
+        "keys revoke": Keys,
+        "keys rotate": NewKey,
+        "keys usage": Usage,
         "prices": PriceTable,
         "probe": ProbeReport | Repeats,
         "probe diff": Difference,

@@ -39,6 +39,8 @@ WORK = {
         "connect": "Keep the way to a server open until Ctrl-C.",
         "ssh": "Open a shell on a deployment's machine.",
         "egress": "The proof that nothing leaves.",
+        "gateway": "One address in front of a deployment, with keys.",
+        "keys": "Who may ask a gateway, and what they used.",
         "upgrade": "The next engine, weights or options, with a way back.",
         "stop": "End the server, keep the machine.",
     },

@@ -72,6 +72,8 @@ class Status(Record):
     """The accepted release, where the place can have several: engine version, commit and options as one id."""
     adapters: tuple[str, ...] = Field(default=(), exclude_if=lambda names: not names)
     """What clients may ask for beside the model; absent where there is nothing."""
+    gateway: str | None = Field(default=None, exclude_if=lambda url: url is None)
+    """Where clients ask it through its gateway, while that runs; absent where there is none."""
 
 
 def together(names: Sequence[str], statuses: Sequence[Status]) -> Status:
@@ -97,6 +99,8 @@ class Teardown(Record):
     """The cloud's account that was searched, where there is one."""
     kept: tuple[str, ...] = ()
     """What stays on purpose, with its size: weights that other deployments may share."""
+    audit: str = Field(default="", exclude_if=lambda audit: not audit)
+    """Where what its gateway noted of each request stays; absent where there is nothing."""
 
 
 @dataclass(frozen=True)

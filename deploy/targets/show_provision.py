@@ -39,6 +39,7 @@ def teardown(proof: Teardown) -> str:
     left = [f"left: {line}" for line in proof.left]
     where = f" in account {proof.account}" if proof.account else ""
     kept = [f"Kept, as other deployments may share it: {line}" for line in proof.kept]
+    kept += [f"Kept: the audit of its gateway, {proof.audit}"] if proof.audit else []
     return "\n".join([*counts.splitlines(), *(left or [f"Nothing of {proof.name} is left{where}."]), *kept])
 
 

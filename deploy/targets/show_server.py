@@ -47,9 +47,10 @@ def status(current: Status) -> str:
     where = f" at {current.endpoint.base_url}" if current.endpoint else ""
     money = f", ${current.usd_so_far:.2f} so far" if current.usd_so_far is not None else ""
     until = f", until {current.expires_at}" if current.expires_at else ""
+    gateway = f", gateway at {current.gateway}" if current.gateway else ""
     beside = f" with {', '.join(current.adapters)}" if current.endpoint and current.adapters else ""
     return sentence(
-        f"{current.name} ({current.target}): {current.state}{where}{beside}{money}{until}: {current.detail}"
+        f"{current.name} ({current.target}): {current.state}{where}{gateway}{beside}{money}{until}: {current.detail}"
     )
 
 

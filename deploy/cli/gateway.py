@@ -1,0 +1,94 @@
+"""`corral gateway`: one address in front of a deployment, with keys of one's own."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli.flags import DryRun, FirstVerb, Json, Name
+from deploy.gateway.gateway_options import GatewayOptions, StopOptions
+
+app = typer.Typer(
+    cls=FirstVerb,
+    rich_markup_mode=None,
+    help="One address in front of a deployment, with a key for each person: `corral gateway NAME`.",
+)
+
+
+Server = Annotated[
+    str, typer.Argument(metavar="SERVER", help="A server, as `corral gateway status` names it.")
+]
+
+
+@app.command("start")
+def start(name: Name, asked: GatewayOptions, dry_run: DryRun = False, as_json: Json = False) -> None:
+    """Start HAProxy in front of a deployment of this machine, or change the one that runs; no stream is cut.
+
+    The address, its TLS and the limits are what is said now; keys, audit and what is spent stay.
+    """
+    from deploy.gateway.gateway import GatewayConfig, settings
+    from deploy.gateway.gateway import start as run
+    from deploy.gateway.gateway_text import shown
+    from deploy.targets.deployment import load
+    from infra.say import emit
+
+    deployment = load(name)
+    if dry_run:
+        text = settings(deployment, asked, "(the engine's key)")
+        emit(GatewayConfig(haproxy_cfg=text), text, as_json)
+        return
+    now = run(deployment, asked)
+    emit(now, shown(now), as_json)
+
+
+@app.command("status")
+def status(name: Name, as_json: Json = False) -> int:
+    """What it is doing: its servers, their requests, its certificate's end. Exit code 7 when it does not run."""
+    from deploy.gateway.gateway import status as look
+    from deploy.gateway.gateway_text import shown
+    from infra.say import emit
+
+    now = look(name)
+    emit(now, shown(now), as_json)
+    return 0 if now.state == "running" else 7
+
+
+@app.command("drain")
+def drain(name: Name, server: Server, as_json: Json = False) -> None:
+    """Give a server no more requests; those it has go on."""
+    from deploy.gateway.gateway import folder, load, status
+    from deploy.gateway.gateway_text import shown
+    from deploy.gateway.rotation import take_out
+    from infra.say import emit
+
+    load(name)
+    take_out(folder(name), server)
+    now = status(name)
+    emit(now, shown(now), as_json)
+
+
+@app.command("ready")
+def ready(name: Name, server: Server, as_json: Json = False) -> None:
+    """Give a server requests again, once it is seen to be healthy."""
+    from deploy.gateway.gateway import folder, load, status
+    from deploy.gateway.gateway_text import shown
+    from deploy.gateway.rotation import take_in
+    from infra.say import emit
+
+    load(name)
+    take_in(folder(name), server)
+    now = status(name)
+    emit(now, shown(now), as_json)
+
+
+@app.command("stop")
+def stop(name: Name, asked: StopOptions, as_json: Json = False) -> None:
+    """End it once its streams have ended; keys and audit stay."""
+    from deploy.gateway.gateway import load, status
+    from deploy.gateway.gateway import stop as end
+    from deploy.gateway.gateway_text import shown
+    from infra.say import emit
+
+    load(name)
+    end(name, asked.within_s)
+    now = status(name)
+    emit(now, shown(now), as_json)

@@ -1,0 +1,135 @@
+"""The certificate of a gateway: the user's own, or one of an authority that corral makes, by the openssl program."""
+
+import ipaddress
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from deploy.gateway import haproxy
+from deploy.gateway.gateway_options import GatewayOptions
+from deploy.gateway.haproxy_config import TLS
+from infra.errors import DocumentError, HostError
+from infra.record import read_bytes, write_text_atomically
+
+AUTHORITY, AUTHORITY_KEY = "ca.pem", "ca.key"
+DAYS, AUTHORITY_DAYS = 90, 3650
+RENEWED_BEFORE = timedelta(days=30)
+P256 = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+NAMES = "names"
+"""For which names and addresses corral's own certificate was made."""
+
+
+def write(folder: Path, asked: GatewayOptions) -> None:
+    """Put the certificate and its key where HAProxy reads them, as one file for its owner alone.
+
+    Raises DocumentError for one that cannot be read or has ended, HostError where there is no openssl.
+    """
+    if not asked.has_tls:
+        return
+    if asked.tls_cert is None or asked.tls_key is None:
+        make(folder, asked)
+        return
+    parts = [
+        read_bytes(path, "Name the PEM files: --tls-cert, --tls-key").decode()
+        for path in (asked.tls_cert, asked.tls_key)
+    ]
+    ends = end_of(asked.tls_cert)
+    if ends <= datetime.now(UTC):
+        raise DocumentError(f"The certificate {asked.tls_cert} ended on {ends:%Y-%m-%d}.", "Renew it first.")
+    write_text_atomically(folder / TLS, "\n".join(part.strip() for part in parts) + "\n")
+
+
+def make(folder: Path, asked: GatewayOptions) -> None:
+    """A certificate for 90 days by corral's own authority, unless there is one for these names that lasts."""
+    names = " ".join(alternative(name) for name in (asked.tls_name or (asked.host,)))
+    known = folder / NAMES
+    if (
+        (folder / TLS).exists()
+        and known.exists()
+        and known.read_text() == names
+        and end_of(folder / TLS) - datetime.now(UTC) > RENEWED_BEFORE
+    ):
+        return
+    authority, key = folder / AUTHORITY, folder / AUTHORITY_KEY
+    if not (authority.exists() and key.exists()):
+        request(
+            folder,
+            AUTHORITY,
+            AUTHORITY_KEY,
+            "/CN=corral's own authority",
+            AUTHORITY_DAYS,
+            AUTHORITY_EXTENSIONS,
+        )
+    extensions = (
+        f"subjectAltName={names.replace(' ', ',')}", "basicConstraints=critical,CA:FALSE", "extendedKeyUsage=serverAuth"
+    )  # fmt: skip
+    request(
+        folder, "gateway.pem", "gateway.key", "/CN=corral gateway", DAYS, extensions,
+        "-CA", str(authority), "-CAkey", str(key),
+    )  # fmt: skip
+    parts = [folder / "gateway.pem", folder / "gateway.key"]
+    write_text_atomically(folder / TLS, "".join(part.read_text() for part in parts))
+    for part in parts:
+        part.unlink()
+    write_text_atomically(known, names)
+
+
+AUTHORITY_EXTENSIONS = ("basicConstraints=critical,CA:TRUE,pathlen:0", "keyUsage=critical,keyCertSign")
+
+
+def request(
+    folder: Path, certificate: str, key: str, subject: str, days: int, extensions: tuple[str, ...], *more: str
+) -> None:
+    """Have openssl make a certificate and its key. Raises HostError."""
+    added = [word for extension in extensions for word in ("-addext", extension)]
+    done = haproxy.run(
+        openssl(), "req", "-x509", *P256, "-subj", subject, "-days", str(days), *added, *more,
+        "-keyout", str(folder / key), "-out", str(folder / certificate),
+    )  # fmt: skip
+    if done.returncode:
+        last = next(iter(reversed(done.stderr.strip().splitlines())), "it said nothing")
+        raise HostError(f"openssl made no certificate: {last}.", "Or give one: --tls-cert, --tls-key")
+    (folder / key).chmod(0o600)
+
+
+def openssl() -> str:
+    """The program. Raises HostError where there is none."""
+    if program := shutil.which("openssl"):
+        return program
+    raise HostError(
+        "openssl is not installed on this machine, and makes the certificates.",
+        "Debian, Ubuntu: sudo apt-get install openssl; Fedora, RHEL: sudo dnf install openssl",
+    )
+
+
+def alternative(name: str) -> str:
+    """A name or an address, as a certificate says it."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return f"DNS:{name}"
+    return f"IP:{name}"
+
+
+def end_of(certificate: Path) -> datetime:
+    """When a certificate ends. Raises DocumentError for what is none."""
+    done = haproxy.run(
+        openssl(), "x509", "-noout", "-enddate", "-dateopt", "iso_8601", "-in", str(certificate)
+    )
+    said = done.stdout.strip().removeprefix("notAfter=")
+    try:
+        return datetime.fromisoformat(said)
+    except ValueError:
+        raise DocumentError(
+            f"{certificate} is no certificate in PEM.", f"See: openssl x509 -in {certificate}"
+        ) from None
+
+
+def ends_at(folder: Path) -> datetime | None:
+    """When the certificate that is served ends."""
+    return end_of(folder / TLS) if (folder / TLS).exists() else None
+
+
+def authority(folder: Path, asked: GatewayOptions) -> Path | None:
+    """What clients must trust, where corral's own authority made the certificate."""
+    return folder / AUTHORITY if asked.has_tls and asked.tls_cert is None else None

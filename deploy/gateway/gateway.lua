@@ -1,0 +1,271 @@
+-- What corral has HAProxy do beyond its own rules: read the few fields that limits are about, and count tokens as they
+-- pass. It keeps nothing of what passes and changes nothing of it. One thread runs it, so that its counts are whole.
+--
+-- From the environment (HAProxy 2.6 hands no arguments to a file): the most sequences of a request, its most tokens
+-- (0: as many as the engine allows), and the file of the tokens spent so far ("KEY MONTH TOKENS" a line).
+local most_n, most_tokens = tonumber(os.getenv("CORRAL_MAX_N")), tonumber(os.getenv("CORRAL_MAX_TOKENS"))
+local spent_file = os.getenv("CORRAL_SPENT")
+
+local spent, revoked = {}, {}
+
+local function month() return os.date("!%Y-%m") end
+
+local function spent_of(key)
+  local known = spent[key]
+  if not known or known.month ~= month() then
+    known = { month = month(), tokens = 0 }
+    spent[key] = known
+  end
+  return known
+end
+
+local function load_spent()
+  local file = io.open(spent_file)
+  if not file then return end
+  for line in file:lines() do
+    local key, of_month, tokens = line:match("^(%S+) (%S+) (%d+)$")
+    if key then spent[key] = { month = of_month, tokens = tonumber(tokens) } end
+  end
+  file:close()
+end
+
+load_spent()
+
+-- The names and values of an object's first level, read from pieces of its text. What is deeper is passed over.
+local Fields = {}
+Fields.__index = Fields
+
+local LONGEST = 512
+
+function Fields.new(told)
+  return setmetatable({ told = told, depth = 0, text = "", name = nil, begun = false }, Fields)
+end
+
+function Fields:keep(piece)
+  if self.depth == 1 and #self.text < LONGEST then self.text = self.text .. piece:sub(1, LONGEST) end
+end
+
+function Fields:tell()
+  local name, text, is_text = self.name, self.text, self.is_text
+  self.name, self.text, self.is_text = nil, "", false
+  if not name then return nil end
+  return self.told(name, is_text and text or text:match("^%s*(.-)%s*$"), is_text, self.nested)
+end
+
+-- What is wrong with what was read, or nil.
+function Fields:read(data)
+  if data:find("\0", 1, true) then return "the body is not JSON in UTF-8" end
+  local at = 1
+  if self.skip then at, self.skip = 2, false end
+  if not self.begun then
+    at = data:find("%S") or #data + 1
+    if at <= #data then
+      if data:sub(at, at) ~= "{" then return "the body is no JSON object" end
+      self.begun = true
+    end
+  end
+  while at <= #data do
+    local where = data:find(self.in_text and '["\\]' or '["{}%[%],:]', at)
+    if self.in_text or not self.is_text then self:keep(data:sub(at, (where or #data + 1) - 1)) end
+    if not where then return nil end
+    local sign = data:sub(where, where)
+    if not self.in_text then
+      local wrong = self:mark(sign)
+      if wrong then return wrong end
+    elseif sign == '"' then
+      self.in_text = false
+    else
+      self.escaped = self.escaped or self.depth == 1
+      self:keep("\\")
+      self.skip = where == #data
+      where = where + 1
+    end
+    at = where + 1
+  end
+end
+
+function Fields:mark(sign)
+  if sign == '"' then
+    self.in_text = true
+    if self.depth == 1 then self.text, self.is_text, self.escaped = "", true, false end
+  elseif sign == "{" or sign == "[" then
+    self.depth = self.depth + 1
+    self.nested = self.depth > 1
+  elseif sign == "}" or sign == "]" then
+    local wrong = self.depth == 1 and self:tell() or nil
+    self.depth = self.depth - 1
+    return wrong
+  elseif self.depth == 1 and sign == ":" then
+    if self.escaped then return "the name of a field is spelled with escapes" end
+    self.name, self.text, self.is_text, self.nested = self.text, "", false, false
+  elseif self.depth == 1 then
+    return self:tell()
+  end
+end
+
+local COUNTS = { n = true, best_of = true }
+local LENGTHS = { max_tokens = true, max_completion_tokens = true, max_output_tokens = true }
+
+-- Reads a request as it comes; `wrong` holds why it is refused, and the status of that.
+local Request = {}
+Request.__index = Request
+
+function Request.new(models, path)
+  local self = setmetatable({ models = models, path = path }, Request)
+  self.fields = Fields.new(function(...) return self:field(...) end)
+  return self
+end
+
+function Request:refuse(status, why)
+  self.status, self.why = status, why
+  return why
+end
+
+function Request:field(name, value, is_text, nested)
+  if name == "model" then
+    self.model = value
+    if self.models ~= "" and not (is_text and ("," .. self.models .. ","):find("," .. value .. ",", 1, true)) then
+      return self:refuse(403, "this key is not for that model")
+    end
+  elseif COUNTS[name] or (LENGTHS[name] and most_tokens > 0) then
+    local most = COUNTS[name] and most_n or most_tokens
+    local number = not (is_text or nested) and tonumber(value)
+    if value == "null" and not is_text then return nil end
+    if not number then return self:refuse(400, name .. " is no number") end
+    if number > most then return self:refuse(400, name .. " is above " .. most .. ", the most that is allowed here") end
+    self.has_length = self.has_length or LENGTHS[name]
+  end
+end
+
+function Request:read(data)
+  local wrong = self.fields:read(data)
+  if wrong and not self.why then self:refuse(400, wrong) end
+  return self.why
+end
+
+function Request:ended()
+  if self.why then return self.why end
+  if not self.fields.begun then return self:refuse(400, "the body is no JSON object") end
+  if self.models ~= "" and not self.model then
+    return self:refuse(403, "this key is for named models: name one")
+  end
+  if most_tokens > 0 and not self.has_length and self.path ~= "/v1/completions" then
+    return self:refuse(400, "say max_tokens, at most " .. most_tokens)
+  end
+end
+
+local function tell(txn, request)
+  txn:set_var("txn.why", request.why)
+  txn:set_var("txn.verdict", request.status)
+end
+
+local function left_of_month_s()
+  local now = os.date("!*t")
+  local first = os.time({ year = now.year, month = now.month + 1, day = 1, hour = 0 })
+  return math.max(1, math.floor(first - os.time(now)))
+end
+
+-- Judges what has come of a request: all of it where it fits into a buffer, else its beginning.
+core.register_action("judge", { "http-req" }, function(txn)
+  local key, budget = txn:get_var("txn.key"), tonumber(txn:get_var("txn.budget") or 0)
+  if budget > 0 and spent_of(key).tokens >= budget then
+    txn:set_var("txn.wait_s", left_of_month_s())
+    tell(txn, { why = "the tokens of this key for the month are spent", status = 429 })
+    return
+  end
+  local path = txn:get_var("txn.path")
+  if path == "/v1/models" then return end
+  local request = Request.new(txn:get_var("txn.models") or "", path)
+  local body = txn.f:req_body() or ""
+  local is_whole = #body >= (txn.f:req_body_size() or 0)
+  if request:read(body) or (is_whole and path ~= "/v1/messages/count_tokens" and request:ended()) then
+    tell(txn, request)
+  elseif not is_whole then
+    txn:set_var("txn.in_parts", 1)
+  end
+end, 0)
+
+local Meter = { id = "corral.meter", flags = filter.FLT_CFG_FL_HTX }
+Meter.__index = Meter
+
+function Meter:new()
+  return setmetatable({ tail = "", input = 0, output = 0, events = 0, accounted = 0 }, Meter)
+end
+
+function Meter:http_headers(txn, message)
+  if message:is_resp() then
+    self.key = txn:get_var("txn.key")
+    local is_ok = tonumber(message:get_stline().code) == 200
+    self.counts = is_ok and self.key and txn:get_var("txn.generates")
+    if self.counts then filter.register_data_filter(self, message.channel) end
+  elseif txn:get_var("txn.in_parts") then
+    self.request = Request.new(txn:get_var("txn.models") or "", txn:get_var("txn.path"))
+    filter.register_data_filter(self, message.channel)
+  end
+end
+
+local function largest(text, name, least)
+  for digits in text:gmatch('"' .. name .. '":%s*(%d+)') do least = math.max(least, tonumber(digits)) end
+  return least
+end
+
+local function occurrences(text, sign)
+  local count, at = 0, 1
+  while true do
+    at = text:find(sign, at, true)
+    if not at then return count end
+    count, at = count + 1, at + #sign
+  end
+end
+
+-- Usage is read where the engine tells it: a quote inside an answer's text has a backslash before it, so nothing that a
+-- model writes is taken for it. The largest counts, for a stream may tell it many times.
+function Meter:count(txn, data)
+  local text = self.tail .. data
+  self.tail = data:sub(-64)
+  if text:find('_tokens":', 1, true) then
+    self.input = largest(text, "input_tokens", largest(text, "prompt_tokens", self.input))
+    self.output = largest(text, "output_tokens", largest(text, "completion_tokens", self.output))
+    txn:set_var("txn.input_tokens", self.input)
+    txn:set_var("txn.output_tokens", self.output)
+  end
+  self.events = self.events + occurrences(data, "data: {")
+  txn:set_var("txn.events", self.events)
+  local used = self.output > 0 and self.input + self.output or self.input + self.events
+  if used > self.accounted then
+    local of_key = spent_of(self.key)
+    of_key.tokens = of_key.tokens + used - self.accounted
+    self.accounted = used
+  end
+end
+
+function Meter:http_payload(txn, message)
+  local data = message:body()
+  if not data then return end
+  if message:is_resp() then
+    if revoked[self.key] then error("a key was revoked") end
+    self:count(txn, data)
+  elseif self.request:read(data) then
+    tell(txn, self.request)
+    error("a request was refused")
+  end
+end
+
+function Meter:http_end(txn, message)
+  if not message:is_resp() and self.request and self.request:ended() then
+    tell(txn, self.request)
+    return filter.ERROR
+  end
+  return filter.CONTINUE
+end
+
+core.register_filter("meter", Meter, function(filter, arguments) return filter end)
+
+core.register_cli({ "corral", "revoke" }, "corral revoke KEY", function(applet, _, _, key)
+  revoked[key] = true
+  applet:send("cut\n")
+end)
+
+core.register_cli({ "corral", "spent" }, "corral spent KEY", function(applet, _, _, key)
+  applet:send(spent_of(key).tokens .. "\n")
+end)

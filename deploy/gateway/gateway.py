@@ -1,0 +1,166 @@
+"""A gateway of this machine: made, changed, looked at and ended. Its folder is `gateway` in its deployment's."""
+
+import shutil
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from deploy.gateway import certificates, haproxy, haproxy_config, key_store, usage
+from deploy.gateway.gateway_options import GatewayOptions
+from deploy.gateway.haproxy_config import Server
+from deploy.gateway.rotation import InFront, in_front
+from deploy.targets.deployment import Deployment
+from deploy.targets.deployment import folder as deployment_folder
+from infra import locks
+from infra.data import shipped_text
+from infra.errors import DocumentError, UsageError
+from infra.record import Document, Record, write_text_atomically
+from serving.vllm import server
+
+DOCUMENT = "gateway.json"
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
+
+
+class Gateway(Document):
+    """What was asked of the gateway in front of a deployment."""
+
+    kind: ClassVar[str] = "gateway"
+    document: Literal["gateway"] = "gateway"
+    schema_version: Literal[1] = 1
+
+    name: str
+    asked: GatewayOptions
+
+
+class GatewayStatus(Record):
+    """What a gateway is doing now."""
+
+    name: str
+    state: Literal["running", "stopped"]
+    base_url: str
+    keys: int
+    """Those that are good for a request now."""
+    servers: tuple[InFront, ...]
+    """As the gateway sees them; none while it is stopped."""
+    audit_file: Path
+    ca_file: Path | None = None
+    """What clients must trust, where corral's own authority made the certificate."""
+    certificate_ends_at: datetime | None = None
+    metrics_url: str | None = None
+
+
+class GatewayConfig(Record):
+    """What HAProxy would be told, but for the engine's key."""
+
+    haproxy_cfg: str
+
+
+def folder(name: str) -> Path:
+    """Where a deployment's gateway is kept. Raises UsageError for what is no name."""
+    return deployment_folder(name) / "gateway"
+
+
+def load(name: str) -> Gateway:
+    """The gateway of a deployment. Raises DocumentError where it has none."""
+    if not (folder(name) / DOCUMENT).exists():
+        raise DocumentError(f"{name} has no gateway.", f"Start one: corral gateway {name}")
+    return Gateway.read(folder(name) / DOCUMENT)
+
+
+def address(name: str) -> str | None:
+    """Where clients ask it; None while it does not run, or where there is none."""
+    if not exists(name) or not haproxy.members(folder(name)):
+        return None
+    return load(name).asked.base_url
+
+
+def exists(name: str) -> bool:
+    """Whether a deployment has a gateway."""
+    return (folder(name) / DOCUMENT).exists()
+
+
+def settings(deployment: Deployment, asked: GatewayOptions, engine_key: str) -> str:
+    """What HAProxy is told. Raises UsageError for a deployment whose servers this machine does not reach."""
+    return haproxy_config.config(asked, servers_of(deployment), engine_key)
+
+
+def servers_of(deployment: Deployment) -> tuple[Server, ...]:
+    """Where its engines answer."""
+    if deployment.target != "local":
+        raise UsageError(
+            f"{deployment.name} is not on this machine.",
+            "A gateway stands on the machine of its servers so far: run corral there, with --target local.",
+        )
+    serve = deployment.plan.serve
+    host = "127.0.0.1" if serve.host in LOOPBACK else serve.host
+    return (Server(deployment.name, host, serve.port),)
+
+
+def start(deployment: Deployment, asked: GatewayOptions) -> GatewayStatus:
+    """Start it, or change it while it runs, which cuts no stream. Raises HostError, UsageError or ServerError.
+
+    Nothing has changed where HAProxy refuses what it would be told, or somebody else has the port.
+    """
+    name, place = deployment.name, folder(deployment.name)
+    program = haproxy.found()
+    servers_of(deployment)
+    busy = UsageError(f"Another corral is at {name}'s gateway now.", f"See: corral gateway status {name}")
+    with locks.held(place / ".lock", busy):
+        place.chmod(0o700)
+        runs = haproxy.is_running(place)
+        before = load(name).asked if exists(name) else None
+        for port in {asked.port, asked.metrics_port} - (
+            {before.port, before.metrics_port} if runs and before else set()
+        ):
+            haproxy.refuse_taken(asked.host if port == asked.port else "127.0.0.1", port)
+        text = settings(deployment, asked, server.api_key(deployment_folder(name)))
+        certificates.write(place, asked)
+        key_store.write_map(place, asked)
+        write_text_atomically(place / haproxy_config.LUA, shipped_text("deploy.gateway", "gateway.lua"))
+        usage.write_spent(place)
+        haproxy.write_state(place, runs)
+        haproxy.check(program, place, text)
+        write_text_atomically(place / haproxy_config.CONFIG, text)
+        (haproxy.reload if runs else haproxy.start)(program, place)
+        Gateway(name=name, asked=asked).write(place / DOCUMENT)
+    return status(name)
+
+
+def status(name: str) -> GatewayStatus:
+    """What it is doing. Raises DocumentError where there is none."""
+    asked, place = load(name).asked, folder(name)
+    runs = haproxy.is_running(place)
+    return GatewayStatus(
+        name=name,
+        state="running" if runs else "stopped",
+        base_url=asked.base_url,
+        keys=len(key_store.good(place)),
+        servers=in_front(place) if runs else (),
+        audit_file=haproxy.audit(place),
+        ca_file=certificates.authority(place, asked),
+        certificate_ends_at=certificates.ends_at(place) if asked.has_tls else None,
+        metrics_url=f"http://127.0.0.1:{asked.metrics_port}/metrics" if asked.metrics_port else None,
+    )
+
+
+def stop(name: str, within_s: float) -> None:
+    """End it, letting its streams finish for so long; keys and audit stay. Safe to repeat."""
+    haproxy.stop(folder(name), within_s)
+
+
+def remove(name: str) -> tuple[str, ...]:
+    """End it at once and remove all of it but its audit; what is left."""
+    place = folder(name)
+    if not place.is_dir():
+        return ()
+    haproxy.stop(place, 0)
+    if left := haproxy.members(place):
+        return tuple(f"process {pid}" for pid in left)
+    shutil.rmtree(place, ignore_errors=True)
+    return (f"folder {place}",) if place.exists() else ()
+
+
+def audit(name: str) -> str:
+    """The file that outlives it; "" where it had no request."""
+    file = haproxy.audit(folder(name))
+    return str(file) if file.exists() else ""

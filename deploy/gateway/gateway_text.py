@@ -1,0 +1,56 @@
+"""PURE: what `corral gateway` and `corral keys` say to a person."""
+
+from deploy.gateway.gateway import GatewayStatus
+from deploy.gateway.keys import Key, Keys, NewKey, now_utc
+from infra.argument import pasted
+from infra.quantity import counted
+
+
+def shown(now: GatewayStatus) -> str:
+    """A gateway, and what to do with it."""
+    lines = [f"{now.name}'s gateway: {now.state} at {now.base_url}, {counted(now.keys, 'good key')}"]
+    lines += [
+        f"server:   {each.name} is {each.state}, {counted(each.sessions, 'request')}, {each.waiting:,} waiting"
+        for each in now.servers
+    ]
+    if now.ca_file:
+        lines.append(f"trust:    {pasted(now.ca_file)}")
+    if now.certificate_ends_at:
+        lines.append(f"TLS:      until {now.certificate_ends_at:%Y-%m-%d}; the same command again renews it")
+    if now.metrics_url:
+        lines.append(f"metrics:  {now.metrics_url}")
+    lines.append(f"audit:    {pasted(now.audit_file)}")
+    lines.append(f"keys:     corral keys add {now.name} alice; corral keys usage {now.name}")
+    if now.state == "stopped":
+        lines.append(f"start:    corral gateway {now.name}")
+    return "\n".join(lines)
+
+
+def new_key(made: NewKey) -> str:
+    """A key, this once."""
+    until = f", until {made.expires_at:%Y-%m-%d %H:%M} UTC" if made.expires_at else ""
+    return f"{made.key}\n{made.id}, for {made.person}{until}. It is shown this once; corral keeps its SHA-256 alone."
+
+
+def listed(known: Keys) -> str:
+    """A line a key."""
+    return "\n".join(map(line, known.keys)) or "No keys yet."
+
+
+def line(key: Key) -> str:
+    """One key."""
+    state = key.state(now_utc())
+    ended = key.revoked_at if state == "revoked" else key.expires_at
+    until = "" if ended is None else f" {'on' if state == 'revoked' else 'until'} {ended:%Y-%m-%d %H:%M} UTC"
+    limits = [
+        f"for {', '.join(key.models)}" if key.models else "",
+        f"{key.requests_per_minute:,} requests a minute" if key.requests_per_minute else "",
+        f"{key.requests_at_once:,} at once" if key.requests_at_once else "",
+        f"{key.tokens_per_month:,} tokens a month" if key.tokens_per_month else "",
+    ]
+    return ", ".join(filter(None, [f"{key.id}: {state}{until}", f"made {key.created_at:%Y-%m-%d}", *limits]))
+
+
+def revoked(gone: tuple[Key, ...], key: str) -> str:
+    """What was ended."""
+    return f"Revoked: {', '.join(each.id for each in gone)}" if gone else f"{key} was revoked before."

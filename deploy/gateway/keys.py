@@ -1,0 +1,159 @@
+"""PURE: the keys of a gateway. A key itself is shown once and kept nowhere: what is kept is its SHA-256."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from deploy.gateway.gateway_options import GatewayOptions
+from infra.asked import Asked, Flag
+from infra.errors import UsageError
+from infra.lifetime import minutes
+from infra.record import Document, Record
+
+PREFIX = "sk-corral-"
+PERSON = r"^[a-z0-9][a-z0-9._@-]{0,39}$"
+MODEL = r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$"
+SHOWN_DIGITS = 8
+
+Model = Annotated[str, Field(pattern=MODEL)]
+WholeOrNone = Annotated[int | None, Flag(kind=int)]
+
+
+class KeyLimits(Asked):
+    """What a key may do. None is what the gateway says for every key."""
+
+    expires: str | None = None
+    """How long it is good for, such as 90m, 8h or 30d. [default: until it is revoked]"""
+    model: tuple[Model, ...] = ()
+    """A model or adapter that it may ask for; repeatable. [default: all that are served]"""
+    requests_per_minute: WholeOrNone = Field(default=None, ge=1, le=1_000_000)
+    """Requests a minute. [default: the gateway's]"""
+    requests_at_once: WholeOrNone = Field(default=None, ge=1, le=100_000)
+    """Requests at once. [default: the gateway's]"""
+    tokens_per_month: WholeOrNone = Field(default=None, ge=1)
+    """Tokens of prompts and answers in a month, UTC. [default: the gateway's]"""
+
+
+class Key(Record):
+    """A key as it is kept: whose it is, what it may do, until when."""
+
+    id: str = Field(pattern=r"^[a-z0-9._@-]{1,60}$")
+    person: str = Field(pattern=PERSON)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    models: tuple[Model, ...] = ()
+    requests_per_minute: int | None = None
+    requests_at_once: int | None = None
+    tokens_per_month: int | None = None
+
+    def state(self, now: datetime) -> Literal["good", "expired", "revoked"]:
+        """What a request with it would find."""
+        if self.revoked_at is not None:
+            return "revoked"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else "good"
+
+
+class Keys(Document):
+    """All keys of a gateway, those that are good for nothing any more too: the audit names them."""
+
+    kind: ClassVar[str] = "list of keys"
+    document: Literal["gateway-keys"] = "gateway-keys"
+    schema_version: Literal[1] = 1
+
+    keys: tuple[Key, ...] = ()
+
+    def named(self, key: str) -> tuple[Key, ...]:
+        """The key of that id, or all of that person. Raises UsageError where there is none."""
+        found = tuple(each for each in self.keys if key in (each.id, each.person))
+        if not found:
+            raise UsageError(
+                f"There is no key and nobody called {key!r}.", "See which there are: corral keys list"
+            )
+        return found
+
+
+class NewKey(Record):
+    """A key on the only occasion on which it is shown."""
+
+    id: str
+    person: str
+    key: str
+    """The key itself, which is kept nowhere."""
+    expires_at: datetime | None
+
+
+def checked_person(person: str) -> str:
+    """The name. Raises UsageError for one that is none."""
+    if re.fullmatch(PERSON[1:-1], person):
+        return person
+    raise UsageError(
+        f"{person!r} cannot be the name of whose key it is.",
+        "Use 1 to 40 of a-z, 0-9 and . _ @ -, the first a letter or digit: alice",
+    )
+
+
+def span(of_minutes: int) -> timedelta:
+    """So many minutes."""
+    return timedelta(minutes=of_minutes)
+
+
+def hashed(key: str) -> str:
+    """What is kept of a key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def made(person: str, limits: KeyLimits, now: datetime) -> tuple[Key, NewKey]:
+    """A new key of 256 random bits: as it is kept, and as it is shown."""
+    secret = f"{PREFIX}{secrets.token_urlsafe(32)}"
+    digest = hashed(secret)
+    until = now + span(minutes(limits.expires, "--expires")) if limits.expires else None
+    kept = Key(
+        id=f"{person}-{digest[:SHOWN_DIGITS]}",
+        person=person,
+        sha256=digest,
+        created_at=now,
+        expires_at=until,
+        models=limits.model,
+        requests_per_minute=limits.requests_per_minute,
+        requests_at_once=limits.requests_at_once,
+        tokens_per_month=limits.tokens_per_month,
+    )
+    return kept, NewKey(id=kept.id, person=person, key=secret, expires_at=until)
+
+
+def successor(key: Key, now: datetime) -> tuple[Key, NewKey]:
+    """A key that may do what another may, for the same person."""
+    kept, shown = made(key.person, KeyLimits(), now)
+    limits = {"models", "requests_per_minute", "requests_at_once", "tokens_per_month"}
+    return kept.model_copy(update={name: getattr(key, name) for name in limits}), shown
+
+
+def entry(key: Key, asked: GatewayOptions) -> str:
+    """What HAProxy finds under the key's hash."""
+    expires = 0 if key.expires_at is None else int(key.expires_at.timestamp())
+    fields = (
+        key.id,
+        expires,
+        key.requests_per_minute or asked.requests_per_minute,
+        key.requests_at_once or asked.requests_at_once,
+        key.tokens_per_month or asked.tokens_per_month or 0,
+        ",".join(key.models),
+    )
+    return "|".join(map(str, fields))
+
+
+def map_text(keys: Iterable[Key], asked: GatewayOptions) -> str:
+    """The map of all keys that were not revoked; whether one has expired HAProxy sees itself."""
+    return "".join(f"{key.sha256} {entry(key, asked)}\n" for key in keys if key.revoked_at is None)
+
+
+def now_utc() -> datetime:
+    """The second that it is."""
+    return datetime.now(UTC).replace(microsecond=0)
