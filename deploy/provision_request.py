@@ -56,6 +56,8 @@ def asking_for(what: str, where: Where, wishes: Wishes, is_dry: bool = False) ->
     A deployment is made ready again where it is; with another name it is its plan that is meant. Raises UsageError,
     DocumentError or DoesNotFit, and what stands against fetching.
     """
+    if where.target:  # What does not hold is said before what is not there.
+        wishes.of(where.target)
     if (is_named(what) or not is_file(what)) and where.name in (None, what):
         return asking_again(load(what), where, wishes)
     wishes.of(where.place)

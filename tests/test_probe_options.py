@@ -136,7 +136,7 @@ WHOLE = (
         ),
         (
             {"url": "http://host", "model": ("a", "a=2")},
-            ("--model names one model twice.", "Say how much more of it: --model NAME=2"),
+            ("--model names a 2 times.", "Say how much more of it: --model a=2"),
         ),
         (
             {"url": "http://host", "metrics": ("host:9400",)},

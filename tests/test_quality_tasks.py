@@ -167,7 +167,9 @@ def test_only_a_task_that_runs_code_is_allowed_to(log: Path) -> None:
     assert allowed == {"humaneval_instruct": (True, "1"), "minerva_math500": (False, None)}
 
 
-UNKNOWN = "hint: One or more of: mmlu,humaneval,math; one of your own: add --task-folder DIR.\n"
+UNKNOWN = (
+    "hint: One or more of: mmlu,humaneval,math; one of your own: say where it lies with --task-folder.\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +194,7 @@ UNKNOWN = "hint: One or more of: mmlu,humaneval,math; one of your own: add --tas
          "error: --task-tokenizer is for an endpoint that scores given answers, and only completions does.\n"
          "hint: Add: --api-a completions --api-b completions\n"),
         ("--texts x --task-folder /nowhere", 2,
-         "error: --task-folder and --task-tokenizer go with --tasks.\nhint: Name a task: --tasks NAME\n"),
+         "error: --task-folder and --task-tokenizer go with --tasks.\nhint: Name a task: --tasks mmlu\n"),
         ("", 2, "error: There is nothing to compare on.\nhint: Give your own texts: --texts texts.txt\n"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Whom a probe asks, and how: each option once; and what is behind a URL."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, ClassVar, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
@@ -78,8 +79,11 @@ def target_of(url: str, asked: EndpointOptions) -> Target:
     """At whom; the path of the URL may name the API, and the model. Raises UsageError."""
     address = split_url(url)
     shares = tuple(map(share_of, asked.model))
-    if len({each.model for each in shares}) < len(shares):
-        raise UsageError("--model names one model twice.", "Say how much more of it: --model NAME=2")
+    [(most, times)] = Counter(each.model for each in shares).most_common(1) or [("", 0)]
+    if times > 1:
+        raise UsageError(
+            f"--model names {most} {times} times.", f"Say how much more of it: --model {most}={times}"
+        )
     named = DEPLOYED.search(address.path or "")
     first = shares[0].model if shares else named and named[1]
     return Target(

@@ -77,7 +77,7 @@ class QualityOptions(Asked):
             )
         if self.tasks is None and (self.task_folder or self.task_tokenizer):
             raise UsageError(
-                "--task-folder and --task-tokenizer go with --tasks.", "Name a task: --tasks NAME"
+                "--task-folder and --task-tokenizer go with --tasks.", "Name a task: --tasks mmlu"
             )
         return self
 

@@ -70,7 +70,7 @@ def chosen(asked: QualityOptions, pair: PairOptions) -> tuple[Task, ...]:
     if unknown or not words:
         raise UsageError(
             f"--tasks {', '.join(unknown) or 'nothing'} is unknown.",
-            f"One or more of: {','.join(tasks())}; one of your own: add --task-folder DIR.",
+            f"One or more of: {','.join(tasks())}; one of your own: say where it lies with --task-folder.",
         )
     may_run = asked.run_generated_code
     found = tuple(
