@@ -1,7 +1,8 @@
 """`corral simulate` against the real engine, in one paired run.
 
 Server: vLLM's CPU build on the tiny model, at most 32 sequences and 2,048 tokens a step. Its EngineCore and worker have
-core 0 for themselves, its API process and the client, corral's own probe, core 1.
+core 0 for themselves, its API process and the client, corral's own probe, core 1. Both cores are kept awake by a loop
+that gives way to all else (SCHED_IDLE): a virtual core that sleeps is woken by its host, when that comes to it.
 Fit: the time of a step by running streams (the mean of the gaps at the client while all of them decode) and by tokens
 of a lone prompt (the engine's request_prefill_time histogram), the API process's CPU by requests, steps and tokens, and
 what is left of the TTFT of a lone request.
@@ -78,6 +79,13 @@ LOADS = (
 PAUSES = ("--request-rate", "1", "--burstiness", "inf")
 """A lone request a second: a server that has nothing to do in between is slower than one asked without a pause."""
 PREFILL_TIME = ("vllm:request_prefill_time_seconds_sum", "vllm:request_prefill_time_seconds_count")
+LOOP = """
+import os
+os.sched_setaffinity(0, {{{core}}})
+os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+while True:
+    pass
+"""
 MOST_OFF = 0.15
 LEAST_BAND = 1.05
 ASKED_BEFORE = (2, 3)
@@ -96,7 +104,8 @@ def main() -> int:
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, FIRST)
     found: list[Fit | Part] = []
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+    began_with = os.getloadavg()[0]
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server, awake():
         gauges = [server.gauge_s()]
 
         def gauged(one: Fit | Part) -> None:
@@ -118,7 +127,7 @@ def main() -> int:
     band = max(LEAST_BAND, band_of(gauges))
     rows = [compared(parts[which :: len(LOADS)], steps, api, band) for which in range(len(LOADS))]
     judged = [judge(row, below) for row, (*_, below) in zip(rows, LOADS, strict=True)]
-    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {os.getloadavg()[0]:.1f}"
+    head = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {hardware()}, load average {began_with:.1f} before"
     print(report(head, steps, api, band, rows, judged))
     if asked.keep:
         kept = {"made": head, "decode_s": steps.decode_s, "prefill_s": steps.prefill_s, "api": api._asdict()}
@@ -247,6 +256,20 @@ def serving(folder: Path) -> Iterator[Running]:
         yield Running(folder, json.loads(said)["base_url"])
     finally:
         corral(OTHER_CORE, "down", NAME)
+
+
+@contextmanager
+def awake() -> Iterator[None]:
+    """No core sleeps meanwhile."""
+    loops = [
+        subprocess.Popen([sys.executable, "-c", LOOP.format(core=core)]) for core in (ENGINE_CORE, OTHER_CORE)
+    ]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
 
 
 def corral(core: int, *words: str) -> str:
