@@ -186,11 +186,11 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "AWS_REGION_NAME": "eu-central-1",
             **nowhere,
         }
-        words = [str(executable), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
+        command = [str(executable), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1"]
         with (
             (folder / "log").open("w") as log,
             subprocess.Popen(
-                [*words, "--port", str(port)], env=environment, stdout=log, stderr=log
+                [*command, "--port", str(port)], env=environment, stdout=log, stderr=log
             ) as process,
         ):
             try:
