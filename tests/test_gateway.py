@@ -6,9 +6,11 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.request import urlopen
 
 import pytest
 from doors import NAME, Door, door
@@ -17,10 +19,11 @@ from stubbed import until
 from deploy.cli.main import run
 from deploy.gateway import haproxy, key_store, keys
 from deploy.gateway.keys import hashed
+from serving.vllm.prometheus import sums
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "MARKERzq7731"}], "max_tokens": 2}
 MESSAGES = {"model": "fake", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 2}
-USAGE = {"stream": True, "stream_options": {"include_usage": True}}
+USAGE: Any = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -177,7 +180,11 @@ def test_a_key_of_one_model_asks_for_that_alone(front: Door) -> None:
     )
     none = error("model_not_allowed", "permission_error", "this key is for named models: name one")
     assert front.ask("/v1/chat/completions", {"messages": []}, key="scoped")[::2] == (403, none)
-    long = {"messages": "x" * 200_000, "model": "adapter"}
+    without = {"messages": "x" * 200_000}
+    assert front.ask("/v1/chat/completions", without, key="scoped")[::2] == (
+        400, refusal("this key is for named models: name one")
+    )  # fmt: skip
+    long = without | {"model": "adapter"}
     assert front.ask("/v1/chat/completions", long, key="scoped")[::2] == (
         400, refusal("this key is not for that model")
     )  # fmt: skip
@@ -272,6 +279,19 @@ def test_a_revoked_key_is_refused_at_once_and_its_streams_are_cut(front: Door) -
     assert [key.person for key in key_store.good(front.folder) if key.person == "leaver"] == []
 
 
+def test_the_engine_hears_of_a_client_that_went(front: Door) -> None:
+    with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 100_000}) as stream:
+        assert stream.readline().startswith(b"data: ")
+        assert running(front) >= 1
+    until(lambda: running(front) == 0)
+
+
+def running(front: Door) -> float:
+    """Requests that the server has."""
+    with urlopen(f"http://127.0.0.1:{front.deployment.plan.serve.port}/metrics") as answer:
+        return sums(answer.read().decode())["vllm:num_requests_running"]
+
+
 def test_tokens_are_not_bunched(own_home: Path) -> None:
     """The server holds each token back until the client has seen the one before: a door that gathers would hang."""
     with door(own_home, {"ttft_ms": 1, "itl_ms": 100}) as front:
@@ -286,7 +306,43 @@ def test_tokens_are_not_bunched(own_home: Path) -> None:
 
 
 def front_truth(front: Door) -> Any:
-    from urllib.request import urlopen
-
     with urlopen(f"http://127.0.0.1:{front.deployment.plan.serve.port}/truth") as answer:
         return json.loads(answer.read())["requests"]
+
+
+def test_the_clients_of_both_apis_and_the_errors_they_know(front: Door) -> None:
+    import anthropic
+    import openai
+
+    base, message = f"http://127.0.0.1:{front.asked.port}", CHAT["messages"]
+    front.key("clients", model=("fake",))
+    with openai.OpenAI(base_url=f"{base}/v1", api_key=front.key("clients"), max_retries=0) as client:
+        asked: Any = {"model": "fake", "messages": message, "max_tokens": 3}
+        chunks = list(client.chat.completions.create(**asked, **USAGE))
+        assert [chunk.usage.completion_tokens for chunk in chunks if chunk.usage] == [3]
+        assert client.models.list().data[0].id == "fake"
+        with pytest.raises(openai.BadRequestError, match="n is above 4"):
+            client.chat.completions.create(**asked, n=5)
+        with pytest.raises(openai.PermissionDeniedError, match="not for that model"):
+            client.chat.completions.create(**asked | {"model": "other"})
+        with pytest.raises(openai.NotFoundError, match="no such path"):
+            client.embeddings.create(model="fake", input="a")
+        with pytest.raises(openai.AuthenticationError, match="no valid key"):
+            client.with_options(api_key="sk-no").models.list()
+    with anthropic.Anthropic(base_url=base, api_key=front.key("clients"), max_retries=0) as claude:
+        words: Any = {"model": "fake", "messages": message}
+        assert claude.messages.count_tokens(**words).input_tokens == 3
+        events = list(claude.messages.create(**words, max_tokens=3, stream=True))
+        assert events[-1].type == "message_stop"
+        with pytest.raises(anthropic.PermissionDeniedError) as refused:
+            claude.messages.create(**words | {"model": "other"}, max_tokens=3)
+        assert refused.value.type == "permission_error"
+        with pytest.raises(anthropic.AuthenticationError, match="no valid key"):
+            claude.with_options(api_key="sk-no").messages.count_tokens(**words)
+
+
+def test_those_who_connect_and_say_nothing_are_in_nobodys_way(front: Door) -> None:
+    with ExitStack() as silent:
+        for _ in range(300):
+            silent.enter_context(socket.create_connection(("127.0.0.1", front.asked.port)))
+        assert front.ask("/v1/models")[0] == 200

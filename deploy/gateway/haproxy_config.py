@@ -17,7 +17,7 @@ COUNTING = "/v1/messages/count_tokens"
 MODELS = "/v1/models"
 BUFFER_BYTES = 65536
 MIB = 2**20
-CONNECTIONS = 4096
+CONNECTIONS = 16384
 BODY_S, HEAD_S, IDLE_S = 30, 10, 60
 """How long a request's body, its head, and a client without a request are waited for."""
 
@@ -99,7 +99,7 @@ def in_global(asked: GatewayOptions) -> list[str]:
     return [
         "global",
         "  nbthread 1",
-        f"  maxconn {CONNECTIONS}",
+        f"  fd-hard-limit {CONNECTIONS}",
         f"  tune.bufsize {BUFFER_BYTES}",
         "  tune.ssl.default-dh-param 2048",
         f"  hard-stop-after {asked.drain_s:.0f}s",
@@ -162,7 +162,7 @@ def in_frontend(asked: GatewayOptions, engine_key: str) -> list[str]:
     entry = 'var(txn.entry),field({},"|")'.format
     return [
         "frontend gateway",
-        f"  bind {host}:{asked.port}{tls}",
+        f"  bind {host}:{asked.port}{' v4v6' if asked.host == '::' else ''}{tls}",
         "  log global",
         "  filter lua.meter",
         "  unique-id-format %[uuid()]",
@@ -205,7 +205,7 @@ def in_frontend(asked: GatewayOptions, engine_key: str) -> list[str]:
         refuse(OVER_BUDGET, "if { var(txn.verdict) -m int 429 }"),
         refuse(ANSWERED[0], "if { var(txn.verdict) -m found }"),
         "  http-request set-uri %[path]",
-        f'  http-request set-header Authorization "Bearer {engine_key}"',
+        f"  http-request set-header Authorization {quoted('Bearer ' + engine_key.replace('%', '%%'))}",
         *(f"  http-request del-header {name}" for name in FORGED),
         "  http-request set-header X-Request-Id %[unique-id]",
         "  http-response set-header X-Request-Id %[unique-id]",
