@@ -293,16 +293,19 @@ def running(front: Door) -> float:
 
 
 def test_tokens_are_not_bunched(own_home: Path) -> None:
-    """The server holds each token back until the client has seen the one before: a door that gathers would hang."""
-    with door(own_home, {"ttft_ms": 1, "itl_ms": 100}) as front:
-        with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 8}) as stream:
+    """Without http-no-delay the kernel gathers for 200 ms, eight tokens of these, so that six of them are late."""
+    with door(own_home, {"ttft_ms": 1, "itl_ms": 25}) as front:
+        with front.asking("/v1/chat/completions", CHAT | {"stream": True, "max_tokens": 40}) as stream:
             came = []
             while line := stream.readline():
                 if b"content" in line:
                     came.append(time.monotonic_ns())
         sent = front_truth(front)[0]["sent_ns"]
-        # The first event has no token; whatever is late on a busy machine, a token is out before two more are made.
-        assert all(got < later for got, later in zip(came[1:], sent[2:], strict=False))
+    # The first event has no token. One that the client has before two more are made was not held; a busy machine is
+    # late for some.
+    in_time = [got < later for got, later in zip(came[1:], sent[2:], strict=False)]
+    assert len(in_time) == 38
+    assert sum(in_time) > 19
 
 
 def front_truth(front: Door) -> Any:
