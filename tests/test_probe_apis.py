@@ -218,6 +218,7 @@ def test_what_is_counted_of_a_response_is_a_chat() -> None:
 def test_the_headers_of_a_request() -> None:
     common = {
         "host": "host:1", "content-type": "application/json", "accept": "text/event-stream",
+        "accept-encoding": "identity",
         "user-agent": "corral-probe",
     }  # fmt: skip
     assert APIS["chat"].headers("host:1", None) == common

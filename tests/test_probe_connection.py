@@ -22,6 +22,8 @@ MS = 1_000_000
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 TOKEN = b'data: {"choices": [{"text": "a", "finish_reason": null}]}\n\n'
 DONE = b"data: [DONE]\n\n"
+USAGE = b'data: {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}\n\n'
+ERROR = b'event: error\ndata: {"error": "boom"}\n\n'
 
 
 def chunked(*pieces: bytes) -> bytes:
@@ -67,6 +69,21 @@ class Sock:
         self.closed = True
 
 
+class Timer:
+    """A call that is due later."""
+
+    def __init__(self, call: Callable[..., None], words: tuple[Any, ...]) -> None:
+        self.cancelled = False
+        self._call, self._words = call, words
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+    def ring(self) -> None:
+        assert not self.cancelled
+        self._call(*self._words)
+
+
 class World:
     """The owner of one connection, its loop and its clock."""
 
@@ -81,7 +98,10 @@ class World:
         self.ended: list[Answer] = []
         self.tally, self.offset_ns, self.zero_ns = Tally(), 0, 0
         self.read_event, self.use_kernel_stamps = completions_event, False
-        self.loop = SimpleNamespace(add_writer=self.add_writer, remove_writer=self.remove_writer)
+        self.later: list[Timer] = []
+        self.loop = SimpleNamespace(
+            add_writer=self.add_writer, remove_writer=self.remove_writer, call_later=self.call_later
+        )
         self.reader = SimpleNamespace(add=lambda listener, sock: None, remove=lambda sock, stream: None)
         monkeypatch.setattr(connections, "monotonic_ns", lambda: self.now_ns)
         monkeypatch.setattr("socket.socket", self.socket)
@@ -97,6 +117,11 @@ class World:
 
     def remove_writer(self, number: int) -> None:
         self.writable = None
+
+    def call_later(self, delay_s: float, call: Callable[..., None], *words: Any) -> "Timer":
+        assert delay_s == connections.LAST_WORDS_S
+        self.later.append(Timer(call, words))
+        return self.later[-1]
 
     def idle(self, connection: Connection) -> None:
         self.told.append("idle")
@@ -329,6 +354,65 @@ def test_an_answer_that_said_its_last_is_whole_however_the_connection_ends(world
     assert (answer.failure, answer.done_ns) == (None, stamp_ns)
 
 
+def test_an_answer_that_said_its_last_is_not_waited_for(world: World) -> None:
+    """OpenAI's own client ends at [DONE]; the connection that stays open is of no use to anybody."""
+    world.open()
+    world.ask()
+    world.hear(HEAD + chunked(TOKEN, DONE))
+    stamp_ns = world.now_ns
+    world.hear(chunked(USAGE))
+    (last_words,) = world.later
+    world.now_ns += 100 * MS
+    last_words.ring()
+    (answer,) = world.ended
+    assert (answer.failure, answer.done_ns, answer.counts[:2]) == (None, stamp_ns, (3, 1))
+    assert (world.connection.is_open, world.connection.answer) == (False, None)
+    world.ask(1)
+    world.connected()
+    world.hear(WHOLE)
+    assert (world.ended[1].failure, len(world.later), world.connection.is_open) == (None, 1, True)
+
+
+def test_one_whose_end_follows_its_last_word_keeps_the_connection(world: World) -> None:
+    world.open()
+    world.ask()
+    world.hear(HEAD + chunked(TOKEN, DONE))
+    world.hear(b"0\r\n\r\n")
+    (last_words,) = world.later
+    assert (last_words.cancelled, world.connection.is_open, world.ended[0].failure) == (True, True, None)
+
+
+@pytest.mark.parametrize("why", ["timeout", "unfinished"])
+def test_what_is_given_up_after_its_last_word_is_whole(world: World, why: str) -> None:
+    world.open()
+    world.ask()
+    world.hear(HEAD + chunked(TOKEN, DONE))
+    world.connection.abort(why, "")
+    assert ([each.failure for each in world.ended], world.later[0].cancelled) == ([None], True)
+
+
+@pytest.mark.parametrize(
+    ("says", "failure"),
+    [
+        ([DONE + ERROR], None),
+        ([DONE, ERROR], None),
+        ([DONE, b'data: {"error": "late"}\n\n', b"data: what?\n\n"], None),
+        ([ERROR + DONE], ("stream_error", "boom")),
+        ([ERROR, DONE], ("stream_error", "boom")),
+    ],
+)
+def test_after_its_last_word_an_answer_is_over(
+    world: World, says: list[bytes], failure: tuple[str, str] | None
+) -> None:
+    world.open()
+    world.ask()
+    world.hear(HEAD + chunked(TOKEN))
+    for each in says:
+        world.hear(chunked(each))
+    world.hear(b"0\r\n\r\n")
+    assert [each.failure for each in world.ended] == [failure]
+
+
 def test_bytes_that_nobody_asked_for_end_the_connection(world: World) -> None:
     world.open()
     world.hear(b"surprise")
@@ -463,7 +547,7 @@ def test_a_request_that_is_given_up_fails_for_that_reason_and_is_not_tried_again
     world.connection.abort("reset", "given up")
     world.ask(2)
     world.connected()
-    world.hear(HEAD + chunked(TOKEN, DONE))
+    world.hear(HEAD + chunked(TOKEN))
     world.connection.abort("timeout", "too long")
     assert [answer.failure for answer in world.ended] == [
         None,

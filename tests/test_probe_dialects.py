@@ -69,7 +69,8 @@ def heard(api: ApiName, events: list[Said], whole: bool = True) -> Result:
     """The result of an answer whose events come each by itself."""
     ended: list[Answer] = []
     owner = SimpleNamespace(finished=lambda connection, answer: ended.append(answer))
-    shared = SimpleNamespace(read_event=APIS[api].read_event, tally=Tally())
+    loop = SimpleNamespace(call_later=lambda *_: SimpleNamespace(cancel=lambda: None))
+    shared = SimpleNamespace(read_event=APIS[api].read_event, tally=Tally(), loop=loop)
     connection = Connection(shared, owner, Peer(None, None, None, ""))  # type: ignore[arg-type]
     connection.answer = Answer(Shot(0, b"", 4), None, sent_ns=0)
     connection.received(HEAD, 0, 0)

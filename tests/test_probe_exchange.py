@@ -147,6 +147,16 @@ JSON = {"content-type": "application/json"}
         ),
         (
             {},
+            response(is_stream=False, body=b'{"error": {"message": "overloaded"}}', headers=JSON),
+            ("not_a_stream", "the answer is application/json, not a stream: overloaded"),
+        ),
+        (
+            {},
+            response(is_stream=False, body=b'{"choices": []}', headers=JSON),
+            ("not_a_stream", "the answer is application/json, not a stream: b'{\"choices\": []}'"),
+        ),
+        (
+            {},
             response(is_stream=False, body=b"x" * 99, encoding="gzip"),
             (
                 "not_a_stream",

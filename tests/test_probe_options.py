@@ -311,6 +311,15 @@ YOURS = (
     "Leave those out, or --prompts and --replay.",
 )
 CHAT = ("Turns and images are for a chat.", "Add --api chat.")
+
+
+def several(name: str) -> tuple[str, str]:
+    return (
+        f"--extra-body asks for several answers a request ({name}): their tokens cannot be told apart in time.",
+        f"Leave {name} out, and send more requests at once: --concurrency.",
+    )
+
+
 BODY = """Say, e.g., --extra-body '{"top_p": 0.9}'"""
 SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
 
@@ -338,6 +347,8 @@ SIZE = "Say WIDTHxHEIGHT: --image-size 512x512"
         ({"images": 1, "api": "messages"}, ("Synthetic images are in OpenAI's form only.", "Use --api chat.")),
         ({"extra_body": "[1]"}, ("--extra-body is no JSON object: '[1]'.", BODY)),
         ({"extra_body": "{"}, ("--extra-body is no JSON object: '{'.", BODY)),
+        ({"extra_body": '{"n": 2}'}, several("n")),
+        ({"extra_body": '{"best_of": "2"}'}, several("best_of")),
         ({"image_size": "5"}, ("--image-size '5' is no size.", SIZE)),
         ({"image_size": "5x5x5"}, ("--image-size '5x5x5' is no size.", SIZE)),
         ({"image_size": "0x5"}, ("--image-size 0 is not between 1 and 16,384.", "For example: --image-size 1")),

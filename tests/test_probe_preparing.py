@@ -302,6 +302,18 @@ STARTING = "Is it still starting? Try again when it is ready, or look at its log
             f"{NO_ANSWER}no stream.",
             LOG,
         ),
+        (
+            failed(200, error="not_a_stream", message="the answer is text/html, not a stream: b'hi'"),
+            EndpointError,
+            f"{NO_ANSWER}the answer is text/html, not a stream: b'hi'.",
+            running.NO_STREAM,
+        ),
+        (
+            failed(407, message="login"),
+            EndpointError,
+            f"A proxy between wants a login before it lets us through to {WHERE}: HTTP 407.",
+            "Ask the server itself, or have the proxy let this machine through.",
+        ),
         *(
             (
                 failed(status, message="no"),

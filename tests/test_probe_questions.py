@@ -183,6 +183,13 @@ LOG = "Look at the server's log (corral logs)."
         (httpx2.Response(401), AuthError, REFUSED.format(401), KEY),
         (httpx2.Response(403), AuthError, REFUSED.format(403), KEY),
         (
+            httpx2.Response(407, text="login"),
+            EndpointError,
+            "The proxy http://proxy:3128, which the environment names, wants a login before it lets us through to"
+            " http://host:1/base/v1/models: HTTP 407.",
+            "Go without it: NO_PROXY=host corral ...; or name its user in that variable.",
+        ),
+        (
             httpx2.Response(429, json={"error": "slow down."}, headers={"retry-after": "90"}),
             EndpointError,
             "http://host:1/base/v1/models is rate-limited: HTTP 429: slow down.",
@@ -244,8 +251,10 @@ def test_a_list_of_models_that_is_none(
     hint: str,
 ) -> None:
     monkeypatch.setattr(questions, "other_protocol", lambda url: None)
+    asked = server(answer)[0]
+    monkeypatch.setenv("http_proxy", "http://proxy:3128")
     with pytest.raises(kind) as caught:
-        server(answer)[0].models()
+        asked.models()
     assert (caught.value.message, caught.value.hint) == (message, hint)
 
 

@@ -109,6 +109,21 @@ def test_a_server_that_tells_nothing_is_said_to(page_of: Callable[[], Whole], no
     assert look.stop() == {}
 
 
+@pytest.mark.parametrize(
+    ("url", "is_here"),
+    [
+        ("http+unix://%2Frun%2Fs.sock", True),
+        ("http://127.1.2.3:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://vllm.localhost", True),
+        ("http://gpu1:8000", False),
+        ("http://10.0.0.1", False),
+    ],
+)
+def test_whose_gpus_this_machines_are(url: str, is_here: bool) -> None:
+    assert sampling.on_this_machine(url) is is_here
+
+
 def test_samples_have_the_loads_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look a moment; from the 1201st on every other one is kept."""
     monkeypatch.setattr(sampling, "MOST_SAMPLES", 4)

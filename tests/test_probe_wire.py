@@ -144,6 +144,10 @@ CHUNKED = "Transfer-Encoding: Chunked"
     [
         (head(CHUNKED) + chunked(BODY, 50), True, True),
         (head(CHUNKED, "Connection: Close") + chunked(BODY, 50), True, False),
+        (head(CHUNKED, "Connection: foo, Close") + chunked(BODY, 50), True, False),
+        (head(CHUNKED, "Connection: close", "Connection: foo") + chunked(BODY, 50), True, False),
+        (head(CHUNKED, "Connection: foo, closed") + chunked(BODY, 50), True, True),
+        (head(CHUNKED, "Connection: foo ,Keep-Alive", version="1.0") + chunked(BODY, 50), True, True),
         (head(CHUNKED) + chunked(BODY, 50) + b"more", True, False),
         (head(CHUNKED, version="1.0") + chunked(BODY, 50), True, False),
         (head(CHUNKED, "Connection: Keep-Alive", version="1.0") + chunked(BODY, 50), True, True),
@@ -165,6 +169,14 @@ def test_a_whole_answer_after_which_another_can_be_asked(
     response = Response()
     response.feed(answer)
     assert (response.complete, response.keep_alive) == (complete, keep_alive)
+
+
+def test_lines_may_end_in_a_bare_lf() -> None:
+    whole = (head(CHUNKED) + chunked(stream(), 50)).replace(b"\r\n", b"\n")
+    for cut in range(len(whole)):
+        response = Response()
+        assert [*response.feed(whole[:cut]), *response.feed(whole[cut:])] == PAYLOADS
+        assert (response.complete, response.keep_alive) == (True, True)
 
 
 def test_headers_are_read_without_their_case() -> None:

@@ -217,6 +217,7 @@ class Api:
             "host": host,
             "content-type": "application/json",
             "accept": "text/event-stream",
+            "accept-encoding": "identity",  # without it any would do (RFC 9110, 12.5.3)
             "user-agent": "corral-probe",
         }
         return common | self.own_headers(host, api_key)

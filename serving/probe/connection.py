@@ -1,5 +1,6 @@
 """Door: one connection to the endpoint: its socket, and the request it carries."""
 
+import asyncio
 import errno
 import os
 import socket
@@ -18,6 +19,8 @@ from serving.probe.wire import Response, WireFault
 # A read this long after its bytes came in was held up by this process or machine.
 LATE_READ_NS = 1_000_000
 UNARMED = (b"", b"")
+LAST_WORDS_S = 0.1
+"""What may still come of an answer that is over: its usage, and the end of its framing. Beyond it nobody waits."""
 
 ERROR_CLASSES = {
     errno.ECONNREFUSED: "connect_refused",
@@ -68,6 +71,7 @@ class Connection:
         "_connecting",
         "_is_kept",
         "_last_ns",
+        "_last_words",
         "_owner",
         "_peer",
         "_response",
@@ -97,6 +101,7 @@ class Connection:
         self.answer: Answer | None = None
         """Of the request it carries."""
         self._last_ns = 0
+        self._last_words: asyncio.TimerHandle | None = None
 
     @property
     def is_open(self) -> bool:
@@ -239,6 +244,7 @@ class Connection:
             if not data and not closed:
                 return
         answer, response = self.answer, self._response
+        was_over = answer is not None and answer.ended
         if answer is None:
             self._lost("", "")
             return
@@ -259,7 +265,7 @@ class Connection:
         if payloads:
             late = now_ns - stamp_ns > LATE_READ_NS
             answer.absorb(payloads, stamp_ns, shared.read_event, shared.tally, late)
-        if response.error is not None:
+        if response.error is not None and not was_over:
             answer.fail("stream_error", failure_words(response.error))
         if stream is not None:
             stream.arm(answer.around if response.between and answer.texts is None else UNARMED)
@@ -269,9 +275,20 @@ class Connection:
             if not response.keep_alive or shared.tally.keeps_none:
                 self._close()
             self._end(answer, stamp_ns)
+        elif answer.ended:
+            if not was_over:
+                self._last_words = shared.loop.call_later(LAST_WORDS_S, self._said_all, stamp_ns)
         elif answer.endless:
             asked = answer.shot.output_asked
             self._lost("endless", f"{len(answer.stamps_ns)} chunks for {asked} tokens asked, and no end")
+
+    def _said_all(self, over_ns: int) -> None:
+        """The answer is over, and its response goes on: this connection cannot take another request."""
+        answer = self.answer
+        if answer is not None:
+            answer.complete(self._response)
+            self._close()
+            self._end(answer, over_ns)
 
     def _collect(self, stream: Stream, answer: Answer) -> None:
         """Take the events that the reader has counted."""
@@ -288,6 +305,7 @@ class Connection:
         answer.resent = self._retried
         self.answer = None
         self._is_kept = True
+        self._hush()
         self._owner.finished(self, answer)
 
     def _lost(self, error_class: str, message: str) -> None:
@@ -321,15 +339,21 @@ class Connection:
     def abort(self, error_class: str, message: str) -> None:
         """Give the request up, for a time limit or because the run ends."""
         self._is_kept = False
-        if self.answer is not None:
-            self.answer.ended = False
+        if self.answer is not None and not self.answer.ended:
             self.answer.failure = (error_class, message)
         self._lost(error_class, message)
 
     def close(self) -> None:
         """Close without a word; for a connection that carries nothing."""
         self.answer = None
+        self._hush()
         self._close()
+
+    def _hush(self) -> None:
+        """Nothing is waited for after an answer's end."""
+        if self._last_words is not None:
+            self._last_words.cancel()
+            self._last_words = None
 
     def _close(self) -> None:
         if self._sock is not None:

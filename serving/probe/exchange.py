@@ -91,6 +91,9 @@ class Answer:
             if payload == b"[DONE]":
                 self.ended = True
                 continue
+            if self.ended:
+                self.take_late(payload, read_event)
+                continue
             try:
                 text, finish_reason, counts, ended = read_event(loads(payload))
                 if text:
@@ -142,6 +145,15 @@ class Answer:
         if after[1] is not None and self.stamps_ns:
             self.said.append((len(self.stamps_ns) - 1, after[1]))
 
+    def take_late(self, payload: bytes, read_event: Callable[[dict[str, Any]], Delta]) -> None:
+        """Take what follows the end, of which every client but a meter has stopped to read: the usage, if it is one."""
+        try:
+            _, _, counts, _ = read_event(loads(payload))
+        except (StreamFailure, OddEvent, ValueError, KeyError, TypeError, AttributeError, IndexError):
+            return
+        if counts:
+            self.take_counts(counts)
+
     def take_odd(self, payload: bytes) -> None:
         """Take what is no event as it should be: an empty one is a sign of life, and [DONE] may be dressed up."""
         bare = payload.strip().strip(b'"')
@@ -180,7 +192,7 @@ class Answer:
             kind = response.headers.get("content-type", "no content type")
             if encoding := response.encoding:
                 kind += f" in {encoding}, which was not asked for"
-            self.failure = ("not_a_stream", f"the answer is {kind}, not a stream: {response.body[:60]!r}")
+            self.failure = ("not_a_stream", f"the answer is {kind}, not a stream: {words_in(response)}")
         elif self.odd is not None and not self.finish_reason:
             self.fail("stream_error", self.odd)
         elif not (self.ended or self.finish_reason):
@@ -240,6 +252,16 @@ def refused_by(response: Response) -> Refused:
         words = body_line(response.body, response.encoding)
     location = response.headers.get("location") if 300 <= response.status < 400 else None
     return Refused(words, response.headers.get("retry-after") or None, location)
+
+
+def words_in(response: Response) -> str:
+    """What the body of an answer says that is no stream, in its own words where it has some."""
+    try:
+        said = bounded_json.load(response.body)
+    except ValueError:
+        return repr(response.body[:60])
+    words = error_text(said)
+    return words if words != one_line(str(said)) else repr(response.body[:60])
 
 
 def failure_words(payload: bytes) -> str:

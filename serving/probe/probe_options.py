@@ -156,8 +156,15 @@ class WorkloadOptions(Asked):
     @field_validator("extra_body")
     @classmethod
     def of_json(cls, body: str) -> str:
-        """A JSON object. Raises UsageError."""
-        json_object("--extra-body", body)
+        """A JSON object that asks for one answer a request. Raises UsageError."""
+        asked = json_object("--extra-body", body)
+        for name in ("n", "best_of"):
+            if asked.get(name, 1) not in (1, None):
+                raise UsageError(
+                    f"--extra-body asks for several answers a request ({name}): their tokens cannot be told apart"
+                    " in time.",
+                    f"Leave {name} out, and send more requests at once: --concurrency.",
+                )
         return body
 
     @model_validator(mode="after")

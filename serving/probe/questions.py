@@ -29,6 +29,7 @@ STARTING_S = 10.0
 NO_LIST = (400, 422, 501)
 """What a gateway answers that has no list of models, beside 404 and 405."""
 LONGEST_NAME = 1000
+PROXY_WANTS_LOGIN = 407
 
 COUNTERS = {
     "generation_tokens": "vllm:generation_tokens_total",
@@ -77,6 +78,8 @@ class Server:
             if named:
                 return []
             raise refused(self.target.base_url, response.status_code)
+        if response.status_code == PROXY_WANTS_LOGIN:
+            raise login_wanted(where)
         if response.status_code == 429:
             raise rate_limited(where, body_text(response), response.headers.get("retry-after"))
         if response.has_redirect_location:
@@ -226,6 +229,18 @@ def refused(url: str, status: int) -> AuthError:
     return AuthError(
         f"{url} refuses the request: HTTP {status}.",
         "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
+    )
+
+
+def login_wanted(where: str) -> EndpointError:
+    """HTTP 407: a proxy between wants to know who asks (RFC 9110, 15.5.8); it never comes from the server itself."""
+    proxy = proxy_of(where)
+    named = f"The proxy {proxy.url}, which the environment names, wants" if proxy else "A proxy between wants"
+    return EndpointError(
+        f"{named} a login before it lets us through to {where}: HTTP 407.",
+        f"Go without it: NO_PROXY={urlsplit(where).hostname} corral ...; or name its user in that variable."
+        if proxy
+        else "Ask the server itself, or have the proxy let this machine through.",
     )
 
 

@@ -21,7 +21,15 @@ from serving.probe.headers import names
 from serving.probe.metrics import report
 from serving.probe.notes import length_note, notes_of
 from serving.probe.prompts import check_blocks, check_sayable, file_notes, read
-from serving.probe.questions import STARTING, Patience, Server, rate_limited, redirected
+from serving.probe.questions import (
+    PROXY_WANTS_LOGIN,
+    STARTING,
+    Patience,
+    Server,
+    login_wanted,
+    rate_limited,
+    redirected,
+)
 from serving.probe.report import ProbeReport
 from serving.probe.request_maker import RequestMaker
 from serving.probe.results import REPORT, Writer, new_writer
@@ -306,6 +314,8 @@ def refusal(maker: RequestMaker, result: Result, model: str | None = None) -> En
             f"{where} refuses the request: HTTP {result.status}.",
             "Give its key: --api-key-file key.txt, or in CORRAL_API_KEY.",
         )
+    if result.status == PROXY_WANTS_LOGIN:
+        return login_wanted(maker.url)
     if result.status == 429:
         return rate_limited(where, refused.words, refused.retry_after)
     if refused.redirects_to is not None:
@@ -314,8 +324,14 @@ def refusal(maker: RequestMaker, result: Result, model: str | None = None) -> En
     kind = TooLate if result.error in LATE else EndpointError
     return kind(
         f"{where} does not stream an answer: {status}{refused.words.rstrip('.')}.",
-        hint_for(result.status, maker.is_listed),
+        NO_STREAM if result.error == "not_a_stream" else hint_for(result.status, maker.is_listed),
     )
+
+
+NO_STREAM = (
+    "A stream is text/event-stream, uncompressed: look at the server's settings for streaming, and at what stands"
+    " between."
+)
 
 
 def hint_for(status: int, is_listed: bool) -> str:

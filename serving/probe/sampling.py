@@ -13,6 +13,8 @@ from infra.printable import one_line
 from serving.probe.server_metrics import KNOWN, OF_GPUS, Figure, figures_in
 from serving.probe.spec import Target
 from serving.vllm.http_door import Answer, HttpDoor, NoAnswer
+from serving.vllm.proxy import is_here
+from serving.vllm.unix_url import socket_path
 
 EVERY_S = 1.0
 MOST_SAMPLES = 1200
@@ -20,7 +22,6 @@ MOST_SAMPLES = 1200
 PATIENCE_S = 5.0
 SHARE_OF_TIME = 0.05
 """At most so much of its time a look may take: a large page is asked for less often."""
-HERE = ("localhost", "127.0.0.1", "::1")
 
 Taken = dict[Figure, list[tuple[int, float]]]
 Read = Callable[[], dict[Figure, float]]
@@ -48,7 +49,7 @@ class Sampler:
             self._close()
             raise
         if not known & set(OF_GPUS):
-            self._add_gpus(urlsplit(target.base_url).hostname in HERE)
+            self._add_gpus(on_this_machine(target.base_url))
 
     def _add_named(self, url: str) -> set[Figure]:
         """A page that the user named, asked without any key. Raises EndpointError."""
@@ -139,6 +140,11 @@ class Sampler:
     def _close(self) -> None:
         for door in self._doors:
             door.close()
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether that server's address is one of this machine alone."""
+    return socket_path(url) is not None or is_here(urlsplit(url).hostname or "")
 
 
 def from_zero(taken: Taken, zero_ns: int) -> dict[str, list[list[float]]]:

@@ -3,7 +3,8 @@
 The usual read holds one HTTP chunk with one event, and takes the short way through `feed`.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 
 BOM = b"\xef\xbb\xbf"
@@ -13,6 +14,10 @@ LINE_LIMIT_BYTES = 16 * 1024 * 1024
 BODY_LIMIT_BYTES = 64 * 1024
 MOST_INTERIM = 100
 """Of 1xx answers before the real one."""
+HEAD_END = re.compile(rb"\n\r?\n")
+"""A line may end in a bare LF (RFC 9112, 2.2)."""
+LAST_EVENTS = (b"message_stop", b"response.completed", b"response.incomplete")
+"""What the event is called that ends an answer without [DONE]."""
 LONGEST_NUMBER = 15
 """Digits of a length: no answer is as long."""
 
@@ -57,6 +62,7 @@ class Response:
         "_interim",
         "_left",
         "_line",
+        "_over",
         "_rest",
     )
 
@@ -73,7 +79,7 @@ class Response:
         self.comments = 0
         """Keep-alive comments seen."""
         self.error: bytes | None = None
-        """What the first event of the type `error` said; it is no payload."""
+        """What the first event of the type `error` said before the answer was over; it is no payload."""
         self.between = False
         """Whether the next byte begins a chunk of a stream and an event: then the short way may be tried."""
         self._rest = b""
@@ -85,6 +91,7 @@ class Response:
         self._interim = 0
         self._event = b""
         self._first = True
+        self._over = False
 
     @property
     def begun(self) -> bool:
@@ -159,14 +166,14 @@ class Response:
         while self.state is State.HEAD and data:
             if not b"HTTP/1.".startswith(data[:7]):
                 raise WireFault("bad_http", f"the answer is not HTTP: {data[:40]!r}")
-            head, blank, rest = data.partition(b"\r\n\r\n")
-            if not blank:
+            end = HEAD_END.search(data)
+            if end is None:
                 if len(data) > HEAD_LIMIT_BYTES:
                     raise WireFault("bad_http", "headers without an end")
                 self._rest = data
                 return b""
-            self._read_head(head.decode("latin-1").split("\r\n"))
-            data = rest
+            self._read_head([line.rstrip("\r") for line in data[: end.start()].decode("latin-1").split("\n")])
+            data = data[end.end() :]
         return data
 
     def _read_head(self, lines: list[str]) -> None:
@@ -179,10 +186,11 @@ class Response:
             if self._interim > MOST_INTERIM:
                 raise WireFault("bad_http", f"more than {MOST_INTERIM} interim answers, and no end")
             return
-        pairs = (line.partition(":") for line in lines[1:])
-        self.headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-        connection = self.headers.get("connection", "").lower()
-        self.keep_alive = connection == "keep-alive" if version == "HTTP/1.0" else connection != "close"
+        parts = (line.partition(":") for line in lines[1:])
+        pairs = [(name.strip().lower(), value.strip()) for name, _, value in parts]
+        self.headers = dict(pairs)
+        options = listed(value for name, value in pairs if name == "connection")
+        self.keep_alive = "close" not in options and (version != "HTTP/1.0" or "keep-alive" in options)
         self.encoding = self.headers.get("content-encoding", "").lower().replace("identity", "")
         kind = self.headers.get("content-type", "").lower()
         self.is_stream = self.status == 200 and "text/event-stream" in kind and not self.encoding
@@ -233,14 +241,14 @@ class Response:
                     return
                 self._chunk = ChunkPart.DATA_END
                 continue
-            end = data.find(b"\r\n", at)
+            end = data.find(b"\n", at)
             if end < 0:
                 self._rest = data[at:]
                 if len(self._rest) > 1024 or (self._chunk is ChunkPart.DATA_END and self._rest != b"\r"):
                     raise WireFault("bad_http", f"a broken chunk: {self._rest[:40]!r}")
                 return
-            self._chunk_line(data[at:end])
-            at = end + 2
+            self._chunk_line(data[at:end].removesuffix(b"\r"))
+            at = end + 1
             if self.state is State.COMPLETE:
                 self.keep_alive = self.keep_alive and at == len(data)
                 return
@@ -288,8 +296,9 @@ class Response:
                 self._data.clear()
                 self._data_bytes = 0
                 if self._event != b"error":
+                    self._over = self._over or payload == b"[DONE]" or self._event in LAST_EVENTS
                     yield payload
-                elif self.error is None:
+                elif self.error is None and not self._over:
                     self.error = payload
             self._event = b""
         elif line.startswith(b"event:"):
@@ -312,6 +321,11 @@ class ChunkPart(Enum):
     DATA = auto()
     DATA_END = auto()
     TRAILER = auto()
+
+
+def listed(values: Iterable[str]) -> set[str]:
+    """The members of a header that is a list, which may stand in several lines (RFC 9110, 5.3)."""
+    return {word.strip().lower() for value in values for word in value.split(",")}
 
 
 def is_number(text: str) -> bool:
