@@ -1,6 +1,7 @@
 """`corral export`: whole files against golden ones, real schemas where a package brings them, and what is refused."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ import refusals
 import yaml
 
 from deploy.cli.main import run
+from deploy.export.dstack import DSTACK
 from deploy.export.formats import FORMATS, export
 from deploy.export.rendering import Ask, Export
 from deploy.targets import deployment as deployments
@@ -106,7 +108,7 @@ def test_no_secret_and_the_next_step(to: str, name: str) -> None:
     text = "".join(file.content for file in made.files)
     assert not re.search(r"sk-[A-Za-z0-9]|hf_[A-Za-z0-9]{8}|AKIA", text)
     assert made.notes[-1].startswith("Next: ")
-    if to not in ("systemd", "terraform", "litellm", "vllm-router"):
+    if to not in ("systemd", "terraform", "litellm", "vllm-router", "prometheus"):
         assert "VLLM_API_KEY" in text
         assert "VLLM_NO_USAGE_STATS" in text
         assert "HF_HUB_OFFLINE" in text
@@ -227,6 +229,34 @@ def test_podmans_own_generator_reads_the_quadlet(
     assert shlex.split(line)[-len(argv(plan(name).serve)) :] == vllm_command("quadlet", name)[1:]
 
 
+@pytest.mark.parametrize("name", PLANS)
+def test_dstacks_own_reader_takes_it(name: str, tmp_path: Path, need: Callable[[str, str], NoReturn]) -> None:
+    """What it says of the service: whose key a request brings, and what the model is called."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "corral-tests"
+    if not ((folder := kept / f"dstack-{DSTACK}") / "complete").exists():
+        need("dstack", "dstack is not installed; run: scripts/ci-exporters")
+    (tmp_path / "serve.dstack.yml").write_text(rendered("dstack", name).files[0].content)
+    done = subprocess.run(
+        [folder / "bin" / "python", "-c", READ_BY_DSTACK],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    service = {"type": "service", "auth": False, "model": plan(name).serve.served_model_name}
+    assert json.loads(done.stdout) == (service if plan(name).machine.hosts == 1 else {"type": "task"})
+
+
+READ_BY_DSTACK = """
+import json, yaml
+from dstack._internal.core.models.configurations import parse_run_configuration
+found = parse_run_configuration(yaml.safe_load(open("serve.dstack.yml")))
+more = {"auth": found.auth, "model": found.model.name} if found.type == "service" else {}
+print(json.dumps({"type": found.type, **more}))
+"""
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("name", ["maverick-bf16"])
 def test_the_engines_own_parser_takes_every_flag(
@@ -275,7 +305,10 @@ def test_what_a_format_cannot_carry_is_refused(
     ("words", "sentence"),
     [
         ("--to compose --replicas 2", "--replicas is for --to kubernetes, production-stack or dstack only."),
-        ("--to compose --endpoint nowhere", "--endpoint is for --to litellm or vllm-router only."),
+        (
+            "--to compose --endpoint nowhere",
+            "--endpoint is for --to litellm, vllm-router or prometheus only.",
+        ),
         ("--to vllm-router --claude-model x", "--claude-model is for --to litellm only."),
         ("--to compose --fallback-to-claude", "--fallback-to-claude is for --to litellm only."),
         (
@@ -288,6 +321,10 @@ def test_what_a_format_cannot_carry_is_refused(
         ),
         ("--to compose --replicas 0", "--replicas is for --to kubernetes, production-stack or dstack only."),
         ("--to dstack --replicas 0", "--replicas 0 is not between 1 and 1,000."),
+        ("--to compose --ttft 2", "--ttft is for --to prometheus only."),
+        ("--to litellm --gpu-metrics http://a:1", "--gpu-metrics is for --to prometheus only."),
+        ("--to prometheus --ttft 0", "--ttft 0 is not above 0 and at most 3,600."),
+        ("--to prometheus --ends-at tomorrow", "--ends-at 'tomorrow' is no time with its zone."),
         ("--to compose --weights=", "--weights is for --to terraform only."),
         ("--to compose --ttl soon", "--ttl is for --to terraform only."),
         ("--to compose --region us-east-1", "--region is for --to terraform only."),

@@ -31,7 +31,7 @@ CLASSES = (
 OPUS, ITS_NAME = "bedrock/eu/claude-opus-4-5", "eu.anthropic.claude-opus-4-5-20251101-v1:0"
 """As the comparison says it, and as Bedrock is asked for it."""
 REQUESTS = 20
-REPLICAS = {"stays": (), "leaves": ("--fallback-to-claude",)}
+REPLICAS: dict[str, tuple[str, ...]] = {"stays": (), "leaves": ("--fallback-to-claude",)}
 """The names of two replicas of each kind."""
 AGAIN = "corral/support/claude"
 COMPARED = [
@@ -165,8 +165,8 @@ def proxy(executable: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             str(folder / "compared"),
         ]
         assert run([*exported, "--output", str(folder)]) == 0
-        for name, words in REPLICAS.items():
-            add_replicas(folder, name, (ours.url, second.url), words)
+        for name, further in REPLICAS.items():
+            add_replicas(folder, name, (ours.url, second.url), further)
         port = free_port()
         # Nothing but loopback can be reached: what else it asks for ends at a port where nobody is.
         nowhere = dict.fromkeys(

@@ -44,6 +44,8 @@ pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 MAIN = "from deploy.cli.start import main; main()"
+RECORDED = Path(__file__).parent / "data/metrics/vllm-0.32.0.txt"
+"""By which tests/test_watching.py holds what is exported for Prometheus."""
 TOOL_TEMPLATE = Path(__file__).parent / "data/tool_template.jinja"
 # A model of random weights would fill a call with blanks for as long as it may.
 TERSE = ("--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}')
@@ -275,6 +277,8 @@ def test_it_tells_every_figure_that_a_probe_samples(endpoint: Endpoint) -> None:
     assert (answer.status_code, figures_in(answer.text)) == (
         200, {"running": 0.0, "waiting": 0.0, "kv_cache_usage": 0.0, "preemptions": 0.0},
     )  # fmt: skip
+    recorded = {line.split("{")[0] for line in RECORDED.read_text().splitlines() if line.startswith("vllm:")}
+    assert {name for name in recorded if f"\n{name}{{" not in answer.text} == set()
 
 
 def test_a_probe_reads_its_responses_to_the_token(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from infra.errors import UsageError
 from infra.host import HostFile
 from infra.yaml_text import dumped
 
+DSTACK = "0.22.5"
 # As dstack's catalogue (gpuhunt) names them; the memory tells one A100 from the other.
 GPU_NAMES = {"A100-40GB": "A100:40GB", "A100-80GB": "A100:80GB", "RTX-PRO-6000": "RTXPRO6000"}
 
@@ -30,7 +31,7 @@ def render(ask: Ask) -> Export:
         format="dstack",
         files=(HostFile(path="serve.dstack.yml", content=content),),
         notes=(
-            "Rendered from the plan and read by dstack 0.22.5; not run by us.",
+            f"Rendered from the plan and read by dstack {DSTACK}; not run by us.",
             *reached(box),
             "It runs until you stop it; corral neither watches nor ends it.",
             *draft_note(box),

@@ -10,6 +10,7 @@ from deploy.export.formats import FORMATS
 from deploy.export.rendering import Ask, RoutedClass
 from deploy.export.routed_classes import compared_classes, planned_classes, routed
 from deploy.export.router_options import RouterOptions
+from deploy.export.watch_options import WatchOptions
 from deploy.targets import deployment as deployments
 from deploy.targets.ec2.options import BoxOptions
 from deploy.targets.wishes import NameOptions, asked_for
@@ -32,13 +33,14 @@ TAKEN_BY = {
     "claude_model": "falls_back",
     "classes": "falls_back",
     "comparison": "falls_back",
+    **dict.fromkeys(WatchOptions.model_fields, "watches"),
     **dict.fromkeys(BoxOptions.model_fields, "rents"),
 }
 """Option -> what a format must be to take it; every other is for all of them."""
 INSTEAD = {"replicas": "Use it once a machine, with --to litellm in front."}
 
 
-class ExportOptions(NameOptions, RouterOptions, BoxOptions, LoraOptions):
+class ExportOptions(NameOptions, RouterOptions, WatchOptions, BoxOptions, LoraOptions):
     """What is rendered, and where it is written."""
 
     heading: ClassVar[str] = "Options"
@@ -94,6 +96,11 @@ def ask_for(planned: Plan, beside: Path | None, options: ExportOptions) -> Ask:
         endpoints=options.endpoints,
         claude_model=options.claude_model,
         falls_back=options.fallback_to_claude,
+        ttft_s=options.ttft,
+        budget_usd_per_month=options.budget_usd_per_month,
+        ends_at=options.ends_at,
+        gpu_metrics=options.gpu_metrics,
+        gateway_metrics=options.gateway_metrics,
         classes=classes_of(plan, options),
         has_one_name=not options.classes and options.comparison is None,
         box=options,

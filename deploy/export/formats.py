@@ -14,6 +14,7 @@ from deploy.export import (
     systemd,
     terraform,
     vllm_router,
+    watch_files,
     weights_notes,
 )
 from deploy.export.rendering import Ask, Export
@@ -39,6 +40,8 @@ class Format(NamedTuple):
     """It asks for the machine, too."""
     adapters: bool = False
     """It says how the files of adapters come to the server."""
+    watches: bool = False
+    """It looks at servers that run, and answers nobody."""
     falls_back: bool = False
     """Another answers where the servers do not."""
 
@@ -54,6 +57,7 @@ FORMATS = {
     "terraform": Format(terraform.render, rents=True, adapters=True),
     "litellm": Format(litellm.render, hosts=True, cpu=True, in_front=True, falls_back=True),
     "vllm-router": Format(vllm_router.render, hosts=True, cpu=True, in_front=True),
+    "prometheus": Format(watch_files.render, hosts=True, cpu=True, in_front=True, watches=True),
 }
 
 

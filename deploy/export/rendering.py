@@ -38,6 +38,15 @@ class Ask(Record):
     """Whether all may be asked by the served model's name too: where somebody named classes, by theirs alone."""
     namespaces: tuple[str, ...] = ()
     """Of Kubernetes: whose pods may ask the server, beside those of its own namespace."""
+    ttft_s: float | None = None
+    """What is promised until the first token; None promises nothing."""
+    budget_usd_per_month: float | None = None
+    ends_at: str | None = None
+    """When a machine ends itself, in UTC."""
+    gpu_metrics: tuple[str, ...] = ()
+    """The base URLs of DCGM exporters."""
+    gateway_metrics: tuple[str, ...] = ()
+    """The base URLs of HAProxy's own pages."""
     box: BoxOptions = BoxOptions()
     """The rented machine, where the format asks for one."""
 

@@ -48,7 +48,7 @@ class RouterOptions(Asked):
         Flag("--endpoint"),
         Field(examples=["http://10.0.0.5:8000"]),
     ] = ()
-    """litellm, vllm-router: a server that runs; repeatable."""
+    """litellm, vllm-router, prometheus: a server that runs; repeatable."""
     fallback_to_claude: bool = False
     """litellm: where every server fails or a request is too long, Claude answers: prompts leave your machines."""
     claude_model: str = "claude-sonnet-5-5"
