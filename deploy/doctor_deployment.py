@@ -1,6 +1,8 @@
 """What can be known of a deployment that is there: how it is, when it ends, and what it needs to be served again."""
 
+import math
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from deploy.by_name import is_named
 from deploy.doctor import Diagnosis, of_corral
@@ -16,6 +18,7 @@ from deploy.targets.wishes import Wishes, asked_for
 from deploy.up_request import SizedFirst
 from infra.asked import again
 from infra.errors import CorralError, ServerError, UsageError
+from infra.lifetime import LONGEST_MINUTES
 from infra.say import no_questions, progress
 from serving.model.models import models
 from serving.sizing.size_options import WhichMachine
@@ -99,8 +102,14 @@ def of_status(deployment: Deployment, current: Status) -> Iterator[Checkup]:
             exit_code=ServerError.exit_code,
         )
     if current.expires_at:
-        fix = f"Later: corral extend {deployment.name} 4h"
+        fix = f"Later: corral extend {deployment.name} {hours_beyond(current.expires_at)}h"
         yield Checkup(name="end", outcome="ok", found=f"it ends itself at {current.expires_at}", fix=fix)
+
+
+def hours_beyond(end: str) -> int:
+    """Whole hours from now that are four more than are left, as far as a life may be so long."""
+    left_s = (datetime.fromisoformat(end) - datetime.now(UTC)).total_seconds()
+    return min(LONGEST_MINUTES // 60, max(0, math.ceil(left_s / 3600)) + 4)
 
 
 def of_engine(deployment: Deployment) -> Checkup:

@@ -191,8 +191,11 @@ def unknown(name: str, why: str) -> Status:
     return Status(name=name, target=target, state="unknown", detail=why)
 
 
-def extend(name: str, minutes: int) -> datetime:
-    """Move the end of a rented deployment; when it is now. Raises UsageError for a place that has no end."""
+def extend(name: str, minutes: int, shorten: bool = False) -> datetime:
+    """Move the end of a rented deployment; when it is now.
+
+    Raises UsageError for a place that has no end, and for an end that is later already unless it may be shortened.
+    """
     deployment = deployments.load(name)
     place = place_of(deployment)
     if not isinstance(place, EndsByItself):
@@ -200,7 +203,7 @@ def extend(name: str, minutes: int) -> datetime:
             f"{name} has no time limit to move: nothing there ends by itself.",
             f"End it when you like: corral down {name}",
         )
-    return place.extend(deployment, minutes)
+    return place.extend(deployment, minutes, shorten)
 
 
 def reap(regions: tuple[str, ...], dry_run: bool) -> tuple[list[Rented], list[Teardown]]:

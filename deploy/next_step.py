@@ -6,7 +6,7 @@ from typing import NamedTuple
 from deploy.costs.machine_price import has_price
 from deploy.newest import newest
 from deploy.report.folder import PAGE
-from deploy.targets.deployment import Deployment, load, names
+from deploy.targets.deployment import Deployment, folder, load, names
 from deploy.targets.place import State
 from infra.asked import again
 from infra.errors import CorralError
@@ -17,6 +17,9 @@ from serving.sizing.plan import Workload
 
 LEAST_MEASURED, ROUNDS = 200, 4
 """Requests of a first measurement: so many, and each place in the load taken so often."""
+
+KEYS = "api-key*"
+"""What lies in a deployment's folder as soon as its server has a key that is known here."""
 
 WHEN_NOT_WELL: dict[State, str] = {
     "starting": "logs -f",
@@ -50,16 +53,20 @@ class Known(NamedTuple):
     """By its newest probe, else by what its plan predicts."""
     has_page: bool
     """Whether that comparison's page is written."""
+    has_served: bool = False
+    """Whether it was started from here once, so that it may serve now."""
     has_price: bool = True
     """Whether its plan says what its machine costs."""
 
 
 def next_step(known: Known) -> Step:
-    """PURE: what comes next. To serve what serves already, or may, returns at once."""
+    """PURE: what comes next. What was served and is not asked about now is looked at: to serve it may be no step on."""
     name, load = known.name, known.load
     if known.state in WHEN_NOT_WELL:
         return Step(f"corral {WHEN_NOT_WELL[known.state]} {name}")
     if not known.is_probed:
+        if known.state is None and known.has_served:
+            return Step(f"corral status {name}")
         return Step(probe(name, load) if known.state == "serving" else f"corral serve {name}")
     if known.has_page:
         return Step(f"corral down {name}", "when it is not needed any more: ")
@@ -109,6 +116,7 @@ def known_of(deployment: Deployment, state: State | None) -> Known:
         is_probed=probed is not None and is_sound(probed),
         is_compared=comparison is not None,
         has_page=comparison is not None and (comparison / PAGE).is_file(),
+        has_served=any(folder(deployment.name).glob(KEYS)),
         has_price=has_price(deployment.plan),
     )
 

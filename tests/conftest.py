@@ -22,11 +22,18 @@ from fake_llm import argv
 from lanes import lane_of
 from xdist.scheduler import LoadScopeScheduling
 
+A_DAY = "1796040000"
+"""2026-11-30, noon: no table that comes with corral is old, whatever day it is where the tests run."""
+
 
 @pytest.fixture(scope="session", autouse=True)
 def no_home_of_yours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What a fixture of a whole module makes is not made of the prices and calibrations kept on this machine."""
+    """What a fixture of a whole module makes is not made of the prices and calibrations kept on this machine.
+
+    Nor of the day that it is.
+    """
     with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SOURCE_DATE_EPOCH", A_DAY)
         patched.setenv("CORRAL_HOME", str(tmp_path_factory.mktemp("corral-home")))
         yield
 

@@ -13,6 +13,15 @@ def test_the_day_can_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     assert today() == date(2026, 11, 24)
 
 
+@pytest.mark.parametrize("epoch", [None, ""])
+def test_else_it_is_the_day_that_it_is(epoch: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SOURCE_DATE_EPOCH")
+    if epoch is not None:
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)
+    before = date.today()
+    assert before <= today() <= date.today()
+
+
 @pytest.mark.parametrize("epoch", ["tomorrow", "1e9", "99999999999999999999"])
 def test_what_names_no_day_is_refused(epoch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", epoch)

@@ -41,6 +41,7 @@ Corral = Callable[..., tuple[int, str, str]]
 def aws(monkeypatch: pytest.MonkeyPatch) -> FakeAws:
     """An account with room for P5, which corral talks to."""
     aws, clock = fresh()
+    clock.now_s = float(int(time.time()))  # that of the orders, which are placed here
     aws.quotas |= {"L-417A185B": 1000.0, "by name": 1000.0}
     region = aws.regions["us-east-1"]
     region.vcpu_limit, region.public_subnets = 1000, False
@@ -142,6 +143,21 @@ def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corr
     assert corral("extend", "t1", "2d")[0] == 0
     told = [(box, words) for box, words in commands(log) if "bin/extend" in words]
     assert told == [(id, "sudo /opt/corral/t1/bin/extend 2880") for id in rows]
+
+    # Less than it has is refused, and nobody is told; unless that is meant.
+    until = json.loads(corral("status", "t1", "--json")[1])["expires_at"]
+    code, _, err = corral("extend", "t1", "9h")
+    assert (code, err.splitlines()) == (
+        2,
+        [
+            f"error: t1 lives until {until} already: later than 540 minutes from now.",
+            "hint: Name a longer time; or to end it earlier: corral extend t1 540m --shorten",
+        ],
+    )
+    assert json.loads(corral("status", "t1", "--json")[1])["expires_at"] == until
+    assert len([words for _, words in commands(log) if "bin/extend" in words]) == len(rows)
+    assert corral("extend", "t1", "540m", "--shorten")[0] == 0
+    assert json.loads(corral("status", "t1", "--json")[1])["expires_at"] < until
 
     # Asked again, each is told its rank again, and nothing more is rented.
     assert corral("serve", "t1", "--json")[:2] == (0, out)
@@ -407,8 +423,6 @@ def test_up_again_starts_the_same_machine(
     assert corral("up", *kept)[0] == 0
     region = aws.regions["us-east-1"]
     (key,) = region.instances
-    # The order was placed at the time of the real clock, the machine at that of the fake one.
-    monkeypatch.setattr("deploy.targets.ec2.ordering.renewed", lambda old, new: old)
     assert corral("stop", "t1")[0] == 0
     code, _, err = corral("up", *kept)
     assert code == 0, err

@@ -350,9 +350,7 @@ def test_what_a_format_would_ignore_or_keep_in_the_clear_is_refused(
     tmp_path: Path,
     request: pytest.FixtureRequest,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795521600")  # 2026-11-24, when the advisories were young
     assert run(["export", str(DATA / "scout-int4.json"), *words.split()]) == 2
     out, err = capsys.readouterr()
     assert (out, err.splitlines()[0]) == ("", f"error: {sentence}")

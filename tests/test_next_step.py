@@ -28,6 +28,9 @@ PROBE_S = "corral probe s --concurrency 64 --requests 256 --input-tokens 3000 --
     ("known", "command"),
     [
         ({}, "corral serve s"),
+        ({"has_served": True}, "corral status s"),
+        ({"has_served": True, "is_probed": True}, "corral compare s"),
+        ({"state": "stopped", "has_served": True}, "corral serve s"),
         ({"state": "provisioned"}, "corral serve s"),
         ({"state": "stopped"}, "corral serve s"),
         ({"state": "serving"}, PROBE_S),
@@ -102,8 +105,8 @@ def test_each_step_is_told_by_the_one_before_from_a_plan_to_nothing_left(
         assert step not in taken
         assert run([]) == 0
         alone = capsys.readouterr().out.splitlines()[-1].strip()
-        # Nobody asked whether it serves: to serve it again returns at once.
-        assert alone.partition("  #")[0] == (step if "corral probe" not in step else f"corral serve {name}")
+        # Nobody asked whether it serves still: who looks is told.
+        assert alone.partition("  #")[0] == (step if "corral probe" not in step else f"corral status {name}")
         assert run(["status", name]) == 0
         assert said_next(capsys) == step
     assert [*taken, step] == [

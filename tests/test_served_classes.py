@@ -28,12 +28,6 @@ THREE_TEAMS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def a_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """2026-11-24: models of Claude have an end."""
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795521600")
-
-
 def words(*classes: str) -> list[str]:
     return [word for each in classes for word in ("--class", each)]
 

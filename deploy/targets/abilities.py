@@ -242,8 +242,8 @@ class KnowsWhatServes(Protocol):
 class EndsByItself(Protocol):
     """What it rents has an end, which can be moved and may be over."""
 
-    def extend(self, deployment: Deployment, minutes: int) -> datetime:
-        """Let it live that long from now; when that is over."""
+    def extend(self, deployment: Deployment, minutes: int, shorten: bool) -> datetime:
+        """Let it live that long from now; when that is over. Raises UsageError for less than it has, unless asked."""
         ...
 
     def reap(self, regions: tuple[str, ...], dry_run: bool) -> tuple[list[Rented], list[Teardown]]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from infra.asked import again
 from infra.aws import region_offer, supporting_resources
 from infra.aws.api import Aws
 from infra.aws.failures import Refused
@@ -10,7 +11,7 @@ from infra.aws.order import EXPIRES_TAG, TAG, Order, utc
 from infra.aws.quotas import bought
 from infra.aws.request import Request, ec2, move_expiry, ours, spot_prices
 from infra.catalog import ec2_types
-from infra.errors import CloudError
+from infra.errors import CloudError, UsageError
 from infra.prices import price_of
 from infra.rented import Rented
 
@@ -18,6 +19,8 @@ from infra.rented import Rented
 BILLED_TAG = "corral:billed"
 # EC2 bills by the second, and at least this long.
 LEAST_BILLED_S = 60.0
+# A stopped machine has an end, too.
+LEFT = ("pending", "running", "stopping", "stopped")
 
 
 def machines(aws: Aws, name: str, regions: tuple[str, ...]) -> tuple[Rented, ...]:
@@ -130,13 +133,23 @@ def spot_price(aws: Aws, machine: Rented) -> float | None:
 # --- time
 
 
+def refuse_earlier(aws: Aws, machines: tuple[Rented, ...], name: str, minutes: int) -> None:
+    """Raise UsageError where a machine that is left lives for longer than that already."""
+    ends = [machine.expires_at for machine in machines if machine.expires_at and machine.state in LEFT]
+    if ends and aws.now() + timedelta(minutes=minutes) < (end := max(ends)):
+        raise UsageError(
+            f"{name} lives until {utc(end)} already: later than {minutes} minutes from now.",
+            f"Name a longer time; or to end it earlier: corral extend {name} {minutes}m --shorten{again()}",
+        )
+
+
 def extend(aws: Aws, order: Order, minutes: int) -> datetime:
     """Let a deployment live that long from now: the schedule and the tags. The box's own limit is the caller's.
 
-    A stopped machine has an end, too. Raises CloudError when nothing of it is left.
+    Raises CloudError when nothing of it is left.
     """
     rented = machines(aws, order.name, order.regions)
-    left = [machine for machine in rented if machine.state in ("pending", "running", "stopping", "stopped")]
+    left = [machine for machine in rented if machine.state in LEFT]
     if not left:
         raise CloudError(f"Nothing of {order.name!r} runs.", f"Begin anew: corral down {order.name}")
     region, ids = left[0].region, [machine.instance_id for machine in left]

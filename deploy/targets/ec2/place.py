@@ -187,14 +187,18 @@ def verified(deployment: Deployment) -> tuple[VerifiedFolder, ...]:
 
 
 @told
-def extend(deployment: Deployment, minutes: int) -> datetime:
+def extend(deployment: Deployment, minutes: int, shorten: bool) -> datetime:
     """Let a deployment live that long from now: schedule, tags, and the limit in the boxes themselves.
 
-    A box that is stopped is told when it is started.
+    A box that is stopped is told when it is started. Raises UsageError where it lives longer already and is not to be
+    shortened.
     """
     aws, order = documents.aws_for(deployment.name), documents.order_of(deployment)
+    machines = rented_machines.machines(aws, deployment.name, order.regions)
+    if not shorten:
+        rented_machines.refuse_earlier(aws, machines, deployment.name, minutes)
     # The boxes first: each ends itself when all else fails to.
-    for machine in rented_machines.machines(aws, deployment.name, order.regions):
+    for machine in machines:
         if machine.state == "running":
             boxes.tell_end(deployment.name, machine, minutes)
     return rented_machines.extend(aws, order, minutes)
