@@ -17,6 +17,7 @@ BEYOND = 20
 """A percentile has an interval where at least so many values lie beyond it: p50 from 40 requests, p99 from 2,000."""
 
 Z_95 = 1.960
+TINY_SHARE = 1e-6
 
 
 def summary(values_s: Floats) -> Summary | None:
@@ -52,14 +53,42 @@ def percentile_by_block(values: Floats, percent: float) -> list[float]:
     """Ten values whose mean and spread are a percentile's: the pseudo-values of the jackknife over blocks.
 
     Each is from the percentile without one block of successive values (Quenouille 1956, Tukey 1958), so it rests on
-    nine tenths of the run: a tail percentile of one block alone would be biased and far too certain. None where
+    nine tenths of the run: a tail percentile of one block alone would be biased and far too certain. Their spread sees
+    that neighbours are alike, but is itself too small by chance in one run of ten (measured: 95 % intervals that held
+    88 to 92 % of lognormal runs); so it is at least what the order statistics tell of independent values. None where
     fewer than `BEYOND` values lie beyond the percentile.
     """
     if len(values) * (100 - percent) / 100 < BEYOND:
         return []
     whole = float(numpy.percentile(values, percent))
     rest = (numpy.delete(values, part) for part in numpy.array_split(numpy.arange(len(values)), BLOCKS))
-    return [BLOCKS * whole - (BLOCKS - 1) * float(numpy.percentile(each, percent)) for each in rest]
+    parts = [BLOCKS * whole - (BLOCKS - 1) * float(numpy.percentile(each, percent)) for each in rest]
+    return spread_to(parts, order_error(values, percent) * math.sqrt(BLOCKS))
+
+
+def order_error(values: Floats, percent: float) -> float:
+    """The standard error of a percentile of independent values, whatever they are spread like.
+
+    Half the way between the values that enclose it with 95 % certainty, by the binomial distribution of how many lie
+    below it (David & Nagaraja, Order Statistics, 7.1), over the t by which `interval` multiplies it again.
+    """
+    share, count = percent / 100, len(values)
+    reach = Z_95 * math.sqrt(count * share * (1 - share))
+    low = max(0, math.floor(count * share - reach))
+    high = min(count - 1, math.ceil(count * share + reach))
+    ordered = numpy.partition(values, (low, high))
+    return float(ordered[high] - ordered[low]) / (2 * t_within(BLOCKS - 1))
+
+
+def spread_to(parts: list[float], least: float) -> list[float]:
+    """The same values, pulled apart around their mean until their standard deviation is `least`, if it was less."""
+    mean, deviation = sum(parts) / len(parts), float(numpy.std(parts, ddof=1))
+    if deviation >= least:
+        return parts
+    if deviation < TINY_SHARE * least:  # they tell no pattern of their own: every other one up and down
+        step = least * math.sqrt((len(parts) - 1) / len(parts))
+        return [mean + step * (-1) ** at for at in range(len(parts))]
+    return [mean + (each - mean) * least / deviation for each in parts]
 
 
 def interval(center: float, block_values: Sequence[float]) -> Interval | None:
