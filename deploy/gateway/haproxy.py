@@ -136,11 +136,12 @@ def stop(folder: Path, within_s: float) -> None:
 
 def end(folder: Path, number: signal.Signals, within_s: float) -> None:
     """Send a signal to all of it, and wait until it is gone, for so long at most."""
-    processes.send(members(folder), number)
+    told = members(folder)
+    processes.send(told, number)
 
     def left() -> tuple[int, ...]:
         there = members(folder)
-        for pid in there:
+        for pid in told:  # those that this program started itself are its own to bury
             processes.reap(pid)
         return there
 
