@@ -151,7 +151,7 @@ def test_two_machines_serve_as_one(aws: FakeAws, log: Path, two: list[str], corr
         2,
         [
             f"error: t1 lives until {until} already: later than 540 minutes from now.",
-            "hint: Name a longer time; or to end it earlier: corral extend t1 540m --shorten",
+            "hint: Name a longer time; or to end it earlier: corral extend t1 --shorten 540m",
         ],
     )
     assert json.loads(corral("status", "t1", "--json")[1])["expires_at"] == until

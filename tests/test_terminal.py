@@ -188,7 +188,7 @@ def test_what_a_terminal_cannot_write_is_spelled_out(tmp_path: Path) -> None:
     command = [*program, *COMMAND, "-o", "m\xfcll/plan.json"]
     environ = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parent.parent)}
     text = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=True).stdout.decode()
-    assert text.splitlines()[-1] == "Next: corral up 'm\\u00fcll/plan.json' --target ssh"
+    assert text.splitlines()[-1] == "Next: corral up 'm\\u00fcll/plan.json' --target ssh --host gpu-1"
     broken = [*program, "up", "m\xfcll/none.json", "--json"]
     done = subprocess.run(broken, cwd=tmp_path, env=environ, capture_output=True, check=False)
     assert json.loads(done.stdout)["error"]["message"] == "There is no plan at m\xfcll/none.json."

@@ -7,6 +7,7 @@ import json
 import shlex
 import shutil
 from collections.abc import Callable
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,9 @@ def test_what_can_be_done_here_ends_as_it_should(
         assert run(["probe", url, *load]) == 0
         for kept in Path(folder).iterdir():  # as if it had been the plan's
             kept.write_text(kept.read_text().replace('"fake"', '"llama-4-scout"'))
+    for turn in range(1, 4):
+        shutil.copytree("monday", f"turns/a-{turn}")
+        shutil.copytree("friday", f"turns/b-{turn}")
     (tmp_path / "trace.jsonl").write_text(
         "".join(
             json.dumps({"time_s": at / 2, "input_tokens": 900, "output_tokens": 90}) + "\n"
@@ -89,9 +93,11 @@ def test_what_can_be_done_here_ends_as_it_should(
     )
     refused = {}
     for words in told():
-        shutil.rmtree("gateway", ignore_errors=True)  # two ways to one are told
+        for folder in ("gateway", "k8s"):  # several ways to one are told
+            shutil.rmtree(folder, ignore_errors=True)
         capsys.readouterr()
-        if (code := run(words)) not in ANSWERS:
+        expanded = [each for word in words for each in (sorted(glob(word)) or [word])]
+        if (code := run(expanded)) not in ANSWERS:
             refused[shlex.join(words)] = (code, capsys.readouterr().err)
     assert refused == {}
 

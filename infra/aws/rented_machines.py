@@ -139,7 +139,7 @@ def refuse_earlier(aws: Aws, machines: tuple[Rented, ...], name: str, minutes: i
     if ends and aws.now() + timedelta(minutes=minutes) < (end := max(ends)):
         raise UsageError(
             f"{name} lives until {utc(end)} already: later than {minutes} minutes from now.",
-            f"Name a longer time; or to end it earlier: corral extend {name} {minutes}m --shorten{again()}",
+            f"Name a longer time; or to end it earlier: corral extend {name} --shorten {minutes}m{again()}",
         )
 
 

@@ -250,6 +250,9 @@ def starts(plan: Plan) -> bool:
 
 
 def up(plan: Plan, path: Path) -> str:
-    """The command that serves a plan which lies there."""
-    target = "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else "ssh"
+    """The command that serves a plan which lies there; machines of one's own have a name to put one's own for."""
+    hosts = "".join(f" --host gpu-{number}" for number in range(1, plan.machine.hosts + 1))
+    target = (
+        "ec2" if plan.machine.instance_type else "local" if plan.machine.name == "local" else f"ssh{hosts}"
+    )
     return f"corral up {pasted(path)} --target {target}{again()}"
